@@ -1,0 +1,269 @@
+"""The state machine of a run: events in, commands out. It never waits, sends or locks."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from raymu.config import UnlearningConfig
+from raymu.core.events import (
+    Command,
+    Event,
+    GenerationPublished,
+    PublishGeneration,
+    Purge,
+    RequestsPurged,
+    RevocationsAccepted,
+    RunTrained,
+    SettleRequested,
+    ShardFailed,
+    ShardRepaired,
+)
+from raymu.core.lineage import constituent
+from raymu.core.planner import decisions_for
+from raymu.core.records import (
+    Boundary,
+    Decision,
+    FileRef,
+    OnAccept,
+    Reference,
+    RepairReport,
+    RepairShard,
+    RevocationRequest,
+    ShardLineage,
+    Strategy,
+)
+from raymu.core.workload import ShardWorkload, shard_workload
+
+MOST_REFERENCES = 8
+"""How many other shards' models a calibration aims at; more cost time and barely move the mean."""
+
+
+class RevocationBoard:
+    """Routes requests to shards, batches those that wait for the same shard, and says what to publish and to destroy."""
+
+    def __init__(self, *, config: UnlearningConfig, epochs: Sequence[int], workers: int) -> None:
+        self._config, self._epochs, self._workers = config, tuple(epochs), workers
+        self._lineages: dict[int, ShardLineage] = {}
+        self._requests: dict[str, RevocationRequest] = {}  # accepted, not yet purged
+        self._waiting: dict[int, list[str]] = {}  # by shard, in order of arrival
+        self._to_settle: set[int] = set()
+        self._working: dict[int, RepairShard] = {}
+        self._unrepaired: dict[str, set[int]] = {}  # by request, the shards still to be repaired
+        self._to_publish: dict[str, list[str]] = {"rewound": [], "repaired": [], "settled": []}
+        self._is_stale = False
+        self._superseded: set[FileRef] = set()
+        self._to_purge: list[str] = []
+
+    def handle(self, event: Event) -> list[Command]:
+        """Take in what happened and say what to do next. An event that was seen already changes nothing."""
+        match event:
+            case RunTrained(lineages=lineages):
+                self._lineages = {lineage.shard: lineage for lineage in lineages}
+                return []
+            case RevocationsAccepted(requests=requests):
+                return self._accept([one for one in requests if one.request_id not in self._requests])
+            case SettleRequested(shards=shards):
+                self._to_settle.update(shard for shard in shards if self._lineages[shard].debts)
+                return self._start({*shards, *self._waiting})
+            case ShardRepaired(report=report):
+                return self._take_back(report)
+            case ShardFailed(shard=shard, command_id=command_id):
+                return self._give_up(shard, command_id)
+            case GenerationPublished():
+                return self._published(event)
+            case RequestsPurged(request_ids=request_ids):
+                return self._purged(request_ids)
+
+    def outstanding(self) -> list[Command]:
+        """The commands whose outcome is still awaited, for a coordinator that takes over after a replay."""
+        publish: list[Command] = [self._publish("recover")] if self._is_stale else []
+        purge: list[Command] = [] if publish else self._purge()
+        return [*publish, *purge, *self._working.values()]
+
+    @property
+    def is_idle(self) -> bool:
+        return not (
+            self._working or any(self._waiting.values()) or self._is_stale or self._superseded or self._to_purge
+        )
+
+    @property
+    def lineages(self) -> tuple[ShardLineage, ...]:
+        return tuple(self._lineages[shard] for shard in sorted(self._lineages))
+
+    @property
+    def open_requests(self) -> tuple[str, ...]:
+        """Requests that are accepted but not repaired on every shard."""
+        return tuple(self._unrepaired)
+
+    def workloads(self, request: RevocationRequest) -> list[ShardWorkload]:
+        """What the remedies of a request would cost, each shard served for this request and those that wait for it."""
+        return [
+            self._workload(part.shard, [*self._waiting.get(part.shard, []), request.request_id], extra=request)
+            for part in request.forget
+        ]
+
+    def _accept(self, requests: Sequence[RevocationRequest]) -> list[Command]:
+        touched: set[int] = set()
+        for request in requests:
+            shards = {part.shard for part in request.forget}
+            self._requests[request.request_id] = request
+            self._unrepaired[request.request_id] = set(shards)
+            for shard in shards:
+                self._waiting.setdefault(shard, []).append(request.request_id)
+            touched |= shards
+        commands: list[Command] = []
+        if requests and OnAccept(self._config.on_accept) is not OnAccept.KEEP:
+            self._to_publish["rewound"].extend(request.request_id for request in requests)
+            commands.append(self._publish("rewind"))
+        return [*commands, *self._start(touched)]
+
+    def _take_back(self, report: RepairReport) -> list[Command]:
+        command = self._working.get(report.shard)
+        if command is None or command.command_id != report.command_id:
+            return []
+        del self._working[report.shard]
+        before = self._lineages[report.shard]
+        self._lineages[report.shard] = report.lineage
+        self._superseded |= before.files - report.lineage.files
+        repaired = [request_id for request_id in command.request_ids if self._is_repaired(request_id, report.shard)]
+        still_owed = {request_id for lineage in self._lineages.values() for request_id in lineage.debts}
+        settled = [request_id for request_id in before.debts if request_id not in still_owed]
+        self._to_publish["repaired"].extend(repaired)
+        self._to_publish["settled"].extend(settled)
+        commands: list[Command] = []
+        if repaired or before.debts:
+            commands.append(self._publish("repair" if repaired else "settle"))
+        return [*commands, *self._start([report.shard])]
+
+    def _is_repaired(self, request_id: str, shard: int) -> bool:
+        """Note that a shard is past a request; True where it was the request's last."""
+        remaining = self._unrepaired[request_id]
+        remaining.discard(shard)
+        if remaining:
+            return False
+        del self._unrepaired[request_id]
+        return True
+
+    def _give_up(self, shard: int, command_id: str) -> list[Command]:
+        command = self._working.get(shard)
+        if command is not None and command.command_id == command_id:
+            del self._working[shard]
+            self._waiting[shard] = [*command.request_ids, *self._waiting.get(shard, [])]
+        return []
+
+    def _publish(self, cause: str) -> PublishGeneration:
+        self._is_stale = True
+        on_accept = OnAccept(self._config.on_accept)
+        return PublishGeneration(
+            cause=cause,
+            constituents=tuple(
+                constituent(lineage, pending_from=self._pending_from(lineage.shard), on_accept=on_accept)
+                for lineage in self.lineages
+            ),
+            lineages=self.lineages,
+            rewound=tuple(self._to_publish["rewound"]),
+            repaired=tuple(self._to_publish["repaired"]),
+            settled=tuple(self._to_publish["settled"]),
+        )
+
+    def _published(self, event: GenerationPublished) -> list[Command]:
+        self._is_stale = False
+        for what, request_ids in (("rewound", event.rewound), ("repaired", event.repaired), ("settled", event.settled)):
+            self._to_publish[what] = [one for one in self._to_publish[what] if one not in request_ids]
+        self._to_purge.extend(event.repaired)
+        return self._purge()
+
+    def _purge(self) -> list[Command]:
+        for lineage in self._lineages.values():  # the same content may have come about again
+            self._superseded -= lineage.files
+        if not (self._superseded or self._to_purge):
+            return []
+        shards = {one: tuple(part.shard for part in self._requests[one].forget) for one in self._to_purge}
+        return [Purge(files=frozenset(self._superseded), shards_by_request=shards)]
+
+    def _purged(self, request_ids: Sequence[str]) -> list[Command]:
+        self._superseded.clear()
+        self._to_purge = [one for one in self._to_purge if one not in request_ids]
+        for request_id in request_ids:
+            self._requests.pop(request_id, None)
+        return []
+
+    def pending(self, shard: int) -> list[str]:
+        """The requests that a shard is not past yet."""
+        working = self._working.get(shard)
+        return [*(working.request_ids if working else ()), *self._waiting.get(shard, [])]
+
+    def _pending_from(self, shard: int) -> int | None:
+        slices = self._touched(shard, self.pending(shard))
+        return min(slices) if slices else None
+
+    def _touched(
+        self, shard: int, request_ids: Iterable[str], extra: RevocationRequest | None = None
+    ) -> dict[int, int]:
+        """slice -> forgotten samples, over all these requests together"""
+        touched: dict[int, int] = {}
+        for request_id in request_ids:
+            request = self._requests.get(request_id) or extra
+            assert request is not None
+            for part in request.forget:
+                if part.shard == shard:
+                    for position, count in part.samples_by_slice.items():
+                        touched[position] = touched.get(position, 0) + count
+        return touched
+
+    def _workload(
+        self, shard: int, request_ids: Sequence[str], extra: RevocationRequest | None = None
+    ) -> ShardWorkload:
+        touched = self._touched(shard, request_ids, extra)
+        return shard_workload(self._lineages[shard], touched, epochs=self._epochs, config=self._config)
+
+    def _start(self, shards: Iterable[int]) -> list[Command]:
+        """Start the remedies of idle shards that have work, the longest first."""
+        ready = {
+            shard: self._waiting.get(shard, [])
+            for shard in sorted(set(shards) - self._working.keys())
+            if self._waiting.get(shard) or shard in self._to_settle
+        }
+        workloads = {shard: self._workload(shard, request_ids) for shard, request_ids in ready.items()}
+        decisions = self._decide(workloads, ready)
+        for shard, decision in decisions.items():
+            self._waiting.pop(shard, None)
+            self._to_settle.discard(shard)
+            self._working[shard] = self._command(workloads[shard], ready[shard], decision)
+        longest_first = sorted(decisions, key=lambda shard: (-decisions[shard].seconds, shard))
+        return [self._working[shard] for shard in longest_first]
+
+    def _decide(self, workloads: dict[int, ShardWorkload], ready: dict[int, list[str]]) -> dict[int, Decision]:
+        requested: dict[tuple[Strategy, Boundary], set[int]] = {}
+        for shard, request_ids in ready.items():
+            for request_id in request_ids:
+                request = self._requests[request_id]
+                requested.setdefault((request.strategy, request.boundary), set()).add(shard)
+            if shard in self._to_settle:
+                requested.setdefault((Strategy.SISA, Boundary.parse(1.0)), set()).add(shard)
+        return decisions_for(
+            list(workloads.values()),
+            {asked: frozenset(shards) for asked, shards in requested.items()},
+            workers=self._workers,
+            ohs=self._config.ohs,
+        )
+
+    def _command(self, workload: ShardWorkload, request_ids: list[str], decision: Decision) -> RepairShard:
+        lineage = self._lineages[workload.shard]
+        identity = "/".join((lineage.serving.file.sha256, str(workload.earliest_slice), *request_ids))
+        digest = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
+        return RepairShard(
+            command_id=f"repair-{workload.shard:04d}-{digest}",
+            request_ids=tuple(request_ids),
+            lineage=lineage,
+            decision=decision,
+            earliest_slice=workload.earliest_slice,
+            references=self._references(workload.shard),
+        )
+
+    def _references(self, shard: int) -> tuple[Reference, ...]:
+        """The next shards around the ring that have samples, those that no request waits for first."""
+        others = [other for other in self._lineages if other != shard and self._lineages[other].samples]
+        others.sort(key=lambda other: (bool(self.pending(other)), (other - shard) % len(self._lineages)))
+        return tuple(
+            Reference(shard=other, checkpoint=self._lineages[other].serving) for other in others[:MOST_REFERENCES]
+        )

@@ -1,0 +1,110 @@
+"""What happens to a run. The journal keeps these events; state is a replay of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from raymu.core.records import Constituent, FileRef, RepairReport, RepairShard, RevocationRequest, ShardLineage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunTrained:
+    """workers: how many shards the fleet trained side by side"""
+
+    at: datetime
+    lineages: tuple[ShardLineage, ...]
+    workers: int
+    kind: Literal["trained"] = "trained"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RevocationsAccepted:
+    """Requests that came in together, and are served together. generation: the one served before"""
+
+    at: datetime
+    requests: tuple[RevocationRequest, ...]
+    generation: int
+    kind: Literal["accepted"] = "accepted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettleRequested:
+    at: datetime
+    shards: tuple[int, ...]
+    kind: Literal["settle"] = "settle"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardRepaired:
+    at: datetime
+    report: RepairReport
+    kind: Literal["repaired"] = "repaired"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardFailed:
+    """A remedy that did not come back: its requests stay accepted, and are taken up again."""
+
+    at: datetime
+    shard: int
+    command_id: str
+    kind: Literal["failed"] = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationPublished:
+    """repaired and settled: the requests whose remedy, or whose exact retraining, this generation completes."""
+
+    at: datetime
+    number: int
+    manifest_sha256: str
+    rewound: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
+    kind: Literal["published"] = "published"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestsPurged:
+    """files: how many superseded files were destroyed; rows: the run's own copies of revoked samples."""
+
+    at: datetime
+    request_ids: tuple[str, ...]
+    files: int
+    rows: int
+    kind: Literal["purged"] = "purged"
+
+
+Event: TypeAlias = (
+    RunTrained
+    | RevocationsAccepted
+    | SettleRequested
+    | ShardRepaired
+    | ShardFailed
+    | GenerationPublished
+    | RequestsPurged
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishGeneration:
+    """Command: make these constituents the ones that predictions are made from."""
+
+    cause: str
+    constituents: tuple[Constituent, ...]
+    lineages: tuple[ShardLineage, ...]
+    rewound: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Purge:
+    """Command: destroy superseded files, and the rows of these requests. shards: request -> the shards it touches"""
+
+    files: frozenset[FileRef]
+    shards_by_request: Mapping[str, tuple[int, ...]]
+
+
+Command: TypeAlias = PublishGeneration | RepairShard | Purge

@@ -1,0 +1,38 @@
+"""What a shard may serve, given its lineage and the requests that wait for it."""
+
+from dataclasses import replace
+
+from raymu.core.records import CheckpointRef, Constituent, OnAccept, ShardLineage, ShardState
+
+
+def constituent(lineage: ShardLineage, *, pending_from: int | None, on_accept: OnAccept) -> Constituent:
+    """The state that a shard serves.
+
+    pending_from: earliest slice touched by requests that are accepted but not repaired; None without any
+    """
+    if pending_from is None or on_accept is OnAccept.KEEP:
+        state = ShardState.EXACT if lineage.tainted_from is None else ShardState.APPROXIMATE
+        return _serve(lineage, state, lineage.serving, lineage.slices, lineage.samples)
+    if on_accept is OnAccept.ABSTAIN:
+        return _abstain(lineage.shard)
+    untouched = pending_from if lineage.tainted_from is None else min(pending_from, lineage.tainted_from)
+    checkpoint = lineage.checkpoints[untouched - 1] if untouched else None
+    return _serve(lineage, ShardState.REWOUND, checkpoint, untouched, sum(lineage.slice_samples[:untouched]))
+
+
+def settled(lineage: ShardLineage) -> ShardLineage:
+    """The lineage without its debt, as an exact retraining leaves it."""
+    return replace(lineage, tainted_from=None, debts=())
+
+
+def _serve(
+    lineage: ShardLineage, state: ShardState, checkpoint: CheckpointRef | None, stages: int, samples: int
+) -> Constituent:
+    """Serve a checkpoint, if there is one and it has seen any sample: an untrained model has no vote."""
+    if checkpoint is None or samples == 0:
+        return _abstain(lineage.shard)
+    return Constituent(shard=lineage.shard, state=state, checkpoint=checkpoint, stages_trained=stages, samples=samples)
+
+
+def _abstain(shard: int) -> Constituent:
+    return Constituent(shard=shard, state=ShardState.ABSTAINING, checkpoint=None, stages_trained=0, samples=0)

@@ -1,0 +1,132 @@
+"""Retrain or patch: the strategies as a rule per shard, and their forecast."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from raymu.config import OhsConfig
+from raymu.core.records import Boundary, BoundaryKind, Decision, Remedy, Strategy
+from raymu.core.workload import ShardWorkload, makespan
+
+_MOST_EXACT_FIRST = (Remedy.RETRAIN, Remedy.REPLAY, Remedy.FINE_TUNE, Remedy.PATCH)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StrategyForecast:
+    """Predicted cost of one strategy. seconds: of compute in all; makespan_seconds: over the workers at hand."""
+
+    passes: float
+    seconds: float
+    makespan_seconds: float
+
+
+def choose_remedies(
+    workloads: Sequence[ShardWorkload], *, strategy: Strategy, boundary: Boundary, workers: int, ohs: OhsConfig
+) -> dict[int, Decision]:
+    """The remedy of every touched shard. returns: shard -> decision"""
+    retrained = _retrained(workloads, strategy, boundary, workers)
+    return {one.shard: _decide(one, one.shard in retrained, strategy, boundary, ohs) for one in workloads}
+
+
+def most_exact(first: Decision, second: Decision) -> Decision:
+    """One remedy serves several requests: the most exact that any of them asks for."""
+    return min(first, second, key=lambda decision: _MOST_EXACT_FIRST.index(decision.remedy))
+
+
+def forecast(
+    workloads: Sequence[ShardWorkload], *, boundary: Boundary, workers: int, ohs: OhsConfig
+) -> dict[Strategy, StrategyForecast]:
+    """What each of the four strategies would cost."""
+    forecasts = {}
+    for strategy in Strategy:
+        chosen = choose_remedies(workloads, strategy=strategy, boundary=boundary, workers=workers, ohs=ohs).values()
+        forecasts[strategy] = StrategyForecast(
+            passes=sum(decision.passes for decision in chosen),
+            seconds=sum(decision.seconds for decision in chosen),
+            makespan_seconds=makespan((decision.seconds for decision in chosen), workers=workers),
+        )
+    return forecasts
+
+
+def _retrained(
+    workloads: Sequence[ShardWorkload], strategy: Strategy, boundary: Boundary, workers: int
+) -> frozenset[int]:
+    """The shards within the hybrid boundary."""
+    match strategy:
+        case Strategy.SISA:
+            return frozenset(one.shard for one in workloads)
+        case Strategy.DPUS:
+            return frozenset()
+        case Strategy.HS | Strategy.OHS:
+            return _WITHIN[boundary.kind](workloads, boundary.value, workers)
+
+
+def _within_fraction(workloads: Sequence[ShardWorkload], value: float, workers: int) -> frozenset[int]:  # noqa: ARG001
+    return frozenset(one.shard for one in workloads if one.retrain_fraction <= value)
+
+
+def _within_seconds(workloads: Sequence[ShardWorkload], value: float, workers: int) -> frozenset[int]:  # noqa: ARG001
+    return frozenset(one.shard for one in workloads if one.seconds(Remedy.RETRAIN) <= value)
+
+
+def _within_deadline(workloads: Sequence[ShardWorkload], value: float, workers: int) -> frozenset[int]:
+    """As many shards, cheapest first, as the workers can retrain in time."""
+    cheapest_first = sorted(workloads, key=lambda one: (one.seconds(Remedy.RETRAIN), one.shard))
+    kept: list[ShardWorkload] = []
+    for one in cheapest_first:
+        if makespan((other.seconds(Remedy.RETRAIN) for other in (*kept, one)), workers=workers) > value:
+            break
+        kept.append(one)
+    return frozenset(one.shard for one in kept)
+
+
+_WITHIN = {
+    BoundaryKind.FRACTION: _within_fraction,
+    BoundaryKind.SECONDS: _within_seconds,
+    BoundaryKind.DEADLINE: _within_deadline,
+}
+
+
+def _decide(
+    workload: ShardWorkload, is_within: bool, strategy: Strategy, boundary: Boundary, ohs: OhsConfig
+) -> Decision:
+    if workload.passes[Remedy.RETRAIN] == 0:
+        remedy, reason = Remedy.RETRAIN, "no retained sample is left to train on"
+    elif is_within:
+        cost = f"{workload.retrain_fraction:.0%} of the shard"
+        reason = "sisa always retrains" if strategy is Strategy.SISA else f"{cost} is within the boundary {boundary}"
+        remedy = Remedy.RETRAIN
+    elif strategy is Strategy.OHS:
+        remedy, reason = _optimised_patch(workload, boundary, ohs)
+    else:
+        over = f"{workload.retrain_fraction:.0%} of the shard is over the boundary {boundary}"
+        remedy, reason = Remedy.PATCH, "dpus always patches" if strategy is Strategy.DPUS else over
+    return Decision(remedy=remedy, reason=reason, passes=workload.passes[remedy], seconds=workload.seconds(remedy))
+
+
+def _optimised_patch(workload: ShardWorkload, boundary: Boundary, ohs: OhsConfig) -> tuple[Remedy, str]:
+    over = f"{workload.retrain_fraction:.0%} of the shard is over the boundary {boundary}"
+    if ohs.remedy == "fine_tune":
+        return Remedy.FINE_TUNE, over
+    if workload.passes[Remedy.RETRAIN] <= workload.passes[Remedy.REPLAY]:
+        return Remedy.RETRAIN, "a replay would cost as much as retraining"
+    if not workload.can_replay:
+        return Remedy.FINE_TUNE, f"{over}; the checkpoint to replay from is gone"
+    return Remedy.REPLAY, over
+
+
+def decisions_for(
+    workloads: Sequence[ShardWorkload],
+    requested: Mapping[tuple[Strategy, Boundary], frozenset[int]],
+    *,
+    workers: int,
+    ohs: OhsConfig,
+) -> dict[int, Decision]:
+    """One decision per shard for several requests at once. requested: what is asked for -> the shards it touches"""
+    chosen: dict[int, Decision] = {}
+    for (strategy, boundary), shards in requested.items():
+        theirs = [one for one in workloads if one.shard in shards]
+        for shard, decision in choose_remedies(
+            theirs, strategy=strategy, boundary=boundary, workers=workers, ohs=ohs
+        ).items():
+            chosen[shard] = most_exact(chosen[shard], decision) if shard in chosen else decision
+    return chosen

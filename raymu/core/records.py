@@ -1,0 +1,287 @@
+"""The records that the floors share: what a sample, a shard's state, a request and a remedy are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Self, TypeAlias
+
+SampleId: TypeAlias = int | str
+
+
+class Strategy(StrEnum):
+    """What the user asks for (Li et al., arXiv 2412.14505; SISA: Bourtoule et al., S&P 2021)."""
+
+    SISA = "sisa"
+    DPUS = "dpus"
+    HS = "hs"
+    OHS = "ohs"
+
+
+class Remedy(StrEnum):
+    """What is done to one shard; only RETRAIN is exact."""
+
+    RETRAIN = "retrain"
+    PATCH = "patch"
+    FINE_TUNE = "patch_and_fine_tune"
+    REPLAY = "patch_and_replay"
+
+
+class Exactness(StrEnum):
+    EXACT = "exact"
+    APPROXIMATE = "approximate"
+
+
+class ShardState(StrEnum):
+    """What a shard serves in a generation."""
+
+    EXACT = "exact"
+    APPROXIMATE = "approximate"
+    REWOUND = "rewound"
+    ABSTAINING = "abstaining"
+
+
+class OnAccept(StrEnum):
+    """What a touched shard serves from the moment a request is accepted until its remedy is published."""
+
+    REWIND = "rewind"
+    ABSTAIN = "abstain"
+    KEEP = "keep"
+
+
+class BoundaryKind(StrEnum):
+    FRACTION = "fraction"
+    SECONDS = "seconds"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boundary:
+    """The hybrid boundary.
+
+    FRACTION: of the whole shard's retraining passes. SECONDS: of one shard's retraining compute.
+    DEADLINE: seconds of makespan over the workers at hand, for all shards of a batch together.
+    """
+
+    kind: BoundaryKind
+    value: float
+
+    def __post_init__(self) -> None:
+        if not self.value >= 0.0:
+            raise ValueError(f"boundary {self.value} is not a number from 0 up")
+        if self.kind is BoundaryKind.FRACTION and self.value > 1.0:
+            raise ValueError(f"boundary {self.value} is over 1; give a fraction of the shard, or seconds such as 30s")
+
+    @classmethod
+    def parse(cls, text: float | str) -> Self:
+        """`0.35`, `30s` or `deadline:60s`. Raises ValueError for anything else."""
+        kind, number = BoundaryKind.FRACTION, str(text)
+        if number.startswith("deadline:"):
+            kind, number = BoundaryKind.DEADLINE, number.removeprefix("deadline:").removesuffix("s")
+        elif number.endswith("s"):
+            kind, number = BoundaryKind.SECONDS, number.removesuffix("s")
+        try:
+            value = float(number)
+        except ValueError:
+            raise ValueError(f"boundary {text!r} is none of 0.35, 30s or deadline:60s") from None
+        return cls(kind=kind, value=value)
+
+    def __str__(self) -> str:
+        match self.kind:
+            case BoundaryKind.FRACTION:
+                return f"{self.value:g}"
+            case BoundaryKind.SECONDS:
+                return f"{self.value:g}s"
+            case BoundaryKind.DEADLINE:
+                return f"deadline:{self.value:g}s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRef:
+    """A file of the run by its content. path: relative to the run directory; sha256: hex of the bytes."""
+
+    path: str
+    sha256: str
+    byte_size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointRef:
+    """The state after a stage. weights_sha256: hex over what predictions are made from (not the optimizer's state)."""
+
+    stage: int
+    file: FileRef
+    weights_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardLineage:
+    """What a shard has: its retained samples, the checkpoints that are still sound, and the state it serves."""
+
+    shard: int
+    slice_samples: tuple[int, ...]
+    """Retained samples of each slice."""
+    checkpoints: tuple[CheckpointRef | None, ...]
+    """By stage; None where the checkpoint is destroyed."""
+    updates: tuple[FileRef | None, ...]
+    """Recorded contributions by stage; None where nothing is recorded or left."""
+    serving: CheckpointRef
+    """The repaired state: the last stage's checkpoint, or a patched one."""
+    tainted_from: int | None
+    """Earliest slice whose stage still needs exact retraining; None without debt."""
+    debts: tuple[str, ...]
+    """Requests that this shard has only patched."""
+    seconds_per_pass: float
+    """Measured seconds of one sample pass (forward, backward and step) of this shard."""
+
+    def __post_init__(self) -> None:
+        if not len(self.slice_samples) == len(self.checkpoints) == len(self.updates):
+            raise ValueError(f"shard {self.shard}: slices, checkpoints and updates differ in number")
+        if (self.tainted_from is None) != (not self.debts):
+            raise ValueError(f"shard {self.shard}: tainted_from {self.tainted_from} with debts {self.debts}")
+        if self.tainted_from is not None and any(self.checkpoints[self.tainted_from :]):
+            raise ValueError(f"shard {self.shard}: a checkpoint from stage {self.tainted_from} on is tainted")
+
+    @property
+    def slices(self) -> int:
+        return len(self.slice_samples)
+
+    @property
+    def samples(self) -> int:
+        return sum(self.slice_samples)
+
+    @property
+    def files(self) -> frozenset[FileRef]:
+        """Every file that this state needs."""
+        checkpoints = (self.serving, *self.checkpoints)
+        return frozenset(ref.file for ref in checkpoints if ref) | frozenset(ref for ref in self.updates if ref)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Constituent:
+    """What one shard contributes to a generation. checkpoint: None where it abstains."""
+
+    shard: int
+    state: ShardState
+    checkpoint: CheckpointRef | None
+    stages_trained: int
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """One published, immutable set of constituent states, with the lineage that it was made from."""
+
+    number: int
+    cause: str
+    """train, rewind, repair or settle."""
+    request_ids: tuple[str, ...]
+    published_at: datetime
+    constituents: tuple[Constituent, ...]
+    lineages: tuple[ShardLineage, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForgetSet:
+    """The samples of one shard that a request takes out. samples_by_slice: slice -> how many."""
+
+    shard: int
+    samples_by_slice: Mapping[int, int]
+
+    def __post_init__(self) -> None:
+        if not self.samples_by_slice or min(self.samples_by_slice.values()) < 1:
+            raise ValueError(f"shard {self.shard}: a forget set holds at least one sample in each slice that it names")
+
+    @property
+    def samples(self) -> int:
+        return sum(self.samples_by_slice.values())
+
+    @property
+    def earliest_slice(self) -> int:
+        return min(self.samples_by_slice)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RevocationRequest:
+    """An accepted request: what to forget, and how. The sample ids themselves stay in the store.
+
+    payload_sha256: over what was asked; key: the caller's idempotency key
+    """
+
+    request_id: str
+    payload_sha256: str
+    key: str | None = None
+    strategy: Strategy
+    boundary: Boundary
+    received_at: datetime
+    due_at: datetime
+    forget: tuple[ForgetSet, ...]
+
+    @property
+    def samples(self) -> int:
+        return sum(part.samples for part in self.forget)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """The remedy of one shard, with its reason and forecast. seconds: of compute."""
+
+    remedy: Remedy
+    reason: str
+    passes: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """Another shard's serving state, which never saw this shard's samples."""
+
+    shard: int
+    checkpoint: CheckpointRef
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepairShard:
+    """Command: bring one shard's state past these requests. Carries an id and may arrive twice."""
+
+    command_id: str
+    request_ids: tuple[str, ...]
+    lineage: ShardLineage
+    decision: Decision
+    earliest_slice: int
+    """Retraining starts with this slice's stage: the minimum of the requests' slices and of the debt."""
+    references: tuple[Reference, ...]
+    """What calibration aims at; the first one's samples are unseen samples to this shard."""
+
+    @property
+    def shard(self) -> int:
+        return self.lineage.shard
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepairReport:
+    """What a remedy did. seconds: of compute, start-up apart; losses: mean cross-entropy in nats."""
+
+    command_id: str
+    request_ids: tuple[str, ...]
+    planned: Decision
+    remedy: Remedy
+    """The remedy carried out: RETRAIN where a patch failed."""
+    reason: str
+    lineage: ShardLineage
+    passes: float
+    seconds: float
+    determinism: str
+    """The determinism class, as JSON."""
+    forget_loss: float | None = None
+    """Of the repaired state on the forget set; only where a patch was calibrated."""
+    unseen_loss: float | None = None
+    """The same loss of models that never saw the forget set: the calibration's aim."""
+
+    @property
+    def shard(self) -> int:
+        return self.lineage.shard
+
+    @property
+    def exactness(self) -> Exactness:
+        return Exactness.EXACT if self.lineage.tainted_from is None else Exactness.APPROXIMATE

@@ -1,0 +1,140 @@
+"""Everything raymu refuses, each error with its facts and the next step.
+
+Every error is built from plain arguments, so it survives pickling between processes.
+"""
+
+from collections.abc import Sequence
+
+
+class RaymuError(Exception):
+    """A refusal that the command line turns into one line and an exit code."""
+
+    exit_code = 2
+
+
+class ConfigInvalid(RaymuError):
+    """A configuration that cannot be run; the message says which setting, and what would do."""
+
+
+class DataInvalid(RaymuError):
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(source, problem)
+        self.source, self.problem = source, problem
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.problem}"
+
+
+class RequestInvalid(RaymuError):
+    """A revocation request that names nothing, or names something twice."""
+
+
+class UnknownSamples(RaymuError):
+    def __init__(self, shown: Sequence[str], count: int, what: str = "sample id") -> None:
+        super().__init__(tuple(shown), count, what)
+        self.shown, self.count, self.what = tuple(shown), count, what
+
+    def __str__(self) -> str:
+        names = ", ".join(self.shown) + (", ..." if self.count > len(self.shown) else "")
+        return f"{self.count} unknown {self.what}{'s' if self.count > 1 else ''} ({names}): the run never held them; nothing was revoked"
+
+
+class SamplesRevoked(RaymuError):
+    """Samples of a request are revoked already, by the requests named here."""
+
+    def __init__(self, count: int, request_ids: Sequence[str]) -> None:
+        super().__init__(count, tuple(request_ids))
+        self.count, self.request_ids = count, tuple(request_ids)
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.request_ids[:3]) + (", ..." if len(self.request_ids) > 3 else "")
+        return (
+            f"{self.count} named here revoked already, by request {shown}: "
+            "see its receipt, and leave them out (nothing was changed)"
+        )
+
+
+class IdempotencyConflict(RaymuError):
+    def __init__(self, key: str, request_id: str) -> None:
+        super().__init__(key, request_id)
+        self.key, self.request_id = key, request_id
+
+    def __str__(self) -> str:
+        return f"key {self.key!r} belongs to request {self.request_id} with another payload; choose a new key"
+
+
+class RunInvalid(RaymuError):
+    def __init__(self, location: str, problem: str) -> None:
+        super().__init__(location, problem)
+        self.location, self.problem = location, problem
+
+    def __str__(self) -> str:
+        return f"{self.location}: {self.problem}"
+
+
+class FileCorrupt(RaymuError):
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; restore the file from a backup of the run, or train anew"
+
+
+class FileMissing(RaymuError):
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path} is missing; restore it from a backup of the run, or train anew"
+
+
+class StorageFull(RaymuError):
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"{self.path} could not be written ({self.problem}); make room or mend the storage, then run the command again"
+
+
+class NoVoters(RaymuError):
+    def __init__(self, generation: int) -> None:
+        super().__init__(generation)
+        self.generation = generation
+
+    def __str__(self) -> str:
+        return f"generation {self.generation} has no voters: every shard abstains; finish the repairs before predicting"
+
+
+class CoordinatorSuperseded(RaymuError):
+    def __init__(self, epoch: int, current: int) -> None:
+        super().__init__(epoch, current)
+        self.epoch, self.current = epoch, current
+
+    def __str__(self) -> str:
+        return f"coordinator epoch {self.epoch} was superseded by {self.current}; open the run again"
+
+
+class DeviceUnavailable(RaymuError):
+    """A device or a resource was asked for that is not there."""
+
+
+class ShardRepairFailed(RaymuError):
+    """A shard's remedy did not come back; the request stays accepted and rewound, and is taken up again."""
+
+    exit_code = 1
+
+    def __init__(self, shard: int, problem: str) -> None:
+        super().__init__(shard, problem)
+        self.shard, self.problem = shard, problem
+
+    def __str__(self) -> str:
+        return (
+            f"shard {self.shard} could not be repaired ({self.problem}); the request stays accepted: run `raymu settle`"
+        )
+
+
+class PatchFailed(RaymuError):
+    """A patch that cannot be brought to the level of unseen samples; its shard is retrained instead."""

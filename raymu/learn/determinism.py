@@ -1,0 +1,62 @@
+"""What the bits of a training run depend on besides its data: the determinism class, pinned and recorded."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+import torch.utils.deterministic
+
+from raymu.errors import DeviceUnavailable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeterminismClass:
+    """Two results may be compared bit for bit only within one class (DESIGN section 2)."""
+
+    torch: str
+    device: str
+    """The GPU's name, or the CPU capability that torch dispatches on."""
+    threads: int
+    dtype: str = "float32"
+    deterministic: bool = True
+
+    def json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def choose_device(wish: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Raises DeviceUnavailable where CUDA is asked for and there is none."""
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise DeviceUnavailable("training.device is cuda, but there is no CUDA device here; use auto or cpu")
+    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def determinism_class(device: torch.device, threads: int) -> DeterminismClass:
+    is_cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if is_cuda else f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return DeterminismClass(torch=torch.__version__, device=name, threads=threads)
+
+
+@contextmanager
+def pinned(device: torch.device, threads: int) -> Iterator[DeterminismClass]:
+    """Pin the threads, the deterministic algorithms and the random state; all are put back afterwards.
+
+    Ray sets the thread count from num_cpus, and it changes the bits.
+    """
+    before = torch.get_num_threads()
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, changes nothing
+    torch.backends.cudnn.benchmark = False
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield determinism_class(device, threads)
+    finally:
+        torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(was_deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]

@@ -1,0 +1,180 @@
+"""Approximate remedies: subtract contributions at a calibrated strength, fine-tune, and repair batch-norm statistics.
+
+The strength and the order (fine-tune first, calibrate last) are raymu's own, not the published rule.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from raymu.core.partition import derive_seed
+from raymu.core.workload import FORWARD_SHARE
+from raymu.errors import PatchFailed
+from raymu.learn.classifier import Classifier
+from raymu.learn.models import has_batch_norm
+from raymu.learn.samples import ShardSamples
+from raymu.learn.train import ShardTraining
+
+_DOUBLINGS = 60
+_BISECTIONS = 24
+_TOLERANCE = 0.01
+"""Of the unseen loss: how near the forget set's loss must come to it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PatchResult:
+    """passes: sample passes, a forward pass counted as a third; forget_loss: of the patched model, mean, in nats"""
+
+    passes: float
+    forget_loss: float
+
+
+def subtract(classifier: Classifier, contributions: Tensor, forget: ShardSamples, retain: ShardSamples) -> PatchResult:
+    """The published rule: subtract the contributions once, whole. Raises PatchFailed on non-finite weights."""
+    weights = parameters_to_vector(classifier.model.parameters()).detach().clone()
+    _set_weights(classifier, weights - contributions)
+    passes = recompute_batch_norm(classifier, retain)
+    loss = classifier.loss_on(forget.features, forget.labels)
+    _require_finite(classifier)
+    return PatchResult(passes=passes + len(forget) * FORWARD_SHARE, forget_loss=loss)
+
+
+def calibrate(
+    classifier: Classifier, contributions: Tensor, forget: ShardSamples, retain: ShardSamples, *, unseen_loss: float
+) -> PatchResult:
+    """Subtract the contributions at the strength that brings the forget set's mean loss to the unseen loss.
+
+    Where the loss is there already nothing is subtracted: pushing further is over-forgetting, itself a leak.
+    contributions: (parameters,) float32; unseen_loss: the loss of models that never saw the forget set
+    Raises PatchFailed where no strength reaches it.
+    """
+    passes = recompute_batch_norm(classifier, retain)
+    inputs = classifier.inputs(forget.features)
+    labels = torch.from_numpy(forget.labels).to(classifier.device)
+    weights = parameters_to_vector(classifier.model.parameters()).detach().clone()
+    evaluations = 0
+
+    def loss_at(strength: float) -> float:
+        nonlocal evaluations
+        evaluations += 1
+        _set_weights(classifier, weights - strength * contributions)
+        return classifier.mean_loss(inputs, labels)
+
+    strength = find_strength(loss_at, unseen_loss)
+    loss = loss_at(strength)
+    passes += evaluations * len(forget) * FORWARD_SHARE
+    if strength:
+        passes += recompute_batch_norm(classifier, retain)
+    _require_finite(classifier)
+    return PatchResult(passes=passes, forget_loss=loss)
+
+
+def find_strength(loss_at: Callable[[float], float], aim: float) -> float:
+    """The least strength, near enough, at which the loss reaches the aim; 0 where it is there already.
+
+    Doubling finds a bracket, bisection narrows it. Raises PatchFailed where the loss stays below, or jumps over the aim.
+    """
+    loss = loss_at(0.0)
+    if not math.isfinite(loss):
+        raise PatchFailed("the loss on the forget set is not finite")
+    if loss >= aim * (1.0 - _TOLERANCE):
+        return 0.0
+    low, high = 0.0, 1.0
+    for _ in range(_DOUBLINGS):
+        if not loss_at(high) < aim:  # also where the loss is no number
+            break
+        low, high = high, 2.0 * high
+    else:
+        raise PatchFailed("no strength brings the forget set's loss to that of unseen samples")
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2.0
+        loss = loss_at(middle)
+        if abs(loss - aim) <= _TOLERANCE * aim:
+            return middle
+        low, high = (middle, high) if loss < aim else (low, middle)
+    raise PatchFailed("the forget set's loss jumps over that of unseen samples")
+
+
+def fine_tune(
+    training: ShardTraining, retain: ShardSamples, unseen: ShardSamples | None, *, rate: float, epochs: int, seed: int
+) -> float:
+    """Train on retained samples, the rate falling to 0, until the loss on unseen samples stops improving.
+
+    unseen: samples of another shard; without any, one epoch is trained
+    returns: sample passes. The classifier is left as it was after its best epoch.
+    """
+    classifier = training.classifier
+    if not len(retain) or classifier.normalizer is None:
+        return 0.0
+    training.forget_momentum()
+    inputs = classifier.inputs(retain.features)
+    labels = torch.from_numpy(retain.labels).to(classifier.device)
+    passes = 0.0
+    best = math.inf
+    if unseen is not None:
+        best = classifier.loss_on(unseen.features, unseen.labels)
+    kept = _state(classifier.model)
+    for epoch in range(epochs if unseen is not None else 1):
+        training.set_rate(rate * (1.0 - epoch / epochs))
+        torch.manual_seed(derive_seed(seed, epoch, "dropout"))
+        training.train_epoch(inputs, labels, training.batches(retain, seed=derive_seed(seed, epoch, "order")))
+        passes += len(retain)
+        if unseen is None:
+            return passes
+        loss = classifier.loss_on(unseen.features, unseen.labels)
+        passes += len(unseen) * FORWARD_SHARE
+        if not loss < best:
+            classifier.model.load_state_dict(kept)
+            return passes
+        best, kept = loss, _state(classifier.model)
+    return passes
+
+
+def recompute_batch_norm(classifier: Classifier, retain: ShardSamples) -> float:
+    """Batch-norm statistics anew from the retained samples: buffers are no contributions, and cannot be subtracted.
+
+    returns: sample passes; 0 for a model without batch norm
+    """
+    model = classifier.model
+    if not has_batch_norm(model) or len(retain) < 2:
+        return 0.0
+    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    was_training = [(module, module.training) for module in model.modules()]
+    model.eval()  # dropout stays off
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain average over the batches
+        layer.train()
+    with torch.no_grad():
+        for batch in _even_parts(classifier.inputs(retain.features)):
+            model(batch)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    for module, mode in was_training:
+        module.training = mode
+    return len(retain) * FORWARD_SHARE
+
+
+def _even_parts(inputs: Tensor, size: int = 1024) -> tuple[Tensor, ...]:
+    """Parts of nearly equal size, so that every one has batch statistics and counts alike."""
+    return torch.tensor_split(inputs, -(-len(inputs) // size))
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _set_weights(classifier: Classifier, vector: Tensor) -> None:
+    with torch.no_grad():
+        vector_to_parameters(vector, classifier.model.parameters())
+
+
+def _require_finite(classifier: Classifier) -> None:
+    for name, tensor in classifier.model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise PatchFailed(f"the patch left non-finite values in {name}")

@@ -1,0 +1,89 @@
+"""A shard's samples in canonical order, and one epoch's batches of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from raymu.core.partition import Hashes, Positions, epoch_order, fixed_batches
+from raymu.learn.data import SampleTable
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ShardSamples:
+    """Samples by slice, then by hash, whatever order their rows came in.
+
+    hashes: (samples,) uint64; slices: (samples,) int64; features: (samples, *shape); labels: (samples,) int64
+    """
+
+    hashes: Hashes
+    slices: Positions
+    features: npt.NDArray[np.generic]
+    labels: npt.NDArray[np.int64]
+
+    @classmethod
+    def ordered(cls, table: SampleTable, *, hashes: Hashes, slices: Positions) -> "ShardSamples":
+        """hashes, slices: of the table's rows"""
+        order = np.lexsort((hashes, slices))
+        return cls(
+            hashes=hashes[order], slices=slices[order], features=table.features[order], labels=table.labels[order]
+        )
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def where(self, mask: Mask) -> "ShardSamples":
+        return ShardSamples(
+            hashes=self.hashes[mask], slices=self.slices[mask], features=self.features[mask], labels=self.labels[mask]
+        )
+
+    def held_in(self, hashes: Hashes) -> Mask:
+        """Which samples are among these. returns: (samples,) bool"""
+        return np.isin(self.hashes, hashes)
+
+    def slice_samples(self, slices: int) -> tuple[int, ...]:
+        return tuple(int(count) for count in np.bincount(self.slices, minlength=slices))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BatchPlan:
+    """positions: (samples,) int64 in training order, cut into sizes; keys: an identity of each batch"""
+
+    positions: Positions
+    sizes: tuple[int, ...]
+    keys: tuple[int, ...]
+
+    def without_singles(self) -> "BatchPlan":
+        """Without the batches of one sample, which have no batch statistics."""
+        if 1 not in self.sizes:
+            return self
+        is_kept = np.repeat([size > 1 for size in self.sizes], self.sizes)
+        kept = [number for number, size in enumerate(self.sizes) if size > 1]
+        return BatchPlan(
+            positions=self.positions[is_kept],
+            sizes=tuple(self.sizes[number] for number in kept),
+            keys=tuple(self.keys[number] for number in kept),
+        )
+
+
+def shuffled_batches(samples: ShardSamples, *, batch_size: int, seed: int) -> BatchPlan:
+    """Consecutive batches of an order by hash."""
+    count = len(samples)
+    sizes = tuple(min(batch_size, count - start) for start in range(0, count, batch_size))
+    return BatchPlan(positions=epoch_order(samples.hashes, seed=seed), sizes=sizes, keys=tuple(range(len(sizes))))
+
+
+def grouped_batches(samples: ShardSamples, *, groups_per_slice: int, seed: int) -> BatchPlan:
+    """Batches whose members are fixed for life, in an order by hash. A batch's key counts groups slice after slice."""
+    keys = samples.slices * groups_per_slice + fixed_batches(samples.hashes, batches=groups_per_slice)
+    present, sizes = np.unique(keys, return_counts=True)
+    order = epoch_order(present.astype(np.uint64), seed=seed)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return BatchPlan(
+        positions=np.argsort(rank[np.searchsorted(present, keys)], kind="stable"),
+        sizes=tuple(sizes[order].tolist()),
+        keys=tuple(present[order].tolist()),
+    )

@@ -1,0 +1,127 @@
+"""Training one shard, stage by stage, in an order that depends on identity alone."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from raymu.config import TrainingConfig
+from raymu.core.partition import derive_seed
+from raymu.core.schedule import learning_rate
+from raymu.learn.classifier import Classifier, ModelPlan, Normalizer
+from raymu.learn.contributions import UpdateRecorder
+from raymu.learn.models import build_model, has_batch_norm
+from raymu.learn.samples import BatchPlan, ShardSamples, grouped_batches, shuffled_batches
+from raymu.learn.weights import below, pack, unpack, weights_sha256
+
+
+class ShardTraining:
+    """The complete training state of one shard: classifier and optimizer. A checkpoint holds all of it."""
+
+    def __init__(self, plan: ModelPlan, shard: int, device: torch.device) -> None:
+        """Initial weights derive from (seed, shard)."""
+        torch.manual_seed(derive_seed(plan.seed, shard, "weights"))
+        model = build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes).to(device)
+        self._plan, self._shard = plan, shard
+        self._needs_pairs = has_batch_norm(model)
+        self.classifier = Classifier(model=model, device=device)
+        self.optimizer = make_optimizer(model.parameters(), plan.training)
+
+    def load(self, payload: bytes, *, source: str) -> None:
+        """Take up the state of a checkpoint. Raises FileCorrupt."""
+        tensors = unpack(payload, source=source)
+        self.classifier.load_tensors(tensors)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in below(tensors, "optimizer.").items():
+            position, _, key = name.partition(".")
+            state.setdefault(int(position), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def dump(self, *, stage: int, determinism: str) -> tuple[bytes, str]:
+        """The checkpoint after a stage. returns: the file's bytes, and the hash of what predictions are made from"""
+        predictive = self.classifier.tensors()
+        states = self.optimizer.state_dict()["state"]
+        kept = {f"optimizer.{position}.{key}": value for position, of in states.items() for key, value in of.items()}
+        tensors = predictive | {name: value for name, value in kept.items() if isinstance(value, Tensor)}
+        payload = pack(tensors, {"shard": self._shard, "stage": stage, "determinism": determinism})
+        return payload, weights_sha256(predictive)
+
+    def forget_momentum(self) -> None:
+        """Start the optimizer anew: its moments hold what is to be forgotten."""
+        self.optimizer = make_optimizer(self.classifier.model.parameters(), self._plan.training)
+
+    def train_stage(self, samples: ShardSamples, stage: int, recorder: UpdateRecorder | None = None) -> int:
+        """Train on slices 0..stage of the samples. returns: sample passes"""
+        current = samples.where(samples.slices <= stage)
+        if not len(current):
+            return 0
+        if self.classifier.normalizer is None:
+            first = current.features[current.slices == current.slices.min()]
+            self.classifier.normalizer = Normalizer.fit(first, self._plan.normalize)
+        inputs = self.classifier.inputs(current.features)
+        labels = torch.from_numpy(current.labels).to(self.classifier.device)
+        epochs = self._plan.epochs[stage]
+        for epoch in range(epochs):
+            self.set_rate(self._rate(stage, epoch))
+            torch.manual_seed(derive_seed(self._plan.seed, self._shard, stage, epoch, "dropout"))
+            batches = self.batches(current, seed=derive_seed(self._plan.seed, self._shard, stage, epoch, "order"))
+            if recorder is not None:
+                recorder.begin_epoch(batches, current)
+            self.train_epoch(inputs, labels, batches, recorder)
+        return epochs * len(current)
+
+    def batches(self, samples: ShardSamples, *, seed: int) -> BatchPlan:
+        """One epoch's batches."""
+        groups = self._plan.groups_per_slice
+        if groups is None:
+            batches = shuffled_batches(samples, batch_size=self._plan.training.batch_size, seed=seed)
+        else:
+            batches = grouped_batches(samples, groups_per_slice=groups, seed=seed)
+        return batches.without_singles() if self._needs_pairs else batches
+
+    def train_epoch(
+        self, inputs: Tensor, labels: Tensor, batches: BatchPlan, recorder: UpdateRecorder | None = None
+    ) -> None:
+        """inputs: (samples, *shape) float32, normalised; labels: (samples,) int64"""
+        self.classifier.model.train()
+        # One gather per epoch, then views: quicker than an index per batch.
+        order = torch.from_numpy(batches.positions).to(inputs.device)
+        sizes = list(batches.sizes)
+        cut = zip(inputs[order].split(sizes), labels[order].split(sizes), strict=True)
+        for number, (batch, aims) in enumerate(cut):
+            with recorder.recording(number) if recorder else nullcontext():
+                self._step(batch, aims)
+
+    def set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(self.classifier.model(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def _rate(self, stage: int, epoch: int) -> float:
+        training = self._plan.training
+        return learning_rate(
+            training.learning_rate,
+            training.schedule,
+            stage=stage,
+            stage_decay=training.stage_decay,
+            epoch=epoch,
+            epochs=self._plan.epochs[stage],
+        )
+
+
+def make_optimizer(parameters: Iterator[torch.nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
+    rate, decay = training.learning_rate, training.weight_decay
+    match training.optimizer:
+        case "sgd":
+            return torch.optim.SGD(parameters, lr=rate, momentum=training.momentum, weight_decay=decay)
+        case "adam":
+            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)

@@ -1,0 +1,294 @@
+"""The coordinator of a run: takes requests in, has the board decide, and carries its commands out."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from raymu.core.events import (
+    Command,
+    Event,
+    GenerationPublished,
+    PublishGeneration,
+    Purge,
+    RequestsPurged,
+    RevocationsAccepted,
+    RunTrained,
+    SettleRequested,
+    ShardFailed,
+    ShardRepaired,
+)
+from raymu.core.lineage import constituent
+from raymu.core.receipt import Receipt
+from raymu.core.records import Generation, OnAccept, RepairReport, RepairShard, SampleId
+from raymu.errors import IdempotencyConflict, RequestInvalid, ShardRepairFailed
+from raymu.service.fleet import ShardFleet
+from raymu.service.history import replay
+from raymu.service.index import SampleIndex
+from raymu.service.requests import RequestDesk, ResolvedRevocation, Revocation
+from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard
+from raymu.store.run import RunStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingReport:
+    """compute_seconds: of all shards together; seconds: of wall time, the fleet's start apart"""
+
+    generation: int
+    samples: int
+    passes: float
+    compute_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettleReport:
+    """What settling did. request_ids: those whose receipts are exact from now on"""
+
+    generation: int
+    shards: tuple[int, ...]
+    request_ids: tuple[str, ...]
+    passes: float
+    compute_seconds: float
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Coordinator:
+    """One per run. It takes the run over on opening it: an earlier coordinator can write no more."""
+
+    def __init__(self, location: str, fleet: ShardFleet, *, clock: Callable[[], datetime] = utc_now) -> None:
+        """location: of the run. Raises RunInvalid."""
+        self._store = RunStore(location)
+        self._config = self._store.config
+        self._fleet, self._clock = fleet, clock
+        self._journal = self._store.journal()
+        self._journal.take_over()
+        history = replay(self._journal, self._config, workers=fleet.workers)
+        self._board, self._receipts, self._requests_by_key = history.board, history.receipts, history.requests_by_key
+        self._desk = RequestDesk(self._store, SampleIndex.read(self._store), self._journal)
+        self._listeners: list[Progress] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reports: list[RepairReport] = []
+        self._failure: tuple[int, BaseException] | None = None
+        self._is_resumed = False
+
+    async def train(self, progress: Progress) -> TrainingReport:
+        """Train every shard, side by side, and publish the first generation."""
+        started = time.perf_counter()
+        shards = range(self._config.partition.shards)
+        reports = await asyncio.gather(*(self._fleet.run(TrainShard(shard=shard), progress) for shard in shards))
+        trained = [report for report in reports if isinstance(report, ShardTrained)]
+        lineages = tuple(report.lineage for report in trained)
+        self._record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
+        constituents = tuple(constituent(lineage, pending_from=None, on_accept=OnAccept.KEEP) for lineage in lineages)
+        self._publish(PublishGeneration(cause="train", constituents=constituents, lineages=lineages))
+        return TrainingReport(
+            generation=1,
+            samples=sum(lineage.samples for lineage in lineages),
+            passes=sum(report.passes for report in trained),
+            compute_seconds=sum(report.seconds for report in trained),
+            seconds=time.perf_counter() - started,
+        )
+
+    async def revoke(self, asked: Sequence[Revocation], progress: Progress) -> list[Receipt]:
+        """Accept requests together and see them through: rewound, repaired, published, purged.
+
+        Requests that wait for the same shard are served by one remedy.
+        Raises RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict, and then nothing is accepted;
+        ShardRepairFailed, and then the requests stay accepted.
+        """
+        known = [self._known(one) for one in asked]
+        fresh = self._accept([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
+        request_ids = [request_id or fresh.pop(0) for request_id in known]
+        with _listening(self._listeners, progress):
+            self._resume()
+            await self._until(lambda: all(self.receipt(one).purged_at for one in request_ids))
+        return [self.receipt(request_id) for request_id in request_ids]
+
+    async def settle(self, progress: Progress) -> SettleReport:
+        """Retrain every shard that was only patched, and take up what an interruption left."""
+        owed = [lineage for lineage in self._board.lineages if lineage.debts]
+        first = len(self._reports)
+        with _listening(self._listeners, progress):
+            self._resume()
+            shards = tuple(lineage.shard for lineage in owed)
+            self._record(SettleRequested(at=self._clock(), shards=shards))
+            await self._until(lambda: self._board.is_idle)
+        done = self._reports[first:]
+        request_ids = sorted({request_id for lineage in owed for request_id in lineage.debts})
+        return SettleReport(
+            generation=self._store.current().number,
+            shards=tuple(sorted({report.shard for report in done})),
+            request_ids=tuple(one for one in request_ids if self.receipt(one).settled_at),
+            passes=sum(report.passes for report in done),
+            compute_seconds=sum(report.seconds for report in done),
+        )
+
+    def receipt(self, request_id: str) -> Receipt:
+        return self._receipts.receipt(request_id)
+
+    async def close(self) -> None:
+        await self._fleet.close()
+        self._journal.close()
+
+    def _known(self, asked: Revocation) -> str | None:
+        """The request that was made under the same key. Raises IdempotencyConflict."""
+        earlier = self._requests_by_key.get(asked.key) if asked.key else None
+        if earlier is None or asked.key is None:
+            return None
+        if earlier.payload_sha256 != self._desk.payload_sha256(asked):
+            raise IdempotencyConflict(asked.key, earlier.request_id)
+        return earlier.request_id
+
+    def _accept(self, asked: Sequence[Revocation]) -> list[str]:
+        """Acknowledge requests: once this returns they are committed. returns: their ids"""
+        if not asked:
+            return []
+        now = self._clock()
+        resolved = [self._desk.resolve(one, request_id=_request_id(now), received_at=now) for one in asked]
+        _require_apart(resolved)
+        requests = tuple(one.request for one in resolved)
+        event = RevocationsAccepted(at=self._clock(), requests=requests, generation=self._store.current().number)
+        self._journal.accept(
+            event,
+            forget={one.request.request_id: one.forget for one in resolved},
+            hashes={one.request.request_id: one.hashes for one in resolved},
+        )
+        self._requests_by_key.update({request.key: request for request in requests if request.key})
+        self._apply(event)
+        return [request.request_id for request in requests]
+
+    def _resume(self) -> None:
+        """Take up, once, what an earlier coordinator left undone."""
+        if self._is_resumed:
+            return
+        self._is_resumed = True
+        self._carry_out(self._board.outstanding())
+
+    async def _until(self, is_done: Callable[[], bool]) -> None:
+        """Wait for the remedies at work until a condition holds. Raises ShardRepairFailed where none is left to wait for."""
+        while not is_done():
+            if not self._tasks:
+                shard, error = self._failure or (-1, RuntimeError("nothing is at work"))
+                raise ShardRepairFailed(shard, f"{type(error).__name__}: {error}") from error
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    def _record(self, event: Event) -> None:
+        self._journal.append(event)
+        self._apply(event)
+
+    def _apply(self, event: Event) -> None:
+        self._receipts.handle(event)
+        self._carry_out(self._board.handle(event))
+
+    def _carry_out(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            match command:
+                case PublishGeneration():
+                    self._publish(command)
+                case RepairShard():
+                    task = asyncio.create_task(self._follow(command))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                case Purge():
+                    self._purge(command)
+
+    async def _follow(self, command: RepairShard) -> None:
+        """See one remedy through; what goes wrong is an event too."""
+        try:
+            report = await self._fleet.run(self._task(command), self._tell)
+        except Exception as error:  # whatever it was, the request stays accepted and the caller is told
+            self._failure = (command.shard, error)
+            self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
+            return
+        assert isinstance(report, RepairReport)
+        self._reports.append(report)
+        self._record(ShardRepaired(at=self._clock(), report=report))
+        self._store.drop_report(report.command_id)
+
+    def _task(self, command: RepairShard) -> RepairTask:
+        held = self._journal.sample_ids(shard=command.shard)
+        ahead = {*self._board.pending(command.shard), *command.request_ids}
+        unseen = self._journal.sample_ids(shard=command.references[0].shard) if command.references else {}
+        return RepairTask(
+            command=command,
+            forget=_union(ids for request_id, ids in held.items() if request_id in command.request_ids),
+            forgotten=_union(ids for request_id, ids in held.items() if request_id not in ahead),
+            unseen_forgotten=_union(unseen.values()),
+        )
+
+    def _publish(self, command: PublishGeneration) -> None:
+        number = 1 if command.cause == "train" else self._store.current().number + 1
+        generation = Generation(
+            number=number,
+            cause=command.cause,
+            request_ids=(*command.rewound, *command.repaired, *command.settled),
+            published_at=self._clock(),
+            constituents=command.constituents,
+            lineages=command.lineages,
+        )
+        manifest = self._store.publish(generation)
+        self._record(
+            GenerationPublished(
+                at=self._clock(),
+                number=number,
+                manifest_sha256=manifest.sha256,
+                rewound=command.rewound,
+                repaired=command.repaired,
+                settled=command.settled,
+            )
+        )
+        self._write_receipts([*command.repaired, *command.settled])
+
+    def _purge(self, command: Purge) -> None:
+        rows = 0
+        request_ids = command.shards_by_request.keys()
+        for shard in sorted({shard for shards in command.shards_by_request.values() for shard in shards}):
+            held = self._journal.sample_ids(shard=shard)
+            rows += self._store.drop_samples(shard, _union(ids for one, ids in held.items() if one in request_ids))
+        files = self._store.destroy(command.files)
+        self._store.drop_generations_before(self._store.current().number)
+        event = RequestsPurged(at=self._clock(), request_ids=tuple(request_ids), files=files, rows=rows)
+        self._journal.purge(event)
+        self._apply(event)
+        self._write_receipts(request_ids)
+
+    def _write_receipts(self, request_ids: Iterable[str]) -> None:
+        for request_id in request_ids:
+            self._store.write_receipt(self.receipt(request_id))
+
+    def _tell(self, stage: StageTrained) -> None:
+        for listener in self._listeners:
+            listener(stage)
+
+
+@contextmanager
+def _listening(listeners: list[Progress], progress: Progress) -> Iterator[None]:
+    listeners.append(progress)
+    try:
+        yield
+    finally:
+        listeners.remove(progress)
+
+
+def _union(sets: Iterable[frozenset[SampleId]]) -> frozenset[SampleId]:
+    return frozenset[SampleId]().union(*sets)
+
+
+def _request_id(now: datetime) -> str:
+    return f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}"
+
+
+def _require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
+    """Raises RequestInvalid where two requests of one submission name the same sample."""
+    counts = Counter(identity_hash for one in resolved for identity_hash in one.hashes)
+    twice = sum(count > 1 for count in counts.values())
+    if twice:
+        raise RequestInvalid(f"{twice} samples are named by more than one of these requests; name each sample once")

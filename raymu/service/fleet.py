@@ -1,0 +1,37 @@
+"""Who carries out the shards' work: a fleet's interface, and the fleet that runs every shard in this process."""
+
+from typing import Protocol
+
+from raymu.service.shard import ShardWorker
+from raymu.service.work import Progress, StageTrained, Work, WorkReport
+
+
+class ShardFleet(Protocol):
+    """Runs pieces of work on as many workers as there are, each piece on one of them."""
+
+    @property
+    def workers(self) -> int: ...
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport: ...
+
+    async def close(self) -> None: ...
+
+
+class LocalFleet:
+    """One worker in this process: one shard after the other, under a debugger if need be."""
+
+    workers = 1
+
+    def __init__(self, location: str) -> None:
+        """location: of the run"""
+        self._worker = ShardWorker(location)
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        for report in self._worker.run(work):
+            if not isinstance(report, StageTrained):
+                return report
+            progress(report)
+        raise AssertionError("a worker's last word is its report")
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,40 @@
+"""A run's past, replayed from its journal."""
+
+from dataclasses import dataclass
+
+from raymu.config import Config
+from raymu.core.board import RevocationBoard
+from raymu.core.events import RevocationsAccepted, RunTrained
+from raymu.core.receipt import ReceiptBook
+from raymu.core.records import RevocationRequest
+from raymu.core.schedule import slice_epochs
+from raymu.store.journal import Journal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """trained_on: how many workers trained the run; 1 before it is trained"""
+
+    board: RevocationBoard
+    receipts: ReceiptBook
+    requests_by_key: dict[str, RevocationRequest]
+    trained_on: int
+
+
+def replay(journal: Journal, config: Config, *, workers: int | None = None) -> History:
+    """Rebuild the state. workers: at hand; as many as trained the run where not given"""
+    events = list(journal.events())
+    trained_on = next((event.workers for event in events if isinstance(event, RunTrained)), 1)
+    board = RevocationBoard(
+        config=config.unlearning,
+        epochs=slice_epochs(config.training.epochs, config.partition.slices),
+        workers=workers or trained_on,
+    )
+    receipts = ReceiptBook()
+    by_key: dict[str, RevocationRequest] = {}
+    for event in events:
+        board.handle(event)
+        receipts.handle(event)
+        if isinstance(event, RevocationsAccepted):
+            by_key.update({request.key: request for request in event.requests if request.key})
+    return History(board=board, receipts=receipts, requests_by_key=by_key, trained_on=trained_on)

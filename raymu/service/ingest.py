@@ -1,0 +1,126 @@
+"""From the user's table to a run: checks everything, places every sample, and only then writes."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+import numpy.typing as npt
+
+from raymu.config import Config, PartitionConfig
+from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
+from raymu.core.records import Boundary, SampleId
+from raymu.errors import ConfigInvalid, DataInvalid, UnknownSamples
+from raymu.learn.classifier import ModelPlan
+from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
+from raymu.learn.models import build_model, check_model
+from raymu.store.run import RunManifest, RunStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ingested:
+    """samples: placed; excluded: left out; classes: of the run"""
+
+    samples: int
+    excluded: int
+    classes: int
+
+
+def create_run(config: Config, location: str, *, exclude: Collection[SampleId] = ()) -> Ingested:
+    """Read the training data and write the run's own copy of it, shard by shard.
+
+    exclude: samples that the run never gets to hold; they are checked like all others
+    Raises DataInvalid, ConfigInvalid, UnknownSamples, RunInvalid; nothing is written then.
+    """
+    store = RunStore(location)
+    store.require_empty()
+    table = read_table(config.data.train, config.data)
+    classes = fit_classes(table.labels, config.data.classes)
+    check_runnable(config, table, classes)
+    shards, slices = place(table, config.partition)
+    _check_shards(config, table, shards)
+    is_excluded = _excluded(table, exclude)
+    store.create(
+        RunManifest(
+            config=config.tree(),
+            input_shape=table.features.shape[1:],
+            classes=classes,
+            has_integer_ids=table.ids.dtype.kind == "i",
+            created_at=datetime.now(UTC),
+            raymu_version=version("raymu"),
+        )
+    )
+    for shard in range(config.partition.shards):
+        rows = np.flatnonzero((shards == shard) & ~is_excluded)
+        store.write_samples(shard, to_arrow(table.take(rows), slices[rows]))
+    return Ingested(samples=int((~is_excluded).sum()), excluded=int(is_excluded.sum()), classes=classes)
+
+
+def place(table: SampleTable, partition: PartitionConfig) -> tuple[Positions, Positions]:
+    """Shard and slice of every sample, each from the sample alone. returns: two (samples,) int64"""
+    shards, slices, seed = partition.shards, partition.slices, partition.seed
+    ids: list[SampleId] = table.ids.tolist()
+    if partition.policy == "owner":
+        assert table.owners is not None
+        # A sample without an owner is its own owner; the tuple keeps it apart from an owner of that name.
+        owners = [
+            f"id/{sample}" if owner is None else f"owner/{owner}"
+            for sample, owner in zip(ids, table.owners, strict=True)
+        ]
+        return place_uniform(identity_hashes(owners, seed=seed, purpose="place"), shards=shards, slices=slices)
+    hashes = identity_hashes(ids, seed=seed, purpose="place")
+    if partition.policy == "risk":
+        assert table.risks is not None
+        bands = partition.risk_bands or equal_bands(slices)
+        return place_by_risk(hashes, table.risks, shards=shards, bands=bands)
+    return place_uniform(hashes, shards=shards, slices=slices)
+
+
+def check_runnable(config: Config, table: SampleTable, classes: int) -> None:
+    """Raises ConfigInvalid for settings that these data, or this machine, cannot be trained with."""
+    try:
+        plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
+    except ValueError as error:
+        raise ConfigInvalid(f"training.epochs: {error}") from error
+    try:
+        Boundary.parse(config.unlearning.boundary)
+    except ValueError as error:
+        raise ConfigInvalid(f"unlearning.boundary: {error}") from error
+    if config.data.normalize == "unit" and not np.issubdtype(table.features.dtype, np.integer):
+        raise ConfigInvalid("data.normalize: unit is for integer features; use shard, or {mean: ..., std: ...}")
+    if config.unlearning.contributions == "group" and config.unlearning.groups_per_slice is None:
+        per_slice = len(table.ids) / (config.partition.shards * config.partition.slices)
+        fitting = max(1, round(per_slice / config.training.batch_size))
+        raise ConfigInvalid(
+            "unlearning.groups_per_slice must be given with contributions group, since it may not depend on the data; "
+            f"{fitting} makes batches of about {config.training.batch_size}"
+        )
+    model = build_model(plan.model, input_shape=plan.input_shape, classes=classes)
+    check_model(model, input_shape=plan.input_shape, classes=classes)
+
+
+def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None:
+    """Raises DataInvalid for shards that cannot be trained; seen before any sample is excluded."""
+    partition = config.partition
+    for shard in range(partition.shards):
+        labels = table.labels[shards == shard]
+        what = f"shard {shard} of {partition.shards}"
+        if not len(labels):
+            raise DataInvalid(config.data.train, f"{what} would hold no samples; use fewer shards")
+        if len(labels) < partition.slices:
+            raise DataInvalid(
+                config.data.train, f"{what} would hold {len(labels)} samples for {partition.slices} slices; use fewer"
+            )
+        if len(np.unique(labels)) < 2:
+            raise DataInvalid(config.data.train, f"{what} would hold a single class; use fewer shards")
+
+
+def _excluded(table: SampleTable, exclude: Collection[SampleId]) -> npt.NDArray[np.bool_]:
+    is_excluded = np.isin(table.ids, np.array(list(exclude), dtype=table.ids.dtype)) if exclude else None
+    if is_excluded is None:
+        return np.zeros(len(table.ids), dtype=bool)
+    unknown = sorted(set(exclude) - set(table.ids[is_excluded].tolist()), key=str)
+    if unknown:
+        raise UnknownSamples([str(one) for one in unknown[:3]], len(unknown))
+    return is_excluded

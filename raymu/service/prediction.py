@@ -1,0 +1,86 @@
+"""Predictions from one pinned generation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
+from raymu.core.records import Constituent, Generation
+from raymu.errors import DataInvalid, FileMissing, NoVoters
+from raymu.learn.classifier import Classifier, ModelPlan
+from raymu.learn.determinism import choose_device, pinned
+from raymu.store.run import RunStore
+
+Features = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Shares of correct answers on a labelled table. constituent_accuracy: shard -> alone, voters only"""
+
+    generation: int
+    samples: int
+    accuracy: float
+    constituent_accuracy: dict[int, float]
+
+
+class Ensemble:
+    """The constituents of one generation that vote, loaded and checked."""
+
+    def __init__(self, store: RunStore, generation: Generation) -> None:
+        """Raises NoVoters where every shard abstains; FileMissing, FileCorrupt."""
+        manifest, config = store.manifest, store.config
+        plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        self.generation = generation
+        self._threads = config.cluster.threads
+        self._device = choose_device(config.training.device)
+        self._input_shape = manifest.input_shape
+        self._aggregate = AGGREGATIONS[config.unlearning.aggregation]
+        self._voters: list[Constituent] = [one for one in generation.constituents if one.checkpoint]
+        self._weights = voters_of(self._voters, config.partition.slices)
+        if not self._voters:
+            raise NoVoters(generation.number)
+        self._classifiers: list[Classifier] = []
+        for voter in self._voters:
+            assert voter.checkpoint is not None
+            file = voter.checkpoint.file
+            payload = store.files.read_checked(file)
+            self._classifiers.append(Classifier.restore(payload, plan, device=self._device, source=file.path))
+
+    @classmethod
+    def current(cls, store: RunStore) -> "Ensemble":
+        """Of the current generation; of the next one, where that was superseded while it was being loaded."""
+        generation = store.current()
+        try:
+            return cls(store, generation)
+        except FileMissing:
+            newer = store.current()
+            if newer.number == generation.number:
+                raise
+            return cls(store, newer)
+
+    def predict(self, features: Features) -> Probabilities:
+        """features: (samples, *input shape). returns: (samples, classes) float32. Raises DataInvalid on another shape"""
+        return self._aggregate(self._probabilities(features), self._weights)
+
+    def evaluate(self, features: Features, labels: npt.NDArray[np.int64]) -> Evaluation:
+        """labels: (samples,) int64"""
+        probabilities = self._probabilities(features)
+        answers = self._aggregate(probabilities, self._weights).argmax(axis=1)
+        alone = (probabilities.argmax(axis=2) == labels).mean(axis=1)
+        return Evaluation(
+            generation=self.generation.number,
+            samples=len(labels),
+            accuracy=float((answers == labels).mean()),
+            constituent_accuracy={voter.shard: float(share) for voter, share in zip(self._voters, alone, strict=True)},
+        )
+
+    def _probabilities(self, features: Features) -> Probabilities:
+        """returns: (voters, samples, classes) float32"""
+        if features.shape[1:] != self._input_shape:
+            raise DataInvalid(
+                "features", f"have shape {features.shape[1:]}, the run was trained on {self._input_shape}"
+            )
+        with pinned(self._device, self._threads):
+            return np.stack([classifier.probabilities(features) for classifier in self._classifiers])

@@ -1,0 +1,158 @@
+"""From what a user asks to a request that the board can route: every refusal happens here, before anything is written."""
+
+import hashlib
+import hmac
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from raymu.core.records import Boundary, ForgetSet, RevocationRequest, SampleId, Strategy
+from raymu.errors import RequestInvalid, SamplesRevoked, UnknownSamples
+from raymu.learn.data import as_sample_ids
+from raymu.service.index import SampleIndex
+from raymu.store.codec import canonical_json
+from raymu.store.journal import Journal
+from raymu.store.run import RunStore
+
+DUE_AFTER = timedelta(days=30)
+"""How long a request may wait where it names no time: about the month that data protection law gives."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revocation:
+    """What a user asks: samples by id, or all samples of an owner. What is None comes from the run's configuration."""
+
+    ids: tuple[SampleId, ...] = ()
+    owner: SampleId | None = None
+    strategy: str | None = None
+    boundary: float | str | None = None
+    due: datetime | None = None
+    key: str | None = None
+    """Idempotency key: the same key and payload give the same receipt."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolvedRevocation:
+    """request: for the board; forget: shard -> ids; hashes: keyed, of the ids and the owner, which outlive the ids"""
+
+    request: RevocationRequest
+    forget: dict[int, tuple[SampleId, ...]]
+    hashes: tuple[str, ...]
+
+
+class RequestDesk:
+    """Checks requests against the samples that a run holds, and those that it held."""
+
+    def __init__(self, store: RunStore, index: SampleIndex, journal: Journal) -> None:
+        self._store, self._index, self._journal = store, index, journal
+
+    def payload_sha256(self, asked: Revocation) -> str:
+        """Over what is asked, whether or not the samples are still there."""
+        payload = {
+            "named": sorted(self._keyed(name) for name in _names(asked)),
+            "strategy": asked.strategy,
+            "boundary": None if asked.boundary is None else str(asked.boundary),
+        }
+        return hashlib.sha256(canonical_json(payload)).hexdigest()
+
+    def resolve(self, asked: Revocation, *, request_id: str, received_at: datetime) -> ResolvedRevocation:
+        """Raises RequestInvalid, UnknownSamples, and SamplesRevoked with the earlier requests' ids."""
+        config = self._store.config.unlearning
+        strategy, boundary = _strategy(asked.strategy or config.strategy), _boundary(asked, config.boundary)
+        sample_ids = self._sample_ids(asked)
+        forget: dict[int, list[SampleId]] = {}
+        slices: dict[int, Counter[int]] = {}
+        for sample_id, row in zip(sample_ids, self._rows(sample_ids), strict=True):
+            shard = int(self._index.shards[row])
+            forget.setdefault(shard, []).append(sample_id)
+            slices.setdefault(shard, Counter())[int(self._index.slices[row])] += 1
+        request = RevocationRequest(
+            request_id=request_id,
+            payload_sha256=self.payload_sha256(asked),
+            key=asked.key,
+            strategy=strategy,
+            boundary=boundary,
+            received_at=received_at,
+            due_at=asked.due or received_at + DUE_AFTER,
+            forget=tuple(
+                ForgetSet(shard=shard, samples_by_slice=dict(sorted(slices[shard].items()))) for shard in sorted(forget)
+            ),
+        )
+        names = [*_names(asked), *(_name(sample_id) for sample_id in sample_ids)]
+        return ResolvedRevocation(
+            request=request,
+            forget={shard: tuple(ids) for shard, ids in forget.items()},
+            hashes=tuple(sorted({self._keyed(name) for name in names})),
+        )
+
+    def _sample_ids(self, asked: Revocation) -> list[SampleId]:
+        """The samples that a request names and that nothing has revoked."""
+        if (asked.owner is None) == (not asked.ids):
+            raise RequestInvalid("name samples by id, or an owner: a request needs one of them, and not both")
+        if asked.owner is not None:
+            self._require_unrevoked(_names(asked))
+            owned = self._owned(asked.owner)
+            revoked = self._revoked_by([_name(sample_id) for sample_id in owned])
+            return [sample_id for sample_id in owned if self._keyed(_name(sample_id)) not in revoked]
+        sample_ids = as_sample_ids(asked.ids, integers=self._store.manifest.has_integer_ids)
+        twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
+        if twice:
+            raise RequestInvalid(f"{len(twice)} ids are named twice ({', '.join(twice[:3])}); name each sample once")
+        self._require_unrevoked([_name(sample_id) for sample_id in sample_ids])
+        return sample_ids
+
+    def _rows(self, sample_ids: Sequence[SampleId]) -> npt.NDArray[np.int64]:
+        rows = self._index.find(sample_ids)
+        unknown = [str(sample_id) for sample_id, row in zip(sample_ids, rows, strict=True) if row < 0]
+        if unknown:
+            raise UnknownSamples(unknown[:3], len(unknown))
+        return rows
+
+    def _require_unrevoked(self, names: Sequence[str]) -> None:
+        revoked = self._revoked_by(names)
+        if revoked:
+            raise SamplesRevoked(len(revoked), tuple(sorted(set(revoked.values()))))
+
+    def _revoked_by(self, names: Sequence[str]) -> dict[str, str]:
+        return self._journal.revoked_by([self._keyed(name) for name in names])
+
+    def _owned(self, owner: SampleId) -> list[SampleId]:
+        if self._store.config.data.owner is None:
+            raise RequestInvalid("this run knows no owners: it was trained without data.owner; name samples by id")
+        owned: list[SampleId] = []
+        for shard in self._index.shards_of_owner(owner):
+            table = self._store.read_samples(shard, ["id", "owner"])
+            pairs = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
+            owned.extend(sample_id for sample_id, of in pairs if str(of) == str(owner))
+        if not owned:
+            raise UnknownSamples([str(owner)], 1, "owner")
+        return owned
+
+    def _keyed(self, name: str) -> str:
+        return hmac.new(self._store.hash_key, name.encode(), hashlib.sha256).hexdigest()
+
+
+def _names(asked: Revocation) -> list[str]:
+    return [_name(sample_id) for sample_id in asked.ids] if asked.owner is None else [f"owner/{asked.owner}"]
+
+
+def _name(sample_id: SampleId) -> str:
+    return f"id/{sample_id}"
+
+
+def _strategy(name: str) -> Strategy:
+    try:
+        return Strategy(name)
+    except ValueError:
+        raise RequestInvalid(f"{name!r} is no strategy; choose among {', '.join(Strategy)}") from None
+
+
+def _boundary(asked: Revocation, default: float | str) -> Boundary:
+    try:
+        return Boundary.parse(default if asked.boundary is None else asked.boundary)
+    except ValueError as error:
+        raise RequestInvalid(str(error)) from None

@@ -1,0 +1,210 @@
+"""The worker that trains and repairs one shard at a time."""
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from raymu.core.partition import Hashes, identity_hashes
+from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, SampleId, ShardLineage
+from raymu.errors import PatchFailed
+from raymu.learn.classifier import ModelPlan
+from raymu.learn.contributions import READINGS
+from raymu.learn.data import from_arrow
+from raymu.learn.determinism import choose_device, pinned
+from raymu.learn.samples import ShardSamples
+from raymu.learn.train import ShardTraining
+from raymu.service.checkpoints import SliceCheckpoints
+from raymu.service.patches import Patch, ShardPatcher
+from raymu.service.work import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
+from raymu.store.run import RunStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRun:
+    """What training some stages left behind."""
+
+    checkpoints: tuple[CheckpointRef, ...]
+    updates: tuple[FileRef | None, ...]
+    passes: float
+    seconds: float
+
+
+class ShardWorker:
+    """Carries out work on whichever shard it is given. A piece of work may arrive twice: the second changes nothing."""
+
+    def __init__(self, location: str) -> None:
+        """location: of the run"""
+        self._store = RunStore(location)
+        manifest, config = self._store.manifest, self._store.config
+        self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        self._config = config
+        self._files = SliceCheckpoints(self._store)
+        self._device = choose_device(config.training.device)
+        self._determinism = ""
+
+    def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:
+        """Yields progress, and the report last."""
+        with pinned(self._device, self._config.cluster.threads) as determinism:
+            self._determinism = determinism.json()
+            match work:
+                case TrainShard(shard=shard):
+                    yield from self._train(shard)
+                case RepairTask(command=command):
+                    report = self._store.find_report(command.command_id)
+                    if report is None:
+                        report = yield from self._repair(work)
+                        self._store.write_report(report)
+                    yield report
+
+    def _train(self, shard: int) -> Iterator[StageTrained | ShardTrained]:
+        self._files.hold(shard)
+        samples = self._samples(shard)
+        training = ShardTraining(self._plan, shard, self._device)
+        trained = yield from self._train_stages(training, samples, shard, first=0, remedy=None)
+        lineage = ShardLineage(
+            shard=shard,
+            slice_samples=samples.slice_samples(self._slices),
+            checkpoints=trained.checkpoints,
+            updates=trained.updates,
+            serving=trained.checkpoints[-1],
+            tainted_from=None,
+            debts=(),
+            seconds_per_pass=trained.seconds / max(trained.passes, 1.0),
+        )
+        yield ShardTrained(
+            lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=self._determinism
+        )
+
+    def _repair(self, task: RepairTask) -> Generator[StageTrained, None, RepairReport]:
+        command = task.command
+        self._files.hold(command.shard)
+        samples = self._samples(command.shard)
+        is_forgotten = samples.held_in(self._hashes(task.forget))
+        forget = samples.where(is_forgotten)
+        retain = samples.where(~is_forgotten & ~samples.held_in(self._hashes(task.forgotten)))
+        reason = command.decision.reason
+        patch: Patch | None = None
+        if command.decision.remedy is not Remedy.RETRAIN:
+            try:
+                patch = self._patch(task, forget, retain)
+            except PatchFailed as failure:
+                reason = f"{command.decision.remedy} failed ({failure}); retrained instead"
+        if patch is None:
+            report = yield from self._retrain(command, retain, reason)
+        else:
+            report = self._patched(command, retain, patch, reason)
+        self._files.keep(report.lineage.files)
+        return report
+
+    def _patch(self, task: RepairTask, forget: ShardSamples, retain: ShardSamples) -> Patch:
+        unseen = None
+        if task.command.references:
+            shard = task.command.references[0].shard
+            others = self._samples(shard)
+            unseen = others.where(~others.held_in(self._hashes(task.unseen_forgotten)))
+        patcher = ShardPatcher(self._plan, self._config.unlearning, task.command, self._files, device=self._device)
+        return patcher.patch(forget, retain, unseen)
+
+    def _retrain(
+        self, command: RepairShard, retain: ShardSamples, reason: str
+    ) -> Generator[StageTrained, None, RepairReport]:
+        """Restore the checkpoint before the earliest touched slice and train the later stages."""
+        before, first = command.lineage, command.earliest_slice
+        training = ShardTraining(self._plan, command.shard, self._device)
+        if first:
+            checkpoint = before.checkpoints[first - 1]
+            assert checkpoint is not None, "checkpoints below the earliest touched slice are sound"
+            training.load(self._files.read(checkpoint.file), source=checkpoint.file.path)
+        trained = yield from self._train_stages(training, retain, command.shard, first=first, remedy=Remedy.RETRAIN)
+        lineage = ShardLineage(
+            shard=command.shard,
+            slice_samples=retain.slice_samples(self._slices),
+            checkpoints=before.checkpoints[:first] + trained.checkpoints,
+            updates=before.updates[:first] + trained.updates,
+            serving=trained.checkpoints[-1],
+            tainted_from=None,
+            debts=(),
+            seconds_per_pass=trained.seconds / trained.passes if trained.passes else before.seconds_per_pass,
+        )
+        return RepairReport(
+            command_id=command.command_id,
+            request_ids=command.request_ids,
+            planned=command.decision,
+            remedy=Remedy.RETRAIN,
+            reason=reason,
+            lineage=lineage,
+            passes=trained.passes,
+            seconds=trained.seconds,
+            determinism=self._determinism,
+        )
+
+    def _patched(self, command: RepairShard, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
+        before, first = command.lineage, command.earliest_slice
+        patch.training.forget_momentum()  # its moments saw what is forgotten; a patched state is never trained on from
+        payload, weights = patch.training.dump(stage=self._slices - 1, determinism=self._determinism)
+        file = self._files.write(command.shard, "patched", payload)
+        lineage = replace(
+            before,
+            slice_samples=retain.slice_samples(self._slices),
+            checkpoints=before.checkpoints[:first] + (None,) * (self._slices - first),
+            updates=patch.updates,
+            serving=CheckpointRef(stage=self._slices - 1, file=file, weights_sha256=weights),
+            tainted_from=first,
+            debts=(*before.debts, *command.request_ids),
+        )
+        return RepairReport(
+            command_id=command.command_id,
+            request_ids=command.request_ids,
+            planned=command.decision,
+            remedy=command.decision.remedy,
+            reason=reason,
+            lineage=lineage,
+            passes=patch.passes,
+            seconds=patch.seconds,
+            determinism=self._determinism,
+            forget_loss=patch.forget_loss,
+            unseen_loss=patch.unseen_loss,
+        )
+
+    def _train_stages(
+        self, training: ShardTraining, samples: ShardSamples, shard: int, *, first: int, remedy: Remedy | None
+    ) -> Generator[StageTrained, None, StageRun]:
+        """Train the stages from `first` on, each with its checkpoint written through."""
+        reading = READINGS[self._config.unlearning.contributions]
+        checkpoints: list[CheckpointRef] = []
+        updates: list[FileRef | None] = []
+        total_passes, total_seconds = 0.0, 0.0
+        for stage in range(first, self._slices):
+            started = time.perf_counter()
+            rows = (self._plan.groups_per_slice or 0) * (stage + 1)
+            recorder = reading.recorder(training.classifier.model, rows) if reading.recorder else None
+            passes = training.train_stage(samples, stage, recorder)
+            payload, weights = training.dump(stage=stage, determinism=self._determinism)
+            file = self._files.write(shard, f"stage-{stage}", payload)
+            checkpoints.append(CheckpointRef(stage=stage, file=file, weights_sha256=weights))
+            log = recorder.log().dump() if recorder else None
+            updates.append(self._files.write(shard, f"updates-{stage}", log) if log else None)
+            seconds = time.perf_counter() - started
+            total_passes, total_seconds = total_passes + passes, total_seconds + seconds
+            yield StageTrained(
+                shard=shard,
+                stage=stage,
+                stages=self._slices - first,
+                remedy=remedy,
+                passes=passes,
+                seconds=seconds,
+            )
+        return StageRun(
+            checkpoints=tuple(checkpoints), updates=tuple(updates), passes=total_passes, seconds=total_seconds
+        )
+
+    @property
+    def _slices(self) -> int:
+        return self._config.partition.slices
+
+    def _samples(self, shard: int) -> ShardSamples:
+        table, slices = from_arrow(self._store.read_samples(shard))
+        return ShardSamples.ordered(table, hashes=self._hashes(table.ids.tolist()), slices=slices)
+
+    def _hashes(self, sample_ids: Iterable[SampleId]) -> Hashes:
+        return identity_hashes(sample_ids, seed=self._plan.seed, purpose="sample")

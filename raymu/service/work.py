@@ -1,0 +1,57 @@
+"""What passes between a coordinator and its shards, besides the records of the core."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from raymu.core.records import Remedy, RepairReport, RepairShard, SampleId, ShardLineage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainShard:
+    """Command: train a shard from scratch on the samples that the run holds for it."""
+
+    shard: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepairTask:
+    """A repair command with the ids that it is about, which only the journal knows."""
+
+    command: RepairShard
+    forget: frozenset[SampleId]
+    """To be unlearnt now."""
+    forgotten: frozenset[SampleId]
+    """Unlearnt by earlier commands, or waiting for later ones that are accepted; rows may still be on disk."""
+    unseen_forgotten: frozenset[SampleId]
+    """Revoked samples of the first reference's shard, which may not serve as unseen samples."""
+
+
+Work: TypeAlias = TrainShard | RepairTask
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageTrained:
+    """Progress: one stage of a shard is done. stages: how many this piece of work has in all"""
+
+    shard: int
+    stage: int
+    stages: int
+    remedy: Remedy | None
+    """None while the run is trained."""
+    passes: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardTrained:
+    """A shard is trained. seconds: of compute; determinism: the class, as JSON"""
+
+    lineage: ShardLineage
+    passes: float
+    seconds: float
+    determinism: str
+
+
+WorkReport: TypeAlias = ShardTrained | RepairReport
+Progress: TypeAlias = Callable[[StageTrained], None]
