@@ -36,7 +36,8 @@ class UnknownSamples(RaymuError):
 
     def __str__(self) -> str:
         names = ", ".join(self.shown) + (", ..." if self.count > len(self.shown) else "")
-        return f"{self.count} unknown {self.what}{'s' if self.count > 1 else ''} ({names}): the run never held them; nothing was revoked"
+        plural = "s" if self.count > 1 else ""
+        return f"{self.count} unknown {self.what}{plural} ({names}): the run never held them; nothing was changed"
 
 
 class SamplesRevoked(RaymuError):

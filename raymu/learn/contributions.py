@@ -173,7 +173,7 @@ def _gradient(classifier: Classifier, forget: ShardSamples, logs: Logs, rate: fl
         inputs = classifier.inputs(forget.features[start : start + _GRADIENT_BATCH])
         labels = torch.from_numpy(forget.labels[start : start + _GRADIENT_BATCH]).to(classifier.device)
         loss = F.cross_entropy(model(inputs), labels, reduction="sum") / len(forget)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     gradients = [
         torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in model.parameters()
     ]

@@ -101,7 +101,7 @@ class ShardTraining:
 
     def _step(self, inputs: Tensor, labels: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(self.classifier.model(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(self.classifier.model(inputs), labels).backward()
         self.optimizer.step()
 
     def _rate(self, stage: int, epoch: int) -> float:
