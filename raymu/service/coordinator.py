@@ -131,6 +131,10 @@ class Coordinator:
             compute_seconds=sum(report.seconds for report in done),
         )
 
+    @property
+    def workers(self) -> int:
+        return self._fleet.workers
+
     def receipt(self, request_id: str) -> Receipt:
         return self._receipts.receipt(request_id)
 

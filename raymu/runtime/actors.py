@@ -1,0 +1,125 @@
+"""The actors: shards at work, and the coordinator; each a plain class, wrapped here."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from raymu.core.receipt import Receipt
+from raymu.errors import RaymuError
+from raymu.runtime.placement import actor_options, shard_capacity
+from raymu.service.coordinator import Coordinator, SettleReport, TrainingReport
+from raymu.service.requests import Revocation
+from raymu.service.shard import ShardWorker
+from raymu.service.work import Progress, StageTrained, TrainShard, Work, WorkReport
+from raymu.store.run import RunStore
+
+Report = TypeVar("Report")
+
+ShardActor = ray.remote(ShardWorker)
+
+_ATTEMPTS = 4
+"""How often a piece of work is given to an actor before its loss is reported: work may arrive twice."""
+
+
+class RayFleet:
+    """Keeps as many shard actors as there is room for, and hands them shards in turn."""
+
+    def __init__(self, location: str) -> None:
+        """location: of the run. Raises DeviceUnavailable where the cluster has no room for a shard."""
+        cluster = RunStore(location).config.cluster
+        self._location, self._options = location, actor_options(cluster)
+        self._workers = shard_capacity(ray.cluster_resources(), cluster)
+        self._room = asyncio.Semaphore(self._workers)
+        self._idle: dict[Any, int] = {}  # actor -> the shard that it was last at
+
+    @property
+    def workers(self) -> int:
+        return self._workers
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        """Raises RayActorError where actors were lost again and again, and what the work itself raises."""
+        shard = work.shard if isinstance(work, TrainShard) else work.command.shard
+        async with self._room:
+            for attempt in range(1, _ATTEMPTS + 1):
+                actor = self._take(shard)
+                try:
+                    report = await _follow(actor, work, progress)
+                except RayActorError:
+                    if attempt == _ATTEMPTS:
+                        raise
+                except RayTaskError as error:
+                    self._idle[actor] = shard
+                    raise _cause(error) from None
+                else:
+                    self._idle[actor] = shard
+                    return report
+        raise AssertionError("the last attempt returns or raises")
+
+    async def close(self) -> None:
+        while self._idle:
+            ray.kill(self._idle.popitem()[0])
+
+    def _take(self, shard: int) -> Any:
+        """An idle actor, rather the one that holds this shard's checkpoints; else a new one."""
+        if not self._idle:
+            return ShardActor.options(**self._options).remote(self._location)
+        actor = next((one for one, at in self._idle.items() if at == shard), next(iter(self._idle)))
+        del self._idle[actor]
+        return actor
+
+
+async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
+    async for reference in actor.run.remote(work):
+        report = await reference
+        if not isinstance(report, StageTrained):
+            return report
+        progress(report)
+    raise AssertionError("a worker's last word is its report")
+
+
+def _cause(error: RayTaskError) -> BaseException:
+    """What the actor's own code raised, without Ray's wrapping."""
+    return error.cause if isinstance(error.cause, RaymuError) else error
+
+
+class CoordinatorService:
+    """A coordinator with a fleet of actors. Every method streams progress, and its report last."""
+
+    def __init__(self, location: str) -> None:
+        self._coordinator = Coordinator(location, RayFleet(location))
+
+    async def train(self) -> AsyncIterator[StageTrained | TrainingReport]:
+        async for report in _streamed(self._coordinator.train):
+            yield report
+
+    async def revoke(self, asked: list[Revocation]) -> AsyncIterator[StageTrained | list[Receipt]]:
+        async for report in _streamed(lambda progress: self._coordinator.revoke(asked, progress)):
+            yield report
+
+    async def settle(self) -> AsyncIterator[StageTrained | SettleReport]:
+        async for report in _streamed(self._coordinator.settle):
+            yield report
+
+    async def workers(self) -> int:
+        return self._coordinator.workers
+
+    async def close(self) -> None:
+        await self._coordinator.close()
+
+
+CoordinatorActor = ray.remote(CoordinatorService)
+
+
+async def _streamed(run: Callable[[Progress], Awaitable[Report]]) -> AsyncIterator[StageTrained | Report]:
+    """What a call reports while it runs, and then what it returns."""
+    queue: asyncio.Queue[StageTrained | None] = asyncio.Queue()
+    call = asyncio.ensure_future(run(queue.put_nowait))
+    call.add_done_callback(lambda _call: queue.put_nowait(None))
+    while (stage := await queue.get()) is not None:
+        yield stage
+    yield await call
+
+
