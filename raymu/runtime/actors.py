@@ -121,5 +121,3 @@ async def _streamed(run: Callable[[Progress], Awaitable[Report]]) -> AsyncIterat
     while (stage := await queue.get()) is not None:
         yield stage
     yield await call
-
-

@@ -68,7 +68,9 @@ def _join(cluster: ClusterConfig) -> bool:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise DeviceUnavailable(f"cluster.address {cluster.address}: no Ray cluster can be joined ({reason})") from error
+        raise DeviceUnavailable(
+            f"cluster.address {cluster.address}: no Ray cluster can be joined ({reason})"
+        ) from error
     return True
 
 

@@ -13,8 +13,9 @@ from raymu.store.journal import Journal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """trained_on: how many workers trained the run; 1 before it is trained"""
+    """epochs: of each stage; trained_on: how many workers trained the run, 1 before it is trained"""
 
+    epochs: tuple[int, ...]
     board: RevocationBoard
     receipts: ReceiptBook
     requests_by_key: dict[str, RevocationRequest]
@@ -25,11 +26,8 @@ def replay(journal: Journal, config: Config, *, workers: int | None = None) -> H
     """Rebuild the state. workers: at hand; as many as trained the run where not given"""
     events = list(journal.events())
     trained_on = next((event.workers for event in events if isinstance(event, RunTrained)), 1)
-    board = RevocationBoard(
-        config=config.unlearning,
-        epochs=slice_epochs(config.training.epochs, config.partition.slices),
-        workers=workers or trained_on,
-    )
+    epochs = slice_epochs(config.training.epochs, config.partition.slices)
+    board = RevocationBoard(config=config.unlearning, epochs=epochs, workers=workers or trained_on)
     receipts = ReceiptBook()
     by_key: dict[str, RevocationRequest] = {}
     for event in events:
@@ -37,4 +35,4 @@ def replay(journal: Journal, config: Config, *, workers: int | None = None) -> H
         receipts.handle(event)
         if isinstance(event, RevocationsAccepted):
             by_key.update({request.key: request for request in event.requests if request.key})
-    return History(board=board, receipts=receipts, requests_by_key=by_key, trained_on=trained_on)
+    return History(epochs=epochs, board=board, receipts=receipts, requests_by_key=by_key, trained_on=trained_on)

@@ -1,0 +1,170 @@
+"""The Python API: train a run, open one, and ask of it what the command line asks."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from raymu.config import Config
+from raymu.core.receipt import Receipt
+from raymu.core.records import SampleId
+from raymu.errors import ConfigInvalid
+from raymu.learn.data import read_features
+from raymu.service.coordinator import SettleReport, TrainingReport
+from raymu.service.ingest import create_run
+from raymu.service.local import LocalCoordinator
+from raymu.service.overview import Forecast, RunStatus, plan, status
+from raymu.service.prediction import Ensemble, Evaluation
+from raymu.service.requests import Revocation
+from raymu.service.work import Progress, StageTrained
+from raymu.store.run import RunStore
+
+__all__ = ["Revocation", "Run", "open_run", "train"]
+
+
+class RunCoordinator(Protocol):
+    """What changes a run: in this process, or an actor on a cluster."""
+
+    def wait_until_ready(self) -> int: ...
+
+    def train(self, progress: Progress) -> TrainingReport: ...
+
+    def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]: ...
+
+    def settle(self, progress: Progress) -> SettleReport: ...
+
+    def close(self) -> None: ...
+
+
+def silent(_stage: StageTrained) -> None:
+    """No progress."""
+
+
+class Run:
+    """A trained run. Reading needs no cluster; the coordinator starts with the first call that changes something.
+
+    Close it, or use it in a `with` statement, to stop what it started.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self._store = RunStore(location)
+        self._coordinator: RunCoordinator | None = None
+        self._ensemble: Ensemble | None = None
+
+    @property
+    def config(self) -> Config:
+        return self._store.config
+
+    def coordinator(self) -> RunCoordinator:
+        """The coordinator, started if need be. Raises DeviceUnavailable, RunInvalid."""
+        if self._coordinator is None:
+            self._coordinator = _open_coordinator(self.location, self.config)
+        return self._coordinator
+
+    def revoke(
+        self,
+        ids: Sequence[SampleId] = (),
+        *,
+        owner: SampleId | None = None,
+        strategy: str | None = None,
+        boundary: float | str | None = None,
+        due: datetime | None = None,
+        key: str | None = None,
+        progress: Progress = silent,
+    ) -> Receipt:
+        """Take samples out: rewound at once, then repaired, published and purged. returns: the receipt
+
+        Raises RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict, and then nothing has changed.
+        """
+        asked = Revocation(ids=tuple(ids), owner=owner, strategy=strategy, boundary=boundary, due=due, key=key)
+        return self.revoke_together([asked], progress=progress)[0]
+
+    def revoke_together(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[Receipt]:
+        """Several requests at once: those that wait for the same shard are served by one remedy."""
+        return self.coordinator().revoke(list(asked), progress)
+
+    def settle(self, *, progress: Progress = silent) -> SettleReport:
+        """Retrain exactly what was only patched, and finish what was interrupted."""
+        return self.coordinator().settle(progress)
+
+    def plan(
+        self,
+        ids: Sequence[SampleId] = (),
+        *,
+        owner: SampleId | None = None,
+        strategy: str | None = None,
+        boundary: float | str | None = None,
+        workers: int | None = None,
+    ) -> Forecast:
+        """Forecast a request with every strategy; nothing changes."""
+        asked = Revocation(ids=tuple(ids), owner=owner, strategy=strategy, boundary=boundary)
+        return plan(self._store, asked, workers=workers)
+
+    def status(self) -> RunStatus:
+        return status(self._store)
+
+    def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+        """features: (samples, *input shape). returns: (samples, classes) float32, from one generation"""
+        return self._current().predict(features)
+
+    def evaluate(self, features: npt.NDArray[np.generic], labels: npt.NDArray[np.int64]) -> Evaluation:
+        """labels: (samples,) int64"""
+        return self._current().evaluate(features, labels)
+
+    def evaluate_file(self, path: str) -> Evaluation:
+        """Evaluate on a table with labels. Raises DataInvalid."""
+        table = read_features(path, self.config.data)
+        if table.labels is None:
+            raise ConfigInvalid(f"{path}: has no column {self.config.data.label}; evaluation needs labels")
+        return self.evaluate(table.features, table.labels)
+
+    def close(self) -> None:
+        if self._coordinator is not None:
+            self._coordinator.close()
+            self._coordinator = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _current(self) -> Ensemble:
+        """The current generation's constituents, loaded once for each generation."""
+        if self._ensemble is None or self._ensemble.generation.number != self._store.current().number:
+            self._ensemble = Ensemble.current(self._store)
+        return self._ensemble
+
+
+def train(config: Config, run_dir: str, *, exclude: Collection[SampleId] = (), progress: Progress = silent) -> Run:
+    """Train a new run in an empty directory (a path, or a URI). exclude: samples that it never gets to see
+
+    Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable.
+    """
+    create_run(config, str(run_dir), exclude=exclude)
+    run = Run(str(run_dir))
+    run.coordinator().train(progress)
+    return run
+
+
+def open_run(run_dir: str) -> Run:
+    """Open a trained run. Raises RunInvalid."""
+    run = Run(str(run_dir))
+    run.status()
+    return run
+
+
+def _open_coordinator(location: str, config: Config) -> RunCoordinator:
+    if config.cluster.fleet == "local":
+        return LocalCoordinator(location)
+    from raymu.runtime.client import RayCoordinator  # Ray takes a second to import: only where it is used
+
+    coordinator = RayCoordinator(location, config.cluster)
+    coordinator.wait_until_ready()
+    return coordinator

@@ -1,0 +1,33 @@
+"""A run's coordinator in this process: what the cluster's client is with actors, without Ray."""
+
+import asyncio
+
+from raymu.core.receipt import Receipt
+from raymu.service.coordinator import Coordinator, SettleReport, TrainingReport
+from raymu.service.fleet import LocalFleet
+from raymu.service.requests import Revocation
+from raymu.service.work import Progress
+
+
+class LocalCoordinator:
+    """Every call runs to its end before it returns."""
+
+    def __init__(self, location: str) -> None:
+        """location: of the run. Raises RunInvalid."""
+        self._coordinator = Coordinator(location, LocalFleet(location))
+
+    def wait_until_ready(self) -> int:
+        """returns: the workers at hand"""
+        return self._coordinator.workers
+
+    def train(self, progress: Progress) -> TrainingReport:
+        return asyncio.run(self._coordinator.train(progress))
+
+    def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
+        return asyncio.run(self._coordinator.revoke(asked, progress))
+
+    def settle(self, progress: Progress) -> SettleReport:
+        return asyncio.run(self._coordinator.settle(progress))
+
+    def close(self) -> None:
+        asyncio.run(self._coordinator.close())

@@ -1,0 +1,153 @@
+"""What a run is like, read from its directory: status and forecasts. Readers write nothing and need no cluster."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from raymu.core.planner import StrategyForecast, choose_remedies, forecast
+from raymu.core.records import Remedy, Strategy
+from raymu.core.workload import training_passes
+from raymu.service.history import replay
+from raymu.service.index import SampleIndex
+from raymu.service.requests import RequestDesk, Revocation
+from raymu.store.run import RunStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardStatus:
+    """state: exact, approximate, rewound or abstaining; weights_sha256: of what the shard serves, None for nothing"""
+
+    shard: int
+    samples: int
+    state: str
+    tainted_from: int | None
+    weights_sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestCounts:
+    """How many requests have come how far; each stage counts those beyond it too."""
+
+    accepted: int
+    published: int
+    purged: int
+    settled: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Debt:
+    """What settling would retrain. retrain_passes: sample passes"""
+
+    shards: int
+    retrain_passes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStatus:
+    generation: int
+    published_at: datetime
+    shards: tuple[ShardStatus, ...]
+    requests: RequestCounts
+    debt: Debt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardForecast:
+    """earliest_slice: where retraining would start; retrain_fraction: of the whole shard; seconds: of compute"""
+
+    shard: int
+    samples: int
+    earliest_slice: int
+    remedy: Remedy
+    reason: str
+    retrain_fraction: float
+    retrain_passes: float
+    retrain_seconds: float
+    patch_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What a request would cost. strategy, boundary: those that the remedies are forecast for"""
+
+    strategy: Strategy
+    boundary: str
+    workers: int
+    shards: tuple[ShardForecast, ...]
+    strategies: dict[Strategy, StrategyForecast]
+
+
+def status(store: RunStore) -> RunStatus:
+    """Raises RunInvalid where the run is not trained."""
+    generation, config = store.current(), store.config
+    history = replay(store.journal(), config)
+    receipts = history.receipts.receipts()
+    weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
+    states = {one.shard: one.state for one in generation.constituents}
+    owing = [lineage for lineage in generation.lineages if lineage.tainted_from is not None]
+    return RunStatus(
+        generation=generation.number,
+        published_at=generation.published_at,
+        shards=tuple(
+            ShardStatus(
+                shard=lineage.shard,
+                samples=lineage.samples,
+                state=states[lineage.shard],
+                tainted_from=lineage.tainted_from,
+                weights_sha256=weights.get(lineage.shard),
+            )
+            for lineage in generation.lineages
+        ),
+        requests=RequestCounts(
+            accepted=len(receipts),
+            published=sum(receipt.published_at is not None for receipt in receipts),
+            purged=sum(receipt.purged_at is not None for receipt in receipts),
+            settled=sum(receipt.settled_at is not None for receipt in receipts),
+        ),
+        debt=Debt(
+            shards=len(owing),
+            retrain_passes=sum(
+                training_passes(
+                    lineage.slice_samples,
+                    history.epochs,
+                    stages=range(lineage.tainted_from or 0, lineage.slices),
+                )
+                for lineage in owing
+            ),
+        ),
+    )
+
+
+def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:
+    """Forecast a request, and change nothing. workers: at hand; as many as trained the run where not given
+
+    Raises RequestInvalid, UnknownSamples, SamplesRevoked.
+    """
+    journal, ohs = store.journal(), store.config.unlearning.ohs
+    history = replay(journal, store.config, workers=workers)
+    desk = RequestDesk(store, SampleIndex.read(store), journal)
+    request = desk.resolve(asked, request_id="forecast", received_at=datetime.now(UTC)).request
+    workers = workers or history.trained_on
+    workloads = history.board.workloads(request)
+    decisions = choose_remedies(
+        workloads, strategy=request.strategy, boundary=request.boundary, workers=workers, ohs=ohs
+    )
+    return Forecast(
+        strategy=request.strategy,
+        boundary=str(request.boundary),
+        workers=workers,
+        shards=tuple(
+            ShardForecast(
+                shard=one.shard,
+                samples=one.touched_samples,
+                earliest_slice=one.earliest_slice,
+                remedy=decisions[one.shard].remedy,
+                reason=decisions[one.shard].reason,
+                retrain_fraction=one.retrain_fraction,
+                retrain_passes=one.passes[Remedy.RETRAIN],
+                retrain_seconds=one.seconds(Remedy.RETRAIN),
+                patch_seconds=one.seconds(Remedy.PATCH),
+            )
+            for one in workloads
+        ),
+        strategies=forecast(workloads, boundary=request.boundary, workers=workers, ohs=ohs),
+    )
