@@ -11,10 +11,10 @@ import numpy.typing as npt
 from raymu.config import Config
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
-from raymu.errors import ConfigInvalid
+from raymu.errors import ConfigInvalid, RaymuError
 from raymu.learn.data import read_features
 from raymu.service.coordinator import SettleReport, TrainingReport
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.local import LocalCoordinator
 from raymu.service.overview import Forecast, RunStatus, plan, status
 from raymu.service.prediction import Ensemble, Evaluation
@@ -27,8 +27,6 @@ __all__ = ["Revocation", "Run", "open_run", "train"]
 
 class RunCoordinator(Protocol):
     """What changes a run: in this process, or an actor on a cluster."""
-
-    def wait_until_ready(self) -> int: ...
 
     def train(self, progress: Progress) -> TrainingReport: ...
 
@@ -147,9 +145,15 @@ def train(config: Config, run_dir: str, *, exclude: Collection[SampleId] = (), p
 
     Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable.
     """
-    create_run(config, str(run_dir), exclude=exclude)
+    ingest = prepare_run(config, str(run_dir), exclude=exclude)
+    ingest.write()
     run = Run(str(run_dir))
-    run.coordinator().train(progress)
+    try:
+        run.coordinator().train(progress)
+    except RaymuError:
+        run.close()
+        ingest.remove()  # a refusal leaves nothing behind
+        raise
     return run
 
 
@@ -165,6 +169,4 @@ def _open_coordinator(location: str, config: Config) -> RunCoordinator:
         return LocalCoordinator(location)
     from raymu.runtime.client import RayCoordinator  # Ray takes a second to import: only where it is used
 
-    coordinator = RayCoordinator(location, config.cluster)
-    coordinator.wait_until_ready()
-    return coordinator
+    return RayCoordinator(location, config.cluster)

@@ -178,6 +178,8 @@ class Config:
             raise ValueError("partition.policy risk needs data.risk, the name of the risk column")
         if self.unlearning.ohs.slices > self.partition.slices:
             raise ValueError(f"unlearning.ohs.slices is more than the {self.partition.slices} slices there are")
+        if self.training.device == "cuda" and self.cluster.fleet == "ray" and not self.cluster.gpus_per_shard:
+            raise ValueError("training.device cuda needs cluster.gpus_per_shard, such as 1 or 0.25")
         if self.unlearning.contributions == "group" and (self.training.optimizer != "sgd" or self.training.momentum):
             raise ValueError(
                 "contributions group needs sgd without momentum, whose updates do not mix batches; use gradient"

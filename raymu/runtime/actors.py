@@ -31,7 +31,7 @@ class RayFleet:
         """location: of the run. Raises DeviceUnavailable where the cluster has no room for a shard."""
         cluster = RunStore(location).config.cluster
         self._location, self._options = location, actor_options(cluster)
-        self._workers = shard_capacity(ray.cluster_resources(), cluster)
+        self._workers = shard_capacity(ray.cluster_resources(), cluster)  # type: ignore[no-untyped-call]
         self._room = asyncio.Semaphore(self._workers)
         self._idle: dict[Any, int] = {}  # actor -> the shard that it was last at
 
@@ -52,7 +52,7 @@ class RayFleet:
                         raise
                 except RayTaskError as error:
                     self._idle[actor] = shard
-                    raise _cause(error) from None
+                    raise cause(error) from None
                 else:
                     self._idle[actor] = shard
                     return report
@@ -80,7 +80,7 @@ async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
     raise AssertionError("a worker's last word is its report")
 
 
-def _cause(error: RayTaskError) -> BaseException:
+def cause(error: RayTaskError) -> BaseException:
     """What the actor's own code raised, without Ray's wrapping."""
     return error.cause if isinstance(error.cause, RaymuError) else error
 
@@ -88,8 +88,12 @@ def _cause(error: RayTaskError) -> BaseException:
 class CoordinatorService:
     """A coordinator with a fleet of actors. Every method streams progress, and its report last."""
 
-    def __init__(self, location: str) -> None:
+    _coordinator: Coordinator
+
+    async def open(self, location: str) -> int:
+        """Take a run over. Not in the constructor, whose errors Ray passes on as text. returns: the workers at hand"""
         self._coordinator = Coordinator(location, RayFleet(location))
+        return self._coordinator.workers
 
     async def train(self) -> AsyncIterator[StageTrained | TrainingReport]:
         async for report in _streamed(self._coordinator.train):
@@ -102,9 +106,6 @@ class CoordinatorService:
     async def settle(self) -> AsyncIterator[StageTrained | SettleReport]:
         async for report in _streamed(self._coordinator.settle):
             yield report
-
-    async def workers(self) -> int:
-        return self._coordinator.workers
 
     async def close(self) -> None:
         await self._coordinator.close()

@@ -2,15 +2,17 @@
 
 import logging
 import os
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import ClusterConfig
 from raymu.core.receipt import Receipt
-from raymu.errors import DeviceUnavailable, RaymuError
-from raymu.runtime.actors import CoordinatorActor
+from raymu.errors import DeviceUnavailable
+from raymu.runtime.actors import CoordinatorActor, cause
+from raymu.runtime.placement import shard_capacity
 from raymu.service.coordinator import SettleReport, TrainingReport
 from raymu.service.requests import Revocation
 from raymu.service.work import Progress, StageTrained
@@ -23,8 +25,13 @@ class RayCoordinator:
 
     def __init__(self, location: str, cluster: ClusterConfig) -> None:
         """Raises DeviceUnavailable where the cluster is not there, or has no room; RunInvalid."""
-        self._has_started_ray = _join(cluster)
-        self._actor: Any = CoordinatorActor.options(num_cpus=0).remote(location)
+        self._has_joined = join_cluster(cluster)
+        self._actor: Any = CoordinatorActor.options(num_cpus=0).remote()
+        try:
+            ray.get(self._actor.open.remote(location))
+        except RayTaskError as error:
+            self.close()
+            raise cause(error) from None
 
     def train(self, progress: Progress) -> TrainingReport:
         return cast(TrainingReport, _last(self._actor.train.remote(), progress))
@@ -35,28 +42,23 @@ class RayCoordinator:
     def settle(self, progress: Progress) -> SettleReport:
         return cast(SettleReport, _last(self._actor.settle.remote(), progress))
 
-    def wait_until_ready(self) -> int:
-        """Wait for the coordinator. returns: the workers at hand"""
-        try:
-            return int(ray.get(self._actor.workers.remote()))
-        except ray.exceptions.RayActorError as error:
-            raise _refusal(error) from None
-
     def close(self) -> None:
         if not ray.is_initialized():
             return
-        try:
+        with suppress(RayError):  # it may be gone already
             ray.get(self._actor.close.remote())
-        except ray.exceptions.RayError:
-            pass  # it is gone already
         ray.kill(self._actor)
-        if self._has_started_ray:
+        if self._has_joined:
             ray.shutdown()
 
 
-def _join(cluster: ClusterConfig) -> bool:
-    """Connect to the cluster. returns: whether this process was not connected before"""
+def join_cluster(cluster: ClusterConfig) -> bool:
+    """Connect to the cluster, or start one. returns: whether this process was not connected before
+
+    Raises DeviceUnavailable where it is not there, or has no room for a shard.
+    """
     if ray.is_initialized():
+        shard_capacity(ray.cluster_resources(), cluster)  # type: ignore[no-untyped-call]
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -68,9 +70,12 @@ def _join(cluster: ClusterConfig) -> bool:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise DeviceUnavailable(
-            f"cluster.address {cluster.address}: no Ray cluster can be joined ({reason})"
-        ) from error
+        raise DeviceUnavailable(f"cluster.address {cluster.address}: no Ray cluster there ({reason})") from error
+    try:
+        shard_capacity(ray.cluster_resources(), cluster)  # type: ignore[no-untyped-call]
+    except DeviceUnavailable:
+        ray.shutdown()
+        raise
     return True
 
 
@@ -83,13 +88,5 @@ def _last(stream: Any, progress: Progress) -> Any:
             if isinstance(report, StageTrained):
                 progress(report)
     except RayTaskError as error:
-        if isinstance(error.cause, RaymuError):
-            raise error.cause from None
-        raise
+        raise cause(error) from None
     return report
-
-
-def _refusal(error: ray.exceptions.RayActorError) -> BaseException:
-    """Why the coordinator's constructor failed, without Ray's wrapping."""
-    cause = error.__cause__ or getattr(error, "cause", None)
-    return cause if isinstance(cause, RaymuError) else error

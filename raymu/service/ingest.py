@@ -18,20 +18,32 @@ from raymu.learn.models import build_model, check_model
 from raymu.store.run import RunManifest, RunStore
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ingested:
-    """samples: placed; excluded: left out; classes: of the run"""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PreparedRun:
+    """A run that is checked and placed, and not written yet. shards, slices: of the table's rows"""
 
-    samples: int
-    excluded: int
-    classes: int
+    store: RunStore
+    manifest: RunManifest
+    table: SampleTable
+    shards: Positions
+    slices: Positions
+
+    def write(self) -> None:
+        """Write the run's own copy of the samples, shard by shard."""
+        self.store.create(self.manifest)
+        for shard in range(self.store.config.partition.shards):
+            rows = np.flatnonzero(self.shards == shard)
+            self.store.write_samples(shard, to_arrow(self.table.take(rows), self.slices[rows]))
+
+    def remove(self) -> None:
+        self.store.remove()
 
 
-def create_run(config: Config, location: str, *, exclude: Collection[SampleId] = ()) -> Ingested:
-    """Read the training data and write the run's own copy of it, shard by shard.
+def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] = ()) -> PreparedRun:
+    """Read the training data, check it with the configuration, and place every sample.
 
     exclude: samples that the run never gets to hold; they are checked like all others
-    Raises DataInvalid, ConfigInvalid, UnknownSamples, RunInvalid; nothing is written then.
+    Raises DataInvalid, ConfigInvalid, UnknownSamples, RunInvalid.
     """
     store = RunStore(location)
     store.require_empty()
@@ -40,21 +52,26 @@ def create_run(config: Config, location: str, *, exclude: Collection[SampleId] =
     check_runnable(config, table, classes)
     shards, slices = place(table, config.partition)
     _check_shards(config, table, shards)
-    is_excluded = _excluded(table, exclude)
-    store.create(
-        RunManifest(
+    kept = np.flatnonzero(~_excluded(table, exclude))
+    return PreparedRun(
+        store=store,
+        manifest=RunManifest(
             config=config.tree(),
             input_shape=table.features.shape[1:],
             classes=classes,
             has_integer_ids=table.ids.dtype.kind == "i",
             created_at=datetime.now(UTC),
             raymu_version=version("raymu"),
-        )
+        ),
+        table=table.take(kept),
+        shards=shards[kept],
+        slices=slices[kept],
     )
-    for shard in range(config.partition.shards):
-        rows = np.flatnonzero((shards == shard) & ~is_excluded)
-        store.write_samples(shard, to_arrow(table.take(rows), slices[rows]))
-    return Ingested(samples=int((~is_excluded).sum()), excluded=int(is_excluded.sum()), classes=classes)
+
+
+def create_run(config: Config, location: str, *, exclude: Collection[SampleId] = ()) -> None:
+    """Prepare a run and write it."""
+    prepare_run(config, location, exclude=exclude).write()
 
 
 def place(table: SampleTable, partition: PartitionConfig) -> tuple[Positions, Positions]:

@@ -16,10 +16,6 @@ class LocalCoordinator:
         """location: of the run. Raises RunInvalid."""
         self._coordinator = Coordinator(location, LocalFleet(location))
 
-    def wait_until_ready(self) -> int:
-        """returns: the workers at hand"""
-        return self._coordinator.workers
-
     def train(self, progress: Progress) -> TrainingReport:
         return asyncio.run(self._coordinator.train(progress))
 

@@ -1,5 +1,6 @@
 """What a run is like, read from its directory: status and forecasts. Readers write nothing and need no cluster."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -79,7 +80,8 @@ class Forecast:
 def status(store: RunStore) -> RunStatus:
     """Raises RunInvalid where the run is not trained."""
     generation, config = store.current(), store.config
-    history = replay(store.journal(), config)
+    with closing(store.journal()) as journal:
+        history = replay(journal, config)
     receipts = history.receipts.receipts()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
@@ -122,10 +124,11 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
 
     Raises RequestInvalid, UnknownSamples, SamplesRevoked.
     """
-    journal, ohs = store.journal(), store.config.unlearning.ohs
-    history = replay(journal, store.config, workers=workers)
-    desk = RequestDesk(store, SampleIndex.read(store), journal)
-    request = desk.resolve(asked, request_id="forecast", received_at=datetime.now(UTC)).request
+    ohs = store.config.unlearning.ohs
+    with closing(store.journal()) as journal:
+        history = replay(journal, store.config, workers=workers)
+        desk = RequestDesk(store, SampleIndex.read(store), journal)
+        request = desk.resolve(asked, request_id="forecast", received_at=datetime.now(UTC)).request
     workers = workers or history.trained_on
     workloads = history.board.workloads(request)
     decisions = choose_remedies(

@@ -4,6 +4,8 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import torch
+
 from raymu.core.partition import Hashes, identity_hashes
 from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, SampleId, ShardLineage
 from raymu.errors import PatchFailed
@@ -39,11 +41,12 @@ class ShardWorker:
         self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self._config = config
         self._files = SliceCheckpoints(self._store)
-        self._device = choose_device(config.training.device)
+        self._device = torch.device("cpu")
         self._determinism = ""
 
     def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:
-        """Yields progress, and the report last."""
+        """Yields progress, and the report last. Raises DeviceUnavailable."""
+        self._device = choose_device(self._config.training.device)
         with pinned(self._device, self._config.cluster.threads) as determinism:
             self._determinism = determinism.json()
             match work:

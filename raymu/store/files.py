@@ -73,6 +73,10 @@ class RunFiles:
             return False
         return True
 
+    def delete_all(self) -> None:
+        """Destroy the run directory."""
+        self._system.delete_dir(self._root)
+
     def _write_object(self, path: str, payload: bytes) -> None:
         with self._system.open_output_stream(f"{self._root}/{path}") as file:
             file.write(payload)

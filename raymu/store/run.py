@@ -57,6 +57,10 @@ class RunStore:
         if self.files.exists("") and self.files.list(""):
             raise RunInvalid(self.location, "is not empty; name a new directory with --run")
 
+    def remove(self) -> None:
+        """Destroy the run and all that it holds."""
+        self.files.delete_all()
+
     @cached_property
     def manifest(self) -> RunManifest:
         """Raises RunInvalid where this is no run, or one of a newer format."""
