@@ -16,7 +16,7 @@ from raymu.learn.data import read_features
 from raymu.service.coordinator import SettleReport, TrainingReport
 from raymu.service.ingest import prepare_run
 from raymu.service.local import LocalCoordinator
-from raymu.service.overview import Forecast, RunStatus, plan, status
+from raymu.service.overview import Forecast, RunStatus, plan, receipts, status
 from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.requests import Revocation
 from raymu.service.work import Progress, StageTrained
@@ -50,6 +50,8 @@ class Run:
     def __init__(self, location: str) -> None:
         self.location = location
         self._store = RunStore(location)
+        self.training: TrainingReport | None = None
+        """What training cost, where this object trained the run."""
         self._coordinator: RunCoordinator | None = None
         self._ensemble: Ensemble | None = None
 
@@ -105,6 +107,11 @@ class Run:
     def status(self) -> RunStatus:
         return status(self._store)
 
+    def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
+        """The receipts of these requests, or of all, in the order of acceptance."""
+        every = receipts(self._store)
+        return [one for one in every if request_ids is None or one.request_id in request_ids]
+
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         """features: (samples, *input shape). returns: (samples, classes) float32, from one generation"""
         return self._current().predict(features)
@@ -149,7 +156,7 @@ def train(config: Config, run_dir: str, *, exclude: Collection[SampleId] = (), p
     ingest.write()
     run = Run(str(run_dir))
     try:
-        run.coordinator().train(progress)
+        run.training = run.coordinator().train(progress)
     except RaymuError:
         run.close()
         ingest.remove()  # a refusal leaves nothing behind

@@ -18,7 +18,7 @@ from raymu.store.run import RunStore
 
 Report = TypeVar("Report")
 
-ShardActor = ray.remote(ShardWorker)
+ShardActor: Any = ray.remote(ShardWorker)
 
 _ATTEMPTS = 4
 """How often a piece of work is given to an actor before its loss is reported: work may arrive twice."""
@@ -111,7 +111,7 @@ class CoordinatorService:
         await self._coordinator.close()
 
 
-CoordinatorActor = ray.remote(CoordinatorService)
+CoordinatorActor: Any = ray.remote(CoordinatorService)
 
 
 async def _streamed(run: Callable[[Progress], Awaitable[Report]]) -> AsyncIterator[StageTrained | Report]:

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import ray
@@ -49,6 +50,17 @@ class RayCoordinator:
             ray.get(self._actor.close.remote())
         ray.kill(self._actor)
         if self._has_joined:
+            ray.shutdown()
+
+
+@contextmanager
+def cluster_connection(cluster: ClusterConfig) -> Iterator[None]:
+    """Stay connected while several runs are worked on. Raises DeviceUnavailable."""
+    has_joined = join_cluster(cluster)
+    try:
+        yield
+    finally:
+        if has_joined:
             ray.shutdown()
 
 

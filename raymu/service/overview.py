@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
+from raymu.core.receipt import Receipt
 from raymu.core.records import Remedy, Strategy
 from raymu.core.workload import training_passes
 from raymu.service.history import replay
@@ -82,7 +83,7 @@ def status(store: RunStore) -> RunStatus:
     generation, config = store.current(), store.config
     with closing(store.journal()) as journal:
         history = replay(journal, config)
-    receipts = history.receipts.receipts()
+    requests = history.receipts.receipts()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
     owing = [lineage for lineage in generation.lineages if lineage.tainted_from is not None]
@@ -100,10 +101,10 @@ def status(store: RunStore) -> RunStatus:
             for lineage in generation.lineages
         ),
         requests=RequestCounts(
-            accepted=len(receipts),
-            published=sum(receipt.published_at is not None for receipt in receipts),
-            purged=sum(receipt.purged_at is not None for receipt in receipts),
-            settled=sum(receipt.settled_at is not None for receipt in receipts),
+            accepted=len(requests),
+            published=sum(receipt.published_at is not None for receipt in requests),
+            purged=sum(receipt.purged_at is not None for receipt in requests),
+            settled=sum(receipt.settled_at is not None for receipt in requests),
         ),
         debt=Debt(
             shards=len(owing),
@@ -117,6 +118,12 @@ def status(store: RunStore) -> RunStatus:
             ),
         ),
     )
+
+
+def receipts(store: RunStore) -> tuple[Receipt, ...]:
+    """Of all requests, in the order of acceptance."""
+    with closing(store.journal()) as journal:
+        return replay(journal, store.config).receipts.receipts()
 
 
 def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:

@@ -1,15 +1,18 @@
 """Predictions from one pinned generation."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
-from raymu.core.records import Constituent, Generation
+from raymu.core.lineage import constituent
+from raymu.core.records import Constituent, Generation, OnAccept, SampleId
 from raymu.errors import DataInvalid, FileMissing, NoVoters
 from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.determinism import choose_device, pinned
+from raymu.service.index import SampleIndex
 from raymu.store.run import RunStore
 
 Features = npt.NDArray[np.generic]
@@ -23,6 +26,22 @@ class Evaluation:
     samples: int
     accuracy: float
     constituent_accuracy: dict[int, float]
+
+
+def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Generation:
+    """The generation that accepting a request of these samples would publish; nothing is published."""
+    index, current = SampleIndex.read(store), store.current()
+    earliest: dict[int, int] = {}
+    for row in index.find(sample_ids):
+        shard, position = int(index.shards[row]), int(index.slices[row])
+        earliest[shard] = min(position, earliest.get(shard, position))
+    return replace(
+        current,
+        constituents=tuple(
+            constituent(lineage, pending_from=earliest.get(lineage.shard), on_accept=OnAccept.REWIND)
+            for lineage in current.lineages
+        ),
+    )
 
 
 class Ensemble:

@@ -1,0 +1,210 @@
+"""The commands. 0: done; 1: a negative verdict; 2: bad input, said in one line; 3: inconclusive."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from raymu import demo as demonstration
+from raymu.api import Revocation, open_run, train
+from raymu.config import Config
+from raymu.console import Screen, stage_progress
+from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked
+from raymu.learn.data import as_sample_ids, read_features, read_ids, read_table
+from raymu.store.codec import to_tree
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="raymu")
+def cli() -> None:
+    """Train PyTorch classifiers so that any training sample can be taken out again, and take it out."""
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+run_argument = click.argument("run_dir", metavar="RUN")
+data_option = click.option("--data", "data_file", required=True, help="Parquet or Arrow file.")
+
+
+def request_options(command: Command) -> Command:
+    """What names a request."""
+    for option in (
+        click.option("--boundary", help="Hybrid boundary: 0.35, 30s or deadline:60s."),
+        click.option("--strategy", type=click.Choice(["sisa", "dpus", "hs", "ohs"])),
+        click.option("--owner", help="All samples of this owner."),
+        click.option("--ids-file", help="Sample ids as text, CSV or Parquet."),
+        click.option("--id", "ids", multiple=True, help="A sample id; may be given again."),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command("train")
+@click.argument("config_file", metavar="CONFIG.yaml")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--run", "run_dir", help="Directory of the new run; runs/NAME of the configuration by default.")
+@click.option("--exclude", "exclude_file", help="Ids file: samples that the run never gets to see.")
+@json_option
+def train_command(
+    config_file: str, settings: tuple[str, ...], run_dir: str | None, exclude_file: str | None, as_json: bool
+) -> None:
+    """Train a run as CONFIG.yaml says; KEY=VALUE settings such as training.epochs=3 override it."""
+    config = Config.load(config_file, settings)
+    location = run_dir or f"runs/{Path(config_file).stem}"
+    exclude = _excluded_ids(config, exclude_file)
+    with (
+        stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
+        train(config, location, exclude=exclude, progress=progress) as run,
+    ):
+        report = run.training
+    _show(as_json, report, lambda screen: screen.training(report, location))
+
+
+@cli.command("plan")
+@run_argument
+@request_options
+@click.option("--workers", type=click.IntRange(min=1), help="Workers at hand; as many as trained the run by default.")
+@json_option
+def plan_command(run_dir: str, workers: int | None, as_json: bool, **request: Any) -> None:
+    """Forecast what a request would cost with each strategy. Changes nothing."""
+    asked = _revocation(**request)
+    with open_run(run_dir) as run:
+        forecast = run.plan(
+            asked.ids, owner=asked.owner, strategy=asked.strategy, boundary=asked.boundary, workers=workers
+        )
+    _show(as_json, forecast, lambda screen: screen.forecast(forecast))
+
+
+@cli.command("revoke")
+@run_argument
+@request_options
+@click.option("--due", type=click.DateTime(), help="When it must be exact; 30 days from now by default.")
+@click.option("--key", help="Idempotency key: the same key and payload give the same receipt.")
+@json_option
+def revoke_command(run_dir: str, due: datetime | None, key: str | None, as_json: bool, **request: Any) -> None:
+    """Take samples out of a run."""
+    asked = _revocation(**request, due=due.astimezone() if due else None, key=key)
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        try:
+            [receipt] = run.revoke_together([asked], progress=progress)
+        except SamplesRevoked as refusal:
+            for earlier in run.receipts(refusal.request_ids):
+                _show(as_json, earlier, lambda screen, earlier=earlier: screen.receipt(earlier))
+            raise
+    _show(as_json, receipt, lambda screen: screen.receipt(receipt))
+
+
+@cli.command("settle")
+@run_argument
+@json_option
+def settle_command(run_dir: str, as_json: bool) -> None:
+    """Retrain exactly what was only patched, and finish what was interrupted."""
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        report = run.settle(progress=progress)
+    _show(as_json, report, lambda screen: screen.settled(report))
+
+
+@cli.command("status")
+@run_argument
+@json_option
+def status_command(run_dir: str, as_json: bool) -> None:
+    """Show what every shard serves, and how far the requests are."""
+    status = open_run(run_dir).status()
+    _show(as_json, status, lambda screen: screen.status(status))
+
+
+@cli.command("evaluate")
+@run_argument
+@data_option
+@json_option
+def evaluate_command(run_dir: str, data_file: str, as_json: bool) -> None:
+    """Measure the accuracy on a table with labels."""
+    evaluation = open_run(run_dir).evaluate_file(data_file)
+    _show(as_json, evaluation, lambda screen: screen.evaluation(evaluation))
+
+
+@cli.command("predict")
+@run_argument
+@data_option
+@click.option("--out", "out_file", required=True, help="Parquet or CSV file to write.")
+@click.option("--labels-only", is_flag=True, help="Leave the probabilities out: they tell more about single samples.")
+@json_option
+def predict_command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_json: bool) -> None:
+    """Predict a table: the class of each sample, and the probabilities of all classes."""
+    if not out_file.endswith((".parquet", ".csv")):
+        raise RequestInvalid(f"{out_file}: is of no known format; name a .parquet or a .csv file")
+    run = open_run(run_dir)
+    table = read_features(data_file, run.config.data)
+    probabilities = run.predict(table.features)
+    columns = {} if table.ids is None else {run.config.data.id: pa.array(table.ids)}
+    columns["label"] = pa.array(probabilities.argmax(axis=1))
+    if not labels_only:
+        columns |= {f"probability_{number}": pa.array(column) for number, column in enumerate(probabilities.T)}
+    write = pq.write_table if out_file.endswith(".parquet") else pa.csv.write_csv
+    try:
+        write(pa.table(columns), out_file)
+    except OSError as error:
+        raise RequestInvalid(f"{out_file}: cannot be written ({error})") from error
+    written = {"out": out_file, "samples": len(probabilities)}
+    _show(as_json, written, lambda screen: screen.say(f"predicted {len(probabilities)} samples into {out_file}"))
+
+
+@cli.command("demo")
+@click.option(
+    "--out", "out_dir", default="raymu-demo", show_default=True, help="Directory for the figure and the results."
+)
+@json_option
+def demo_command(out_dir: str, as_json: bool) -> None:
+    """Train on the bundled letter data, revoke with every strategy, and compare."""
+    result = demonstration.run_demo(Path(out_dir), is_shown=not as_json)
+    _show(as_json, result, lambda screen: demonstration.show(result, screen))
+
+
+def main() -> None:
+    """Entry point: turns every refusal into one line and an exit code."""
+    try:
+        cli(standalone_mode=False)
+    except RaymuError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _complain(error.format_message())
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted")
+        sys.exit(130)
+
+
+def _complain(text: str) -> None:
+    click.echo(f"raymu: {' '.join(text.split())}", err=True)
+
+
+def _show(as_json: bool, record: Any, draw: Callable[[Screen], None]) -> None:
+    if as_json:
+        click.echo(json.dumps(record if isinstance(record, dict) else to_tree(record), indent=2))
+    else:
+        draw(Screen())
+
+
+def _excluded_ids(config: Config, path: str | None) -> list[Any]:
+    if path is None:
+        return []
+    has_integer_ids = read_table(config.data.train, config.data).ids.dtype.kind == "i"
+    return as_sample_ids(read_ids(path), integers=has_integer_ids)
+
+
+def _revocation(ids: tuple[str, ...], ids_file: str | None, **request: Any) -> Revocation:
+    if ids and ids_file:
+        raise RequestInvalid("give --id or --ids-file, not both")
+    named = tuple(read_ids(ids_file)) if ids_file else ids
+    if ids_file and not named:
+        raise RequestInvalid(f"{ids_file}: names no samples; a request needs at least one")
+    return Revocation(ids=named, **request)

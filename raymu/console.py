@@ -1,0 +1,151 @@
+"""What a person sees on a terminal: progress bars and tables."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from raymu.core.receipt import Receipt
+from raymu.service.coordinator import SettleReport, TrainingReport
+from raymu.service.overview import Forecast, RunStatus
+from raymu.service.prediction import Evaluation
+from raymu.service.work import Progress as Listener
+from raymu.service.work import StageTrained
+
+_MOST_BARS = 24
+"""More shards than this share one bar: a screen holds no more."""
+
+
+class _Bars:
+    """One bar per shard at work, in stages."""
+
+    def __init__(self, bars: Progress, shards: int) -> None:
+        self._bars = bars
+        self._tasks: dict[int, TaskID] = {}
+        self._all = bars.add_task("all shards", total=None) if shards > _MOST_BARS else None
+
+    def __call__(self, stage: StageTrained) -> None:
+        if self._all is not None:
+            self._bars.advance(self._all)
+            return
+        if stage.shard not in self._tasks:
+            what = stage.remedy or "train"
+            self._tasks[stage.shard] = self._bars.add_task(f"shard {stage.shard}: {what}", total=stage.stages)
+        self._bars.advance(self._tasks[stage.shard])
+
+
+@contextmanager
+def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
+    """Progress bars on standard error while the context lasts; nothing where they are not wanted, or on no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("stages"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not (is_shown and console.is_terminal), transient=True) as bars:
+        yield _Bars(bars, shards)
+
+
+class Screen:
+    """Results as tables on standard output."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+
+    def say(self, text: str) -> None:
+        self._console.print(text, highlight=False)
+
+    def show(self, table: Table) -> None:
+        self._console.print(table)
+
+    def training(self, report: TrainingReport, location: str) -> None:
+        self.say(
+            f"trained {report.samples} samples into {location}: {report.passes:,.0f} sample passes, "
+            f"{report.compute_seconds:.1f} s of compute in {report.seconds:.1f} s"
+        )
+
+    def receipt(self, receipt: Receipt) -> None:
+        table = Table("shard", "samples", "remedy", "exactness", "passes", "seconds", "why", title=receipt.request_id)
+        for part in receipt.shards:
+            shared = f" (shared by {len(part.shared_with) + 1} requests)" if part.shared_with else ""
+            table.add_row(
+                str(part.shard),
+                str(part.samples),
+                part.remedy,
+                part.exactness,
+                f"{part.passes:,.0f}",
+                f"{part.seconds:.3f}",
+                part.reason + shared,
+            )
+        self.show(table)
+        self.say(_timeline(receipt))
+
+    def forecast(self, forecast: Forecast) -> None:
+        shards = Table("shard", "samples", "from slice", "remedy", "retrain", "passes", "retrain s", "patch s", "why")
+        for one in forecast.shards:
+            shards.add_row(
+                str(one.shard),
+                str(one.samples),
+                str(one.earliest_slice),
+                one.remedy,
+                f"{one.retrain_fraction:.0%}",
+                f"{one.retrain_passes:,.0f}",
+                f"{one.retrain_seconds:.2f}",
+                f"{one.patch_seconds:.3f}",
+                one.reason,
+            )
+        self.show(shards)
+        strategies = Table("strategy", "passes", "compute s", f"makespan s ({forecast.workers} workers)")
+        for strategy, cost in forecast.strategies.items():
+            strategies.add_row(strategy, f"{cost.passes:,.0f}", f"{cost.seconds:.2f}", f"{cost.makespan_seconds:.2f}")
+        self.show(strategies)
+
+    def status(self, status: RunStatus) -> None:
+        table = Table(
+            "shard", "samples", "state", "debt from slice", "weights", title=f"generation {status.generation}"
+        )
+        for one in status.shards:
+            debt = "" if one.tainted_from is None else str(one.tainted_from)
+            table.add_row(str(one.shard), str(one.samples), one.state, debt, (one.weights_sha256 or "")[:16])
+        self._console.print(table)
+        counts = status.requests
+        self.say(
+            f"requests: {counts.accepted} accepted, {counts.published} published, {counts.purged} purged, "
+            f"{counts.settled} settled; debt: {status.debt.shards} shards, {status.debt.retrain_passes:,} passes"
+        )
+
+    def settled(self, report: SettleReport) -> None:
+        self.say(
+            f"settled {len(report.request_ids)} requests: {len(report.shards)} shards retrained, {report.passes:,.0f} "
+            f"passes, {report.compute_seconds:.1f} s of compute; generation {report.generation}"
+        )
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        alone = evaluation.constituent_accuracy.values()
+        self.say(
+            f"accuracy {evaluation.accuracy:.2%} on {evaluation.samples} samples (generation {evaluation.generation}); "
+            f"{len(alone)} constituents alone: {min(alone):.2%} to {max(alone):.2%}"
+        )
+
+
+def _timeline(receipt: Receipt) -> str:
+    """How long after it was received a request got how far."""
+    steps = {
+        "forgotten (rewound)": receipt.rewound_at,
+        "repaired": receipt.repaired_at,
+        "published": receipt.published_at,
+        "purged": receipt.purged_at,
+    }
+    times = [f"{name} after {_seconds(receipt.received_at, at):.3f} s" for name, at in steps.items() if at]
+    result = receipt.exactness or "not repaired yet"
+    return f"{receipt.samples} samples, {result}: " + ", ".join(times)
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    return (end - start).total_seconds()

@@ -1,0 +1,340 @@
+"""The demonstration: train on real data, revoke with every strategy, and show what each cost."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from statistics import median
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from raymu.api import Run, open_run, train
+from raymu.config import Config
+from raymu.console import Screen, stage_progress
+from raymu.core.receipt import Receipt
+from raymu.core.records import Exactness, SampleId, Strategy
+from raymu.errors import NoVoters, RunInvalid
+from raymu.figure import AccuracyCourse, draw_courses
+from raymu.learn.data import SampleTable, read_features, read_table
+from raymu.runtime.client import cluster_connection
+from raymu.service.control import fine_tune_only
+from raymu.service.prediction import Ensemble, rewound_generation
+from raymu.store.codec import to_json
+from raymu.store.run import RunStore
+
+SINGLES = 20
+"""Requests of one sample each, one after the other."""
+BULK_SHARE = 0.01
+"""Of the training samples, in one request."""
+FEW = 8
+"""Samples of the request whose course the figure draws beside the bulk's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoRow:
+    """One way to honour the requests of one scenario.
+
+    passes, seconds: of compute; speed-ups: ratios of seconds; accuracies: shares of correct answers
+    forgotten_s, repaired_s: median seconds from a request's receipt; None for what has no such moment
+    """
+
+    scenario: str
+    method: str
+    passes: float
+    seconds: float
+    speedup_over_sisa: float
+    speedup_over_scratch: float
+    test_accuracy: float
+    forget_accuracy: float
+    exactness: str
+    forgotten_s: float | None
+    repaired_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoResult:
+    """trained_accuracy: on the test set, before anything is revoked"""
+
+    trained_accuracy: float
+    shards: int
+    slices: int
+    train_seconds: float
+    rows: tuple[DemoRow, ...]
+    figure: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Bench:
+    """The trained run and the samples that are tried on it."""
+
+    config: Config
+    base: str
+    scratch: Path
+    table: SampleTable
+    test_features: npt.NDArray[np.uint8]
+    test_labels: npt.NDArray[np.int64]
+
+    def test_accuracy(self, predict: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]) -> float:
+        return float((predict(self.test_features).argmax(axis=1) == self.test_labels).mean())
+
+    def forget_accuracy(
+        self, predict: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], ids: Sequence[SampleId]
+    ) -> float:
+        rows = np.flatnonzero(np.isin(self.table.ids, ids))
+        return float((predict(self.table.features[rows]).argmax(axis=1) == self.table.labels[rows]).mean())
+
+    def copy_of_base(self) -> str:
+        """A run of its own to revoke from: the trained one stays as it is."""
+        place = tempfile.mkdtemp(dir=self.scratch)
+        shutil.copytree(self.base, place, dirs_exist_ok=True)
+        return place
+
+
+def demo_config(folder: Path) -> Config:
+    """Settings that reach 90% on the letter data in seconds. folder: where the bundled tables lie"""
+    return Config.parse(
+        {
+            "data": {
+                "train": str(folder / "letter-train.parquet"),
+                "test": str(folder / "letter-test.parquet"),
+                "classes": 26,
+            },
+            "model": {"name": "mlp", "hidden": [256]},
+            "training": {"epochs": 30, "optimizer": "adam", "learning_rate": 0.003},
+            "partition": {"shards": 8, "slices": 5, "seed": 7},
+        }
+    )
+
+
+def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
+    """Run the comparison on Ray, and leave `results.json` and `accuracy-over-time.png` in `out`.
+
+    Raises RunInvalid where `out` cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunInvalid(str(out), f"cannot be made ({error.strerror}); name another --out") from error
+    with (
+        resources.as_file(resources.files("raymu") / "datasets") as folder,
+        tempfile.TemporaryDirectory(prefix="raymu-demo-") as scratch,
+        cluster_connection(demo_config(folder).cluster),
+    ):
+        config, base = demo_config(folder), str(Path(scratch) / "base")
+        with stage_progress(shards=config.partition.shards, is_shown=is_shown) as progress:
+            run = train(config, base, progress=progress)
+        run.close()
+        result = _compare(_bench(config, base, Path(scratch)), run, out / "accuracy-over-time.png", is_shown=is_shown)
+    (out / "results.json").write_bytes(to_json(result))
+    return result
+
+
+def _bench(config: Config, base: str, scratch: Path) -> Bench:
+    assert config.data.test is not None
+    test = read_features(config.data.test, config.data)
+    assert test.labels is not None
+    return Bench(
+        config=config,
+        base=base,
+        scratch=scratch,
+        table=read_table(config.data.train, config.data),
+        test_features=test.features,
+        test_labels=test.labels,
+    )
+
+
+def _compare(bench: Bench, run: Run, figure: Path, *, is_shown: bool) -> DemoResult:
+    assert run.training is not None
+    chosen = np.random.default_rng(7).permutation(bench.table.ids)
+    bulk = chosen[: round(BULK_SHARE * len(chosen))].tolist()
+    few = chosen[-FEW:].tolist()
+    scenarios: dict[str, list[list[SampleId]]] = {
+        f"{SINGLES} requests of one sample": [[sample_id] for sample_id in bulk[:SINGLES]],
+        f"{len(bulk)} samples (1%) at once": [bulk],
+        f"{FEW} samples at once": [few],
+    }
+    rows: list[DemoRow] = []
+    courses: dict[str, list[AccuracyCourse]] = {}
+    trained_accuracy = bench.test_accuracy(run.predict)
+    with Console(stderr=True).status("", spinner="dots") if is_shown else nullcontext() as spinner:
+        for scenario, requests in scenarios.items():
+            trials = []
+            for strategy in Strategy:
+                if spinner:
+                    spinner.update(f"revoking {scenario} with {strategy}")
+                trials.append(_revoke(bench, strategy, requests))
+            trials += [_train_from_scratch(bench, requests), _fine_tune_only(bench, requests)]
+            rows += _rows(bench, scenario, requests, trials)
+            if len(requests) == 1:
+                courses[scenario] = _courses(bench, requests[0], trials, trained_accuracy)
+    draw_courses(courses, figure)
+    return DemoResult(
+        trained_accuracy=trained_accuracy,
+        shards=bench.config.partition.shards,
+        slices=bench.config.partition.slices,
+        train_seconds=run.training.seconds,
+        rows=tuple(rows),
+        figure=str(figure),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trial:
+    """What one method did about a scenario's requests."""
+
+    method: str
+    passes: float
+    seconds: float
+    exactness: str
+    test_accuracy: float
+    forget_accuracy: float
+    receipts: tuple[Receipt, ...] = ()
+    repaired_s: float | None = None
+
+
+def _revoke(bench: Bench, strategy: Strategy, requests: list[list[SampleId]]) -> Trial:
+    with open_run(bench.copy_of_base()) as run:
+        receipts = tuple(run.revoke(ids, strategy=strategy) for ids in requests)
+        parts = [part for receipt in receipts for part in receipt.shards]
+        is_exact = all(receipt.exactness is Exactness.EXACT for receipt in receipts)
+        return Trial(
+            method=strategy,
+            passes=sum(part.passes for part in parts),
+            seconds=sum(part.seconds for part in parts),
+            exactness=Exactness.EXACT if is_exact else Exactness.APPROXIMATE,
+            test_accuracy=bench.test_accuracy(run.predict),
+            forget_accuracy=bench.forget_accuracy(run.predict, _all(requests)),
+            receipts=receipts,
+            repaired_s=median(
+                (one.published_at - one.received_at).total_seconds() for one in receipts if one.published_at
+            ),
+        )
+
+
+def _train_from_scratch(bench: Bench, requests: list[list[SampleId]]) -> Trial:
+    """The retrained oracle. Trained once, without all the samples; each request would cost as much."""
+    with train(bench.config, str(bench.scratch / uuid4().hex), exclude=_all(requests)) as run:
+        assert run.training is not None
+        return Trial(
+            method="from scratch",
+            passes=run.training.passes * len(requests),
+            seconds=run.training.compute_seconds * len(requests),
+            exactness=Exactness.EXACT,
+            test_accuracy=bench.test_accuracy(run.predict),
+            forget_accuracy=bench.forget_accuracy(run.predict, _all(requests)),
+            repaired_s=run.training.seconds,
+        )
+
+
+def _fine_tune_only(bench: Bench, requests: list[list[SampleId]]) -> Trial:
+    """The control that subtracts nothing: its accuracy on the forget set shows that it forgets nothing."""
+    store = RunStore(bench.base)
+    each = [fine_tune_only(store, ids) for ids in requests]
+    together = fine_tune_only(store, _all(requests))
+    return Trial(
+        method="fine-tune only",
+        passes=sum(control.passes for control in each),
+        seconds=sum(control.seconds for control in each),
+        exactness="forgets nothing",
+        test_accuracy=bench.test_accuracy(together.predict),
+        forget_accuracy=bench.forget_accuracy(together.predict, _all(requests)),
+    )
+
+
+def _rows(bench: Bench, scenario: str, requests: list[list[SampleId]], trials: Sequence[Trial]) -> list[DemoRow]:
+    seconds = {trial.method: trial.seconds for trial in trials}
+    return [
+        DemoRow(
+            scenario=scenario,
+            method=trial.method,
+            passes=trial.passes,
+            seconds=trial.seconds,
+            speedup_over_sisa=seconds[Strategy.SISA] / trial.seconds,
+            speedup_over_scratch=seconds["from scratch"] / trial.seconds,
+            test_accuracy=trial.test_accuracy,
+            forget_accuracy=trial.forget_accuracy,
+            exactness=trial.exactness,
+            forgotten_s=_median_forgotten(trial.receipts),
+            repaired_s=trial.repaired_s,
+        )
+        for trial in trials
+    ]
+
+
+def _median_forgotten(receipts: Sequence[Receipt]) -> float | None:
+    times = [(one.rewound_at - one.received_at).total_seconds() for one in receipts if one.rewound_at]
+    return median(times) if times else None
+
+
+def _courses(
+    bench: Bench, ids: list[SampleId], trials: Sequence[Trial], trained_accuracy: float
+) -> list[AccuracyCourse]:
+    """Accuracy from the request's receipt on: the old generation, the rewound one, and the repaired one."""
+    store = RunStore(bench.base)
+    try:
+        rewound = bench.test_accuracy(Ensemble(store, rewound_generation(store, ids)).predict)
+    except NoVoters:
+        rewound = None
+    return [
+        AccuracyCourse(
+            method=trial.method,
+            before=trained_accuracy,
+            rewound=rewound if trial.receipts else trained_accuracy,
+            rewound_at_s=_median_forgotten(trial.receipts),
+            repaired=trial.test_accuracy,
+            repaired_at_s=trial.repaired_s,
+        )
+        for trial in trials
+        if trial.repaired_s is not None
+    ]
+
+
+def _all(requests: list[list[SampleId]]) -> list[SampleId]:
+    return [sample_id for ids in requests for sample_id in ids]
+
+
+def show(result: DemoResult, screen: Screen) -> None:
+    """The result as tables, one for each scenario."""
+    screen.say(
+        f"Letter data, {result.shards} shards x {result.slices} slices, trained on Ray in {result.train_seconds:.1f} s "
+        f"to {result.trained_accuracy:.2%} test accuracy"
+    )
+    for scenario in dict.fromkeys(row.scenario for row in result.rows):
+        table = Table(title=scenario, title_justify="left")
+        table.add_column("method")
+        for heading in ("passes", "compute s", "over SISA", "over scratch", "test", "forget set"):
+            table.add_column(heading, justify="right")
+        table.add_column("result")
+        table.add_column("forgotten after s", justify="right")
+        table.add_column("repaired after s", justify="right")
+        for row in result.rows:
+            if row.scenario == scenario:
+                table.add_row(*_cells(row))
+        screen.show(table)
+    screen.say(
+        "Seconds of compute, summed over shards; 'from scratch' is measured once and counted for every request. "
+        "'fine-tune only' subtracts nothing: the control that any patch must differ from on the forget set."
+    )
+    screen.say(f"accuracy over time: {result.figure}")
+
+
+def _cells(row: DemoRow) -> tuple[str, ...]:
+    return (
+        row.method,
+        f"{row.passes:,.0f}",
+        f"{row.seconds:.2f}",
+        f"{row.speedup_over_sisa:.2g}x",
+        f"{row.speedup_over_scratch:.2g}x",
+        f"{row.test_accuracy:.2%}",
+        f"{row.forget_accuracy:.1%}",
+        row.exactness,
+        "-" if row.forgotten_s is None else f"{row.forgotten_s:.3f}",
+        "-" if row.repaired_s is None else f"{row.repaired_s:.2f}",
+    )

@@ -1,0 +1,70 @@
+"""The no-subtraction control: fine-tune touched shards and subtract nothing. It forgets nothing, and is never a remedy.
+
+Without it, accuracy alone would make any fine-tuning look like forgetting.
+"""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
+from raymu.core.partition import derive_seed, identity_hashes
+from raymu.core.records import SampleId
+from raymu.learn.classifier import Classifier, Features, ModelPlan
+from raymu.learn.data import from_arrow
+from raymu.learn.determinism import pinned
+from raymu.learn.patch import fine_tune
+from raymu.learn.samples import ShardSamples
+from raymu.learn.train import ShardTraining
+from raymu.store.run import RunStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Control:
+    """The run's constituents, the touched ones fine-tuned as `ohs` does. seconds: of compute"""
+
+    store: RunStore
+    classifiers: tuple[Classifier, ...]
+    passes: float
+    seconds: float
+
+    def predict(self, features: Features) -> Probabilities:
+        """returns: (samples, classes) float32"""
+        config, generation = self.store.config, self.store.current()
+        weights = voters_of(generation.constituents, config.partition.slices)
+        probabilities = np.stack([classifier.probabilities(features) for classifier in self.classifiers])
+        return AGGREGATIONS[config.unlearning.aggregation](probabilities, weights)
+
+
+def fine_tune_only(store: RunStore, sample_ids: Collection[SampleId]) -> Control:
+    """The control for a request of these samples, on a run that serves all its shards in full. Writes nothing."""
+    manifest, config = store.manifest, store.config
+    plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+    forget = identity_hashes(sample_ids, seed=plan.seed, purpose="sample")
+    device, ohs = torch.device("cpu"), config.unlearning.ohs
+    classifiers: list[Classifier] = []
+    passes, seconds = 0.0, 0.0
+    with pinned(device, config.cluster.threads):
+        for lineage in store.current().lineages:
+            samples = _samples(store, lineage.shard, plan.seed)
+            training = ShardTraining(plan, lineage.shard, device)
+            training.load(store.files.read_checked(lineage.serving.file), source=lineage.serving.file.path)
+            is_forgotten = samples.held_in(forget)
+            if is_forgotten.any():
+                started = time.perf_counter()
+                tail = samples.where(~is_forgotten & (samples.slices >= lineage.slices - ohs.slices))
+                seed = derive_seed(plan.seed, lineage.shard, "control")
+                rate = plan.training.learning_rate
+                passes += fine_tune(training, tail, None, rate=rate, epochs=ohs.epochs, seed=seed)
+                seconds += time.perf_counter() - started
+            classifiers.append(training.classifier)
+    return Control(store=store, classifiers=tuple(classifiers), passes=passes, seconds=seconds)
+
+
+def _samples(store: RunStore, shard: int, seed: int) -> ShardSamples:
+    table, slices = from_arrow(store.read_samples(shard))
+    hashes = identity_hashes(table.ids.tolist(), seed=seed, purpose="sample")
+    return ShardSamples.ordered(table, hashes=hashes, slices=slices)
