@@ -11,7 +11,7 @@ import numpy.typing as npt
 from raymu.config import Config
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
-from raymu.errors import ConfigInvalid, RaymuError
+from raymu.errors import ConfigInvalid, RaymuError, RunInvalid
 from raymu.learn.data import read_features
 from raymu.service.coordinator import SettleReport, TrainingReport
 from raymu.service.ingest import prepare_run
@@ -34,6 +34,8 @@ class RunCoordinator(Protocol):
 
     def settle(self, progress: Progress) -> SettleReport: ...
 
+    def warm_up(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -50,8 +52,7 @@ class Run:
     def __init__(self, location: str) -> None:
         self.location = location
         self._store = RunStore(location)
-        self.training: TrainingReport | None = None
-        """What training cost, where this object trained the run."""
+        self._training: TrainingReport | None = None
         self._coordinator: RunCoordinator | None = None
         self._ensemble: Ensemble | None = None
 
@@ -59,11 +60,26 @@ class Run:
     def config(self) -> Config:
         return self._store.config
 
+    @property
+    def training(self) -> TrainingReport:
+        """What training cost. Raises RunInvalid where this object did not train the run."""
+        if self._training is None:
+            raise RunInvalid(self.location, "was trained earlier: only `train` returns what training cost")
+        return self._training
+
+    def train(self, progress: Progress = silent) -> None:
+        """Train the run that has just been written; `raymu.train` is the way in."""
+        self._training = self.coordinator().train(progress)
+
     def coordinator(self) -> RunCoordinator:
         """The coordinator, started if need be. Raises DeviceUnavailable, RunInvalid."""
         if self._coordinator is None:
             self._coordinator = _open_coordinator(self.location, self.config)
         return self._coordinator
+
+    def warm_up(self) -> None:
+        """Start the workers now, so that the first request does not wait for them."""
+        self.coordinator().warm_up()
 
     def revoke(
         self,
@@ -156,7 +172,7 @@ def train(config: Config, run_dir: str, *, exclude: Collection[SampleId] = (), p
     ingest.write()
     run = Run(str(run_dir))
     try:
-        run.training = run.coordinator().train(progress)
+        run.train(progress)
     except RaymuError:
         run.close()
         ingest.remove()  # a refusal leaves nothing behind

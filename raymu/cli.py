@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,7 +98,7 @@ def revoke_command(run_dir: str, due: datetime | None, key: str | None, as_json:
             [receipt] = run.revoke_together([asked], progress=progress)
         except SamplesRevoked as refusal:
             for earlier in run.receipts(refusal.request_ids):
-                _show(as_json, earlier, lambda screen, earlier=earlier: screen.receipt(earlier))
+                _show(as_json, earlier, partial(Screen.receipt, receipt=earlier))
             raise
     _show(as_json, receipt, lambda screen: screen.receipt(receipt))
 

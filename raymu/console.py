@@ -19,6 +19,9 @@ _MOST_BARS = 24
 """More shards than this share one bar: a screen holds no more."""
 
 
+_WIDE = 140
+
+
 class _Bars:
     """One bar per shard at work, in stages."""
 
@@ -56,7 +59,9 @@ class Screen:
     """Results as tables on standard output."""
 
     def __init__(self) -> None:
-        self._console = Console()
+        console = Console()
+        # Into a file or a pipe there is no width to keep to.
+        self._console = console if console.is_terminal else Console(width=_WIDE)
 
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False)

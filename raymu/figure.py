@@ -23,7 +23,7 @@ class AccuracyCourse:
     before: float
     rewound: float | None
     rewound_at_s: float | None
-    repaired: float
+    repaired: float | None
     repaired_at_s: float | None
 
 
@@ -34,7 +34,8 @@ def draw_courses(courses: Mapping[str, Sequence[AccuracyCourse]], path: Path) ->
     for axes, (title, of_request) in zip(panels, courses.items(), strict=True):
         _draw_panel(axes, title, of_request)
     panels[0].set_ylabel("test accuracy, %")
-    panels[0].legend(loc="lower left", fontsize=8, frameon=False)
+    handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
     figure.savefig(path, dpi=150)
 
 
@@ -46,7 +47,7 @@ def _draw_panel(axes: Axes, title: str, courses: Sequence[AccuracyCourse]) -> No
         levels = [course.before, course.rewound, course.repaired, course.repaired]
         values = [float("nan") if level is None else 100.0 * level for level in levels]
         axes.step(times, values, where="post", label=course.method, color=colour, linewidth=1.8)
-        axes.plot(times[2], 100.0 * course.repaired, "o", color=colour, markersize=5)
+        axes.plot(times[2], values[2], "o", color=colour, markersize=5)
     gaps = [course for course in courses if course.rewound is None]
     if gaps:
         start = min(course.rewound_at_s or _EARLIEST_S for course in gaps)

@@ -81,7 +81,7 @@ class Normalizer:
 
     def apply(self, features: Features, device: torch.device) -> Tensor:
         """returns: (samples, *shape) float32 on the device"""
-        values = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)).to(device)
+        values = torch.from_numpy(np.require(features, np.float32, ["C", "W"])).to(device)
         limit = self.limit.to(device)
         return torch.clamp((values - self.mean.to(device)) * self.scale.to(device), -limit, limit)
 

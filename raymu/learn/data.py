@@ -1,7 +1,8 @@
 """Tables from outside into arrays, checked; and the run's own tables."""
 
+import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet as pq
 from pyarrow import fs
@@ -110,7 +110,7 @@ def from_arrow(table: pa.Table) -> tuple[SampleTable, npt.NDArray[np.int64]]:
     owners = np.array(table["owner"].to_pylist(), dtype=object) if "owner" in table.column_names else None
     samples = SampleTable(
         ids=_as_ids(table["id"]),
-        features=_flat_values(table["features"]).reshape(table.num_rows, *shape),
+        features=table["features"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, *shape),
         labels=table["label"].to_numpy(),
         owners=owners,
     )
@@ -121,14 +121,16 @@ def read_ids(path: str) -> list[SampleId]:
     """Ids of a request: text (one a line), CSV or Parquet (column `id`, or the only one). Raises RequestInvalid."""
     try:
         if path.endswith(".parquet"):
-            return list(_id_column(path, pq.read_table(path)).to_pylist())
-        if path.endswith(".csv"):
-            as_text = pa.csv.ConvertOptions(column_types={"id": pa.string()})
-            return [str(one) for one in _id_column(path, pa.csv.read_csv(path, convert_options=as_text)).to_pylist()]
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            table = pq.read_table(path)
+            return list(table.column(_id_column(path, table.column_names)).to_pylist())
+        text = Path(path).read_text(encoding="utf-8-sig")  # spreadsheets begin a file with a byte order mark
+        rows = list(csv.reader(text.splitlines())) if path.endswith(".csv") else [[line] for line in text.splitlines()]
+    except (OSError, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
         raise RequestInvalid(f"{path}: cannot be read ({_one_line(error)}); give text, CSV or Parquet") from error
-    return [line.strip() for line in lines if line.strip()]
+    column = 0
+    if path.endswith(".csv") and rows:
+        column = _id_column(path, rows.pop(0))
+    return [row[column].strip() for row in rows if "".join(row).strip()]
 
 
 def as_sample_ids(values: Iterable[SampleId], *, integers: bool) -> list[SampleId]:
@@ -139,7 +141,9 @@ def as_sample_ids(values: Iterable[SampleId], *, integers: bool) -> list[SampleI
     for value in values:
         try:
             number = int(value)
-        except (ValueError, TypeError):
+            if not isinstance(value, str) and number != value:
+                raise ValueError("a fraction")
+        except (ValueError, TypeError, OverflowError):
             raise RequestInvalid(f"{value!r} is no id of this run, whose ids are integers") from None
         if not -(2**63) <= number < 2**63:
             raise RequestInvalid(f"{value} is no id of this run: it does not fit 64 bits")
@@ -199,12 +203,19 @@ def _ids(path: str, column: pa.ChunkedArray, name: str) -> npt.NDArray[Any]:
         raise DataInvalid(
             path, f"ids in column {name} are not unique: {len(repeated)} occur again, such as {example!r}"
         )
-    return _as_ids(column)
+    return _as_ids(_integers(path, column, name) if pa.types.is_integer(column.type) else column)
+
+
+def _integers(path: str, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise DataInvalid(path, f"column {name} holds integers beyond 64 bits with a sign; renumber them") from error
 
 
 def _as_ids(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     if pa.types.is_integer(column.type):
-        return column.cast(pa.int64()).to_numpy()
+        return column.to_numpy()
     return np.array(column.to_pylist(), dtype=object)
 
 
@@ -220,7 +231,7 @@ def _labels(path: str, column: pa.ChunkedArray, fields: DataConfig) -> npt.NDArr
     _require_values(path, column, fields.label)
     if not pa.types.is_integer(column.type):
         raise DataInvalid(path, f"labels in column {fields.label} are {column.type}; number the classes from 0")
-    labels: npt.NDArray[np.int64] = column.cast(pa.int64()).to_numpy()
+    labels: npt.NDArray[np.int64] = _integers(path, column, fields.label).to_numpy()
     if labels.min() < 0:
         raise DataInvalid(path, f"a label in column {fields.label} is {labels.min()}; number the classes from 0")
     if fields.classes is not None and labels.max() >= fields.classes:
@@ -257,7 +268,8 @@ def _features(path: str, table: pa.Table, fields: DataConfig) -> npt.NDArray[Any
     if features.dtype.kind not in "iuf":
         raise DataInvalid(path, f"features are {features.dtype}; they must be numbers")
     if features.dtype.kind == "f":
-        features = features.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+            features = features.astype(np.float32, copy=False)
         is_bad = ~np.isfinite(features.reshape(len(features), -1)).all(axis=1)
         if is_bad.any():
             raise DataInvalid(path, f"{is_bad.sum()} rows have NaN or infinite features; mend or drop them")
@@ -266,41 +278,39 @@ def _features(path: str, table: pa.Table, fields: DataConfig) -> npt.NDArray[Any
 
 def _nested(path: str, column: pa.ChunkedArray, name: str) -> npt.NDArray[Any]:
     """A column of scalars, lists or tensors as one array. returns: (samples, *shape)"""
-    kind = column.type
-    shape: tuple[int, ...] = ()
-    if isinstance(kind, pa.FixedShapeTensorType):
-        shape, column = tuple(kind.shape), pa.chunked_array([chunk.storage for chunk in column.chunks])
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    samples, kind = len(column), column.type
+    is_tensor = isinstance(kind, pa.FixedShapeTensorType)
+    if is_tensor:
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks])
+    shape: list[int] = []
+    while _is_list(column.type):
         lengths = pc.unique(pc.list_value_length(column)).to_pylist()
-        if len(lengths) > 1:
-            raise DataInvalid(path, f"lists in column {name} differ in length; every sample needs as many features")
-        shape = (lengths[0],)
+        if len(lengths) != 1 or not lengths[0]:  # None stands for an inner list that is not there
+            raise DataInvalid(
+                path, f"lists in column {name} differ in length or are empty; every sample needs as many features"
+            )
+        shape += lengths
         column = pa.chunked_array([chunk.flatten() for chunk in column.chunks])
-        return np.reshape(column.to_numpy(), (-1, *shape))
-    elif pa.types.is_fixed_size_list(kind):
-        while pa.types.is_fixed_size_list(kind):
-            shape, kind = (*shape, kind.list_size), kind.value_type
-    samples = len(column)
-    values = _flat_values(column)
-    if len(values) != samples * int(np.prod(shape)):
-        raise DataInvalid(path, f"column {name} lacks values inside its lists; fill them or drop those rows")
-    return values.reshape(samples, *shape)
+    return np.reshape(column.to_numpy(), (samples, *(kind.shape if is_tensor else shape)))
 
 
-def _flat_values(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    array = column.combine_chunks()
-    while pa.types.is_fixed_size_list(array.type):
-        array = array.flatten()
-    values: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
-    return values
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def _id_column(path: str, table: pa.Table) -> pa.ChunkedArray:
-    if "id" in table.column_names:
-        return table["id"]
-    if table.num_columns == 1:
-        return table.column(0)
-    raise RequestInvalid(f"{path}: has several columns and none is called id; name the id column id")
+def _id_column(path: str, names: Sequence[str]) -> int:
+    """The place of column `id`, or of the only one."""
+    if "id" in names:
+        return names.index("id")
+    if len(names) > 1:
+        raise RequestInvalid(f"{path}: has several columns and none is called id; name the id column id")
+    if names and _is_number(names[0]):  # taken for a header, this id would be kept
+        raise RequestInvalid(f"{path}: begins with {names[0]}, not with a header; write id above the ids")
+    return 0
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().lstrip("-").isdecimal()
 
 
 def _one_line(error: Exception) -> str:

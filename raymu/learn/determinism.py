@@ -46,17 +46,17 @@ def pinned(device: torch.device, threads: int) -> Iterator[DeterminismClass]:
 
     Ray sets the thread count from num_cpus, and it changes the bits.
     """
-    before = torch.get_num_threads()
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    threads_before, mode_before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    fill_before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # As use_deterministic_algorithms(True), which would import the compiler too: two seconds in every process.
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, changes nothing
     torch.backends.cudnn.benchmark = False
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield determinism_class(device, threads)
     finally:
-        torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(was_deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        torch.set_num_threads(threads_before)
+        torch.set_deterministic_debug_mode(mode_before)
+        torch.utils.deterministic.fill_uninitialized_memory = fill_before  # type: ignore[attr-defined]

@@ -139,11 +139,12 @@ def _from_factory(factory: str, args: Mapping[str, Any]) -> nn.Module:
     if not place or not name:
         raise ConfigInvalid(f"model.factory: {factory!r} must read package.module:function")
     try:
-        build = getattr(importlib.import_module(place), name)
-    except ImportError as error:
+        module = importlib.import_module(place)
+    except Exception as error:  # its own code runs, and may raise anything
         raise ConfigInvalid(f"model.factory: {place} cannot be imported ({_one_line(error)}); install it") from error
-    except AttributeError as error:
-        raise ConfigInvalid(f"model.factory: {place} has no {name}; check the name") from error
+    build = getattr(module, name, None)
+    if build is None:
+        raise ConfigInvalid(f"model.factory: {place} has no {name}; check the name")
     try:
         model = build(**args)
     except Exception as error:  # whatever foreign code raises, the user must see which code it was
@@ -157,7 +158,7 @@ def check_model(model: nn.Module, *, input_shape: Shape, classes: int) -> None:
     """A dry run on two samples of zeros, in evaluation mode. Raises ConfigInvalid where the logits do not fit."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigInvalid("model: has no parameters to train")
-    was_training = model.training
+    was_training = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -165,7 +166,8 @@ def check_model(model: nn.Module, *, input_shape: Shape, classes: int) -> None:
     except Exception as error:  # whatever the model's own code raises
         raise ConfigInvalid(f"model: fails on samples of shape {input_shape} ({_one_line(error)})") from error
     finally:
-        model.train(was_training)
+        for module, mode in was_training:
+            module.training = mode
     if not isinstance(logits, Tensor) or logits.shape != (2, classes) or not logits.is_floating_point():
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ConfigInvalid(f"model: gives {shape} for 2 samples; it must give logits of shape (2, {classes})")

@@ -29,7 +29,8 @@ class RayFleet:
 
     def __init__(self, location: str) -> None:
         """location: of the run. Raises DeviceUnavailable where the cluster has no room for a shard."""
-        cluster = RunStore(location).config.cluster
+        config = RunStore(location).config
+        cluster, self._shards = config.cluster, config.partition.shards
         self._location, self._options = location, actor_options(cluster)
         self._workers = shard_capacity(ray.cluster_resources(), cluster)  # type: ignore[no-untyped-call]
         self._room = asyncio.Semaphore(self._workers)
@@ -58,6 +59,13 @@ class RayFleet:
                     return report
         raise AssertionError("the last attempt returns or raises")
 
+    async def warm_up(self) -> None:
+        """Start as many actors as there is room for, and wait until they answer."""
+        missing = min(self._workers, self._shards) - len(self._idle)
+        started = [self._start() for _ in range(missing)]
+        await asyncio.gather(*(actor.__ray_ready__.remote() for actor in started))
+        self._idle.update(dict.fromkeys(started, -1))
+
     async def close(self) -> None:
         while self._idle:
             ray.kill(self._idle.popitem()[0])
@@ -65,10 +73,13 @@ class RayFleet:
     def _take(self, shard: int) -> Any:
         """An idle actor, rather the one that holds this shard's checkpoints; else a new one."""
         if not self._idle:
-            return ShardActor.options(**self._options).remote(self._location)
+            return self._start()
         actor = next((one for one, at in self._idle.items() if at == shard), next(iter(self._idle)))
         del self._idle[actor]
         return actor
+
+    def _start(self) -> Any:
+        return ShardActor.options(**self._options).remote(self._location)
 
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
@@ -88,12 +99,17 @@ def cause(error: RayTaskError) -> BaseException:
 class CoordinatorService:
     """A coordinator with a fleet of actors. Every method streams progress, and its report last."""
 
+    _fleet: RayFleet
     _coordinator: Coordinator
 
     async def open(self, location: str) -> int:
         """Take a run over. Not in the constructor, whose errors Ray passes on as text. returns: the workers at hand"""
-        self._coordinator = Coordinator(location, RayFleet(location))
+        self._fleet = RayFleet(location)
+        self._coordinator = Coordinator(location, self._fleet)
         return self._coordinator.workers
+
+    async def warm_up(self) -> None:
+        await self._fleet.warm_up()
 
     async def train(self) -> AsyncIterator[StageTrained | TrainingReport]:
         async for report in _streamed(self._coordinator.train):

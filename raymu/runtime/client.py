@@ -34,6 +34,10 @@ class RayCoordinator:
             self.close()
             raise cause(error) from None
 
+    def warm_up(self) -> None:
+        """Start the shard actors, and wait for them."""
+        ray.get(self._actor.warm_up.remote())
+
     def train(self, progress: Progress) -> TrainingReport:
         return cast(TrainingReport, _last(self._actor.train.remote(), progress))
 

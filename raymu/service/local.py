@@ -16,6 +16,9 @@ class LocalCoordinator:
         """location: of the run. Raises RunInvalid."""
         self._coordinator = Coordinator(location, LocalFleet(location))
 
+    def warm_up(self) -> None:
+        """Nothing to start: the worker is this process."""
+
     def train(self, progress: Progress) -> TrainingReport:
         return asyncio.run(self._coordinator.train(progress))
 

@@ -129,7 +129,7 @@ class ShardPatcher:
             unseen,
             rate=settings.learning_rate * settings.stage_decay ** (self._slices - 1),
             epochs=ohs.epochs,
-            seed=derive_seed(self._plan.seed, self._command.command_id, "fine_tune"),
+            seed=derive_seed(self._plan.seed, self._command.lineage.serving.weights_sha256, "fine_tune"),
         )
 
     def _unseen_loss(self, forget: ShardSamples) -> float:

@@ -14,7 +14,7 @@ from raymu.learn.contributions import READINGS
 from raymu.learn.data import from_arrow
 from raymu.learn.determinism import choose_device, pinned
 from raymu.learn.samples import ShardSamples
-from raymu.learn.train import ShardTraining
+from raymu.learn.train import ShardTraining, make_optimizer
 from raymu.service.checkpoints import SliceCheckpoints
 from raymu.service.patches import Patch, ShardPatcher
 from raymu.service.work import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
@@ -42,6 +42,8 @@ class ShardWorker:
         self._config = config
         self._files = SliceCheckpoints(self._store)
         self._device = torch.device("cpu")
+        # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
+        make_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
         self._determinism = ""
 
     def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:

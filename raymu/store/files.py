@@ -65,11 +65,18 @@ class RunFiles:
     def exists(self, path: str) -> bool:
         return bool(self._system.get_file_info(f"{self._root}/{path}").type != fs.FileType.NotFound)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the run directory is not there, or holds nothing at all: no file, hidden or not, and no folder."""
+        if self._system.get_file_info(self._root).type == fs.FileType.File:
+            return False
+        return not self._system.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
+
     def delete(self, path: str) -> bool:
         """Destroy a file. returns: False where it was not there, as after a crash in the middle"""
         try:
             self._system.delete_file(f"{self._root}/{path}")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return True
 

@@ -29,6 +29,8 @@ _COORDINATORS = sql.Table(
     sql.Column("opened_at", sql.String, nullable=False),
 )
 _LATEST_EPOCH = sql.select(sql.func.coalesce(sql.func.max(_COORDINATORS.c.epoch), 0))
+# Takes the write lock (SQLite: of the database; PostgreSQL: of these rows), so that no take-over slips in before the commit.
+_LOCK = _COORDINATORS.update().values(opened_at=_COORDINATORS.c.opened_at)
 # Raw ids of accepted requests, until they are purged.
 _FORGET = sql.Table(
     "forget",
@@ -49,7 +51,7 @@ _REVOKED = sql.Table(
 class Journal:
     """Events in the order in which they happened. A coordinator writes under its epoch; a lower epoch is refused."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | sql.URL) -> None:
         """url: a SQLAlchemy database URL. Raises StorageFull where the database cannot be opened."""
         self._engine = sql.create_engine(url)
         self._epoch = 0
@@ -61,9 +63,10 @@ class Journal:
     def take_over(self) -> int:
         """Become the run's coordinator: from here on, writes of earlier ones are refused. returns: the epoch"""
         with self._storage(), self._engine.begin() as connection:
-            opened = _COORDINATORS.insert().values(opened_at=datetime.now(UTC).isoformat())
-            connection.execute(opened)
+            connection.execute(_LOCK)
+            connection.execute(_COORDINATORS.insert().values(opened_at=datetime.now(UTC).isoformat()))
             self._epoch = connection.execute(_LATEST_EPOCH).scalar_one()
+        self._empty_sqlite_log()  # a crash may have come between a purge and this
         return self._epoch
 
     def append(self, *events: Event) -> None:
@@ -103,6 +106,7 @@ class Journal:
         with self._writing() as connection:
             _insert(connection, [event])
             connection.execute(_FORGET.delete().where(_FORGET.c.request_id.in_(event.request_ids)))
+        self._empty_sqlite_log()
 
     def events(self) -> Iterator[Event]:
         with self._storage(), self._engine.connect() as connection:
@@ -132,9 +136,16 @@ class Journal:
     def close(self) -> None:
         self._engine.dispose()
 
+    def _empty_sqlite_log(self) -> None:
+        """SQLite's write-ahead log keeps old pages, with the raw ids in them, until it is cut off."""
+        if self._engine.dialect.name == "sqlite":
+            with self._storage(), self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextmanager
     def _writing(self) -> Iterator[sql.Connection]:
         with self._storage(), self._engine.begin() as connection:
+            connection.execute(_LOCK)
             current = connection.execute(_LATEST_EPOCH).scalar_one()
             if current != self._epoch:
                 raise CoordinatorSuperseded(self._epoch, current)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import sqlalchemy as sql
 
 from raymu.config import Config
 from raymu.core.receipt import Receipt
@@ -54,7 +55,7 @@ class RunStore:
     def require_empty(self) -> None:
         if self.files.exists(_MANIFEST):
             raise RunInvalid(self.location, "holds a run already; name another directory with --run")
-        if self.files.exists("") and self.files.list(""):
+        if not self.files.is_empty:
             raise RunInvalid(self.location, "is not empty; name a new directory with --run")
 
     def remove(self) -> None:
@@ -95,7 +96,7 @@ class RunStore:
             raise RunInvalid(
                 self.location, "is no local disk, which SQLite needs; set cluster.journal to a database URL"
             )
-        return Journal(f"sqlite:///{self.files.local / _JOURNAL}")
+        return Journal(sql.URL.create("sqlite", database=str(self.files.local / _JOURNAL)))
 
     def write_samples(self, shard: int, table: pa.Table) -> FileRef:
         sink = pa.BufferOutputStream()
