@@ -1,0 +1,176 @@
+import errno
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raymu.core.records import FileRef
+from raymu.errors import FileCorrupt, FileMissing, RunInvalid, StorageFull
+from raymu.store.files import RunFiles
+
+PAYLOAD = b"weights of a small model"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RunFiles:
+    return RunFiles(str(tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@given(payload=st.binary(max_size=2000))
+def test_what_was_written_is_read_back_and_described(shared: Path, payload: bytes) -> None:
+    files = RunFiles(str(shared))
+    ref = files.write("folder/state", payload)
+    assert files.read(ref.path) == files.read_checked(ref) == payload
+    assert ref.byte_size == len(payload)
+
+
+@given(payload=st.binary(min_size=1, max_size=200), data=st.data())
+def test_a_checked_read_finds_any_flipped_byte(shared: Path, payload: bytes, data: st.DataObject) -> None:
+    files = RunFiles(str(shared))
+    ref = files.write("flipped", payload)
+    position = data.draw(st.integers(0, len(payload) - 1))
+    damaged = bytearray(payload)
+    damaged[position] ^= data.draw(st.integers(1, 255))
+    (shared / "flipped").write_bytes(damaged)
+    with pytest.raises(FileCorrupt, match="not those that were written"):
+        files.read_checked(ref)
+
+
+@given(payload=st.binary(min_size=1, max_size=200), data=st.data())
+def test_a_checked_read_finds_any_truncation_or_addition(shared: Path, payload: bytes, data: st.DataObject) -> None:
+    files = RunFiles(str(shared))
+    ref = files.write("cut", payload)
+    changed = data.draw(st.integers(0, len(payload) - 1).map(lambda end: payload[:end]) | st.just(payload + b"\0"))
+    (shared / "cut").write_bytes(changed)
+    with pytest.raises(FileCorrupt, match="restore the file from a backup"):
+        files.read_checked(ref)
+
+
+def test_a_missing_file_is_named_with_its_run(files: RunFiles) -> None:
+    with pytest.raises(FileMissing, match=r"run/shards/none is missing"):
+        files.read("shards/none")
+    with pytest.raises(FileMissing):
+        files.read_checked(FileRef(path="shards/none", sha256="", byte_size=0))
+    assert not files.exists("shards/none")
+
+
+def test_a_file_is_deleted_once_and_missing_the_second_time(files: RunFiles) -> None:
+    files.write("folder/state", PAYLOAD)
+    assert files.exists("folder/state")
+    assert files.delete("folder/state") is True
+    assert files.delete("folder/state") is False
+    assert files.delete("no folder/state") is False
+    assert not files.exists("folder/state")
+
+
+def test_a_file_below_a_regular_file_was_never_there(files: RunFiles) -> None:
+    files.write("state", PAYLOAD)
+    assert files.delete("state/below") is False
+    assert not files.exists("state/below")
+    with pytest.raises(FileMissing):
+        files.read("state/below")
+
+
+def test_files_are_listed_by_name_without_folders_and_partial_ones(files: RunFiles, tmp_path: Path) -> None:
+    for name in ("b", "a", "deeper/c"):
+        files.write(f"folder/{name}", PAYLOAD)
+    (tmp_path / "run" / "folder" / ".d.17.partial").write_bytes(b"left by a crash")
+    assert files.list("folder") == ["a", "b"]
+    assert files.list("no folder") == []
+
+
+def test_a_rewritten_file_is_the_new_one_alone(files: RunFiles, tmp_path: Path) -> None:
+    files.write("state", PAYLOAD * 10)
+    ref = files.write("state", b"short")
+    assert files.read_checked(ref) == b"short"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["state"]
+
+
+@contextmanager
+def file_size_limit(limit: int) -> Iterator[None]:
+    """No file of this process may grow beyond the limit, in bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_whole_and_nothing_else(
+    files: RunFiles, tmp_path: Path
+) -> None:
+    ref = files.write("state", PAYLOAD)
+    with file_size_limit(100), pytest.raises(StorageFull, match="make room") as failure:
+        files.write("state", b"x" * 1000)
+    assert isinstance(failure.value.__cause__, OSError)
+    assert failure.value.__cause__.errno == errno.EFBIG
+    assert files.read_checked(ref) == PAYLOAD
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["state"]
+
+
+def test_a_first_write_that_fails_half_way_leaves_no_file(files: RunFiles) -> None:
+    with file_size_limit(100), pytest.raises(StorageFull):
+        files.write("folder/state", b"x" * 1000)
+    assert not files.exists("folder/state")
+    assert files.list("folder") == []
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"no folder")
+    with pytest.raises(StorageFull, match=r"file/run/state could not be written"):
+        RunFiles(str(tmp_path / "file" / "run")).write("state", PAYLOAD)
+
+
+@pytest.mark.parametrize("location", ["nowhere://bucket/run", "://run"])
+def test_an_unknown_scheme_is_refused(location: str) -> None:
+    with pytest.raises(RunInvalid, match="is no place for a run"):
+        RunFiles(location)
+
+
+def test_a_private_file_is_readable_by_its_owner_only(files: RunFiles, tmp_path: Path) -> None:
+    files.write("key", PAYLOAD, mode=0o600)
+    files.write("state", PAYLOAD)
+    assert (tmp_path / "run" / "key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "run" / "state").stat().st_mode & 0o400
+
+
+@pytest.mark.parametrize("name", ["run", "a run", "50% #1?"])
+def test_a_path_and_its_file_uri_are_the_same_place(tmp_path: Path, name: str) -> None:
+    place = tmp_path / name
+    by_path, by_uri = RunFiles(str(place)), RunFiles(place.as_uri())
+    assert by_path.local == by_uri.local == place
+    ref = by_uri.write("folder/state", PAYLOAD)
+    assert by_path.read_checked(ref) == (place / "folder" / "state").read_bytes() == PAYLOAD
+    assert by_path.delete("folder/state")
+    assert by_uri.list("folder") == []
+
+
+@pytest.mark.parametrize("inside", ["state", ".hidden", "folder/"])
+def test_a_directory_that_holds_anything_is_not_empty(tmp_path: Path, inside: str) -> None:
+    files = RunFiles(str(tmp_path / "run"))
+    assert files.is_empty
+    (tmp_path / "run").mkdir()
+    assert files.is_empty
+    place = tmp_path / "run" / inside
+    place.mkdir() if inside.endswith("/") else place.touch()
+    assert not files.is_empty
+
+
+def test_a_regular_file_is_no_empty_place(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    assert not RunFiles(str(tmp_path / "run")).is_empty
+
+
+def test_an_object_store_is_no_local_place_and_keeps_whole_files() -> None:
+    files = RunFiles("mock:///run")
+    assert files.local is None
