@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from raymu import demo as demonstration
 from raymu.api import Revocation, open_run, train
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
@@ -165,8 +164,10 @@ def predict_command(run_dir: str, data_file: str, out_file: str, labels_only: bo
 @json_option
 def demo_command(out_dir: str, as_json: bool) -> None:
     """Train on the bundled letter data, revoke with every strategy, and compare."""
-    result = demonstration.run_demo(Path(out_dir), is_shown=not as_json)
-    _show(as_json, result, lambda screen: demonstration.show(result, screen))
+    from raymu.demo import run_demo, show  # Ray takes a second to import: only where it is used
+
+    result = run_demo(Path(out_dir), is_shown=not as_json)
+    _show(as_json, result, partial(show, result))
 
 
 def main() -> None:

@@ -105,10 +105,12 @@ class Coordinator:
         ShardRepairFailed, and then the requests stay accepted.
         """
         known = [self._known(one) for one in asked]
-        fresh = self._accept([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
+        resolved = self._resolve([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
+        fresh = [one.request.request_id for one in resolved]
         request_ids = [request_id or fresh.pop(0) for request_id in known]
         with _listening(self._listeners, progress):
             self._resume()
+            self._accept(resolved)
             await self._until(lambda: all(self.receipt(one).purged_at for one in request_ids))
         return [self.receipt(request_id) for request_id in request_ids]
 
@@ -151,13 +153,17 @@ class Coordinator:
             raise IdempotencyConflict(asked.key, earlier.request_id)
         return earlier.request_id
 
-    def _accept(self, asked: Sequence[Revocation]) -> list[str]:
-        """Acknowledge requests: once this returns they are committed. returns: their ids"""
-        if not asked:
-            return []
+    def _resolve(self, asked: Sequence[Revocation]) -> list[ResolvedRevocation]:
+        """Check requests that come in together, before anything is written."""
         now = self._clock()
         resolved = [self._desk.resolve(one, request_id=_request_id(now), received_at=now) for one in asked]
         _require_apart(resolved)
+        return resolved
+
+    def _accept(self, resolved: Sequence[ResolvedRevocation]) -> None:
+        """Acknowledge requests: once this returns they are committed."""
+        if not resolved:
+            return
         requests = tuple(one.request for one in resolved)
         event = RevocationsAccepted(at=self._clock(), requests=requests, generation=self._store.current().number)
         self._journal.accept(
@@ -167,7 +173,6 @@ class Coordinator:
         )
         self._requests_by_key.update({request.key: request for request in requests if request.key})
         self._apply(event)
-        return [request.request_id for request in requests]
 
     def _resume(self) -> None:
         """Take up, once, what an earlier coordinator left undone."""

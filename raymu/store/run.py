@@ -16,7 +16,7 @@ import sqlalchemy as sql
 from raymu.config import Config
 from raymu.core.receipt import Receipt
 from raymu.core.records import FileRef, Generation, RepairReport, SampleId
-from raymu.errors import FileMissing, RunInvalid
+from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import from_json, to_json
 from raymu.store.files import RunFiles
 from raymu.store.journal import Journal
@@ -74,8 +74,9 @@ class RunStore:
         found = from_json(dict[str, Any], payload, source=f"{self.location}/{_MANIFEST}")
         if found.get("kind") != "raymu run":
             raise RunInvalid(self.location, "is not a run of raymu: its run.json is of something else")
-        if int(found.get("format", 0)) > FORMAT:
-            raise RunInvalid(self.location, f"was written by a newer raymu (format {found['format']}); update raymu")
+        written = found.get("format")
+        if isinstance(written, int) and written > FORMAT:
+            raise RunInvalid(self.location, f"was written by a newer raymu (format {written}); update raymu")
         manifest: RunManifest = from_json(RunManifest, payload, source=f"{self.location}/{_MANIFEST}")
         return manifest
 
@@ -100,12 +101,17 @@ class RunStore:
 
     def write_samples(self, shard: int, table: pa.Table) -> FileRef:
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         return self.files.write(_samples_path(shard), sink.getvalue().to_pybytes())
 
     def read_samples(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """A shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
-        return pq.read_table(pa.BufferReader(self.files.read(_samples_path(shard))), columns=columns)
+        path = _samples_path(shard)
+        source = pa.BufferReader(self.files.read(path))
+        try:
+            return pq.read_table(source, columns=columns, page_checksum_verification=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise FileCorrupt(f"{self.location}/{path}", f"not the Parquet file that was written ({error})") from error
 
     def drop_samples(self, shard: int, sample_ids: Collection[SampleId]) -> int:
         """Rewrite a shard's samples without these. returns: how many were there"""

@@ -67,7 +67,10 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Case], str, bool, int, int]:
         unlearning |= {"contributions": "group", "groups_per_slice": 2}
     elif draw(st.booleans()):
         unlearning |= {"contributions": draw(st.sampled_from(["gradient", "batch"]))}
-    unlearning["ohs"] = {"remedy": draw(st.sampled_from(["fine_tune", "replay"])), "slices": draw(st.integers(1, slices))}
+    unlearning["ohs"] = {
+        "remedy": draw(st.sampled_from(["fine_tune", "replay"])),
+        "slices": draw(st.integers(1, slices)),
+    }
     branches: dict[str, Case] = {
         "data": {"owner": "owner", "risk": "risk", "normalize": draw(st.sampled_from(["none", "shard"]))},
         "model": draw(st.sampled_from(MODELS)),

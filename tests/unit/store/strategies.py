@@ -44,9 +44,7 @@ amounts = st.floats(0.0, 1e12)
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
 file_refs = st.builds(FileRef, path=names, sha256=hashes, byte_size=counts)
 checkpoint_refs = st.builds(CheckpointRef, stage=counts, file=file_refs, weights_sha256=hashes)
-decisions = st.builds(
-    Decision, remedy=st.sampled_from(Remedy), reason=names, passes=amounts, seconds=amounts
-)
+decisions = st.builds(Decision, remedy=st.sampled_from(Remedy), reason=names, passes=amounts, seconds=amounts)
 
 
 Item = TypeVar("Item")

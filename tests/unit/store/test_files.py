@@ -169,8 +169,3 @@ def test_a_directory_that_holds_anything_is_not_empty(tmp_path: Path, inside: st
 def test_a_regular_file_is_no_empty_place(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     assert not RunFiles(str(tmp_path / "run")).is_empty
-
-
-def test_an_object_store_is_no_local_place_and_keeps_whole_files() -> None:
-    files = RunFiles("mock:///run")
-    assert files.local is None

@@ -1,0 +1,149 @@
+"""The same system on a real Ray cluster: same hashes, few processes, errors as they are."""
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+import raymu
+from raymu.config import Config
+from raymu.core.records import Exactness
+from raymu.errors import DeviceUnavailable, SamplesRevoked, UnknownSamples
+from raymu.service.work import StageTrained
+from raymu.store.run import RunStore
+from tests.examples import make_config, repaired_weights, revoke, served_weights, settle, train_run, write_samples
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+STRATEGIES = ["sisa", "dpus", "hs", "ohs"]
+
+
+def shard_processes() -> list[psutil.Process]:
+    return [one for one in psutil.process_iter(["name"]) if "ray::ShardWorker" in (one.info["name"] or "")]
+
+
+def config_on_ray(train: Path, *, shards: int = 4, **cluster: object) -> Config:
+    return make_config(
+        train,
+        partition={"shards": shards, "slices": 3},
+        unlearning={"boundary": 0.7},
+        cluster={"fleet": "ray", **cluster},
+    )
+
+
+@pytest.mark.parametrize("live_actors", [1, 8])
+def test_any_number_of_actors_gives_the_hashes_of_one_process(tmp_path: Path, live_actors: int) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=400)
+    ids = table["id"].to_pylist()
+    local = make_config(tmp_path / "all.parquet", partition={"shards": 4}, unlearning={"boundary": 0.7})
+    alone = train_run(local, tmp_path / "local")
+    with raymu.train(config_on_ray(tmp_path / "all.parquet", live_actors=live_actors), str(tmp_path / "ray")) as run:
+        assert repaired_weights(tmp_path / "ray") == repaired_weights(tmp_path / "local")
+        for number, strategy in enumerate(STRATEGIES):
+            forget = ids[number * 6 : number * 6 + 6]
+            receipt = run.revoke(forget, strategy=strategy)
+            other = revoke(alone, forget, strategy=strategy)
+            assert [part.remedy for part in receipt.shards] == [part.remedy for part in other.shards]
+            assert served_weights(tmp_path / "ray") == served_weights(tmp_path / "local"), strategy
+        run.settle()
+        settle(alone)
+        assert served_weights(tmp_path / "ray") == served_weights(tmp_path / "local")
+        assert {receipt.exactness for receipt in run.receipts()} == {Exactness.EXACT}
+
+
+def test_two_hundred_shards_need_only_as_many_processes_as_there_is_room_for(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=6000)
+    most = 0
+
+    def count(_stage: StageTrained) -> None:
+        nonlocal most
+        most = max(most, len(shard_processes()))
+
+    config = make_config(
+        tmp_path / "all.parquet",
+        training={"epochs": 2},
+        partition={"shards": 200, "slices": 2},
+        cluster={"fleet": "ray", "live_actors": 2},
+    )
+    with raymu.train(config, str(tmp_path / "run"), progress=count) as run:
+        receipt = run.revoke(table["id"].to_pylist()[:5], strategy="sisa")
+        assert most == 2
+        assert receipt.exactness is Exactness.EXACT
+        assert len(run.status().shards) == 200
+    assert shard_processes() == []
+
+
+def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=400)
+    killed: list[int] = []
+
+    def kill_once(_stage: StageTrained) -> None:
+        if not killed:
+            victim = shard_processes()[0]
+            killed.append(victim.pid)
+            os.kill(victim.pid, signal.SIGKILL)
+
+    config = config_on_ray(tmp_path / "all.parquet", live_actors=2)
+    with raymu.train(config, str(tmp_path / "run"), progress=kill_once) as run:
+        killed.clear()
+        run.revoke(table["id"].to_pylist()[:40], strategy="sisa", progress=kill_once)
+    assert killed
+    train_run(config, tmp_path / "calm", exclude=table["id"].to_pylist()[:40])
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_refusals_come_through_as_they_are_and_change_nothing(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    first, second = table["id"].to_pylist()[:2]
+    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
+        with pytest.raises(UnknownSamples, match="1 unknown sample id"):
+            run.revoke([first, 1])
+        assert run.status().generation == 1
+        receipt = run.revoke([first])
+        with pytest.raises(SamplesRevoked) as refusal:
+            run.revoke([first, second])
+        assert refusal.value.request_ids == (receipt.request_id,)
+        assert run.status().requests.accepted == 1
+
+
+def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet", samples=400)
+    config = config_on_ray(tmp_path / "all.parquet", gpus_per_shard=2)
+    most = 0
+
+    def count(_stage: StageTrained) -> None:
+        nonlocal most
+        most = max(most, len(shard_processes()))
+
+    raymu.train(config, str(tmp_path / "run"), progress=count).close()
+    assert most == 1
+
+
+def test_a_cluster_without_room_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    with pytest.raises(DeviceUnavailable, match="3 GPU"):
+        raymu.train(config_on_ray(tmp_path / "all.parquet", gpus_per_shard=3), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_cuda_without_a_device_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(
+        tmp_path / "all.parquet", training={"device": "cuda"}, cluster={"fleet": "ray", "gpus_per_shard": 1}
+    )
+    with pytest.raises(DeviceUnavailable, match="no CUDA device"):
+        raymu.train(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_coordinator_closes_with_its_run(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")).close()
+    assert RunStore(str(tmp_path / "run")).current().number == 1
+    assert not [one for one in psutil.process_iter(["name"]) if "CoordinatorService" in (one.info["name"] or "")]

@@ -1,0 +1,196 @@
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymu.config import Config
+from raymu.core.receipt import Receipt
+from raymu.core.records import FileRef, Generation, RepairReport
+from raymu.errors import FileCorrupt, FileMissing, RunInvalid
+from raymu.store.codec import from_json, to_json
+from raymu.store.run import FORMAT, RunManifest, RunStore
+from tests.unit.store.strategies import generations, receipts, reports
+
+CONFIG = Config.parse({"data": {"train": "letter.parquet"}, "model": {"name": "mlp", "hidden": [8]}})
+MANIFEST = RunManifest(
+    config=CONFIG.tree(),
+    input_shape=(28, 28),
+    classes=10,
+    has_integer_ids=True,
+    created_at=datetime(2024, 5, 6, 7, 8, 9, 10, tzinfo=UTC),
+    raymu_version="0.1.0",
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    store = RunStore(str(tmp_path / "run"))
+    store.create(MANIFEST)
+    return store
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+def manifest_with(place: Path, **changes: object) -> RunStore:
+    tree: dict[str, Any] = json.loads(to_json(MANIFEST)) | changes
+    place.mkdir()
+    (place / "run.json").write_text(json.dumps(tree))
+    return RunStore(str(place))
+
+
+def test_an_opened_run_is_the_one_that_was_created(store: RunStore) -> None:
+    opened = RunStore(store.location)
+    assert opened.manifest == MANIFEST
+    assert opened.config == CONFIG
+    assert opened.hash_key == store.hash_key
+    assert len(opened.hash_key) == 32
+
+
+def test_every_run_has_a_key_of_its_own_that_others_cannot_read(store: RunStore, tmp_path: Path) -> None:
+    other = RunStore(str(tmp_path / "other"))
+    other.create(MANIFEST)
+    assert other.hash_key != store.hash_key
+    assert (tmp_path / "run" / "hash.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("location", ["", "no such directory"])
+def test_a_directory_without_a_manifest_is_no_run(tmp_path: Path, location: str) -> None:
+    with pytest.raises(RunInvalid, match=r"is not a run: it has no run\.json"):
+        _ = RunStore(str(tmp_path / location)).manifest
+
+
+def test_a_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunInvalid, match="something else"):
+        _ = manifest_with(tmp_path / "run", kind="a training run of another tool").manifest
+
+
+def test_a_run_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
+    with pytest.raises(RunInvalid, match=rf"newer raymu \(format {FORMAT + 1}\); update raymu"):
+        _ = manifest_with(tmp_path / "run", format=FORMAT + 1, input_shape="told in another way").manifest
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "raymu run"}', '{"kind": "raymu run", "format": "x"}'])
+def test_a_damaged_manifest_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(FileCorrupt, match=r"run\.json"):
+        _ = RunStore(str(tmp_path)).manifest
+
+
+def test_a_run_is_never_created_over_another(store: RunStore) -> None:
+    with pytest.raises(RunInvalid, match="holds a run already"):
+        RunStore(store.location).create(replace(MANIFEST, classes=3))
+    assert RunStore(store.location).manifest == MANIFEST
+
+
+@pytest.mark.parametrize("inside", ["thesis.tex", ".git", "other runs/"])
+def test_a_run_is_created_in_an_empty_place_only(tmp_path: Path, inside: str) -> None:
+    place = tmp_path / "run" / inside
+    place.parent.mkdir()
+    place.mkdir() if inside.endswith("/") else place.touch()
+    with pytest.raises(RunInvalid, match="is not empty"):
+        RunStore(str(tmp_path / "run")).create(MANIFEST)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [place.name]
+
+
+def test_a_removed_run_leaves_nothing(store: RunStore, tmp_path: Path) -> None:
+    store.write_state(0, "stage-00", b"weights")
+    store.remove()
+    assert not (tmp_path / "run").exists()
+    store.require_empty()
+
+
+def test_a_run_that_was_not_trained_has_no_generation(store: RunStore) -> None:
+    with pytest.raises(RunInvalid, match="no generation yet: its training did not finish"):
+        store.current()
+
+
+@settings(max_examples=15)
+@given(published=st.lists(generations, min_size=1, max_size=4, unique_by=lambda generation: generation.number))
+def test_the_highest_number_published_is_current_whatever_the_order(
+    tmp_path_factory: pytest.TempPathFactory, published: Sequence[Generation]
+) -> None:
+    store = RunStore(str(tmp_path_factory.mktemp("run")))
+    for generation in published:
+        store.publish(generation)
+    highest = max(published, key=lambda generation: generation.number)
+    assert store.current() == highest
+    store.drop_generations_before(highest.number)
+    assert store.current() == highest
+    assert len(store.files.list("generations")) == 1
+
+
+@given(generation=generations)
+def test_a_generation_is_known_by_the_hash_of_its_file(shared: Path, generation: Generation) -> None:
+    store = RunStore(str(shared))
+    ref = store.publish(generation)
+    assert from_json(Generation, store.files.read_checked(ref), source=ref.path) == generation
+
+
+@given(report=reports)
+def test_a_report_is_found_until_it_is_dropped(shared: Path, report: RepairReport) -> None:
+    store = RunStore(str(shared))
+    assert store.find_report(report.command_id) is None
+    store.write_report(report)
+    assert store.find_report(report.command_id) == report
+    for _ in range(2):
+        store.drop_report(report.command_id)
+        assert store.find_report(report.command_id) is None
+
+
+@given(receipt=receipts)
+def test_a_receipt_is_read_back_whole(shared: Path, receipt: Receipt) -> None:
+    store = RunStore(str(shared))
+    store.write_receipt(receipt)
+    path = f"receipts/{receipt.request_id}.json"
+    assert from_json(Receipt, store.files.read(path), source=path) == receipt
+
+
+@given(payloads=st.lists(st.binary(max_size=40), min_size=1, max_size=4))
+def test_state_files_are_named_by_content(tmp_path_factory: pytest.TempPathFactory, payloads: Sequence[bytes]) -> None:
+    store = RunStore(str(tmp_path_factory.mktemp("run")))
+    refs = [store.write_state(3, "stage-01", payload) for payload in payloads]
+    assert len(set(refs)) == len(set(payloads)) == len(store.files.list("shards/0003"))
+    assert [store.files.read_checked(ref) for ref in refs] == payloads
+    assert store.destroy(refs[:1] * 2) == 1
+    with pytest.raises(FileMissing):
+        store.files.read(refs[0].path)
+
+
+def test_destroying_files_counts_those_that_were_there(store: RunStore) -> None:
+    refs = [store.write_state(0, f"stage-{stage:02d}", b"%d" % stage) for stage in range(3)]
+    store.files.delete(refs[1].path)
+    assert store.destroy(frozenset(refs)) == 2
+    assert store.destroy(frozenset(refs)) == 0
+
+
+@pytest.mark.parametrize("name", ["run", "a run", "is it? 50% #1"])
+def test_the_journal_of_a_local_run_lies_beside_it(tmp_path: Path, name: str) -> None:
+    store = RunStore(str(tmp_path / name))
+    store.create(MANIFEST)
+    store.journal().close()
+    assert (tmp_path / name / "journal.sqlite").exists()
+
+
+def test_a_configured_journal_is_used_instead(tmp_path: Path) -> None:
+    tree = CONFIG.tree()
+    tree["cluster"]["journal"] = f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"
+    store = RunStore(str(tmp_path / "run"))
+    store.create(replace(MANIFEST, config=tree))
+    store.journal().close()
+    assert (tmp_path / "elsewhere.sqlite").exists()
+    assert not (tmp_path / "run" / "journal.sqlite").exists()
+
+
+def test_a_file_of_nothing_is_a_file(store: RunStore) -> None:
+    ref = store.write_state(0, "empty", b"")
+    assert ref == FileRef(path=ref.path, sha256=ref.sha256, byte_size=0)
+    assert store.files.read_checked(ref) == b""
