@@ -50,7 +50,8 @@ class RevocationBoard:
         self._unrepaired: dict[str, set[int]] = {}  # by request, the shards still to be repaired
         self._to_publish: dict[str, list[str]] = {"rewound": [], "repaired": [], "settled": []}
         self._is_stale = False
-        self._superseded: set[FileRef] = set()
+        self._superseded: set[FileRef] = set()  # by lineages that are not published yet
+        self._doomed: set[FileRef] = set()  # by a published generation
         self._to_purge: list[str] = []
 
     def handle(self, event: Event) -> list[Command]:
@@ -81,9 +82,7 @@ class RevocationBoard:
 
     @property
     def is_idle(self) -> bool:
-        return not (
-            self._working or any(self._waiting.values()) or self._is_stale or self._superseded or self._to_purge
-        )
+        return not (self._working or any(self._waiting.values()) or self._is_stale or self._doomed or self._to_purge)
 
     @property
     def lineages(self) -> tuple[ShardLineage, ...]:
@@ -130,9 +129,9 @@ class RevocationBoard:
         self._to_publish["repaired"].extend(repaired)
         self._to_publish["settled"].extend(settled)
         commands: list[Command] = []
-        if repaired or before.debts:
+        if repaired or not command.request_ids:
             commands.append(self._publish("repair" if repaired else "settle"))
-        return [*commands, *self._start([report.shard])]
+        return [*commands, *self._start([report.shard]), *([] if commands else self._purge())]
 
     def _is_repaired(self, request_id: str, shard: int) -> bool:
         """Note that a shard is past a request; True where it was the request's last."""
@@ -148,7 +147,7 @@ class RevocationBoard:
         if command is not None and command.command_id == command_id:
             del self._working[shard]
             self._waiting[shard] = [*command.request_ids, *self._waiting.get(shard, [])]
-        return []
+        return self._purge()
 
     def _publish(self, cause: str) -> PublishGeneration:
         self._is_stale = True
@@ -170,18 +169,22 @@ class RevocationBoard:
         for what, request_ids in (("rewound", event.rewound), ("repaired", event.repaired), ("settled", event.settled)):
             self._to_publish[what] = [one for one in self._to_publish[what] if one not in request_ids]
         self._to_purge.extend(event.repaired)
+        self._doomed |= self._superseded
+        self._superseded.clear()
         return self._purge()
 
     def _purge(self) -> list[Command]:
+        """Destroy what a published generation superseded, once no remedy at work aims at it."""
         for lineage in self._lineages.values():  # the same content may have come about again
-            self._superseded -= lineage.files
-        if not (self._superseded or self._to_purge):
+            self._doomed -= lineage.files
+        aimed_at = {one.checkpoint.file for command in self._working.values() for one in command.references}
+        if self._doomed & aimed_at or not (self._doomed or self._to_purge):
             return []
         shards = {one: tuple(part.shard for part in self._requests[one].forget) for one in self._to_purge}
-        return [Purge(files=frozenset(self._superseded), shards_by_request=shards)]
+        return [Purge(files=frozenset(self._doomed), shards_by_request=shards)]
 
     def _purged(self, request_ids: Sequence[str]) -> list[Command]:
-        self._superseded.clear()
+        self._doomed.clear()
         self._to_purge = [one for one in self._to_purge if one not in request_ids]
         for request_id in request_ids:
             self._requests.pop(request_id, None)

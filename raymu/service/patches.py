@@ -9,7 +9,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.partition import derive_seed
 from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairShard
 from raymu.core.workload import FORWARD_SHARE
-from raymu.errors import FileMissing, PatchFailed
+from raymu.errors import PatchFailed
 from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.contributions import READINGS, UpdateLog
 from raymu.learn.patch import PatchResult, calibrate, fine_tune, subtract
@@ -140,10 +140,7 @@ class ShardPatcher:
             models = [checkpoint for checkpoint in self._command.lineage.checkpoints[first - 1 : first] if checkpoint]
         losses = []
         for checkpoint in models:
-            try:
-                payload = self._files.read(checkpoint.file)
-            except FileMissing:  # superseded and purged since the command was given
-                continue
+            payload = self._files.read(checkpoint.file)
             model = Classifier.restore(payload, self._plan, device=self._device, source=checkpoint.file.path)
             losses.append(model.loss_on(forget.features, forget.labels))
         if not losses:

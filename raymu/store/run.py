@@ -132,7 +132,8 @@ class RunStore:
         return self.files.write(_generation_path(generation.number), to_json(generation))
 
     def current(self) -> Generation:
-        """Raises RunInvalid where training has not finished."""
+        """Raises RunInvalid where this is no run, or its training has not finished."""
+        assert self.manifest  # or it is no run at all
         for _ in range(3):  # a generation may be superseded and destroyed between listing and reading
             names = self.files.list("generations")
             if not names:

@@ -1,0 +1,216 @@
+"""The command line, as a user meets it: exit codes, one-line refusals, JSON."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from raymu.cli import main
+from tests.examples import write_samples
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Runs a command in an empty folder. returns: exit code, standard output, standard error"""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["raymu", *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def write_config(folder: Path, **branches: dict[str, Any]) -> None:
+    tree: dict[str, dict[str, Any]] = {
+        "data": {"train": "all.parquet", "test": "all.parquet", "owner": "owner"},
+        "model": {"name": "mlp", "hidden": [8]},
+        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.05},
+        "partition": {"shards": 3, "slices": 3, "seed": 3},
+        "cluster": {"fleet": "local"},
+    }
+    for branch, settings in branches.items():
+        tree[branch] = {**tree.get(branch, {}), **settings}
+    (folder / "run.yaml").write_text(yaml.safe_dump(tree))
+
+
+@pytest.fixture
+def trained(cli: Cli, tmp_path: Path) -> list[int]:
+    """A trained run in `runs/run`. returns: its sample ids"""
+    table = write_samples(tmp_path / "all.parquet")
+    write_config(tmp_path)
+    code, _, err = cli("train", "run.yaml")
+    assert (code, err) == (0, "")
+    ids: list[int] = table["id"].to_pylist()
+    return ids
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_from_training_to_settlement(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("\n".join(str(one) for one in trained[:3]))
+    code, out, err = cli("plan", "runs/run", "--ids-file", "ids.txt", "--strategy", "dpus", "--json")
+    assert (code, err) == (0, "")
+    forecast = json.loads(out)
+    assert set(forecast["strategies"]) == {"sisa", "dpus", "hs", "ohs"}
+    assert {"shard", "samples", "earliest_slice", "remedy", "retrain_fraction", "retrain_passes", "retrain_seconds",
+            "patch_seconds"} <= set(forecast["shards"][0])  # fmt: skip
+
+    code, out, _ = cli("revoke", "runs/run", "--ids-file", "ids.txt", "--strategy", "dpus", "--json")
+    receipt = json.loads(out)
+    assert (code, receipt["exactness"], receipt["samples"]) == (0, "approximate", 3)
+
+    status = json.loads(cli("status", "runs/run", "--json")[1])
+    assert {shard["state"] for shard in status["shards"]} >= {"approximate"}
+    assert status["requests"] == {"accepted": 1, "published": 1, "purged": 1, "settled": 0}
+    assert status["debt"]["shards"] == len(receipt["shards"])
+
+    assert cli("settle", "runs/run", "--json")[0] == 0
+    status = json.loads(cli("status", "runs/run", "--json")[1])
+    assert {shard["state"] for shard in status["shards"]} == {"exact"}
+    assert status["debt"] == {"shards": 0, "retrain_passes": 0}
+
+    evaluation = json.loads(cli("evaluate", "runs/run", "--data", "all.parquet", "--json")[1])
+    assert evaluation["accuracy"] > 0.8
+    assert set(evaluation) >= {"accuracy", "constituent_accuracy", "samples"}
+
+
+def test_plan_changes_nothing(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    before = {name: data for name, data in files_of(tmp_path / "runs").items() if "journal" not in name}
+    assert cli("plan", "runs/run", "--id", str(trained[0]))[0] == 0
+    assert {name: data for name, data in files_of(tmp_path / "runs").items() if "journal" not in name} == before
+
+
+def test_the_forecast_passes_of_a_retraining_are_the_actual_ones(cli: Cli, trained: list[int]) -> None:
+    ids = [word for sample_id in trained[:5] for word in ("--id", str(sample_id))]
+    forecast = json.loads(cli("plan", "runs/run", *ids, "--strategy", "sisa", "--json")[1])
+    receipt = json.loads(cli("revoke", "runs/run", *ids, "--strategy", "sisa", "--json")[1])
+    assert [one["retrain_passes"] for one in forecast["shards"]] == [one["passes"] for one in receipt["shards"]]
+
+
+def test_an_owner_is_revoked_with_all_samples(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    table = pq.read_table(tmp_path / "all.parquet")
+    owned = [one for one, owner in zip(trained, table["owner"].to_pylist(), strict=True) if owner == "owner-3"]
+    receipt = json.loads(cli("revoke", "runs/run", "--owner", "owner-3", "--json")[1])
+    assert receipt["samples"] == len(owned)
+    code, _, err = cli("revoke", "runs/run", "--owner", "owner-3")
+    assert code == 2
+    assert receipt["request_id"] in err
+
+
+def test_the_status_after_sisa_equals_training_with_exclude(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    (tmp_path / "ids.csv").write_text("id\n" + "\n".join(str(one) for one in trained[:4]))
+    cli("revoke", "runs/run", "--ids-file", "ids.csv", "--strategy", "sisa")
+    assert cli("train", "run.yaml", "--run", "other", "--exclude", "ids.csv")[0] == 0
+    run, other = (json.loads(cli("status", place, "--json")[1])["shards"] for place in ("runs/run", "other"))
+    assert run == other
+
+
+def test_predictions_are_written_as_asked(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    assert cli("predict", "runs/run", "--data", "all.parquet", "--out", "all.csv", "--labels-only")[0] == 0
+    assert (tmp_path / "all.csv").read_text().splitlines()[0] == '"id","label"'
+    assert cli("predict", "runs/run", "--data", "all.parquet", "--out", "out.parquet")[0] == 0
+    table = pq.read_table(tmp_path / "out.parquet")
+    probabilities = np.stack([table[f"probability_{number}"].to_numpy() for number in range(3)], axis=1)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+    assert table["id"].to_pylist() == trained
+
+
+def test_the_same_key_gives_the_same_receipt(cli: Cli, trained: list[int]) -> None:
+    words = ["revoke", "runs/run", "--id", str(trained[0]), "--key", "order-7", "--json"]
+    first = cli(*words)
+    assert first[0] == 0
+    assert cli(*words) == first
+    code, _, err = cli("revoke", "runs/run", "--id", str(trained[1]), "--key", "order-7")
+    assert code == 2
+    assert "another payload" in err
+
+
+def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
+    out = cli("revoke", "runs/run", "--id", str(trained[0]), "--strategy", "ohs")[1]
+    assert "forgotten (rewound) after" in out
+    assert "generation 3" in cli("status", "runs/run")[1]
+    assert "makespan" in cli("plan", "runs/run", "--id", str(trained[1]))[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["revoke", "runs/run", "--id", "1"], "1 unknown sample id (1)"),
+        (["revoke", "runs/run", "--id", "1000", "--id", "1000"], "named twice"),
+        (["revoke", "runs/run"], "name samples by id, or an owner"),
+        (["revoke", "runs/run", "--ids-file", "empty.txt"], "names no samples"),
+        (["revoke", "runs/run", "--ids-file", "absent.txt"], "cannot be read"),
+        (["revoke", "runs/run", "--id", "x7"], "whose ids are integers"),
+        (["revoke", "runs/run", "--owner", "nobody"], "1 unknown owner (nobody)"),
+        (["revoke", "runs/run", "--id", "1000", "--boundary", "2"], "boundary 2.0 is over 1"),
+        (["revoke", "runs/run", "--id", "1000", "--boundary", "soon"], "is none of 0.35, 30s or deadline:60s"),
+        (["revoke", "runs/run", "--id", "1000", "--strategy", "magic"], "'magic' is not one of"),
+        (["status", "nowhere"], "is not a run"),
+        (["train", "absent.yaml"], "cannot be read"),
+        (["train", "run.yaml"], "holds a run already"),
+        (["train", "run.yaml", "--run", "r", "training.epochs=1"], "use 2 or more"),
+        (["train", "run.yaml", "--run", "r", "training.speed=1"], "no such setting"),
+        (["train", "run.yaml", "--run", "r", "partition.slices=200", "training.epochs=200"], "for 200 slices"),
+        (["train", "run.yaml", "--run", "r", "partition.shards=500"], "would hold"),
+        (["train", "run.yaml", "--run", "r", "data.id=name"], "has no column name"),
+        (["train", "run.yaml", "--run", "r", "data.id=owner", "data.owner=null"], "not unique"),
+        (["train", "run.yaml", "--run", "r", "data.classes=2"], "data.classes is 2"),
+        (["train", "run.yaml", "--run", "r", "model={factory: nowhere.at:all}"], "training.epochs=3"),
+        (["train", "run.yaml", "--run", "r", "training.device=cuda"], "CUDA"),
+        (["train", "run.yaml", "--run", "r", "--exclude", "wrong.txt"], "unknown sample id"),
+        (["predict", "runs/run", "--data", "all.parquet", "--out", "all.xls"], "no known format"),
+        (["evaluate", "runs/run", "--data", "absent.parquet"], "cannot be read"),
+        (["evaluate", "runs/run", "--data", "bare.parquet"], "evaluation needs labels"),
+        (["predict", "runs/run", "--data", "narrow.parquet", "--out", "out.csv"], "have shape (2,)"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_bad_input_gets_one_line_and_changes_nothing(
+    cli: Cli, trained: list[int], tmp_path: Path, words: list[str], complaint: str
+) -> None:
+    if words[0] == "train" and "training.device=cuda" in words:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("there is a CUDA device here")
+    assert trained[0] == 1000
+    table = pq.read_table(tmp_path / "all.parquet")
+    pq.write_table(table.select(["id", "features"]), tmp_path / "bare.parquet")
+    narrow = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0]), 2)
+    pq.write_table(pa.table({"features": narrow}), tmp_path / "narrow.parquet")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "wrong.txt").write_text("5\n")
+    before = files_of(tmp_path)
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert complaint in err
+    assert len(err.strip().splitlines()) == 1
+    after = files_of(tmp_path)
+    assert {name for name in after if "journal" not in name} == {name for name in before if "journal" not in name}
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_earlier_receipt_answers_a_request_for_the_same_samples(cli: Cli, trained: list[int]) -> None:
+    receipt = json.loads(cli("revoke", "runs/run", "--id", str(trained[0]), "--json")[1])
+    code, out, err = cli("revoke", "runs/run", "--id", str(trained[0]), "--json")
+    assert code == 2
+    assert json.loads(out) == receipt
+    assert "revoked already" in err
