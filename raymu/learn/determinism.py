@@ -47,6 +47,7 @@ def pinned(device: torch.device, threads: int) -> Iterator[DeterminismClass]:
     Ray sets the thread count from num_cpus, and it changes the bits.
     """
     threads_before, mode_before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    benchmark_before = torch.backends.cudnn.benchmark
     fill_before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
     # As use_deterministic_algorithms(True), which would import the compiler too: two seconds in every process.
@@ -59,4 +60,5 @@ def pinned(device: torch.device, threads: int) -> Iterator[DeterminismClass]:
     finally:
         torch.set_num_threads(threads_before)
         torch.set_deterministic_debug_mode(mode_before)
+        torch.backends.cudnn.benchmark = benchmark_before
         torch.utils.deterministic.fill_uninitialized_memory = fill_before  # type: ignore[attr-defined]

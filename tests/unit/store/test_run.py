@@ -119,6 +119,7 @@ def test_the_highest_number_published_is_current_whatever_the_order(
     tmp_path_factory: pytest.TempPathFactory, published: Sequence[Generation]
 ) -> None:
     store = RunStore(str(tmp_path_factory.mktemp("run")))
+    store.create(MANIFEST)
     for generation in published:
         store.publish(generation)
     highest = max(published, key=lambda generation: generation.number)

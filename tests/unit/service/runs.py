@@ -1,0 +1,137 @@
+"""What the tests of the service look at in a run, and fleets that fail."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raymu.config import Config
+from raymu.core.events import Event
+from raymu.core.records import Constituent, SampleId, ShardLineage
+from raymu.learn.data import read_table
+from raymu.service.fleet import LocalFleet
+from raymu.service.ingest import place
+from raymu.service.work import Progress, RepairTask, StageTrained, Work, WorkReport
+from raymu.store.run import RunStore
+
+Home = tuple[SampleId, int, int]
+
+
+def homes(config: Config) -> list[Home]:
+    """(sample id, shard, slice) of every sample"""
+    table = read_table(config.data.train, config.data)
+    shards, slices = place(table, config.partition)
+    return list(zip(table.ids.tolist(), shards.tolist(), slices.tolist(), strict=True))
+
+
+def ids_at(config: Config, *, shard: int | None = None, slice_index: int | None = None) -> list[SampleId]:
+    """Ids of a shard, of a slice, or of a slice of a shard."""
+    return [
+        sample_id
+        for sample_id, one, position in homes(config)
+        if shard in (None, one) and slice_index in (None, position)
+    ]
+
+
+def write_images(path: Path, *, samples: int = 120, without: Sequence[SampleId] = (), shuffle: int = 0) -> None:
+    """8-bit images of 4x4 in two classes: bright above, or bright below."""
+    random = np.random.default_rng(11)
+    labels = np.arange(samples) % 2
+    images = random.integers(0, 120, (samples, 4, 4))
+    images[labels == 0, :2] += 100
+    images[labels == 1, 2:] += 100
+    features = pa.FixedSizeListArray.from_arrays(pa.array(images.astype(np.uint8).reshape(-1)), 16)
+    table = pa.table({"id": np.arange(samples), "label": labels, "features": features})
+    kept = np.flatnonzero(~np.isin(np.arange(samples), list(without)))
+    pq.write_table(table.take(np.random.default_rng(shuffle).permutation(kept)), path)
+
+
+def lineage_of(location: Path, shard: int) -> ShardLineage:
+    return RunStore(str(location)).current().lineages[shard]
+
+
+def constituent_of(location: Path, shard: int) -> Constituent:
+    return RunStore(str(location)).current().constituents[shard]
+
+
+def journal_events(location: Path) -> list[Event]:
+    journal = RunStore(str(location)).journal()
+    try:
+        return list(journal.events())
+    finally:
+        journal.close()
+
+
+def history_of(location: Path) -> tuple[int, int, list[str]]:
+    """Journal events, current generation, and every file: what a refused request leaves as it was."""
+    events, generation = len(journal_events(location)), RunStore(str(location)).current().number
+    return events, generation, sorted(str(path.relative_to(location)) for path in location.rglob("*"))
+
+
+def state_files(location: Path, shard: int) -> set[str]:
+    """Checkpoints and recorded updates of a shard that lie on disk, as paths within the run."""
+    return {str(path.relative_to(location)) for path in (location / "shards" / f"{shard:04d}").iterdir()}
+
+
+def traces(location: Path, marker: str) -> set[str]:
+    """The files of a run in which a marker can be read: in their bytes, or unpacked where they are Parquet."""
+    found = set()
+    for path in location.rglob("*"):
+        if path.is_file():
+            unpacked = str(pq.read_table(path).to_pydict()) if path.suffix == ".parquet" else ""
+            if marker.encode() in path.read_bytes() or marker in unpacked:
+                found.add(path.name)
+    return found
+
+
+def raw_ids_in_journal(location: Path) -> int:
+    connection = sqlite3.connect(location / "journal.sqlite")
+    try:
+        [count] = connection.execute("SELECT COUNT(*) FROM forget").fetchone()
+    finally:
+        connection.close()
+    return int(count)
+
+
+class FleetThatFailsOnce(LocalFleet):
+    """Its first repair breaks off: before any work, or after so many stages."""
+
+    def __init__(self, location: str, *, after_stages: int = 0) -> None:
+        super().__init__(location)
+        self._stages_left = after_stages
+        self._has_failed = False
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        if self._has_failed or not isinstance(work, RepairTask):
+            return await super().run(work, progress)
+        self._fail_if_due()
+
+        def count(stage: StageTrained) -> None:
+            progress(stage)
+            self._stages_left -= 1
+            self._fail_if_due()
+
+        return await super().run(work, count)
+
+    def _fail_if_due(self) -> None:
+        if self._stages_left <= 0:
+            self._has_failed = True
+            raise ConnectionError("the worker is gone")
+
+
+class WatchedFleet(LocalFleet):
+    """Keeps the tasks that it is given, and lets a test look at the run before each repair."""
+
+    def __init__(self, location: str, look: Callable[[RepairTask], None] = lambda task: None) -> None:
+        super().__init__(location)
+        self._look = look
+        self.repairs: list[RepairTask] = []
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        if isinstance(work, RepairTask):
+            self.repairs.append(work)
+            self._look(work)
+        return await super().run(work, progress)
