@@ -74,7 +74,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, cluster_connection(mlp_config(options.train).cluster):
         for reading in READINGS:
             config = mlp_config(
-                options.train, unlearning={"contributions": reading, "groups_per_slice": groups_per_slice(options.train)}
+                options.train,
+                unlearning={"contributions": reading, "groups_per_slice": groups_per_slice(options.train)},
             )
             location = str(Path(folder) / reading)
             create_run(config, location)

@@ -13,8 +13,8 @@ from raymu.core.partition import Positions, equal_bands, identity_hashes, place_
 from raymu.core.records import Boundary, SampleId
 from raymu.errors import ConfigInvalid, DataInvalid, UnknownSamples
 from raymu.learn.classifier import ModelPlan
-from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
-from raymu.learn.models import build_model, check_model
+from raymu.learn.data import SampleTable, as_sample_ids, fit_classes, read_table, to_arrow
+from raymu.learn.models import build_model, check_model, has_batch_norm
 from raymu.store.run import RunManifest, RunStore
 
 
@@ -43,7 +43,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     """Read the training data, check it with the configuration, and place every sample.
 
     exclude: samples that the run never gets to hold; they are checked like all others
-    Raises DataInvalid, ConfigInvalid, UnknownSamples, RunInvalid.
+    Raises DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, RunInvalid.
     """
     store = RunStore(location)
     store.require_empty()
@@ -115,6 +115,8 @@ def check_runnable(config: Config, table: SampleTable, classes: int) -> None:
         )
     model = build_model(plan.model, input_shape=plan.input_shape, classes=classes)
     check_model(model, input_shape=plan.input_shape, classes=classes)
+    if has_batch_norm(model) and plan.groups_per_slice is None and config.training.batch_size == 1:
+        raise ConfigInvalid("training.batch_size: batch norm needs batches of two samples or more")
 
 
 def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None:
@@ -134,10 +136,9 @@ def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None
 
 
 def _excluded(table: SampleTable, exclude: Collection[SampleId]) -> npt.NDArray[np.bool_]:
-    is_excluded = np.isin(table.ids, np.array(list(exclude), dtype=table.ids.dtype)) if exclude else None
-    if is_excluded is None:
-        return np.zeros(len(table.ids), dtype=bool)
-    unknown = sorted(set(exclude) - set(table.ids[is_excluded].tolist()), key=str)
+    excluded = frozenset(as_sample_ids(exclude, integers=table.ids.dtype.kind == "i"))
+    ids: list[SampleId] = table.ids.tolist()
+    unknown = sorted(excluded.difference(ids), key=str)
     if unknown:
         raise UnknownSamples([str(one) for one in unknown[:3]], len(unknown))
-    return is_excluded
+    return np.array([sample_id in excluded for sample_id in ids], dtype=bool)

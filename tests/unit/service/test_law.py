@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -44,7 +45,7 @@ def configurations(draw: st.DrawFn) -> Branches:
         "schedule": draw(st.sampled_from(["constant", "linear", "cosine"])),
         "stage_decay": draw(st.sampled_from([1.0, 0.7])),
         "epochs": draw(st.integers(3, 5)),
-        "batch_size": draw(st.sampled_from([1, 3, 7, 16, 64])),
+        "batch_size": draw(st.sampled_from([3, 7, 16, 64])),
     }
     readings = ["gradient", "batch"]
     if training["optimizer"] == "sgd" and "momentum" not in training:
@@ -108,7 +109,7 @@ def without_rows(config: Config, ids: Sequence[SampleId], path: Path) -> Config:
     """The same settings for a file that never held these rows, its others in another order."""
     table = pq.read_table(config.data.train)
     kept = [row for row, sample_id in enumerate(table["id"].to_pylist()) if sample_id not in set(ids)]
-    pq.write_table(table.take(kept[1::2] + kept[::2]), path)
+    pq.write_table(table.take(pa.array(kept[1::2] + kept[::2], type=pa.int64())), path)
     return replace(config, data=replace(config.data, train=str(path)))
 
 
@@ -130,7 +131,7 @@ def require_law(config: Config, folder: Path, requests: Sequence[Sequence[Sample
     assert repaired_weights(folder / "run") == repaired_weights(folder / "never-held")
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=35, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
     branches=configurations(),
     strategy=st.sampled_from(["sisa", "sisa", "dpus", "hs", "ohs", "ohs"]),
@@ -142,7 +143,7 @@ def test_settled_runs_equal_runs_that_never_saw_the_forget_set(
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_samples(folder / "all.parquet", samples=200, text_ids=text_ids)
+        write_samples(folder / "all.parquet", samples=150, text_ids=text_ids)
         config = make_config(folder / "all.parquet", **branches)
         requests: list[list[SampleId]] = []
         for _ in range(data.draw(st.integers(1, 2), label="requests")):

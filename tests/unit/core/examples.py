@@ -1,0 +1,118 @@
+"""Small records for the core's tests."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from raymu.config import UnlearningConfig
+from raymu.core.board import RevocationBoard
+from raymu.core.events import RevocationsAccepted, RunTrained
+from raymu.core.records import (
+    Boundary,
+    CheckpointRef,
+    FileRef,
+    ForgetSet,
+    Remedy,
+    RepairReport,
+    RepairShard,
+    RevocationRequest,
+    ShardLineage,
+    Strategy,
+)
+
+NOW = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
+SLICES = 4
+EPOCHS = (2, 2, 2, 2)
+
+
+def checkpoint(shard: int, stage: int, *, version: str = "0") -> CheckpointRef:
+    name = f"{shard}/{stage}/{version}"
+    return CheckpointRef(stage=stage, file=FileRef(path=name, sha256=name, byte_size=1), weights_sha256=f"w{name}")
+
+
+def lineage(
+    shard: int = 0,
+    *,
+    slice_samples: tuple[int, ...] = (10, 10, 10, 10),
+    tainted_from: int | None = None,
+    debts: tuple[str, ...] = (),
+    version: str = "0",
+) -> ShardLineage:
+    slices = len(slice_samples)
+    sound = slices if tainted_from is None else tainted_from
+    checkpoints = tuple(checkpoint(shard, stage, version=version) if stage < sound else None for stage in range(slices))
+    return ShardLineage(
+        shard=shard,
+        slice_samples=slice_samples,
+        checkpoints=checkpoints,
+        updates=(None,) * slices,
+        serving=checkpoints[-1] or checkpoint(shard, slices - 1, version=f"patched-{version}"),
+        tainted_from=tainted_from,
+        debts=debts,
+        seconds_per_pass=0.01,
+    )
+
+
+def request(
+    request_id: str,
+    touched: Mapping[int, Mapping[int, int]],
+    *,
+    strategy: Strategy = Strategy.SISA,
+    boundary: float | str = 0.5,
+) -> RevocationRequest:
+    """touched: shard -> slice -> forgotten samples"""
+    return RevocationRequest(
+        request_id=request_id,
+        payload_sha256=request_id,
+        strategy=strategy,
+        boundary=Boundary.parse(boundary),
+        received_at=NOW,
+        due_at=NOW,
+        forget=tuple(ForgetSet(shard=shard, samples_by_slice=of) for shard, of in sorted(touched.items())),
+    )
+
+
+def accepted(*requests: RevocationRequest) -> RevocationsAccepted:
+    return RevocationsAccepted(at=NOW, requests=requests, generation=1)
+
+
+def trained_board(shards: int = 3, **unlearning: object) -> RevocationBoard:
+    board = RevocationBoard(config=UnlearningConfig(**unlearning), epochs=EPOCHS, workers=2)  # type: ignore[arg-type]
+    board.handle(RunTrained(at=NOW, lineages=tuple(lineage(shard) for shard in range(shards)), workers=2))
+    return board
+
+
+def report_of(command: RepairShard, touched: Mapping[int, int], *, version: str) -> RepairReport:
+    """What a worker would report. touched: slice -> samples forgotten by this command"""
+    before, first = command.lineage, command.earliest_slice
+    retained = tuple(count - touched.get(position, 0) for position, count in enumerate(before.slice_samples))
+    fresh = tuple(checkpoint(before.shard, stage, version=version) for stage in range(first, before.slices))
+    if command.decision.remedy is Remedy.RETRAIN:
+        after = replace(
+            before,
+            slice_samples=retained,
+            checkpoints=before.checkpoints[:first] + fresh,
+            serving=fresh[-1],
+            tainted_from=None,
+            debts=(),
+        )
+    else:
+        after = replace(
+            before,
+            slice_samples=retained,
+            checkpoints=before.checkpoints[:first] + (None,) * (before.slices - first),
+            serving=checkpoint(before.shard, before.slices - 1, version=f"patched-{version}"),
+            tainted_from=first,
+            debts=(*before.debts, *command.request_ids),
+        )
+    return RepairReport(
+        command_id=command.command_id,
+        request_ids=command.request_ids,
+        planned=command.decision,
+        remedy=command.decision.remedy,
+        reason=command.decision.reason,
+        lineage=after,
+        passes=command.decision.passes,
+        seconds=command.decision.seconds,
+        determinism="{}",
+    )

@@ -1,0 +1,247 @@
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymu.core.board import RevocationBoard
+from raymu.core.events import (
+    Command,
+    Event,
+    GenerationPublished,
+    PublishGeneration,
+    Purge,
+    RequestsPurged,
+    RunTrained,
+    SettleRequested,
+    ShardFailed,
+    ShardRepaired,
+)
+from raymu.core.records import Remedy, RepairShard, ShardState, Strategy
+from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, lineage, report_of, request, trained_board
+
+
+def repairs(commands: Sequence[Command]) -> list[RepairShard]:
+    return [command for command in commands if isinstance(command, RepairShard)]
+
+
+def publications(commands: Sequence[Command]) -> list[PublishGeneration]:
+    return [command for command in commands if isinstance(command, PublishGeneration)]
+
+
+def purges(commands: Sequence[Command]) -> list[Purge]:
+    return [command for command in commands if isinstance(command, Purge)]
+
+
+def repaired(command: RepairShard, version: str = "1") -> ShardRepaired:
+    return ShardRepaired(at=NOW, report=report_of(command, {}, version=version))
+
+
+def published(command: PublishGeneration, number: int = 2) -> GenerationPublished:
+    return GenerationPublished(
+        at=NOW,
+        number=number,
+        manifest_sha256="",
+        rewound=command.rewound,
+        repaired=command.repaired,
+        settled=command.settled,
+    )
+
+
+def test_accepting_rewinds_before_it_repairs() -> None:
+    first, *rest = trained_board().handle(accepted(request("r1", {1: {2: 1}})))
+    assert isinstance(first, PublishGeneration)
+    assert [one.state for one in first.constituents] == [ShardState.EXACT, ShardState.REWOUND, ShardState.EXACT]
+    assert [command.shard for command in repairs(rest)] == [1]
+
+
+def test_keep_serves_the_old_state_until_the_repair() -> None:
+    commands = trained_board(on_accept="keep").handle(accepted(request("r1", {1: {2: 1}})))
+    assert publications(commands) == []
+
+
+def test_a_revocation_for_a_busy_shard_waits_its_turn() -> None:
+    board = trained_board()
+    [first] = repairs(board.handle(accepted(request("r1", {2: {3: 1}}))))
+    assert repairs(board.handle(accepted(request("r2", {2: {1: 1}})))) == []
+    [second] = repairs(board.handle(repaired(first)))
+    assert (first.request_ids, second.request_ids) == (("r1",), ("r2",))
+    assert second.lineage.serving == report_of(first, {}, version="1").lineage.serving
+
+
+def test_requests_that_wait_for_the_same_shard_share_one_remedy() -> None:
+    board = trained_board()
+    [first] = repairs(board.handle(accepted(request("r1", {0: {3: 1}}))))
+    board.handle(accepted(request("r2", {0: {2: 1}})))
+    board.handle(accepted(request("r3", {0: {1: 1}}, strategy=Strategy.DPUS)))
+    [shared] = repairs(board.handle(repaired(first)))
+    assert shared.request_ids == ("r2", "r3")
+    assert shared.earliest_slice == 1
+    assert shared.decision.remedy is Remedy.RETRAIN
+
+
+def test_requests_accepted_together_share_one_remedy() -> None:
+    together = accepted(request("r1", {0: {3: 1}}), request("r2", {0: {2: 1}, 1: {0: 1}}))
+    commands = trained_board().handle(together)
+    assert [command.request_ids for command in sorted(repairs(commands), key=lambda one: one.shard)] == [
+        ("r1", "r2"),
+        ("r2",),
+    ]
+    assert len(publications(commands)) == 1
+
+
+def test_a_request_is_published_with_its_last_shard() -> None:
+    board = trained_board()
+    first, second = repairs(board.handle(accepted(request("r1", {0: {3: 1}, 1: {3: 1}}))))
+    assert publications(board.handle(repaired(first))) == []
+    [publication] = publications(board.handle(repaired(second)))
+    assert publication.repaired == ("r1",)
+    assert {one.state for one in publication.constituents} == {ShardState.EXACT}
+
+
+def test_a_shard_that_another_request_waits_for_stays_rewound() -> None:
+    board = trained_board()
+    [first] = repairs(board.handle(accepted(request("r1", {0: {3: 1}}))))
+    board.handle(accepted(request("r2", {0: {1: 1}})))
+    [publication] = publications(board.handle(repaired(first)))
+    assert publication.repaired == ("r1",)
+    assert publication.constituents[0].stages_trained == 1
+
+
+def test_a_report_delivered_twice_changes_nothing_the_second_time() -> None:
+    board = trained_board()
+    [command] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}))))
+    board.handle(repaired(command))
+    before = board.lineages
+    assert board.handle(repaired(command, version="2")) == []
+    assert board.lineages == before
+
+
+def test_a_request_accepted_twice_is_served_once() -> None:
+    board = trained_board()
+    event = accepted(request("r1", {0: {1: 1}}))
+    board.handle(event)
+    assert board.handle(event) == []
+
+
+def test_what_is_superseded_is_purged_after_publication_and_only_then() -> None:
+    board = trained_board()
+    [command] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}))))
+    [publication] = publications(board.handle(repaired(command)))
+    [purge] = purges(board.handle(published(publication)))
+    assert purge.files == lineage(0).files - board.lineages[0].files
+    assert len(purge.files) == SLICES - 1
+    assert purge.shards_by_request == {"r1": (0,)}
+    board.handle(RequestsPurged(at=NOW, request_ids=("r1",), files=3, rows=1))
+    assert board.is_idle
+
+
+def test_a_file_that_a_remedy_at_work_aims_at_is_purged_after_it() -> None:
+    board = trained_board(shards=2)
+    [first] = repairs(board.handle(accepted(request("r1", {0: {3: 1}}))))
+    [second] = repairs(board.handle(accepted(request("r2", {1: {3: 1}}))))
+    assert second.references[0].checkpoint == lineage(0).serving
+    [publication] = publications(board.handle(repaired(first)))
+    assert purges(board.handle(published(publication))) == []
+    [publication] = publications(board.handle(repaired(second)))
+    [purge] = purges(board.handle(published(publication, 3)))
+    assert lineage(0).serving.file in purge.files
+    assert set(purge.shards_by_request) == {"r1", "r2"}
+
+
+def test_debt_is_settled_from_its_earliest_slice() -> None:
+    board = trained_board()
+    [patch] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}, strategy=Strategy.DPUS))))
+    [publication] = publications(board.handle(repaired(patch)))
+    assert publication.constituents[0].state is ShardState.APPROXIMATE
+    board.handle(published(publication))
+    [settlement] = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1, 2))))
+    assert (settlement.shard, settlement.earliest_slice, settlement.decision.remedy) == (0, 1, Remedy.RETRAIN)
+    [publication] = publications(board.handle(repaired(settlement, version="2")))
+    assert publication.settled == ("r1",)
+    assert board.lineages[0].tainted_from is None
+
+
+def test_a_later_retraining_starts_below_the_debt_and_settles_it() -> None:
+    board = trained_board()
+    [patch] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}, strategy=Strategy.DPUS))))
+    board.handle(repaired(patch))
+    [command] = repairs(board.handle(accepted(request("r2", {0: {3: 1}}))))
+    assert command.earliest_slice == 1
+    [publication] = publications(board.handle(repaired(command, version="2")))
+    assert publication.settled == ("r1",)
+
+
+def test_after_a_failure_the_requests_wait_again() -> None:
+    board = trained_board()
+    [command] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}))))
+    board.handle(ShardFailed(at=NOW, shard=0, command_id=command.command_id))
+    assert board.open_requests == ("r1",)
+    [again] = repairs(board.handle(SettleRequested(at=NOW, shards=())))
+    assert again.command_id == command.command_id
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("revoke"),
+            st.dictionaries(st.integers(0, 2), st.integers(0, SLICES - 1), min_size=1),
+            st.sampled_from(Strategy),
+        ),
+        st.tuples(st.just("repaired"), st.integers(0, 2), st.booleans()),
+        st.tuples(st.just("failed"), st.integers(0, 2), st.booleans()),
+        st.tuples(st.just("settle"), st.integers(0, 2), st.booleans()),
+    ),
+    max_size=25,
+)
+
+
+@settings(deadline=None)
+@given(steps=steps)
+def test_replaying_the_events_rebuilds_the_board(steps: list[tuple[str, object, object]]) -> None:
+    """And: files that the current lineages need are never purged; no request is lost."""
+    board = trained_board()
+    events: list[Event] = [RunTrained(at=NOW, lineages=tuple(lineage(shard) for shard in range(3)), workers=2)]
+    working: dict[int, RepairShard] = {}
+
+    def happen(event: Event) -> None:
+        events.append(event)
+        for command in board.handle(event):
+            match command:
+                case RepairShard():
+                    assert command.shard not in working
+                    working[command.shard] = command
+                case PublishGeneration():
+                    happen(published(command, len(events)))
+                case Purge(files=files, shards_by_request=shards):
+                    assert not files & {file for one in board.lineages for file in one.files}
+                    happen(RequestsPurged(at=NOW, request_ids=tuple(shards), files=len(files), rows=0))
+
+    for number, (what, where, how) in enumerate(steps):
+        if what == "revoke":
+            assert isinstance(where, dict)
+            assert isinstance(how, Strategy)
+            touched = {shard: {slice_index: 1} for shard, slice_index in where.items()}
+            happen(accepted(request(f"r{number}", touched, strategy=how)))
+        elif what == "settle":
+            happen(SettleRequested(at=NOW, shards=(0, 1, 2)))
+        elif (command := working.pop(where, None)) is not None:  # type: ignore[call-overload]
+            if what == "repaired":
+                happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=str(number))))
+            else:
+                happen(ShardFailed(at=NOW, shard=command.shard, command_id=command.command_id))
+
+    replayed = RevocationBoard(config=board._config, epochs=EPOCHS, workers=2)
+    for event in events:
+        replayed.handle(event)
+    assert replayed.lineages == board.lineages
+    assert replayed.outstanding() == board.outstanding()
+    assert replayed.open_requests == board.open_requests
+    while working:
+        command = working.pop(next(iter(working)))
+        happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=f"last-{len(events)}")))
+    happen(SettleRequested(at=NOW, shards=(0, 1, 2)))
+    while working:
+        command = working.pop(next(iter(working)))
+        happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=f"end-{len(events)}")))
+    assert board.open_requests == ()
+    assert board.is_idle

@@ -1,0 +1,111 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raymu.config import OhsConfig, UnlearningConfig
+from raymu.core.planner import choose_remedies, decisions_for, forecast
+from raymu.core.records import Boundary, Remedy, Strategy
+from raymu.core.workload import ShardWorkload, makespan, shard_workload
+from tests.unit.core.examples import EPOCHS, SLICES, lineage
+
+
+def workloads_of(earliest: list[int], *, ohs: OhsConfig | None = None) -> list[ShardWorkload]:
+    config = UnlearningConfig(ohs=ohs or OhsConfig())
+    return [
+        shard_workload(lineage(shard), {slice_index: 1}, epochs=EPOCHS, config=config)
+        for shard, slice_index in enumerate(earliest)
+    ]
+
+
+slices = st.lists(st.integers(0, SLICES - 1), min_size=1, max_size=8)
+
+
+def remedies(
+    workloads: list[ShardWorkload], strategy: Strategy, boundary: float | str, workers: int = 2
+) -> list[Remedy]:
+    ohs = OhsConfig()
+    chosen = choose_remedies(workloads, strategy=strategy, boundary=Boundary.parse(boundary), workers=workers, ohs=ohs)
+    return [chosen[one.shard].remedy for one in workloads]
+
+
+@given(earliest=slices)
+def test_boundary_one_retrains_and_boundary_zero_patches(earliest: list[int]) -> None:
+    workloads = workloads_of(earliest)
+    for strategy, patched in ((Strategy.HS, Remedy.PATCH), (Strategy.OHS, Remedy.FINE_TUNE)):
+        assert remedies(workloads, strategy, 1.0) == remedies(workloads, Strategy.SISA, 0.0)
+        assert set(remedies(workloads, strategy, 0.0)) == {patched}
+    assert remedies(workloads, Strategy.HS, 0.0) == remedies(workloads, Strategy.DPUS, 1.0)
+
+
+def test_shards_within_the_boundary_are_retrained_and_the_others_patched() -> None:
+    assert remedies(workloads_of([0, 3]), Strategy.HS, 0.45) == [Remedy.PATCH, Remedy.RETRAIN]
+
+
+def test_a_boundary_in_seconds_bounds_each_shard() -> None:
+    workloads = workloads_of([0, 3])
+    seconds = workloads[1].seconds(Remedy.RETRAIN)
+    assert remedies(workloads, Strategy.HS, f"{seconds}s") == [Remedy.PATCH, Remedy.RETRAIN]
+
+
+@given(earliest=slices, deadline=st.floats(0.0, 10.0), workers=st.integers(1, 4))
+def test_a_deadline_retrains_as_many_shards_as_are_done_in_time(
+    earliest: list[int], deadline: float, workers: int
+) -> None:
+    workloads = workloads_of(earliest)
+    chosen = remedies(workloads, Strategy.HS, f"deadline:{deadline}s", workers)
+    retrained = [one for one, remedy in zip(workloads, chosen, strict=True) if remedy is Remedy.RETRAIN]
+    seconds = [one.seconds(Remedy.RETRAIN) for one in retrained]
+    assert makespan(seconds, workers=workers) <= deadline or not retrained
+    left = sorted(one.seconds(Remedy.RETRAIN) for one in workloads if one not in retrained)
+    if left:
+        assert makespan([*seconds, left[0]], workers=workers) > deadline
+
+
+def test_replay_is_chosen_where_it_is_cheaper_and_possible() -> None:
+    ohs = OhsConfig(remedy="replay", slices=1)
+    boundary = Boundary.parse(0.0)
+
+    def remedy(workload: ShardWorkload) -> Remedy:
+        chosen = choose_remedies([workload], strategy=Strategy.OHS, boundary=boundary, workers=1, ohs=ohs)
+        return chosen[workload.shard].remedy
+
+    first, last = workloads_of([0, 3], ohs=ohs)
+    assert remedy(first) is Remedy.REPLAY
+    assert remedy(last) is Remedy.RETRAIN
+    indebted = lineage(tainted_from=1, debts=("r0",))
+    config = UnlearningConfig(ohs=ohs)
+    assert remedy(shard_workload(indebted, {0: 1}, epochs=EPOCHS, config=config)) is Remedy.FINE_TUNE
+
+
+def test_an_emptied_shard_is_retrained_whatever_is_asked() -> None:
+    empty = shard_workload(lineage(slice_samples=(1, 0, 0, 0)), {0: 1}, epochs=EPOCHS, config=UnlearningConfig())
+    assert remedies([empty], Strategy.DPUS, 0.0) == [Remedy.RETRAIN]
+
+
+def test_the_most_exact_of_several_wishes_serves_all() -> None:
+    workloads = workloads_of([0, 0])
+    wishes = {
+        (Strategy.DPUS, Boundary.parse(0.5)): frozenset({0, 1}),
+        (Strategy.OHS, Boundary.parse(0.0)): frozenset({1}),
+        (Strategy.SISA, Boundary.parse(0.5)): frozenset({0}),
+    }
+    chosen = decisions_for(workloads, wishes, workers=1, ohs=OhsConfig())
+    assert {shard: decision.remedy for shard, decision in chosen.items()} == {0: Remedy.RETRAIN, 1: Remedy.FINE_TUNE}
+
+
+def test_a_forecast_compares_all_four_strategies() -> None:
+    forecasts = forecast(workloads_of([0, 3]), boundary=Boundary.parse(0.45), workers=2, ohs=OhsConfig())
+    assert list(forecasts) == list(Strategy)
+    assert forecasts[Strategy.DPUS].passes < forecasts[Strategy.HS].passes < forecasts[Strategy.SISA].passes
+    assert forecasts[Strategy.SISA].makespan_seconds < forecasts[Strategy.SISA].seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "1.5", "deadline:", "nan", "s"])
+def test_impossible_boundaries_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="boundary"):
+        Boundary.parse(text)
+
+
+@pytest.mark.parametrize("text", ["0.35", "30s", "deadline:60s"])
+def test_boundaries_read_as_they_are_written(text: str) -> None:
+    assert str(Boundary.parse(text)) == text

@@ -1,0 +1,62 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raymu.config import UnlearningConfig
+from raymu.core.records import Remedy
+from raymu.core.workload import makespan, shard_workload, training_passes
+from tests.unit.core.examples import EPOCHS, lineage
+
+
+@given(slices=st.integers(1, 12), data=st.data())
+def test_the_fraction_has_its_closed_form_for_equal_slices(slices: int, data: st.DataObject) -> None:
+    earliest = data.draw(st.integers(0, slices - 1))
+    shard = lineage(slice_samples=(100,) * slices)
+    counts = {earliest: 1}
+    workload = shard_workload(shard, counts, epochs=(3,) * slices, config=UnlearningConfig())
+    expected = (slices * (slices + 1) - earliest * (earliest + 1)) / (slices * (slices + 1))
+    assert workload.retrain_fraction == pytest.approx(expected, abs=0.02)
+
+
+def test_passes_count_the_retained_samples_of_every_retrained_stage() -> None:
+    workload = shard_workload(lineage(), {1: 2, 3: 1}, epochs=EPOCHS, config=UnlearningConfig())
+    assert workload.passes[Remedy.RETRAIN] == 2 * 18 + 2 * 28 + 2 * 37
+    assert workload.touched_samples == 3
+    assert workload.seconds(Remedy.RETRAIN) == pytest.approx(166 * 0.01)
+
+
+def test_retraining_starts_below_an_earlier_debt() -> None:
+    indebted = lineage(tainted_from=1, debts=("r0",))
+    workload = shard_workload(indebted, {3: 1}, epochs=EPOCHS, config=UnlearningConfig())
+    assert workload.earliest_slice == 1
+
+
+def test_a_shard_without_samples_costs_nothing() -> None:
+    workload = shard_workload(lineage(slice_samples=(1, 0, 0, 0)), {0: 1}, epochs=EPOCHS, config=UnlearningConfig())
+    assert workload.passes[Remedy.RETRAIN] == 0
+    assert workload.retrain_fraction == 0.0
+
+
+def test_a_destroyed_checkpoint_cannot_be_replayed() -> None:
+    touched = {3: 1}
+    config = UnlearningConfig()
+    assert shard_workload(lineage(), touched, epochs=EPOCHS, config=config).can_replay
+    indebted = lineage(tainted_from=2, debts=("r0",))
+    assert not shard_workload(indebted, touched, epochs=EPOCHS, config=config).can_replay
+
+
+def test_passes_of_a_training_stage_are_those_of_its_slices() -> None:
+    assert training_passes((5, 6, 7), (1, 2, 3), stages=[0, 2]) == 5 + 3 * 18
+
+
+@given(seconds=st.lists(st.floats(0.0, 100.0), max_size=30), workers=st.integers(1, 8))
+def test_a_makespan_lies_between_its_bounds(seconds: list[float], workers: int) -> None:
+    """Between the perfect split and Graham's bound."""
+    found = makespan(seconds, workers=workers)
+    least = max(sum(seconds) / workers, max(seconds, default=0.0))
+    assert least - 1e-9 <= found <= (4 / 3) * least + max(seconds, default=0.0) + 1e-9
+
+
+def test_with_a_worker_for_each_the_longest_decides() -> None:
+    assert makespan([3.0, 1.0, 2.0], workers=3) == 3.0
+    assert makespan([3.0, 1.0, 2.0], workers=1) == 6.0
