@@ -15,10 +15,10 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
-_branch = dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+_STRICT = ConfigDict(extra="forbid")
 
 
-@_branch
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Normalization:
     """A fixed standardisation: the same mean and standard deviation for every feature."""
 
@@ -26,7 +26,7 @@ class Normalization:
     std: Positive
 
 
-@_branch
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class DataConfig:
     train: str
     """Parquet or Arrow file with one row per sample."""
@@ -43,7 +43,7 @@ class DataConfig:
     normalize: Literal["none", "unit", "shard"] | Normalization = "shard"
 
 
-@_branch
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class ModelConfig:
     name: str | None = None
     """A built-in model: logistic, mlp, cnn, resnet."""
@@ -68,7 +68,7 @@ class ModelConfig:
         return self
 
 
-@_branch
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class TrainingConfig:
     epochs: Count = 12
     """Passes over the shard that the work of all stages adds up to (SISA's rule spreads them over the stages)."""
@@ -90,7 +90,7 @@ class TrainingConfig:
         return self
 
 
-@_branch
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class PartitionConfig:
     shards: Count = 8
     slices: Count = 5
@@ -111,7 +111,7 @@ class PartitionConfig:
         return self
 
 
-@_branch
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class OhsConfig:
     """What OHS does beyond the hybrid boundary."""
 
@@ -122,7 +122,7 @@ class OhsConfig:
     """Most epochs of fine-tuning; it ends earlier where the loss on unseen samples stops improving."""
 
 
-@_branch
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class UnlearningConfig:
     strategy: Literal["sisa", "dpus", "hs", "ohs"] = "hs"
     boundary: float | str = 0.35
@@ -144,7 +144,7 @@ class UnlearningConfig:
             return boundary
 
 
-@_branch
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class ClusterConfig:
     address: str | None = None
     """A Ray cluster's address; null joins the one in RAY_ADDRESS or starts one on this machine."""
@@ -161,7 +161,7 @@ class ClusterConfig:
     """Most shard actors alive at once; as many as the cluster's resources allow where not given."""
 
 
-@_branch
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Config:
     data: DataConfig
     model: ModelConfig

@@ -132,7 +132,7 @@ def a_whole_owner(config: Config) -> list[SampleId]:
 
 def a_whole_class(config: Config) -> list[SampleId]:
     table = read_table(config.data.train, config.data)
-    return table.ids[table.labels == 2].tolist()  # type: ignore[no-any-return]
+    return table.ids[table.labels == 2].tolist()
 
 
 @pytest.mark.parametrize("policy", ["uniform", "owner"])

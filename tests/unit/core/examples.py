@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from raymu.config import UnlearningConfig
 from raymu.core.board import RevocationBoard
@@ -76,8 +77,8 @@ def accepted(*requests: RevocationRequest) -> RevocationsAccepted:
     return RevocationsAccepted(at=NOW, requests=requests, generation=1)
 
 
-def trained_board(shards: int = 3, **unlearning: object) -> RevocationBoard:
-    board = RevocationBoard(config=UnlearningConfig(**unlearning), epochs=EPOCHS, workers=2)  # type: ignore[arg-type]
+def trained_board(shards: int = 3, **unlearning: Any) -> RevocationBoard:
+    board = RevocationBoard(config=UnlearningConfig(**unlearning), epochs=EPOCHS, workers=2)
     board.handle(RunTrained(at=NOW, lineages=tuple(lineage(shard) for shard in range(shards)), workers=2))
     return board
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
@@ -121,7 +121,6 @@ def log_of(updates: Tensor) -> UpdateLog:
     )
 
 
-@settings(max_examples=30)
 @given(shares=st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_taken_rows_are_summed_once_then_zero_and_spent(shares: list[float], seed: int) -> None:
     updates = torch.randn(len(shares), 3, generator=torch.Generator().manual_seed(seed)).half()
