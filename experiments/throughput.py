@@ -39,7 +39,7 @@ def bare_loop(config: Config, table: SampleTable, classes: int, passes: int) -> 
     plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
     normalizer = Normalizer.fit(table.features, plan.normalize)
     inputs = normalizer.apply(table.features, torch.device("cpu"))
-    labels = torch.from_numpy(table.labels)
+    labels = torch.from_numpy(table.labels.copy())
     model = build_model(plan.model, input_shape=plan.input_shape, classes=classes)
     optimizer = make_optimizer(model.parameters(), plan.training)
     done, started = 0, time.perf_counter()

@@ -81,9 +81,10 @@ class Normalizer:
 
     def apply(self, features: Features, device: torch.device) -> Tensor:
         """returns: (samples, *shape) float32 on the device"""
-        values = torch.from_numpy(np.require(features, np.float32, ["C", "W"])).to(device)
-        limit = self.limit.to(device)
-        return torch.clamp((values - self.mean.to(device)) * self.scale.to(device), -limit, limit)
+        values = torch.from_numpy(np.array(features, dtype=np.float32, order="C")).to(device)
+        values.sub_(self.mean.to(device)).mul_(self.scale.to(device))
+        limit = float(self.limit)
+        return values.clamp_(-limit, limit) if np.isfinite(limit) else values
 
     def tensors(self) -> dict[str, Tensor]:
         return {"mean": self.mean, "scale": self.scale, "limit": self.limit}

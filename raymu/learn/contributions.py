@@ -30,8 +30,8 @@ class UpdateRecorder(Protocol):
     def begin_epoch(self, batches: BatchPlan, samples: ShardSamples) -> None: ...
 
     @contextmanager
-    def recording(self, number: int) -> Iterator[None]:
-        """Around the step of the epoch's batch `number`."""
+    def stepping(self, number: int, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+        """Around the optimizer's step of the epoch's batch `number`, whose gradients are there."""
         ...
 
     def log(self) -> "UpdateLog": ...
@@ -86,9 +86,12 @@ class _GroupRecorder:
 
     def __init__(self, model: nn.Module, rows: int) -> None:
         self._parameters = list(model.parameters())
-        self._widths = [parameter.numel() for parameter in self._parameters]
-        device = self._parameters[0].device
-        self._updates = torch.zeros(rows, sum(self._widths), device=device)
+        widths = [parameter.numel() for parameter in self._parameters]
+        self._updates = torch.zeros(rows, sum(widths), device=self._parameters[0].device)
+        self._views = [
+            [part.view_as(parameter) for part, parameter in zip(row.split(widths), self._parameters, strict=True)]
+            for row in self._updates
+        ]
         self._members: dict[int, Tensor] = {}
         self._keys: tuple[int, ...] = ()
 
@@ -98,13 +101,16 @@ class _GroupRecorder:
             self._members = dict(zip(batches.keys, _members(batches, samples), strict=True))
 
     @contextmanager
-    def recording(self, number: int) -> Iterator[None]:
-        views = self._updates[self._keys[number]].split(self._widths)
-        for view, parameter in zip(views, self._parameters, strict=True):
-            view.sub_(parameter.detach().reshape(-1))
+    def stepping(self, number: int, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+        # Of plain SGD, the only optimizer that groups go with, the update is known before the step: no copy of the weights.
+        settings = optimizer.param_groups[0]
+        rate, decay = settings["lr"], settings["weight_decay"]
+        for view, parameter in zip(self._views[self._keys[number]], self._parameters, strict=True):
+            if parameter.grad is not None:
+                view.add_(parameter.grad, alpha=-rate)
+                if decay:
+                    view.add_(parameter.detach(), alpha=-rate * decay)
         yield
-        for view, parameter in zip(views, self._parameters, strict=True):
-            view.add_(parameter.detach().reshape(-1))
 
     def log(self) -> UpdateLog:
         members = [self._members.get(row, torch.zeros(0, dtype=torch.int64)) for row in range(len(self._updates))]
@@ -123,7 +129,7 @@ class _BatchRecorder:
         self._members.extend(_members(batches, samples))
 
     @contextmanager
-    def recording(self, number: int) -> Iterator[None]:  # noqa: ARG002 - rows are in the order of the steps
+    def stepping(self, number: int, optimizer: torch.optim.Optimizer) -> Iterator[None]:  # noqa: ARG002 - one signature
         before = parameters_to_vector(self._model.parameters()).detach().clone()
         yield
         after = parameters_to_vector(self._model.parameters()).detach()

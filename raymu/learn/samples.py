@@ -39,6 +39,16 @@ class ShardSamples:
             hashes=self.hashes[mask], slices=self.slices[mask], features=self.features[mask], labels=self.labels[mask]
         )
 
+    def up_to(self, stage: int) -> "ShardSamples":
+        """The samples of slices 0..stage: those that come first."""
+        count = int(np.searchsorted(self.slices, stage, side="right"))
+        return ShardSamples(
+            hashes=self.hashes[:count],
+            slices=self.slices[:count],
+            features=self.features[:count],
+            labels=self.labels[:count],
+        )
+
     def held_in(self, hashes: Hashes) -> Mask:
         """Which samples are among these. returns: (samples,) bool"""
         return np.isin(self.hashes, hashes)

@@ -28,11 +28,13 @@ class ShardTraining:
         self._needs_pairs = has_batch_norm(model)
         self.classifier = Classifier(model=model, device=device)
         self.optimizer = make_optimizer(model.parameters(), plan.training)
+        self._ready: tuple[ShardSamples, Tensor, Tensor] | None = None
 
     def load(self, payload: bytes, *, source: str) -> None:
         """Take up the state of a checkpoint. Raises FileCorrupt."""
         tensors = unpack(payload, source=source)
         self.classifier.load_tensors(tensors)
+        self._ready = None  # normalised by what the checkpoint has, from here on
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in below(tensors, "optimizer.").items():
             position, _, key = name.partition(".")
@@ -55,14 +57,13 @@ class ShardTraining:
 
     def train_stage(self, samples: ShardSamples, stage: int, recorder: UpdateRecorder | None = None) -> int:
         """Train on slices 0..stage of the samples. returns: sample passes"""
-        current = samples.where(samples.slices <= stage)
+        current = samples.up_to(stage)
         if not len(current):
             return 0
         if self.classifier.normalizer is None:
-            first = current.features[current.slices == current.slices.min()]
-            self.classifier.normalizer = Normalizer.fit(first, self._plan.normalize)
-        inputs = self.classifier.inputs(current.features)
-        labels = torch.from_numpy(current.labels).to(self.classifier.device)
+            first = current.up_to(int(current.slices[0]))
+            self.classifier.normalizer = Normalizer.fit(first.features, self._plan.normalize)
+        inputs, labels = (tensor[: len(current)] for tensor in self._prepared(samples))
         epochs = self._plan.epochs[stage]
         for epoch in range(epochs):
             self.set_rate(self._rate(stage, epoch))
@@ -72,6 +73,13 @@ class ShardTraining:
                 recorder.begin_epoch(batches, current)
             self.train_epoch(inputs, labels, batches, recorder)
         return epochs * len(current)
+
+    def _prepared(self, samples: ShardSamples) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of all samples, normalised once for all stages."""
+        if self._ready is None or self._ready[0] is not samples:
+            labels = torch.from_numpy(samples.labels.copy()).to(self.classifier.device)
+            self._ready = samples, self.classifier.inputs(samples.features), labels
+        return self._ready[1:]
 
     def batches(self, samples: ShardSamples, *, seed: int) -> BatchPlan:
         """One epoch's batches."""
@@ -92,17 +100,14 @@ class ShardTraining:
         sizes = list(batches.sizes)
         cut = zip(inputs[order].split(sizes), labels[order].split(sizes), strict=True)
         for number, (batch, aims) in enumerate(cut):
-            with recorder.recording(number) if recorder else nullcontext():
-                self._step(batch, aims)
+            self.optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(self.classifier.model(batch), aims).backward()
+            with recorder.stepping(number, self.optimizer) if recorder else nullcontext():
+                self.optimizer.step()
 
     def set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-
-    def _step(self, inputs: Tensor, labels: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(self.classifier.model(inputs), labels).backward()
-        self.optimizer.step()
 
     def _rate(self, stage: int, epoch: int) -> float:
         training = self._plan.training

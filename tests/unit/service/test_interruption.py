@@ -1,0 +1,163 @@
+"""Work that breaks off, arrives late, or belongs to a coordinator that was superseded."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from raymu.config import Config
+from raymu.core.records import Exactness, SampleId, ShardState
+from raymu.errors import CoordinatorSuperseded, ShardRepairFailed
+from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet
+from raymu.service.requests import Revocation
+from raymu.service.work import RepairTask
+from tests.examples import make_config, repaired_weights, revoke, settle, silent, train_run, write_samples
+from tests.unit.service.runs import (
+    FleetThatFailsOnce,
+    WatchedFleet,
+    constituent_of,
+    history_of,
+    ids_at,
+    lineage_of,
+    raw_ids_in_journal,
+    state_files,
+)
+
+
+def make_run(tmp_path: Path) -> tuple[Config, str]:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    train_run(config, tmp_path / "run")
+    return config, str(tmp_path / "run")
+
+
+def break_off(location: str, ids: list[SampleId], strategy: str = "sisa", *, after_stages: int = 0) -> Coordinator:
+    coordinator = Coordinator(location, FleetThatFailsOnce(location, after_stages=after_stages))
+    with pytest.raises(ShardRepairFailed, match="the worker is gone") as failure:
+        revoke(coordinator, ids, strategy=strategy)
+    assert failure.value.exit_code == 1
+    return coordinator
+
+
+@pytest.mark.parametrize("strategy", ["sisa", "dpus", "ohs"])
+@pytest.mark.parametrize("is_reopened", [True, False])
+def test_a_repair_that_broke_off_is_finished_later(tmp_path: Path, strategy: str, is_reopened: bool) -> None:
+    config, location = make_run(tmp_path)
+    ids = ids_at(config, shard=0, slice_index=1)[:3]
+    coordinator = break_off(location, ids, strategy)
+    [pending] = coordinator._receipts.receipts()
+    assert (pending.published_at, pending.purged_at) == (None, None)
+    assert constituent_of(tmp_path / "run", 0).state is ShardState.REWOUND
+    assert raw_ids_in_journal(tmp_path / "run") == 3
+
+    if is_reopened:
+        coordinator = Coordinator(location, LocalFleet(location))
+    report = asyncio.run(coordinator.settle(silent))
+    settle(coordinator)
+    assert report.shards == (0,)
+    assert coordinator.receipt(pending.request_id).exactness is Exactness.EXACT
+    assert raw_ids_in_journal(tmp_path / "run") == 0
+    train_run(config, tmp_path / "calm", exclude=ids)
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_work_that_broke_off_is_taken_up_by_the_next_request_too(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+    ids = ids_at(config, shard=0)
+    first = break_off(location, ids[:2])._receipts.receipts()[0].request_id
+    coordinator = Coordinator(location, LocalFleet(location))
+    receipt = revoke(coordinator, ids[2:4], strategy="sisa")
+    assert receipt.shards[0].shared_with == (first,)
+    assert coordinator.receipt(first).purged_at is not None
+    train_run(config, tmp_path / "calm", exclude=ids[:4])
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_checkpoints_of_a_repair_that_broke_off_do_not_outlive_the_next_one(tmp_path: Path) -> None:
+    """They have seen the samples of the second request."""
+    config, location = make_run(tmp_path)
+    ids = ids_at(config, shard=0, slice_index=0)
+    break_off(location, ids[:2], after_stages=2)
+    revoke(Coordinator(location, LocalFleet(location)), ids[2:4], strategy="sisa")
+    assert state_files(tmp_path / "run", 0) == {ref.path for ref in lineage_of(tmp_path / "run", 0).files}
+
+
+def test_an_outcome_whose_reply_was_lost_is_not_worked_out_again(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+
+    def lose_the_reply(task: RepairTask) -> None:
+        asyncio.run(LocalFleet(location).run(task, silent))
+        raise KeyboardInterrupt
+
+    def interrupted(task: RepairTask) -> None:
+        # In a thread, since this one's loop is running.
+        import threading
+
+        thread = threading.Thread(target=lambda: list(LocalFleet(location)._worker.run(task)))
+        thread.start()
+        thread.join()
+        raise ConnectionError("the reply is lost")
+
+    ids = ids_at(config, shard=0)[:3]
+    with pytest.raises(ShardRepairFailed):
+        revoke(Coordinator(location, WatchedFleet(location, interrupted)), ids, strategy="sisa")
+    [report] = (tmp_path / "run" / "reports").iterdir()
+    settle(Coordinator(location, LocalFleet(location)))
+    assert not report.exists()
+    assert state_files(tmp_path / "run", 0) == {ref.path for ref in lineage_of(tmp_path / "run", 0).files}
+
+
+def test_a_failure_on_one_shard_lets_the_others_finish(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+    ids = [*ids_at(config, shard=0)[:2], *ids_at(config, shard=1)[:2]]
+    coordinator = break_off(location, ids)
+    [pending] = coordinator._receipts.receipts()
+    assert len(pending.shards) == 1
+    settle(coordinator)
+    assert len(coordinator.receipt(pending.request_id).shards) == 2
+    train_run(config, tmp_path / "calm", exclude=ids)
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_a_superseded_coordinator_can_accept_nothing(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+    earlier = Coordinator(location, LocalFleet(location))
+    later = Coordinator(location, LocalFleet(location))
+    before = history_of(tmp_path / "run")
+    with pytest.raises(CoordinatorSuperseded) as refusal:
+        revoke(earlier, ids_at(config)[:1])
+    assert refusal.value.current == refusal.value.epoch + 1
+    with pytest.raises(CoordinatorSuperseded):
+        settle(earlier)
+    assert history_of(tmp_path / "run") == before
+    assert revoke(later, ids_at(config)[:1]).purged_at is not None
+
+
+def test_a_coordinator_superseded_during_a_repair_says_so_and_the_later_one_takes_over(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+    ids = ids_at(config, shard=0)[:3]
+    later: list[Coordinator] = []
+    fleet = WatchedFleet(location, lambda task: later.append(Coordinator(location, LocalFleet(location))))
+    with pytest.raises(CoordinatorSuperseded):
+        revoke(Coordinator(location, fleet), ids, strategy="sisa")
+    settle(later[0])
+    train_run(config, tmp_path / "calm", exclude=ids)
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_two_callers_of_one_coordinator_wait_for_the_same_shard(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+    ids = ids_at(config, shard=0)
+    coordinator = Coordinator(location, LocalFleet(location))
+
+    async def both() -> None:
+        await asyncio.gather(
+            coordinator.revoke([Revocation(ids=tuple(ids[:2]), strategy="dpus")], silent),
+            coordinator.revoke([Revocation(ids=tuple(ids[2:4]), strategy="sisa")], silent),
+        )
+
+    asyncio.run(both())
+    assert {receipt.exactness for receipt in coordinator._receipts.receipts()} == {Exactness.EXACT}
+    train_run(config, tmp_path / "calm", exclude=ids[:4])
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
