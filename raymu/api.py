@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -49,9 +50,10 @@ class Run:
     Close it, or use it in a `with` statement, to stop what it started.
     """
 
-    def __init__(self, location: str) -> None:
-        self.location = location
-        self._store = RunStore(location)
+    def __init__(self, run_dir: str | Path) -> None:
+        """run_dir: a path, or a URI"""
+        self.location = _absolute(run_dir)
+        self._store = RunStore(self.location)
         self._training: TrainingReport | None = None
         self._coordinator: RunCoordinator | None = None
         self._ensemble: Ensemble | None = None
@@ -163,14 +165,16 @@ class Run:
         return self._ensemble
 
 
-def train(config: Config, run_dir: str, *, exclude: Collection[SampleId] = (), progress: Progress = silent) -> Run:
+def train(
+    config: Config, run_dir: str | Path, *, exclude: Collection[SampleId] = (), progress: Progress = silent
+) -> Run:
     """Train a new run in an empty directory (a path, or a URI). exclude: samples that it never gets to see
 
     Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable.
     """
-    ingest = prepare_run(config, str(run_dir), exclude=exclude)
+    run = Run(run_dir)
+    ingest = prepare_run(config, run.location, exclude=exclude)
     ingest.write()
-    run = Run(str(run_dir))
     try:
         run.train(progress)
     except RaymuError:
@@ -180,11 +184,16 @@ def train(config: Config, run_dir: str, *, exclude: Collection[SampleId] = (), p
     return run
 
 
-def open_run(run_dir: str) -> Run:
+def open_run(run_dir: str | Path) -> Run:
     """Open a trained run. Raises RunInvalid."""
-    run = Run(str(run_dir))
+    run = Run(run_dir)
     run.status()
     return run
+
+
+def _absolute(run_dir: str | Path) -> str:
+    """A path that means the same to actors, which work in directories of their own."""
+    return str(run_dir) if "://" in str(run_dir) else str(Path(run_dir).absolute())
 
 
 def _open_coordinator(location: str, config: Config) -> RunCoordinator:

@@ -24,7 +24,7 @@ from raymu.core.events import (
 )
 from raymu.core.lineage import constituent
 from raymu.core.receipt import Receipt
-from raymu.core.records import Generation, OnAccept, RepairReport, RepairShard, SampleId
+from raymu.core.records import Generation, OnAccept, RepairReport, RepairShard, SampleId, ShardLineage
 from raymu.errors import IdempotencyConflict, RequestInvalid, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
@@ -182,12 +182,17 @@ class Coordinator:
         self._carry_out(self._board.outstanding())
 
     async def _until(self, is_done: Callable[[], bool]) -> None:
-        """Wait for the remedies at work until a condition holds. Raises ShardRepairFailed where none is left to wait for."""
+        """Wait for the remedies at work until a condition holds.
+
+        Raises ShardRepairFailed where none is left to wait for, and what kept an outcome from being recorded.
+        """
         while not is_done():
             if not self._tasks:
                 shard, error = self._failure or (-1, RuntimeError("nothing is at work"))
                 raise ShardRepairFailed(shard, f"{type(error).__name__}: {error}") from error
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises where the outcome could not be recorded
 
     def _record(self, event: Event) -> None:
         self._journal.append(event)
@@ -214,9 +219,12 @@ class Coordinator:
         try:
             report = await self._fleet.run(self._task(command), self._tell)
         except Exception as error:  # whatever it was, the request stays accepted and the caller is told
-            self._failure = (command.shard, error)
-            self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
-            return
+            report = self._store.find_report(command.command_id)
+            if report is None:
+                self._failure = (command.shard, error)
+                self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
+                self._destroy_strays(command.lineage)
+                return
         assert isinstance(report, RepairReport)
         self._reports.append(report)
         self._record(ShardRepaired(at=self._clock(), report=report))
@@ -269,6 +277,17 @@ class Coordinator:
         self._apply(event)
         self._write_receipts(request_ids)
 
+    def _destroy_strays(self, lineage: ShardLineage) -> None:
+        """What a remedy wrote before it broke off: its next attempt may forget more, and leave these behind."""
+        at_work = [command for command in self._board.outstanding() if isinstance(command, RepairShard)]
+        needed = {file for one in (*self._board.lineages, *self._store.current().lineages) for file in one.files}
+        needed |= {reference.checkpoint.file for command in at_work for reference in command.references}
+        kept = {file.path for file in needed}
+        folder = lineage.serving.file.path.rpartition("/")[0]
+        for name in self._store.files.list(folder):
+            if f"{folder}/{name}" not in kept:
+                self._store.files.delete(f"{folder}/{name}")
+
     def _write_receipts(self, request_ids: Iterable[str]) -> None:
         for request_id in request_ids:
             self._store.write_receipt(self.receipt(request_id))
@@ -296,7 +315,11 @@ def _request_id(now: datetime) -> str:
 
 
 def _require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
-    """Raises RequestInvalid where two requests of one submission name the same sample."""
+    """Raises RequestInvalid where two requests of one submission have the same key, or name the same sample."""
+    keys = Counter(one.request.key for one in resolved if one.request.key)
+    for key, count in keys.items():
+        if count > 1:
+            raise RequestInvalid(f"key {key!r} is given to more than one of these requests; give each its own")
     counts = Counter(identity_hash for one in resolved for identity_hash in one.hashes)
     twice = sum(count > 1 for count in counts.values())
     if twice:

@@ -97,7 +97,10 @@ class RequestDesk:
             self._require_unrevoked(_names(asked))
             owned = self._owned(asked.owner)
             revoked = self._revoked_by([_name(sample_id) for sample_id in owned])
-            return [sample_id for sample_id in owned if self._keyed(_name(sample_id)) not in revoked]
+            left = [sample_id for sample_id in owned if self._keyed(_name(sample_id)) not in revoked]
+            if not left:
+                raise SamplesRevoked(len(owned), tuple(sorted(set(revoked.values()))))
+            return left
         sample_ids = as_sample_ids(asked.ids, integers=self._store.manifest.has_integer_ids)
         twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
         if twice:

@@ -22,7 +22,7 @@ class RepairTask:
     forget: frozenset[SampleId]
     """To be unlearnt now."""
     forgotten: frozenset[SampleId]
-    """Unlearnt by earlier commands, or waiting for later ones that are accepted; rows may still be on disk."""
+    """Unlearnt by earlier commands; their rows may still be on disk."""
     unseen_forgotten: frozenset[SampleId]
     """Revoked samples of the first reference's shard, which may not serve as unseen samples."""
 

@@ -1,0 +1,53 @@
+"""The README's examples run as they stand."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raymu.config import Config
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_python_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [example] = blocks("python")
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("approximate 0.9")
+    assert second == "exact"
+
+
+def test_the_settings_shown_are_all_there_are_with_their_defaults() -> None:
+    [example] = blocks("yaml")
+    shown = Config.parse(yaml.safe_load(example))
+    least = Config.parse({"data": {"train": "train.parquet"}, "model": {"name": "mlp", "hidden": [256]}})
+    assert shown == least
+    tree = yaml.safe_load(example)
+    for branch, settings in least.tree().items():
+        if branch != "model":
+            assert set(tree[branch]) == set(settings), branch
+
+
+def test_the_commands_shown_are_those_there_are() -> None:
+    from raymu.cli import cli
+
+    shown = set(re.findall(r"^raymu (\w+)", "\n".join(blocks("text")), flags=re.MULTILINE))
+    assert shown == set(cli.commands)
+
+
+def test_the_set_up_commands_are_there() -> None:
+    commands = re.findall(r"^(\.ci/\w+)", "\n".join(blocks("bash")), flags=re.MULTILINE)
+    assert commands == [".ci/demo", ".ci/test"]
+    assert all((ROOT / command).stat().st_mode & 0o111 for command in commands)
