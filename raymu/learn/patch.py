@@ -49,6 +49,7 @@ def calibrate(
     """Subtract the contributions at the strength that brings the forget set's mean loss to the unseen loss.
 
     Where the loss is there already nothing is subtracted: pushing further is over-forgetting, itself a leak.
+    Batch-norm statistics move with the weights, and the loss with them: a second, shorter search has them follow.
     contributions: (parameters,) float32; unseen_loss: the loss of models that never saw the forget set
     Raises PatchFailed where no strength reaches it.
     """
@@ -56,19 +57,24 @@ def calibrate(
     inputs = classifier.inputs(forget.features)
     labels = torch.from_numpy(forget.labels).to(classifier.device)
     weights = parameters_to_vector(classifier.model.parameters()).detach().clone()
-    evaluations = 0
 
     def loss_at(strength: float) -> float:
-        nonlocal evaluations
-        evaluations += 1
+        nonlocal passes
+        passes += len(forget) * FORWARD_SHARE
         _set_weights(classifier, weights - strength * contributions)
         return classifier.mean_loss(inputs, labels)
 
-    strength = find_strength(loss_at, unseen_loss)
-    loss = loss_at(strength)
-    passes += evaluations * len(forget) * FORWARD_SHARE
-    if strength:
+    def loss_with_statistics_at(strength: float) -> float:
+        nonlocal passes
+        _set_weights(classifier, weights - strength * contributions)
         passes += recompute_batch_norm(classifier, retain)
+        return loss_at(strength)
+
+    strength = find_strength(loss_at, unseen_loss)
+    if strength and has_batch_norm(classifier.model):
+        found = strength
+        strength *= find_strength(lambda factor: loss_with_statistics_at(factor * found), unseen_loss)
+    loss = loss_at(strength)  # where the search ended, so the statistics are these weights' own
     _require_finite(classifier)
     return PatchResult(passes=passes, forget_loss=loss)
 
@@ -79,7 +85,7 @@ def find_strength(loss_at: Callable[[float], float], aim: float) -> float:
     Doubling finds a bracket, bisection narrows it. Raises PatchFailed where the loss stays below, or jumps over the aim.
     """
     loss = loss_at(0.0)
-    if not math.isfinite(loss):
+    if not (math.isfinite(loss) and math.isfinite(aim)):
         raise PatchFailed("the loss on the forget set is not finite")
     if loss >= aim * (1.0 - _TOLERANCE):
         return 0.0
@@ -137,11 +143,13 @@ def fine_tune(
 def recompute_batch_norm(classifier: Classifier, retain: ShardSamples) -> float:
     """Batch-norm statistics anew from the retained samples: buffers are no contributions, and cannot be subtracted.
 
-    returns: sample passes; 0 for a model without batch norm
+    returns: sample passes; 0 for a model without batch norm. Raises PatchFailed where too few samples are left
     """
     model = classifier.model
-    if not has_batch_norm(model) or len(retain) < 2:
+    if not has_batch_norm(model):
         return 0.0
+    if len(retain) < 2:
+        raise PatchFailed("fewer than two samples are retained to take batch-norm statistics from")
     layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     was_training = [(module, module.training) for module in model.modules()]

@@ -30,7 +30,7 @@ from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
 from raymu.service.index import SampleIndex
 from raymu.service.requests import RequestDesk, ResolvedRevocation, Revocation
-from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard
+from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, WorkReport
 from raymu.store.run import RunStore
 
 
@@ -216,6 +216,7 @@ class Coordinator:
 
     async def _follow(self, command: RepairShard) -> None:
         """See one remedy through; what goes wrong is an event too."""
+        report: WorkReport | None
         try:
             report = await self._fleet.run(self._task(command), self._tell)
         except Exception as error:  # whatever it was, the request stays accepted and the caller is told

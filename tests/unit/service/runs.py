@@ -1,17 +1,22 @@
 """What the tests of the service look at in a run, and fleets that fail."""
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from raymu.config import Config
 from raymu.core.events import Event
-from raymu.core.records import Constituent, SampleId, ShardLineage
+from raymu.core.partition import identity_hashes
+from raymu.core.records import CheckpointRef, Constituent, SampleId, ShardLineage
+from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.data import read_table
+from raymu.learn.samples import ShardSamples
 from raymu.service.fleet import LocalFleet
 from raymu.service.ingest import place
 from raymu.service.work import Progress, RepairTask, StageTrained, Work, WorkReport
@@ -55,6 +60,29 @@ def lineage_of(location: Path, shard: int) -> ShardLineage:
 
 def constituent_of(location: Path, shard: int) -> Constituent:
     return RunStore(str(location)).current().constituents[shard]
+
+
+def restored(location: Path, checkpoint: CheckpointRef) -> Classifier:
+    """The model of a checkpoint, on the CPU."""
+    store = RunStore(str(location))
+    plan = ModelPlan.of(store.config, input_shape=store.manifest.input_shape, classes=store.manifest.classes)
+    payload = store.files.read_checked(checkpoint.file)
+    return Classifier.restore(payload, plan, device=torch.device("cpu"), source=checkpoint.file.path)
+
+
+def samples_of(config: Config, ids: list[SampleId]) -> ShardSamples:
+    """Samples of the training file as a shard holds them."""
+    table = read_table(config.data.train, config.data)
+    _, slices = place(table, config.partition)
+    rows = np.flatnonzero(np.isin(table.ids, ids))
+    hashes = identity_hashes(table.ids[rows].tolist(), seed=config.partition.seed, purpose="sample")
+    return ShardSamples.ordered(table.take(rows), hashes=hashes, slices=slices[rows])
+
+
+def weights_of(location: Path, shard: int) -> torch.Tensor:
+    """returns: (parameters,) float32, as repaired"""
+    serving = restored(location, lineage_of(location, shard).serving)
+    return torch.nn.utils.parameters_to_vector(serving.model.parameters()).detach()
 
 
 def journal_events(location: Path) -> list[Event]:
@@ -125,7 +153,7 @@ class FleetThatFailsOnce(LocalFleet):
 class WatchedFleet(LocalFleet):
     """Keeps the tasks that it is given, and lets a test look at the run before each repair."""
 
-    def __init__(self, location: str, look: Callable[[RepairTask], None] = lambda task: None) -> None:
+    def __init__(self, location: str, look: Callable[[RepairTask], None] = lambda _task: None) -> None:
         super().__init__(location)
         self._look = look
         self.repairs: list[RepairTask] = []
@@ -134,4 +162,17 @@ class WatchedFleet(LocalFleet):
         if isinstance(work, RepairTask):
             self.repairs.append(work)
             self._look(work)
+        return await super().run(work, progress)
+
+
+class HeldFleet(LocalFleet):
+    """Holds the repairs of some shards back until a test lets them go."""
+
+    def __init__(self, location: str, held: Collection[int]) -> None:
+        super().__init__(location)
+        self.gates = {shard: asyncio.Event() for shard in held}
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        if isinstance(work, RepairTask) and work.command.shard in self.gates:
+            await self.gates[work.command.shard].wait()
         return await super().run(work, progress)

@@ -38,7 +38,7 @@ def watched_run(
     location = str(tmp_path / "run")
     create_run(config, location)
     seen: list[Generation] = []
-    fleet = WatchedFleet(location, lambda task: seen.append(RunStore(location).current()))
+    fleet = WatchedFleet(location, lambda _task: seen.append(RunStore(location).current()))
     coordinator = Coordinator(location, fleet)
     asyncio.run(coordinator.train(silent))
     trained = RunStore(location).current()
@@ -81,7 +81,7 @@ def test_a_patched_shard_is_rewound_below_its_debt(tmp_path: Path) -> None:
     run = train_run(config, tmp_path / "run")
     revoke(run, ids_at(config, shard=0, slice_index=1)[:2], strategy="dpus")
     location = str(tmp_path / "run")
-    look = WatchedFleet(location, lambda task: seen.append(constituent_of(tmp_path / "run", 0).stages_trained))
+    look = WatchedFleet(location, lambda _task: seen.append(constituent_of(tmp_path / "run", 0).stages_trained))
     revoke(Coordinator(location, look), ids_at(config, shard=0, slice_index=2)[:2], strategy="sisa")
     assert seen == [1]
 
@@ -143,7 +143,7 @@ def test_nothing_of_a_revoked_sample_stays_in_the_run(tmp_path: Path, strategy: 
     during: list[set[str]] = []
     create_run(config, str(location))
     coordinator = Coordinator(
-        str(location), WatchedFleet(str(location), lambda task: during.append(traces(location, marker)))
+        str(location), WatchedFleet(str(location), lambda _task: during.append(traces(location, marker)))
     )
     asyncio.run(coordinator.train(silent))
     before = lineage_of(location, 0).files | lineage_of(location, 1).files

@@ -118,7 +118,7 @@ def test_an_owner_whose_samples_all_wait_to_be_forgotten_is_refused(tmp_path: Pa
     table = write_samples(tmp_path / "all.parquet")
     rows = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
     owned = [sample_id for sample_id, owner in rows if owner == "owner-3"]
-    run, _ = make_run(tmp_path, partition={"policy": "owner"})
+    make_run(tmp_path, partition={"policy": "owner"})
     location = str(tmp_path / "run")
     broken = Coordinator(location, FleetThatFailsOnce(location))
     with pytest.raises(ShardRepairFailed):
