@@ -210,3 +210,7 @@ def _revocation(ids: tuple[str, ...], ids_file: str | None, **request: Any) -> R
     if ids_file and not named:
         raise RequestInvalid(f"{ids_file}: names no samples; a request needs at least one")
     return Revocation(ids=named, **request)
+
+
+if __name__ == "__main__":
+    main()

@@ -49,6 +49,7 @@ class RevocationBoard:
         self._working: dict[int, RepairShard] = {}
         self._unrepaired: dict[str, set[int]] = {}  # by request, the shards still to be repaired
         self._to_publish: dict[str, list[str]] = {"rewound": [], "repaired": [], "settled": []}
+        self._patched: set[str] = set()  # requests that some shard only patched, settled or not
         self._is_stale = False
         self._superseded: set[FileRef] = set()  # by lineages that are not published yet
         self._doomed: set[FileRef] = set()  # by a published generation
@@ -125,7 +126,9 @@ class RevocationBoard:
         self._superseded |= before.files - report.lineage.files
         repaired = [request_id for request_id in command.request_ids if self._is_repaired(request_id, report.shard)]
         still_owed = {request_id for lineage in self._lineages.values() for request_id in lineage.debts}
-        settled = [request_id for request_id in before.debts if request_id not in still_owed]
+        self._patched.update(report.lineage.debts)
+        candidates = dict.fromkeys((*before.debts, *(one for one in repaired if one in self._patched)))
+        settled = [one for one in candidates if one not in still_owed and one not in self._unrepaired]
         self._to_publish["repaired"].extend(repaired)
         self._to_publish["settled"].extend(settled)
         commands: list[Command] = []

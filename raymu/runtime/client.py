@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
@@ -76,6 +77,8 @@ def join_cluster(cluster: ClusterConfig) -> bool:
     if ray.is_initialized():
         shard_capacity(ray.cluster_resources(), cluster)  # type: ignore[no-untyped-call]
         return False
+    if cluster.address:
+        _require_reachable(cluster.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(
@@ -86,13 +89,29 @@ def join_cluster(cluster: ClusterConfig) -> bool:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise DeviceUnavailable(f"cluster.address {cluster.address}: no Ray cluster there ({reason})") from error
+        raise DeviceUnavailable(
+            f"cluster.address {cluster.address}: cannot be joined ({reason}); "
+            "if it asks for a token, set RAY_AUTH_MODE=token and the token's file or variable"
+        ) from error
     try:
         shard_capacity(ray.cluster_resources(), cluster)  # type: ignore[no-untyped-call]
     except DeviceUnavailable:
         ray.shutdown()
         raise
     return True
+
+
+def _require_reachable(address: str) -> None:
+    """Ray itself would wait many minutes for a head that is not there. Raises DeviceUnavailable."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdigit():
+        return  # a name such as auto, which Ray resolves
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise DeviceUnavailable(
+            f"cluster.address {address}: nothing answers there ({error}); start Ray there"
+        ) from error
 
 
 def _last(stream: Any, progress: Progress) -> Any:

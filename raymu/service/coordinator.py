@@ -178,6 +178,7 @@ class Coordinator:
         """Take up, once, what an earlier coordinator left undone."""
         if self._is_resumed:
             return
+        self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
         self._is_resumed = True
         self._carry_out(self._board.outstanding())
 

@@ -108,6 +108,11 @@ class Journal:
             connection.execute(_FORGET.delete().where(_FORGET.c.request_id.in_(event.request_ids)))
         self._empty_sqlite_log()
 
+    def require_current(self) -> None:
+        """Raises CoordinatorSuperseded where a later coordinator has taken over."""
+        with self._writing():
+            pass
+
     def events(self) -> Iterator[Event]:
         with self._storage(), self._engine.connect() as connection:
             rows = connection.execute(sql.select(_EVENTS.c.sequence, _EVENTS.c.payload).order_by(_EVENTS.c.sequence))

@@ -133,7 +133,7 @@ class RunStore:
 
     def current(self) -> Generation:
         """Raises RunInvalid where this is no run, or its training has not finished."""
-        assert self.manifest  # or it is no run at all
+        _ = self.manifest  # refuses what is no run at all
         for _ in range(3):  # a generation may be superseded and destroyed between listing and reading
             names = self.files.list("generations")
             if not names:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -147,3 +149,14 @@ def test_the_coordinator_closes_with_its_run(tmp_path: Path) -> None:
     raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")).close()
     assert RunStore(str(tmp_path / "run")).current().number == 1
     assert not [one for one in psutil.process_iter(["name"]) if "CoordinatorService" in (one.info["name"] or "")]
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once(tmp_path: Path) -> None:
+    """In a process of its own: this one has joined a cluster already."""
+    write_samples(tmp_path / "all.parquet")
+    (tmp_path / "run.yaml").write_text("data: {train: all.parquet}\nmodel: {name: mlp}\n")
+    command = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", "cluster.address=127.0.0.1:9"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 2
+    assert "nothing answers there" in found.stderr
+    assert not (tmp_path / "runs" / "run").exists()

@@ -155,7 +155,6 @@ def test_two_callers_of_one_coordinator_wait_for_the_same_shard(tmp_path: Path) 
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
-@pytest.mark.xfail(strict=True, reason="the board settles a request that other shards are not past (core/board.py)")
 def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(tmp_path: Path) -> None:
     config, location = make_run(tmp_path, shards=3)
     first, second, third = (ids_at(config, shard=shard) for shard in range(3))
@@ -183,9 +182,6 @@ def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(tmp_path: 
     assert coordinator.receipt(receipt.request_id).exactness is Exactness.EXACT
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what is outstanding is taken up before the journal is asked (Coordinator._resume)"
-)
 def test_a_superseded_coordinator_takes_up_nothing(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)[:3]
