@@ -1,11 +1,6 @@
 import sys
 
 import pytest
-from hypothesis import settings
-
-# No deadline: the first example pays for imports and for a cold disk.
-settings.register_profile("unit", deadline=None, max_examples=30)
-settings.load_profile("unit")
 
 
 @pytest.fixture(autouse=True)
