@@ -17,7 +17,8 @@ from raymu.api import Revocation, open_run, train
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
 from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked
-from raymu.learn.data import as_sample_ids, read_features, read_ids, read_table
+from raymu.learn.data import read_features, read_table
+from raymu.learn.ids import as_sample_ids, read_ids
 from raymu.store.codec import to_tree
 
 Command = TypeVar("Command", bound=Callable[..., None])

@@ -13,7 +13,8 @@ from raymu.core.partition import Positions, equal_bands, identity_hashes, place_
 from raymu.core.records import Boundary, SampleId
 from raymu.errors import ConfigInvalid, DataInvalid, UnknownSamples
 from raymu.learn.classifier import ModelPlan
-from raymu.learn.data import SampleTable, as_sample_ids, fit_classes, read_table, to_arrow
+from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
+from raymu.learn.ids import as_sample_ids
 from raymu.learn.models import build_model, check_model, has_batch_norm
 from raymu.store.run import RunManifest, RunStore
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from raymu.core.records import Boundary, ForgetSet, RevocationRequest, SampleId, Strategy
 from raymu.errors import RequestInvalid, SamplesRevoked, UnknownSamples
-from raymu.learn.data import as_sample_ids
+from raymu.learn.ids import as_sample_ids
 from raymu.service.index import SampleIndex
 from raymu.store.codec import canonical_json
 from raymu.store.journal import Journal

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from raymu.core.records import SampleId
 from raymu.errors import RequestInvalid
-from raymu.learn.data import as_sample_ids, read_ids
+from raymu.learn.ids import as_sample_ids, read_ids
 
 READ: dict[str, tuple[str, bytes, list[str]]] = {
     "one a line": ("ids.txt", b"17\n4021\n", ["17", "4021"]),
