@@ -14,11 +14,10 @@ from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
 from raymu.core.partition import derive_seed, identity_hashes
 from raymu.core.records import SampleId
 from raymu.learn.classifier import Classifier, Features, ModelPlan
-from raymu.learn.data import from_arrow
 from raymu.learn.determinism import pinned
 from raymu.learn.patch import fine_tune
-from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining
+from raymu.service.samples import read_shard_samples
 from raymu.store.run import RunStore
 
 
@@ -49,7 +48,7 @@ def fine_tune_only(store: RunStore, sample_ids: Collection[SampleId]) -> Control
     passes, seconds = 0.0, 0.0
     with pinned(device, config.cluster.threads):
         for lineage in store.current().lineages:
-            samples = _samples(store, lineage.shard, plan.seed)
+            samples = read_shard_samples(store, lineage.shard)
             training = ShardTraining(plan, lineage.shard, device)
             training.load(store.files.read_checked(lineage.serving.file), source=lineage.serving.file.path)
             is_forgotten = samples.held_in(forget)
@@ -62,9 +61,3 @@ def fine_tune_only(store: RunStore, sample_ids: Collection[SampleId]) -> Control
                 seconds += time.perf_counter() - started
             classifiers.append(training.classifier)
     return Control(store=store, classifiers=tuple(classifiers), passes=passes, seconds=seconds)
-
-
-def _samples(store: RunStore, shard: int, seed: int) -> ShardSamples:
-    table, slices = from_arrow(store.read_samples(shard))
-    hashes = identity_hashes(table.ids.tolist(), seed=seed, purpose="sample")
-    return ShardSamples.ordered(table, hashes=hashes, slices=slices)

@@ -11,12 +11,12 @@ from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, Rep
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.contributions import READINGS
-from raymu.learn.data import from_arrow
 from raymu.learn.determinism import choose_device, pinned
 from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining, make_optimizer
 from raymu.service.checkpoints import SliceCheckpoints
 from raymu.service.patches import Patch, ShardPatcher
+from raymu.service.samples import read_shard_samples
 from raymu.service.work import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
 from raymu.store.run import RunStore
 
@@ -63,7 +63,7 @@ class ShardWorker:
 
     def _train(self, shard: int) -> Iterator[StageTrained | ShardTrained]:
         self._files.hold(shard)
-        samples = self._samples(shard)
+        samples = read_shard_samples(self._store, shard)
         training = ShardTraining(self._plan, shard, self._device)
         trained = yield from self._train_stages(training, samples, shard, first=0, remedy=None)
         lineage = ShardLineage(
@@ -83,7 +83,7 @@ class ShardWorker:
     def _repair(self, task: RepairTask) -> Generator[StageTrained, None, RepairReport]:
         command = task.command
         self._files.hold(command.shard)
-        samples = self._samples(command.shard)
+        samples = read_shard_samples(self._store, command.shard)
         is_forgotten = samples.held_in(self._hashes(task.forget))
         forget = samples.where(is_forgotten)
         retain = samples.where(~is_forgotten & ~samples.held_in(self._hashes(task.forgotten)))
@@ -105,7 +105,7 @@ class ShardWorker:
         unseen = None
         if task.command.references:
             shard = task.command.references[0].shard
-            others = self._samples(shard)
+            others = read_shard_samples(self._store, shard)
             unseen = others.where(~others.held_in(self._hashes(task.unseen_forgotten)))
         patcher = ShardPatcher(self._plan, self._config.unlearning, task.command, self._files, device=self._device)
         return patcher.patch(forget, retain, unseen)
@@ -206,10 +206,6 @@ class ShardWorker:
     @property
     def _slices(self) -> int:
         return self._config.partition.slices
-
-    def _samples(self, shard: int) -> ShardSamples:
-        table, slices = from_arrow(self._store.read_samples(shard))
-        return ShardSamples.ordered(table, hashes=self._hashes(table.ids.tolist()), slices=slices)
 
     def _hashes(self, sample_ids: Iterable[SampleId]) -> Hashes:
         return identity_hashes(sample_ids, seed=self._plan.seed, purpose="sample")
