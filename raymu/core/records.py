@@ -87,13 +87,14 @@ class Boundary:
         return cls(kind=kind, value=value)
 
     def __str__(self) -> str:
+        number = repr(self.value).removesuffix(".0")  # every digit: receipts quote it
         match self.kind:
             case BoundaryKind.FRACTION:
-                return f"{self.value:g}"
+                return number
             case BoundaryKind.SECONDS:
-                return f"{self.value:g}s"
+                return f"{number}s"
             case BoundaryKind.DEADLINE:
-                return f"deadline:{self.value:g}s"
+                return f"deadline:{number}s"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +175,7 @@ class Generation:
 
     number: int
     cause: str
-    """train, rewind, repair or settle."""
+    """train, rewind, repair, settle or recover."""
     request_ids: tuple[str, ...]
     published_at: datetime
     constituents: tuple[Constituent, ...]
@@ -251,7 +252,7 @@ class RepairShard:
     earliest_slice: int
     """Retraining starts with this slice's stage: the minimum of the requests' slices and of the debt."""
     references: tuple[Reference, ...]
-    """What calibration aims at; the first one's samples are unseen samples to this shard."""
+    """What a patch's calibration aims at; the first one's samples are unseen samples to this shard."""
 
     @property
     def shard(self) -> int:
