@@ -25,7 +25,6 @@ from raymu.core.records import (
     FileRef,
     OnAccept,
     Reference,
-    Remedy,
     RepairReport,
     RepairShard,
     RevocationRequest,
@@ -46,7 +45,7 @@ class RevocationBoard:
         self._lineages: dict[int, ShardLineage] = {}
         self._requests: dict[str, RevocationRequest] = {}  # accepted, not yet purged
         self._waiting: dict[int, list[str]] = {}  # by shard, in order of arrival
-        self._to_settle: set[int] = set()  # until they are free of debt
+        self._to_settle: set[int] = set()
         self._working: dict[int, RepairShard] = {}
         self._unrepaired: dict[str, set[int]] = {}  # by request, the shards still to be repaired
         self._to_publish: dict[str, list[str]] = {"rewound": [], "repaired": [], "settled": []}
@@ -84,8 +83,7 @@ class RevocationBoard:
 
     @property
     def is_idle(self) -> bool:
-        has_work = self._working or any(self._waiting.values()) or self._to_settle
-        return not (has_work or self._is_stale or self._doomed or self._to_purge)
+        return not (self._working or any(self._waiting.values()) or self._is_stale or self._doomed or self._to_purge)
 
     @property
     def lineages(self) -> tuple[ShardLineage, ...]:
@@ -125,8 +123,6 @@ class RevocationBoard:
         del self._working[report.shard]
         before = self._lineages[report.shard]
         self._lineages[report.shard] = report.lineage
-        if not report.lineage.debts:
-            self._to_settle.discard(report.shard)
         if not report.lineage.debts:
             self._to_settle.discard(report.shard)
         self._superseded |= before.files - report.lineage.files
@@ -175,9 +171,9 @@ class RevocationBoard:
 
     def _published(self, event: GenerationPublished) -> list[Command]:
         self._is_stale = False
-        self._to_purge.extend(one for one in event.repaired if one in self._to_publish["repaired"])
         for what, request_ids in (("rewound", event.rewound), ("repaired", event.repaired), ("settled", event.settled)):
             self._to_publish[what] = [one for one in self._to_publish[what] if one not in request_ids]
+        self._to_purge.extend(event.repaired)
         self._doomed |= self._superseded
         self._superseded.clear()
         return self._purge()
@@ -239,6 +235,7 @@ class RevocationBoard:
         decisions = self._decide(workloads, ready)
         for shard, decision in decisions.items():
             self._waiting.pop(shard, None)
+            self._to_settle.discard(shard)
             self._working[shard] = self._command(workloads[shard], ready[shard], decision)
         longest_first = sorted(decisions, key=lambda shard: (-decisions[shard].seconds, shard))
         return [self._working[shard] for shard in longest_first]
@@ -268,7 +265,7 @@ class RevocationBoard:
             lineage=lineage,
             decision=decision,
             earliest_slice=workload.earliest_slice,
-            references=() if decision.remedy is Remedy.RETRAIN else self._references(workload.shard),
+            references=self._references(workload.shard),
         )
 
     def _references(self, shard: int) -> tuple[Reference, ...]:

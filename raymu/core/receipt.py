@@ -55,7 +55,7 @@ class Receipt:
     purged_files: int = 0
     settled_at: datetime | None = None
     exactness: Exactness | None = None
-    """Of the result, once every shard is repaired: approximate until settled where any shard was patched."""
+    """Of the published result: approximate until settled where any shard was patched."""
     shards: tuple[ShardReceipt, ...] = field(default=())
 
 
@@ -74,7 +74,8 @@ class ReceiptBook:
                     self._receipts[request.request_id] = _accepted(event, request)
             case ShardRepaired(report=report):
                 for request_id in report.request_ids:
-                    self._repaired(request_id, report, at=event.at)
+                    self._update(request_id, repaired_at=event.at)
+                    self._add(request_id, report)
             case GenerationPublished():
                 self._published(event)
             case RequestsPurged(request_ids=request_ids):
@@ -100,10 +101,8 @@ class ReceiptBook:
         for request_id in event.settled:
             self._update(request_id, settled_at=event.at, exactness=Exactness.EXACT)
 
-    def _repaired(self, request_id: str, report: RepairReport, *, at: datetime) -> None:
+    def _add(self, request_id: str, report: RepairReport) -> None:
         receipt = self._receipts[request_id]
-        if any(part.shard == report.shard for part in receipt.shards):
-            return
         forget = {part.shard: part.samples for part in self._requests[request_id].forget}
         shard = ShardReceipt(
             shard=report.shard,
@@ -122,11 +121,8 @@ class ReceiptBook:
             determinism=report.determinism,
         )
         shards = tuple(sorted((*receipt.shards, shard), key=lambda part: part.shard))
-        self._update(request_id, shards=shards)
-        if len(shards) == len(forget):
-            is_exact = all(part.exactness is Exactness.EXACT for part in shards)
-            exactness = Exactness.EXACT if is_exact else Exactness.APPROXIMATE
-            self._update(request_id, repaired_at=at, exactness=exactness)
+        is_exact = all(part.exactness is Exactness.EXACT for part in shards)
+        self._update(request_id, shards=shards, exactness=Exactness.EXACT if is_exact else Exactness.APPROXIMATE)
 
     def _update(self, request_id: str, **changes: object) -> None:
         self._receipts[request_id] = replace(self._receipts[request_id], **changes)  # type: ignore[arg-type]

@@ -87,14 +87,13 @@ class Boundary:
         return cls(kind=kind, value=value)
 
     def __str__(self) -> str:
-        number = repr(self.value).removesuffix(".0")  # every digit: receipts quote it
         match self.kind:
             case BoundaryKind.FRACTION:
-                return number
+                return f"{self.value:g}"
             case BoundaryKind.SECONDS:
-                return f"{number}s"
+                return f"{self.value:g}s"
             case BoundaryKind.DEADLINE:
-                return f"deadline:{number}s"
+                return f"deadline:{self.value:g}s"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,7 +174,7 @@ class Generation:
 
     number: int
     cause: str
-    """train, rewind, repair, settle or recover."""
+    """train, rewind, repair or settle."""
     request_ids: tuple[str, ...]
     published_at: datetime
     constituents: tuple[Constituent, ...]
@@ -252,7 +251,7 @@ class RepairShard:
     earliest_slice: int
     """Retraining starts with this slice's stage: the minimum of the requests' slices and of the debt."""
     references: tuple[Reference, ...]
-    """What a patch's calibration aims at; the first one's samples are unseen samples to this shard."""
+    """What calibration aims at; the first one's samples are unseen samples to this shard."""
 
     @property
     def shard(self) -> int:
