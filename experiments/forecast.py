@@ -13,7 +13,7 @@ from workbench import keep, mlp_config, parser
 
 from raymu.api import train
 from raymu.learn.data import read_table
-from raymu.runtime.client import cluster_connection
+from raymu.runtime.cluster import cluster_connection
 
 
 def main() -> None:

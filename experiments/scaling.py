@@ -13,7 +13,7 @@ from statistics import median
 from workbench import keep, mlp_config, parser
 
 from raymu.api import Run
-from raymu.runtime.client import cluster_connection
+from raymu.runtime.cluster import cluster_connection
 from raymu.service.ingest import create_run
 
 

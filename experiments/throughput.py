@@ -25,7 +25,7 @@ from raymu.learn.data import SampleTable, from_arrow
 from raymu.learn.models import build_model
 from raymu.learn.train import make_optimizer
 from raymu.runtime.actors import ShardActor
-from raymu.runtime.client import cluster_connection
+from raymu.runtime.cluster import cluster_connection
 from raymu.service.ingest import create_run
 from raymu.service.work import ShardTrained, TrainShard
 from raymu.store.run import RunStore

@@ -25,7 +25,7 @@ from raymu.core.records import Exactness, SampleId, Strategy
 from raymu.errors import NoVoters, RunInvalid
 from raymu.figure import AccuracyCourse, draw_courses
 from raymu.learn.data import SampleTable, read_features, read_table
-from raymu.runtime.client import cluster_connection
+from raymu.runtime.cluster import cluster_connection
 from raymu.service.control import fine_tune_only
 from raymu.service.prediction import Ensemble, rewound_generation
 from raymu.store.codec import to_json

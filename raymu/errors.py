@@ -110,12 +110,48 @@ class NoVoters(RaymuError):
 
 
 class CoordinatorSuperseded(RaymuError):
+    """Another coordinator has taken the run over; this one can write no more."""
+
+    exit_code = 1
+
     def __init__(self, epoch: int, current: int) -> None:
         super().__init__(epoch, current)
         self.epoch, self.current = epoch, current
 
     def __str__(self) -> str:
-        return f"coordinator epoch {self.epoch} was superseded by {self.current}; open the run again"
+        return (
+            f"another coordinator has taken the run over (epoch {self.current} after {self.epoch}), and carries on what "
+            "was accepted; see `raymu status`, and run the command again if its request is not there"
+        )
+
+
+class CoordinatorLost(RaymuError):
+    """The coordinator's process is gone."""
+
+    exit_code = 1
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the coordinator was lost ({self.problem}); what it accepted stays accepted: run `raymu settle`"
+
+
+class WorkerLost(RaymuError):
+    """The process that worked on a shard died, again and again."""
+
+    exit_code = 1
+
+    def __init__(self, shard: int, attempts: int, problem: str) -> None:
+        super().__init__(shard, attempts, problem)
+        self.shard, self.attempts, self.problem = shard, attempts, problem
+
+    def __str__(self) -> str:
+        return (
+            f"the worker of shard {self.shard} was lost {self.attempts} times ({self.problem}); "
+            "see that its node has memory for it"
+        )
 
 
 class DeviceUnavailable(RaymuError):

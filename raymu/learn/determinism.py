@@ -1,6 +1,7 @@
 """What the bits of a training run depend on besides its data: the determinism class, pinned and recorded."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -50,6 +51,8 @@ def pinned(device: torch.device, threads: int) -> Iterator[DeterminismClass]:
     benchmark_before = torch.backends.cudnn.benchmark
     fill_before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
+    if device.type == "cuda":  # deterministic matrix products need it before the first one
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # As use_deterministic_algorithms(True), which would import the compiler too: two seconds in every process.
     torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, changes nothing

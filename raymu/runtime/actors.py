@@ -1,15 +1,17 @@
 """The actors: shards at work, and the coordinator; each a plain class, wrapped here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from raymu.core.receipt import Receipt
-from raymu.errors import RaymuError
-from raymu.runtime.placement import actor_options, shard_capacity
+from raymu.errors import RaymuError, WorkerLost
+from raymu.runtime.cluster import capacity
+from raymu.runtime.placement import actor_options
 from raymu.service.coordinator import Coordinator, SettleReport, TrainingReport
 from raymu.service.requests import Revocation
 from raymu.service.shard import ShardWorker
@@ -22,51 +24,73 @@ ShardActor: Any = ray.remote(ShardWorker)
 
 _ATTEMPTS = 4
 """How often a piece of work is given to an actor before its loss is reported: work may arrive twice."""
+_IDLE_S = 10.0
+"""How long a fleet without work keeps its actors: a next request finds them warm, another run does not wait long."""
 
 
 class RayFleet:
     """Keeps as many shard actors as there is room for, and hands them shards in turn."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, *, idle_s: float = _IDLE_S) -> None:
         """location: of the run. Raises DeviceUnavailable where the cluster has no room for a shard."""
         config = RunStore(location).config
-        cluster, self._shards = config.cluster, config.partition.shards
-        self._location, self._options = location, actor_options(cluster)
-        self._workers = shard_capacity(ray.cluster_resources(), cluster)  # type: ignore[no-untyped-call]
+        self._shards, self._idle_s = config.partition.shards, idle_s
+        self._location, self._options = location, actor_options(config.cluster)
+        self._workers = capacity(config.cluster)
         self._room = asyncio.Semaphore(self._workers)
         self._idle: dict[Any, int] = {}  # actor -> the shard that it was last at
+        self._at_work = 0
+        self._retirement: asyncio.TimerHandle | None = None
 
     @property
     def workers(self) -> int:
         return self._workers
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
-        """Raises RayActorError where actors were lost again and again, and what the work itself raises."""
+        """Raises WorkerLost, and what the work itself raises."""
         shard = work.shard if isinstance(work, TrainShard) else work.command.shard
-        async with self._room:
-            for attempt in range(1, _ATTEMPTS + 1):
-                actor = self._take(shard)
-                try:
-                    report = await _follow(actor, work, progress)
-                except RayActorError:
-                    if attempt == _ATTEMPTS:
-                        raise
-                except RayTaskError as error:
-                    self._idle[actor] = shard
-                    raise cause(error) from None
-                else:
-                    self._idle[actor] = shard
-                    return report
+        with self._busy():
+            async with self._room:
+                for attempt in range(1, _ATTEMPTS + 1):
+                    actor = self._take(shard)
+                    try:
+                        report = await _follow(actor, work, progress)
+                    except RayActorError as error:
+                        if attempt == _ATTEMPTS:
+                            raise WorkerLost(shard, attempt, " ".join(str(error).split())) from error
+                    except RayTaskError as error:
+                        self._idle[actor] = shard
+                        raise cause(error) from None
+                    else:
+                        self._idle[actor] = shard
+                        return report
         raise AssertionError("the last attempt returns or raises")
 
     async def warm_up(self) -> None:
         """Start as many actors as there is room for, and wait until they answer."""
-        missing = min(self._workers, self._shards) - len(self._idle)
-        started = [self._start() for _ in range(missing)]
-        await asyncio.gather(*(actor.__ray_ready__.remote() for actor in started))
-        self._idle.update(dict.fromkeys(started, -1))
+        with self._busy():
+            missing = min(self._workers, self._shards) - len(self._idle)
+            started = [self._start() for _ in range(missing)]
+            await asyncio.gather(*(actor.__ray_ready__.remote() for actor in started))
+            self._idle.update(dict.fromkeys(started, -1))
 
     async def close(self) -> None:
+        self._retire()
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        """Actors hold CPUs that other runs wait for: without work they are retired after a while."""
+        self._at_work += 1
+        if self._retirement:
+            self._retirement.cancel()
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            if not self._at_work:
+                self._retirement = asyncio.get_running_loop().call_later(self._idle_s, self._retire)
+
+    def _retire(self) -> None:
         while self._idle:
             ray.kill(self._idle.popitem()[0])
 
@@ -112,6 +136,7 @@ class CoordinatorService:
         await self._fleet.warm_up()
 
     async def train(self) -> AsyncIterator[StageTrained | TrainingReport]:
+        await self._fleet.warm_up()  # so that the report's seconds are those of training
         async for report in _streamed(self._coordinator.train):
             yield report
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import pytest
 import raymu
 from raymu.config import Config
 from raymu.core.records import Exactness
-from raymu.errors import DeviceUnavailable, SamplesRevoked, UnknownSamples
+from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
 from raymu.service.work import StageTrained
 from tests.examples import make_config, repaired_weights, revoke, served_weights, settle, train_run, write_samples
 
@@ -151,3 +152,50 @@ def test_an_address_where_nothing_answers_is_refused_at_once(tmp_path: Path) -> 
     assert found.returncode == 2
     assert "nothing answers there" in found.stderr
     assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_two_runs_side_by_side_on_a_cluster_with_room_for_one(tmp_path: Path) -> None:
+    """In a process of its own, on one CPU: idle actors of the first run make room, and its end leaves the second alone."""
+    table = write_samples(tmp_path / "all.parquet")
+    program = f"""
+import ray, raymu
+from raymu.config import Config
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+settings = dict(data={{"train": "{tmp_path}/all.parquet"}}, model={{"name": "logistic"}}, training={{"epochs": 2}},
+                partition={{"shards": 2, "slices": 2}})
+first = raymu.train(Config.parse(settings), "{tmp_path}/first")
+second = raymu.train(Config.parse(settings), "{tmp_path}/second")
+first.close()
+print(second.revoke([{table["id"][0].as_py()}], strategy="sisa").exactness)
+second.close()
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (found.returncode, found.stdout.strip()) == (0, "exact"), found.stderr
+
+
+def test_a_lost_coordinator_is_said_in_one_line_and_settling_finishes_its_work(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=400)
+    forget = table["id"].to_pylist()[:30]
+
+    def kill_coordinator(_stage: StageTrained) -> None:
+        os.kill(shard_processes("ray::CoordinatorService")[0].pid, signal.SIGKILL)
+
+    config = config_on_ray(tmp_path / "all.parquet")
+    with raymu.train(config, str(tmp_path / "run")) as run:
+        with pytest.raises(CoordinatorLost, match="run `raymu settle`"):
+            run.revoke(forget, strategy="sisa", progress=kill_coordinator)
+        assert run.status().requests.accepted == 1
+    with raymu.open_run(tmp_path / "run") as run:
+        run.settle()
+    train_run(config, tmp_path / "calm", exclude=forget)
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_idle_actors_are_retired(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")):
+        assert shard_processes()
+        deadline = time.monotonic() + 40
+        while shard_processes() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert not shard_processes()
