@@ -52,11 +52,12 @@ def bare_loop(config: Config, table: SampleTable, classes: int, passes: int) -> 
     return done / (time.perf_counter() - started)
 
 
-def shard_actor(location: str) -> tuple[float, int]:
+def shard_actor(store: RunStore) -> tuple[float, int]:
     """Train shard 0 in an actor. returns: samples per second, and sample passes"""
-    actor = ShardActor.options(num_cpus=1).remote(location)
+    actor = ShardActor.options(num_cpus=1).remote(store)
     ray.get(actor.__ray_ready__.remote())
-    *_, last = [ray.get(reference) for reference in actor.run.remote(TrainShard(shard=0))]
+    work = TrainShard(shard=0, table=store.manifest.tables[0])
+    *_, last = [ray.get(reference) for reference in actor.run.remote(work)]
     ray.kill(actor)
     assert isinstance(last, ShardTrained)
     return last.passes / last.seconds, int(last.passes)
@@ -80,10 +81,10 @@ def main() -> None:
             location = str(Path(folder) / reading)
             create_run(config, location)
             store = RunStore(location)
-            table, _ = from_arrow(store.read_samples(0))
+            table, _ = from_arrow(store.read_table(store.manifest.tables[0]))
             ratios, rates = [], []
             for _ in range(repeats):
-                rate, passes = shard_actor(location)
+                rate, passes = shard_actor(store)
                 bare = bare_loop(config, table, store.manifest.classes, passes)
                 rates.append(rate)
                 ratios.append(rate / bare)

@@ -75,7 +75,7 @@ def make_config(train: Path, **branches: dict[str, Any]) -> Config:
 def train_run(config: Config, location: Path, *, exclude: Collection[SampleId] = ()) -> Coordinator:
     """A trained run, and its coordinator in this process."""
     create_run(config, str(location), exclude=exclude)
-    coordinator = Coordinator(str(location), LocalFleet(str(location)))
+    coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
     asyncio.run(coordinator.train(silent))
     return coordinator
 

@@ -77,13 +77,18 @@ class RevocationBoard:
 
     def outstanding(self) -> list[Command]:
         """The commands whose outcome is still awaited, for a coordinator that takes over after a replay."""
-        publish: list[Command] = [self._publish("recover")] if self._is_stale else []
+        publish: list[Command] = [self._publish()] if self._is_stale else []
         purge: list[Command] = [] if publish else self._purge()
         return [*publish, *purge, *self._working.values()]
 
     @property
     def is_idle(self) -> bool:
         return not (self._working or any(self._waiting.values()) or self._is_stale or self._doomed or self._to_purge)
+
+    @property
+    def at_work(self) -> tuple[RepairShard, ...]:
+        """The remedies that are being carried out."""
+        return tuple(self._working.values())
 
     @property
     def lineages(self) -> tuple[ShardLineage, ...]:
@@ -113,7 +118,7 @@ class RevocationBoard:
         commands: list[Command] = []
         if requests and OnAccept(self._config.on_accept) is not OnAccept.KEEP:
             self._to_publish["rewound"].extend(request.request_id for request in requests)
-            commands.append(self._publish("rewind"))
+            commands.append(self._publish())
         return [*commands, *self._start(touched)]
 
     def _take_back(self, report: RepairReport) -> list[Command]:
@@ -135,7 +140,7 @@ class RevocationBoard:
         self._to_publish["settled"].extend(settled)
         commands: list[Command] = []
         if repaired or not command.request_ids:
-            commands.append(self._publish("repair" if repaired else "settle"))
+            commands.append(self._publish())
         return [*commands, *self._start([report.shard]), *([] if commands else self._purge())]
 
     def _is_repaired(self, request_id: str, shard: int) -> bool:
@@ -154,8 +159,9 @@ class RevocationBoard:
             self._waiting[shard] = [*command.request_ids, *self._waiting.get(shard, [])]
         return self._purge()
 
-    def _publish(self, cause: str) -> PublishGeneration:
+    def _publish(self) -> PublishGeneration:
         self._is_stale = True
+        cause = "repair" if self._to_publish["repaired"] else "rewind" if self._to_publish["rewound"] else "settle"
         on_accept = OnAccept(self._config.on_accept)
         return PublishGeneration(
             cause=cause,
@@ -182,11 +188,11 @@ class RevocationBoard:
         """Destroy what a published generation superseded, once no remedy at work aims at it."""
         for lineage in self._lineages.values():  # the same content may have come about again
             self._doomed -= lineage.files
-        aimed_at = {one.checkpoint.file for command in self._working.values() for one in command.references}
+        aimed_at = {file for command in self._working.values() for one in command.references for file in one.files}
         if self._doomed & aimed_at or not (self._doomed or self._to_purge):
             return []
-        shards = {one: tuple(part.shard for part in self._requests[one].forget) for one in self._to_purge}
-        return [Purge(files=frozenset(self._doomed), shards_by_request=shards)]
+        rows = sum(self._requests[one].samples for one in self._to_purge)
+        return [Purge(files=frozenset(self._doomed), request_ids=tuple(self._to_purge), rows=rows)]
 
     def _purged(self, request_ids: Sequence[str]) -> list[Command]:
         self._doomed.clear()
@@ -273,5 +279,6 @@ class RevocationBoard:
         others = [other for other in self._lineages if other != shard and self._lineages[other].samples]
         others.sort(key=lambda other: (bool(self.pending(other)), (other - shard) % len(self._lineages)))
         return tuple(
-            Reference(shard=other, checkpoint=self._lineages[other].serving) for other in others[:MOST_REFERENCES]
+            Reference(shard=other, checkpoint=self._lineages[other].serving, table=self._lineages[other].table)
+            for other in others[:MOST_REFERENCES]
         )

@@ -1,6 +1,5 @@
 """What happens to a run. The journal keeps these events; state is a replay of them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -101,10 +100,11 @@ class PublishGeneration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Purge:
-    """Command: destroy superseded files, and the rows of these requests. shards: request -> the shards it touches"""
+    """Command: destroy superseded files, and the raw ids of these requests. rows: how many samples those name"""
 
     files: frozenset[FileRef]
-    shards_by_request: Mapping[str, tuple[int, ...]]
+    request_ids: tuple[str, ...]
+    rows: int
 
 
 Command: TypeAlias = PublishGeneration | RepairShard | Purge

@@ -119,6 +119,8 @@ class ShardLineage:
     """What a shard has: its retained samples, the checkpoints that are still sound, and the state it serves."""
 
     shard: int
+    table: FileRef
+    """The run's own copy of the retained samples."""
     slice_samples: tuple[int, ...]
     """Retained samples of each slice."""
     checkpoints: tuple[CheckpointRef | None, ...]
@@ -154,7 +156,8 @@ class ShardLineage:
     def files(self) -> frozenset[FileRef]:
         """Every file that this state needs."""
         checkpoints = (self.serving, *self.checkpoints)
-        return frozenset(ref.file for ref in checkpoints if ref) | frozenset(ref for ref in self.updates if ref)
+        states = frozenset(ref.file for ref in checkpoints if ref) | frozenset(ref for ref in self.updates if ref)
+        return states | {self.table}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,10 +237,15 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """Another shard's serving state, which never saw this shard's samples."""
+    """Another shard's serving state, which never saw this shard's samples. table: of its own samples"""
 
     shard: int
     checkpoint: CheckpointRef
+    table: FileRef
+
+    @property
+    def files(self) -> frozenset[FileRef]:
+        return frozenset({self.checkpoint.file, self.table})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

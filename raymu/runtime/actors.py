@@ -15,7 +15,7 @@ from raymu.runtime.placement import actor_options
 from raymu.service.coordinator import Coordinator, SettleReport, TrainingReport
 from raymu.service.requests import Revocation
 from raymu.service.shard import ShardWorker
-from raymu.service.work import Progress, StageTrained, TrainShard, Work, WorkReport
+from raymu.service.work import Progress, StageTrained, Work, WorkReport
 from raymu.store.run import RunStore
 
 Report = TypeVar("Report")
@@ -31,11 +31,11 @@ _IDLE_S = 10.0
 class RayFleet:
     """Keeps as many shard actors as there is room for, and hands them shards in turn."""
 
-    def __init__(self, location: str, *, idle_s: float = _IDLE_S) -> None:
-        """location: of the run. Raises DeviceUnavailable where the cluster has no room for a shard."""
-        config = RunStore(location).config
+    def __init__(self, store: RunStore, *, idle_s: float = _IDLE_S) -> None:
+        """Raises DeviceUnavailable where the cluster has no room for a shard."""
+        config = store.config
         self._shards, self._idle_s = config.partition.shards, idle_s
-        self._location, self._options = location, actor_options(config.cluster)
+        self._store, self._options = store, actor_options(config.cluster)
         self._workers = capacity(config.cluster)
         self._room = asyncio.Semaphore(self._workers)
         self._idle: dict[Any, int] = {}  # actor -> the shard that it was last at
@@ -48,7 +48,7 @@ class RayFleet:
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         """Raises WorkerLost, and what the work itself raises."""
-        shard = work.shard if isinstance(work, TrainShard) else work.command.shard
+        shard = work.shard
         with self._busy():
             async with self._room:
                 for attempt in range(1, _ATTEMPTS + 1):
@@ -103,7 +103,7 @@ class RayFleet:
         return actor
 
     def _start(self) -> Any:
-        return ShardActor.options(**self._options).remote(self._location)
+        return ShardActor.options(**self._options).remote(self._store)
 
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
@@ -128,8 +128,9 @@ class CoordinatorService:
 
     async def open(self, location: str) -> int:
         """Take a run over. Not in the constructor, whose errors Ray passes on as text. returns: the workers at hand"""
-        self._fleet = RayFleet(location)
-        self._coordinator = Coordinator(location, self._fleet)
+        store = RunStore(location)
+        self._fleet = RayFleet(store)
+        self._coordinator = Coordinator(store, self._fleet)
         return self._coordinator.workers
 
     async def warm_up(self) -> None:

@@ -48,7 +48,7 @@ def fine_tune_only(store: RunStore, sample_ids: Collection[SampleId]) -> Control
     passes, seconds = 0.0, 0.0
     with pinned(device, config.cluster.threads):
         for lineage in store.current().lineages:
-            samples = read_shard_samples(store, lineage.shard)
+            samples = read_shard_samples(store, lineage.table)
             training = ShardTraining(plan, lineage.shard, device)
             training.load(store.files.read_checked(lineage.serving.file), source=lineage.serving.file.path)
             is_forgotten = samples.held_in(forget)

@@ -24,11 +24,10 @@ from raymu.core.events import (
 )
 from raymu.core.lineage import constituent
 from raymu.core.receipt import Receipt
-from raymu.core.records import Generation, OnAccept, RepairReport, RepairShard, SampleId, ShardLineage
+from raymu.core.records import Generation, OnAccept, RepairReport, RepairShard, SampleId
 from raymu.errors import IdempotencyConflict, RequestInvalid, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
-from raymu.service.index import SampleIndex
 from raymu.service.requests import RequestDesk, ResolvedRevocation, Revocation
 from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, WorkReport
 from raymu.store.run import RunStore
@@ -63,16 +62,16 @@ def utc_now() -> datetime:
 class Coordinator:
     """One per run. It takes the run over on opening it: an earlier coordinator can write no more."""
 
-    def __init__(self, location: str, fleet: ShardFleet, *, clock: Callable[[], datetime] = utc_now) -> None:
-        """location: of the run. Raises RunInvalid."""
-        self._store = RunStore(location)
-        self._config = self._store.config
+    def __init__(self, store: RunStore, fleet: ShardFleet, *, clock: Callable[[], datetime] = utc_now) -> None:
+        """Raises RunInvalid, FileMissing, FileCorrupt."""
+        self._store, self._config = store, store.config
         self._fleet, self._clock = fleet, clock
         self._journal = self._store.journal()
         self._journal.take_over()
         history = replay(self._journal, self._config, workers=fleet.workers)
         self._board, self._receipts, self._requests_by_key = history.board, history.receipts, history.requests_by_key
-        self._desk = RequestDesk(self._store, SampleIndex.read(self._store), self._journal)
+        self._generation = history.generation
+        self._desk = RequestDesk(store, self._journal, history.tables(store.manifest))
         self._listeners: list[Progress] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports: list[RepairReport] = []
@@ -82,8 +81,8 @@ class Coordinator:
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation."""
         started = time.perf_counter()
-        shards = range(self._config.partition.shards)
-        reports = await asyncio.gather(*(self._fleet.run(TrainShard(shard=shard), progress) for shard in shards))
+        work = [TrainShard(shard=shard, table=table) for shard, table in enumerate(self._store.manifest.tables)]
+        reports = await asyncio.gather(*(self._fleet.run(one, progress) for one in work))
         trained = [report for report in reports if isinstance(report, ShardTrained)]
         lineages = tuple(report.lineage for report in trained)
         self._record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
@@ -126,7 +125,7 @@ class Coordinator:
         done = self._reports[first:]
         request_ids = sorted({request_id for lineage in owed for request_id in lineage.debts})
         return SettleReport(
-            generation=self._store.current().number,
+            generation=self._generation,
             shards=tuple(sorted({report.shard for report in done})),
             request_ids=tuple(one for one in request_ids if self.receipt(one).settled_at),
             passes=sum(report.passes for report in done),
@@ -165,7 +164,7 @@ class Coordinator:
         if not resolved:
             return
         requests = tuple(one.request for one in resolved)
-        event = RevocationsAccepted(at=self._clock(), requests=requests, generation=self._store.current().number)
+        event = RevocationsAccepted(at=self._clock(), requests=requests, generation=self._generation)
         self._journal.accept(
             event,
             forget={one.request.request_id: one.forget for one in resolved},
@@ -180,6 +179,7 @@ class Coordinator:
             return
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
         self._is_resumed = True
+        self._sweep()
         self._carry_out(self._board.outstanding())
 
     async def _until(self, is_done: Callable[[], bool]) -> None:
@@ -225,7 +225,7 @@ class Coordinator:
             if report is None:
                 self._failure = (command.shard, error)
                 self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
-                self._destroy_strays(command.lineage)
+                self._sweep(command.shard)
                 return
         assert isinstance(report, RepairReport)
         self._reports.append(report)
@@ -234,61 +234,66 @@ class Coordinator:
 
     def _task(self, command: RepairShard) -> RepairTask:
         held = self._journal.sample_ids(shard=command.shard)
-        ahead = {*self._board.pending(command.shard), *command.request_ids}
         unseen = self._journal.sample_ids(shard=command.references[0].shard) if command.references else {}
         return RepairTask(
             command=command,
             forget=_union(ids for request_id, ids in held.items() if request_id in command.request_ids),
-            forgotten=_union(ids for request_id, ids in held.items() if request_id not in ahead),
             unseen_forgotten=_union(unseen.values()),
         )
 
     def _publish(self, command: PublishGeneration) -> None:
-        number = 1 if command.cause == "train" else self._store.current().number + 1
-        generation = Generation(
-            number=number,
-            cause=command.cause,
-            request_ids=(*command.rewound, *command.repaired, *command.settled),
-            published_at=self._clock(),
-            constituents=command.constituents,
-            lineages=command.lineages,
-        )
-        manifest = self._store.publish(generation)
-        self._record(
-            GenerationPublished(
-                at=self._clock(),
-                number=number,
+        with self._journal.writing() as entry:  # until it commits no other coordinator can take over, and publish too
+            generation = Generation(
+                number=self._generation + 1,
+                cause=command.cause,
+                request_ids=(*command.rewound, *command.repaired, *command.settled),
+                published_at=self._clock(),
+                constituents=command.constituents,
+                lineages=command.lineages,
+            )
+            manifest = self._store.publish(generation)
+            event = GenerationPublished(
+                at=generation.published_at,
+                number=generation.number,
                 manifest_sha256=manifest.sha256,
                 rewound=command.rewound,
                 repaired=command.repaired,
                 settled=command.settled,
             )
-        )
+            entry.add(event)
+        self._generation = generation.number
+        self._apply(event)
         self._write_receipts([*command.repaired, *command.settled])
 
     def _purge(self, command: Purge) -> None:
-        rows = 0
-        request_ids = command.shards_by_request.keys()
-        for shard in sorted({shard for shards in command.shards_by_request.values() for shard in shards}):
-            held = self._journal.sample_ids(shard=shard)
-            rows += self._store.drop_samples(shard, _union(ids for one, ids in held.items() if one in request_ids))
-        files = self._store.destroy(command.files)
-        self._store.drop_generations_before(self._store.current().number)
-        event = RequestsPurged(at=self._clock(), request_ids=tuple(request_ids), files=files, rows=rows)
-        self._journal.purge(event)
+        """Destroy what is superseded; counts are those of the command, since a crash may have come in the middle."""
+        forgotten = [
+            sample_id
+            for shard in range(self._config.partition.shards)
+            for request_id, sample_ids in self._journal.sample_ids(shard=shard).items()
+            for sample_id in sample_ids
+            if request_id in command.request_ids
+        ]
+        with self._journal.writing() as entry:
+            self._store.destroy(command.files)
+            self._store.drop_generations_before(self._generation)
+            event = RequestsPurged(
+                at=self._clock(), request_ids=command.request_ids, files=len(command.files), rows=command.rows
+            )
+            entry.purge(event)
+        self._journal.erase_purged()
+        self._desk.forget(forgotten, [lineage.table for lineage in self._board.lineages])
         self._apply(event)
-        self._write_receipts(request_ids)
+        self._write_receipts(command.request_ids)
 
-    def _destroy_strays(self, lineage: ShardLineage) -> None:
-        """What a remedy wrote before it broke off: its next attempt may forget more, and leave these behind."""
-        at_work = [command for command in self._board.outstanding() if isinstance(command, RepairShard)]
-        needed = {file for one in (*self._board.lineages, *self._store.current().lineages) for file in one.files}
-        needed |= {reference.checkpoint.file for command in at_work for reference in command.references}
-        kept = {file.path for file in needed}
-        folder = lineage.serving.file.path.rpartition("/")[0]
-        for name in self._store.files.list(folder):
-            if f"{folder}/{name}" not in kept:
-                self._store.files.delete(f"{folder}/{name}")
+    def _sweep(self, shard: int | None = None) -> None:
+        """Destroy what a remedy wrote before it broke off: its next attempt may forget more. shard: only this one's"""
+        at_work = self._board.at_work
+        needed = {file for one in (*self._board.lineages, *self._store.served_lineages()) for file in one.files}
+        needed |= {file for command in at_work for reference in command.references for file in reference.files}
+        reports = [self._store.find_report(command.command_id) for command in at_work]
+        needed |= {file for report in reports if report for file in report.lineage.files}
+        self._store.sweep(needed, shard=shard)
 
     def _write_receipts(self, request_ids: Iterable[str]) -> None:
         for request_id in request_ids:

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from raymu.service.shard import ShardWorker
 from raymu.service.work import Progress, StageTrained, Work, WorkReport
+from raymu.store.run import RunStore
 
 
 class ShardFleet(Protocol):
@@ -22,9 +23,8 @@ class LocalFleet:
 
     workers = 1
 
-    def __init__(self, location: str) -> None:
-        """location: of the run"""
-        self._worker = ShardWorker(location)
+    def __init__(self, store: RunStore) -> None:
+        self._worker = ShardWorker(store)
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         for report in self._worker.run(work):

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from raymu.config import Config
 from raymu.core.board import RevocationBoard
-from raymu.core.events import RevocationsAccepted, RunTrained
+from raymu.core.events import GenerationPublished, RevocationsAccepted, RunTrained
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import RevocationRequest
+from raymu.core.records import FileRef, RevocationRequest
 from raymu.core.schedule import slice_epochs
 from raymu.store.journal import Journal
+from raymu.store.manifest import RunManifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +21,12 @@ class History:
     receipts: ReceiptBook
     requests_by_key: dict[str, RevocationRequest]
     trained_on: int
+    generation: int
+    """The last one published; 0 before the first."""
+
+    def tables(self, manifest: RunManifest) -> tuple[FileRef, ...]:
+        """Where the samples of each shard lie now."""
+        return tuple(lineage.table for lineage in self.board.lineages) or manifest.tables
 
 
 def replay(journal: Journal, config: Config, *, workers: int | None = None) -> History:
@@ -35,4 +42,11 @@ def replay(journal: Journal, config: Config, *, workers: int | None = None) -> H
         receipts.handle(event)
         if isinstance(event, RevocationsAccepted):
             by_key.update({request.key: request for request in event.requests if request.key})
-    return History(epochs=epochs, board=board, receipts=receipts, requests_by_key=by_key, trained_on=trained_on)
+    return History(
+        epochs=epochs,
+        board=board,
+        receipts=receipts,
+        requests_by_key=by_key,
+        trained_on=trained_on,
+        generation=max((event.number for event in events if isinstance(event, GenerationPublished)), default=0),
+    )

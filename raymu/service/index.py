@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.core.partition import Hashes, identity_hashes
-from raymu.core.records import SampleId
+from raymu.core.records import FileRef, SampleId
 from raymu.store.run import RunStore
 
 
@@ -22,13 +22,13 @@ class SampleIndex:
     owners: Hashes
 
     @classmethod
-    def read(cls, store: RunStore) -> "SampleIndex":
-        """Of the samples that the run holds. Raises FileMissing, FileCorrupt."""
+    def read(cls, store: RunStore, tables: Sequence[FileRef]) -> "SampleIndex":
+        """tables: of each shard. Raises FileMissing, FileCorrupt."""
         config = store.config
         seed, columns = config.partition.seed, ["id", "slice"]
         parts = []
-        for shard in range(config.partition.shards):
-            table = store.read_samples(shard, [*columns, "owner"] if config.data.owner else columns)
+        for shard, ref in enumerate(tables):
+            table = store.read_table(ref, [*columns, "owner"] if config.data.owner else columns)
             hashes = identity_hashes(table["id"].to_pylist(), seed=seed, purpose="sample")
             slices = table["slice"].to_numpy().astype(np.int32)
             owners = np.zeros(len(hashes), dtype=np.uint64)
@@ -46,6 +46,18 @@ class SampleIndex:
         rows[rows == len(self.hashes)] = 0
         is_known = self.hashes[rows] == asked if len(self.hashes) else np.zeros(len(asked), dtype=bool)
         return np.where(is_known, rows, -1)
+
+    def without(self, sample_ids: Iterable[SampleId]) -> "SampleIndex":
+        """The index after these are purged."""
+        purged = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
+        kept = ~np.isin(self.hashes, purged)
+        return SampleIndex(
+            seed=self.seed,
+            hashes=self.hashes[kept],
+            shards=self.shards[kept],
+            slices=self.slices[kept],
+            owners=self.owners[kept],
+        )
 
     def shards_of_owner(self, owner: SampleId) -> list[int]:
         """The shards that hold an owner's samples, in order."""

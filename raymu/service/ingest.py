@@ -16,7 +16,8 @@ from raymu.learn.classifier import ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
 from raymu.learn.ids import as_sample_ids
 from raymu.learn.models import build_model, check_model, has_batch_norm
-from raymu.store.run import RunManifest, RunStore
+from raymu.store.manifest import RunManifest
+from raymu.store.run import RunStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,10 +32,13 @@ class PreparedRun:
 
     def write(self) -> None:
         """Write the run's own copy of the samples, shard by shard."""
-        self.store.create(self.manifest)
-        for shard in range(self.store.config.partition.shards):
-            rows = np.flatnonzero(self.shards == shard)
-            self.store.write_samples(shard, to_arrow(self.table.take(rows), self.slices[rows]))
+        partition = Config.parse(self.manifest.config).partition
+        hashes = identity_hashes(self.table.ids.tolist(), seed=partition.seed, purpose="sample")
+        order = np.lexsort((hashes, self.slices, self.shards))  # the same file, whatever order the rows came in
+        starts = np.searchsorted(self.shards[order], np.arange(1, partition.shards))
+        self.store.create(
+            self.manifest, (to_arrow(self.table.take(rows), self.slices[rows]) for rows in np.split(order, starts))
+        )
 
     def remove(self) -> None:
         self.store.remove()

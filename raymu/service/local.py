@@ -7,6 +7,7 @@ from raymu.service.coordinator import Coordinator, SettleReport, TrainingReport
 from raymu.service.fleet import LocalFleet
 from raymu.service.requests import Revocation
 from raymu.service.work import Progress
+from raymu.store.run import RunStore
 
 
 class LocalCoordinator:
@@ -14,7 +15,8 @@ class LocalCoordinator:
 
     def __init__(self, location: str) -> None:
         """location: of the run. Raises RunInvalid."""
-        self._coordinator = Coordinator(location, LocalFleet(location))
+        store = RunStore(location)
+        self._coordinator = Coordinator(store, LocalFleet(store))
 
     def warm_up(self) -> None:
         """Nothing to start: the worker is this process."""

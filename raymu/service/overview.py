@@ -9,7 +9,6 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Remedy, Strategy
 from raymu.core.workload import training_passes
 from raymu.service.history import replay
-from raymu.service.index import SampleIndex
 from raymu.service.requests import RequestDesk, Revocation
 from raymu.store.run import RunStore
 
@@ -81,7 +80,7 @@ class Forecast:
 def status(store: RunStore) -> RunStatus:
     """Raises RunInvalid where the run is not trained."""
     generation, config = store.current(), store.config
-    with closing(store.journal()) as journal:
+    with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, config)
     requests = history.receipts.receipts()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
@@ -122,7 +121,7 @@ def status(store: RunStore) -> RunStatus:
 
 def receipts(store: RunStore) -> tuple[Receipt, ...]:
     """Of all requests, in the order of acceptance."""
-    with closing(store.journal()) as journal:
+    with closing(store.journal(is_read_only=True)) as journal:
         return replay(journal, store.config).receipts.receipts()
 
 
@@ -132,9 +131,10 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
     Raises RequestInvalid, UnknownSamples, SamplesRevoked.
     """
     ohs = store.config.unlearning.ohs
-    with closing(store.journal()) as journal:
+    with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.config, workers=workers)
-        desk = RequestDesk(store, SampleIndex.read(store), journal)
+        tables = history.tables(store.manifest)
+        desk = RequestDesk(store, journal, tables)
         request = desk.resolve(asked, request_id="forecast", received_at=datetime.now(UTC)).request
     workers = workers or history.trained_on
     workloads = history.board.workloads(request)

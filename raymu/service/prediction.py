@@ -30,7 +30,8 @@ class Evaluation:
 
 def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Generation:
     """The generation that accepting a request of these samples would publish; nothing is published."""
-    index, current = SampleIndex.read(store), store.current()
+    current = store.current()
+    index = SampleIndex.read(store, [lineage.table for lineage in current.lineages])
     earliest: dict[int, int] = {}
     for row in index.find(sample_ids):
         shard, position = int(index.shards[row]), int(index.slices[row])

@@ -3,14 +3,14 @@
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.records import Boundary, ForgetSet, RevocationRequest, SampleId, Strategy
+from raymu.core.records import Boundary, FileRef, ForgetSet, RevocationRequest, SampleId, Strategy
 from raymu.errors import RequestInvalid, SamplesRevoked, UnknownSamples
 from raymu.learn.ids import as_sample_ids
 from raymu.service.index import SampleIndex
@@ -47,8 +47,15 @@ class ResolvedRevocation:
 class RequestDesk:
     """Checks requests against the samples that a run holds, and those that it held."""
 
-    def __init__(self, store: RunStore, index: SampleIndex, journal: Journal) -> None:
-        self._store, self._index, self._journal = store, index, journal
+    def __init__(self, store: RunStore, journal: Journal, tables: Sequence[FileRef]) -> None:
+        """tables: of each shard. Raises FileMissing, FileCorrupt."""
+        self._store, self._journal = store, journal
+        self._tables = list(tables)
+        self._index = SampleIndex.read(store, tables)
+
+    def forget(self, sample_ids: Iterable[SampleId], tables: Sequence[FileRef]) -> None:
+        """Purged samples are gone from the index too. tables: that are left"""
+        self._index, self._tables = self._index.without(sample_ids), list(tables)
 
     def payload_sha256(self, asked: Revocation) -> str:
         """Over what is asked, whether or not the samples are still there."""
@@ -128,7 +135,7 @@ class RequestDesk:
             raise RequestInvalid("this run knows no owners: it was trained without data.owner; name samples by id")
         owned: list[SampleId] = []
         for shard in self._index.shards_of_owner(owner):
-            table = self._store.read_samples(shard, ["id", "owner"])
+            table = self._store.read_table(self._tables[shard], ["id", "owner"])
             pairs = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
             owned.extend(sample_id for sample_id, of in pairs if str(of) == str(owner))
         if not owned:

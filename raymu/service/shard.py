@@ -16,7 +16,7 @@ from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining, make_optimizer
 from raymu.service.checkpoints import SliceCheckpoints
 from raymu.service.patches import Patch, ShardPatcher
-from raymu.service.samples import read_shard_samples
+from raymu.service.samples import read_shard_samples, write_without
 from raymu.service.work import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
 from raymu.store.run import RunStore
 
@@ -34,9 +34,8 @@ class StageRun:
 class ShardWorker:
     """Carries out work on whichever shard it is given. A piece of work may arrive twice: the second changes nothing."""
 
-    def __init__(self, location: str) -> None:
-        """location: of the run"""
-        self._store = RunStore(location)
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
         manifest, config = self._store.manifest, self._store.config
         self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self._config = config
@@ -52,8 +51,8 @@ class ShardWorker:
         with pinned(self._device, self._config.cluster.threads) as determinism:
             self._determinism = determinism.json()
             match work:
-                case TrainShard(shard=shard):
-                    yield from self._train(shard)
+                case TrainShard():
+                    yield from self._train(work.shard, work.table)
                 case RepairTask(command=command):
                     report = self._store.find_report(command.command_id)
                     if report is None:
@@ -61,13 +60,14 @@ class ShardWorker:
                         self._store.write_report(report)
                     yield report
 
-    def _train(self, shard: int) -> Iterator[StageTrained | ShardTrained]:
+    def _train(self, shard: int, table: FileRef) -> Iterator[StageTrained | ShardTrained]:
         self._files.hold(shard)
-        samples = read_shard_samples(self._store, shard)
+        samples = read_shard_samples(self._store, table)
         training = ShardTraining(self._plan, shard, self._device)
         trained = yield from self._train_stages(training, samples, shard, first=0, remedy=None)
         lineage = ShardLineage(
             shard=shard,
+            table=table,
             slice_samples=samples.slice_samples(self._slices),
             checkpoints=trained.checkpoints,
             updates=trained.updates,
@@ -83,10 +83,9 @@ class ShardWorker:
     def _repair(self, task: RepairTask) -> Generator[StageTrained, None, RepairReport]:
         command = task.command
         self._files.hold(command.shard)
-        samples = read_shard_samples(self._store, command.shard)
+        samples = read_shard_samples(self._store, command.lineage.table)
         is_forgotten = samples.held_in(self._hashes(task.forget))
-        forget = samples.where(is_forgotten)
-        retain = samples.where(~is_forgotten & ~samples.held_in(self._hashes(task.forgotten)))
+        forget, retain = samples.where(is_forgotten), samples.where(~is_forgotten)
         reason = command.decision.reason
         patch: Patch | None = None
         if command.decision.remedy is not Remedy.RETRAIN:
@@ -98,14 +97,15 @@ class ShardWorker:
             report = yield from self._retrain(command, retain, reason)
         else:
             report = self._patched(command, retain, patch, reason)
+        table = write_without(self._store, command.shard, command.lineage.table, task.forget)
+        report = replace(report, lineage=replace(report.lineage, table=table))
         self._files.keep(report.lineage.files)
         return report
 
     def _patch(self, task: RepairTask, forget: ShardSamples, retain: ShardSamples) -> Patch:
         unseen = None
         if task.command.references:
-            shard = task.command.references[0].shard
-            others = read_shard_samples(self._store, shard)
+            others = read_shard_samples(self._store, task.command.references[0].table)
             unseen = others.where(~others.held_in(self._hashes(task.unseen_forgotten)))
         patcher = ShardPatcher(self._plan, self._config.unlearning, task.command, self._files, device=self._device)
         return patcher.patch(forget, retain, unseen)
@@ -123,6 +123,7 @@ class ShardWorker:
         trained = yield from self._train_stages(training, retain, command.shard, first=first, remedy=Remedy.RETRAIN)
         lineage = ShardLineage(
             shard=command.shard,
+            table=before.table,
             slice_samples=retain.slice_samples(self._slices),
             checkpoints=before.checkpoints[:first] + trained.checkpoints,
             updates=before.updates[:first] + trained.updates,

@@ -4,27 +4,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from raymu.core.records import Remedy, RepairReport, RepairShard, SampleId, ShardLineage
+from raymu.core.records import FileRef, Remedy, RepairReport, RepairShard, SampleId, ShardLineage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainShard:
-    """Command: train a shard from scratch on the samples that the run holds for it."""
+    """Command: train a shard from scratch. table: its samples"""
 
     shard: int
+    table: FileRef
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepairTask:
-    """A repair command with the ids that it is about, which only the journal knows."""
+    """A repair command with the ids that it is about, which only the journal knows.
+
+    unseen_forgotten: revoked samples of the first reference's shard, which may not serve as unseen samples
+    """
 
     command: RepairShard
     forget: frozenset[SampleId]
-    """To be unlearnt now."""
-    forgotten: frozenset[SampleId]
-    """Unlearnt by earlier commands; their rows may still be on disk."""
     unseen_forgotten: frozenset[SampleId]
-    """Revoked samples of the first reference's shard, which may not serve as unseen samples."""
+
+    @property
+    def shard(self) -> int:
+        return self.command.shard
 
 
 Work: TypeAlias = TrainShard | RepairTask

@@ -1,21 +1,26 @@
 """The one seam through which a run's bytes go to storage and come back."""
 
 import hashlib
-import os
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from pyarrow import fs
 
 from raymu.core.records import FileRef
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid, StorageFull
+from raymu.store.disk import LocalDisk
+
+PARTIAL = ".partial"
+"""The end of a name while a file is being written; what a crash leaves under such a name is no file of the run."""
 
 
 class RunFiles:
     """Files below a run directory, on any `pyarrow.fs` URI. A file appears whole or not at all."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, *, disk: LocalDisk | None = None) -> None:
         """location: a local path, or a URI such as s3://bucket/run. Raises RunInvalid for an unknown scheme."""
-        self.location = location
+        self.location, self._disk = location, disk or LocalDisk()
         try:
             self._system, root = fs.FileSystem.from_uri(
                 location if "://" in location else Path(location).absolute().as_uri()
@@ -31,14 +36,12 @@ class RunFiles:
 
     def write(self, path: str, payload: bytes, *, mode: int = 0o644) -> FileRef:
         """Write durably: after this returns, the whole file is there, also after a crash. Raises StorageFull."""
-        try:
-            if self.local is None:
-                self._write_object(path, payload)
-            else:
-                _write_local(self.local / path, payload, mode)
-        except OSError as error:
-            raise StorageFull(f"{self.location}/{path}", error.strerror or str(error)) from error
-        return FileRef(path=path, sha256=hashlib.sha256(payload).hexdigest(), byte_size=len(payload))
+        return self._write(path, payload, hashlib.sha256(payload).hexdigest(), mode)
+
+    def write_content(self, stem: str, ending: str, payload: bytes) -> FileRef:
+        """Write a file that is named by its content too: the same bytes, the same file."""
+        digest = hashlib.sha256(payload).hexdigest()
+        return self._write(f"{stem}-{digest[:16]}{ending}", payload, digest, 0o644)
 
     def read(self, path: str) -> bytes:
         """Raises FileMissing."""
@@ -56,6 +59,11 @@ class RunFiles:
             raise FileCorrupt(f"{self.location}/{ref.path}", "its bytes are not those that were written")
         return payload
 
+    def every(self) -> list[str]:
+        """Paths of all files of the run, hidden and half-written ones too, sorted."""
+        found = self._system.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
+        return sorted(info.path.removeprefix(f"{self._root}/") for info in found if info.is_file)
+
     def list(self, folder: str) -> list[str]:
         """Names of the files in a folder, sorted; none where the folder is not there."""
         selector = fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
@@ -63,7 +71,7 @@ class RunFiles:
         return sorted(info.base_name for info in found if info.is_file and not info.base_name.startswith("."))
 
     def exists(self, path: str) -> bool:
-        return bool(self._system.get_file_info(f"{self._root}/{path}").type != fs.FileType.NotFound)
+        return bool(self._system.get_file_info(f"{self._root}/{path}").type == fs.FileType.File)
 
     @property
     def is_empty(self) -> bool:
@@ -72,36 +80,53 @@ class RunFiles:
             return False
         return not self._system.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
 
-    def delete(self, path: str) -> bool:
-        """Destroy a file. returns: False where it was not there, as after a crash in the middle"""
+    def delete(self, *paths: str) -> int:
+        """Destroy files, durably. returns: how many were there; fewer than asked as after a crash in the middle"""
         try:
-            self._system.delete_file(f"{self._root}/{path}")
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
+            there = [path for path in paths if self._delete(path)]
+            if self.local is not None:
+                for folder in sorted({(self.local / path).parent for path in there}):
+                    self._disk.sync_folder(folder)
+        except OSError as error:
+            raise StorageFull(self.location, error.strerror or str(error)) from error
+        return len(there)
 
     def delete_all(self) -> None:
         """Destroy the run directory."""
         self._system.delete_dir(self._root)
 
+    def _write(self, path: str, payload: bytes, sha256: str, mode: int) -> FileRef:
+        try:
+            if self.local is None:
+                self._write_object(path, payload)
+            else:
+                self._write_local(self.local / path, payload, mode)
+        except OSError as error:
+            raise StorageFull(f"{self.location}/{path}", error.strerror or str(error)) from error
+        return FileRef(path=path, sha256=sha256, byte_size=len(payload))
+
+    def _delete(self, path: str) -> bool:
+        try:
+            if self.local is None:
+                self._system.delete_file(f"{self._root}/{path}")
+            else:
+                self._disk.delete(self.local / path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def _write_object(self, path: str, payload: bytes) -> None:
         with self._system.open_output_stream(f"{self._root}/{path}") as file:
             file.write(payload)
 
-
-def _write_local(path: Path, payload: bytes, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    def _write_local(self, path: Path, payload: bytes, mode: int) -> None:
+        partial = path.with_name(f".{path.name}.{uuid4().hex}{PARTIAL}")
+        self._disk.make_folder(path.parent)
+        try:
+            self._disk.write(partial, payload, mode)
+            self._disk.replace(partial, path)
+        except OSError:
+            with suppress(OSError):
+                self._disk.delete(partial)
+            raise
+        self._disk.sync_folder(path.parent)

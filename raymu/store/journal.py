@@ -1,78 +1,80 @@
-"""The durable record of requests and decisions, in a SQL database. Acknowledged means committed."""
+"""The durable record of requests and decisions. Acknowledged means committed."""
 
+import hashlib
+import hmac
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass
 
 import sqlalchemy as sql
-from sqlalchemy.exc import SQLAlchemyError
 
 from raymu.core.events import Event, RequestsPurged, RevocationsAccepted
 from raymu.core.records import SampleId
-from raymu.errors import CoordinatorSuperseded, StorageFull
+from raymu.errors import CoordinatorSuperseded, FileCorrupt, RunInvalid
 from raymu.store.codec import from_json, to_json
+from raymu.store.database import Database
+from raymu.store.tables import EVENTS, FORGET, REVOKED, RUNS, TABLES
 
-_TABLES = sql.MetaData()
-_EVENTS = sql.Table(
-    "events",
-    _TABLES,
-    sql.Column("sequence", sql.Integer, primary_key=True, autoincrement=True),
-    sql.Column("kind", sql.String, nullable=False),
-    sql.Column("payload", sql.Text, nullable=False),
-)
-_COORDINATORS = sql.Table(
-    "coordinators",
-    _TABLES,
-    sql.Column("epoch", sql.Integer, primary_key=True, autoincrement=True),
-    sql.Column("opened_at", sql.String, nullable=False),
-)
-_LATEST_EPOCH = sql.select(sql.func.coalesce(sql.func.max(_COORDINATORS.c.epoch), 0))
-# Takes the write lock (SQLite: of the database; PostgreSQL: of these rows), so that no take-over slips in before the commit.
-_LOCK = _COORDINATORS.update().values(opened_at=_COORDINATORS.c.opened_at)
-# Raw ids of accepted requests, until they are purged.
-_FORGET = sql.Table(
-    "forget",
-    _TABLES,
-    sql.Column("request_id", sql.String, primary_key=True),
-    sql.Column("shard", sql.Integer, primary_key=True),
-    sql.Column("sample_id", sql.String, primary_key=True),
-)
-# Keyed hashes of revoked ids and owners, for life: they answer a request that was made before.
-_REVOKED = sql.Table(
-    "revoked",
-    _TABLES,
-    sql.Column("identity_hash", sql.String, primary_key=True),
-    sql.Column("request_id", sql.String, nullable=False),
-)
+_LOOKED_UP_AT_ONCE = 500
+"""Databases bound the parameters of a query."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The last event of a journal: its sequence, from 1, and its seal."""
+
+    sequence: int
+    seal: str
 
 
 class Journal:
-    """Events in the order in which they happened. A coordinator writes under its epoch; a lower epoch is refused."""
+    """One run's events, in the order in which they happened. A coordinator writes under its epoch; a lower one is refused."""
 
-    def __init__(self, url: str | sql.URL) -> None:
-        """url: a SQLAlchemy database URL. Raises StorageFull where the database cannot be opened."""
-        self._engine = sql.create_engine(url)
+    def __init__(self, database: Database, *, run: str, key: bytes) -> None:
+        """run: the run's id; key: of the seals, kept outside the database"""
+        self._database, self._run, self._key = database, run, key
         self._epoch = 0
-        if self._engine.dialect.name == "sqlite":
-            sql.event.listen(self._engine, "connect", _harden_sqlite)
-        with self._storage():
-            _TABLES.create_all(self._engine)
+
+    def create(self) -> None:
+        """Begin the run's journal; where it is there already, nothing changes. Raises StorageFull."""
+        with self._database.writing() as connection:
+            TABLES.create_all(connection)
+            if self._current_epoch(connection) is None:
+                connection.execute(RUNS.insert().values(run=self._run, epoch=0))
 
     def take_over(self) -> int:
-        """Become the run's coordinator: from here on, writes of earlier ones are refused. returns: the epoch"""
-        with self._storage(), self._engine.begin() as connection:
-            connection.execute(_LOCK)
-            connection.execute(_COORDINATORS.insert().values(opened_at=datetime.now(UTC).isoformat()))
-            self._epoch = connection.execute(_LATEST_EPOCH).scalar_one()
-        self._empty_sqlite_log()  # a crash may have come between a purge and this
-        return self._epoch
+        """Become the run's coordinator: from here on, writes of earlier ones are refused. returns: the epoch
+
+        Raises RunInvalid where the database does not know the run.
+        """
+        with self._database.writing() as connection:
+            connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(epoch=RUNS.c.epoch + 1))
+            epoch = self._current_epoch(connection)
+        if epoch is None:
+            raise RunInvalid("the journal", f"knows no run {self._run}; restore the database that belongs to the run")
+        self._epoch = epoch
+        self._database.erase_deleted(FORGET.name)  # a crash may have come between a purge and this
+        return epoch
+
+    @contextmanager
+    def writing(self) -> Iterator["Entry"]:
+        """One transaction. While it is open no other coordinator can take over, so files may be written under it too.
+
+        Raises CoordinatorSuperseded, StorageFull.
+        """
+        with self._database.writing() as connection:
+            # Takes the write lock (SQLite: of the database; PostgreSQL: of this row) before the epoch is read.
+            connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(epoch=RUNS.c.epoch))
+            current = self._current_epoch(connection)
+            if current != self._epoch:
+                raise CoordinatorSuperseded(self._epoch, current or 0)
+            yield Entry(connection, self._run, self._key)
 
     def append(self, *events: Event) -> None:
         """Commit events together. Raises CoordinatorSuperseded, StorageFull."""
-        with self._writing() as connection:
-            _insert(connection, events)
+        with self.writing() as entry:
+            entry.add(*events)
 
     def accept(
         self,
@@ -85,7 +87,81 @@ class Journal:
 
         forget: request -> shard -> sample ids; hashes: request -> keyed hashes of its ids and owner
         """
-        raw = [
+        with self.writing() as entry:
+            entry.add(event)
+            entry.keep(forget, hashes)
+
+    def erase_purged(self) -> None:
+        """After a purge is committed: no trace of its raw ids may stay in the database's files."""
+        self._database.erase_deleted(FORGET.name)
+
+    def require_current(self) -> None:
+        """Raises CoordinatorSuperseded where a later coordinator has taken over."""
+        with self.writing():
+            pass
+
+    def events(self) -> Iterator[Event]:
+        """Raises FileCorrupt where an event is not what was written, or one is missing before it."""
+        rows = sql.select(EVENTS).where(EVENTS.c.run == self._run).order_by(EVENTS.c.sequence)
+        before = Head(sequence=0, seal="")
+        with self._database.reading() as connection:
+            for row in connection.execute(rows):
+                head = _sealed(before, row.payload, self._key)
+                if (row.sequence, row.seal) != (head.sequence, head.seal):
+                    raise FileCorrupt(f"journal event {row.sequence}", "it, or one before it, is not what was written")
+                before = head
+                yield from_json(Event, row.payload, source=f"journal event {row.sequence}")
+
+    def head(self) -> Head:
+        with self._database.reading() as connection:
+            return _head(connection, self._run)
+
+    def sample_ids(self, *, shard: int) -> dict[str, frozenset[SampleId]]:
+        """Raw ids of the requests that are not purged. returns: request -> its ids in this shard"""
+        query = sql.select(FORGET.c.request_id, FORGET.c.sample_id).where(
+            FORGET.c.run == self._run, FORGET.c.shard == shard
+        )
+        found: dict[str, set[SampleId]] = {}
+        with self._database.reading() as connection:
+            for request_id, sample_id in connection.execute(query):
+                found.setdefault(request_id, set()).add(json.loads(sample_id))
+        return {request_id: frozenset(sample_ids) for request_id, sample_ids in found.items()}
+
+    def revoked_by(self, identity_hashes: Sequence[str]) -> dict[str, str]:
+        """Which of these are revoked. returns: keyed hash -> request"""
+        found: dict[str, str] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(identity_hashes), _LOOKED_UP_AT_ONCE):
+                asked = identity_hashes[start : start + _LOOKED_UP_AT_ONCE]
+                query = sql.select(REVOKED).where(REVOKED.c.run == self._run, REVOKED.c.identity_hash.in_(asked))
+                found.update({row.identity_hash: row.request_id for row in connection.execute(query)})
+        return found
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _current_epoch(self, connection: sql.Connection) -> int | None:
+        return connection.execute(sql.select(RUNS.c.epoch).where(RUNS.c.run == self._run)).scalar_one_or_none()
+
+
+class Entry:
+    """What one transaction writes into a run's journal."""
+
+    def __init__(self, connection: sql.Connection, run: str, key: bytes) -> None:
+        self._connection, self._run, self._key = connection, run, key
+
+    def add(self, *events: Event) -> None:
+        head = _head(self._connection, self._run)
+        rows = []
+        for event in events:
+            payload = to_json(event).decode()
+            head = _sealed(head, payload, self._key)
+            rows.append({"sequence": head.sequence, "kind": event.kind, "payload": payload, "seal": head.seal})
+        self._insert(EVENTS, rows)
+
+    def keep(self, forget: Mapping[str, Mapping[int, Sequence[SampleId]]], hashes: Mapping[str, Sequence[str]]) -> None:
+        """The raw ids of requests, until they are purged, and the keyed hashes, for life."""
+        ids = [
             {"request_id": request_id, "shard": shard, "sample_id": json.dumps(sample_id)}
             for request_id, by_shard in forget.items()
             for shard, sample_ids in by_shard.items()
@@ -96,81 +172,29 @@ class Journal:
             for request_id, identity_hashes in hashes.items()
             for identity_hash in identity_hashes
         ]
-        with self._writing() as connection:
-            _insert(connection, [event])
-            connection.execute(_FORGET.insert(), raw)
-            connection.execute(_REVOKED.insert(), revoked)
+        self._insert(FORGET, ids)
+        self._insert(REVOKED, revoked)
 
     def purge(self, event: RequestsPurged) -> None:
-        """Commit that requests are purged, and drop their raw ids."""
-        with self._writing() as connection:
-            _insert(connection, [event])
-            connection.execute(_FORGET.delete().where(_FORGET.c.request_id.in_(event.request_ids)))
-        self._empty_sqlite_log()
+        """That requests are purged; their raw ids are dropped."""
+        self.add(event)
+        for start in range(0, len(event.request_ids), _LOOKED_UP_AT_ONCE):
+            purged = event.request_ids[start : start + _LOOKED_UP_AT_ONCE]
+            self._connection.execute(FORGET.delete().where(FORGET.c.run == self._run, FORGET.c.request_id.in_(purged)))
 
-    def require_current(self) -> None:
-        """Raises CoordinatorSuperseded where a later coordinator has taken over."""
-        with self._writing():
-            pass
-
-    def events(self) -> Iterator[Event]:
-        with self._storage(), self._engine.connect() as connection:
-            rows = connection.execute(sql.select(_EVENTS.c.sequence, _EVENTS.c.payload).order_by(_EVENTS.c.sequence))
-            for sequence, payload in rows:
-                yield from_json(Event, payload, source=f"journal event {sequence}")
-
-    def sample_ids(self, *, shard: int) -> dict[str, frozenset[SampleId]]:
-        """Raw ids of the requests that are not purged. returns: request -> its ids in this shard"""
-        query = sql.select(_FORGET.c.request_id, _FORGET.c.sample_id).where(_FORGET.c.shard == shard)
-        found: dict[str, set[SampleId]] = {}
-        with self._storage(), self._engine.connect() as connection:
-            for request_id, sample_id in connection.execute(query):
-                found.setdefault(request_id, set()).add(json.loads(sample_id))
-        return {request_id: frozenset(sample_ids) for request_id, sample_ids in found.items()}
-
-    def revoked_by(self, identity_hashes: Sequence[str]) -> dict[str, str]:
-        """Which of these are revoked. returns: keyed hash -> request"""
-        found: dict[str, str] = {}
-        with self._storage(), self._engine.connect() as connection:
-            for start in range(0, len(identity_hashes), 500):  # databases bound the parameters of a query
-                asked = identity_hashes[start : start + 500]
-                query = sql.select(_REVOKED).where(_REVOKED.c.identity_hash.in_(asked))
-                found.update({row.identity_hash: row.request_id for row in connection.execute(query)})
-        return found
-
-    def close(self) -> None:
-        self._engine.dispose()
-
-    def _empty_sqlite_log(self) -> None:
-        """SQLite's write-ahead log keeps old pages, with the raw ids in them, until it is cut off."""
-        if self._engine.dialect.name == "sqlite":
-            with self._storage(), self._engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    @contextmanager
-    def _writing(self) -> Iterator[sql.Connection]:
-        with self._storage(), self._engine.begin() as connection:
-            connection.execute(_LOCK)
-            current = connection.execute(_LATEST_EPOCH).scalar_one()
-            if current != self._epoch:
-                raise CoordinatorSuperseded(self._epoch, current)
-            yield connection
-
-    @contextmanager
-    def _storage(self) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            problem = str(getattr(error, "orig", None) or error)
-            raise StorageFull("the journal", " ".join(problem.split())) from error
+    def _insert(self, table: sql.Table, rows: Sequence[Mapping[str, object]]) -> None:
+        if rows:
+            self._connection.execute(table.insert(), [{"run": self._run, **row} for row in rows])
 
 
-def _insert(connection: sql.Connection, events: Iterable[Event]) -> None:
-    rows = [{"kind": event.kind, "payload": to_json(event).decode()} for event in events]
-    connection.execute(_EVENTS.insert(), rows)
+def _head(connection: sql.Connection, run: str) -> Head:
+    last = sql.select(EVENTS).where(EVENTS.c.run == run).order_by(EVENTS.c.sequence.desc()).limit(1)
+    row = connection.execute(last).one_or_none()
+    return Head(sequence=row.sequence, seal=row.seal) if row else Head(sequence=0, seal="")
 
 
-def _harden_sqlite(connection: Any, _record: Any) -> None:
-    """Commits survive a power cut; deleted ids leave no trace in the file."""
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=10000"):
-        connection.execute(f"PRAGMA {pragma}")
+def _sealed(before: Head, payload: str, key: bytes) -> Head:
+    """Chained: an event that is changed, taken out or put elsewhere breaks every seal from there on."""
+    sequence = before.sequence + 1
+    message = f"{sequence}\n{before.seal}\n{payload}".encode()
+    return Head(sequence=sequence, seal=hmac.new(key, message, hashlib.sha256).hexdigest())

@@ -1,61 +1,66 @@
-"""A run directory: where each kind of file lives, and the manifest that says what the run is."""
+"""A run directory: where each kind of file lives, and how it is written and read."""
 
-import hashlib
+import json
 import secrets
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sql
 
 from raymu.config import Config
 from raymu.core.receipt import Receipt
-from raymu.core.records import FileRef, Generation, RepairReport, SampleId
+from raymu.core.records import FileRef, Generation, RepairReport, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
-from raymu.store.codec import from_json, to_json
-from raymu.store.files import RunFiles
+from raymu.store.codec import to_json
+from raymu.store.database import Database, parse_url
+from raymu.store.files import PARTIAL, RunFiles
 from raymu.store.journal import Journal
+from raymu.store.manifest import FORMAT, RunManifest
+from raymu.store.seals import seal, unseal
 
-FORMAT = 1
 _MANIFEST, _KEY, _JOURNAL = "run.json", "hash.key", "journal.sqlite"
+_UNFINISHED = "unfinished"
+"""There while a run is being created: without it, files that raymu did not write are never touched."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunManifest:
-    """What a run is, fixed when it is created. config: the settings as plain JSON values"""
-
-    config: Mapping[str, Any]
-    input_shape: tuple[int, ...]
-    classes: int
-    has_integer_ids: bool
-    created_at: datetime
-    raymu_version: str
-    format: int = FORMAT
-    kind: Literal["raymu run"] = field(default="raymu run")
+_CONTENT = ("samples/", "shards/")
+"""Folders of files that are named by their content, and that generations refer to."""
 
 
 class RunStore:
     """The files of one run. It knows paths and bytes, not models."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, files: RunFiles | None = None) -> None:
         self.location = location
-        self.files = RunFiles(location)
+        self.files = files or RunFiles(location)
 
-    def create(self, manifest: RunManifest) -> None:
-        """Begin a run in an empty place. Raises RunInvalid where something is there already."""
+    def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
+        """Write a run with its samples, shard by shard; it is one only once all is there.
+
+        Raises RunInvalid where something else is there already, StorageFull.
+        """
         self.require_empty()
+        if self.files.exists(_UNFINISHED):
+            self.files.delete_all()
+        self.files.write(_UNFINISHED, b"")
         self.files.write(_KEY, secrets.token_bytes(32), mode=0o600)
-        self.files.write(_MANIFEST, to_json(manifest))
+        manifest = replace(manifest, tables=tuple(self.write_table(shard, table) for shard, table in enumerate(tables)))
+        journal = self._journal(manifest)
+        try:
+            journal.create()
+        finally:
+            journal.close()
+        self.files.write(_MANIFEST, seal(manifest, self.hash_key))
+        self.files.delete(_UNFINISHED)
 
     def require_empty(self) -> None:
+        """Raises RunInvalid where a run is, or anything but the remains of one whose creation broke off."""
         if self.files.exists(_MANIFEST):
             raise RunInvalid(self.location, "holds a run already; name another directory with --run")
-        if not self.files.is_empty:
+        if not (self.files.is_empty or self.files.exists(_UNFINISHED)):
             raise RunInvalid(self.location, "is not empty; name a new directory with --run")
 
     def remove(self) -> None:
@@ -64,20 +69,21 @@ class RunStore:
 
     @cached_property
     def manifest(self) -> RunManifest:
-        """Raises RunInvalid where this is no run, or one of a newer format."""
+        """Raises RunInvalid where this is no run, or one of a newer format; FileCorrupt."""
         try:
             payload = self.files.read(_MANIFEST)
         except FileMissing:
             raise RunInvalid(
                 self.location, "is not a run: it has no run.json; name a directory made by `raymu train`"
             ) from None
-        found = from_json(dict[str, Any], payload, source=f"{self.location}/{_MANIFEST}")
+        source = f"{self.location}/{_MANIFEST}"
+        found = _tree(payload, source)
         if found.get("kind") != "raymu run":
             raise RunInvalid(self.location, "is not a run of raymu: its run.json is of something else")
         written = found.get("format")
         if isinstance(written, int) and written > FORMAT:
             raise RunInvalid(self.location, f"was written by a newer raymu (format {written}); update raymu")
-        manifest: RunManifest = from_json(RunManifest, payload, source=f"{self.location}/{_MANIFEST}")
+        manifest: RunManifest = unseal(RunManifest, payload, self.hash_key, source=source)
         return manifest
 
     @cached_property
@@ -86,102 +92,134 @@ class RunStore:
 
     @cached_property
     def hash_key(self) -> bytes:
-        """The key of the hashes that stand for purged ids; without it they say nothing."""
+        """The key of the seals, and of the hashes that stand for purged ids; without it those say nothing."""
         return self.files.read(_KEY)
 
-    def journal(self) -> Journal:
-        url = self.config.cluster.journal
-        if url is not None:
-            return Journal(url)
-        if self.files.local is None:
+    def journal(self, *, is_read_only: bool = False) -> Journal:
+        """Raises RunInvalid, ConfigInvalid."""
+        if self.config.cluster.journal is None and not self.files.exists(_JOURNAL):
+            raise RunInvalid(self.location, f"has lost its {_JOURNAL}; restore it from a backup, or train anew")
+        return self._journal(self.manifest, is_read_only=is_read_only)
+
+    def _journal(self, manifest: RunManifest, *, is_read_only: bool = False) -> Journal:
+        text = Config.parse(manifest.config).cluster.journal
+        if text is not None:
+            url = parse_url(text)
+        elif self.files.local is not None:
+            url = sql.URL.create("sqlite", database=str(self.files.local / _JOURNAL))
+        else:
             raise RunInvalid(
                 self.location, "is no local disk, which SQLite needs; set cluster.journal to a database URL"
             )
-        return Journal(sql.URL.create("sqlite", database=str(self.files.local / _JOURNAL)))
+        return Journal(Database(url, is_read_only=is_read_only), run=manifest.run_id, key=self.hash_key)
 
-    def write_samples(self, shard: int, table: pa.Table) -> FileRef:
+    def write_table(self, shard: int, table: pa.Table) -> FileRef:
+        """The run's own copy of a shard's samples, named by content: the same samples, the same file."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        return self.files.write(_samples_path(shard), sink.getvalue().to_pybytes())
+        return self.files.write_content(_samples_stem(shard), ".parquet", sink.getvalue().to_pybytes())
 
-    def read_samples(self, shard: int, columns: list[str] | None = None) -> pa.Table:
+    def read_table(self, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
         """A shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
-        path = _samples_path(shard)
-        source = pa.BufferReader(self.files.read(path))
+        source = pa.BufferReader(self.files.read_checked(ref))
         try:
             return pq.read_table(source, columns=columns, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise FileCorrupt(f"{self.location}/{path}", f"not the Parquet file that was written ({error})") from error
-
-    def drop_samples(self, shard: int, sample_ids: Collection[SampleId]) -> int:
-        """Rewrite a shard's samples without these. returns: how many were there"""
-        table = self.read_samples(shard)
-        is_dropped = pc.is_in(table["id"], value_set=pa.array(list(sample_ids), type=table["id"].type))
-        kept = table.filter(pc.invert(is_dropped))
-        if kept.num_rows < table.num_rows:
-            self.write_samples(shard, kept)
-        return int(table.num_rows - kept.num_rows)
+            path = f"{self.location}/{ref.path}"
+            raise FileCorrupt(path, f"not the Parquet file that was written ({error})") from error
 
     def write_state(self, shard: int, name: str, payload: bytes) -> FileRef:
-        """Write a checkpoint or recorded updates, named by `name` and by content: the same bytes, the same file."""
-        digest = hashlib.sha256(payload).hexdigest()[:16]
-        return self.files.write(f"shards/{shard:04d}/{name}-{digest}.safetensors", payload)
+        """Write a checkpoint or recorded updates, named by `name` and by content."""
+        return self.files.write_content(f"{_shard_folder(shard)}{name}", ".safetensors", payload)
 
     def publish(self, generation: Generation) -> FileRef:
         """Make a generation the current one: the highest number that is there. Atomic."""
-        return self.files.write(_generation_path(generation.number), to_json(generation))
+        return self.files.write(_generation_path(generation.number), seal(generation, self.hash_key))
 
     def current(self) -> Generation:
         """Raises RunInvalid where this is no run, or its training has not finished."""
         _ = self.manifest  # refuses what is no run at all
         for _ in range(3):  # a generation may be superseded and destroyed between listing and reading
-            names = self.files.list("generations")
-            if not names:
+            numbers = self._generation_numbers()
+            if not numbers:
                 raise RunInvalid(self.location, "has no generation yet: its training did not finish; train anew")
             try:
-                return self._generation(int(names[-1].removesuffix(".json")))
+                return self._generation(numbers[-1])
             except FileMissing:
                 continue
         raise RunInvalid(self.location, "changes faster than it can be read; try again")
 
-    def _generation(self, number: int) -> Generation:
-        path = _generation_path(number)
-        generation: Generation = from_json(Generation, self.files.read(path), source=f"{self.location}/{path}")
-        return generation
+    def served_lineages(self) -> tuple[ShardLineage, ...]:
+        """Of the current generation; none before there is one."""
+        return self.current().lineages if self._generation_numbers() else ()
 
     def drop_generations_before(self, number: int) -> None:
-        for name in self.files.list("generations"):
-            if int(name.removesuffix(".json")) < number:
-                self.files.delete(f"generations/{name}")
+        self.files.delete(*(_generation_path(one) for one in self._generation_numbers() if one < number))
 
     def write_report(self, report: RepairReport) -> None:
-        self.files.write(f"reports/{report.command_id}.json", to_json(report))
+        self.files.write(_report_path(report.command_id), seal(report, self.hash_key))
 
     def find_report(self, command_id: str) -> RepairReport | None:
-        """The report of a command that ran already; its first reply may have been lost."""
-        path = f"reports/{command_id}.json"
+        """The report of a command that ran already, if what it wrote is still there; its first reply may have been lost."""
+        path = _report_path(command_id)
         try:
             payload = self.files.read(path)
         except FileMissing:
             return None
-        report: RepairReport = from_json(RepairReport, payload, source=f"{self.location}/{path}")
-        return report
+        report: RepairReport = unseal(RepairReport, payload, self.hash_key, source=f"{self.location}/{path}")
+        return report if all(self.files.exists(ref.path) for ref in report.lineage.files) else None
 
     def drop_report(self, command_id: str) -> None:
         """Once the journal has it."""
-        self.files.delete(f"reports/{command_id}.json")
+        self.files.delete(_report_path(command_id))
 
     def write_receipt(self, receipt: Receipt) -> None:
         self.files.write(f"receipts/{receipt.request_id}.json", to_json(receipt))
 
     def destroy(self, refs: Iterable[FileRef]) -> int:
         """returns: how many files were there"""
-        return sum(self.files.delete(ref.path) for ref in sorted(refs, key=lambda ref: ref.path))
+        return self.files.delete(*sorted(ref.path for ref in refs))
+
+    def strays(self, needed: Collection[FileRef]) -> list[str]:
+        """Paths of samples and states that nothing needs, and of half-written files."""
+        kept = {ref.path for ref in needed}
+        held = [path for path in self.files.every() if path.startswith(_CONTENT) or path.endswith(PARTIAL)]
+        return [path for path in held if path not in kept]
+
+    def sweep(self, needed: Collection[FileRef], *, shard: int | None = None) -> None:
+        """Destroy strays, those of one shard or all; all only while nothing is at work."""
+        own = () if shard is None else (_samples_stem(shard), _shard_folder(shard))
+        self.files.delete(*(path for path in self.strays(needed) if shard is None or path.startswith(own)))
+
+    def _generation(self, number: int) -> Generation:
+        path = _generation_path(number)
+        payload = self.files.read(path)
+        generation: Generation = unseal(Generation, payload, self.hash_key, source=f"{self.location}/{path}")
+        return generation
+
+    def _generation_numbers(self) -> list[int]:
+        return [int(name.removesuffix(".json")) for name in self.files.list("generations")]
 
 
-def _samples_path(shard: int) -> str:
-    return f"samples/shard-{shard:04d}.parquet"
+def _samples_stem(shard: int) -> str:
+    return f"samples/{shard:04d}"
+
+
+def _shard_folder(shard: int) -> str:
+    return f"shards/{shard:04d}/"
 
 
 def _generation_path(number: int) -> str:
     return f"generations/{number:08d}.json"
+
+
+def _tree(payload: bytes, source: str) -> dict[str, object]:
+    try:
+        tree = json.loads(payload)
+    except ValueError as error:
+        raise FileCorrupt(source, "not the JSON that was written") from error
+    return tree if isinstance(tree, dict) else {}
+
+
+def _report_path(command_id: str) -> str:
+    return f"reports/{command_id}.json"

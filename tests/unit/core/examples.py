@@ -31,6 +31,11 @@ def checkpoint(shard: int, stage: int, *, version: str = "0") -> CheckpointRef:
     return CheckpointRef(stage=stage, file=FileRef(path=name, sha256=name, byte_size=1), weights_sha256=f"w{name}")
 
 
+def table(shard: int, *, samples: int) -> FileRef:
+    name = f"{shard}/table/{samples}"
+    return FileRef(path=name, sha256=name, byte_size=1)
+
+
 def lineage(
     shard: int = 0,
     *,
@@ -44,6 +49,7 @@ def lineage(
     checkpoints = tuple(checkpoint(shard, stage, version=version) if stage < sound else None for stage in range(slices))
     return ShardLineage(
         shard=shard,
+        table=table(shard, samples=sum(slice_samples)),
         slice_samples=slice_samples,
         checkpoints=checkpoints,
         updates=(None,) * slices,
@@ -91,6 +97,7 @@ def report_of(command: RepairShard, touched: Mapping[int, int], *, version: str)
     if command.decision.remedy is Remedy.RETRAIN:
         after = replace(
             before,
+            table=table(before.shard, samples=sum(retained)),
             slice_samples=retained,
             checkpoints=before.checkpoints[:first] + fresh,
             serving=fresh[-1],
@@ -100,6 +107,7 @@ def report_of(command: RepairShard, touched: Mapping[int, int], *, version: str)
     else:
         after = replace(
             before,
+            table=table(before.shard, samples=sum(retained)),
             slice_samples=retained,
             checkpoints=before.checkpoints[:first] + (None,) * (before.slices - first),
             serving=checkpoint(before.shard, before.slices - 1, version=f"patched-{version}"),

@@ -130,7 +130,7 @@ def test_what_is_superseded_is_purged_after_publication_and_only_then() -> None:
     [purge] = purges(board.handle(published(publication)))
     assert purge.files == lineage(0).files - board.lineages[0].files
     assert len(purge.files) == SLICES - 1
-    assert purge.shards_by_request == {"r1": (0,)}
+    assert (purge.request_ids, purge.rows) == (("r1",), 1)
     board.handle(RequestsPurged(at=NOW, request_ids=("r1",), files=3, rows=1))
     assert board.is_idle
 
@@ -145,7 +145,7 @@ def test_a_file_that_a_remedy_at_work_aims_at_is_purged_after_it() -> None:
     [publication] = publications(board.handle(repaired(second)))
     [purge] = purges(board.handle(published(publication, 3)))
     assert lineage(0).serving.file in purge.files
-    assert set(purge.shards_by_request) == {"r1", "r2"}
+    assert set(purge.request_ids) == {"r1", "r2"}
 
 
 def test_debt_is_settled_from_its_earliest_slice() -> None:
@@ -212,9 +212,9 @@ def test_replaying_the_events_rebuilds_the_board(steps: list[tuple[str, object, 
                     working[command.shard] = command
                 case PublishGeneration():
                     happen(published(command, len(events)))
-                case Purge(files=files, shards_by_request=shards):
+                case Purge(files=files, request_ids=request_ids):
                     assert not files & {file for one in board.lineages for file in one.files}
-                    happen(RequestsPurged(at=NOW, request_ids=tuple(shards), files=len(files), rows=0))
+                    happen(RequestsPurged(at=NOW, request_ids=request_ids, files=len(files), rows=0))
 
     for number, (what, where, how) in enumerate(steps):
         if what == "revoke":

@@ -100,8 +100,9 @@ def history_of(location: Path) -> tuple[int, int, list[str]]:
 
 
 def state_files(location: Path, shard: int) -> set[str]:
-    """Checkpoints and recorded updates of a shard that lie on disk, as paths within the run."""
-    return {str(path.relative_to(location)) for path in (location / "shards" / f"{shard:04d}").iterdir()}
+    """The samples, checkpoints and recorded updates of a shard that lie on disk, as paths within the run."""
+    found = [*(location / "shards" / f"{shard:04d}").iterdir(), *(location / "samples").glob(f"{shard:04d}-*")]
+    return {str(path.relative_to(location)) for path in found}
 
 
 def traces(location: Path, marker: str) -> set[str]:
@@ -127,8 +128,8 @@ def raw_ids_in_journal(location: Path) -> int:
 class FleetThatFailsOnce(LocalFleet):
     """Its first repair breaks off: before any work, or after so many stages."""
 
-    def __init__(self, location: str, *, after_stages: int = 0) -> None:
-        super().__init__(location)
+    def __init__(self, store: RunStore, *, after_stages: int = 0) -> None:
+        super().__init__(store)
         self._stages_left = after_stages
         self._has_failed = False
 
@@ -153,8 +154,8 @@ class FleetThatFailsOnce(LocalFleet):
 class WatchedFleet(LocalFleet):
     """Keeps the tasks that it is given, and lets a test look at the run before each repair."""
 
-    def __init__(self, location: str, look: Callable[[RepairTask], None] = lambda _task: None) -> None:
-        super().__init__(location)
+    def __init__(self, store: RunStore, look: Callable[[RepairTask], None] = lambda _task: None) -> None:
+        super().__init__(store)
         self._look = look
         self.repairs: list[RepairTask] = []
 
@@ -168,8 +169,8 @@ class WatchedFleet(LocalFleet):
 class HeldFleet(LocalFleet):
     """Holds the repairs of some shards back until a test lets them go."""
 
-    def __init__(self, location: str, held: Collection[int]) -> None:
-        super().__init__(location)
+    def __init__(self, store: RunStore, held: Collection[int]) -> None:
+        super().__init__(store)
         self.gates = {shard: asyncio.Event() for shard in held}
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:

@@ -38,8 +38,8 @@ def watched_run(
     location = str(tmp_path / "run")
     create_run(config, location)
     seen: list[Generation] = []
-    fleet = WatchedFleet(location, lambda _task: seen.append(RunStore(location).current()))
-    coordinator = Coordinator(location, fleet)
+    fleet = WatchedFleet(RunStore(location), lambda _task: seen.append(RunStore(location).current()))
+    coordinator = Coordinator(RunStore(location), fleet)
     asyncio.run(coordinator.train(silent))
     trained = RunStore(location).current()
     revoke(coordinator, ids_at(config, shard=0, slice_index=ids_slice)[:1], strategy=strategy)
@@ -81,8 +81,10 @@ def test_a_patched_shard_is_rewound_below_its_debt(tmp_path: Path) -> None:
     run = train_run(config, tmp_path / "run")
     revoke(run, ids_at(config, shard=0, slice_index=1)[:2], strategy="dpus")
     location = str(tmp_path / "run")
-    look = WatchedFleet(location, lambda _task: seen.append(constituent_of(tmp_path / "run", 0).stages_trained))
-    revoke(Coordinator(location, look), ids_at(config, shard=0, slice_index=2)[:2], strategy="sisa")
+    look = WatchedFleet(
+        RunStore(location), lambda _task: seen.append(constituent_of(tmp_path / "run", 0).stages_trained)
+    )
+    revoke(Coordinator(RunStore(location), look), ids_at(config, shard=0, slice_index=2)[:2], strategy="sisa")
     assert seen == [1]
 
 
@@ -143,7 +145,8 @@ def test_nothing_of_a_revoked_sample_stays_in_the_run(tmp_path: Path, strategy: 
     during: list[set[str]] = []
     create_run(config, str(location))
     coordinator = Coordinator(
-        str(location), WatchedFleet(str(location), lambda _task: during.append(traces(location, marker)))
+        RunStore(str(location)),
+        WatchedFleet(RunStore(str(location)), lambda _task: during.append(traces(location, marker))),
     )
     asyncio.run(coordinator.train(silent))
     before = lineage_of(location, 0).files | lineage_of(location, 1).files
@@ -165,8 +168,8 @@ def test_requests_submitted_together_share_one_remedy_per_shard(tmp_path: Path) 
     config = make_config(tmp_path / "all.parquet")
     location = str(tmp_path / "run")
     create_run(config, location)
-    fleet = WatchedFleet(location)
-    coordinator = Coordinator(location, fleet)
+    fleet = WatchedFleet(RunStore(location))
+    coordinator = Coordinator(RunStore(location), fleet)
     asyncio.run(coordinator.train(silent))
     shard_0, shard_1 = ids_at(config, shard=0), ids_at(config, shard=1)
     first, second = asyncio.run(
@@ -193,15 +196,15 @@ def test_a_command_delivered_twice_changes_nothing_the_second_time(tmp_path: Pat
     location = tmp_path / "run"
 
     def deliver(task: RepairTask) -> None:
-        [*_, first] = ShardWorker(str(location)).run(task)
+        [*_, first] = ShardWorker(RunStore(str(location))).run(task)
         lying = {path: path.stat().st_mtime_ns for path in location.rglob("*") if path.is_file()}
-        [second] = ShardWorker(str(location)).run(task)
+        [second] = ShardWorker(RunStore(str(location))).run(task)
         assert second == first
         assert lying == {path: path.stat().st_mtime_ns for path in location.rglob("*") if path.is_file()}
 
     train_run(config, location)
-    fleet = WatchedFleet(str(location), deliver)
-    receipt = revoke(Coordinator(str(location), fleet), ids_at(config, shard=0)[:3], strategy=strategy)
+    fleet = WatchedFleet(RunStore(str(location)), deliver)
+    receipt = revoke(Coordinator(RunStore(str(location)), fleet), ids_at(config, shard=0)[:3], strategy=strategy)
     assert len(fleet.repairs) == 1
     assert receipt.purged_at is not None
 

@@ -93,7 +93,7 @@ def test_excluded_integer_ids_may_be_given_as_text(tmp_path: Path) -> None:
     config = make_config(tmp_path / "all.parquet")
     create_run(config, str(tmp_path / "run"), exclude=["1000", "1007"])
     store = RunStore(str(tmp_path / "run"))
-    assert sum(store.read_samples(shard).num_rows for shard in range(2)) == 238
+    assert sum(store.read_table(ref).num_rows for ref in store.manifest.tables) == 238
 
 
 def test_excluding_a_whole_shard_is_allowed(tmp_path: Path) -> None:
@@ -101,7 +101,8 @@ def test_excluding_a_whole_shard_is_allowed(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     create_run(config, str(tmp_path / "run"), exclude=ids_at(config, shard=0))
-    assert RunStore(str(tmp_path / "run")).read_samples(0).num_rows == 0
+    store = RunStore(str(tmp_path / "run"))
+    assert store.read_table(store.manifest.tables[0]).num_rows == 0
 
 
 def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -132,8 +133,8 @@ def test_every_sample_is_written_to_its_home(tmp_path: Path, policy: str) -> Non
     create_run(config, str(tmp_path / "run"))
     store = RunStore(str(tmp_path / "run"))
     written = set()
-    for shard in range(2):
-        table = store.read_samples(shard, ["id", "slice"])
+    for shard, ref in enumerate(store.manifest.tables):
+        table = store.read_table(ref, ["id", "slice"])
         written |= {(one, shard, at) for one, at in zip(*table.to_pydict().values(), strict=True)}
     assert written == set(homes(config))
 

@@ -13,6 +13,7 @@ from raymu.service.fleet import LocalFleet
 from raymu.service.requests import Revocation
 from raymu.service.shard import ShardWorker
 from raymu.service.work import RepairTask
+from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, revoke, settle, silent, train_run, write_samples
 from tests.unit.service.runs import (
     FleetThatFailsOnce,
@@ -34,8 +35,13 @@ def make_run(tmp_path: Path, *, shards: int = 2) -> tuple[Config, str]:
     return config, str(tmp_path / "run")
 
 
+def open_coordinator(location: str) -> Coordinator:
+    store = RunStore(location)
+    return Coordinator(store, LocalFleet(store))
+
+
 def break_off(location: str, ids: list[SampleId], strategy: str = "sisa", *, after_stages: int = 0) -> Coordinator:
-    coordinator = Coordinator(location, FleetThatFailsOnce(location, after_stages=after_stages))
+    coordinator = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location), after_stages=after_stages))
     with pytest.raises(ShardRepairFailed, match="the worker is gone") as failure:
         revoke(coordinator, ids, strategy=strategy)
     assert failure.value.exit_code == 1
@@ -54,7 +60,7 @@ def test_a_repair_that_broke_off_is_finished_later(tmp_path: Path, strategy: str
     assert raw_ids_in_journal(tmp_path / "run") == 3
 
     if is_reopened:
-        coordinator = Coordinator(location, LocalFleet(location))
+        coordinator = open_coordinator(location)
     report = asyncio.run(coordinator.settle(silent))
     settle(coordinator)
     assert report.shards == (0,)
@@ -68,7 +74,7 @@ def test_work_that_broke_off_is_taken_up_by_the_next_request_too(tmp_path: Path)
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)
     first = break_off(location, ids[:2])._receipts.receipts()[0].request_id
-    coordinator = Coordinator(location, LocalFleet(location))
+    coordinator = open_coordinator(location)
     receipt = revoke(coordinator, ids[2:4], strategy="sisa")
     assert receipt.shards[0].shared_with == (first,)
     assert coordinator.receipt(first).purged_at is not None
@@ -81,7 +87,7 @@ def test_checkpoints_of_a_repair_that_broke_off_do_not_outlive_the_next_one(tmp_
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0, slice_index=0)
     break_off(location, ids[:2], after_stages=2)
-    revoke(Coordinator(location, LocalFleet(location)), ids[2:4], strategy="sisa")
+    revoke(open_coordinator(location), ids[2:4], strategy="sisa")
     assert state_files(tmp_path / "run", 0) == {ref.path for ref in lineage_of(tmp_path / "run", 0).files}
 
 
@@ -89,11 +95,13 @@ def test_an_outcome_whose_reply_was_lost_is_taken_as_it_is(tmp_path: Path) -> No
     config, location = make_run(tmp_path)
 
     def lose_the_reply(task: RepairTask) -> None:
-        assert list(ShardWorker(location).run(task))
+        assert list(ShardWorker(RunStore(location)).run(task))
         raise ConnectionError("the reply is lost")
 
     ids = ids_at(config, shard=0)[:3]
-    receipt = revoke(Coordinator(location, WatchedFleet(location, lose_the_reply)), ids, strategy="sisa")
+    receipt = revoke(
+        Coordinator(RunStore(location), WatchedFleet(RunStore(location), lose_the_reply)), ids, strategy="sisa"
+    )
     assert receipt.purged_at is not None
     assert list((tmp_path / "run" / "reports").iterdir()) == []
     train_run(config, tmp_path / "calm", exclude=ids)
@@ -114,8 +122,8 @@ def test_a_failure_on_one_shard_lets_the_others_finish(tmp_path: Path) -> None:
 
 def test_a_superseded_coordinator_can_accept_nothing(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
-    earlier = Coordinator(location, LocalFleet(location))
-    later = Coordinator(location, LocalFleet(location))
+    earlier = open_coordinator(location)
+    later = open_coordinator(location)
     before = history_of(tmp_path / "run")
     with pytest.raises(CoordinatorSuperseded) as refusal:
         revoke(earlier, ids_at(config)[:1])
@@ -130,9 +138,9 @@ def test_a_coordinator_superseded_during_a_repair_says_so_and_the_later_one_take
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)[:3]
     later: list[Coordinator] = []
-    fleet = WatchedFleet(location, lambda _task: later.append(Coordinator(location, LocalFleet(location))))
+    fleet = WatchedFleet(RunStore(location), lambda _task: later.append(open_coordinator(location)))
     with pytest.raises(CoordinatorSuperseded):
-        revoke(Coordinator(location, fleet), ids, strategy="sisa")
+        revoke(Coordinator(RunStore(location), fleet), ids, strategy="sisa")
     settle(later[0])
     train_run(config, tmp_path / "calm", exclude=ids)
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
@@ -141,7 +149,7 @@ def test_a_coordinator_superseded_during_a_repair_says_so_and_the_later_one_take
 def test_two_callers_of_one_coordinator_wait_for_the_same_shard(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)
-    coordinator = Coordinator(location, LocalFleet(location))
+    coordinator = open_coordinator(location)
 
     async def both() -> None:
         await asyncio.gather(
@@ -160,8 +168,8 @@ def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(tmp_path: 
     first, second, third = (ids_at(config, shard=shard) for shard in range(3))
 
     async def patch_two_shards_and_retrain_one_of_them_in_between() -> Coordinator:
-        fleet = HeldFleet(location, [1, 2])
-        coordinator = Coordinator(location, fleet)
+        fleet = HeldFleet(RunStore(location), [1, 2])
+        coordinator = Coordinator(RunStore(location), fleet)
         patch = Revocation(ids=(first[0], second[0]), strategy="dpus")
         retrain = Revocation(ids=(first[1], third[0]), strategy="sisa")
         requests = []
@@ -186,9 +194,9 @@ def test_a_superseded_coordinator_takes_up_nothing(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)[:3]
     with pytest.raises(KeyboardInterrupt):
-        revoke(Coordinator(location, WatchedFleet(location, interrupt)), ids, strategy="sisa")
-    earlier = Coordinator(location, LocalFleet(location))
-    settle(Coordinator(location, LocalFleet(location)))
+        revoke(Coordinator(RunStore(location), WatchedFleet(RunStore(location), interrupt)), ids, strategy="sisa")
+    earlier = open_coordinator(location)
+    settle(open_coordinator(location))
     before = history_of(tmp_path / "run")
     with pytest.raises(CoordinatorSuperseded):
         settle(earlier)

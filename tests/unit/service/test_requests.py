@@ -18,6 +18,7 @@ from raymu.errors import (
 )
 from raymu.service.coordinator import Coordinator
 from raymu.service.requests import DUE_AFTER, Revocation
+from raymu.store.run import RunStore
 from tests.examples import make_config, revoke, settle, silent, train_run, write_samples
 from tests.unit.service.runs import FleetThatFailsOnce, history_of, ids_at
 
@@ -75,7 +76,7 @@ def test_the_same_key_and_payload_give_the_same_receipt(tmp_path: Path) -> None:
     before = history_of(tmp_path / "run")
     assert revoke(run, [str(one) for one in reversed(ids[:3])], key="k", strategy="dpus", boundary="0.5") == first
     assert history_of(tmp_path / "run") == before
-    reopened = Coordinator(str(tmp_path / "run"), FleetThatFailsOnce(str(tmp_path / "run")))
+    reopened = Coordinator(RunStore(str(tmp_path / "run")), FleetThatFailsOnce(RunStore(str(tmp_path / "run"))))
     assert revoke(reopened, ids[:3], key="k", strategy="dpus", boundary=0.5) == first
 
 
@@ -120,7 +121,7 @@ def test_an_owner_whose_samples_all_wait_to_be_forgotten_is_refused(tmp_path: Pa
     owned = [sample_id for sample_id, owner in rows if owner == "owner-3"]
     make_run(tmp_path, partition={"policy": "owner"})
     location = str(tmp_path / "run")
-    broken = Coordinator(location, FleetThatFailsOnce(location))
+    broken = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location)))
     with pytest.raises(ShardRepairFailed):
         revoke(broken, owned)
     before = history_of(tmp_path / "run")

@@ -62,6 +62,7 @@ def lineages(draw: DrawFn) -> ShardLineage:
     checkpoints = [draw(st.none() | checkpoint_refs) for _ in range(sound)]
     return ShardLineage(
         shard=draw(counts),
+        table=draw(file_refs),
         slice_samples=tuple(draw(counts) for _ in range(slices)),
         checkpoints=(*checkpoints, *[None] * (slices - sound)),
         updates=tuple(draw(st.none() | file_refs) for _ in range(slices)),

@@ -66,15 +66,15 @@ def test_a_missing_file_is_named_with_its_run(files: RunFiles) -> None:
 def test_a_file_is_deleted_once_and_missing_the_second_time(files: RunFiles) -> None:
     files.write("folder/state", PAYLOAD)
     assert files.exists("folder/state")
-    assert files.delete("folder/state") is True
-    assert files.delete("folder/state") is False
-    assert files.delete("no folder/state") is False
+    assert files.delete("folder/state") == 1
+    assert files.delete("folder/state") == 0
+    assert files.delete("no folder/state") == 0
     assert not files.exists("folder/state")
 
 
 def test_a_file_below_a_regular_file_was_never_there(files: RunFiles) -> None:
     files.write("state", PAYLOAD)
-    assert files.delete("state/below") is False
+    assert files.delete("state/below") == 0
     assert not files.exists("state/below")
     with pytest.raises(FileMissing):
         files.read("state/below")

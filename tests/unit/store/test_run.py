@@ -1,20 +1,23 @@
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymu.config import Config
 from raymu.core.receipt import Receipt
-from raymu.core.records import FileRef, Generation, RepairReport
+from raymu.core.records import CheckpointRef, FileRef, Generation, RepairReport
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import from_json, to_json
-from raymu.store.run import FORMAT, RunManifest, RunStore
+from raymu.store.manifest import FORMAT, RunManifest
+from raymu.store.run import RunStore
+from raymu.store.seals import unseal
 from tests.unit.store.strategies import generations, receipts, reports
 
 CONFIG = Config.parse({"data": {"train": "letter.parquet"}, "model": {"name": "mlp", "hidden": [8]}})
@@ -36,8 +39,10 @@ def store(tmp_path: Path) -> RunStore:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("run")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    store = RunStore(str(tmp_path_factory.mktemp("run")))
+    store.create(MANIFEST)
+    return store
 
 
 def manifest_with(place: Path, **changes: object) -> RunStore:
@@ -79,10 +84,17 @@ def test_a_run_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "raymu run"}', '{"kind": "raymu run", "format": "x"}'])
-def test_a_damaged_manifest_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "run.json").write_text(content)
-    with pytest.raises(FileCorrupt, match=r"run\.json"):
-        _ = RunStore(str(tmp_path)).manifest
+def test_a_damaged_manifest_is_named(store: RunStore, tmp_path: Path, content: str) -> None:
+    (tmp_path / "run" / "run.json").write_text(content)
+    with pytest.raises((FileCorrupt, RunInvalid), match=r"run\.json"):
+        _ = RunStore(store.location).manifest
+
+
+def test_a_manifest_whose_settings_were_changed_is_refused(store: RunStore, tmp_path: Path) -> None:
+    tree = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(tree | {"classes": 11}))
+    with pytest.raises(FileCorrupt, match="its seal is broken"):
+        _ = RunStore(store.location).manifest
 
 
 def test_a_run_is_never_created_over_another(store: RunStore) -> None:
@@ -130,29 +142,48 @@ def test_the_highest_number_published_is_current_whatever_the_order(
 
 
 @given(generation=generations)
-def test_a_generation_is_known_by_the_hash_of_its_file(shared: Path, generation: Generation) -> None:
-    store = RunStore(str(shared))
-    ref = store.publish(generation)
-    assert from_json(Generation, store.files.read_checked(ref), source=ref.path) == generation
+def test_a_generation_is_known_by_the_hash_of_its_file(shared: RunStore, generation: Generation) -> None:
+    ref = shared.publish(generation)
+    payload = shared.files.read_checked(ref)
+    assert unseal(Generation, payload, shared.hash_key, source=ref.path) == generation
+    with pytest.raises(FileCorrupt, match="its seal is broken"):
+        unseal(Generation, payload, b"the key of another run", source=ref.path)
 
 
 @given(report=reports)
-def test_a_report_is_found_until_it_is_dropped(shared: Path, report: RepairReport) -> None:
-    store = RunStore(str(shared))
-    assert store.find_report(report.command_id) is None
-    store.write_report(report)
-    assert store.find_report(report.command_id) == report
+def test_a_report_is_found_until_it_is_dropped(shared: RunStore, report: RepairReport) -> None:
+    files = [shared.write_state(1, "stage-1", str(number).encode()) for number in range(2)]
+    checkpoint = CheckpointRef(stage=1, file=files[0], weights_sha256="w")
+    lineage = replace(
+        report.lineage,
+        table=files[1],
+        slice_samples=(1,),
+        checkpoints=(checkpoint,),
+        updates=(None,),
+        serving=checkpoint,
+        tainted_from=None,
+        debts=(),
+    )
+    report = replace(report, lineage=lineage)
+    assert shared.find_report(report.command_id) is None
+    shared.write_report(report)
+    assert shared.find_report(report.command_id) == report
     for _ in range(2):
-        store.drop_report(report.command_id)
-        assert store.find_report(report.command_id) is None
+        shared.drop_report(report.command_id)
+        assert shared.find_report(report.command_id) is None
+
+
+@given(report=reports)
+def test_a_report_counts_only_while_what_it_tells_of_is_there(shared: RunStore, report: RepairReport) -> None:
+    shared.write_report(report)
+    assert shared.find_report(report.command_id) is None
 
 
 @given(receipt=receipts)
-def test_a_receipt_is_read_back_whole(shared: Path, receipt: Receipt) -> None:
-    store = RunStore(str(shared))
-    store.write_receipt(receipt)
+def test_a_receipt_is_read_back_whole(shared: RunStore, receipt: Receipt) -> None:
+    shared.write_receipt(receipt)
     path = f"receipts/{receipt.request_id}.json"
-    assert from_json(Receipt, store.files.read(path), source=path) == receipt
+    assert from_json(Receipt, shared.files.read(path), source=path) == receipt
 
 
 @given(payloads=st.lists(st.binary(max_size=40), min_size=1, max_size=4))
@@ -173,11 +204,42 @@ def test_destroying_files_counts_those_that_were_there(store: RunStore) -> None:
     assert store.destroy(frozenset(refs)) == 0
 
 
+def test_what_nothing_needs_is_swept(store: RunStore, tmp_path: Path) -> None:
+    needed = store.write_state(0, "stage-0", b"needed")
+    stray, other = store.write_state(0, "stage-1", b"stray"), store.write_state(1, "stage-1", b"other")
+    half = tmp_path / "run" / "shards" / "0000" / ".stage-2.17.partial"
+    half.write_bytes(b"half")
+    store.sweep({needed}, shard=0)
+    assert not half.exists()
+    assert [store.files.exists(ref.path) for ref in (needed, stray, other)] == [True, False, True]
+    store.sweep({needed})
+    assert [store.files.exists(ref.path) for ref in (needed, other)] == [True, False]
+    assert store.manifest == MANIFEST
+
+
+def test_a_creation_that_broke_off_is_begun_anew(tmp_path: Path) -> None:
+    class Crash(Exception):
+        pass
+
+    def tables() -> Iterator[pa.Table]:
+        yield pa.table({"id": [1]})
+        raise Crash
+
+    store = RunStore(str(tmp_path / "run"))
+    with pytest.raises(Crash):
+        store.create(MANIFEST, tables())
+    with pytest.raises(RunInvalid, match="not a run"):
+        _ = RunStore(store.location).manifest
+    again = RunStore(store.location)
+    again.create(MANIFEST, [pa.table({"id": [1, 2]})])
+    assert again.read_table(again.manifest.tables[0]).num_rows == 2
+    assert len(again.files.list("samples")) == 1
+
+
 @pytest.mark.parametrize("name", ["run", "a run", "is it? 50% #1"])
 def test_the_journal_of_a_local_run_lies_beside_it(tmp_path: Path, name: str) -> None:
     store = RunStore(str(tmp_path / name))
     store.create(MANIFEST)
-    store.journal().close()
     assert (tmp_path / name / "journal.sqlite").exists()
 
 
@@ -186,8 +248,14 @@ def test_a_configured_journal_is_used_instead(tmp_path: Path) -> None:
     tree["cluster"]["journal"] = f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"
     store = RunStore(str(tmp_path / "run"))
     store.create(replace(MANIFEST, config=tree))
-    store.journal().close()
     assert (tmp_path / "elsewhere.sqlite").exists()
+    assert not (tmp_path / "run" / "journal.sqlite").exists()
+
+
+def test_a_run_that_lost_its_journal_says_so(store: RunStore, tmp_path: Path) -> None:
+    (tmp_path / "run" / "journal.sqlite").unlink()
+    with pytest.raises(RunInvalid, match=r"has lost its journal\.sqlite"):
+        store.journal()
     assert not (tmp_path / "run" / "journal.sqlite").exists()
 
 

@@ -1,0 +1,48 @@
+"""The tables of the journal. One database may serve many runs: every row names its run."""
+
+import sqlalchemy as sql
+
+TABLES = sql.MetaData()
+
+
+def _run() -> sql.Column[str]:
+    return sql.Column("run", sql.String, primary_key=True)
+
+
+RUNS = sql.Table(
+    "runs",
+    TABLES,
+    _run(),
+    sql.Column("epoch", sql.Integer, nullable=False),
+)
+"""The epoch of the coordinator that may write; 0 before there was one."""
+
+EVENTS = sql.Table(
+    "events",
+    TABLES,
+    _run(),
+    sql.Column("sequence", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("kind", sql.String, nullable=False),
+    sql.Column("payload", sql.Text, nullable=False),
+    sql.Column("seal", sql.String, nullable=False),
+)
+"""What happened, in order from 1. seal: keyed hash over the event and the seal before it."""
+
+FORGET = sql.Table(
+    "forget",
+    TABLES,
+    _run(),
+    sql.Column("request_id", sql.String, primary_key=True),
+    sql.Column("shard", sql.Integer, primary_key=True),
+    sql.Column("sample_id", sql.String, primary_key=True),
+)
+"""Raw ids of accepted requests, until they are purged."""
+
+REVOKED = sql.Table(
+    "revoked",
+    TABLES,
+    _run(),
+    sql.Column("identity_hash", sql.String, primary_key=True),
+    sql.Column("request_id", sql.String, nullable=False),
+)
+"""Keyed hashes of revoked ids and owners, for life: they answer a request that was made before."""
