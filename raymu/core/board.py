@@ -50,7 +50,7 @@ class RevocationBoard:
         self._unrepaired: dict[str, set[int]] = {}  # by request, the shards still to be repaired
         self._to_publish: dict[str, list[str]] = {"rewound": [], "repaired": [], "settled": []}
         self._patched: set[str] = set()  # requests that some shard only patched, settled or not
-        self._is_stale = False
+        self._is_stale, self._is_published = False, False
         self._superseded: set[FileRef] = set()  # by lineages that are not published yet
         self._doomed: set[FileRef] = set()  # by a published generation
         self._to_purge: list[str] = []
@@ -60,7 +60,7 @@ class RevocationBoard:
         match event:
             case RunTrained(lineages=lineages):
                 self._lineages = {lineage.shard: lineage for lineage in lineages}
-                return []
+                return [self._publish()]
             case RevocationsAccepted(requests=requests):
                 return self._accept([one for one in requests if one.request_id not in self._requests])
             case SettleRequested(shards=shards):
@@ -161,10 +161,9 @@ class RevocationBoard:
 
     def _publish(self) -> PublishGeneration:
         self._is_stale = True
-        cause = "repair" if self._to_publish["repaired"] else "rewind" if self._to_publish["rewound"] else "settle"
         on_accept = OnAccept(self._config.on_accept)
         return PublishGeneration(
-            cause=cause,
+            cause=self._cause(),
             constituents=tuple(
                 constituent(lineage, pending_from=self._pending_from(lineage.shard), on_accept=on_accept)
                 for lineage in self.lineages
@@ -175,8 +174,13 @@ class RevocationBoard:
             settled=tuple(self._to_publish["settled"]),
         )
 
+    def _cause(self) -> str:
+        if not self._is_published:
+            return "train"
+        return "repair" if self._to_publish["repaired"] else "rewind" if self._to_publish["rewound"] else "settle"
+
     def _published(self, event: GenerationPublished) -> list[Command]:
-        self._is_stale = False
+        self._is_stale, self._is_published = False, True
         for what, request_ids in (("rewound", event.rewound), ("repaired", event.repaired), ("settled", event.settled)):
             self._to_publish[what] = [one for one in self._to_publish[what] if one not in request_ids]
         self._to_purge.extend(event.repaired)

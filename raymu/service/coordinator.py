@@ -22,9 +22,8 @@ from raymu.core.events import (
     ShardFailed,
     ShardRepaired,
 )
-from raymu.core.lineage import constituent
 from raymu.core.receipt import Receipt
-from raymu.core.records import Generation, OnAccept, RepairReport, RepairShard, SampleId
+from raymu.core.records import Generation, RepairReport, RepairShard, SampleId
 from raymu.errors import IdempotencyConflict, RequestInvalid, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
@@ -79,15 +78,19 @@ class Coordinator:
         self._is_resumed = False
 
     async def train(self, progress: Progress) -> TrainingReport:
-        """Train every shard, side by side, and publish the first generation."""
+        """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
         started = time.perf_counter()
+        self._journal.require_current()
         work = [TrainShard(shard=shard, table=table) for shard, table in enumerate(self._store.manifest.tables)]
         reports = await asyncio.gather(*(self._fleet.run(one, progress) for one in work))
         trained = [report for report in reports if isinstance(report, ShardTrained)]
         lineages = tuple(report.lineage for report in trained)
-        self._record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
-        constituents = tuple(constituent(lineage, pending_from=None, on_accept=OnAccept.KEEP) for lineage in lineages)
-        self._publish(PublishGeneration(cause="train", constituents=constituents, lineages=lineages))
+        if self._board.lineages:
+            self._carry_out(self._board.outstanding())
+        else:
+            self._record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
+        self._sweep()
+        self._store.drop_reports(report.command_id for report in trained)
         return TrainingReport(
             generation=1,
             samples=sum(lineage.samples for lineage in lineages),
@@ -107,6 +110,8 @@ class Coordinator:
         resolved = self._resolve([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
         fresh = [one.request.request_id for one in resolved]
         request_ids = [request_id or fresh.pop(0) for request_id in known]
+        if not self._generation:
+            await self.train(progress)
         with _listening(self._listeners, progress):
             self._resume()
             self._accept(resolved)
@@ -114,7 +119,9 @@ class Coordinator:
         return [self.receipt(request_id) for request_id in request_ids]
 
     async def settle(self, progress: Progress) -> SettleReport:
-        """Retrain every shard that was only patched, and take up what an interruption left."""
+        """Retrain every shard that was only patched, and take up what an interruption left: training too."""
+        if not self._generation:
+            await self.train(progress)
         owed = [lineage for lineage in self._board.lineages if lineage.debts]
         first = len(self._reports)
         with _listening(self._listeners, progress):
@@ -221,7 +228,7 @@ class Coordinator:
         try:
             report = await self._fleet.run(self._task(command), self._tell)
         except Exception as error:  # whatever it was, the request stays accepted and the caller is told
-            report = self._store.find_report(command.command_id)
+            report = self._store.find_report(RepairReport, command.command_id)
             if report is None:
                 self._failure = (command.shard, error)
                 self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
@@ -230,7 +237,7 @@ class Coordinator:
         assert isinstance(report, RepairReport)
         self._reports.append(report)
         self._record(ShardRepaired(at=self._clock(), report=report))
-        self._store.drop_report(report.command_id)
+        self._store.drop_reports([report.command_id])
 
     def _task(self, command: RepairShard) -> RepairTask:
         held = self._journal.sample_ids(shard=command.shard)
@@ -291,7 +298,7 @@ class Coordinator:
         at_work = self._board.at_work
         needed = {file for one in (*self._board.lineages, *self._store.served_lineages()) for file in one.files}
         needed |= {file for command in at_work for reference in command.references for file in reference.files}
-        reports = [self._store.find_report(command.command_id) for command in at_work]
+        reports = [self._store.find_report(RepairReport, command.command_id) for command in at_work]
         needed |= {file for report in reports if report for file in report.lineage.files}
         self._store.sweep(needed, shard=shard)
 

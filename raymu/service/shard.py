@@ -18,7 +18,7 @@ from raymu.service.checkpoints import SliceCheckpoints
 from raymu.service.patches import Patch, ShardPatcher
 from raymu.service.samples import read_shard_samples, write_without
 from raymu.service.work import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
-from raymu.store.run import RunStore
+from raymu.store.run import AnyReport, RunStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,15 +52,21 @@ class ShardWorker:
             self._determinism = determinism.json()
             match work:
                 case TrainShard():
-                    yield from self._train(work.shard, work.table)
-                case RepairTask(command=command):
-                    report = self._store.find_report(command.command_id)
-                    if report is None:
-                        report = yield from self._repair(work)
-                        self._store.write_report(report)
-                    yield report
+                    yield from self._once(ShardTrained, work.command_id, self._train(work.shard, work.table))
+                case RepairTask():
+                    yield from self._once(RepairReport, work.command_id, self._repair(work))
 
-    def _train(self, shard: int, table: FileRef) -> Iterator[StageTrained | ShardTrained]:
+    def _once(
+        self, kind: type[AnyReport], command_id: str, work: Generator[StageTrained, None, AnyReport]
+    ) -> Iterator[StageTrained | AnyReport]:
+        """The report of work that was done before, or else the work."""
+        report = self._store.find_report(kind, command_id)
+        if report is None:
+            report = yield from work
+            self._store.write_report(report)
+        yield report
+
+    def _train(self, shard: int, table: FileRef) -> Generator[StageTrained, None, ShardTrained]:
         self._files.hold(shard)
         samples = read_shard_samples(self._store, table)
         training = ShardTraining(self._plan, shard, self._device)
@@ -76,7 +82,7 @@ class ShardWorker:
             debts=(),
             seconds_per_pass=trained.seconds / max(trained.passes, 1.0),
         )
-        yield ShardTrained(
+        return ShardTrained(
             lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=self._determinism
         )
 

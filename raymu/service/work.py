@@ -14,6 +14,14 @@ class TrainShard:
     shard: int
     table: FileRef
 
+    @property
+    def command_id(self) -> str:
+        return train_id(self.shard)
+
+
+def train_id(shard: int) -> str:
+    return f"train-{shard:04d}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepairTask:
@@ -29,6 +37,10 @@ class RepairTask:
     @property
     def shard(self) -> int:
         return self.command.shard
+
+    @property
+    def command_id(self) -> str:
+        return self.command.command_id
 
 
 Work: TypeAlias = TrainShard | RepairTask
@@ -55,6 +67,10 @@ class ShardTrained:
     passes: float
     seconds: float
     determinism: str
+
+    @property
+    def command_id(self) -> str:
+        return train_id(self.lineage.shard)
 
 
 WorkReport: TypeAlias = ShardTrained | RepairReport

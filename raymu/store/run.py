@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import sqlalchemy as sql
 
 from raymu.config import Config
 from raymu.core.receipt import Receipt
-from raymu.core.records import FileRef, Generation, RepairReport, ShardLineage
+from raymu.core.records import FileRef, Generation, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import to_json
 from raymu.store.database import Database, parse_url
@@ -28,6 +29,19 @@ _UNFINISHED = "unfinished"
 
 _CONTENT = ("samples/", "shards/")
 """Folders of files that are named by their content, and that generations refer to."""
+
+
+class Report(Protocol):
+    """What a piece of work did, and the shard's state after it."""
+
+    @property
+    def command_id(self) -> str: ...
+
+    @property
+    def lineage(self) -> ShardLineage: ...
+
+
+AnyReport = TypeVar("AnyReport", bound=Report)
 
 
 class RunStore:
@@ -156,22 +170,22 @@ class RunStore:
     def drop_generations_before(self, number: int) -> None:
         self.files.delete(*(_generation_path(one) for one in self._generation_numbers() if one < number))
 
-    def write_report(self, report: RepairReport) -> None:
+    def write_report(self, report: Report) -> None:
         self.files.write(_report_path(report.command_id), seal(report, self.hash_key))
 
-    def find_report(self, command_id: str) -> RepairReport | None:
+    def find_report(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:
         """The report of a command that ran already, if what it wrote is still there; its first reply may have been lost."""
         path = _report_path(command_id)
         try:
             payload = self.files.read(path)
         except FileMissing:
             return None
-        report: RepairReport = unseal(RepairReport, payload, self.hash_key, source=f"{self.location}/{path}")
+        report: AnyReport = unseal(kind, payload, self.hash_key, source=f"{self.location}/{path}")
         return report if all(self.files.exists(ref.path) for ref in report.lineage.files) else None
 
-    def drop_report(self, command_id: str) -> None:
-        """Once the journal has it."""
-        self.files.delete(_report_path(command_id))
+    def drop_reports(self, command_ids: Iterable[str]) -> None:
+        """Once the journal has them."""
+        self.files.delete(*(_report_path(command_id) for command_id in command_ids))
 
     def write_receipt(self, receipt: Receipt) -> None:
         self.files.write(f"receipts/{receipt.request_id}.json", to_json(receipt))

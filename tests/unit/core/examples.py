@@ -7,7 +7,7 @@ from typing import Any
 
 from raymu.config import UnlearningConfig
 from raymu.core.board import RevocationBoard
-from raymu.core.events import RevocationsAccepted, RunTrained
+from raymu.core.events import Event, GenerationPublished, RevocationsAccepted, RunTrained
 from raymu.core.records import (
     Boundary,
     CheckpointRef,
@@ -85,8 +85,15 @@ def accepted(*requests: RevocationRequest) -> RevocationsAccepted:
 
 def trained_board(shards: int = 3, **unlearning: Any) -> RevocationBoard:
     board = RevocationBoard(config=UnlearningConfig(**unlearning), epochs=EPOCHS, workers=2)
-    board.handle(RunTrained(at=NOW, lineages=tuple(lineage(shard) for shard in range(shards)), workers=2))
+    for event in training(shards):
+        board.handle(event)
     return board
+
+
+def training(shards: int = 3) -> list[Event]:
+    """What the journal of a run that has just been trained holds."""
+    lineages = tuple(lineage(shard) for shard in range(shards))
+    return [RunTrained(at=NOW, lineages=lineages, workers=2), GenerationPublished(at=NOW, number=1, manifest_sha256="")]
 
 
 def report_of(command: RepairShard, touched: Mapping[int, int], *, version: str) -> RepairReport:

@@ -11,7 +11,6 @@ from raymu.core.events import (
     PublishGeneration,
     Purge,
     RequestsPurged,
-    RunTrained,
     SettleRequested,
     ShardFailed,
     ShardRepaired,
@@ -200,7 +199,7 @@ steps = st.lists(
 def test_replaying_the_events_rebuilds_the_board(steps: list[tuple[str, object, object]]) -> None:
     """And: files that the current lineages need are never purged; no request is lost."""
     board = trained_board()
-    events: list[Event] = [RunTrained(at=NOW, lineages=tuple(lineage(shard) for shard in range(3)), workers=2)]
+    events = training()
     working: dict[int, RepairShard] = {}
 
     def happen(event: Event) -> None:
