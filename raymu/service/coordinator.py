@@ -21,6 +21,7 @@ from raymu.core.events import (
     SettleRequested,
     ShardFailed,
     ShardRepaired,
+    WorkResumed,
 )
 from raymu.core.lineage import constituent
 from raymu.core.receipt import Receipt
@@ -77,7 +78,6 @@ class Coordinator:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports: list[RepairReport] = []
         self._failure: tuple[int, BaseException] | None = None
-        self._is_resumed = False
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation."""
@@ -109,8 +109,8 @@ class Coordinator:
         fresh = [one.request.request_id for one in resolved]
         request_ids = [request_id or fresh.pop(0) for request_id in known]
         with _listening(self._listeners, progress):
+            self._accept(resolved)  # first: what an earlier failure left then shares its remedies
             self._resume()
-            self._accept(resolved)
             await self._until(lambda: all(self.receipt(one).purged_at for one in request_ids))
         return [self.receipt(request_id) for request_id in request_ids]
 
@@ -175,12 +175,14 @@ class Coordinator:
         self._apply(event)
 
     def _resume(self) -> None:
-        """Take up, once, what an earlier coordinator left undone."""
-        if self._is_resumed:
-            return
+        """Take up what an earlier coordinator, or an earlier failure, left undone."""
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
-        self._is_resumed = True
-        self._carry_out(self._board.outstanding())
+        if self._board.is_stalled:
+            self._record(WorkResumed(at=self._clock()))
+        followed = {task.get_name() for task in self._tasks if not task.done()}
+        for command in self._board.outstanding():
+            if not (isinstance(command, RepairShard) and command.command_id in followed):
+                self._carry_out([command])
 
     async def _until(self, is_done: Callable[[], bool]) -> None:
         """Wait for the remedies at work until a condition holds.
@@ -209,7 +211,7 @@ class Coordinator:
                 case PublishGeneration():
                     self._publish(command)
                 case RepairShard():
-                    task = asyncio.create_task(self._follow(command))
+                    task = asyncio.create_task(self._follow(command), name=command.command_id)
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                 case Purge():
@@ -281,9 +283,8 @@ class Coordinator:
 
     def _destroy_strays(self, lineage: ShardLineage) -> None:
         """What a remedy wrote before it broke off: its next attempt may forget more, and leave these behind."""
-        at_work = [command for command in self._board.outstanding() if isinstance(command, RepairShard)]
         needed = {file for one in (*self._board.lineages, *self._store.current().lineages) for file in one.files}
-        needed |= {reference.checkpoint.file for command in at_work for reference in command.references}
+        needed |= {reference.checkpoint.file for command in self._board.at_work for reference in command.references}
         kept = {file.path for file in needed}
         folder = lineage.serving.file.path.rpartition("/")[0]
         for name in self._store.files.list(folder):
