@@ -112,9 +112,9 @@ class RevocationBoard:
         return tuple(self._unrepaired)
 
     def workloads(self, request: RevocationRequest) -> list[ShardWorkload]:
-        """What the remedies of a request would cost, each shard served for this request and those that wait for it."""
+        """What the remedies of a request would cost, each shard served for this request and those that it is not past."""
         return [
-            self._workload(part.shard, [*self._waiting.get(part.shard, []), request.request_id], extra=request)
+            self._workload(part.shard, [*self.pending(part.shard), request.request_id], extra=request)
             for part in request.forget
         ]
 

@@ -217,6 +217,17 @@ def test_a_settlement_and_a_request_that_fail_together_are_resumed_together() ->
     assert repairs(board.handle(WorkResumed(at=NOW))) == [both]
 
 
+def test_a_forecast_counts_the_requests_that_the_shard_is_at_work_on() -> None:
+    board = trained_board()
+    [first] = repairs(board.handle(accepted(request("r1", {0: {1: 2}}))))
+    board.handle(accepted(request("r2", {0: {2: 1}})))
+    [workload] = board.workloads(request("r3", {0: {3: 4}}))
+    assert (workload.touched_samples, workload.earliest_slice) == (7, 1)
+    board.handle(repaired(first))
+    [workload] = board.workloads(request("r3", {0: {3: 4}}))
+    assert (workload.touched_samples, workload.earliest_slice) == (5, 2)
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(
