@@ -16,6 +16,7 @@ from raymu.core.events import (
     SettleRequested,
     ShardFailed,
     ShardRepaired,
+    WorkResumed,
 )
 from raymu.core.lineage import constituent
 from raymu.core.planner import decisions_for
@@ -46,6 +47,7 @@ class RevocationBoard:
         self._requests: dict[str, RevocationRequest] = {}  # accepted, not yet purged
         self._waiting: dict[int, list[str]] = {}  # by shard, in order of arrival
         self._to_settle: set[int] = set()
+        self._settling: set[int] = set()  # at work, and asked to settle
         self._working: dict[int, RepairShard] = {}
         self._unrepaired: dict[str, set[int]] = {}  # by request, the shards still to be repaired
         self._to_publish: dict[str, list[str]] = {"rewound": [], "repaired": [], "settled": []}
@@ -65,7 +67,9 @@ class RevocationBoard:
                 return self._accept([one for one in requests if one.request_id not in self._requests])
             case SettleRequested(shards=shards):
                 self._to_settle.update(shard for shard in shards if self._lineages[shard].debts)
-                return self._start({*shards, *self._waiting})
+                return self._start(shards)
+            case WorkResumed():
+                return self._start(self._stalled)
             case ShardRepaired(report=report):
                 return self._take_back(report)
             case ShardFailed(shard=shard, command_id=command_id):
@@ -76,14 +80,23 @@ class RevocationBoard:
                 return self._purged(request_ids)
 
     def outstanding(self) -> list[Command]:
-        """The commands whose outcome is still awaited, for a coordinator that takes over after a replay."""
+        """The commands whose outcome is still awaited, for a coordinator that takes over after a replay.
+
+        It starts nothing: what is at work must follow from the journal alone, so that takes an event.
+        """
         publish: list[Command] = [self._publish()] if self._is_stale else []
         purge: list[Command] = [] if publish else self._purge()
-        return [*publish, *purge, *self._working.values()]
+        return [*publish, *purge, *self.at_work]
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a failure left a shard that has work and is not at it."""
+        return bool(self._stalled)
 
     @property
     def is_idle(self) -> bool:
-        return not (self._working or any(self._waiting.values()) or self._is_stale or self._doomed or self._to_purge)
+        """Whether nothing is at work, waits, or is left to settle, to publish or to destroy."""
+        return not (self._working or self._stalled or self._is_stale or self._doomed or self._to_purge)
 
     @property
     def at_work(self) -> tuple[RepairShard, ...]:
@@ -100,9 +113,9 @@ class RevocationBoard:
         return tuple(self._unrepaired)
 
     def workloads(self, request: RevocationRequest) -> list[ShardWorkload]:
-        """What the remedies of a request would cost, each shard served for this request and those that wait for it."""
+        """What the remedies of a request would cost, each shard served for this request and those that it is not past."""
         return [
-            self._workload(part.shard, [*self._waiting.get(part.shard, []), request.request_id], extra=request)
+            self._workload(part.shard, [*self.pending(part.shard), request.request_id], extra=request)
             for part in request.forget
         ]
 
@@ -125,11 +138,9 @@ class RevocationBoard:
         command = self._working.get(report.shard)
         if command is None or command.command_id != report.command_id:
             return []
-        del self._working[report.shard]
         before = self._lineages[report.shard]
         self._lineages[report.shard] = report.lineage
-        if not report.lineage.debts:
-            self._to_settle.discard(report.shard)
+        self._end(report.shard)
         self._superseded |= before.files - report.lineage.files
         repaired = [request_id for request_id in command.request_ids if self._is_repaired(request_id, report.shard)]
         still_owed = {request_id for lineage in self._lineages.values() for request_id in lineage.debts}
@@ -155,9 +166,18 @@ class RevocationBoard:
     def _give_up(self, shard: int, command_id: str) -> list[Command]:
         command = self._working.get(shard)
         if command is not None and command.command_id == command_id:
-            del self._working[shard]
-            self._waiting[shard] = [*command.request_ids, *self._waiting.get(shard, [])]
+            self._waiting[shard] = self.pending(shard)
+            self._end(shard)
         return self._purge()
+
+    def _end(self, shard: int) -> None:
+        """A remedy is over; a shard that still owes what it was to settle has that before it again."""
+        del self._working[shard]
+        if not self._lineages[shard].debts:
+            self._to_settle.discard(shard)
+        elif shard in self._settling:
+            self._to_settle.add(shard)
+        self._settling.discard(shard)
 
     def _publish(self) -> PublishGeneration:
         self._is_stale = True
@@ -234,18 +254,22 @@ class RevocationBoard:
         touched = self._touched(shard, request_ids, extra)
         return shard_workload(self._lineages[shard], touched, epochs=self._epochs, config=self._config)
 
+    @property
+    def _stalled(self) -> set[int]:
+        """Shards that have work and are not at it."""
+        waiting = {shard for shard, request_ids in self._waiting.items() if request_ids}
+        return (waiting | self._to_settle) - self._working.keys()
+
     def _start(self, shards: Iterable[int]) -> list[Command]:
         """Start the remedies of idle shards that have work, the longest first."""
-        ready = {
-            shard: self._waiting.get(shard, [])
-            for shard in sorted(set(shards) - self._working.keys())
-            if self._waiting.get(shard) or shard in self._to_settle
-        }
+        ready = {shard: self._waiting.get(shard, []) for shard in sorted(self._stalled.intersection(shards))}
         workloads = {shard: self._workload(shard, request_ids) for shard, request_ids in ready.items()}
         decisions = self._decide(workloads, ready)
         for shard, decision in decisions.items():
             self._waiting.pop(shard, None)
-            self._to_settle.discard(shard)
+            if shard in self._to_settle:
+                self._to_settle.discard(shard)
+                self._settling.add(shard)
             self._working[shard] = self._command(workloads[shard], ready[shard], decision)
         longest_first = sorted(decisions, key=lambda shard: (-decisions[shard].seconds, shard))
         return [self._working[shard] for shard in longest_first]

@@ -52,6 +52,14 @@ class ShardFailed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WorkResumed:
+    """What failures left waiting, or to be settled, is begun again."""
+
+    at: datetime
+    kind: Literal["resumed"] = "resumed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationPublished:
     """repaired and settled: the requests whose remedy, or whose exact retraining, this generation completes."""
 
@@ -81,6 +89,7 @@ Event: TypeAlias = (
     | SettleRequested
     | ShardRepaired
     | ShardFailed
+    | WorkResumed
     | GenerationPublished
     | RequestsPurged
 )

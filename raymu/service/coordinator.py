@@ -21,6 +21,7 @@ from raymu.core.events import (
     SettleRequested,
     ShardFailed,
     ShardRepaired,
+    WorkResumed,
 )
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation, RepairReport, RepairShard, SampleId
@@ -75,7 +76,7 @@ class Coordinator:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports: list[RepairReport] = []
         self._failure: tuple[int, BaseException] | None = None
-        self._is_resumed = False
+        self._is_swept = False
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
@@ -113,8 +114,8 @@ class Coordinator:
         if not self._generation:
             await self.train(progress)
         with _listening(self._listeners, progress):
+            self._accept(resolved)  # first: what an earlier failure left then shares its remedies
             self._resume()
-            self._accept(resolved)
             await self._until(lambda: all(self.receipt(one).purged_at for one in request_ids))
         return [self.receipt(request_id) for request_id in request_ids]
 
@@ -181,13 +182,17 @@ class Coordinator:
         self._apply(event)
 
     def _resume(self) -> None:
-        """Take up, once, what an earlier coordinator left undone."""
-        if self._is_resumed:
-            return
+        """Take up what an earlier coordinator, or an earlier failure, left undone."""
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
-        self._is_resumed = True
-        self._sweep()
-        self._carry_out(self._board.outstanding())
+        if not self._is_swept:  # once, before any remedy runs
+            self._is_swept = True
+            self._sweep()
+        if self._board.is_stalled:
+            self._record(WorkResumed(at=self._clock()))
+        followed = {task.get_name() for task in self._tasks if not task.done()}
+        for command in self._board.outstanding():
+            if not (isinstance(command, RepairShard) and command.command_id in followed):
+                self._carry_out([command])
 
     async def _until(self, is_done: Callable[[], bool]) -> None:
         """Wait for the remedies at work until a condition holds.
@@ -216,7 +221,7 @@ class Coordinator:
                 case PublishGeneration():
                     self._publish(command)
                 case RepairShard():
-                    task = asyncio.create_task(self._follow(command))
+                    task = asyncio.create_task(self._follow(command), name=command.command_id)
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                 case Purge():

@@ -14,9 +14,10 @@ from raymu.core.events import (
     SettleRequested,
     ShardFailed,
     ShardRepaired,
+    WorkResumed,
 )
 from raymu.core.records import Remedy, RepairShard, ShardState, Strategy
-from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, lineage, report_of, request, trained_board
+from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, lineage, report_of, request, trained_board, training
 
 
 def repairs(commands: Sequence[Command]) -> list[RepairShard]:
@@ -171,12 +172,59 @@ def test_a_later_retraining_starts_below_the_debt_and_settles_it() -> None:
 
 
 def test_after_a_failure_the_requests_wait_again() -> None:
-    board = trained_board()
+    board = trained_board(on_accept="keep")
     [command] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}))))
     board.handle(ShardFailed(at=NOW, shard=0, command_id=command.command_id))
     assert board.open_requests == ("r1",)
-    [again] = repairs(board.handle(SettleRequested(at=NOW, shards=())))
-    assert again.command_id == command.command_id
+    assert board.is_stalled
+    assert not board.is_idle
+    assert board.outstanding() == []
+    [again] = repairs(board.handle(WorkResumed(at=NOW)))
+    assert again == command
+    assert board.handle(WorkResumed(at=NOW)) == []
+    assert board.outstanding() == [again]
+    assert not board.is_stalled
+
+
+def test_a_settlement_that_fails_is_still_to_be_done() -> None:
+    board = trained_board()
+    [patch] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}, strategy=Strategy.DPUS))))
+    [publication] = publications(board.handle(repaired(patch)))
+    [purge] = purges(board.handle(published(publication)))
+    board.handle(RequestsPurged(at=NOW, request_ids=purge.request_ids, files=1, rows=1))
+    assert board.is_idle
+    [settlement] = repairs(board.handle(SettleRequested(at=NOW, shards=(0,))))
+    board.handle(ShardFailed(at=NOW, shard=0, command_id=settlement.command_id))
+    assert not board.is_idle
+    [again] = repairs(board.handle(WorkResumed(at=NOW)))
+    assert again == settlement
+    assert again.decision.remedy is Remedy.RETRAIN
+
+
+def test_a_settlement_and_a_request_that_fail_together_are_resumed_together() -> None:
+    board = trained_board()
+    [patch] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}, strategy=Strategy.DPUS))))
+    board.handle(accepted(request("r2", {0: {2: 1}}, strategy=Strategy.DPUS)))
+    board.handle(SettleRequested(at=NOW, shards=(0,)))  # nothing is owed yet
+    [second] = repairs(board.handle(repaired(patch)))
+    assert second.decision.remedy is Remedy.PATCH
+    board.handle(SettleRequested(at=NOW, shards=(0,)))
+    board.handle(ShardFailed(at=NOW, shard=0, command_id=second.command_id))
+    [both] = repairs(board.handle(WorkResumed(at=NOW)))
+    assert (both.request_ids, both.decision.remedy) == (("r2",), Remedy.RETRAIN)
+    board.handle(ShardFailed(at=NOW, shard=0, command_id=both.command_id))
+    assert repairs(board.handle(WorkResumed(at=NOW))) == [both]
+
+
+def test_a_forecast_counts_the_requests_that_the_shard_is_at_work_on() -> None:
+    board = trained_board()
+    [first] = repairs(board.handle(accepted(request("r1", {0: {1: 2}}))))
+    board.handle(accepted(request("r2", {0: {2: 1}})))
+    [workload] = board.workloads(request("r3", {0: {3: 4}}))
+    assert (workload.touched_samples, workload.earliest_slice) == (7, 1)
+    board.handle(repaired(first))
+    [workload] = board.workloads(request("r3", {0: {3: 4}}))
+    assert (workload.touched_samples, workload.earliest_slice) == (5, 2)
 
 
 steps = st.lists(
@@ -189,6 +237,7 @@ steps = st.lists(
         st.tuples(st.just("repaired"), st.integers(0, 2), st.booleans()),
         st.tuples(st.just("failed"), st.integers(0, 2), st.booleans()),
         st.tuples(st.just("settle"), st.integers(0, 2), st.booleans()),
+        st.tuples(st.just("resume"), st.integers(0, 2), st.booleans()),
     ),
     max_size=25,
 )
@@ -223,6 +272,8 @@ def test_replaying_the_events_rebuilds_the_board(steps: list[tuple[str, object, 
             happen(accepted(request(f"r{number}", touched, strategy=how)))
         elif what == "settle":
             happen(SettleRequested(at=NOW, shards=(0, 1, 2)))
+        elif what == "resume":
+            happen(WorkResumed(at=NOW))
         elif (command := working.pop(where, None)) is not None:  # type: ignore[call-overload]
             if what == "repaired":
                 happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=str(number))))
@@ -235,12 +286,10 @@ def test_replaying_the_events_rebuilds_the_board(steps: list[tuple[str, object, 
     assert replayed.lineages == board.lineages
     assert replayed.outstanding() == board.outstanding()
     assert replayed.open_requests == board.open_requests
-    while working:
-        command = working.pop(next(iter(working)))
-        happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=f"last-{len(events)}")))
-    happen(SettleRequested(at=NOW, shards=(0, 1, 2)))
-    while working:
-        command = working.pop(next(iter(working)))
-        happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=f"end-{len(events)}")))
+    for last in (WorkResumed(at=NOW), SettleRequested(at=NOW, shards=(0, 1, 2))):
+        happen(last)
+        while working:
+            command = working.pop(next(iter(working)))
+            happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=f"last-{len(events)}")))
     assert board.open_requests == ()
     assert board.is_idle

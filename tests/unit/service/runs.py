@@ -172,8 +172,11 @@ class HeldFleet(LocalFleet):
     def __init__(self, store: RunStore, held: Collection[int]) -> None:
         super().__init__(store)
         self.gates = {shard: asyncio.Event() for shard in held}
+        self.repairs: list[RepairTask] = []
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
-        if isinstance(work, RepairTask) and work.command.shard in self.gates:
-            await self.gates[work.command.shard].wait()
+        if isinstance(work, RepairTask):
+            self.repairs.append(work)
+            if work.command.shard in self.gates:
+                await self.gates[work.command.shard].wait()
         return await super().run(work, progress)

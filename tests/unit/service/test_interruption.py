@@ -70,6 +70,54 @@ def test_a_repair_that_broke_off_is_finished_later(tmp_path: Path, strategy: str
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
+def test_the_same_key_after_a_failed_repair_takes_it_up_again(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+    ids = ids_at(config, shard=0)[:3]
+    coordinator = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location)))
+    with pytest.raises(ShardRepairFailed, match="the worker is gone"):
+        revoke(coordinator, ids, strategy="sisa", key="k1")
+    receipt = revoke(coordinator, ids, strategy="sisa", key="k1")
+    assert (receipt.purged_at is not None, receipt.exactness) == (True, Exactness.EXACT)
+    train_run(config, tmp_path / "calm", exclude=ids)
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+@pytest.mark.parametrize("is_reopened", [True, False])
+def test_a_settlement_that_broke_off_is_a_failure_and_is_finished_later(tmp_path: Path, is_reopened: bool) -> None:
+    config, location = make_run(tmp_path)
+    ids = ids_at(config, shard=0, slice_index=1)[:3]
+    patched = revoke(open_coordinator(location), ids, strategy="dpus")
+    coordinator = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location), after_stages=1))
+    with pytest.raises(ShardRepairFailed, match=r"shard 0 .*the worker is gone"):
+        settle(coordinator)
+    assert lineage_of(tmp_path / "run", 0).debts == (patched.request_id,)
+    if is_reopened:
+        coordinator = open_coordinator(location)
+    report = asyncio.run(coordinator.settle(silent))
+    assert (report.shards, report.request_ids) == ((0,), (patched.request_id,))
+    train_run(config, tmp_path / "calm", exclude=ids)
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_what_is_at_work_already_is_not_begun_again(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+
+    async def revoke_while_a_repair_is_held() -> list[RepairTask]:
+        held = HeldFleet(RunStore(location), [0])
+        coordinator = Coordinator(RunStore(location), held)
+        requests = []
+        for shard in (0, 1):
+            asked = Revocation(ids=tuple(ids_at(config, shard=shard)[:2]))
+            requests.append(asyncio.create_task(coordinator.revoke([asked], silent)))
+            await until_nothing_moves()
+        held.gates[0].set()
+        await asyncio.gather(*requests)
+        return held.repairs
+
+    repairs = asyncio.run(revoke_while_a_repair_is_held())
+    assert [task.command.shard for task in repairs] == [0, 1]
+
+
 def test_work_that_broke_off_is_taken_up_by_the_next_request_too(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)
