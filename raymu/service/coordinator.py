@@ -24,7 +24,7 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.receipt import Receipt
-from raymu.core.records import Generation, RepairReport, RepairShard, SampleId
+from raymu.core.records import FileRef, Generation, RepairReport, RepairShard, SampleId
 from raymu.errors import IdempotencyConflict, RequestInvalid, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
@@ -237,7 +237,8 @@ class Coordinator:
             if report is None:
                 self._failure = (command.shard, error)
                 self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
-                self._sweep(command.shard)
+                # What it wrote before it broke off: its next attempt may forget more, and leave this behind.
+                self._store.sweep_shard(self._needed(), command.shard)
                 return
         assert isinstance(report, RepairReport)
         self._reports.append(report)
@@ -298,14 +299,17 @@ class Coordinator:
         self._apply(event)
         self._write_receipts(command.request_ids)
 
-    def _sweep(self, shard: int | None = None) -> None:
-        """Destroy what a remedy wrote before it broke off: its next attempt may forget more. shard: only this one's"""
+    def _sweep(self) -> None:
+        """Destroy what earlier coordinators left behind."""
+        self._store.sweep(self._needed(), {command.command_id for command in self._board.at_work})
+
+    def _needed(self) -> set[FileRef]:
+        """Every file that is served, or that a remedy at work starts from, aims at or has reported."""
         at_work = self._board.at_work
         needed = {file for one in (*self._board.lineages, *self._store.served_lineages()) for file in one.files}
         needed |= {file for command in at_work for reference in command.references for file in reference.files}
         reports = [self._store.find_report(RepairReport, command.command_id) for command in at_work]
-        needed |= {file for report in reports if report for file in report.lineage.files}
-        self._store.sweep(needed, shard=shard)
+        return needed | {file for report in reports if report for file in report.lineage.files}
 
     def _write_receipts(self, request_ids: Iterable[str]) -> None:
         for request_id in request_ids:

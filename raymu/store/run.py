@@ -197,13 +197,18 @@ class RunStore:
     def strays(self, needed: Collection[FileRef]) -> list[str]:
         """Paths of samples and states that nothing needs, and of half-written files."""
         kept = {ref.path for ref in needed}
-        held = [path for path in self.files.every() if path.startswith(_CONTENT) or path.endswith(PARTIAL)]
-        return [path for path in held if path not in kept]
+        return [path for path in self.files.every() if _is_stray(path) and path not in kept]
 
-    def sweep(self, needed: Collection[FileRef], *, shard: int | None = None) -> None:
-        """Destroy strays, those of one shard or all; all only while nothing is at work."""
-        own = () if shard is None else (_samples_stem(shard), _shard_folder(shard))
-        self.files.delete(*(path for path in self.strays(needed) if shard is None or path.startswith(own)))
+    def sweep(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
+        """Destroy strays, and the reports of other commands than these. Only while nothing is at work."""
+        kept = {_report_path(command_id) for command_id in reports}
+        told = (f"reports/{name}" for name in self.files.list("reports"))
+        self.files.delete(*self.strays(needed), *(path for path in told if path not in kept))
+
+    def sweep_shard(self, needed: Collection[FileRef], shard: int) -> None:
+        """Destroy one shard's strays, while it is not at work."""
+        own = (_samples_stem(shard), _shard_folder(shard))
+        self.files.delete(*(path for path in self.strays(needed) if path.startswith(own)))
 
     def _generation(self, number: int) -> Generation:
         path = _generation_path(number)
@@ -213,6 +218,10 @@ class RunStore:
 
     def _generation_numbers(self) -> list[int]:
         return [int(name.removesuffix(".json")) for name in self.files.list("generations")]
+
+
+def _is_stray(path: str) -> bool:
+    return path.startswith(_CONTENT) or path.endswith(PARTIAL) or path == _UNFINISHED
 
 
 def _samples_stem(shard: int) -> str:

@@ -209,10 +209,10 @@ def test_what_nothing_needs_is_swept(store: RunStore, tmp_path: Path) -> None:
     stray, other = store.write_state(0, "stage-1", b"stray"), store.write_state(1, "stage-1", b"other")
     half = tmp_path / "run" / "shards" / "0000" / ".stage-2.17.partial"
     half.write_bytes(b"half")
-    store.sweep({needed}, shard=0)
+    store.sweep_shard({needed}, 0)
     assert not half.exists()
     assert [store.files.exists(ref.path) for ref in (needed, stray, other)] == [True, False, True]
-    store.sweep({needed})
+    store.sweep({needed}, ())
     assert [store.files.exists(ref.path) for ref in (needed, other)] == [True, False]
     assert store.manifest == MANIFEST
 

@@ -1,0 +1,91 @@
+"""A disk, and a database, that fail at the n-th step."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sql
+
+from raymu.store.disk import LocalDisk
+
+
+class FaultyDisk(LocalDisk):
+    """Counts the steps of a run's writing, and strikes at one of them; commits of the journal count too."""
+
+    def __init__(self, at: int, strike: Callable[[], None], *, is_torn: bool = False) -> None:
+        """at: from 1; 0 never strikes. is_torn: a write that is struck leaves half of its bytes"""
+        self._at, self._strike, self._is_torn = at, strike, is_torn
+        self.steps = 0
+
+    def write(self, path: Path, payload: bytes, mode: int) -> None:
+        if self._is_torn and self.steps + 1 == self._at:
+            super().write(path, payload[: len(payload) // 2], mode)
+        self.step()
+        super().write(path, payload, mode)
+
+    def make_folder(self, folder: Path) -> None:
+        self.step()
+        super().make_folder(folder)
+
+    def replace(self, source: Path, target: Path) -> None:
+        self.step()
+        super().replace(source, target)
+
+    def delete(self, path: Path) -> None:
+        self.step()
+        super().delete(path)
+
+    def sync_folder(self, folder: Path) -> None:
+        self.step()
+        super().sync_folder(folder)
+
+    @contextmanager
+    def counting_commits(self) -> Iterator[None]:
+        """Within it, every commit of any database is a step."""
+
+        def commit(_connection: sql.Connection) -> None:
+            self.step()
+
+        sql.event.listen(sql.Engine, "commit", commit)
+        try:
+            yield
+        finally:
+            sql.event.remove(sql.Engine, "commit", commit)
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps == self._at:
+            self._strike()
+
+
+def fail() -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def run_full() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_child(work: Callable[[], None]) -> bool:
+    """Do work in a process of its own. returns: False where it was killed; raises AssertionError where it failed"""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return False
+    assert os.WEXITSTATUS(status) == 0, "the child failed; its traceback stands above"
+    return True
