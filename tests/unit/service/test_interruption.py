@@ -82,7 +82,7 @@ def test_a_settlement_that_broke_off_is_a_failure_and_is_finished_later(tmp_path
     ids = ids_at(config, shard=0, slice_index=1)[:3]
     patched = revoke(Coordinator(location, LocalFleet(location)), ids, strategy="dpus")
     coordinator = Coordinator(location, FleetThatFailsOnce(location, after_stages=1))
-    with pytest.raises(ShardRepairFailed, match="shard 0 .*the worker is gone"):
+    with pytest.raises(ShardRepairFailed, match=r"shard 0 .*the worker is gone"):
         settle(coordinator)
     assert lineage_of(tmp_path / "run", 0).debts == (patched.request_id,)
     if is_reopened:
