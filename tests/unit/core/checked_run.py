@@ -61,9 +61,7 @@ class CheckedRun:
 
     def repair(self, shard: int, *, patch_fails: bool = False) -> None:
         """The remedy at work on a shard comes back. patch_fails: it could not be calibrated, and was a retraining"""
-        command = self.working.pop(shard, None)
-        if command is None:
-            return
+        command = self.working.pop(shard)
         if command.command_id not in self.reports:
             self.reports[command.command_id] = self.shards.carry_out(command, patch_fails=patch_fails)
         self._happen(ShardRepaired(at=NOW, report=self.reports[command.command_id]))
@@ -71,11 +69,10 @@ class CheckedRun:
 
     def fail(self, shard: int) -> None:
         """The remedy at work on a shard breaks off; one whose report is written has not."""
-        command = self.working.get(shard)
-        if command is not None and command.command_id in self.reports:
+        if self.working[shard].command_id in self.reports:
             self.repair(shard)
-        elif command is not None:
-            del self.working[shard]
+        else:
+            command = self.working.pop(shard)
             self._happen(ShardFailed(at=NOW, shard=shard, command_id=command.command_id))
 
     def resume(self) -> None:
