@@ -60,7 +60,7 @@ class Receipt:
 
 
 class ReceiptBook:
-    """The receipts of all requests, kept up to date by the events."""
+    """The receipts of all requests, kept up to date by the events. One that was seen already changes nothing."""
 
     def __init__(self) -> None:
         self._receipts: dict[str, Receipt] = {}
@@ -120,7 +120,8 @@ class ReceiptBook:
             unseen_loss=report.unseen_loss,
             determinism=report.determinism,
         )
-        shards = tuple(sorted((*receipt.shards, shard), key=lambda part: part.shard))
+        others = [part for part in receipt.shards if part.shard != report.shard]
+        shards = tuple(sorted((*others, shard), key=lambda part: part.shard))
         is_exact = all(part.exactness is Exactness.EXACT for part in shards)
         self._update(request_id, shards=shards, exactness=Exactness.EXACT if is_exact else Exactness.APPROXIMATE)
 

@@ -38,3 +38,13 @@ def test_an_exact_remedy_is_settled_with_its_publication() -> None:
     book.handle(ShardRepaired(at=NOW, report=report_of(command, {1: 1}, version="1")))
     book.handle(GenerationPublished(at=NOW, number=3, manifest_sha256="", repaired=("r1",)))
     assert (book.receipt("r1").exactness, book.receipt("r1").settled_at) == (Exactness.EXACT, NOW)
+
+
+def test_a_report_that_arrives_twice_is_one_part_of_the_receipt() -> None:
+    board, book = trained_board(), ReceiptBook()
+    event = accepted(request("r1", {0: {1: 1}}))
+    book.handle(event)
+    [command] = [one for one in board.handle(event) if isinstance(one, RepairShard)]
+    for _ in range(2):
+        book.handle(ShardRepaired(at=NOW, report=report_of(command, {1: 1}, version="1")))
+    assert len(book.receipt("r1").shards) == 1

@@ -1,0 +1,121 @@
+"""Shards in miniature: each file is known by the samples that it has seen, so that laws can be told from it."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, ShardLineage
+from tests.unit.core.examples import SLICES
+
+Samples = frozenset[tuple[int, int, int]]
+"""(shard, slice, number)"""
+
+
+class TracedShards:
+    """The workers and the disk of a run: training and remedies are what they leave on disk."""
+
+    def __init__(self, *, shards: int, slice_samples: int) -> None:
+        self.samples: dict[int, Samples] = {
+            shard: frozenset((shard, position, number) for position in range(SLICES) for number in range(slice_samples))
+            for shard in range(shards)
+        }
+        self.forget: dict[str, Samples] = {}  # of every request that is accepted
+        self.past: dict[int, set[str]] = {shard: set() for shard in range(shards)}  # requests that a shard is past
+        self.files: dict[FileRef, Samples] = {}  # what is on disk, and what it has seen
+
+    @property
+    def revoked(self) -> Samples:
+        """The samples of every accepted request."""
+        return self.forgotten(self.forget)
+
+    def forgotten(self, request_ids: Iterable[str]) -> Samples:
+        return Samples().union(*(self.forget[one] for one in request_ids))
+
+    def pending(self, shard: int) -> list[str]:
+        """Accepted requests that a shard is not past."""
+        touching = [one for one, forget in self.forget.items() if forget & self.samples[shard]]
+        return [one for one in touching if one not in self.past[shard]]
+
+    def choose(self, touched: Mapping[int, Mapping[int, int]]) -> Samples:
+        """Samples that nothing has revoked. touched: shard -> slice -> how many, as far as there are so many"""
+        chosen: set[tuple[int, int, int]] = set()
+        for shard, counts in touched.items():
+            left = sorted(self.samples[shard] - self.revoked)
+            for position, count in counts.items():
+                chosen.update([one for one in left if one[1] == position][:count])
+        return frozenset(chosen)
+
+    def trained(self, shard: int) -> ShardLineage:
+        """What training from scratch leaves, without the requests that the shard is past."""
+        return self._trained(shard, self.samples[shard] - self.forgotten(self.past[shard]))
+
+    def carry_out(self, command: RepairShard, *, patch_fails: bool) -> RepairReport:
+        """What a worker does. Retraining starts from a checkpoint, and must come to what training from scratch does."""
+        before, first, shard = command.lineage, command.earliest_slice, command.shard
+        retained = self.samples[shard] - self.forgotten({*self.past[shard], *command.request_ids})
+        remedy = Remedy.RETRAIN if patch_fails else command.decision.remedy
+        if remedy is Remedy.RETRAIN:
+            after = self._trained(shard, retained)
+            assert before.checkpoints[:first] == after.checkpoints[:first], "no checkpoint below saw what is forgotten"
+            assert before.updates[:first] == after.updates[:first]
+        else:
+            assert all(one.checkpoint.file in self.files for one in command.references), "what is aimed at is there"
+            after = self._patched(command, retained)
+        return RepairReport(
+            command_id=command.command_id,
+            request_ids=command.request_ids,
+            planned=command.decision,
+            remedy=remedy,
+            reason=command.decision.reason,
+            lineage=after,
+            passes=command.decision.passes,
+            seconds=command.decision.seconds,
+            determinism="{}",
+        )
+
+    def _trained(self, shard: int, retained: Samples) -> ShardLineage:
+        seen = [frozenset(one for one in retained if one[1] <= stage) for stage in range(SLICES)]
+        checkpoints = tuple(self._checkpoint(f"stage-{stage}", shard, stage, seen[stage]) for stage in range(SLICES))
+        return ShardLineage(
+            shard=shard,
+            slice_samples=_slice_samples(retained),
+            checkpoints=checkpoints,
+            updates=tuple(self._write(f"updates-{stage}", shard, seen[stage]) for stage in range(SLICES)),
+            serving=checkpoints[-1],
+            tainted_from=None,
+            debts=(),
+            seconds_per_pass=0.01,
+        )
+
+    def _patched(self, command: RepairShard, retained: Samples) -> ShardLineage:
+        """A patch leaves traces of what it subtracts; recorded updates lose the rows that are subtracted."""
+        before, first, shard = command.lineage, command.earliest_slice, command.shard
+        debts = (*before.debts, *command.request_ids)
+        updates = [
+            ref and self._write(f"updates-{stage}", shard, self.files[ref] & retained)
+            for stage, ref in enumerate(before.updates)
+        ]
+        return replace(
+            before,
+            slice_samples=_slice_samples(retained),
+            checkpoints=before.checkpoints[:first] + (None,) * (SLICES - first),
+            updates=tuple(updates),
+            serving=self._checkpoint(f"patched-{debts}", shard, SLICES - 1, self.files[before.serving.file]),
+            tainted_from=first,
+            debts=debts,
+        )
+
+    def _checkpoint(self, name: str, shard: int, stage: int, seen: Samples) -> CheckpointRef:
+        file = self._write(name, shard, seen)
+        return CheckpointRef(stage=stage, file=file, weights_sha256=f"weights of {file.sha256}")
+
+    def _write(self, name: str, shard: int, seen: Samples) -> FileRef:
+        """Equal content has an equal name, as in the store."""
+        digest = hashlib.sha256(repr((name, shard, sorted(seen))).encode()).hexdigest()
+        ref = FileRef(path=f"state/{shard}/{name}-{digest[:12]}", sha256=digest, byte_size=1)
+        self.files[ref] = seen
+        return ref
+
+
+def _slice_samples(retained: Samples) -> tuple[int, ...]:
+    return tuple(sum(one[1] == position for one in retained) for position in range(SLICES))
