@@ -163,8 +163,8 @@ class CheckedRun:
                     self.shards.files.pop(file, None)
                 self._step()
                 self._check_destroyed(command)
-                request_ids = tuple(command.shards_by_request)
-                self._happen(RequestsPurged(at=NOW, request_ids=request_ids, files=len(command.files), rows=0))
+                files = len(command.files)
+                self._happen(RequestsPurged(at=NOW, request_ids=command.request_ids, files=files, rows=command.rows))
 
     def _check_repair(self, command: RepairShard) -> None:
         shard, lineage = command.shard, command.lineage
@@ -215,6 +215,6 @@ class CheckedRun:
 
     def _check_destroyed(self, command: Purge) -> None:
         """No checkpoint and no recorded update that is left has seen a purged request's samples."""
-        forgotten = self.shards.forgotten(command.shards_by_request)
+        forgotten = self.shards.forgotten(command.request_ids)
         for file, seen in self.shards.files.items():
             assert "patched" in file.path or not seen & forgotten

@@ -15,10 +15,10 @@ from hypothesis.stateful import (
 )
 
 from raymu.config import OhsConfig, UnlearningConfig
-from raymu.core.events import GenerationPublished
-from raymu.core.records import Exactness, RepairShard, Strategy
+from raymu.core.events import GenerationPublished, WorkResumed
+from raymu.core.records import Exactness, Remedy, RepairShard, Strategy
 from tests.unit.core.checked_run import CheckedRun, CoordinatorLost
-from tests.unit.core.examples import SLICES
+from tests.unit.core.examples import NOW, SLICES
 
 SHARDS = 3
 shards = st.integers(0, SHARDS - 1)
@@ -98,11 +98,13 @@ class CourseOfEvents(RuleBasedStateMachine):
         assert set(self.run.board.open_requests) == pending
 
     @invariant()
-    def a_debt_that_is_to_be_settled_is_at_work_or_known_to_be_left(self) -> None:
-        board = self.run.board
-        left = {shard for shard, _ in self.run.to_settle & self.run.debts}
-        assert board.is_stalled or left <= self.run.working.keys()
-        assert not (board.is_idle and (left or self.run.working))
+    def a_debt_that_is_to_be_settled_is_at_work_or_retrained_when_work_resumes(self) -> None:
+        owing = {shard for shard, _ in self.run.to_settle & self.run.debts}
+        resumed = self.run.replayed()
+        begun = {one.shard: one for one in resumed.handle(WorkResumed(at=NOW)) if isinstance(one, RepairShard)}
+        assert owing <= self.run.working.keys() | begun.keys()
+        assert {begun[shard].decision.remedy for shard in owing & begun.keys()} <= {Remedy.RETRAIN}
+        assert not (self.run.board.is_idle and (owing or begun or self.run.working))
 
     def teardown(self) -> None:
         """In the end every request is served, every debt settled, and only what is needed is left."""

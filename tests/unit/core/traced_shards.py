@@ -78,6 +78,7 @@ class TracedShards:
         checkpoints = tuple(self._checkpoint(f"stage-{stage}", shard, stage, seen[stage]) for stage in range(SLICES))
         return ShardLineage(
             shard=shard,
+            table=self._write("table", shard, retained),
             slice_samples=_slice_samples(retained),
             checkpoints=checkpoints,
             updates=tuple(self._write(f"updates-{stage}", shard, seen[stage]) for stage in range(SLICES)),
@@ -97,6 +98,7 @@ class TracedShards:
         ]
         return replace(
             before,
+            table=self._write("table", shard, retained),
             slice_samples=_slice_samples(retained),
             checkpoints=before.checkpoints[:first] + (None,) * (SLICES - first),
             updates=tuple(updates),

@@ -5,6 +5,7 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,8 @@ def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
     is_torn: bool,
 ) -> None:
     steps, undisturbed = steps_and_outcome
+    location = tmp_path / "run"
     for at in range(1, steps + 1):
-        location = tmp_path / "run"
         with pytest.raises((RaymuError, OSError)):
             course.run(location, FaultyDisk(at, strike, is_torn=is_torn))
         course.run(location, FaultyDisk(0, fail))
@@ -117,11 +118,11 @@ def test_a_process_that_is_killed_loses_nothing(
 ) -> None:
     """Killed once on the way, and once more while it recovers."""
     steps, undisturbed = steps_and_outcome
+    location = tmp_path / "run"
     for at in range(1, steps + 1):
-        location = tmp_path / "run"
-        assert not in_child(lambda at=at: course.run(location, FaultyDisk(at, kill, is_torn=is_torn)))
+        assert not in_child(partial(course.run, location, FaultyDisk(at, kill, is_torn=is_torn)))
         again = random.Random(at).randrange(1, 30)
-        in_child(lambda again=again: course.run(location, FaultyDisk(again, kill, is_torn=is_torn)))
+        in_child(partial(course.run, location, FaultyDisk(again, kill, is_torn=is_torn)))
         course.run(location, FaultyDisk(0, fail))
         assert outcome(location) == undisturbed, f"killed at step {at} of {steps}, then at {again}"
         shutil.rmtree(location)
