@@ -57,9 +57,8 @@ class RunStore:
         Raises RunInvalid where something else is there already, StorageFull.
         """
         self.require_empty()
-        if self.files.exists(_UNFINISHED):
-            self.files.delete_all()
         self.files.write(_UNFINISHED, b"")
+        self.files.delete(*(path for path in self.files.every() if path != _UNFINISHED))
         self.files.write(_KEY, secrets.token_bytes(32), mode=0o600)
         manifest = replace(manifest, tables=tuple(self.write_table(shard, table) for shard, table in enumerate(tables)))
         journal = self._journal(manifest)
@@ -74,8 +73,15 @@ class RunStore:
         """Raises RunInvalid where a run is, or anything but the remains of one whose creation broke off."""
         if self.files.exists(_MANIFEST):
             raise RunInvalid(self.location, "holds a run already; name another directory with --run")
-        if not (self.files.is_empty or self.files.exists(_UNFINISHED)):
+        if not (self.files.is_empty or self._is_unfinished):
             raise RunInvalid(self.location, "is not empty; name a new directory with --run")
+
+    @property
+    def _is_unfinished(self) -> bool:
+        """Whether a creation broke off here; its mark may itself be half-written, and alone."""
+        there = self.files.every()
+        is_only_mark = bool(there) and all(path.startswith(f".{_UNFINISHED}.") for path in there)
+        return _UNFINISHED in there or is_only_mark
 
     def remove(self) -> None:
         """Destroy the run and all that it holds."""

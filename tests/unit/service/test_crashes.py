@@ -4,6 +4,7 @@ import asyncio
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -105,8 +106,10 @@ def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
     steps, undisturbed = steps_and_outcome
     location = tmp_path / "run"
     for at in range(1, steps + 1):
-        with pytest.raises((RaymuError, OSError)):
-            course.run(location, FaultyDisk(at, strike, is_torn=is_torn))
+        disk = FaultyDisk(at, strike, is_torn=is_torn)
+        with suppress(RaymuError, OSError):  # a report whose folder could not be synced was found all the same
+            course.run(location, disk)
+        assert disk.steps >= at
         course.run(location, FaultyDisk(0, fail))
         assert outcome(location) == undisturbed, f"struck at step {at} of {steps}"
         shutil.rmtree(location)
