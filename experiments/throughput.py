@@ -56,7 +56,7 @@ def shard_actor(store: RunStore) -> tuple[float, int]:
     """Train shard 0 in an actor. returns: samples per second, and sample passes"""
     actor = ShardActor.options(num_cpus=1).remote(store)
     ray.get(actor.__ray_ready__.remote())
-    work = TrainShard(shard=0, table=store.manifest.tables[0])
+    work = TrainShard(shard=0, table=store.manifest.tables[0], epoch=0)
     *_, last = [ray.get(reference) for reference in actor.run.remote(work)]
     ray.kill(actor)
     assert isinstance(last, ShardTrained)

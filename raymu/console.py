@@ -78,7 +78,7 @@ class Screen:
     def receipt(self, receipt: Receipt) -> None:
         table = Table("shard", "samples", "remedy", "exactness", "passes", "seconds", "why", title=receipt.request_id)
         for part in receipt.shards:
-            shared = f" (shared by {len(part.shared_with) + 1} requests)" if part.shared_with else ""
+            shared = f" (shared by {part.requests} requests)" if part.requests > 1 else ""
             table.add_row(
                 str(part.shard),
                 str(part.samples),

@@ -74,11 +74,11 @@ class GenerationPublished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestsPurged:
-    """files: how many superseded files were destroyed; rows: the run's own copies of revoked samples."""
+    """files: superseded ones, which were destroyed; rows: how many of the run's own copies of revoked samples."""
 
     at: datetime
     request_ids: tuple[str, ...]
-    files: int
+    files: tuple[FileRef, ...]
     rows: int
     kind: Literal["purged"] = "purged"
 

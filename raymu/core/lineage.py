@@ -1,7 +1,11 @@
 """What a shard may serve, given its lineage and the requests that wait for it."""
 
-from dataclasses import replace
+import hashlib
+import hmac
 
+import numpy as np
+
+from raymu.core.partition import Hashes
 from raymu.core.records import CheckpointRef, Constituent, OnAccept, ShardLineage, ShardState
 
 
@@ -20,9 +24,9 @@ def constituent(lineage: ShardLineage, *, pending_from: int | None, on_accept: O
     return _serve(lineage, ShardState.REWOUND, checkpoint, untouched, sum(lineage.slice_samples[:untouched]))
 
 
-def settled(lineage: ShardLineage) -> ShardLineage:
-    """The lineage without its debt, as an exact retraining leaves it."""
-    return replace(lineage, tainted_from=None, debts=())
+def descent_of(hashes: Hashes, *, key: bytes) -> str:
+    """The digest of the samples that a state descends from. hashes: (samples,) uint64, in any order; key: of the run"""
+    return hmac.new(key, np.sort(hashes).tobytes(), hashlib.sha256).hexdigest()
 
 
 def _serve(

@@ -27,8 +27,12 @@ class ShardReceipt:
     forecast_seconds: float
     passes: float
     seconds: float
-    shared_with: tuple[str, ...]
-    """Other requests that the same remedy served."""
+    command_id: str
+    """Of the remedy: receipts with the same one were served together."""
+    requests: int
+    """How many requests the remedy served."""
+    settled_by: str | None = None
+    """The later retraining that made a patched shard exact."""
     forget_loss: float | None
     unseen_loss: float | None
     determinism: str
@@ -36,27 +40,43 @@ class ShardReceipt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """Times are None for what has not happened. It says what was done, never what a model knows."""
+    """Times are None for what has not happened. It says what was done, never what a model knows.
+
+    hashes: keyed, of the ids and the owner; manifest_*: SHA-256 of the files of the generations before and after
+    """
 
     request_id: str
+    hashes: tuple[str, ...]
     strategy: str
     boundary: str
     samples: int
     received_at: datetime
     due_at: datetime
+    due_met: bool | None = None
+    """Whether the result was exact when it was due; None while that is open."""
     accepted_at: datetime
     generation_before: int
+    manifest_before: str
     rewound_at: datetime | None = None
     generation_rewound: int | None = None
     repaired_at: datetime | None = None
     published_at: datetime | None = None
     generation_after: int | None = None
+    manifest_after: str | None = None
     purged_at: datetime | None = None
     purged_files: int = 0
+    """Superseded files that were destroyed together with this request's."""
+    purged_rows: int = 0
+    """The run's own copies of revoked samples that were destroyed with them."""
     settled_at: datetime | None = None
     exactness: Exactness | None = None
     """Of the published result: approximate until settled where any shard was patched."""
     shards: tuple[ShardReceipt, ...] = field(default=())
+
+    def at(self, now: datetime) -> "Receipt":
+        """The receipt as it stands at a time: whether it was exact in time."""
+        exact_at = self.settled_at
+        return replace(self, due_met=exact_at <= self.due_at if exact_at else None if now <= self.due_at else False)
 
 
 class ReceiptBook:
@@ -65,24 +85,38 @@ class ReceiptBook:
     def __init__(self) -> None:
         self._receipts: dict[str, Receipt] = {}
         self._requests: dict[str, RevocationRequest] = {}
+        self._manifests: dict[int, str] = {}
+        self._owing: dict[int, set[str]] = {}  # by shard, the requests that it has only patched
+        self._upgraded: dict[str, None] = {}  # settled, and no receipt issued since
 
     def handle(self, event: Event) -> None:
         match event:
             case RevocationsAccepted(requests=requests):
                 for request in requests:
-                    self._requests[request.request_id] = request
-                    self._receipts[request.request_id] = _accepted(event, request)
+                    if request.request_id not in self._receipts:
+                        self._requests[request.request_id] = request
+                        self._receipts[request.request_id] = self._accepted(event, request)
             case ShardRepaired(report=report):
-                for request_id in report.request_ids:
-                    self._update(request_id, repaired_at=event.at)
-                    self._add(request_id, report)
+                self._repaired(report, event.at)
             case GenerationPublished():
                 self._published(event)
-            case RequestsPurged(request_ids=request_ids):
-                for request_id in request_ids:
-                    self._update(request_id, purged_at=event.at, purged_files=event.files)
+            case RequestsPurged():
+                for receipt in self.issued_by(event):
+                    self._receipts[receipt.request_id] = receipt
+                    self._upgraded.pop(receipt.request_id, None)
             case _:
                 pass
+
+    def issued_by(self, event: RequestsPurged) -> list[Receipt]:
+        """The receipts that this event completes: of the requests it purges, and of those settled since the last one."""
+        purged = {
+            request_id: replace(
+                self._receipts[request_id], purged_at=event.at, purged_files=len(event.files), purged_rows=event.rows
+            )
+            for request_id in event.request_ids
+        }
+        settled = {one: self._receipts[one] for one in self._upgraded if self._receipts[one].purged_at}
+        return [receipt.at(event.at) for receipt in (settled | purged).values()]
 
     def receipt(self, request_id: str) -> Receipt:
         return self._receipts[request_id]
@@ -92,14 +126,34 @@ class ReceiptBook:
         return tuple(self._receipts.values())
 
     def _published(self, event: GenerationPublished) -> None:
+        self._manifests[event.number] = event.manifest_sha256
         for request_id in event.rewound:
             self._update(request_id, rewound_at=event.at, generation_rewound=event.number)
         for request_id in event.repaired:
-            self._update(request_id, published_at=event.at, generation_after=event.number)
+            self._update(
+                request_id,
+                published_at=event.at,
+                generation_after=event.number,
+                manifest_after=event.manifest_sha256,
+            )
             if self._receipts[request_id].exactness is Exactness.EXACT:
                 self._update(request_id, settled_at=event.at)
         for request_id in event.settled:
             self._update(request_id, settled_at=event.at, exactness=Exactness.EXACT)
+            self._upgraded[request_id] = None
+
+    def _repaired(self, report: RepairReport, at: datetime) -> None:
+        for request_id in report.request_ids:
+            self._update(request_id, repaired_at=at)
+            self._add(request_id, report)
+        owing = self._owing.setdefault(report.shard, set())
+        if report.exactness is Exactness.APPROXIMATE:
+            owing.update(report.request_ids)
+            return
+        for request_id in owing:
+            shards = (_settled(part, report) for part in self._receipts[request_id].shards)
+            self._update(request_id, shards=tuple(shards))
+        owing.clear()
 
     def _add(self, request_id: str, report: RepairReport) -> None:
         receipt = self._receipts[request_id]
@@ -115,7 +169,8 @@ class ReceiptBook:
             forecast_seconds=report.planned.seconds,
             passes=report.passes,
             seconds=report.seconds,
-            shared_with=tuple(other for other in report.request_ids if other != request_id),
+            command_id=report.command_id,
+            requests=len(report.request_ids),
             forget_loss=report.forget_loss,
             unseen_loss=report.unseen_loss,
             determinism=report.determinism,
@@ -128,15 +183,22 @@ class ReceiptBook:
     def _update(self, request_id: str, **changes: object) -> None:
         self._receipts[request_id] = replace(self._receipts[request_id], **changes)  # type: ignore[arg-type]
 
+    def _accepted(self, event: RevocationsAccepted, request: RevocationRequest) -> Receipt:
+        return Receipt(
+            request_id=request.request_id,
+            hashes=request.hashes,
+            strategy=request.strategy,
+            boundary=str(request.boundary),
+            samples=request.samples,
+            received_at=request.received_at,
+            due_at=request.due_at,
+            accepted_at=event.at,
+            generation_before=event.generation,
+            manifest_before=self._manifests.get(event.generation, ""),
+        )
 
-def _accepted(event: RevocationsAccepted, request: RevocationRequest) -> Receipt:
-    return Receipt(
-        request_id=request.request_id,
-        strategy=request.strategy,
-        boundary=str(request.boundary),
-        samples=request.samples,
-        received_at=request.received_at,
-        due_at=request.due_at,
-        accepted_at=event.at,
-        generation_before=event.generation,
-    )
+
+def _settled(part: ShardReceipt, report: RepairReport) -> ShardReceipt:
+    if part.shard != report.shard:
+        return part
+    return replace(part, exactness=Exactness.EXACT, settled_by=report.command_id, determinism=report.determinism)

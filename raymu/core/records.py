@@ -112,6 +112,8 @@ class CheckpointRef:
     stage: int
     file: FileRef
     weights_sha256: str
+    descent: str
+    """Keyed digest of the samples that the state descends from: those trained on, forgotten ones too after a patch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,8 +178,10 @@ class Generation:
     """One published, immutable set of constituent states, with the lineage that it was made from."""
 
     number: int
+    previous_sha256: str
+    """Of the generation's file before this one; empty for the first."""
     cause: str
-    """train, rewind, repair or settle."""
+    """train, rewind, repair, settle or rebuild."""
     request_ids: tuple[str, ...]
     published_at: datetime
     constituents: tuple[Constituent, ...]
@@ -209,6 +213,7 @@ class RevocationRequest:
     """An accepted request: what to forget, and how. The sample ids themselves stay in the store.
 
     payload_sha256: over what was asked; key: the caller's idempotency key
+    hashes: keyed, of the ids and the owner; they stay when the ids are purged
     """
 
     request_id: str
@@ -219,6 +224,7 @@ class RevocationRequest:
     received_at: datetime
     due_at: datetime
     forget: tuple[ForgetSet, ...]
+    hashes: tuple[str, ...]
 
     @property
     def samples(self) -> int:

@@ -30,6 +30,7 @@ from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
 from raymu.service.requests import RequestDesk, ResolvedRevocation, Revocation
 from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, WorkReport
+from raymu.store.ledger import issued
 from raymu.store.run import RunStore
 
 
@@ -66,11 +67,10 @@ class Coordinator:
         """Raises RunInvalid, FileMissing, FileCorrupt."""
         self._store, self._config = store, store.config
         self._fleet, self._clock = fleet, clock
-        self._journal = self._store.journal()
-        self._journal.take_over()
+        self._journal, self._epoch = store.take_over()
         history = replay(self._journal, self._config, workers=fleet.workers)
         self._board, self._receipts, self._requests_by_key = history.board, history.receipts, history.requests_by_key
-        self._generation = history.generation
+        self._published = history.published
         self._desk = RequestDesk(store, self._journal, history.tables(store.manifest))
         self._listeners: list[Progress] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,7 +82,10 @@ class Coordinator:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
         started = time.perf_counter()
         self._journal.require_current()
-        work = [TrainShard(shard=shard, table=table) for shard, table in enumerate(self._store.manifest.tables)]
+        work = [
+            TrainShard(shard=shard, table=table, epoch=self._epoch)
+            for shard, table in enumerate(self._store.manifest.tables)
+        ]
         reports = await asyncio.gather(*(self._fleet.run(one, progress) for one in work))
         trained = [report for report in reports if isinstance(report, ShardTrained)]
         lineages = tuple(report.lineage for report in trained)
@@ -111,7 +114,7 @@ class Coordinator:
         resolved = self._resolve([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
         fresh = [one.request.request_id for one in resolved]
         request_ids = [request_id or fresh.pop(0) for request_id in known]
-        if not self._generation:
+        if not self._published:
             await self.train(progress)
         with _listening(self._listeners, progress):
             self._accept(resolved)  # first: what an earlier failure left then shares its remedies
@@ -121,7 +124,7 @@ class Coordinator:
 
     async def settle(self, progress: Progress) -> SettleReport:
         """Retrain every shard that was only patched, and take up what an interruption left: training too."""
-        if not self._generation:
+        if not self._published:
             await self.train(progress)
         owed = [lineage for lineage in self._board.lineages if lineage.debts]
         first = len(self._reports)
@@ -144,8 +147,13 @@ class Coordinator:
     def workers(self) -> int:
         return self._fleet.workers
 
+    @property
+    def _generation(self) -> int:
+        return self._published.number if self._published else 0
+
     def receipt(self, request_id: str) -> Receipt:
-        return self._receipts.receipt(request_id)
+        """As it stands now."""
+        return self._receipts.receipt(request_id).at(self._clock())
 
     async def close(self) -> None:
         await self._fleet.close()
@@ -176,7 +184,7 @@ class Coordinator:
         self._journal.accept(
             event,
             forget={one.request.request_id: one.forget for one in resolved},
-            hashes={one.request.request_id: one.hashes for one in resolved},
+            hashes={request.request_id: request.hashes for request in requests},
         )
         self._requests_by_key.update({request.key: request for request in requests if request.key})
         self._apply(event)
@@ -252,19 +260,21 @@ class Coordinator:
             command=command,
             forget=_union(ids for request_id, ids in held.items() if request_id in command.request_ids),
             unseen_forgotten=_union(unseen.values()),
+            epoch=self._epoch,
         )
 
     def _publish(self, command: PublishGeneration) -> None:
         with self._journal.writing() as entry:  # until it commits no other coordinator can take over, and publish too
             generation = Generation(
                 number=self._generation + 1,
+                previous_sha256=self._published.manifest_sha256 if self._published else "",
                 cause=command.cause,
                 request_ids=(*command.rewound, *command.repaired, *command.settled),
                 published_at=self._clock(),
                 constituents=command.constituents,
                 lineages=command.lineages,
             )
-            manifest = self._store.publish(generation)
+            manifest = self._store.generations.write(generation)
             event = GenerationPublished(
                 at=generation.published_at,
                 number=generation.number,
@@ -274,12 +284,14 @@ class Coordinator:
                 settled=command.settled,
             )
             entry.add(event)
-        self._generation = generation.number
+        self._published = event
         self._apply(event)
-        self._write_receipts([*command.repaired, *command.settled])
 
     def _purge(self, command: Purge) -> None:
-        """Destroy what is superseded; counts are those of the command, since a crash may have come in the middle."""
+        """Destroy what is superseded, and issue the receipts that this completes.
+
+        What is destroyed is told by the command, since a crash may have come in the middle.
+        """
         forgotten = [
             sample_id
             for shard in range(self._config.partition.shards)
@@ -289,15 +301,25 @@ class Coordinator:
         ]
         with self._journal.writing() as entry:
             self._store.destroy(command.files)
-            self._store.drop_generations_before(self._generation)
+            self._store.generations.drop_all_but(self._generation)
             event = RequestsPurged(
-                at=self._clock(), request_ids=command.request_ids, files=len(command.files), rows=command.rows
+                at=self._clock(),
+                request_ids=command.request_ids,
+                files=tuple(sorted(command.files, key=lambda file: file.path)),
+                rows=command.rows,
             )
-            entry.purge(event)
+            head = entry.purge(event)
+            receipts = issued(
+                self._receipts.issued_by(event),
+                after=entry.last_receipt(),
+                run=self._store.manifest.run_id,
+                event=head.sequence,
+                signing_key=self._store.keys.signing_key,
+            )
+            entry.issue(receipts)
         self._journal.erase_purged()
         self._desk.forget(forgotten, [lineage.table for lineage in self._board.lineages])
         self._apply(event)
-        self._write_receipts(command.request_ids)
 
     def _sweep(self) -> None:
         """Destroy what earlier coordinators left behind."""
@@ -306,14 +328,11 @@ class Coordinator:
     def _needed(self) -> set[FileRef]:
         """Every file that is served, or that a remedy at work starts from, aims at or has reported."""
         at_work = self._board.at_work
-        needed = {file for one in (*self._board.lineages, *self._store.served_lineages()) for file in one.files}
+        served = self._store.generations.read(self._published).lineages if self._published else ()
+        needed = {file for one in (*self._board.lineages, *served) for file in one.files}
         needed |= {file for command in at_work for reference in command.references for file in reference.files}
         reports = [self._store.find_report(RepairReport, command.command_id) for command in at_work]
         return needed | {file for report in reports if report for file in report.lineage.files}
-
-    def _write_receipts(self, request_ids: Iterable[str]) -> None:
-        for request_id in request_ids:
-            self._store.write_receipt(self.receipt(request_id))
 
     def _tell(self, stage: StageTrained) -> None:
         for listener in self._listeners:
@@ -343,7 +362,7 @@ def _require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
     for key, count in keys.items():
         if count > 1:
             raise RequestInvalid(f"key {key!r} is given to more than one of these requests; give each its own")
-    counts = Counter(identity_hash for one in resolved for identity_hash in one.hashes)
+    counts = Counter(identity_hash for one in resolved for identity_hash in one.request.hashes)
     twice = sum(count > 1 for count in counts.values())
     if twice:
         raise RequestInvalid(f"{twice} samples are named by more than one of these requests; name each sample once")

@@ -21,8 +21,8 @@ class History:
     receipts: ReceiptBook
     requests_by_key: dict[str, RevocationRequest]
     trained_on: int
-    generation: int
-    """The last one published; 0 before the first."""
+    published: GenerationPublished | None
+    """The last one; None before the first."""
 
     def tables(self, manifest: RunManifest) -> tuple[FileRef, ...]:
         """Where the samples of each shard lie now."""
@@ -48,5 +48,5 @@ def replay(journal: Journal, config: Config, *, workers: int | None = None) -> H
         receipts=receipts,
         requests_by_key=by_key,
         trained_on=trained_on,
-        generation=max((event.number for event in events if isinstance(event, GenerationPublished)), default=0),
+        published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
     )

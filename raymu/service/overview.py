@@ -1,8 +1,10 @@
 """What a run is like, read from its directory: status and forecasts. Readers write nothing and need no cluster."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.receipt import Receipt
@@ -10,6 +12,7 @@ from raymu.core.records import Remedy, Strategy
 from raymu.core.workload import training_passes
 from raymu.service.history import replay
 from raymu.service.requests import RequestDesk, Revocation
+from raymu.store.ledger import latest
 from raymu.store.run import RunStore
 
 
@@ -122,7 +125,14 @@ def status(store: RunStore) -> RunStatus:
 def receipts(store: RunStore) -> tuple[Receipt, ...]:
     """Of all requests, in the order of acceptance."""
     with closing(store.journal(is_read_only=True)) as journal:
-        return replay(journal, store.config).receipts.receipts()
+        now = datetime.now(UTC)
+        return tuple(receipt.at(now) for receipt in replay(journal, store.config).receipts.receipts())
+
+
+def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The receipts as they were issued, signed: the last one of each of these requests, or of all."""
+    with closing(store.journal(is_read_only=True)) as journal:
+        return list(latest(journal.ledger(request_ids)).values())
 
 
 def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:

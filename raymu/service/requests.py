@@ -37,11 +37,10 @@ class Revocation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedRevocation:
-    """request: for the board; forget: shard -> ids; hashes: keyed, of the ids and the owner, which outlive the ids"""
+    """request: for the board; forget: shard -> ids"""
 
     request: RevocationRequest
     forget: dict[int, tuple[SampleId, ...]]
-    hashes: tuple[str, ...]
 
 
 class RequestDesk:
@@ -77,6 +76,7 @@ class RequestDesk:
             shard = int(self._index.shards[row])
             forget.setdefault(shard, []).append(sample_id)
             slices.setdefault(shard, Counter())[int(self._index.slices[row])] += 1
+        names = [*_names(asked), *(_name(sample_id) for sample_id in sample_ids)]
         request = RevocationRequest(
             request_id=request_id,
             payload_sha256=self.payload_sha256(asked),
@@ -88,13 +88,9 @@ class RequestDesk:
             forget=tuple(
                 ForgetSet(shard=shard, samples_by_slice=dict(sorted(slices[shard].items()))) for shard in sorted(forget)
             ),
-        )
-        names = [*_names(asked), *(_name(sample_id) for sample_id in sample_ids)]
-        return ResolvedRevocation(
-            request=request,
-            forget={shard: tuple(ids) for shard, ids in forget.items()},
             hashes=tuple(sorted({self._keyed(name) for name in names})),
         )
+        return ResolvedRevocation(request=request, forget={shard: tuple(ids) for shard, ids in forget.items()})
 
     def _sample_ids(self, asked: Revocation) -> list[SampleId]:
         """The samples that a request names and that nothing has revoked."""
@@ -143,7 +139,7 @@ class RequestDesk:
         return owned
 
     def _keyed(self, name: str) -> str:
-        return hmac.new(self._store.hash_key, name.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._store.keys.hash_key, name.encode(), hashlib.sha256).hexdigest()
 
 
 def _names(asked: Revocation) -> list[str]:

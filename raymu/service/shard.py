@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from raymu.core.lineage import descent_of
 from raymu.core.partition import Hashes, identity_hashes
 from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, SampleId, ShardLineage
 from raymu.errors import PatchFailed
@@ -46,7 +47,8 @@ class ShardWorker:
         self._determinism = ""
 
     def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:
-        """Yields progress, and the report last. Raises DeviceUnavailable."""
+        """Yields progress, and the report last. Raises DeviceUnavailable, CoordinatorSuperseded."""
+        self._store.write_under(work.epoch)
         self._device = choose_device(self._config.training.device)
         with pinned(self._device, self._config.cluster.threads) as determinism:
             self._determinism = determinism.json()
@@ -160,7 +162,7 @@ class ShardWorker:
             slice_samples=retain.slice_samples(self._slices),
             checkpoints=before.checkpoints[:first] + (None,) * (self._slices - first),
             updates=patch.updates,
-            serving=CheckpointRef(stage=self._slices - 1, file=file, weights_sha256=weights),
+            serving=replace(before.serving, stage=self._slices - 1, file=file, weights_sha256=weights),
             tainted_from=first,
             debts=(*before.debts, *command.request_ids),
         )
@@ -193,7 +195,8 @@ class ShardWorker:
             passes = training.train_stage(samples, stage, recorder)
             payload, weights = training.dump(stage=stage, determinism=self._determinism)
             file = self._files.write(shard, f"stage-{stage}", payload)
-            checkpoints.append(CheckpointRef(stage=stage, file=file, weights_sha256=weights))
+            descent = descent_of(samples.up_to(stage).hashes, key=self._store.keys.hash_key)
+            checkpoints.append(CheckpointRef(stage=stage, file=file, weights_sha256=weights, descent=descent))
             log = recorder.log().dump() if recorder else None
             updates.append(self._files.write(shard, f"updates-{stage}", log) if log else None)
             seconds = time.perf_counter() - started

@@ -9,10 +9,11 @@ from raymu.core.records import FileRef, Remedy, RepairReport, RepairShard, Sampl
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainShard:
-    """Command: train a shard from scratch. table: its samples"""
+    """Command: train a shard from scratch. table: its samples; epoch: of the coordinator that asks"""
 
     shard: int
     table: FileRef
+    epoch: int
 
     @property
     def command_id(self) -> str:
@@ -28,11 +29,13 @@ class RepairTask:
     """A repair command with the ids that it is about, which only the journal knows.
 
     unseen_forgotten: revoked samples of the first reference's shard, which may not serve as unseen samples
+    epoch: of the coordinator that asks: the worker writes nothing once there is a later one
     """
 
     command: RepairShard
     forget: frozenset[SampleId]
     unseen_forgotten: frozenset[SampleId]
+    epoch: int
 
     @property
     def shard(self) -> int:

@@ -1,6 +1,7 @@
 """The one seam through which a run's bytes go to storage and come back."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -8,7 +9,7 @@ from uuid import uuid4
 from pyarrow import fs
 
 from raymu.core.records import FileRef
-from raymu.errors import FileCorrupt, FileMissing, RunInvalid, StorageFull
+from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid, StorageFull
 from raymu.store.disk import LocalDisk
 
 PARTIAL = ".partial"
@@ -17,6 +18,9 @@ PARTIAL = ".partial"
 
 class RunFiles:
     """Files below a run directory, on any `pyarrow.fs` URI. A file appears whole or not at all."""
+
+    fence: Callable[[], None] = staticmethod(lambda: None)
+    """Asked before every write and deletion: raises where another coordinator has taken the run over."""
 
     def __init__(self, location: str, *, disk: LocalDisk | None = None) -> None:
         """location: a local path, or a URI such as s3://bucket/run. Raises RunInvalid for an unknown scheme."""
@@ -82,6 +86,8 @@ class RunFiles:
 
     def delete(self, *paths: str) -> int:
         """Destroy files, durably. returns: how many were there; fewer than asked as after a crash in the middle"""
+        if paths:
+            self.fence()
         try:
             there = [path for path in paths if self._delete(path)]
             if self.local is not None:
@@ -96,6 +102,7 @@ class RunFiles:
         self._system.delete_dir(self._root)
 
     def _write(self, path: str, payload: bytes, sha256: str, mode: int) -> FileRef:
+        self.fence()
         try:
             if self.local is None:
                 self._write_object(path, payload)
@@ -124,8 +131,9 @@ class RunFiles:
         self._disk.make_folder(path.parent)
         try:
             self._disk.write(partial, payload, mode)
+            self.fence()  # again: the process may have slept in between, for hours
             self._disk.replace(partial, path)
-        except OSError:
+        except (OSError, CoordinatorSuperseded):
             with suppress(OSError):
                 self._disk.delete(partial)
             raise

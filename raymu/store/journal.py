@@ -3,18 +3,20 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sql
 
-from raymu.core.events import Event, RequestsPurged, RevocationsAccepted
+from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted
 from raymu.core.records import SampleId
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, RunInvalid
 from raymu.store.codec import from_json, to_json
 from raymu.store.database import Database
-from raymu.store.tables import EVENTS, FORGET, REVOKED, RUNS, TABLES
+from raymu.store.ledger import LedgerRow
+from raymu.store.tables import EVENTS, FORGET, LEDGER, REVOKED, RUNS, TABLES
 
 _LOOKED_UP_AT_ONCE = 500
 """Databases bound the parameters of a query."""
@@ -43,16 +45,20 @@ class Journal:
             if self._current_epoch(connection) is None:
                 connection.execute(RUNS.insert().values(run=self._run, epoch=0))
 
-    def take_over(self) -> int:
+    def take_over(self, announce: Callable[[int], object] = lambda _epoch: None) -> int:
         """Become the run's coordinator: from here on, writes of earlier ones are refused. returns: the epoch
 
-        Raises RunInvalid where the database does not know the run.
+        announce: tells the epoch to those who cannot see the database, while no other coordinator can take over
+        Raises RunInvalid where the database does not know the run, StorageFull.
         """
         with self._database.writing() as connection:
             connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(epoch=RUNS.c.epoch + 1))
             epoch = self._current_epoch(connection)
-        if epoch is None:
-            raise RunInvalid("the journal", f"knows no run {self._run}; restore the database that belongs to the run")
+            if epoch is None:
+                raise RunInvalid(
+                    "the journal", f"knows no run {self._run}; restore the database that belongs to the run"
+                )
+            announce(epoch)
         self._epoch = epoch
         self._database.erase_deleted(FORGET.name)  # a crash may have come between a purge and this
         return epoch
@@ -116,6 +122,35 @@ class Journal:
         with self._database.reading() as connection:
             return _head(connection, self._run)
 
+    def published(self) -> GenerationPublished | None:
+        """The last generation that was published. Raises FileCorrupt."""
+        of_run = sql.select(EVENTS).where(EVENTS.c.run == self._run)
+        last = of_run.where(EVENTS.c.kind == "published").order_by(EVENTS.c.sequence.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(last).one_or_none()
+            if row is None:
+                return None
+            before = connection.execute(of_run.where(EVENTS.c.sequence == row.sequence - 1)).one_or_none()
+        source = f"journal event {row.sequence}"
+        head = _sealed(Head(sequence=row.sequence - 1, seal=before.seal if before else ""), row.payload, self._key)
+        if row.seal != head.seal:
+            raise FileCorrupt(source, "it, or one before it, is not what was written")
+        published: GenerationPublished = from_json(GenerationPublished, row.payload, source=source)
+        return published
+
+    def ledger(self, request_ids: Sequence[str] | None = None) -> list[LedgerRow]:
+        """The receipts that were issued, of these requests or of all, in order."""
+        rows = sql.select(LEDGER).where(LEDGER.c.run == self._run).order_by(LEDGER.c.number)
+        with self._database.reading() as connection:
+            if request_ids is None:
+                return [_ledger_row(row) for row in connection.execute(rows)]
+            found = [
+                _ledger_row(row)
+                for some in _parts(request_ids)
+                for row in connection.execute(rows.where(LEDGER.c.request_id.in_(some)))
+            ]
+        return sorted(found, key=lambda row: row.number)
+
     def sample_ids(self, *, shard: int) -> dict[str, frozenset[SampleId]]:
         """Raw ids of the requests that are not purged. returns: request -> its ids in this shard"""
         query = sql.select(FORGET.c.request_id, FORGET.c.sample_id).where(
@@ -131,11 +166,22 @@ class Journal:
         """Which of these are revoked. returns: keyed hash -> request"""
         found: dict[str, str] = {}
         with self._database.reading() as connection:
-            for start in range(0, len(identity_hashes), _LOOKED_UP_AT_ONCE):
-                asked = identity_hashes[start : start + _LOOKED_UP_AT_ONCE]
+            for asked in _parts(identity_hashes):
                 query = sql.select(REVOKED).where(REVOKED.c.run == self._run, REVOKED.c.identity_hash.in_(asked))
                 found.update({row.identity_hash: row.request_id for row in connection.execute(query)})
         return found
+
+    def revoked(self) -> dict[str, str]:
+        """Everything that is revoked. returns: keyed hash -> request"""
+        query = sql.select(REVOKED).where(REVOKED.c.run == self._run)
+        with self._database.reading() as connection:
+            return {row.identity_hash: row.request_id for row in connection.execute(query)}
+
+    def unpurged(self) -> set[str]:
+        """The requests whose raw ids are still kept."""
+        query = sql.select(FORGET.c.request_id).where(FORGET.c.run == self._run).distinct()
+        with self._database.reading() as connection:
+            return set(connection.execute(query).scalars())
 
     def close(self) -> None:
         self._database.close()
@@ -150,7 +196,8 @@ class Entry:
     def __init__(self, connection: sql.Connection, run: str, key: bytes) -> None:
         self._connection, self._run, self._key = connection, run, key
 
-    def add(self, *events: Event) -> None:
+    def add(self, *events: Event) -> Head:
+        """returns: the last event, as it is now"""
         head = _head(self._connection, self._run)
         rows = []
         for event in events:
@@ -158,6 +205,7 @@ class Entry:
             head = _sealed(head, payload, self._key)
             rows.append({"sequence": head.sequence, "kind": event.kind, "payload": payload, "seal": head.seal})
         self._insert(EVENTS, rows)
+        return head
 
     def keep(self, forget: Mapping[str, Mapping[int, Sequence[SampleId]]], hashes: Mapping[str, Sequence[str]]) -> None:
         """The raw ids of requests, until they are purged, and the keyed hashes, for life."""
@@ -175,12 +223,21 @@ class Entry:
         self._insert(FORGET, ids)
         self._insert(REVOKED, revoked)
 
-    def purge(self, event: RequestsPurged) -> None:
-        """That requests are purged; their raw ids are dropped."""
-        self.add(event)
-        for start in range(0, len(event.request_ids), _LOOKED_UP_AT_ONCE):
-            purged = event.request_ids[start : start + _LOOKED_UP_AT_ONCE]
+    def purge(self, event: RequestsPurged) -> Head:
+        """That requests are purged; their raw ids are dropped. returns: the event, as it is in the journal"""
+        head = self.add(event)
+        for purged in _parts(event.request_ids):
             self._connection.execute(FORGET.delete().where(FORGET.c.run == self._run, FORGET.c.request_id.in_(purged)))
+        return head
+
+    def last_receipt(self) -> LedgerRow | None:
+        last = sql.select(LEDGER).where(LEDGER.c.run == self._run).order_by(LEDGER.c.number.desc()).limit(1)
+        row = self._connection.execute(last).one_or_none()
+        return _ledger_row(row) if row else None
+
+    def issue(self, receipts: Iterable[LedgerRow]) -> None:
+        """Receipts, for life."""
+        self._insert(LEDGER, [asdict(row) for row in receipts])
 
     def _insert(self, table: sql.Table, rows: Sequence[Mapping[str, object]]) -> None:
         if rows:
@@ -191,6 +248,16 @@ def _head(connection: sql.Connection, run: str) -> Head:
     last = sql.select(EVENTS).where(EVENTS.c.run == run).order_by(EVENTS.c.sequence.desc()).limit(1)
     row = connection.execute(last).one_or_none()
     return Head(sequence=row.sequence, seal=row.seal) if row else Head(sequence=0, seal="")
+
+
+def _ledger_row(row: sql.Row[Any]) -> LedgerRow:
+    return LedgerRow(number=row.number, request_id=row.request_id, document=row.document)
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Few enough for one query each."""
+    for start in range(0, len(names), _LOOKED_UP_AT_ONCE):
+        yield names[start : start + _LOOKED_UP_AT_ONCE]
 
 
 def _sealed(before: Head, payload: str, key: bytes) -> Head:

@@ -1,8 +1,8 @@
 """A run directory: where each kind of file lives, and how it is written and read."""
 
 import json
-import secrets
 from collections.abc import Collection, Iterable
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Protocol, TypeVar
@@ -12,17 +12,19 @@ import pyarrow.parquet as pq
 import sqlalchemy as sql
 
 from raymu.config import Config
-from raymu.core.receipt import Receipt
 from raymu.core.records import FileRef, Generation, ShardLineage
-from raymu.errors import FileCorrupt, FileMissing, RunInvalid
-from raymu.store.codec import to_json
+from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
 from raymu.store.database import Database, parse_url
 from raymu.store.files import PARTIAL, RunFiles
+from raymu.store.generations import GenerationFiles
 from raymu.store.journal import Journal
+from raymu.store.keys import RunKeys
 from raymu.store.manifest import FORMAT, RunManifest
 from raymu.store.seals import seal, unseal
 
-_MANIFEST, _KEY, _JOURNAL = "run.json", "hash.key", "journal.sqlite"
+_MANIFEST, _JOURNAL = "run.json", "journal.sqlite"
+_EPOCH = "epoch"
+"""The epoch of the coordinator that may write, for those who cannot see the journal."""
 _UNFINISHED = "unfinished"
 """There while a run is being created: without it, files that raymu did not write are never touched."""
 
@@ -50,6 +52,8 @@ class RunStore:
     def __init__(self, location: str, files: RunFiles | None = None) -> None:
         self.location = location
         self.files = files or RunFiles(location)
+        self.keys = RunKeys(self.files)
+        self.generations = GenerationFiles(self.files, self.keys)
 
     def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
         """Write a run with its samples, shard by shard; it is one only once all is there.
@@ -59,14 +63,15 @@ class RunStore:
         self.require_empty()
         self.files.write(_UNFINISHED, b"")
         self.files.delete(*(path for path in self.files.every() if path != _UNFINISHED))
-        self.files.write(_KEY, secrets.token_bytes(32), mode=0o600)
+        self.keys.create()
+        self.files.write(_EPOCH, b"0")
         manifest = replace(manifest, tables=tuple(self.write_table(shard, table) for shard, table in enumerate(tables)))
         journal = self._journal(manifest)
         try:
             journal.create()
         finally:
             journal.close()
-        self.files.write(_MANIFEST, seal(manifest, self.hash_key))
+        self.files.write(_MANIFEST, seal(manifest, self.keys.hash_key))
         self.files.delete(_UNFINISHED)
 
     def require_empty(self) -> None:
@@ -103,17 +108,48 @@ class RunStore:
         written = found.get("format")
         if isinstance(written, int) and written > FORMAT:
             raise RunInvalid(self.location, f"was written by a newer raymu (format {written}); update raymu")
-        manifest: RunManifest = unseal(RunManifest, payload, self.hash_key, source=source)
+        manifest: RunManifest = unseal(RunManifest, payload, self.keys.hash_key, source=source)
         return manifest
 
     @cached_property
     def config(self) -> Config:
         return Config.parse(self.manifest.config)
 
-    @cached_property
-    def hash_key(self) -> bytes:
-        """The key of the seals, and of the hashes that stand for purged ids; without it those say nothing."""
-        return self.files.read(_KEY)
+    def take_over(self) -> tuple[Journal, int]:
+        """Become the run's coordinator. returns: the journal, and the epoch under which this store writes from here on
+
+        Raises RunInvalid, where its journal is older than its files too; StorageFull.
+        """
+        journal = self.journal()
+        try:
+            epoch = journal.take_over(self._announce)
+        except BaseException:
+            journal.close()
+            raise
+        self.write_under(epoch)
+        return journal, epoch
+
+    def write_under(self, epoch: int) -> None:
+        """From here on, nothing is written or deleted once a later coordinator has taken over."""
+
+        def fence() -> None:
+            current = self._epoch()
+            if current != epoch:
+                raise CoordinatorSuperseded(epoch, current)
+
+        self.files.fence = fence
+
+    def _announce(self, epoch: int) -> None:
+        if self.files.exists(_EPOCH) and self._epoch() > epoch:
+            raise RunInvalid(
+                self.location,
+                f"has a journal that is older than its files (epoch {epoch} after {self._epoch()}); "
+                "restore both from the same backup",
+            )
+        self.files.write(_EPOCH, str(epoch).encode())
+
+    def _epoch(self) -> int:
+        return int(self.files.read(_EPOCH))
 
     def journal(self, *, is_read_only: bool = False) -> Journal:
         """Raises RunInvalid, ConfigInvalid."""
@@ -131,7 +167,7 @@ class RunStore:
             raise RunInvalid(
                 self.location, "is no local disk, which SQLite needs; set cluster.journal to a database URL"
             )
-        return Journal(Database(url, is_read_only=is_read_only), run=manifest.run_id, key=self.hash_key)
+        return Journal(Database(url, is_read_only=is_read_only), run=manifest.run_id, key=self.keys.hash_key)
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
         """The run's own copy of a shard's samples, named by content: the same samples, the same file."""
@@ -152,32 +188,23 @@ class RunStore:
         """Write a checkpoint or recorded updates, named by `name` and by content."""
         return self.files.write_content(f"{_shard_folder(shard)}{name}", ".safetensors", payload)
 
-    def publish(self, generation: Generation) -> FileRef:
-        """Make a generation the current one: the highest number that is there. Atomic."""
-        return self.files.write(_generation_path(generation.number), seal(generation, self.hash_key))
-
     def current(self) -> Generation:
-        """Raises RunInvalid where this is no run, or its training has not finished."""
-        _ = self.manifest  # refuses what is no run at all
-        for _ in range(3):  # a generation may be superseded and destroyed between listing and reading
-            numbers = self._generation_numbers()
-            if not numbers:
-                raise RunInvalid(self.location, "has no generation yet: its training did not finish; train anew")
-            try:
-                return self._generation(numbers[-1])
-            except FileMissing:
-                continue
-        raise RunInvalid(self.location, "changes faster than it can be read; try again")
+        """The generation that the journal names.
 
-    def served_lineages(self) -> tuple[ShardLineage, ...]:
-        """Of the current generation; none before there is one."""
-        return self.current().lineages if self._generation_numbers() else ()
-
-    def drop_generations_before(self, number: int) -> None:
-        self.files.delete(*(_generation_path(one) for one in self._generation_numbers() if one < number))
+        Raises RunInvalid where this is no run, its training has not finished, or its files are not its journal's.
+        """
+        with closing(self.journal(is_read_only=True)) as journal:
+            asked = 0
+            while (published := journal.published()) and asked < 3:
+                asked += 1  # a generation may be superseded, and destroyed, between asking and reading
+                with suppress(FileMissing):
+                    return self.generations.read(published)
+        if published is None:
+            raise RunInvalid(self.location, "has no generation yet: its training did not finish; run `raymu settle`")
+        raise RunInvalid(self.location, self.generations.why_missing(published.number))
 
     def write_report(self, report: Report) -> None:
-        self.files.write(_report_path(report.command_id), seal(report, self.hash_key))
+        self.files.write(_report_path(report.command_id), seal(report, self.keys.hash_key))
 
     def find_report(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:
         """The report of a command that ran already, if what it wrote is still there; its first reply may have been lost."""
@@ -186,15 +213,12 @@ class RunStore:
             payload = self.files.read(path)
         except FileMissing:
             return None
-        report: AnyReport = unseal(kind, payload, self.hash_key, source=f"{self.location}/{path}")
+        report: AnyReport = unseal(kind, payload, self.keys.hash_key, source=f"{self.location}/{path}")
         return report if all(self.files.exists(ref.path) for ref in report.lineage.files) else None
 
     def drop_reports(self, command_ids: Iterable[str]) -> None:
         """Once the journal has them."""
         self.files.delete(*(_report_path(command_id) for command_id in command_ids))
-
-    def write_receipt(self, receipt: Receipt) -> None:
-        self.files.write(f"receipts/{receipt.request_id}.json", to_json(receipt))
 
     def destroy(self, refs: Iterable[FileRef]) -> int:
         """returns: how many files were there"""
@@ -216,15 +240,6 @@ class RunStore:
         own = (_samples_stem(shard), _shard_folder(shard))
         self.files.delete(*(path for path in self.strays(needed) if path.startswith(own)))
 
-    def _generation(self, number: int) -> Generation:
-        path = _generation_path(number)
-        payload = self.files.read(path)
-        generation: Generation = unseal(Generation, payload, self.hash_key, source=f"{self.location}/{path}")
-        return generation
-
-    def _generation_numbers(self) -> list[int]:
-        return [int(name.removesuffix(".json")) for name in self.files.list("generations")]
-
 
 def _is_stray(path: str) -> bool:
     return path.startswith(_CONTENT) or path.endswith(PARTIAL) or path == _UNFINISHED
@@ -236,10 +251,6 @@ def _samples_stem(shard: int) -> str:
 
 def _shard_folder(shard: int) -> str:
     return f"shards/{shard:04d}/"
-
-
-def _generation_path(number: int) -> str:
-    return f"generations/{number:08d}.json"
 
 
 def _tree(payload: bytes, source: str) -> dict[str, object]:

@@ -38,6 +38,16 @@ FORGET = sql.Table(
 )
 """Raw ids of accepted requests, until they are purged."""
 
+LEDGER = sql.Table(
+    "ledger",
+    TABLES,
+    _run(),
+    sql.Column("number", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("request_id", sql.String, nullable=False, index=True),
+    sql.Column("document", sql.Text, nullable=False),
+)
+"""Receipts as they were issued, in order from 1. A request has a second one when what was patched is made exact."""
+
 REVOKED = sql.Table(
     "revoked",
     TABLES,

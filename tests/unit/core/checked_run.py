@@ -163,7 +163,7 @@ class CheckedRun:
                     self.shards.files.pop(file, None)
                 self._step()
                 self._check_destroyed(command)
-                files = len(command.files)
+                files = tuple(command.files)
                 self._happen(RequestsPurged(at=NOW, request_ids=command.request_ids, files=files, rows=command.rows))
 
     def _check_repair(self, command: RepairShard) -> None:

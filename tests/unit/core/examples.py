@@ -28,7 +28,9 @@ EPOCHS = (2, 2, 2, 2)
 
 def checkpoint(shard: int, stage: int, *, version: str = "0") -> CheckpointRef:
     name = f"{shard}/{stage}/{version}"
-    return CheckpointRef(stage=stage, file=FileRef(path=name, sha256=name, byte_size=1), weights_sha256=f"w{name}")
+    return CheckpointRef(
+        stage=stage, file=FileRef(path=name, sha256=name, byte_size=1), weights_sha256=f"w{name}", descent=name
+    )
 
 
 def table(shard: int, *, samples: int) -> FileRef:
@@ -76,6 +78,7 @@ def request(
         received_at=NOW,
         due_at=NOW,
         forget=tuple(ForgetSet(shard=shard, samples_by_slice=of) for shard, of in sorted(touched.items())),
+        hashes=(f"hash of {request_id}",),
     )
 
 

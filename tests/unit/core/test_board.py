@@ -131,7 +131,7 @@ def test_what_is_superseded_is_purged_after_publication_and_only_then() -> None:
     assert purge.files == lineage(0).files - board.lineages[0].files
     assert len(purge.files) == SLICES - 1
     assert (purge.request_ids, purge.rows) == (("r1",), 1)
-    board.handle(RequestsPurged(at=NOW, request_ids=("r1",), files=3, rows=1))
+    board.handle(RequestsPurged(at=NOW, request_ids=("r1",), files=(), rows=1))
     assert board.is_idle
 
 
@@ -191,7 +191,7 @@ def test_a_settlement_that_fails_is_still_to_be_done() -> None:
     [patch] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}, strategy=Strategy.DPUS))))
     [publication] = publications(board.handle(repaired(patch)))
     [purge] = purges(board.handle(published(publication)))
-    board.handle(RequestsPurged(at=NOW, request_ids=purge.request_ids, files=1, rows=1))
+    board.handle(RequestsPurged(at=NOW, request_ids=purge.request_ids, files=(), rows=1))
     assert board.is_idle
     [settlement] = repairs(board.handle(SettleRequested(at=NOW, shards=(0,))))
     board.handle(ShardFailed(at=NOW, shard=0, command_id=settlement.command_id))
@@ -262,7 +262,7 @@ def test_replaying_the_events_rebuilds_the_board(steps: list[tuple[str, object, 
                     happen(published(command, len(events)))
                 case Purge(files=files, request_ids=request_ids):
                     assert not files & {file for one in board.lineages for file in one.files}
-                    happen(RequestsPurged(at=NOW, request_ids=request_ids, files=len(files), rows=0))
+                    happen(RequestsPurged(at=NOW, request_ids=request_ids, files=tuple(files), rows=0))
 
     for number, (what, where, how) in enumerate(steps):
         if what == "revoke":

@@ -3,7 +3,9 @@ from datetime import timedelta
 from raymu.core.events import GenerationPublished, RequestsPurged, ShardRepaired
 from raymu.core.receipt import ReceiptBook
 from raymu.core.records import Exactness, RepairShard, Strategy
-from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
+from tests.unit.core.examples import NOW, accepted, checkpoint, report_of, request, trained_board
+
+FILES = tuple(checkpoint(0, stage).file for stage in range(4))
 
 
 def test_a_receipt_follows_its_request_from_acceptance_to_settlement() -> None:
@@ -19,7 +21,7 @@ def test_a_receipt_follows_its_request_from_acceptance_to_settlement() -> None:
 
     book.handle(ShardRepaired(at=NOW, report=report_of(command, {1: 2}, version="1")))
     book.handle(GenerationPublished(at=NOW, number=3, manifest_sha256="", repaired=("r1",)))
-    book.handle(RequestsPurged(at=NOW, request_ids=("r1",), files=4, rows=2))
+    book.handle(RequestsPurged(at=NOW, request_ids=("r1",), files=FILES, rows=2))
     receipt = book.receipt("r1")
     [shard] = receipt.shards
     assert (receipt.exactness, receipt.settled_at) == (Exactness.APPROXIMATE, None)

@@ -109,7 +109,7 @@ class TracedShards:
 
     def _checkpoint(self, name: str, shard: int, stage: int, seen: Samples) -> CheckpointRef:
         file = self._write(name, shard, seen)
-        return CheckpointRef(stage=stage, file=file, weights_sha256=f"weights of {file.sha256}")
+        return CheckpointRef(stage=stage, file=file, weights_sha256=f"weights of {file.sha256}", descent="")
 
     def _write(self, name: str, shard: int, seen: Samples) -> FileRef:
         """Equal content has an equal name, as in the store."""

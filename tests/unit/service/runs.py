@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from raymu.config import Config
 from raymu.core.events import Event
 from raymu.core.partition import identity_hashes
+from raymu.core.receipt import Receipt
 from raymu.core.records import CheckpointRef, Constituent, SampleId, ShardLineage
 from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.data import read_table
@@ -20,6 +22,7 @@ from raymu.learn.samples import ShardSamples
 from raymu.service.fleet import LocalFleet
 from raymu.service.ingest import place
 from raymu.service.work import Progress, RepairTask, StageTrained, Work, WorkReport
+from raymu.store.ledger import check_ledger
 from raymu.store.run import RunStore
 
 Home = tuple[SampleId, int, int]
@@ -91,6 +94,14 @@ def journal_events(location: Path) -> list[Event]:
         return list(journal.events())
     finally:
         journal.close()
+
+
+def issued_receipts(location: Path) -> list[Receipt]:
+    """The ledger of a run, checked."""
+    store = RunStore(str(location))
+    with closing(store.journal(is_read_only=True)) as journal:
+        rows = check_ledger(journal.ledger(), run=store.manifest.run_id, public_key=store.keys.public_key)
+        return [receipt for _, receipt in rows]
 
 
 def history_of(location: Path) -> tuple[int, int, list[str]]:

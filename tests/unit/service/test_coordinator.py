@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from tests.unit.service.runs import (
     WatchedFleet,
     constituent_of,
     ids_at,
+    issued_receipts,
     journal_events,
     lineage_of,
     raw_ids_in_journal,
@@ -117,18 +117,20 @@ def test_a_retrain_starts_below_the_debt_and_settles_it(tmp_path: Path) -> None:
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "excluded")
 
 
-def test_settling_upgrades_the_receipt_on_disk(tmp_path: Path) -> None:
+def test_settling_issues_a_receipt_that_says_exact(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     run = train_run(config, tmp_path / "run")
     request_id = revoke(run, ids_at(config)[:5], strategy="dpus").request_id
-    path = tmp_path / "run" / "receipts" / f"{request_id}.json"
-    assert json.loads(path.read_text())["exactness"] == "approximate"
+    first = issued_receipts(tmp_path / "run")
+    assert [receipt.exactness for receipt in first] == [Exactness.APPROXIMATE]
     report = asyncio.run(run.settle(silent))
     assert (report.shards, report.request_ids) == ((0, 1), (request_id,))
-    written = json.loads(path.read_text())
-    assert written["exactness"] == "exact"
-    assert written["settled_at"] is not None
+    [_, last] = issued_receipts(tmp_path / "run")
+    assert last == run.receipt(request_id)
+    assert (last.exactness, last.due_met) == (Exactness.EXACT, True)
+    assert last.settled_at is not None
+    assert all(part.settled_by and part.exactness is Exactness.EXACT for part in last.shards)
     again = asyncio.run(run.settle(silent))
     assert (again.shards, again.passes, again.generation) == ((), 0, report.generation)
 
@@ -182,7 +184,8 @@ def test_requests_submitted_together_share_one_remedy_per_shard(tmp_path: Path) 
         )
     )
     assert sorted(task.command.shard for task in fleet.repairs) == [0, 1]
-    assert first.shards[0].shared_with == (second.request_id,)
+    assert first.shards[0].requests == 2
+    assert first.shards[0].command_id == second.shards[0].command_id
     assert first.shards[0].remedy is Remedy.RETRAIN  # the most exact that either asks for
     assert (first.generation_rewound, first.shards[0].passes) == (2, second.shards[0].passes)
     train_run(config, tmp_path / "excluded", exclude=[*shard_0[:3], shard_1[0]])

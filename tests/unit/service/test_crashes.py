@@ -21,7 +21,7 @@ from raymu.store.files import RunFiles
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, write_samples
 from tests.unit.service.faults import FaultyDisk, fail, in_child, kill, run_full
-from tests.unit.service.runs import history_of, ids_at, journal_events, raw_ids_in_journal
+from tests.unit.service.runs import history_of, ids_at, issued_receipts, journal_events, raw_ids_in_journal
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -80,7 +80,8 @@ def outcome(location: Path) -> object:
         [event.kind for event in events if event.kind in ("trained", "accepted", "purged")],
         raw_ids_in_journal(location),
         store.strays(needed),
-        [name for name in files if not name.startswith(("receipts/2", "journal.sqlite-"))],
+        [(one.exactness, one.samples, one.generation_after) for one in issued_receipts(location)],
+        [name for name in files if not name.startswith("journal.sqlite-")],
     )
 
 

@@ -124,7 +124,7 @@ def test_work_that_broke_off_is_taken_up_by_the_next_request_too(tmp_path: Path)
     first = break_off(location, ids[:2])._receipts.receipts()[0].request_id
     coordinator = open_coordinator(location)
     receipt = revoke(coordinator, ids[2:4], strategy="sisa")
-    assert receipt.shards[0].shared_with == (first,)
+    assert receipt.shards[0].requests == 2
     assert coordinator.receipt(first).purged_at is not None
     train_run(config, tmp_path / "calm", exclude=ids[:4])
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")

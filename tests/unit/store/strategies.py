@@ -16,6 +16,7 @@ from raymu.core.events import (
     SettleRequested,
     ShardFailed,
     ShardRepaired,
+    WorkResumed,
 )
 from raymu.core.receipt import Receipt, ShardReceipt
 from raymu.core.records import (
@@ -43,7 +44,7 @@ counts = st.integers(0, 2**40)
 amounts = st.floats(0.0, 1e12)
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
 file_refs = st.builds(FileRef, path=names, sha256=hashes, byte_size=counts)
-checkpoint_refs = st.builds(CheckpointRef, stage=counts, file=file_refs, weights_sha256=hashes)
+checkpoint_refs = st.builds(CheckpointRef, stage=counts, file=file_refs, weights_sha256=hashes, descent=hashes)
 decisions = st.builds(Decision, remedy=st.sampled_from(Remedy), reason=names, passes=amounts, seconds=amounts)
 
 
@@ -113,6 +114,7 @@ reports = st.builds(
 generations = st.builds(
     Generation,
     number=st.integers(0, 10**8 - 1),
+    previous_sha256=hashes,
     cause=names,
     request_ids=many_names,
     published_at=times,
@@ -131,7 +133,9 @@ shard_receipts = st.builds(
     forecast_seconds=amounts,
     passes=amounts,
     seconds=amounts,
-    shared_with=many_names,
+    command_id=names,
+    requests=counts,
+    settled_by=st.none() | names,
     forget_loss=st.none() | amounts,
     unseen_loss=st.none() | amounts,
     determinism=names,
@@ -139,6 +143,7 @@ shard_receipts = st.builds(
 receipts = st.builds(
     Receipt,
     request_id=st.uuids().map(str),
+    hashes=many_names,
     strategy=names,
     boundary=names,
     samples=counts,
@@ -146,6 +151,7 @@ receipts = st.builds(
     due_at=times,
     accepted_at=times,
     generation_before=counts,
+    manifest_before=hashes,
     published_at=st.none() | times,
     generation_after=st.none() | counts,
     exactness=st.none() | st.sampled_from(Exactness),
@@ -157,6 +163,7 @@ EVENTS: Sequence[SearchStrategy[Event]] = (
     st.builds(SettleRequested, at=times, shards=several(counts)),
     st.builds(ShardRepaired, at=times, report=reports),
     st.builds(ShardFailed, at=times, shard=counts, command_id=names),
+    st.builds(WorkResumed, at=times),
     st.builds(
         GenerationPublished,
         at=times,
@@ -166,6 +173,6 @@ EVENTS: Sequence[SearchStrategy[Event]] = (
         repaired=many_names,
         settled=many_names,
     ),
-    st.builds(RequestsPurged, at=times, request_ids=many_names, files=counts, rows=counts),
+    st.builds(RequestsPurged, at=times, request_ids=many_names, files=several(file_refs), rows=counts),
 )
 """One strategy for each kind of event."""

@@ -23,7 +23,7 @@ SETTLE = SettleRequested(at=NOW, shards=(1,))
 
 
 def purged(*request_ids: str) -> RequestsPurged:
-    return RequestsPurged(at=NOW, request_ids=request_ids, files=1, rows=2)
+    return RequestsPurged(at=NOW, request_ids=request_ids, files=(), rows=2)
 
 
 def open_journal(url: sql.URL, *, run: str = "run", key: bytes = b"key", is_read_only: bool = False) -> Journal:

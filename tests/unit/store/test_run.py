@@ -7,18 +7,18 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import Config
-from raymu.core.receipt import Receipt
-from raymu.core.records import CheckpointRef, FileRef, Generation, RepairReport
-from raymu.errors import FileCorrupt, FileMissing, RunInvalid
-from raymu.store.codec import from_json, to_json
+from raymu.core.records import CheckpointRef, FileRef, RepairReport
+from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
+from raymu.store.codec import to_json
+from raymu.store.disk import LocalDisk
+from raymu.store.files import RunFiles
 from raymu.store.manifest import FORMAT, RunManifest
 from raymu.store.run import RunStore
-from raymu.store.seals import unseal
-from tests.unit.store.strategies import generations, receipts, reports
+from tests.unit.store.strategies import reports
 
 CONFIG = Config.parse({"data": {"train": "letter.parquet"}, "model": {"name": "mlp", "hidden": [8]}})
 MANIFEST = RunManifest(
@@ -56,15 +56,17 @@ def test_an_opened_run_is_the_one_that_was_created(store: RunStore) -> None:
     opened = RunStore(store.location)
     assert opened.manifest == MANIFEST
     assert opened.config == CONFIG
-    assert opened.hash_key == store.hash_key
-    assert len(opened.hash_key) == 32
+    assert opened.keys.hash_key == store.keys.hash_key
+    assert len(opened.keys.hash_key) == 32
 
 
 def test_every_run_has_a_key_of_its_own_that_others_cannot_read(store: RunStore, tmp_path: Path) -> None:
     other = RunStore(str(tmp_path / "other"))
     other.create(MANIFEST)
-    assert other.hash_key != store.hash_key
-    assert (tmp_path / "run" / "hash.key").stat().st_mode & 0o777 == 0o600
+    assert other.keys.hash_key != store.keys.hash_key
+    assert other.keys.signing_key != store.keys.signing_key
+    for name in ("hash.key", "signing.key"):
+        assert (tmp_path / "run" / name).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("location", ["", "no such directory"])
@@ -125,35 +127,10 @@ def test_a_run_that_was_not_trained_has_no_generation(store: RunStore) -> None:
         store.current()
 
 
-@settings(max_examples=15)
-@given(published=st.lists(generations, min_size=1, max_size=4, unique_by=lambda generation: generation.number))
-def test_the_highest_number_published_is_current_whatever_the_order(
-    tmp_path_factory: pytest.TempPathFactory, published: Sequence[Generation]
-) -> None:
-    store = RunStore(str(tmp_path_factory.mktemp("run")))
-    store.create(MANIFEST)
-    for generation in published:
-        store.publish(generation)
-    highest = max(published, key=lambda generation: generation.number)
-    assert store.current() == highest
-    store.drop_generations_before(highest.number)
-    assert store.current() == highest
-    assert len(store.files.list("generations")) == 1
-
-
-@given(generation=generations)
-def test_a_generation_is_known_by_the_hash_of_its_file(shared: RunStore, generation: Generation) -> None:
-    ref = shared.publish(generation)
-    payload = shared.files.read_checked(ref)
-    assert unseal(Generation, payload, shared.hash_key, source=ref.path) == generation
-    with pytest.raises(FileCorrupt, match="its seal is broken"):
-        unseal(Generation, payload, b"the key of another run", source=ref.path)
-
-
 @given(report=reports)
 def test_a_report_is_found_until_it_is_dropped(shared: RunStore, report: RepairReport) -> None:
     files = [shared.write_state(1, "stage-1", str(number).encode()) for number in range(2)]
-    checkpoint = CheckpointRef(stage=1, file=files[0], weights_sha256="w")
+    checkpoint = CheckpointRef(stage=1, file=files[0], weights_sha256="w", descent="d")
     lineage = replace(
         report.lineage,
         table=files[1],
@@ -177,13 +154,6 @@ def test_a_report_is_found_until_it_is_dropped(shared: RunStore, report: RepairR
 def test_a_report_counts_only_while_what_it_tells_of_is_there(shared: RunStore, report: RepairReport) -> None:
     shared.write_report(report)
     assert shared.find_report(RepairReport, report.command_id) is None
-
-
-@given(receipt=receipts)
-def test_a_receipt_is_read_back_whole(shared: RunStore, receipt: Receipt) -> None:
-    shared.write_receipt(receipt)
-    path = f"receipts/{receipt.request_id}.json"
-    assert from_json(Receipt, shared.files.read(path), source=path) == receipt
 
 
 @given(payloads=st.lists(st.binary(max_size=40), min_size=1, max_size=4))
@@ -263,3 +233,52 @@ def test_a_file_of_nothing_is_a_file(store: RunStore) -> None:
     ref = store.write_state(0, "empty", b"")
     assert ref == FileRef(path=ref.path, sha256=ref.sha256, byte_size=0)
     assert store.files.read_checked(ref) == b""
+
+
+def test_a_key_that_is_none_is_refused(store: RunStore, tmp_path: Path) -> None:
+    (tmp_path / "run" / "hash.key").write_text("no key")
+    with pytest.raises(FileCorrupt, match=r"hash\.key: not a key"):
+        _ = RunStore(store.location).manifest
+
+
+def test_once_another_has_taken_over_nothing_is_written_or_destroyed(store: RunStore) -> None:
+    journal, epoch = store.take_over()
+    kept = store.write_state(0, "stage-0", b"weights")
+    successor = RunStore(store.location)
+    other, _ = successor.take_over()
+    before = successor.files.every()
+    for write in (
+        lambda: store.write_state(0, "stage-1", b"weights"),
+        lambda: store.destroy([kept]),
+        lambda: store.sweep((), ()),
+    ):
+        with pytest.raises(CoordinatorSuperseded, match=f"epoch {epoch + 1} after {epoch}"):
+            write()
+    assert successor.files.every() == before
+    successor.write_state(0, "stage-1", b"weights")
+    journal.close()
+    other.close()
+
+
+def test_a_writer_that_slept_before_the_file_appears_leaves_nothing(tmp_path: Path) -> None:
+    class Disk(LocalDisk):
+        """Another coordinator takes over in the middle of a write."""
+
+        def write(self, path: Path, payload: bytes, mode: int) -> None:
+            super().write(path, payload, mode)
+            if "stage" in path.name:
+                RunStore(str(tmp_path / "run")).take_over()[0].close()
+
+    store = RunStore(str(tmp_path / "run"), RunFiles(str(tmp_path / "run"), disk=Disk()))
+    store.create(MANIFEST)
+    journal, _ = store.take_over()
+    with pytest.raises(CoordinatorSuperseded):
+        store.write_state(0, "stage-1", b"weights")
+    assert not [path for path in store.files.every() if "stage" in path]
+    journal.close()
+
+
+def test_a_journal_that_is_older_than_its_files_cannot_be_taken_over(store: RunStore) -> None:
+    store.files.write("epoch", b"7")
+    with pytest.raises(RunInvalid, match=r"epoch 1 after 7.*same backup"):
+        store.take_over()

@@ -1,0 +1,63 @@
+"""The files of a run's generations: each sealed, and chained to the one before it."""
+
+import hashlib
+
+from raymu.core.events import GenerationPublished
+from raymu.core.records import FileRef, Generation
+from raymu.errors import FileCorrupt
+from raymu.store.files import RunFiles
+from raymu.store.keys import RunKeys
+from raymu.store.seals import seal, unseal
+
+_FOLDER = "generations"
+
+
+class GenerationFiles:
+    """Which of them is current, the journal says: a file by itself may be rolled back, or not committed."""
+
+    def __init__(self, files: RunFiles, keys: RunKeys) -> None:
+        self._files, self._keys = files, keys
+
+    def write(self, generation: Generation) -> FileRef:
+        """Raises StorageFull."""
+        return self._files.write(generation_path(generation.number), seal(generation, self._keys.hash_key))
+
+    def read(self, published: GenerationPublished) -> Generation:
+        """Raises FileMissing, FileCorrupt."""
+        path = generation_path(published.number)
+        payload, source = self._files.read(path), f"{self._files.location}/{path}"
+        if hashlib.sha256(payload).hexdigest() != published.manifest_sha256:
+            raise FileCorrupt(source, "not the generation that the journal names")
+        generation: Generation = unseal(Generation, payload, self._keys.hash_key, source=source)
+        return generation
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of those that are there, ascending."""
+        return sorted(int(name.removesuffix(".json")) for name in self._files.list(_FOLDER))
+
+    def drop_all_but(self, number: int) -> None:
+        """Destroy superseded ones, and any that was written and never committed."""
+        self._files.delete(*(generation_path(one) for one in self.numbers if one != number))
+
+    def is_behind(self, published: int) -> bool:
+        """Whether the files are an old copy: they lack the published generation, and have none later."""
+        numbers = self.numbers
+        return published not in numbers and max(numbers, default=0) < published
+
+    def why_missing(self, published: int) -> str:
+        """What is wrong where the published generation is not there, and what to do."""
+        newest = max(self.numbers, default=0)
+        if self.is_behind(published):
+            return (
+                f"holds an old copy: its newest generation is {newest}, its journal knows {published}; "
+                "`raymu settle` repeats the revocations in between"
+            )
+        return (
+            f"lacks generation {published}, which its journal names, and has {newest}: its journal is older than its "
+            "files; restore both from the same backup"
+        )
+
+
+def generation_path(number: int) -> str:
+    return f"{_FOLDER}/{number:08d}.json"

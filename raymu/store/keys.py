@@ -1,0 +1,51 @@
+"""The keys of a run: they lie beside its files, and outside its journal."""
+
+import secrets
+from functools import cached_property
+
+from raymu.errors import FileCorrupt
+from raymu.store.files import RunFiles
+from raymu.store.signing import new_signing_key, public_key
+
+_HASH, _SIGNING, _PUBLIC = "hash.key", "signing.key", "signing.pub"
+KEY_FILES = frozenset({_HASH, _SIGNING, _PUBLIC})
+
+
+class RunKeys:
+    """Read when they are asked for. Each raises FileMissing, FileCorrupt."""
+
+    def __init__(self, files: RunFiles) -> None:
+        self._files = files
+
+    def create(self) -> None:
+        signing_key = new_signing_key()
+        self._write(_HASH, secrets.token_bytes(32), mode=0o600)
+        self._write(_SIGNING, signing_key, mode=0o600)
+        self._write(_PUBLIC, public_key(signing_key), mode=0o644)
+
+    @cached_property
+    def hash_key(self) -> bytes:
+        """Of the seals, and of the hashes that stand for purged ids; without it those say nothing."""
+        return self._read(_HASH)
+
+    @cached_property
+    def signing_key(self) -> bytes:
+        """Private: receipts are signed with it."""
+        return self._read(_SIGNING)
+
+    @cached_property
+    def public_key(self) -> bytes:
+        """Whoever has a copy of it can check receipts."""
+        return self._read(_PUBLIC)
+
+    def _write(self, name: str, key: bytes, *, mode: int) -> None:
+        self._files.write(name, key.hex().encode(), mode=mode)
+
+    def _read(self, name: str) -> bytes:
+        try:
+            key = bytes.fromhex(self._files.read(name).decode())
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise FileCorrupt(f"{self._files.location}/{name}", "not a key of 32 bytes in hex")
+        return key
