@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -25,7 +25,7 @@ from raymu.core.events import (
 )
 from raymu.core.receipt import Receipt
 from raymu.core.records import FileRef, Generation, RepairReport, RepairShard, SampleId
-from raymu.errors import IdempotencyConflict, RequestInvalid, ShardRepairFailed
+from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
 from raymu.service.requests import RequestDesk, ResolvedRevocation, Revocation
@@ -94,7 +94,7 @@ class Coordinator:
         else:
             self._record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
         self._sweep()
-        self._store.drop_reports(report.command_id for report in trained)
+        self._store.reports.drop(report.command_id for report in trained)
         return TrainingReport(
             generation=1,
             samples=sum(lineage.samples for lineage in lineages),
@@ -157,7 +157,8 @@ class Coordinator:
 
     async def close(self) -> None:
         await self._fleet.close()
-        self._journal.close()
+        with suppress(CoordinatorSuperseded):  # then its successor closes the journal
+            self._store.leave(self._journal, self._epoch)
 
     def _known(self, asked: Revocation) -> str | None:
         """The request that was made under the same key. Raises IdempotencyConflict."""
@@ -241,7 +242,7 @@ class Coordinator:
         try:
             report = await self._fleet.run(self._task(command), self._tell)
         except Exception as error:  # whatever it was, the request stays accepted and the caller is told
-            report = self._store.find_report(RepairReport, command.command_id)
+            report = self._store.reports.find(RepairReport, command.command_id)
             if report is None:
                 self._failure = (command.shard, error)
                 self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
@@ -251,7 +252,7 @@ class Coordinator:
         assert isinstance(report, RepairReport)
         self._reports.append(report)
         self._record(ShardRepaired(at=self._clock(), report=report))
-        self._store.drop_reports([report.command_id])
+        self._store.reports.drop([report.command_id])
 
     def _task(self, command: RepairShard) -> RepairTask:
         held = self._journal.sample_ids(shard=command.shard)
@@ -331,7 +332,7 @@ class Coordinator:
         served = self._store.generations.read(self._published).lineages if self._published else ()
         needed = {file for one in (*self._board.lineages, *served) for file in one.files}
         needed |= {file for command in at_work for reference in command.references for file in reference.files}
-        reports = [self._store.find_report(RepairReport, command.command_id) for command in at_work]
+        reports = [self._store.reports.find(RepairReport, command.command_id) for command in at_work]
         return needed | {file for report in reports if report for file in report.lineage.files}
 
     def _tell(self, stage: StageTrained) -> None:

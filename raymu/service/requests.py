@@ -1,7 +1,6 @@
 """From what a user asks to a request that the board can route: every refusal happens here, before anything is written."""
 
 import hashlib
-import hmac
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from raymu.core.records import Boundary, FileRef, ForgetSet, RevocationRequest, 
 from raymu.errors import RequestInvalid, SamplesRevoked, UnknownSamples
 from raymu.learn.ids import as_sample_ids
 from raymu.service.index import SampleIndex
+from raymu.service.naming import keyed_hash, owner_name, sample_name
 from raymu.store.codec import canonical_json
 from raymu.store.journal import Journal
 from raymu.store.run import RunStore
@@ -76,7 +76,7 @@ class RequestDesk:
             shard = int(self._index.shards[row])
             forget.setdefault(shard, []).append(sample_id)
             slices.setdefault(shard, Counter())[int(self._index.slices[row])] += 1
-        names = [*_names(asked), *(_name(sample_id) for sample_id in sample_ids)]
+        names = [*_names(asked), *(sample_name(sample_id) for sample_id in sample_ids)]
         request = RevocationRequest(
             request_id=request_id,
             payload_sha256=self.payload_sha256(asked),
@@ -99,8 +99,8 @@ class RequestDesk:
         if asked.owner is not None:
             self._require_unrevoked(_names(asked))
             owned = self._owned(asked.owner)
-            revoked = self._revoked_by([_name(sample_id) for sample_id in owned])
-            left = [sample_id for sample_id in owned if self._keyed(_name(sample_id)) not in revoked]
+            revoked = self._revoked_by([sample_name(sample_id) for sample_id in owned])
+            left = [sample_id for sample_id in owned if self._keyed(sample_name(sample_id)) not in revoked]
             if not left:
                 raise SamplesRevoked(len(owned), tuple(sorted(set(revoked.values()))))
             return left
@@ -108,7 +108,7 @@ class RequestDesk:
         twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
         if twice:
             raise RequestInvalid(f"{len(twice)} ids are named twice ({', '.join(twice[:3])}); name each sample once")
-        self._require_unrevoked([_name(sample_id) for sample_id in sample_ids])
+        self._require_unrevoked([sample_name(sample_id) for sample_id in sample_ids])
         return sample_ids
 
     def _rows(self, sample_ids: Sequence[SampleId]) -> npt.NDArray[np.int64]:
@@ -139,15 +139,11 @@ class RequestDesk:
         return owned
 
     def _keyed(self, name: str) -> str:
-        return hmac.new(self._store.keys.hash_key, name.encode(), hashlib.sha256).hexdigest()
+        return keyed_hash(name, self._store.keys.hash_key)
 
 
 def _names(asked: Revocation) -> list[str]:
-    return [_name(sample_id) for sample_id in asked.ids] if asked.owner is None else [f"owner/{asked.owner}"]
-
-
-def _name(sample_id: SampleId) -> str:
-    return f"id/{sample_id}"
+    return [sample_name(sample_id) for sample_id in asked.ids] if asked.owner is None else [owner_name(asked.owner)]
 
 
 def _strategy(name: str) -> Strategy:

@@ -19,7 +19,8 @@ from raymu.service.checkpoints import SliceCheckpoints
 from raymu.service.patches import Patch, ShardPatcher
 from raymu.service.samples import read_shard_samples, write_without
 from raymu.service.work import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
-from raymu.store.run import AnyReport, RunStore
+from raymu.store.reports import AnyReport
+from raymu.store.run import RunStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +63,10 @@ class ShardWorker:
         self, kind: type[AnyReport], command_id: str, work: Generator[StageTrained, None, AnyReport]
     ) -> Iterator[StageTrained | AnyReport]:
         """The report of work that was done before, or else the work."""
-        report = self._store.find_report(kind, command_id)
+        report = self._store.reports.find(kind, command_id)
         if report is None:
             report = yield from work
-            self._store.write_report(report)
+            self._store.reports.write(report)
         yield report
 
     def _train(self, shard: int, table: FileRef) -> Generator[StageTrained, None, ShardTrained]:

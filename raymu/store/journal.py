@@ -108,6 +108,10 @@ class Journal:
 
     def events(self) -> Iterator[Event]:
         """Raises FileCorrupt where an event is not what was written, or one is missing before it."""
+        return (event for _, event in self.sealed_events())
+
+    def sealed_events(self) -> Iterator[tuple[Head, Event]]:
+        """The events, each with its place and seal. Raises FileCorrupt."""
         rows = sql.select(EVENTS).where(EVENTS.c.run == self._run).order_by(EVENTS.c.sequence)
         before = Head(sequence=0, seal="")
         with self._database.reading() as connection:
@@ -116,7 +120,15 @@ class Journal:
                 if (row.sequence, row.seal) != (head.sequence, head.seal):
                     raise FileCorrupt(f"journal event {row.sequence}", "it, or one before it, is not what was written")
                 before = head
-                yield from_json(Event, row.payload, source=f"journal event {row.sequence}")
+                yield head, from_json(Event, row.payload, source=f"journal event {row.sequence}")
+
+    def epoch(self) -> int:
+        """Of the coordinator that may write; 0 before the first. Raises RunInvalid where the run is not known."""
+        with self._database.reading() as connection:
+            epoch = self._current_epoch(connection)
+        if epoch is None:
+            raise RunInvalid("the journal", f"knows no run {self._run}; restore the database that belongs to the run")
+        return epoch
 
     def head(self) -> Head:
         with self._database.reading() as connection:

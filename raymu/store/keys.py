@@ -43,9 +43,10 @@ class RunKeys:
 
     def _read(self, name: str) -> bytes:
         try:
-            key = bytes.fromhex(self._files.read(name).decode())
+            payload = self._files.read(name)
+            key = bytes.fromhex(payload.decode())
         except ValueError:
             key = b""
-        if len(key) != 32:
+        if len(key) != 32 or key.hex().encode() != payload:
             raise FileCorrupt(f"{self._files.location}/{name}", "not a key of 32 bytes in hex")
         return key

@@ -5,24 +5,25 @@ from collections.abc import Collection, Iterable
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property
-from typing import Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sql
 
 from raymu.config import Config
-from raymu.core.records import FileRef, Generation, ShardLineage
+from raymu.core.records import FileRef, Generation
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
+from raymu.store.at_rest import JOURNAL, seal_at_rest
 from raymu.store.database import Database, parse_url
 from raymu.store.files import PARTIAL, RunFiles
 from raymu.store.generations import GenerationFiles
 from raymu.store.journal import Journal
 from raymu.store.keys import RunKeys
 from raymu.store.manifest import FORMAT, RunManifest
+from raymu.store.reports import WorkReports
 from raymu.store.seals import seal, unseal
 
-_MANIFEST, _JOURNAL = "run.json", "journal.sqlite"
+_MANIFEST = "run.json"
 _EPOCH = "epoch"
 """The epoch of the coordinator that may write, for those who cannot see the journal."""
 _UNFINISHED = "unfinished"
@@ -33,19 +34,6 @@ _CONTENT = ("samples/", "shards/")
 """Folders of files that are named by their content, and that generations refer to."""
 
 
-class Report(Protocol):
-    """What a piece of work did, and the shard's state after it."""
-
-    @property
-    def command_id(self) -> str: ...
-
-    @property
-    def lineage(self) -> ShardLineage: ...
-
-
-AnyReport = TypeVar("AnyReport", bound=Report)
-
-
 class RunStore:
     """The files of one run. It knows paths and bytes, not models."""
 
@@ -54,6 +42,7 @@ class RunStore:
         self.files = files or RunFiles(location)
         self.keys = RunKeys(self.files)
         self.generations = GenerationFiles(self.files, self.keys)
+        self.reports = WorkReports(self.files, self.keys)
 
     def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
         """Write a run with its samples, shard by shard; it is one only once all is there.
@@ -71,6 +60,8 @@ class RunStore:
             journal.create()
         finally:
             journal.close()
+        if Config.parse(manifest.config).cluster.journal is None:
+            seal_at_rest(self.files, self.keys, epoch=0, sequence=0)
         self.files.write(_MANIFEST, seal(manifest, self.keys.hash_key))
         self.files.delete(_UNFINISHED)
 
@@ -129,32 +120,43 @@ class RunStore:
         self.write_under(epoch)
         return journal, epoch
 
+    def leave(self, journal: Journal, epoch: int) -> None:
+        """Close the journal of a coordinator, and seal its file. Raises CoordinatorSuperseded."""
+        head = journal.head()
+        journal.close()
+        if self.config.cluster.journal is None:
+            seal_at_rest(self.files, self.keys, epoch=epoch, sequence=head.sequence)
+
     def write_under(self, epoch: int) -> None:
         """From here on, nothing is written or deleted once a later coordinator has taken over."""
 
         def fence() -> None:
-            current = self._epoch()
+            current = self.epoch()
             if current != epoch:
                 raise CoordinatorSuperseded(epoch, current)
 
         self.files.fence = fence
 
     def _announce(self, epoch: int) -> None:
-        if self.files.exists(_EPOCH) and self._epoch() > epoch:
+        if self.files.exists(_EPOCH) and self.epoch() > epoch:
             raise RunInvalid(
                 self.location,
-                f"has a journal that is older than its files (epoch {epoch} after {self._epoch()}); "
+                f"has a journal that is older than its files (epoch {epoch} after {self.epoch()}); "
                 "restore both from the same backup",
             )
         self.files.write(_EPOCH, str(epoch).encode())
 
-    def _epoch(self) -> int:
-        return int(self.files.read(_EPOCH))
+    def epoch(self) -> int:
+        """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""
+        payload = self.files.read(_EPOCH)
+        if not (payload.isdigit() and str(int(payload)).encode() == payload):
+            raise FileCorrupt(f"{self.location}/{_EPOCH}", "not the number that was written")
+        return int(payload)
 
     def journal(self, *, is_read_only: bool = False) -> Journal:
         """Raises RunInvalid, ConfigInvalid."""
-        if self.config.cluster.journal is None and not self.files.exists(_JOURNAL):
-            raise RunInvalid(self.location, f"has lost its {_JOURNAL}; restore it from a backup, or train anew")
+        if self.config.cluster.journal is None and not self.files.exists(JOURNAL):
+            raise RunInvalid(self.location, f"has lost its {JOURNAL}; restore it from a backup, or train anew")
         return self._journal(self.manifest, is_read_only=is_read_only)
 
     def _journal(self, manifest: RunManifest, *, is_read_only: bool = False) -> Journal:
@@ -162,7 +164,7 @@ class RunStore:
         if text is not None:
             url = parse_url(text)
         elif self.files.local is not None:
-            url = sql.URL.create("sqlite", database=str(self.files.local / _JOURNAL))
+            url = sql.URL.create("sqlite", database=str(self.files.local / JOURNAL))
         else:
             raise RunInvalid(
                 self.location, "is no local disk, which SQLite needs; set cluster.journal to a database URL"
@@ -203,23 +205,6 @@ class RunStore:
             raise RunInvalid(self.location, "has no generation yet: its training did not finish; run `raymu settle`")
         raise RunInvalid(self.location, self.generations.why_missing(published.number))
 
-    def write_report(self, report: Report) -> None:
-        self.files.write(_report_path(report.command_id), seal(report, self.keys.hash_key))
-
-    def find_report(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:
-        """The report of a command that ran already, if what it wrote is still there; its first reply may have been lost."""
-        path = _report_path(command_id)
-        try:
-            payload = self.files.read(path)
-        except FileMissing:
-            return None
-        report: AnyReport = unseal(kind, payload, self.keys.hash_key, source=f"{self.location}/{path}")
-        return report if all(self.files.exists(ref.path) for ref in report.lineage.files) else None
-
-    def drop_reports(self, command_ids: Iterable[str]) -> None:
-        """Once the journal has them."""
-        self.files.delete(*(_report_path(command_id) for command_id in command_ids))
-
     def destroy(self, refs: Iterable[FileRef]) -> int:
         """returns: how many files were there"""
         return self.files.delete(*sorted(ref.path for ref in refs))
@@ -231,9 +216,8 @@ class RunStore:
 
     def sweep(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
         """Destroy strays, and the reports of other commands than these. Only while nothing is at work."""
-        kept = {_report_path(command_id) for command_id in reports}
-        told = (f"reports/{name}" for name in self.files.list("reports"))
-        self.files.delete(*self.strays(needed), *(path for path in told if path not in kept))
+        self.files.delete(*self.strays(needed))
+        self.reports.drop_all_but(reports)
 
     def sweep_shard(self, needed: Collection[FileRef], shard: int) -> None:
         """Destroy one shard's strays, while it is not at work."""
@@ -259,7 +243,3 @@ def _tree(payload: bytes, source: str) -> dict[str, object]:
     except ValueError as error:
         raise FileCorrupt(source, "not the JSON that was written") from error
     return tree if isinstance(tree, dict) else {}
-
-
-def _report_path(command_id: str) -> str:
-    return f"reports/{command_id}.json"

@@ -26,6 +26,8 @@ def unseal(kind: Any, payload: bytes, key: bytes, *, source: str) -> Any:
         raise FileCorrupt(source, "not what was written: it bears no seal") from error
     if not (isinstance(found, str) and hmac.compare_digest(found.encode(), _seal_of(tree, key).encode())):
         raise FileCorrupt(source, "not what was written here: its seal is broken")
+    if payload != canonical_json(tree | {_SEAL: found}):
+        raise FileCorrupt(source, "not the bytes that were written")
     return from_json(kind, canonical_json(tree), source=source)
 
 

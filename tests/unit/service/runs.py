@@ -2,9 +2,10 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +20,13 @@ from raymu.core.records import CheckpointRef, Constituent, SampleId, ShardLineag
 from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.data import read_table
 from raymu.learn.samples import ShardSamples
-from raymu.service.fleet import LocalFleet
+from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet, ShardFleet
 from raymu.service.ingest import place
 from raymu.service.work import Progress, RepairTask, StageTrained, Work, WorkReport
 from raymu.store.ledger import check_ledger
 from raymu.store.run import RunStore
+from tests.examples import revoke, settle
 
 Home = tuple[SampleId, int, int]
 
@@ -191,3 +194,27 @@ class HeldFleet(LocalFleet):
             if work.command.shard in self.gates:
                 await self.gates[work.command.shard].wait()
         return await super().run(work, progress)
+
+
+class OpenedRun:
+    """A run that is taken over, and asked of synchronously."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self.coordinator = coordinator
+
+    def revoke(self, ids: Sequence[SampleId], **asked: Any) -> Receipt:
+        return revoke(self.coordinator, ids, **asked)
+
+    def settle(self) -> None:
+        settle(self.coordinator)
+
+
+@contextmanager
+def opened(location: Path, fleet: ShardFleet | None = None) -> Iterator[OpenedRun]:
+    """Take a run over, and leave it."""
+    store = RunStore(str(location))
+    coordinator = Coordinator(store, fleet or LocalFleet(store))
+    try:
+        yield OpenedRun(coordinator)
+    finally:
+        asyncio.run(coordinator.close())

@@ -75,8 +75,11 @@ def outcome(location: Path) -> object:
     _, _, files = history_of(location)
     return (
         generation.number,
-        [replace(lineage, seconds_per_pass=0.0, debts=()) for lineage in generation.lineages],
-        generation.constituents,
+        [
+            (lineage.table, lineage.slice_samples, lineage.files, lineage.tainted_from)
+            for lineage in generation.lineages
+        ],
+        [(one.state, one.checkpoint and one.checkpoint.file) for one in generation.constituents],
         [event.kind for event in events if event.kind in ("trained", "accepted", "purged")],
         raw_ids_in_journal(location),
         store.strays(needed),

@@ -142,18 +142,18 @@ def test_a_report_is_found_until_it_is_dropped(shared: RunStore, report: RepairR
         debts=(),
     )
     report = replace(report, lineage=lineage)
-    assert shared.find_report(RepairReport, report.command_id) is None
-    shared.write_report(report)
-    assert shared.find_report(RepairReport, report.command_id) == report
+    assert shared.reports.find(RepairReport, report.command_id) is None
+    shared.reports.write(report)
+    assert shared.reports.find(RepairReport, report.command_id) == report
     for _ in range(2):
-        shared.drop_reports([report.command_id])
-        assert shared.find_report(RepairReport, report.command_id) is None
+        shared.reports.drop([report.command_id])
+        assert shared.reports.find(RepairReport, report.command_id) is None
 
 
 @given(report=reports)
 def test_a_report_counts_only_while_what_it_tells_of_is_there(shared: RunStore, report: RepairReport) -> None:
-    shared.write_report(report)
-    assert shared.find_report(RepairReport, report.command_id) is None
+    shared.reports.write(report)
+    assert shared.reports.find(RepairReport, report.command_id) is None
 
 
 @given(payloads=st.lists(st.binary(max_size=40), min_size=1, max_size=4))

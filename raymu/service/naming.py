@@ -1,0 +1,19 @@
+"""Names of samples and owners as keyed hashes, which stay when the ids themselves are purged."""
+
+import hashlib
+import hmac
+
+from raymu.core.records import SampleId
+
+
+def sample_name(sample_id: SampleId) -> str:
+    return f"id/{sample_id}"
+
+
+def owner_name(owner: SampleId) -> str:
+    return f"owner/{owner}"
+
+
+def keyed_hash(name: str, key: bytes) -> str:
+    """HMAC-SHA256 (RFC 2104), hex. key: of the run; without it the hash says nothing"""
+    return hmac.new(key, name.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,77 @@
+"""From which samples a served state descends."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from raymu.core.board import RevocationBoard
+from raymu.core.lineage import descent_of
+from raymu.core.partition import identity_hashes
+from raymu.core.records import Constituent, Generation, ShardLineage, ShardState
+from raymu.core.verdict import Finding, Verdict
+from raymu.service.naming import keyed_hash, sample_name
+from raymu.store.run import RunStore
+
+Statement = tuple[Verdict, str]
+
+
+def descent_findings(
+    store: RunStore, generation: Generation, revoked: Mapping[str, str], board: RevocationBoard
+) -> Iterator[Finding]:
+    """What speaks against it that every served state descends from retained samples alone.
+
+    revoked: keyed hash -> request. Raises FileMissing, FileCorrupt.
+    """
+    for lineage, constituent in zip(generation.lineages, generation.constituents, strict=True):
+        shard = _ShardSamples(store, lineage, revoked, waiting=board.pending(lineage.shard))
+        for verdict, what in (*shard.of_lineage(), *shard.of_served(constituent)):
+            yield Finding(verdict=verdict, what=f"shard {lineage.shard} {what}")
+
+
+class _ShardSamples:
+    """The samples that a shard's table holds, against what its states are said to descend from."""
+
+    def __init__(
+        self, store: RunStore, lineage: ShardLineage, revoked: Mapping[str, str], *, waiting: Collection[str]
+    ) -> None:
+        """waiting: requests that the shard is not past yet"""
+        table = store.read_table(lineage.table, ["id", "slice"])
+        ids = table["id"].to_pylist()
+        self._lineage, self._key = lineage, store.keys.hash_key
+        self._hashes = identity_hashes(ids, seed=store.config.partition.seed, purpose="sample")
+        self._slices: npt.NDArray[np.int64] = table["slice"].to_numpy()
+        by_sample = [revoked.get(keyed_hash(sample_name(one), self._key)) for one in ids]
+        self._is_left_in = sum(one is not None and one not in waiting for one in by_sample)
+        self._is_waiting = np.array([one in waiting for one in by_sample], dtype=bool)
+
+    def of_lineage(self) -> Iterator[Statement]:
+        if self._is_left_in:
+            yield Verdict.FAIL, f"still holds {self._is_left_in} revoked samples that it is said to be past"
+        counts = np.bincount(self._slices, minlength=self._lineage.slices).tolist()
+        if tuple(counts) != self._lineage.slice_samples:
+            yield Verdict.FAIL, "has other samples than its lineage says"
+        for checkpoint in filter(None, self._lineage.checkpoints):
+            if checkpoint.descent != self._descent(checkpoint.stage):
+                yield Verdict.FAIL, f"has a checkpoint of stage {checkpoint.stage} that descends from other samples"
+
+    def of_served(self, served: Constituent) -> Iterator[Statement]:
+        if served.checkpoint is None:
+            return
+        stage = served.stages_trained - 1
+        waiting = int((self._is_waiting & (self._slices <= stage)).sum())
+        if waiting:
+            yield Verdict.INCONCLUSIVE, f"serves on, until it is repaired, what saw {waiting} revoked samples"
+        if served.state is ShardState.APPROXIMATE:
+            requests = len(self._lineage.debts)
+            yield (
+                Verdict.INCONCLUSIVE,
+                f"is approximate: patched for {requests} requests, it descends from their samples; "
+                "`raymu settle` makes it exact",
+            )
+        elif served.checkpoint.descent != self._descent(stage):
+            yield Verdict.FAIL, f"serves a state of stage {stage} that descends from other samples"
+
+    def _descent(self, stage: int) -> str:
+        """Of a state that was trained on slices 0..stage of the samples, and nothing else."""
+        return descent_of(self._hashes[self._slices <= stage], key=self._key)

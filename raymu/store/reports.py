@@ -1,0 +1,59 @@
+"""The reports of work that was done and is not in the journal yet: its first reply may have been lost."""
+
+from collections.abc import Collection, Iterable
+from typing import Protocol, TypeVar
+
+from raymu.core.records import ShardLineage
+from raymu.errors import FileMissing
+from raymu.store.files import RunFiles
+from raymu.store.keys import RunKeys
+from raymu.store.seals import seal, unseal
+
+_FOLDER = "reports"
+
+
+class Report(Protocol):
+    """What a piece of work did, and the shard's state after it."""
+
+    @property
+    def command_id(self) -> str: ...
+
+    @property
+    def lineage(self) -> ShardLineage: ...
+
+
+AnyReport = TypeVar("AnyReport", bound=Report)
+
+
+class WorkReports:
+    """One sealed file per command."""
+
+    def __init__(self, files: RunFiles, keys: RunKeys) -> None:
+        self._files, self._keys = files, keys
+
+    def write(self, report: Report) -> None:
+        """Raises StorageFull."""
+        self._files.write(_path(report.command_id), seal(report, self._keys.hash_key))
+
+    def find(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:
+        """The report of a command that ran already, if what it wrote is still there. Raises FileCorrupt."""
+        path = _path(command_id)
+        try:
+            payload = self._files.read(path)
+        except FileMissing:
+            return None
+        report: AnyReport = unseal(kind, payload, self._keys.hash_key, source=f"{self._files.location}/{path}")
+        return report if all(self._files.exists(ref.path) for ref in report.lineage.files) else None
+
+    def drop(self, command_ids: Iterable[str]) -> None:
+        """Once the journal has them."""
+        self._files.delete(*(_path(command_id) for command_id in command_ids))
+
+    def drop_all_but(self, command_ids: Collection[str]) -> None:
+        kept = {_path(command_id) for command_id in command_ids}
+        there = (f"{_FOLDER}/{name}" for name in self._files.list(_FOLDER))
+        self._files.delete(*(path for path in there if path not in kept))
+
+
+def _path(command_id: str) -> str:
+    return f"{_FOLDER}/{command_id}.json"

@@ -1,0 +1,120 @@
+"""A sound run passes; what is not sound, or not exact, never does."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raymu.core.events import Event, ShardFailed
+from raymu.core.verdict import Verdict
+from raymu.errors import RequestInvalid, RunInvalid
+from raymu.service.verify.verification import Verification, verify
+from raymu.store.run import RunStore
+from tests.examples import make_config, silent, train_run, write_samples
+from tests.unit.service.runs import FleetThatFailsOnce, ids_at, opened
+
+
+def verified(location: Path, **asked: object) -> Verification:
+    return verify(RunStore(str(location)), silent, **asked)  # type: ignore[arg-type]
+
+
+def verdicts(verification: Verification) -> dict[str, str]:
+    """Of the checks that do not pass."""
+    return {check.name: check.verdict for check in verification.checks if check.verdict is not Verdict.PASS}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verified")
+    write_samples(folder / "all.parquet", samples=80)
+    run = train_run(make_config(folder / "all.parquet"), folder / "run")
+    asyncio.run(run.close())
+    return folder / "run"
+
+
+@pytest.fixture
+def location(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def revoke_some(location: Path, strategy: str, number: int = 0) -> str:
+    """Revoke one sample. returns: the request"""
+    config = RunStore(str(location)).config
+    with opened(location) as run:
+        return run.revoke(ids_at(config, shard=0, slice_index=1)[number : number + 1], strategy=strategy).request_id
+
+
+def settle(location: Path) -> None:
+    with opened(location) as run:
+        run.settle()
+
+
+def test_a_run_passes_from_its_training_on(location: Path) -> None:
+    assert verified(location, replay=[0, 1]).verdict is Verdict.PASS
+    revoke_some(location, "sisa")
+    verification = verified(location, replay=[0, 1])
+    assert verification.verdict is Verdict.PASS
+    assert {check.name: check.checked for check in verification.checks}["receipts"] == 1
+
+
+def test_a_patched_run_is_inconclusive_until_it_is_settled(location: Path) -> None:
+    revoke_some(location, "dpus")
+    patched = verified(location, replay=[0, 1])
+    assert verdicts(patched) == {"lineage": "inconclusive", "replay": "inconclusive"}
+    settle(location)
+    assert verified(location, replay=[0, 1]).verdict is Verdict.PASS
+
+
+def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
+    location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunStore(str(location)).config
+    with opened(location, FleetThatFailsOnce(RunStore(str(location)), after_stages=1)) as run:
+        monkeypatch.setattr(run.coordinator, "_record", dying_at_a_failure(run.coordinator._record))
+        with pytest.raises(ConnectionError):
+            run.revoke(ids_at(config, shard=0, slice_index=0)[:1], strategy="sisa")
+        found = verdicts(verified(location))
+        assert found == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
+    settle(location)
+    assert verified(location).verdict is Verdict.PASS
+
+
+def dying_at_a_failure(record: Callable[[Event], None]) -> Callable[[Event], None]:
+    """A coordinator that dies before it can note that a repair broke off."""
+
+    def refuse(event: Event) -> None:
+        if isinstance(event, ShardFailed):
+            raise ConnectionError("the coordinator is gone too")
+        record(event)
+
+    return refuse
+
+
+def test_an_anchor_tells_a_run_that_was_rolled_back_whole(location: Path, tmp_path: Path) -> None:
+    before = verified(location)
+    shutil.copytree(location, tmp_path / "old")
+    revoke_some(location, "sisa")
+    after = verified(location, anchor=before.anchor)
+    assert after.verdict is Verdict.PASS
+    shutil.rmtree(location)
+    shutil.copytree(tmp_path / "old", location)
+    assert verified(location).verdict is Verdict.PASS  # nothing in it can tell
+    assert verdicts(verified(location, anchor=after.anchor)) == {"anchor": "fail"}
+
+
+@pytest.mark.parametrize("anchor", ["", "17", "x:abc", "3:"])
+def test_what_is_no_anchor_is_refused(location: Path, anchor: str) -> None:
+    with pytest.raises(RequestInvalid, match="no anchor"):
+        verified(location, anchor=anchor)
+
+
+def test_a_shard_that_is_not_there_cannot_be_replayed(location: Path) -> None:
+    with pytest.raises(RequestInvalid, match="no shard 7"):
+        verified(location, replay=[7])
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunInvalid, match="not a run"):
+        verified(tmp_path)
