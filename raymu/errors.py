@@ -91,6 +91,20 @@ class FileMissing(RaymuError):
         return f"{self.path} is missing; restore it from a backup of the run, or train anew"
 
 
+class SamplesLost(RaymuError):
+    """The run's own copy of a shard's samples is gone, and nothing at hand gives it back."""
+
+    def __init__(self, shard: int) -> None:
+        super().__init__(shard)
+        self.shard = shard
+
+    def __str__(self) -> str:
+        return (
+            f"the samples of shard {self.shard} are lost or changed; give the file that the run was trained from: "
+            "`raymu rebuild RUN --data FILE`"
+        )
+
+
 class StorageFull(RaymuError):
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)

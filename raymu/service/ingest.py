@@ -1,12 +1,13 @@
 """From the user's table to a run: checks everything, places every sample, and only then writes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
@@ -33,12 +34,7 @@ class PreparedRun:
     def write(self) -> None:
         """Write the run's own copy of the samples, shard by shard."""
         partition = Config.parse(self.manifest.config).partition
-        hashes = identity_hashes(self.table.ids.tolist(), seed=partition.seed, purpose="sample")
-        order = np.lexsort((hashes, self.slices, self.shards))  # the same file, whatever order the rows came in
-        starts = np.searchsorted(self.shards[order], np.arange(1, partition.shards))
-        self.store.create(
-            self.manifest, (to_arrow(self.table.take(rows), self.slices[rows]) for rows in np.split(order, starts))
-        )
+        self.store.create(self.manifest, shard_tables(self.table, self.shards, self.slices, partition))
 
     def remove(self) -> None:
         self.store.remove()
@@ -97,6 +93,17 @@ def place(table: SampleTable, partition: PartitionConfig) -> tuple[Positions, Po
         bands = partition.risk_bands or equal_bands(slices)
         return place_by_risk(hashes, table.risks, shards=shards, bands=bands)
     return place_uniform(hashes, shards=shards, slices=slices)
+
+
+def shard_tables(
+    table: SampleTable, shards: Positions, slices: Positions, partition: PartitionConfig
+) -> Iterator[pa.Table]:
+    """The run's own copy of the samples, shard by shard: the same file, whatever order the rows came in."""
+    hashes = identity_hashes(table.ids.tolist(), seed=partition.seed, purpose="sample")
+    order = np.lexsort((hashes, slices, shards))
+    starts = np.searchsorted(shards[order], np.arange(1, partition.shards))
+    for rows in np.split(order, starts):
+        yield to_arrow(table.take(rows), slices[rows])
 
 
 def check_runnable(config: Config, table: SampleTable, classes: int) -> None:

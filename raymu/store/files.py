@@ -16,6 +16,12 @@ PARTIAL = ".partial"
 """The end of a name while a file is being written; what a crash leaves under such a name is no file of the run."""
 
 
+def content_ref(stem: str, ending: str, payload: bytes) -> FileRef:
+    """A file that is named by its content too: the same bytes, the same file."""
+    digest = hashlib.sha256(payload).hexdigest()
+    return FileRef(path=f"{stem}-{digest[:16]}{ending}", sha256=digest, byte_size=len(payload))
+
+
 class RunFiles:
     """Files below a run directory, on any `pyarrow.fs` URI. A file appears whole or not at all."""
 
@@ -44,8 +50,8 @@ class RunFiles:
 
     def write_content(self, stem: str, ending: str, payload: bytes) -> FileRef:
         """Write a file that is named by its content too: the same bytes, the same file."""
-        digest = hashlib.sha256(payload).hexdigest()
-        return self._write(f"{stem}-{digest[:16]}{ending}", payload, digest, 0o644)
+        ref = content_ref(stem, ending, payload)
+        return self._write(ref.path, payload, ref.sha256, 0o644)
 
     def read(self, path: str) -> bytes:
         """Raises FileMissing."""

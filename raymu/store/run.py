@@ -1,7 +1,7 @@
 """A run directory: where each kind of file lives, and how it is written and read."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +15,7 @@ from raymu.core.records import FileRef, Generation
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
 from raymu.store.at_rest import JOURNAL, seal_at_rest
 from raymu.store.database import Database, parse_url
-from raymu.store.files import PARTIAL, RunFiles
+from raymu.store.files import PARTIAL, RunFiles, content_ref
 from raymu.store.generations import GenerationFiles
 from raymu.store.journal import Journal
 from raymu.store.keys import RunKeys
@@ -173,9 +173,19 @@ class RunStore:
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
         """The run's own copy of a shard's samples, named by content: the same samples, the same file."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        return self.files.write_content(_samples_stem(shard), ".parquet", sink.getvalue().to_pybytes())
+        return self.files.write_content(_samples_stem(shard), ".parquet", _parquet(table))
+
+    def table_ref(self, shard: int, table: pa.Table) -> FileRef:
+        """What writing a table would give; nothing is written."""
+        return content_ref(_samples_stem(shard), ".parquet", _parquet(table))
+
+    def tables_of(self, shard: int) -> Iterator[pa.Table]:
+        """Every readable table of a shard that lies in the run, needed or not."""
+        for name in self.files.list("samples"):
+            if f"samples/{name}".startswith(f"{_samples_stem(shard)}-"):
+                with suppress(pa.ArrowException, OSError, ValueError):
+                    source = pa.BufferReader(self.files.read(f"samples/{name}"))
+                    yield pq.read_table(source, page_checksum_verification=True)
 
     def read_table(self, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
         """A shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
@@ -227,6 +237,13 @@ class RunStore:
 
 def _is_stray(path: str) -> bool:
     return path.startswith(_CONTENT) or path.endswith(PARTIAL) or path == _UNFINISHED
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    payload: bytes = sink.getvalue().to_pybytes()
+    return payload
 
 
 def _samples_stem(shard: int) -> str:
