@@ -21,7 +21,8 @@ from raymu.api import Run, open_run, train
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
 from raymu.core.receipt import Receipt
-from raymu.core.records import Exactness, SampleId, Strategy
+from raymu.core.records import Exactness, SampleId
+from raymu.core.requests import Strategy
 from raymu.errors import NoVoters, RunInvalid
 from raymu.figure import AccuracyCourse, draw_courses
 from raymu.learn.data import SampleTable, read_features, read_table

@@ -1,10 +1,12 @@
 """What happens to a run. The journal keeps these events; state is a replay of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from raymu.core.records import Constituent, FileRef, RepairReport, RepairShard, RevocationRequest, ShardLineage
+from raymu.core.records import Constituent, FileRef, RepairReport, RepairShard, ShardLineage
+from raymu.core.requests import RevocationRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,15 @@ class WorkResumed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DamageFound:
+    """Files of the run are missing or changed. first_stages: shard -> the first stage that must be trained again"""
+
+    at: datetime
+    first_stages: Mapping[int, int]
+    kind: Literal["damaged"] = "damaged"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationPublished:
     """repaired and settled: the requests whose remedy, or whose exact retraining, this generation completes."""
 
@@ -90,6 +101,7 @@ Event: TypeAlias = (
     | ShardRepaired
     | ShardFailed
     | WorkResumed
+    | DamageFound
     | GenerationPublished
     | RequestsPurged
 )

@@ -9,17 +9,23 @@ from raymu.core.partition import Hashes
 from raymu.core.records import CheckpointRef, Constituent, OnAccept, ShardLineage, ShardState
 
 
-def constituent(lineage: ShardLineage, *, pending_from: int | None, on_accept: OnAccept) -> Constituent:
+def constituent(
+    lineage: ShardLineage, *, pending_from: int | None, on_accept: OnAccept, lost_from: int | None = None
+) -> Constituent:
     """The state that a shard serves.
 
     pending_from: earliest slice touched by requests that are accepted but not repaired; None without any
+    lost_from: first stage whose files are missing or changed; None without any
     """
-    if pending_from is None or on_accept is OnAccept.KEEP:
+    if on_accept is OnAccept.KEEP:
+        pending_from = None
+    starts = [start for start in (pending_from, lost_from) if start is not None]
+    if not starts:
         state = ShardState.EXACT if lineage.tainted_from is None else ShardState.APPROXIMATE
         return _serve(lineage, state, lineage.serving, lineage.slices, lineage.samples)
-    if on_accept is OnAccept.ABSTAIN:
+    if on_accept is OnAccept.ABSTAIN and pending_from is not None:
         return _abstain(lineage.shard)
-    untouched = pending_from if lineage.tainted_from is None else min(pending_from, lineage.tainted_from)
+    untouched = min([*starts, *([] if lineage.tainted_from is None else [lineage.tainted_from])])
     checkpoint = lineage.checkpoints[untouched - 1] if untouched else None
     return _serve(lineage, ShardState.REWOUND, checkpoint, untouched, sum(lineage.slice_samples[:untouched]))
 

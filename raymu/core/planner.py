@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raymu.config import OhsConfig
-from raymu.core.records import Boundary, BoundaryKind, Decision, Remedy, Strategy
+from raymu.core.records import Decision, Remedy
+from raymu.core.requests import Boundary, BoundaryKind, Strategy
 from raymu.core.workload import ShardWorkload, makespan
 
 _MOST_EXACT_FIRST = (Remedy.RETRAIN, Remedy.REPLAY, Remedy.FINE_TUNE, Remedy.PATCH)

@@ -10,7 +10,8 @@ from raymu.core.events import (
     RevocationsAccepted,
     ShardRepaired,
 )
-from raymu.core.records import Exactness, Remedy, RepairReport, RevocationRequest
+from raymu.core.records import Exactness, Remedy, RepairReport
+from raymu.core.requests import RevocationRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

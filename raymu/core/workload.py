@@ -10,7 +10,11 @@ from raymu.core.records import Remedy, ShardLineage
 FORWARD_SHARE = 1 / 3
 """A forward pass alone, as a share of a sample pass (a backward pass costs about two forward passes)."""
 LINE_SEARCH_EVALUATIONS = 16
-"""Evaluations of the forget set's loss that a calibration takes, typically."""
+"""Evaluations of the forget set's loss that a calibration takes, typically; two where the loss is at its aim already."""
+STATISTICS_RECOMPUTED = 9
+"""How often a calibration recomputes batch-norm statistics, typically; once where the loss is at its aim already."""
+MOST_UNSEEN = 512
+"""How many unseen samples tell fine-tuning when to stop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,28 +45,51 @@ def training_passes(slice_samples: Sequence[int], epochs: Sequence[int], *, stag
     return sum(epochs[stage] * sum(slice_samples[: stage + 1]) for stage in stages)
 
 
-def calibration_passes(samples: int) -> float:
-    """One gradient of the forget set and the line search's evaluations."""
-    return samples * (1 + LINE_SEARCH_EVALUATIONS * FORWARD_SHARE)
+def subtraction_passes(samples: int, statistics: int, references: int, *, is_calibrated: bool) -> tuple[float, float]:
+    """What a patch takes, and what it takes again after training, where little is left to search for.
+
+    samples: to forget; statistics: retained samples that batch norm has its statistics from, 0 without batch norm
+    """
+    if not is_calibrated:
+        return samples + (samples + statistics) * FORWARD_SHARE, samples * FORWARD_SHARE
+    unseen = max(1, references) * samples
+    search = LINE_SEARCH_EVALUATIONS * samples + STATISTICS_RECOMPUTED * statistics
+    return samples + (unseen + search) * FORWARD_SHARE, samples + (2 * samples + statistics) * FORWARD_SHARE
+
+
+def fine_tuning_passes(tail: int, references: Sequence[int], *, epochs: int) -> float:
+    """All epochs, each judged by unseen samples; one where there are none. tail: samples that are trained on"""
+    if not references:
+        return float(tail)
+    return epochs * tail + (epochs + 1) * min(references[0], MOST_UNSEEN) * FORWARD_SHARE
 
 
 def shard_workload(
-    lineage: ShardLineage, touched: Mapping[int, int], *, epochs: Sequence[int], config: UnlearningConfig
+    lineage: ShardLineage,
+    touched: Mapping[int, int],
+    *,
+    epochs: Sequence[int],
+    config: UnlearningConfig,
+    references: Sequence[int] = (),
+    has_batch_norm: bool = False,
+    lost_from: int | None = None,
 ) -> ShardWorkload:
     """Predict the remedies of one shard for a forget set.
 
     touched: slice -> forgotten samples; empty where only debt is to be settled
-    epochs: of each stage
+    epochs: of each stage; lost_from: first stage whose files are missing or changed
+    references: samples of each shard whose model a calibration aims at; where there is none, a checkpoint stands in
     """
     slices = lineage.slices
     retained = [count - touched.get(position, 0) for position, count in enumerate(lineage.slice_samples)]
-    starts = [*touched, *([] if lineage.tainted_from is None else [lineage.tainted_from])]
+    starts = [*touched, *(one for one in (lineage.tainted_from, lost_from) if one is not None)]
     earliest = min(starts)
     retrain = training_passes(retained, epochs, stages=range(earliest, slices))
     whole = training_passes(retained, epochs, stages=range(slices))
     samples = sum(touched.values())
-    patch = calibration_passes(samples) if config.calibration else float(samples)
-    fine_tune = config.ohs.epochs * sum(retained[slices - config.ohs.slices :])
+    statistics = sum(retained) if has_batch_norm else 0
+    patch, again = subtraction_passes(samples, statistics, len(references), is_calibrated=config.calibration)
+    fine_tune = fine_tuning_passes(sum(retained[slices - config.ohs.slices :]), references, epochs=config.ohs.epochs)
     replay = training_passes(retained, epochs, stages=range(slices - config.ohs.slices, slices))
     base = slices - 1 - config.ohs.slices
     return ShardWorkload(
@@ -73,8 +100,8 @@ def shard_workload(
         passes={
             Remedy.RETRAIN: float(retrain),
             Remedy.PATCH: patch,
-            Remedy.FINE_TUNE: 2 * patch + fine_tune,
-            Remedy.REPLAY: 2 * patch + replay,
+            Remedy.FINE_TUNE: patch + fine_tune + again,
+            Remedy.REPLAY: patch + replay + again,
         },
         seconds_per_pass=lineage.seconds_per_pass,
         can_replay=base >= 0 and lineage.checkpoints[base] is not None,

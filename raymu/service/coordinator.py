@@ -68,7 +68,7 @@ class Coordinator:
         self._store, self._config = store, store.config
         self._fleet, self._clock = fleet, clock
         self._journal, self._epoch = store.take_over()
-        history = replay(self._journal, self._config, workers=fleet.workers)
+        history = replay(self._journal, store.manifest, workers=fleet.workers)
         self._board, self._receipts, self._requests_by_key = history.board, history.receipts, history.requests_by_key
         self._published = history.published
         self._desk = RequestDesk(store, self._journal, history.tables(store.manifest))

@@ -6,7 +6,8 @@ from raymu.config import Config
 from raymu.core.board import RevocationBoard
 from raymu.core.events import GenerationPublished, RevocationsAccepted, RunTrained
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import FileRef, RevocationRequest
+from raymu.core.records import FileRef
+from raymu.core.requests import RevocationRequest
 from raymu.core.schedule import slice_epochs
 from raymu.store.journal import Journal
 from raymu.store.manifest import RunManifest
@@ -29,12 +30,18 @@ class History:
         return tuple(lineage.table for lineage in self.board.lineages) or manifest.tables
 
 
-def replay(journal: Journal, config: Config, *, workers: int | None = None) -> History:
+def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = None) -> History:
     """Rebuild the state. workers: at hand; as many as trained the run where not given"""
+    config = Config.parse(manifest.config)
     events = list(journal.events())
     trained_on = next((event.workers for event in events if isinstance(event, RunTrained)), 1)
     epochs = slice_epochs(config.training.epochs, config.partition.slices)
-    board = RevocationBoard(config=config.unlearning, epochs=epochs, workers=workers or trained_on)
+    board = RevocationBoard(
+        config=config.unlearning,
+        epochs=epochs,
+        workers=workers or trained_on,
+        has_batch_norm=manifest.has_batch_norm,
+    )
     receipts = ReceiptBook()
     by_key: dict[str, RevocationRequest] = {}
     for event in events:

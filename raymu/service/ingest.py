@@ -8,10 +8,12 @@ from importlib.metadata import version
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from torch import nn
 
 from raymu.config import Config, PartitionConfig
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
-from raymu.core.records import Boundary, SampleId
+from raymu.core.records import SampleId
+from raymu.core.requests import Boundary
 from raymu.errors import ConfigInvalid, DataInvalid, UnknownSamples
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
@@ -50,7 +52,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     store.require_empty()
     table = read_table(config.data.train, config.data)
     classes = fit_classes(table.labels, config.data.classes)
-    check_runnable(config, table, classes)
+    model = check_runnable(config, table, classes)
     shards, slices = place(table, config.partition)
     _check_shards(config, table, shards)
     kept = np.flatnonzero(~_excluded(table, exclude))
@@ -61,6 +63,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
             input_shape=table.features.shape[1:],
             classes=classes,
             has_integer_ids=table.ids.dtype.kind == "i",
+            has_batch_norm=has_batch_norm(model),
             created_at=datetime.now(UTC),
             raymu_version=version("raymu"),
         ),
@@ -106,8 +109,8 @@ def shard_tables(
         yield to_arrow(table.take(rows), slices[rows])
 
 
-def check_runnable(config: Config, table: SampleTable, classes: int) -> None:
-    """Raises ConfigInvalid for settings that these data, or this machine, cannot be trained with."""
+def check_runnable(config: Config, table: SampleTable, classes: int) -> nn.Module:
+    """Raises ConfigInvalid for settings that these data, or this machine, cannot be trained with. returns: the model"""
     try:
         plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
     except ValueError as error:
@@ -129,6 +132,7 @@ def check_runnable(config: Config, table: SampleTable, classes: int) -> None:
     check_model(model, input_shape=plan.input_shape, classes=classes)
     if has_batch_norm(model) and plan.groups_per_slice is None and config.training.batch_size == 1:
         raise ConfigInvalid("training.batch_size: batch norm needs batches of two samples or more")
+    return model
 
 
 def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.receipt import Receipt
-from raymu.core.records import Remedy, Strategy
+from raymu.core.records import Remedy
+from raymu.core.requests import Strategy
 from raymu.core.workload import training_passes
 from raymu.service.history import replay
 from raymu.service.requests import RequestDesk, Revocation
@@ -82,9 +83,9 @@ class Forecast:
 
 def status(store: RunStore) -> RunStatus:
     """Raises RunInvalid where the run is not trained."""
-    generation, config = store.current(), store.config
+    generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
-        history = replay(journal, config)
+        history = replay(journal, store.manifest)
     requests = history.receipts.receipts()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
@@ -126,7 +127,7 @@ def receipts(store: RunStore) -> tuple[Receipt, ...]:
     """Of all requests, in the order of acceptance."""
     with closing(store.journal(is_read_only=True)) as journal:
         now = datetime.now(UTC)
-        return tuple(receipt.at(now) for receipt in replay(journal, store.config).receipts.receipts())
+        return tuple(receipt.at(now) for receipt in replay(journal, store.manifest).receipts.receipts())
 
 
 def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -142,7 +143,7 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
     """
     ohs = store.config.unlearning.ohs
     with closing(store.journal(is_read_only=True)) as journal:
-        history = replay(journal, store.config, workers=workers)
+        history = replay(journal, store.manifest, workers=workers)
         tables = history.tables(store.manifest)
         desk = RequestDesk(store, journal, tables)
         request = desk.resolve(asked, request_id="forecast", received_at=datetime.now(UTC)).request

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.records import Boundary, FileRef, ForgetSet, RevocationRequest, SampleId, Strategy
+from raymu.core.records import FileRef, SampleId
+from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
 from raymu.errors import RequestInvalid, SamplesRevoked, UnknownSamples
 from raymu.learn.ids import as_sample_ids
 from raymu.service.index import SampleIndex

@@ -19,6 +19,7 @@ class RunManifest:
     input_shape: tuple[int, ...]
     classes: int
     has_integer_ids: bool
+    has_batch_norm: bool = False
     created_at: datetime
     raymu_version: str
     run_id: str = field(default_factory=lambda: uuid4().hex)

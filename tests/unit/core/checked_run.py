@@ -21,7 +21,8 @@ from raymu.core.events import (
 )
 from raymu.core.lineage import constituent
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import Constituent, OnAccept, RepairReport, RepairShard, ShardLineage, ShardState, Strategy
+from raymu.core.records import Constituent, OnAccept, RepairReport, RepairShard, ShardLineage, ShardState
+from raymu.core.requests import Strategy
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, request
 from tests.unit.core.traced_shards import TracedShards
 

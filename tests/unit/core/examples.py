@@ -8,18 +8,8 @@ from typing import Any
 from raymu.config import UnlearningConfig
 from raymu.core.board import RevocationBoard
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted, RunTrained
-from raymu.core.records import (
-    Boundary,
-    CheckpointRef,
-    FileRef,
-    ForgetSet,
-    Remedy,
-    RepairReport,
-    RepairShard,
-    RevocationRequest,
-    ShardLineage,
-    Strategy,
-)
+from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, ShardLineage
+from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
 
 NOW = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
 SLICES = 4

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raymu.config import UnlearningConfig
 from raymu.core.board import RevocationBoard
 from raymu.core.events import (
     Command,
@@ -16,7 +17,8 @@ from raymu.core.events import (
     ShardRepaired,
     WorkResumed,
 )
-from raymu.core.records import Remedy, RepairShard, ShardState, Strategy
+from raymu.core.records import Remedy, RepairShard, ShardState
+from raymu.core.requests import Strategy
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, lineage, report_of, request, trained_board, training
 
 
@@ -45,6 +47,18 @@ def published(command: PublishGeneration, number: int = 2) -> GenerationPublishe
         repaired=command.repaired,
         settled=command.settled,
     )
+
+
+def test_a_forecast_counts_the_other_shards_as_references_and_the_models_batch_norm() -> None:
+    def patch(shards: int, **known: bool) -> float:
+        board = RevocationBoard(config=UnlearningConfig(), epochs=EPOCHS, workers=2, **known)
+        for event in training(shards):
+            board.handle(event)
+        [workload] = board.workloads(request("r1", {0: {2: 3}}))
+        return workload.passes[Remedy.PATCH]
+
+    assert patch(2) < patch(3) < patch(9) == patch(20)
+    assert patch(3) < patch(3, has_batch_norm=True)
 
 
 def test_accepting_rewinds_before_it_repairs() -> None:

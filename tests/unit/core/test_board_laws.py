@@ -16,7 +16,8 @@ from hypothesis.stateful import (
 
 from raymu.config import OhsConfig, UnlearningConfig
 from raymu.core.events import GenerationPublished, WorkResumed
-from raymu.core.records import Exactness, Remedy, RepairShard, Strategy
+from raymu.core.records import Exactness, Remedy, RepairShard
+from raymu.core.requests import Strategy
 from tests.unit.core.checked_run import CheckedRun, CoordinatorLost
 from tests.unit.core.examples import NOW, SLICES
 

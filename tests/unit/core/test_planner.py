@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from raymu.config import OhsConfig, UnlearningConfig
 from raymu.core.planner import choose_remedies, decisions_for, forecast
-from raymu.core.records import Boundary, Remedy, Strategy
+from raymu.core.records import Remedy
+from raymu.core.requests import Boundary, Strategy
 from raymu.core.workload import ShardWorkload, makespan, shard_workload
 from tests.unit.core.examples import EPOCHS, SLICES, lineage
 

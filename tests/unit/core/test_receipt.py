@@ -2,7 +2,8 @@ from datetime import timedelta
 
 from raymu.core.events import GenerationPublished, RequestsPurged, ShardRepaired
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import Exactness, RepairShard, Strategy
+from raymu.core.records import Exactness, RepairShard
+from raymu.core.requests import Strategy
 from tests.unit.core.examples import NOW, accepted, checkpoint, report_of, request, trained_board
 
 FILES = tuple(checkpoint(0, stage).file for stage in range(4))

@@ -1,10 +1,20 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import UnlearningConfig
 from raymu.core.records import Remedy
-from raymu.core.workload import makespan, shard_workload, training_passes
+from raymu.core.workload import (
+    FORWARD_SHARE,
+    MOST_UNSEEN,
+    STATISTICS_RECOMPUTED,
+    fine_tuning_passes,
+    makespan,
+    shard_workload,
+    training_passes,
+)
 from tests.unit.core.examples import EPOCHS, lineage
 
 
@@ -43,6 +53,21 @@ def test_a_destroyed_checkpoint_cannot_be_replayed() -> None:
     assert shard_workload(lineage(), touched, epochs=EPOCHS, config=config).can_replay
     indebted = lineage(tainted_from=2, debts=("r0",))
     assert not shard_workload(indebted, touched, epochs=EPOCHS, config=config).can_replay
+
+
+def test_a_patch_pays_for_its_references_and_its_batch_norm_statistics() -> None:
+    def patch(**known: Any) -> float:
+        return shard_workload(lineage(), {1: 6}, epochs=EPOCHS, config=UnlearningConfig(), **known).passes[Remedy.PATCH]
+
+    assert patch(references=(40,) * 5) - patch(references=(40,)) == pytest.approx(4 * 6 * FORWARD_SHARE)
+    statistics = STATISTICS_RECOMPUTED * 34 * FORWARD_SHARE
+    assert patch(has_batch_norm=True) - patch(has_batch_norm=False) == pytest.approx(statistics)
+
+
+def test_unseen_samples_that_judge_each_epoch_are_paid_for() -> None:
+    assert fine_tuning_passes(10, (), epochs=3) == 10
+    assert fine_tuning_passes(10, (60, 90), epochs=3) == pytest.approx(3 * 10 + 4 * 60 * FORWARD_SHARE)
+    assert fine_tuning_passes(10, (9000,), epochs=3) == fine_tuning_passes(10, (MOST_UNSEEN,), epochs=3)
 
 
 def test_passes_of_a_training_stage_are_those_of_its_slices() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from raymu.core.events import (
+    DamageFound,
     Event,
     GenerationPublished,
     RequestsPurged,
@@ -20,22 +21,18 @@ from raymu.core.events import (
 )
 from raymu.core.receipt import Receipt, ShardReceipt
 from raymu.core.records import (
-    Boundary,
-    BoundaryKind,
     CheckpointRef,
     Constituent,
     Decision,
     Exactness,
     FileRef,
-    ForgetSet,
     Generation,
     Remedy,
     RepairReport,
-    RevocationRequest,
     ShardLineage,
     ShardState,
-    Strategy,
 )
+from raymu.core.requests import Boundary, BoundaryKind, ForgetSet, RevocationRequest, Strategy
 
 times = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC))
 names = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -164,6 +161,7 @@ EVENTS: Sequence[SearchStrategy[Event]] = (
     st.builds(ShardRepaired, at=times, report=reports),
     st.builds(ShardFailed, at=times, shard=counts, command_id=names),
     st.builds(WorkResumed, at=times),
+    st.builds(DamageFound, at=times, first_stages=st.dictionaries(counts, counts)),
     st.builds(
         GenerationPublished,
         at=times,

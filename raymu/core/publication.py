@@ -1,0 +1,84 @@
+"""What the next generation tells, and which files may be destroyed once it is published."""
+
+from collections.abc import Iterable, Sequence
+
+from raymu.core.events import GenerationPublished, PublishGeneration, Purge
+from raymu.core.records import Constituent, FileRef, RepairReport, RepairShard, ShardLineage
+
+
+class PublicationLedger:
+    """Requests on their way from a remedy to a generation to the purge, and files on theirs to destruction."""
+
+    def __init__(self) -> None:
+        self._to_publish: dict[str, list[str]] = {"rewound": [], "repaired": [], "settled": []}
+        self._to_purge: list[str] = []
+        self._superseded: set[FileRef] = set()  # by lineages that are not published yet
+        self._doomed: set[FileRef] = set()  # by a published generation
+        self._is_published = False
+        self.is_stale = False
+        """Whether a generation is to be published."""
+        self.is_rebuilding = False
+        """Whether it is published because of damage."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether nothing is left to publish or to destroy."""
+        return not (self.is_stale or self._doomed or self._to_purge)
+
+    @property
+    def to_purge(self) -> tuple[str, ...]:
+        """Requests that are published and not purged."""
+        return tuple(self._to_purge)
+
+    def rewind(self, request_ids: Iterable[str]) -> None:
+        self._to_publish["rewound"].extend(request_ids)
+
+    def repair(
+        self, before: ShardLineage, report: RepairReport, *, repaired: Iterable[str], settled: Iterable[str]
+    ) -> None:
+        """A lineage took the place of another. repaired, settled: requests that it was the last shard of"""
+        self._superseded |= before.files - report.lineage.files
+        self._to_publish["repaired"].extend(repaired)
+        self._to_publish["settled"].extend(settled)
+
+    def publish(self, constituents: tuple[Constituent, ...], lineages: tuple[ShardLineage, ...]) -> PublishGeneration:
+        self.is_stale = True
+        return PublishGeneration(
+            cause=self._cause(),
+            constituents=constituents,
+            lineages=lineages,
+            rewound=tuple(self._to_publish["rewound"]),
+            repaired=tuple(self._to_publish["repaired"]),
+            settled=tuple(self._to_publish["settled"]),
+        )
+
+    def _cause(self) -> str:
+        if not self._is_published:
+            return "train"
+        for cause, what in (("repair", "repaired"), ("rewind", "rewound"), ("settle", "settled")):
+            if self._to_publish[what]:
+                return cause
+        return "rebuild" if self.is_rebuilding else "settle"
+
+    def published(self, event: GenerationPublished) -> None:
+        self.is_stale, self._is_published = False, True
+        for what, request_ids in (("rewound", event.rewound), ("repaired", event.repaired), ("settled", event.settled)):
+            published = set(request_ids)
+            self._to_publish[what] = [one for one in self._to_publish[what] if one not in published]
+        self._to_purge.extend(event.repaired)
+        self._doomed |= self._superseded
+        self._superseded.clear()
+
+    def purge(self, lineages: Iterable[ShardLineage], working: Iterable[RepairShard], *, rows: int) -> list[Purge]:
+        """Destroy what a published generation superseded, once no remedy at work aims at it."""
+        for lineage in lineages:  # the same content may have come about again
+            self._doomed -= lineage.files
+        aimed_at = {file for command in working for one in command.references for file in one.files}
+        if self._doomed & aimed_at or not (self._doomed or self._to_purge):
+            return []
+        return [Purge(files=frozenset(self._doomed), request_ids=self.to_purge, rows=rows)]
+
+    def purged(self, request_ids: Sequence[str]) -> None:
+        self._doomed.clear()
+        purged = set(request_ids)
+        self._to_purge = [one for one in self._to_purge if one not in purged]
