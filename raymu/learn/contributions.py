@@ -42,9 +42,12 @@ class UpdateLog:
     """Recorded updates of one stage.
 
     updates: (rows, parameters) float16, one group or one step per row; zero once subtracted
-    members: (entries,) int64, the hashes of the samples in each row, row after row
-    sizes: (rows,) int64, members of each row
+    members: (entries,) int64, the hashes of the samples in each row, row after row; 0 for one that is forgotten
+    sizes: (rows,) int64, members of each row when it was recorded: what its update is shared by
     spent: (rows,) bool, subtracted already
+
+    A forgotten member leaves its entry behind, so no row loses its place or its size. It is never to be counted again:
+    all rows that held it are spent, and what is still subtracted comes of rows that nobody has been forgotten from.
     """
 
     updates: Tensor
@@ -63,9 +66,12 @@ class UpdateLog:
 
     def forgotten_by_row(self, forget: ShardSamples) -> Tensor:
         """How many of a row's members are to be forgotten. returns: (rows,) int64"""
-        is_member = torch.isin(self.members, torch.from_numpy(forget.hashes.view(np.int64)))
         rows = torch.repeat_interleave(torch.arange(len(self.sizes)), self.sizes)
-        return torch.bincount(rows[is_member], minlength=len(self.sizes))
+        return torch.bincount(rows[self._holds(forget)], minlength=len(self.sizes))
+
+    def erase_members(self, forget: ShardSamples) -> None:
+        """Leave nothing that names these samples."""
+        self.members[self._holds(forget)] = 0
 
     def take(self, shares: Tensor) -> Tensor:
         """Sum the rows, each times its share, and zero those that had one: no update is subtracted twice.
@@ -79,6 +85,9 @@ class UpdateLog:
             self.updates[row] = 0
             self.spent[row] = True
         return total
+
+    def _holds(self, samples: ShardSamples) -> Tensor:
+        return torch.isin(self.members, torch.from_numpy(samples.hashes.view(np.int64)))
 
 
 class _GroupRecorder:
@@ -164,6 +173,7 @@ class Reading:
 
     recorder: (model, rows of fixed batches in the stage) -> what records a stage; None records nothing
     contributions: (classifier, forget set, logs by stage, rate) -> (parameters,) float32, to be subtracted from the weights;
+        the logs lose both the updates and the names of the forget set;
         raises PatchFailed where nothing is left to subtract for a sample
     """
 
@@ -205,6 +215,8 @@ def _recorded(
         raise PatchFailed("no recorded update of the forgotten samples is left to subtract")
     total = sum(log.take(shares(counts[stage], log.sizes)) for stage, log in logs.items())
     assert isinstance(total, Tensor)
+    for log in logs.values():
+        log.erase_members(forget)
     return total.to(classifier.device)
 
 

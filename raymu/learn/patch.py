@@ -39,7 +39,7 @@ def subtract(classifier: Classifier, contributions: Tensor, forget: ShardSamples
     _set_weights(classifier, weights - contributions)
     passes = recompute_batch_norm(classifier, retain)
     loss = classifier.loss_on(forget.features, forget.labels)
-    _require_finite(classifier)
+    require_finite(classifier)
     return PatchResult(passes=passes + len(forget) * FORWARD_SHARE, forget_loss=loss)
 
 
@@ -75,7 +75,7 @@ def calibrate(
         found = strength
         strength *= find_strength(lambda factor: loss_with_statistics_at(factor * found), unseen_loss)
     loss = loss_at(strength)  # where the search ended, so the statistics are these weights' own
-    _require_finite(classifier)
+    require_finite(classifier)
     return PatchResult(passes=passes, forget_loss=loss)
 
 
@@ -123,6 +123,7 @@ def fine_tune(
     best = math.inf
     if unseen is not None:
         best = classifier.loss_on(unseen.features, unseen.labels)
+        passes += len(unseen) * FORWARD_SHARE
     kept = _state(classifier.model)
     for epoch in range(epochs if unseen is not None else 1):
         training.set_rate(rate * (1.0 - epoch / epochs))
@@ -182,7 +183,8 @@ def _set_weights(classifier: Classifier, vector: Tensor) -> None:
         vector_to_parameters(vector, classifier.model.parameters())
 
 
-def _require_finite(classifier: Classifier) -> None:
+def require_finite(classifier: Classifier) -> None:
+    """Raises PatchFailed on weights or statistics that are no numbers."""
     for name, tensor in classifier.model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise PatchFailed(f"the patch left non-finite values in {name}")

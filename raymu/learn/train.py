@@ -55,14 +55,19 @@ class ShardTraining:
         """Start the optimizer anew: its moments hold what is to be forgotten."""
         self.optimizer = make_optimizer(self.classifier.model.parameters(), self._plan.training)
 
+    def fit_normalizer(self, samples: ShardSamples) -> None:
+        """Fit to the first slice that has samples; there is at least one."""
+        first = samples.up_to(int(samples.slices[0]))
+        self.classifier.normalizer = Normalizer.fit(first.features, self._plan.normalize)
+        self._ready = None
+
     def train_stage(self, samples: ShardSamples, stage: int, recorder: UpdateRecorder | None = None) -> int:
         """Train on slices 0..stage of the samples. returns: sample passes"""
         current = samples.up_to(stage)
         if not len(current):
             return 0
         if self.classifier.normalizer is None:
-            first = current.up_to(int(current.slices[0]))
-            self.classifier.normalizer = Normalizer.fit(first.features, self._plan.normalize)
+            self.fit_normalizer(current)
         inputs, labels = (tensor[: len(current)] for tensor in self._prepared(samples))
         epochs = self._plan.epochs[stage]
         for epoch in range(epochs):

@@ -3,22 +3,20 @@
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from raymu.config import UnlearningConfig
 from raymu.core.partition import derive_seed
 from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairShard
-from raymu.core.workload import FORWARD_SHARE
+from raymu.core.workload import FORWARD_SHARE, MOST_UNSEEN
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.contributions import READINGS, UpdateLog
-from raymu.learn.patch import PatchResult, calibrate, fine_tune, subtract
+from raymu.learn.patch import PatchResult, calibrate, fine_tune, require_finite, subtract
 from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining
 from raymu.service.checkpoints import SliceCheckpoints
-
-MOST_UNSEEN = 512
-"""How many unseen samples tell fine-tuning when to stop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -57,6 +55,7 @@ class ShardPatcher:
         is_replay = self._command.decision.remedy is Remedy.REPLAY
         base = self._slices - 1 - self._config.ohs.slices
         training = self._restored(lineage.checkpoints[base] if is_replay else lineage.serving)
+        training.fit_normalizer(retain)  # anew: its statistics may be of forgotten samples
         logs = self._logs(range(base + 1 if is_replay else self._slices))
         subtracted = forget.where(forget.slices <= base) if is_replay else forget
         reading = READINGS[self._config.contributions]
@@ -72,6 +71,7 @@ class ShardPatcher:
                 for stage in range(base + 1, self._slices):
                     self._passes += training.train_stage(retain, stage)
                 result = self._calibrate_last(training, forget, retain, unseen_loss)
+        require_finite(training.classifier)
         updates = tuple(self._rewrite(stage, logs.get(stage)) for stage in range(self._slices))
         return Patch(
             training=training,
@@ -120,7 +120,7 @@ class ShardPatcher:
         settings, ohs = self._plan.training, self._config.ohs
         tail = retain.where(retain.slices >= self._slices - ohs.slices)
         if unseen is not None:
-            few = torch.zeros(len(unseen), dtype=torch.bool).numpy()
+            few = np.zeros(len(unseen), dtype=bool)
             few[unseen.hashes.argsort()[:MOST_UNSEEN]] = True
             unseen = unseen.where(few) if len(unseen) else None
         self._passes += fine_tune(

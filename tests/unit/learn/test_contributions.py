@@ -147,6 +147,31 @@ def test_a_sample_is_subtracted_once_and_then_refused(kind: str) -> None:
 
 
 @every_recorder
+def test_a_log_names_a_sample_no_longer_once_it_is_subtracted(kind: str) -> None:
+    samples = make_samples()
+    training, log, _ = record(kind, samples)
+    before = UpdateLog.load(log.dump(), source="a copy")
+    forget, later = (samples.where(samples.hashes == samples.hashes[row]) for row in (0, 1))
+    READINGS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
+    assert forget.hashes.tobytes() in before.dump()
+    assert forget.hashes.tobytes() not in log.dump()
+    assert not log.forgotten_by_row(forget).any()
+    assert torch.equal(log.forgotten_by_row(later), before.forgotten_by_row(later))
+    assert torch.equal(log.sizes, before.sizes)
+
+
+def test_what_is_left_of_a_log_is_shared_as_before() -> None:
+    samples = make_samples()
+    training, log, _ = record("group", samples)
+    copy = UpdateLog.load(log.dump(), source="a copy")
+    forget, later = (samples.where(samples.hashes.view(np.int64) == log.members[entry].item()) for entry in (0, -1))
+    contributions = READINGS["group"].contributions
+    contributions(training.classifier, forget, {1: log}, 0.1)
+    after = contributions(training.classifier, later, {1: log}, 0.1)
+    torch.testing.assert_close(after, contributions(training.classifier, later, {1: copy}, 0.1))
+
+
+@every_recorder
 def test_all_samples_together_have_contributed_all_that_was_trained(kind: str) -> None:
     samples = make_samples()
     training, log, change = record(kind, samples)

@@ -1,8 +1,11 @@
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from raymu.errors import FileCorrupt
 from raymu.learn.classifier import CLIP_AT, Classifier, Normalizer
 from raymu.learn.samples import BatchPlan, ShardSamples, grouped_batches, shuffled_batches
 from raymu.learn.train import ShardTraining
-from raymu.learn.weights import about, unpack, weights_sha256
+from raymu.learn.weights import unpack, weights_sha256
 from tests.unit.learn.examples import CLASSES, FEATURES, SLICES, make_plan, make_samples, make_table
 
 pytestmark = pytest.mark.usefixtures("one_determinism_class")
@@ -91,10 +94,12 @@ def test_retraining_without_a_late_sample_equals_never_having_had_it(kind: Setti
     assert dump(restored) == dump(train(retained, kind)) != dump(train(samples, kind))
 
 
-def test_a_checkpoint_says_what_it_is_and_what_is_predicted_from() -> None:
+def test_a_checkpoint_says_what_it_is_and_what_is_predicted_from(tmp_path: Path) -> None:
     training = train(make_samples(), KINDS["momentum"])
     payload, weights = training.dump(stage=2, determinism="one class")
-    assert about(payload) == {"shard": 0, "stage": 2, "determinism": "one class"}
+    (tmp_path / "checkpoint").write_bytes(payload)
+    with safetensors.safe_open(tmp_path / "checkpoint", framework="pt") as file:
+        assert json.loads(file.metadata()["raymu"]) == {"shard": 0, "stage": 2, "determinism": "one class"}
     restored = Classifier.restore(payload, make_plan(), device=CPU, source="a checkpoint")
     assert weights_sha256(restored.tensors()) == weights
     assert any(name.startswith("optimizer.") for name in unpack(payload, source="a checkpoint"))

@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as arrays
 from torch import Tensor, nn
 
 from raymu.errors import FileCorrupt
-from raymu.learn.weights import about, below, pack, unpack, weights_sha256
+from raymu.learn.weights import below, pack, unpack, weights_sha256
 
 NAMES = st.text("abc.", min_size=1, max_size=6)
 DTYPES = ("float32", "float16", "float64", "int64", "uint8", "bool")
@@ -20,12 +20,11 @@ def content(tensor: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:
     return tensor.dtype, tensor.shape, tensor.contiguous().numpy().tobytes()
 
 
-@given(state=STATES, told=st.dictionaries(NAMES, st.integers() | st.text(max_size=4)))
-def test_what_was_packed_is_unpacked_bit_for_bit(state: dict[str, Tensor], told: dict[str, object]) -> None:
-    payload = pack(state, told)
+@given(state=STATES)
+def test_what_was_packed_is_unpacked_bit_for_bit(state: dict[str, Tensor]) -> None:
+    payload = pack(state, {"shard": 1})
     unpacked = unpack(payload, source="a test")
     assert {name: content(one) for name, one in unpacked.items()} == {name: content(one) for name, one in state.items()}
-    assert about(payload) == told
 
 
 @given(state=STATES, data=st.data())

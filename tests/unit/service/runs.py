@@ -85,6 +85,16 @@ def samples_of(config: Config, ids: list[SampleId]) -> ShardSamples:
     return ShardSamples.ordered(table.take(rows), hashes=hashes, slices=slices[rows])
 
 
+def samples_by_fit(config: Config, location: Path) -> list[SampleId]:
+    """Shard 0's samples, by how much more probable their class is to its model than to that of shard 1."""
+    table = read_table(config.data.train, config.data)
+    rows = np.flatnonzero(np.isin(table.ids, ids_at(config, shard=0)))
+    own, other = (restored(location, lineage_of(location, shard).serving) for shard in (0, 1))
+    gains = own.probabilities(table.features[rows]) - other.probabilities(table.features[rows])
+    order = gains[np.arange(len(rows)), table.labels[rows]].argsort()
+    return table.ids[rows[order]].tolist()
+
+
 def weights_of(location: Path, shard: int) -> torch.Tensor:
     """returns: (parameters,) float32, as repaired"""
     serving = restored(location, lineage_of(location, shard).serving)

@@ -219,8 +219,9 @@ def test_replaying_the_journal_gives_the_lineages_of_the_current_generation(tmp_
     ids = np.random.default_rng(1).permutation(ids_at(config)).tolist()
     for strategy, start in zip(itertools.cycle(["dpus", "ohs", "sisa", "hs"]), range(0, 30, 5), strict=False):
         revoke(run, ids[start : start + 5], strategy=strategy)
-        history = replay(RunStore(str(tmp_path / "run")).journal(), config)
-        assert history.board.lineages == RunStore(str(tmp_path / "run")).current().lineages
+        store = RunStore(str(tmp_path / "run"))
+        history = replay(store.journal(), store.manifest)
+        assert history.board.lineages == store.current().lineages
         assert history.board.is_idle
         assert history.board.outstanding() == []
     settle(run)

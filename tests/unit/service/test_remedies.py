@@ -16,7 +16,7 @@ from raymu.learn.patch import recompute_batch_norm
 from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore
 from tests.examples import make_config, revoke, settle, train_run, write_samples
-from tests.unit.service.runs import constituent_of, ids_at, lineage_of, restored, samples_of, weights_of
+from tests.unit.service.runs import constituent_of, ids_at, lineage_of, restored, samples_by_fit, samples_of, weights_of
 
 MLP = {"name": "mlp", "hidden": [8]}
 TOLERANCE = 0.021
@@ -38,16 +38,6 @@ def patched_run(
     run = train_run(config, tmp_path / "run")
     ids = samples_by_fit(config, tmp_path / "run")[-10:]
     return config, ids, revoke(run, ids, strategy=strategy)
-
-
-def samples_by_fit(config: Config, location: Path) -> list[SampleId]:
-    """Shard 0's samples, by how much more probable their class is to its model than to that of shard 1."""
-    table = read_table(config.data.train, config.data)
-    rows = np.flatnonzero(np.isin(table.ids, ids_at(config, shard=0)))
-    own, other = (restored(location, lineage_of(location, shard).serving) for shard in (0, 1))
-    gains = own.probabilities(table.features[rows]) - other.probabilities(table.features[rows])
-    order = gains[np.arange(len(rows)), table.labels[rows]].argsort()
-    return table.ids[rows[order]].tolist()
 
 
 @pytest.mark.parametrize("contributions", ["gradient", "group", "batch"])

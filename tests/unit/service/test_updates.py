@@ -34,6 +34,7 @@ def test_subtracted_updates_are_zero_and_never_subtracted_again(tmp_path: Path, 
         assert not log.updates[is_touched].any()
         assert torch.equal(log.updates[~is_touched], was.updates[~is_touched])
         assert not bool(was.spent.any())
+        assert not log.forgotten_by_row(forget).any()
     assert state_files(tmp_path / "run", 0) == {ref.path for ref in lineage_of(tmp_path / "run", 0).files}
 
 
