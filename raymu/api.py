@@ -1,7 +1,7 @@
 """The Python API: train a run, open one, and ask of it what the command line asks."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -14,12 +14,13 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.errors import ConfigInvalid, RaymuError, RunInvalid
 from raymu.learn.data import read_features
-from raymu.service.coordinator import SettleReport, TrainingReport
 from raymu.service.ingest import prepare_run
 from raymu.service.local import LocalCoordinator
+from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.overview import Forecast, RunStatus, plan, receipts, status
 from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.requests import Revocation
+from raymu.service.verify.verification import Verification, verify
 from raymu.service.work import Progress, StageTrained
 from raymu.store.run import RunStore
 
@@ -33,7 +34,9 @@ class RunCoordinator(Protocol):
 
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]: ...
 
-    def settle(self, progress: Progress) -> SettleReport: ...
+    def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport: ...
+
+    def rebuild(self, progress: Progress, data: str | None) -> RebuildReport: ...
 
     def warm_up(self) -> None: ...
 
@@ -105,9 +108,30 @@ class Run:
         """Several requests at once: those that wait for the same shard are served by one remedy."""
         return self.coordinator().revoke(list(asked), progress)
 
-    def settle(self, *, progress: Progress = silent) -> SettleReport:
-        """Retrain exactly what was only patched, and finish what was interrupted."""
-        return self.coordinator().settle(progress)
+    def settle(self, *, due_within: timedelta | None = None, progress: Progress = silent) -> SettleReport:
+        """Retrain exactly what was only patched, and finish what was interrupted.
+
+        due_within: only what is owed to requests that are due by then
+        """
+        due_by = None if due_within is None else datetime.now(UTC) + due_within
+        return self.coordinator().settle(progress, due_by)
+
+    def rebuild(self, *, data: str | Path | None = None, progress: Progress = silent) -> RebuildReport:
+        """Make good what is missing or changed: samples from a copy that is at hand, states by training again.
+
+        data: the file that the run was trained from. Raises SamplesLost where nothing gives the samples back.
+        """
+        return self.coordinator().rebuild(progress, None if data is None else _absolute(data))
+
+    def verify(
+        self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = silent
+    ) -> Verification:
+        """Check the journal, the receipts, every file, the lineage and the purge; nothing is written.
+
+        replay: shards to train again from scratch, None for all; anchor: what an earlier verification ended with
+        """
+        shards = range(self.config.partition.shards) if replay is None else replay
+        return verify(self._store, progress, replay=shards, anchor=anchor)
 
     def plan(
         self,
@@ -185,9 +209,9 @@ def train(
 
 
 def open_run(run_dir: str | Path) -> Run:
-    """Open a trained run. Raises RunInvalid."""
+    """Open a run. Raises RunInvalid where there is none."""
     run = Run(run_dir)
-    run.status()
+    _ = run.config
     return run
 
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from raymu.core.receipt import Receipt
-from raymu.service.coordinator import SettleReport, TrainingReport
+from raymu.service.outcomes import SettleReport, TrainingReport
 from raymu.service.overview import Forecast, RunStatus
 from raymu.service.prediction import Evaluation
 from raymu.service.work import Progress as Listener

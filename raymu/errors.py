@@ -79,7 +79,7 @@ class FileCorrupt(RaymuError):
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem}; restore the file from a backup of the run, or train anew"
+        return f"{self.path}: {self.problem}; try `raymu rebuild`, or restore the file from a backup of the run"
 
 
 class FileMissing(RaymuError):
@@ -88,7 +88,7 @@ class FileMissing(RaymuError):
         self.path = path
 
     def __str__(self) -> str:
-        return f"{self.path} is missing; restore it from a backup of the run, or train anew"
+        return f"{self.path} is missing; try `raymu rebuild`, or restore it from a backup of the run"
 
 
 class SamplesLost(RaymuError):
@@ -100,8 +100,8 @@ class SamplesLost(RaymuError):
 
     def __str__(self) -> str:
         return (
-            f"the samples of shard {self.shard} are lost or changed; give the file that the run was trained from: "
-            "`raymu rebuild RUN --data FILE`"
+            f"the samples of shard {self.shard} are lost or changed; give the file that the run was trained from, without "
+            "what was excluded: `raymu rebuild RUN --data FILE`"
         )
 
 

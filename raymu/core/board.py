@@ -251,8 +251,12 @@ class RevocationBoard:
         )
 
     def _references(self, shard: int) -> tuple[Reference, ...]:
-        """The next shards around the ring that have samples, those that no request waits for first."""
-        others = [other for other in self._lineages if other != shard and self._lineages[other].samples]
+        """The next sound shards around the ring that have samples, those that no request waits for first."""
+        others = [
+            other
+            for other in self._lineages
+            if other != shard and other not in self._lost and self._lineages[other].samples
+        ]
         others.sort(key=lambda other: (bool(self.pending(other)), (other - shard) % len(self._lineages)))
         return tuple(
             Reference(shard=other, checkpoint=self._lineages[other].serving, table=self._lineages[other].table)

@@ -15,6 +15,7 @@ class PublicationLedger:
         self._superseded: set[FileRef] = set()  # by lineages that are not published yet
         self._doomed: set[FileRef] = set()  # by a published generation
         self._is_published = False
+        self._has_predecessor = False  # an earlier generation's file is there, beside the published one's
         self.is_stale = False
         """Whether a generation is to be published."""
         self.is_rebuilding = False
@@ -23,7 +24,7 @@ class PublicationLedger:
     @property
     def is_clear(self) -> bool:
         """Whether nothing is left to publish or to destroy."""
-        return not (self.is_stale or self._doomed or self._to_purge)
+        return not (self.is_stale or self._doomed or self._to_purge or self._has_predecessor)
 
     @property
     def to_purge(self) -> tuple[str, ...]:
@@ -61,6 +62,7 @@ class PublicationLedger:
         return "rebuild" if self.is_rebuilding else "settle"
 
     def published(self, event: GenerationPublished) -> None:
+        self._has_predecessor = event.number > 1
         self.is_stale, self._is_published = False, True
         for what, request_ids in (("rewound", event.rewound), ("repaired", event.repaired), ("settled", event.settled)):
             published = set(request_ids)
@@ -69,16 +71,21 @@ class PublicationLedger:
         self._doomed |= self._superseded
         self._superseded.clear()
 
-    def purge(self, lineages: Iterable[ShardLineage], working: Iterable[RepairShard], *, rows: int) -> list[Purge]:
-        """Destroy what a published generation superseded, once no remedy at work aims at it."""
+    def purge(self, lineages: Iterable[ShardLineage], working: Sequence[RepairShard], *, rows: int) -> list[Purge]:
+        """Destroy what a published generation superseded, once no remedy at work aims at it.
+
+        A generation's own file, which names no sample, goes along, or at the latest when no remedy is at work.
+        """
         for lineage in lineages:  # the same content may have come about again
             self._doomed -= lineage.files
         aimed_at = {file for command in working for one in command.references for file in one.files}
-        if self._doomed & aimed_at or not (self._doomed or self._to_purge):
+        is_due = self._doomed or self._to_purge or (self._has_predecessor and not working)
+        if self._doomed & aimed_at or not is_due:
             return []
         return [Purge(files=frozenset(self._doomed), request_ids=self.to_purge, rows=rows)]
 
     def purged(self, request_ids: Sequence[str]) -> None:
         self._doomed.clear()
+        self._has_predecessor = False
         purged = set(request_ids)
         self._to_purge = [one for one in self._to_purge if one not in purged]

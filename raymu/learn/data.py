@@ -91,11 +91,13 @@ def to_arrow(table: SampleTable, slices: npt.NDArray[np.int64]) -> pa.Table:
     shape = table.features.shape[1:]
     width = int(np.prod(shape))
     values = pa.array(np.ascontiguousarray(table.features).reshape(-1))
+    # Parquet gives entries back under this name: a table that is read and written again has the same bytes.
+    features = pa.list_(pa.field("element", values.type), width)
     columns = {
         "id": pa.array(table.ids, type=_id_type(table.ids)),
         "label": pa.array(table.labels),
         "slice": pa.array(slices, type=pa.int64()),
-        "features": pa.FixedSizeListArray.from_arrays(values, width),
+        "features": pa.FixedSizeListArray.from_arrays(values, type=features),
     }
     if table.owners is not None:
         columns["owner"] = pa.array([None if owner is None else str(owner) for owner in table.owners], type=pa.string())

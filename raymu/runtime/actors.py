@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeVar
 
 import ray
@@ -12,7 +13,8 @@ from raymu.core.receipt import Receipt
 from raymu.errors import RaymuError, WorkerLost
 from raymu.runtime.cluster import capacity
 from raymu.runtime.placement import actor_options
-from raymu.service.coordinator import Coordinator, SettleReport, TrainingReport
+from raymu.service.coordinator import Coordinator
+from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Revocation
 from raymu.service.shard import ShardWorker
 from raymu.service.work import Progress, StageTrained, Work, WorkReport
@@ -145,8 +147,12 @@ class CoordinatorService:
         async for report in _streamed(lambda progress: self._coordinator.revoke(asked, progress)):
             yield report
 
-    async def settle(self) -> AsyncIterator[StageTrained | SettleReport]:
-        async for report in _streamed(self._coordinator.settle):
+    async def settle(self, due_by: datetime | None) -> AsyncIterator[StageTrained | SettleReport]:
+        async for report in _streamed(lambda progress: self._coordinator.settle(progress, due_by=due_by)):
+            yield report
+
+    async def rebuild(self, data: str | None) -> AsyncIterator[StageTrained | RebuildReport]:
+        async for report in _streamed(lambda progress: self._coordinator.rebuild(progress, data=data)):
             yield report
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any, cast
 
 import ray
@@ -12,7 +13,7 @@ from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause
 from raymu.runtime.cluster import join_cluster, leave_cluster
-from raymu.service.coordinator import SettleReport, TrainingReport
+from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Revocation
 from raymu.service.work import Progress, StageTrained
 
@@ -42,8 +43,11 @@ class RayCoordinator:
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
         return cast(list[Receipt], _last(self._actor.revoke.remote(asked), progress))
 
-    def settle(self, progress: Progress) -> SettleReport:
-        return cast(SettleReport, _last(self._actor.settle.remote(), progress))
+    def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport:
+        return cast(SettleReport, _last(self._actor.settle.remote(due_by), progress))
+
+    def rebuild(self, progress: Progress, data: str | None) -> RebuildReport:
+        return cast(RebuildReport, _last(self._actor.rebuild.remote(data), progress))
 
     def close(self) -> None:
         if not ray.is_initialized():

@@ -5,17 +5,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from uuid import uuid4
 
 from raymu.core.events import (
     Command,
+    DamageFound,
     Event,
-    GenerationPublished,
     PublishGeneration,
     Purge,
-    RequestsPurged,
     RevocationsAccepted,
     RunTrained,
     SettleRequested,
@@ -24,36 +23,16 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.receipt import Receipt
-from raymu.core.records import FileRef, Generation, RepairReport, RepairShard, SampleId
-from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, ShardRepairFailed
+from raymu.core.records import RepairReport, RepairShard, SampleId
+from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, RunInvalid, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
+from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
+from raymu.service.publishing import Publisher
 from raymu.service.requests import RequestDesk, ResolvedRevocation, Revocation
+from raymu.service.salvage import Damage, find_damage, restore_samples
 from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, WorkReport
-from raymu.store.ledger import issued
 from raymu.store.run import RunStore
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingReport:
-    """compute_seconds: of all shards together; seconds: of wall time, the fleet's start apart"""
-
-    generation: int
-    samples: int
-    passes: float
-    compute_seconds: float
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SettleReport:
-    """What settling did. request_ids: those whose receipts are exact from now on"""
-
-    generation: int
-    shards: tuple[int, ...]
-    request_ids: tuple[str, ...]
-    passes: float
-    compute_seconds: float
 
 
 def utc_now() -> datetime:
@@ -68,10 +47,9 @@ class Coordinator:
         self._store, self._config = store, store.config
         self._fleet, self._clock = fleet, clock
         self._journal, self._epoch = store.take_over()
-        history = replay(self._journal, store.manifest, workers=fleet.workers)
+        self._history = history = replay(self._journal, store.manifest, workers=fleet.workers)
         self._board, self._receipts, self._requests_by_key = history.board, history.receipts, history.requests_by_key
-        self._published = history.published
-        self._desk = RequestDesk(store, self._journal, history.tables(store.manifest))
+        self._publisher = Publisher(store, self._journal, clock=clock, published=history.published)
         self._listeners: list[Progress] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports: list[RepairReport] = []
@@ -93,7 +71,7 @@ class Coordinator:
             self._carry_out(self._board.outstanding())
         else:
             self._record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
-        self._sweep()
+        self._publisher.sweep(self._board.lineages, self._board.at_work)
         self._store.reports.drop(report.command_id for report in trained)
         return TrainingReport(
             generation=1,
@@ -110,11 +88,12 @@ class Coordinator:
         Raises RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict, and then nothing is accepted;
         ShardRepairFailed, and then the requests stay accepted.
         """
+        self._catch_up()
         known = [self._known(one) for one in asked]
         resolved = self._resolve([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
         fresh = [one.request.request_id for one in resolved]
         request_ids = [request_id or fresh.pop(0) for request_id in known]
-        if not self._published:
+        if not self._publisher.published:
             await self.train(progress)
         with _listening(self._listeners, progress):
             self._accept(resolved)  # first: what an earlier failure left then shares its remedies
@@ -122,11 +101,16 @@ class Coordinator:
             await self._until(lambda: all(self.receipt(one).purged_at for one in request_ids))
         return [self.receipt(request_id) for request_id in request_ids]
 
-    async def settle(self, progress: Progress) -> SettleReport:
-        """Retrain every shard that was only patched, and take up what an interruption left: training too."""
-        if not self._published:
+    async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleReport:
+        """Retrain every shard that was only patched, and take up what an interruption left: training too.
+
+        due_by: only what is owed to requests that are due by then
+        """
+        self._catch_up()
+        if not self._publisher.published:
             await self.train(progress)
-        owed = [lineage for lineage in self._board.lineages if lineage.debts]
+        due = {one.request_id for one in self._receipts.receipts() if due_by is None or one.due_at <= due_by}
+        owed = [lineage for lineage in self._board.lineages if due.intersection(lineage.debts)]
         first = len(self._reports)
         with _listening(self._listeners, progress):
             self._resume()
@@ -136,9 +120,30 @@ class Coordinator:
         done = self._reports[first:]
         request_ids = sorted({request_id for lineage in owed for request_id in lineage.debts})
         return SettleReport(
-            generation=self._generation,
+            generation=self._publisher.generation,
             shards=tuple(sorted({report.shard for report in done})),
             request_ids=tuple(one for one in request_ids if self.receipt(one).settled_at),
+            passes=sum(report.passes for report in done),
+            compute_seconds=sum(report.seconds for report in done),
+        )
+
+    async def rebuild(self, progress: Progress, *, data: str | None = None) -> RebuildReport:
+        """Make good what is missing or changed: samples from a copy that is at hand, states by training again.
+
+        data: the file that the run was trained from. Raises RunInvalid where the run is not trained yet, SamplesLost.
+        """
+        if not self._publisher.published:
+            raise RunInvalid(self._store.location, "is not trained yet; run `raymu settle`, or train anew")
+        first = len(self._reports)
+        with _listening(self._listeners, progress):
+            damage = self._make_sound(data)
+            self._resume()
+            await self._until(lambda: self._board.is_idle)
+        done = self._reports[first:]
+        return RebuildReport(
+            generation=self._publisher.generation,
+            files=tuple(file.path for one in damage for file in one.files),
+            shards=tuple(sorted({report.shard for report in done})),
             passes=sum(report.passes for report in done),
             compute_seconds=sum(report.seconds for report in done),
         )
@@ -147,9 +152,9 @@ class Coordinator:
     def workers(self) -> int:
         return self._fleet.workers
 
-    @property
-    def _generation(self) -> int:
-        return self._published.number if self._published else 0
+    @cached_property
+    def _desk(self) -> RequestDesk:
+        return RequestDesk(self._store, self._journal, self._history.tables(self._store.manifest))
 
     def receipt(self, request_id: str) -> Receipt:
         """As it stands now."""
@@ -181,7 +186,7 @@ class Coordinator:
         if not resolved:
             return
         requests = tuple(one.request for one in resolved)
-        event = RevocationsAccepted(at=self._clock(), requests=requests, generation=self._generation)
+        event = RevocationsAccepted(at=self._clock(), requests=requests, generation=self._publisher.generation)
         self._journal.accept(
             event,
             forget={one.request.request_id: one.forget for one in resolved},
@@ -190,18 +195,43 @@ class Coordinator:
         self._requests_by_key.update({request.key: request for request in requests if request.key})
         self._apply(event)
 
+    def _catch_up(self) -> None:
+        """Where the files are an old copy, what the journal knows to be revoked since is taken out of them again."""
+        if self._publisher.is_behind:
+            self._make_sound()
+
+    def _make_sound(self, data: str | None = None) -> list[Damage]:
+        """Find what is missing or changed, have the samples back, and begin to train the rest again."""
+        self._journal.require_current()
+        damage = find_damage(self._store, self._board.lineages)
+        revoked = self._journal.revoked()
+        for one in damage:
+            if one.has_lost_samples:
+                waiting = self._board.pending(one.lineage.shard)
+                past = {name: request_id for name, request_id in revoked.items() if request_id not in waiting}
+                restore_samples(self._store, one, revoked=past, data=data)
+        first_stages = {one.lineage.shard: stage for one in damage if (stage := one.first_stage) is not None}
+        if first_stages or not self._publisher.is_sound:
+            for command in self._board.at_work:  # left behind: they would start from, or aim at, what is lost
+                if not self._is_followed(command):
+                    self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
+            self._record(DamageFound(at=self._clock(), first_stages=first_stages))
+        return damage
+
     def _resume(self) -> None:
         """Take up what an earlier coordinator, or an earlier failure, left undone."""
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
         if not self._is_swept:  # once, before any remedy runs
             self._is_swept = True
-            self._sweep()
+            self._publisher.sweep(self._board.lineages, self._board.at_work)
         if self._board.is_stalled:
             self._record(WorkResumed(at=self._clock()))
-        followed = {task.get_name() for task in self._tasks if not task.done()}
         for command in self._board.outstanding():
-            if not (isinstance(command, RepairShard) and command.command_id in followed):
+            if not (isinstance(command, RepairShard) and self._is_followed(command)):
                 self._carry_out([command])
+
+    def _is_followed(self, command: RepairShard) -> bool:
+        return any(task.get_name() == command.command_id and not task.done() for task in self._tasks)
 
     async def _until(self, is_done: Callable[[], bool]) -> None:
         """Wait for the remedies at work until a condition holds.
@@ -228,7 +258,7 @@ class Coordinator:
         for command in commands:
             match command:
                 case PublishGeneration():
-                    self._publish(command)
+                    self._apply(self._publisher.publish(command))
                 case RepairShard():
                     task = asyncio.create_task(self._follow(command), name=command.command_id)
                     self._tasks.add(task)
@@ -247,7 +277,8 @@ class Coordinator:
                 self._failure = (command.shard, error)
                 self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
                 # What it wrote before it broke off: its next attempt may forget more, and leave this behind.
-                self._store.sweep_shard(self._needed(), command.shard)
+                needed = self._publisher.needed(self._board.lineages, self._board.at_work)
+                self._store.sweep_shard(needed, command.shard)
                 return
         assert isinstance(report, RepairReport)
         self._reports.append(report)
@@ -264,76 +295,11 @@ class Coordinator:
             epoch=self._epoch,
         )
 
-    def _publish(self, command: PublishGeneration) -> None:
-        with self._journal.writing() as entry:  # until it commits no other coordinator can take over, and publish too
-            generation = Generation(
-                number=self._generation + 1,
-                previous_sha256=self._published.manifest_sha256 if self._published else "",
-                cause=command.cause,
-                request_ids=(*command.rewound, *command.repaired, *command.settled),
-                published_at=self._clock(),
-                constituents=command.constituents,
-                lineages=command.lineages,
-            )
-            manifest = self._store.generations.write(generation)
-            event = GenerationPublished(
-                at=generation.published_at,
-                number=generation.number,
-                manifest_sha256=manifest.sha256,
-                rewound=command.rewound,
-                repaired=command.repaired,
-                settled=command.settled,
-            )
-            entry.add(event)
-        self._published = event
-        self._apply(event)
-
     def _purge(self, command: Purge) -> None:
-        """Destroy what is superseded, and issue the receipts that this completes.
-
-        What is destroyed is told by the command, since a crash may have come in the middle.
-        """
-        forgotten = [
-            sample_id
-            for shard in range(self._config.partition.shards)
-            for request_id, sample_ids in self._journal.sample_ids(shard=shard).items()
-            for sample_id in sample_ids
-            if request_id in command.request_ids
-        ]
-        with self._journal.writing() as entry:
-            self._store.destroy(command.files)
-            self._store.generations.drop_all_but(self._generation)
-            event = RequestsPurged(
-                at=self._clock(),
-                request_ids=command.request_ids,
-                files=tuple(sorted(command.files, key=lambda file: file.path)),
-                rows=command.rows,
-            )
-            head = entry.purge(event)
-            receipts = issued(
-                self._receipts.issued_by(event),
-                after=entry.last_receipt(),
-                run=self._store.manifest.run_id,
-                event=head.sequence,
-                signing_key=self._store.keys.signing_key,
-            )
-            entry.issue(receipts)
-        self._journal.erase_purged()
+        forgotten = self._publisher.samples_of(command.request_ids)
+        event = self._publisher.purge(command, self._receipts)
         self._desk.forget(forgotten, [lineage.table for lineage in self._board.lineages])
         self._apply(event)
-
-    def _sweep(self) -> None:
-        """Destroy what earlier coordinators left behind."""
-        self._store.sweep(self._needed(), {command.command_id for command in self._board.at_work})
-
-    def _needed(self) -> set[FileRef]:
-        """Every file that is served, or that a remedy at work starts from, aims at or has reported."""
-        at_work = self._board.at_work
-        served = self._store.generations.read(self._published).lineages if self._published else ()
-        needed = {file for one in (*self._board.lineages, *served) for file in one.files}
-        needed |= {file for command in at_work for reference in command.references for file in reference.files}
-        reports = [self._store.reports.find(RepairReport, command.command_id) for command in at_work]
-        return needed | {file for report in reports if report for file in report.lineage.files}
 
     def _tell(self, stage: StageTrained) -> None:
         for listener in self._listeners:

@@ -1,10 +1,12 @@
 """A run's coordinator in this process: what the cluster's client is with actors, without Ray."""
 
 import asyncio
+from datetime import datetime
 
 from raymu.core.receipt import Receipt
-from raymu.service.coordinator import Coordinator, SettleReport, TrainingReport
+from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
+from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Revocation
 from raymu.service.work import Progress
 from raymu.store.run import RunStore
@@ -27,8 +29,11 @@ class LocalCoordinator:
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
         return asyncio.run(self._coordinator.revoke(asked, progress))
 
-    def settle(self, progress: Progress) -> SettleReport:
-        return asyncio.run(self._coordinator.settle(progress))
+    def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport:
+        return asyncio.run(self._coordinator.settle(progress, due_by=due_by))
+
+    def rebuild(self, progress: Progress, data: str | None) -> RebuildReport:
+        return asyncio.run(self._coordinator.rebuild(progress, data=data))
 
     def close(self) -> None:
         asyncio.run(self._coordinator.close())

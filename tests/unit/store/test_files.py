@@ -51,7 +51,7 @@ def test_a_checked_read_finds_any_truncation_or_addition(shared: Path, payload: 
     ref = files.write("cut", payload)
     changed = data.draw(st.integers(0, len(payload) - 1).map(lambda end: payload[:end]) | st.just(payload + b"\0"))
     (shared / "cut").write_bytes(changed)
-    with pytest.raises(FileCorrupt, match="restore the file from a backup"):
+    with pytest.raises(FileCorrupt, match="raymu rebuild"):
         files.read_checked(ref)
 
 
