@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from raymu.learn.data import read_features
 from raymu.service.ingest import prepare_run
 from raymu.service.local import LocalCoordinator
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.overview import Forecast, RunStatus, plan, receipts, status
+from raymu.service.overview import Forecast, RunStatus, plan, receipts, signed_receipts, status
 from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.requests import Revocation
 from raymu.service.verify.verification import Verification, verify
@@ -153,6 +153,10 @@ class Run:
         """The receipts of these requests, or of all, in the order of acceptance."""
         every = receipts(self._store)
         return [one for one in every if request_ids is None or one.request_id in request_ids]
+
+    def signed_receipts(self, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The receipts as they were issued, chained and signed (Ed25519; the public key is the run's signing.pub)."""
+        return signed_receipts(self._store, request_ids)
 
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         """features: (samples, *input shape). returns: (samples, classes) float32, from one generation"""

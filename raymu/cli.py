@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +16,27 @@ import pyarrow.parquet as pq
 from raymu.api import Revocation, open_run, train
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
+from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked
 from raymu.learn.data import read_features, read_table
 from raymu.learn.ids import as_sample_ids, read_ids
 from raymu.store.codec import to_tree
 
 Command = TypeVar("Command", bound=Callable[..., None])
+
+
+_EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
+
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
+def duration(text: str) -> timedelta:
+    """A span of time such as 7d, 12h, 30m or 45s."""
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    if unit is None or not number.isdecimal():
+        raise click.BadParameter(f"{text!r} is no span of time; write 7d, 12h, 30m or 45s")
+    return timedelta(**{unit: int(number)})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -105,12 +120,61 @@ def revoke_command(run_dir: str, due: datetime | None, key: str | None, as_json:
 
 @cli.command("settle")
 @run_argument
+@click.option("--due-within", type=duration, help="Only what is due by then, such as 7d, 12h or 30m from now.")
 @json_option
-def settle_command(run_dir: str, as_json: bool) -> None:
+def settle_command(run_dir: str, due_within: timedelta | None, as_json: bool) -> None:
     """Retrain exactly what was only patched, and finish what was interrupted."""
     with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
-        report = run.settle(progress=progress)
+        report = run.settle(due_within=due_within, progress=progress)
     _show(as_json, report, lambda screen: screen.settled(report))
+
+
+@cli.command("rebuild")
+@run_argument
+@click.option("--data", "data_file", help="The file that the run was trained from, where samples are lost.")
+@json_option
+def rebuild_command(run_dir: str, data_file: str | None, as_json: bool) -> None:
+    """Make good what is missing or changed: samples from a copy, states by training again from the last sound one."""
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        report = run.rebuild(data=data_file, progress=progress)
+    _show(as_json, report, lambda screen: screen.rebuilt(report))
+
+
+@cli.command("verify")
+@run_argument
+@click.option("--replay", is_flag=True, help="Train shards again without the revoked samples, and compare bit for bit.")
+@click.option("--shard", "shards", multiple=True, type=int, help="For --replay: only this one; may be given again.")
+@click.option("--anchor", help="What an earlier verification ended with: finds a run that was rolled back since.")
+@json_option
+def verify_command(run_dir: str, replay: bool, shards: tuple[int, ...], anchor: str | None, as_json: bool) -> None:
+    """Check that a run is what its journal says, and that nothing served descends from a revoked sample.
+
+    Exit code 0: it passes; 1: it fails; 3: something is left open. Writes nothing.
+    """
+    run = open_run(run_dir)
+    chosen = shards or None
+    with stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        found = run.verify(replay=chosen if replay or shards else (), anchor=anchor, progress=progress)
+    _show(as_json, found, lambda screen: screen.verification(found))
+    sys.exit(_EXIT_CODES[found.verdict])
+
+
+@cli.command("receipts")
+@run_argument
+@click.argument("request_ids", nargs=-1, metavar="[REQUEST]...")
+@json_option
+def receipts_command(run_dir: str, request_ids: tuple[str, ...], as_json: bool) -> None:
+    """Show the receipts of these requests, or of all. With --json, as they were signed."""
+    run = open_run(run_dir)
+    found = run.receipts(request_ids or None)
+    unknown = set(request_ids) - {receipt.request_id for receipt in found}
+    if unknown:
+        raise RequestInvalid(f"{min(unknown)!r} is no request of this run; `raymu receipts RUN` shows them all")
+    if as_json:
+        click.echo(json.dumps(run.signed_receipts(request_ids or None), indent=2))
+        return
+    for receipt in found:
+        Screen().receipt(receipt)
 
 
 @cli.command("status")

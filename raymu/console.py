@@ -1,17 +1,21 @@
 """What a person sees on a terminal: progress bars and tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from raymu.core.deadlines import Deadline
 from raymu.core.receipt import Receipt
-from raymu.service.outcomes import SettleReport, TrainingReport
+from raymu.core.verdict import Verdict
+from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.overview import Forecast, RunStatus
 from raymu.service.prediction import Evaluation
+from raymu.service.verify.verification import Verification
 from raymu.service.work import Progress as Listener
 from raymu.service.work import StageTrained
 
@@ -20,6 +24,9 @@ _MOST_BARS = 24
 
 
 _WIDE = 140
+_MOST_FINDINGS = 8
+_MOST_DEADLINES = 20
+_COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
 
 
 class _Bars:
@@ -125,6 +132,32 @@ class Screen:
             f"{counts.settled} settled; debt: {status.debt.shards} shards, {status.debt.retrain_passes:,} passes"
         )
 
+        if status.deadlines:
+            self.show(_deadlines(status.deadlines))
+        late = sum(one.is_late for one in status.deadlines)
+        if late:
+            self.say(f"[bold red]{late} requests would be exact too late; run `raymu settle` now, or add workers[/]")
+
+    def rebuilt(self, report: RebuildReport) -> None:
+        self.say(
+            f"{len(report.files)} files were missing or changed; {len(report.shards)} shards trained again, "
+            f"{report.passes:,.0f} passes, {report.compute_seconds:.1f} s of compute; generation {report.generation}"
+        )
+
+    def verification(self, found: Verification) -> None:
+        table = Table("check", "objects", "verdict", title=f"generation {found.generation}")
+        for check in found.checks:
+            table.add_row(check.name, f"{check.checked:,}", f"[{_COLOURS[check.verdict]}]{check.verdict}[/]")
+        self.show(table)
+        for check in found.checks:
+            for finding in check.findings[:_MOST_FINDINGS]:
+                self.say(f"{check.name}: {finding.verdict}: {escape(finding.what)}")
+            if len(check.findings) > _MOST_FINDINGS:
+                self.say(f"{check.name}: {len(check.findings) - _MOST_FINDINGS} more; --json has all")
+        self.say(f"verdict: [{_COLOURS[found.verdict]}]{found.verdict}[/]")
+        if found.anchor:
+            self.say(f"anchor, to be kept elsewhere and given to the next verification: {found.anchor}")
+
     def settled(self, report: SettleReport) -> None:
         self.say(
             f"settled {len(report.request_ids)} requests: {len(report.shards)} shards retrained, {report.passes:,.0f} "
@@ -137,6 +170,23 @@ class Screen:
             f"accuracy {evaluation.accuracy:.2%} on {evaluation.samples} samples (generation {evaluation.generation}); "
             f"{len(alone)} constituents alone: {min(alone):.2%} to {max(alone):.2%}"
         )
+
+
+def _deadlines(deadlines: Sequence[Deadline]) -> Table:
+    table = Table("request", "due", "owed by shards", "passes", "exact after, s", "")
+    for one in deadlines[:_MOST_DEADLINES]:
+        shards = ", ".join(str(shard) for shard in one.shards[:8]) + (", ..." if len(one.shards) > 8 else "")
+        table.add_row(
+            one.request_id,
+            f"{one.due_at:%Y-%m-%d %H:%M}",
+            shards,
+            f"{one.retrain_passes:,.0f}",
+            f"{one.exact_after_s:.2f}",
+            "[bold red]late[/]" if one.is_late else "in time",
+        )
+    if len(deadlines) > _MOST_DEADLINES:
+        table.caption = f"and {len(deadlines) - _MOST_DEADLINES} more"
+    return table
 
 
 def _timeline(receipt: Receipt) -> str:

@@ -114,6 +114,20 @@ class RevocationBoard:
             for part in request.forget
         ]
 
+    @property
+    def owed(self) -> dict[str, frozenset[int]]:
+        """What is not exact yet. returns: request -> the shards that are not past it, or have only patched it"""
+        owed: dict[str, set[int]] = {}
+        for shard, lineage in self._lineages.items():
+            for request_id in (*self.pending(shard), *lineage.debts):
+                owed.setdefault(request_id, set()).add(shard)
+        return {request_id: frozenset(shards) for request_id, shards in owed.items()}
+
+    def settlements(self) -> dict[int, ShardWorkload]:
+        """What retraining each shard that owes something would cost, with all that it is not past."""
+        owing = frozenset[int]().union(*self.owed.values())
+        return {shard: self._workload(shard, self._backlog.touched(shard, self.pending(shard))) for shard in owing}
+
     def _accept(self, requests: Sequence[RevocationRequest]) -> list[Command]:
         touched = {shard for request in requests for shard in self._backlog.add(request)}
         commands: list[Command] = []

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.receipt import Receipt
 from raymu.core.records import Remedy
 from raymu.core.requests import Strategy
-from raymu.core.workload import training_passes
 from raymu.service.history import replay
 from raymu.service.requests import RequestDesk, Revocation
 from raymu.store.ledger import latest
@@ -53,6 +53,8 @@ class RunStatus:
     shards: tuple[ShardStatus, ...]
     requests: RequestCounts
     debt: Debt
+    deadlines: tuple[Deadline, ...]
+    """Of the requests that are not exact yet, the earliest due first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,10 +88,10 @@ def status(store: RunStore) -> RunStatus:
     generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest)
-    requests = history.receipts.receipts()
+    requests, settlements = history.receipts.receipts(), history.board.settlements()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
-    owing = [lineage for lineage in generation.lineages if lineage.tainted_from is not None]
+    owing = [lineage.shard for lineage in history.board.lineages if lineage.debts]
     return RunStatus(
         generation=generation.number,
         published_at=generation.published_at,
@@ -111,14 +113,10 @@ def status(store: RunStore) -> RunStatus:
         ),
         debt=Debt(
             shards=len(owing),
-            retrain_passes=sum(
-                training_passes(
-                    lineage.slice_samples,
-                    history.epochs,
-                    stages=range(lineage.tainted_from or 0, lineage.slices),
-                )
-                for lineage in owing
-            ),
+            retrain_passes=sum(round(settlements[shard].passes[Remedy.RETRAIN]) for shard in owing),
+        ),
+        deadlines=deadlines(
+            requests, history.board.owed, settlements, now=datetime.now(UTC), workers=history.trained_on
         ),
     )
 

@@ -214,3 +214,43 @@ def test_an_earlier_receipt_answers_a_request_for_the_same_samples(cli: Cli, tra
     assert code == 2
     assert json.loads(out) == receipt
     assert "revoked already" in err
+
+
+def test_a_run_is_verified_and_every_receipt_is_signed(cli: Cli, trained: list[int]) -> None:
+    for strategy, sample_id in (("sisa", trained[0]), ("dpus", trained[1])):
+        assert cli("revoke", "runs/run", "--id", str(sample_id), "--strategy", strategy)[0] == 0
+    code, out, _ = cli("verify", "runs/run", "--json")
+    assert (code, json.loads(out)["verdict"]) == (3, "inconclusive")
+    anchor = json.loads(out)["anchor"]
+    assert cli("settle", "runs/run", "--due-within", "7d")[0] == 0
+    assert json.loads(cli("status", "runs/run", "--json")[1])["debt"]["shards"] == 1
+    assert cli("settle", "runs/run", "--due-within", "31d")[0] == 0
+    code, out, _ = cli("verify", "runs/run", "--replay", "--anchor", anchor)
+    assert code == 0
+    assert "verdict: pass" in out
+    receipts = json.loads(cli("receipts", "runs/run", "--json")[1])
+    assert [(one["exactness"], len(one["signature"])) for one in receipts] == [("exact", 128)] * 2
+    assert cli("receipts", "runs/run", receipts[1]["request_id"])[1].count("samples, exact") == 1
+
+
+def test_a_damaged_run_fails_until_it_is_rebuilt(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    assert trained
+    [table] = (tmp_path / "runs" / "run" / "samples").glob("0001-*")
+    table.write_bytes(b"")
+    next((tmp_path / "runs" / "run" / "shards" / "0002").glob("stage-1-*")).unlink()
+    assert cli("verify", "runs/run")[0] == 1
+    code, out, err = cli("rebuild", "runs/run")
+    assert (code, out) == (2, "")
+    assert "--data FILE" in err
+    report = json.loads(cli("rebuild", "runs/run", "--data", "all.parquet", "--json")[1])
+    assert (len(report["files"]), report["shards"]) == (2, [2])
+    assert cli("verify", "runs/run", "--shard", "2")[0] == 0
+
+
+def test_the_status_says_what_is_due_and_what_will_be_late(cli: Cli, trained: list[int]) -> None:
+    words = ["revoke", "runs/run", "--strategy", "dpus"]
+    assert cli(*words, "--id", str(trained[0]), "--due", "2100-01-01")[0] == 0
+    deadline, *_ = json.loads(cli("status", "runs/run", "--json")[1])["deadlines"]
+    assert (deadline["due_at"][:4], deadline["is_late"]) in {("2100", False), ("2099", False)}
+    assert deadline["exact_after_s"] > 0
+    assert "in time" in cli("status", "runs/run")[1]

@@ -49,7 +49,7 @@ def own_ids(location: Path, *, slice_index: int) -> list[SampleId]:
 
 def rebuild(location: Path, data: Path | None = None) -> RebuildReport:
     with opened(location) as run:
-        return asyncio.run(run.coordinator.rebuild(silent, data=data and str(data)))
+        return asyncio.run(run.coordinator.rebuild(silent, data=None if data is None else str(data)))
 
 
 def require_sound(location: Path) -> None:

@@ -1,0 +1,53 @@
+from datetime import timedelta
+
+from raymu.core.board import RevocationBoard
+from raymu.core.deadlines import Deadline, deadlines
+from raymu.core.events import Event, ShardRepaired
+from raymu.core.receipt import ReceiptBook
+from raymu.core.records import RepairShard
+from raymu.core.requests import Strategy
+from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
+
+
+def course(*events: Event) -> tuple[RevocationBoard, ReceiptBook]:
+    """What a board and a receipt book are after these, each remedy done at once."""
+    board, book = trained_board(), ReceiptBook()
+    for event in events:
+        book.handle(event)
+        for command in board.handle(event):
+            if isinstance(command, RepairShard):
+                done = ShardRepaired(at=NOW, report=report_of(command, {}, version=command.command_id))
+                board.handle(done)
+                book.handle(done)
+    return board, book
+
+
+def found(board: RevocationBoard, book: ReceiptBook, *, after: timedelta, workers: int = 1) -> tuple[Deadline, ...]:
+    """after: how long after the due date it is"""
+    return deadlines(book.receipts(), board.owed, board.settlements(), now=NOW + after, workers=workers)
+
+
+def patched(request_id: str, shard: int) -> Event:
+    return accepted(request(request_id, {shard: {3: 1}}, strategy=Strategy.DPUS))
+
+
+def test_what_is_exact_is_owed_no_more() -> None:
+    board, book = course(accepted(request("r1", {0: {3: 1}}, strategy=Strategy.SISA)))
+    assert found(board, book, after=timedelta(days=1)) == ()
+
+
+def test_a_request_is_late_once_retraining_would_end_after_its_due_date() -> None:
+    board, book = course(patched("r1", 0))
+    [one] = found(board, book, after=timedelta(0))
+    assert (one.request_id, one.shards, one.is_late) == ("r1", (0,), True)
+    [in_time] = found(board, book, after=-timedelta(seconds=one.exact_after_s))
+    assert not in_time.is_late
+
+
+def test_what_is_due_earlier_is_retrained_first() -> None:
+    board, book = course(patched("r1", 0), patched("r2", 1))
+    alone, after_it = found(board, book, after=timedelta(0))
+    assert after_it.exact_after_s == 2 * alone.exact_after_s
+    assert after_it.retrain_passes == alone.retrain_passes
+    _, side_by_side = found(board, book, after=timedelta(0), workers=2)
+    assert side_by_side.exact_after_s == alone.exact_after_s
