@@ -1,33 +1,31 @@
 """The demonstration: train on real data, revoke with every strategy, and show what each cost."""
 
-import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from statistics import median
-from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 from rich import box
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
-from raymu.api import Run, open_run, train
+from raymu.api import Run, train
+from raymu.comparison import SCRATCH, Bench, Trial, compare
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
 from raymu.core.receipt import Receipt
-from raymu.core.records import Exactness, SampleId
+from raymu.core.records import SampleId
 from raymu.core.requests import Strategy
 from raymu.errors import NoVoters, RunInvalid
 from raymu.figure import AccuracyCourse, draw_courses
-from raymu.learn.data import SampleTable, read_features, read_table
 from raymu.runtime.cluster import cluster_connection
-from raymu.service.control import fine_tune_only
 from raymu.service.prediction import Ensemble, rewound_generation
 from raymu.store.codec import to_json
 from raymu.store.run import RunStore
@@ -75,37 +73,6 @@ class DemoResult:
     figure: str
 
 
-Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Bench:
-    """The trained run and the samples that are tried on it."""
-
-    config: Config
-    base: str
-    scratch: Path
-    table: SampleTable
-    test_features: npt.NDArray[np.uint8]
-    test_labels: npt.NDArray[np.int64]
-
-    def test_accuracy(self, predict: Predict) -> float:
-        return float((predict(self.test_features).argmax(axis=1) == self.test_labels).mean())
-
-    def on_forget_set(self, predict: Predict, ids: Sequence[SampleId]) -> tuple[float, float]:
-        """returns: accuracy, and mean cross-entropy in nats"""
-        rows = np.flatnonzero(np.isin(self.table.ids, ids))
-        labels, probabilities = self.table.labels[rows], predict(self.table.features[rows])
-        chosen = probabilities[np.arange(len(rows)), labels].astype(np.float64)
-        return float((probabilities.argmax(axis=1) == labels).mean()), float(-np.log(chosen).mean())
-
-    def copy_of_base(self) -> str:
-        """A run of its own to revoke from: the trained one stays as it is."""
-        place = tempfile.mkdtemp(dir=self.scratch)
-        shutil.copytree(self.base, place, dirs_exist_ok=True)
-        return place
-
-
 def demo_config(folder: Path) -> Config:
     """Settings that reach 90% on the letter data in seconds. folder: where the bundled tables lie"""
     return Config.parse(
@@ -141,23 +108,9 @@ def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
         with stage_progress(shards=config.partition.shards, is_shown=is_shown) as progress:
             run = train(config, base, progress=progress)
         run.close()
-        result = _compare(_bench(config, base, Path(scratch)), run, out / "accuracy-over-time.png", is_shown=is_shown)
+        result = _compare(Bench.of(config, base, Path(scratch)), run, out / "accuracy-over-time.png", is_shown=is_shown)
     (out / "results.json").write_bytes(to_json(result))
     return result
-
-
-def _bench(config: Config, base: str, scratch: Path) -> Bench:
-    assert config.data.test is not None
-    test = read_features(config.data.test, config.data)
-    assert test.labels is not None
-    return Bench(
-        config=config,
-        base=base,
-        scratch=scratch,
-        table=read_table(config.data.train, config.data),
-        test_features=test.features,
-        test_labels=test.labels,
-    )
 
 
 def _compare(bench: Bench, run: Run, figure: Path, *, is_shown: bool) -> DemoResult:
@@ -172,12 +125,7 @@ def _compare(bench: Bench, run: Run, figure: Path, *, is_shown: bool) -> DemoRes
     trained_accuracy = bench.test_accuracy(run.predict)
     with Console(stderr=True).status("", spinner="dots") if is_shown else nullcontext() as spinner:
         for scenario, requests in scenarios.items():
-            trials = []
-            for strategy in Strategy:
-                if spinner:
-                    spinner.update(f"revoking {scenario} with {strategy}")
-                trials.append(_revoke(bench, strategy, requests))
-            trials += [_train_from_scratch(bench, requests), _fine_tune_only(bench, requests)]
+            trials = compare(bench, requests, partial(_announce, spinner, scenario))
             rows += _rows(scenario, trials)
             title = scenario if len(requests) == 1 else f"the first of {scenario}"
             courses[title] = _courses(bench, requests[0], trials, trained_accuracy)
@@ -192,80 +140,9 @@ def _compare(bench: Bench, run: Run, figure: Path, *, is_shown: bool) -> DemoRes
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Trial:
-    """What one method did about a scenario's requests."""
-
-    method: str
-    passes: float
-    seconds: float
-    exactness: str
-    test_accuracy: float
-    forget_accuracy: float
-    forget_loss: float
-    receipts: tuple[Receipt, ...] = ()
-    first_accuracy: float | None = None
-    """On the test set, after the first of the requests; None where that is not measured."""
-    repaired_s: float | None = None
-
-
-def _revoke(bench: Bench, strategy: Strategy, requests: list[list[SampleId]]) -> Trial:
-    with open_run(bench.copy_of_base()) as run:
-        run.warm_up()
-        first = run.revoke(requests[0], strategy=strategy)
-        first_accuracy = bench.test_accuracy(run.predict)
-        receipts = (first, *(run.revoke(ids, strategy=strategy) for ids in requests[1:]))
-        accuracy, loss = bench.on_forget_set(run.predict, _all(requests))
-        parts = [part for receipt in receipts for part in receipt.shards]
-        is_exact = all(receipt.exactness is Exactness.EXACT for receipt in receipts)
-        return Trial(
-            method=strategy,
-            passes=sum(part.passes for part in parts),
-            seconds=sum(part.seconds for part in parts),
-            exactness=Exactness.EXACT if is_exact else Exactness.APPROXIMATE,
-            test_accuracy=bench.test_accuracy(run.predict),
-            forget_accuracy=accuracy,
-            forget_loss=loss,
-            receipts=receipts,
-            first_accuracy=first_accuracy,
-            repaired_s=median(
-                (one.published_at - one.received_at).total_seconds() for one in receipts if one.published_at
-            ),
-        )
-
-
-def _train_from_scratch(bench: Bench, requests: list[list[SampleId]]) -> Trial:
-    """The retrained oracle. Trained once, without all the samples; each request would cost as much."""
-    with train(bench.config, str(bench.scratch / uuid4().hex), exclude=_all(requests)) as run:
-        accuracy, loss = bench.on_forget_set(run.predict, _all(requests))
-        return Trial(
-            method="from scratch",
-            passes=run.training.passes * len(requests),
-            seconds=run.training.compute_seconds * len(requests),
-            exactness=Exactness.EXACT,
-            test_accuracy=bench.test_accuracy(run.predict),
-            forget_accuracy=accuracy,
-            forget_loss=loss,
-            first_accuracy=bench.test_accuracy(run.predict) if len(requests) == 1 else None,
-            repaired_s=run.training.seconds,
-        )
-
-
-def _fine_tune_only(bench: Bench, requests: list[list[SampleId]]) -> Trial:
-    """The control that subtracts nothing: its accuracy on the forget set shows that it forgets nothing."""
-    store = RunStore(bench.base)
-    each = [fine_tune_only(store, ids) for ids in requests]
-    together = fine_tune_only(store, _all(requests))
-    accuracy, loss = bench.on_forget_set(together.predict, _all(requests))
-    return Trial(
-        method="control",
-        passes=sum(control.passes for control in each),
-        seconds=sum(control.seconds for control in each),
-        exactness="no forgetting",
-        test_accuracy=bench.test_accuracy(together.predict),
-        forget_accuracy=accuracy,
-        forget_loss=loss,
-    )
+def _announce(spinner: Status | None, scenario: str, method: str) -> None:
+    if spinner:
+        spinner.update(f"{scenario}: {method}")
 
 
 def _rows(scenario: str, trials: Sequence[Trial]) -> list[DemoRow]:
@@ -277,7 +154,7 @@ def _rows(scenario: str, trials: Sequence[Trial]) -> list[DemoRow]:
             passes=trial.passes,
             seconds=trial.seconds,
             speedup_over_sisa=seconds[Strategy.SISA] / trial.seconds,
-            speedup_over_scratch=seconds["from scratch"] / trial.seconds,
+            speedup_over_scratch=seconds[SCRATCH] / trial.seconds,
             test_accuracy=trial.test_accuracy,
             forget_accuracy=trial.forget_accuracy,
             forget_loss=trial.forget_loss,
@@ -320,10 +197,6 @@ def _courses(
 def _seconds(at: datetime | None, trial: Trial) -> float | None:
     """From the receipt of a trial's first request on."""
     return None if at is None else (at - trial.receipts[0].received_at).total_seconds()
-
-
-def _all(requests: list[list[SampleId]]) -> list[SampleId]:
-    return [sample_id for ids in requests for sample_id in ids]
 
 
 def show(result: DemoResult, screen: Screen) -> None:
