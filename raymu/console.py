@@ -99,7 +99,9 @@ class Screen:
         self.say(_timeline(receipt))
 
     def forecast(self, forecast: Forecast) -> None:
-        shards = Table("shard", "samples", "from slice", "remedy", "retrain", "passes", "retrain s", "patch s", "why")
+        shards = Table(
+            "shard", "samples", "from slice", "remedy", "retrain", "passes", "retrain s", "patch s", "expected s", "why"
+        )
         for one in forecast.shards:
             shards.add_row(
                 str(one.shard),
@@ -110,6 +112,7 @@ class Screen:
                 f"{one.retrain_passes:,.0f}",
                 f"{one.retrain_seconds:.2f}",
                 f"{one.patch_seconds:.3f}",
+                f"{one.interval.low_s:.2g} to {one.interval.high_s:.2g}",
                 one.reason,
             )
         self.show(shards)
@@ -132,6 +135,11 @@ class Screen:
             f"{counts.settled} settled; debt: {status.debt.shards} shards, {status.debt.retrain_passes:,} passes"
         )
 
+        for remedy, pace in status.paces.items():
+            self.say(
+                f"{remedy}: {pace.remedies} took {pace.seconds:.2f} s of compute, forecast {pace.forecast_seconds:.2f} s; "
+                f"the next will take {pace.low:.2f} to {pace.high:.2f} times its forecast"
+            )
         if status.deadlines:
             self.show(_deadlines(status.deadlines))
         late = sum(one.is_late for one in status.deadlines)

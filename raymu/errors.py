@@ -29,6 +29,10 @@ class RequestInvalid(RaymuError):
     """A revocation request that names nothing, or names something twice."""
 
 
+class TraceInvalid(RaymuError):
+    """A trace of requests, or the traffic that one is made from, that cannot be replayed; the message says why not."""
+
+
 class UnknownSamples(RaymuError):
     def __init__(self, shown: Sequence[str], count: int, what: str = "sample id") -> None:
         super().__init__(tuple(shown), count, what)

@@ -7,6 +7,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from raymu.service.outlook import Outlook
+
 _EARLIEST_S = 1e-3
 """Where the logarithmic time axis starts."""
 _COLOURS = {"sisa": "#1b6ca8", "dpus": "#c8553d", "hs": "#588b8b", "ohs": "#8a5a9e", "from scratch": "#444444"}
@@ -60,4 +62,55 @@ def _draw_panel(axes: Axes, title: str, courses: Sequence[AccuracyCourse]) -> No
     axes.set_xlim(_EARLIEST_S, end)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("seconds after the request")
+    axes.grid(alpha=0.25)
+
+
+def draw_outlook(outlook: Outlook, path: Path) -> None:
+    """Work by number of requests, and by hybrid boundary. The format is the path's suffix."""
+    figure = Figure(figsize=(12.4, 4.6), layout="constrained")
+    by_requests, by_boundary = figure.subplots(1, 2)
+    _draw_by_requests(by_requests, outlook)
+    _draw_by_boundary(by_boundary, outlook)
+    figure.suptitle(
+        f"{outlook.traffic} on {outlook.samples} samples, {outlook.shards} shards x {outlook.slices} slices",
+        fontsize=11,
+    )
+    figure.savefig(path, dpi=150)
+
+
+def _draw_by_requests(axes: Axes, outlook: Outlook) -> None:
+    """A band per strategy, from one batch to one by one; a dot for what is replayed in simulated time."""
+    for strategy, points in outlook.by_requests.items():
+        colour, counts = _COLOURS[strategy], [point.requests for point in points]
+        together, apart = [point.together for point in points], [point.apart for point in points]
+        axes.fill_between(counts, together, apart, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(counts, apart, color=colour, label=strategy, linewidth=1.8)
+        axes.plot(counts, together, color=colour, linewidth=1.0, linestyle="--")
+        axes.plot(counts[-1], outlook.replayed[strategy].passes, "o", color=colour, markersize=5)
+    axes.set_yscale("log")
+    axes.set_title(f"boundary {outlook.boundary}; solid: one by one, dashed: one batch, dot: this traffic", fontsize=10)
+    axes.set_xlabel("samples named by requests")
+    axes.set_ylabel("sample passes of all remedies, mean")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.25)
+
+
+def _draw_by_boundary(axes: Axes, outlook: Outlook) -> None:
+    shares = axes.twinx()
+    for strategy, points in outlook.by_boundary.items():
+        colour, boundaries = _COLOURS[strategy], [point.boundary for point in points]
+        axes.plot(boundaries, [point.work.passes for point in points], "o-", color=colour, label=strategy, markersize=4)
+        patched = [100.0 * point.work.patched / point.work.remedies for point in points]
+        shares.plot(boundaries, patched, ":", color=colour, linewidth=1.4)
+    chosen = outlook.within_layout.recommendation.boundary
+    axes.axvline(chosen, color="#444444", linewidth=1.0, linestyle="--")
+    axes.annotate(
+        "recommended", (chosen, 0.02), xycoords=("data", "axes fraction"), rotation=90, ha="right", fontsize=8
+    )
+    axes.set_yscale("log")
+    axes.set_title("by hybrid boundary; dotted: share of approximate states", fontsize=10)
+    axes.set_xlabel("hybrid boundary, fraction of the shard")
+    axes.set_ylabel("sample passes of all remedies, mean")
+    shares.set_ylabel("approximate, % of the states that remedies leave")
+    axes.legend(frameon=False, loc="center left")
     axes.grid(alpha=0.25)

@@ -75,6 +75,12 @@ def epoch_order(hashes: Hashes, *, seed: int) -> Positions:
     return np.argsort(_mix(hashes ^ np.uint64(seed)), kind="stable")
 
 
+def draw_fractions(hashes: Hashes, *, seed: int) -> npt.NDArray[np.float64]:
+    """A number within [0, 1) of each sample, by a hash of (sample, seed). returns: (hashes,) float64"""
+    high = _mix(hashes ^ np.uint64(seed)) >> np.uint64(11)  # as many bits as a float64 holds
+    return high.astype(np.float64) * 2.0**-53
+
+
 def fixed_batches(hashes: Hashes, *, batches: int) -> Positions:
     """The batch of its slice that a sample belongs to for life. returns: (samples,) int64 within [0, batches)"""
     return spread(_mix(hashes), batches)

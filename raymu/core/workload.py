@@ -45,7 +45,18 @@ def training_passes(slice_samples: Sequence[int], epochs: Sequence[int], *, stag
     return sum(epochs[stage] * sum(slice_samples[: stage + 1]) for stage in stages)
 
 
-def subtraction_passes(samples: int, statistics: int, references: int, *, is_calibrated: bool) -> tuple[float, float]:
+def settle_passes(lineages: Iterable[ShardLineage], epochs: Sequence[int]) -> int:
+    """What retraining every shard that is only patched would take. epochs: of each stage"""
+    return sum(
+        training_passes(lineage.slice_samples, epochs, stages=range(lineage.tainted_from, lineage.slices))
+        for lineage in lineages
+        if lineage.tainted_from is not None
+    )
+
+
+def subtraction_passes(
+    samples: float, statistics: float, references: int, *, is_calibrated: bool
+) -> tuple[float, float]:
     """What a patch takes, and what it takes again after training, where little is left to search for.
 
     samples: to forget; statistics: retained samples that batch norm has its statistics from, 0 without batch norm
@@ -57,7 +68,7 @@ def subtraction_passes(samples: int, statistics: int, references: int, *, is_cal
     return samples + (unseen + search) * FORWARD_SHARE, samples + (2 * samples + statistics) * FORWARD_SHARE
 
 
-def fine_tuning_passes(tail: int, references: Sequence[int], *, epochs: int) -> float:
+def fine_tuning_passes(tail: float, references: Sequence[float], *, epochs: int) -> float:
     """All epochs, each judged by unseen samples; one where there are none. tail: samples that are trained on"""
     if not references:
         return float(tail)

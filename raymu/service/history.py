@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from raymu.config import Config
 from raymu.core.board import RevocationBoard
 from raymu.core.events import GenerationPublished, RevocationsAccepted, RunTrained
+from raymu.core.pace import PaceBook
 from raymu.core.receipt import ReceiptBook
 from raymu.core.records import FileRef
 from raymu.core.requests import RevocationRequest
@@ -22,6 +23,7 @@ class History:
     receipts: ReceiptBook
     requests_by_key: dict[str, RevocationRequest]
     trained_on: int
+    paces: PaceBook
     published: GenerationPublished | None
     """The last one; None before the first."""
 
@@ -42,11 +44,12 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         workers=workers or trained_on,
         has_batch_norm=manifest.has_batch_norm,
     )
-    receipts = ReceiptBook()
+    receipts, paces = ReceiptBook(), PaceBook()
     by_key: dict[str, RevocationRequest] = {}
     for event in events:
         board.handle(event)
         receipts.handle(event)
+        paces.handle(event)
         if isinstance(event, RevocationsAccepted):
             by_key.update({request.key: request for request in event.requests if request.key})
     return History(
@@ -55,5 +58,6 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         receipts=receipts,
         requests_by_key=by_key,
         trained_on=trained_on,
+        paces=paces,
         published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
     )

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from raymu.core.deadlines import Deadline, deadlines
+from raymu.core.pace import Interval, Pace
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.receipt import Receipt
 from raymu.core.records import Remedy
 from raymu.core.requests import Strategy
+from raymu.core.workload import settle_passes
 from raymu.service.history import replay
 from raymu.service.requests import RequestDesk, Revocation
 from raymu.store.ledger import latest
@@ -47,6 +49,20 @@ class Debt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RemedyPace:
+    """How forecasts held: seconds of compute of all remedies of a kind, forecast and actual.
+
+    low, high: between them lies the next one's seconds / forecast, nine times in ten
+    """
+
+    remedies: int
+    forecast_seconds: float
+    seconds: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunStatus:
     generation: int
     published_at: datetime
@@ -55,11 +71,16 @@ class RunStatus:
     debt: Debt
     deadlines: tuple[Deadline, ...]
     """Of the requests that are not exact yet, the earliest due first."""
+    paces: dict[Remedy, RemedyPace]
+    """Of the remedies that were carried out as planned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardForecast:
-    """earliest_slice: where retraining would start; retrain_fraction: of the whole shard; seconds: of compute"""
+    """earliest_slice: where retraining would start; retrain_fraction: of the whole shard; seconds: of compute
+
+    interval: what the remedy will take, nine times in ten, by how earlier forecasts held
+    """
 
     shard: int
     samples: int
@@ -70,6 +91,7 @@ class ShardForecast:
     retrain_passes: float
     retrain_seconds: float
     patch_seconds: float
+    interval: Interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +113,6 @@ def status(store: RunStore) -> RunStatus:
     requests, settlements = history.receipts.receipts(), history.board.settlements()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
-    owing = [lineage.shard for lineage in history.board.lineages if lineage.debts]
     return RunStatus(
         generation=generation.number,
         published_at=generation.published_at,
@@ -112,12 +133,24 @@ def status(store: RunStore) -> RunStatus:
             settled=sum(receipt.settled_at is not None for receipt in requests),
         ),
         debt=Debt(
-            shards=len(owing),
-            retrain_passes=sum(round(settlements[shard].passes[Remedy.RETRAIN]) for shard in owing),
+            shards=sum(bool(lineage.debts) for lineage in history.board.lineages),
+            retrain_passes=settle_passes(history.board.lineages, history.epochs),
         ),
         deadlines=deadlines(
             requests, history.board.owed, settlements, now=datetime.now(UTC), workers=history.trained_on
         ),
+        paces={remedy: _pace(pace) for remedy, pace in history.paces.paces.items() if pace.remedies},
+    )
+
+
+def _pace(pace: Pace) -> RemedyPace:
+    ratio = pace.interval(1.0)
+    return RemedyPace(
+        remedies=pace.remedies,
+        forecast_seconds=pace.forecast_seconds,
+        seconds=pace.seconds,
+        low=ratio.low_s,
+        high=ratio.high_s,
     )
 
 
@@ -145,7 +178,7 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
         tables = history.tables(store.manifest)
         desk = RequestDesk(store, journal, tables)
         request = desk.resolve(asked, request_id="forecast", received_at=datetime.now(UTC)).request
-    workers = workers or history.trained_on
+    workers, paces = workers or history.trained_on, history.paces.paces
     workloads = history.board.workloads(request)
     decisions = choose_remedies(
         workloads, strategy=request.strategy, boundary=request.boundary, workers=workers, ohs=ohs
@@ -165,6 +198,7 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
                 retrain_passes=one.passes[Remedy.RETRAIN],
                 retrain_seconds=one.seconds(Remedy.RETRAIN),
                 patch_seconds=one.seconds(Remedy.PATCH),
+                interval=paces[decisions[one.shard].remedy].interval(decisions[one.shard].seconds),
             )
             for one in workloads
         ),

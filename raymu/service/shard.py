@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from raymu.core.lineage import descent_of
+from raymu.core.pace import learned_seconds_per_pass
 from raymu.core.partition import Hashes, identity_hashes
 from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, SampleId, ShardLineage
+from raymu.core.workload import training_passes
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.contributions import READINGS
@@ -139,7 +141,12 @@ class ShardWorker:
             serving=trained.checkpoints[-1],
             tainted_from=None,
             debts=(),
-            seconds_per_pass=trained.seconds / trained.passes if trained.passes else before.seconds_per_pass,
+            seconds_per_pass=learned_seconds_per_pass(
+                before.seconds_per_pass,
+                whole_passes=training_passes(before.slice_samples, self._plan.epochs, stages=range(self._slices)),
+                passes=trained.passes,
+                seconds=trained.seconds,
+            ),
         )
         return RepairReport(
             command_id=command.command_id,

@@ -1,0 +1,93 @@
+"""Shards in simulated time: what training leaves, and what a remedy does to it, as if every forecast came true."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, ShardLineage
+from raymu.core.workload import training_passes
+
+
+def foreseen_lineages(
+    slice_samples: Iterable[Sequence[int]], *, seconds_per_pass: float = 1.0
+) -> tuple[ShardLineage, ...]:
+    """Of a run that is not trained yet. slice_samples: of each shard, by slice"""
+    return tuple(_trained(shard, tuple(counts), seconds_per_pass) for shard, counts in enumerate(slice_samples))
+
+
+def foreseen_report(
+    command: RepairShard, forgotten: Sequence[int], *, epochs: Sequence[int], is_calibrated: bool
+) -> RepairReport:
+    """What the worker would report. forgotten: samples of each slice; is_calibrated: whether patches are"""
+    before, first, decision = command.lineage, command.earliest_slice, command.decision
+    retained = tuple(count - gone for count, gone in zip(before.slice_samples, forgotten, strict=True))
+    remedy, passes, seconds = decision.remedy, decision.passes, decision.seconds
+    if remedy is not Remedy.RETRAIN and is_calibrated and not _has_aim(command):  # then the worker retrains
+        remedy = Remedy.RETRAIN
+        passes = float(training_passes(retained, epochs, stages=range(first, before.slices)))
+        seconds = passes * before.seconds_per_pass
+    change = _retrained if remedy is Remedy.RETRAIN else _patched
+    return RepairReport(
+        command_id=command.command_id,
+        request_ids=command.request_ids,
+        planned=decision,
+        remedy=remedy,
+        reason=decision.reason,
+        lineage=replace(change(command), slice_samples=retained, table=_file(f"{command.command_id}/table")),
+        passes=passes,
+        seconds=seconds,
+        determinism="",
+    )
+
+
+def _has_aim(command: RepairShard) -> bool:
+    """Whether there is a model that never saw the forget set: another shard's, or an untouched checkpoint."""
+    return bool(command.references) or any(command.lineage.slice_samples[: command.earliest_slice])
+
+
+def _trained(shard: int, slice_samples: tuple[int, ...], seconds_per_pass: float) -> ShardLineage:
+    checkpoints = tuple(_checkpoint(f"{shard}/{stage}", stage) for stage in range(len(slice_samples)))
+    return ShardLineage(
+        shard=shard,
+        table=_file(f"{shard}/table"),
+        slice_samples=slice_samples,
+        checkpoints=checkpoints,
+        updates=(None,) * len(slice_samples),
+        serving=checkpoints[-1],
+        tainted_from=None,
+        debts=(),
+        seconds_per_pass=seconds_per_pass,
+    )
+
+
+def _retrained(command: RepairShard) -> ShardLineage:
+    before, first = command.lineage, command.earliest_slice
+    stages = range(first, before.slices)
+    fresh = tuple(_checkpoint(f"{command.command_id}/{stage}", stage) for stage in stages)
+    return replace(
+        before,
+        checkpoints=before.checkpoints[:first] + fresh,
+        updates=before.updates[:first] + (None,) * len(stages),
+        serving=fresh[-1],
+        tainted_from=None,
+        debts=(),
+    )
+
+
+def _patched(command: RepairShard) -> ShardLineage:
+    before, first = command.lineage, command.earliest_slice
+    return replace(
+        before,
+        checkpoints=before.checkpoints[:first] + (None,) * (before.slices - first),
+        serving=_checkpoint(f"{command.command_id}/patched", before.slices - 1),
+        tainted_from=first,
+        debts=(*before.debts, *command.request_ids),
+    )
+
+
+def _checkpoint(name: str, stage: int) -> CheckpointRef:
+    return CheckpointRef(stage=stage, file=_file(name), weights_sha256=name, descent=name)
+
+
+def _file(name: str) -> FileRef:
+    """Of a file that is nowhere: the board knows files by their names alone."""
+    return FileRef(path=name, sha256=name, byte_size=0)

@@ -1,0 +1,173 @@
+"""A trace replayed in simulated time: the run's own board, and remedies that take as long as they are forecast to."""
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from raymu.config import UnlearningConfig
+from raymu.core.board import RevocationBoard
+from raymu.core.events import (
+    Command,
+    Event,
+    GenerationPublished,
+    PublishGeneration,
+    Purge,
+    RequestsPurged,
+    RevocationsAccepted,
+    RunTrained,
+    ShardRepaired,
+)
+from raymu.core.foreseen import foreseen_report
+from raymu.core.outcome import RequestTimes, TraceOutcome, outcome_of
+from raymu.core.partition import Positions
+from raymu.core.records import RepairReport, RepairShard, ShardLineage
+from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
+from raymu.core.trace import Population, Trace
+
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def simulate(
+    trace: Trace,
+    population: Population,
+    lineages: Sequence[ShardLineage],
+    *,
+    config: UnlearningConfig,
+    epochs: Sequence[int],
+    workers: int,
+    window_s: float = 0.0,
+    has_batch_norm: bool = False,
+) -> TraceOutcome:
+    """What a run would do about a trace, and when. Its strategy and boundary are the configuration's.
+
+    lineages: of each shard, as the run has them; population: the samples that they hold; epochs: of each stage
+    workers: shards that are repaired side by side; window_s: see Trace.batches
+    Raises TraceInvalid.
+    """
+    board = RevocationBoard(config=config, epochs=epochs, workers=workers, has_batch_norm=has_batch_norm)
+    board.handle(RunTrained(at=_START, lineages=tuple(lineages), workers=workers))
+    board.handle(GenerationPublished(at=_START, number=1, manifest_sha256=""))
+    requests = _requests(trace, population, config)
+    course = _Course(board, requests, epochs=epochs, is_calibrated=config.calibration, workers=workers)
+    accepted_s = {}
+    for batch in trace.batches(window_s):
+        names = [str(position) for position in batch.positions]
+        course.accept([requests[name] for name in names], at_s=batch.at_s)
+        accepted_s.update(dict.fromkeys(names, batch.at_s))
+    course.finish()
+    times = [
+        RequestTimes(arrived_s=one.at_s, accepted_s=accepted_s[name], repaired_s=course.repaired_s[name])
+        for name, one in zip(requests, trace.requests, strict=True)
+    ]
+    return outcome_of(times, course.reports, board.lineages, epochs=epochs)
+
+
+def _requests(trace: Trace, population: Population, config: UnlearningConfig) -> dict[str, RevocationRequest]:
+    """The trace as the board takes it: place in the trace -> request."""
+    boundary = Boundary.parse(config.boundary)
+    return {
+        str(place): RevocationRequest(
+            request_id=str(place),
+            payload_sha256="",
+            strategy=Strategy(config.strategy),
+            boundary=boundary,
+            received_at=_time(traced.at_s),
+            due_at=_time(traced.at_s),
+            forget=_forget(population, rows),
+            hashes=(),
+        )
+        for place, (traced, rows) in enumerate(zip(trace.requests, population.rows_of(trace), strict=True))
+    }
+
+
+def _forget(population: Population, rows: Positions) -> tuple[ForgetSet, ...]:
+    by_shard: dict[int, Counter[int]] = {}
+    for shard, position in zip(population.shards[rows].tolist(), population.slices[rows].tolist(), strict=True):
+        by_shard.setdefault(shard, Counter())[position] += 1
+    return tuple(ForgetSet(shard=shard, samples_by_slice=dict(by_shard[shard])) for shard in sorted(by_shard))
+
+
+def _time(seconds: float) -> datetime:
+    return _START + timedelta(seconds=seconds)
+
+
+class _Course:
+    """A coordinator and its fleet, on a clock that jumps from one event to the next."""
+
+    def __init__(
+        self,
+        board: RevocationBoard,
+        requests: Mapping[str, RevocationRequest],
+        *,
+        epochs: Sequence[int],
+        is_calibrated: bool,
+        workers: int,
+    ) -> None:
+        self._board, self._requests = board, requests
+        self._epochs, self._is_calibrated = epochs, is_calibrated
+        self._now_s, self._generation, self._begun = 0.0, 1, 0
+        self._idle = workers
+        self._queue: deque[RepairShard] = deque()
+        self._working: list[tuple[float, int, RepairReport]] = []  # a heap of ends, the first begun first
+        self.repaired_s: dict[str, float] = {}
+        self.reports: list[RepairReport] = []
+
+    def accept(self, requests: Sequence[RevocationRequest], *, at_s: float) -> None:
+        while self._working and self._working[0][0] <= at_s:
+            self._end_next()
+        self._now_s = at_s
+        self._happen(RevocationsAccepted(at=_time(at_s), requests=tuple(requests), generation=self._generation))
+
+    def finish(self) -> None:
+        while self._working:
+            self._end_next()
+
+    def _end_next(self) -> None:
+        self._now_s, _, report = heapq.heappop(self._working)
+        self._idle += 1
+        self.reports.append(report)
+        self._happen(ShardRepaired(at=_time(self._now_s), report=report))
+
+    def _happen(self, event: Event) -> None:
+        for command in self._board.handle(event):
+            self._obey(command)
+        while self._idle and self._queue:
+            self._begin(self._queue.popleft())
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case RepairShard():
+                self._queue.append(command)
+            case PublishGeneration():
+                self._publish(command)
+            case Purge():
+                files = tuple(command.files)
+                at = _time(self._now_s)
+                self._happen(RequestsPurged(at=at, request_ids=command.request_ids, files=files, rows=command.rows))
+
+    def _begin(self, command: RepairShard) -> None:
+        forgotten = [0] * command.lineage.slices
+        for request_id in command.request_ids:
+            for part in self._requests[request_id].forget:
+                if part.shard == command.shard:
+                    for position, count in part.samples_by_slice.items():
+                        forgotten[position] += count
+        report = foreseen_report(command, forgotten, epochs=self._epochs, is_calibrated=self._is_calibrated)
+        self._idle -= 1
+        self._begun += 1
+        heapq.heappush(self._working, (self._now_s + report.seconds, self._begun, report))
+
+    def _publish(self, command: PublishGeneration) -> None:
+        self._generation += 1
+        self.repaired_s.update(dict.fromkeys(command.repaired, self._now_s))
+        self._happen(
+            GenerationPublished(
+                at=_time(self._now_s),
+                number=self._generation,
+                manifest_sha256="",
+                rewound=command.rewound,
+                repaired=command.repaired,
+                settled=command.settled,
+            )
+        )
