@@ -1,6 +1,6 @@
 """The Python API: train a run, open one, and ask of it what the command line asks."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -9,17 +9,20 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from raymu.config import Config
+from raymu.config import Config, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
-from raymu.errors import ConfigInvalid, RaymuError, RunInvalid
+from raymu.core.tuning import Constraints, Search
+from raymu.errors import ConfigInvalid, RaymuError, RequestInvalid, RunInvalid
 from raymu.learn.data import read_features
 from raymu.service.ingest import prepare_run
 from raymu.service.local import LocalCoordinator
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.overview import Forecast, RunStatus, plan, receipts, signed_receipts, status
+from raymu.service.overview import Forecast, RunStatus, plan, receipts, signed_receipts, status, trained_on
 from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.requests import Revocation
+from raymu.service.tuning.bench import BenchPlan, TrialBench
+from raymu.service.tuning.report import TuningReport, judge, save
 from raymu.service.verify.verification import Verification, verify
 from raymu.service.work import Progress, StageTrained
 from raymu.store.run import RunStore
@@ -37,6 +40,8 @@ class RunCoordinator(Protocol):
     def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport: ...
 
     def rebuild(self, progress: Progress, data: str | None) -> RebuildReport: ...
+
+    def configure(self, unlearning: UnlearningConfig) -> None: ...
 
     def warm_up(self) -> None: ...
 
@@ -122,6 +127,59 @@ class Run:
         data: the file that the run was trained from. Raises SamplesLost where nothing gives the samples back.
         """
         return self.coordinator().rebuild(progress, None if data is None else _absolute(data))
+
+    def configure(self, **unlearning: Any) -> None:
+        """Change settings of `unlearning`, such as strategy or boundary, for the requests to come.
+
+        Raises ConfigInvalid, RequestInvalid.
+        """
+        tree = self.config.tree()
+        tree["unlearning"] |= unlearning
+        self.coordinator().configure(Config.parse(tree).unlearning)
+        self.close()
+        self._store = RunStore(self.location)
+
+    def tune(
+        self,
+        wanted: Search,
+        constraints: Constraints,
+        *,
+        out: str | Path,
+        traffic: str | None = None,
+        trace: str | Path | None = None,
+        test: str | Path | None = None,
+        workers: int | None = None,
+        progress: Callable[[], None] = lambda: None,
+    ) -> TuningReport:
+        """Search for the hybrid boundary on branches of this run, which itself stays as it is.
+
+        out: a folder for the search's state and results, on the run's disk; one that broke off there goes on
+        traffic: such as uniform:50, or trace: a file of requests; test: a labelled table, data.test where not given
+        workers: that repair side by side; as many as trained the run where not given; progress: told of each trial
+        Raises RunInvalid where the run owes retraining, TraceInvalid, RequestInvalid, DeviceUnavailable.
+        """
+        from raymu.runtime.tuning import search  # Ray takes a second to import: only where it is used
+
+        folder = Path(out).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        measured = test or self.config.data.test
+        if measured is None:
+            raise RequestInvalid("trials are judged on labelled test data; give --data, or train with data.test")
+        plan = BenchPlan(
+            location=self.location,
+            traffic=traffic,
+            trace=None if trace is None else _absolute(trace),
+            test=_absolute(measured),
+            scratch=str(folder),
+            workers=workers or trained_on(self._store),
+        )
+        bench = TrialBench(plan)
+        for choice in wanted.space.grid(1):
+            bench.unlearning(choice)
+        found = search(plan, wanted, constraints, cluster=self.config.cluster, folder=folder, progress=progress)
+        report = judge(bench, traffic or str(trace), found.trials, constraints, found.stopped)
+        save(report, folder)
+        return report
 
     def verify(
         self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = silent

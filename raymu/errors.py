@@ -156,6 +156,17 @@ class CoordinatorLost(RaymuError):
         return f"the coordinator was lost ({self.problem}); what it accepted stays accepted: run `raymu settle`"
 
 
+class NothingFeasible(RaymuError):
+    """No trial of a search holds the constraints."""
+
+    def __init__(self, nearest: str, misses: str) -> None:
+        super().__init__(nearest, misses)
+        self.nearest, self.misses = nearest, misses
+
+    def __str__(self) -> str:
+        return f"no trial holds the constraints; the nearest is {self.nearest}, with {self.misses}: loosen them"
+
+
 class WorkerLost(RaymuError):
     """The process that worked on a shard died, again and again."""
 

@@ -17,6 +17,7 @@ from raymu.core.events import (
     SettleRequested,
     ShardFailed,
     ShardRepaired,
+    UnlearningConfigured,
     WorkResumed,
 )
 from raymu.core.lineage import constituent
@@ -69,6 +70,9 @@ class RevocationBoard:
                 self._ledger.published(event)
                 self._ledger.is_rebuilding = bool(self._lost)
                 return self._purge()
+            case UnlearningConfigured(unlearning=unlearning):
+                self._config = unlearning
+                return []
             case RequestsPurged(request_ids=request_ids):
                 self._ledger.purged(request_ids)
                 self._backlog.drop(request_ids)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from raymu.config import UnlearningConfig
 from raymu.core.records import Constituent, FileRef, RepairReport, RepairShard, ShardLineage
 from raymu.core.requests import RevocationRequest
 
@@ -71,6 +72,15 @@ class DamageFound:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UnlearningConfigured:
+    """The run's settings were changed: from here on requests that name nothing else go by these."""
+
+    at: datetime
+    unlearning: UnlearningConfig
+    kind: Literal["configured"] = "configured"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationPublished:
     """repaired and settled: the requests whose remedy, or whose exact retraining, this generation completes."""
 
@@ -102,6 +112,7 @@ Event: TypeAlias = (
     | ShardFailed
     | WorkResumed
     | DamageFound
+    | UnlearningConfigured
     | GenerationPublished
     | RequestsPurged
 )

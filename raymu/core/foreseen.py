@@ -1,9 +1,10 @@
 """Shards in simulated time: what training leaves, and what a remedy does to it, as if every forecast came true."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, ShardLineage
+from raymu.core.requests import RevocationRequest
 from raymu.core.workload import training_passes
 
 
@@ -12,6 +13,25 @@ def foreseen_lineages(
 ) -> tuple[ShardLineage, ...]:
     """Of a run that is not trained yet. slice_samples: of each shard, by slice"""
     return tuple(_trained(shard, tuple(counts), seconds_per_pass) for shard, counts in enumerate(slice_samples))
+
+
+class ForeseenRemedies:
+    """Remedies that do nothing, and take what they are forecast to."""
+
+    def __init__(self, *, epochs: Sequence[int], is_calibrated: bool) -> None:
+        """epochs: of each stage; is_calibrated: whether patches are"""
+        self._epochs, self._is_calibrated = epochs, is_calibrated
+
+    def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
+        forgotten = [0] * command.lineage.slices
+        for part in (part for one in command.request_ids for part in accepted[one].forget):
+            if part.shard == command.shard:
+                for position, count in part.samples_by_slice.items():
+                    forgotten[position] += count
+        return foreseen_report(command, forgotten, epochs=self._epochs, is_calibrated=self._is_calibrated)
+
+    def destroy(self, files: Collection[FileRef]) -> None:
+        """There are none."""
 
 
 def foreseen_report(

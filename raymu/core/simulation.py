@@ -1,9 +1,11 @@
-"""A trace replayed in simulated time: the run's own board, and remedies that take as long as they are forecast to."""
+"""A trace replayed in simulated time: the run's own board, and remedies that are foreseen, or really carried out."""
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from raymu.config import UnlearningConfig
 from raymu.core.board import RevocationBoard
@@ -18,14 +20,32 @@ from raymu.core.events import (
     RunTrained,
     ShardRepaired,
 )
-from raymu.core.foreseen import foreseen_report
+from raymu.core.foreseen import ForeseenRemedies
 from raymu.core.outcome import RequestTimes, TraceOutcome, outcome_of
 from raymu.core.partition import Positions
-from raymu.core.records import RepairReport, RepairShard, ShardLineage
+from raymu.core.records import FileRef, RepairReport, RepairShard, ShardLineage
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
 from raymu.core.trace import Population, Trace
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Remedies(Protocol):
+    """Does what the board asks for. A report's seconds are how long the simulated clock has it take."""
+
+    def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
+        """accepted: every request until now, by its place in the trace"""
+        ...
+
+    def destroy(self, files: Collection[FileRef]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Simulation:
+    """What came of a trace, and the shards as they are at the end."""
+
+    outcome: TraceOutcome
+    lineages: tuple[ShardLineage, ...]
 
 
 def simulate(
@@ -38,29 +58,36 @@ def simulate(
     workers: int,
     window_s: float = 0.0,
     has_batch_norm: bool = False,
-) -> TraceOutcome:
+    remedies: Remedies | None = None,
+    on_batch: Callable[[int, float, tuple[ShardLineage, ...]], None] = lambda _accepted, _passes, _lineages: None,
+) -> Simulation:
     """What a run would do about a trace, and when. Its strategy and boundary are the configuration's.
 
     lineages: of each shard, as the run has them; population: the samples that they hold; epochs: of each stage
     workers: shards that are repaired side by side; window_s: see Trace.batches
+    remedies: what carries them out, in the simulated order; foreseen where not given
+    on_batch: told how many requests are accepted, and the passes of all remedies done and the shards until then
     Raises TraceInvalid.
     """
     board = RevocationBoard(config=config, epochs=epochs, workers=workers, has_batch_norm=has_batch_norm)
     board.handle(RunTrained(at=_START, lineages=tuple(lineages), workers=workers))
     board.handle(GenerationPublished(at=_START, number=1, manifest_sha256=""))
     requests = _requests(trace, population, config)
-    course = _Course(board, requests, epochs=epochs, is_calibrated=config.calibration, workers=workers)
-    accepted_s = {}
+    foreseen = ForeseenRemedies(epochs=epochs, is_calibrated=config.calibration)
+    course = _Course(board, remedies or foreseen, workers=workers)
+    accepted_s: dict[str, float] = {}
     for batch in trace.batches(window_s):
         names = [str(position) for position in batch.positions]
-        course.accept([requests[name] for name in names], at_s=batch.at_s)
+        course.accept({name: requests[name] for name in names}, at_s=batch.at_s)
         accepted_s.update(dict.fromkeys(names, batch.at_s))
+        on_batch(len(accepted_s), sum(report.passes for report in course.reports), board.lineages)
     course.finish()
     times = [
         RequestTimes(arrived_s=one.at_s, accepted_s=accepted_s[name], repaired_s=course.repaired_s[name])
         for name, one in zip(requests, trace.requests, strict=True)
     ]
-    return outcome_of(times, course.reports, board.lineages, epochs=epochs)
+    outcome = outcome_of(times, course.reports, board.lineages, epochs=epochs)
+    return Simulation(outcome=outcome, lineages=board.lineages)
 
 
 def _requests(trace: Trace, population: Population, config: UnlearningConfig) -> dict[str, RevocationRequest]:
@@ -95,17 +122,9 @@ def _time(seconds: float) -> datetime:
 class _Course:
     """A coordinator and its fleet, on a clock that jumps from one event to the next."""
 
-    def __init__(
-        self,
-        board: RevocationBoard,
-        requests: Mapping[str, RevocationRequest],
-        *,
-        epochs: Sequence[int],
-        is_calibrated: bool,
-        workers: int,
-    ) -> None:
-        self._board, self._requests = board, requests
-        self._epochs, self._is_calibrated = epochs, is_calibrated
+    def __init__(self, board: RevocationBoard, remedies: Remedies, *, workers: int) -> None:
+        self._board, self._remedies = board, remedies
+        self._accepted: dict[str, RevocationRequest] = {}
         self._now_s, self._generation, self._begun = 0.0, 1, 0
         self._idle = workers
         self._queue: deque[RepairShard] = deque()
@@ -113,11 +132,13 @@ class _Course:
         self.repaired_s: dict[str, float] = {}
         self.reports: list[RepairReport] = []
 
-    def accept(self, requests: Sequence[RevocationRequest], *, at_s: float) -> None:
+    def accept(self, requests: Mapping[str, RevocationRequest], *, at_s: float) -> None:
         while self._working and self._working[0][0] <= at_s:
             self._end_next()
         self._now_s = at_s
-        self._happen(RevocationsAccepted(at=_time(at_s), requests=tuple(requests), generation=self._generation))
+        self._accepted |= requests
+        together = tuple(requests.values())
+        self._happen(RevocationsAccepted(at=_time(at_s), requests=together, generation=self._generation))
 
     def finish(self) -> None:
         while self._working:
@@ -143,17 +164,12 @@ class _Course:
                 self._publish(command)
             case Purge():
                 files = tuple(command.files)
+                self._remedies.destroy(files)
                 at = _time(self._now_s)
                 self._happen(RequestsPurged(at=at, request_ids=command.request_ids, files=files, rows=command.rows))
 
     def _begin(self, command: RepairShard) -> None:
-        forgotten = [0] * command.lineage.slices
-        for request_id in command.request_ids:
-            for part in self._requests[request_id].forget:
-                if part.shard == command.shard:
-                    for position, count in part.samples_by_slice.items():
-                        forgotten[position] += count
-        report = foreseen_report(command, forgotten, epochs=self._epochs, is_calibrated=self._is_calibrated)
+        report = self._remedies.carry_out(command, self._accepted)
         self._idle -= 1
         self._begun += 1
         heapq.heappush(self._working, (self._now_s + report.seconds, self._begun, report))

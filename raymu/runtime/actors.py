@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import RaymuError, WorkerLost
 from raymu.runtime.cluster import capacity
@@ -154,6 +155,9 @@ class CoordinatorService:
     async def rebuild(self, data: str | None) -> AsyncIterator[StageTrained | RebuildReport]:
         async for report in _streamed(lambda progress: self._coordinator.rebuild(progress, data=data)):
             yield report
+
+    async def configure(self, unlearning: UnlearningConfig) -> None:
+        await self._coordinator.configure(unlearning)
 
     async def close(self) -> None:
         await self._coordinator.close()

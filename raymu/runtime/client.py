@@ -8,7 +8,7 @@ from typing import Any, cast
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from raymu.config import ClusterConfig
+from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause
@@ -48,6 +48,10 @@ class RayCoordinator:
 
     def rebuild(self, progress: Progress, data: str | None) -> RebuildReport:
         return cast(RebuildReport, _last(self._actor.rebuild.remote(data), progress))
+
+    def configure(self, unlearning: UnlearningConfig) -> None:
+        with _own_errors():
+            ray.get(self._actor.configure.remote(unlearning))
 
     def close(self) -> None:
         if not ray.is_initialized():

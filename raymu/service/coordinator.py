@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from uuid import uuid4
 
+from raymu.config import UnlearningConfig
 from raymu.core.events import (
     Command,
     DamageFound,
@@ -20,10 +21,12 @@ from raymu.core.events import (
     SettleRequested,
     ShardFailed,
     ShardRepaired,
+    UnlearningConfigured,
     WorkResumed,
 )
 from raymu.core.receipt import Receipt
 from raymu.core.records import RepairReport, RepairShard, SampleId
+from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, RunInvalid, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
@@ -49,6 +52,8 @@ class Coordinator:
         self._journal, self._epoch = store.take_over()
         self._history = history = replay(self._journal, store.manifest, workers=fleet.workers)
         self._board, self._receipts, self._requests_by_key = history.board, history.receipts, history.requests_by_key
+        if history.configured and history.configured != store.config.unlearning:  # a crash came in between
+            store.configure(history.configured)
         self._publisher = Publisher(store, self._journal, clock=clock, published=history.published)
         self._listeners: list[Progress] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -147,6 +152,24 @@ class Coordinator:
             passes=sum(report.passes for report in done),
             compute_seconds=sum(report.seconds for report in done),
         )
+
+    async def configure(self, unlearning: UnlearningConfig) -> None:
+        """Choose what requests go by that name nothing else; open the run again afterwards.
+
+        Raises RequestInvalid while work is under way, and for settings that training depended on.
+        """
+        own = self._store.config.unlearning
+        try:
+            Boundary.parse(unlearning.boundary)
+        except ValueError as error:
+            raise RequestInvalid(f"unlearning.boundary: {error}") from error
+        if not self._board.is_idle:
+            raise RequestInvalid("the run is at work; settle it before its settings are changed")
+        for name in ("contributions", "groups_per_slice"):
+            if getattr(own, name) != getattr(unlearning, name):
+                raise RequestInvalid(f"unlearning.{name} is what the run was trained for; train anew to change it")
+        self._record(UnlearningConfigured(at=self._clock(), unlearning=unlearning))
+        self._store.configure(unlearning)
 
     @property
     def workers(self) -> int:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from raymu.config import Config
+from raymu.config import Config, UnlearningConfig
 from raymu.core.board import RevocationBoard
-from raymu.core.events import GenerationPublished, RevocationsAccepted, RunTrained
+from raymu.core.events import GenerationPublished, RevocationsAccepted, RunTrained, UnlearningConfigured
 from raymu.core.pace import PaceBook
 from raymu.core.receipt import ReceiptBook
 from raymu.core.records import FileRef
@@ -24,6 +24,8 @@ class History:
     requests_by_key: dict[str, RevocationRequest]
     trained_on: int
     paces: PaceBook
+    configured: UnlearningConfig | None
+    """The settings that were chosen last; None where those of the manifest were never changed."""
     published: GenerationPublished | None
     """The last one; None before the first."""
 
@@ -59,5 +61,6 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         requests_by_key=by_key,
         trained_on=trained_on,
         paces=paces,
+        configured=next((one.unlearning for one in reversed(events) if isinstance(one, UnlearningConfigured)), None),
         published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
     )

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime
 
+from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
@@ -34,6 +35,9 @@ class LocalCoordinator:
 
     def rebuild(self, progress: Progress, data: str | None) -> RebuildReport:
         return asyncio.run(self._coordinator.rebuild(progress, data=data))
+
+    def configure(self, unlearning: UnlearningConfig) -> None:
+        asyncio.run(self._coordinator.configure(unlearning))
 
     def close(self) -> None:
         asyncio.run(self._coordinator.close())

@@ -186,7 +186,7 @@ def _replayed(survey: Survey, traffic: Traffic, config: Config, *, workers: int,
             workers=workers,
             window_s=window_s,
             has_batch_norm=survey.has_batch_norm,
-        )
+        ).outcome
         for number in range(TRACES)
     ]
     means = {one.name: fmean(getattr(outcome, one.name) for outcome in outcomes) for one in fields(ReplayedTraffic)}

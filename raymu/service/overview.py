@@ -154,6 +154,12 @@ def _pace(pace: Pace) -> RemedyPace:
     )
 
 
+def trained_on(store: RunStore) -> int:
+    """How many workers trained the run."""
+    with closing(store.journal(is_read_only=True)) as journal:
+        return replay(journal, store.manifest).trained_on
+
+
 def receipts(store: RunStore) -> tuple[Receipt, ...]:
     """Of all requests, in the order of acceptance."""
     with closing(store.journal(is_read_only=True)) as journal:

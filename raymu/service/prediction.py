@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 
 from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
 from raymu.core.lineage import constituent
-from raymu.core.records import Constituent, Generation, OnAccept, SampleId
+from raymu.core.records import Constituent, Generation, OnAccept, SampleId, ShardLineage
 from raymu.errors import DataInvalid, FileMissing, NoVoters
 from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.determinism import choose_device, pinned
@@ -42,6 +43,19 @@ def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Gener
             constituent(lineage, pending_from=earliest.get(lineage.shard), on_accept=OnAccept.REWIND)
             for lineage in current.lineages
         ),
+    )
+
+
+def repaired_generation(lineages: Sequence[ShardLineage]) -> Generation:
+    """What would be served if every shard served its repaired state; it is published nowhere."""
+    return Generation(
+        number=0,
+        previous_sha256="",
+        cause="trial",
+        request_ids=(),
+        published_at=datetime.fromtimestamp(0, UTC),
+        constituents=tuple(constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in lineages),
+        lineages=tuple(lineages),
     )
 
 

@@ -21,6 +21,10 @@ class LocalDisk:
             folder.mkdir(exist_ok=True)
             self.sync_folder(folder.parent)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file another name. Raises OSError across disks, and where the target is there already."""
+        target.hardlink_to(source)
+
     def replace(self, source: Path, target: Path) -> None:
         source.replace(target)
 

@@ -23,6 +23,12 @@ class RunKeys:
         self._write(_SIGNING, signing_key, mode=0o600)
         self._write(_PUBLIC, public_key(signing_key), mode=0o644)
 
+    def copy(self, other: "RunKeys") -> None:
+        """Take over another run's keys."""
+        self._write(_HASH, other.hash_key, mode=0o600)
+        self._write(_SIGNING, other.signing_key, mode=0o600)
+        self._write(_PUBLIC, other.public_key, mode=0o644)
+
     @cached_property
     def hash_key(self) -> bytes:
         """Of the seals, and of the hashes that stand for purged ids; without it those say nothing."""

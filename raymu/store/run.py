@@ -1,17 +1,18 @@
 """A run directory: where each kind of file lives, and how it is written and read."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sql
 
-from raymu.config import Config
-from raymu.core.records import FileRef, Generation
+from raymu.config import Config, UnlearningConfig
+from raymu.core.records import FileRef, Generation, ShardLineage
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
 from raymu.store.at_rest import JOURNAL, seal_at_rest
 from raymu.store.database import Database, parse_url
@@ -49,12 +50,44 @@ class RunStore:
 
         Raises RunInvalid where something else is there already, StorageFull.
         """
+        with self._creation():
+            self.keys.create()
+            self._begin(
+                replace(manifest, tables=tuple(self.write_table(shard, table) for shard, table in enumerate(tables)))
+            )
+
+    def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
+        """A run of its own that begins with these states; this one stays as it is. Its journal is SQLite, beside it.
+
+        It shares files: what this run destroys is gone only once its branches are.
+
+        Raises RunInvalid where something is there already, FileMissing, FileCorrupt, StorageFull.
+        """
+        cluster = replace(self.config.cluster, journal=None)
+        config = replace(self.config, unlearning=unlearning, cluster=cluster)
+        manifest = replace(
+            self.manifest,
+            config=config.tree(),
+            run_id=uuid4().hex,
+            tables=tuple(lineage.table for lineage in lineages),
+        )
+        branch = RunStore(location)
+        with branch._creation():
+            branch.keys.copy(self.keys)
+            branch.files.adopt(self.files, {file for lineage in lineages for file in lineage.files})
+            branch._begin(manifest)
+        return branch
+
+    @contextmanager
+    def _creation(self) -> Iterator[None]:
         self.require_empty()
         self.files.write(_UNFINISHED, b"")
         self.files.delete(*(path for path in self.files.every() if path != _UNFINISHED))
-        self.keys.create()
+        yield
+        self.files.delete(_UNFINISHED)
+
+    def _begin(self, manifest: RunManifest) -> None:
         self.files.write(_EPOCH, b"0")
-        manifest = replace(manifest, tables=tuple(self.write_table(shard, table) for shard, table in enumerate(tables)))
         journal = self._journal(manifest)
         try:
             journal.create()
@@ -63,7 +96,6 @@ class RunStore:
         if Config.parse(manifest.config).cluster.journal is None:
             seal_at_rest(self.files, self.keys, epoch=0, sequence=0)
         self.files.write(_MANIFEST, seal(manifest, self.keys.hash_key))
-        self.files.delete(_UNFINISHED)
 
     def require_empty(self) -> None:
         """Raises RunInvalid where a run is, or anything but the remains of one whose creation broke off."""
@@ -105,6 +137,13 @@ class RunStore:
     @cached_property
     def config(self) -> Config:
         return Config.parse(self.manifest.config)
+
+    def configure(self, unlearning: UnlearningConfig) -> None:
+        """Change what the manifest says of unlearning; the journal says it first. Raises StorageFull."""
+        config = replace(self.config, unlearning=unlearning)
+        self.manifest = replace(self.manifest, config=config.tree())
+        self.config = config
+        self.files.write(_MANIFEST, seal(self.manifest, self.keys.hash_key))
 
     def take_over(self) -> tuple[Journal, int]:
         """Become the run's coordinator. returns: the journal, and the epoch under which this store writes from here on

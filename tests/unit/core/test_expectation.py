@@ -70,7 +70,7 @@ def every_outcome(config: UnlearningConfig, *, together: int, has_batch_norm: bo
             epochs=EPOCHS,
             workers=2,
             has_batch_norm=has_batch_norm,
-        )
+        ).outcome
         outcomes.append((prod(PRIOR[cell % SLICES] / SHARDS for cell in cells), outcome))
     return outcomes
 
@@ -113,7 +113,9 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
     traffic = Traffic(kind=kind, count=count, size=4)
     lineages = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
     outcomes = [
-        simulate(draw_trace(replace(traffic, seed=seed), held), held, lineages, config=config, epochs=epochs, workers=2)
+        simulate(
+            draw_trace(replace(traffic, seed=seed), held), held, lineages, config=config, epochs=epochs, workers=2
+        ).outcome
         for seed in range(200)
     ]
     each = held.slice_samples.mean(axis=0)

@@ -43,7 +43,7 @@ def replayed(
     **unlearning: Any,
 ) -> TraceOutcome:
     config = UnlearningConfig(strategy=strategy, boundary=boundary, **unlearning)  # type: ignore[arg-type]
-    return simulate(trace, held, trained, config=config, epochs=EPOCHS, workers=workers, window_s=window_s)
+    return simulate(trace, held, trained, config=config, epochs=EPOCHS, workers=workers, window_s=window_s).outcome
 
 
 @settings(max_examples=30, deadline=None)

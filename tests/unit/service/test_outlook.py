@@ -43,7 +43,7 @@ def simulated(location: Path, trace: Trace, *, window_s: float) -> TraceOutcome:
         epochs=(2, 2, 2),
         workers=1,
         window_s=window_s,
-    )
+    ).outcome
 
 
 def really(coordinator: Coordinator, trace: Trace, *, window_s: float) -> dict[int, float]:

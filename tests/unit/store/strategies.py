@@ -7,6 +7,7 @@ from typing import TypeVar
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from raymu.config import UnlearningConfig
 from raymu.core.events import (
     DamageFound,
     Event,
@@ -17,6 +18,7 @@ from raymu.core.events import (
     SettleRequested,
     ShardFailed,
     ShardRepaired,
+    UnlearningConfigured,
     WorkResumed,
 )
 from raymu.core.receipt import Receipt, ShardReceipt
@@ -161,6 +163,7 @@ EVENTS: Sequence[SearchStrategy[Event]] = (
     st.builds(ShardRepaired, at=times, report=reports),
     st.builds(ShardFailed, at=times, shard=counts, command_id=names),
     st.builds(WorkResumed, at=times),
+    st.builds(UnlearningConfigured, at=times, unlearning=st.just(UnlearningConfig())),
     st.builds(DamageFound, at=times, first_stages=st.dictionaries(counts, counts)),
     st.builds(
         GenerationPublished,

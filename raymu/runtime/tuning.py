@@ -1,0 +1,164 @@
+"""The search for the hybrid boundary, by Ray Tune. The objective is an ordinary function, and Tune's types stop here."""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.tune.search.optuna import OptunaSearch
+
+from raymu.config import ClusterConfig
+from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, Trial
+from raymu.errors import RaymuError, RequestInvalid
+from raymu.runtime.cluster import cluster_connection
+from raymu.runtime.placement import actor_options
+from raymu.service.tuning.bench import BenchPlan, TrialBench
+from raymu.store.codec import to_json
+
+_NAME = "search"
+_REQUEST = "request.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchResult:
+    """stopped: how many trials were ended early"""
+
+    trials: tuple[Trial, ...]
+    stopped: int
+
+
+def search(
+    plan: BenchPlan,
+    wanted: Search,
+    constraints: Constraints,
+    *,
+    cluster: ClusterConfig,
+    folder: Path,
+    progress: Callable[[], None] = lambda: None,
+) -> SearchResult:
+    """Try choices side by side, as many as the cluster has room for. progress: told of each trial that ends
+
+    folder: keeps the search's state, so that one that broke off goes on when it is asked for again
+    Raises RequestInvalid where the folder holds another search, DeviceUnavailable, and what a trial raises.
+    """
+    request = to_json(_Request(plan=plan, search=wanted, constraints=constraints))
+    place = folder / _NAME
+    for left_behind in Path(plan.scratch).glob("branch-*"):  # by a search that was killed: it holds samples of people
+        shutil.rmtree(left_behind)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    with cluster_connection(cluster):
+        options = actor_options(cluster)
+        ray.get(ray.remote(**options)(prepare).remote(plan))
+        objective = tune.with_resources(
+            partial(_trial, plan=plan, constraints=constraints, tells=wanted.stops_early),
+            {"cpu": options["num_cpus"], "gpu": options["num_gpus"]},
+        )
+        if tune.Tuner.can_restore(str(place)):
+            if (folder / _REQUEST).read_bytes() != request:
+                raise RequestInvalid(f"{folder} holds another search; name another --out")
+            tuner = tune.Tuner.restore(str(place), objective, resume_unfinished=True, restart_errored=True)
+        else:
+            (folder / _REQUEST).write_bytes(request)
+            tuner = tune.Tuner(
+                objective,
+                param_space=_param_space(wanted),
+                tune_config=_tune_config(wanted, most=len(TrialBench(plan).trace.requests)),
+                run_config=tune.RunConfig(
+                    name=_NAME, storage_path=str(folder), verbose=0, callbacks=[_Counter(progress)]
+                ),
+            )
+        return _collected(tuner.fit())
+
+
+def prepare(plan: BenchPlan) -> None:
+    """Make the oracle where a shard is trained, once for all trials."""
+    _ = TrialBench(plan).oracle
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    plan: BenchPlan
+    search: Search
+    constraints: Constraints
+
+
+@cache
+def _bench(plan: BenchPlan) -> TrialBench:
+    """One for all trials of a process."""
+    return TrialBench(plan)
+
+
+def _trial(choice: Mapping[str, Any], *, plan: BenchPlan, constraints: Constraints, tells: bool) -> None:
+    bench = _bench(plan)
+
+    def report(accepted: int, score: InterimScore) -> None:
+        loss = constraints.loss(score, retrain_passes=bench.retrain_passes)
+        tune.report({**asdict(score), "loss": loss, "accepted": accepted})
+
+    score = bench.evaluate(Choice(**choice), report if tells else None)
+    report(len(bench.trace.requests), score)
+
+
+def _param_space(wanted: Search) -> dict[str, Any]:
+    space = wanted.space
+    several = {
+        "strategy": space.strategies,
+        "contributions": space.contributions,
+        "fine_tune_slices": space.fine_tune_slices,
+        "window_s": space.windows_s,
+    }
+    if wanted.method == "grid":
+        boundaries = list(dict.fromkeys(one.boundary for one in space.grid(wanted.trials)))
+        grids = {name: tune.grid_search(list(values)) for name, values in several.items()}
+        return {"boundary": tune.grid_search(boundaries), **grids}
+    choices = {name: tune.choice(list(values)) for name, values in several.items()}
+    return {"boundary": tune.uniform(*space.boundaries), **choices}
+
+
+def _tune_config(wanted: Search, *, most: int) -> tune.TuneConfig:
+    searchers: dict[str, Callable[[], Any]] = {
+        "grid": BasicVariantGenerator,
+        "random": partial(BasicVariantGenerator, random_state=wanted.seed),
+        "optuna": partial(OptunaSearch, seed=wanted.seed),
+    }
+    asha = partial(ASHAScheduler, time_attr="accepted", max_t=most, grace_period=max(1, most // 4), reduction_factor=2)
+    return tune.TuneConfig(
+        metric="loss",
+        mode="min",
+        search_alg=searchers[wanted.method](),
+        scheduler=asha() if wanted.stops_early else None,
+        num_samples=1 if wanted.method == "grid" else wanted.trials,
+        reuse_actors=True,
+    )
+
+
+def _collected(results: tune.ResultGrid) -> SearchResult:
+    """Raises what a trial raised."""
+    for error in results.errors:
+        cause = getattr(error, "cause", error)
+        raise cause if isinstance(cause, RaymuError) else error
+    names = {one.name for one in fields(Score)}
+    trials = [
+        Trial(choice=Choice(**result.config), score=Score(**{name: result.metrics[name] for name in names}))
+        for result in (results[place] for place in range(len(results)))
+        if result.config and result.metrics and "weights_sha256" in result.metrics
+    ]
+    trials.sort(key=lambda trial: repr(trial.choice))
+    return SearchResult(trials=tuple(trials), stopped=len(results) - len(trials))
+
+
+class _Counter(tune.Callback):
+    """Tells of each trial that ends."""
+
+    def __init__(self, progress: Callable[[], None]) -> None:
+        self._progress = progress
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ARG002
+        self._progress()

@@ -1,0 +1,280 @@
+"""Where choices are tried: a trained run, a trace, and the oracle that each of them is measured against."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+from raymu.config import UnlearningConfig
+from raymu.core.records import ShardLineage
+from raymu.core.requests import Strategy
+from raymu.core.schedule import slice_epochs
+from raymu.core.simulation import Simulation, simulate
+from raymu.core.trace import Population, Trace
+from raymu.core.traffic import draw_trace, parse_traffic
+from raymu.core.tuning import Choice, InterimScore, Score
+from raymu.errors import RequestInvalid, RunInvalid
+from raymu.learn.data import SampleTable, from_arrow, read_features
+from raymu.learn.traces import read_trace
+from raymu.service.control import fine_tune_only
+from raymu.service.history import replay
+from raymu.service.population import held_population
+from raymu.service.prediction import Ensemble, repaired_generation
+from raymu.service.tuning.remedies import BranchRemedies
+from raymu.store.run import RunStore
+
+Losses = npt.NDArray[np.float64]
+Features = npt.NDArray[np.generic]
+Predict = Callable[[Features], npt.NDArray[np.float32]]
+OnProgress = Callable[[int, InterimScore], None]
+"""Told how many requests are accepted, and the score until then, as far as it can be told."""
+
+_SMALLEST = 1e-12
+"""Of a probability whose logarithm is taken."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchPlan:
+    """Everything that a bench is made from: small, and without ids.
+
+    location: of the run; traffic: such as uniform:50, or trace: a file; test: a labelled table
+    scratch: a folder for branches, on the run's disk if it is to be quick; workers: that repair side by side
+    """
+
+    location: str
+    traffic: str | None
+    trace: str | None
+    test: str
+    scratch: str
+    workers: int
+
+    def __post_init__(self) -> None:
+        if (self.traffic is None) == (self.trace is None):
+            raise RequestInvalid("give either --traffic, such as uniform:50, or --trace with a file of requests")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Outcome:
+    """What an ensemble answers. losses: (forgotten samples,) nats"""
+
+    accuracy: float
+    losses: Losses
+
+
+class TrialBench:
+    """Tries choices on branches of one run; the run itself is never touched."""
+
+    def __init__(self, plan: BenchPlan) -> None:
+        """Raises RunInvalid where the run is not trained, or is not free of debt; TraceInvalid, DataInvalid."""
+        self._plan, self._store = plan, RunStore(plan.location)
+        self._lineages = _settled(self._store)
+        self._population = held_population(self._store, [lineage.table for lineage in self._lineages])
+        self.trace = _trace(plan, self._store, self._population)
+        self._rows = self._population.rows_of(self.trace)
+        test = read_features(plan.test, self._store.config.data)
+        if test.labels is None:
+            raise RequestInvalid(f"{plan.test}: has no column {self._store.config.data.label}; trials need labels")
+        self._test_features, self._test_labels = test.features, test.labels
+
+    def evaluate(self, choice: Choice, on_progress: OnProgress | None = None) -> Score:
+        """Replay the trace with a choice. Raises RequestInvalid where the run does not allow for it.
+
+        on_progress: told at each quarter of the trace; may raise to end the trial
+        """
+        with self._branch(self.unlearning(choice)) as branch:
+            remedies = BranchRemedies(branch, self._population, self._rows)
+            told: list[int] = []
+
+            def tell(accepted: int, passes: float, lineages: tuple[ShardLineage, ...]) -> None:
+                if on_progress is None or accepted < self._quarter * (1 + len(told)):
+                    return
+                told.append(accepted)
+                lost_points = self._lost_points(self._accuracy(branch, lineages))
+                debts = _debt_share(lineages)
+                on_progress(accepted, InterimScore(passes=passes, lost_points=lost_points, debt_share=debts))
+
+            simulation = self._simulate(branch, self.trace, remedies, window_s=choice.window_s, on_batch=tell)
+            return self._score(branch, simulation, remedies.measured_seconds)
+
+    @cached_property
+    def oracle(self) -> Outcome:
+        """What the run answers once every shard is retrained without the samples of the trace; made once, and kept."""
+        kept = Path(self._plan.scratch) / f"oracle-{self._digest}.npz"
+        if kept.exists():
+            found = np.load(kept)
+            return Outcome(accuracy=float(found["accuracy"]), losses=found["losses"])
+        everything = Trace(requests=tuple(replace(one, at_s=0.0) for one in self.trace.requests))
+        sisa = replace(self._store.config.unlearning, strategy=Strategy.SISA.value)
+        with self._branch(sisa) as branch:
+            remedies = BranchRemedies(branch, self._population, self._rows)
+            simulation = self._simulate(branch, everything, remedies)
+            outcome = self._outcome(branch, simulation.lineages)
+        partial = kept.with_suffix(f".{uuid4().hex}")
+        with partial.open("wb") as file:
+            np.savez(file, accuracy=outcome.accuracy, losses=outcome.losses)
+        partial.replace(kept)
+        return outcome
+
+    @cached_property
+    def control(self) -> Outcome:
+        """What fine-tuning alone comes to, without any subtraction: it forgets nothing."""
+        return self._answered(fine_tune_only(self._store, self._forgotten.ids).predict)
+
+    @cached_property
+    def retrain_passes(self) -> float:
+        """What retraining for every request as it comes would take, as foreseen."""
+        sisa = replace(self._store.config.unlearning, strategy=Strategy.SISA.value)
+        return simulate(
+            self.trace, self._population, self._lineages, config=sisa, epochs=self._epochs, workers=self._plan.workers
+        ).outcome.passes
+
+    def distance(self, outcome: Outcome) -> tuple[float, float]:
+        """How far the forgotten samples' losses are below the oracle's, and above them, on average. nats"""
+        apart = outcome.losses - self.oracle.losses
+        return float(np.maximum(-apart, 0.0).mean()), float(np.maximum(apart, 0.0).mean())
+
+    def _simulate(
+        self,
+        branch: RunStore,
+        trace: Trace,
+        remedies: BranchRemedies,
+        *,
+        window_s: float = 0.0,
+        on_batch: Callable[[int, float, tuple[ShardLineage, ...]], None] = lambda _accepted, _passes, _lineages: None,
+    ) -> Simulation:
+        return simulate(
+            trace,
+            self._population,
+            self._lineages,
+            config=branch.config.unlearning,
+            epochs=self._epochs,
+            workers=self._plan.workers,
+            window_s=window_s,
+            has_batch_norm=branch.manifest.has_batch_norm,
+            remedies=remedies,
+            on_batch=on_batch,
+        )
+
+    def _score(self, branch: RunStore, simulation: Simulation, measured_seconds: float) -> Score:
+        outcome, done = self._outcome(branch, simulation.lineages), simulation.outcome
+        too_little, too_much = self.distance(outcome)
+        weights = "".join(lineage.serving.weights_sha256 for lineage in simulation.lineages)
+        return Score(
+            passes=done.passes,
+            compute_seconds=done.compute_seconds,
+            measured_seconds=measured_seconds,
+            makespan_s=done.makespan_s,
+            p50_s=done.p50_s,
+            p95_s=done.p95_s,
+            accuracy=outcome.accuracy,
+            lost_points=self._lost_points(outcome.accuracy),
+            forgetting_error=too_little + too_much,
+            too_little=too_little,
+            too_much=too_much,
+            approximate_share=done.approximate_share,
+            debt_share=_debt_share(simulation.lineages),
+            weights_sha256=hashlib.sha256(weights.encode()).hexdigest(),
+        )
+
+    def _lost_points(self, accuracy: float) -> float:
+        return 100.0 * (self.oracle.accuracy - accuracy)
+
+    def _outcome(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> Outcome:
+        return self._answered(Ensemble(branch, repaired_generation(lineages)).predict)
+
+    def _answered(self, predict: Predict) -> Outcome:
+        probabilities = predict(self._forgotten.features)
+        chosen = probabilities[np.arange(len(probabilities)), self._forgotten.labels].astype(np.float64)
+        return Outcome(accuracy=self._test_accuracy(predict), losses=-np.log(np.maximum(chosen, _SMALLEST)))
+
+    def _accuracy(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> float:
+        return self._test_accuracy(Ensemble(branch, repaired_generation(lineages)).predict)
+
+    def _test_accuracy(self, predict: Predict) -> float:
+        return float((predict(self._test_features).argmax(axis=1) == self._test_labels).mean())
+
+    @cached_property
+    def _forgotten(self) -> SampleTable:
+        """The samples that the trace takes out, in the order of the population."""
+        rows = np.sort(np.concatenate(self._rows))
+        tables = [from_arrow(self._store.read_table(lineage.table))[0] for lineage in self._lineages]
+        starts = np.cumsum([0, *(len(table.ids) for table in tables)])
+        parts = [
+            table.take(rows[(rows >= start) & (rows < start + len(table.ids))] - start)
+            for table, start in zip(tables, starts[:-1], strict=True)
+        ]
+        return SampleTable(
+            ids=np.concatenate([part.ids for part in parts]),
+            features=np.concatenate([part.features for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+        )
+
+    @property
+    def _quarter(self) -> float:
+        return len(self.trace.requests) / 4
+
+    @property
+    def _epochs(self) -> tuple[int, ...]:
+        config = self._store.config
+        return slice_epochs(config.training.epochs, config.partition.slices)
+
+    @property
+    def _digest(self) -> str:
+        """Of the trace and of the states that it meets."""
+        parts = [repr(self.trace), *(lineage.serving.weights_sha256 for lineage in self._lineages), self._plan.test]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def unlearning(self, choice: Choice) -> UnlearningConfig:
+        """The run's settings with a choice. Raises RequestInvalid where the run does not allow for it."""
+        own = self._store.config.unlearning
+        if choice.contributions not in (own.contributions, *(["gradient"] if own.contributions == "batch" else [])):
+            raise RequestInvalid(
+                f"contributions {choice.contributions} cannot be tried: this run was trained for {own.contributions}"
+            )
+        slices = self._store.config.partition.slices
+        if not 1 <= choice.fine_tune_slices <= slices:
+            raise RequestInvalid(f"fine-tuning on the last {choice.fine_tune_slices} slices: this run has {slices}")
+        return replace(
+            own,
+            strategy=Strategy(choice.strategy).value,
+            boundary=choice.boundary,
+            contributions=choice.contributions,  # type: ignore[arg-type]  # checked above
+            ohs=replace(own.ohs, slices=choice.fine_tune_slices),
+        )
+
+    @contextmanager
+    def _branch(self, unlearning: UnlearningConfig) -> Iterator[RunStore]:
+        """A branch that is gone afterwards: it holds samples of people."""
+        with tempfile.TemporaryDirectory(prefix="branch-", dir=self._plan.scratch) as folder:
+            yield self._store.branch(folder, self._lineages, unlearning)
+
+
+def _settled(store: RunStore) -> tuple[ShardLineage, ...]:
+    """The shards of a run that owes nothing. Raises RunInvalid."""
+    _ = store.current()
+    with closing(store.journal(is_read_only=True)) as journal:
+        board = replay(journal, store.manifest).board
+    if board.owed:
+        raise RunInvalid(
+            store.location, f"owes {len(board.owed)} requests a retraining, which a trial could not tell from its own "
+            "debt; run `raymu settle` first"
+        )  # fmt: skip
+    return board.lineages
+
+
+def _trace(plan: BenchPlan, store: RunStore, population: Population) -> Trace:
+    if plan.trace is not None:
+        return read_trace(plan.trace, integers=store.manifest.has_integer_ids)
+    assert plan.traffic is not None, "a plan has traffic or a trace"
+    return draw_trace(parse_traffic(plan.traffic), population)
+
+
+def _debt_share(lineages: tuple[ShardLineage, ...]) -> float:
+    return sum(bool(lineage.debts) for lineage in lineages) / len(lineages)

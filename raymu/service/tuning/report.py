@@ -1,0 +1,112 @@
+"""What a search found, as records and as a table."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raymu.core.tuning import Choice, Constraints, Score, Trial, pareto_front
+from raymu.errors import NothingFeasible
+from raymu.service.tuning.bench import Outcome, TrialBench
+from raymu.store.codec import to_json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A trial, judged. violations: constraints that it does not hold -> by how much, relative to the bound"""
+
+    choice: Choice
+    score: Score
+    loss: float
+    violations: dict[str, float]
+    is_on_front: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baseline:
+    """What a trial is compared with. Losses in nats, below the oracle's and above them, on average."""
+
+    accuracy: float
+    lost_points: float
+    too_little: float
+    too_much: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuningReport:
+    """requests: of the trace; retrain_passes: what retraining for each of them takes, as foreseen
+
+    stopped: trials that were ended early; control: fine-tuning alone, which forgets nothing
+    """
+
+    traffic: str
+    requests: int
+    retrain_passes: float
+    constraints: Constraints
+    trials: tuple[Judged, ...]
+    stopped: int
+    oracle: Baseline
+    control: Baseline
+    chosen: Judged
+
+
+def judge(
+    bench: TrialBench, traffic: str, trials: Sequence[Trial], constraints: Constraints, stopped: int
+) -> TuningReport:
+    """Compare trials with the constraints and the baselines. trials: at least one; stopped: how many were ended early"""
+    passes = bench.retrain_passes
+    on_front = pareto_front([trial.score for trial in trials])
+    judged = tuple(
+        Judged(
+            choice=trial.choice,
+            score=trial.score,
+            loss=constraints.loss(trial.score, retrain_passes=passes),
+            violations=constraints.violations(trial.score),
+            is_on_front=is_on_front,
+        )
+        for trial, is_on_front in zip(trials, on_front, strict=True)
+    )
+    return TuningReport(
+        traffic=traffic,
+        requests=len(bench.trace.requests),
+        retrain_passes=passes,
+        constraints=constraints,
+        trials=judged,
+        stopped=stopped,
+        oracle=_baseline(bench, bench.oracle),
+        control=_baseline(bench, bench.control),
+        chosen=min(judged, key=lambda one: one.loss),
+    )
+
+
+def _baseline(bench: TrialBench, outcome: Outcome) -> Baseline:
+    too_little, too_much = bench.distance(outcome)
+    lost_points = 100.0 * (bench.oracle.accuracy - outcome.accuracy)
+    return Baseline(accuracy=outcome.accuracy, lost_points=lost_points, too_little=too_little, too_much=too_much)
+
+
+def require_feasible(report: TuningReport) -> None:
+    """Raises NothingFeasible, which names the nearest trial."""
+    nearest = report.chosen
+    if nearest.violations:
+        misses = ", ".join(f"{name} {getattr(nearest.score, name):.3g}" for name in nearest.violations)
+        raise NothingFeasible(f"{nearest.choice.strategy} with boundary {nearest.choice.boundary:.3g}", misses)
+
+
+def save(report: TuningReport, folder: Path) -> None:
+    """Write `tuning.json`, and the trials as `trials.parquet`, one row each."""
+    (folder / "tuning.json").write_bytes(to_json(report))
+    rows = [
+        {
+            **asdict(one.choice),
+            **asdict(one.score),
+            "loss": one.loss,
+            "is_feasible": not one.violations,
+            "is_on_front": one.is_on_front,
+            "is_chosen": one == report.chosen,
+        }
+        for one in report.trials
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "trials.parquet")
