@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import uuid4
 
 from raymu.core.events import (
     Command,
@@ -25,13 +24,18 @@ from raymu.core.events import (
 )
 from raymu.core.receipt import Receipt
 from raymu.core.records import FileRef, Generation, RepairReport, RepairShard, SampleId
-from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, ShardRepairFailed
+from raymu.core.requests import RevocationRequest
+from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, ShardRepairFailed
+from raymu.service.desk import RequestDesk
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
-from raymu.service.requests import RequestDesk, ResolvedRevocation, Revocation
+from raymu.service.requests import Answer, Judgement, ResolvedRevocation, Revocation
 from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, WorkReport
 from raymu.store.ledger import issued
 from raymu.store.run import RunStore
+
+COMMITTED_TOGETHER = 1000
+"""How many requests of a submission are one event, and one commit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,17 +114,36 @@ class Coordinator:
         Raises RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict, and then nothing is accepted;
         ShardRepairFailed, and then the requests stay accepted.
         """
-        known = [self._known(one) for one in asked]
-        resolved = self._resolve([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
-        fresh = [one.request.request_id for one in resolved]
-        request_ids = [request_id or fresh.pop(0) for request_id in known]
+        judgements = [judgement for one in asked for judgement in self._judge([one])]
+        refusals = [one for one in judgements if isinstance(one, RaymuError)]
+        if refusals:
+            raise refusals[0]
+        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
+        _require_apart(resolved)
+        answers = [_answer(one) for one in judgements]
         if not self._published:
             await self.train(progress)
         with _listening(self._listeners, progress):
             self._accept(resolved)  # first: what an earlier failure left then shares its remedies
-            self._resume()
-            await self._until(lambda: all(self.receipt(one).purged_at for one in request_ids))
-        return [self.receipt(request_id) for request_id in request_ids]
+            await self._see_through(answers)
+        return [self.receipt(one.request_id) for one in answers if one.request_id]
+
+    async def submit(self, asked: Sequence[Revocation], progress: Progress) -> list[Answer]:
+        """Accept or refuse many requests, each by itself and as if they came one after another, and see them through.
+
+        They are committed in groups; then each shard that they touch is repaired once.
+        Raises StorageFull, ShardRepairFailed: what was committed stays accepted, and is known when they are submitted again.
+        """
+        if not self._published:
+            await self.train(progress)
+        answers: list[Answer] = []
+        with _listening(self._listeners, progress):
+            for start in range(0, len(asked), COMMITTED_TOGETHER):
+                judgements = self._judge(asked[start : start + COMMITTED_TOGETHER])
+                self._accept([one for one in judgements if isinstance(one, ResolvedRevocation)], is_part=True)
+                answers.extend(_answer(one) for one in judgements)
+            await self._see_through(answers)
+        return answers
 
     async def settle(self, progress: Progress) -> SettleReport:
         """Retrain every shard that was only patched, and take up what an interruption left: training too."""
@@ -160,28 +183,15 @@ class Coordinator:
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.leave(self._journal, self._epoch)
 
-    def _known(self, asked: Revocation) -> str | None:
-        """The request that was made under the same key. Raises IdempotencyConflict."""
-        earlier = self._requests_by_key.get(asked.key) if asked.key else None
-        if earlier is None or asked.key is None:
-            return None
-        if earlier.payload_sha256 != self._desk.payload_sha256(asked):
-            raise IdempotencyConflict(asked.key, earlier.request_id)
-        return earlier.request_id
+    def _judge(self, asked: Sequence[Revocation]) -> list[Judgement]:
+        return self._desk.judge(asked, by_key=self._requests_by_key, now=self._clock())
 
-    def _resolve(self, asked: Sequence[Revocation]) -> list[ResolvedRevocation]:
-        """Check requests that come in together, before anything is written."""
-        now = self._clock()
-        resolved = [self._desk.resolve(one, request_id=_request_id(now), received_at=now) for one in asked]
-        _require_apart(resolved)
-        return resolved
-
-    def _accept(self, resolved: Sequence[ResolvedRevocation]) -> None:
+    def _accept(self, resolved: Sequence[ResolvedRevocation], *, is_part: bool = False) -> None:
         """Acknowledge requests: once this returns they are committed."""
         if not resolved:
             return
         requests = tuple(one.request for one in resolved)
-        event = RevocationsAccepted(at=self._clock(), requests=requests, generation=self._generation)
+        event = RevocationsAccepted(at=self._clock(), requests=requests, generation=self._generation, is_part=is_part)
         self._journal.accept(
             event,
             forget={one.request.request_id: one.forget for one in resolved},
@@ -189,6 +199,12 @@ class Coordinator:
         )
         self._requests_by_key.update({request.key: request for request in requests if request.key})
         self._apply(event)
+
+    async def _see_through(self, answers: Sequence[Answer]) -> None:
+        """Until what is accepted is rewound, repaired, published and purged."""
+        self._resume()
+        request_ids = [one.request_id for one in answers if one.request_id]
+        await self._until(lambda: all(self._receipts.receipt(one).purged_at for one in request_ids))
 
     def _resume(self) -> None:
         """Take up what an earlier coordinator, or an earlier failure, left undone."""
@@ -259,7 +275,7 @@ class Coordinator:
         unseen = self._journal.sample_ids(shard=command.references[0].shard) if command.references else {}
         return RepairTask(
             command=command,
-            forget=_union(ids for request_id, ids in held.items() if request_id in command.request_ids),
+            forget=_union(held[request_id] for request_id in command.request_ids if request_id in held),
             unseen_forgotten=_union(unseen.values()),
             epoch=self._epoch,
         )
@@ -293,12 +309,13 @@ class Coordinator:
 
         What is destroyed is told by the command, since a crash may have come in the middle.
         """
+        purged = set(command.request_ids)
         forgotten = [
             sample_id
             for shard in range(self._config.partition.shards)
             for request_id, sample_ids in self._journal.sample_ids(shard=shard).items()
             for sample_id in sample_ids
-            if request_id in command.request_ids
+            if request_id in purged
         ]
         with self._journal.writing() as entry:
             self._store.destroy(command.files)
@@ -319,7 +336,7 @@ class Coordinator:
             )
             entry.issue(receipts)
         self._journal.erase_purged()
-        self._desk.forget(forgotten, [lineage.table for lineage in self._board.lineages])
+        self._desk.forget(forgotten)
         self._apply(event)
 
     def _sweep(self) -> None:
@@ -353,8 +370,14 @@ def _union(sets: Iterable[frozenset[SampleId]]) -> frozenset[SampleId]:
     return frozenset[SampleId]().union(*sets)
 
 
-def _request_id(now: datetime) -> str:
-    return f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}"
+def _answer(judgement: Judgement) -> Answer:
+    match judgement:
+        case ResolvedRevocation(request=request):
+            return Answer(request_id=request.request_id)
+        case RevocationRequest():
+            return Answer(request_id=judgement.request_id)
+        case _:
+            return Answer(refusal=judgement)
 
 
 def _require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
