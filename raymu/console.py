@@ -1,6 +1,6 @@
 """What a person sees on a terminal: progress bars and tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from raymu.core.receipt import Receipt
 from raymu.service.coordinator import SettleReport, TrainingReport
 from raymu.service.overview import Forecast, RunStatus
 from raymu.service.prediction import Evaluation
+from raymu.service.requests import Answer
 from raymu.service.work import Progress as Listener
 from raymu.service.work import StageTrained
 
@@ -20,6 +21,7 @@ _MOST_BARS = 24
 
 
 _WIDE = 140
+_MOST_REFUSALS = 20
 
 
 class _Bars:
@@ -90,6 +92,19 @@ class Screen:
             )
         self.show(table)
         self.say(_timeline(receipt))
+
+    def answers(self, answers: Sequence[Answer]) -> None:
+        """What the requests of a table were told: the first refusals, and how many there are."""
+        refused = [(row, answer.refusal) for row, answer in enumerate(answers, start=1) if answer.refusal]
+        if refused:
+            table = Table("row", "refused because")
+            for row, refusal in refused[:_MOST_REFUSALS]:
+                table.add_row(str(row), str(refusal))
+            self.show(table)
+        more = " (all of them: --json)" if len(refused) > _MOST_REFUSALS else ""
+        self.say(
+            f"{len(answers) - len(refused):,} of {len(answers):,} requests accepted, {len(refused):,} refused{more}"
+        )
 
     def forecast(self, forecast: Forecast) -> None:
         shards = Table("shard", "samples", "from slice", "remedy", "retrain", "passes", "retrain s", "patch s", "why")

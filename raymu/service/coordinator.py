@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,12 +23,11 @@ from raymu.core.events import (
 )
 from raymu.core.receipt import Receipt
 from raymu.core.records import FileRef, Generation, RepairReport, RepairShard, SampleId
-from raymu.core.requests import RevocationRequest
-from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, ShardRepairFailed
+from raymu.errors import CoordinatorSuperseded, RaymuError, ShardRepairFailed
 from raymu.service.desk import RequestDesk
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
-from raymu.service.requests import Answer, Judgement, ResolvedRevocation, Revocation
+from raymu.service.requests import Answer, Judgement, ResolvedRevocation, Revocation, answer_to, require_apart
 from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, WorkReport
 from raymu.store.ledger import issued
 from raymu.store.run import RunStore
@@ -119,8 +117,8 @@ class Coordinator:
         if refusals:
             raise refusals[0]
         resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
-        _require_apart(resolved)
-        answers = [_answer(one) for one in judgements]
+        require_apart(resolved)
+        answers = [answer_to(one) for one in judgements]
         if not self._published:
             await self.train(progress)
         with _listening(self._listeners, progress):
@@ -129,20 +127,27 @@ class Coordinator:
         return [self.receipt(one.request_id) for one in answers if one.request_id]
 
     async def submit(self, asked: Sequence[Revocation], progress: Progress) -> list[Answer]:
-        """Accept or refuse many requests, each by itself and as if they came one after another, and see them through.
+        """Accept or refuse many requests, each by itself, and see them through: each shard that they touch is repaired once.
 
-        They are committed in groups; then each shard that they touch is repaired once.
         Raises StorageFull, ShardRepairFailed: what was committed stays accepted, and is known when they are submitted again.
         """
         if not self._published:
             await self.train(progress)
-        answers: list[Answer] = []
         with _listening(self._listeners, progress):
-            for start in range(0, len(asked), COMMITTED_TOGETHER):
-                judgements = self._judge(asked[start : start + COMMITTED_TOGETHER])
-                self._accept([one for one in judgements if isinstance(one, ResolvedRevocation)], is_part=True)
-                answers.extend(_answer(one) for one in judgements)
+            answers = self.accept(asked)
             await self._see_through(answers)
+        return answers
+
+    def accept(self, asked: Sequence[Revocation]) -> list[Answer]:
+        """Accept or refuse requests as if they came one after another; what is accepted is committed, in groups.
+
+        It is rewound and repaired from the next `submit`, `revoke` or `settle` on.
+        """
+        answers: list[Answer] = []
+        for start in range(0, len(asked), COMMITTED_TOGETHER):
+            judgements = self._judge(asked[start : start + COMMITTED_TOGETHER])
+            self._accept([one for one in judgements if isinstance(one, ResolvedRevocation)], is_part=True)
+            answers.extend(answer_to(one) for one in judgements)
         return answers
 
     async def settle(self, progress: Progress) -> SettleReport:
@@ -368,25 +373,3 @@ def _listening(listeners: list[Progress], progress: Progress) -> Iterator[None]:
 
 def _union(sets: Iterable[frozenset[SampleId]]) -> frozenset[SampleId]:
     return frozenset[SampleId]().union(*sets)
-
-
-def _answer(judgement: Judgement) -> Answer:
-    match judgement:
-        case ResolvedRevocation(request=request):
-            return Answer(request_id=request.request_id)
-        case RevocationRequest():
-            return Answer(request_id=judgement.request_id)
-        case _:
-            return Answer(refusal=judgement)
-
-
-def _require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
-    """Raises RequestInvalid where two requests of one submission have the same key, or name the same sample."""
-    keys = Counter(one.request.key for one in resolved if one.request.key)
-    for key, count in keys.items():
-        if count > 1:
-            raise RequestInvalid(f"key {key!r} is given to more than one of these requests; give each its own")
-    counts = Counter(identity_hash for one in resolved for identity_hash in one.request.hashes)
-    twice = sum(count > 1 for count in counts.values())
-    if twice:
-        raise RequestInvalid(f"{twice} samples are named by more than one of these requests; name each sample once")

@@ -119,6 +119,28 @@ def judge(
     return ResolvedRevocation(request=request, forget={shard: tuple(ids) for shard, ids in forget.items()})
 
 
+def answer_to(judgement: Judgement) -> Answer:
+    match judgement:
+        case ResolvedRevocation(request=request):
+            return Answer(request_id=request.request_id)
+        case RevocationRequest():
+            return Answer(request_id=judgement.request_id)
+        case _:
+            return Answer(refusal=judgement)
+
+
+def require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
+    """Raises RequestInvalid where two requests, accepted all or none, have the same key, or name the same sample."""
+    keys = Counter(one.request.key for one in resolved if one.request.key)
+    for key, count in keys.items():
+        if count > 1:
+            raise RequestInvalid(f"key {key!r} is given to more than one of these requests; give each its own")
+    counts = Counter(identity_hash for one in resolved for identity_hash in one.request.hashes)
+    twice = sum(count > 1 for count in counts.values())
+    if twice:
+        raise RequestInvalid(f"{twice} samples are named by more than one of these requests; name each sample once")
+
+
 def _payload_sha256(asked: Revocation, names: Sequence[str]) -> str:
     """Over what is asked, whether or not the samples are still there."""
     payload = {
