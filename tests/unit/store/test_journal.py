@@ -1,5 +1,6 @@
 """What a journal keeps, and whom it lets write: the same on SQLite and on PostgreSQL."""
 
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from raymu.core.events import Event
 from raymu.core.records import SampleId
 from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, RunInvalid, StorageFull
+from raymu.store.chain import sealed
 from raymu.store.database import parse_url
 from raymu.store.journal import Journal
 from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge, purged
@@ -201,6 +203,32 @@ def test_an_event_that_is_not_what_was_written_is_named(journal: Journal, url: s
     execute(url, statement)
     with pytest.raises(FileCorrupt, match=r"journal event \d+: it, or one before it, is not what was written"):
         list(journal.events())
+
+
+NEWER = {
+    "a kind": '{"at":"2024-05-06T07:08:09Z","kind":"merged"}',
+    "a field": '{"at":"2024-05-06T07:08:09Z","kind":"settle","shards":[1],"until":7}',
+    "a field further down": '{"at":"2024-05-06T07:08:09Z","files":[{"path":"a","sha256":"b","byte_size":1,"copies":2}],'
+    '"kind":"purged","request_ids":[],"rows":0}',
+    "another meaning": '{"at":"2024-05-06T07:08:09Z","kind":"published","manifest_sha256":"","number":"second"}',
+}
+
+
+@pytest.mark.parametrize("payload", NEWER.values(), ids=NEWER)
+def test_an_event_of_a_newer_format_is_refused_in_one_line(journal: Journal, url: sql.URL, payload: str) -> None:
+    """It is not damage: its seal holds."""
+    journal.append(SETTLE)
+    head = sealed(journal.head(), payload, b"key")
+    kind = json.loads(payload)["kind"]
+    execute(url, f"INSERT INTO events VALUES ('run', 2, '{kind}', '{payload}', '{head.seal}')")
+    with pytest.raises(
+        RunInvalid, match=r"journal event 2: was written by a newer raymu \(.*\); update raymu"
+    ) as refusal:
+        list(journal.events())
+    assert "\n" not in str(refusal.value)
+    if kind == "published":
+        with pytest.raises(RunInvalid, match="newer raymu"):
+            journal.published()
 
 
 def test_the_seals_need_the_key(journal: Journal, url: sql.URL) -> None:
