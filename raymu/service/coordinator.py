@@ -129,7 +129,7 @@ class Coordinator:
     async def submit(self, asked: Sequence[Revocation], progress: Progress) -> list[Answer]:
         """Accept or refuse many requests, each by itself, and see them through: each shard that they touch is repaired once.
 
-        Raises StorageFull, ShardRepairFailed: what was committed stays accepted, and is known when they are submitted again.
+        Raises StorageFailed, ShardRepairFailed: what was committed stays accepted, and is known when it is submitted again.
         """
         if not self._published:
             await self.train(progress)

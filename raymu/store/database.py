@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from raymu.errors import ConfigInvalid, StorageFull
+from raymu.errors import ConfigInvalid, StorageFailed
 
 _BUSY_MS = 10_000
 """How long SQLite waits for another's lock."""
@@ -51,7 +51,7 @@ class Database:
         sql.event.listen(self._engine, "connect", prepare)
 
     def create(self, tables: sql.MetaData) -> None:
-        """Make the tables that are missing, also while others do. Raises StorageFull."""
+        """Make the tables that are missing, also while others do. Raises StorageFailed."""
         with self.writing() as connection:
             if not self._is_sqlite:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CREATING})")
@@ -59,14 +59,14 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
-        """One transaction. Raises StorageFull."""
+        """One transaction. Raises StorageFailed."""
         self._retry_erasing()
         with _storage(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """Raises StorageFull."""
+        """Raises StorageFailed."""
         with _storage(), self._engine.connect() as connection:
             yield connection
 
@@ -121,7 +121,7 @@ def _storage() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         problem = str(getattr(error, "orig", None) or error)
-        raise StorageFull("the journal", " ".join(problem.split())) from error
+        raise StorageFailed("the journal", " ".join(problem.split())) from error
 
 
 def _settings(*, is_sqlite: bool, is_read_only: bool) -> list[str]:

@@ -26,7 +26,7 @@ class Journal:
         self._epoch, self._head = 0, BEGINNING
 
     def create(self) -> None:
-        """Begin the run's journal; where it is there already, nothing changes. Raises StorageFull."""
+        """Begin the run's journal; where it is there already, nothing changes. Raises StorageFailed."""
         self._database.create(TABLES)
         with self._database.writing() as connection:
             if self._current_epoch(connection) is None:
@@ -36,7 +36,7 @@ class Journal:
         """Become the run's coordinator: from here on, writes of earlier ones are refused. returns: the epoch
 
         announce: tells the epoch to those who cannot see the database, while no other coordinator can take over
-        Raises RunInvalid where the database does not know the run, StorageFull.
+        Raises RunInvalid where the database does not know the run, StorageFailed.
         """
         with self._database.writing() as connection:
             connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(epoch=RUNS.c.epoch + 1))
@@ -51,7 +51,7 @@ class Journal:
     def writing(self) -> Iterator[Entry]:
         """One transaction. While it is open no other coordinator can take over, so files may be written under it too.
 
-        Raises CoordinatorSuperseded, StorageFull; RunInvalid where the journal holds more than this coordinator knows.
+        Raises CoordinatorSuperseded, StorageFailed; RunInvalid where the journal holds more than this coordinator knows.
         """
         with self._database.writing() as connection:
             # Takes the write lock (SQLite: of the database; PostgreSQL: of this row) before the epoch is read.
@@ -66,7 +66,7 @@ class Journal:
         self._head = entry.head
 
     def append(self, *events: Event) -> None:
-        """Commit events together. Raises CoordinatorSuperseded, StorageFull."""
+        """Commit events together. Raises CoordinatorSuperseded, StorageFailed."""
         with self.writing() as entry:
             entry.add(*events)
 

@@ -47,7 +47,7 @@ class RunStore:
     def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
         """Write a run with its samples, shard by shard; it is one only once all is there.
 
-        Raises RunInvalid where something else is there already, StorageFull.
+        Raises RunInvalid where something else is there already, StorageFailed.
         """
         self.require_empty()
         self.files.write(_UNFINISHED, b"")
@@ -109,7 +109,7 @@ class RunStore:
     def take_over(self) -> tuple[Journal, int]:
         """Become the run's coordinator. returns: the journal, and the epoch under which this store writes from here on
 
-        Raises RunInvalid, where its journal is older than its files too; StorageFull.
+        Raises RunInvalid, where its journal is older than its files too; StorageFailed.
         """
         journal = self.journal()
         try:

@@ -34,7 +34,7 @@ class Recorded:
 
     @classmethod
     def read(cls, store: RunStore) -> "Recorded":
-        """Raises FileCorrupt, StorageFull, RunInvalid."""
+        """Raises FileCorrupt, StorageFailed, RunInvalid."""
         with closing(store.journal(is_read_only=True)) as journal:
             return cls.of(journal)
 

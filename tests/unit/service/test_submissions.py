@@ -11,7 +11,7 @@ import pytest
 from raymu.config import Config
 from raymu.core.events import RevocationsAccepted
 from raymu.core.records import SampleId, ShardState
-from raymu.errors import IdempotencyConflict, RequestInvalid, SamplesRevoked, StorageFull, UnknownSamples
+from raymu.errors import IdempotencyConflict, RequestInvalid, SamplesRevoked, StorageFailed, UnknownSamples
 from raymu.service.coordinator import Coordinator
 from raymu.service.requests import Answer, Revocation
 from raymu.store.journal import Journal
@@ -115,12 +115,12 @@ def break_off(location: Path, asked: Sequence[Revocation], monkeypatch: pytest.M
 
     def until_full(journal: Journal, *event: Any, **kept: Any) -> None:
         if next(left, None) is None:
-            raise StorageFull("the journal", "No space left on device")
+            raise StorageFailed("the journal", "No space left on device")
         accept(journal, *event, **kept)
 
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "accept", until_full)
-        with opened(location) as run, pytest.raises(StorageFull):
+        with opened(location) as run, pytest.raises(StorageFailed):
             submit(run.coordinator, asked)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from raymu.core.events import Event
 from raymu.core.records import SampleId
-from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, RunInvalid, StorageFull
+from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, RunInvalid, StorageFailed
 from raymu.store.chain import sealed
 from raymu.store.database import parse_url
 from raymu.store.journal import Journal
@@ -74,7 +74,7 @@ def test_any_id_is_kept_until_its_request_is_purged(shared: Journal, ids: list[S
 
 def test_requests_are_accepted_together_or_not_at_all(journal: Journal) -> None:
     journal.accept(ACCEPTED, forget={"r1": {0: [1]}}, hashes={"r1": ["a"]})
-    with pytest.raises(StorageFull, match=r"(?i)unique"):
+    with pytest.raises(StorageFailed, match=r"(?i)unique"):
         journal.accept(ACCEPTED, forget={"r2": {0: [2]}, "r3": {0: [3]}}, hashes={"r2": ["b"], "r3": ["a"]})
     assert list(journal.events()) == [ACCEPTED]
     assert journal.sample_ids(shard=0) == {"r1": {1}}
@@ -249,7 +249,7 @@ def test_a_commit_that_got_through_after_all_is_noticed_before_the_next_write(
 
     with monkeypatch.context() as patch:
         patch.setattr(sql.Connection, "_commit_impl", lose_the_answer)
-        with pytest.raises(StorageFull, match="connection lost"):
+        with pytest.raises(StorageFailed, match="connection lost"):
             journal.append(SETTLE)
     with pytest.raises(RunInvalid, match="a write that was taken for failed; open the run again"):
         journal.append(SETTLE)
@@ -290,7 +290,7 @@ def test_readers_neither_write_nor_wait(journal: Journal, url: sql.URL) -> None:
             entry.add(ACCEPTED)
             assert list(reader.events()) == [SETTLE]
         assert list(reader.events()) == [SETTLE, ACCEPTED]
-        with pytest.raises(StorageFull, match=r"read-?only"):
+        with pytest.raises(StorageFailed, match=r"read-?only"):
             reader.take_over()
 
 

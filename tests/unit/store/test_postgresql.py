@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from raymu.errors import StorageFull
+from raymu.errors import StorageFailed
 from raymu.store.journal import Journal
 from tests.postgres import PostgresServer
 from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
@@ -42,7 +42,7 @@ def test_a_lost_connection_is_said_in_one_line_and_the_next_write_goes_through(
             postgres.disconnect(url)
             entry.add(SETTLE)
 
-    with pytest.raises(StorageFull, match="terminating connection") as refusal:
+    with pytest.raises(StorageFailed, match="terminating connection") as refusal:
         write()
     assert "\n" not in str(refusal.value)
     assert list(journal.events()) == []
@@ -53,7 +53,7 @@ def test_a_lost_connection_is_said_in_one_line_and_the_next_write_goes_through(
 def test_a_server_that_is_not_there_is_said_in_one_line(url: sql.URL) -> None:
     with (
         closing(open_journal(url.update_query_dict({"host": "/tmp/nowhere"}))) as journal,
-        pytest.raises(StorageFull, match="connection to server") as refusal,
+        pytest.raises(StorageFailed, match="connection to server") as refusal,
     ):
         journal.create()
     assert "\n" not in str(refusal.value)
@@ -71,7 +71,7 @@ def test_a_coordinator_that_sleeps_within_a_transaction_loses_the_run_and_writes
                 assert pool.submit(successor.take_over).result(timeout=30) == 2  # once the server gave the sleeper up
                 entry.add(SETTLE)
 
-        with pytest.raises(StorageFull, match="idle-in-transaction timeout"):
+        with pytest.raises(StorageFailed, match="idle-in-transaction timeout"):
             sleep()
         assert list(successor.events()) == []
         successor.append(SETTLE)
@@ -81,7 +81,7 @@ def test_who_waits_for_a_lock_in_vain_is_told(journal: Journal, url: sql.URL, mo
     monkeypatch.setattr("raymu.store.database._LOCK_MS", 50)
     with closing(open_journal(url)) as successor, journal.writing() as entry:
         entry.add(SETTLE)
-        with pytest.raises(StorageFull, match="lock timeout"):
+        with pytest.raises(StorageFailed, match="lock timeout"):
             successor.take_over()
     assert list(journal.events()) == [SETTLE]
 

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sql
 
 from raymu.core.records import SampleId
-from raymu.errors import StorageFull
+from raymu.errors import StorageFailed
 from raymu.store.journal import Journal
 from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
 
@@ -88,16 +88,16 @@ def test_commits_survive_a_power_cut_and_deleted_rows_are_overwritten(journal: J
 
 
 def test_a_database_that_cannot_be_opened_is_storage_to_be_mended(url: sql.URL, tmp_path: Path) -> None:
-    with pytest.raises(StorageFull, match="the journal could not be written"):
+    with pytest.raises(StorageFailed, match="the journal: the storage failed"):
         begin(url.set(database=str(tmp_path / "no folder" / "journal.sqlite")))
     (tmp_path / "letter.csv").write_text("not a database, though as long as one may be\n" * 100)
-    with pytest.raises(StorageFull, match="file is not a database"):
+    with pytest.raises(StorageFailed, match="file is not a database"):
         begin(url.set(database=str(tmp_path / "letter.csv")))
 
 
 def test_a_reader_does_not_make_a_journal_that_is_not_there(url: sql.URL, tmp_path: Path) -> None:
     missing = open_journal(url, is_read_only=True)
-    with pytest.raises(StorageFull):
+    with pytest.raises(StorageFailed):
         list(missing.events())
     missing.close()
     assert not (tmp_path / "journal.sqlite").exists()
