@@ -20,14 +20,14 @@ from raymu.service.local import LocalCoordinator
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.overview import Forecast, RunStatus, plan, receipts, signed_receipts, status, trained_on
 from raymu.service.prediction import Ensemble, Evaluation
-from raymu.service.requests import Revocation
+from raymu.service.requests import Answer, Revocation
 from raymu.service.tuning.bench import BenchPlan, TrialBench
 from raymu.service.tuning.report import TuningReport, judge, save
 from raymu.service.verify.verification import Verification, verify
 from raymu.service.work import Progress, StageTrained
 from raymu.store.run import RunStore
 
-__all__ = ["Revocation", "Run", "open_run", "train"]
+__all__ = ["Answer", "Revocation", "Run", "open_run", "train"]
 
 
 class RunCoordinator(Protocol):
@@ -36,6 +36,8 @@ class RunCoordinator(Protocol):
     def train(self, progress: Progress) -> TrainingReport: ...
 
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]: ...
+
+    def submit(self, asked: list[Revocation], progress: Progress) -> list[Answer]: ...
 
     def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport: ...
 
@@ -112,6 +114,13 @@ class Run:
     def revoke_together(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[Receipt]:
         """Several requests at once: those that wait for the same shard are served by one remedy."""
         return self.coordinator().revoke(list(asked), progress)
+
+    def submit(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[Answer]:
+        """Any number of requests, each accepted or refused by itself, as if they came one after another.
+
+        Each shard that they touch is repaired once. returns: what each is told; `receipts` has more on the accepted ones
+        """
+        return self.coordinator().submit(list(asked), progress)
 
     def settle(self, *, due_within: timedelta | None = None, progress: Progress = silent) -> SettleReport:
         """Retrain exactly what was only patched, and finish what was interrupted.

@@ -20,6 +20,7 @@ from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked
 from raymu.learn.data import read_features, read_table
 from raymu.learn.ids import as_sample_ids, read_ids
+from raymu.service.request_table import read_requests
 from raymu.store.codec import to_tree
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -104,10 +105,19 @@ def plan_command(run_dir: str, workers: int | None, as_json: bool, **request: An
 @request_options
 @click.option("--due", type=click.DateTime(), help="When it must be exact; 30 days from now by default.")
 @click.option("--key", help="Idempotency key: the same key and payload give the same receipt.")
+@click.option("--requests", "requests_file", help="CSV or Parquet: a request per row; columns id or owner, key, due.")
 @json_option
-def revoke_command(run_dir: str, due: datetime | None, key: str | None, as_json: bool, **request: Any) -> None:
-    """Take samples out of a run."""
-    asked = _revocation(**request, due=due.astimezone() if due else None, key=key)
+def revoke_command(
+    run_dir: str, due: datetime | None, key: str | None, requests_file: str | None, as_json: bool, **request: Any
+) -> None:
+    """Take samples out of a run; with --requests, each row is answered by itself (exit code 1: some are refused)."""
+    due = due.astimezone() if due else None
+    if requests_file:
+        if any((key, request.pop("ids"), request.pop("ids_file"), request.pop("owner"))):
+            raise RequestInvalid("give --requests, or one request with --id, --ids-file or --owner and --key, not both")
+        _submit(run_dir, read_requests(requests_file, due=due, **request), as_json)
+        return
+    asked = _revocation(**request, due=due, key=key)
     with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         try:
             [receipt] = run.revoke_together([asked], progress=progress)
@@ -116,6 +126,17 @@ def revoke_command(run_dir: str, due: datetime | None, key: str | None, as_json:
                 _show(as_json, earlier, partial(Screen.receipt, receipt=earlier))
             raise
     _show(as_json, receipt, lambda screen: screen.receipt(receipt))
+
+
+def _submit(run_dir: str, asked: list[Revocation], as_json: bool) -> None:
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        answers = run.submit(asked, progress=progress)
+    told = [
+        {"row": row, "request_id": answer.request_id, "refusal": answer.refusal and str(answer.refusal)}
+        for row, answer in enumerate(answers, start=1)
+    ]
+    _show(as_json, told, lambda screen: screen.answers(answers))
+    sys.exit(any(answer.refusal for answer in answers))
 
 
 @cli.command("settle")

@@ -15,6 +15,7 @@ from raymu.core.verdict import Verdict
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.overview import Forecast, RunStatus
 from raymu.service.prediction import Evaluation
+from raymu.service.requests import Answer
 from raymu.service.verify.verification import Verification
 from raymu.service.work import Progress as Listener
 from raymu.service.work import StageTrained
@@ -27,6 +28,7 @@ _WIDE = 140
 _MOST_FINDINGS = 8
 _MOST_DEADLINES = 20
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
+_MOST_REFUSALS = 20
 
 
 class _Bars:
@@ -97,6 +99,19 @@ class Screen:
             )
         self.show(table)
         self.say(_timeline(receipt))
+
+    def answers(self, answers: Sequence[Answer]) -> None:
+        """What the requests of a table were told: the first refusals, and how many there are."""
+        refused = [(row, answer.refusal) for row, answer in enumerate(answers, start=1) if answer.refusal]
+        if refused:
+            table = Table("row", "refused because")
+            for row, refusal in refused[:_MOST_REFUSALS]:
+                table.add_row(str(row), str(refusal))
+            self.show(table)
+        more = " (all of them: --json)" if len(refused) > _MOST_REFUSALS else ""
+        self.say(
+            f"{len(answers) - len(refused):,} of {len(answers):,} requests accepted, {len(refused):,} refused{more}"
+        )
 
     def forecast(self, forecast: Forecast) -> None:
         shards = Table(

@@ -109,13 +109,18 @@ class SamplesLost(RaymuError):
         )
 
 
-class StorageFull(RaymuError):
+class StorageFailed(RaymuError):
+    """A disk or a database that is full, broken, or out of reach."""
+
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"{self.path} could not be written ({self.problem}); make room or mend the storage, then run the command again"
+        return (
+            f"{self.path}: the storage failed ({self.problem}); see that it has room and can be reached, "
+            "then run the command again"
+        )
 
 
 class NoVoters(RaymuError):

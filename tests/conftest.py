@@ -1,5 +1,18 @@
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.postgres import PostgresServer
 
 # No deadline: the first example pays for imports and for a cold disk.
 settings.register_profile("raymu", deadline=None, max_examples=30)
 settings.load_profile("raymu")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests that ask for it, up in a second: each takes a database of its own."""
+    server = PostgresServer("fsync=off")
+    yield server
+    server.stop()

@@ -53,8 +53,8 @@ class RevocationBoard:
             case RunTrained(lineages=lineages):
                 self._lineages = {lineage.shard: lineage for lineage in lineages}
                 return [self._publish()]
-            case RevocationsAccepted(requests=requests):
-                return self._accept([one for one in requests if one.request_id not in self._backlog])
+            case RevocationsAccepted(requests=requests, is_part=is_part):
+                return self._accept([one for one in requests if one.request_id not in self._backlog], is_part=is_part)
             case SettleRequested(shards=shards):
                 self._to_settle.update(shard for shard in shards if self._lineages[shard].debts)
                 return self._start(shards)
@@ -132,13 +132,14 @@ class RevocationBoard:
         owing = frozenset[int]().union(*self.owed.values())
         return {shard: self._workload(shard, self._backlog.touched(shard, self.pending(shard))) for shard in owing}
 
-    def _accept(self, requests: Sequence[RevocationRequest]) -> list[Command]:
+    def _accept(self, requests: Sequence[RevocationRequest], *, is_part: bool) -> list[Command]:
         touched = {shard for request in requests for shard in self._backlog.add(request)}
-        commands: list[Command] = []
-        if requests and OnAccept(self._config.on_accept) is not OnAccept.KEEP:
+        is_rewinding = bool(requests) and OnAccept(self._config.on_accept) is not OnAccept.KEEP
+        if is_rewinding:
             self._ledger.rewind(request.request_id for request in requests)
-            commands.append(self._publish())
-        return [*commands, *self._start(touched)]
+        if is_part:
+            return []
+        return [*([self._publish()] if is_rewinding else []), *self._start(touched)]
 
     def _lose(self, first_stages: Mapping[int, int]) -> list[Command]:
         """Serve what is sound, and train the rest again."""

@@ -27,6 +27,8 @@ class RevocationsAccepted:
     at: datetime
     requests: tuple[RevocationRequest, ...]
     generation: int
+    is_part: bool = False
+    """Whether they are part of a large submission: all of it is served together, from `WorkResumed` on."""
     kind: Literal["accepted"] = "accepted"
 
 

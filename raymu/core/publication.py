@@ -33,6 +33,7 @@ class PublicationLedger:
 
     def rewind(self, request_ids: Iterable[str]) -> None:
         self._to_publish["rewound"].extend(request_ids)
+        self.is_stale = True
 
     def repair(
         self, before: ShardLineage, report: RepairReport, *, repaired: Iterable[str], settled: Iterable[str]

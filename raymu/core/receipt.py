@@ -131,22 +131,21 @@ class ReceiptBook:
         for request_id in event.rewound:
             self._update(request_id, rewound_at=event.at, generation_rewound=event.number)
         for request_id in event.repaired:
+            is_exact = self._receipts[request_id].exactness is Exactness.EXACT
             self._update(
                 request_id,
                 published_at=event.at,
                 generation_after=event.number,
                 manifest_after=event.manifest_sha256,
+                settled_at=event.at if is_exact else None,
             )
-            if self._receipts[request_id].exactness is Exactness.EXACT:
-                self._update(request_id, settled_at=event.at)
         for request_id in event.settled:
             self._update(request_id, settled_at=event.at, exactness=Exactness.EXACT)
             self._upgraded[request_id] = None
 
     def _repaired(self, report: RepairReport, at: datetime) -> None:
         for request_id in report.request_ids:
-            self._update(request_id, repaired_at=at)
-            self._add(request_id, report)
+            self._add(request_id, report, at)
         owing = self._owing.setdefault(report.shard, set())
         if report.exactness is Exactness.APPROXIMATE:
             owing.update(report.request_ids)
@@ -156,7 +155,7 @@ class ReceiptBook:
             self._update(request_id, shards=tuple(shards))
         owing.clear()
 
-    def _add(self, request_id: str, report: RepairReport) -> None:
+    def _add(self, request_id: str, report: RepairReport, at: datetime) -> None:
         receipt = self._receipts[request_id]
         forget = {part.shard: part.samples for part in self._requests[request_id].forget}
         shard = ShardReceipt(
@@ -179,7 +178,8 @@ class ReceiptBook:
         others = [part for part in receipt.shards if part.shard != report.shard]
         shards = tuple(sorted((*others, shard), key=lambda part: part.shard))
         is_exact = all(part.exactness is Exactness.EXACT for part in shards)
-        self._update(request_id, shards=shards, exactness=Exactness.EXACT if is_exact else Exactness.APPROXIMATE)
+        exactness = Exactness.EXACT if is_exact else Exactness.APPROXIMATE
+        self._update(request_id, repaired_at=at, shards=shards, exactness=exactness)
 
     def _update(self, request_id: str, **changes: object) -> None:
         self._receipts[request_id] = replace(self._receipts[request_id], **changes)  # type: ignore[arg-type]

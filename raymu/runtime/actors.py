@@ -16,7 +16,7 @@ from raymu.runtime.cluster import capacity
 from raymu.runtime.placement import actor_options
 from raymu.service.coordinator import Coordinator
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.requests import Revocation
+from raymu.service.requests import Answer, Revocation
 from raymu.service.shard import ShardWorker
 from raymu.service.work import Progress, StageTrained, Work, WorkReport
 from raymu.store.run import RunStore
@@ -146,6 +146,10 @@ class CoordinatorService:
 
     async def revoke(self, asked: list[Revocation]) -> AsyncIterator[StageTrained | list[Receipt]]:
         async for report in _streamed(lambda progress: self._coordinator.revoke(asked, progress)):
+            yield report
+
+    async def submit(self, asked: list[Revocation]) -> AsyncIterator[StageTrained | list[Answer]]:
+        async for report in _streamed(lambda progress: self._coordinator.submit(asked, progress)):
             yield report
 
     async def settle(self, due_by: datetime | None) -> AsyncIterator[StageTrained | SettleReport]:

@@ -14,7 +14,7 @@ from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause
 from raymu.runtime.cluster import join_cluster, leave_cluster
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.requests import Revocation
+from raymu.service.requests import Answer, Revocation
 from raymu.service.work import Progress, StageTrained
 
 
@@ -42,6 +42,9 @@ class RayCoordinator:
 
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
         return cast(list[Receipt], _last(self._actor.revoke.remote(asked), progress))
+
+    def submit(self, asked: list[Revocation], progress: Progress) -> list[Answer]:
+        return cast(list[Answer], _last(self._actor.submit.remote(asked), progress))
 
     def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport:
         return cast(SettleReport, _last(self._actor.settle.remote(due_by), progress))

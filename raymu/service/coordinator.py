@@ -2,12 +2,10 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
-from uuid import uuid4
 
 from raymu.config import UnlearningConfig
 from raymu.core.events import (
@@ -27,15 +25,19 @@ from raymu.core.events import (
 from raymu.core.receipt import Receipt
 from raymu.core.records import RepairReport, RepairShard, SampleId
 from raymu.core.requests import Boundary
-from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, RunInvalid, ShardRepairFailed
+from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, ShardRepairFailed
+from raymu.service.desk import RequestDesk
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.publishing import Publisher
-from raymu.service.requests import RequestDesk, ResolvedRevocation, Revocation
+from raymu.service.requests import Answer, Judgement, ResolvedRevocation, Revocation, answer_to, require_apart
 from raymu.service.salvage import Damage, find_damage, restore_samples
 from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, WorkReport
 from raymu.store.run import RunStore
+
+COMMITTED_TOGETHER = 1000
+"""How many requests of a submission are one event, and one commit."""
 
 
 def utc_now() -> datetime:
@@ -94,17 +96,44 @@ class Coordinator:
         ShardRepairFailed, and then the requests stay accepted.
         """
         self._catch_up()
-        known = [self._known(one) for one in asked]
-        resolved = self._resolve([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
-        fresh = [one.request.request_id for one in resolved]
-        request_ids = [request_id or fresh.pop(0) for request_id in known]
+        judgements = [judgement for one in asked for judgement in self._judge([one])]
+        refusals = [one for one in judgements if isinstance(one, RaymuError)]
+        if refusals:
+            raise refusals[0]
+        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
+        require_apart(resolved)
+        answers = [answer_to(one) for one in judgements]
         if not self._publisher.published:
             await self.train(progress)
         with _listening(self._listeners, progress):
             self._accept(resolved)  # first: what an earlier failure left then shares its remedies
-            self._resume()
-            await self._until(lambda: all(self.receipt(one).purged_at for one in request_ids))
-        return [self.receipt(request_id) for request_id in request_ids]
+            await self._see_through(answers)
+        return [self.receipt(one.request_id) for one in answers if one.request_id]
+
+    async def submit(self, asked: Sequence[Revocation], progress: Progress) -> list[Answer]:
+        """Accept or refuse many requests, each by itself, and see them through: each shard that they touch is repaired once.
+
+        Raises StorageFailed, ShardRepairFailed: what was committed stays accepted, and is known when it is submitted again.
+        """
+        self._catch_up()
+        if not self._publisher.published:
+            await self.train(progress)
+        with _listening(self._listeners, progress):
+            answers = self.accept(asked)
+            await self._see_through(answers)
+        return answers
+
+    def accept(self, asked: Sequence[Revocation]) -> list[Answer]:
+        """Accept or refuse requests as if they came one after another; what is accepted is committed, in groups.
+
+        It is rewound and repaired from the next `submit`, `revoke` or `settle` on.
+        """
+        answers: list[Answer] = []
+        for start in range(0, len(asked), COMMITTED_TOGETHER):
+            judgements = self._judge(asked[start : start + COMMITTED_TOGETHER])
+            self._accept([one for one in judgements if isinstance(one, ResolvedRevocation)], is_part=True)
+            answers.extend(answer_to(one) for one in judgements)
+        return answers
 
     async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleReport:
         """Retrain every shard that was only patched, and take up what an interruption left: training too.
@@ -188,28 +217,17 @@ class Coordinator:
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.leave(self._journal, self._epoch)
 
-    def _known(self, asked: Revocation) -> str | None:
-        """The request that was made under the same key. Raises IdempotencyConflict."""
-        earlier = self._requests_by_key.get(asked.key) if asked.key else None
-        if earlier is None or asked.key is None:
-            return None
-        if earlier.payload_sha256 != self._desk.payload_sha256(asked):
-            raise IdempotencyConflict(asked.key, earlier.request_id)
-        return earlier.request_id
+    def _judge(self, asked: Sequence[Revocation]) -> list[Judgement]:
+        return self._desk.judge(asked, by_key=self._requests_by_key, now=self._clock())
 
-    def _resolve(self, asked: Sequence[Revocation]) -> list[ResolvedRevocation]:
-        """Check requests that come in together, before anything is written."""
-        now = self._clock()
-        resolved = [self._desk.resolve(one, request_id=_request_id(now), received_at=now) for one in asked]
-        _require_apart(resolved)
-        return resolved
-
-    def _accept(self, resolved: Sequence[ResolvedRevocation]) -> None:
+    def _accept(self, resolved: Sequence[ResolvedRevocation], *, is_part: bool = False) -> None:
         """Acknowledge requests: once this returns they are committed."""
         if not resolved:
             return
         requests = tuple(one.request for one in resolved)
-        event = RevocationsAccepted(at=self._clock(), requests=requests, generation=self._publisher.generation)
+        event = RevocationsAccepted(
+            at=self._clock(), requests=requests, generation=self._publisher.generation, is_part=is_part
+        )
         self._journal.accept(
             event,
             forget={one.request.request_id: one.forget for one in resolved},
@@ -240,6 +258,12 @@ class Coordinator:
                     self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
             self._record(DamageFound(at=self._clock(), first_stages=first_stages))
         return damage
+
+    async def _see_through(self, answers: Sequence[Answer]) -> None:
+        """Until what is accepted is rewound, repaired, published and purged."""
+        self._resume()
+        request_ids = [one.request_id for one in answers if one.request_id]
+        await self._until(lambda: all(self._receipts.receipt(one).purged_at for one in request_ids))
 
     def _resume(self) -> None:
         """Take up what an earlier coordinator, or an earlier failure, left undone."""
@@ -313,7 +337,7 @@ class Coordinator:
         unseen = self._journal.sample_ids(shard=command.references[0].shard) if command.references else {}
         return RepairTask(
             command=command,
-            forget=_union(ids for request_id, ids in held.items() if request_id in command.request_ids),
+            forget=_union(held[request_id] for request_id in command.request_ids if request_id in held),
             unseen_forgotten=_union(unseen.values()),
             epoch=self._epoch,
         )
@@ -321,7 +345,7 @@ class Coordinator:
     def _purge(self, command: Purge) -> None:
         forgotten = self._publisher.samples_of(command.request_ids)
         event = self._publisher.purge(command, self._receipts)
-        self._desk.forget(forgotten, [lineage.table for lineage in self._board.lineages])
+        self._desk.forget(forgotten)
         self._apply(event)
 
     def _tell(self, stage: StageTrained) -> None:
@@ -340,19 +364,3 @@ def _listening(listeners: list[Progress], progress: Progress) -> Iterator[None]:
 
 def _union(sets: Iterable[frozenset[SampleId]]) -> frozenset[SampleId]:
     return frozenset[SampleId]().union(*sets)
-
-
-def _request_id(now: datetime) -> str:
-    return f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}"
-
-
-def _require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
-    """Raises RequestInvalid where two requests of one submission have the same key, or name the same sample."""
-    keys = Counter(one.request.key for one in resolved if one.request.key)
-    for key, count in keys.items():
-        if count > 1:
-            raise RequestInvalid(f"key {key!r} is given to more than one of these requests; give each its own")
-    counts = Counter(identity_hash for one in resolved for identity_hash in one.request.hashes)
-    twice = sum(count > 1 for count in counts.values())
-    if twice:
-        raise RequestInvalid(f"{twice} samples are named by more than one of these requests; name each sample once")

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from raymu.core.partition import Hashes, identity_hashes
 from raymu.core.records import FileRef, SampleId
 from raymu.store.run import RunStore
 
+Rows = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SampleIndex:
-    """hashes: (samples,) uint64, ascending; shards, slices, owners: of the same samples; owners are hashes, 0 for none"""
+    """hashes: (samples,) uint64, ascending; the others: of the same samples; owners are hashes, 0 for none"""
 
     seed: int
     hashes: Hashes
+    ids: pa.ChunkedArray
     shards: npt.NDArray[np.int32]
     slices: npt.NDArray[np.int32]
     owners: Hashes
@@ -25,10 +29,12 @@ class SampleIndex:
     def read(cls, store: RunStore, tables: Sequence[FileRef]) -> "SampleIndex":
         """tables: of each shard. Raises FileMissing, FileCorrupt."""
         config = store.config
-        seed, columns = config.partition.seed, ["id", "slice"]
+        seed, columns = config.partition.seed, ["id", "slice", *(["owner"] if config.data.owner else [])]
+        ids: list[pa.Array] = []
         parts = []
         for shard, ref in enumerate(tables):
-            table = store.read_table(ref, [*columns, "owner"] if config.data.owner else columns)
+            table = store.read_table(ref, columns)
+            ids.extend(table["id"].chunks)
             hashes = identity_hashes(table["id"].to_pylist(), seed=seed, purpose="sample")
             slices = table["slice"].to_numpy().astype(np.int32)
             owners = np.zeros(len(hashes), dtype=np.uint64)
@@ -36,10 +42,11 @@ class SampleIndex:
                 owners = owner_hashes(table["owner"].to_pylist(), seed=seed)
             parts.append((hashes, np.full(len(hashes), shard, dtype=np.int32), slices, owners))
         hashes, shards, slices, owners = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.argsort(hashes)
-        return cls(seed=seed, hashes=hashes[order], shards=shards[order], slices=slices[order], owners=owners[order])
+        every = pa.chunked_array(ids, type=table["id"].type)
+        unordered = cls(seed=seed, hashes=hashes, ids=every, shards=shards, slices=slices, owners=owners)
+        return unordered._take(np.argsort(hashes))
 
-    def find(self, sample_ids: Sequence[SampleId]) -> npt.NDArray[np.int64]:
+    def find(self, sample_ids: Sequence[SampleId]) -> Rows:
         """Rows of the index. returns: (sample_ids,) int64, -1 where unknown"""
         asked = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
         rows = np.searchsorted(self.hashes, asked)
@@ -47,22 +54,37 @@ class SampleIndex:
         is_known = self.hashes[rows] == asked if len(self.hashes) else np.zeros(len(asked), dtype=bool)
         return np.where(is_known, rows, -1)
 
+    def places(self, sample_ids: Sequence[SampleId]) -> list[tuple[int, int] | None]:
+        """Shard and slice of each sample, None where unknown."""
+        rows = self.find(sample_ids)
+        known = rows[rows >= 0]
+        places = zip(self.shards[known].tolist(), self.slices[known].tolist(), strict=True)
+        return [next(places) if is_known else None for is_known in (rows >= 0).tolist()]
+
+    def owned_by(self, owners: Sequence[SampleId]) -> list[list[SampleId]]:
+        """The ids of each owner's samples."""
+        asked = owner_hashes(owners, seed=self.seed)
+        rows = np.flatnonzero(np.isin(self.owners, asked))
+        rows = rows[np.argsort(self.owners[rows], kind="stable")]
+        found = self.owners[rows]
+        ids: list[SampleId] = self.ids.take(rows).to_pylist()
+        spans = zip(np.searchsorted(found, asked), np.searchsorted(found, asked, side="right"), strict=True)
+        return [ids[start:end] for start, end in spans]
+
     def without(self, sample_ids: Iterable[SampleId]) -> "SampleIndex":
         """The index after these are purged."""
         purged = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
-        kept = ~np.isin(self.hashes, purged)
+        return self._take(np.flatnonzero(~np.isin(self.hashes, purged)))
+
+    def _take(self, rows: Rows) -> "SampleIndex":
         return SampleIndex(
             seed=self.seed,
-            hashes=self.hashes[kept],
-            shards=self.shards[kept],
-            slices=self.slices[kept],
-            owners=self.owners[kept],
+            hashes=self.hashes[rows],
+            ids=self.ids.take(rows),
+            shards=self.shards[rows],
+            slices=self.slices[rows],
+            owners=self.owners[rows],
         )
-
-    def shards_of_owner(self, owner: SampleId) -> list[int]:
-        """The shards that hold an owner's samples, in order."""
-        [asked] = owner_hashes([owner], seed=self.seed)
-        return sorted({int(shard) for shard in self.shards[self.owners == asked]})
 
 
 def owner_hashes(owners: Iterable[SampleId | None], *, seed: int) -> Hashes:

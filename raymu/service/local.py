@@ -8,7 +8,7 @@ from raymu.core.receipt import Receipt
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.requests import Revocation
+from raymu.service.requests import Answer, Revocation
 from raymu.service.work import Progress
 from raymu.store.run import RunStore
 
@@ -29,6 +29,9 @@ class LocalCoordinator:
 
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
         return asyncio.run(self._coordinator.revoke(asked, progress))
+
+    def submit(self, asked: list[Revocation], progress: Progress) -> list[Answer]:
+        return asyncio.run(self._coordinator.submit(asked, progress))
 
     def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport:
         return asyncio.run(self._coordinator.settle(progress, due_by=due_by))

@@ -1,6 +1,5 @@
 """Names of samples and owners as keyed hashes, which stay when the ids themselves are purged."""
 
-import hashlib
 import hmac
 
 from raymu.core.records import SampleId
@@ -16,4 +15,4 @@ def owner_name(owner: SampleId) -> str:
 
 def keyed_hash(name: str, key: bytes) -> str:
     """HMAC-SHA256 (RFC 2104), hex. key: of the run; without it the hash says nothing"""
-    return hmac.new(key, name.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, name.encode(), "sha256").hex()

@@ -13,8 +13,9 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Remedy
 from raymu.core.requests import Strategy
 from raymu.core.workload import settle_passes
+from raymu.service.desk import RequestDesk
 from raymu.service.history import replay
-from raymu.service.requests import RequestDesk, Revocation
+from raymu.service.requests import Revocation
 from raymu.store.ledger import latest
 from raymu.store.run import RunStore
 
@@ -183,7 +184,7 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
         history = replay(journal, store.manifest, workers=workers)
         tables = history.tables(store.manifest)
         desk = RequestDesk(store, journal, tables)
-        request = desk.resolve(asked, request_id="forecast", received_at=datetime.now(UTC)).request
+        request = desk.resolve(asked, now=datetime.now(UTC)).request
     workers, paces = workers or history.trained_on, history.paces.paces
     workloads = history.board.workloads(request)
     decisions = choose_remedies(

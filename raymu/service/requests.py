@@ -1,23 +1,17 @@
-"""From what a user asks to a request that the board can route: every refusal happens here, before anything is written."""
+"""What a user asks, and the rules by which a request is accepted or refused."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
+from uuid import uuid4
 
-import numpy as np
-import numpy.typing as npt
-
-from raymu.core.records import FileRef, SampleId
+from raymu.core.records import SampleId
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
-from raymu.errors import RequestInvalid, SamplesRevoked, UnknownSamples
-from raymu.learn.ids import as_sample_ids
-from raymu.service.index import SampleIndex
-from raymu.service.naming import keyed_hash, owner_name, sample_name
+from raymu.errors import IdempotencyConflict, RaymuError, RequestInvalid, SamplesRevoked, UnknownSamples
 from raymu.store.codec import canonical_json
-from raymu.store.journal import Journal
-from raymu.store.run import RunStore
 
 DUE_AFTER = timedelta(days=30)
 """How long a request may wait where it names no time: about the month that data protection law gives."""
@@ -37,125 +31,143 @@ class Revocation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What each request of a submission is told: the id under which it is accepted, or why it is refused."""
+
+    request_id: str | None = None
+    refusal: RaymuError | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedRevocation:
-    """request: for the board; forget: shard -> ids"""
+    """A request that can be accepted. request: for the board; forget: shard -> ids"""
 
     request: RevocationRequest
     forget: dict[int, tuple[SampleId, ...]]
 
 
-class RequestDesk:
-    """Checks requests against the samples that a run holds, and those that it held."""
-
-    def __init__(self, store: RunStore, journal: Journal, tables: Sequence[FileRef]) -> None:
-        """tables: of each shard. Raises FileMissing, FileCorrupt."""
-        self._store, self._journal = store, journal
-        self._tables = list(tables)
-        self._index = SampleIndex.read(store, tables)
-
-    def forget(self, sample_ids: Iterable[SampleId], tables: Sequence[FileRef]) -> None:
-        """Purged samples are gone from the index too. tables: that are left"""
-        self._index, self._tables = self._index.without(sample_ids), list(tables)
-
-    def payload_sha256(self, asked: Revocation) -> str:
-        """Over what is asked, whether or not the samples are still there."""
-        payload = {
-            "named": sorted(self._keyed(name) for name in _names(asked)),
-            "strategy": asked.strategy,
-            "boundary": None if asked.boundary is None else str(asked.boundary),
-        }
-        return hashlib.sha256(canonical_json(payload)).hexdigest()
-
-    def resolve(self, asked: Revocation, *, request_id: str, received_at: datetime) -> ResolvedRevocation:
-        """Raises RequestInvalid, UnknownSamples, and SamplesRevoked with the earlier requests' ids."""
-        config = self._store.config.unlearning
-        strategy, boundary = _strategy(asked.strategy or config.strategy), _boundary(asked, config.boundary)
-        sample_ids = self._sample_ids(asked)
-        forget: dict[int, list[SampleId]] = {}
-        slices: dict[int, Counter[int]] = {}
-        for sample_id, row in zip(sample_ids, self._rows(sample_ids), strict=True):
-            shard = int(self._index.shards[row])
-            forget.setdefault(shard, []).append(sample_id)
-            slices.setdefault(shard, Counter())[int(self._index.slices[row])] += 1
-        names = [*_names(asked), *(sample_name(sample_id) for sample_id in sample_ids)]
-        request = RevocationRequest(
-            request_id=request_id,
-            payload_sha256=self.payload_sha256(asked),
-            key=asked.key,
-            strategy=strategy,
-            boundary=boundary,
-            received_at=received_at,
-            due_at=asked.due or received_at + DUE_AFTER,
-            forget=tuple(
-                ForgetSet(shard=shard, samples_by_slice=dict(sorted(slices[shard].items()))) for shard in sorted(forget)
-            ),
-            hashes=tuple(sorted({self._keyed(name) for name in names})),
-        )
-        return ResolvedRevocation(request=request, forget={shard: tuple(ids) for shard, ids in forget.items()})
-
-    def _sample_ids(self, asked: Revocation) -> list[SampleId]:
-        """The samples that a request names and that nothing has revoked."""
-        if (asked.owner is None) == (not asked.ids):
-            raise RequestInvalid("name samples by id, or an owner: a request needs one of them, and not both")
-        if asked.owner is not None:
-            self._require_unrevoked(_names(asked))
-            owned = self._owned(asked.owner)
-            revoked = self._revoked_by([sample_name(sample_id) for sample_id in owned])
-            left = [sample_id for sample_id in owned if self._keyed(sample_name(sample_id)) not in revoked]
-            if not left:
-                raise SamplesRevoked(len(owned), tuple(sorted(set(revoked.values()))))
-            return left
-        sample_ids = as_sample_ids(asked.ids, integers=self._store.manifest.has_integer_ids)
-        twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
-        if twice:
-            raise RequestInvalid(f"{len(twice)} ids are named twice ({', '.join(twice[:3])}); name each sample once")
-        self._require_unrevoked([sample_name(sample_id) for sample_id in sample_ids])
-        return sample_ids
-
-    def _rows(self, sample_ids: Sequence[SampleId]) -> npt.NDArray[np.int64]:
-        rows = self._index.find(sample_ids)
-        unknown = [str(sample_id) for sample_id, row in zip(sample_ids, rows, strict=True) if row < 0]
-        if unknown:
-            raise UnknownSamples(unknown[:3], len(unknown))
-        return rows
-
-    def _require_unrevoked(self, names: Sequence[str]) -> None:
-        revoked = self._revoked_by(names)
-        if revoked:
-            raise SamplesRevoked(len(revoked), tuple(sorted(set(revoked.values()))))
-
-    def _revoked_by(self, names: Sequence[str]) -> dict[str, str]:
-        return self._journal.revoked_by([self._keyed(name) for name in names])
-
-    def _owned(self, owner: SampleId) -> list[SampleId]:
-        if self._store.config.data.owner is None:
-            raise RequestInvalid("this run knows no owners: it was trained without data.owner; name samples by id")
-        owned: list[SampleId] = []
-        for shard in self._index.shards_of_owner(owner):
-            table = self._store.read_table(self._tables[shard], ["id", "owner"])
-            pairs = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
-            owned.extend(sample_id for sample_id, of in pairs if str(of) == str(owner))
-        if not owned:
-            raise UnknownSamples([str(owner)], 1, "owner")
-        return owned
-
-    def _keyed(self, name: str) -> str:
-        return keyed_hash(name, self._store.keys.hash_key)
+Judgement: TypeAlias = ResolvedRevocation | RevocationRequest | RaymuError
+"""A request that can be accepted, the one that was accepted under its key before, or why it is refused."""
 
 
-def _names(asked: Revocation) -> list[str]:
-    return [sample_name(sample_id) for sample_id in asked.ids] if asked.owner is None else [owner_name(asked.owner)]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NamedSample:
+    """A sample that is asked for. name: keyed hash of its id; place: shard and slice, None where the run never held it"""
+
+    sample_id: SampleId
+    name: str
+    place: tuple[int, int] | None
 
 
-def _strategy(name: str) -> Strategy:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WellFormed:
+    """A request whose form is right. owner: keyed hash of its name; sample_ids: as the run has them"""
+
+    asked: Revocation
+    strategy: Strategy
+    boundary: Boundary
+    owner: str | None
+    sample_ids: tuple[SampleId, ...]
+
+
+def judge(
+    one: WellFormed,
+    samples: Sequence[NamedSample],
+    *,
+    revoked: Mapping[str, str],
+    by_key: Mapping[str, RevocationRequest],
+    now: datetime,
+) -> ResolvedRevocation | RevocationRequest:
+    """Accept a request, or raise what refuses it.
+
+    samples: that it names; revoked: keyed hash -> request; by_key: the requests that were accepted with a key
+    Raises IdempotencyConflict, UnknownSamples, and SamplesRevoked with the earlier requests' ids.
+    """
+    names = tuple(sample.name for sample in samples) if one.owner is None else (one.owner,)
+    payload_sha256 = _payload_sha256(one.asked, names)
+    if one.asked.key and (earlier := by_key.get(one.asked.key)):
+        if earlier.payload_sha256 != payload_sha256:
+            raise IdempotencyConflict(one.asked.key, earlier.request_id)
+        return earlier
+    _require_unrevoked(names, revoked)
+    left = [sample for sample in samples if sample.name not in revoked]  # an owner stands for those that are left
+    if not left:
+        _require_unrevoked([sample.name for sample in samples], revoked)
+        raise UnknownSamples([str(one.asked.owner)], 1, "owner")
+    unknown = [str(sample.sample_id) for sample in left if sample.place is None]
+    if unknown:
+        raise UnknownSamples(unknown[:3], len(unknown))
+    forget: dict[int, list[SampleId]] = {}
+    slices: dict[int, Counter[int]] = {}
+    for sample in left:
+        shard, position = sample.place or (-1, -1)
+        forget.setdefault(shard, []).append(sample.sample_id)
+        slices.setdefault(shard, Counter())[position] += 1
+    request = RevocationRequest(
+        request_id=f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}",
+        payload_sha256=payload_sha256,
+        key=one.asked.key or None,
+        strategy=one.strategy,
+        boundary=one.boundary,
+        received_at=now,
+        due_at=one.asked.due or now + DUE_AFTER,
+        forget=tuple(
+            ForgetSet(shard=shard, samples_by_slice=dict(sorted(slices[shard].items()))) for shard in sorted(forget)
+        ),
+        hashes=tuple(sorted({*names, *(sample.name for sample in left)})),
+    )
+    return ResolvedRevocation(request=request, forget={shard: tuple(ids) for shard, ids in forget.items()})
+
+
+def answer_to(judgement: Judgement) -> Answer:
+    match judgement:
+        case ResolvedRevocation(request=request):
+            return Answer(request_id=request.request_id)
+        case RevocationRequest():
+            return Answer(request_id=judgement.request_id)
+        case _:
+            return Answer(refusal=judgement)
+
+
+def require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
+    """Raises RequestInvalid where two requests, accepted all or none, have the same key, or name the same sample."""
+    keys = Counter(one.request.key for one in resolved if one.request.key)
+    for key, count in keys.items():
+        if count > 1:
+            raise RequestInvalid(f"key {key!r} is given to more than one of these requests; give each its own")
+    counts = Counter(identity_hash for one in resolved for identity_hash in one.request.hashes)
+    twice = sum(count > 1 for count in counts.values())
+    if twice:
+        raise RequestInvalid(f"{twice} samples are named by more than one of these requests; name each sample once")
+
+
+def _payload_sha256(asked: Revocation, names: Sequence[str]) -> str:
+    """Over what is asked, whether or not the samples are still there."""
+    payload = {
+        "named": sorted(names),
+        "strategy": asked.strategy,
+        "boundary": None if asked.boundary is None else str(asked.boundary),
+    }
+    return hashlib.sha256(canonical_json(payload)).hexdigest()
+
+
+def _require_unrevoked(names: Sequence[str], revoked: Mapping[str, str]) -> None:
+    earlier = [revoked[name] for name in names if name in revoked]
+    if earlier:
+        raise SamplesRevoked(len(earlier), tuple(sorted(set(earlier))))
+
+
+def chosen_strategy(name: str) -> Strategy:
+    """Raises RequestInvalid."""
     try:
         return Strategy(name)
     except ValueError:
         raise RequestInvalid(f"{name!r} is no strategy; choose among {', '.join(Strategy)}") from None
 
 
-def _boundary(asked: Revocation, default: float | str) -> Boundary:
+def chosen_boundary(boundary: float | str) -> Boundary:
+    """Raises RequestInvalid."""
     try:
-        return Boundary.parse(default if asked.boundary is None else asked.boundary)
+        return Boundary.parse(boundary)
     except ValueError as error:
         raise RequestInvalid(str(error)) from None

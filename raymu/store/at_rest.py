@@ -24,7 +24,7 @@ class JournalAtRest:
 
 
 def seal_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> None:
-    """Once nothing writes the journal any more. Raises FileMissing, StorageFull."""
+    """Once nothing writes the journal any more. Raises FileMissing, StorageFailed."""
     sha256 = hashlib.sha256(files.read(JOURNAL)).hexdigest()
     files.write(AT_REST, seal(JournalAtRest(epoch=epoch, sequence=sequence, sha256=sha256), keys.hash_key))
 

@@ -7,10 +7,25 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from raymu.errors import ConfigInvalid, StorageFull
+from raymu.errors import ConfigInvalid, StorageFailed
 
 _BUSY_MS = 10_000
 """How long SQLite waits for another's lock."""
+_IDLE_MS = 60_000
+"""When PostgreSQL gives up a transaction that asks for nothing more: its process sleeps, and holds the run's lock."""
+_LOCK_MS = 90_000
+"""How long PostgreSQL waits for another's lock: longer than any sleeper holds one."""
+_STATEMENT_MS = 300_000
+_CONNECT: dict[str, object] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Of libpq: a server that is gone is noticed within half a minute."""
+_CREATING = 7_205_759_403
+"""An arbitrary name for PostgreSQL's lock on the creation of the tables."""
 
 
 class Database:
@@ -21,22 +36,37 @@ class Database:
         self._is_sqlite = url.get_backend_name() == "sqlite"
         if is_read_only and self._is_sqlite:
             url = url.set(database=f"file:{url.database}").update_query_dict({"mode": "ro", "uri": "true"})
-        self._engine = sql.create_engine(url, **({} if self._is_sqlite else {"pool_pre_ping": True}))
-        self._is_read_only = is_read_only
+        self._engine = sql.create_engine(
+            url, **({} if self._is_sqlite else {"pool_pre_ping": True, "connect_args": _CONNECT})
+        )
         self._has_traces = False
-        if self._is_sqlite:
-            sql.event.listen(self._engine, "connect", _read_sqlite if is_read_only else _harden_sqlite)
+
+        def prepare(connection: Any, _record: object) -> None:
+            cursor = connection.cursor()
+            for setting in _settings(is_sqlite=self._is_sqlite, is_read_only=is_read_only):
+                cursor.execute(setting)
+            cursor.close()
+            connection.commit()  # a first rollback would undo what PostgreSQL was told
+
+        sql.event.listen(self._engine, "connect", prepare)
+
+    def create(self, tables: sql.MetaData) -> None:
+        """Make the tables that are missing, also while others do. Raises StorageFailed."""
+        with self.writing() as connection:
+            if not self._is_sqlite:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CREATING})")
+            tables.create_all(connection)
 
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
-        """One transaction. Raises StorageFull."""
+        """One transaction. Raises StorageFailed."""
         self._retry_erasing()
         with _storage(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """Raises StorageFull."""
+        """Raises StorageFailed."""
         with _storage(), self._engine.connect() as connection:
             yield connection
 
@@ -64,16 +94,24 @@ class Database:
 
 
 def parse_url(text: str) -> sql.URL:
-    """A database URL whose driver is there. Raises ConfigInvalid."""
+    """A URL of SQLite or PostgreSQL whose driver is there. Raises ConfigInvalid."""
     try:
         url = sql.make_url(text)
-        url.get_dialect().import_dbapi()
     except ArgumentError as error:
+        raise ConfigInvalid("cluster.journal is no database URL; such as postgresql+psycopg://host/name") from error
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise ConfigInvalid(
-            f"cluster.journal: {text!r} is no database URL; such as postgresql+psycopg://host/name"
-        ) from error
+            f"cluster.journal: {url.drivername} is no database for a journal; use PostgreSQL, or SQLite"
+        )
+    try:
+        url.get_dialect().import_dbapi()
     except (NoSuchModuleError, ImportError) as error:
-        raise ConfigInvalid(f"cluster.journal: the driver of {text!r} is not installed ({error})") from error
+        raise ConfigInvalid(
+            f"cluster.journal: the driver of {url.drivername} is not installed ({error}); "
+            "for postgresql+psycopg: pip install 'raymu[postgres]'"
+        ) from error
     return url
 
 
@@ -83,13 +121,17 @@ def _storage() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         problem = str(getattr(error, "orig", None) or error)
-        raise StorageFull("the journal", " ".join(problem.split())) from error
+        raise StorageFailed("the journal", " ".join(problem.split())) from error
 
 
-def _harden_sqlite(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", f"busy_timeout={_BUSY_MS}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _read_sqlite(connection: Any, _record: Any) -> None:
-    connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+def _settings(*, is_sqlite: bool, is_read_only: bool) -> list[str]:
+    """What a connection is told before anything else."""
+    if is_sqlite:
+        durable = ["PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA secure_delete=ON"]
+        return [f"PRAGMA busy_timeout={_BUSY_MS}", *([] if is_read_only else durable)]
+    return [
+        f"SET lock_timeout = {_LOCK_MS}",
+        f"SET statement_timeout = {_STATEMENT_MS}",
+        f"SET idle_in_transaction_session_timeout = {_IDLE_MS}",
+        "SET default_transaction_read_only = on" if is_read_only else "SET synchronous_commit = on",
+    ]

@@ -9,7 +9,7 @@ from uuid import uuid4
 from pyarrow import fs
 
 from raymu.core.records import FileRef
-from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid, StorageFull
+from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid, StorageFailed
 from raymu.store.disk import LocalDisk
 
 PARTIAL = ".partial"
@@ -45,7 +45,7 @@ class RunFiles:
         return Path(self._root) if isinstance(self._system, fs.LocalFileSystem) else None
 
     def write(self, path: str, payload: bytes, *, mode: int = 0o644) -> FileRef:
-        """Write durably: after this returns, the whole file is there, also after a crash. Raises StorageFull."""
+        """Write durably: after this returns, the whole file is there, also after a crash. Raises StorageFailed."""
         return self._write(path, payload, hashlib.sha256(payload).hexdigest(), mode)
 
     def write_content(self, stem: str, ending: str, payload: bytes) -> FileRef:
@@ -56,7 +56,7 @@ class RunFiles:
     def adopt(self, other: "RunFiles", refs: Iterable[FileRef]) -> None:
         """Have another run's files too. On one local disk nothing is copied: files are replaced whole, never changed.
 
-        Raises FileMissing, FileCorrupt, StorageFull.
+        Raises FileMissing, FileCorrupt, StorageFailed.
         """
         for ref in refs:
             if not self._link(other, ref.path):
@@ -109,7 +109,7 @@ class RunFiles:
                 for folder in sorted({(self.local / path).parent for path in there}):
                     self._disk.sync_folder(folder)
         except OSError as error:
-            raise StorageFull(self.location, error.strerror or str(error)) from error
+            raise StorageFailed(self.location, error.strerror or str(error)) from error
         return len(there)
 
     def delete_all(self) -> None:
@@ -134,7 +134,7 @@ class RunFiles:
             else:
                 self._write_local(self.local / path, payload, mode)
         except OSError as error:
-            raise StorageFull(f"{self.location}/{path}", error.strerror or str(error)) from error
+            raise StorageFailed(f"{self.location}/{path}", error.strerror or str(error)) from error
         return FileRef(path=path, sha256=sha256, byte_size=len(payload))
 
     def _delete(self, path: str) -> bool:

@@ -19,7 +19,7 @@ class GenerationFiles:
         self._files, self._keys = files, keys
 
     def write(self, generation: Generation) -> FileRef:
-        """Raises StorageFull."""
+        """Raises StorageFailed."""
         return self._files.write(generation_path(generation.number), seal(generation, self._keys.hash_key))
 
     def read(self, published: GenerationPublished) -> Generation:

@@ -32,6 +32,7 @@ def issued(
     receipts: Iterable[Receipt], *, after: LedgerRow | None, run: str, event: int, signing_key: bytes
 ) -> Iterator[LedgerRow]:
     """Sign receipts, in order. after: the last row there is; event: the journal event that completes them"""
+    raymu_version = version("raymu")  # read from a file
     for receipt in receipts:
         number = after.number + 1 if after else 1
         place = {
@@ -39,7 +40,7 @@ def issued(
             "number": number,
             "previous_sha256": after.sha256 if after else "",
             "event": event,
-            "raymu_version": version("raymu"),
+            "raymu_version": raymu_version,
         }
         tree = to_tree(receipt) | {_LEDGER: place}
         document = canonical_json(tree | {_SIGNATURE: sign(canonical_json(tree), signing_key)}).decode()

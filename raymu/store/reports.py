@@ -32,7 +32,7 @@ class WorkReports:
         self._files, self._keys = files, keys
 
     def write(self, report: Report) -> None:
-        """Raises StorageFull."""
+        """Raises StorageFailed."""
         self._files.write(_path(report.command_id), seal(report, self._keys.hash_key))
 
     def find(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:

@@ -48,7 +48,7 @@ class RunStore:
     def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
         """Write a run with its samples, shard by shard; it is one only once all is there.
 
-        Raises RunInvalid where something else is there already, StorageFull.
+        Raises RunInvalid where something else is there already, StorageFailed.
         """
         with self._creation():
             self.keys.create()
@@ -61,7 +61,7 @@ class RunStore:
 
         It shares files: what this run destroys is gone only once its branches are.
 
-        Raises RunInvalid where something is there already, FileMissing, FileCorrupt, StorageFull.
+        Raises RunInvalid where something is there already, FileMissing, FileCorrupt, StorageFailed.
         """
         cluster = replace(self.config.cluster, journal=None)
         config = replace(self.config, unlearning=unlearning, cluster=cluster)
@@ -139,7 +139,7 @@ class RunStore:
         return Config.parse(self.manifest.config)
 
     def configure(self, unlearning: UnlearningConfig) -> None:
-        """Change what the manifest says of unlearning; the journal says it first. Raises StorageFull."""
+        """Change what the manifest says of unlearning; the journal says it first. Raises StorageFailed."""
         config = replace(self.config, unlearning=unlearning)
         self.manifest = replace(self.manifest, config=config.tree())
         self.config = config
@@ -148,7 +148,7 @@ class RunStore:
     def take_over(self) -> tuple[Journal, int]:
         """Become the run's coordinator. returns: the journal, and the epoch under which this store writes from here on
 
-        Raises RunInvalid, where its journal is older than its files too; StorageFull.
+        Raises RunInvalid, where its journal is older than its files too; StorageFailed.
         """
         journal = self.journal()
         try:

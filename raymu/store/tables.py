@@ -33,10 +33,11 @@ FORGET = sql.Table(
     TABLES,
     _run(),
     sql.Column("request_id", sql.String, primary_key=True),
-    sql.Column("shard", sql.Integer, primary_key=True),
-    sql.Column("sample_id", sql.String, primary_key=True),
+    sql.Column("shard", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("sample_ids", sql.Text, nullable=False),
+    sql.Index("forget_by_shard", "run", "shard"),
 )
-"""Raw ids of accepted requests, until they are purged."""
+"""Raw ids of accepted requests, encrypted, until they are purged."""
 
 LEDGER = sql.Table(
     "ledger",

@@ -143,6 +143,27 @@ def test_the_same_key_gives_the_same_receipt(cli: Cli, trained: list[int]) -> No
     assert "another payload" in err
 
 
+def test_a_table_of_requests_is_answered_row_by_row(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    rows = [(trained[0], "a"), (trained[1], ""), (5, ""), (trained[1], ""), (trained[0], "a")]
+    (tmp_path / "requests.csv").write_text("id,key\n" + "".join(f"{one},{key}\n" for one, key in rows))
+    code, out, err = cli("revoke", "runs/run", "--requests", "requests.csv", "--json")
+    told = json.loads(out)
+    assert (code, err) == (1, "")
+    assert [answer["row"] for answer in told] == [1, 2, 3, 4, 5]
+    assert [answer["request_id"] is None for answer in told] == [False, False, True, True, False]
+    assert told[2]["refusal"] == "1 unknown sample id (5): the run never held them; nothing was changed"
+    assert told[1]["request_id"] in told[3]["refusal"]
+    assert told[4]["request_id"] == told[0]["request_id"]
+    assert json.loads(cli("status", "runs/run", "--json")[1])["requests"]["purged"] == 2
+
+    (tmp_path / "again.csv").write_text(f"id,key\n{trained[0]},a\n")
+    code, out, _ = cli("revoke", "runs/run", "--requests", "again.csv", "--json")
+    assert (code, json.loads(out)) == (0, [told[0]])
+    code, out, err = cli("revoke", "runs/run", "--requests", "requests.csv")
+    assert (code, err) == (1, "")
+    assert "2 of 5 requests accepted, 3 refused" in out
+
+
 def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
     out = cli("revoke", "runs/run", "--id", str(trained[0]), "--strategy", "ohs")[1]
     assert "forgotten (rewound) after" in out
@@ -159,6 +180,9 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["revoke", "runs/run", "--ids-file", "empty.txt"], "names no samples"),
         (["revoke", "runs/run", "--ids-file", "absent.txt"], "cannot be read"),
         (["revoke", "runs/run", "--id", "x7"], "whose ids are integers"),
+        (["revoke", "runs/run", "--requests", "absent.csv"], "cannot be read"),
+        (["revoke", "runs/run", "--requests", "empty.csv"], "holds no requests"),
+        (["revoke", "runs/run", "--requests", "empty.csv", "--id", "1000"], "not both"),
         (["revoke", "runs/run", "--owner", "nobody"], "1 unknown owner (nobody)"),
         (["revoke", "runs/run", "--id", "1000", "--boundary", "2"], "boundary 2.0 is over 1"),
         (["revoke", "runs/run", "--id", "1000", "--boundary", "soon"], "is none of 0.35, 30s or deadline:60s"),
@@ -198,6 +222,7 @@ def test_bad_input_gets_one_line_and_changes_nothing(
     pq.write_table(pa.table({"features": narrow}), tmp_path / "narrow.parquet")
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "wrong.txt").write_text("5\n")
+    (tmp_path / "empty.csv").write_text("id\n")
     before = files_of(tmp_path)
     code, out, err = cli(*words)
     assert (code, out) == (2, "")

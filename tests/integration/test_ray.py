@@ -109,6 +109,22 @@ def test_refusals_come_through_as_they_are_and_change_nothing(tmp_path: Path) ->
         assert run.status().requests.accepted == 1
 
 
+def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_one(tmp_path: Path) -> None:
+    ids = write_samples(tmp_path / "all.parquet", samples=4000)["id"].to_pylist()
+    asked = [raymu.Revocation(ids=(one,), strategy="dpus") for one in [*ids[:2500], *ids[:2], *range(3)]]
+    repaired: list[int] = []
+    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
+        answers = run.submit(asked, progress=lambda stage: repaired.append(stage.shard))
+        refusals = [answer.refusal for answer in answers]
+        assert refusals[:2500] == [None] * 2500
+        assert [type(one) for one in refusals[2500:]] == [SamplesRevoked] * 2 + [UnknownSamples] * 3
+        assert isinstance(refusals[2501], SamplesRevoked)
+        assert refusals[2501].request_ids == (answers[1].request_id,)
+        assert run.status().requests.purged == 2500
+        receipts = run.receipts({answers[0].request_id or "", answers[2499].request_id or ""})
+        assert all(part.requests > 400 for receipt in receipts for part in receipt.shards)
+
+
 def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", gpus_per_shard=2)

@@ -8,7 +8,8 @@ from raymu.core.events import Event, GenerationPublished, PublishGeneration, Req
 from raymu.core.receipt import Receipt, ReceiptBook
 from raymu.core.records import FileRef
 from raymu.core.schedule import slice_epochs
-from raymu.store.journal import Head, Journal
+from raymu.store.chain import BEGINNING, Head
+from raymu.store.journal import Journal
 from raymu.store.ledger import LedgerRow
 from raymu.store.run import RunStore
 
@@ -29,11 +30,11 @@ class Recorded:
 
     @property
     def head(self) -> Head:
-        return self.heads[-1] if self.heads else Head(sequence=0, seal="")
+        return self.heads[-1] if self.heads else BEGINNING
 
     @classmethod
     def read(cls, store: RunStore) -> "Recorded":
-        """Raises FileCorrupt, StorageFull, RunInvalid."""
+        """Raises FileCorrupt, StorageFailed, RunInvalid."""
         with closing(store.journal(is_read_only=True)) as journal:
             return cls.of(journal)
 

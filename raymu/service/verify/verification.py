@@ -10,7 +10,7 @@ from raymu.service.verify.checks import CHECKS, Evidence, NamedCheck, fails
 from raymu.service.verify.evidence import Expected, Recorded
 from raymu.service.verify.replaying import replay_findings
 from raymu.service.work import Progress
-from raymu.store.journal import Head
+from raymu.store.chain import Head
 from raymu.store.run import RunStore
 
 

@@ -48,8 +48,15 @@ class CheckedRun:
         self.events.append(GenerationPublished(at=NOW, number=1, manifest_sha256=""))
         self.board = self.replayed()
 
-    def revoke(self, touched: Mapping[int, Mapping[int, int]], strategy: Strategy, boundary: float | str) -> None:
-        """touched: shard -> slice -> how many samples, as far as there are so many"""
+    def revoke(
+        self,
+        touched: Mapping[int, Mapping[int, int]],
+        strategy: Strategy,
+        boundary: float | str,
+        *,
+        is_part: bool = False,
+    ) -> None:
+        """touched: shard -> slice -> how many samples, as far as there are so many; is_part: of a large submission"""
         forget = self.shards.choose(touched)
         if not forget:
             return
@@ -58,7 +65,7 @@ class CheckedRun:
         }
         asked = request(f"r{len(self.events)}", by_shard, strategy=strategy, boundary=boundary)
         self.shards.forget[asked.request_id] = forget
-        self._happen(accepted(asked))
+        self._happen(accepted(asked, is_part=is_part))
 
     def repair(self, shard: int, *, patch_fails: bool = False) -> None:
         """The remedy at work on a shard comes back. patch_fails: it could not be calibrated, and was a retraining"""
@@ -79,6 +86,9 @@ class CheckedRun:
     def resume(self) -> None:
         if self.board.is_stalled:
             self._happen(WorkResumed(at=NOW))
+        for command in self.board.outstanding():
+            if not isinstance(command, RepairShard):
+                self._obey(command)
 
     def settle(self) -> None:
         owed = tuple(lineage.shard for lineage in self.board.lineages if lineage.debts)

@@ -72,8 +72,8 @@ def request(
     )
 
 
-def accepted(*requests: RevocationRequest) -> RevocationsAccepted:
-    return RevocationsAccepted(at=NOW, requests=requests, generation=1)
+def accepted(*requests: RevocationRequest, is_part: bool = False) -> RevocationsAccepted:
+    return RevocationsAccepted(at=NOW, requests=requests, generation=1, is_part=is_part)
 
 
 def trained_board(shards: int = 3, **unlearning: Any) -> RevocationBoard:

@@ -104,6 +104,38 @@ def test_requests_accepted_together_share_one_remedy() -> None:
     assert len(publications(commands)) == 1
 
 
+def resumed(board: RevocationBoard) -> list[Command]:
+    """What a coordinator does when it takes up what is left."""
+    begun = board.handle(WorkResumed(at=NOW))
+    return [*(one for one in board.outstanding() if not isinstance(one, RepairShard)), *begun]
+
+
+def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_resumes() -> None:
+    board = trained_board()
+    parts = [{0: {3: 1}}, {0: {2: 1}, 1: {0: 1}}, {0: {1: 2}}]
+    for number, part in enumerate(parts):
+        assert board.handle(accepted(request(f"r{number}", part), is_part=True)) == []
+    assert board.is_stalled
+    assert not board.is_idle
+    publication, *rest = resumed(board)
+    assert isinstance(publication, PublishGeneration)
+    assert publication.rewound == ("r0", "r1", "r2")
+    assert [one.stages_trained for one in publication.constituents] == [1, 0, SLICES]
+    served = {command.shard: command.request_ids for command in repairs(rest)}
+    assert served == {0: ("r0", "r1", "r2"), 1: ("r1",)}
+    assert board.handle(published(publication)) == []
+    assert not board.is_stalled
+
+
+def test_a_request_that_comes_by_itself_takes_the_parts_along() -> None:
+    board = trained_board()
+    board.handle(accepted(request("r1", {0: {3: 1}}), is_part=True))
+    publication, repair = board.handle(accepted(request("r2", {0: {2: 1}})))
+    assert isinstance(publication, PublishGeneration)
+    assert isinstance(repair, RepairShard)
+    assert publication.rewound == repair.request_ids == ("r1", "r2")
+
+
 def test_a_request_is_published_with_its_last_shard() -> None:
     board = trained_board()
     first, second = repairs(board.handle(accepted(request("r1", {0: {3: 1}, 1: {3: 1}}))))

@@ -45,9 +45,12 @@ class CourseOfEvents(RuleBasedStateMachine):
         touched=forget_sets,
         strategy=st.sampled_from(Strategy),
         boundary=st.sampled_from([0.0, 0.5, 1.0, "0.5s", "deadline:1s"]),
+        is_part=st.booleans(),
     )
-    def revoke(self, touched: dict[int, dict[int, int]], strategy: Strategy, boundary: float | str) -> None:
-        self._go_on(lambda: self.run.revoke(touched, strategy, boundary))
+    def revoke(
+        self, touched: dict[int, dict[int, int]], strategy: Strategy, boundary: float | str, is_part: bool
+    ) -> None:
+        self._go_on(lambda: self.run.revoke(touched, strategy, boundary, is_part=is_part))
 
     @precondition(lambda self: self.run.working)
     @rule(which=shards, patch_fails=st.booleans())

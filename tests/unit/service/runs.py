@@ -1,7 +1,6 @@
 """What the tests of the service look at in a run, and fleets that fail."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -141,12 +140,10 @@ def traces(location: Path, marker: str) -> set[str]:
 
 
 def raw_ids_in_journal(location: Path) -> int:
-    connection = sqlite3.connect(location / "journal.sqlite")
-    try:
-        [count] = connection.execute("SELECT COUNT(*) FROM forget").fetchone()
-    finally:
-        connection.close()
-    return int(count)
+    store = RunStore(str(location))
+    with closing(store.journal(is_read_only=True)) as journal:
+        shards = range(store.config.partition.shards)
+        return sum(len(ids) for shard in shards for ids in journal.sample_ids(shard=shard).values())
 
 
 class FleetThatFailsOnce(LocalFleet):

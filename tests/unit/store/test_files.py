@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.core.records import FileRef
-from raymu.errors import FileCorrupt, FileMissing, RunInvalid, StorageFull
+from raymu.errors import FileCorrupt, FileMissing, RunInvalid, StorageFailed
 from raymu.store.files import RunFiles
 
 PAYLOAD = b"weights of a small model"
@@ -110,7 +110,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_whole_and_nothing_else(
     files: RunFiles, tmp_path: Path
 ) -> None:
     ref = files.write("state", PAYLOAD)
-    with file_size_limit(100), pytest.raises(StorageFull, match="make room") as failure:
+    with file_size_limit(100), pytest.raises(StorageFailed, match="see that it has room") as failure:
         files.write("state", b"x" * 1000)
     assert isinstance(failure.value.__cause__, OSError)
     assert failure.value.__cause__.errno == errno.EFBIG
@@ -119,7 +119,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_whole_and_nothing_else(
 
 
 def test_a_first_write_that_fails_half_way_leaves_no_file(files: RunFiles) -> None:
-    with file_size_limit(100), pytest.raises(StorageFull):
+    with file_size_limit(100), pytest.raises(StorageFailed):
         files.write("folder/state", b"x" * 1000)
     assert not files.exists("folder/state")
     assert files.list("folder") == []
@@ -127,7 +127,7 @@ def test_a_first_write_that_fails_half_way_leaves_no_file(files: RunFiles) -> No
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no folder")
-    with pytest.raises(StorageFull, match=r"file/run/state could not be written"):
+    with pytest.raises(StorageFailed, match="file/run/state: the storage failed"):
         RunFiles(str(tmp_path / "file" / "run")).write("state", PAYLOAD)
 
 

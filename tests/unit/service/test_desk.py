@@ -1,0 +1,156 @@
+"""Many requests at once are judged like the same ones one after another."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+import sqlalchemy as sql
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymu.core.events import RevocationsAccepted
+from raymu.core.requests import RevocationRequest
+from raymu.errors import IdempotencyConflict, RaymuError, RequestInvalid, SamplesRevoked
+from raymu.service.desk import RequestDesk
+from raymu.service.ingest import create_run
+from raymu.service.requests import Judgement, ResolvedRevocation, Revocation
+from raymu.store.database import Database
+from raymu.store.journal import Journal
+from raymu.store.run import RunStore
+from tests.examples import make_config, write_samples
+
+NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+class Clerk:
+    """Accepts what a desk finds acceptable."""
+
+    def __init__(self, store: RunStore, journal: Journal) -> None:
+        self._journal, self._desk = journal, RequestDesk(store, journal, store.manifest.tables)
+        self._by_key: dict[str, RevocationRequest] = {}
+
+    def told(self, asked: Sequence[Revocation], *, group: int) -> list[object]:
+        """What each request is told, with the place of its request instead of a random id."""
+        judgements = [
+            judgement
+            for start in range(0, len(asked), group)
+            for judgement in self._accept(asked[start : start + group])
+        ]
+        places: dict[str, int] = {}
+        for place, judgement in enumerate(judgements):
+            if isinstance(judgement, ResolvedRevocation):
+                places[judgement.request.request_id] = place
+        return [_told(judgement, places) for judgement in judgements]
+
+    def _accept(self, asked: Sequence[Revocation]) -> list[Judgement]:
+        judgements = self._desk.judge(asked, by_key=self._by_key, now=NOW)
+        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
+        requests = tuple(one.request for one in resolved)
+        self._journal.accept(
+            RevocationsAccepted(at=NOW, requests=requests, generation=1),
+            forget={one.request.request_id: one.forget for one in resolved},
+            hashes={request.request_id: request.hashes for request in requests},
+        )
+        self._by_key.update({request.key: request for request in requests if request.key})
+        return judgements
+
+
+def _told(judgement: Judgement, places: dict[str, int]) -> object:
+    match judgement:
+        case ResolvedRevocation(request=request, forget=forget):
+            return places[request.request_id], request.forget, request.hashes, request.payload_sha256, forget
+        case RevocationRequest(request_id=request_id):
+            return places[request_id]
+        case SamplesRevoked(count=many, request_ids=request_ids):
+            return SamplesRevoked, many, sorted(places[one] for one in request_ids)
+        case IdempotencyConflict(key=key, request_id=request_id):
+            return IdempotencyConflict, key, places[request_id]
+        case _:
+            return type(judgement), str(judgement)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    folder = tmp_path_factory.mktemp("desk")
+    write_samples(folder / "all.parquet", samples=40, owners=6)
+    create_run(make_config(folder / "all.parquet", data={"owner": "owner"}), str(folder / "run"))
+    return RunStore(str(folder / "run"))
+
+
+@pytest.fixture(scope="module")
+def journals(store: RunStore) -> Iterator[Iterator[Journal]]:
+    """Empty journals, one after the other."""
+    assert store.files.local is not None
+    url = f"sqlite:///{store.files.local / 'journal.sqlite'}"
+    with closing(Database(sql.make_url(url))) as database:
+
+        def begin(number: int) -> Journal:
+            journal = Journal(database, run=f"run {number}", key=store.keys.hash_key)
+            journal.create()
+            journal.take_over()
+            return journal
+
+        yield map(begin, count())
+
+
+keys = st.none() | st.sampled_from(["", "k", "l"])
+few_ids = st.lists(st.sampled_from([1000, 1007, 1014, "1021", 1028, 5, "anna"]), max_size=3).map(tuple)
+requests = st.builds(Revocation, ids=few_ids, key=keys, strategy=st.sampled_from([None, "sisa", "hope"])) | st.builds(
+    Revocation, owner=st.sampled_from([f"owner-{number}" for number in range(4)] + ["nobody"]), key=keys
+)
+
+
+@settings(max_examples=60)
+@given(asked=st.lists(requests, max_size=12), group=st.integers(2, 12))
+def test_a_submission_is_answered_like_the_same_requests_one_after_another(
+    store: RunStore, journals: Iterator[Journal], asked: list[Revocation], group: int
+) -> None:
+    alone = Clerk(store, next(journals)).told(asked, group=1)
+    assert Clerk(store, next(journals)).told(asked, group=group) == alone
+
+
+def judged(store: RunStore, journal: Journal, **asked: Any) -> Judgement:
+    [judgement] = RequestDesk(store, journal, store.manifest.tables).judge([Revocation(**asked)], by_key={}, now=NOW)
+    return judgement
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({"ids": (1000,), "due": datetime(2030, 1, 1)}, "give it a time zone"),
+        ({"ids": (1000,), "key": "caf\udce9"}, "characters that are no text"),
+        ({"owner": "caf\udce9"}, "characters that are no text"),
+    ],
+)
+def test_what_could_not_be_written_is_refused(
+    store: RunStore, journals: Iterator[Journal], asked: dict[str, Any], complaint: str
+) -> None:
+    refusal = judged(store, next(journals), **asked)
+    assert isinstance(refusal, RequestInvalid)
+    assert complaint in str(refusal)
+
+
+def test_a_refusal_holds_on_to_nothing(store: RunStore, journals: Iterator[Journal]) -> None:
+    refusal = judged(store, next(journals), ids=(5,))
+    assert isinstance(refusal, RaymuError)
+    assert refusal.__traceback__ is None
+
+
+def test_an_owner_is_found_among_many(store: RunStore, journals: Iterator[Journal]) -> None:
+    judgement = judged(store, next(journals), owner="owner-2")
+    assert isinstance(judgement, ResolvedRevocation)
+    tables = [store.read_table(table) for table in store.manifest.tables]
+    owned = {
+        shard: {
+            sample_id
+            for sample_id, owner in zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
+            if owner == "owner-2"
+        }
+        for shard, table in enumerate(tables)
+    }
+    assert {shard: set(ids) for shard, ids in judgement.forget.items()} == {
+        one: ids for one, ids in owned.items() if ids
+    }
