@@ -94,6 +94,17 @@ class RequestsPurged:
     kind: Literal["purged"] = "purged"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationEvaluated:
+    """A generation was measured on the run's test data. accuracy: share of correct answers among so many samples"""
+
+    at: datetime
+    number: int
+    samples: int
+    accuracy: float
+    kind: Literal["evaluated"] = "evaluated"
+
+
 Event: TypeAlias = (
     RunTrained
     | RevocationsAccepted
@@ -104,6 +115,7 @@ Event: TypeAlias = (
     | DamageFound
     | GenerationPublished
     | RequestsPurged
+    | GenerationEvaluated
 )
 
 

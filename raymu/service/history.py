@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from raymu.config import Config
 from raymu.core.board import RevocationBoard
-from raymu.core.events import GenerationPublished, RevocationsAccepted, RunTrained
+from raymu.core.events import GenerationEvaluated, GenerationPublished, RevocationsAccepted, RunTrained
 from raymu.core.receipt import ReceiptBook
 from raymu.core.records import FileRef
 from raymu.core.requests import RevocationRequest
@@ -24,6 +24,7 @@ class History:
     trained_on: int
     published: GenerationPublished | None
     """The last one; None before the first."""
+    evaluations: tuple[GenerationEvaluated, ...]
 
     def tables(self, manifest: RunManifest) -> tuple[FileRef, ...]:
         """Where the samples of each shard lie now."""
@@ -56,4 +57,5 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         requests_by_key=by_key,
         trained_on=trained_on,
         published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
+        evaluations=tuple(event for event in events if isinstance(event, GenerationEvaluated)),
     )
