@@ -9,9 +9,9 @@ from typing import Any
 from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.receipt import Receipt
-from raymu.core.records import Remedy
+from raymu.core.records import Generation, Remedy
 from raymu.core.requests import Strategy
-from raymu.service.history import replay
+from raymu.service.history import History, replay
 from raymu.service.requests import RequestDesk, Revocation
 from raymu.store.ledger import latest
 from raymu.store.run import RunStore
@@ -88,6 +88,11 @@ def status(store: RunStore) -> RunStatus:
     generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest)
+    return status_of(generation, history, now=datetime.now(UTC))
+
+
+def status_of(generation: Generation, history: History, *, now: datetime) -> RunStatus:
+    """generation: the current one"""
     requests, settlements = history.receipts.receipts(), history.board.settlements()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
@@ -115,9 +120,7 @@ def status(store: RunStore) -> RunStatus:
             shards=len(owing),
             retrain_passes=sum(round(settlements[shard].passes[Remedy.RETRAIN]) for shard in owing),
         ),
-        deadlines=deadlines(
-            requests, history.board.owed, settlements, now=datetime.now(UTC), workers=history.trained_on
-        ),
+        deadlines=deadlines(requests, history.board.owed, settlements, now=now, workers=history.trained_on),
     )
 
 
