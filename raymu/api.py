@@ -268,7 +268,7 @@ def train(
     Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable.
     """
     run = Run(run_dir)
-    ingest = prepare_run(config, run.location, exclude=exclude)
+    ingest = prepare_run(config.with_data_below(Path.cwd()), run.location, exclude=exclude)
     ingest.write()
     try:
         run.train(progress)

@@ -243,6 +243,33 @@ def predict_command(run_dir: str, data_file: str, out_file: str, labels_only: bo
     _show(as_json, written, lambda screen: screen.say(f"predicted {len(probabilities)} samples into {out_file}"))
 
 
+@cli.command("report")
+@run_argument
+@click.option("--data", "data_file", help="Parquet or Arrow file: measure the accuracy on it.")
+@click.option("--out", "out_file", help="HTML file to write; the run's name and -report.html by default.")
+@click.option(
+    "--verify", "is_verified", is_flag=True, help="Verify the run, and show what is found; exits as verify does."
+)
+@click.option("--audit", "audit_file", help="JSON file: what an audit of this run found.")
+@json_option
+def report_command(
+    run_dir: str, data_file: str | None, out_file: str | None, is_verified: bool, audit_file: str | None, as_json: bool
+) -> None:
+    """Write one HTML page for people: what was trained, what was forgotten and when, and what is still owed."""
+    from raymu.report.writing import write_report  # the templates' machinery: only where it is used
+
+    run = open_run(run_dir)
+    out = Path(out_file or f"{Path(run_dir).name or 'run'}-report.html")
+    audit = Path(audit_file) if audit_file else None
+    with stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        written = write_report(run, out, data=data_file, is_verified=is_verified, audit=audit, progress=progress)
+    late = f"; {written.late} late" if written.late else ""
+    verdict = f"; verdict: {written.verdict}" if written.verdict else ""
+    what = f"wrote {out}: generation {written.generation}, {written.requests} requests{late}{verdict}"
+    _show(as_json, written, lambda screen: screen.say(what))
+    sys.exit(_EXIT_CODES[written.verdict] if written.verdict else 0)
+
+
 @cli.command("demo")
 @click.option(
     "--out", "out_dir", default="raymu-demo", show_default=True, help="Directory for the figure and the results."

@@ -41,6 +41,14 @@ class DataConfig:
     classes: Annotated[int, Field(ge=2)] | None = None
     """Number of classes; taken from the labels of the training file, and frozen in the run, where it is not given."""
     normalize: Literal["none", "unit", "shard"] | Normalization = "shard"
+    track_accuracy: bool = False
+    """Measure the generations that work ends with on the test file, and keep it in the journal."""
+
+    @model_validator(mode="after")
+    def _tracking_needs_test_data(self) -> "DataConfig":
+        if self.track_accuracy and self.test is None:
+            raise ValueError("track_accuracy needs data.test, a file with labels to measure on")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)

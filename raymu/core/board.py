@@ -9,6 +9,7 @@ from raymu.core.events import (
     Command,
     DamageFound,
     Event,
+    GenerationEvaluated,
     GenerationPublished,
     PublishGeneration,
     RequestsPurged,
@@ -76,6 +77,8 @@ class RevocationBoard:
             case RequestsPurged(request_ids=request_ids):
                 self._ledger.purged(request_ids)
                 self._backlog.drop(request_ids)
+                return []
+            case GenerationEvaluated():
                 return []
 
     def outstanding(self) -> list[Command]:

@@ -106,6 +106,17 @@ class RequestsPurged:
     kind: Literal["purged"] = "purged"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationEvaluated:
+    """A generation was measured on the run's test data. accuracy: share of correct answers among so many samples"""
+
+    at: datetime
+    number: int
+    samples: int
+    accuracy: float
+    kind: Literal["evaluated"] = "evaluated"
+
+
 Event: TypeAlias = (
     RunTrained
     | RevocationsAccepted
@@ -117,6 +128,7 @@ Event: TypeAlias = (
     | UnlearningConfigured
     | GenerationPublished
     | RequestsPurged
+    | GenerationEvaluated
 )
 
 

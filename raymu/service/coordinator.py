@@ -33,6 +33,7 @@ from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.publishing import Publisher
 from raymu.service.requests import Answer, Judgement, ResolvedRevocation, Revocation, answer_to, require_apart
 from raymu.service.salvage import Damage, find_damage, restore_samples
+from raymu.service.tracking import AccuracyTrack
 from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, WorkReport
 from raymu.store.run import RunStore
 
@@ -57,6 +58,8 @@ class Coordinator:
         if history.configured and history.configured != store.config.unlearning:  # a crash came in between
             store.configure(history.configured)
         self._publisher = Publisher(store, self._journal, clock=clock, published=history.published)
+        measured = (one.number for one in history.evaluations)
+        self._track = AccuracyTrack(store, clock=clock, measured=measured)
         self._listeners: list[Progress] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports: list[RepairReport] = []
@@ -80,12 +83,14 @@ class Coordinator:
             self._record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
         self._publisher.sweep(self._board.lineages, self._board.at_work)
         self._store.reports.drop(report.command_id for report in trained)
+        seconds = time.perf_counter() - started
+        await self._track.follow(self._publisher.published, self._record)
         return TrainingReport(
             generation=1,
             samples=sum(lineage.samples for lineage in lineages),
             passes=sum(report.passes for report in trained),
             compute_seconds=sum(report.seconds for report in trained),
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
         )
 
     async def revoke(self, asked: Sequence[Revocation], progress: Progress) -> list[Receipt]:
@@ -281,7 +286,7 @@ class Coordinator:
         return any(task.get_name() == command.command_id and not task.done() for task in self._tasks)
 
     async def _until(self, is_done: Callable[[], bool]) -> None:
-        """Wait for the remedies at work until a condition holds.
+        """Wait for the remedies at work until a condition holds, and measure what they led to.
 
         Raises ShardRepairFailed where none is left to wait for, and what kept an outcome from being recorded.
         """
@@ -292,6 +297,8 @@ class Coordinator:
             done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # raises where the outcome could not be recorded
+        if not self._board.at_work:
+            await self._track.follow(self._publisher.published, self._record)
 
     def _record(self, event: Event) -> None:
         self._journal.append(event)

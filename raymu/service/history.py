@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 from raymu.config import Config, UnlearningConfig
 from raymu.core.board import RevocationBoard
-from raymu.core.events import GenerationPublished, RevocationsAccepted, RunTrained, UnlearningConfigured
+from raymu.core.events import (
+    GenerationEvaluated,
+    GenerationPublished,
+    RevocationsAccepted,
+    RunTrained,
+    UnlearningConfigured,
+)
 from raymu.core.pace import PaceBook
 from raymu.core.receipt import ReceiptBook
 from raymu.core.records import FileRef
@@ -28,6 +34,7 @@ class History:
     """The settings that were chosen last; None where those of the manifest were never changed."""
     published: GenerationPublished | None
     """The last one; None before the first."""
+    evaluations: tuple[GenerationEvaluated, ...]
 
     def tables(self, manifest: RunManifest) -> tuple[FileRef, ...]:
         """Where the samples of each shard lie now."""
@@ -63,4 +70,5 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         paces=paces,
         configured=next((one.unlearning for one in reversed(events) if isinstance(one, UnlearningConfigured)), None),
         published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
+        evaluations=tuple(event for event in events if isinstance(event, GenerationEvaluated)),
     )

@@ -19,6 +19,7 @@ from raymu.learn.classifier import ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
 from raymu.learn.ids import as_sample_ids
 from raymu.learn.models import build_model, check_model, has_batch_norm
+from raymu.service.tracking import read_test_data
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 
@@ -51,6 +52,8 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     store = RunStore(location)
     store.require_empty()
     table = read_table(config.data.train, config.data)
+    if config.data.track_accuracy:
+        read_test_data(config.data, table.features.shape[1:])
     classes = fit_classes(table.labels, config.data.classes)
     model = check_runnable(config, table, classes)
     shards, slices = place(table, config.partition)

@@ -10,11 +10,11 @@ from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.pace import Interval, Pace
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.receipt import Receipt
-from raymu.core.records import Remedy
+from raymu.core.records import Generation, Remedy
 from raymu.core.requests import Strategy
 from raymu.core.workload import settle_passes
 from raymu.service.desk import RequestDesk
-from raymu.service.history import replay
+from raymu.service.history import History, replay
 from raymu.service.requests import Revocation
 from raymu.store.ledger import latest
 from raymu.store.run import RunStore
@@ -111,6 +111,11 @@ def status(store: RunStore) -> RunStatus:
     generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest)
+    return status_of(generation, history, now=datetime.now(UTC))
+
+
+def status_of(generation: Generation, history: History, *, now: datetime) -> RunStatus:
+    """generation: the current one"""
     requests, settlements = history.receipts.receipts(), history.board.settlements()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
@@ -137,9 +142,7 @@ def status(store: RunStore) -> RunStatus:
             shards=sum(bool(lineage.debts) for lineage in history.board.lineages),
             retrain_passes=settle_passes(history.board.lineages, history.epochs),
         ),
-        deadlines=deadlines(
-            requests, history.board.owed, settlements, now=datetime.now(UTC), workers=history.trained_on
-        ),
+        deadlines=deadlines(requests, history.board.owed, settlements, now=now, workers=history.trained_on),
         paces={remedy: _pace(pace) for remedy, pace in history.paces.paces.items() if pace.remedies},
     )
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
 from raymu.core.lineage import constituent
@@ -62,13 +63,16 @@ def repaired_generation(lineages: Sequence[ShardLineage]) -> Generation:
 class Ensemble:
     """The constituents of one generation that vote, loaded and checked."""
 
-    def __init__(self, store: RunStore, generation: Generation) -> None:
-        """Raises NoVoters where every shard abstains; FileMissing, FileCorrupt."""
+    def __init__(self, store: RunStore, generation: Generation, *, device: torch.device | None = None) -> None:
+        """device: the one that the run is trained on where not given
+
+        Raises NoVoters where every shard abstains; FileMissing, FileCorrupt.
+        """
         manifest, config = store.manifest, store.config
         plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self.generation = generation
         self._threads = config.cluster.threads
-        self._device = choose_device(config.training.device)
+        self._device = device or choose_device(config.training.device)
         self._input_shape = manifest.input_shape
         self._aggregate = AGGREGATIONS[config.unlearning.aggregation]
         self._voters: list[Constituent] = [one for one in generation.constituents if one.checkpoint]

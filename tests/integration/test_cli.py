@@ -203,6 +203,11 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["predict", "runs/run", "--data", "all.parquet", "--out", "all.xls"], "no known format"),
         (["evaluate", "runs/run", "--data", "absent.parquet"], "cannot be read"),
         (["evaluate", "runs/run", "--data", "bare.parquet"], "evaluation needs labels"),
+        (["report", "nowhere"], "is not a run"),
+        (["report", "runs/run", "--audit", "empty.txt"], "is not JSON"),
+        (["report", "runs/run", "--data", "bare.parquet"], "evaluation needs labels"),
+        (["report", "runs/run", "--out", "absent/page.html"], "cannot be written"),
+        (["train", "run.yaml", "--run", "r", "data.test=null", "data.track_accuracy=true"], "needs data.test"),
         (["predict", "runs/run", "--data", "narrow.parquet", "--out", "out.csv"], "have shape (2,)"),
         (["frobnicate"], "No such command"),
     ],
@@ -279,3 +284,17 @@ def test_the_status_says_what_is_due_and_what_will_be_late(cli: Cli, trained: li
     assert (deadline["due_at"][:4], deadline["is_late"]) in {("2100", False), ("2099", False)}
     assert deadline["exact_after_s"] > 0
     assert "in time" in cli("status", "runs/run")[1]
+
+
+def test_a_report_is_one_page_and_exits_with_the_verdict(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    receipt = json.loads(cli("revoke", "runs/run", "--id", str(trained[0]), "--strategy", "dpus", "--json")[1])
+    code, out, err = cli("report", "runs/run", "--data", "all.parquet", "--verify", "--json")
+    assert (code, err) == (3, "")
+    assert json.loads(out) == {
+        "out": "run-report.html", "generation": 3, "requests": 1, "late": 0, "verdict": "inconclusive"
+    }  # fmt: skip
+    assert receipt["request_id"] in (tmp_path / "run-report.html").read_text()
+    assert cli("settle", "runs/run")[0] == 0
+    code, out, _ = cli("report", "runs/run", "--out", "page.html", "--verify")
+    assert (code, out) == (0, "wrote page.html: generation 4, 1 requests; verdict: pass\n")
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")

@@ -68,6 +68,7 @@ def test_impossible_settings_are_named() -> None:
     assert "more than the 5 slices" in refusal(unlearning={"ohs": {"slices": 6}})
     assert "without momentum" in refusal(training={"momentum": 0.9}, unlearning={"contributions": "group"})
     assert "gpus_per_shard" in refusal(training={"device": "cuda"})
+    assert "data: track_accuracy needs data.test" in refusal(data={"track_accuracy": True})
     assert "either a name or a factory" in refusal(model={"factory": "a:b"})
 
 

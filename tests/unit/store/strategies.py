@@ -11,6 +11,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.events import (
     DamageFound,
     Event,
+    GenerationEvaluated,
     GenerationPublished,
     RequestsPurged,
     RevocationsAccepted,
@@ -175,5 +176,6 @@ EVENTS: Sequence[SearchStrategy[Event]] = (
         settled=many_names,
     ),
     st.builds(RequestsPurged, at=times, request_ids=many_names, files=several(file_refs), rows=counts),
+    st.builds(GenerationEvaluated, at=times, number=counts, samples=counts, accuracy=st.floats(0.0, 1.0)),
 )
 """One strategy for each kind of event."""

@@ -1,0 +1,78 @@
+"""Accuracy over generations: superseded ones are destroyed, so each is measured while it is served."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from raymu.config import DataConfig
+from raymu.core.events import Event, GenerationEvaluated, GenerationPublished
+from raymu.errors import DataInvalid
+from raymu.learn.data import FeatureTable, read_features
+from raymu.learn.determinism import choose_device
+from raymu.service.prediction import Ensemble
+from raymu.store.run import RunStore
+
+_AT_ONCE = 1024
+"""Samples that are measured before whatever else waits has its turn."""
+
+_log = logging.getLogger(__name__)
+
+
+class AccuracyTrack:
+    """Measures generations on the test file, each once, where the configuration asks for it."""
+
+    def __init__(self, store: RunStore, *, clock: Callable[[], datetime], measured: Iterable[int]) -> None:
+        """measured: the generations that the journal has the accuracy of"""
+        self._store, self._clock = store, clock
+        self._measured = set(measured)
+
+    async def follow(self, published: GenerationPublished | None, record: Callable[[Event], None]) -> None:
+        """Measure the current generation, and have it recorded; what goes wrong is logged, and harms no request."""
+        if not self._store.config.data.track_accuracy or published is None or published.number in self._measured:
+            return
+        self._measured.add(published.number)
+        try:
+            if (measured := await self._measure(published)) is not None:
+                record(measured)
+        except Exception as error:  # whatever it was, the requests are served; the next call tries again
+            self._measured.discard(published.number)
+            _log.warning("generation %d was not measured: %s", published.number, error)
+
+    async def _measure(self, published: GenerationPublished) -> GenerationEvaluated | None:
+        """returns: None for a generation that is only rewound, and soon superseded"""
+        generation = self._store.generations.read(published)
+        if generation.cause == "rewind":
+            return None
+        features, labels = read_test_data(self._store.config.data, self._store.manifest.input_shape)
+        ensemble = Ensemble(self._store, generation, device=choose_device("auto"))  # a GPU may be the shards' alone
+        correct = 0
+        for rows in _parts(len(labels)):
+            part = ensemble.evaluate(features[rows], labels[rows])
+            correct += round(part.accuracy * part.samples)
+            await asyncio.sleep(0)
+        accuracy = correct / len(labels)
+        return GenerationEvaluated(at=self._clock(), number=generation.number, samples=len(labels), accuracy=accuracy)
+
+
+def read_test_data(
+    data: DataConfig, input_shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
+    """returns: (samples, *input shape) features and (samples,) int64 labels. Raises DataInvalid"""
+    assert data.test is not None, "the configuration sees to it"
+    table: FeatureTable = read_features(data.test, data)
+    if table.labels is None or not len(table.labels):
+        raise DataInvalid(data.test, f"has no labels in a column {data.label}; data.track_accuracy needs them")
+    if table.features.shape[1:] != input_shape:
+        raise DataInvalid(
+            data.test, f"has features of shape {table.features.shape[1:]}, the training data of {input_shape}"
+        )
+    return table.features, table.labels
+
+
+def _parts(samples: int) -> Iterator[slice]:
+    for start in range(0, samples, _AT_ONCE):
+        yield slice(start, start + _AT_ONCE)

@@ -1,0 +1,99 @@
+"""What the page tells of forecasts and of accuracy."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from raymu.core.events import Event, GenerationEvaluated, GenerationPublished, ShardRepaired
+from raymu.core.records import Remedy, RepairReport, RepairShard
+from raymu.core.requests import Strategy
+from raymu.report.accuracy import Accuracy, accuracy_of
+from raymu.report.forecasts import forecasts_of
+from raymu.report.reading import Measured
+from raymu.service.prediction import Evaluation
+from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
+
+
+def remedies(strategy: Strategy = Strategy.SISA) -> list[RepairReport]:
+    """Two shards' remedies for two requests each."""
+    requests = [request(name, {0: {1: 1}, 1: {2: 1}}, strategy=strategy) for name in ("r1", "r2")]
+    commands = trained_board().handle(accepted(*requests))
+    return [report_of(one, {}, version="1") for one in commands if isinstance(one, RepairShard)]
+
+
+def repaired(*reports: RepairReport) -> list[Event]:
+    return [ShardRepaired(at=NOW, report=one) for one in reports]
+
+
+def test_a_remedy_counts_once_for_all_its_requests_and_deliveries() -> None:
+    first, second = remedies()
+    slow = replace(second, seconds=3 * second.seconds, passes=2 * second.passes)
+    [costs] = forecasts_of(repaired(first, slow, first)).costs
+    assert (costs.remedy, costs.remedies, costs.replaced) == (Remedy.RETRAIN, 2, 0)
+    assert costs.passes == first.passes + slow.passes
+    assert costs.forecast_passes == first.planned.passes + second.planned.passes
+    assert (costs.passes_ratio, costs.seconds_ratio) == (1.5, 2.0)
+
+
+def test_a_retraining_in_place_of_a_patch_is_told() -> None:
+    first, second = remedies(Strategy.DPUS)
+    failed = replace(second, remedy=Remedy.RETRAIN)
+    patch, retrain = sorted(forecasts_of(repaired(first, failed)).costs, key=lambda one: one.remedy)
+    assert (patch.remedy, patch.replaced) == (Remedy.PATCH, 0)
+    assert (retrain.remedy, retrain.replaced) == (Remedy.RETRAIN, 1)
+
+
+def test_every_remedy_is_in_both_plots() -> None:
+    found = forecasts_of(repaired(*remedies()))
+    assert found.passes is not None
+    assert found.seconds is not None
+    assert [point.kind for point in found.passes.points] == ["retrain"] * 2
+    assert "passes forecast" in found.passes.points[0].about
+    assert forecasts_of([]).passes is None
+
+
+def evaluated(number: int, accuracy: float) -> GenerationEvaluated:
+    return GenerationEvaluated(at=NOW, number=number, samples=100, accuracy=accuracy)
+
+
+def course(*evaluations: GenerationEvaluated, measured: Measured | None = None) -> Accuracy:
+    events = [
+        GenerationPublished(at=NOW, number=1, manifest_sha256=""),
+        GenerationPublished(at=NOW, number=2, manifest_sha256="", rewound=("r1", "r2")),
+        GenerationPublished(at=NOW, number=3, manifest_sha256="", repaired=("r1", "r2"), settled=("r0",)),
+        GenerationPublished(at=NOW, number=4, manifest_sha256=""),
+    ]
+    return accuracy_of(evaluations, events, measured, is_tracked=True, now=NOW + timedelta(days=1))
+
+
+def test_levels_say_what_came_before_them() -> None:
+    found = course(evaluated(1, 0.9), evaluated(3, 0.8), evaluated(4, 0.85))
+    assert [level.came_about for level in found.levels] == [
+        "trained",
+        "repaired 2 requests, settled 1 request",
+        "rebuilt or settled",
+    ]
+    assert found.course is not None
+    assert found.latest == found.levels[-1]
+
+
+def test_what_is_measured_for_the_page_stands_apart() -> None:
+    evaluation = Evaluation(generation=2, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
+    found = course(evaluated(1, 0.9), measured=Measured(file="test.parquet", evaluation=evaluation))
+    assert [(level.file, level.came_about) for level in found.levels] == [
+        (None, "trained"),
+        ("test.parquet", "rewound 2 requests"),
+    ]
+    assert found.course is not None
+    assert [point.kind for point in found.course.points] == ["tracked", "measured"]
+
+
+def test_one_generation_makes_no_course() -> None:
+    evaluation = Evaluation(generation=1, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
+    found = course(evaluated(1, 0.9), measured=Measured(file="test.parquet", evaluation=evaluation))
+    assert (len(found.levels), found.course) == (2, None)
+
+
+def test_without_voters_there_is_nothing_to_measure() -> None:
+    found = course(measured=Measured(file="test.parquet", evaluation=None))
+    assert (found.has_voters, found.levels, found.course) == (False, (), None)
+    assert course().has_voters

@@ -1,0 +1,138 @@
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from raymu.config import UnlearningConfig
+from raymu.core.board import RevocationBoard
+from raymu.core.events import DamageFound, Event, GenerationPublished, PublishGeneration, RequestsPurged, ShardRepaired
+from raymu.core.receipt import ReceiptBook
+from raymu.core.records import Generation, RepairShard, ShardState
+from raymu.core.requests import Strategy
+from raymu.report.grid import CheckpointState, Grid, grid_of
+from tests.unit.core.examples import EPOCHS, NOW, accepted, report_of, request, training
+
+SOUND, TOUCHED = CheckpointState.SOUND, CheckpointState.TOUCHED
+TAINTED, DESTROYED, LOST = CheckpointState.TAINTED, CheckpointState.DESTROYED, CheckpointState.LOST
+
+
+class Course:
+    """A run of three shards with four slices, and its grid as its generations are published."""
+
+    def __init__(self, **unlearning: Any) -> None:
+        self.board = RevocationBoard(config=UnlearningConfig(**unlearning), epochs=EPOCHS, workers=2)
+        self.book = ReceiptBook()
+        self.events: list[Event] = []
+        self.published = PublishGeneration(cause="train", constituents=(), lineages=())
+        for event in training():
+            self.happens(event)
+
+    def happens(self, event: Event) -> list[RepairShard]:
+        """returns: the remedies that follow"""
+        self.events.append(event)
+        self.book.handle(event)
+        commands = self.board.handle(event)
+        self.published = next((one for one in commands if isinstance(one, PublishGeneration)), self.published)
+        return [one for one in commands if isinstance(one, RepairShard)]
+
+    def repaired(self, command: RepairShard, touched: Mapping[int, int]) -> None:
+        self.happens(ShardRepaired(at=NOW, report=report_of(command, touched, version="1")))
+        made = self.published
+        self.happens(GenerationPublished(at=NOW, number=3, manifest_sha256="", repaired=made.repaired))
+
+    def grid(self, accuracy: Mapping[int, float] | None = None) -> Grid:
+        generation = Generation(
+            number=2,
+            previous_sha256="",
+            cause=self.published.cause,
+            request_ids=(),
+            published_at=NOW,
+            constituents=self.published.constituents,
+            lineages=self.published.lineages,
+        )
+        return grid_of(generation, self.book.receipts(), self.events, accuracy or {})
+
+
+def states(grid: Grid, shard: int) -> list[CheckpointState]:
+    return [cell.checkpoint for cell in grid.rows[shard].cells]
+
+
+def served(grid: Grid, shard: int) -> list[int]:
+    return [stage for stage, cell in enumerate(grid.rows[shard].cells) if cell.is_served]
+
+
+def test_a_waiting_request_leaves_a_rewound_shard_with_touched_checkpoints() -> None:
+    course = Course()
+    course.happens(accepted(request("r1", {0: {2: 1}})))
+    grid = course.grid({0: 0.5})
+    assert states(grid, 0) == [SOUND, SOUND, TOUCHED, TOUCHED]
+    assert (grid.rows[0].state, served(grid, 0), grid.rows[0].open_requests) == (ShardState.REWOUND, [1], 1)
+    assert (states(grid, 1), served(grid, 1), grid.rows[1].open_requests) == ([SOUND] * 4, [3], 0)
+    assert [row.accuracy for row in grid.rows] == [0.5, None, None]
+
+
+def test_a_shard_that_is_kept_in_service_is_shown_to_serve_what_is_touched() -> None:
+    course = Course(on_accept="keep")
+    course.happens(accepted(request("r1", {0: {1: 1}}), request("r2", {1: {0: 1}})))
+    grid = course.grid()
+    assert states(grid, 0) == [SOUND, TOUCHED, TOUCHED, TOUCHED]
+    assert (grid.rows[0].state, served(grid, 0)) == (ShardState.EXACT, [3])
+
+
+def test_an_abstaining_shard_serves_nothing() -> None:
+    course = Course()
+    course.happens(accepted(request("r1", {0: {0: 1}})))
+    grid = course.grid()
+    assert (states(grid, 0), served(grid, 0)) == ([TOUCHED] * 4, [])
+    assert (grid.rows[0].state, grid.rows[0].weights_sha256) == (ShardState.ABSTAINING, None)
+    assert grid.states == {
+        ShardState.EXACT: 2, ShardState.APPROXIMATE: 0, ShardState.REWOUND: 0, ShardState.ABSTAINING: 1
+    }  # fmt: skip
+
+
+def test_a_patched_shards_checkpoints_are_tainted_until_the_purge_and_destroyed_after_it() -> None:
+    course = Course()
+    [command] = course.happens(accepted(request("r1", {0: {1: 2}}, strategy=Strategy.DPUS)))
+    course.repaired(command, {1: 2})
+    grid = course.grid()
+    assert states(grid, 0) == [SOUND, TAINTED, TAINTED, TAINTED]
+    course.happens(RequestsPurged(at=NOW + timedelta(seconds=1), request_ids=("r1",), files=(), rows=2))
+    grid = course.grid()
+    assert states(grid, 0) == [SOUND, DESTROYED, DESTROYED, DESTROYED]
+    assert (grid.rows[0].state, served(grid, 0), grid.rows[0].open_requests) == (ShardState.APPROXIMATE, [], 1)
+    assert grid.checkpoints == {SOUND: 9, TOUCHED: 0, TAINTED: 0, DESTROYED: 3, LOST: 0}
+
+
+@pytest.mark.parametrize("slice_index", [0, 3])
+def test_a_retrained_shard_is_sound_again(slice_index: int) -> None:
+    course = Course()
+    [command] = course.happens(accepted(request("r1", {0: {slice_index: 2}})))
+    course.repaired(command, {slice_index: 2})
+    grid = course.grid()
+    assert (states(grid, 0), served(grid, 0), grid.rows[0].open_requests) == ([SOUND] * 4, [3], 0)
+    assert grid.rows[0].cells[slice_index].samples == 8
+
+
+def test_what_is_damaged_is_lost_until_it_is_trained_again() -> None:
+    course = Course()
+    [command] = course.happens(DamageFound(at=NOW, first_stages={1: 2}))
+    grid = course.grid()
+    assert (states(grid, 1), served(grid, 1)) == ([SOUND, SOUND, LOST, LOST], [1])
+    course.repaired(command, {})
+    grid = course.grid()
+    assert (states(grid, 1), served(grid, 1)) == ([SOUND] * 4, [3])
+
+
+def test_a_repaired_shard_is_shown_as_it_is_served_until_its_publication() -> None:
+    course = Course()
+    first, _ = course.happens(accepted(request("r1", {0: {2: 1}, 1: {1: 1}})))
+    report = report_of(first, {}, version="1")
+    course.happens(ShardRepaired(at=NOW, report=report))
+    grid = course.grid()
+    assert grid.rows[first.shard].state is ShardState.REWOUND
+    assert TOUCHED in states(grid, first.shard)
+    course.happens(accepted(request("r2", {2: {3: 1}})))
+    course.happens(GenerationPublished(at=NOW, number=3, manifest_sha256="", rewound=("r2",)))
+    grid = course.grid()
+    assert (grid.rows[first.shard].state, states(grid, first.shard)) == (ShardState.EXACT, [SOUND] * 4)

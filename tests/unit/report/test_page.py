@@ -1,0 +1,271 @@
+"""The page as a whole: one well-formed file with everything on it, that names nobody and needs nothing beside it."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raymu.api import open_run
+from raymu.core.events import Event, RevocationsAccepted, RunTrained
+from raymu.errors import ShardRepairFailed
+from raymu.report.page import render
+from raymu.report.reading import Measured, RunRecord, read_run
+from raymu.report.requests import Timeliness
+from raymu.report.view import view_of
+from raymu.service.requests import Revocation
+from raymu.store.run import RunStore
+from tests.examples import make_config, revoke, settle, silent, train_run, write_samples
+from tests.unit.service.runs import FleetThatFailsOnce, ids_at, opened
+
+SECTIONS = (
+    "glance", "duties", "trained", "grid", "requests", "forecasts", "accuracy", "verification", "audit", "words"
+)  # fmt: skip
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&\x00"
+AUDIT = {
+    "verdict": None,
+    "attacks": [{"name": "loss", "auc": 0.51234, "is_done": True}, {"name": "lira", "auc": 0.5, "is_done": False}],
+    "notes": [1, [2, [3, [4, [5, [6, [7, [8]]]]]]], {"a": {}}],
+    HOSTILE: HOSTILE,
+}
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    """Of a run with requests of every standing: settled, patched, too late, of an owner, and one that waits."""
+    folder = tmp_path_factory.mktemp("report")
+    write_samples(folder / "all.parquet", text_ids=True)
+    data = {"owner": "owner", "test": str(folder / "all.parquet"), "track_accuracy": True}
+    config = make_config(folder / "all.parquet", data=data)
+    location = folder / "run"
+    run = train_run(config, location)
+    ids = ids_at(config)
+    now = datetime.now(UTC)
+    revoke(run, ids[:3], strategy="dpus", due=now - timedelta(days=1))
+    settle(run)
+    revoke(run, ids[3:4], strategy="sisa")
+    revoke(run, ids[4:5], strategy="ohs", due=now - timedelta(days=1))
+    asyncio.run(run.revoke([Revocation(owner="owner-3"), Revocation(ids=(ids[5],))], silent))
+    with suppress(ShardRepairFailed), opened(location, FleetThatFailsOnce(RunStore(str(location)))) as broken:
+        broken.revoke(ids_at(config, shard=0, slice_index=2)[-1:], strategy="sisa")
+    opened_run = open_run(location)
+    return read_run(
+        RunStore(str(location)),
+        now=datetime.now(UTC),
+        measured=Measured(file="test.parquet", evaluation=opened_run.evaluate_file(str(folder / "all.parquet"))),
+        verification=opened_run.verify(),
+        audit=AUDIT,
+    )
+
+
+@pytest.fixture(scope="module")
+def page(record: RunRecord) -> str:
+    return render(view_of(record))
+
+
+def elements(page: str) -> list[ElementTree.Element]:
+    """Raises ParseError where a page is not well-formed."""
+    return list(ElementTree.fromstring(page).iter())
+
+
+def text_of(page: str) -> str:
+    return "".join(ElementTree.fromstring(page).itertext())
+
+
+class Tags(HTMLParser):
+    """Every tag, as a browser would find it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_every_section_is_there_and_titled(page: str) -> None:
+    ids = [one.get("id") for one in elements(page) if one.get("id")]
+    assert len(ids) == len(set(ids))
+    assert [one.get("id") for one in elements(page) if one.tag == "section"] == list(SECTIONS)
+    assert [one.get("id") for one in elements(page) if one.tag == "h2"] == [f"{name}-title" for name in SECTIONS]
+    assert sum(one.tag == "h1" for one in elements(page)) == 1
+
+
+def test_links_stay_on_the_page_and_lead_somewhere(page: str) -> None:
+    ids = {one.get("id") for one in elements(page)}
+    links = [one.get("href") for one in elements(page) if one.get("href")]
+    assert len(links) > len(SECTIONS)
+    assert {link for link in links if link} <= {f"#{name}" for name in ids}
+
+
+def test_the_page_needs_nothing_beside_it_and_runs_nothing(page: str) -> None:
+    assert not re.search(r"(https?:)?//|url\(|@import", page)
+    tags = Tags(page).found
+    assert not {"script", "link", "iframe", "img", "object", "form", "base"} & {tag for tag, _ in tags}
+    names = {name for _, attributes in tags for name in attributes}
+    assert not {"src", "srcset", "action", "data"} & names
+    assert not any(name.startswith("on") for name in names)
+
+
+def test_every_request_is_there_with_its_receipt(record: RunRecord, page: str) -> None:
+    assert len(record.receipts) == 6
+    shown = text_of(page)
+    for receipt in record.receipts:
+        [body] = [one for one in elements(page) if one.get("id") == f"r-{receipt.request_id}"]
+        text = "".join(body.itertext())
+        assert all(one in text for one in receipt.hashes)
+        assert all(part.reason in text for part in receipt.shards)
+        assert receipt.request_id in shown
+    assert sum(one.tag == "details" and one.get("class") == "request" for one in elements(page)) == 6
+
+
+def test_no_sample_no_owner_and_no_place_on_disk_is_named(record: RunRecord, page: str) -> None:
+    assert "sample-" not in page
+    assert "owner-" not in page
+    place = str(Path(record.manifest.config["data"]["train"]).parent)
+    assert place not in page
+    assert "all.parquet" in page
+
+
+def test_tables_have_headers_with_a_scope(page: str) -> None:
+    tables = [one for one in elements(page) if one.tag == "table"]
+    assert len(tables) > 5
+    for table in tables:
+        heads = list(table.iter("th"))
+        assert heads
+        assert all(head.get("scope") in ("col", "row", "colgroup") for head in heads)
+
+
+def test_no_state_is_told_by_colour_alone(record: RunRecord, page: str) -> None:
+    cells = [one for one in elements(page) if "cell" in (one.get("class") or "").split()]
+    assert len(cells) == sum(lineage.slices for lineage in record.generation.lineages)
+    states = {"sound", "touched", "tainted", "destroyed"}
+    for cell in cells:
+        [state] = states & set((cell.get("class") or "").split())
+        assert state in "".join(cell.itertext())
+    for chip in (one for one in elements(page) if "chip" in (one.get("class") or "").split()):
+        assert "".join(chip.itertext()).strip()
+
+
+def test_the_glance_counts_what_the_receipts_say(record: RunRecord) -> None:
+    view = view_of(record)
+    assert (view.glance.requests, view.glance.under_way, view.glance.unpurged) == (6, 1, 1)
+    assert view.glance.exact + view.glance.approximate + view.glance.under_way == 6
+    assert view.glance.samples_revoked == sum(receipt.samples for receipt in record.receipts)
+    assert (view.glance.late, view.glance.missed, len(view.missed)) == (1, 1, 1)
+    assert view.duties[0].timeliness is Timeliness.OVERDUE
+    assert [one.receipt.request_id for one in view.requests] == [one.request_id for one in reversed(record.receipts)]
+    assert [incident.what for incident in view.incidents] == [
+        "a remedy of shard 0 broke off; its requests stayed accepted"
+    ]
+
+
+def test_the_page_says_what_was_trained_measured_and_verified(record: RunRecord, page: str) -> None:
+    shown = " ".join(text_of(page).split())
+    view = view_of(record)
+    samples = {fact: value for group in view.facts for fact, value in group.facts.items()}
+    trained = next(event for event in record.events if isinstance(event, RunTrained))
+    assert samples["samples"] == str(sum(lineage.samples for lineage in trained.lineages)) == "240"
+    assert samples["retained now"] == str(sum(lineage.samples for lineage in record.generation.lineages))
+    assert samples["torch"] in shown
+    assert view.accuracy.latest is not None
+    assert f"{view.accuracy.latest.accuracy:.2%}" in shown
+    assert record.verification is not None
+    assert all(check.name in shown for check in record.verification.checks)
+    assert record.verification.anchor is not None
+    assert record.verification.anchor in shown
+    assert "0.5123" in shown
+    assert "[8]" in shown  # too deep to be laid out
+
+
+def test_a_run_without_requests_has_a_page_too(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    shown = text_of(render(view_of(read_run(RunStore(str(tmp_path / "run")), now=datetime.now(UTC)))))
+    assert "No request has been made yet" in shown
+    assert "Nothing is owed" in shown
+    assert "not measured" in shown
+
+
+def hostile(record: RunRecord, text: str) -> RunRecord:
+    """The same run, with a text in every place that somebody outside could choose."""
+    config: dict[str, Any] = {
+        **record.manifest.config,
+        "data": {**record.manifest.config["data"], "train": text or "a", "test": text or "a"},
+        "model": {"name": "mlp", "args": {text: text}},
+    }
+    assert record.verification is not None
+    check = record.verification.checks[0]
+    finding = replace(record.verification.checks[4].findings[0], what=text)
+    return replace(
+        record,
+        name=text,
+        manifest=replace(record.manifest, config=config),
+        receipts=tuple(
+            replace(
+                receipt,
+                strategy=text,
+                boundary=text,
+                hashes=(text,),
+                shards=tuple(replace(part, reason=text) for part in receipt.shards),
+            )
+            for receipt in record.receipts
+        ),
+        measured=Measured(file=text, evaluation=record.measured.evaluation if record.measured else None),
+        verification=replace(record.verification, checks=(replace(check, findings=(finding,)),)),
+        audit={text: [text, {text: text}]},
+    )
+
+
+def renamed(events: tuple[Event, ...], names: dict[str, str]) -> Iterator[Event]:
+    for event in events:
+        if isinstance(event, RevocationsAccepted):
+            requests = tuple(replace(one, request_id=names[one.request_id]) for one in event.requests)
+            yield replace(event, requests=requests)
+        else:
+            yield event
+
+
+def test_hostile_texts_are_shown_and_do_nothing(record: RunRecord) -> None:
+    page = render(view_of(hostile(record, HOSTILE)))
+    assert_harmless(page)
+    assert "<script>alert(1)</script>" in text_of(page)  # as text, to be read
+
+
+def test_a_hostile_request_id_stays_text(record: RunRecord) -> None:
+    names = {receipt.request_id: f"{HOSTILE}{number}" for number, receipt in enumerate(record.receipts)}
+    page = render(
+        view_of(
+            replace(
+                record,
+                receipts=tuple(replace(one, request_id=names[one.request_id]) for one in record.receipts),
+                events=tuple(renamed(record.events, names)),
+                status=replace(record.status, deadlines=()),
+            )
+        )
+    )
+    assert_harmless(page)
+    assert text_of(page).count("<script>alert(1)</script>") >= len(names)
+
+
+def assert_harmless(page: str) -> None:
+    tags = Tags(page).found
+    assert not {"script", "img"} & {tag for tag, _ in tags}
+    assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
+
+
+@given(text=st.text(max_size=12))
+def test_a_page_is_whole_whatever_texts_are_on_it(record: RunRecord, text: str) -> None:
+    page = render(view_of(hostile(record, text)))
+    assert page.encode()
+    assert [one.get("id") for one in elements(page) if one.tag == "section"] == list(SECTIONS)

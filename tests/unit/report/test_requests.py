@@ -1,0 +1,68 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from raymu.core.receipt import Receipt
+from raymu.report.requests import Standing, Timeliness, request_view
+from tests.unit.core.examples import NOW
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ACCEPTED = Receipt(
+    request_id="r1",
+    hashes=("hash",),
+    strategy="hs",
+    boundary="0.35",
+    samples=2,
+    received_at=NOW,
+    due_at=NOW + DAY,
+    accepted_at=NOW + timedelta(milliseconds=3),
+    generation_before=1,
+    manifest_before="",
+)
+REWOUND = replace(ACCEPTED, rewound_at=NOW + timedelta(milliseconds=5))
+PATCHED = replace(REWOUND, repaired_at=NOW + HOUR, published_at=NOW + HOUR, purged_at=NOW + HOUR)
+EXACT = replace(PATCHED, settled_at=NOW + 2 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("receipt", "standing", "done"),
+    [
+        (ACCEPTED, Standing.ACCEPTED, "accepted"),
+        (REWOUND, Standing.REWOUND, "rewound"),
+        (PATCHED, Standing.APPROXIMATE, "purged"),
+        (EXACT, Standing.EXACT, "settled"),
+    ],
+)
+def test_a_request_stands_where_its_receipt_has_come(receipt: Receipt, standing: Standing, done: str) -> None:
+    view = request_view(receipt, late=(), now=NOW + 3 * HOUR)
+    assert (view.standing, view.done) == (standing, done)
+
+
+@pytest.mark.parametrize(
+    ("receipt", "late", "after", "timeliness"),
+    [
+        (PATCHED, (), 3 * HOUR, Timeliness.IN_TIME),
+        (PATCHED, ("r1",), 3 * HOUR, Timeliness.AT_RISK),
+        (PATCHED, ("r1",), 2 * DAY, Timeliness.OVERDUE),
+        (EXACT, (), 2 * DAY, Timeliness.KEPT),
+        (replace(EXACT, settled_at=NOW + 2 * DAY), (), 3 * DAY, Timeliness.MISSED),
+    ],
+)
+def test_who_is_late_is_told_from_who_was(
+    receipt: Receipt, late: tuple[str, ...], after: timedelta, timeliness: Timeliness
+) -> None:
+    assert request_view(receipt, late=late, now=NOW + after).timeliness is timeliness
+
+
+def test_steps_tell_what_is_done_what_is_open_and_what_never_was() -> None:
+    kept = replace(PATCHED, rewound_at=None)
+    steps = request_view(kept, late=(), now=NOW + 3 * HOUR).steps
+    assert [step.name for step in steps] == ["accepted", "rewound", "repaired", "published", "purged", "settled"]
+    assert [step.is_skipped for step in steps] == [False, True, False, False, False, False]
+    assert [step.after_s for step in steps] == [0.003, None, 3600.0, 3600.0, 3600.0, None]
+
+
+def test_a_request_is_not_repaired_while_some_of_its_shards_are_not() -> None:
+    some = replace(REWOUND, repaired_at=NOW + HOUR)
+    assert request_view(some, late=(), now=NOW + 2 * HOUR).done == "rewound"

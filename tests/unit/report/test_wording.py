@@ -1,0 +1,43 @@
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from raymu.report.wording import brief, compact, duration, moment, printable, prose, things
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0 ms"), (0.0042, "4.2 ms"), (0.31, "0.31 s"), (12.44, "12.4 s"), (200, "3 min 20 s"), (3600, "1 h"),
+        (18_120, "5 h 2 min"), (86_400, "1 day"), (12.2 * 86_400, "12 days"), (-0.5, "-0.5 s"), (3599.7, "1 h"),
+    ],
+)  # fmt: skip
+def test_a_span_of_time_has_the_unit_that_suits_it(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_axes_are_labelled_briefly() -> None:
+    assert [compact(10.0**power) for power in range(0, 10, 3)] == ["1", "1,000", "1M", "1G"]
+    assert [compact(10_000), compact(100_000)] == ["10k", "100k"]
+    assert [brief(0.001), brief(0.1), brief(1), brief(1000)] == ["1 ms", "100 ms", "1 s", "1,000 s"]
+
+
+def test_a_count_agrees_with_its_noun() -> None:
+    assert [things(1, "shard"), things(0, "shard"), things(1200, "row")] == ["1 shard", "0 shards", "1,200 rows"]
+
+
+def test_a_moment_is_told_in_utc() -> None:
+    local = datetime(2026, 5, 17, 14, 0, tzinfo=timezone(timedelta(hours=2)))
+    assert "2026-05-17 12:00:00 UTC" in moment(local)
+
+
+def test_commands_in_prose_stand_out_and_all_else_is_escaped() -> None:
+    assert prose("run `raymu settle` <now>") == "run <code>raymu settle</code> &lt;now&gt;"
+    assert prose("`<b>` or ` alone") == "<code>&lt;b&gt;</code> or ` alone"
+    assert prose("no commands") == "no commands"
+
+
+def test_what_no_page_may_hold_is_replaced() -> None:
+    assert printable("a\x00b\x1b[0m\u202ec\nd é 字") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}[0m" + (
+        "\N{REPLACEMENT CHARACTER}c\nd é 字"
+    )

@@ -1,0 +1,80 @@
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from raymu.api import Run, open_run
+from raymu.core.verdict import Verdict
+from raymu.errors import RaymuError, RequestInvalid, ShardRepairFailed
+from raymu.report.writing import write_report
+from raymu.store.run import RunStore
+from tests.examples import make_config, train_run, write_samples
+from tests.unit.service.runs import FleetThatFailsOnce, ids_at, lineage_of, opened
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    write_samples(tmp_path / "all.parquet")
+    train_run(make_config(tmp_path / "all.parquet", partition={"shards": 1}), tmp_path / "run")
+    return open_run(tmp_path / "run")
+
+
+def test_a_page_is_written_with_what_is_asked_for(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "audit.json").write_text('{"auc": 0.5}')
+    data, out = str(tmp_path / "all.parquet"), tmp_path / "page.html"
+    written = write_report(run, out, data=data, is_verified=True, audit=tmp_path / "audit.json")
+    assert (written.generation, written.requests, written.late, written.out) == (1, 0, 0, str(out))
+    assert written.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)  # the journal is open: nobody has closed it
+    page = out.read_text()
+    assert f"{run.evaluate_file(data).accuracy:.2%}" in page
+    assert "auc" in page
+    assert write_report(run, out).verdict is None
+    assert "auc" not in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("audit", "out", "complaint"),
+    [
+        ("absent.json", "page.html", "cannot be read"),
+        ("broken.json", "page.html", "is not JSON"),
+        ("binary.json", "page.html", "is not JSON"),
+        ("good.json", "nowhere/page.html", "cannot be written"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_refused(
+    run: Run, tmp_path: Path, audit: str, out: str, complaint: str
+) -> None:
+    (tmp_path / "broken.json").write_text('{"auc": ')
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "good.json").write_text("{}")
+    with pytest.raises(RequestInvalid, match=complaint):
+        write_report(run, tmp_path / out, audit=tmp_path / audit)
+    assert not (tmp_path / out).exists()
+
+
+def test_a_run_without_voters_has_a_page_that_says_so(run: Run, tmp_path: Path) -> None:
+    ids = ids_at(run.config, shard=0, slice_index=0)[:1]
+    fleet = FleetThatFailsOnce(RunStore(run.location))
+    with suppress(ShardRepairFailed), opened(Path(run.location), fleet) as broken:
+        broken.revoke(ids, strategy="sisa")
+    write_report(run, tmp_path / "page.html", data=str(tmp_path / "all.parquet"))
+    page = (tmp_path / "page.html").read_text()
+    assert "No shard votes at the moment" in page
+    assert "1 shard abstaining" in page
+
+
+def test_a_damaged_run_has_a_page_whose_verdict_says_so(run: Run, tmp_path: Path) -> None:
+    (Path(run.location) / lineage_of(Path(run.location), 0).serving.file.path).unlink()
+    written = write_report(run, tmp_path / "page.html", is_verified=True)
+    assert written.verdict is Verdict.FAIL
+    page = (tmp_path / "page.html").read_text()
+    assert "Verification fails" in page
+    assert "is missing" in page
+    assert str(tmp_path) not in page
+
+
+def test_a_run_that_has_lost_what_it_serves_has_no_page(run: Run, tmp_path: Path) -> None:
+    (Path(run.location) / "generations" / "00000001.json").unlink()
+    with pytest.raises(RaymuError):
+        write_report(run, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
