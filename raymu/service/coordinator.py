@@ -26,7 +26,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import RepairReport, RepairShard, SampleId
 from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, RunInvalid, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
-from raymu.service.history import replay
+from raymu.service.history import replay, require_named
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.publishing import Publisher
 from raymu.service.requests import RequestDesk, ResolvedRevocation, Revocation
@@ -48,6 +48,7 @@ class Coordinator:
         self._fleet, self._clock = fleet, clock
         self._journal, self._epoch = store.take_over()
         self._history = history = replay(self._journal, store.manifest, workers=fleet.workers)
+        require_named(store, self._journal, history)
         self._board, self._receipts, self._requests_by_key = history.board, history.receipts, history.requests_by_key
         self._publisher = Publisher(store, self._journal, clock=clock, published=history.published)
         self._listeners: list[Progress] = []
