@@ -19,6 +19,14 @@ class Finding:
     what: str
 
 
+def fails(what: str) -> Finding:
+    return Finding(verdict=Verdict.FAIL, what=what)
+
+
+def leaves_open(what: str) -> Finding:
+    return Finding(verdict=Verdict.INCONCLUSIVE, what=what)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
     """One thing that was checked, and on how many objects."""

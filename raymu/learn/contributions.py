@@ -225,3 +225,9 @@ READINGS: Mapping[str, Reading] = {
     "group": Reading(recorder=_GroupRecorder, contributions=_group),
     "batch": Reading(recorder=lambda model, _rows: _BatchRecorder(model), contributions=_batch),
 }
+
+
+def record_stage(reading: str, model: nn.Module, *, stage: int, groups_per_slice: int | None) -> UpdateRecorder | None:
+    """What records the stage that is about to be trained; None where the reading records nothing."""
+    recorder = READINGS[reading].recorder
+    return recorder(model, (groups_per_slice or 0) * (stage + 1)) if recorder else None

@@ -28,7 +28,7 @@ from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, ShardRepairFailed
 from raymu.service.desk import RequestDesk
 from raymu.service.fleet import ShardFleet
-from raymu.service.history import replay
+from raymu.service.history import replay, require_named
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.publishing import Publisher
 from raymu.service.requests import Answer, Judgement, ResolvedRevocation, Revocation, answer_to, require_apart
@@ -54,6 +54,7 @@ class Coordinator:
         self._fleet, self._clock = fleet, clock
         self._journal, self._epoch = store.take_over()
         self._history = history = replay(self._journal, store.manifest, workers=fleet.workers)
+        require_named(store, self._journal, history)
         self._board, self._receipts, self._requests_by_key = history.board, history.receipts, history.requests_by_key
         if history.configured and history.configured != store.config.unlearning:  # a crash came in between
             store.configure(history.configured)

@@ -16,8 +16,11 @@ from raymu.core.receipt import ReceiptBook
 from raymu.core.records import FileRef
 from raymu.core.requests import RevocationRequest
 from raymu.core.schedule import slice_epochs
+from raymu.errors import FileCorrupt
+from raymu.service.named import kept_ids, misnamed
 from raymu.store.journal import Journal
 from raymu.store.manifest import RunManifest
+from raymu.store.run import RunStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +30,8 @@ class History:
     epochs: tuple[int, ...]
     board: RevocationBoard
     receipts: ReceiptBook
+    accepted: dict[str, RevocationRequest]
+    """By the request's id."""
     requests_by_key: dict[str, RevocationRequest]
     trained_on: int
     paces: PaceBook
@@ -54,17 +59,20 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         has_batch_norm=manifest.has_batch_norm,
     )
     receipts, paces = ReceiptBook(), PaceBook()
+    accepted: dict[str, RevocationRequest] = {}
     by_key: dict[str, RevocationRequest] = {}
     for event in events:
         board.handle(event)
         receipts.handle(event)
         paces.handle(event)
         if isinstance(event, RevocationsAccepted):
+            accepted.update({request.request_id: request for request in event.requests})
             by_key.update({request.key: request for request in event.requests if request.key})
     return History(
         epochs=epochs,
         board=board,
         receipts=receipts,
+        accepted=accepted,
         requests_by_key=by_key,
         trained_on=trained_on,
         paces=paces,
@@ -72,3 +80,11 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
         evaluations=tuple(event for event in events if isinstance(event, GenerationEvaluated)),
     )
+
+
+def require_named(store: RunStore, journal: Journal, history: History) -> None:
+    """Raises FileCorrupt where the journal no longer keeps what the accepted requests name: others would be forgotten."""
+    kept = kept_ids(journal, shards=store.config.partition.shards, key=store.keys.hash_key)
+    purged = {receipt.request_id for receipt in history.receipts.receipts() if receipt.purged_at}
+    for what in misnamed(kept, journal.revoked(), history.accepted, purged=purged):
+        raise FileCorrupt("the journal", what)

@@ -13,7 +13,7 @@ from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, Rep
 from raymu.core.workload import training_passes
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
-from raymu.learn.contributions import READINGS
+from raymu.learn.contributions import record_stage
 from raymu.learn.determinism import choose_device, pinned
 from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining, make_optimizer
@@ -192,14 +192,13 @@ class ShardWorker:
         self, training: ShardTraining, samples: ShardSamples, shard: int, *, first: int, remedy: Remedy | None
     ) -> Generator[StageTrained, None, StageRun]:
         """Train the stages from `first` on, each with its checkpoint written through."""
-        reading = READINGS[self._config.unlearning.contributions]
+        reading, groups = self._config.unlearning.contributions, self._plan.groups_per_slice
         checkpoints: list[CheckpointRef] = []
         updates: list[FileRef | None] = []
         total_passes, total_seconds = 0.0, 0.0
         for stage in range(first, self._slices):
             started = time.perf_counter()
-            rows = (self._plan.groups_per_slice or 0) * (stage + 1)
-            recorder = reading.recorder(training.classifier.model, rows) if reading.recorder else None
+            recorder = record_stage(reading, training.classifier.model, stage=stage, groups_per_slice=groups)
             passes = training.train_stage(samples, stage, recorder)
             payload, weights = training.dump(stage=stage, determinism=self._determinism)
             file = self._files.write(shard, f"stage-{stage}", payload)

@@ -8,6 +8,8 @@ from raymu.store.keys import RunKeys
 from raymu.store.seals import seal, unseal
 
 JOURNAL = "journal.sqlite"
+_LOG = "journal.sqlite-wal"
+"""What SQLite reads besides the file: committed pages that a reader kept from being moved into it."""
 AT_REST = "journal.seal"
 
 
@@ -15,18 +17,18 @@ AT_REST = "journal.seal"
 class JournalAtRest:
     """What the file was when its coordinator closed it. It says nothing of a file that was written since.
 
-    sequence: of the last event; sha256: of the file
+    sequence: of the last event; sha256: of the file; log_sha256: of its write-ahead log, which is empty as a rule
     """
 
     epoch: int
     sequence: int
     sha256: str
+    log_sha256: str
 
 
 def seal_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> None:
     """Once nothing writes the journal any more. Raises FileMissing, StorageFailed."""
-    sha256 = hashlib.sha256(files.read(JOURNAL)).hexdigest()
-    files.write(AT_REST, seal(JournalAtRest(epoch=epoch, sequence=sequence, sha256=sha256), keys.hash_key))
+    files.write(AT_REST, seal(_at_rest(files, epoch=epoch, sequence=sequence), keys.hash_key))
 
 
 def is_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> bool | None:
@@ -35,6 +37,17 @@ def is_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> 
     Raises FileMissing, FileCorrupt.
     """
     sealed: JournalAtRest = unseal(JournalAtRest, files.read(AT_REST), keys.hash_key, source=AT_REST)
-    if sealed.epoch != epoch or sealed.sequence < sequence:
+    found = _at_rest(files, epoch=epoch, sequence=sequence)
+    if sealed.epoch != epoch or sealed.sequence < sequence or sealed.log_sha256 != found.log_sha256:
         return None
-    return sealed.sequence == sequence and hashlib.sha256(files.read(JOURNAL)).hexdigest() == sealed.sha256
+    return sealed == found
+
+
+def _at_rest(files: RunFiles, *, epoch: int, sequence: int) -> JournalAtRest:
+    log = files.read(_LOG) if files.exists(_LOG) else b""  # each reader makes an empty one
+    return JournalAtRest(
+        epoch=epoch,
+        sequence=sequence,
+        sha256=hashlib.sha256(files.read(JOURNAL)).hexdigest(),
+        log_sha256=hashlib.sha256(log).hexdigest(),
+    )

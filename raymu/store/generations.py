@@ -7,6 +7,7 @@ from raymu.core.records import FileRef, Generation
 from raymu.errors import FileCorrupt
 from raymu.store.files import RunFiles
 from raymu.store.keys import RunKeys
+from raymu.store.layout import kind_of
 from raymu.store.seals import seal, unseal
 
 _FOLDER = "generations"
@@ -34,7 +35,7 @@ class GenerationFiles:
     @property
     def numbers(self) -> list[int]:
         """Of those that are there, ascending."""
-        return sorted(int(name.removesuffix(".json")) for name in self._files.list(_FOLDER))
+        return sorted(int(name.removesuffix(".json")) for name in self._files.list(_FOLDER) if _is_generation(name))
 
     def drop_all_but(self, number: int) -> None:
         """Destroy superseded ones, and any that was written and never committed."""
@@ -57,6 +58,10 @@ class GenerationFiles:
             f"lacks generation {published}, which its journal names, and has {newest}: its journal is older than its "
             "files; restore both from the same backup"
         )
+
+
+def _is_generation(name: str) -> bool:
+    return kind_of(f"{_FOLDER}/{name}") == "generation"
 
 
 def generation_path(number: int) -> str:

@@ -37,7 +37,10 @@ class RunKeys:
     @cached_property
     def signing_key(self) -> bytes:
         """Private: receipts are signed with it."""
-        return self._read(_SIGNING)
+        key = self._read(_SIGNING)
+        if public_key(key) != self.public_key:
+            raise FileCorrupt(f"{self._files.location}/{_SIGNING}", f"not the key that {_PUBLIC} belongs to")
+        return key
 
     @cached_property
     def public_key(self) -> bytes:

@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable
 from typing import Protocol, TypeVar
 
 from raymu.core.records import ShardLineage
-from raymu.errors import FileMissing
+from raymu.errors import FileCorrupt, FileMissing
 from raymu.store.files import RunFiles
 from raymu.store.keys import RunKeys
+from raymu.store.layout import kind_of
 from raymu.store.seals import seal, unseal
 
 _FOLDER = "reports"
@@ -31,29 +32,39 @@ class WorkReports:
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
         self._files, self._keys = files, keys
 
+    @property
+    def there(self) -> list[str]:
+        """The commands that have one, sorted."""
+        return [name.removesuffix(".json") for name in self._files.list(_FOLDER) if _is_report(name)]
+
     def write(self, report: Report) -> None:
         """Raises StorageFailed."""
-        self._files.write(_path(report.command_id), seal(report, self._keys.hash_key))
+        self._files.write(report_path(report.command_id), seal(report, self._keys.hash_key))
 
     def find(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:
         """The report of a command that ran already, if what it wrote is still there. Raises FileCorrupt."""
-        path = _path(command_id)
+        path = report_path(command_id)
         try:
             payload = self._files.read(path)
         except FileMissing:
             return None
-        report: AnyReport = unseal(kind, payload, self._keys.hash_key, source=f"{self._files.location}/{path}")
+        source = f"{self._files.location}/{path}"
+        report: AnyReport = unseal(kind, payload, self._keys.hash_key, source=source)
+        if report.command_id != command_id:
+            raise FileCorrupt(source, "the report of another command")
         return report if all(self._files.exists(ref.path) for ref in report.lineage.files) else None
 
     def drop(self, command_ids: Iterable[str]) -> None:
         """Once the journal has them."""
-        self._files.delete(*(_path(command_id) for command_id in command_ids))
+        self._files.delete(*(report_path(command_id) for command_id in command_ids))
 
     def drop_all_but(self, command_ids: Collection[str]) -> None:
-        kept = {_path(command_id) for command_id in command_ids}
-        there = (f"{_FOLDER}/{name}" for name in self._files.list(_FOLDER))
-        self._files.delete(*(path for path in there if path not in kept))
+        self.drop(command_id for command_id in self.there if command_id not in command_ids)
 
 
-def _path(command_id: str) -> str:
+def _is_report(name: str) -> bool:
+    return kind_of(f"{_FOLDER}/{name}") == "report"
+
+
+def report_path(command_id: str) -> str:
     return f"{_FOLDER}/{command_id}.json"

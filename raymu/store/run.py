@@ -20,16 +20,10 @@ from raymu.store.files import PARTIAL, RunFiles, content_ref
 from raymu.store.generations import GenerationFiles
 from raymu.store.journal import Journal
 from raymu.store.keys import RunKeys
+from raymu.store.layout import EPOCH, MANIFEST, UNFINISHED
 from raymu.store.manifest import FORMAT, RunManifest
 from raymu.store.reports import WorkReports
 from raymu.store.seals import seal, unseal
-
-_MANIFEST = "run.json"
-_EPOCH = "epoch"
-"""The epoch of the coordinator that may write, for those who cannot see the journal."""
-_UNFINISHED = "unfinished"
-"""There while a run is being created: without it, files that raymu did not write are never touched."""
-
 
 _CONTENT = ("samples/", "shards/")
 """Folders of files that are named by their content, and that generations refer to."""
@@ -81,13 +75,13 @@ class RunStore:
     @contextmanager
     def _creation(self) -> Iterator[None]:
         self.require_empty()
-        self.files.write(_UNFINISHED, b"")
-        self.files.delete(*(path for path in self.files.every() if path != _UNFINISHED))
+        self.files.write(UNFINISHED, b"")
+        self.files.delete(*(path for path in self.files.every() if path != UNFINISHED))
         yield
-        self.files.delete(_UNFINISHED)
+        self.files.delete(UNFINISHED)
 
     def _begin(self, manifest: RunManifest) -> None:
-        self.files.write(_EPOCH, b"0")
+        self.files.write(EPOCH, b"0")
         journal = self._journal(manifest)
         try:
             journal.create()
@@ -95,11 +89,11 @@ class RunStore:
             journal.close()
         if Config.parse(manifest.config).cluster.journal is None:
             seal_at_rest(self.files, self.keys, epoch=0, sequence=0)
-        self.files.write(_MANIFEST, seal(manifest, self.keys.hash_key))
+        self.files.write(MANIFEST, seal(manifest, self.keys.hash_key))
 
     def require_empty(self) -> None:
         """Raises RunInvalid where a run is, or anything but the remains of one whose creation broke off."""
-        if self.files.exists(_MANIFEST):
+        if self.files.exists(MANIFEST):
             raise RunInvalid(self.location, "holds a run already; name another directory with --run")
         if not (self.files.is_empty or self._is_unfinished):
             raise RunInvalid(self.location, "is not empty; name a new directory with --run")
@@ -108,8 +102,8 @@ class RunStore:
     def _is_unfinished(self) -> bool:
         """Whether a creation broke off here; its mark may itself be half-written, and alone."""
         there = self.files.every()
-        is_only_mark = bool(there) and all(path.startswith(f".{_UNFINISHED}.") for path in there)
-        return _UNFINISHED in there or is_only_mark
+        is_only_mark = bool(there) and all(path.startswith(f".{UNFINISHED}.") for path in there)
+        return UNFINISHED in there or is_only_mark
 
     def remove(self) -> None:
         """Destroy the run and all that it holds."""
@@ -119,12 +113,12 @@ class RunStore:
     def manifest(self) -> RunManifest:
         """Raises RunInvalid where this is no run, or one of a newer format; FileCorrupt."""
         try:
-            payload = self.files.read(_MANIFEST)
+            payload = self.files.read(MANIFEST)
         except FileMissing:
             raise RunInvalid(
                 self.location, "is not a run: it has no run.json; name a directory made by `raymu train`"
             ) from None
-        source = f"{self.location}/{_MANIFEST}"
+        source = f"{self.location}/{MANIFEST}"
         found = _tree(payload, source)
         if found.get("kind") != "raymu run":
             raise RunInvalid(self.location, "is not a run of raymu: its run.json is of something else")
@@ -143,7 +137,7 @@ class RunStore:
         config = replace(self.config, unlearning=unlearning)
         self.manifest = replace(self.manifest, config=config.tree())
         self.config = config
-        self.files.write(_MANIFEST, seal(self.manifest, self.keys.hash_key))
+        self.files.write(MANIFEST, seal(self.manifest, self.keys.hash_key))
 
     def take_over(self) -> tuple[Journal, int]:
         """Become the run's coordinator. returns: the journal, and the epoch under which this store writes from here on
@@ -177,19 +171,19 @@ class RunStore:
         self.files.fence = fence
 
     def _announce(self, epoch: int) -> None:
-        if self.files.exists(_EPOCH) and self.epoch() > epoch:
+        if self.files.exists(EPOCH) and self.epoch() > epoch:
             raise RunInvalid(
                 self.location,
                 f"has a journal that is older than its files (epoch {epoch} after {self.epoch()}); "
                 "restore both from the same backup",
             )
-        self.files.write(_EPOCH, str(epoch).encode())
+        self.files.write(EPOCH, str(epoch).encode())
 
     def epoch(self) -> int:
         """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""
-        payload = self.files.read(_EPOCH)
+        payload = self.files.read(EPOCH)
         if not (payload.isdigit() and str(int(payload)).encode() == payload):
-            raise FileCorrupt(f"{self.location}/{_EPOCH}", "not the number that was written")
+            raise FileCorrupt(f"{self.location}/{EPOCH}", "not the number that was written")
         return int(payload)
 
     def journal(self, *, is_read_only: bool = False) -> Journal:
@@ -275,7 +269,7 @@ class RunStore:
 
 
 def _is_stray(path: str) -> bool:
-    return path.startswith(_CONTENT) or path.endswith(PARTIAL) or path == _UNFINISHED
+    return path.startswith(_CONTENT) or path.endswith(PARTIAL) or path == UNFINISHED
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -1,13 +1,25 @@
 """What a verification looks at: the journal, and what must follow from it."""
 
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
 from raymu.core.board import RevocationBoard
-from raymu.core.events import Event, GenerationPublished, PublishGeneration, RequestsPurged, RevocationsAccepted
+from raymu.core.events import (
+    Event,
+    GenerationPublished,
+    PublishGeneration,
+    RequestsPurged,
+    RevocationsAccepted,
+    RunTrained,
+    ShardRepaired,
+)
 from raymu.core.receipt import Receipt, ReceiptBook
-from raymu.core.records import FileRef
+from raymu.core.records import FileRef, Generation
+from raymu.core.requests import RevocationRequest
 from raymu.core.schedule import slice_epochs
+from raymu.service.named import Kept, kept_ids, revoked_by
+from raymu.service.work import train_id
 from raymu.store.chain import BEGINNING, Head
 from raymu.store.journal import Journal
 from raymu.store.ledger import LedgerRow
@@ -18,7 +30,7 @@ from raymu.store.run import RunStore
 class Recorded:
     """What the journal's database holds.
 
-    heads: of the events, each with its seal; revoked: keyed hash -> request; unpurged: requests whose raw ids are kept
+    heads: of the events, each with its seal; revoked: keyed hash -> request
     """
 
     epoch: int
@@ -26,7 +38,7 @@ class Recorded:
     events: tuple[Event, ...]
     ledger: tuple[LedgerRow, ...]
     revoked: dict[str, str]
-    unpurged: frozenset[str]
+    kept: Kept
 
     @property
     def head(self) -> Head:
@@ -36,10 +48,10 @@ class Recorded:
     def read(cls, store: RunStore) -> "Recorded":
         """Raises FileCorrupt, StorageFailed, RunInvalid."""
         with closing(store.journal(is_read_only=True)) as journal:
-            return cls.of(journal)
+            return cls.of(store, journal)
 
     @classmethod
-    def of(cls, journal: Journal) -> "Recorded":
+    def of(cls, store: RunStore, journal: Journal) -> "Recorded":
         sealed = list(journal.sealed_events())
         return cls(
             epoch=journal.epoch(),
@@ -47,7 +59,7 @@ class Recorded:
             events=tuple(event for _, event in sealed),
             ledger=tuple(journal.ledger()),
             revoked=journal.revoked(),
-            unpurged=frozenset(journal.unpurged()),
+            kept=kept_ids(journal, shards=store.config.partition.shards, key=store.keys.hash_key),
         )
 
 
@@ -55,17 +67,40 @@ class Recorded:
 class Expected:
     """What must follow from the events.
 
-    receipts: (journal event, receipt) in the order of issue; revoked: keyed hash -> request; waiting: not yet repaired
+    receipts: (journal event, receipt) in the order of issue; accepted: every request, by its id
+    superseded: every file that was destroyed; descents: SHA-256 of each checkpoint that was reported -> what it descends from
     """
 
+    shards: int
     board: RevocationBoard
-    published: GenerationPublished | None
-    previous_sha256: str
+    generations: tuple[GenerationPublished, ...]
     publication: PublishGeneration | None
     receipts: tuple[tuple[int, Receipt], ...]
-    revoked: dict[str, str]
+    accepted: dict[str, RevocationRequest]
     purged: frozenset[str]
     superseded: frozenset[FileRef]
+    descents: dict[str, set[str]]
+
+    @property
+    def published(self) -> GenerationPublished | None:
+        """The served generation; None before the first."""
+        return self.generations[-1] if self.generations else None
+
+    @property
+    def revoked(self) -> dict[str, str]:
+        """keyed hash -> request"""
+        return revoked_by(self.accepted)
+
+    @property
+    def awaited(self) -> set[str]:
+        """Commands whose reports may be there."""
+        training = set() if self.board.lineages else {train_id(shard) for shard in range(self.shards)}
+        return training | {command.command_id for command in self.board.at_work}
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something is left to do, but for settling what was patched."""
+        return self.published is None or not self.board.is_idle
 
     @classmethod
     def of(cls, store: RunStore, events: tuple[Event, ...]) -> "Expected":
@@ -73,35 +108,44 @@ class Expected:
         config, book = store.config, ReceiptBook()
         epochs = slice_epochs(config.training.epochs, config.partition.slices)
         board = RevocationBoard(config=config.unlearning, epochs=epochs, workers=1)
-        published: list[GenerationPublished] = []
         asked: PublishGeneration | None = None
         publication: PublishGeneration | None = None
         receipts: list[tuple[int, Receipt]] = []
-        revoked: dict[str, str] = {}
-        purged: set[str] = set()
-        superseded: set[FileRef] = set()
         for sequence, event in enumerate(events, start=1):
-            match event:
-                case GenerationPublished():
-                    published.append(event)
-                    publication = asked
-                case RevocationsAccepted(requests=requests):
-                    revoked |= {one: request.request_id for request in requests for one in request.hashes}
-                case RequestsPurged(request_ids=request_ids, files=files):
-                    receipts.extend((sequence, receipt) for receipt in book.issued_by(event))
-                    purged.update(request_ids)
-                    superseded.update(files)
-                case _:
-                    pass
+            if isinstance(event, GenerationPublished):
+                publication = asked
+            if isinstance(event, RequestsPurged):
+                receipts.extend((sequence, receipt) for receipt in book.issued_by(event))
             book.handle(event)
             asked = next((one for one in board.handle(event) if isinstance(one, PublishGeneration)), asked)
+        accepted = [event for event in events if isinstance(event, RevocationsAccepted)]
+        purged = [event for event in events if isinstance(event, RequestsPurged)]
         return cls(
+            shards=config.partition.shards,
             board=board,
-            published=published[-1] if published else None,
-            previous_sha256=published[-2].manifest_sha256 if len(published) > 1 else "",
+            generations=tuple(event for event in events if isinstance(event, GenerationPublished)),
             publication=publication,
             receipts=tuple(receipts),
-            revoked=revoked,
-            purged=frozenset(purged),
-            superseded=frozenset(superseded),
+            accepted={request.request_id: request for event in accepted for request in event.requests},
+            purged=frozenset(request_id for event in purged for request_id in event.request_ids),
+            superseded=frozenset(file for event in purged for file in event.files),
+            descents=_descents(events),
         )
+
+
+def _descents(events: Iterable[Event]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    trained = [lineage for event in events if isinstance(event, RunTrained) for lineage in event.lineages]
+    repaired = [event.report.lineage for event in events if isinstance(event, ShardRepaired)]
+    for checkpoint in (one for lineage in (*trained, *repaired) for one in lineage.checkpoints if one):
+        found.setdefault(checkpoint.file.sha256, set()).add(checkpoint.descent)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    store: RunStore
+    recorded: Recorded
+    expected: Expected
+    generation: Generation | None
+    """The served one, whatever checks say of it; None where it cannot be read."""

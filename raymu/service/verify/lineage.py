@@ -1,30 +1,28 @@
 """From which samples a served state descends."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.board import RevocationBoard
 from raymu.core.lineage import descent_of
 from raymu.core.partition import identity_hashes
 from raymu.core.records import Constituent, Generation, ShardLineage, ShardState
 from raymu.core.verdict import Finding, Verdict
 from raymu.service.naming import keyed_hash, sample_name
+from raymu.service.verify.evidence import Expected
 from raymu.store.run import RunStore
 
 Statement = tuple[Verdict, str]
 
 
-def descent_findings(
-    store: RunStore, generation: Generation, revoked: Mapping[str, str], board: RevocationBoard
-) -> Iterator[Finding]:
+def descent_findings(store: RunStore, generation: Generation, expected: Expected) -> Iterator[Finding]:
     """What speaks against it that every served state descends from retained samples alone.
 
-    revoked: keyed hash -> request. Raises FileMissing, FileCorrupt.
+    Raises FileMissing, FileCorrupt.
     """
     for lineage, constituent in zip(generation.lineages, generation.constituents, strict=True):
-        shard = _ShardSamples(store, lineage, revoked, waiting=board.pending(lineage.shard))
+        shard = _ShardSamples(store, lineage, expected)
         for verdict, what in (*shard.of_lineage(), *shard.of_served(constituent)):
             yield Finding(verdict=verdict, what=f"shard {lineage.shard} {what}")
 
@@ -32,13 +30,11 @@ def descent_findings(
 class _ShardSamples:
     """The samples that a shard's table holds, against what its states are said to descend from."""
 
-    def __init__(
-        self, store: RunStore, lineage: ShardLineage, revoked: Mapping[str, str], *, waiting: Collection[str]
-    ) -> None:
-        """waiting: requests that the shard is not past yet"""
+    def __init__(self, store: RunStore, lineage: ShardLineage, expected: Expected) -> None:
         table = store.read_table(lineage.table, ["id", "slice"])
-        ids = table["id"].to_pylist()
-        self._lineage, self._key = lineage, store.keys.hash_key
+        ids, revoked = table["id"].to_pylist(), expected.revoked
+        waiting = expected.board.pending(lineage.shard)  # requests that the shard is not past yet
+        self._lineage, self._key, self._descents = lineage, store.keys.hash_key, expected.descents
         self._hashes = identity_hashes(ids, seed=store.config.partition.seed, purpose="sample")
         self._slices: npt.NDArray[np.int64] = table["slice"].to_numpy()
         by_sample = [revoked.get(keyed_hash(sample_name(one), self._key)) for one in ids]
@@ -51,9 +47,17 @@ class _ShardSamples:
         counts = np.bincount(self._slices, minlength=self._lineage.slices).tolist()
         if tuple(counts) != self._lineage.slice_samples:
             yield Verdict.FAIL, "has other samples than its lineage says"
+        if self._lineage.tainted_from is None and self._lineage.serving != self._lineage.checkpoints[-1]:
+            yield Verdict.FAIL, "is said to be exact, and has another state than the last one that it was trained to"
         for checkpoint in filter(None, self._lineage.checkpoints):
+            what = f"has a checkpoint of stage {checkpoint.stage} that"
             if checkpoint.descent != self._descent(checkpoint.stage):
-                yield Verdict.FAIL, f"has a checkpoint of stage {checkpoint.stage} that descends from other samples"
+                yield Verdict.FAIL, f"{what} descends from other samples"
+            if len(self._descents.get(checkpoint.file.sha256, ())) > 1:
+                yield (
+                    Verdict.INCONCLUSIVE,
+                    f"{what} was there before samples were revoked which it is said not to have seen",
+                )
 
     def of_served(self, served: Constituent) -> Iterator[Statement]:
         if served.checkpoint is None:

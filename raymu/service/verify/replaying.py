@@ -3,12 +3,15 @@
 import json
 from collections.abc import Collection, Iterator
 
+import torch
+
 from raymu.core.records import Generation, ShardLineage
-from raymu.core.verdict import Finding, Verdict
+from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.learn.classifier import ModelPlan
+from raymu.learn.contributions import record_stage
 from raymu.learn.determinism import choose_device, pinned
 from raymu.learn.train import ShardTraining
-from raymu.learn.weights import about
+from raymu.learn.weights import about, unpack, weights_sha256
 from raymu.service.samples import read_shard_samples
 from raymu.service.work import Progress, StageTrained
 from raymu.store.run import RunStore
@@ -17,7 +20,7 @@ from raymu.store.run import RunStore
 def replay_findings(
     store: RunStore, generation: Generation, shards: Collection[int], progress: Progress
 ) -> Iterator[Finding]:
-    """Train shards on their retained samples, and compare every checkpoint that they have.
+    """Train shards on their retained samples, and compare every checkpoint and recorded update that they have.
 
     Raises FileMissing, FileCorrupt, DeviceUnavailable.
     """
@@ -27,42 +30,45 @@ def replay_findings(
     with pinned(device, config.cluster.threads) as determinism:
         for lineage in generation.lineages:
             if lineage.shard in shards:
-                trained = ShardTraining(plan, lineage.shard, device)
-                yield from _compared(store, lineage, trained, determinism.json(), progress)
+                yield from _compared(store, lineage, plan, device, determinism.json(), progress)
 
 
 def _compared(
-    store: RunStore, lineage: ShardLineage, training: ShardTraining, determinism: str, progress: Progress
+    store: RunStore, lineage: ShardLineage, plan: ModelPlan, device: torch.device, determinism: str, progress: Progress
 ) -> Iterator[Finding]:
-    what = f"shard {lineage.shard}"
-    samples = read_shard_samples(store, lineage.table)
-    for stage, checkpoint in enumerate(lineage.checkpoints):
+    """Up to the first stage that is another, or cannot be compared."""
+    what, reading = f"shard {lineage.shard}", store.config.unlearning.contributions
+    training, samples = ShardTraining(plan, lineage.shard, device), read_shard_samples(store, lineage.table)
+    for stage, (checkpoint, updates) in enumerate(zip(lineage.checkpoints, lineage.updates, strict=True)):
         if checkpoint is None:
-            yield Finding(
-                verdict=Verdict.INCONCLUSIVE,
-                what=f"{what} has no checkpoint of stage {stage}: it was patched, and is not settled",
+            yield leaves_open(f"{what} has no checkpoint of stage {stage}: it was patched, and is not settled")
+            return
+        written = store.files.read_checked(checkpoint.file)
+        if (other := about(written)["determinism"]) != determinism:
+            yield leaves_open(
+                f"{what} was trained in the determinism class {_class(other)}, this is {_class(determinism)}"
             )
             return
-        written = about(store.files.read_checked(checkpoint.file))["determinism"]
-        if written != determinism:
-            yield Finding(
-                verdict=Verdict.INCONCLUSIVE,
-                what=f"{what} was trained in the determinism class {_class(written)}, this is {_class(determinism)}",
-            )
-            return
-        passes = training.train_stage(samples, stage)
-        _, weights = training.dump(stage=stage, determinism=determinism)
-        if weights != checkpoint.weights_sha256:
-            yield Finding(
-                verdict=Verdict.FAIL,
-                what=f"{what} has other weights at stage {stage} than training without the revoked samples gives",
-            )
+        model = training.classifier.model
+        recorder = record_stage(reading, model, stage=stage, groups_per_slice=plan.groups_per_slice)
+        passes = training.train_stage(samples, stage, recorder)
+        payload, weights = training.dump(stage=stage, determinism=determinism)
+        is_same = weights == checkpoint.weights_sha256 and _content(payload) == _content(written)
+        if is_same and recorder and updates:
+            is_same = _content(recorder.log().dump()) == _content(store.files.read_checked(updates))
+        if not is_same:
+            yield fails(f"{what} has another state at stage {stage} than training without the revoked samples gives")
             return
         progress(
             StageTrained(
                 shard=lineage.shard, stage=stage, stages=lineage.slices, remedy=None, passes=passes, seconds=0.0
             )
         )
+
+
+def _content(payload: bytes) -> str:
+    """Hex SHA-256 over all tensors of a file."""
+    return weights_sha256(unpack(payload, source="a state"))
 
 
 def _class(determinism: str) -> str:

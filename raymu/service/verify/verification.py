@@ -4,10 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from raymu.core.records import Generation
-from raymu.core.verdict import Check, Verdict, worst
+from raymu.core.verdict import Check, Verdict, fails, worst
 from raymu.errors import FileCorrupt, FileMissing, RaymuError, RequestInvalid
-from raymu.service.verify.checks import CHECKS, Evidence, NamedCheck, fails
-from raymu.service.verify.evidence import Expected, Recorded
+from raymu.service.verify.checks import CHECKS, NamedCheck
+from raymu.service.verify.evidence import Evidence, Expected, Recorded
 from raymu.service.verify.replaying import replay_findings
 from raymu.service.work import Progress
 from raymu.store.chain import Head

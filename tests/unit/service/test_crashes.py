@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from raymu.config import Config
+from raymu.core.events import RequestsPurged
 from raymu.errors import RaymuError
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
@@ -80,7 +81,8 @@ def outcome(location: Path) -> object:
             for lineage in generation.lineages
         ],
         [(one.state, one.checkpoint and one.checkpoint.file) for one in generation.constituents],
-        [event.kind for event in events if event.kind in ("trained", "accepted", "purged")],
+        [event.kind for event in events if event.kind in ("trained", "accepted")],
+        [len(event.request_ids) for event in events if isinstance(event, RequestsPurged) and event.request_ids],
         raw_ids_in_journal(location),
         store.strays(needed),
         [(one.exactness, one.samples, one.generation_after) for one in issued_receipts(location)],

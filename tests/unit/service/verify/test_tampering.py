@@ -1,61 +1,99 @@
-"""Whatever is changed in a run, verification does not pass, and nothing that was changed is loaded."""
+"""Whatever is changed in a run by somebody without its keys is found, and nothing that was changed is loaded."""
 
 import asyncio
 import random
 import shutil
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing, suppress
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from raymu.core.verdict import Verdict
-from raymu.errors import RaymuError, RunInvalid
+from raymu.errors import FileCorrupt, RaymuError, RunInvalid
 from raymu.learn.data import read_features
-from raymu.learn.samples import ShardSamples
-from raymu.learn.train import ShardTraining
-from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet
 from raymu.service.prediction import Ensemble
-from raymu.service.samples import read_shard_samples
-from raymu.service.verify.verification import verify
+from raymu.service.verify.verification import Verification, verify
+from raymu.service.work import Progress, RepairTask, Work, WorkReport
+from raymu.store.layout import KINDS, kind_of
 from raymu.store.run import RunStore
-from tests.examples import make_config, revoke, silent, train_run, write_samples
-from tests.unit.service.runs import ids_at, lineage_of
+from tests.examples import make_config, repaired_weights, silent, train_run, write_samples
+from tests.unit.service.runs import ids_at, opened
+from tests.unit.service.verify.forgery import execute
 
-FLIPS = 100
+FLIPS, FLIPS_THAT_ARE_CARRIED_ON = 10, 2
+"""Of each kind of file."""
+NEVER_AT_REST = {"journal's log", "mark of an unfinished run"}
+
+
+class FleetThatIsStopped(LocalFleet):
+    """Stops with its coordinator between a worker's report and the journal."""
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        report = await super().run(work, progress)
+        if isinstance(work, RepairTask):
+            raise asyncio.CancelledError
+        return report
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was trained, and that one request was served on."""
-    folder = tmp_path_factory.mktemp("sound")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`retrained`: a run that served one request exactly; `varied`: one in which every kind of file is."""
+    folder = tmp_path_factory.mktemp("tampering")
     write_samples(folder / "all.parquet", samples=80)
-    config = make_config(folder / "all.parquet")
-    run = train_run(config, folder / "run")
-    shutil.copytree(folder / "run" / "shards", folder / "tainted")
-    revoke(run, ids_at(config, shard=0)[:1], strategy="sisa")
-    asyncio.run(run.close())
-    assert verdict(folder / "run") is Verdict.PASS
-    return folder / "run"
+    by_group = {"contributions": "group", "groups_per_slice": 2, "calibration": False}
+    for name, unlearning, strategy in (("retrained", {}, "sisa"), ("varied", by_group, "dpus")):
+        config = make_config(folder / "all.parquet", unlearning=unlearning)
+        asyncio.run(train_run(config, folder / name).close())
+        shutil.copytree(folder / name / "shards", folder / f"{name}-before")
+        with opened(folder / name) as run:
+            run.revoke(ids_at(config, shard=0, slice_index=1)[:1], strategy=strategy)
+    with (
+        pytest.raises(asyncio.CancelledError),
+        opened(folder / "varied", FleetThatIsStopped(RunStore(str(folder / "varied")))) as run,
+    ):
+        run.revoke(ids_at(config, shard=1, slice_index=1)[:1], strategy="sisa")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> tuple[np.ndarray, object]:
+    """What `varied` predicts, and what carrying it on comes to."""
+    copy = Path(shutil.copytree(folder / "varied", folder / "settled"))
+    return predictions(copy), carried_on(copy)
 
 
 @pytest.fixture
-def location(sound: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sound, tmp_path / "run"))
+def retrained(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder / "retrained", tmp_path / "retrained"))
 
 
-def verdict(location: Path, **asked: object) -> Verdict:
-    return verify(RunStore(str(location)), silent, **asked).verdict  # type: ignore[arg-type]
+@pytest.fixture
+def varied(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder / "varied", tmp_path / "varied"))
+
+
+def verified(location: Path) -> Verification:
+    return verify(RunStore(str(location)), silent)
+
+
+def verdict(location: Path) -> Verdict:
+    return verified(location).verdict
 
 
 def predictions(location: Path) -> np.ndarray:
     store = RunStore(str(location))
     features = read_features(store.config.data.train, store.config.data).features
     return Ensemble.current(store).predict(features)
+
+
+def carried_on(location: Path) -> tuple[dict[int, str], list[str]]:
+    """What settling comes to: all weights, and all names of samples' files. It takes up the interrupted request too."""
+    with opened(location) as run:
+        run.settle()
+    return repaired_weights(location), sorted(path.name for path in (location / "samples").iterdir())
 
 
 def flip(payload: bytes, chance: random.Random) -> bytes:
@@ -68,61 +106,84 @@ def cut(payload: bytes, chance: random.Random) -> bytes:
     return payload[: chance.randrange(len(payload))]
 
 
-def kinds(location: Path) -> dict[str, list[Path]]:
-    """The files of a run by what they are; a reader's index of an empty write-ahead log is made anew by each reader."""
+def by_kind(location: Path) -> Mapping[str, list[Path]]:
+    """The files of a run at rest."""
     found: dict[str, list[Path]] = {}
     for path in sorted(location.rglob("*")):
-        if path.is_file() and not path.name.startswith("journal.sqlite-"):
-            found.setdefault(str(path.relative_to(location)).partition("/")[0], []).append(path)
+        kind = kind_of(str(path.relative_to(location)))
+        if path.is_file() and kind not in NEVER_AT_REST:
+            found.setdefault(str(kind), []).append(path)
     return found
 
 
+def test_every_kind_of_file_is_tampered_with(varied: Path) -> None:
+    assert by_kind(varied).keys() == KINDS.keys() - NEVER_AT_REST
+    assert verdict(varied) is Verdict.INCONCLUSIVE
+
+
 @pytest.mark.parametrize("damage", [flip, cut])
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - NEVER_AT_REST))
 def test_every_flipped_bit_and_every_cut_is_found_and_never_loaded(
-    location: Path, damage: Callable[[bytes, random.Random], bytes]
+    varied: Path,
+    undisturbed: tuple[np.ndarray, object],
+    tmp_path: Path,
+    kind: str,
+    damage: Callable[[bytes, random.Random], bytes],
 ) -> None:
-    chance = random.Random(5)
-    expected = predictions(location)
-    by_kind = list(kinds(location).values())
+    chance = random.Random(kind)
+    expected, settled = undisturbed
     for number in range(FLIPS):
-        path = chance.choice(by_kind[number % len(by_kind)])
+        path = chance.choice(by_kind(varied)[kind])
         payload = path.read_bytes()
         path.write_bytes(damage(payload, chance))
         what = f"{damage.__name__} {number} of {path.name}"
-        assert verdict(location) is Verdict.FAIL, what
+        assert verdict(varied) is Verdict.FAIL, what
         with suppress(RaymuError):
-            assert np.array_equal(predictions(location), expected), what
+            assert np.array_equal(predictions(varied), expected), what
+        if number < FLIPS_THAT_ARE_CARRIED_ON:
+            with suppress(RaymuError):
+                assert carried_on(Path(shutil.copytree(varied, tmp_path / str(number)))) == settled, what
         path.write_bytes(payload)
-    assert verdict(location) is Verdict.PASS
+    assert verdict(varied) is Verdict.INCONCLUSIVE
 
 
-def test_every_file_is_missed(location: Path) -> None:
-    for kind, paths in kinds(location).items():
-        payload = paths[0].read_bytes()
-        paths[0].unlink()
-        if kind == "run.json":
+def test_every_file_is_missed(varied: Path, retrained: Path) -> None:
+    """But for what only a report needs: its work is done again."""
+    needed = {**by_kind(varied), "report": [], **by_kind(retrained)}
+    for kind, path in ((kind, path) for kind, paths in needed.items() for path in paths[:1]):
+        payload = path.read_bytes()
+        path.unlink()
+        if kind == "manifest":
             with pytest.raises(RunInvalid, match="not a run"):
-                verdict(location)
+                verdict(path.parent)
         else:
+            location = next(one for one in (varied, retrained) if one in path.parents)
             assert verdict(location) is Verdict.FAIL, kind
-        paths[0].write_bytes(payload)
+        path.write_bytes(payload)
 
 
-def test_a_tainted_checkpoint_that_is_put_back_is_found_under_any_name(location: Path, sound: Path) -> None:
-    tainted = sorted((sound.parent / "tainted").rglob("*.safetensors"))
-    purged = next(path for path in tainted if not list(location.rglob(path.name)))
-    for place in (location / "shards" / "0000" / purged.name, location / "notes.txt"):
+def test_a_tainted_checkpoint_that_is_put_back_is_found_under_any_name(retrained: Path, folder: Path) -> None:
+    assert verdict(retrained) is Verdict.PASS
+    tainted = sorted((folder / "retrained-before").rglob("*.safetensors"))
+    purged = next(path for path in tainted if not list(retrained.rglob(path.name)))
+    for place in (retrained / "shards" / "0000" / purged.name, retrained / "notes.txt"):
         shutil.copy(purged, place)
-        assert verdict(location) is Verdict.FAIL
+        assert verdict(retrained) is Verdict.FAIL
         place.unlink()
 
 
-def test_two_files_that_are_swapped_are_found(location: Path) -> None:
-    first, second = sorted((location / "shards" / "0001").iterdir())[:2]
+@pytest.mark.parametrize("kind", ["checkpoint", "samples", "key"])
+def test_two_files_that_are_swapped_are_found(retrained: Path, kind: str) -> None:
+    first, second = by_kind(retrained)[kind][:2]
     payload = first.read_bytes()
     first.write_bytes(second.read_bytes())
     second.write_bytes(payload)
-    assert verdict(location) is Verdict.FAIL
+    assert verdict(retrained) is Verdict.FAIL
+
+
+def test_a_log_of_the_journal_that_no_coordinator_wrote_is_noticed(retrained: Path) -> None:
+    (retrained / "journal.sqlite-wal").write_bytes(b"the raw ids 1007 and 1014")
+    assert verdict(retrained) is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
@@ -137,70 +198,28 @@ def test_two_files_that_are_swapped_are_found(location: Path) -> None:
         "INSERT INTO forget SELECT run, request_id, 0, '17' FROM ledger",
     ],
 )
-def test_a_journal_that_is_changed_with_sql_is_found(location: Path, statement: str) -> None:
-    with closing(sqlite3.connect(location / "journal.sqlite")) as connection:
-        assert connection.execute(statement).rowcount > 0
-        connection.commit()
-    assert verdict(location) is Verdict.FAIL
+def test_a_journal_that_is_changed_with_sql_is_found(retrained: Path, statement: str) -> None:
+    execute(retrained, statement)
+    assert verdict(retrained) is Verdict.FAIL
 
 
-def test_a_thread_count_that_is_changed_is_found(location: Path) -> None:
-    text = (location / "run.json").read_text()
-    (location / "run.json").write_text(text.replace('"threads":1', '"threads":2'))
-    assert verdict(location, replay=[0, 1]) is Verdict.FAIL
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE forget SET sample_ids = 'MQ=='",
+        "UPDATE forget SET shard = 0",
+        "DELETE FROM forget",
+        "DELETE FROM revoked",
+    ],
+)
+def test_raw_ids_that_are_changed_are_never_forgotten_in_the_place_of_others(varied: Path, statement: str) -> None:
+    execute(varied, statement)
+    assert verdict(varied) is Verdict.FAIL
+    with pytest.raises(FileCorrupt, match="journal"):
+        carried_on(varied)
 
 
-def test_training_with_another_thread_count_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_samples(tmp_path / "all.parquet", samples=80)
-    run = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
-    asyncio.run(run.close())
-    config = RunStore(str(tmp_path / "run")).config
-    others = replace(config, cluster=replace(config.cluster, threads=2))
-    monkeypatch.setattr(RunStore, "config", others)
-    found = verify(RunStore(str(tmp_path / "run")), silent, replay=[0, 1])
-    assert found.verdict is Verdict.INCONCLUSIVE
-    assert "threads 1" in found.checks[-1].findings[0].what
-
-
-@pytest.fixture
-def course(tmp_path: Path) -> Coordinator:
-    write_samples(tmp_path / "all.parquet", samples=80)
-    return train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
-
-
-def revoke_one(run: Coordinator, tmp_path: Path) -> None:
-    revoke(run, ids_at(RunStore(str(tmp_path / "run")).config, shard=0)[:1], strategy="sisa")
-    asyncio.run(run.close())
-
-
-def test_a_row_left_in_is_found(course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raymu.service.shard.write_without", lambda _store, _shard, ref, _forget: ref)
-    revoke_one(course, tmp_path)
-    assert verdict(tmp_path / "run") is Verdict.FAIL
-
-
-def test_a_worker_that_forgets_nothing_and_says_so_nowhere_is_found(
-    course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It trains on, and keeps, what is revoked, and its records are in keeping with that."""
-    monkeypatch.setattr(ShardSamples, "held_in", lambda self, _hashes: np.zeros(len(self), dtype=bool))
-    monkeypatch.setattr("raymu.service.shard.write_without", lambda _store, _shard, ref, _forget: ref)
-    revoke_one(course, tmp_path)
-    assert verdict(tmp_path / "run") is Verdict.FAIL
-
-
-def test_a_worker_that_trains_on_what_it_says_it_forgot_is_found_by_the_replay(
-    course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every record is as it should be, but the weights are those of a training with the sample."""
-    everything = read_shard_samples(RunStore(str(tmp_path / "run")), lineage_of(tmp_path / "run", 0).table)
-    train_stage = ShardTraining.train_stage
-
-    def on_everything(training: ShardTraining, _samples: ShardSamples, *stage: Any) -> int:
-        return train_stage(training, everything, *stage)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ShardTraining, "train_stage", on_everything)
-        revoke_one(course, tmp_path)
-    assert verdict(tmp_path / "run") is Verdict.PASS  # the records alone cannot tell
-    assert verdict(tmp_path / "run", replay=[0]) is Verdict.FAIL
+def test_a_thread_count_that_is_changed_is_found(retrained: Path) -> None:
+    text = (retrained / "run.json").read_text()
+    (retrained / "run.json").write_text(text.replace('"threads":1', '"threads":2'))
+    assert verdict(retrained) is Verdict.FAIL

@@ -1,0 +1,47 @@
+"""Whether the journal keeps what the accepted requests name: their raw ids until they are purged, their hashes for life."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from raymu.core.requests import RevocationRequest
+from raymu.service.naming import keyed_hash, sample_name
+from raymu.store.journal import Journal
+
+Kept = Mapping[str, Mapping[int, frozenset[str]]]
+"""request -> shard -> keyed hashes of the raw ids that are kept"""
+
+
+def kept_ids(journal: Journal, *, shards: int, key: bytes) -> Kept:
+    """key: of the run"""
+    kept: dict[str, dict[int, frozenset[str]]] = {request_id: {} for request_id in journal.unpurged()}
+    for shard in range(shards if kept else 0):
+        for request_id, ids in journal.sample_ids(shard=shard).items():
+            kept[request_id][shard] = frozenset(keyed_hash(sample_name(one), key) for one in ids)
+    return kept
+
+
+def misnamed(
+    kept: Kept, revoked: Mapping[str, str], accepted: Mapping[str, RevocationRequest], *, purged: Collection[str]
+) -> Iterator[str]:
+    """What is wrong. revoked: keyed hash -> request, as it is kept; accepted: by request"""
+    if revoked != revoked_by(accepted):
+        yield "the keyed hashes of revoked samples are not those of the accepted requests"
+    unpurged = accepted.keys() - set(purged)
+    are_others = {one for one in kept.keys() & unpurged if not _is_named(accepted[one], kept[one])}
+    for request_ids, what in (
+        (kept.keys() - unpurged, "kept, though purged, or never accepted"),
+        (unpurged - kept.keys(), "lost, though not purged"),
+        (are_others, "not those that were accepted"),
+    ):
+        if request_ids:
+            yield f"raw ids of {len(request_ids)} requests are {what}, such as of {min(request_ids)}"
+
+
+def revoked_by(accepted: Mapping[str, RevocationRequest]) -> dict[str, str]:
+    """returns: keyed hash -> request"""
+    return {one: request.request_id for request in accepted.values() for one in request.hashes}
+
+
+def _is_named(request: RevocationRequest, kept: Mapping[int, frozenset[str]]) -> bool:
+    counts = {shard: len(hashes) for shard, hashes in kept.items()}
+    hashes = frozenset[str]().union(*kept.values())
+    return counts == {part.shard: part.samples for part in request.forget} and hashes <= set(request.hashes)

@@ -1,0 +1,36 @@
+"""What lies where in a run directory: every kind of file that raymu writes there."""
+
+import re
+from collections.abc import Mapping
+
+MANIFEST = "run.json"
+EPOCH = "epoch"
+"""The epoch of the coordinator that may write, for those who cannot see the journal."""
+UNFINISHED = "unfinished"
+"""There while a run is being created: without it, files that raymu did not write are never touched."""
+
+_DIGEST = r"-[0-9a-f]{16}\."
+KINDS: Mapping[str, re.Pattern[str]] = {
+    kind: re.compile(pattern)
+    for kind, pattern in {
+        "manifest": r"run\.json",
+        "epoch": r"epoch",
+        "key": r"(hash|signing)\.key|signing\.pub",
+        "journal": r"journal\.sqlite",
+        "journal's log": r"journal\.sqlite-(wal|shm|journal)",
+        "journal's seal": r"journal\.seal",
+        "generation": r"generations/\d{8,}\.json",
+        "samples": rf"samples/\d{{4,}}{_DIGEST}parquet",
+        "checkpoint": rf"shards/\d{{4,}}/stage-\d+{_DIGEST}safetensors",
+        "updates": rf"shards/\d{{4,}}/updates-\d+{_DIGEST}safetensors",
+        "patched state": rf"shards/\d{{4,}}/patched{_DIGEST}safetensors",
+        "report": r"reports/(repair-\d{4,}-[0-9a-f]{16}|train-\d{4,})\.json",
+        "mark of an unfinished run": UNFINISHED,
+    }.items()
+}
+"""By the path within the run directory."""
+
+
+def kind_of(path: str) -> str | None:
+    """None for what is no file of a run."""
+    return next((kind for kind, pattern in KINDS.items() if pattern.fullmatch(path)), None)
