@@ -37,11 +37,12 @@ class Trial:
 class Comparison:
     """How a model's forget set looks beside that of retrained oracles.
 
-    difference: in mean confidence (log odds); above 0 the model remembers, below it over-forgets. The interval is 0 wide of
-    what exact retrainings differ by: it holds 0 where the model could be one of them.
-    remembered, over_forgotten: how probable it is that an exact retraining has a sample that stands out as much as this
-    one's most remembered, or most over-forgotten
-    level: probability that an exact retraining is taken for none
+    difference: in mean confidence (log odds, since a few samples decide a mean loss); above 0 the model remembers, below
+    it over-forgets. The interval is as wide as exact retrainings differ: it holds 0 where the model could be one of them.
+    remembered, over_forgotten: how probable it is that some sample stands out, in an exact retraining, as much as the most
+    remembered, or the most over-forgotten one does here
+    level: probability that an exact retraining is taken for none; somewhat more of very large forget sets, where what a
+    retraining changes in all samples at once, and three oracles tell roughly, weighs against little else
     """
 
     samples: int

@@ -25,7 +25,7 @@ from raymu.store.run import RunStore
 class AuditScope:
     """What is audited.
 
-    request_ids: all that were published where empty; ids: only these of the requests' samples, where there are any
+    request_ids: all that are repaired where empty; ids: only these of the requests' samples, where there are any
     data: a file with the samples' rows, which the run has destroyed; the one that it was trained from where not given
     test: a labelled table; the configuration's where not given
     shadow_models: for each shard, an even number
@@ -108,17 +108,19 @@ def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
 
 
 def _chosen(receipts: Sequence[Receipt], request_ids: Sequence[str]) -> list[Receipt]:
+    """Those asked for, or all that are repaired."""
     by_id = {receipt.request_id: receipt for receipt in receipts}
     unknown = [one for one in request_ids if one not in by_id]
     if unknown:
         raise RequestInvalid(f"the run knows no request {unknown[0]}; leave it out to audit all requests")
-    chosen = [by_id[one] for one in dict.fromkeys(request_ids)] or list(receipts)
-    if not chosen:
+    asked = [by_id[one] for one in dict.fromkeys(request_ids)] or list(receipts)
+    if not asked:
         raise RequestInvalid("nothing was revoked from this run: an audit is of what was forgotten")
-    waiting = [receipt.request_id for receipt in chosen if receipt.published_at is None]
-    if waiting:
-        raise RequestInvalid(f"request {waiting[0]} is accepted and not repaired yet; run `raymu settle` first")
-    return chosen
+    repaired = [receipt for receipt in asked if receipt.published_at]
+    if not repaired or (request_ids and repaired != asked):
+        waiting = next(receipt.request_id for receipt in asked if not receipt.published_at)
+        raise RequestInvalid(f"request {waiting} is accepted and not repaired yet; run `raymu settle` first")
+    return repaired
 
 
 def _read(store: RunStore, path: str) -> SampleTable:

@@ -79,7 +79,11 @@ class WorstSample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestAudit:
-    """Of one request, or of all together. samples: that were audited; losses: mean over the forget set, in nats"""
+    """Of one request, or of all together. samples: that were audited
+
+    loss: mean over the forget set, in nats; like all but the accuracy it is that of each shard's own model, which shows
+    more than the ensemble does
+    """
 
     request_ids: tuple[str, ...]
     samples: int

@@ -15,7 +15,7 @@ from raymu.core.verdict import Verdict
 from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, RequestInvalid
 from raymu.service.audit.auditing import LEVEL, audit
 from raymu.service.audit.evidence import TWINS
-from raymu.service.audit.forgotten import AuditScope
+from raymu.service.audit.forgotten import AuditScope, find_forgotten
 from raymu.service.audit.report import AuditReport
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
@@ -189,6 +189,16 @@ def test_a_shard_that_waits_for_another_request_is_not_audited(run: AuditedRun, 
         opened_run.revoke(ids, strategy="sisa")
     with pytest.raises(RequestInvalid, match=r"shard 0 is (rewound|abstaining).*raymu settle"):
         audit(RunStore(str(tmp_path / "run")), AuditScope(request_ids=(run.exact,)))
+
+
+def test_all_requests_are_those_that_are_repaired(run: AuditedRun, tmp_path: Path) -> None:
+    shutil.copytree(run.location, tmp_path / "run")
+    store = RunStore(str(tmp_path / "run"))
+    ids = ids_at(run.config, shard=1)[10:11]
+    with opened(tmp_path / "run", FleetThatFailsOnce(store)) as opened_run, pytest.raises(RaymuError):
+        opened_run.revoke(ids, strategy="sisa")
+    found = find_forgotten(store, AuditScope())
+    assert {*found.request_ids.tolist()} == {run.exact, run.patched}
 
 
 def test_a_run_of_one_shard_is_audited_beside_its_test_set(run: AuditedRun, tmp_path: Path) -> None:
