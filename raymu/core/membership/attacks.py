@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.membership.signals import Confidences, Mask, Signals, losses
+from raymu.core.membership.signals import Confidences, Mask, Signals, losses, probabilities
 
 Scores = npt.NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def rmia(signals: Signals) -> Scores:
 
     Likelier in the target than on average over the shadow models, half of which saw the sample.
     """
-    on_average = np.exp(-losses(signals.shadows)).mean(axis=0)
+    on_average = probabilities(signals.shadows).mean(axis=0)
     ratios = -losses(signals.target) - np.log(on_average.clip(min=np.finfo(np.float64).tiny))
     population = np.sort(ratios[signals.is_population])
     return np.searchsorted(population, ratios - np.log(RMIA_GAMMA), side="right") / len(population)

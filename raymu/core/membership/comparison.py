@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from raymu.core.membership.attacks import Gaussians, Scores
 from raymu.core.membership.rates import Estimate
-from raymu.core.membership.signals import Confidences, Mask
+from raymu.core.membership.signals import Confidences, Mask, probabilities
 
 DRAWS = 4000
 NEIGHBOURS = 100
@@ -37,8 +38,8 @@ class Trial:
 class Comparison:
     """How a model's forget set looks beside that of retrained oracles.
 
-    difference: in mean confidence (log odds, since a few samples decide a mean loss); above 0 the model remembers, below
-    it over-forgets. The interval is as wide as exact retrainings differ: it holds 0 where the model could be one of them.
+    difference: in the mean probability of the true class; above 0 the model remembers, below it over-forgets. The interval
+    is as wide as exact retrainings differ: it holds 0 where the model could be one of them.
     remembered, over_forgotten: how probable it is that some sample stands out, in an exact retraining, as much as the most
     remembered, or the most over-forgotten one does here
     level: probability that an exact retraining is taken for none; somewhat more of very large forget sets, where what a
@@ -75,29 +76,34 @@ def compare_with_oracles(trials: Sequence[Trial], *, level: float, seed: int) ->
 
 
 def _mean_difference(trials: Sequence[Trial], *, level: float, random: np.random.Generator) -> Estimate:
-    differences = [(trial.model - trial.oracles.mean(axis=0))[trial.is_forgotten] for trial in trials]
+    """In probabilities: of log odds the surest samples decide the mean, of losses the hardest, and both vary by chance."""
+    differences = [
+        (probabilities(trial.model) - probabilities(trial.oracles).mean(axis=0))[trial.is_forgotten] for trial in trials
+    ]
     value = float(np.concatenate(differences).mean())
     drawn = np.concatenate([_drawn_differences(trial, random) for trial in trials], axis=1).mean(axis=1)
     low, high = np.quantile(drawn, [level / 2.0, 1.0 - level / 2.0])
     return Estimate(value=value, low=value - float(high), high=value - float(low))
 
 
-def _drawn_differences(trial: Trial, random: np.random.Generator) -> Confidences:
+def _drawn_differences(trial: Trial, random: np.random.Generator) -> npt.NDArray[np.float64]:
     """What the differences would be, were the model one more oracle. returns: (DRAWS, forgotten)
 
     A draw takes one oracle, and for each forgotten sample its difference from the others on a sample about as hard:
     hard ones differ more, and the hardest of one retraining are easier in the next.
     """
-    hardness = trial.oracles.mean(axis=0)[trial.is_forgotten]
-    drawn = np.empty((DRAWS, len(hardness)))
-    chosen = random.integers(len(trial.oracles), size=DRAWS)
-    for number, oracle in enumerate(trial.oracles):
-        others = np.delete(trial.oracles, number, axis=0).mean(axis=0)
+    oracles = probabilities(trial.oracles)
+    forgotten = int(trial.is_forgotten.sum())
+    drawn = np.empty((DRAWS, forgotten))
+    chosen = random.integers(len(oracles), size=DRAWS)
+    for number, oracle in enumerate(oracles):
+        others = np.delete(oracles, number, axis=0).mean(axis=0)
         order = np.argsort(others, kind="stable")
         width = min(NEIGHBOURS, len(order))
-        first = np.clip(np.searchsorted(others[order], hardness) - width // 2, 0, len(order) - width)
+        places = np.searchsorted(others[order], others[trial.is_forgotten])
+        first = np.clip(places - width // 2, 0, len(order) - width)
         draws = np.flatnonzero(chosen == number)
-        picked = order[first + random.integers(width, size=(len(draws), len(hardness)))]
+        picked = order[first + random.integers(width, size=(len(draws), forgotten))]
         drawn[draws] = (oracle - others)[picked]
     return drawn
 

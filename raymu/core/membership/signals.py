@@ -41,6 +41,11 @@ def losses(confidences: Confidences) -> Confidences:
     return np.logaddexp(0.0, -confidences)
 
 
+def probabilities(confidences: Confidences) -> npt.NDArray[np.float64]:
+    """Of the true class, of any shape."""
+    return np.exp(-losses(confidences))
+
+
 def shadow_members(hashes: Hashes, model: int, *, seed: int) -> Mask:
     """The half of the samples that a shadow model is trained on, by a keyed hash of each.
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from raymu.core.membership.signals import Signals, losses, shadow_members
+from raymu.core.membership.signals import Signals, losses, probabilities, shadow_members
 
 hashes = arrays.arrays(np.uint64, st.integers(2, 50), unique=True)
 seeds = st.integers(0, 2**63 - 1)
@@ -33,9 +33,11 @@ def test_models_are_trained_on_halves_that_have_nothing_to_do_with_each_other() 
 
 
 def test_a_confidence_has_the_loss_of_its_probability() -> None:
-    probabilities = np.array([0.01, 0.5, 0.99])
-    assert losses(np.log(probabilities / (1.0 - probabilities))) == pytest.approx(-np.log(probabilities))
-    assert losses(np.array([800.0, -800.0])).tolist() == [0.0, 800.0]
+    chances = np.array([0.01, 0.5, 0.99])
+    assert losses(np.log(chances / (1.0 - chances))) == pytest.approx(-np.log(chances))
+    assert probabilities(np.log(chances / (1.0 - chances))) == pytest.approx(chances)
+    extremes = np.array([800.0, -800.0])
+    assert (losses(extremes).tolist(), probabilities(extremes).tolist()) == ([0.0, 800.0], [1.0, 0.0])
 
 
 def test_signals_that_do_not_fit_are_refused() -> None:
