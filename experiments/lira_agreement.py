@@ -14,38 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from workbench import keep, mlp_config, parser
+from workbench import keep, parser, shard_pool
 
 from raymu.core.membership.attacks import ATTACKS
 from raymu.core.membership.rates import auc
 from raymu.core.membership.signals import Confidences, Mask, Signals
-from raymu.core.partition import identity_hashes
 from raymu.learn.audit.models import train_model
 from raymu.learn.audit.pool import AuditPool, ModelKind
-from raymu.learn.classifier import ModelPlan
-from raymu.learn.data import fit_classes, read_table
-from raymu.learn.samples import ShardSamples
-from raymu.service.ingest import place
 
 COMPARED = ("lira_offline", "lira_online")
 MOST_CONFIDENT = 30.0
 """Log odds: the published code takes them from probabilities, and has none beyond what these can hold."""
-
-
-def make_pool(train: Path) -> AuditPool:
-    """Shard 0, and as many samples of shard 1."""
-    config = mlp_config(train, training={"optimizer": "adam", "learning_rate": 0.003, "device": "cpu"})
-    table = read_table(str(train), config.data)
-    shards, slices = place(table, config.partition)
-    hashes = identity_hashes(table.ids.tolist(), seed=config.partition.seed, purpose="sample")
-    own, other = (
-        ShardSamples.ordered(table.take(rows), hashes=hashes[rows], slices=slices[rows])
-        for rows in (np.flatnonzero(shards == shard) for shard in (0, 1))
-    )
-    classes = fit_classes(table.labels, config.data.classes)
-    plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
-    none = own.where(np.zeros(len(own), dtype=bool))
-    return AuditPool.gather(own, none, other, plan=plan, shard=0, device="cpu", threads=1)
 
 
 def compare(pool: AuditPool, target: Confidences, shadows: Confidences, is_in: Mask, python: str) -> dict[str, Any]:
@@ -72,7 +51,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--sacroml", required=True, help="the Python of an environment that has sacroml")
     chosen = options.parse_args()
-    pool = make_pool(chosen.train)
+    pool = shard_pool(chosen.train)
     models = 8 if chosen.smoke else 64
     target = train_model(pool, ModelKind.BEFORE, 0).confidences.clip(max=MOST_CONFIDENT)
     shadows = np.stack([train_model(pool, ModelKind.SHADOW, number).confidences for number in range(models)])

@@ -42,8 +42,8 @@ class Comparison:
     is as wide as exact retrainings differ: it holds 0 where the model could be one of them.
     remembered, over_forgotten: how probable it is that some sample stands out, in an exact retraining, as much as the most
     remembered, or the most over-forgotten one does here
-    level: probability that an exact retraining is taken for none; somewhat more of very large forget sets, where what a
-    retraining changes in all samples at once, and three oracles tell roughly, weighs against little else
+    level: probability that an exact retraining is taken for none, as nearly as few oracles tell how much retrainings
+    differ; experiments/audit_power.py measures it
     """
 
     samples: int
