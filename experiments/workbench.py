@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from raymu.config import Config
+from raymu.core.partition import identity_hashes
+from raymu.learn.audit.pool import AuditPool
+from raymu.learn.classifier import ModelPlan
+from raymu.learn.data import fit_classes, read_table
+from raymu.learn.samples import ShardSamples
+from raymu.service.ingest import place
 
 RESULTS = Path(__file__).parent / "results"
 LETTER = Path(__file__).parent.parent / "raymu" / "datasets" / "letter-train.parquet"
@@ -37,6 +44,24 @@ def mlp_config(train: Path, **branches: Mapping[str, Any]) -> Config:
     for branch, settings in branches.items():
         tree[branch] = {**tree[branch], **settings}
     return Config.parse(tree)
+
+
+def shard_pool(train: Path, *, revoked: int = 0) -> AuditPool:
+    """Shard 0 of `mlp_config`, trained with Adam, without some of its samples; shard 1's stand for unseen ones."""
+    config = mlp_config(train, training={"optimizer": "adam", "learning_rate": 0.003, "device": "cpu"})
+    table = read_table(str(train), config.data)
+    shards, slices = place(table, config.partition)
+    hashes = identity_hashes(table.ids.tolist(), seed=config.partition.seed, purpose="sample")
+    own, unseen = (
+        ShardSamples.ordered(table.take(rows), hashes=hashes[rows], slices=slices[rows])
+        for rows in (np.flatnonzero(shards == shard) for shard in (0, 1))
+    )
+    is_revoked = own.held_in(np.sort(own.hashes)[:revoked])
+    classes = fit_classes(table.labels, config.data.classes)
+    plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
+    return AuditPool.gather(
+        own.where(~is_revoked), own.where(is_revoked), unseen, plan=plan, shard=0, device="cpu", threads=1
+    )
 
 
 def keep(name: str, data: Path, result: Mapping[str, Any]) -> None:

@@ -72,7 +72,7 @@ def epoch_order(hashes: Hashes, *, seed: int) -> Positions:
     hashes: (samples,) uint64, distinct
     returns: (samples,) int64 positions, in training order
     """
-    return np.argsort(_mix(hashes ^ np.uint64(seed)), kind="stable")
+    return np.argsort(mix(hashes ^ np.uint64(seed)), kind="stable")
 
 
 def draw_fractions(hashes: Hashes, *, seed: int) -> npt.NDArray[np.float64]:
@@ -83,10 +83,10 @@ def draw_fractions(hashes: Hashes, *, seed: int) -> npt.NDArray[np.float64]:
 
 def fixed_batches(hashes: Hashes, *, batches: int) -> Positions:
     """The batch of its slice that a sample belongs to for life. returns: (samples,) int64 within [0, batches)"""
-    return spread(_mix(hashes), batches)
+    return spread(mix(hashes), batches)
 
 
-def _mix(values: Hashes) -> Hashes:
+def mix(values: Hashes) -> Hashes:
     """The finalizer of SplitMix64 (Steele et al., OOPSLA 2014): a bijection, so distinct stay distinct."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

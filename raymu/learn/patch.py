@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from raymu.config import OhsConfig
 from raymu.core.partition import derive_seed
 from raymu.core.workload import FORWARD_SHARE
 from raymu.errors import PatchFailed
-from raymu.learn.classifier import Classifier
+from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.models import has_batch_norm
 from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining
@@ -139,6 +140,18 @@ def fine_tune(
             return passes
         best, kept = loss, _state(classifier.model)
     return passes
+
+
+def fine_tune_as_control(
+    training: ShardTraining, retain: ShardSamples, *, plan: ModelPlan, shard: int, ohs: OhsConfig
+) -> float:
+    """The no-subtraction control: fine-tune on the last slices as `ohs` does, and subtract nothing.
+
+    returns: sample passes
+    """
+    tail = retain.where(retain.slices >= len(plan.epochs) - ohs.slices)
+    seed = derive_seed(plan.seed, shard, "control")
+    return fine_tune(training, tail, None, rate=plan.training.learning_rate, epochs=ohs.epochs, seed=seed)
 
 
 def recompute_batch_norm(classifier: Classifier, retain: ShardSamples) -> float:

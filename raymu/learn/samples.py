@@ -1,5 +1,6 @@
 """A shard's samples in canonical order, and one epoch's batches of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,19 @@ class ShardSamples:
         order = np.lexsort((hashes, slices))
         return cls(
             hashes=hashes[order], slices=slices[order], features=table.features[order], labels=table.labels[order]
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["ShardSamples"]) -> "ShardSamples":
+        """Samples from several places, in canonical order."""
+        hashes = np.concatenate([part.hashes for part in parts])
+        slices = np.concatenate([part.slices for part in parts])
+        order = np.lexsort((hashes, slices))
+        return cls(
+            hashes=hashes[order],
+            slices=slices[order],
+            features=np.concatenate([part.features for part in parts])[order],
+            labels=np.concatenate([part.labels for part in parts])[order],
         )
 
     def __len__(self) -> int:

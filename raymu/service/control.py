@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
-from raymu.core.partition import derive_seed, identity_hashes
+from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
 from raymu.learn.classifier import Classifier, Features, ModelPlan
 from raymu.learn.determinism import pinned
-from raymu.learn.patch import fine_tune
+from raymu.learn.patch import fine_tune_as_control
 from raymu.learn.train import ShardTraining
 from raymu.service.samples import read_shard_samples
 from raymu.store.run import RunStore
@@ -54,10 +54,8 @@ def fine_tune_only(store: RunStore, sample_ids: Collection[SampleId]) -> Control
             is_forgotten = samples.held_in(forget)
             if is_forgotten.any():
                 started = time.perf_counter()
-                tail = samples.where(~is_forgotten & (samples.slices >= lineage.slices - ohs.slices))
-                seed = derive_seed(plan.seed, lineage.shard, "control")
-                rate = plan.training.learning_rate
-                passes += fine_tune(training, tail, None, rate=rate, epochs=ohs.epochs, seed=seed)
+                retain = samples.where(~is_forgotten)
+                passes += fine_tune_as_control(training, retain, plan=plan, shard=lineage.shard, ohs=ohs)
                 seconds += time.perf_counter() - started
             classifiers.append(training.classifier)
     return Control(store=store, classifiers=tuple(classifiers), passes=passes, seconds=seconds)

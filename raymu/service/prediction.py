@@ -1,6 +1,7 @@
 """Predictions from one pinned generation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -69,7 +70,7 @@ class Ensemble:
         Raises NoVoters where every shard abstains; FileMissing, FileCorrupt.
         """
         manifest, config = store.manifest, store.config
-        plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self.generation = generation
         self._threads = config.cluster.threads
         self._device = device or choose_device(config.training.device)
@@ -84,7 +85,7 @@ class Ensemble:
             assert voter.checkpoint is not None
             file = voter.checkpoint.file
             payload = store.files.read_checked(file)
-            self._classifiers.append(Classifier.restore(payload, plan, device=self._device, source=file.path))
+            self._classifiers.append(Classifier.restore(payload, self._plan, device=self._device, source=file.path))
 
     @classmethod
     def current(cls, store: RunStore) -> "Ensemble":
@@ -97,6 +98,17 @@ class Ensemble:
             if newer.number == generation.number:
                 raise
             return cls(store, newer)
+
+    def replacing(self, payloads: Mapping[int, bytes]) -> "Ensemble":
+        """The same voters, with other models in the places of some shards. payloads: shard -> checkpoint"""
+        other = copy(self)
+        other._classifiers = [
+            Classifier.restore(payloads[voter.shard], self._plan, device=self._device, source=f"shard {voter.shard}")
+            if voter.shard in payloads
+            else classifier
+            for voter, classifier in zip(self._voters, self._classifiers, strict=True)
+        ]
+        return other
 
     def predict(self, features: Features) -> Probabilities:
         """features: (samples, *input shape). returns: (samples, classes) float32. Raises DataInvalid on another shape"""

@@ -1,0 +1,37 @@
+"""An audit on a cluster says what it says in one process."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from raymu.config import ClusterConfig
+from raymu.errors import DeviceUnavailable
+from raymu.learn.audit.models import AuditTask
+from raymu.learn.audit.pool import ModelKind
+from raymu.runtime.auditing import audit_runner
+from raymu.service.audit.auditing import audit
+from raymu.service.audit.forgotten import AuditScope
+from raymu.store.run import RunStore
+from tests.examples import make_config, revoke, train_run, write_samples
+from tests.unit.learn.audit.examples import make_pool
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_tasks_on_ray_give_the_report_of_one_process(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    run = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    revoke(run, table["id"].to_pylist()[:6], strategy="dpus")
+    asyncio.run(run.close())
+    store, scope = RunStore(str(tmp_path / "run")), AuditScope(shadow_models=4)
+    with audit_runner(ClusterConfig(cpus_per_shard=4)) as run_tasks:
+        on_ray = audit(store, scope, run_tasks=run_tasks)
+    assert replace(on_ray, seconds=0.0) == replace(audit(store, scope), seconds=0.0)
+
+
+def test_what_a_task_refuses_arrives_as_it_is() -> None:
+    pool = replace(make_pool(), device="cuda")
+    with audit_runner(ClusterConfig(cpus_per_shard=4)) as run_tasks, pytest.raises(DeviceUnavailable, match="CUDA"):
+        list(run_tasks([AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0)]))
