@@ -77,7 +77,7 @@ def epoch_order(hashes: Hashes, *, seed: int) -> Positions:
 
 def draw_fractions(hashes: Hashes, *, seed: int) -> npt.NDArray[np.float64]:
     """A number within [0, 1) of each sample, by a hash of (sample, seed). returns: (hashes,) float64"""
-    high = _mix(hashes ^ np.uint64(seed)) >> np.uint64(11)  # as many bits as a float64 holds
+    high = mix(hashes ^ np.uint64(seed)) >> np.uint64(11)  # as many bits as a float64 holds
     return high.astype(np.float64) * 2.0**-53
 
 
