@@ -1,7 +1,7 @@
 """What a run is like, read from its directory: status and forecasts. Readers write nothing and need no cluster."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +11,7 @@ from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.receipt import Receipt
 from raymu.core.records import Remedy
 from raymu.core.requests import Strategy
+from raymu.errors import FileCorrupt, FileMissing, IdempotencyConflict, RequestInvalid
 from raymu.service.history import replay
 from raymu.service.requests import RequestDesk, Revocation
 from raymu.store.ledger import latest
@@ -134,11 +135,29 @@ def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -
         return list(latest(journal.ledger(request_ids)).values())
 
 
+def check_requests(store: RunStore, asked: Sequence[Revocation]) -> None:
+    """Refuse what a coordinator would refuse; where files are damaged, that is for the coordinator to say.
+
+    Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict.
+    """
+    with closing(store.journal(is_read_only=True)) as journal, suppress(FileMissing, FileCorrupt):
+        history = replay(journal, store.manifest)
+        desk = RequestDesk(store, journal, history.tables(store.manifest))
+        for one in asked:
+            earlier = history.requests_by_key.get(one.key or "")
+            if earlier is None:
+                desk.resolve(one, request_id="checked", received_at=datetime.now(UTC))
+            elif earlier.payload_sha256 != desk.payload_sha256(one):
+                raise IdempotencyConflict(earlier.key or "", earlier.request_id)
+
+
 def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:
     """Forecast a request, and change nothing. workers: at hand; as many as trained the run where not given
 
-    Raises RequestInvalid, UnknownSamples, SamplesRevoked.
+    Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked.
     """
+    if workers is not None and workers < 1:
+        raise RequestInvalid(f"workers is {workers}; a forecast needs at least one")
     ohs = store.config.unlearning.ohs
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest, workers=workers)

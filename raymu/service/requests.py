@@ -11,7 +11,13 @@ import numpy.typing as npt
 
 from raymu.core.records import FileRef, SampleId
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
-from raymu.errors import RequestInvalid, SamplesRevoked, UnknownSamples
+from raymu.errors import (
+    RequestInvalid,
+    SamplesRevoked,
+    UnknownOwner,
+    UnknownSamples,
+    in_one_line,
+)
 from raymu.learn.ids import as_sample_ids
 from raymu.service.index import SampleIndex
 from raymu.service.naming import keyed_hash, owner_name, sample_name
@@ -21,6 +27,7 @@ from raymu.store.run import RunStore
 
 DUE_AFTER = timedelta(days=30)
 """How long a request may wait where it names no time: about the month that data protection law gives."""
+_LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +41,16 @@ class Revocation:
     due: datetime | None = None
     key: str | None = None
     """Idempotency key: the same key and payload give the same receipt."""
+
+    def __post_init__(self) -> None:
+        """Raises RequestInvalid."""
+        for text in (*self.ids, self.owner, self.key):
+            if isinstance(text, str) and not _is_unicode(text):
+                raise RequestInvalid(f"{in_one_line(text)!r} is no UTF-8 text; name it as the data do")
+        if self.key is not None and not 0 < len(self.key) <= _LONGEST_KEY:
+            raise RequestInvalid(f"a key of {len(self.key)} letters is refused; give 1 to {_LONGEST_KEY}, or no key")
+        if self.due is not None and self.due.tzinfo is None:
+            raise RequestInvalid(f"due {self.due} names no time zone; give one")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,9 +84,11 @@ class RequestDesk:
         return hashlib.sha256(canonical_json(payload)).hexdigest()
 
     def resolve(self, asked: Revocation, *, request_id: str, received_at: datetime) -> ResolvedRevocation:
-        """Raises RequestInvalid, UnknownSamples, and SamplesRevoked with the earlier requests' ids."""
+        """Raises RequestInvalid, UnknownSamples, UnknownOwner, and SamplesRevoked with the earlier requests' ids."""
+        if asked.due is not None and asked.due <= received_at:
+            raise RequestInvalid(f"due {asked.due} is past; give a time that is to come")
         config = self._store.config.unlearning
-        strategy, boundary = _strategy(asked.strategy or config.strategy), _boundary(asked, config.boundary)
+        strategy, boundary = _strategy(asked, config.strategy), _boundary(asked, config.boundary)
         sample_ids = self._sample_ids(asked)
         forget: dict[int, list[SampleId]] = {}
         slices: dict[int, Counter[int]] = {}
@@ -108,7 +127,8 @@ class RequestDesk:
         sample_ids = as_sample_ids(asked.ids, integers=self._store.manifest.has_integer_ids)
         twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
         if twice:
-            raise RequestInvalid(f"{len(twice)} ids are named twice ({', '.join(twice[:3])}); name each sample once")
+            shown = in_one_line(", ".join(twice[:3]))
+            raise RequestInvalid(f"{len(twice)} ids are named twice ({shown}); name each sample once")
         self._require_unrevoked([sample_name(sample_id) for sample_id in sample_ids])
         return sample_ids
 
@@ -136,26 +156,36 @@ class RequestDesk:
             pairs = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
             owned.extend(sample_id for sample_id, of in pairs if str(of) == str(owner))
         if not owned:
-            raise UnknownSamples([str(owner)], 1, "owner")
+            raise UnknownOwner(str(owner))
         return owned
 
     def _keyed(self, name: str) -> str:
         return keyed_hash(name, self._store.keys.hash_key)
 
 
+def _is_unicode(text: str) -> bool:
+    """Bytes of a command line that are no UTF-8 come as lone surrogates, which nothing can be told to write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _names(asked: Revocation) -> list[str]:
     return [sample_name(sample_id) for sample_id in asked.ids] if asked.owner is None else [owner_name(asked.owner)]
 
 
-def _strategy(name: str) -> Strategy:
+def _strategy(asked: Revocation, default: str) -> Strategy:
+    name = default if asked.strategy is None else asked.strategy
     try:
         return Strategy(name)
     except ValueError:
-        raise RequestInvalid(f"{name!r} is no strategy; choose among {', '.join(Strategy)}") from None
+        raise RequestInvalid(f"{in_one_line(name)!r} is no strategy; choose among {', '.join(Strategy)}") from None
 
 
 def _boundary(asked: Revocation, default: float | str) -> Boundary:
     try:
         return Boundary.parse(default if asked.boundary is None else asked.boundary)
     except ValueError as error:
-        raise RequestInvalid(str(error)) from None
+        raise RequestInvalid(in_one_line(error)) from None

@@ -1,13 +1,13 @@
 """A SQL database as the journal needs it: commits that survive a power cut, and deleted rows that leave no trace."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from raymu.errors import ConfigInvalid, StorageFull
+from raymu.errors import ConfigInvalid, FileUnreadable, RaymuError, StorageFull, in_one_line
 
 _BUSY_MS = 10_000
 """How long SQLite waits for another's lock."""
@@ -36,8 +36,8 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """Raises StorageFull."""
-        with _storage(), self._engine.connect() as connection:
+        """Raises FileUnreadable."""
+        with _storage(FileUnreadable), self._engine.connect() as connection:
             yield connection
 
     def erase_deleted(self, table: str) -> None:
@@ -78,12 +78,11 @@ def parse_url(text: str) -> sql.URL:
 
 
 @contextmanager
-def _storage() -> Iterator[None]:
+def _storage(refusal: Callable[[str, str], RaymuError] = StorageFull) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        problem = str(getattr(error, "orig", None) or error)
-        raise StorageFull("the journal", " ".join(problem.split())) from error
+        raise refusal("the journal", in_one_line(getattr(error, "orig", None) or error)) from error
 
 
 def _harden_sqlite(connection: Any, _record: Any) -> None:
