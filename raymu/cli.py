@@ -80,7 +80,7 @@ def train_command(
 ) -> None:
     """Train a run as CONFIG.yaml says; KEY=VALUE settings such as training.epochs=3 override it."""
     config = Config.load(config_file, settings)
-    location = run_dir or f"runs/{Path(config_file).stem}"
+    location = f"runs/{Path(config_file).stem}" if run_dir is None else run_dir
     exclude = read_ids(exclude_file) if exclude_file is not None else []
     with (
         stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,

@@ -183,6 +183,14 @@ class ClusterConfig:
     live_actors: Count | None = None
     """Most shard actors alive at once; as many as the cluster's resources allow where not given."""
 
+    @model_validator(mode="after")
+    def _amounts_are_countable(self) -> "ClusterConfig":
+        if any(round(amount, 4) != amount for amount in (self.cpus_per_shard, self.gpus_per_shard)):
+            raise ValueError("cpus_per_shard and gpus_per_shard are counted in steps of 0.0001, as Ray does")
+        if self.gpus_per_shard > 1 and self.gpus_per_shard % 1:
+            raise ValueError("gpus_per_shard is a part of one GPU, or a whole number of them")
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Config:
@@ -257,7 +265,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
     dotted, separator, value = text.partition("=")
     *branches, leaf = dotted.split(".")
     if not separator or not branches or not all((*branches, leaf)):
-        raise ConfigInvalid(f"{in_one_line(text)!r} is no setting; write it as training.epochs=3")
+        raise ConfigInvalid(f"{in_one_line(repr(text))} is no setting; write it as training.epochs=3")
     for branch in branches:
         if tree.get(branch) is None:
             tree[branch] = {}
@@ -267,9 +275,20 @@ def _override(tree: dict[str, Any], text: str) -> None:
     tree[leaf] = _read_yaml(value, source=dotted)
 
 
+class _Yaml(yaml.SafeLoader):
+    """Where a setting is given twice, YAML itself takes the last, and nobody notices."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(text: str, *, source: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Yaml)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 def in_one_line(problem: object, *, longest: int = 300) -> str:
     """What foreign code or a user's text says, as a part of one line: printable, and cut where it goes on for long."""
-    text = " ".join(str(problem).split()) or type(problem).__name__
+    text = " ".join(str(problem).split())
+    if not text and isinstance(problem, BaseException):
+        text = type(problem).__name__
     text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return text if len(text) <= longest else f"{text[:longest]}..."
 
@@ -56,8 +58,8 @@ class UnknownOwner(RaymuError):
 
     def __str__(self) -> str:
         return (
-            f"there is no sample of owner {in_one_line(self.owner)!r}: the run never held one, or all are revoked, each by "
-            "its id, and forgotten; nothing was changed"
+            f"there is no sample of owner {in_one_line(repr(self.owner))}: the run never held one, or all are revoked, "
+            "each by its id, and forgotten; nothing was changed"
         )
 
 
@@ -161,7 +163,10 @@ class NoVoters(RaymuError):
         self.generation = generation
 
     def __str__(self) -> str:
-        return f"generation {self.generation} has no voters: every shard abstains; finish the repairs before predicting"
+        return (
+            f"generation {self.generation} has no voters: every shard abstains; finish the repairs with `raymu settle`, or "
+            "train anew where no samples are left"
+        )
 
 
 class CoordinatorSuperseded(RaymuError):

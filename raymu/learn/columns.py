@@ -65,7 +65,9 @@ class Column:
         if labels.min() < 0:
             self._refuse(f"a label in column {self.name} is {labels.min()}; number the classes from 0")
         if classes is not None and labels.max() >= classes:
-            self._refuse(f"a label is {labels.max()}, but data.classes is {classes}; raise it")
+            self._refuse(
+                f"a label is {labels.max()}, but data.classes is {classes}; mend it, or train with more classes"
+            )
         return labels
 
     def owners(self) -> npt.NDArray[np.object_]:

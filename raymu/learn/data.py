@@ -125,7 +125,7 @@ def _load(path: str) -> pa.Table:
             else:
                 raise DataInvalid(path, "is of no known format; give a .parquet, .arrow or .feather file")
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise DataInvalid(path, f"cannot be read ({in_one_line(error)})") from error
+        raise DataInvalid(path, f"cannot be read ({in_one_line(error)}); give a whole file that is there") from error
     if not table.num_rows:
         raise DataInvalid(path, "holds no rows")
     return table

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from raymu.config import Count, Fraction, ModelConfig, complaints
 from raymu.errors import ConfigInvalid, in_one_line
+from raymu.learn.weights import weights_sha256
 
 Shape = tuple[int, ...]
 Widths = Annotated[Sequence[Count], Field(min_length=1)]
@@ -167,23 +168,37 @@ def _from_factory(factory: str, args: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def try_out(model: nn.Module, *, input_shape: Shape, classes: int) -> None:
-    """Predict two samples of zeros, and train on three. Spends the model; the random state stays as it was.
+def check_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> bool:
+    """Build the model twice, and try both out. returns: whether it has batch norm
 
-    Raises ConfigInvalid where it cannot be trained, or its logits do not fit.
+    Raises ConfigInvalid where it cannot be built or trained, or the second differs from the first: a shard that is
+    trained again has to start as it started before.
     """
+    built = set()
+    for _ in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build_model(config, input_shape=input_shape, classes=classes)
+            try_out(model, input_shape=input_shape, classes=classes)
+        built.add(weights_sha256(model.state_dict()))
+    if len(built) > 1:
+        raise ConfigInvalid("model.factory: gives another model each time; let torch's random state alone decide on it")
+    return has_batch_norm(model)
+
+
+def try_out(model: nn.Module, *, input_shape: Shape, classes: int) -> None:
+    """Predict two samples of zeros, and train on three. Raises ConfigInvalid where the model fails, or its logits do."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigInvalid("model: has no parameters to train")
-    with torch.random.fork_rng(devices=[]):
-        model.eval()
-        with torch.no_grad():
-            _logits(model, 2, input_shape, classes)
-        model.train()
-        logits = _logits(model, 3, input_shape, classes)
-        try:
-            F.cross_entropy(logits, torch.zeros(3, dtype=torch.int64)).backward()
-        except Exception as error:  # whatever the model's own code raises
-            raise ConfigInvalid(f"model: cannot be trained ({in_one_line(error)})") from error
+    model.eval()
+    with torch.no_grad():
+        _logits(model, 2, input_shape, classes)
+    model.train()
+    logits = _logits(model, 3, input_shape, classes)
+    try:
+        F.cross_entropy(logits, torch.zeros(3, dtype=torch.int64)).backward()
+    except Exception as error:  # whatever the model's own code raises
+        raise ConfigInvalid(f"model: cannot be trained ({in_one_line(error)})") from error
     foreign = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
     if foreign:
         raise ConfigInvalid(f"model: {foreign[0]} in its state is no tensor, and checkpoints hold nothing else")

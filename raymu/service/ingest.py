@@ -18,7 +18,7 @@ from raymu.errors import ConfigInvalid, DataInvalid, StorageFull, UnknownSamples
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
 from raymu.learn.ids import as_sample_ids
-from raymu.learn.models import build_model, has_batch_norm, try_out
+from raymu.learn.models import check_model
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 
@@ -65,7 +65,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     shards, slices = place(table, config.partition)
     _check_shards(config, table, shards)
     kept = np.flatnonzero(~_excluded(table, exclude))
-    is_normed = _check_model(plan)
+    has_batch_norm = _check_model(plan)
     store.require_journal(config)
     return PreparedRun(
         store=store,
@@ -74,7 +74,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
             input_shape=table.features.shape[1:],
             classes=classes,
             has_integer_ids=table.ids.dtype.kind == "i",
-            has_batch_norm=is_normed,
+            has_batch_norm=has_batch_norm,
             created_at=datetime.now(UTC),
             raymu_version=version("raymu"),
         ),
@@ -151,13 +151,11 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> ModelPlan
 
 
 def _check_model(plan: ModelPlan) -> bool:
-    """Build the model and try it out. returns: whether it has batch norm. Raises ConfigInvalid"""
-    model = build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes)
-    is_normed = has_batch_norm(model)
-    if is_normed and plan.groups_per_slice is None and plan.training.batch_size == 1:
+    """returns: whether it has batch norm. Raises ConfigInvalid"""
+    has_batch_norm = check_model(plan.model, input_shape=plan.input_shape, classes=plan.classes)
+    if has_batch_norm and plan.groups_per_slice is None and plan.training.batch_size == 1:
         raise ConfigInvalid("training.batch_size: batch norm needs batches of two samples or more")
-    try_out(model, input_shape=plan.input_shape, classes=plan.classes)
-    return is_normed
+    return has_batch_norm
 
 
 def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None:

@@ -46,7 +46,7 @@ class Revocation:
         """Raises RequestInvalid."""
         for text in (*self.ids, self.owner, self.key):
             if isinstance(text, str) and not _is_unicode(text):
-                raise RequestInvalid(f"{in_one_line(text)!r} is no UTF-8 text; name it as the data do")
+                raise RequestInvalid(f"{in_one_line(repr(text))} is no UTF-8 text; name it as the data do")
         if self.key is not None and not 0 < len(self.key) <= _LONGEST_KEY:
             raise RequestInvalid(f"a key of {len(self.key)} letters is refused; give 1 to {_LONGEST_KEY}, or no key")
         if self.due is not None and self.due.tzinfo is None:
@@ -181,7 +181,7 @@ def _strategy(asked: Revocation, default: str) -> Strategy:
     try:
         return Strategy(name)
     except ValueError:
-        raise RequestInvalid(f"{in_one_line(name)!r} is no strategy; choose among {', '.join(Strategy)}") from None
+        raise RequestInvalid(f"{in_one_line(repr(name))} is no strategy; choose among {', '.join(Strategy)}") from None
 
 
 def _boundary(asked: Revocation, default: float | str) -> Boundary:

@@ -66,6 +66,14 @@ def test_a_setting_below_a_single_value_is_refused_and_below_nothing_is_set(tmp_
         Config.load(path, ["data.train.x=3"])
 
 
+@pytest.mark.parametrize("text", ["model: {name: mlp}\nmodel: {name: cnn}", "data: {id: a, label: b, id: c}"])
+def test_a_setting_that_is_given_twice_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigInvalid, match=r"run\.yaml: not YAML \(line 1: (model|id) is given twice\)"):
+        Config.load(path)
+
+
 @pytest.mark.parametrize("text", ["", "[1, 2]", "data: {train: [", "\tx", "data: 2020-13-45"])
 def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.yaml"
@@ -93,6 +101,8 @@ def test_impossible_settings_are_named() -> None:
     assert "partition.risk_bands: must be a list" in refusal(partition={"risk_bands": 3})
     assert "training.weight_decay" in refusal(training={"weight_decay": 1e300})
     assert "cluster.threads" in refusal(cluster={"threads": 10**6})
+    assert "in steps of 0.0001" in refusal(cluster={"cpus_per_shard": 0.00001})
+    assert "a part of one GPU, or a whole number" in refusal(cluster={"gpus_per_shard": 1.5})
 
 
 def test_columns_are_named_once_each() -> None:

@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "column label holds integers beyond 64 bits",
     ),
     "a negative label": ({"label": [0, -1, 1]}, "a label in column label is -1; number the classes from 0"),
-    "a label over the classes": ({"label": [0, 1, 3]}, r"a label is 3, but data\.classes is 3; raise it"),
+    "a label over the classes": ({"label": [0, 1, 3]}, r"a label is 3, but data\.classes is 3; mend it, or train"),
     "an owner that is a fraction": ({"owner": [0.5, 1.0, 2.0]}, "owners in column owner are double"),
     "a risk that is text": ({"risk": ["a", "b", "c"]}, "risks in column risk are string; they must be probabilities"),
     "a negative risk": ({"risk": [0.0, -0.1, 1.0]}, r"risks in column risk leave \[0, 1\]"),

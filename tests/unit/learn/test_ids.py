@@ -127,7 +127,7 @@ def test_integer_ids_may_come_as_text(numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["007", "+7", " 7\t"])
 def test_an_integer_may_be_written_with_a_sign_zeros_and_space(text: str) -> None:
-    assert as_sample_ids([text, np.int32(7)], integers=True) == [7, 7]
+    assert as_sample_ids([text, *np.array([7], dtype=np.int32)], integers=True) == [7, 7]
 
 
 @given(ids=st.lists(st.integers() | st.text(max_size=5)))

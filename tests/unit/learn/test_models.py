@@ -1,3 +1,4 @@
+import random
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from raymu.config import ModelConfig
 from raymu.errors import ConfigInvalid
-from raymu.learn.models import build_model, has_batch_norm, try_out
+from raymu.learn.models import build_model, check_model, has_batch_norm, try_out
 from raymu.learn.weights import weights_sha256
 from tests.unit.learn.examples import make_config
 
@@ -202,15 +203,46 @@ class Noisy(nn.Module):
         return inputs + torch.rand_like(inputs)
 
 
+def build_noisy(features: int = 4) -> nn.Module:
+    return nn.Sequential(Noisy(), nn.Linear(features, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+
+
+def build_lazy() -> nn.Module:
+    return nn.LazyLinear(3)
+
+
+def build_by_other_chance() -> nn.Module:
+    model = nn.Linear(4, 3)
+    nn.init.constant_(model.bias, random.random())
+    return model
+
+
+def build_by_other_shape() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, random.randint(1, 10**6)), nn.LazyLinear(3))
+
+
 @pytest.mark.parametrize("features", [4, 5], ids=["fits", "fails"])
-def test_trying_a_model_out_leaves_the_random_state_as_it_was(features: int) -> None:
-    model = nn.Sequential(Noisy(), nn.Linear(features, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+def test_checking_a_model_leaves_the_random_state_as_it_was(features: int) -> None:
+    config = model_config(factory=f"{HERE}:build_noisy", args={"features": features})
     before = torch.get_rng_state().tolist()
     try:
-        try_out(model, input_shape=(4,), classes=3)
+        assert check_model(config, input_shape=(4,), classes=3)
     except ConfigInvalid:
         assert features == 5
     assert torch.get_rng_state().tolist() == before
+
+
+@pytest.mark.parametrize("factory", ["build_tiny", "build_noisy", "build_lazy"])
+def test_a_model_that_torchs_random_state_decides_on_is_accepted(factory: str) -> None:
+    assert check_model(model_config(factory=f"{HERE}:{factory}"), input_shape=(4,), classes=3) == (
+        factory == "build_noisy"
+    )
+
+
+@pytest.mark.parametrize("factory", ["build_by_other_chance", "build_by_other_shape"])
+def test_a_factory_that_gives_another_model_each_time_is_refused(factory: str) -> None:
+    with pytest.raises(ConfigInvalid, match="gives another model each time; let torch's random state alone decide"):
+        check_model(model_config(factory=f"{HERE}:{factory}"), input_shape=(4,), classes=3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from raymu.core.events import Event, RequestsPurged, RevocationsAccepted, SettleRequested
 from raymu.core.records import SampleId
-from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, RunInvalid, StorageFull
+from raymu.errors import (
+    ConfigInvalid,
+    CoordinatorSuperseded,
+    FileCorrupt,
+    FileUnreadable,
+    RunInvalid,
+    StorageFull,
+)
 from raymu.store.database import Database, parse_url
 from raymu.store.journal import Journal
 from tests.unit.store.strategies import EVENTS, names
@@ -308,7 +315,7 @@ def test_readers_neither_write_nor_wait(journal: Journal, url: sql.URL, tmp_path
     with pytest.raises(StorageFull, match="readonly"):
         reader.take_over()
     missing = open_journal(sql.make_url(f"sqlite:///{tmp_path / 'none.sqlite'}"), is_read_only=True)
-    with pytest.raises(StorageFull):
+    with pytest.raises(FileUnreadable, match=r"the journal cannot be read \(unable to open"):
         list(missing.events())
     assert not (tmp_path / "none.sqlite").exists()
     reader.close()
