@@ -1,6 +1,8 @@
 """The Python API: train a run, open one, and ask of it what the command line asks."""
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +15,21 @@ from raymu.config import Config, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
-from raymu.errors import ConfigInvalid, RaymuError, RequestInvalid, RunInvalid
+from raymu.errors import DataInvalid, RaymuError, RequestInvalid, RunInvalid, in_one_line
 from raymu.learn.data import read_features
 from raymu.service.ingest import prepare_run
 from raymu.service.local import LocalCoordinator
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.overview import Forecast, RunStatus, plan, receipts, signed_receipts, status, trained_on
+from raymu.service.overview import (
+    Forecast,
+    RunStatus,
+    check_requests,
+    plan,
+    receipts,
+    signed_receipts,
+    status,
+    trained_on,
+)
 from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.requests import Answer, Revocation
 from raymu.service.tuning.bench import BenchPlan, TrialBench
@@ -106,13 +117,16 @@ class Run:
     ) -> Receipt:
         """Take samples out: rewound at once, then repaired, published and purged. returns: the receipt
 
-        Raises RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict, and then nothing has changed.
+        Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict, and then nothing has
+        changed.
         """
-        asked = Revocation(ids=tuple(ids), owner=owner, strategy=strategy, boundary=boundary, due=due, key=key)
+        asked = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary, due=due, key=key)
         return self.revoke_together([asked], progress=progress)[0]
 
     def revoke_together(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[Receipt]:
         """Several requests at once: those that wait for the same shard are served by one remedy."""
+        if self._coordinator is None:  # one that is opened takes the run over, from another that may be at work
+            check_requests(self._store, asked)
         return self.coordinator().revoke(list(asked), progress)
 
     def submit(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[Answer]:
@@ -210,7 +224,7 @@ class Run:
         workers: int | None = None,
     ) -> Forecast:
         """Forecast a request with every strategy; nothing changes."""
-        asked = Revocation(ids=tuple(ids), owner=owner, strategy=strategy, boundary=boundary)
+        asked = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary)
         return plan(self._store, asked, workers=workers)
 
     def status(self) -> RunStatus:
@@ -235,9 +249,10 @@ class Run:
 
     def evaluate_file(self, path: str) -> Evaluation:
         """Evaluate on a table with labels. Raises DataInvalid."""
-        table = read_features(path, self.config.data)
+        fields = replace(self.config.data, classes=self._store.manifest.classes)
+        table = read_features(path, fields)
         if table.labels is None:
-            raise ConfigInvalid(f"{path}: has no column {self.config.data.label}; evaluation needs labels")
+            raise DataInvalid(path, f"has no column {fields.label}; evaluation needs labels")
         return self.evaluate(table.features, table.labels)
 
     def close(self) -> None:
@@ -265,16 +280,19 @@ def train(
 ) -> Run:
     """Train a new run in an empty directory (a path, or a URI). exclude: samples that it never gets to see
 
-    Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable.
+    Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable, TrainingFailed, StorageFailed, and then
+    nothing is left of it; where the cluster lets it down, settling the run finishes its training.
     """
     run = Run(run_dir)
     ingest = prepare_run(config.with_data_below(Path.cwd()), run.location, exclude=exclude)
     ingest.write()
     try:
         run.train(progress)
-    except RaymuError:
-        run.close()
-        ingest.remove()  # a refusal leaves nothing behind
+    except RaymuError as error:
+        with suppress(RaymuError):
+            run.close()
+        if error.exit_code == RaymuError.exit_code:  # a refusal leaves nothing behind
+            ingest.remove()
         raise
     return run
 
@@ -284,6 +302,12 @@ def open_run(run_dir: str | Path) -> Run:
     run = Run(run_dir)
     _ = run.config
     return run
+
+
+def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
+    if isinstance(ids, str | int):  # a text would be taken for a list of its letters
+        raise RequestInvalid(f"ids is {in_one_line(repr(ids))}; give a list of ids")
+    return tuple(ids)
 
 
 def _absolute(run_dir: str | Path) -> str:

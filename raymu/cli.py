@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from raymu.api import Revocation, open_run, train
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
 from raymu.core.verdict import Verdict
-from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked
-from raymu.learn.data import read_features, read_table
-from raymu.learn.ids import as_sample_ids, read_ids
+from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked, in_one_line
+from raymu.learn.data import read_features
+from raymu.learn.ids import read_ids
+from raymu.learn.predictions import require_place, write_predictions
 from raymu.service.request_table import read_requests
 from raymu.store.codec import to_tree
 
@@ -33,14 +31,22 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 def duration(text: str) -> timedelta:
-    """A span of time such as 7d, 12h, 30m or 45s."""
+    """A span of time such as 7d, 12h, 30m or 45s; within 100,000 days."""
     number, unit = text[:-1], _UNITS.get(text[-1:])
-    if unit is None or not number.isdecimal():
+    if unit is None or not number.isdecimal() or len(number) > 5:
         raise click.BadParameter(f"{text!r} is no span of time; write 7d, 12h, 30m or 45s")
     return timedelta(**{unit: int(number)})
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def moment(text: str) -> datetime:
+    """A date or time in ISO 8601; on this machine's clock where it names no zone."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{text!r} is no time; write 2030-01-31 or 2030-01-31T12:00+01:00") from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
 @click.version_option(package_name="raymu")
 def cli() -> None:
     """Train PyTorch classifiers so that any training sample can be taken out again, and take it out."""
@@ -75,8 +81,8 @@ def train_command(
 ) -> None:
     """Train a run as CONFIG.yaml says; KEY=VALUE settings such as training.epochs=3 override it."""
     config = Config.load(config_file, settings)
-    location = run_dir or f"runs/{Path(config_file).stem}"
-    exclude = _excluded_ids(config, exclude_file)
+    location = f"runs/{Path(config_file).stem}" if run_dir is None else run_dir
+    exclude = read_ids(exclude_file) if exclude_file is not None else []
     with (
         stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
         train(config, location, exclude=exclude, progress=progress) as run,
@@ -103,7 +109,7 @@ def plan_command(run_dir: str, workers: int | None, as_json: bool, **request: An
 @cli.command("revoke")
 @run_argument
 @request_options
-@click.option("--due", type=click.DateTime(), help="When it must be exact; 30 days from now by default.")
+@click.option("--due", type=moment, help="When it must be exact, in ISO 8601; 30 days from now by default.")
 @click.option("--key", help="Idempotency key: the same key and payload give the same receipt.")
 @click.option("--requests", "requests_file", help="CSV or Parquet: a request per row; columns id or owner, key, due.")
 @json_option
@@ -111,7 +117,6 @@ def revoke_command(
     run_dir: str, due: datetime | None, key: str | None, requests_file: str | None, as_json: bool, **request: Any
 ) -> None:
     """Take samples out of a run; with --requests, each row is answered by itself (exit code 1: some are refused)."""
-    due = due.astimezone() if due else None
     if requests_file:
         if any((key, request.pop("ids"), request.pop("ids_file"), request.pop("owner"))):
             raise RequestInvalid("give --requests, or one request with --id, --ids-file or --owner and --key, not both")
@@ -225,20 +230,12 @@ def evaluate_command(run_dir: str, data_file: str, as_json: bool) -> None:
 @json_option
 def predict_command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_json: bool) -> None:
     """Predict a table: the class of each sample, and the probabilities of all classes."""
-    if not out_file.endswith((".parquet", ".csv")):
-        raise RequestInvalid(f"{out_file}: is of no known format; name a .parquet or a .csv file")
+    require_place(out_file, data=data_file)
     run = open_run(run_dir)
-    table = read_features(data_file, run.config.data)
+    fields = run.config.data
+    table = read_features(data_file, fields)
     probabilities = run.predict(table.features)
-    columns = {} if table.ids is None else {run.config.data.id: pa.array(table.ids)}
-    columns["label"] = pa.array(probabilities.argmax(axis=1))
-    if not labels_only:
-        columns |= {f"probability_{number}": pa.array(column) for number, column in enumerate(probabilities.T)}
-    write = pq.write_table if out_file.endswith(".parquet") else pa.csv.write_csv
-    try:
-        write(pa.table(columns), out_file)
-    except OSError as error:
-        raise RequestInvalid(f"{out_file}: cannot be written ({error})") from error
+    write_predictions(out_file, probabilities, ids=table.ids, id_name=fields.id, labels_only=labels_only)
     written = {"out": out_file, "samples": len(probabilities)}
     _show(as_json, written, lambda screen: screen.say(f"predicted {len(probabilities)} samples into {out_file}"))
 
@@ -291,7 +288,12 @@ def main() -> None:
         _complain(str(error))
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        _complain(error.format_message())
+        _complain(f"{error.format_message()} (see raymu --help)")
+        sys.exit(2)
+    except (OSError, MemoryError) as error:  # of the machine, where nobody nearer could say more
+        _complain(
+            f"the machine gave out ({type(error).__name__}: {error}); see to its disk, its memory and its permissions"
+        )
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         _complain("interrupted")
@@ -299,7 +301,7 @@ def main() -> None:
 
 
 def _complain(text: str) -> None:
-    click.echo(f"raymu: {' '.join(text.split())}", err=True)
+    click.echo(f"raymu: {in_one_line(text, longest=1000)}", err=True)
 
 
 def _show(as_json: bool, record: Any, draw: Callable[[Screen], None]) -> None:
@@ -309,18 +311,11 @@ def _show(as_json: bool, record: Any, draw: Callable[[Screen], None]) -> None:
         draw(Screen())
 
 
-def _excluded_ids(config: Config, path: str | None) -> list[Any]:
-    if path is None:
-        return []
-    has_integer_ids = read_table(config.data.train, config.data).ids.dtype.kind == "i"
-    return as_sample_ids(read_ids(path), integers=has_integer_ids)
-
-
 def _revocation(ids: tuple[str, ...], ids_file: str | None, **request: Any) -> Revocation:
-    if ids and ids_file:
+    if ids and ids_file is not None:
         raise RequestInvalid("give --id or --ids-file, not both")
-    named = tuple(read_ids(ids_file)) if ids_file else ids
-    if ids_file and not named:
+    named = ids if ids_file is None else tuple(read_ids(ids_file))
+    if ids_file is not None and not named:
         raise RequestInvalid(f"{ids_file}: names no samples; a request needs at least one")
     return Revocation(ids=named, **request)
 

@@ -1,19 +1,26 @@
 """Settings: one frozen tree, read once at the door; each class gets only its own branch."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from raymu.errors import ConfigInvalid
+from raymu.errors import ConfigInvalid, in_one_line
 
+_SMALLEST, _LARGEST = 1e-30, 1e30
+"""Beyond them float32, and what is computed of it, becomes zero or infinite."""
+
+Name = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
+NonNegative = Annotated[float, Field(ge=0.0, le=_LARGEST)]
+Positive = Annotated[float, Field(gt=0.0, le=_LARGEST)]
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -22,24 +29,24 @@ _STRICT = ConfigDict(extra="forbid")
 class Normalization:
     """A fixed standardisation: the same mean and standard deviation for every feature."""
 
-    mean: float
-    std: Positive
+    mean: Number
+    std: Annotated[float, Field(ge=_SMALLEST, le=_LARGEST)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class DataConfig:
-    train: str
+    train: Name
     """Parquet or Arrow file with one row per sample."""
-    test: str | None = None
-    id: str = "id"
-    label: str = "label"
-    features: str | tuple[str, ...] = "features"
+    test: Name | None = None
+    id: Name = "id"
+    label: Name = "label"
+    features: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "features"
     """A fixed-size list or tensor column, or the names of scalar columns."""
-    owner: str | None = None
-    risk: str | None = None
+    owner: Name | None = None
+    risk: Name | None = None
     """Column with each sample's revocation probability, within [0, 1]."""
     classes: Annotated[int, Field(ge=2)] | None = None
-    """Number of classes; taken from the labels of the training file, and frozen in the run, where it is not given."""
+    """Number of classes; one more than the highest label of the training file, excluded samples too, where not given."""
     normalize: Literal["none", "unit", "shard"] | Normalization = "shard"
     track_accuracy: bool = False
     """Measure the generations that work ends with on the test file, and keep it in the journal."""
@@ -50,6 +57,18 @@ class DataConfig:
             raise ValueError("track_accuracy needs data.test, a file with labels to measure on")
         return self
 
+    @property
+    def feature_columns(self) -> tuple[str, ...]:
+        return (self.features,) if isinstance(self.features, str) else self.features
+
+    @model_validator(mode="after")
+    def _columns_are_apart(self) -> "DataConfig":
+        counts = Counter((self.id, self.label, *self.feature_columns))
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"column {twice[0]!r} is named twice among id, label and features; each needs its own")
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class ModelConfig:
@@ -57,17 +76,21 @@ class ModelConfig:
     """A built-in model: logistic, mlp, cnn, resnet."""
     factory: str | None = None
     """`package.module:function`, called with `args`, returning any `nn.Module` with (samples, classes) logits."""
-    args: Mapping[str, Any] = Field(default_factory=dict)
+    args: Mapping[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _settings_beside_the_name_are_args(cls, given: Any) -> Any:
         settings = dict(getattr(given, "kwargs", None) or (given if isinstance(given, dict) else {}))
-        known = {key: settings.pop(key) for key in ("name", "factory", "args") if key in settings}
-        if known.get("name") and not known.get("factory"):
-            known["args"] = {**(known.get("args") or {}), **settings}
-            return known
-        return {**known, **settings}
+        known = {key: settings.pop(key, None) for key in ("name", "factory", "args")}
+        known = {key: value for key, value in known.items() if value is not None}
+        args = known.get("args", {})
+        if not known.get("name") or known.get("factory") or not isinstance(args, Mapping):
+            return {**known, **settings}
+        twice = [str(key) for key in settings if key in args]
+        if twice:
+            raise ValueError(f"{twice[0]} is given twice, beside the name and in args; leave one of them out")
+        return {**known, "args": {**args, **settings}}
 
     @model_validator(mode="after")
     def _one_way_to_a_model(self) -> "ModelConfig":
@@ -161,12 +184,20 @@ class ClusterConfig:
     cpus_per_shard: Positive = 1
     gpus_per_shard: NonNegative = 0
     workers_per_shard: Annotated[int, Field(ge=1, le=1)] = 1
-    threads: Count = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of one shard's arithmetic. Part of the determinism class: other thread counts give other bits."""
     journal: str | None = None
     """Database URL of the journal (postgresql://...); SQLite beside the run where not given."""
     live_actors: Count | None = None
     """Most shard actors alive at once; as many as the cluster's resources allow where not given."""
+
+    @model_validator(mode="after")
+    def _amounts_are_countable(self) -> "ClusterConfig":
+        if any(round(amount, 4) != amount for amount in (self.cpus_per_shard, self.gpus_per_shard)):
+            raise ValueError("cpus_per_shard and gpus_per_shard are counted in steps of 0.0001, as Ray does")
+        if self.gpus_per_shard > 1 and self.gpus_per_shard % 1:
+            raise ValueError("gpus_per_shard is a part of one GPU, or a whole number of them")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -199,11 +230,12 @@ class Config:
         """Read a YAML file; `overrides` are dotted `key=value` settings. Relative data paths start at the file's folder."""
         path = Path(path)
         try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigInvalid(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigInvalid(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:  # ValueError: no UTF-8
+            raise ConfigInvalid(
+                f"{path}: cannot be read ({in_one_line(error)}); give the path of a YAML file"
+            ) from error
+        tree = _read_yaml(text, source=str(path))
         if not isinstance(tree, dict):
             raise ConfigInvalid(f"{path}: holds no settings; it needs at least data and model")
         for override in overrides:
@@ -217,7 +249,7 @@ class Config:
         try:
             return _ADAPTER.validate_python(tree)
         except ValidationError as error:
-            raise ConfigInvalid("; ".join(_complaint(dict(detail)) for detail in error.errors())) from error
+            raise ConfigInvalid(complaints(error)) from error
 
     def with_data_below(self, folder: Path) -> "Config":
         """The same settings, with relative data paths taken from `folder`."""
@@ -240,21 +272,73 @@ _ADAPTER = TypeAdapter(Config)
 def _override(tree: dict[str, Any], text: str) -> None:
     dotted, separator, value = text.partition("=")
     *branches, leaf = dotted.split(".")
-    if not separator or not branches:
-        raise ConfigInvalid(f"{text!r} is no setting; write it as training.epochs=3")
+    if not separator or not branches or not all((*branches, leaf)):
+        raise ConfigInvalid(f"{in_one_line(repr(text))} is no setting; write it as training.epochs=3")
     for branch in branches:
-        below = tree.setdefault(branch, {})
-        if not isinstance(below, dict):
+        if tree.get(branch) is None:
+            tree[branch] = {}
+        tree = tree[branch]
+        if not isinstance(tree, dict):
             raise ConfigInvalid(f"{dotted} cannot be set: {branch} is a single value")
-        tree = below
-    tree[leaf] = yaml.safe_load(value)
+    tree[leaf] = _read_yaml(value, source=dotted)
 
 
-def _complaint(detail: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("float", "str", "constrained")))
-    if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{place}: no such setting"
-    if detail["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"{place}: must be given"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+class _Yaml(yaml.SafeLoader):
+    """Where a setting is given twice, YAML itself takes the last, and nobody notices."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str, *, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Yaml)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        problem = in_one_line(getattr(error, "problem", None) or error)
+        raise ConfigInvalid(
+            f"{source}: not YAML ({place}{problem}); put text with special letters in quotes"
+        ) from error
+
+
+_MOST_COMPLAINTS = 3
+_UNION_TAG = re.compile(r"str|float|Normalization|constrained-.*|.*\[.*")
+"""Parts of a place by which pydantic names the kinds that a setting may be of, and not a setting."""
+_SAID: Mapping[str, str] = {
+    "unexpected_keyword_argument": "no such setting",
+    "extra_forbidden": "no such setting",
+    "missing": "must be given",
+    "missing_argument": "must be given",
+    "missing_keyword_only_argument": "must be given",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "tuple_type": "must be a list",
+    "is_instance_of": "must be a list",
+    "sequence_str": "must be a list",
+    "too_short": "must not be empty",
+    "dict_type": "must be settings, such as {name: value}",
+    "mapping_type": "must be settings, such as {name: value}",
+    "dataclass_type": "must be settings, such as {name: value}",
+}
+
+
+def complaints(error: ValidationError) -> str:
+    """What is wrong with which setting, in one line; of each place once, whatever kinds it might have been of."""
+    by_place: dict[tuple[str, ...], list[str]] = {}
+    for detail in error.errors():
+        place = tuple(str(part) for part in detail["loc"] if not _UNION_TAG.fullmatch(str(part)))
+        message = _SAID.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+        by_place.setdefault(place, []).append(message)
+    said = [
+        f"{'.'.join(place)}: {' or '.join(messages)}".removeprefix(": ")
+        for place, messages in by_place.items()
+        # Where one kind fits but for a part, that part is worth a word, and the other kinds are not.
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in by_place)
+    ]
+    more = f"; and {len(said) - _MOST_COMPLAINTS} more" if len(said) > _MOST_COMPLAINTS else ""
+    return in_one_line("; ".join(said[:_MOST_COMPLAINTS])) + more

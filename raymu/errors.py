@@ -6,6 +6,15 @@ Every error is built from plain arguments, so it survives pickling between proce
 from collections.abc import Sequence
 
 
+def in_one_line(problem: object, *, longest: int = 300) -> str:
+    """What foreign code or a user's text says, as a part of one line: printable, and cut where it goes on for long."""
+    text = " ".join(str(problem).split())
+    if not text and isinstance(problem, BaseException):
+        text = type(problem).__name__
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 class RaymuError(Exception):
     """A refusal that the command line turns into one line and an exit code."""
 
@@ -34,14 +43,28 @@ class TraceInvalid(RaymuError):
 
 
 class UnknownSamples(RaymuError):
-    def __init__(self, shown: Sequence[str], count: int, what: str = "sample id") -> None:
-        super().__init__(tuple(shown), count, what)
-        self.shown, self.count, self.what = tuple(shown), count, what
+    def __init__(self, shown: Sequence[str], count: int) -> None:
+        super().__init__(tuple(shown), count)
+        self.shown, self.count = tuple(shown), count
 
     def __str__(self) -> str:
-        names = ", ".join(self.shown) + (", ..." if self.count > len(self.shown) else "")
+        names = in_one_line(", ".join(self.shown)) + (", ..." if self.count > len(self.shown) else "")
         plural = "s" if self.count > 1 else ""
-        return f"{self.count} unknown {self.what}{plural} ({names}): the run never held them; nothing was changed"
+        return f"{self.count} unknown sample id{plural} ({names}): the run never held them; nothing was changed"
+
+
+class UnknownOwner(RaymuError):
+    """No sample of an owner is there. A run keeps no names of those it forgot, so it cannot tell why."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(owner)
+        self.owner = owner
+
+    def __str__(self) -> str:
+        return (
+            f"there is no sample of owner {in_one_line(repr(self.owner))}: the run never held one, or all are revoked, "
+            "each by its id, and forgotten; nothing was changed"
+        )
 
 
 class SamplesRevoked(RaymuError):
@@ -95,6 +118,15 @@ class FileMissing(RaymuError):
         return f"{self.path} is missing; try `raymu rebuild`, or restore it from a backup of the run"
 
 
+class FileUnreadable(FileCorrupt):
+    """Storage that is there and does not give a file out."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} cannot be read ({self.problem}); see to its storage, or restore it from a backup of the run"
+        )
+
+
 class SamplesLost(RaymuError):
     """The run's own copy of a shard's samples is gone, and nothing at hand gives it back."""
 
@@ -123,13 +155,27 @@ class StorageFailed(RaymuError):
         )
 
 
+class TrainingFailed(RaymuError):
+    """A model that cannot be trained on these samples: its code raises, or its weights leave the numbers."""
+
+    def __init__(self, shard: int, stage: int, problem: str) -> None:
+        super().__init__(shard, stage, problem)
+        self.shard, self.stage, self.problem = shard, stage, problem
+
+    def __str__(self) -> str:
+        return f"shard {self.shard} could not be trained: in stage {self.stage} {self.problem}"
+
+
 class NoVoters(RaymuError):
     def __init__(self, generation: int) -> None:
         super().__init__(generation)
         self.generation = generation
 
     def __str__(self) -> str:
-        return f"generation {self.generation} has no voters: every shard abstains; finish the repairs before predicting"
+        return (
+            f"generation {self.generation} has no voters: every shard abstains; finish the repairs with `raymu settle`, or "
+            "train anew where no samples are left"
+        )
 
 
 class CoordinatorSuperseded(RaymuError):

@@ -1,7 +1,9 @@
 """Small data sets, configurations and runs that the tests share."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+import resource
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,17 @@ from raymu.store.run import RunStore
 
 def silent(_stage: StageTrained) -> None:
     """No progress."""
+
+
+@contextmanager
+def file_size_limit(limit: int) -> Iterator[None]:
+    """No file of this process may grow beyond the limit, in bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def write_samples(

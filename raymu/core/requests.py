@@ -1,5 +1,6 @@
 """What a user asks for: whose samples to forget, and how."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,8 +35,10 @@ class Boundary:
     value: float
 
     def __post_init__(self) -> None:
-        if not self.value >= 0.0:
-            raise ValueError(f"boundary {self.value} is not a number from 0 up")
+        if not 0.0 <= self.value < math.inf:
+            raise ValueError(
+                f"boundary {self.value} is not a finite number from 0 up; to retrain at any cost, use sisa"
+            )
         if self.kind is BoundaryKind.FRACTION and self.value > 1.0:
             raise ValueError(f"boundary {self.value} is over 1; give a fraction of the shard, or seconds such as 30s")
 

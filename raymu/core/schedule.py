@@ -1,5 +1,6 @@
 """How many epochs each stage trains, and at which learning rate."""
 
+import bisect
 import math
 from collections.abc import Callable, Mapping
 
@@ -12,7 +13,7 @@ def slice_epochs(epochs: int, slices: int) -> tuple[int, ...]:
     """
     per_stage = _carried(epochs, slices)
     if min(per_stage) < 1:
-        bound = next(more for more in range(epochs, slices + 2) if min(_carried(more, slices)) >= 1)
+        bound = bisect.bisect_left(range(slices + 2), 1, lo=epochs, key=lambda more: min(_carried(more, slices)))
         raise ValueError(
             f"{epochs} epochs are too few for {slices} slices: a stage would get none; use {bound} or more"
         )

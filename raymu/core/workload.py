@@ -121,7 +121,8 @@ def shard_workload(
 
 def makespan(seconds: Iterable[float], *, workers: int) -> float:
     """Time until all are done when the longest starts first (Graham, 1969: LPT). seconds: of each shard"""
-    busy_until = [0.0] * workers
-    for work in sorted(seconds, reverse=True):
+    works = sorted(seconds, reverse=True)
+    busy_until = [0.0] * min(workers, max(1, len(works)))
+    for work in works:
         heapq.heappush(busy_until, heapq.heappop(busy_until) + work)
     return max(busy_until)

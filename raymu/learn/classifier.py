@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from raymu.config import Config, ModelConfig, Normalization, TrainingConfig
 from raymu.core.schedule import slice_epochs
+from raymu.errors import ConfigInvalid, in_one_line
 from raymu.learn.models import build_model
 from raymu.learn.weights import below, unpack
 
@@ -119,7 +120,13 @@ class Classifier:
         return named
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        self.model.load_state_dict(below(tensors, "model."))
+        """Raises ConfigInvalid where the model is not the one that they were of: a factory's code may have changed."""
+        try:
+            self.model.load_state_dict(below(tensors, "model."))
+        except RuntimeError as error:
+            raise ConfigInvalid(
+                f"model: the run's checkpoints do not fit it ({in_one_line(error)}); give the factory's code of then"
+            ) from error
         fitted = below(tensors, "normalizer.")
         self.normalizer = Normalizer(**fitted) if fitted else None
 

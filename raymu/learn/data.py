@@ -1,7 +1,7 @@
 """Tables from outside into arrays, checked; and the run's own tables."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.feather
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from raymu.config import DataConfig
-from raymu.errors import DataInvalid
+from raymu.errors import DataInvalid, in_one_line
+from raymu.learn.columns import Column, as_features
 
 _SHAPE = b"raymu.shape"
 
@@ -55,29 +55,26 @@ class SampleTable:
 
 def read_table(path: str, fields: DataConfig) -> SampleTable:
     """Read and check a training table (Parquet, Arrow IPC or Feather; a local path or a URI). Raises DataInvalid."""
-    table = _load(path)
-    wanted = [fields.id, fields.label, *_feature_names(fields), *filter(None, (fields.owner, fields.risk))]
-    _require_columns(path, table, wanted)
-    ids = _ids(path, table[fields.id], fields.id)
-    owners = None if fields.owner is None else _owners(path, table[fields.owner], fields.owner)
+    owner, risk = fields.owner, fields.risk
+    columns = _columns(path, _load(path), [fields.id, fields.label, *fields.feature_columns, owner, risk])
     return SampleTable(
-        ids=ids,
-        features=_features(path, table, fields),
-        labels=_labels(path, table[fields.label], fields),
-        owners=owners,
-        risks=None if fields.risk is None else _risks(path, table[fields.risk], fields.risk),
+        ids=columns[fields.id].ids(),
+        features=_features(path, fields, columns),
+        labels=columns[fields.label].labels(fields.classes),
+        owners=None if owner is None else columns[owner].owners(),
+        risks=None if risk is None else columns[risk].risks(),
     )
 
 
 def read_features(path: str, fields: DataConfig) -> FeatureTable:
     """Read and check a table to predict: ids and labels where there are such columns. Raises DataInvalid."""
     table = _load(path)
-    _require_columns(path, table, _feature_names(fields))
-    names = table.column_names
+    there = [name for name in (fields.id, fields.label) if name in table.column_names]
+    columns = _columns(path, table, [*fields.feature_columns, *there])
     return FeatureTable(
-        features=_features(path, table, fields),
-        ids=_ids(path, table[fields.id], fields.id) if fields.id in names else None,
-        labels=_labels(path, table[fields.label], fields) if fields.label in names else None,
+        features=_features(path, fields, columns),
+        ids=columns[fields.id].ids() if fields.id in there else None,
+        labels=columns[fields.label].labels(fields.classes) if fields.label in there else None,
     )
 
 
@@ -106,10 +103,10 @@ def to_arrow(table: SampleTable, slices: npt.NDArray[np.int64]) -> pa.Table:
 
 def from_arrow(table: pa.Table) -> tuple[SampleTable, npt.NDArray[np.int64]]:
     """returns: the samples, and (samples,) int64 slices"""
-    shape = tuple(json.loads(table.schema.metadata[_SHAPE]))
+    shape, ids = tuple(json.loads(table.schema.metadata[_SHAPE])), table["id"]
     owners = np.array(table["owner"].to_pylist(), dtype=object) if "owner" in table.column_names else None
     samples = SampleTable(
-        ids=_as_ids(table["id"]),
+        ids=ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object),
         features=table["features"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, *shape),
         labels=table["label"].to_numpy(),
         owners=owners,
@@ -128,7 +125,7 @@ def _load(path: str) -> pa.Table:
             else:
                 raise DataInvalid(path, "is of no known format; give a .parquet, .arrow or .feather file")
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise DataInvalid(path, f"cannot be read ({_one_line(error)})") from error
+        raise DataInvalid(path, f"cannot be read ({in_one_line(error)}); give a whole file that is there") from error
     if not table.num_rows:
         raise DataInvalid(path, "holds no rows")
     return table
@@ -142,127 +139,35 @@ def _load_arrow(file: pa.NativeFile) -> pa.Table:
         return pa.ipc.open_stream(file).read_all()
 
 
-def _feature_names(fields: DataConfig) -> list[str]:
-    return [fields.features] if isinstance(fields.features, str) else list(fields.features)
-
-
-def _require_columns(path: str, table: pa.Table, wanted: Iterable[str]) -> None:
-    missing = [name for name in wanted if name not in table.column_names]
+def _columns(path: str, table: pa.Table, wanted: Sequence[str | None]) -> dict[str, Column]:
+    names = [name for name in wanted if name is not None]
+    there = table.column_names
+    missing = [name for name in names if name not in there]
     if missing:
-        there = ", ".join(table.column_names[:20])
-        raise DataInvalid(path, f"has no column {', '.join(missing)}; it has {there}: set data.* to the columns' names")
-
-
-def _require_values(path: str, column: pa.ChunkedArray, name: str) -> None:
-    if column.null_count:
-        raise DataInvalid(path, f"column {name} lacks {column.null_count} values; fill them or drop those rows")
-
-
-def _ids(path: str, column: pa.ChunkedArray, name: str) -> npt.NDArray[Any]:
-    _require_values(path, column, name)
-    if not (pa.types.is_integer(column.type) or _is_text(column.type)):
-        raise DataInvalid(path, f"ids in column {name} are {column.type}; they must be integers or strings")
-    counts = column.value_counts()
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(repeated):
-        example = repeated[0]["values"].as_py()
         raise DataInvalid(
-            path, f"ids in column {name} are not unique: {len(repeated)} occur again, such as {example!r}"
+            path,
+            f"has no column {', '.join(missing)}; it has {', '.join(there[:20])}: set data.* to the columns' names",
         )
-    return _as_ids(_integers(path, column, name) if pa.types.is_integer(column.type) else column)
+    twice = [name for name in names if there.count(name) > 1]
+    if twice:
+        raise DataInvalid(path, f"has more than one column {twice[0]}; rename or drop the others")
+    return {name: Column.of(path, table, name) for name in names}
 
 
-def _integers(path: str, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    try:
-        return column.cast(pa.int64())
-    except pa.ArrowInvalid as error:
-        raise DataInvalid(path, f"column {name} holds integers beyond 64 bits with a sign; renumber them") from error
-
-
-def _as_ids(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    if pa.types.is_integer(column.type):
-        return column.to_numpy()
-    return np.array(column.to_pylist(), dtype=object)
+def _features(path: str, fields: DataConfig, columns: Mapping[str, Column]) -> npt.NDArray[Any]:
+    """One column of lists as it is, or several side by side. returns: (samples, *shape)"""
+    names = fields.feature_columns
+    parts = [columns[name].features() for name in names]
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise DataInvalid(path, f"columns {', '.join(names)} differ in shape; each needs as many numbers as the others")
+    if not isinstance(fields.features, str):
+        return as_features(path, np.stack(parts, axis=1))
+    if parts[0].ndim == 1:
+        raise DataInvalid(
+            path, f"column {names[0]} holds single numbers; list such columns: data.features: [{names[0]}]"
+        )
+    return as_features(path, parts[0])
 
 
 def _id_type(ids: npt.NDArray[Any]) -> pa.DataType:
     return pa.int64() if ids.dtype.kind == "i" else pa.string()
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _labels(path: str, column: pa.ChunkedArray, fields: DataConfig) -> npt.NDArray[np.int64]:
-    _require_values(path, column, fields.label)
-    if not pa.types.is_integer(column.type):
-        raise DataInvalid(path, f"labels in column {fields.label} are {column.type}; number the classes from 0")
-    labels: npt.NDArray[np.int64] = _integers(path, column, fields.label).to_numpy()
-    if labels.min() < 0:
-        raise DataInvalid(path, f"a label in column {fields.label} is {labels.min()}; number the classes from 0")
-    if fields.classes is not None and labels.max() >= fields.classes:
-        raise DataInvalid(path, f"a label is {labels.max()}, but data.classes is {fields.classes}; raise it")
-    return labels
-
-
-def _owners(path: str, column: pa.ChunkedArray, name: str) -> npt.NDArray[np.object_]:
-    if not (pa.types.is_integer(column.type) or _is_text(column.type)):
-        raise DataInvalid(path, f"owners in column {name} are {column.type}; they must be integers or strings")
-    return np.array(column.to_pylist(), dtype=object)
-
-
-def _risks(path: str, column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
-    _require_values(path, column, name)
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        raise DataInvalid(path, f"risks in column {name} are {column.type}; they must be probabilities")
-    risks: npt.NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
-    if not ((risks >= 0.0) & (risks <= 1.0)).all():
-        raise DataInvalid(path, f"risks in column {name} leave [0, 1]; they must be probabilities")
-    return risks
-
-
-def _features(path: str, table: pa.Table, fields: DataConfig) -> npt.NDArray[Any]:
-    columns = {name: table[name] for name in _feature_names(fields)}
-    for name, column in columns.items():
-        _require_values(path, column, name)
-    if isinstance(fields.features, str):
-        features = _nested(path, columns[fields.features], fields.features)
-    else:
-        features = np.stack([_nested(path, column, name) for name, column in columns.items()], axis=1)
-    if features.dtype.kind == "b":
-        features = features.astype(np.uint8)
-    if features.dtype.kind not in "iuf":
-        raise DataInvalid(path, f"features are {features.dtype}; they must be numbers")
-    if features.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
-            features = features.astype(np.float32, copy=False)
-        is_bad = ~np.isfinite(features.reshape(len(features), -1)).all(axis=1)
-        if is_bad.any():
-            raise DataInvalid(path, f"{is_bad.sum()} rows have NaN or infinite features; mend or drop them")
-    return features
-
-
-def _nested(path: str, column: pa.ChunkedArray, name: str) -> npt.NDArray[Any]:
-    """A column of scalars, lists or tensors as one array. returns: (samples, *shape)"""
-    samples, kind = len(column), column.type
-    is_tensor = isinstance(kind, pa.FixedShapeTensorType)
-    if is_tensor:
-        column = pa.chunked_array([chunk.storage for chunk in column.chunks])
-    shape: list[int] = []
-    while _is_list(column.type):
-        lengths = pc.unique(pc.list_value_length(column)).to_pylist()
-        if len(lengths) != 1 or not lengths[0]:  # None stands for an inner list that is not there
-            raise DataInvalid(
-                path, f"lists in column {name} differ in length or are empty; every sample needs as many features"
-            )
-        shape += lengths
-        column = pa.chunked_array([chunk.flatten() for chunk in column.chunks])
-    return np.reshape(column.to_numpy(), (samples, *(kind.shape if is_tensor else shape)))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -4,25 +4,35 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, ValidationError, validate_call
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raymu.config import ModelConfig
-from raymu.errors import ConfigInvalid
+from raymu.config import Count, Fraction, ModelConfig, complaints
+from raymu.errors import ConfigInvalid, in_one_line
+from raymu.learn.weights import weights_sha256
 
 Shape = tuple[int, ...]
+Widths = Annotated[Sequence[Count], Field(min_length=1)]
 
 
+@validate_call
 def build_logistic(input_shape: Shape, classes: int) -> nn.Module:
     """Softmax regression. Takes (samples, *input_shape) float32, returns (samples, classes) logits."""
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), classes))
 
 
+@validate_call
 def build_mlp(
-    input_shape: Shape, classes: int, *, hidden: Sequence[int] = (256,), dropout: float = 0.0, batch_norm: bool = False
+    input_shape: Shape,
+    classes: int,
+    *,
+    hidden: Sequence[Count] = (256,),
+    dropout: Fraction = 0.0,
+    batch_norm: bool = False,
 ) -> nn.Module:
     """Fully connected layers of the given widths with ReLU."""
     layers: list[nn.Module] = [nn.Flatten()]
@@ -38,14 +48,15 @@ def build_mlp(
     return nn.Sequential(*layers, nn.Linear(width, classes))
 
 
+@validate_call
 def build_cnn(
     input_shape: Shape,
     classes: int,
     *,
-    channels: Sequence[int] = (16, 32),
-    hidden: int = 128,
-    dropout: float = 0.0,
-    image_shape: Sequence[int] | None = None,
+    channels: Widths = (16, 32),
+    hidden: Count = 128,
+    dropout: Fraction = 0.0,
+    image_shape: Sequence[Count] | None = None,
 ) -> nn.Module:
     """Convolutions of 5x5 with max pooling, then one hidden layer (after LeNet: LeCun et al., 1998)."""
     image = _image_shape(input_shape, image_shape, halvings=len(channels))
@@ -82,13 +93,14 @@ class _ResidualBlock(nn.Module):
         return F.relu(self.second_norm(self.second(inner)) + self.shortcut(images))
 
 
+@validate_call
 def build_resnet(
     input_shape: Shape,
     classes: int,
     *,
-    channels: Sequence[int] = (16, 32),
-    blocks: int = 1,
-    image_shape: Sequence[int] | None = None,
+    channels: Widths = (16, 32),
+    blocks: Count = 1,
+    image_shape: Sequence[Count] | None = None,
 ) -> nn.Module:
     """A small residual network with batch norm: `blocks` blocks per width, each width at half the resolution."""
     image = _image_shape(input_shape, image_shape, halvings=len(channels) - 1)
@@ -130,8 +142,10 @@ def build_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> nn.
         )
     try:
         return build(input_shape, classes, **config.args)
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise ConfigInvalid(f"model: {config.name} cannot be built ({_one_line(error)}); check its settings") from error
+    except ValidationError as error:
+        raise ConfigInvalid(f"model.{complaints(error)}") from error
+    except RuntimeError as error:  # such as more weights than there is memory
+        raise ConfigInvalid(f"model: {config.name} cannot be built ({in_one_line(error)}); check its size") from error
 
 
 def _from_factory(factory: str, args: Mapping[str, Any]) -> nn.Module:
@@ -140,37 +154,68 @@ def _from_factory(factory: str, args: Mapping[str, Any]) -> nn.Module:
         raise ConfigInvalid(f"model.factory: {factory!r} must read package.module:function")
     try:
         module = importlib.import_module(place)
-    except Exception as error:  # its own code runs, and may raise anything
-        raise ConfigInvalid(f"model.factory: {place} cannot be imported ({_one_line(error)}); install it") from error
+    except (Exception, SystemExit) as error:  # its own code runs, and may raise anything
+        raise ConfigInvalid(f"model.factory: {place} cannot be imported ({in_one_line(error)}); install it") from error
     build = getattr(module, name, None)
     if build is None:
         raise ConfigInvalid(f"model.factory: {place} has no {name}; check the name")
     try:
         model = build(**args)
-    except Exception as error:  # whatever foreign code raises, the user must see which code it was
-        raise ConfigInvalid(f"model.factory: {factory} failed ({_one_line(error)}); check model.args") from error
+    except (Exception, SystemExit) as error:  # whatever foreign code raises, the user must see which code it was
+        raise ConfigInvalid(f"model.factory: {factory} failed ({in_one_line(error)}); check model.args") from error
     if not isinstance(model, nn.Module):
         raise ConfigInvalid(f"model.factory: {factory} returned {type(model).__name__}; it must return an nn.Module")
     return model
 
 
-def check_model(model: nn.Module, *, input_shape: Shape, classes: int) -> None:
-    """A dry run on two samples of zeros, in evaluation mode. Raises ConfigInvalid where the logits do not fit."""
+def check_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> bool:
+    """Build the model twice, and try both out. returns: whether it has batch norm
+
+    Raises ConfigInvalid where it cannot be built or trained, or the second differs from the first: a shard that is
+    trained again has to start as it started before.
+    """
+    built = set()
+    for _ in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = build_model(config, input_shape=input_shape, classes=classes)
+            try_out(model, input_shape=input_shape, classes=classes)
+        built.add(weights_sha256(model.state_dict()))
+    if len(built) > 1:
+        raise ConfigInvalid("model.factory: gives another model each time; let torch's random state alone decide on it")
+    return has_batch_norm(model)
+
+
+def try_out(model: nn.Module, *, input_shape: Shape, classes: int) -> None:
+    """Predict two samples of zeros, and train on three. Raises ConfigInvalid where the model fails, or its logits do."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigInvalid("model: has no parameters to train")
-    was_training = [(module, module.training) for module in model.modules()]
     model.eval()
+    with torch.no_grad():
+        _logits(model, 2, input_shape, classes)
+    model.train()
+    logits = _logits(model, 3, input_shape, classes)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            logits = model(torch.zeros(2, *input_shape))
+        F.cross_entropy(logits, torch.zeros(3, dtype=torch.int64)).backward()
     except Exception as error:  # whatever the model's own code raises
-        raise ConfigInvalid(f"model: fails on samples of shape {input_shape} ({_one_line(error)})") from error
-    finally:
-        for module, mode in was_training:
-            module.training = mode
-    if not isinstance(logits, Tensor) or logits.shape != (2, classes) or not logits.is_floating_point():
+        raise ConfigInvalid(f"model: cannot be trained ({in_one_line(error)})") from error
+    foreign = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
+    if foreign:
+        raise ConfigInvalid(f"model: {foreign[0]} in its state is no tensor, and checkpoints hold nothing else")
+
+
+def _logits(model: nn.Module, samples: int, input_shape: Shape, classes: int) -> Tensor:
+    try:
+        logits = model(torch.zeros(samples, *input_shape))
+    except (Exception, SystemExit) as error:  # whatever the model's own code raises
+        mode = "in training " if model.training else ""
+        raise ConfigInvalid(f"model: fails {mode}on samples of shape {input_shape} ({in_one_line(error)})") from error
+    if not isinstance(logits, Tensor) or logits.shape != (samples, classes) or not logits.is_floating_point():
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ConfigInvalid(f"model: gives {shape} for 2 samples; it must give logits of shape (2, {classes})")
+        raise ConfigInvalid(
+            f"model: gives {shape} for {samples} samples; it must give logits of shape ({samples}, {classes})"
+        )
+    return logits
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -191,7 +236,3 @@ def _image_shape(input_shape: Shape, given: Sequence[int] | None, *, halvings: i
     if min(shape[1:]) < 2**halvings:
         raise ConfigInvalid(f"model.image_shape: {shape[1]}x{shape[2]} is too small to halve {halvings} times")
     return shape
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

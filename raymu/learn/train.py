@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from raymu.config import TrainingConfig
 from raymu.core.partition import derive_seed
 from raymu.core.schedule import learning_rate
+from raymu.errors import TrainingFailed, in_one_line
 from raymu.learn.classifier import Classifier, ModelPlan, Normalizer
 from raymu.learn.contributions import UpdateRecorder
 from raymu.learn.models import build_model, has_batch_norm
@@ -43,8 +44,14 @@ class ShardTraining:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def dump(self, *, stage: int, determinism: str) -> tuple[bytes, str]:
-        """The checkpoint after a stage. returns: the file's bytes, and the hash of what predictions are made from"""
+        """The checkpoint after a stage. returns: the file's bytes, and the hash of what predictions are made from
+
+        Raises TrainingFailed where the weights have left the numbers.
+        """
         predictive = self.classifier.tensors()
+        if not all(weight.isfinite().all() for weight in self.classifier.model.parameters()):
+            problem = "its weights became infinite or NaN; lower training.learning_rate, or normalise the features"
+            raise TrainingFailed(self._shard, stage, problem)
         states = self.optimizer.state_dict()["state"]
         kept = {f"optimizer.{position}.{key}": value for position, of in states.items() for key, value in of.items()}
         tensors = predictive | {name: value for name, value in kept.items() if isinstance(value, Tensor)}
@@ -62,10 +69,18 @@ class ShardTraining:
         self._ready = None
 
     def train_stage(self, samples: ShardSamples, stage: int, recorder: UpdateRecorder | None = None) -> int:
-        """Train on slices 0..stage of the samples. returns: sample passes"""
+        """Train on slices 0..stage of the samples. returns: sample passes. Raises TrainingFailed"""
         current = samples.up_to(stage)
         if not len(current):
             return 0
+        try:
+            return self._train_stage(samples, current, stage, recorder)
+        except Exception as error:  # the model's own code runs, on a device that may be too small for it
+            raise TrainingFailed(self._shard, stage, f"{type(error).__name__}: {in_one_line(error)}") from error
+
+    def _train_stage(
+        self, samples: ShardSamples, current: ShardSamples, stage: int, recorder: UpdateRecorder | None
+    ) -> int:
         if self.classifier.normalizer is None:
             self.fit_normalizer(current)
         inputs, labels = (tensor[: len(current)] for tensor in self._prepared(samples))

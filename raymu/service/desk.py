@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from raymu.core.records import FileRef, SampleId
 from raymu.core.requests import RevocationRequest
-from raymu.errors import RaymuError, RequestInvalid
+from raymu.errors import RaymuError, RequestInvalid, in_one_line
 from raymu.learn.ids import as_sample_ids
 from raymu.service.index import SampleIndex
 from raymu.service.naming import keyed_hash, owner_name, sample_name
@@ -75,21 +75,17 @@ class RequestDesk:
         return judgements
 
     def _read(self, asked: Sequence[Revocation]) -> list[WellFormed | RaymuError]:
-        owners = list({str(one.owner) for one in asked if one.owner is not None and _is_text(one.owner)})
+        owners = list({str(one.owner) for one in asked if one.owner is not None})
         owned = dict(zip(owners, self._index.owned_by(owners), strict=True))
         return [_attempt(partial(self._well_formed, one, owned)) for one in asked]
 
     def _well_formed(self, asked: Revocation, owned: Mapping[str, Sequence[SampleId]]) -> WellFormed:
         """owned: owner -> ids of the samples that are left. Raises RequestInvalid."""
         config = self._store.config
-        strategy = chosen_strategy(asked.strategy or config.unlearning.strategy)
+        strategy = chosen_strategy(config.unlearning.strategy if asked.strategy is None else asked.strategy)
         boundary = chosen_boundary(config.unlearning.boundary if asked.boundary is None else asked.boundary)
         if (asked.owner is None) == (not asked.ids):
             raise RequestInvalid("name samples by id, or an owner: a request needs one of them, and not both")
-        if not all(_is_text(one) for one in (*asked.ids, asked.owner, asked.key)):
-            raise RequestInvalid("an id, the owner or the key holds characters that are no text (lone surrogates)")
-        if asked.due is not None and asked.due.tzinfo is None:
-            raise RequestInvalid(f"due {asked.due} is no moment in time: give it a time zone")
         if asked.owner is not None:
             if config.data.owner is None:
                 raise RequestInvalid("this run knows no owners: it was trained without data.owner; name samples by id")
@@ -117,12 +113,8 @@ def _attempt(read: Callable[[], Sound]) -> Sound | RaymuError:
         return refusal.with_traceback(None)  # its frames would hold on to everything that was submitted with it
 
 
-def _is_text(value: SampleId | None) -> bool:
-    """Not what a terminal makes of bytes that are no UTF-8."""
-    return not isinstance(value, str) or value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value)
-
-
 def _require_distinct(sample_ids: Sequence[SampleId]) -> None:
     if len(set(sample_ids)) < len(sample_ids):
         twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
-        raise RequestInvalid(f"{len(twice)} ids are named twice ({', '.join(twice[:3])}); name each sample once")
+        shown = in_one_line(", ".join(twice[:3]))
+        raise RequestInvalid(f"{len(twice)} ids are named twice ({shown}); name each sample once")

@@ -4,21 +4,21 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from torch import nn
 
 from raymu.config import Config, PartitionConfig
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary
-from raymu.errors import ConfigInvalid, DataInvalid, UnknownSamples
+from raymu.errors import ConfigInvalid, DataInvalid, StorageFailed, UnknownSamples, in_one_line
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
 from raymu.learn.ids import as_sample_ids
-from raymu.learn.models import build_model, check_model, has_batch_norm
+from raymu.learn.models import check_model
 from raymu.service.tracking import read_test_data
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
@@ -26,28 +26,37 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PreparedRun:
-    """A run that is checked and placed, and not written yet. shards, slices: of the table's rows"""
+    """A run that is checked and placed, and not written yet.
+
+    shards, slices: of the table's rows; new_folders: that writing makes, the run's own first
+    """
 
     store: RunStore
     manifest: RunManifest
     table: SampleTable
     shards: Positions
     slices: Positions
+    new_folders: tuple[Path, ...]
 
     def write(self) -> None:
-        """Write the run's own copy of the samples, shard by shard."""
+        """Write the run's own copy of the samples, shard by shard. Raises StorageFailed, and then nothing is left."""
         partition = Config.parse(self.manifest.config).partition
-        self.store.create(self.manifest, shard_tables(self.table, self.shards, self.slices, partition))
+        try:
+            self.store.create(self.manifest, shard_tables(self.table, self.shards, self.slices, partition))
+        except StorageFailed:
+            self.remove()
+            raise
 
     def remove(self) -> None:
-        self.store.remove()
+        """Leave the place as it was before the run was written."""
+        self.store.remove(self.new_folders)
 
 
 def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] = ()) -> PreparedRun:
     """Read the training data, check it with the configuration, and place every sample.
 
     exclude: samples that the run never gets to hold; they are checked like all others
-    Raises DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, RunInvalid.
+    Raises DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, RunInvalid, StorageFailed.
     """
     store = RunStore(location)
     store.require_empty()
@@ -55,10 +64,12 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     if config.data.track_accuracy:
         read_test_data(config.data, table.features.shape[1:])
     classes = fit_classes(table.labels, config.data.classes)
-    model = check_runnable(config, table, classes)
+    plan = plan_training(config, table, classes)
     shards, slices = place(table, config.partition)
     _check_shards(config, table, shards)
     kept = np.flatnonzero(~_excluded(table, exclude))
+    has_batch_norm = _check_model(plan)
+    store.require_journal(config)
     return PreparedRun(
         store=store,
         manifest=RunManifest(
@@ -66,13 +77,14 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
             input_shape=table.features.shape[1:],
             classes=classes,
             has_integer_ids=table.ids.dtype.kind == "i",
-            has_batch_norm=has_batch_norm(model),
+            has_batch_norm=has_batch_norm,
             created_at=datetime.now(UTC),
             raymu_version=version("raymu"),
         ),
         table=table.take(kept),
         shards=shards[kept],
         slices=slices[kept],
+        new_folders=store.files.missing_folders(),
     )
 
 
@@ -112,8 +124,15 @@ def shard_tables(
         yield to_arrow(table.take(rows), slices[rows])
 
 
-def check_runnable(config: Config, table: SampleTable, classes: int) -> nn.Module:
-    """Raises ConfigInvalid for settings that these data, or this machine, cannot be trained with. returns: the model"""
+def plan_training(config: Config, table: SampleTable, classes: int) -> ModelPlan:
+    """Raises ConfigInvalid, DataInvalid for settings that these data cannot be trained with."""
+    samples, path = len(table.ids), config.data.train
+    if samples < config.partition.slices:
+        raise DataInvalid(path, f"has {samples} samples for {config.partition.slices} slices; use fewer")
+    if config.data.classes is None and classes > samples:
+        raise DataInvalid(
+            path, f"has a label {classes - 1} among {samples} samples; number the classes from 0, without gaps"
+        )
     try:
         plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
     except ValueError as error:
@@ -121,21 +140,25 @@ def check_runnable(config: Config, table: SampleTable, classes: int) -> nn.Modul
     try:
         Boundary.parse(config.unlearning.boundary)
     except ValueError as error:
-        raise ConfigInvalid(f"unlearning.boundary: {error}") from error
+        raise ConfigInvalid(f"unlearning.boundary: {in_one_line(error)}") from error
     if config.data.normalize == "unit" and not np.issubdtype(table.features.dtype, np.integer):
         raise ConfigInvalid("data.normalize: unit is for integer features; use shard, or {mean: ..., std: ...}")
     if config.unlearning.contributions == "group" and config.unlearning.groups_per_slice is None:
-        per_slice = len(table.ids) / (config.partition.shards * config.partition.slices)
+        per_slice = samples / (config.partition.shards * config.partition.slices)
         fitting = max(1, round(per_slice / config.training.batch_size))
         raise ConfigInvalid(
             "unlearning.groups_per_slice must be given with contributions group, since it may not depend on the data; "
             f"{fitting} makes batches of about {config.training.batch_size}"
         )
-    model = build_model(plan.model, input_shape=plan.input_shape, classes=classes)
-    check_model(model, input_shape=plan.input_shape, classes=classes)
-    if has_batch_norm(model) and plan.groups_per_slice is None and config.training.batch_size == 1:
+    return plan
+
+
+def _check_model(plan: ModelPlan) -> bool:
+    """returns: whether it has batch norm. Raises ConfigInvalid"""
+    has_batch_norm = check_model(plan.model, input_shape=plan.input_shape, classes=plan.classes)
+    if has_batch_norm and plan.groups_per_slice is None and plan.training.batch_size == 1:
         raise ConfigInvalid("training.batch_size: batch norm needs batches of two samples or more")
-    return model
+    return has_batch_norm
 
 
 def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None:

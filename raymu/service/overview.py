@@ -1,7 +1,7 @@
 """What a run is like, read from its directory: status and forecasts. Readers write nothing and need no cluster."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Generation, Remedy
 from raymu.core.requests import Strategy
 from raymu.core.workload import settle_passes
+from raymu.errors import FileCorrupt, FileMissing, RaymuError, RequestInvalid
 from raymu.service.desk import RequestDesk
 from raymu.service.history import History, replay
 from raymu.service.requests import Revocation
@@ -177,11 +178,27 @@ def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -
         return list(latest(journal.ledger(request_ids)).values())
 
 
+def check_requests(store: RunStore, asked: Sequence[Revocation]) -> None:
+    """Refuse what a coordinator would refuse; where files are damaged, that is for the coordinator to say.
+
+    Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict.
+    """
+    with closing(store.journal(is_read_only=True)) as journal, suppress(FileMissing, FileCorrupt):
+        history = replay(journal, store.manifest)
+        desk = RequestDesk(store, journal, history.tables(store.manifest))
+        for one in asked:
+            [judgement] = desk.judge([one], by_key=history.requests_by_key, now=datetime.now(UTC))
+            if isinstance(judgement, RaymuError):
+                raise judgement
+
+
 def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:
     """Forecast a request, and change nothing. workers: at hand; as many as trained the run where not given
 
-    Raises RequestInvalid, UnknownSamples, SamplesRevoked.
+    Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked.
     """
+    if workers is not None and workers < 1:
+        raise RequestInvalid(f"workers is {workers}; a forecast needs at least one")
     ohs = store.config.unlearning.ohs
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest, workers=workers)

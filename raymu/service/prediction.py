@@ -14,6 +14,7 @@ from raymu.core.lineage import constituent
 from raymu.core.records import Constituent, Generation, OnAccept, SampleId, ShardLineage
 from raymu.errors import DataInvalid, FileMissing, NoVoters
 from raymu.learn.classifier import Classifier, ModelPlan
+from raymu.learn.columns import as_features
 from raymu.learn.determinism import choose_device, pinned
 from raymu.service.index import SampleIndex
 from raymu.store.run import RunStore
@@ -115,7 +116,9 @@ class Ensemble:
         return self._aggregate(self._probabilities(features), self._weights)
 
     def evaluate(self, features: Features, labels: npt.NDArray[np.int64]) -> Evaluation:
-        """labels: (samples,) int64"""
+        """labels: (samples,) int64. Raises DataInvalid"""
+        if len(labels) != len(features) or not len(labels):
+            raise DataInvalid("labels", f"are {len(labels)} for {len(features)} samples; give one for each")
         probabilities = self._probabilities(features)
         answers = self._aggregate(probabilities, self._weights).argmax(axis=1)
         alone = (probabilities.argmax(axis=2) == labels).mean(axis=1)
@@ -130,7 +133,9 @@ class Ensemble:
         """returns: (voters, samples, classes) float32"""
         if features.shape[1:] != self._input_shape:
             raise DataInvalid(
-                "features", f"have shape {features.shape[1:]}, the run was trained on {self._input_shape}"
+                "features",
+                f"have shape {features.shape[1:]}, the run was trained on {self._input_shape}; give such samples",
             )
+        features = as_features("features", features)
         with pinned(self._device, self._threads):
             return np.stack([classifier.probabilities(features) for classifier in self._classifiers])

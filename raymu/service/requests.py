@@ -10,11 +10,20 @@ from uuid import uuid4
 
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
-from raymu.errors import IdempotencyConflict, RaymuError, RequestInvalid, SamplesRevoked, UnknownSamples
+from raymu.errors import (
+    IdempotencyConflict,
+    RaymuError,
+    RequestInvalid,
+    SamplesRevoked,
+    UnknownOwner,
+    UnknownSamples,
+    in_one_line,
+)
 from raymu.store.codec import canonical_json
 
 DUE_AFTER = timedelta(days=30)
 """How long a request may wait where it names no time: about the month that data protection law gives."""
+_LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +37,16 @@ class Revocation:
     due: datetime | None = None
     key: str | None = None
     """Idempotency key: the same key and payload give the same receipt."""
+
+    def __post_init__(self) -> None:
+        """Raises RequestInvalid."""
+        for text in (*self.ids, self.owner, self.key):
+            if isinstance(text, str) and not _is_unicode(text):
+                raise RequestInvalid(f"{in_one_line(repr(text))} is no UTF-8 text; name it as the data do")
+        if self.key is not None and not 0 < len(self.key) <= _LONGEST_KEY:
+            raise RequestInvalid(f"a key of {len(self.key)} letters is refused; give 1 to {_LONGEST_KEY}, or no key")
+        if self.due is not None and self.due.tzinfo is None:
+            raise RequestInvalid(f"due {self.due} names no time zone; give one")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +100,7 @@ def judge(
     """Accept a request, or raise what refuses it.
 
     samples: that it names; revoked: keyed hash -> request; by_key: the requests that were accepted with a key
-    Raises IdempotencyConflict, UnknownSamples, and SamplesRevoked with the earlier requests' ids.
+    Raises IdempotencyConflict, RequestInvalid, UnknownSamples, UnknownOwner, and SamplesRevoked with the earlier ids.
     """
     names = tuple(sample.name for sample in samples) if one.owner is None else (one.owner,)
     payload_sha256 = _payload_sha256(one.asked, names)
@@ -89,11 +108,13 @@ def judge(
         if earlier.payload_sha256 != payload_sha256:
             raise IdempotencyConflict(one.asked.key, earlier.request_id)
         return earlier
+    if one.asked.due is not None and one.asked.due <= now:
+        raise RequestInvalid(f"due {one.asked.due} is past; give a time that is to come")
     _require_unrevoked(names, revoked)
     left = [sample for sample in samples if sample.name not in revoked]  # an owner stands for those that are left
     if not left:
         _require_unrevoked([sample.name for sample in samples], revoked)
-        raise UnknownSamples([str(one.asked.owner)], 1, "owner")
+        raise UnknownOwner(str(one.asked.owner))
     unknown = [str(sample.sample_id) for sample in left if sample.place is None]
     if unknown:
         raise UnknownSamples(unknown[:3], len(unknown))
@@ -157,12 +178,21 @@ def _require_unrevoked(names: Sequence[str], revoked: Mapping[str, str]) -> None
         raise SamplesRevoked(len(earlier), tuple(sorted(set(earlier))))
 
 
+def _is_unicode(text: str) -> bool:
+    """Bytes of a command line that are no UTF-8 come as lone surrogates, which nothing can be told to write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def chosen_strategy(name: str) -> Strategy:
     """Raises RequestInvalid."""
     try:
         return Strategy(name)
     except ValueError:
-        raise RequestInvalid(f"{name!r} is no strategy; choose among {', '.join(Strategy)}") from None
+        raise RequestInvalid(f"{in_one_line(repr(name))} is no strategy; choose among {', '.join(Strategy)}") from None
 
 
 def chosen_boundary(boundary: float | str) -> Boundary:
@@ -170,4 +200,4 @@ def chosen_boundary(boundary: float | str) -> Boundary:
     try:
         return Boundary.parse(boundary)
     except ValueError as error:
-        raise RequestInvalid(str(error)) from None
+        raise RequestInvalid(in_one_line(error)) from None

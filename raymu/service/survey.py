@@ -14,10 +14,10 @@ from raymu.core.trace import Population
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table
 from raymu.learn.determinism import choose_device, pinned
-from raymu.learn.models import has_batch_norm
+from raymu.learn.models import check_model
 from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining
-from raymu.service.ingest import check_runnable
+from raymu.service.ingest import plan_training
 from raymu.service.population import imagined_population, planned_population
 
 WARM_UP_SAMPLES, TIMED_SAMPLES, TIMED_EPOCHS = 128, 1024, 3
@@ -45,17 +45,16 @@ def survey(config: Config) -> Survey:
     """
     table = read_table(config.data.train, config.data)
     classes = fit_classes(table.labels, config.data.classes)
-    model = check_runnable(config, table, classes)
+    plan = plan_training(config, table, classes)
     return Survey(
         populate=partial(planned_population, table),
-        seconds_per_pass=_timed(config, table, classes),
-        has_batch_norm=has_batch_norm(model),
+        seconds_per_pass=_timed(config, plan, table),
+        has_batch_norm=check_model(plan.model, input_shape=plan.input_shape, classes=plan.classes),
     )
 
 
-def _timed(config: Config, table: SampleTable, classes: int) -> float:
+def _timed(config: Config, plan: ModelPlan, table: SampleTable) -> float:
     """Measured seconds per pass."""
-    plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
     device = choose_device(config.training.device)
     seconds_per_pass = []
     with pinned(device, config.cluster.threads):

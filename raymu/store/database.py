@@ -1,13 +1,13 @@
 """A SQL database as the journal needs it: commits that survive a power cut, and deleted rows that leave no trace."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from raymu.errors import ConfigInvalid, StorageFailed
+from raymu.errors import ConfigInvalid, FileUnreadable, RaymuError, StorageFailed, in_one_line
 
 _BUSY_MS = 10_000
 """How long SQLite waits for another's lock."""
@@ -66,8 +66,8 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """Raises StorageFailed."""
-        with _storage(), self._engine.connect() as connection:
+        """Raises FileUnreadable."""
+        with _storage(FileUnreadable), self._engine.connect() as connection:
             yield connection
 
     def erase_deleted(self, table: str) -> None:
@@ -116,12 +116,11 @@ def parse_url(text: str) -> sql.URL:
 
 
 @contextmanager
-def _storage() -> Iterator[None]:
+def _storage(refusal: Callable[[str, str], RaymuError] = StorageFailed) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        problem = str(getattr(error, "orig", None) or error)
-        raise StorageFailed("the journal", " ".join(problem.split())) from error
+        raise refusal("the journal", in_one_line(getattr(error, "orig", None) or error)) from error
 
 
 def _settings(*, is_sqlite: bool, is_read_only: bool) -> list[str]:

@@ -1,15 +1,25 @@
 """The one seam through which a run's bytes go to storage and come back."""
 
 import hashlib
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from uuid import uuid4
 
 from pyarrow import fs
 
 from raymu.core.records import FileRef
-from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid, StorageFailed
+from raymu.errors import (
+    CoordinatorSuperseded,
+    FileCorrupt,
+    FileMissing,
+    FileUnreadable,
+    RunInvalid,
+    StorageFailed,
+    in_one_line,
+)
 from raymu.store.disk import LocalDisk
 
 PARTIAL = ".partial"
@@ -29,14 +39,15 @@ class RunFiles:
     """Asked before every write and deletion: raises where another coordinator has taken the run over."""
 
     def __init__(self, location: str, *, disk: LocalDisk | None = None) -> None:
-        """location: a local path, or a URI such as s3://bucket/run. Raises RunInvalid for an unknown scheme."""
+        """location: a local path, or a URI such as s3://bucket/run. Raises RunInvalid where no storage knows it."""
         self.location, self._disk = location, disk or LocalDisk()
         try:
             self._system, root = fs.FileSystem.from_uri(
                 location if "://" in location else Path(location).absolute().as_uri()
             )
+            self._system.get_file_info(root)
         except (ValueError, OSError) as error:
-            raise RunInvalid(location, f"is no place for a run ({' '.join(str(error).split())})") from error
+            raise RunInvalid(location, f"is no place for a run ({in_one_line(error)}); name another") from error
         self._root = root.rstrip("/")
 
     @property
@@ -63,12 +74,13 @@ class RunFiles:
                 self.write(ref.path, other.read_checked(ref))
 
     def read(self, path: str) -> bytes:
-        """Raises FileMissing."""
-        try:
-            with self._system.open_input_file(f"{self._root}/{path}") as file:
-                payload: bytes = file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            raise FileMissing(f"{self.location}/{path}") from None
+        """Raises FileMissing, FileUnreadable."""
+        with self._reading(path):
+            try:
+                with self._system.open_input_file(f"{self._root}/{path}") as file:
+                    payload: bytes = file.read()
+            except (FileNotFoundError, NotADirectoryError):
+                raise FileMissing(f"{self.location}/{path}") from None
         return payload
 
     def read_checked(self, ref: FileRef) -> bytes:
@@ -80,24 +92,41 @@ class RunFiles:
 
     def every(self) -> list[str]:
         """Paths of all files of the run, hidden and half-written ones too, sorted."""
-        found = self._system.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
+        with self._reading(""):
+            found = self._system.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
         return sorted(info.path.removeprefix(f"{self._root}/") for info in found if info.is_file)
 
     def list(self, folder: str) -> list[str]:
         """Names of the files in a folder, sorted; none where the folder is not there."""
-        selector = fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-        found = self._system.get_file_info(selector)
+        with self._reading(folder):
+            found = self._system.get_file_info(fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True))
         return sorted(info.base_name for info in found if info.is_file and not info.base_name.startswith("."))
 
     def exists(self, path: str) -> bool:
-        return bool(self._system.get_file_info(f"{self._root}/{path}").type == fs.FileType.File)
+        with self._reading(path):
+            return bool(self._system.get_file_info(f"{self._root}/{path}").type == fs.FileType.File)
 
     @property
     def is_empty(self) -> bool:
         """Whether the run directory is not there, or holds nothing at all: no file, hidden or not, and no folder."""
-        if self._system.get_file_info(self._root).type == fs.FileType.File:
-            return False
-        return not self._system.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
+        with self._reading(""):
+            if self._system.get_file_info(self._root).type == fs.FileType.File:
+                return False
+            return not self._system.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
+
+    def missing_folders(self) -> tuple[Path, ...]:
+        """The folders that a first write will make, the run directory first; none on an object store.
+
+        Raises RunInvalid where something else is in their place.
+        """
+        if self.local is None:
+            return ()
+        folders = (self.local, *self.local.parents)
+        missing = tuple(takewhile(lambda folder: not os.path.lexists(folder), folders))
+        ground = folders[len(missing)]
+        if not ground.is_dir():
+            raise RunInvalid(self.location, f"is no place for a run: {ground} is no directory; name another")
+        return missing
 
     def delete(self, *paths: str) -> int:
         """Destroy files, durably. returns: how many were there; fewer than asked as after a crash in the middle"""
@@ -112,9 +141,22 @@ class RunFiles:
             raise StorageFailed(self.location, error.strerror or str(error)) from error
         return len(there)
 
-    def delete_all(self) -> None:
-        """Destroy the run directory."""
-        self._system.delete_dir(self._root)
+    def delete_all(self, folders: Iterable[Path]) -> None:
+        """Destroy every file of the run; then these folders, where they are empty. Raises StorageFailed."""
+        try:
+            self._system.delete_dir_contents(self._root, missing_dir_ok=True)
+        except OSError as error:
+            raise StorageFailed(self.location, error.strerror or str(error)) from error
+        for folder in folders:
+            with suppress(OSError):  # another run may lie in it by now
+                folder.rmdir()
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FileUnreadable(f"{self.location}/{path}".rstrip("/"), in_one_line(error.strerror or error)) from error
 
     def _link(self, other: "RunFiles", path: str) -> bool:
         if self.local is None or other.local is None:

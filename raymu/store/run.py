@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import sqlalchemy as sql
 
 from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
-from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
+from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
 from raymu.store.at_rest import JOURNAL, seal_at_rest
 from raymu.store.database import Database, parse_url
 from raymu.store.files import PARTIAL, RunFiles, content_ref
@@ -93,6 +94,7 @@ class RunStore:
 
     def require_empty(self) -> None:
         """Raises RunInvalid where a run is, or anything but the remains of one whose creation broke off."""
+        self.files.missing_folders()
         if self.files.exists(MANIFEST):
             raise RunInvalid(self.location, "holds a run already; name another directory with --run")
         if not (self.files.is_empty or self._is_unfinished):
@@ -105,9 +107,21 @@ class RunStore:
         is_only_mark = bool(there) and all(path.startswith(f".{UNFINISHED}.") for path in there)
         return UNFINISHED in there or is_only_mark
 
-    def remove(self) -> None:
-        """Destroy the run and all that it holds."""
-        self.files.delete_all()
+    def require_journal(self, config: Config) -> None:
+        """For a run that is to be created. Raises ConfigInvalid, RunInvalid, FileUnreadable where it can have no journal."""
+        url = self._journal_url(config)
+        if config.cluster.journal is None:
+            return
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_absolute():
+            raise ConfigInvalid(
+                "cluster.journal: SQLite needs a file's whole path, such as sqlite:////srv/journal.sqlite"
+            )
+        with closing(Database(url)) as database, database.reading():
+            pass
+
+    def remove(self, folders: Iterable[Path]) -> None:
+        """Destroy the run and all that it holds. folders: that were made for it, its own first"""
+        self.files.delete_all(folders)
 
     @cached_property
     def manifest(self) -> RunManifest:
@@ -193,16 +207,18 @@ class RunStore:
         return self._journal(self.manifest, is_read_only=is_read_only)
 
     def _journal(self, manifest: RunManifest, *, is_read_only: bool = False) -> Journal:
-        text = Config.parse(manifest.config).cluster.journal
-        if text is not None:
-            url = parse_url(text)
-        elif self.files.local is not None:
-            url = sql.URL.create("sqlite", database=str(self.files.local / JOURNAL))
-        else:
+        database = Database(self._journal_url(Config.parse(manifest.config)), is_read_only=is_read_only)
+        return Journal(database, run=manifest.run_id, key=self.keys.hash_key)
+
+    def _journal_url(self, config: Config) -> sql.URL:
+        """Raises ConfigInvalid, RunInvalid."""
+        if config.cluster.journal is not None:
+            return parse_url(config.cluster.journal)
+        if self.files.local is None:
             raise RunInvalid(
                 self.location, "is no local disk, which SQLite needs; set cluster.journal to a database URL"
             )
-        return Journal(Database(url, is_read_only=is_read_only), run=manifest.run_id, key=self.keys.hash_key)
+        return sql.URL.create("sqlite", database=str(self.files.local / JOURNAL))
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
         """The run's own copy of a shard's samples, named by content: the same samples, the same file."""
@@ -290,6 +306,6 @@ def _shard_folder(shard: int) -> str:
 def _tree(payload: bytes, source: str) -> dict[str, object]:
     try:
         tree = json.loads(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileCorrupt(source, "not the JSON that was written") from error
     return tree if isinstance(tree, dict) else {}

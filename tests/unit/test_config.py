@@ -1,4 +1,5 @@
 import pickle
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_files_are_read_with_overrides_and_data_beside_them(tmp_path: Path) -> N
     assert config.data.test == "s3://bucket/b.parquet"
 
 
-@pytest.mark.parametrize("override", ["epochs", "epochs=3", "training=3"])
+@pytest.mark.parametrize("override", ["epochs", "epochs=3", "training=3", ".epochs=3", "training.=3", "=", "a..b=3"])
 def test_an_override_needs_a_dotted_name_and_a_value(tmp_path: Path, override: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("data: {train: a.parquet}\nmodel: {name: mlp}\n")
@@ -49,7 +50,31 @@ def test_an_override_needs_a_dotted_name_and_a_value(tmp_path: Path, override: s
         Config.load(path, [override])
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "data: {train: [", "\tx"])
+@pytest.mark.parametrize("value", ["[1", "{", "@", "&a *b", "2020-13-45", "'x", "[" * 2000])
+def test_a_value_that_is_not_yaml_is_refused_with_its_setting(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("data: {train: a.parquet}\nmodel: {name: mlp}\n")
+    with pytest.raises(ConfigInvalid, match=r"^training\.epochs: not YAML .*put text with special letters in quotes$"):
+        Config.load(path, [f"training.epochs={value}"])
+
+
+def test_a_setting_below_a_single_value_is_refused_and_below_nothing_is_set(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("data: {train: a.parquet}\nmodel: {name: mlp}\ntraining:\n")
+    assert Config.load(path, ["training.epochs=3"]).training.epochs == 3
+    with pytest.raises(ConfigInvalid, match=r"data\.train\.x cannot be set: train is a single value"):
+        Config.load(path, ["data.train.x=3"])
+
+
+@pytest.mark.parametrize("text", ["model: {name: mlp}\nmodel: {name: cnn}", "data: {id: a, label: b, id: c}"])
+def test_a_setting_that_is_given_twice_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigInvalid, match=r"run\.yaml: not YAML \(line 1: (model|id) is given twice\)"):
+        Config.load(path)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "data: {train: [", "\tx", "data: 2020-13-45"])
 def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(text)
@@ -70,6 +95,38 @@ def test_impossible_settings_are_named() -> None:
     assert "gpus_per_shard" in refusal(training={"device": "cuda"})
     assert "data: track_accuracy needs data.test" in refusal(data={"track_accuracy": True})
     assert "either a name or a factory" in refusal(model={"factory": "a:b"})
+    assert "model.args: must be settings" in refusal(model={"args": 3})
+    assert "model: hidden is given twice" in refusal(model={"hidden": [4], "args": {"hidden": [8]}})
+    assert "model.args.day: input was not a valid JSON value" in refusal(model={"day": date(2020, 1, 1)})
+    assert "unlearning.strategy: Input should be" in refusal(unlearning={"strategy": "hope"})
+    assert "partition.risk_bands: must be a list" in refusal(partition={"risk_bands": 3})
+    assert "training.weight_decay" in refusal(training={"weight_decay": 1e300})
+    assert "cluster.threads" in refusal(cluster={"threads": 10**6})
+    assert "in steps of 0.0001" in refusal(cluster={"cpus_per_shard": 0.00001})
+    assert "a part of one GPU, or a whole number" in refusal(cluster={"gpus_per_shard": 1.5})
+
+
+def test_columns_are_named_once_each() -> None:
+    assert "data.features: must be text or must not be empty" in refusal(data={"features": []})
+    assert "data.features: must be text or must be a list" in refusal(data={"features": None})
+    assert "data.features.1: must be text" in refusal(data={"features": ["width", 3]})
+    assert "data.train: must not be empty" in refusal(data={"train": ""})
+    assert "column 'width' is named twice" in refusal(data={"features": ["width", "width"]})
+    assert "column 'label' is named twice" in refusal(data={"features": ["label", "width"]})
+    assert "column 'id' is named twice" in refusal(data={"features": "id"})
+
+
+def test_of_a_setting_of_several_kinds_the_part_that_does_not_fit_is_named() -> None:
+    assert refusal(data={"normalize": {"mean": 1}}) == "data.normalize.std: must be given"
+    assert "data.normalize.mean" in refusal(data={"normalize": {"mean": 1e300, "std": 1}})
+    assert "data.normalize.std" in refusal(data={"normalize": {"mean": 0, "std": 0}})
+    assert "'none', 'unit' or 'shard' or must be settings" in refusal(data={"normalize": "all"})
+
+
+def test_many_complaints_are_cut_short() -> None:
+    said = refusal(training={f"setting_{number}": number for number in range(50)})
+    assert said.count("no such setting") == 3
+    assert said.endswith("and 47 more")
 
 
 def test_a_missing_branch_is_named() -> None:

@@ -85,3 +85,8 @@ def test_a_makespan_lies_between_its_bounds(seconds: list[float], workers: int) 
 def test_with_a_worker_for_each_the_longest_decides() -> None:
     assert makespan([3.0, 1.0, 2.0], workers=3) == 3.0
     assert makespan([3.0, 1.0, 2.0], workers=1) == 6.0
+
+
+def test_more_workers_than_shards_change_nothing() -> None:
+    assert makespan([3.0, 1.0], workers=10**30) == 3.0
+    assert makespan([], workers=10**30) == 0.0

@@ -1,6 +1,7 @@
 """What read_table and read_features refuse."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -111,25 +112,60 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "column label holds integers beyond 64 bits",
     ),
     "a negative label": ({"label": [0, -1, 1]}, "a label in column label is -1; number the classes from 0"),
-    "a label over the classes": ({"label": [0, 1, 3]}, r"a label is 3, but data\.classes is 3; raise it"),
+    "a label over the classes": ({"label": [0, 1, 3]}, r"a label is 3, but data\.classes is 3; mend it, or train"),
     "an owner that is a fraction": ({"owner": [0.5, 1.0, 2.0]}, "owners in column owner are double"),
     "a risk that is text": ({"risk": ["a", "b", "c"]}, "risks in column risk are string; they must be probabilities"),
     "a negative risk": ({"risk": [0.0, -0.1, 1.0]}, r"risks in column risk leave \[0, 1\]"),
     "a risk over 1": ({"risk": [0, 1, 2]}, r"risks in column risk leave \[0, 1\]"),
     "a risk that is no number": ({"risk": [0.0, NAN, 1.0]}, r"risks in column risk leave \[0, 1\]"),
-    "features that are no numbers": ({"features": [[NAN, 1.0], [1.0, 1.0], [NAN, 2.0]]}, "2 rows have NaN or infinite"),
-    "infinite features": ({"features": [[INF, 1.0], [1.0, 1.0], [2.0, 2.0]]}, "1 rows have NaN or infinite"),
-    "features beyond float32": ({"features": [[1e39, 1.0], [1.0, 1.0], [2.0, 2.0]]}, "1 rows have NaN or infinite"),
-    "features that are text": ({"features": [["a"], ["b"], ["c"]]}, "features are object; they must be numbers"),
-    "features that are times": ({"features": np.array([1, 2, 3], "datetime64[s]")}, "they must be numbers"),
+    "features that are no numbers": (
+        {"features": [[NAN, 1.0], [1.0, 1.0], [NAN, 2.0]]},
+        "2 rows have missing, NaN or infinite",
+    ),
+    "infinite features": ({"features": [[INF, 1.0], [1.0, 1.0], [2.0, 2.0]]}, "1 rows have missing, NaN or infinite"),
+    "features beyond float32": (
+        {"features": [[1e39, 1.0], [1.0, 1.0], [2.0, 2.0]]},
+        "1 rows have missing, NaN or infinite",
+    ),
+    "features that are text": (
+        {"features": [["a"], ["b"], ["c"]]},
+        "column features are list<element: string>; they must be integers, floats or",
+    ),
+    "features that are times": (
+        {"features": np.array([1, 2, 3], "datetime64[s]")},
+        "they must be integers, floats or booleans",
+    ),
+    "features that are exact decimals": (
+        {"features": [[Decimal("0.5")]] * 3},
+        r"features in column features are list<element: decimal128\(.*they must be integers, floats or booleans",
+    ),
+    "features in a dictionary of text": (
+        {"features": pa.array(["a", "b", "a"]).dictionary_encode()},
+        "features in column features are string; they must be",
+    ),
+    "structs": ({"features": [{"width": 1.0}] * 3}, "features in column features are struct<width: double>"),
+    "single numbers": (
+        {"features": [1.0, 2.0, 3.0]},
+        r"column features holds single numbers; list such columns: data\.features: \[features\]",
+    ),
+    "ids with space around them": ({"id": ["a", "b ", " c"]}, "or have space around them, such as 'b '; trim them"),
+    "an empty id": ({"id": ["a", "", "c"]}, "ids in column id are empty, or have space"),
+    "an id of space alone": ({"id": ["a", "\t", "c"]}, "ids in column id are empty, or have space"),
+    "ids in lists": ({"id": [[1], [2], [3]]}, "ids in column id are list<element: int64>"),
+    "ids that are times": ({"id": np.array([1, 2, 3], "datetime64[s]")}, r"ids in column id are timestamp"),
+    "labels in a dictionary of text": (
+        {"label": pa.array(["a", "b", "a"]).dictionary_encode()},
+        "labels in column label are string; number the classes from 0",
+    ),
+    "an owner that is a truth": ({"owner": [True, False, True]}, "owners in column owner are bool"),
     "lists of differing length": ({"features": [[1.0, 2.0], [1.0], [2.0, 3.0]]}, "features differ in length or are em"),
     "lists of nothing": ({"features": [[], [], []]}, "lists in column features differ in length or are empty"),
     "inner lists of differing length": ({"features": [[[1, 2], [3]], [[1], [2]], [[1], [2]]]}, "differ in length"),
     "inner lists that are missing": ({"features": [[[1], None], [[1], [2]], [[1], [2]]]}, "differ in length"),
-    "values missing inside lists": ({"features": [[1, None], [1, 2], [1, 2]]}, "1 rows have NaN or infinite"),
+    "values missing inside lists": ({"features": [[1, None], [1, 2], [1, 2]]}, "1 rows have missing, NaN or infinite"),
     "values missing inside fixed lists": (
         {"features": lists([1, 2], [1, None], [1, 2], kind=pa.list_(pa.int8(), 2))},
-        "1 rows have NaN or infinite features; mend or drop them",
+        "1 rows have missing, NaN or infinite features; mend or drop them",
     ),
     "fixed lists missing inside fixed lists": (
         {"features": lists([[1], [2]], [[1], None], [[1], [2]], kind=pa.list_(pa.list_(pa.int8(), 1), 2))},
@@ -146,6 +182,34 @@ def test_a_table_is_refused_with_the_column_and_the_next_step(
     with pytest.raises(DataInvalid, match=problem) as refusal:
         read_table(path, make_fields(owner="owner", risk="risk", classes=3))
     assert refusal.value.source == path
+
+
+@pytest.mark.parametrize("name", ["samples.parquet", "samples.arrow"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, name: str) -> None:
+    good = pa.table(GOOD)
+    twice = good.append_column("label", good["label"])
+    if name.endswith(".parquet"):
+        pq.write_table(twice, tmp_path / name)
+    else:
+        with pa.ipc.new_file(tmp_path / name, twice.schema) as file:
+            file.write_table(twice)
+    with pytest.raises(DataInvalid, match=r"more than one column label; rename|Multiple matches .*\(label\)"):
+        read_table(str(tmp_path / name), make_fields())
+
+
+def test_columns_of_differing_shape_do_not_stand_side_by_side(tmp_path: Path) -> None:
+    path = write(tmp_path, width=[1.0, 2.0, 3.0])
+    with pytest.raises(DataInvalid, match="columns features, width differ in shape; each needs as many numbers"):
+        read_table(path, make_fields(features=("features", "width")))
+
+
+def test_categories_are_read_as_what_they_stand_for(tmp_path: Path) -> None:
+    encoded = {name: pa.array(GOOD[name]).dictionary_encode() for name in ("id", "label", "owner")}
+    table = read_table(write(tmp_path, **encoded), make_fields(owner="owner"))
+    assert table.ids.tolist() == GOOD["id"]
+    assert table.labels.tolist() == GOOD["label"]
+    assert table.owners is not None
+    assert table.owners.tolist() == GOOD["owner"]
 
 
 def test_scalar_columns_are_each_checked(tmp_path: Path) -> None:

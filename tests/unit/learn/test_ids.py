@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.core.records import SampleId
-from raymu.errors import RequestInvalid
+from raymu.errors import DataInvalid, RequestInvalid
 from raymu.learn.ids import as_sample_ids, read_ids
 
 READ: dict[str, tuple[str, bytes, list[str]]] = {
@@ -23,6 +24,8 @@ READ: dict[str, tuple[str, bytes, list[str]]] = {
     "the only column": ("ids.csv", b"sample\n007\n1e3\n", ["007", "1e3"]),
     "a quoted column": ("ids.csv", b'"id"\n"a,b"\n"c"\n', ["a,b", "c"]),
     "a column behind a byte order mark": ("ids.csv", b"\xef\xbb\xbfid,name\r\n17,anna\r\n\r\n", ["17"]),
+    "a header with space and blank lines above it": ("ids.csv", b"\n , \n name , id \nanna,17\n", ["17"]),
+    "a value over two lines": ("ids.csv", b'name,id\n"anna\nmaria",17\n', ["17"]),
     "a header alone": ("ids.csv", b"id\n", []),
     "an empty table": ("ids.csv", b"", []),
 }
@@ -42,6 +45,53 @@ def test_a_parquet_file_gives_its_id_column_or_its_only_one(
     values = {name: ["anna", "zoe"] if name == "name" else ids for name in columns}
     pq.write_table(pa.table(values), tmp_path / "ids.parquet")
     assert read_ids(str(tmp_path / "ids.parquet")) == ids
+
+
+CSV_REFUSED: dict[str, tuple[str, str]] = {
+    "a short row": ("name,id\nanna,17\n\nzoe\n", "line 4 has 1 values for 2 columns"),
+    "a row that is short behind the id": ("id,name\n17\n", "line 2 has 1 values for 2 columns"),
+    "a long row": ("id\n17,4021\n", "line 2 has 2 values for 1 columns; put values with commas in quotes"),
+    "an open quote": ('id\n"17\n4021\n', "cannot be read .*give text, CSV or Parquet"),
+    "an endless value": ("id\n" + "9" * 200_000, "cannot be read .field larger than field limit"),
+    "two id columns": ("id,id\n17,4021\n", "several columns called id; rename or drop"),
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), CSV_REFUSED.values(), ids=CSV_REFUSED)
+def test_a_table_in_which_the_ids_are_not_clear_is_refused(tmp_path: Path, content: str, problem: str) -> None:
+    (tmp_path / "ids.csv").write_text(content)
+    with pytest.raises(RequestInvalid, match=problem):
+        read_ids(str(tmp_path / "ids.csv"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        (pa.array([True]), "ids in column id are bool; they must be integers or strings"),
+        (pa.array([17.0]), "ids in column id are double"),
+        (pa.array([[17]]), "ids in column id are list"),
+        (pa.array([b"17"]), "ids in column id are binary"),
+        (pa.array([17, None]), "column id lacks 1 values"),
+    ],
+)
+def test_a_parquet_column_of_something_else_is_refused(tmp_path: Path, ids: pa.Array, problem: str) -> None:
+    pq.write_table(pa.table({"id": ids}), tmp_path / "ids.parquet")
+    with pytest.raises(DataInvalid, match=problem):
+        read_ids(str(tmp_path / "ids.parquet"))
+
+
+def test_a_parquet_file_without_rows_or_columns_names_nothing(tmp_path: Path) -> None:
+    for table in (pa.table({}), pa.table({"id": pa.array([], pa.int64())})):
+        pq.write_table(table, tmp_path / "ids.parquet")
+        assert read_ids(str(tmp_path / "ids.parquet")) == []
+
+
+@pytest.mark.parametrize("name", ["ids.txt", "ids.csv", "ids.parquet"])
+def test_a_directory_is_no_file_of_ids(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    pq.write_table(pa.table({"id": [17]}), tmp_path / name / "part.parquet")
+    with pytest.raises(RequestInvalid, match=r"cannot be read .*directory"):
+        read_ids(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["ids.csv", "ids.parquet"])
@@ -75,15 +125,28 @@ def test_integer_ids_may_come_as_text(numbers: list[int]) -> None:
     assert as_sample_ids([str(number) for number in numbers], integers=True) == numbers
 
 
+@pytest.mark.parametrize("text", ["007", "+7", " 7\t"])
+def test_an_integer_may_be_written_with_a_sign_zeros_and_space(text: str) -> None:
+    assert as_sample_ids([text, *np.array([7], dtype=np.int32)], integers=True) == [7, 7]
+
+
 @given(ids=st.lists(st.integers() | st.text(max_size=5)))
 def test_string_ids_may_come_as_integers(ids: list[SampleId]) -> None:
     assert as_sample_ids(ids, integers=False) == [str(one) for one in ids]
 
 
-@pytest.mark.parametrize("value", ["seven", "", "7.0", "7.5", 7.5, float("nan"), float("inf"), None])
+@pytest.mark.parametrize(
+    "value", ["seven", "", "7.0", 7.0, float("nan"), None, True, b"7", "1_0", "\u0667", "7 8", "9" * 5000]
+)
 def test_what_is_no_integer_is_no_id_of_a_run_with_integer_ids(value: SampleId) -> None:
     with pytest.raises(RequestInvalid, match="no id of this run, whose ids are integers"):
         as_sample_ids([1, value], integers=True)
+
+
+@pytest.mark.parametrize("value", [7.0, None, True, b"7", ["7"]])
+def test_what_is_no_string_or_integer_is_no_id_of_a_run_with_string_ids(value: SampleId) -> None:
+    with pytest.raises(RequestInvalid, match="no id of this run: ids are integers or strings"):
+        as_sample_ids(["a", value], integers=False)
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, str(2**64)])

@@ -1,4 +1,5 @@
 import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from raymu.config import ModelConfig
 from raymu.errors import ConfigInvalid
-from raymu.learn.models import build_model, check_model, has_batch_norm
+from raymu.learn.models import build_model, check_model, has_batch_norm, try_out
 from raymu.learn.weights import weights_sha256
 from tests.unit.learn.examples import make_config
 
@@ -45,7 +46,7 @@ def test_a_built_in_model_gives_logits_for_every_input_shape(
     input_shape: tuple[int, ...], settings: dict[str, Any]
 ) -> None:
     model = build(input_shape, 5, **settings)
-    check_model(model, input_shape=input_shape, classes=5)
+    try_out(model, input_shape=input_shape, classes=5)
     model.train()
     logits = model(torch.rand(3, *input_shape))
     assert logits.shape == (3, 5)
@@ -80,6 +81,33 @@ def build_number() -> int:
     return 7
 
 
+class Moody(nn.Module):
+    """A model that behaves otherwise in training."""
+
+    def __init__(self, forward: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self._forward = forward
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.linear(inputs)
+        return self._forward(logits) if self.training else logits
+
+
+class Annotated(nn.Linear):
+    """A model that keeps more than tensors."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: object) -> None:
+        """Nothing to keep."""
+
+
+def fail(_logits: Tensor) -> Tensor:
+    raise KeyError("no such\nlayer")
+
+
 class Forwarding(nn.Module):
     """A model that gives whatever a function makes of its input."""
 
@@ -96,11 +124,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown name": ({"name": "vgg"}, r"model\.name: 'vgg' is none of logistic, mlp, cnn, resnet; or give"),
     "an unknown setting": ({"name": "mlp", "layers": 2}, r"model\.layers: mlp has no such setting; it has hidden, dro"),
     "a setting of a model without any": ({"name": "logistic", "hidden": 2}, r"model\.hidden: .* it has none"),
-    "a setting of the wrong type": ({"name": "mlp", "hidden": 8}, "model: mlp cannot be built"),
-    "a setting out of range": ({"name": "mlp", "dropout": 1.5}, "model: mlp cannot be built .*dropout probability"),
+    "a setting of the wrong type": ({"name": "mlp", "hidden": 8}, r"model\.hidden: must be a list"),
+    "text for numbers": ({"name": "mlp", "hidden": "88"}, r"model\.hidden: must be a list"),
+    "a setting out of range": ({"name": "mlp", "dropout": 1.5}, r"model\.dropout: Input should be less than 1"),
+    "a layer of no units": ({"name": "mlp", "hidden": [8, 0]}, r"model\.hidden\.1: Input should be .*equal to 1"),
+    "a truth that is none": ({"name": "mlp", "batch_norm": "maybe"}, r"model\.batch_norm: .*valid boolean"),
+    "less than no blocks": ({"name": "resnet", "blocks": -1}, r"model\.blocks: Input should be .*equal to 1"),
+    "an image of text": ({"name": "cnn", "image_shape": ["a"]}, r"model\.image_shape\.0: .*valid integer"),
+    "an image of nothing": ({"name": "cnn", "image_shape": [1, 0, 0]}, r"model\.image_shape\.1: .*equal to 1"),
     "an image that does not fit": ({"name": "cnn", "image_shape": [1, 3, 3]}, r"image_shape: \(4,\) .* no image of sh"),
     "an image too small to pool": ({"name": "cnn", "channels": [2, 2]}, r"2x2 is too small to halve 2 times"),
-    "no channels": ({"name": "resnet", "channels": []}, "model: resnet cannot be built"),
+    "no channels": ({"name": "resnet", "channels": []}, r"model\.channels: must not be empty"),
+    "more weights than memory": ({"name": "mlp", "hidden": [10**13]}, "model: mlp cannot be built .*check its size"),
     "a factory without a function": ({"factory": HERE}, "must read package.module:function"),
     "a factory without a module": ({"factory": ":build_tiny"}, "must read package.module:function"),
     "a module that is not there": (
@@ -108,6 +143,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"no_such\.module cannot be imported .*install",
     ),
     "a module that fails": ({"factory": f"{__package__}.broken_factory:build"}, "cannot be imported .no licence for"),
+    "a module that exits": ({"factory": f"{__package__}.exiting_factory:build"}, "cannot be imported .no licence"),
+    "a factory that exits": ({"factory": "sys:exit", "args": {}}, "sys:exit failed .SystemExit"),
     "a relative module": ({"factory": ".models:build"}, "cannot be imported"),
     "a function that is not there": ({"factory": f"{HERE}:build_huge"}, "has no build_huge; check the name"),
     "a factory that fails": (
@@ -133,7 +170,7 @@ def test_a_factory_builds_the_users_model_from_its_arguments() -> None:
     model = build(factory=f"{HERE}:build_tiny", args={"bias": False})
     assert isinstance(model, nn.Linear)
     assert model.bias is None
-    check_model(model, input_shape=(4,), classes=3)
+    try_out(model, input_shape=(4,), classes=3)
 
 
 UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -143,6 +180,12 @@ UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "other classes": (lambda: build_tiny(classes=2), r"gives \(2, 2\) for 2 samples; .* logits of shape \(2, 3\)"),
     "one row for all": (lambda: Forwarding(lambda logits: logits.sum(0)), r"gives \(3,\) for 2 samples"),
     "a tuple": (lambda: Forwarding(lambda logits: (logits, logits)), "gives tuple for 2 samples"),
+    "two rows always": (lambda: Forwarding(lambda logits: logits[:2]), r"gives \(2, 3\) for 3 samples"),
+    "an exit": (lambda: Forwarding(lambda _logits: sys.exit(5)), r"fails on samples of shape \(4,\) \(5\)"),
+    "other classes in training": (lambda: Moody(lambda logits: logits[:, :2]), r"gives \(3, 2\) for 3 samples"),
+    "an error in training": (lambda: Moody(fail), r"fails in training on samples of shape \(4,\) .*no such.*layer"),
+    "logits without a gradient": (lambda: Moody(Tensor.detach), "cannot be trained .*does not require grad"),
+    "a state of more than tensors": (lambda: Annotated(4, 3), "_extra_state in its state is no tensor"),
     "integers": (lambda: Forwarding(lambda logits: logits.long()), r"it must give logits of shape \(2, 3\)"),
 }
 
@@ -150,7 +193,7 @@ UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
 @pytest.mark.parametrize(("make", "problem"), UNFIT.values(), ids=UNFIT)
 def test_a_model_whose_logits_do_not_fit_is_refused(make: Callable[[], nn.Module], problem: str) -> None:
     with pytest.raises(ConfigInvalid, match=problem):
-        check_model(make(), input_shape=(4,), classes=3)
+        try_out(make(), input_shape=(4,), classes=3)
 
 
 class Noisy(nn.Module):
@@ -160,20 +203,46 @@ class Noisy(nn.Module):
         return inputs + torch.rand_like(inputs)
 
 
+def build_noisy(features: int = 4) -> nn.Module:
+    return nn.Sequential(Noisy(), nn.Linear(features, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+
+
+def build_lazy() -> nn.Module:
+    return nn.LazyLinear(3)
+
+
+def build_by_other_chance() -> nn.Module:
+    model = nn.Linear(4, 3)
+    nn.init.constant_(model.bias, random.random())
+    return model
+
+
+def build_by_other_shape() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, random.randint(1, 10**6)), nn.LazyLinear(3))
+
+
 @pytest.mark.parametrize("features", [4, 5], ids=["fits", "fails"])
-@pytest.mark.parametrize("is_training", [True, False])
-def test_a_check_leaves_modes_random_state_and_buffers_as_they_were(features: int, is_training: bool) -> None:
-    model = nn.Sequential(Noisy(), nn.Linear(features, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).train(is_training)
-    model[2].train(not is_training)  # as where a user's factory freezes one layer
-    modes = [module.training for module in model.modules()]
-    state, before = weights_sha256(model.state_dict()), (torch.get_rng_state().tolist(), random.getstate())
+def test_checking_a_model_leaves_the_random_state_as_it_was(features: int) -> None:
+    config = model_config(factory=f"{HERE}:build_noisy", args={"features": features})
+    before = torch.get_rng_state().tolist()
     try:
-        check_model(model, input_shape=(4,), classes=3)
+        assert check_model(config, input_shape=(4,), classes=3)
     except ConfigInvalid:
         assert features == 5
-    assert [module.training for module in model.modules()] == modes
-    assert weights_sha256(model.state_dict()) == state
-    assert (torch.get_rng_state().tolist(), random.getstate()) == before
+    assert torch.get_rng_state().tolist() == before
+
+
+@pytest.mark.parametrize("factory", ["build_tiny", "build_noisy", "build_lazy"])
+def test_a_model_that_torchs_random_state_decides_on_is_accepted(factory: str) -> None:
+    assert check_model(model_config(factory=f"{HERE}:{factory}"), input_shape=(4,), classes=3) == (
+        factory == "build_noisy"
+    )
+
+
+@pytest.mark.parametrize("factory", ["build_by_other_chance", "build_by_other_shape"])
+def test_a_factory_that_gives_another_model_each_time_is_refused(factory: str) -> None:
+    with pytest.raises(ConfigInvalid, match="gives another model each time; let torch's random state alone decide"):
+        check_model(model_config(factory=f"{HERE}:{factory}"), input_shape=(4,), classes=3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from raymu.core.partition import identity_hashes
-from raymu.errors import FileCorrupt
+from raymu.errors import FileCorrupt, TrainingFailed
 from raymu.learn.classifier import CLIP_AT, Classifier, Normalizer
 from raymu.learn.samples import BatchPlan, ShardSamples, grouped_batches, shuffled_batches
 from raymu.learn.train import ShardTraining
@@ -227,3 +227,30 @@ def test_an_epoch_holds_every_sample_once_whatever_is_dropped_for_being_alone(
     kept = {key: members for key, members in batches_by_key(samples, batches).items() if len(members) > 1}
     if kept:
         assert batches_by_key(samples, paired) == kept
+
+
+@pytest.mark.parametrize("kind", [{}, {"momentum": 0.9}], ids=["sgd", "momentum"])
+def test_weights_that_leave_the_numbers_make_no_checkpoint(kind: dict[str, Any]) -> None:
+    training = train(make_samples(), {"training": {"learning_rate": 1e25, **kind}}, stages=range(1))
+    with pytest.raises(
+        TrainingFailed, match="shard 0 could not be trained: in stage 2 its weights became infinite or NaN"
+    ):
+        dump(training)
+
+
+class Tired(torch.nn.Linear):
+    """A model that gives up after some calls."""
+
+    calls = 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls > 9:
+            raise MemoryError("no room\nleft")
+        return super().forward(inputs)
+
+
+def test_what_a_model_raises_in_training_is_said_with_its_shard_and_stage() -> None:
+    model = {"factory": f"{__name__}:Tired", "args": {"in_features": FEATURES, "out_features": CLASSES}}
+    with pytest.raises(TrainingFailed, match="shard 0 could not be trained: in stage 1 MemoryError: no room left"):
+        train(make_samples(), {"model": model})

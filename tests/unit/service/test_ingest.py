@@ -8,10 +8,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymu.core.records import SampleId
-from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, RequestInvalid, RunInvalid, UnknownSamples
+from raymu.errors import (
+    ConfigInvalid,
+    DataInvalid,
+    FileUnreadable,
+    RaymuError,
+    RequestInvalid,
+    RunInvalid,
+    StorageFailed,
+    UnknownSamples,
+)
 from raymu.service.ingest import create_run
 from raymu.store.run import RunStore
-from tests.examples import make_config, write_samples
+from tests.examples import file_size_limit, make_config, write_samples
 from tests.unit.service.runs import homes, ids_at
 
 REFUSED_SETTINGS: dict[str, tuple[dict[str, dict[str, Any]], type[RaymuError], str]] = {
@@ -29,6 +38,14 @@ REFUSED_SETTINGS: dict[str, tuple[dict[str, dict[str, Any]], type[RaymuError], s
         {"training": {"epochs": 200}, "partition": {"shards": 1, "slices": 241}},
         DataInvalid,
         "240 samples for 241 slices",
+    ),
+    "slices without number": ({"partition": {"shards": 1, "slices": 10**9}}, DataInvalid, "for 1000000000 slices"),
+    "a journal that is no database": ({"cluster": {"journal": "here"}}, ConfigInvalid, r"cluster\.journal"),
+    "a journal in memory": ({"cluster": {"journal": "sqlite://"}}, ConfigInvalid, "needs a file's whole path"),
+    "a journal that is not there": (
+        {"cluster": {"journal": "sqlite:////nowhere/journal.sqlite"}},
+        FileUnreadable,
+        "the journal cannot be read .unable to open",
     ),
     "an empty shard": ({"partition": {"shards": 900, "slices": 1}}, DataInvalid, "would hold no samples"),
     "an unknown model": ({"model": {"name": "transformer"}}, ConfigInvalid, "none of logistic"),
@@ -49,6 +66,43 @@ def test_settings_that_cannot_be_trained_are_refused_and_nothing_is_written(tmp_
     with pytest.raises(error, match=message):
         create_run(make_config(tmp_path / "all.parquet", **branches), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_far_beyond_the_samples_are_refused(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    labels = pa.array([10**9, *table["label"].to_pylist()[1:]])
+    pq.write_table(table.set_column(1, "label", labels), tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"classes": None})
+    with pytest.raises(
+        DataInvalid, match="has a label 1000000000 among 240 samples; number the classes from 0, without"
+    ):
+        create_run(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_are_counted_in_the_file_before_samples_are_excluded(tmp_path: Path) -> None:
+    """Also a class that no sample is of, and one of which all samples are excluded."""
+    table = write_samples(tmp_path / "all.parquet")
+    labels = [label if label < 2 else 4 for label in table["label"].to_pylist()]
+    pq.write_table(table.set_column(1, "label", pa.array(labels)), tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"classes": None})
+    highest = [one for one, label in zip(table["id"].to_pylist(), labels, strict=True) if label == 4]
+    create_run(config, str(tmp_path / "run"), exclude=highest)
+    assert RunStore(str(tmp_path / "run")).manifest.classes == 5
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_run_that_finds_no_room_leaves_the_place_as_it_was(tmp_path: Path, is_there: bool) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    if is_there:
+        (tmp_path / "runs" / "one").mkdir(parents=True)
+    with file_size_limit(1000), pytest.raises(StorageFailed, match="make room"):
+        create_run(config, str(tmp_path / "runs" / "one"))
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == (
+        ["all.parquet", "runs", "runs/one"] if is_there else ["all.parquet"]
+    )
+    create_run(config, str(tmp_path / "runs" / "one"))
 
 
 @pytest.mark.parametrize("training", [{"optimizer": "adam"}, {"momentum": 0.9}])

@@ -14,6 +14,7 @@ from raymu.errors import (
     RequestInvalid,
     SamplesRevoked,
     ShardRepairFailed,
+    UnknownOwner,
     UnknownSamples,
 )
 from raymu.service.coordinator import Coordinator
@@ -32,13 +33,21 @@ def make_run(tmp_path: Path, **branches: dict[str, Any]) -> tuple[Coordinator, l
 REFUSED: dict[str, tuple[dict[str, Any], type[RaymuError], str]] = {
     "an unknown id": ({"ids": (1000, 5)}, UnknownSamples, "1 unknown sample id .5."),
     "many unknown ids": ({"ids": (1, 2, 3, 4)}, UnknownSamples, "4 unknown sample ids .1, 2, 3, ..."),
-    "an unknown owner": ({"owner": "nobody"}, UnknownSamples, "1 unknown owner .nobody."),
+    "an unknown owner": (
+        {"owner": "nobody"},
+        UnknownOwner,
+        "no sample of owner 'nobody': the run never held one, or all",
+    ),
     "an id named twice": ({"ids": (1000, "1000")}, RequestInvalid, "1 ids are named twice .1000."),
     "an id of another kind": ({"ids": ("anna",)}, RequestInvalid, "'anna' is no id of this run"),
     "nothing": ({}, RequestInvalid, "needs one of them"),
     "ids and an owner": ({"ids": (1000,), "owner": "owner-1"}, RequestInvalid, "and not both"),
     "an unknown strategy": ({"ids": (1000,), "strategy": "hope"}, RequestInvalid, "'hope' is no strategy"),
     "an unreadable boundary": ({"ids": (1000,), "boundary": "soon"}, RequestInvalid, "none of 0.35"),
+    "an endless boundary": ({"ids": (1000,), "boundary": "infs"}, RequestInvalid, "not a finite number"),
+    "a time that is past": ({"ids": (1000,), "due": datetime(2020, 1, 1, tzinfo=UTC)}, RequestInvalid, "is past"),
+    "a truth for an id": ({"ids": (True,)}, RequestInvalid, "True is no id of this run"),
+    "no strategy at all": ({"ids": (1000,), "strategy": ""}, RequestInvalid, "'' is no strategy"),
 }
 
 
@@ -128,6 +137,35 @@ def test_an_owner_whose_samples_all_wait_to_be_forgotten_is_refused(tmp_path: Pa
     with pytest.raises(SamplesRevoked):
         revoke(broken, owner="owner-3")
     assert history_of(tmp_path / "run") == before
+
+
+def test_an_owner_whose_samples_are_all_forgotten_is_not_said_to_be_unknown(tmp_path: Path) -> None:
+    """The run has kept no names, so it can tell such an owner from a stranger no more, and must not try."""
+    table = write_samples(tmp_path / "all.parquet")
+    rows = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
+    owned = [sample_id for sample_id, owner in rows if owner == "owner-3"]
+    run, _ = make_run(tmp_path)
+    revoke(run, owned, strategy="sisa")
+    before = history_of(tmp_path / "run")
+    with pytest.raises(UnknownOwner, match="or all are revoked, each by its id, and forgotten"):
+        revoke(run, owner="owner-3")
+    assert history_of(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"key": ""}, "a key of 0 letters"),
+        ({"key": "k" * 201}, "a key of 201 letters"),
+        ({"key": "\udcff"}, r"'\\udcff' is no UTF-8 text"),
+        ({"owner": "\udcff"}, "is no UTF-8 text"),
+        ({"ids": ("\udcff",)}, "is no UTF-8 text"),
+        ({"due": datetime(2030, 1, 1)}, "names no time zone"),
+    ],
+)
+def test_what_can_be_no_part_of_a_request_is_refused_at_once(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestInvalid, match=message):
+        Revocation(**asked)
 
 
 def test_a_run_without_owners_says_so(tmp_path: Path) -> None:

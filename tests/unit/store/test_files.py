@@ -1,7 +1,4 @@
 import errno
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.core.records import FileRef
-from raymu.errors import FileCorrupt, FileMissing, RunInvalid, StorageFailed
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RunInvalid, StorageFailed
 from raymu.store.files import RunFiles
+from tests.examples import file_size_limit
 
 PAYLOAD = b"weights of a small model"
 
@@ -95,17 +93,6 @@ def test_a_rewritten_file_is_the_new_one_alone(files: RunFiles, tmp_path: Path) 
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["state"]
 
 
-@contextmanager
-def file_size_limit(limit: int) -> Iterator[None]:
-    """No file of this process may grow beyond the limit, in bytes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_write_that_fails_half_way_leaves_the_old_file_whole_and_nothing_else(
     files: RunFiles, tmp_path: Path
 ) -> None:
@@ -131,10 +118,51 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         RunFiles(str(tmp_path / "file" / "run")).write("state", PAYLOAD)
 
 
-@pytest.mark.parametrize("location", ["nowhere://bucket/run", "://run"])
-def test_an_unknown_scheme_is_refused(location: str) -> None:
+@pytest.mark.parametrize("location", ["nowhere://bucket/run", "://run", "a\0b", "x" * 300, "\udcff"])
+def test_a_place_that_no_storage_knows_is_refused(location: str) -> None:
     with pytest.raises(RunInvalid, match="is no place for a run"):
         RunFiles(location)
+
+
+def test_what_is_there_and_gives_nothing_out_is_said_to_be_unreadable(files: RunFiles, tmp_path: Path) -> None:
+    (tmp_path / "run" / "state").mkdir(parents=True)
+    (tmp_path / "run" / "loop").symlink_to("loop")
+    for name in ("state", "loop"):
+        with pytest.raises(FileUnreadable, match=f"run/{name} cannot be read"):
+            files.read(name)
+
+
+@pytest.mark.parametrize("inside", ["file", "file/run/deeper", "link", "link/run", "device"])
+def test_a_run_needs_a_place_for_its_directory(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "device").symlink_to("/dev/null")
+    with pytest.raises(RunInvalid, match=f"is no place for a run: .*{inside.partition('/')[0]} is no directory"):
+        RunFiles(str(tmp_path / inside)).missing_folders()
+
+
+def test_folders_that_were_made_go_with_the_run_and_others_stay(tmp_path: Path) -> None:
+    files = RunFiles(str(tmp_path / "runs" / "one"))
+    folders = files.missing_folders()
+    assert folders == (tmp_path / "runs" / "one", tmp_path / "runs")
+    files.write("folder/state", PAYLOAD)
+    files.delete_all(folders)
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    folders = files.missing_folders()
+    assert folders == ()
+    files.write("folder/state", PAYLOAD)
+    files.delete_all(folders)
+    assert list((tmp_path / "runs" / "one").iterdir()) == []
+
+
+def test_a_folder_that_another_run_lies_in_stays(tmp_path: Path) -> None:
+    files = RunFiles(str(tmp_path / "runs" / "one"))
+    folders = files.missing_folders()
+    RunFiles(str(tmp_path / "runs" / "two")).write("state", PAYLOAD)
+    files.write("state", PAYLOAD)
+    files.delete_all(folders)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["two"]
 
 
 def test_a_private_file_is_readable_by_its_owner_only(files: RunFiles, tmp_path: Path) -> None:

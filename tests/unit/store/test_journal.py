@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from raymu.core.events import Event
 from raymu.core.records import SampleId
-from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, RunInvalid, StorageFailed
+from raymu.errors import (
+    ConfigInvalid,
+    CoordinatorSuperseded,
+    FileCorrupt,
+    RunInvalid,
+    StorageFailed,
+)
 from raymu.store.chain import sealed
 from raymu.store.database import parse_url
 from raymu.store.journal import Journal

@@ -117,7 +117,7 @@ def test_a_run_is_created_in_an_empty_place_only(tmp_path: Path, inside: str) ->
 
 def test_a_removed_run_leaves_nothing(store: RunStore, tmp_path: Path) -> None:
     store.write_state(0, "stage-00", b"weights")
-    store.remove()
+    store.remove([tmp_path / "run"])
     assert not (tmp_path / "run").exists()
     store.require_empty()
 

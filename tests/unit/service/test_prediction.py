@@ -1,0 +1,100 @@
+"""What the constituents are asked: refused where it is not what the run was trained on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import raymu
+from raymu.config import Config
+from raymu.errors import ConfigInvalid, DataInvalid, RequestInvalid, RunInvalid
+from raymu.service.prediction import Ensemble
+from raymu.store.run import RunStore
+from tests.examples import make_config, train_run, write_samples
+
+GOOD = np.zeros((4, 6), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a trained run, that no test changes."""
+    folder = tmp_path_factory.mktemp("run")
+    write_samples(folder / "all.parquet")
+    train_run(make_config(folder / "all.parquet", data={"classes": None}), folder / "run")
+    return folder / "run"
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "another width": (np.zeros((4, 5)), r"have shape \(5,\), the run was trained on \(6,\)"),
+    "one sample by itself": (np.zeros(6), r"have shape \(\)"),
+    "text": (np.full((4, 6), "a"), "they must be numbers"),
+    "objects": (np.full((4, 6), None), "they must be numbers"),
+    "a NaN": (np.full((4, 6), np.nan), "4 rows have missing, NaN or infinite"),
+    "an infinity": (np.full((4, 6), -np.inf), "4 rows have missing, NaN or infinite"),
+}
+
+
+@pytest.mark.parametrize(("features", "problem"), REFUSED.values(), ids=REFUSED)
+def test_features_that_the_run_was_not_trained_on_are_refused(location: Path, features: Any, problem: str) -> None:
+    ensemble = Ensemble.current(RunStore(str(location)))
+    with pytest.raises(DataInvalid, match=problem):
+        ensemble.predict(features)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int8, np.uint64, np.bool_])
+def test_numbers_of_any_kind_are_predicted_alike(location: Path, dtype: type) -> None:
+    ensemble = Ensemble.current(RunStore(str(location)))
+    np.testing.assert_array_equal(ensemble.predict(GOOD.astype(dtype)), ensemble.predict(GOOD))
+
+
+@pytest.mark.parametrize("labels", [[0], [0] * 5])
+def test_every_sample_needs_a_label(location: Path, labels: list[int]) -> None:
+    ensemble = Ensemble.current(RunStore(str(location)))
+    with pytest.raises(DataInvalid, match=f"labels: are {len(labels)} for 4 samples; give one for each"):
+        ensemble.evaluate(GOOD, np.array(labels))
+    with pytest.raises(DataInvalid, match="labels: are 0 for 0 samples"):
+        ensemble.evaluate(GOOD[:0], np.array([], dtype=np.int64))
+
+
+def test_labels_beyond_the_runs_classes_are_refused_also_where_the_configuration_counts_none(location: Path) -> None:
+    write_samples(location.parent / "beyond.parquet", classes=5)
+    with raymu.open_run(location) as run, pytest.raises(DataInvalid, match=r"a label is 4, but data\.classes is 3"):
+        run.evaluate_file(str(location.parent / "beyond.parquet"))
+
+
+ASKED: dict[str, tuple[Callable[[raymu.Run], object], str]] = {
+    "text for a list": (lambda run: run.revoke("1000"), "ids is '1000'; give a list of ids"),
+    "text for a list in a plan": (lambda run: run.plan("1000"), "give a list of ids"),
+    "no workers": (lambda run: run.plan([1000], workers=0), "workers is 0"),
+}
+
+
+@pytest.mark.parametrize(("ask", "problem"), ASKED.values(), ids=ASKED)
+def test_what_python_lets_pass_and_nobody_can_mean_is_refused(
+    location: Path, ask: Callable[[raymu.Run], object], problem: str
+) -> None:
+    with raymu.open_run(location) as run, pytest.raises(RequestInvalid, match=problem):
+        ask(run)
+
+
+def test_a_refused_request_takes_the_run_from_no_coordinator(location: Path) -> None:
+    epoch = (location / "epoch").read_bytes()
+    with raymu.open_run(location) as run, pytest.raises(RequestInvalid):
+        run.revoke([True])
+    assert (location / "epoch").read_bytes() == epoch
+
+
+def test_a_model_that_is_another_one_by_now_is_said_to_be_one(location: Path) -> None:
+    store = RunStore(str(location))
+    other = store.config.tree()
+    other["model"]["args"]["hidden"] = [9]
+    store.config = Config.parse(other)
+    with pytest.raises(ConfigInvalid, match=r"the run's checkpoints do not fit it .*; give the factory's code of then"):
+        Ensemble.current(store)
+
+
+def test_a_file_is_no_run(location: Path) -> None:
+    with pytest.raises(RunInvalid, match="is not a run"):
+        raymu.open_run(location.parent / "all.parquet")

@@ -1,0 +1,35 @@
+import pickle
+
+import pytest
+
+from raymu.errors import FileUnreadable, RaymuError, TrainingFailed, UnknownOwner, UnknownSamples, in_one_line
+
+
+@pytest.mark.parametrize(
+    ("problem", "line"),
+    [
+        ("a\n  b\tc\r\n", "a b c"),
+        ("\x1b[2Jgone\0", "\\x1b[2Jgone\\x00"),
+        ("\udcff", "\\udcff"),
+        ("Zoë", "Zoë"),
+        (KeyError("id"), "'id'"),
+        (ValueError(), "ValueError"),
+        ("", ""),
+        ("x" * 400, "x" * 300 + "..."),
+    ],
+)
+def test_whatever_is_said_becomes_one_printable_line(problem: object, line: str) -> None:
+    assert in_one_line(problem) == line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnknownSamples(["7", "8"], 3),
+        UnknownOwner("anna"),
+        FileUnreadable("run.json", "Permission denied"),
+        TrainingFailed(2, 1, "its weights became infinite"),
+    ],
+)
+def test_an_error_says_the_same_in_another_process(error: RaymuError) -> None:
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
