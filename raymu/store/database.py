@@ -1,7 +1,7 @@
 """A SQL database as the journal needs it: commits that survive a power cut, and deleted rows that leave no trace."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sql
@@ -39,7 +39,7 @@ class Database:
         self._engine = sql.create_engine(
             url, **({} if self._is_sqlite else {"pool_pre_ping": True, "connect_args": _CONNECT})
         )
-        self._has_traces = False
+        self._traces: str | None = None  # a table whose deleted rows may still be read in the files
 
         def prepare(connection: Any, _record: object) -> None:
             cursor = connection.cursor()
@@ -60,7 +60,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
         """One transaction. Raises StorageFailed."""
-        self._retry_erasing()
+        self._erase()
         with _storage(), self._engine.begin() as connection:
             yield connection
 
@@ -71,26 +71,32 @@ class Database:
             yield connection
 
     def erase_deleted(self, table: str) -> None:
-        """Have the bytes of deleted rows overwritten. Where a reader is in the way, it is tried again at the next write.
+        """Have the bytes of deleted rows overwritten, now or, where a reader or a failure is in the way, at the next write.
 
         SQLite's write-ahead log keeps old pages until it is cut off; PostgreSQL keeps dead rows until it vacuums.
         """
-        self._has_traces = True
-        with _storage(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            if self._is_sqlite:
-                is_busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-                self._has_traces = bool(is_busy)
-            else:
-                connection.exec_driver_sql(f"VACUUM {table}")
-                self._has_traces = False
+        self._traces = table
+        self._erase()
 
     def close(self) -> None:
-        self._retry_erasing()
+        self._erase()
         self._engine.dispose()
 
-    def _retry_erasing(self) -> None:
-        if self._has_traces and self._is_sqlite:
-            self.erase_deleted("")
+    def _erase(self) -> None:
+        if self._traces is None:
+            return
+        with (
+            suppress(StorageFailed),  # what deleted the rows is committed: it must not look as if it had failed
+            _storage(),
+            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            if self._is_sqlite:
+                is_busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            else:
+                connection.exec_driver_sql(f"VACUUM {self._traces}")
+                is_busy = False
+            if not is_busy:
+                self._traces = None
 
 
 def parse_url(text: str) -> sql.URL:

@@ -33,6 +33,24 @@ def test_purged_rows_are_vacuumed_and_no_raw_id_was_ever_in_the_servers_files(
     assert not files_with(postgres.files, "zoe@example.org")
 
 
+def test_rows_that_could_not_be_vacuumed_at_once_are_with_the_next_write(
+    url: sql.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymu.store.database._LOCK_MS", 50)
+    engine = sql.create_engine(url)
+    with closing(begin(url)) as journal:
+        journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
+        with engine.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE forget IN SHARE UPDATE EXCLUSIVE MODE")
+            purge(journal, "r")
+            assert journal.sample_ids(shard=0) == {}
+        [lying] = execute(url, "SELECT pg_relation_size('forget')")
+        assert lying > 0
+        journal.append(SETTLE)
+        assert execute(url, "SELECT pg_relation_size('forget')") == [0]
+    engine.dispose()
+
+
 def test_a_lost_connection_is_said_in_one_line_and_the_next_write_goes_through(
     journal: Journal, url: sql.URL, postgres: PostgresServer
 ) -> None:
