@@ -296,7 +296,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["train", "run.yaml", "--run", "run.yaml"], "run.yaml is no directory; name another"),
         (["train", "run.yaml", "--run", "run.yaml/r"], "run.yaml is no directory; name another"),
         (["train", "run.yaml", "--run", "runs"], "is not empty"),
-        (["train", "run.yaml", "--run", "/proc/r"], "could not be written"),
+        (["train", "run.yaml", "--run", "/proc/r"], "the storage failed"),
         (["train", "runs"], "cannot be read"),
         (["predict", "runs/run", "--data", "all.parquet", "--out", "none/out.csv"], "none is no directory"),
         (["predict", "runs/run", "--data", "all.parquet", "--out", "full.csv"], "is no file; name another"),

@@ -22,6 +22,8 @@ from raymu.report.page import render
 from raymu.report.reading import Measured, RunRecord, read_run
 from raymu.report.requests import Timeliness
 from raymu.report.view import view_of
+from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet
 from raymu.service.requests import Revocation
 from raymu.store.run import RunStore
 from tests.examples import make_config, revoke, settle, silent, train_run, write_samples
@@ -49,18 +51,20 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     location = folder / "run"
     run = train_run(config, location)
     ids = ids_at(config)
-    now = datetime.now(UTC)
-    revoke(run, ids[:3], strategy="dpus", due=now - timedelta(days=1))
+    later = datetime.now(UTC) + timedelta(days=2)
+    revoke(run, ids[:3], strategy="dpus", due=later - timedelta(days=1))
+    store = RunStore(str(location))
+    run = Coordinator(store, LocalFleet(store), clock=lambda: later)
     settle(run)
     revoke(run, ids[3:4], strategy="sisa")
-    revoke(run, ids[4:5], strategy="ohs", due=now - timedelta(days=1))
+    revoke(run, ids[4:5], strategy="ohs", due=later + timedelta(minutes=1))
     asyncio.run(run.revoke([Revocation(owner="owner-3"), Revocation(ids=(ids[5],))], silent))
     with suppress(ShardRepairFailed), opened(location, FleetThatFailsOnce(RunStore(str(location)))) as broken:
         broken.revoke(ids_at(config, shard=0, slice_index=2)[-1:], strategy="sisa")
     opened_run = open_run(location)
     return read_run(
         RunStore(str(location)),
-        now=datetime.now(UTC),
+        now=later + timedelta(hours=1),
         measured=Measured(file="test.parquet", evaluation=opened_run.evaluate_file(str(folder / "all.parquet"))),
         verification=opened_run.verify(),
         audit=AUDIT,

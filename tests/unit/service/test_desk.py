@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from raymu.core.events import RevocationsAccepted
 from raymu.core.requests import RevocationRequest
-from raymu.errors import IdempotencyConflict, RaymuError, RequestInvalid, SamplesRevoked
+from raymu.errors import IdempotencyConflict, RaymuError, SamplesRevoked
 from raymu.service.desk import RequestDesk
 from raymu.service.ingest import create_run
 from raymu.service.requests import Judgement, ResolvedRevocation, Revocation
@@ -96,7 +96,7 @@ def journals(store: RunStore) -> Iterator[Iterator[Journal]]:
         yield map(begin, count())
 
 
-keys = st.none() | st.sampled_from(["", "k", "l"])
+keys = st.none() | st.sampled_from(["k", "l"])
 few_ids = st.lists(st.sampled_from([1000, 1007, 1014, "1021", 1028, 5, "anna"]), max_size=3).map(tuple)
 requests = st.builds(Revocation, ids=few_ids, key=keys, strategy=st.sampled_from([None, "sisa", "hope"])) | st.builds(
     Revocation, owner=st.sampled_from([f"owner-{number}" for number in range(4)] + ["nobody"]), key=keys
@@ -115,22 +115,6 @@ def test_a_submission_is_answered_like_the_same_requests_one_after_another(
 def judged(store: RunStore, journal: Journal, **asked: Any) -> Judgement:
     [judgement] = RequestDesk(store, journal, store.manifest.tables).judge([Revocation(**asked)], by_key={}, now=NOW)
     return judgement
-
-
-@pytest.mark.parametrize(
-    ("asked", "complaint"),
-    [
-        ({"ids": (1000,), "due": datetime(2030, 1, 1)}, "give it a time zone"),
-        ({"ids": (1000,), "key": "caf\udce9"}, "characters that are no text"),
-        ({"owner": "caf\udce9"}, "characters that are no text"),
-    ],
-)
-def test_what_could_not_be_written_is_refused(
-    store: RunStore, journals: Iterator[Journal], asked: dict[str, Any], complaint: str
-) -> None:
-    refusal = judged(store, next(journals), **asked)
-    assert isinstance(refusal, RequestInvalid)
-    assert complaint in str(refusal)
 
 
 def test_a_refusal_holds_on_to_nothing(store: RunStore, journals: Iterator[Journal]) -> None:

@@ -97,7 +97,7 @@ def test_a_run_that_finds_no_room_leaves_the_place_as_it_was(tmp_path: Path, is_
     config = make_config(tmp_path / "all.parquet")
     if is_there:
         (tmp_path / "runs" / "one").mkdir(parents=True)
-    with file_size_limit(1000), pytest.raises(StorageFailed, match="make room"):
+    with file_size_limit(1000), pytest.raises(StorageFailed, match="has room"):
         create_run(config, str(tmp_path / "runs" / "one"))
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == (
         ["all.parquet", "runs", "runs/one"] if is_there else ["all.parquet"]

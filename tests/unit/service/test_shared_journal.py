@@ -9,7 +9,7 @@ import sqlalchemy as sql
 from raymu.config import Config
 from raymu.core.records import Exactness
 from raymu.core.verdict import Verdict
-from raymu.errors import CoordinatorSuperseded, StorageFailed
+from raymu.errors import CoordinatorSuperseded, FileUnreadable
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.verify.verification import verify
@@ -90,7 +90,7 @@ def test_a_request_whose_journal_is_not_to_be_reached_is_refused_and_accepted_la
     run = train_run(config, tmp_path / "run")
     postgres.execute(f"ALTER DATABASE {database.database} ALLOW_CONNECTIONS false")
     postgres.disconnect(database)
-    with pytest.raises(StorageFailed, match="not currently accepting connections"):
+    with pytest.raises(FileUnreadable, match="not currently accepting connections"):
         revoke(run, ids[:1])
     postgres.execute(f"ALTER DATABASE {database.database} ALLOW_CONNECTIONS true")
     assert revoke(run, ids[:1], strategy="sisa").exactness is Exactness.EXACT

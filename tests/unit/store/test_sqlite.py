@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sql
 
 from raymu.core.records import SampleId
-from raymu.errors import StorageFailed
+from raymu.errors import FileUnreadable, StorageFailed
 from raymu.store.journal import Journal
 from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
 
@@ -97,7 +97,7 @@ def test_a_database_that_cannot_be_opened_is_storage_to_be_mended(url: sql.URL, 
 
 def test_a_reader_does_not_make_a_journal_that_is_not_there(url: sql.URL, tmp_path: Path) -> None:
     missing = open_journal(url, is_read_only=True)
-    with pytest.raises(StorageFailed):
+    with pytest.raises(FileUnreadable, match="the journal cannot be read"):
         list(missing.events())
     missing.close()
     assert not (tmp_path / "journal.sqlite").exists()
