@@ -56,6 +56,7 @@ class Coordinator:
         self._reports: list[RepairReport] = []
         self._failure: tuple[int, BaseException] | None = None
         self._is_swept = False
+        self._training = asyncio.Lock()
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
@@ -65,7 +66,9 @@ class Coordinator:
             TrainShard(shard=shard, table=table, epoch=self._epoch)
             for shard, table in enumerate(self._store.manifest.tables)
         ]
-        reports = await asyncio.gather(*(self._fleet.run(one, progress) for one in work))
+        # Until the last one has ended: a shard that trains on after a refusal would write what nobody waits for.
+        done = await asyncio.gather(*(self._fleet.run(one, progress) for one in work), return_exceptions=True)
+        reports = [_reported(one) for one in done]
         trained = [report for report in reports if isinstance(report, ShardTrained)]
         lineages = tuple(report.lineage for report in trained)
         if self._board.lineages:
@@ -90,12 +93,10 @@ class Coordinator:
         ShardRepairFailed, and then the requests stay accepted.
         """
         self._catch_up()
-        known = [self._known(one) for one in asked]
-        resolved = self._resolve([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
-        fresh = [one.request.request_id for one in resolved]
-        request_ids = [request_id or fresh.pop(0) for request_id in known]
+        request_ids, resolved = self._judge(asked)
         if not self._publisher.published:
-            await self.train(progress)
+            await self._be_trained(progress)
+            request_ids, resolved = self._judge(asked)  # others may have come in meanwhile
         with _listening(self._listeners, progress):
             self._accept(resolved)  # first: what an earlier failure left then shares its remedies
             self._resume()
@@ -108,8 +109,7 @@ class Coordinator:
         due_by: only what is owed to requests that are due by then
         """
         self._catch_up()
-        if not self._publisher.published:
-            await self.train(progress)
+        await self._be_trained(progress)
         due = {one.request_id for one in self._receipts.receipts() if due_by is None or one.due_at <= due_by}
         owed = [lineage for lineage in self._board.lineages if due.intersection(lineage.debts)]
         first = len(self._reports)
@@ -165,6 +165,19 @@ class Coordinator:
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.leave(self._journal, self._epoch)
+
+    async def _be_trained(self, progress: Progress) -> None:
+        """Finish a training that broke off. Calls that need it wait for the one that is at it."""
+        async with self._training:
+            if not self._publisher.published:
+                await self.train(progress)
+
+    def _judge(self, asked: Sequence[Revocation]) -> tuple[list[str], list[ResolvedRevocation]]:
+        """Check requests that come in together. returns: the ids of all, and those that are to be accepted"""
+        known = [self._known(one) for one in asked]
+        resolved = self._resolve([one for one, request_id in zip(asked, known, strict=True) if request_id is None])
+        fresh = [one.request.request_id for one in resolved]
+        return [request_id or fresh.pop(0) for request_id in known], resolved
 
     def _known(self, asked: Revocation) -> str | None:
         """The request that was made under the same key. Raises IdempotencyConflict."""
@@ -314,6 +327,12 @@ def _listening(listeners: list[Progress], progress: Progress) -> Iterator[None]:
         yield
     finally:
         listeners.remove(progress)
+
+
+def _reported(done: WorkReport | BaseException) -> WorkReport:
+    if isinstance(done, BaseException):
+        raise done
+    return done
 
 
 def _union(sets: Iterable[frozenset[SampleId]]) -> frozenset[SampleId]:

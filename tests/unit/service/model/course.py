@@ -45,6 +45,8 @@ class Submission:
 
     asked: tuple[Asked, ...]
     reply: "asyncio.Task[list[Receipt]]"
+    is_early: bool
+    """Whether the run was not trained yet: then it may be refused, or not be accepted, for long."""
 
 
 class Course:
@@ -103,7 +105,7 @@ class Course:
     def submit(self, asked: Sequence[Asked]) -> Submission:
         assert self.process
         reply = self.process.start(self.process.coordinator.revoke([one.revocation for one in asked], silent))
-        submission = Submission(asked=tuple(asked), reply=reply)
+        submission = Submission(asked=tuple(asked), reply=reply, is_early=not self.run.published)
         self.submissions.append(submission)
         self._aftermath(is_resumed=not reply.done())
         return submission
@@ -185,7 +187,7 @@ class Course:
     def _is_awaited(self, submission: Submission) -> bool:
         """What is waited for is accepted, whoever fails meanwhile; what is replied to is purged."""
         if not submission.reply.done():
-            if self.run.published:
+            if not submission.is_early:
                 self.require_accepted(submission)
             return True
         error = None if submission.reply.cancelled() else submission.reply.exception()

@@ -44,6 +44,7 @@ class ObservedRun:
         self.events: list[Event] = []
         self.accepted: dict[str, Samples] = {}
         self.past: dict[int, set[str]] = {shard: set() for shard in range(self._config.partition.shards)}
+        self.published_past = self.past  # when the served generation was published
         self.purged: set[str] = set()
         self.files: dict[str, bytes] = {}
 
@@ -57,6 +58,8 @@ class ObservedRun:
                     for request in requests:
                         named = (self._by_hash.get(one) for one in request.hashes)
                         self.accepted[request.request_id] = frozenset(one for one in named if one)
+                case GenerationPublished():
+                    self.published_past = {shard: set(past) for shard, past in self.past.items()}
                 case ShardRepaired(report=report):
                     self.past[report.shard].update(report.request_ids)
                 case RequestsPurged(request_ids=request_ids):
@@ -77,10 +80,10 @@ class ObservedRun:
     def samples_of(self, request_ids: "set[str] | dict[str, Samples]") -> Samples:
         return frozenset[Subject]().union(*(self.accepted[one] for one in request_ids))
 
-    def retained(self, shard: int) -> Samples:
-        """What a shard has once it is past the requests that it is past."""
+    def retained(self, shard: int, past: dict[int, set[str]]) -> Samples:
+        """What a shard has once it is past these requests."""
         own = {subject for subject in self.subjects if subject.shard == shard}
-        return frozenset(own - self.samples_of(self.past[shard]))
+        return frozenset(own - self.samples_of(past[shard]))
 
     @property
     def published(self) -> GenerationPublished | None:
@@ -135,14 +138,12 @@ class ObservedRun:
             stages = stages_of(self.files[constituent.checkpoint.file.path])
             assert len(stages) == constituent.stages_trained
             seen = {one for stage in stages for one in stage}
-            is_kept = self._config.unlearning.on_accept == "keep"
-            if is_kept and self.is_to_publish:
-                continue
-            revoked = self.samples_of(self.past[lineage.shard]) if is_kept or self.is_to_publish else self.revoked
+            is_kept = self._config.unlearning.on_accept == "keep" or self.is_to_publish
+            revoked = self.samples_of(self.published_past[lineage.shard]) if is_kept else self.revoked
             assert seen.isdisjoint(subject.identity for subject in revoked), constituent.state
-            if constituent.state is not ShardState.APPROXIMATE and not self.is_to_publish:
-                retained = trained_on(self.retained(lineage.shard), shard=lineage.shard)
-                assert stages == retained[: constituent.stages_trained]
+            if constituent.state is not ShardState.APPROXIMATE:
+                retained = self.retained(lineage.shard, self.published_past)
+                assert stages == trained_on(retained, shard=lineage.shard)[: constituent.stages_trained]
 
     def check_lineages(self) -> None:
         """Whatever the way, a shard has what training from scratch without the revoked samples gives.
@@ -150,7 +151,7 @@ class ObservedRun:
         A file that is damaged, and that everybody who reads it can see is, says nothing.
         """
         for lineage in self.board.lineages:
-            retained = self.retained(lineage.shard)
+            retained = self.retained(lineage.shard, self.past)
             scratch = trained_on(retained, shard=lineage.shard)
             if self.is_sound(lineage.table):
                 assert ids_in(self.files[lineage.table.path]) == {subject.sample_id for subject in retained}
