@@ -66,6 +66,7 @@ class Coordinator:
         self._reports: list[RepairReport] = []
         self._failure: tuple[int, BaseException] | None = None
         self._is_swept = False
+        self._training = asyncio.Lock()
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
@@ -75,7 +76,9 @@ class Coordinator:
             TrainShard(shard=shard, table=table, epoch=self._epoch)
             for shard, table in enumerate(self._store.manifest.tables)
         ]
-        reports = await asyncio.gather(*(self._fleet.run(one, progress) for one in work))
+        # Until the last one has ended: a shard that trains on after a refusal would write what nobody waits for.
+        done = await asyncio.gather(*(self._fleet.run(one, progress) for one in work), return_exceptions=True)
+        reports = [_reported(one) for one in done]
         trained = [report for report in reports if isinstance(report, ShardTrained)]
         lineages = tuple(report.lineage for report in trained)
         if self._board.lineages:
@@ -102,15 +105,10 @@ class Coordinator:
         ShardRepairFailed, and then the requests stay accepted.
         """
         self._catch_up()
-        judgements = [judgement for one in asked for judgement in self._judge([one])]
-        refusals = [one for one in judgements if isinstance(one, RaymuError)]
-        if refusals:
-            raise refusals[0]
-        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
-        require_apart(resolved)
-        answers = [answer_to(one) for one in judgements]
+        resolved, answers = self._judge_together(asked)
         if not self._publisher.published:
-            await self.train(progress)
+            await self._be_trained(progress)
+            resolved, answers = self._judge_together(asked)  # others may have come in meanwhile
         with _listening(self._listeners, progress):
             self._accept(resolved)  # first: what an earlier failure left then shares its remedies
             await self._see_through(answers)
@@ -122,8 +120,7 @@ class Coordinator:
         Raises StorageFailed, ShardRepairFailed: what was committed stays accepted, and is known when it is submitted again.
         """
         self._catch_up()
-        if not self._publisher.published:
-            await self.train(progress)
+        await self._be_trained(progress)
         with _listening(self._listeners, progress):
             answers = self.accept(asked)
             await self._see_through(answers)
@@ -147,8 +144,7 @@ class Coordinator:
         due_by: only what is owed to requests that are due by then
         """
         self._catch_up()
-        if not self._publisher.published:
-            await self.train(progress)
+        await self._be_trained(progress)
         due = {one.request_id for one in self._receipts.receipts() if due_by is None or one.due_at <= due_by}
         owed = [lineage for lineage in self._board.lineages if due.intersection(lineage.debts)]
         first = len(self._reports)
@@ -222,6 +218,22 @@ class Coordinator:
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.leave(self._journal, self._epoch)
+
+    async def _be_trained(self, progress: Progress) -> None:
+        """Finish a training that broke off. Calls that need it wait for the one that is at it."""
+        async with self._training:
+            if not self._publisher.published:
+                await self.train(progress)
+
+    def _judge_together(self, asked: Sequence[Revocation]) -> tuple[list[ResolvedRevocation], list[Answer]]:
+        """Requests that are accepted all or none. returns: those that are to be accepted, and what each is told"""
+        judgements = [judgement for one in asked for judgement in self._judge([one])]
+        refusals = [one for one in judgements if isinstance(one, RaymuError)]
+        if refusals:
+            raise refusals[0]
+        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
+        require_apart(resolved)
+        return resolved, [answer_to(one) for one in judgements]
 
     def _judge(self, asked: Sequence[Revocation]) -> list[Judgement]:
         return self._desk.judge(asked, by_key=self._requests_by_key, now=self._clock())
@@ -368,6 +380,12 @@ def _listening(listeners: list[Progress], progress: Progress) -> Iterator[None]:
         yield
     finally:
         listeners.remove(progress)
+
+
+def _reported(done: WorkReport | BaseException) -> WorkReport:
+    if isinstance(done, BaseException):
+        raise done
+    return done
 
 
 def _union(sets: Iterable[frozenset[SampleId]]) -> frozenset[SampleId]:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
+from raymu.errors import FileCorrupt, FileMissing
 from raymu.store.files import RunFiles
 from raymu.store.keys import RunKeys
 from raymu.store.seals import seal, unseal
@@ -25,6 +26,10 @@ class JournalAtRest:
     sha256: str
     log_sha256: str
 
+    @property
+    def at(self) -> tuple[int, int]:
+        return self.epoch, self.sequence
+
 
 def seal_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> None:
     """Once nothing writes the journal any more. Raises FileMissing, StorageFailed."""
@@ -36,11 +41,25 @@ def is_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> 
 
     Raises FileMissing, FileCorrupt.
     """
-    sealed: JournalAtRest = unseal(JournalAtRest, files.read(AT_REST), keys.hash_key, source=AT_REST)
-    found = _at_rest(files, epoch=epoch, sequence=sequence)
-    if sealed.epoch != epoch or sealed.sequence < sequence or sealed.log_sha256 != found.log_sha256:
+    sealed, found = _sealed(files, keys), _at_rest(files, epoch=epoch, sequence=sequence)
+    if sealed.at > found.at:  # an old copy of the file
+        return False
+    if sealed.at < found.at or sealed.log_sha256 != found.log_sha256:
         return None
     return sealed == found
+
+
+def sealed_at(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
+    """The epoch and the sequence at which the file was closed last; zeros where its seal says nothing."""
+    try:
+        return _sealed(files, keys).at
+    except (FileMissing, FileCorrupt):
+        return (0, 0)
+
+
+def _sealed(files: RunFiles, keys: RunKeys) -> JournalAtRest:
+    sealed: JournalAtRest = unseal(JournalAtRest, files.read(AT_REST), keys.hash_key, source=AT_REST)
+    return sealed
 
 
 def _at_rest(files: RunFiles, *, epoch: int, sequence: int) -> JournalAtRest:

@@ -15,7 +15,7 @@ import sqlalchemy as sql
 from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
 from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
-from raymu.store.at_rest import JOURNAL, seal_at_rest
+from raymu.store.at_rest import JOURNAL, seal_at_rest, sealed_at
 from raymu.store.database import Database, parse_url
 from raymu.store.files import PARTIAL, RunFiles, content_ref
 from raymu.store.generations import GenerationFiles
@@ -160,6 +160,8 @@ class RunStore:
         """
         journal = self.journal()
         try:
+            if sealed_at(self.files, self.keys) > (journal.epoch(), journal.head().sequence):
+                raise self._is_older("it was closed later than it ends")
             epoch = journal.take_over(self._announce)
         except BaseException:
             journal.close()
@@ -186,12 +188,12 @@ class RunStore:
 
     def _announce(self, epoch: int) -> None:
         if self.files.exists(EPOCH) and self.epoch() > epoch:
-            raise RunInvalid(
-                self.location,
-                f"has a journal that is older than its files (epoch {epoch} after {self.epoch()}); "
-                "restore both from the same backup",
-            )
+            raise self._is_older(f"epoch {epoch} after {self.epoch()}")
         self.files.write(EPOCH, str(epoch).encode())
+
+    def _is_older(self, how: str) -> RunInvalid:
+        problem = f"has a journal that is older than its files ({how}); restore both from the same backup"
+        return RunInvalid(self.location, problem)
 
     def epoch(self) -> int:
         """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""

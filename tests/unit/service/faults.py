@@ -16,9 +16,24 @@ class FaultyDisk(LocalDisk):
     """Counts the steps of a run's writing, and strikes at one of them; commits of the journal count too."""
 
     def __init__(self, at: int, strike: Callable[[], None], *, is_torn: bool = False) -> None:
-        """at: from 1; 0 never strikes. is_torn: a write that is struck leaves half of its bytes"""
-        self._at, self._strike, self._is_torn = at, strike, is_torn
+        self.arm(at, strike, is_torn=is_torn)
+
+    def arm(self, at: int, strike: Callable[[], None], *, is_torn: bool = False, is_lasting: bool = False) -> None:
+        """Strike at a step from now on.
+
+        at: from 1; 0 never strikes. is_torn: a write that is struck leaves half of its bytes
+        is_lasting: every step after it is struck too
+        """
+        self._at, self.strike, self._is_torn, self._is_lasting = at, strike, is_torn, is_lasting
         self.steps = 0
+
+    @property
+    def is_armed(self) -> bool:
+        return self._at > 0
+
+    @property
+    def has_struck(self) -> bool:
+        return 0 < self._at <= self.steps
 
     def write(self, path: Path, payload: bytes, mode: int) -> None:
         if self._is_torn and self.steps + 1 == self._at:
@@ -57,8 +72,8 @@ class FaultyDisk(LocalDisk):
 
     def step(self) -> None:
         self.steps += 1
-        if self.steps == self._at:
-            self._strike()
+        if self.steps == self._at or (self._is_lasting and self.has_struck):
+            self.strike()
 
 
 def fail() -> None:

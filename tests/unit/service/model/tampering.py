@@ -1,0 +1,67 @@
+"""What somebody without the keys may do to the files of a run."""
+
+from collections.abc import Callable, Mapping
+
+from raymu.store.layout import KINDS, kind_of
+
+Files = dict[str, bytes]
+Past = Mapping[str, list[bytes]]
+"""By path, what was ever read there."""
+
+
+def _flip(files: Files, past: Past, path: str, chance: int) -> None:  # noqa: ARG001 - one signature
+    payload = bytearray(files[path])
+    if payload:
+        payload[chance % len(payload)] ^= 1 << chance % 8
+    files[path] = bytes(payload)
+
+
+def _cut(files: Files, past: Past, path: str, chance: int) -> None:  # noqa: ARG001
+    files[path] = files[path][: chance % (len(files[path]) or 1)]
+
+
+def _delete(files: Files, past: Past, path: str, chance: int) -> None:  # noqa: ARG001
+    del files[path]
+
+
+def _swap(files: Files, past: Past, path: str, chance: int) -> None:  # noqa: ARG001
+    other = in_order(files)[chance % len(files)]
+    files[path], files[other] = files[other], files[path]
+
+
+def _roll_back(files: Files, past: Past, path: str, chance: int) -> None:
+    files[path] = past[path][chance % len(past[path])]
+
+
+def _bring_back(files: Files, past: Past, path: str, chance: int) -> None:
+    """A file that is gone, under its own name or, in place of a sound one's name, beside it."""
+    gone = in_order({one: b"" for one in past if one not in files})
+    if gone:
+        back = gone[chance % len(gone)]
+        files[back if chance % 2 else f"{path}.old"] = past[back][-1]
+
+
+TAMPERINGS: Mapping[str, Callable[[Files, Past, str, int], None]] = {
+    "flip": _flip,
+    "cut": _cut,
+    "delete": _delete,
+    "swap": _swap,
+    "roll back": _roll_back,
+    "bring back": _bring_back,
+}
+
+
+def tamper(files: Files, past: Past, *, how: str, which: int, chance: int) -> Files:
+    """The files as they are afterwards; the same where there is nothing to tamper with in this way."""
+    kinds = sorted({kind for path in files if (kind := kind_of(path))})
+    kind = kinds[which % len(kinds)]
+    of_kind = in_order({path: b"" for path in files if kind_of(path) == kind})
+    changed = dict(files)
+    TAMPERINGS[how](changed, past, of_kind[which // len(kinds) % len(of_kind)], chance)
+    return changed
+
+
+def in_order(files: Mapping[str, object]) -> list[str]:
+    """By kind, so that names that are drawn at random, or hold random keys, stand in one order in every example."""
+    rank = {kind: number for number, kind in enumerate(KINDS)}
+    return sorted(files, key=lambda path: (rank.get(str(kind_of(path)), len(rank)), path))

@@ -1,0 +1,212 @@
+"""The laws of a run on disk, in whatever order requests, work, faults, crashes, takeovers and tampering come."""
+
+from collections.abc import Callable, Mapping
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from raymu.core.records import Exactness
+from raymu.core.requests import Strategy
+from raymu.core.verdict import Verdict
+from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, SamplesRevoked, UnknownSamples
+from tests.examples import silent
+from tests.unit.service.faults import FaultyDisk, fail, run_full
+from tests.unit.service.model.course import Asked, Course
+from tests.unit.service.model.observed_run import read_files
+from tests.unit.service.model.process import die
+from tests.unit.service.model.steered_fleet import SteeredFleet
+from tests.unit.service.model.tampered_run import GOINGS_ON, check_tampered, findings_of
+from tests.unit.service.model.tampering import TAMPERINGS, tamper
+from tests.unit.service.model.templates import SAMPLES, Setting
+from tests.unit.service.runs import issued_receipts
+
+REFUSALS = (RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict)
+FAULTS: Mapping[str, Callable[[FaultyDisk, int], None]] = {
+    "an error": lambda disk, at: disk.arm(at, fail),
+    "a full disk": lambda disk, at: disk.arm(at, run_full, is_torn=True, is_lasting=True),
+    "a kill": lambda disk, at: disk.arm(at, die, is_lasting=True),
+    "a kill in a write": lambda disk, at: disk.arm(at, die, is_torn=True, is_lasting=True),
+}
+
+picks = st.sets(st.integers(0, SAMPLES - 1), min_size=1, max_size=4)
+boundaries = st.sampled_from(["0", "0.5", "1", "deadline:1s"])
+keys = st.sampled_from([None, None, "a key", "another key"])
+requests = st.tuples(picks, st.sampled_from(Strategy), boundaries, keys, st.sampled_from([False] * 9 + [True]))
+which_one = st.integers(0, 999)
+
+
+class CourseOfARun(RuleBasedStateMachine):
+    course: Course
+
+    @initialize(
+        on_accept=st.sampled_from(["rewind", "abstain", "keep"]),
+        remedy=st.sampled_from(["fine_tune", "replay"]),
+        contributions=st.sampled_from(["gradient", "group"]),
+        is_trained=st.sampled_from([True, True, True, False]),
+    )
+    def begin(self, on_accept: str, remedy: str, contributions: str, is_trained: bool) -> None:
+        self.course = Course(
+            Setting(on_accept=on_accept, remedy=remedy, contributions=contributions, is_trained=is_trained)
+        )
+        self.course.open()
+
+    @precondition(lambda self: self.course.process)
+    @rule(asked=st.lists(requests, min_size=1, max_size=3), is_fresh=st.sampled_from([True, True, True, False]))
+    def submit(self, asked: list[tuple[set[int], Strategy, str, str | None, bool]], is_fresh: bool) -> None:
+        """is_fresh: only samples that nothing has revoked, each in one request, and none that is unknown"""
+        taken = set(self.course.run.revoked)
+        made = []
+        for chosen, strategy, boundary, key, is_unknown in asked:
+            samples = frozenset(self.course.template.subjects[number] for number in chosen)
+            if is_fresh:
+                samples -= taken
+                taken |= samples
+            if samples:
+                unknown = ("nobody",) if is_unknown and not is_fresh else ()
+                made.append(Asked(samples=samples, strategy=strategy, boundary=boundary, key=key, unknown=unknown))
+        if made:
+            self._submit(made)
+
+    @precondition(lambda self: self.course.process and self.course.accepted)
+    @rule(which=which_one)
+    def submit_again(self, which: int) -> None:
+        """Under its key it is the same request; without one its samples are revoked already."""
+        accepted = list(self.course.accepted.values())
+        self._submit([accepted[which % len(accepted)]])
+
+    def _submit(self, asked: list[Asked]) -> None:
+        is_refused, before = self.course.is_refused(asked), self.course.run.files
+        reply = self.course.submit(asked).reply
+        error = reply.exception() if reply.done() and not reply.cancelled() else None
+        assert isinstance(error, REFUSALS) == is_refused, error
+        if is_refused:
+            assert self.course.run.files == before
+
+    @precondition(lambda self: self.course.process and self.course.process.fleet.at_work)
+    @rule(which=which_one, steps=st.sampled_from([1, 2, 99, 99]), is_reply_lost=st.sampled_from([False] * 4 + [True]))
+    def work(self, which: int, steps: int, is_reply_lost: bool) -> None:
+        shard = self._at_work(which)
+        self.course.steer(lambda fleet: fleet.go_on(shard, steps=steps, is_reply_lost=is_reply_lost))
+
+    @precondition(lambda self: self.course.process and self.course.process.fleet.at_work)
+    @rule(which=which_one)
+    def lose_a_worker(self, which: int) -> None:
+        shard = self._at_work(which)
+        self.course.steer(lambda fleet: fleet.break_off(shard))
+
+    @precondition(lambda self: self.course.process)
+    @rule()
+    def settle(self) -> None:
+        self.course.settle()
+
+    @precondition(lambda self: not self.course.disk.is_armed)
+    @rule(fault=st.sampled_from(sorted(FAULTS)), at=st.integers(1, 30))
+    def strike_soon(self, fault: str, at: int) -> None:
+        FAULTS[fault](self.course.disk, at)
+
+    @precondition(lambda self: self.course.disk.is_armed)
+    @rule()
+    def mend_the_disk(self) -> None:
+        self.course.disk.arm(0, fail)
+
+    @precondition(lambda self: not self.course.process)
+    @rule()
+    def open(self) -> None:
+        self.course.open()
+
+    @precondition(lambda self: self.course.process)
+    @rule()
+    def close(self) -> None:
+        self.course.close()
+
+    @precondition(lambda self: self.course.process)
+    @rule()
+    def kill(self) -> None:
+        self.course.kill()
+
+    @precondition(lambda self: self.course.process and not self.course.zombie)
+    @rule()
+    def let_another_take_over(self) -> None:
+        self.course.open_beside()
+
+    @precondition(lambda self: self.course.zombie)
+    @rule()
+    def wake_the_zombie(self) -> None:
+        """It writes nothing, whatever it is at."""
+        zombie, before = self.course.zombie, read_files(self.course.location)
+        assert zombie
+        zombie.steer(SteeredFleet.finish)
+        reply = zombie.start(zombie.coordinator.settle(silent))
+        assert isinstance(reply.exception(), CoordinatorSuperseded)
+        assert read_files(self.course.location) == before
+        self.course.bury_zombie()
+
+    @precondition(lambda self: self.course.is_at_rest and not self.course.zombie)
+    @rule(
+        how=st.sampled_from(sorted(TAMPERINGS)),
+        which=which_one,
+        chance=st.integers(0, 2**20),
+        then=st.sampled_from(sorted(GOINGS_ON)),
+    )
+    def tamper(self, how: str, which: int, chance: int, then: str) -> None:
+        files = self.course.files_at_rest
+        changed = tamper(files, self.course.past, how=how, which=which, chance=chance)
+        if changed != files:
+            check_tampered(self.course, changed, then=then)
+
+    @rule()
+    def verify(self) -> None:
+        """A sound run never fails, and passes when it is left with nothing to do and nothing patched."""
+        course, run = self.course, self.course.run
+        verdict, findings = findings_of(course.location)
+        assert verdict is not Verdict.FAIL, findings
+        is_exact = run.is_idle and not any(lineage.debts for lineage in run.board.lineages)
+        if course.is_at_rest and course.is_calm:
+            assert (verdict is Verdict.PASS) == is_exact, findings
+
+    @invariant()
+    def requests_are_carried_out_once(self) -> None:
+        self.course.run.check_requests()
+
+    @invariant()
+    def the_served_generation_is_whole_and_holds_nothing_revoked(self) -> None:
+        self.course.run.check_served()
+
+    @invariant()
+    def shards_have_what_training_from_scratch_gives(self) -> None:
+        self.course.run.check_lineages()
+
+    @invariant()
+    def nothing_of_what_is_purged_can_be_read(self) -> None:
+        self.course.run.check_purged()
+        if self.course.is_calm:
+            self.course.run.check_raw_ids()
+            if self.course.run.is_idle:
+                self.course.run.check_leftovers()
+
+    def teardown(self) -> None:
+        """In the end every request is served, every debt settled, and only what is needed is left."""
+        if hasattr(self, "course"):
+            self.course.disk.arm(0, fail)
+            if not self.course.process:
+                self.course.open()
+            self.course.finish()
+            self.course.close()
+            self._check_end()
+            self.course.remove()
+
+    def _check_end(self) -> None:
+        run = self.course.run
+        assert run.purged == set(run.accepted)
+        assert not any(lineage.debts for lineage in run.board.lineages)
+        for check in (run.check_served, run.check_lineages, run.check_purged, run.check_raw_ids, run.check_leftovers):
+            check()
+        last = {receipt.request_id: receipt for receipt in issued_receipts(self.course.location)}
+        assert last.keys() == run.accepted.keys()
+        assert all(receipt.exactness is Exactness.EXACT and receipt.settled_at for receipt in last.values())
+        assert findings_of(self.course.location) == (Verdict.PASS, ())
+
+    def _at_work(self, which: int) -> int:
+        assert self.course.process
+        working = self.course.process.fleet.at_work
+        return working[which % len(working)]
