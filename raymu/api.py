@@ -13,7 +13,15 @@ from raymu.config import Config, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
-from raymu.errors import ConfigInvalid, RaymuError, RequestInvalid, RunInvalid
+from raymu.errors import (
+    ConfigInvalid,
+    CoordinatorLost,
+    CoordinatorSuperseded,
+    RaymuError,
+    RequestInvalid,
+    RunInvalid,
+    WorkerLost,
+)
 from raymu.learn.data import read_features
 from raymu.service.ingest import prepare_run
 from raymu.service.local import LocalCoordinator
@@ -85,6 +93,7 @@ class Run:
 
     def coordinator(self) -> RunCoordinator:
         """The coordinator, started if need be. Raises DeviceUnavailable, RunInvalid."""
+        self._ensemble = None  # it may descend from what is revoked now
         if self._coordinator is None:
             self._coordinator = _open_coordinator(self.location, self.config)
         return self._coordinator
@@ -272,6 +281,9 @@ def train(
     ingest.write()
     try:
         run.train(progress)
+    except (CoordinatorLost, CoordinatorSuperseded, WorkerLost):
+        run.close()  # the run stays: settling it finishes its training
+        raise
     except RaymuError:
         run.close()
         ingest.remove()  # a refusal leaves nothing behind
@@ -280,7 +292,7 @@ def train(
 
 
 def open_run(run_dir: str | Path) -> Run:
-    """Open a run. Raises RunInvalid where there is none."""
+    """Open a run; where its training broke off, settling finishes it. Raises RunInvalid where there is none."""
     run = Run(run_dir)
     _ = run.config
     return run

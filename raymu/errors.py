@@ -123,6 +123,22 @@ class StorageFailed(RaymuError):
         )
 
 
+class JournalBusy(RaymuError):
+    """Another process holds the journal, for longer than any transaction takes."""
+
+    exit_code = 1
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"another process holds the journal ({self.problem}); "
+            "see that it goes on, or end it, then run the command again"
+        )
+
+
 class NoVoters(RaymuError):
     def __init__(self, generation: int) -> None:
         super().__init__(generation)
@@ -184,7 +200,7 @@ class WorkerLost(RaymuError):
     def __str__(self) -> str:
         return (
             f"the worker of shard {self.shard} was lost {self.attempts} times ({self.problem}); "
-            "see that its node has memory for it"
+            "see that its node has memory for it, then run `raymu settle`"
         )
 
 

@@ -177,9 +177,10 @@ def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -
 def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:
     """Forecast a request, and change nothing. workers: at hand; as many as trained the run where not given
 
-    Raises RequestInvalid, UnknownSamples, SamplesRevoked.
+    Raises RunInvalid where the run is not trained, RequestInvalid, UnknownSamples, SamplesRevoked.
     """
     ohs = store.config.unlearning.ohs
+    store.current()  # refuses a run that is not trained
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest, workers=workers)
         tables = history.tables(store.manifest)

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from raymu.errors import ConfigInvalid, StorageFailed
+from raymu.errors import ConfigInvalid, JournalBusy, StorageFailed
 
 _BUSY_MS = 10_000
 """How long SQLite waits for another's lock."""
@@ -40,6 +40,7 @@ class Database:
             url, **({} if self._is_sqlite else {"pool_pre_ping": True, "connect_args": _CONNECT})
         )
         self._has_traces = False
+        self._has_written = False
 
         def prepare(connection: Any, _record: object) -> None:
             cursor = connection.cursor()
@@ -59,14 +60,15 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
-        """One transaction. Raises StorageFailed."""
+        """One transaction. Raises JournalBusy, StorageFailed."""
         self._retry_erasing()
         with _storage(), self._engine.begin() as connection:
             yield connection
+            self._has_written = True
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """Raises StorageFailed."""
+        """Raises JournalBusy, StorageFailed."""
         with _storage(), self._engine.connect() as connection:
             yield connection
 
@@ -85,8 +87,12 @@ class Database:
                 self._has_traces = False
 
     def close(self) -> None:
-        self._retry_erasing()
-        self._engine.dispose()
+        """After it, SQLite's file is whole by itself, also where another process has it open."""
+        try:
+            if self._is_sqlite and self._has_written:
+                self.erase_deleted("")
+        finally:
+            self._engine.dispose()
 
     def _retry_erasing(self) -> None:
         if self._has_traces and self._is_sqlite:
@@ -120,8 +126,9 @@ def _storage() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        problem = str(getattr(error, "orig", None) or error)
-        raise StorageFailed("the journal", " ".join(problem.split())) from error
+        problem = " ".join(str(getattr(error, "orig", None) or error).split())
+        is_held = "database is locked" in problem or "lock timeout" in problem
+        raise JournalBusy(problem) if is_held else StorageFailed("the journal", problem) from error
 
 
 def _settings(*, is_sqlite: bool, is_read_only: bool) -> list[str]:

@@ -10,6 +10,7 @@ from raymu.errors import FileCorrupt, FileMissing
 from raymu.service.verify.evidence import Expected, Recorded
 from raymu.service.verify.lineage import descent_findings
 from raymu.store.at_rest import is_at_rest
+from raymu.store.files import PARTIAL
 from raymu.store.ledger import check_ledger
 from raymu.store.run import RunStore
 from raymu.store.signing import public_key
@@ -46,8 +47,11 @@ def leaves_open(what: str) -> Finding:
 def _journal(evidence: Evidence) -> Findings:
     """The events are sealed and chained (reading them has checked that); the rest of the database follows from them."""
     store, recorded, expected = evidence.store, evidence.recorded, evidence.expected
-    if store.epoch() != recorded.epoch:
-        yield fails(f"the files are of epoch {store.epoch()}, the journal of epoch {recorded.epoch}")
+    announced = store.epoch()
+    if announced == recorded.epoch + 1:  # the files are told first
+        yield leaves_open("a coordinator is about to take over, or broke off: `raymu settle` takes over")
+    elif announced != recorded.epoch:
+        yield fails(f"the files are of epoch {announced}, the journal of epoch {recorded.epoch}")
     if recorded.revoked != expected.revoked:
         yield fails("the keyed hashes of revoked samples are not those of the accepted requests")
     kept = recorded.unpurged & expected.purged
@@ -97,14 +101,17 @@ def _files(evidence: Evidence) -> Findings:
 def _lineage(evidence: Evidence) -> Findings:
     expected = evidence.expected
     if evidence.generation:
-        yield from descent_findings(evidence.store, evidence.generation, expected.revoked, expected.board)
+        yield from descent_findings(evidence.store, evidence.generation, expected.revoked, expected.waiting)
 
 
 def _purge(evidence: Evidence) -> Findings:
     """Nothing superseded is left, under its own name or another."""
     store, needed = evidence.store, _needed(evidence)
     for path in store.strays(needed):
-        yield _while_at_work(evidence, f"{path} is needed by nothing, and there")
+        if path.endswith(PARTIAL):
+            yield leaves_open(f"{path} is half-written: by a process that is at it, or broke off")
+        else:
+            yield _while_at_work(evidence, f"{path} is needed by nothing, and there")
     gone = {ref.sha256 for ref in evidence.expected.superseded} - {ref.sha256 for ref in needed}
     for path in store.files.every():
         if hashlib.sha256(store.files.read(path)).hexdigest() in gone:
@@ -112,9 +119,9 @@ def _purge(evidence: Evidence) -> Findings:
 
 
 def _while_at_work(evidence: Evidence, what: str) -> Finding:
-    """What may be there in the middle of a repair only."""
-    board = evidence.expected.board
-    if board.is_idle:
+    """What may be there in the middle of training or of a repair only."""
+    expected = evidence.expected
+    if expected.published and expected.board.is_idle:
         return fails(what)
     return leaves_open(f"{what}: work is under way, or broke off; `raymu settle` finishes it")
 

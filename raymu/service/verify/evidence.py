@@ -4,7 +4,14 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from raymu.core.board import RevocationBoard
-from raymu.core.events import Event, GenerationPublished, PublishGeneration, RequestsPurged, RevocationsAccepted
+from raymu.core.events import (
+    Event,
+    GenerationPublished,
+    PublishGeneration,
+    RequestsPurged,
+    RevocationsAccepted,
+    ShardRepaired,
+)
 from raymu.core.receipt import Receipt, ReceiptBook
 from raymu.core.records import FileRef
 from raymu.core.schedule import slice_epochs
@@ -55,7 +62,8 @@ class Recorded:
 class Expected:
     """What must follow from the events.
 
-    receipts: (journal event, receipt) in the order of issue; revoked: keyed hash -> request; waiting: not yet repaired
+    receipts: (journal event, receipt) in the order of issue; revoked: keyed hash -> request
+    unpublished: shard -> requests that it is past, and the published generation is not
     """
 
     board: RevocationBoard
@@ -66,6 +74,11 @@ class Expected:
     revoked: dict[str, str]
     purged: frozenset[str]
     superseded: frozenset[FileRef]
+    unpublished: dict[int, set[str]]
+
+    def waiting(self, shard: int) -> set[str]:
+        """The requests that a shard of the published generation is not past yet."""
+        return {*self.board.pending(shard), *self.unpublished.get(shard, ())}
 
     @classmethod
     def of(cls, store: RunStore, events: tuple[Event, ...]) -> "Expected":
@@ -80,11 +93,15 @@ class Expected:
         revoked: dict[str, str] = {}
         purged: set[str] = set()
         superseded: set[FileRef] = set()
+        unpublished: dict[int, set[str]] = {}
         for sequence, event in enumerate(events, start=1):
             match event:
                 case GenerationPublished():
                     published.append(event)
                     publication = asked
+                    unpublished.clear()
+                case ShardRepaired(report=report):
+                    unpublished.setdefault(report.shard, set()).update(report.request_ids)
                 case RevocationsAccepted(requests=requests):
                     revoked |= {one: request.request_id for request in requests for one in request.hashes}
                 case RequestsPurged(request_ids=request_ids, files=files):
@@ -104,4 +121,5 @@ class Expected:
             revoked=revoked,
             purged=frozenset(purged),
             superseded=frozenset(superseded),
+            unpublished=unpublished,
         )

@@ -1,11 +1,10 @@
 """From which samples a served state descends."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.board import RevocationBoard
 from raymu.core.lineage import descent_of
 from raymu.core.partition import identity_hashes
 from raymu.core.records import Constituent, Generation, ShardLineage, ShardState
@@ -17,14 +16,14 @@ Statement = tuple[Verdict, str]
 
 
 def descent_findings(
-    store: RunStore, generation: Generation, revoked: Mapping[str, str], board: RevocationBoard
+    store: RunStore, generation: Generation, revoked: Mapping[str, str], waiting: Callable[[int], Collection[str]]
 ) -> Iterator[Finding]:
     """What speaks against it that every served state descends from retained samples alone.
 
-    revoked: keyed hash -> request. Raises FileMissing, FileCorrupt.
+    revoked: keyed hash -> request; waiting: the requests that a shard is not past yet. Raises FileMissing, FileCorrupt.
     """
     for lineage, constituent in zip(generation.lineages, generation.constituents, strict=True):
-        shard = _ShardSamples(store, lineage, revoked, waiting=board.pending(lineage.shard))
+        shard = _ShardSamples(store, lineage, revoked, waiting=waiting(lineage.shard))
         for verdict, what in (*shard.of_lineage(), *shard.of_served(constituent)):
             yield Finding(verdict=verdict, what=f"shard {lineage.shard} {what}")
 
