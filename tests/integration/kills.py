@@ -1,23 +1,19 @@
 """Kills by process id, at chosen moments of a run's life on a real cluster."""
 
-import os
+import random
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
-
-import psutil
-import ray
-from ray.cluster_utils import Cluster
+from typing import Any
 
 from raymu.api import Run
 from raymu.config import Config
-from raymu.core.events import RevocationsAccepted
+from raymu.core.events import Event, RevocationsAccepted, ShardRepaired
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, ShardRepairFailed, WorkerLost
 from raymu.service.ingest import create_run
@@ -25,8 +21,10 @@ from raymu.service.requests import Revocation
 from raymu.service.verify.verification import verify
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, write_samples
+from tests.integration.victims import Actors, kill
 from tests.integration.watching import watched
-from tests.unit.service.runs import ids_at, journal_events
+from tests.unit.service.courses import outcome
+from tests.unit.service.runs import ids_at
 
 MOST_SECONDS = 120
 """For one step of a course with all its kills: beyond it something hangs."""
@@ -48,23 +46,21 @@ class Step:
             run.settle()
 
     def moments(self, generation: int) -> dict[str, str]:
-        """Moment -> the file events that show it. generation: the one that was served before the step"""
-        rewound = rf"\.?{generation + 1:08d}"
-        asked = {"accept": r"grows journal\.sqlite-wal", "rewind": rf"appears generations/{rewound}"}
-        rows = {"rows": r"appears samples/"}
-        return {
-            "open": r"appears \.?epoch",
-            **(asked if self.asked else {}),
-            self.kind: r"appears shards/",
-            **(rows if self.asked else {}),
-            "report": r"appears reports/",
-            "publish": rf"appears generations/(?!{rewound})" if self.asked else r"appears generations/",
-            **({} if self.kind == "train" else {"purge": r"goes (shards|samples|generations)/[^.]"}),
-        }
+        """Moment -> the file events that show it, in the order of time. generation: the one served before the step"""
+        opening, rewound = {"open": r"appears \.?epoch"}, rf"\.?{generation + 1:08d}"
+        work, report = {self.kind: r"appears shards/"}, {"report": r"appears reports/"}
+        published, purge = {"publish": r"appears generations/"}, {"purge": r"goes (shards|samples|generations)/[^.]"}
+        if self.kind == "train":
+            return opening | work | report | published
+        if self.asked is None:
+            return opening | work | report | published | purge
+        accepted = {"accept": r"grows journal\.sqlite-wal", "rewind": rf"appears generations/{rewound}"}
+        rows, published = {"rows": r"appears samples/"}, {"publish": rf"appears generations/(?!{rewound})"}
+        return opening | accepted | work | rows | report | published | purge
 
 
 class Course:
-    """Train, retrain for some requests and patch for others, settle, and retrain once more."""
+    """Train, retrain for some requests and patch for others, and settle what was patched."""
 
     def __init__(self, folder: Path, **branches: dict[str, Any]) -> None:
         write_samples(folder / "all.parquet", samples=400)
@@ -93,7 +89,7 @@ def _revoke(kind: str, key: str, ids: Sequence[Any], strategy: str) -> Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strike:
-    """A kill that is planned. nth: which file event of its moment it follows, from 1; victim: coordinator, shard, node"""
+    """A kill that is planned. nth: which file event of its moment it follows, from 1; victim: see `victims`"""
 
     step: int
     moment: str
@@ -101,82 +97,36 @@ class Strike:
     victim: str
 
 
-class Victims(Protocol):
-    """The processes of a cluster that may be killed."""
-
-    def find(self, victim: str) -> list[int]:
-        """Ids of the processes that are killed together; none where there is no such victim now."""
-        ...
-
-    def recover(self) -> None:
-        """After a step: what was killed and does not come back by itself is started again."""
-        ...
+Seen = Mapping[tuple[int, str], int]
+"""(step, moment) -> how many file events"""
 
 
-def own_processes(name: str) -> list[psutil.Process]:
-    """Those of clusters that this process started; other people's run on the same machine."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if name in process.name():
-                found.append(process)
-    return found
-
-
-class Actors:
-    """The actors of this process's clusters."""
-
-    def find(self, victim: str) -> list[int]:
-        if victim == "coordinator":
-            return [one.pid for one in own_processes("ray::CoordinatorSe")]
-        shards = own_processes("ray::ShardWorker")
-        at_work = [one for one in shards if one.name().endswith(".run")]
-        return [one.pid for one in (at_work or shards)[-1:]]
-
-    def recover(self) -> None:
-        pass
-
-
-class TwoNodes(Actors):
-    """A second node beside the one that `ray.init` started here; a new one is started where it was killed."""
-
-    def __init__(self, **resources: float) -> None:
-        self._resources = resources
-        self._cluster = Cluster()  # it would leave its address to every other program here, had it started the head
-        self._cluster.head_node = ray._private.worker._global_node
-        self._node = self._cluster.add_node(**resources)
-
-    def find(self, victim: str) -> list[int]:
-        if victim not in ("node", "raylet"):
-            return super().find(victim)
-        [raylet] = self._node.all_processes["raylet"]
-        if raylet.process.poll() is not None:
-            return []
-        children = psutil.Process(raylet.process.pid).children(recursive=True) if victim == "node" else []
-        return [raylet.process.pid, *(one.pid for one in children)]
-
-    def recover(self) -> None:
-        if not self.find("raylet"):
-            self.close()
-            self._node = self._cluster.add_node(**self._resources)
-
-    def close(self) -> None:
-        self._cluster.remove_node(self._node, allow_graceful=False)
+def plan_strikes(seen: Seen, shares: Mapping[str, float], *, per_step: int, seed: int) -> list[Strike]:
+    """Strikes at moments that an undisturbed course had. shares: victim -> its share of them"""
+    chance = random.Random(seed)
+    strikes: list[Strike] = []
+    for step in sorted({step for step, _ in seen}):
+        moments = [moment for one, moment in seen if one == step]
+        for moment in chance.sample(moments, min(per_step, len(moments))):
+            [victim] = chance.choices(list(shares), list(shares.values()))
+            # The journal grows all through a step; only its first growth is the acceptance.
+            nth = chance.randint(1, 3 if moment == "accept" else seen[step, moment])
+            strikes.append(Strike(step=step, moment=moment, nth=nth, victim=victim))
+    return strikes
 
 
 class Ordeal:
     """Carries a course out, whatever is killed on the way."""
 
-    def __init__(self, course: Course, location: Path, strikes: Sequence[Strike] = (), victims: Victims | None = None):
+    def __init__(self, course: Course, location: Path, strikes: Sequence[Strike] = (), victims: Actors | None = None):
         self._course, self._location = course, location
-        self._victims = victims or Actors()
-        self._strikes = strikes
-        self._armed: list[Strike] = []
-        self._moments: dict[str, str] = {}
-        self._step = 0
+        self._strikes, self._victims = strikes, victims or Actors()
         self._run = Run(location)
+        self._step = 0
+        self._moments: dict[str, str] = {}
+        self._armed: list[Strike] = []
+        self._counts: Counter[str] = Counter()  # file events of each moment, since the last kill
         self.seen: Counter[tuple[int, str]] = Counter()
-        """(step, moment) -> file events"""
         self.struck: list[Strike] = []
         self.accepted: set[str] = set()
 
@@ -185,13 +135,14 @@ class Ordeal:
         with watched(self._location, self._see):
             for number, step in enumerate(self._course.steps):
                 self._step = number
-                self._moments = step.moments(self._generation())
-                self._armed, self._counts = self._strikes_of(number), Counter()
+                self._moments = step.moments(self._run.status().generation if number else 0)
+                self._armed, self._counts = self._planned(), Counter()
                 with within(MOST_SECONDS):
                     self._carry_out(step)
                 self._armed = []
                 self._victims.recover()
             self._run.close()
+        self._look()
 
     def _carry_out(self, step: Step) -> None:
         is_again = False
@@ -206,20 +157,16 @@ class Ordeal:
 
     def _look(self) -> None:
         """What must hold at any moment: what was accepted stays so, and nothing speaks against what is there."""
-        accepted = [event for event in journal_events(self._location) if isinstance(event, RevocationsAccepted)]
-        now = {request.request_id for event in accepted for request in event.requests}
+        now = {request_id for request_id, _ in accepted(self._location)}
         assert now >= self.accepted, "a request that was accepted is gone"
         self.accepted = now
         found = verify(RunStore(str(self._location)), silent)
         assert found.verdict is not Verdict.FAIL, [check for check in found.checks if check.findings]
 
-    def _strikes_of(self, number: int) -> list[Strike]:
-        """In the order in which their moments come about."""
+    def _planned(self) -> list[Strike]:
         order = list(self._moments)
-        return sorted((one for one in self._strikes if one.step == number), key=lambda one: order.index(one.moment))
-
-    def _generation(self) -> int:
-        return self._run.status().generation if self._step else 0
+        own = (strike for strike in self._strikes if strike.step == self._step)
+        return sorted(own, key=lambda strike: order.index(strike.moment))
 
     def _see(self, event: str) -> None:
         for moment, pattern in self._moments.items():
@@ -231,14 +178,51 @@ class Ordeal:
 
     def _strike(self, strike: Strike) -> None:
         """Where the victim is not there yet, or not any more, the next event is waited for."""
-        pids = self._victims.find(strike.victim)
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if pids:
+        if pids := self._victims.find(strike.victim):
+            kill(pids)
             self.struck.append(strike)
             self._armed.pop(0)
             self._counts.clear()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """What became of a course's requests. acknowledged: at any time; repaired_twice: pairs of a request and a shard"""
+
+    acknowledged: int
+    lost: int
+    accepted_twice: int
+    repaired_twice: int
+    is_outcome_equal: bool
+    verdict: Verdict
+
+
+def account(ordeal: Ordeal, location: Path, undisturbed: Path) -> Account:
+    """Compare with a course in which nothing was killed, and train every shard again from scratch."""
+    store = RunStore(str(location))
+    purged = {receipt.request_id for receipt in Run(location).receipts() if receipt.purged_at and receipt.settled_at}
+    keys = Counter(key for _, key in accepted(location))
+    reports = (event.report for event in events_of(location) if isinstance(event, ShardRepaired))
+    repairs = Counter((request_id, report.shard) for report in reports for request_id in report.request_ids)
+    return Account(
+        acknowledged=len(ordeal.accepted),
+        lost=len(ordeal.accepted - purged),
+        accepted_twice=sum(count > 1 for count in keys.values()),
+        repaired_twice=sum(count > 1 for count in repairs.values()),
+        is_outcome_equal=outcome(location) == outcome(undisturbed),
+        verdict=verify(store, silent, replay=range(store.config.partition.shards)).verdict,
+    )
+
+
+def accepted(location: Path) -> list[tuple[str, str | None]]:
+    """Id and key of every request that the journal has."""
+    taken = [event for event in events_of(location) if isinstance(event, RevocationsAccepted)]
+    return [(request.request_id, request.key) for event in taken for request in event.requests]
+
+
+def events_of(location: Path) -> list[Event]:
+    with closing(RunStore(str(location)).journal(is_read_only=True)) as journal:
+        return list(journal.events())
 
 
 @contextmanager

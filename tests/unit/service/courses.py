@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from raymu.config import Config
+from raymu.core.events import RequestsPurged
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet, ShardFleet
 from raymu.service.ingest import create_run, prepare_run
@@ -72,9 +73,19 @@ def outcome(location: Path) -> object:
             for lineage in generation.lineages
         ],
         [(one.state, one.checkpoint and one.checkpoint.file) for one in generation.constituents],
-        [event.kind for event in events if event.kind in ("trained", "accepted", "purged")],
+        [event.kind for event in events if event.kind in ("trained", "accepted")],
+        [len(event.request_ids) for event in events if isinstance(event, RequestsPurged) and event.request_ids],
         raw_ids_in_journal(location),
         store.strays(needed),
         [(one.exactness, one.samples, one.generation_after) for one in issued_receipts(location)],
         [name for name in files if not name.startswith("journal.sqlite-")],
     )
+
+
+def files_of(location: Path) -> dict[str, bytes]:
+    """SQLite's log apart: a coordinator that ends leaves it empty, and whoever is the last to close takes it away."""
+    return {
+        str(path.relative_to(location)): path.read_bytes()
+        for path in location.rglob("*")
+        if path.is_file() and not path.name.startswith("journal.sqlite-")
+    }

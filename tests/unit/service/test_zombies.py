@@ -9,22 +9,13 @@ import pytest
 
 from raymu.errors import JournalBusy
 from raymu.store import database
-from tests.unit.service.courses import Course, outcome
+from tests.unit.service.courses import Course, files_of, outcome
 from tests.unit.service.faults import FaultyDisk, StoppedChild, fail, stop
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 TRIED = 24
 """Of more than a hundred steps; each is the start of a process, and two or three courses."""
-
-
-def files_of(location: Path) -> dict[str, bytes]:
-    """SQLite's log apart: a coordinator that ends leaves it empty, and whoever is the last to close takes it away."""
-    return {
-        str(path.relative_to(location)): path.read_bytes()
-        for path in location.rglob("*")
-        if path.is_file() and not path.name.startswith("journal.sqlite-")
-    }
 
 
 def test_a_coordinator_that_was_stopped_writes_nothing_once_another_took_over(
