@@ -96,6 +96,7 @@ class Run:
 
     def coordinator(self) -> RunCoordinator:
         """The coordinator, started if need be. Raises DeviceUnavailable, RunInvalid."""
+        self._ensemble = None  # it may descend from what is revoked now
         if self._coordinator is None:
             self._coordinator = _open_coordinator(self.location, self.config)
         return self._coordinator
@@ -298,7 +299,7 @@ def train(
 
 
 def open_run(run_dir: str | Path) -> Run:
-    """Open a run. Raises RunInvalid where there is none."""
+    """Open a run; where its training broke off, settling finishes it. Raises RunInvalid where there is none."""
     run = Run(run_dir)
     _ = run.config
     return run

@@ -166,6 +166,22 @@ class TrainingFailed(RaymuError):
         return f"shard {self.shard} could not be trained: in stage {self.stage} {self.problem}"
 
 
+class JournalBusy(RaymuError):
+    """Another process holds the journal, for longer than any transaction takes."""
+
+    exit_code = 1
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"another process holds the journal ({self.problem}); "
+            "see that it goes on, or end it, then run the command again"
+        )
+
+
 class NoVoters(RaymuError):
     def __init__(self, generation: int) -> None:
         super().__init__(generation)
@@ -230,7 +246,7 @@ class WorkerLost(RaymuError):
     def __str__(self) -> str:
         return (
             f"the worker of shard {self.shard} was lost {self.attempts} times ({self.problem}); "
-            "see that its node has memory for it"
+            "see that its node has memory for it, then run `raymu settle`"
         )
 
 

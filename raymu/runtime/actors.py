@@ -1,19 +1,19 @@
 """The actors: shards at work, and the coordinator; each a plain class, wrapped here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import RaymuError, WorkerLost
 from raymu.runtime.cluster import capacity
 from raymu.runtime.placement import actor_options
+from raymu.runtime.pool import ActorPool
 from raymu.service.coordinator import Coordinator
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, Revocation
@@ -36,14 +36,10 @@ class RayFleet:
 
     def __init__(self, store: RunStore, *, idle_s: float = _IDLE_S) -> None:
         """Raises DeviceUnavailable where the cluster has no room for a shard."""
-        config = store.config
-        self._shards, self._idle_s = config.partition.shards, idle_s
-        self._store, self._options = store, actor_options(config.cluster)
-        self._workers = capacity(config.cluster)
-        self._room = asyncio.Semaphore(self._workers)
-        self._idle: dict[Any, int] = {}  # actor -> the shard that it was last at
-        self._at_work = 0
-        self._retirement: asyncio.TimerHandle | None = None
+        self._cluster, self._shards = store.config.cluster, store.config.partition.shards
+        self._workers = capacity(self._cluster)
+        actor = ShardActor.options(**actor_options(self._cluster))
+        self._pool = ActorPool(lambda: actor.remote(store), room=self._workers, idle_s=idle_s)
 
     @property
     def workers(self) -> int:
@@ -51,62 +47,24 @@ class RayFleet:
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         """Raises WorkerLost, and what the work itself raises."""
-        shard = work.shard
-        with self._busy():
-            async with self._room:
-                for attempt in range(1, _ATTEMPTS + 1):
-                    actor = self._take(shard)
-                    try:
-                        report = await _follow(actor, work, progress)
-                    except RayActorError as error:
-                        if attempt == _ATTEMPTS:
-                            raise WorkerLost(shard, attempt, " ".join(str(error).split())) from error
-                    except RayTaskError as error:
-                        self._idle[actor] = shard
-                        raise cause(error) from None
-                    else:
-                        self._idle[actor] = shard
-                        return report
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self._pool.lent(work.shard) as actor:
+                    return await _follow(actor, work, progress)
+            except RayTaskError as error:
+                raise cause(error) from None
+            except RayError as error:
+                if attempt == _ATTEMPTS:
+                    raise WorkerLost(work.shard, attempt, gist(error)) from error
         raise AssertionError("the last attempt returns or raises")
 
     async def warm_up(self) -> None:
         """Start as many actors as there is room for, and wait until they answer."""
-        with self._busy():
-            missing = min(self._workers, self._shards) - len(self._idle)
-            started = [self._start() for _ in range(missing)]
-            await asyncio.gather(*(actor.__ray_ready__.remote() for actor in started))
-            self._idle.update(dict.fromkeys(started, -1))
+        await self._pool.warm_up(lambda: min(self._shards, capacity(self._cluster)))
 
     async def close(self) -> None:
-        self._retire()
-
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Actors hold CPUs that other runs wait for: without work they are retired after a while."""
-        self._at_work += 1
-        if self._retirement:
-            self._retirement.cancel()
-        try:
-            yield
-        finally:
-            self._at_work -= 1
-            if not self._at_work:
-                self._retirement = asyncio.get_running_loop().call_later(self._idle_s, self._retire)
-
-    def _retire(self) -> None:
-        while self._idle:
-            ray.kill(self._idle.popitem()[0])
-
-    def _take(self, shard: int) -> Any:
-        """An idle actor, rather the one that holds this shard's checkpoints; else a new one."""
-        if not self._idle:
-            return self._start()
-        actor = next((one for one, at in self._idle.items() if at == shard), next(iter(self._idle)))
-        del self._idle[actor]
-        return actor
-
-    def _start(self) -> Any:
-        return ShardActor.options(**self._options).remote(self._store)
+        """Those that are at work end with their owner, the process that the fleet is in."""
+        self._pool.retire()
 
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
@@ -121,6 +79,11 @@ async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
 def cause(error: RayTaskError) -> BaseException:
     """What the actor's own code raised, without Ray's wrapping."""
     return error.cause if isinstance(error.cause, RaymuError) else error
+
+
+def gist(error: RayError) -> str:
+    """Ray's first sentence; the rest is about its own processes."""
+    return " ".join(str(error).split()).partition(". ")[0].rstrip(".")
 
 
 class CoordinatorService:

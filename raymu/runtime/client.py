@@ -11,7 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
-from raymu.runtime.actors import CoordinatorActor, cause
+from raymu.runtime.actors import CoordinatorActor, cause, gist
 from raymu.runtime.cluster import join_cluster, leave_cluster
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, Revocation
@@ -84,4 +84,4 @@ def _own_errors() -> Iterator[None]:
     except RayTaskError as error:
         raise cause(error) from None
     except RayError as error:
-        raise CoordinatorLost(" ".join(str(error).split())) from error
+        raise CoordinatorLost(gist(error)) from error

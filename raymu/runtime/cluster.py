@@ -73,6 +73,8 @@ def _connect(address: str | None) -> None:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
+        # Ray tells of lost workers on standard output, which holds nothing but raymu's own documents.
+        ray._private.worker._worker_logs_enabled = False
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DeviceUnavailable(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from raymu.config import UnlearningConfig
 from raymu.core.events import (
@@ -101,8 +101,8 @@ class Coordinator:
         """Accept requests together and see them through: rewound, repaired, published, purged.
 
         Requests that wait for the same shard are served by one remedy.
-        Raises RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict, and then nothing is accepted;
-        ShardRepairFailed, and then the requests stay accepted.
+        Raises RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict, CoordinatorSuperseded, and then
+        nothing is accepted; ShardRepairFailed, and then the requests stay accepted.
         """
         self._catch_up()
         resolved, answers = self._judge_together(asked)
@@ -256,6 +256,7 @@ class Coordinator:
 
     def _catch_up(self) -> None:
         """Where the files are an old copy, what the journal knows to be revoked since is taken out of them again."""
+        self._store.files.fence()  # a superseded coordinator would answer by an old state
         if self._publisher.is_behind:
             self._make_sound()
 
@@ -329,9 +330,14 @@ class Coordinator:
                 case RepairShard():
                     task = asyncio.create_task(self._follow(command), name=command.command_id)
                     self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+                    task.add_done_callback(partial(self._end, command.shard))
                 case Purge():
                     self._purge(command)
+
+    def _end(self, shard: int, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):  # told to whoever waits, or comes to wait
+            self._failure = (shard, error)
 
     async def _follow(self, command: RepairShard) -> None:
         """See one remedy through; what goes wrong is an event too."""
@@ -344,8 +350,9 @@ class Coordinator:
                 self._failure = (command.shard, error)
                 self._record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
                 # What it wrote before it broke off: its next attempt may forget more, and leave this behind.
-                needed = self._publisher.needed(self._board.lineages, self._board.at_work)
-                self._store.sweep_shard(needed, command.shard)
+                with self._journal.writing():
+                    needed = self._publisher.needed(self._board.lineages, self._board.at_work)
+                    self._store.sweep_shard(needed, command.shard)
                 return
         assert isinstance(report, RepairReport)
         self._reports.append(report)

@@ -195,11 +195,12 @@ def check_requests(store: RunStore, asked: Sequence[Revocation]) -> None:
 def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:
     """Forecast a request, and change nothing. workers: at hand; as many as trained the run where not given
 
-    Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked.
+    Raises RunInvalid where the run is not trained, RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked.
     """
     if workers is not None and workers < 1:
         raise RequestInvalid(f"workers is {workers}; a forecast needs at least one")
     ohs = store.config.unlearning.ohs
+    store.current()  # refuses a run that is not trained
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest, workers=workers)
         tables = history.tables(store.manifest)

@@ -105,7 +105,8 @@ class Publisher:
     def sweep(self, lineages: Iterable[ShardLineage], at_work: Iterable[RepairShard]) -> None:
         """Destroy what earlier coordinators left behind."""
         at_work = list(at_work)
-        self._store.sweep(self.needed(lineages, at_work), {command.command_id for command in at_work})
+        with self._journal.writing():  # until it ends no other coordinator can take over, and need what goes here
+            self._store.sweep(self.needed(lineages, at_work), {command.command_id for command in at_work})
 
     def needed(self, lineages: Iterable[ShardLineage], at_work: Iterable[RepairShard]) -> set[FileRef]:
         """Every file that is served, or that a remedy at work starts from, aims at or has reported."""

@@ -52,6 +52,8 @@ class ShardWorker:
     def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:
         """Yields progress, and the report last. Raises DeviceUnavailable, CoordinatorSuperseded."""
         self._store.write_under(work.epoch)
+        self._files.hold(work.shard)
+        self._store.sweep_half_written(work.shard)  # a worker that was lost here left it behind
         self._device = choose_device(self._config.training.device)
         with pinned(self._device, self._config.cluster.threads) as determinism:
             self._determinism = determinism.json()
@@ -69,10 +71,10 @@ class ShardWorker:
         if report is None:
             report = yield from work
             self._store.reports.write(report)
+        self._files.keep(report.lineage.files)
         yield report
 
     def _train(self, shard: int, table: FileRef) -> Generator[StageTrained, None, ShardTrained]:
-        self._files.hold(shard)
         samples = read_shard_samples(self._store, table)
         training = ShardTraining(self._plan, shard, self._device)
         trained = yield from self._train_stages(training, samples, shard, first=0, remedy=None)
@@ -93,7 +95,6 @@ class ShardWorker:
 
     def _repair(self, task: RepairTask) -> Generator[StageTrained, None, RepairReport]:
         command = task.command
-        self._files.hold(command.shard)
         samples = read_shard_samples(self._store, command.lineage.table)
         is_forgotten = samples.held_in(self._hashes(task.forget))
         forget, retain = samples.where(is_forgotten), samples.where(~is_forgotten)
@@ -109,9 +110,7 @@ class ShardWorker:
         else:
             report = self._patched(command, retain, patch, reason)
         table = write_without(self._store, command.shard, command.lineage.table, task.forget)
-        report = replace(report, lineage=replace(report.lineage, table=table))
-        self._files.keep(report.lineage.files)
-        return report
+        return replace(report, lineage=replace(report.lineage, table=table))
 
     def _patch(self, task: RepairTask, forget: ShardSamples, retain: ShardSamples) -> Patch:
         unseen = None

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from raymu.errors import ConfigInvalid, FileUnreadable, RaymuError, StorageFailed, in_one_line
+from raymu.errors import ConfigInvalid, FileUnreadable, JournalBusy, RaymuError, StorageFailed, in_one_line
 
 _BUSY_MS = 10_000
 """How long SQLite waits for another's lock."""
@@ -40,6 +40,7 @@ class Database:
             url, **({} if self._is_sqlite else {"pool_pre_ping": True, "connect_args": _CONNECT})
         )
         self._traces: str | None = None  # a table whose deleted rows may still be read in the files
+        self._has_written = False
 
         def prepare(connection: Any, _record: object) -> None:
             cursor = connection.cursor()
@@ -59,14 +60,15 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
-        """One transaction. Raises StorageFailed."""
+        """One transaction. Raises JournalBusy, StorageFailed."""
         self._erase()
         with _storage(), self._engine.begin() as connection:
             yield connection
+            self._has_written = True
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """Raises FileUnreadable."""
+        """Raises JournalBusy, FileUnreadable."""
         with _storage(FileUnreadable), self._engine.connect() as connection:
             yield connection
 
@@ -79,6 +81,9 @@ class Database:
         self._erase()
 
     def close(self) -> None:
+        """After it, SQLite's file is whole by itself, also where another process has it open."""
+        if self._is_sqlite and self._has_written:
+            self._traces = self._traces or ""
         self._erase()
         self._engine.dispose()
 
@@ -86,7 +91,9 @@ class Database:
         if self._traces is None:
             return
         with (
-            suppress(StorageFailed),  # what deleted the rows is committed: it must not look as if it had failed
+            suppress(
+                StorageFailed, JournalBusy
+            ),  # what deleted the rows is committed: it must not look as if it had failed
             _storage(),
             self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
@@ -126,7 +133,9 @@ def _storage(refusal: Callable[[str, str], RaymuError] = StorageFailed) -> Itera
     try:
         yield
     except SQLAlchemyError as error:
-        raise refusal("the journal", in_one_line(getattr(error, "orig", None) or error)) from error
+        problem = in_one_line(getattr(error, "orig", None) or error)
+        is_held = "database is locked" in problem or "lock timeout" in problem
+        raise JournalBusy(problem) if is_held else refusal("the journal", problem) from error
 
 
 def _settings(*, is_sqlite: bool, is_read_only: bool) -> list[str]:

@@ -12,7 +12,6 @@ from pyarrow import fs
 
 from raymu.core.records import FileRef
 from raymu.errors import (
-    CoordinatorSuperseded,
     FileCorrupt,
     FileMissing,
     FileUnreadable,
@@ -90,10 +89,11 @@ class RunFiles:
             raise FileCorrupt(f"{self.location}/{ref.path}", "its bytes are not those that were written")
         return payload
 
-    def every(self) -> list[str]:
-        """Paths of all files of the run, hidden and half-written ones too, sorted."""
-        with self._reading(""):
-            found = self._system.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
+    def every(self, folder: str = "") -> list[str]:
+        """Paths of all files of the run, or below one of its folders, hidden and half-written ones too, sorted."""
+        below = f"{self._root}/{folder}".rstrip("/")
+        with self._reading(folder):
+            found = self._system.get_file_info(fs.FileSelector(below, recursive=True, allow_not_found=True))
         return sorted(info.path.removeprefix(f"{self._root}/") for info in found if info.is_file)
 
     def list(self, folder: str) -> list[str]:
@@ -176,6 +176,7 @@ class RunFiles:
             else:
                 self._write_local(self.local / path, payload, mode)
         except OSError as error:
+            self.fence()  # what is half-written is swept by whoever takes the run over
             raise StorageFailed(f"{self.location}/{path}", error.strerror or str(error)) from error
         return FileRef(path=path, sha256=sha256, byte_size=len(payload))
 
@@ -200,7 +201,7 @@ class RunFiles:
             self._disk.write(partial, payload, mode)
             self.fence()  # again: the process may have slept in between, for hours
             self._disk.replace(partial, path)
-        except (OSError, CoordinatorSuperseded):
+        except Exception:
             with suppress(OSError):
                 self._disk.delete(partial)
             raise

@@ -1,6 +1,7 @@
 """A run directory: where each kind of file lives, and how it is written and read."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -39,6 +40,10 @@ class RunStore:
         self.keys = RunKeys(self.files)
         self.generations = GenerationFiles(self.files, self.keys)
         self.reports = WorkReports(self.files, self.keys)
+
+    def __reduce__(self) -> tuple[type["RunStore"], tuple[str]]:
+        """What travels to another process is where the run lies, and never its keys."""
+        return RunStore, (self.location,)
 
     def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
         """Write a run with its samples, shard by shard; it is one only once all is there.
@@ -277,13 +282,22 @@ class RunStore:
 
     def sweep(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
         """Destroy strays, and the reports of other commands than these. Only while nothing is at work."""
+        # What is half-written first: a superseded worker could still give it its name, and after this no more.
+        self.files.delete(*(path for path in self.files.every() if path.endswith(PARTIAL)))
         self.files.delete(*self.strays(needed))
         self.reports.drop_all_but(reports)
 
     def sweep_shard(self, needed: Collection[FileRef], shard: int) -> None:
         """Destroy one shard's strays, while it is not at work."""
+        self.sweep_half_written(shard)
         own = (_samples_stem(shard), _shard_folder(shard))
         self.files.delete(*(path for path in self.strays(needed) if path.startswith(own)))
+
+    def sweep_half_written(self, shard: int) -> None:
+        """Destroy what a lost worker did not finish writing, while the shard is not at work."""
+        is_own = re.compile(rf"{_shard_folder(shard)}|(samples|reports)/\.([a-z]+-)?{shard:04d}\b")
+        there = (path for folder in (_shard_folder(shard), "samples", "reports") for path in self.files.every(folder))
+        self.files.delete(*(path for path in there if path.endswith(PARTIAL) and is_own.match(path)))
 
 
 def _is_stray(path: str) -> bool:

@@ -8,6 +8,8 @@ import pytest
 def ray_cluster() -> Iterator[None]:
     """One Ray for all tests: 8 logical CPUs and 2 logical GPUs, whatever this machine has. Stopped at the end."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # A node that is killed is missed after seconds, not after a quarter of a minute.
+    os.environ["RAY_health_check_period_ms"] = "500"  # noqa: SIM112
     import ray
 
     ray.init(num_cpus=8, num_gpus=2, include_dashboard=False, log_to_driver=False)

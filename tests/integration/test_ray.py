@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 import raymu
@@ -16,14 +15,11 @@ from raymu.core.records import Exactness
 from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
 from raymu.service.work import StageTrained
 from tests.examples import make_config, repaired_weights, revoke, served_weights, settle, train_run, write_samples
+from tests.integration.victims import COORDINATOR, SHARD, own_processes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 STRATEGIES = ["sisa", "dpus", "hs", "ohs"]
-
-
-def shard_processes(kind: str = "ray::ShardWorker") -> list[psutil.Process]:
-    return [one for one in psutil.process_iter(["name"]) if kind in (one.info["name"] or "")]
 
 
 def config_on_ray(train: Path, *, shards: int = 4, **cluster: object) -> Config:
@@ -61,7 +57,7 @@ def test_two_hundred_shards_need_only_as_many_processes_as_there_is_room_for(tmp
 
     def count(_stage: StageTrained) -> None:
         nonlocal most
-        most = max(most, len(shard_processes()))
+        most = max(most, len(own_processes(SHARD)))
 
     config = make_config(
         tmp_path / "all.parquet",
@@ -82,7 +78,7 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
 
     def kill_once(_stage: StageTrained) -> None:
         if not killed:
-            victim = shard_processes()[0]
+            victim = own_processes(SHARD)[0]
             killed.append(victim.pid)
             os.kill(victim.pid, signal.SIGKILL)
 
@@ -132,7 +128,7 @@ def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
 
     def count(_stage: StageTrained) -> None:
         nonlocal most
-        most = max(most, len(shard_processes()))
+        most = max(most, len(own_processes(SHARD)))
 
     raymu.train(config, str(tmp_path / "run"), progress=count).close()
     assert most == 1
@@ -194,7 +190,7 @@ def test_a_lost_coordinator_is_said_in_one_line_and_settling_finishes_its_work(t
     forget = table["id"].to_pylist()[:30]
 
     def kill_coordinator(_stage: StageTrained) -> None:
-        for victim in shard_processes("ray::CoordinatorService"):
+        for victim in own_processes(COORDINATOR):
             os.kill(victim.pid, signal.SIGKILL)
 
     config = config_on_ray(tmp_path / "all.parquet")
@@ -211,8 +207,8 @@ def test_a_lost_coordinator_is_said_in_one_line_and_settling_finishes_its_work(t
 def test_idle_actors_are_retired(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")):
-        assert shard_processes()
+        assert own_processes(SHARD)
         deadline = time.monotonic() + 40
-        while shard_processes() and time.monotonic() < deadline:
+        while own_processes(SHARD) and time.monotonic() < deadline:
             time.sleep(0.5)
-        assert not shard_processes()
+        assert not own_processes(SHARD)

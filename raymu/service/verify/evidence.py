@@ -69,6 +69,7 @@ class Expected:
 
     receipts: (journal event, receipt) in the order of issue; accepted: every request, by its id
     superseded: every file that was destroyed; descents: SHA-256 of each checkpoint that was reported -> what it descends from
+    unpublished: shard -> requests that it is past, and the published generation is not
     """
 
     shards: int
@@ -80,6 +81,7 @@ class Expected:
     purged: frozenset[str]
     superseded: frozenset[FileRef]
     descents: dict[str, set[str]]
+    unpublished: dict[int, set[str]]
 
     @property
     def published(self) -> GenerationPublished | None:
@@ -102,6 +104,10 @@ class Expected:
         """Whether something is left to do, but for settling what was patched."""
         return self.published is None or not self.board.is_idle
 
+    def waiting(self, shard: int) -> set[str]:
+        """The requests that a shard of the published generation is not past yet."""
+        return {*self.board.pending(shard), *self.unpublished.get(shard, ())}
+
     @classmethod
     def of(cls, store: RunStore, events: tuple[Event, ...]) -> "Expected":
         """Replay the events as a coordinator does."""
@@ -111,11 +117,15 @@ class Expected:
         asked: PublishGeneration | None = None
         publication: PublishGeneration | None = None
         receipts: list[tuple[int, Receipt]] = []
+        unpublished: dict[int, set[str]] = {}
         for sequence, event in enumerate(events, start=1):
             if isinstance(event, GenerationPublished):
                 publication = asked
+                unpublished.clear()
             if isinstance(event, RequestsPurged):
                 receipts.extend((sequence, receipt) for receipt in book.issued_by(event))
+            if isinstance(event, ShardRepaired):
+                unpublished.setdefault(event.report.shard, set()).update(event.report.request_ids)
             book.handle(event)
             asked = next((one for one in board.handle(event) if isinstance(one, PublishGeneration)), asked)
         accepted = [event for event in events if isinstance(event, RevocationsAccepted)]
@@ -130,6 +140,7 @@ class Expected:
             purged=frozenset(request_id for event in purged for request_id in event.request_ids),
             superseded=frozenset(file for event in purged for file in event.files),
             descents=_descents(events),
+            unpublished=unpublished,
         )
 
 

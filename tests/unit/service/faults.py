@@ -3,13 +3,18 @@
 import errno
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sql
 
+from raymu.errors import CoordinatorSuperseded
 from raymu.store.disk import LocalDisk
+
+_SUPERSEDED = 3
+"""A child's exit status."""
 
 
 class FaultyDisk(LocalDisk):
@@ -88,19 +93,48 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def in_child(work: Callable[[], None]) -> bool:
     """Do work in a process of its own. returns: False where it was killed; raises AssertionError where it failed"""
+    _, status = os.waitpid(_begin(work), 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return False
+    assert os.WEXITSTATUS(status) == 0, "the child failed; its traceback stands above"
+    return True
+
+
+class StoppedChild:
+    """Work in a process of its own that has stopped itself on the way."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._pid = _begin(work)
+        _, status = os.waitpid(self._pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), "the child came to its end"
+
+    def go_on(self) -> bool:
+        """Let it come to its end. returns: False where it found itself superseded; AssertionError where it failed"""
+        os.kill(self._pid, signal.SIGCONT)
+        _, status = os.waitpid(self._pid, 0)
+        assert os.WEXITSTATUS(status) in (0, _SUPERSEDED), "the child failed; its traceback stands above"
+        return os.WEXITSTATUS(status) == 0
+
+
+def _begin(work: Callable[[], None]) -> int:
+    """returns: the id of the process that does it"""
     child = os.fork()
     if child == 0:
         status = 1
         try:
             work()
             status = 0
+        except CoordinatorSuperseded:
+            status = _SUPERSEDED
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return False
-    assert os.WEXITSTATUS(status) == 0, "the child failed; its traceback stands above"
-    return True
+    return child

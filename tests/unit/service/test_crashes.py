@@ -1,93 +1,25 @@
 """A run that is struck at its n-th step of writing ends like one that was left alone, for every n."""
 
-import asyncio
 import random
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from raymu.config import Config
-from raymu.core.events import RequestsPurged
 from raymu.errors import RaymuError
-from raymu.service.coordinator import Coordinator
-from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import prepare_run
-from raymu.service.requests import Revocation
-from raymu.store.files import RunFiles
-from raymu.store.run import RunStore
-from tests.examples import make_config, silent, write_samples
+from tests.unit.service.courses import Course, outcome
 from tests.unit.service.faults import FaultyDisk, fail, in_child, kill, run_full
-from tests.unit.service.runs import history_of, ids_at, issued_receipts, journal_events, raw_ids_in_journal
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-
-
-class Course:
-    """Train, retrain for a first request, patch for a second, settle: may be begun again at any point."""
-
-    def __init__(self, folder: Path) -> None:
-        write_samples(folder / "all.parquet", samples=60)
-        self.config: Config = make_config(
-            folder / "all.parquet",
-            model={"name": "logistic"},
-            training={"epochs": 2},
-            partition={"shards": 2, "slices": 2},
-        )
-        early, late = ids_at(self.config, shard=0, slice_index=0), ids_at(self.config, slice_index=1)
-        self.asked = [
-            Revocation(ids=(early[0], late[-1]), strategy="sisa", key="first"),
-            Revocation(ids=(early[1],), strategy="dpus", key="second"),
-        ]
-
-    def run(self, location: Path, disk: FaultyDisk) -> None:
-        with disk.counting_commits():
-            store = RunStore(str(location), RunFiles(str(location), disk=disk))
-            if not store.files.exists("run.json"):
-                replace(prepare_run(self.config, str(location)), store=store).write()
-            coordinator = Coordinator(store, LocalFleet(store))
-            try:
-                asyncio.run(self._revoke(coordinator))
-            finally:
-                asyncio.run(coordinator.close())
-
-    async def _revoke(self, coordinator: Coordinator) -> None:
-        for one in self.asked:
-            await coordinator.revoke([one], silent)
-        await coordinator.settle(silent)
 
 
 def steps_of(course: Course, location: Path) -> int:
     disk = FaultyDisk(0, fail)
     course.run(location, disk)
     return disk.steps
-
-
-def outcome(location: Path) -> object:
-    """What must not depend on what happened on the way: all but times, seconds and random ids."""
-    store = RunStore(str(location))
-    generation = store.current()
-    needed = {file for lineage in generation.lineages for file in lineage.files}
-    events = journal_events(location)
-    _, _, files = history_of(location)
-    return (
-        generation.number,
-        [
-            (lineage.table, lineage.slice_samples, lineage.files, lineage.tainted_from)
-            for lineage in generation.lineages
-        ],
-        [(one.state, one.checkpoint and one.checkpoint.file) for one in generation.constituents],
-        [event.kind for event in events if event.kind in ("trained", "accepted")],
-        [len(event.request_ids) for event in events if isinstance(event, RequestsPurged) and event.request_ids],
-        raw_ids_in_journal(location),
-        store.strays(needed),
-        [(one.exactness, one.samples, one.generation_after) for one in issued_receipts(location)],
-        [name for name in files if not name.startswith("journal.sqlite-")],
-    )
 
 
 @pytest.fixture(scope="module")

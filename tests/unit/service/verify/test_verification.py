@@ -3,17 +3,22 @@
 import asyncio
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from raymu.core.events import Event, ShardFailed
+from raymu.core.events import Event, ShardFailed, ShardRepaired
 from raymu.core.verdict import Verdict
 from raymu.errors import RequestInvalid, RunInvalid
+from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet
+from raymu.service.ingest import create_run
 from raymu.service.verify.verification import Verification, verify
+from raymu.service.work import RepairTask
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, train_run, write_samples
-from tests.unit.service.runs import FleetThatFailsOnce, ids_at, opened
+from tests.unit.service.runs import FleetThatFailsOnce, WatchedFleet, ids_at, journal_events, opened
 
 
 def verified(location: Path, **asked: object) -> Verification:
@@ -77,6 +82,54 @@ def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
             run.revoke(ids_at(config, shard=0, slice_index=0)[:1], strategy="sisa")
         found = verdicts(verified(location))
         assert found == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
+    settle(location)
+    assert verified(location).verdict is Verdict.PASS
+
+
+def test_a_shard_that_waits_for_others_to_be_published_is_left_open(location: Path) -> None:
+    """It is past the request, and the generation that is served is not."""
+    config = RunStore(str(location)).config
+    found: list[Verification] = []
+
+    def look(task: RepairTask) -> None:
+        if task.shard == 1:
+            found.append(verified(location))
+
+    first, second = (ids_at(config, shard=shard, slice_index=at)[0] for shard, at in ((0, 0), (1, 2)))
+    with opened(location, WatchedFleet(RunStore(str(location)), look)) as run:
+        run.revoke([first, second], strategy="sisa")
+    assert {event.report.shard for event in journal_events(location) if isinstance(event, ShardRepaired)} == {0, 1}
+    assert verdicts(found[0]) == dict.fromkeys(("journal", "generation"), "inconclusive")
+
+
+def test_training_that_is_under_way_is_left_open(location: Path, tmp_path: Path) -> None:
+    config = RunStore(str(location)).config
+    create_run(config, str(tmp_path / "new"))
+    found: list[Verification] = []
+    coordinator = Coordinator(RunStore(str(tmp_path / "new")), LocalFleet(RunStore(str(tmp_path / "new"))))
+    asyncio.run(coordinator.train(lambda _stage: found.append(verified(tmp_path / "new"))))
+    assert {one.verdict for one in found} == {Verdict.INCONCLUSIVE}
+    asyncio.run(coordinator.close())
+    assert verified(tmp_path / "new").verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("name", [".epoch.0123.partial", "shards/0000/.stage-0-0123.safetensors.4567.partial"])
+def test_a_half_written_file_is_left_open(location: Path, name: str) -> None:
+    """Whoever writes it may be at it."""
+    (location / name).write_bytes(b"half")
+    assert verdicts(verified(location)) == {"purge": "inconclusive"}
+    settle(location)
+    assert verified(location).verdict is Verdict.PASS
+
+
+def test_a_take_over_that_broke_off_is_left_open(location: Path) -> None:
+    def die(_epoch: int) -> None:
+        RunStore(str(location)).files.write("epoch", b"2")
+        raise ConnectionError("the coordinator is gone")
+
+    with closing(RunStore(str(location)).journal()) as journal, pytest.raises(ConnectionError):
+        journal.take_over(die)
+    assert verdicts(verified(location)) == {"journal": "inconclusive"}
     settle(location)
     assert verified(location).verdict is Verdict.PASS
 

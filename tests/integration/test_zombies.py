@@ -1,0 +1,47 @@
+"""A coordinator actor that is stopped, and wakes up after another one took its run over."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+import raymu
+from raymu.errors import CoordinatorSuperseded
+from raymu.service.work import StageTrained
+from tests.examples import repaired_weights, train_run, write_samples
+from tests.integration.test_ray import config_on_ray
+from tests.integration.victims import COORDINATOR, own_processes
+from tests.unit.service.courses import files_of
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_it_writes_nothing_and_says_that_it_was_superseded(tmp_path: Path) -> None:
+    forget = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:40]
+    config, location = config_on_ray(tmp_path / "all.parquet"), tmp_path / "run"
+    run, is_stopped = raymu.train(config, location), Event()
+    [zombie] = own_processes(COORDINATOR)
+
+    def stop(_stage: StageTrained) -> None:
+        if not is_stopped.is_set():
+            os.kill(zombie.pid, signal.SIGSTOP)
+            is_stopped.set()
+
+    with ThreadPoolExecutor() as threads:
+        try:
+            revocation = threads.submit(run.revoke, forget, strategy="sisa", progress=stop)
+            assert is_stopped.wait(60)
+            with raymu.open_run(location) as successor:
+                successor.settle()
+            left = files_of(location)
+        finally:
+            os.kill(zombie.pid, signal.SIGCONT)
+        with pytest.raises(CoordinatorSuperseded):
+            revocation.result(60)
+    run.close()
+    assert files_of(location) == left
+    assert run.verify().verdict == "pass"
+    train_run(config, tmp_path / "calm", exclude=forget)
+    assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
