@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from raymu.errors import StorageFailed
+from raymu.errors import JournalBusy, StorageFailed
 from raymu.store.journal import Journal
 from tests.postgres import PostgresServer
 from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
@@ -99,7 +99,7 @@ def test_who_waits_for_a_lock_in_vain_is_told(journal: Journal, url: sql.URL, mo
     monkeypatch.setattr("raymu.store.database._LOCK_MS", 50)
     with closing(open_journal(url)) as successor, journal.writing() as entry:
         entry.add(SETTLE)
-        with pytest.raises(StorageFailed, match="lock timeout"):
+        with pytest.raises(JournalBusy, match="lock timeout"):
             successor.take_over()
     assert list(journal.events()) == [SETTLE]
 

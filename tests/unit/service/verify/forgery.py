@@ -29,6 +29,7 @@ def forge(location: Path, change: Change) -> None:
         events = list(_republished(store, change(list(journal.events()))))
     with closing(sqlite3.connect(location / "journal.sqlite")) as connection:
         connection.executescript("DELETE FROM events; DELETE FROM ledger; DELETE FROM revoked;")
+    reseal(location)
     journal, epoch = store.take_over()
     accepted = [one for event in events if isinstance(event, RevocationsAccepted) for one in event.requests]
     with journal.writing() as entry:
