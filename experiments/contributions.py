@@ -78,7 +78,10 @@ def _try_request(bench: Bench, requests: Requests) -> Rows:
 def draw(rows: Rows) -> Figure:
     scenarios = distinct(rows, "scenario")
     at = list(range(len(scenarios)))
-    columns = {"accuracy_lost": ("test accuracy lost, points", 100.0), "forget_distance": ("distance on the forget set", 1.0)}
+    columns = {
+        "accuracy_lost": ("test accuracy lost, points", 100.0),
+        "forget_distance": ("distance on the forget set", 1.0),
+    }
     figure, axes = panels(2, 2, width=4.6)
     for place, (strategy, (column, (label, scale))) in enumerate(
         (strategy, one) for strategy in ("dpus", "ohs") for one in columns.items()

@@ -9,11 +9,11 @@ request's receipt to the publication in which it is forgotten, journal commit an
 minutes.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,10 +23,10 @@ from rows import Row, Rows, column, distinct, where
 from subjects import about, shuffled_ids, trained
 from workbench import Options, experiment
 
-from raymu.api import Run, open_run
+from raymu.api import open_run
 from raymu.comparison import Bench, Method
 from raymu.core.receipt import Receipt
-from raymu.core.records import Generation, SampleId
+from raymu.core.records import SampleId
 from raymu.core.requests import Strategy
 from raymu.errors import FileMissing, NoVoters
 from raymu.figure import COLOURS
@@ -39,8 +39,11 @@ COURSE, LATENCY = "course", "latency"
 KEEP = Method(name="retrain first", strategy=Strategy.SISA, unlearning={"on_accept": "keep"})
 PATCH = Method(name="rewind, then patch", strategy=Strategy.DPUS)
 RETRAIN = Method(name="rewind, then retrain", strategy=Strategy.SISA)
-LOOK = {KEEP.name: COLOURS["dpus"], PATCH.name: COLOURS["hs"], RETRAIN.name: COLOURS["sisa"]}
-REQUESTS = {PATCH: 200, KEEP: 30}
+COLOUR = {KEEP.name: COLOURS["dpus"], RETRAIN.name: COLOURS["sisa"], PATCH.name: COLOURS["hs"]}
+WIDTH = {KEEP.name: 5.0, RETRAIN.name: 3.0, PATCH.name: 1.4}
+"""The later is drawn over the earlier."""
+SINGLES = {PATCH.name: 200, KEEP.name: 30}
+"""Requests of one sample that follow, one after the other."""
 
 
 class Watcher:
@@ -50,7 +53,9 @@ class Watcher:
         self._store = RunStore(location)
         self._stop = Event()
         self._thread = Thread(target=self._watch)
-        self.caught: dict[int, tuple[datetime, Ensemble | None]] = {}
+        self._numbers: set[int] = set()
+        self.caught: list[tuple[datetime, Ensemble | None]] = []
+        """When each was published, and who votes in it; None where no shard is left to."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -70,90 +75,56 @@ class Watcher:
 
     def _catch(self) -> None:
         generation = self._store.current()
-        if generation.number not in self.caught:
-            self.caught[generation.number] = generation.published_at, self._load(generation)
-
-    def _load(self, generation: Generation) -> Ensemble | None:
-        """None where no shard is left to vote."""
-        with suppress(NoVoters):
-            return Ensemble(self._store, generation)
-        return None
+        if generation.number in self._numbers:
+            return
+        try:
+            ensemble = Ensemble(self._store, generation)
+        except NoVoters:
+            ensemble = None
+        self._numbers.add(generation.number)
+        self.caught.append((generation.published_at, ensemble))
 
 
 def measure(options: Options) -> Rows:
     rows: Rows = []
-    for subject in options.subjects(seeds=1):
+    for subject in options.subjects(seeds=1)[: 1 if options.is_smoke else None]:
         with trained(subject, cluster={"fleet": "ray"}) as bench, cluster_connection(bench.config.cluster):
-            told = about(subject, bench)
             ids = shuffled_ids(bench)
-            for scenario, forget in {"1 sample": ids[:1], "1% at once": ids[: len(ids) // 100]}.items():
+            for scenario, size in {"1 sample": 1, "1% at once": len(ids) // 100}.items():
                 for method in (KEEP, RETRAIN, PATCH):
-                    rows += [{**told, "scenario": scenario, **row} for row in _course(bench, method, forget)]
-            for method, count in REQUESTS.items():
-                few = ids[: 5 if subject.is_smoke else count]
-                rows += [{**told, "scenario": "singles", **row} for row in _latencies(bench, method, few)]
+                    count = SINGLES.get(method.name, 0) if size == 1 else 0
+                    singles = ids[size:][: min(count, 5) if subject.is_smoke else count]
+                    told = {**about(subject, bench), "scenario": scenario, "method": method.name}
+                    rows += [{**told, **row} for row in _try(bench, method, ids[:size], singles)]
     return rows
 
 
-def _course(bench: Bench, method: Method, forget: Sequence[SampleId]) -> Rows:
-    """One row for each generation."""
+def _try(bench: Bench, method: Method, forget: Sequence[SampleId], singles: Sequence[SampleId]) -> Rows:
+    """A request, watched; and requests of one sample after it. returns: a row for each generation, and for each request"""
     with bench.copy_of_base(method.unlearning) as place, open_run(place) as run:
         run.warm_up()
         watcher = Watcher(place)
         with watcher.watching():
             receipt = run.revoke(forget, strategy=method.strategy)
-            time.sleep(2 * POLL_S)
-        forgotten_s, start = _forgotten_s(receipt), receipt.received_at
-        rows: Rows = []
-        for number, (published_at, ensemble) in sorted(watcher.caught.items()):
-            seconds = max(0.0, (published_at - start).total_seconds())
-            rows.append(
-                _row(
-                    COURSE,
-                    method,
-                    generation=number,
-                    seconds=seconds,
-                    test_accuracy=None if ensemble is None else bench.test_accuracy(ensemble.predict),
-                    is_forgotten=int(seconds >= forgotten_s),
-                )
-            )
-        return rows
+        courses = [_course_row(bench, receipt, at, ensemble) for at, ensemble in watcher.caught]
+        later = [run.revoke([one], strategy=method.strategy) for one in singles]
+        return [*courses, *({"kind": LATENCY, "seconds": _forgotten_s(one)} for one in later)]
 
 
-def _latencies(bench: Bench, method: Method, ids: Sequence[SampleId]) -> Rows:
-    """One row for each request."""
-    with bench.copy_of_base(method.unlearning) as place, open_run(place) as run:
-        run.warm_up()
-        return [_row(LATENCY, method, seconds=_forgotten_s(_revoke(run, method, one))) for one in ids]
-
-
-def _revoke(run: Run, method: Method, sample_id: SampleId) -> Receipt:
-    return run.revoke([sample_id], strategy=method.strategy)
+def _course_row(bench: Bench, receipt: Receipt, published_at: datetime, ensemble: Ensemble | None) -> Row:
+    seconds = max(0.0, (published_at - receipt.received_at).total_seconds())
+    return {
+        "kind": COURSE,
+        "seconds": seconds,
+        "test_accuracy": None if ensemble is None else bench.test_accuracy(ensemble.predict),
+        "is_forgotten": int(seconds >= _forgotten_s(receipt)),
+    }
 
 
 def _forgotten_s(receipt: Receipt) -> float:
     forgotten_at = receipt.rewound_at or receipt.published_at
     assert forgotten_at is not None, "revoking returns once the repair is published"
     return (forgotten_at - receipt.received_at).total_seconds()
-
-
-def _row(
-    kind: str,
-    method: Method,
-    *,
-    seconds: float,
-    generation: int | None = None,
-    test_accuracy: float | None = None,
-    is_forgotten: int | None = None,
-) -> Row:
-    return {
-        "kind": kind,
-        "method": method.name,
-        "generation": generation,
-        "seconds": seconds,
-        "test_accuracy": test_accuracy,
-        "is_forgotten": is_forgotten,
-    }
 
 
 def draw(rows: Rows) -> Figure:
@@ -175,15 +146,17 @@ def draw(rows: Rows) -> Figure:
 def _draw_courses(axes: Axes, rows: Rows) -> None:
     """Dotted as long as the samples are not forgotten; a gap where no shard is left to vote."""
     end = 2.0 * max(column(rows, "seconds"))
-    for method in distinct(rows, "method"):
+    for method in COLOUR:
         found = where(rows, method=method)
         times = [max(row["seconds"], 1e-3) for row in found] + [end]
-        levels = [float("nan") if row["test_accuracy"] is None else 100.0 * row["test_accuracy"] for row in found]
-        for position, (row, level) in enumerate(zip(found, levels, strict=True)):
-            line = "-" if row["is_forgotten"] else ":"
-            axes.plot(times[position : position + 2], [level, level], line, color=LOOK[method], lw=2.0)
-            axes.plot(times[position], level, "o", color=LOOK[method], ms=3.5)
-        axes.plot([], [], "-o", color=LOOK[method], ms=3.5, label=method)
+        how: dict[str, Any] = {"color": COLOUR[method], "lw": WIDTH[method]}
+        for row, start, stop in zip(found, times, times[1:], strict=False):
+            if row["test_accuracy"] is not None:
+                level = 100.0 * row["test_accuracy"]
+                axes.plot([start, stop], [level, level], "-" if row["is_forgotten"] else ":", **how)
+            elif method == RETRAIN.name:
+                axes.text((start * stop) ** 0.5, 0.5, "no voters", transform=axes.get_xaxis_transform(), ha="center")
+        axes.plot([], [], **how, label=method)
     axes.plot([], [], ":", color="#555555", lw=2.0, label="dotted: not yet forgotten")
     axes.set_xscale("log")
     axes.set_xlabel("seconds after the request")
@@ -193,7 +166,7 @@ def _draw_courses(axes: Axes, rows: Rows) -> None:
 def _draw_latencies(axes: Axes, rows: Rows) -> None:
     for method in distinct(rows, "method"):
         times = np.sort(column(where(rows, method=method), "seconds"))
-        axes.step(times, 100.0 * np.arange(1, len(times) + 1) / len(times), where="post", color=LOOK[method])
+        axes.step(times, 100.0 * np.arange(1, len(times) + 1) / len(times), where="post", color=COLOUR[method])
     axes.set_xscale("log")
     axes.set_xlabel("seconds until forgotten")
     axes.set_ylabel("requests, %")

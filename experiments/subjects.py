@@ -19,7 +19,8 @@ from raymu.config import Config
 from raymu.core.answers import Answers
 from raymu.core.records import SampleId
 
-_SMOKE_SAMPLES, _SMOKE_TESTS, _SMOKE_EPOCHS = 1600, 1000, 5
+_SMOKE_SAMPLES = {"mlp": 1600, "cnn": 600}
+_SMOKE_TESTS, _SMOKE_EPOCHS = 1000, 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +40,8 @@ class Subject:
     def config(self, place: Path, **branches: Mapping[str, Any]) -> Config:
         """Settings for a run in this process; the samples are written to a place. branches: settings that differ"""
         data_set = DATA_SETS[self.data]
-        samples = min(self.samples or _SMOKE_SAMPLES, _SMOKE_SAMPLES) if self.is_smoke else self.samples
+        most = _SMOKE_SAMPLES[self.model]
+        samples = min(self.samples or most, most) if self.is_smoke else self.samples
         tree: dict[str, Any] = {
             "data": {
                 "train": str(self._part("train", samples, place)),
