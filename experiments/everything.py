@@ -1,7 +1,7 @@
 """Runs every experiment, one after the other, and writes the READMEs' tables anew: the whole evidence with one command.
 
-With --smoke in minutes, into build/smoke, and no README changes; in full in about forty minutes on two cores, which should
-have nothing else to do. The options are those of the experiments.
+With --smoke in minutes, into build/smoke, and no README changes; in full in about forty minutes on two cores, which
+should have nothing else to do. The options are those of the experiments.
 """
 
 import subprocess

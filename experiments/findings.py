@@ -125,6 +125,16 @@ def _scaling(rows: Rows) -> str:
     return f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
+def _traffic(rows: Rows) -> str:
+    exact = where(rows, method="sisa")
+    alone, storm = (mean(where(exact, scenario=one), "passes") for one in ("one by one", "storm of 40"))
+    uniform, owner = (mean(where(exact, scenario=f"owners, {one}"), "passes") for one in ("uniform", "owner"))
+    return (
+        f"sisa: 40 requests at once take {times(alone / storm)} less work than one by one; owners' requests "
+        f"{times(uniform / owner)} less where the samples of an owner share a slice"
+    )
+
+
 FINDINGS = (
     Finding(
         experiment="strategies",
@@ -167,6 +177,13 @@ FINDINGS = (
         result=_limits,
         shows="many requests for a shard at once make exact retraining a training from scratch; and a model that trains in "
         "the time of a few commits is better trained anew, unsharded",
+    ),
+    Finding(
+        experiment="traffic",
+        figures=("traffic",),
+        result=_traffic,
+        shows="requests that come together share their remedies, and exact retraining gains most; requests by owner are cheap "
+        "where the partition is by owner",
     ),
     Finding(
         experiment="forecast",

@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from raymu.api import open_run, train
+from raymu.api import Revocation, open_run, train
 from raymu.config import Config
 from raymu.core.answers import Answers
 from raymu.core.receipt import Receipt
@@ -140,23 +140,24 @@ def compare(
     return done
 
 
-def revoke_with(method: Method, bench: Bench, requests: Requests) -> Trial:
-    """On a copy of the trained run."""
+def revoke_with(method: Method, bench: Bench, requests: Requests, *, together: int = 1) -> Trial:
+    """On a copy of the trained run. together: how many requests come at a time; a remedy that serves several counts once"""
+    asked = [Revocation(ids=tuple(ids), strategy=method.strategy, boundary=method.boundary) for ids in requests]
     with bench.copy_of_base(method.unlearning) as place, open_run(place) as run:
         run.warm_up()
-        first = run.revoke(requests[0], strategy=method.strategy, boundary=method.boundary)
+        receipts = run.revoke_together(asked[:together])
         first_accuracy = bench.test_accuracy(run.predict)
-        others = (run.revoke(ids, strategy=method.strategy, boundary=method.boundary) for ids in requests[1:])
-        receipts = (first, *others)
-        parts = [part for receipt in receipts for part in receipt.shards]
+        for start in range(together, len(asked), together):
+            receipts += run.revoke_together(asked[start : start + together])
+        remedies = {part.command_id: part for receipt in receipts for part in receipt.shards}.values()
         is_exact = all(receipt.exactness is Exactness.EXACT for receipt in receipts)
         return Trial(
             method=method.name,
-            passes=sum(part.passes for part in parts),
-            seconds=sum(part.seconds for part in parts),
+            passes=sum(remedy.passes for remedy in remedies),
+            seconds=sum(remedy.seconds for remedy in remedies),
             exactness=Exactness.EXACT if is_exact else Exactness.APPROXIMATE,
             answers=bench.ask(run.predict, all_of(requests)),
-            receipts=receipts,
+            receipts=tuple(receipts),
             first_accuracy=first_accuracy,
             repaired_s=_median_seconds([(one, one.published_at) for one in receipts]),
         )
