@@ -182,8 +182,8 @@ FINDINGS = (
         experiment="traffic",
         figures=("traffic",),
         result=_traffic,
-        shows="requests that come together share their remedies, and exact retraining gains most; requests by owner are cheap "
-        "where the partition is by owner",
+        shows="requests that come together share their remedies, and exact retraining gains most; an owner's request is "
+        "cheap where the partition is by owner",
     ),
     Finding(
         experiment="forecast",

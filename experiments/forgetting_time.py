@@ -40,7 +40,7 @@ KEEP = Method(name="retrain first", strategy=Strategy.SISA, unlearning={"on_acce
 PATCH = Method(name="rewind, then patch", strategy=Strategy.DPUS)
 RETRAIN = Method(name="rewind, then retrain", strategy=Strategy.SISA)
 COLOUR = {KEEP.name: COLOURS["dpus"], RETRAIN.name: COLOURS["sisa"], PATCH.name: COLOURS["hs"]}
-WIDTH = {KEEP.name: 5.0, RETRAIN.name: 3.0, PATCH.name: 1.4}
+WIDTH = {KEEP.name: 4.5, RETRAIN.name: 2.8, PATCH.name: 1.2}
 """The later is drawn over the earlier."""
 SINGLES = {PATCH.name: 200, KEEP.name: 30}
 """Requests of one sample that follow, one after the other."""

@@ -121,7 +121,8 @@ def _draw_many(axes: Sequence[Axes], rows: Rows) -> None:
     logarithmic_y(axes[0])
     for one, label in zip(axes, ("sample passes, thousands", "test accuracy, %", "shards left to vote"), strict=True):
         logarithmic_x(one, at)
-        one.set_xlabel("samples for each shard, all at once")
+        one.set_title("many requests at once")
+        one.set_xlabel("samples for each shard")
         one.set_ylabel(label)
 
 

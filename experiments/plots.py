@@ -37,7 +37,7 @@ MARKERS: Mapping[str, str] = {
     "hs, boundary 0.85": "^",
     "unsharded": "*",
 }
-_COLOURS: Mapping[str, str] = {**COLOURS, "hs, boundary 0.85": "#e69f00", "unsharded": "#f0e442"}
+_COLOURS: Mapping[str, str] = {**COLOURS, "hs, boundary 0.85": "#e69f00", "unsharded": "#56b4e9"}
 _OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 
 
@@ -114,7 +114,7 @@ def _plain(value: float) -> str:
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all panels, below them."""
     handles = {text: line for one in axes for line, text in zip(*one.get_legend_handles_labels(), strict=True)}
-    columns = int(11.0 * figure.get_figwidth() / (7 + max(map(len, handles))))
+    columns = int(16.0 * figure.get_figwidth() / (7 + max(map(len, handles))))
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), columns), frameon=False
     )

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import ray
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from plots import panels
-from rows import Row, Rows, distinct, mean, spread, where
+from rows import Row, Rows, column, distinct, mean, spread, where
 from subjects import Subject
 from torch.nn import functional as F
 from workbench import Options, experiment
@@ -126,10 +127,12 @@ def draw(rows: Rows) -> Figure:
         bars = [[level - ends[0]], [ends[1] - level]]
         rate.bar(position, level, yerr=bars, color=COLOURS[position], capsize=3)
         size.bar(position, mean(found, "update_bytes") / 1e6, color=COLOURS[position])
-    checkpoints = mean(rows, "checkpoint_bytes") / 1e6
-    size.axhline(checkpoints, color="black", lw=1.0, ls=":", label="slice checkpoints")
+    checkpoints = mean(rows, "checkpoint_bytes")
+    size.axhline(checkpoints / 1e6, color="black", lw=1.0, ls=":", label="slice checkpoints")
     size.set_yscale("symlog", linthresh=1.0)
-    size.legend(frameon=False)
+    size.set_ylim(0.0, 20.0 * max(checkpoints, *column(rows, "update_bytes")) / 1e6)
+    size.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+    size.legend(frameon=False, loc="upper left")
     rate.axhline(1.0, color="black", lw=1.0, ls=":")
     rate.set_ylabel("samples/s, of a bare loop's")
     size.set_ylabel("recorded for a shard, MB")

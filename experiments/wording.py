@@ -8,8 +8,9 @@ from rows import Rows, mean, spread, where
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]], *, numbers_from: int = 1) -> str:
     """numbers_from: the first column that is set to the right"""
-    marks = ["---" if place < numbers_from else "--:" for place in range(len(header))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, marks, *lines)).replace("| --- |", "|---|")
+    marks = "|".join("---" if place < numbers_from else "--:" for place in range(len(header)))
+    head, *body = [f"| {' | '.join(line)} |" for line in (header, *lines)]
+    return "\n".join([head, f"|{marks}|", *body])
 
 
 def less(rows: Rows, scenario: str, method: str, than: str, name: str) -> float:
