@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-from workbench import keep, parser
+from documents import keep, parser
 
 from raymu.config import Config
 from raymu.core.events import RevocationsAccepted

@@ -9,7 +9,7 @@ Two minutes on the letter data.
 from dataclasses import dataclass
 
 import numpy as np
-from workbench import keep, parser, shard_pool
+from documents import keep, parser, shard_pool
 
 from raymu.core.membership.comparison import Comparison, Trial, compare_with_oracles
 from raymu.core.membership.signals import Confidences, Mask

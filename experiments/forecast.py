@@ -1,48 +1,57 @@
 """How near are forecasts of retraining to what it takes?
 
-Method: single requests of random samples, one after the other, each forecast with `sisa` and then carried out by the same
-fleet of one warm actor. Passes must be equal; of the seconds, the relative error |forecast - actual| / actual, per shard.
-About a minute on the letter data.
+Method: single requests of random samples, one after the other, each forecast with sisa and then carried out by the same
+warm Ray actor. Passes must be equal; of the seconds, the relative error |forecast - actual| / actual, of each shard. 40
+requests on the letter data; a minute.
 """
 
-import tempfile
-from statistics import median
+from matplotlib.figure import Figure
+from plots import look, panels
+from rows import Rows, column
+from subjects import about, shuffled_ids, trained
+from workbench import Options, experiment
 
-import numpy as np
-from workbench import keep, mlp_config, parser
-
-from raymu.api import train
-from raymu.learn.data import read_table
+from raymu.api import open_run
+from raymu.core.requests import Strategy
 from raymu.runtime.cluster import cluster_connection
 
+REQUESTS, SMOKE_REQUESTS = 40, 5
 
-def main() -> None:
-    options = parser(__doc__).parse_args()
-    config = mlp_config(options.train, cluster={"live_actors": 1})
-    requests = 5 if options.smoke else 40
-    ids = np.random.default_rng(0).permutation(read_table(str(options.train), config.data).ids)[:requests].tolist()
-    errors, wrong_passes = [], 0
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        cluster_connection(config.cluster),
-        train(config, f"{folder}/run") as run,
-    ):
-        for sample_id in ids:
-            [forecast] = run.plan([sample_id], strategy="sisa").shards
-            [actual] = run.revoke([sample_id], strategy="sisa").shards
-            wrong_passes += forecast.retrain_passes != actual.passes
-            errors.append(abs(forecast.retrain_seconds - actual.seconds) / actual.seconds)
-    keep(
-        "forecast",
-        options.train,
-        {
-            "requests": requests,
-            "wrong_passes": wrong_passes,
-            "median_error_of_seconds": round(median(errors), 3),
-            "p90_error_of_seconds": round(float(np.quantile(errors, 0.9)), 3),
-        },
-    )
+
+def measure(options: Options) -> Rows:
+    rows: Rows = []
+    for subject in options.subjects(seeds=1):
+        cluster = {"fleet": "ray", "live_actors": 1}
+        with trained(subject, cluster=cluster) as bench, cluster_connection(bench.config.cluster):
+            ids = shuffled_ids(bench)[: SMOKE_REQUESTS if subject.is_smoke else REQUESTS]
+            with open_run(bench.base) as run:
+                run.warm_up()
+                for sample_id in ids:
+                    [forecast] = run.plan([sample_id], strategy=Strategy.SISA).shards
+                    [actual] = run.revoke([sample_id], strategy=Strategy.SISA).shards
+                    rows.append(
+                        {
+                            **about(subject, bench),
+                            "forecast_passes": forecast.retrain_passes,
+                            "passes": actual.passes,
+                            "forecast_seconds": forecast.retrain_seconds,
+                            "seconds": actual.seconds,
+                            "error": abs(forecast.retrain_seconds - actual.seconds) / actual.seconds,
+                        }
+                    )
+    return rows
+
+
+def draw(rows: Rows) -> Figure:
+    figure, [axes] = panels(1, 1, width=4.2, height=3.4)
+    seconds, forecasts = column(rows, "seconds"), column(rows, "forecast_seconds")
+    end = 1.05 * max(*seconds, *forecasts)
+    axes.plot([0.0, end], [0.0, end], color="#8c8c8c", lw=1.0)
+    axes.plot(seconds, forecasts, linestyle="none", **look("sisa"))
+    axes.set_xlabel("retraining took, s")
+    axes.set_ylabel("forecast, s")
+    return figure
 
 
 if __name__ == "__main__":
-    main()
+    experiment("forecast", __doc__, measure, {"forecast": draw})

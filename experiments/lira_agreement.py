@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from workbench import keep, parser, shard_pool
+from documents import keep, parser, shard_pool
 
 from raymu.core.membership.attacks import ATTACKS
 from raymu.core.membership.rates import auc

@@ -1,58 +1,68 @@
 """How much faster are two workers than one?
 
-Method: eight shards are trained by a fleet of one actor and by a fleet of two, by turns, three times; the ratio of the wall
-time between the first command and the last report. The actors are up before; what it takes to start Ray and them is
-reported apart. Under two minutes on Fashion-MNIST with two cores.
+Method: all shards are trained by a fleet of one Ray actor and by a fleet of two, by turns, three times; the wall time
+between the first command and the last report. The actors are up before; what it takes to start Ray and them is told
+apart. Eight shards of Fashion-MNIST on two cores; two minutes.
 """
 
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
-from workbench import keep, mlp_config, parser
+from matplotlib.figure import Figure
+from plots import look, panels, with_spread
+from rows import Row, Rows, distinct, where
+from subjects import Subject
+from workbench import Options, experiment
 
 from raymu.api import Run
 from raymu.runtime.cluster import cluster_connection
 from raymu.service.ingest import create_run
 
+TURNS = 3
+SHARDS = 8
 
-def train_seconds(train: Path, location: str, workers: int) -> tuple[float, float]:
-    """returns: seconds until the actors were up, and seconds of training"""
-    create_run(mlp_config(train, cluster={"live_actors": workers}), location)
+
+def measure(options: Options) -> Rows:
+    rows: Rows = []
+    for subject in options.subjects(seeds=1):
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            with cluster_connection(subject.config(Path(folder)).cluster):
+                ray_start = time.perf_counter() - started
+                for turn in range(1 if subject.is_smoke else TURNS):
+                    for workers in (1, 2):
+                        told = {"data": subject.data, "turn": turn, "workers": workers, "ray_start_s": ray_start}
+                        rows.append(told | _train(subject, Path(folder) / f"{workers}-{turn}", workers))
+    return rows
+
+
+def _train(subject: Subject, place: Path, workers: int) -> Row:
+    place.mkdir()
+    cluster = {"fleet": "ray", "live_actors": workers}
+    create_run(subject.config(place, cluster=cluster, partition={"shards": SHARDS}), str(place / "run"))
     started = time.perf_counter()
-    with Run(location) as run:
+    with Run(place / "run") as run:
         run.warm_up()
         up = time.perf_counter() - started
         run.train()
-        return up, run.training.seconds
+        return {"actor_start_s": up, "seconds": run.training.seconds, "passes": run.training.passes}
 
 
-def main() -> None:
-    options = parser(__doc__).parse_args()
-    repeats = 1 if options.smoke else 3
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, cluster_connection(mlp_config(options.train).cluster):
-        ray_start = time.perf_counter() - started
-        runs = {
-            workers: [train_seconds(options.train, f"{folder}/{workers}-{turn}", workers) for turn in range(repeats)]
-            for workers in (1, 2)
-        }
-    ratios = [one[1] / two[1] for one, two in zip(runs[1], runs[2], strict=True)]
-    keep(
-        "scaling",
-        options.train,
-        {
-            "repeats": repeats,
-            "speedup_of_two_workers": round(median(ratios), 2),
-            "spread": [round(min(ratios), 2), round(max(ratios), 2)],
-            "seconds_with_one": round(median(seconds for _, seconds in runs[1]), 2),
-            "seconds_with_two": round(median(seconds for _, seconds in runs[2]), 2),
-            "ray_start_seconds": round(ray_start, 2),
-            "actor_start_seconds": round(median(up for up, _ in runs[2]), 2),
-        },
-    )
+def draw(rows: Rows) -> Figure:
+    names = distinct(rows, "data")
+    figure, axes = panels(1, len(names), width=3.6)
+    for one, name in zip(axes, names, strict=True):
+        workers = distinct(rows, "workers")
+        groups = [where(rows, data=name, workers=count) for count in workers]
+        with_spread(one, workers, groups, "seconds", **look("sisa"))
+        one.set_xticks(workers)
+        one.set_ylim(bottom=0.0)
+        one.set_title(f"{name}, {SHARDS} shards")
+        one.set_xlabel("workers")
+        one.set_ylabel("seconds of training")
+    return figure
 
 
 if __name__ == "__main__":
-    main()
+    experiment("scaling", __doc__, measure, {"scaling": draw}, data=("fashion-mnist",))

@@ -1,77 +1,146 @@
-"""What the experiments share: where data come from and where results go."""
+"""What every experiment does: take its options, measure side by side, keep the result, draw it."""
 
 import argparse
-import json
+import os
 import platform
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import numpy as np
 import torch
+from data_sets import BUNDLED_NAME, ROOT, missing_file
+from matplotlib.figure import Figure
+from plots import save, style
+from rows import Row, Rows, read_rows, write_rows
+from subjects import Subject
 
-from raymu.config import Config
-from raymu.core.partition import identity_hashes
-from raymu.learn.audit.pool import AuditPool
-from raymu.learn.classifier import ModelPlan
-from raymu.learn.data import fit_classes, read_table
-from raymu.learn.samples import ShardSamples
-from raymu.service.ingest import place
-
-RESULTS = Path(__file__).parent / "results"
-LETTER = Path(__file__).parent.parent / "raymu" / "datasets" / "letter-train.parquet"
+Job = TypeVar("Job")
+Draw = Callable[[Rows], Figure]
 
 
-def parser(question: str | None) -> argparse.ArgumentParser:
-    """The options of every experiment. question: its docstring"""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """data: names of the data sets; jobs: how many processes measure side by side; out: where results and figures go"""
+
+    data: tuple[str, ...]
+    folder: Path
+    is_smoke: bool
+    jobs: int
+    out: Path
+
+    def subjects(
+        self, *, seeds: int = 3, model: str = "mlp", samples: Mapping[str, int] | None = None
+    ) -> list[Subject]:
+        """Every data set with every seed; a smoke run has one. samples: of each data set, all where none is given"""
+        return [
+            Subject(
+                data=name,
+                folder=self.folder,
+                is_smoke=self.is_smoke,
+                model=model,
+                seed=seed,
+                samples=(samples or {}).get(name),
+            )
+            for name in self.data
+            for seed in range(1 if self.is_smoke else seeds)
+        ]
+
+
+def experiment(
+    name: str,
+    question: str | None,
+    measure: Callable[[Options], Rows],
+    figures: Mapping[str, Draw],
+    *,
+    data: Sequence[str] = (BUNDLED_NAME,),
+) -> None:
+    """Measure and draw, or only draw. question: the script's docstring; data: sets that it is about by default"""
+    asked = _parser(question).parse_args()
+    out = asked.out or (ROOT / "build" / "smoke" if asked.smoke else ROOT / "experiments")
+    result = out / "results" / f"{name}.csv"
+    if not asked.draw:
+        options = Options(
+            data=_chosen(asked, data), folder=asked.data_folder, is_smoke=asked.smoke, jobs=asked.jobs, out=out
+        )
+        started = time.perf_counter()
+        write_rows(measure(options), result)
+        _note(out / "results" / "runs.csv", _circumstances(name, options, time.perf_counter() - started))
+    with style():
+        for figure, draw in figures.items():
+            save(draw(read_rows(result)), out / "figures", figure)
+    print(f"{name}: {result}", file=sys.stderr)
+
+
+def side_by_side(job: Callable[[Job], Rows], jobs: Sequence[Job], options: Options) -> Rows:
+    """One single-threaded process per job, as many at a time as the options say. returns: all rows, in the jobs' order"""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    rows: Rows = []
+    with ProcessPoolExecutor(
+        options.jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        started = time.perf_counter()
+        for one, found in zip(jobs, pool.map(job, jobs), strict=True):
+            rows += found
+            print(f"{one}: there after {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    return rows
+
+
+def _parser(question: str | None) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--train", type=Path, default=LETTER, help="Parquet file; the bundled letter data by default")
-    options.add_argument("--smoke", action="store_true", help="a small run, to see that it works")
+    options.add_argument("--smoke", action="store_true", help="a small run, to see that it works; kept in build/smoke")
+    options.add_argument(
+        "--draw", action="store_true", help="only draw the figures again, from the result that is there"
+    )
+    options.add_argument("--data", nargs="+", metavar="NAME", help="these data sets instead of the usual ones")
+    options.add_argument(
+        "--data-folder",
+        type=Path,
+        default=ROOT / "data",
+        metavar="DIR",
+        help="holds NAME-train.parquet and NAME-test.parquet (default: %(default)s); letter comes with raymu",
+    )
+    options.add_argument(
+        "--jobs", type=int, default=2, help="processes that measure side by side (default: %(default)s)"
+    )
+    options.add_argument("--out", type=Path, metavar="DIR", help="where results/ and figures/ go")
     return options
 
 
-def mlp_config(train: Path, **branches: Mapping[str, Any]) -> Config:
-    """An MLP with one hidden layer of 256, on 8 shards x 5 slices; pixels by Fashion-MNIST's published statistics."""
-    is_image = "mnist" in train.name
-    tree: dict[str, dict[str, Any]] = {
-        "data": {"train": str(train), "normalize": {"mean": 0.2862, "std": 0.3529} if is_image else "shard"},
-        "model": {"name": "mlp", "hidden": [256]},
-        "training": {"epochs": 12 if is_image else 30, "learning_rate": 0.1},
-        "partition": {"shards": 8, "slices": 5, "seed": 7},
-        "unlearning": {},
-        "cluster": {},
-    }
-    for branch, settings in branches.items():
-        tree[branch] = {**tree[branch], **settings}
-    return Config.parse(tree)
+def _chosen(asked: argparse.Namespace, usual: Sequence[str]) -> tuple[str, ...]:
+    """The data sets to measure on. A smoke run makes do with those that are there."""
+    names = tuple(asked.data or usual)
+    missing = {name: file for name in names if (file := missing_file(name, asked.data_folder))}
+    if asked.smoke and not asked.data:
+        return tuple(name for name in names if name not in missing) or (BUNDLED_NAME,)
+    if missing:
+        name, file = next(iter(missing.items()))
+        print(f"{file} is not there; import {name}, or name --data-folder or other --data", file=sys.stderr)
+        raise SystemExit(2)
+    return names
 
 
-def shard_pool(train: Path, *, revoked: int = 0) -> AuditPool:
-    """Shard 0 of `mlp_config`, trained with Adam, without some of its samples; shard 1's stand for unseen ones."""
-    config = mlp_config(train, training={"optimizer": "adam", "learning_rate": 0.003, "device": "cpu"})
-    table = read_table(str(train), config.data)
-    shards, slices = place(table, config.partition)
-    hashes = identity_hashes(table.ids.tolist(), seed=config.partition.seed, purpose="sample")
-    own, unseen = (
-        ShardSamples.ordered(table.take(rows), hashes=hashes[rows], slices=slices[rows])
-        for rows in (np.flatnonzero(shards == shard) for shard in (0, 1))
-    )
-    is_revoked = own.held_in(np.sort(own.hashes)[:revoked])
-    classes = fit_classes(table.labels, config.data.classes)
-    plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
-    return AuditPool.gather(
-        own.where(~is_revoked), own.where(is_revoked), unseen, plan=plan, shard=0, device="cpu", threads=1
-    )
-
-
-def keep(name: str, data: Path, result: Mapping[str, Any]) -> None:
-    """Print a result, and keep it under results/."""
-    machine = {
+def _circumstances(name: str, options: Options, seconds: float) -> Row:
+    return {
+        "experiment": name,
+        "size": "smoke" if options.is_smoke else "full",
+        "seconds": seconds,
+        "data": " ".join(options.data),
+        "cores": os.cpu_count(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "system": platform.system(),
-        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "ray": version("ray"),
     }
-    document = json.dumps({"data": data.name, "machine": machine, **result}, indent=2)
-    print(document)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}-{data.stem.removesuffix('-train')}.json").write_text(document + "\n")
+
+
+def _note(path: Path, row: Row) -> None:
+    """Keep under which circumstances a result came about, in place of an earlier one."""
+    others = [one for one in (read_rows(path) if path.exists() else []) if one["experiment"] != row["experiment"]]
+    write_rows(sorted([*others, row], key=lambda one: str(one["experiment"])), path)

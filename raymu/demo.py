@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from rich import box
@@ -20,7 +19,6 @@ from raymu.api import Run, train
 from raymu.comparison import SCRATCH, Bench, Trial, compare
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
-from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.requests import Strategy
 from raymu.errors import NoVoters, RunInvalid
@@ -125,7 +123,7 @@ def _compare(bench: Bench, run: Run, figure: Path, *, is_shown: bool) -> DemoRes
     trained_accuracy = bench.test_accuracy(run.predict)
     with Console(stderr=True).status("", spinner="dots") if is_shown else nullcontext() as spinner:
         for scenario, requests in scenarios.items():
-            trials = compare(bench, requests, partial(_announce, spinner, scenario))
+            trials = compare(bench, requests, announce=partial(_announce, spinner, scenario))
             rows += _rows(scenario, trials)
             title = scenario if len(requests) == 1 else f"the first of {scenario}"
             courses[title] = _courses(bench, requests[0], trials, trained_accuracy)
@@ -155,20 +153,15 @@ def _rows(scenario: str, trials: Sequence[Trial]) -> list[DemoRow]:
             seconds=trial.seconds,
             speedup_over_sisa=seconds[Strategy.SISA] / trial.seconds,
             speedup_over_scratch=seconds[SCRATCH] / trial.seconds,
-            test_accuracy=trial.test_accuracy,
-            forget_accuracy=trial.forget_accuracy,
-            forget_loss=trial.forget_loss,
+            test_accuracy=trial.answers.test_accuracy,
+            forget_accuracy=trial.answers.forget_accuracy,
+            forget_loss=trial.answers.forget_loss,
             exactness=trial.exactness,
-            forgotten_s=_median_forgotten(trial.receipts),
+            forgotten_s=trial.forgotten_s,
             repaired_s=trial.repaired_s,
         )
         for trial in trials
     ]
-
-
-def _median_forgotten(receipts: Sequence[Receipt]) -> float | None:
-    times = [(one.rewound_at - one.received_at).total_seconds() for one in receipts if one.rewound_at]
-    return median(times) if times else None
 
 
 def _courses(

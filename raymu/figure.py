@@ -11,7 +11,16 @@ from raymu.service.outlook import Outlook
 
 _EARLIEST_S = 1e-3
 """Where the logarithmic time axis starts."""
-_COLOURS = {"sisa": "#1b6ca8", "dpus": "#c8553d", "hs": "#588b8b", "ohs": "#8a5a9e", "from scratch": "#444444"}
+COLOURS = {
+    "sisa": "#0072b2",
+    "dpus": "#d55e00",
+    "hs": "#009e73",
+    "ohs": "#cc79a7",
+    "ohs, replay": "#56b4e9",
+    "from scratch": "#000000",
+    "control": "#8c8c8c",
+}
+"""Told apart without telling red from green (Okabe and Ito, 2008)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +53,7 @@ def draw_courses(courses: Mapping[str, Sequence[AccuracyCourse]], path: Path) ->
 def _draw_panel(axes: Axes, title: str, courses: Sequence[AccuracyCourse]) -> None:
     end = 3.0 * max(course.repaired_at_s or 0.0 for course in courses)
     for course in courses:
-        colour = _COLOURS.get(course.method)
+        colour = COLOURS.get(course.method)
         times = [_EARLIEST_S, course.rewound_at_s or _EARLIEST_S, course.repaired_at_s or end, end]
         levels = [course.before, course.rewound, course.repaired, course.repaired]
         values = [float("nan") if level is None else 100.0 * level for level in levels]
