@@ -11,9 +11,10 @@ from pydantic import Field, ValidationError, validate_call
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raymu.config import Count, Fraction, ModelConfig, complaints
+from raymu.config import Count, Fraction, ModelConfig
 from raymu.errors import ConfigInvalid, in_one_line
 from raymu.learn.weights import weights_sha256
+from raymu.settings import complaints
 
 Shape = tuple[int, ...]
 Widths = Annotated[Sequence[Count], Field(min_length=1)]
