@@ -90,7 +90,7 @@ def draw_outlook(outlook: Outlook, path: Path) -> None:
 def _draw_by_requests(axes: Axes, outlook: Outlook) -> None:
     """A band per strategy, from one batch to one by one; a dot for what is replayed in simulated time."""
     for strategy, points in outlook.by_requests.items():
-        colour, counts = _COLOURS[strategy], [point.requests for point in points]
+        colour, counts = COLOURS[strategy], [point.requests for point in points]
         together, apart = [point.together for point in points], [point.apart for point in points]
         axes.fill_between(counts, together, apart, color=colour, alpha=0.18, linewidth=0)
         axes.plot(counts, apart, color=colour, label=strategy, linewidth=1.8)
@@ -107,7 +107,7 @@ def _draw_by_requests(axes: Axes, outlook: Outlook) -> None:
 def _draw_by_boundary(axes: Axes, outlook: Outlook) -> None:
     shares = axes.twinx()
     for strategy, points in outlook.by_boundary.items():
-        colour, boundaries = _COLOURS[strategy], [point.boundary for point in points]
+        colour, boundaries = COLOURS[strategy], [point.boundary for point in points]
         axes.plot(boundaries, [point.work.passes for point in points], "o-", color=colour, label=strategy, markersize=4)
         patched = [100.0 * point.work.patched / point.work.remedies for point in points]
         shares.plot(boundaries, patched, ":", color=colour, linewidth=1.4)
