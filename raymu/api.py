@@ -17,6 +17,9 @@ from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
 from raymu.errors import DataInvalid, RaymuError, RequestInvalid, RunInvalid, in_one_line
 from raymu.learn.data import read_features
+from raymu.service.audit.auditing import audit
+from raymu.service.audit.forgotten import AuditScope
+from raymu.service.audit.report import AuditReport
 from raymu.service.ingest import prepare_run
 from raymu.service.local import LocalCoordinator
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
@@ -173,13 +176,13 @@ class Run:
         trace: str | Path | None = None,
         test: str | Path | None = None,
         workers: int | None = None,
-        progress: Callable[[], None] = lambda: None,
+        progress: Callable[[int, int], None] = lambda _done, _of: None,
     ) -> TuningReport:
         """Search for the hybrid boundary on branches of this run, which itself stays as it is.
 
         out: a folder for the search's state and results, on the run's disk; one that broke off there goes on
         traffic: such as uniform:50, or trace: a file of requests; test: a labelled table, data.test where not given
-        workers: that repair side by side; as many as trained the run where not given; progress: told of each trial
+        workers: that repair side by side; as many as trained the run where not given; progress: told of trials
         Raises RunInvalid where the run owes retraining, TraceInvalid, RequestInvalid, DeviceUnavailable.
         """
         from raymu.runtime.tuning import search  # Ray takes a second to import: only where it is used
@@ -204,6 +207,20 @@ class Run:
         report = judge(bench, traffic or str(trace), found.trials, constraints, found.stopped)
         save(report, folder)
         return report
+
+    def audit(
+        self, scope: AuditScope, *, progress: Callable[[int, int], None] = lambda _done, _of: None
+    ) -> AuditReport:
+        """Attack what was forgotten, beside the retrained oracle and the control; nothing is written.
+
+        progress: told how many models are trained, and of how many. Raises RequestInvalid, DataInvalid, ConfigInvalid.
+        """
+        if self.config.cluster.fleet == "local":
+            return audit(self._store, scope, progress=progress)
+        from raymu.runtime.auditing import audit_runner  # Ray takes a second to import: only where it is used
+
+        with audit_runner(self.config.cluster) as run_tasks:
+            return audit(self._store, scope, run_tasks=run_tasks, progress=progress)
 
     def verify(
         self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = silent

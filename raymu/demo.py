@@ -192,7 +192,7 @@ def _seconds(at: datetime | None, trial: Trial) -> float | None:
     return None if at is None else (at - trial.receipts[0].received_at).total_seconds()
 
 
-def show(result: DemoResult, screen: Screen) -> None:
+def show_demo(result: DemoResult, screen: Screen) -> None:
     """The result as tables, one for each scenario."""
     screen.say(
         f"Letter data, {result.shards} shards x {result.slices} slices, trained on Ray in {result.train_seconds:.1f} s "

@@ -1,13 +1,15 @@
 """Figures for people, drawn without a display."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from raymu.core.tuning import Score
 from raymu.service.outlook import Outlook
+from raymu.service.tuning.report import TuningReport
 
 _EARLIEST_S = 1e-3
 """Where the logarithmic time axis starts."""
@@ -122,4 +124,42 @@ def _draw_by_boundary(axes: Axes, outlook: Outlook) -> None:
     axes.set_ylabel("sample passes of all remedies, mean")
     shares.set_ylabel("approximate, % of the states that remedies leave")
     axes.legend(frameon=False, loc="center left")
+    axes.grid(alpha=0.25)
+
+
+def draw_front(report: TuningReport, path: Path) -> None:
+    """Compute against accuracy, and against forgetting error: every trial, the Pareto front, the chosen one, the control."""
+    figure = Figure(figsize=(12.4, 4.6), layout="constrained")
+    accuracy, forgetting = figure.subplots(1, 2)
+    _draw_trials(accuracy, report, lambda score: score.lost_points)
+    _draw_trials(forgetting, report, lambda score: score.forgetting_error)
+    for axes, label, control in (
+        (accuracy, "test accuracy below the retrained oracle, points", report.control.lost_points),
+        (forgetting, "forgetting error, nats", report.control.too_little + report.control.too_much),
+    ):
+        axes.axhline(control, color=COLOURS["control"], linestyle=":", linewidth=1.4, label="control: forgets nothing")
+        axes.axhline(0.0, color=COLOURS["from scratch"], linewidth=0.8, label="retrained oracle")
+        axes.set_ylabel(label)
+    if report.constraints.most_lost_points is not None:
+        accuracy.axhline(report.constraints.most_lost_points, color="#444444", linestyle="--", linewidth=0.9)
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.suptitle(f"{report.traffic}: {report.requests} requests", fontsize=11)
+    figure.savefig(path, dpi=150)
+
+
+def _draw_trials(axes: Axes, report: TuningReport, measure: Callable[[Score], float]) -> None:
+    for strategy in dict.fromkeys(one.choice.strategy for one in report.trials):
+        trials = [one for one in report.trials if one.choice.strategy == strategy]
+        shares = [one.score.passes / report.retrain_passes for one in trials]
+        axes.plot(
+            shares, [measure(one.score) for one in trials], "o", color=COLOURS[strategy], label=strategy, alpha=0.8
+        )
+    front = sorted((one for one in report.trials if one.is_on_front), key=lambda one: one.score.passes)
+    shares = [one.score.passes / report.retrain_passes for one in front]
+    axes.plot(shares, [measure(one.score) for one in front], color="#888888", linewidth=1.0, zorder=0, label="front")
+    share, value = report.chosen.score.passes / report.retrain_passes, measure(report.chosen.score)
+    axes.plot(share, value, "o", markersize=13, markerfacecolor="none", color="#000000", label="chosen")
+    axes.set_xscale("log")
+    axes.set_xlabel("compute, share of retraining for every request")
     axes.grid(alpha=0.25)

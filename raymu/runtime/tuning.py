@@ -41,10 +41,11 @@ def search(
     *,
     cluster: ClusterConfig,
     folder: Path,
-    progress: Callable[[], None] = lambda: None,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> SearchResult:
-    """Try choices side by side, as many as the cluster has room for. progress: told of each trial that ends
+    """Try choices side by side, as many as the cluster has room for.
 
+    progress: told how many trials have ended, and of how many
     folder: keeps the search's state, so that one that broke off goes on when it is asked for again
     Raises RequestInvalid where the folder holds another search, DeviceUnavailable, and what a trial raises.
     """
@@ -71,7 +72,7 @@ def search(
                 param_space=_param_space(wanted),
                 tune_config=_tune_config(wanted, most=len(TrialBench(plan).trace.requests)),
                 run_config=tune.RunConfig(
-                    name=_NAME, storage_path=str(folder), verbose=0, callbacks=[_Counter(progress)]
+                    name=_NAME, storage_path=str(folder), verbose=0, callbacks=[_Counter(progress, wanted.trials)]
                 ),
             )
         return _collected(tuner.fit())
@@ -157,8 +158,9 @@ def _collected(results: tune.ResultGrid) -> SearchResult:
 class _Counter(tune.Callback):
     """Tells of each trial that ends."""
 
-    def __init__(self, progress: Callable[[], None]) -> None:
-        self._progress = progress
+    def __init__(self, progress: Callable[[int, int], None], trials: int) -> None:
+        self._progress, self._trials, self._done = progress, trials, 0
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ARG002
-        self._progress()
+        self._done += 1
+        self._progress(self._done, max(self._trials, self._done))

@@ -41,7 +41,7 @@ def test_the_settings_shown_are_all_there_are_with_their_defaults() -> None:
 
 
 def test_the_commands_shown_are_those_there_are() -> None:
-    from raymu.cli import cli
+    from raymu.cli.group import cli
 
     shown = set(re.findall(r"^raymu (\w+)", "\n".join(blocks("text")), flags=re.MULTILINE))
     assert shown == set(cli.commands)

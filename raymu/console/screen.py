@@ -1,12 +1,10 @@
-"""What a person sees on a terminal: progress bars and tables."""
+"""A run, its requests and what was found in it, as tables on standard output."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from raymu.core.deadlines import Deadline
@@ -17,51 +15,12 @@ from raymu.service.overview import Forecast, RunStatus
 from raymu.service.prediction import Evaluation
 from raymu.service.requests import Answer
 from raymu.service.verify.verification import Verification
-from raymu.service.work import Progress as Listener
-from raymu.service.work import StageTrained
-
-_MOST_BARS = 24
-"""More shards than this share one bar: a screen holds no more."""
-
 
 _WIDE = 140
 _MOST_FINDINGS = 8
 _MOST_DEADLINES = 20
-_COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
+COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
 _MOST_REFUSALS = 20
-
-
-class _Bars:
-    """One bar per shard at work, in stages."""
-
-    def __init__(self, bars: Progress, shards: int) -> None:
-        self._bars = bars
-        self._tasks: dict[int, TaskID] = {}
-        self._all = bars.add_task("all shards", total=None) if shards > _MOST_BARS else None
-
-    def __call__(self, stage: StageTrained) -> None:
-        if self._all is not None:
-            self._bars.advance(self._all)
-            return
-        if stage.shard not in self._tasks:
-            what = stage.remedy or "train"
-            self._tasks[stage.shard] = self._bars.add_task(f"shard {stage.shard}: {what}", total=stage.stages)
-        self._bars.advance(self._tasks[stage.shard])
-
-
-@contextmanager
-def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
-    """Progress bars on standard error while the context lasts; nothing where they are not wanted, or on no terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("stages"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not (is_shown and console.is_terminal), transient=True) as bars:
-        yield _Bars(bars, shards)
 
 
 class Screen:
@@ -170,14 +129,14 @@ class Screen:
     def verification(self, found: Verification) -> None:
         table = Table("check", "objects", "verdict", title=f"generation {found.generation}")
         for check in found.checks:
-            table.add_row(check.name, f"{check.checked:,}", f"[{_COLOURS[check.verdict]}]{check.verdict}[/]")
+            table.add_row(check.name, f"{check.checked:,}", f"[{COLOURS[check.verdict]}]{check.verdict}[/]")
         self.show(table)
         for check in found.checks:
             for finding in check.findings[:_MOST_FINDINGS]:
                 self.say(f"{check.name}: {finding.verdict}: {escape(finding.what)}")
             if len(check.findings) > _MOST_FINDINGS:
                 self.say(f"{check.name}: {len(check.findings) - _MOST_FINDINGS} more; --json has all")
-        self.say(f"verdict: [{_COLOURS[found.verdict]}]{found.verdict}[/]")
+        self.say(f"verdict: [{COLOURS[found.verdict]}]{found.verdict}[/]")
         if found.anchor:
             self.say(f"anchor, to be kept elsewhere and given to the next verification: {found.anchor}")
 

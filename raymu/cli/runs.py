@@ -1,0 +1,108 @@
+"""Commands that change a run, and what it is like."""
+
+import sys
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raymu.api import Revocation, open_run, train
+from raymu.cli.group import cli
+from raymu.cli.options import duration, json_option, moment, named_revocation, request_options, run_argument, show
+from raymu.config import Config
+from raymu.console import Screen, stage_progress
+from raymu.errors import RequestInvalid, SamplesRevoked
+from raymu.learn.ids import read_ids
+from raymu.service.request_table import read_requests
+
+
+@cli.command("train")
+@click.argument("config_file", metavar="CONFIG.yaml")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--run", "run_dir", help="Directory of the new run; runs/NAME of the configuration by default.")
+@click.option("--exclude", "exclude_file", help="Ids file: samples that the run never gets to see.")
+@json_option
+def train_command(
+    config_file: str, settings: tuple[str, ...], run_dir: str | None, exclude_file: str | None, as_json: bool
+) -> None:
+    """Train a run as CONFIG.yaml says; KEY=VALUE settings such as training.epochs=3 override it."""
+    config = Config.load(config_file, settings)
+    location = f"runs/{Path(config_file).stem}" if run_dir is None else run_dir
+    exclude = read_ids(exclude_file) if exclude_file is not None else []
+    with (
+        stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
+        train(config, location, exclude=exclude, progress=progress) as run,
+    ):
+        report = run.training
+    show(as_json, report, lambda screen: screen.training(report, location))
+
+
+@cli.command("revoke")
+@run_argument
+@request_options
+@click.option("--due", type=moment, help="When it must be exact, in ISO 8601; 30 days from now by default.")
+@click.option("--key", help="Idempotency key: the same key and payload give the same receipt.")
+@click.option("--requests", "requests_file", help="CSV or Parquet: a request per row; columns id or owner, key, due.")
+@json_option
+def revoke_command(
+    run_dir: str, due: datetime | None, key: str | None, requests_file: str | None, as_json: bool, **request: Any
+) -> None:
+    """Take samples out of a run; with --requests, each row is answered by itself (exit code 1: some are refused)."""
+    if requests_file:
+        if any((key, request.pop("ids"), request.pop("ids_file"), request.pop("owner"))):
+            raise RequestInvalid("give --requests, or one request with --id, --ids-file or --owner and --key, not both")
+        _submit(run_dir, read_requests(requests_file, due=due, **request), as_json)
+        return
+    asked = named_revocation(**request, due=due, key=key)
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        try:
+            [receipt] = run.revoke_together([asked], progress=progress)
+        except SamplesRevoked as refusal:
+            for earlier in run.receipts(refusal.request_ids):
+                show(as_json, earlier, partial(Screen.receipt, receipt=earlier))
+            raise
+    show(as_json, receipt, lambda screen: screen.receipt(receipt))
+
+
+def _submit(run_dir: str, asked: list[Revocation], as_json: bool) -> None:
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        answers = run.submit(asked, progress=progress)
+    told = [
+        {"row": row, "request_id": answer.request_id, "refusal": answer.refusal and str(answer.refusal)}
+        for row, answer in enumerate(answers, start=1)
+    ]
+    show(as_json, told, lambda screen: screen.answers(answers))
+    sys.exit(any(answer.refusal for answer in answers))
+
+
+@cli.command("settle")
+@run_argument
+@click.option("--due-within", type=duration, help="Only what is due by then, such as 7d, 12h or 30m from now.")
+@json_option
+def settle_command(run_dir: str, due_within: timedelta | None, as_json: bool) -> None:
+    """Retrain exactly what was only patched, and finish what was interrupted."""
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        report = run.settle(due_within=due_within, progress=progress)
+    show(as_json, report, lambda screen: screen.settled(report))
+
+
+@cli.command("rebuild")
+@run_argument
+@click.option("--data", "data_file", help="The file that the run was trained from, where samples are lost.")
+@json_option
+def rebuild_command(run_dir: str, data_file: str | None, as_json: bool) -> None:
+    """Make good what is missing or changed: samples from a copy, states by training again from the last sound one."""
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        report = run.rebuild(data=data_file, progress=progress)
+    show(as_json, report, lambda screen: screen.rebuilt(report))
+
+
+@cli.command("status")
+@run_argument
+@json_option
+def status_command(run_dir: str, as_json: bool) -> None:
+    """Show what every shard serves, and how far the requests are."""
+    status = open_run(run_dir).status()
+    show(as_json, status, lambda screen: screen.status(status))
