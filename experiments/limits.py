@@ -134,7 +134,7 @@ def _draw_small(axes: Sequence[Axes], rows: Rows) -> None:
             with_spread(one, at, groups, "repaired_s", label=method, **look(method))
         logarithmic_y(one)
         one.set_title(f"hidden layer of {width}")
-        one.set_ylabel("seconds from request to repair")
+        one.set_ylabel("until repaired, s")
     for method in (UNSHARDED, Strategy.SISA):
         groups = [where(rows, method=method, width=WIDTHS[-1], samples=samples) for samples in at]
         with_spread(axes[2], at, groups, "test_accuracy", scale=100.0, label=method, **look(method))

@@ -114,10 +114,9 @@ def _plain(value: float) -> str:
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all panels, below them."""
     handles = {text: line for one in axes for line, text in zip(*one.get_legend_handles_labels(), strict=True)}
-    columns = int(16.0 * figure.get_figwidth() / (7 + max(map(len, handles))))
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), columns), frameon=False
-    )
+    widths, room = [7 + len(text) for text in handles], 15.0 * figure.get_figwidth()  # in characters, about
+    columns = len(handles) if sum(widths) <= room else int(room / max(widths))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

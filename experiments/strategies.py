@@ -80,7 +80,8 @@ def _draw(rows: Rows, name: str, label: str, *, scale: float, is_logarithmic: bo
             logarithmic_y(one)
     for empty in axes[len(subjects) :]:
         empty.set_axis_off()
-    figure.supxlabel("samples revoked", fontsize=9)
+    for lowest in axes[max(0, len(subjects) - 2) : len(subjects)]:
+        lowest.set_xlabel("samples revoked")
     legend(figure, axes)
     return figure
 
