@@ -1,6 +1,7 @@
 """The search for the hybrid boundary, by Ray Tune. The objective is an ordinary function, and Tune's types stop here."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -54,6 +55,9 @@ def search(
     for left_behind in Path(plan.scratch).glob("branch-*"):  # by a search that was killed: it holds samples of people
         shutil.rmtree(left_behind)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    os.environ.setdefault(
+        "RAY_AIR_NEW_OUTPUT", "0"
+    )  # the other one writes to standard output, however quiet it is told to be
     with cluster_connection(cluster):
         options = actor_options(cluster)
         ray.get(ray.remote(**options)(prepare).remote(plan))
@@ -155,11 +159,19 @@ def _collected(results: tune.ResultGrid) -> SearchResult:
     return SearchResult(trials=tuple(trials), stopped=len(results) - len(trials))
 
 
+def _untold(_done: int, _of: int) -> None:
+    """Nobody looks on."""
+
+
 class _Counter(tune.Callback):
     """Tells of each trial that ends."""
 
     def __init__(self, progress: Callable[[int, int], None], trials: int) -> None:
         self._progress, self._trials, self._done = progress, trials, 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps its callbacks with the search; a terminal cannot be kept."""
+        return {**self.__dict__, "_progress": _untold}
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ARG002
         self._done += 1

@@ -86,14 +86,15 @@ class TrialBench:
     def evaluate(self, choice: Choice, on_progress: OnProgress | None = None) -> Score:
         """Replay the trace with a choice. Raises RequestInvalid where the run does not allow for it.
 
-        on_progress: told at each quarter of the trace; may raise to end the trial
+        on_progress: told at each quarter of the trace but the last; may raise to end the trial
         """
         with self._branch(self.unlearning(choice)) as branch:
             remedies = BranchRemedies(branch, self._population, self._rows)
             told: list[int] = []
 
             def tell(accepted: int, passes: float, lineages: tuple[ShardLineage, ...]) -> None:
-                if on_progress is None or accepted < self._quarter * (1 + len(told)):
+                is_due = self._quarter * (1 + len(told)) <= accepted < len(self.trace.requests)
+                if on_progress is None or not is_due:
                     return
                 told.append(accepted)
                 lost_points = self._lost_points(self._accuracy(branch, lineages))
