@@ -54,7 +54,8 @@ def search(
     place = folder / _NAME
     for left_behind in Path(plan.scratch).glob("branch-*"):  # by a search that was killed: it holds samples of people
         shutil.rmtree(left_behind)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    for name in ("ray.tune", "optuna"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault(
         "RAY_AIR_NEW_OUTPUT", "0"
     )  # the other one writes to standard output, however quiet it is told to be

@@ -23,7 +23,7 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.receipt import Receipt
-from raymu.core.records import RepairReport, RepairShard, SampleId
+from raymu.core.records import RepairReport, RepairShard, SampleId, ShardLineage
 from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, ShardRepairFailed
 from raymu.service.desk import RequestDesk
@@ -96,6 +96,10 @@ class Coordinator:
             compute_seconds=sum(report.seconds for report in trained),
             seconds=seconds,
         )
+
+    async def adopt(self, lineages: tuple[ShardLineage, ...]) -> None:
+        """Publish states that another run has trained, as a branch does. lineages: whose files are there"""
+        self._record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
 
     async def revoke(self, asked: Sequence[Revocation], progress: Progress) -> list[Receipt]:
         """Accept requests together and see them through: rewound, repaired, published, purged.
