@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raymu.errors import RequestInvalid
+from raymu.errors import RequestInvalid, in_one_line
 from raymu.service.requests import Revocation
 
 _COLUMNS = ("id", "owner", "key", "due")
+_EXACT = 2**53
+"""Up to it a float holds every integer."""
 
 
 def read_requests(
@@ -26,9 +29,8 @@ def read_requests(
     """
     try:
         columns = _parquet(path) if path.endswith(".parquet") else _csv(path)
-    except (OSError, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
-        problem = " ".join(str(error).split())
-        raise RequestInvalid(f"{path}: cannot be read ({problem}); give a CSV or Parquet table") from error
+    except (OSError, pa.ArrowException, ValueError, csv.Error) as error:  # ValueError: no UTF-8
+        raise RequestInvalid(f"{path}: cannot be read ({in_one_line(error)}); give a CSV or Parquet table") from error
     strange = [name for name in columns if name not in _COLUMNS]
     if strange or not ("id" in columns or "owner" in columns):
         what = f"has a column {strange[0]!r}" if strange else "has neither a column id nor owner"
@@ -36,17 +38,21 @@ def read_requests(
     rows = [dict(zip(columns, map(_given, row), strict=True)) for row in zip(*columns.values(), strict=True)]
     if not rows:
         raise RequestInvalid(f"{path}: holds no requests; give each a row below the names of the columns")
-    return [
-        Revocation(
-            ids=() if row.get("id") is None else (row["id"],),
-            owner=row.get("owner"),
-            strategy=strategy,
-            boundary=boundary,
-            due=due if row.get("due") is None else _moment(path, number, row["due"]),
-            key=None if row.get("key") is None else str(row["key"]),
-        )
-        for number, row in enumerate(rows, start=1)
-    ]
+    asked: list[Revocation] = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            one = Revocation(
+                ids=() if row.get("id") is None else (row["id"],),
+                owner=row.get("owner"),
+                strategy=strategy,
+                boundary=boundary,
+                due=due if row.get("due") is None else _moment(row["due"]),
+                key=None if row.get("key") is None else str(row["key"]),
+            )
+        except RequestInvalid as error:
+            raise RequestInvalid(f"{path}: row {number}: {error}; nothing was accepted") from error
+        asked.append(one)
+    return asked
 
 
 def _csv(path: str) -> Mapping[str, Sequence[str]]:
@@ -55,6 +61,7 @@ def _csv(path: str) -> Mapping[str, Sequence[str]]:
     if not lines:
         return {}
     header, *rows = lines
+    _require_apart(path, header)
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
             raise RequestInvalid(f"{path}: row {number} has {len(row)} values for {len(header)} columns")
@@ -64,6 +71,7 @@ def _csv(path: str) -> Mapping[str, Sequence[str]]:
 
 def _parquet(path: str) -> Mapping[str, Sequence[Any]]:
     table = pq.ParquetFile(path).read()
+    _require_apart(path, table.column_names)
     if "due" in table.column_names and pa.types.is_timestamp(table["due"].type):
         microseconds = table["due"].cast(pa.timestamp("us", tz=table["due"].type.tz), safe=False)
         table = table.set_column(table.column_names.index("due"), "due", microseconds)
@@ -71,18 +79,28 @@ def _parquet(path: str) -> Mapping[str, Sequence[Any]]:
     return columns
 
 
+def _require_apart(path: str, names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(name.strip() for name in names).items() if count > 1]
+    if twice:
+        raise RequestInvalid(f"{path}: has several columns called {in_one_line(twice[0])}; rename or drop the others")
+
+
 def _given(value: Any) -> Any:
     """A cell; None where it is empty."""
     if isinstance(value, str):
         return value.strip() or None
-    return None if value != value else value  # NaN, which pandas has for nothing
+    if not isinstance(value, float):
+        return value
+    if value != value:  # NaN, which pandas has for nothing; its integers are then floats
+        return None
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
-def _moment(path: str, number: int, value: Any) -> datetime:
+def _moment(value: Any) -> datetime:
     """Without a time zone it is the local time."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return moment if moment.tzinfo else moment.astimezone()
     except (TypeError, ValueError, OverflowError):
-        problem = f"{path}: row {number} is due {value!r}, which is no time such as 2030-01-31T12:00"
-        raise RequestInvalid(f"{problem}; nothing was accepted") from None
+        shown = in_one_line(repr(value))
+        raise RequestInvalid(f"it is due {shown}, which is no time such as 2030-01-31T12:00") from None

@@ -40,7 +40,22 @@ def test_each_row_of_a_parquet_table_is_a_request(tmp_path: Path) -> None:
 def test_what_pandas_has_for_nothing_is_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "requests.parquet")
     pq.write_table(pa.table({"id": [7.0, float("nan")], "owner": [None, "zoe"]}), path)
-    assert [(asked.ids, asked.owner) for asked in read_requests(path)] == [((7,), None), ((), "zoe")]
+    asked = read_requests(path)
+    assert [(one.ids, one.owner) for one in asked] == [((7,), None), ((), "zoe")]
+    assert [type(one) for one in asked[0].ids] == [int]
+
+
+@pytest.mark.parametrize("value", [7.5, 2.0**60, float("inf")])
+def test_a_fraction_becomes_no_integer(tmp_path: Path, value: float) -> None:
+    path = str(tmp_path / "requests.parquet")
+    pq.write_table(pa.table({"id": [value]}), path)
+    assert read_requests(path) == [Revocation(ids=(value,))]  # type: ignore[arg-type]
+
+
+def test_a_parquet_table_with_a_column_twice_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table([[7], [8]], names=["id", "id"]), tmp_path / "requests.parquet")
+    with pytest.raises(RequestInvalid, match="several columns called id"):
+        read_requests(str(tmp_path / "requests.parquet"))
 
 
 def test_a_time_without_a_zone_is_local(tmp_path: Path) -> None:
@@ -59,7 +74,9 @@ def test_a_time_without_a_zone_is_local(tmp_path: Path) -> None:
         ("id,deu\n7,\n", "has a column 'deu'"),
         ("id,key\n7\n", "row 1 has 1 values for 2 columns"),
         ("id,key\n7,k\n8,k,2\n", "row 2 has 3 values for 2 columns"),
-        ("id,due\n7,soon\n", "row 1 is due 'soon', which is no time"),
+        ("id,due\n7,soon\n", "row 1: it is due 'soon', which is no time"),
+        (f"id,key\n7,k\n8,{'k' * 300}\n", "row 2: a key of 300 letters is refused; .*; nothing was accepted"),
+        ("id, id\n7,8\n", "has several columns called id; rename or drop the others"),
         ('id\n"7\n', "cannot be read"),
     ],
 )
