@@ -15,7 +15,7 @@ from raymu.core.events import (
     ShardRepaired,
 )
 from raymu.core.receipt import Receipt, ReceiptBook
-from raymu.core.records import FileRef, Generation
+from raymu.core.records import FileRef, Generation, RepairReport
 from raymu.core.requests import RevocationRequest
 from raymu.core.schedule import slice_epochs
 from raymu.service.named import Kept, kept_ids, revoked_by
@@ -74,6 +74,7 @@ class Expected:
     board: RevocationBoard
     generations: tuple[GenerationPublished, ...]
     publication: PublishGeneration | None
+    unpublished: tuple[RepairReport, ...]
     receipts: tuple[tuple[int, Receipt], ...]
     accepted: dict[str, RevocationRequest]
     purged: frozenset[str]
@@ -96,6 +97,11 @@ class Expected:
         training = set() if self.board.lineages else {train_id(shard) for shard in range(self.shards)}
         return training | {command.command_id for command in self.board.at_work}
 
+    def waiting(self, shard: int) -> set[str]:
+        """Requests that what is published of a shard is not past yet."""
+        repaired = (report.request_ids for report in self.unpublished if report.shard == shard)
+        return set(self.board.pending(shard)).union(*repaired)
+
     @property
     def is_at_work(self) -> bool:
         """Whether something is left to do, but for settling what was patched."""
@@ -109,10 +115,13 @@ class Expected:
         board = RevocationBoard(config=config.unlearning, epochs=epochs, workers=1)
         asked: PublishGeneration | None = None
         publication: PublishGeneration | None = None
+        unpublished: list[RepairReport] = []
         receipts: list[tuple[int, Receipt]] = []
         for sequence, event in enumerate(events, start=1):
             if isinstance(event, GenerationPublished):
-                publication = asked
+                publication, unpublished = asked, []
+            if isinstance(event, ShardRepaired):
+                unpublished.append(event.report)
             if isinstance(event, RequestsPurged):
                 receipts.extend((sequence, receipt) for receipt in book.issued_by(event))
             book.handle(event)
@@ -124,6 +133,7 @@ class Expected:
             board=board,
             generations=tuple(event for event in events if isinstance(event, GenerationPublished)),
             publication=publication,
+            unpublished=tuple(unpublished),
             receipts=tuple(receipts),
             accepted={request.request_id: request for event in accepted for request in event.requests},
             purged=frozenset(request_id for event in purged for request_id in event.request_ids),

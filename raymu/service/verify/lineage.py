@@ -33,7 +33,7 @@ class _ShardSamples:
     def __init__(self, store: RunStore, lineage: ShardLineage, expected: Expected) -> None:
         table = store.read_table(lineage.table, ["id", "slice"])
         ids, revoked = table["id"].to_pylist(), expected.revoked
-        waiting = expected.board.pending(lineage.shard)  # requests that the shard is not past yet
+        waiting = expected.waiting(lineage.shard)
         self._lineage, self._key, self._descents = lineage, store.keys.hash_key, expected.descents
         self._hashes = identity_hashes(ids, seed=store.config.partition.seed, purpose="sample")
         self._slices: npt.NDArray[np.int64] = table["slice"].to_numpy()
