@@ -65,7 +65,7 @@ class Coordinator:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports: list[RepairReport] = []
         self._failure: tuple[int, BaseException] | None = None
-        self._is_swept = False
+        self._is_swept, self._is_quiet = False, True  # quiet: no remedy was at work when the present call came in
         self._training = asyncio.Lock()
 
     async def train(self, progress: Progress) -> TrainingReport:
@@ -113,7 +113,7 @@ class Coordinator:
         if not self._publisher.published:
             await self._be_trained(progress)
             resolved, answers = self._judge_together(asked)  # others may have come in meanwhile
-        with _listening(self._listeners, progress):
+        with self._listening(progress):
             self._accept(resolved)  # first: what an earlier failure left then shares its remedies
             await self._see_through(answers)
         return [self.receipt(one.request_id) for one in answers if one.request_id]
@@ -125,7 +125,7 @@ class Coordinator:
         """
         self._catch_up()
         await self._be_trained(progress)
-        with _listening(self._listeners, progress):
+        with self._listening(progress):
             answers = self.accept(asked)
             await self._see_through(answers)
         return answers
@@ -152,7 +152,7 @@ class Coordinator:
         due = {one.request_id for one in self._receipts.receipts() if due_by is None or one.due_at <= due_by}
         owed = [lineage for lineage in self._board.lineages if due.intersection(lineage.debts)]
         first = len(self._reports)
-        with _listening(self._listeners, progress):
+        with self._listening(progress):
             self._resume()
             shards = tuple(lineage.shard for lineage in owed)
             self._record(SettleRequested(at=self._clock(), shards=shards))
@@ -175,7 +175,7 @@ class Coordinator:
         if not self._publisher.published:
             raise RunInvalid(self._store.location, "is not trained yet; run `raymu settle`, or train anew")
         first = len(self._reports)
-        with _listening(self._listeners, progress):
+        with self._listening(progress):
             damage = self._make_sound(data)
             self._resume()
             await self._until(lambda: self._board.is_idle)
@@ -291,7 +291,7 @@ class Coordinator:
     def _resume(self) -> None:
         """Take up what an earlier coordinator, or an earlier failure, left undone."""
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
-        if not self._is_swept:  # once, before any remedy runs
+        if self._is_quiet and not self._is_swept:  # at first, and after a failure
             self._is_swept = True
             self._publisher.sweep(self._board.lineages, self._board.at_work)
         if self._board.is_stalled:
@@ -340,7 +340,10 @@ class Coordinator:
 
     def _end(self, shard: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):  # told to whoever waits, or comes to wait
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error:  # its outcome could not be recorded
+            self._is_swept = False
+        if error:  # told to whoever waits, or comes to wait
             self._failure = (shard, error)
 
     async def _follow(self, command: RepairShard) -> None:
@@ -379,18 +382,22 @@ class Coordinator:
         self._desk.forget(forgotten)
         self._apply(event)
 
+    @contextmanager
+    def _listening(self, progress: Progress) -> Iterator[None]:
+        """Around a call that may start remedies."""
+        self._listeners.append(progress)
+        self._is_quiet = not self._tasks
+        try:
+            yield
+        except BaseException:
+            self._is_swept = False
+            raise
+        finally:
+            self._listeners.remove(progress)
+
     def _tell(self, stage: StageTrained) -> None:
         for listener in self._listeners:
             listener(stage)
-
-
-@contextmanager
-def _listening(listeners: list[Progress], progress: Progress) -> Iterator[None]:
-    listeners.append(progress)
-    try:
-        yield
-    finally:
-        listeners.remove(progress)
 
 
 def _reported(done: WorkReport | BaseException) -> WorkReport:

@@ -124,6 +124,12 @@ class Course:
             assert self.process.is_dead
         self._aftermath()
 
+    def see_through(self) -> None:
+        """Let the workers work until none is left to, or their process is dead."""
+        for _ in range(99):
+            if self.process and self.process.fleet.at_work:
+                self.steer(SteeredFleet.finish)
+
     def finish(self) -> None:
         """All work is done, and all that was patched is settled."""
         for _ in range(2):  # once more for what was at work when it was asked to settle

@@ -110,5 +110,5 @@ def die() -> None:
 
 async def _come_to_rest() -> None:
     """Long enough for every task to get to where it waits for a worker."""
-    for _ in range(20):
+    for _ in range(20 + 5 * len(asyncio.all_tasks())):
         await asyncio.sleep(0)

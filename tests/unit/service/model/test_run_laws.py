@@ -28,10 +28,16 @@ FAULTS: Mapping[str, Callable[[FaultyDisk, int], None]] = {
     "a kill in a write": lambda disk, at: disk.arm(at, die, is_torn=True, is_lasting=True),
 }
 
+AskedFor = tuple[set[int], Strategy, str, str | None, bool]
+Fault = tuple[str, int] | None
+
 picks = st.sets(st.integers(0, SAMPLES - 1), min_size=1, max_size=4)
+strategies = st.sampled_from([Strategy.DPUS, Strategy.OHS, Strategy.HS, Strategy.SISA])
 boundaries = st.sampled_from(["0", "0.5", "1", "deadline:1s"])
 keys = st.sampled_from([None, None, "a key", "another key"])
-requests = st.tuples(picks, st.sampled_from(Strategy), boundaries, keys, st.sampled_from([False] * 9 + [True]))
+is_rare, is_usual = st.sampled_from([False] * 4 + [True]), st.sampled_from([True, True, False])
+requests = st.lists(st.tuples(picks, strategies, boundaries, keys, is_rare), min_size=1, max_size=3)
+faults = st.none() | st.tuples(st.sampled_from(sorted(FAULTS)), st.integers(1, 80))
 which_one = st.integers(0, 999)
 
 
@@ -43,16 +49,29 @@ class CourseOfARun(RuleBasedStateMachine):
         remedy=st.sampled_from(["fine_tune", "replay"]),
         contributions=st.sampled_from(["gradient", "group"]),
         is_trained=st.sampled_from([True, True, True, False]),
+        asked=requests,
+        fault=faults,
+        is_seen_through=is_usual,
     )
-    def begin(self, on_accept: str, remedy: str, contributions: str, is_trained: bool) -> None:
+    def begin(
+        self,
+        on_accept: str,
+        remedy: str,
+        contributions: str,
+        is_trained: bool,
+        asked: list[AskedFor],
+        fault: Fault,
+        is_seen_through: bool,
+    ) -> None:
         self.course = Course(
             Setting(on_accept=on_accept, remedy=remedy, contributions=contributions, is_trained=is_trained)
         )
         self.course.open()
+        self.submit(asked, is_fresh=True, fault=fault, is_seen_through=is_seen_through)
 
     @precondition(lambda self: self.course.process)
-    @rule(asked=st.lists(requests, min_size=1, max_size=3), is_fresh=st.sampled_from([True, True, True, False]))
-    def submit(self, asked: list[tuple[set[int], Strategy, str, str | None, bool]], is_fresh: bool) -> None:
+    @rule(asked=requests, is_fresh=is_rare.map(lambda it: not it), fault=faults, is_seen_through=is_usual)
+    def submit(self, asked: list[AskedFor], is_fresh: bool, fault: Fault, is_seen_through: bool) -> None:
         """is_fresh: only samples that nothing has revoked, each in one request, and none that is unknown"""
         taken = set(self.course.run.revoked)
         made = []
@@ -65,7 +84,10 @@ class CourseOfARun(RuleBasedStateMachine):
                 unknown = ("nobody",) if is_unknown and not is_fresh else ()
                 made.append(Asked(samples=samples, strategy=strategy, boundary=boundary, key=key, unknown=unknown))
         if made:
+            self._strike_soon(fault)
             self._submit(made)
+            if is_seen_through:
+                self.course.see_through()
 
     @precondition(lambda self: self.course.process and self.course.accepted)
     @rule(which=which_one)
@@ -83,9 +105,10 @@ class CourseOfARun(RuleBasedStateMachine):
             assert self.course.run.files == before
 
     @precondition(lambda self: self.course.process and self.course.process.fleet.at_work)
-    @rule(which=which_one, steps=st.sampled_from([1, 2, 99, 99]), is_reply_lost=st.sampled_from([False] * 4 + [True]))
-    def work(self, which: int, steps: int, is_reply_lost: bool) -> None:
+    @rule(which=which_one, steps=st.sampled_from([1, 2, 99]), is_reply_lost=is_rare, fault=faults)
+    def work(self, which: int, steps: int, is_reply_lost: bool, fault: Fault) -> None:
         shard = self._at_work(which)
+        self._strike_soon(fault)
         self.course.steer(lambda fleet: fleet.go_on(shard, steps=steps, is_reply_lost=is_reply_lost))
 
     @precondition(lambda self: self.course.process and self.course.process.fleet.at_work)
@@ -95,39 +118,39 @@ class CourseOfARun(RuleBasedStateMachine):
         self.course.steer(lambda fleet: fleet.break_off(shard))
 
     @precondition(lambda self: self.course.process)
-    @rule()
-    def settle(self) -> None:
+    @rule(fault=faults, is_seen_through=is_usual)
+    def settle(self, fault: Fault, is_seen_through: bool) -> None:
+        self._strike_soon(fault)
         self.course.settle()
+        if is_seen_through:
+            self.course.see_through()
 
-    @precondition(lambda self: not self.course.disk.is_armed)
-    @rule(fault=st.sampled_from(sorted(FAULTS)), at=st.integers(1, 30))
-    def strike_soon(self, fault: str, at: int) -> None:
-        FAULTS[fault](self.course.disk, at)
-
-    @precondition(lambda self: self.course.disk.is_armed)
+    @precondition(lambda self: self.course.process and self.course.disk.has_struck)
     @rule()
     def mend_the_disk(self) -> None:
         self.course.disk.arm(0, fail)
 
     @precondition(lambda self: not self.course.process)
-    @rule()
-    def open(self) -> None:
+    @rule(fault=faults)
+    def open(self, fault: Fault) -> None:
+        self._strike_soon(fault)
         self.course.open()
 
     @precondition(lambda self: self.course.process)
-    @rule()
-    def close(self) -> None:
-        self.course.close()
+    @rule(how=st.sampled_from(["closed", "killed", "taken over from"]), fault=faults)
+    def end(self, how: str, fault: Fault) -> None:
+        if how == "killed":
+            self.course.kill()
+        elif how == "closed":
+            self._strike_soon(fault)
+            self.course.close()
+        elif not self.course.zombie:
+            self.course.open_beside()
 
-    @precondition(lambda self: self.course.process)
-    @rule()
-    def kill(self) -> None:
-        self.course.kill()
-
-    @precondition(lambda self: self.course.process and not self.course.zombie)
-    @rule()
-    def let_another_take_over(self) -> None:
-        self.course.open_beside()
+    def _strike_soon(self, fault: Fault) -> None:
+        if fault and not self.course.disk.is_armed:
+            name, at = fault
+            FAULTS[name](self.course.disk, at)
 
     @precondition(lambda self: self.course.zombie)
     @rule()
@@ -141,7 +164,7 @@ class CourseOfARun(RuleBasedStateMachine):
         assert read_files(self.course.location) == before
         self.course.bury_zombie()
 
-    @precondition(lambda self: self.course.is_at_rest and not self.course.zombie)
+    @precondition(lambda self: not self.course.zombie and (self.course.process or self.course.is_at_rest))
     @rule(
         how=st.sampled_from(sorted(TAMPERINGS)),
         which=which_one,
@@ -149,9 +172,12 @@ class CourseOfARun(RuleBasedStateMachine):
         then=st.sampled_from(sorted(GOINGS_ON)),
     )
     def tamper(self, how: str, which: int, chance: int, then: str) -> None:
+        """A run that is at rest: while a coordinator has it open, it never passes."""
+        if self.course.process:
+            self.course.close()
         files = self.course.files_at_rest
         changed = tamper(files, self.course.past, how=how, which=which, chance=chance)
-        if changed != files:
+        if changed != files and self.course.is_at_rest:
             check_tampered(self.course, changed, then=then)
 
     @rule()
