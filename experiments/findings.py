@@ -135,6 +135,19 @@ def _traffic(rows: Rows) -> str:
     )
 
 
+def _tuning(rows: Rows) -> str:
+    fresh = where(rows, trace="fresh", is_chosen="True")
+    cells = []
+    for name in distinct(fresh, "data"):
+        chosen = where(fresh, data=name)
+        regrets = column(chosen, "regret")
+        best = sum(regret <= 1e-9 for regret in regrets)
+        cells.append(
+            f"{name}: the best on fresh traffic in {best} of {len(regrets)}, greatest regret {max(regrets):.3f}"
+        )
+    return "; ".join(cells)
+
+
 FINDINGS = (
     Finding(
         experiment="strategies",
@@ -184,6 +197,13 @@ FINDINGS = (
         result=_traffic,
         shows="requests that come together share their remedies, and exact retraining gains most; an owner's request is "
         "cheap where the partition is by owner",
+    ),
+    Finding(
+        experiment="tuning",
+        figures=("tuning",),
+        result=_tuning,
+        shows="what is cheapest on one trace is cheapest, or nearly so, on another of the same traffic; the regret is in "
+        "shares of retraining for every request, and large where a constraint that held on one trace is broken on the other",
     ),
     Finding(
         experiment="forecast",
