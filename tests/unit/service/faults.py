@@ -31,6 +31,8 @@ class FaultyDisk(LocalDisk):
         """
         self._at, self.strike, self._is_torn, self._is_lasting = at, strike, is_torn, is_lasting
         self.steps = 0
+        self.writes: list[int] = []
+        """The steps that are writes, and can be torn."""
 
     @property
     def is_armed(self) -> bool:
@@ -43,6 +45,7 @@ class FaultyDisk(LocalDisk):
     def write(self, path: Path, payload: bytes, mode: int) -> None:
         if self._is_torn and self.steps + 1 == self._at:
             super().write(path, payload[: len(payload) // 2], mode)
+        self.writes.append(self.steps + 1)
         self.step()
         super().write(path, payload, mode)
 

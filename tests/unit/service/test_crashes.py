@@ -4,6 +4,7 @@ import random
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +17,17 @@ from tests.unit.service.faults import FaultyDisk, fail, in_child, kill, run_full
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
-def steps_of(course: Course, location: Path) -> int:
-    disk = FaultyDisk(0, fail)
-    course.run(location, disk)
-    return disk.steps
+@dataclass(frozen=True, kw_only=True)
+class Undisturbed:
+    """What a course comes to that is left alone. steps: of its writing; writes: those of them that can be torn"""
+
+    steps: int
+    writes: list[int]
+    outcome: object
+
+    def struck(self, *, is_torn: bool) -> list[int]:
+        """The steps to strike, each in turn."""
+        return self.writes if is_torn else list(range(1, self.steps + 1))
 
 
 @pytest.fixture(scope="module")
@@ -28,42 +36,37 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
 
 
 @pytest.fixture(scope="module")
-def steps_and_outcome(course: Course, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, object]:
-    location = tmp_path_factory.mktemp("undisturbed") / "run"
-    return steps_of(course, location), outcome(location)
+def undisturbed(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    location, disk = tmp_path_factory.mktemp("undisturbed") / "run", FaultyDisk(0, fail)
+    course.run(location, disk)
+    return Undisturbed(steps=disk.steps, writes=disk.writes, outcome=outcome(location))
 
 
 @pytest.mark.parametrize(("strike", "is_torn"), [(fail, False), (run_full, True)], ids=["error", "torn and full"])
 def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
-    course: Course,
-    steps_and_outcome: tuple[int, object],
-    tmp_path: Path,
-    strike: Callable[[], None],
-    is_torn: bool,
+    course: Course, undisturbed: Undisturbed, tmp_path: Path, strike: Callable[[], None], is_torn: bool
 ) -> None:
-    steps, undisturbed = steps_and_outcome
     location = tmp_path / "run"
-    for at in range(1, steps + 1):
+    for at in undisturbed.struck(is_torn=is_torn):
         disk = FaultyDisk(at, strike, is_torn=is_torn)
         with suppress(RaymuError, OSError):  # a report whose folder could not be synced was found all the same
             course.run(location, disk)
-        assert disk.steps >= at
+        assert disk.has_struck
         course.run(location, FaultyDisk(0, fail))
-        assert outcome(location) == undisturbed, f"struck at step {at} of {steps}"
+        assert outcome(location) == undisturbed.outcome, f"struck at step {at} of {undisturbed.steps}"
         shutil.rmtree(location)
 
 
 @pytest.mark.parametrize("is_torn", [False, True], ids=["before a step", "in the middle of a write"])
 def test_a_process_that_is_killed_loses_nothing(
-    course: Course, steps_and_outcome: tuple[int, object], tmp_path: Path, is_torn: bool
+    course: Course, undisturbed: Undisturbed, tmp_path: Path, is_torn: bool
 ) -> None:
     """Killed once on the way, and once more while it recovers."""
-    steps, undisturbed = steps_and_outcome
     location = tmp_path / "run"
-    for at in range(1, steps + 1):
+    for at in undisturbed.struck(is_torn=is_torn):
         assert not in_child(partial(course.run, location, FaultyDisk(at, kill, is_torn=is_torn)))
         again = random.Random(at).randrange(1, 30)
         in_child(partial(course.run, location, FaultyDisk(again, kill, is_torn=is_torn)))
         course.run(location, FaultyDisk(0, fail))
-        assert outcome(location) == undisturbed, f"killed at step {at} of {steps}, then at {again}"
+        assert outcome(location) == undisturbed.outcome, f"killed at step {at} of {undisturbed.steps}, then at {again}"
         shutil.rmtree(location)
