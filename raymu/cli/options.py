@@ -1,6 +1,7 @@
 """What commands have in common: options, how they are read, and how a result is shown."""
 
 import json
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -31,6 +32,17 @@ def duration(text: str) -> timedelta:
     if unit is None or not number.isdecimal() or len(number) > 5:
         raise click.BadParameter(f"{text!r} is no span of time; write 7d, 12h, 30m or 45s")
     return timedelta(**{unit: int(number)})
+
+
+def amount(text: str) -> float:
+    """A number from 0 up."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value < math.inf:
+        raise click.BadParameter(f"{text!r} is no number from 0 up")
+    return value
 
 
 def moment(text: str) -> datetime:

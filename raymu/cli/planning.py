@@ -7,7 +7,7 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.group import cli
-from raymu.cli.options import json_option, named_revocation, request_options, run_argument, show
+from raymu.cli.options import amount, json_option, named_revocation, request_options, run_argument, show
 from raymu.config import Config
 from raymu.console import trial_progress
 from raymu.console.studies import show_outlook, show_tuning
@@ -25,11 +25,11 @@ from raymu.service.tuning.report import require_feasible
 @click.option("--workers", type=click.IntRange(min=1), help="Workers at hand; as many as trained the run by default.")
 @click.option("--traffic", help="For CONFIG.yaml: requests to expect, such as uniform:50 or burst:200,size=20.")
 @click.option(
-    "--window", "window_s", type=float, default=0.0, help="For --traffic: seconds that requests are gathered."
+    "--window", "window_s", type=amount, default=0.0, help="For --traffic: seconds that requests are gathered."
 )
-@click.option("--budget", "budget_s", type=float, help="For --traffic: seconds of compute that all remedies may take.")
+@click.option("--budget", "budget_s", type=amount, help="For --traffic: seconds of compute that all remedies may take.")
 @click.option(
-    "--deadline", "longest_s", type=float, help="For --traffic: seconds that requests of one moment may take."
+    "--deadline", "longest_s", type=amount, help="For --traffic: seconds that requests of one moment may take."
 )
 @click.option("--out", "out_file", help="For --traffic: draw the curves into this PNG or SVG file.")
 @json_option
@@ -80,15 +80,15 @@ def plan_command(
 @click.option("--method", type=click.Choice(["grid", "random", "optuna"]), default="grid", show_default=True)
 @click.option("--trials", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--strategy", "strategies", multiple=True, type=click.Choice(["hs", "ohs"]), help="May be given again.")
-@click.option("--fine-tune-slices", multiple=True, type=int, help="For ohs; may be given again.")
-@click.option("--window", "windows_s", multiple=True, type=float, help="Seconds of batching; may be given again.")
-@click.option("--most-lost", type=float, default=0.5, show_default=True, help="Points of accuracy below retraining.")
-@click.option("--most-debt", type=float, help="Share of shards that may owe retraining at the end, such as 0.2.")
-@click.option("--most-error", type=float, help="Forgetting error, in nats.")
-@click.option("--most-p95", type=float, help="Seconds until 95% of requests are repaired.")
+@click.option("--fine-tune-slices", multiple=True, type=click.IntRange(min=1), help="For ohs; may be given again.")
+@click.option("--window", "windows_s", multiple=True, type=amount, help="Seconds of batching; may be given again.")
+@click.option("--most-lost", type=amount, default=0.5, show_default=True, help="Points of accuracy below retraining.")
+@click.option("--most-debt", type=amount, help="Share of shards that may owe retraining at the end, such as 0.2.")
+@click.option("--most-error", type=amount, help="Forgetting error, in nats.")
+@click.option("--most-p95", type=amount, help="Seconds until 95% of requests are repaired.")
 @click.option("--workers", type=click.IntRange(min=1), help="Workers of the simulated clock.")
 @click.option("--stop-early", is_flag=True, help="End trials that fall behind (ASHA).")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--out", "out_dir", help="Folder for state and results; RUN-tuning by default. A search there goes on.")
 @click.option("--apply", "is_applied", is_flag=True, help="Make the chosen boundary the run's own.")
 @json_option

@@ -87,6 +87,8 @@ def import_samples(source: str, out: str, options: ImportOptions) -> Imported:
     samples = len(columns.labels)
     if len(columns.features) != samples or not samples:
         raise DataInvalid(source, f"has {len(columns.features)} samples and {samples} labels; each sample needs one")
+    if not columns.features.size:
+        raise DataInvalid(source, "has samples without features; give those that have some")
     features = _as_features(source, columns.features.reshape(samples, -1))
     labels, classes = _as_labels(source, columns.labels, options)
     ids = np.arange(samples) + options.first_id if columns.ids is None else columns.ids

@@ -303,6 +303,10 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["predict", "runs/run", "--data", "all.parquet", "--out", "all.parquet"], "is the table to predict"),
         (["evaluate", "runs/run", "--data", "beyond.parquet"], "a label is 3, but data.classes is 3"),
         (["rebuild", "runs/run", "--data"], "requires an argument"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--window", "nan"], "'nan' is no number from 0 up"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--most-lost", "-1"], "'-1' is no number from 0 up"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--most-p95", "soon"], "'soon' is no number from 0 up"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--seed", "-1"], "'--seed'"),
         (["receipts", "runs/run", "none"], "'none' is no request of this run"),
     ],
 )

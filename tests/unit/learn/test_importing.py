@@ -113,6 +113,11 @@ def test_npz_named_as_columns_needs_no_names(tmp_path: Path) -> None:
     assert imported(tmp_path, str(tmp_path / "own.npz"))[1].features.dtype == np.float32
 
 
+def test_samples_of_nothing_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "empty.npz", features=np.zeros((3, 0)), label=np.zeros(3, dtype=np.int64))
+    assert "has samples without features" in refusal(tmp_path, str(tmp_path / "empty.npz"))
+
+
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", features=np.array([{"a": 1}], dtype=object), label=LABELS[:1])
     assert "plain arrays" in refusal(tmp_path, str(tmp_path / "objects.npz"))
