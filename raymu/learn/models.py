@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from raymu.config import Count, Fraction, ModelConfig
 from raymu.errors import ConfigInvalid, in_one_line
+from raymu.learn.determinism import pinned
 from raymu.learn.weights import weights_sha256
 from raymu.settings import complaints
 
@@ -177,7 +178,7 @@ def check_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> boo
     """
     built = set()
     for _ in range(2):
-        with torch.random.fork_rng(devices=[]):
+        with pinned(torch.device("cpu"), threads=1):  # one thread: a process that is forked later has no others
             torch.manual_seed(0)
             model = build_model(config, input_shape=input_shape, classes=classes)
             try_out(model, input_shape=input_shape, classes=classes)
