@@ -261,8 +261,9 @@ class Coordinator:
     def _catch_up(self) -> None:
         """Where the files are an old copy, what the journal knows to be revoked since is taken out of them again."""
         self._store.files.fence()  # a superseded coordinator would answer by an old state
-        if self._publisher.is_behind:
+        if self._publisher.is_behind:  # so it is the first call: nothing else is at work
             self._make_sound()
+            self._publisher.sweep(self._board.lineages, self._board.at_work)
 
     def _make_sound(self, data: str | None = None) -> list[Damage]:
         """Find what is missing or changed, have the samples back, and begin to train the rest again."""

@@ -14,7 +14,7 @@ from raymu.api import Revocation, Run
 from raymu.config import Config
 from raymu.core.records import ShardState
 from raymu.core.verdict import Verdict
-from raymu.errors import RaymuError, ShardRepairFailed, StorageFailed
+from raymu.errors import FileUnreadable, RaymuError, ShardRepairFailed, StorageFailed
 from raymu.service.verify.verification import verify
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, write_samples
@@ -131,8 +131,8 @@ def test_a_disk_that_is_full_sooner_or_later(tmp_path: Path, disk: Disk) -> None
         requests.make(location)
         requests.require_undisturbed(location)
         shutil.rmtree(location)
-    assert set(errors) == {StorageFailed, ShardRepairFailed, None}
-    assert errors[0] is StorageFailed
+    assert set(errors) - {FileUnreadable} == {StorageFailed, ShardRepairFailed, None}
+    assert errors[0] in (StorageFailed, FileUnreadable)  # SQLite needs a little room to read, too
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
