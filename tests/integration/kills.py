@@ -26,7 +26,7 @@ from tests.integration.watching import watched
 from tests.unit.service.courses import outcome
 from tests.unit.service.runs import ids_at
 
-MOST_SECONDS = 120
+MOST_SECONDS = 240
 """For one step of a course with all its kills: beyond it something hangs."""
 
 

@@ -8,12 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 
 import raymu
 from raymu.config import Config
-from raymu.core.records import Exactness
+from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
+from raymu.runtime.client import RayCoordinator
 from raymu.service.work import StageTrained
+from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, revoke, served_weights, settle, train_run, write_samples
 from tests.integration.victims import COORDINATOR, SHARD, own_processes
 
@@ -212,3 +215,29 @@ def test_idle_actors_are_retired(tmp_path: Path) -> None:
         while own_processes(SHARD) and time.monotonic() < deadline:
             time.sleep(0.5)
         assert not own_processes(SHARD)
+
+
+def test_idle_actors_hold_no_checkpoint_that_is_superseded(tmp_path: Path) -> None:
+    """Each took turns at several shards."""
+    ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
+    with raymu.train(config_on_ray(tmp_path / "all.parquet", live_actors=2), str(tmp_path / "run")) as run:
+        for number, strategy in enumerate(STRATEGIES):
+            run.revoke(ids[number * 6 : number * 6 + 6], strategy=strategy)
+            assert held_by_actors(run) <= {file.path for one in current_lineages(run) for file in one.files}
+        run.settle()
+        held = held_by_actors(run)
+        assert held
+        assert held <= {file.path for one in current_lineages(run) for file in one.files}
+
+
+def current_lineages(run: raymu.Run) -> tuple[ShardLineage, ...]:
+    return RunStore(run.location).current().lineages
+
+
+def held_by_actors(run: raymu.Run) -> set[str]:
+    """Paths of the files whose bytes the idle actors of a run have in memory."""
+    coordinator = run.coordinator()
+    assert isinstance(coordinator, RayCoordinator)
+    idle = ray.get(coordinator._actor.__ray_call__.remote(lambda service: list(service._fleet._pool._idle)))
+    held = [one.__ray_call__.remote(lambda worker: {ref.path for ref in worker._files._payloads}) for one in idle]
+    return set[str]().union(*ray.get(held))

@@ -13,10 +13,10 @@ from ray.cluster_utils import Cluster
 COORDINATOR, SHARD = "ray::CoordinatorService", "ray::ShardWorker"
 
 
-def own_processes(name: str) -> list[psutil.Process]:
-    """Of clusters that this process started: the machine may run others."""
+def own_processes(name: str, *, under: int | None = None) -> list[psutil.Process]:
+    """Of clusters that this process started, or another one: the machine may run more. under: its id"""
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in psutil.Process(under).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             if name in process.name():
                 found.append(process)

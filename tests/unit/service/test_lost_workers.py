@@ -1,5 +1,6 @@
 """A worker that is killed at its n-th step of writing leaves nothing to the one that takes its work up, for every n."""
 
+import pickle
 import shutil
 from functools import partial
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from raymu.service.fleet import LocalFleet
+from raymu.service.ingest import create_run
 from raymu.service.shard import ShardWorker
-from raymu.service.work import Progress, Work, WorkReport
+from raymu.service.work import Progress, TrainShard, Work, WorkReport
 from raymu.store.files import RunFiles
 from raymu.store.run import RunStore
 from tests.unit.service.courses import Course, outcome
@@ -50,3 +52,25 @@ def test_a_lost_worker_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
         assert outcome(location) == undisturbed, f"killed at step {len(fleets)}"
         shutil.rmtree(location)
     assert len(fleets) > 10
+
+
+def test_a_worker_lets_go_of_the_shard_before_also_where_its_work_was_done_by_another(tmp_path: Path) -> None:
+    course, location = Course(tmp_path), tmp_path / "run"
+    create_run(course.config, str(location))
+    tables = RunStore(str(location)).manifest.tables
+    first, second = ShardWorker(RunStore(str(location))), ShardWorker(RunStore(str(location)))
+    assert list(second.run(TrainShard(shard=1, table=tables[1], epoch=0)))
+    assert list(first.run(TrainShard(shard=0, table=tables[0], epoch=0)))
+    assert {ref.path[:11] for ref in first._files._payloads} == {"shards/0000"}
+    assert list(first.run(TrainShard(shard=1, table=tables[1], epoch=0)))
+    assert not first._files._payloads
+
+
+def test_what_travels_to_another_process_has_no_keys(tmp_path: Path) -> None:
+    course, location = Course(tmp_path), tmp_path / "run"
+    create_run(course.config, str(location))
+    store = RunStore(str(location))
+    keys = (store.keys.hash_key, store.keys.signing_key)
+    payload = pickle.dumps(store)
+    assert not any(key in payload or key.hex().encode() in payload for key in keys)
+    assert pickle.loads(payload).keys.hash_key == store.keys.hash_key
