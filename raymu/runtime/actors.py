@@ -36,9 +36,9 @@ class RayFleet:
 
     def __init__(self, store: RunStore, *, idle_s: float = _IDLE_S) -> None:
         """Raises DeviceUnavailable where the cluster has no room for a shard."""
-        self._cluster, self._shards = store.config.cluster, store.config.partition.shards
-        self._workers = capacity(self._cluster)
-        actor = ShardActor.options(**actor_options(self._cluster))
+        cluster, self._shards = store.config.cluster, store.config.partition.shards
+        self._workers = capacity(cluster)
+        actor = ShardActor.options(**actor_options(cluster))
         self._pool = ActorPool(lambda: actor.remote(store), room=self._workers, idle_s=idle_s)
 
     @property
@@ -59,8 +59,8 @@ class RayFleet:
         raise AssertionError("the last attempt returns or raises")
 
     async def warm_up(self) -> None:
-        """Start as many actors as there is room for, and wait until they answer."""
-        await self._pool.warm_up(lambda: min(self._shards, capacity(self._cluster)))
+        """Start as many actors as there is room and work for, and wait until they answer."""
+        await self._pool.warm_up(self._shards)
 
     async def close(self) -> None:
         """Those that are at work end with their owner, the process that the fleet is in."""

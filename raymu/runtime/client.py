@@ -17,6 +17,9 @@ from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, Revocation
 from raymu.service.work import Progress, StageTrained
 
+CLOSE_S = 30.0
+"""How long a coordinator has to end by itself."""
+
 
 class RayCoordinator:
     """Starts the run's coordinator actor, and stops what it started on closing."""
@@ -59,8 +62,8 @@ class RayCoordinator:
     def close(self) -> None:
         if not ray.is_initialized():
             return
-        with suppress(RayError):  # it may be gone already
-            ray.get(self._actor.close.remote())
+        with suppress(RayError):  # it may be gone already, or hang
+            ray.get(self._actor.close.remote(), timeout=CLOSE_S)
         ray.kill(self._actor)
         leave_cluster()
 

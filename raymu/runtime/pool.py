@@ -11,8 +11,8 @@ from ray.exceptions import RayError, RayTaskError
 
 _NOWHERE = -1
 """Instead of a shard: of an actor that has not worked yet."""
-_LOOK_AGAIN_S = 1.0
-"""How often a warm-up asks how much room there is: a node may be lost meanwhile."""
+PATIENCE_S = 20.0
+"""How long a warm-up waits for one more actor where some are up: a node may be lost, or others are there first."""
 
 
 class ActorPool:
@@ -51,15 +51,17 @@ class ActorPool:
             raise
         self._put(actor, shard)
 
-    async def warm_up(self, wanted: Callable[[], int]) -> None:
-        """Start actors, and wait until they answer. wanted: how many there should be, as far as there is room now"""
+    async def warm_up(self, count: int) -> None:
+        """Start actors, and wait until they answer; for those that find no room, no longer than patience lasts."""
         self._is_warming = True
         try:
-            for _ in range(wanted() - self._alive):
+            for _ in range(min(count, self._room) - self._alive):
                 self._begin()
-            while self._starting and len(self._idle) + len(self._lent) < wanted():
+            while self._starting:
                 starting = self._starting.values()
-                await asyncio.wait(starting, timeout=_LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+                up, _ = await asyncio.wait(starting, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+                if not up and (self._idle or self._lent):
+                    return
         finally:
             self._is_warming = False
             self._balance()

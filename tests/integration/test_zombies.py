@@ -1,4 +1,4 @@
-"""A coordinator actor that is stopped, and wakes up after another one took its run over."""
+"""A coordinator actor that is stopped: it wakes up after another one took its run over, or is ended."""
 
 import os
 import signal
@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
+import psutil
 import pytest
 
 import raymu
 from raymu.errors import CoordinatorSuperseded
+from raymu.runtime import client
 from raymu.service.work import StageTrained
 from tests.examples import repaired_weights, train_run, write_samples
 from tests.integration.test_ray import config_on_ray
-from tests.integration.victims import COORDINATOR, own_processes
+from tests.integration.victims import COORDINATOR, SHARD, own_processes
 from tests.unit.service.courses import files_of
 
 
@@ -45,3 +47,18 @@ def test_it_writes_nothing_and_says_that_it_was_superseded(tmp_path: Path) -> No
     assert run.verify().verdict == "pass"
     train_run(config, tmp_path / "calm", exclude=forget)
     assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_closing_ends_a_coordinator_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CLOSE_S", 0.1)
+    write_samples(tmp_path / "all.parquet", samples=400)
+    run = raymu.train(config_on_ray(tmp_path / "all.parquet"), tmp_path / "run")
+    hanging = [*own_processes(COORDINATOR), *own_processes(SHARD)]
+    os.kill(hanging[0].pid, signal.SIGSTOP)
+    run.close()
+    _, alive = psutil.wait_procs(hanging, timeout=30)
+    assert not alive
+    with raymu.open_run(tmp_path / "run") as again:
+        again.settle()
+    assert again.verify().verdict == "pass"
