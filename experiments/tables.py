@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from document_findings import DOCUMENT_FINDINGS
 from findings import BULK, FINDINGS, SINGLES
 from rows import Row, Rows, distinct, mean, read_rows, where
 from wording import less, percent, points, table, times
@@ -99,6 +100,15 @@ def questions(results: Results) -> str:
     return _caveat(results, (one.experiment for one in FINDINGS)) + table(header, lines, numbers_from=4)
 
 
+def documents(_results: Results) -> str:
+    """As `questions`, of the experiments whose result is a JSON document."""
+    lines = []
+    for one in DOCUMENT_FINDINGS:
+        files = ", ".join(f"[json](results/{name}.json)" for name in one.documents)
+        lines.append([one.question, f"`experiments/{one.script}.py`", f"{one.sentence} ({files})", one.shows])
+    return table(["question", "command", "result", "what it shows"], lines, numbers_from=4)
+
+
 def circumstances(results: Results) -> str:
     """Of every experiment: in which size it ran, for how long, and where."""
     runs = results("runs")
@@ -131,6 +141,7 @@ TABLES: Mapping[str, Callable[[Results], str]] = {
     "headline": headline,
     "aims": aims,
     "questions": questions,
+    "documents": documents,
     "strategies": strategies,
     "circumstances": circumstances,
 }

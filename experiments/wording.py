@@ -24,6 +24,10 @@ def times(value: float) -> str:
     return f"{value:,.0f}x" if value >= 10.0 else f"{value:.2g}x"
 
 
+def count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
 def percent(rows: Rows, name: str) -> str:
     """The mean, and half the way from the least to the greatest."""
     least, greatest = spread(rows, name)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from document_findings import DOCUMENT_FINDINGS, DocumentFinding
 from findings import FINDINGS, Finding
 from rows import Row, mean, read_rows, spread, where, write_rows
 from tables import READMES, kept, with_tables, without_tables
@@ -59,6 +60,19 @@ def test_every_finding_has_a_question_a_figure_and_no_number_in_its_conclusion(f
     drawn = [EXPERIMENTS / "figures" / f"{name}.{ending}" for name in finding.figures for ending in ("png", "svg")]
     assert [path for path in drawn if not path.is_file()] == []
     assert not re.search(r"\d", finding.shows)
+
+
+@pytest.mark.parametrize("finding", DOCUMENT_FINDINGS, ids=lambda finding: finding.script)
+def test_every_document_has_a_question_a_sentence_and_no_number_in_its_conclusion(finding: DocumentFinding) -> None:
+    assert finding.question.endswith("?")
+    assert re.search(r"\d", finding.sentence)
+    assert not re.search(r"\d", finding.shows)
+
+
+def test_every_script_that_keeps_a_document_is_told_of() -> None:
+    keeps_one = re.compile(r"^from documents import .*\b(keep|RESULTS)\b", flags=re.MULTILINE)
+    scripts = {path.stem for path in EXPERIMENTS.glob("*.py") if keeps_one.search(path.read_text(encoding="utf-8"))}
+    assert scripts == {finding.script for finding in DOCUMENT_FINDINGS}
 
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
