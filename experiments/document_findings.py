@@ -51,7 +51,8 @@ def _acknowledgements(documents: Sequence[Document]) -> str:
         cells.append(
             f"{one['database']}: one by one {count(single['per_second'])} a second, 99 of 100 within "
             f"{single['p99_ms']:.1f} ms; {count(many['requests'])} at once "
-            f"{count(many['acknowledged_per_second'])} a second, all served after {many['purged_after_s']:.0f} s, with {many['peak_memory_mb']:.0f} MB"
+            f"{count(many['acknowledged_per_second'])} a second, all served after {many['purged_after_s']:.0f} s, "
+            f"with {many['peak_memory_mb']:.0f} MB"
         )
     return "; ".join(cells)
 
