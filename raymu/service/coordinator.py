@@ -293,13 +293,16 @@ class Coordinator:
         """Take up what an earlier coordinator, or an earlier failure, left undone."""
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
         if self._is_quiet and not self._is_swept:  # at first, and after a failure
-            self._is_swept = True
-            self._publisher.sweep(self._board.lineages, self._board.at_work)
+            self._sweep()
         if self._board.is_stalled:
             self._record(WorkResumed(at=self._clock()))
         for command in self._board.outstanding():
             if not (isinstance(command, RepairShard) and self._is_followed(command)):
                 self._carry_out([command])
+
+    def _sweep(self) -> None:
+        self._is_swept = True
+        self._publisher.sweep(self._board.lineages, self._board.at_work)
 
     def _is_followed(self, command: RepairShard) -> bool:
         return any(task.get_name() == command.command_id and not task.done() for task in self._tasks)
@@ -390,6 +393,8 @@ class Coordinator:
         self._is_quiet = not self._tasks
         try:
             yield
+            if not (self._is_swept or self._tasks):  # another call's remedy failed meanwhile
+                self._sweep()
         except BaseException:
             self._is_swept = False
             raise

@@ -165,8 +165,7 @@ class RunStore:
         """
         journal = self.journal()
         try:
-            if sealed_at(self.files, self.keys) > (journal.epoch(), journal.head().sequence):
-                raise self._is_older("it was closed later than it ends")
+            self._require_latest(journal)
             epoch = journal.take_over(self._announce)
         except BaseException:
             journal.close()
@@ -195,6 +194,11 @@ class RunStore:
         if self.files.exists(EPOCH) and self.epoch() > epoch:
             raise self._is_older(f"epoch {epoch} after {self.epoch()}")
         self.files.write(EPOCH, str(epoch).encode())
+
+    def _require_latest(self, journal: Journal) -> None:
+        """Raises RunInvalid where the journal is older than it was when a coordinator closed it."""
+        if sealed_at(self.files, self.keys) > (journal.epoch(), journal.head().sequence):  # the seal is read first
+            raise self._is_older("it was closed later than it ends")
 
     def _is_older(self, how: str) -> RunInvalid:
         problem = f"has a journal that is older than its files ({how}); restore both from the same backup"
@@ -262,6 +266,7 @@ class RunStore:
         Raises RunInvalid where this is no run, its training has not finished, or its files are not its journal's.
         """
         with closing(self.journal(is_read_only=True)) as journal:
+            self._require_latest(journal)
             asked = 0
             while (published := journal.published()) and asked < 3:
                 asked += 1  # a generation may be superseded, and destroyed, between asking and reading

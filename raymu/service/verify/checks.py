@@ -54,7 +54,7 @@ def _generation(evidence: Evidence) -> Findings:
     if expected.published is None:
         yield leaves_open("the run is not trained: `raymu settle` finishes its training")
         return
-    generation = store.current()
+    generation = evidence.generation or store.generations.read(expected.published)  # raises what is wrong with it
     command = expected.publication
     if command is None or (generation.constituents, generation.lineages) != (command.constituents, command.lineages):
         yield fails(f"generation {generation.number} is not the one that follows from the journal")

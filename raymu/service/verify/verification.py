@@ -40,7 +40,7 @@ def verify(
         expected = Expected.of(store, recorded.events)
     except RaymuError as error:  # without a sound journal there is nothing to hold the rest against
         return _refused("journal", error)
-    evidence = Evidence(store=store, recorded=recorded, expected=expected, generation=_served(store))
+    evidence = Evidence(store=store, recorded=recorded, expected=expected, generation=_served(store, expected))
     checks = [_checked(name, check, evidence) for name, check in CHECKS.items()]
     if anchor is not None:
         checks.append(_anchored(anchor, recorded))
@@ -59,10 +59,10 @@ def _refused(name: str, error: RaymuError) -> Verification:
     return Verification(verdict=check.verdict, generation=None, anchor=None, checks=(check,))
 
 
-def _served(store: RunStore) -> Generation | None:
+def _served(store: RunStore, expected: Expected) -> Generation | None:
     try:
-        return store.current()
-    except RaymuError:  # the check of the generation says what is wrong
+        return store.generations.read(expected.published) if expected.published else None
+    except (FileMissing, FileCorrupt):  # the check of the generation says what is wrong
         return None
 
 
