@@ -7,6 +7,7 @@ from tests.postgres import PostgresServer
 
 # No deadline: the first example pays for imports and for a cold disk.
 settings.register_profile("raymu", deadline=None, max_examples=30)
+settings.register_profile("thorough", settings.get_profile("raymu"), max_examples=300)
 settings.load_profile("raymu")
 
 

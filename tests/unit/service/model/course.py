@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import TypeAlias
 
 from raymu.core.events import RevocationsAccepted
 from raymu.core.receipt import Receipt
 from raymu.core.requests import Strategy
+from raymu.core.verdict import Finding, Verdict
 from raymu.errors import RaymuError, ShardRepairFailed
 from raymu.service.outcomes import SettleReport
 from raymu.service.requests import Revocation
@@ -19,7 +21,9 @@ from tests.unit.service.faults import FaultyDisk, fail
 from tests.unit.service.model.observed_run import ObservedRun, Samples
 from tests.unit.service.model.process import Killed, Process
 from tests.unit.service.model.steered_fleet import SteeredFleet
-from tests.unit.service.model.templates import Setting, template, workshop
+from tests.unit.service.model.templates import Setting, template
+
+Verified: TypeAlias = tuple[Verdict, tuple[Finding, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +56,9 @@ class Submission:
 class Course:
     """Whatever happens to a run goes through here, and is looked at afterwards."""
 
-    def __init__(self, setting: Setting) -> None:
-        self.template = template(setting)
-        self.location = self.template.copy(Path(mkdtemp(dir=workshop())) / "run")
+    def __init__(self, setting: Setting, workshop: Path) -> None:
+        self.template = template(setting, workshop)
+        self.location = self.template.copy(Path(mkdtemp(dir=workshop)) / "run")
         self.run = ObservedRun(self.location, self.template.subjects)
         self.process: Process | None = None
         self.zombie: Process | None = None
@@ -65,7 +69,8 @@ class Course:
         """Whether the last process left the run as it should."""
         self.submissions: list[Submission] = []
         self.accepted: dict[str, Asked] = {}
-        self.past: dict[str, list[bytes]] = {}  # by path, what was read there
+        self.past: list[dict[str, bytes]] = []  # all files, whenever they were looked at
+        self.verified: tuple[dict[str, bytes], Verified] | None = None
         self.look()
 
     def open(self) -> None:
@@ -132,13 +137,15 @@ class Course:
 
     def finish(self) -> None:
         """All work is done, and all that was patched is settled."""
-        for _ in range(2):  # once more for what was at work when it was asked to settle
+        is_settled = False
+        while not is_settled:  # once more for what was at work, and was patched, when it was asked to settle
             task = self.settle()
             while not task.done():
                 assert self.process
                 assert self.process.fleet.at_work, "somebody waits, and nothing is at work"
                 self.steer(SteeredFleet.finish)
             task.result()
+            is_settled = not any(lineage.debts for lineage in self.run.board.lineages)
 
     def remove(self) -> None:
         if self.zombie:
@@ -174,10 +181,7 @@ class Course:
         for event in self.run.events[known:]:
             if isinstance(event, RevocationsAccepted):
                 self._match(event)
-        for path, payload in self.files_at_rest.items():
-            versions = self.past.setdefault(path, [])
-            if payload not in versions:
-                versions.append(payload)
+        self.past.append(self.files_at_rest)
 
     def _aftermath(self, *, is_resumed: bool = False) -> None:
         assert self.process

@@ -19,6 +19,7 @@ from raymu.core.events import (
     RevocationsAccepted,
     ShardRepaired,
 )
+from raymu.core.receipt import ReceiptBook
 from raymu.core.records import FileRef, Generation, SampleId, ShardState
 from raymu.core.schedule import slice_epochs
 from raymu.store.codec import from_json
@@ -39,6 +40,7 @@ class ObservedRun:
         self._config = self._store.config
         epochs = slice_epochs(self._config.training.epochs, self._config.partition.slices)
         self.board = RevocationBoard(config=self._config.unlearning, epochs=epochs, workers=1)
+        self.book = ReceiptBook()
         self.subjects = subjects
         self._by_hash = {subject.keyed: subject for subject in subjects}
         self.events: list[Event] = []
@@ -53,6 +55,7 @@ class ObservedRun:
             event: Event = from_json(Event, payload, source=path)
             self.events.append(event)
             self.board.handle(event)
+            self.book.handle(event)
             match event:
                 case RevocationsAccepted(requests=requests):
                     for request in requests:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from raymu.store.layout import KINDS, kind_of
 
 Files = dict[str, bytes]
-Past = Mapping[str, list[bytes]]
-"""By path, what was ever read there."""
+Past = list[Files]
+"""All files as they were at some time, the latest last."""
 
 
 def _flip(files: Files, past: Past, path: str, chance: int) -> None:  # noqa: ARG001 - one signature
@@ -30,15 +30,25 @@ def _swap(files: Files, past: Past, path: str, chance: int) -> None:  # noqa: AR
 
 
 def _roll_back(files: Files, past: Past, path: str, chance: int) -> None:
-    files[path] = past[path][chance % len(past[path])]
+    versions = list(dict.fromkeys(then[path] for then in past if path in then))
+    files[path] = versions[chance % len(versions)]
 
 
 def _bring_back(files: Files, past: Past, path: str, chance: int) -> None:
-    """A file that is gone, under its own name or, in place of a sound one's name, beside it."""
-    gone = in_order({one: b"" for one in past if one not in files})
+    """A file that is gone, under its own name or under one that no file of a run has."""
+    gone = {name: payload for then in past for name, payload in then.items() if name not in files}
     if gone:
-        back = gone[chance % len(gone)]
-        files[back if chance % 2 else f"{path}.old"] = past[back][-1]
+        back = in_order(gone)[chance % len(gone)]
+        files[back if chance % 2 else f"{path}.old"] = gone[back]
+
+
+def _restore_old_copy(files: Files, past: Past, path: str, chance: int) -> None:  # noqa: ARG001
+    """All that a generation consists of."""
+    folders = ("samples/", "shards/", "generations/")
+    then = past[chance % len(past)]
+    for name in [name for name in files if name.startswith(folders)]:
+        del files[name]
+    files.update({name: payload for name, payload in then.items() if name.startswith(folders)})
 
 
 TAMPERINGS: Mapping[str, Callable[[Files, Past, str, int], None]] = {
@@ -48,6 +58,7 @@ TAMPERINGS: Mapping[str, Callable[[Files, Past, str, int], None]] = {
     "swap": _swap,
     "roll back": _roll_back,
     "bring back": _bring_back,
+    "restore an old copy": _restore_old_copy,
 }
 
 

@@ -57,15 +57,9 @@ class Template:
 
 
 @cache
-def workshop() -> Path:
-    """A folder in memory where there is one: thousands of runs are written and synced."""
-    memory = Path("/dev/shm")
-    return Path(mkdtemp(prefix="raymu-model-", dir=memory if memory.is_dir() else None))
-
-
-@cache
-def template(setting: Setting) -> Template:
-    folder = Path(mkdtemp(dir=workshop()))
+def template(setting: Setting, workshop: Path) -> Template:
+    """workshop: a folder for templates and their copies"""
+    folder = Path(mkdtemp(dir=workshop))
     write_subjects(folder / "all.parquet")
     config = make_config(
         folder / "all.parquet",

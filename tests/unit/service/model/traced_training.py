@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 from unittest import mock
 
@@ -24,6 +25,7 @@ Stages = list[list[int]]
 """By stage, the hashes of its samples in the order of training."""
 
 
+@lru_cache(4096)
 def stages_of(payload: bytes) -> Stages:
     """What a state was trained on. Raises ValueError for half a file."""
     stages: Stages = json.loads(payload)["stages"]
@@ -136,6 +138,10 @@ class TracedPatcher:
 def traced() -> Iterator[None]:
     """Within it, workers leave traces instead of weights."""
     with mock.patch.multiple(
-        "raymu.service.shard", ShardTraining=TracedTraining, ShardPatcher=TracedPatcher, record_stage=record_traced
+        "raymu.service.shard",
+        ShardTraining=TracedTraining,
+        ShardPatcher=TracedPatcher,
+        record_stage=record_traced,
+        make_optimizer=mock.Mock(),
     ):
         yield
