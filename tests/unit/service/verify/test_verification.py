@@ -77,7 +77,8 @@ def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
 ) -> None:
     config = RunStore(str(location)).config
     with opened(location, FleetThatFailsOnce(RunStore(str(location)), after_stages=1)) as run:
-        monkeypatch.setattr(run.coordinator, "_record", dying_at_a_failure(run.coordinator._record))
+        execution = run.coordinator._execution
+        monkeypatch.setattr(execution, "record", dying_at_a_failure(execution.record))
         with pytest.raises(ConnectionError):
             run.revoke(ids_at(config, shard=0, slice_index=0)[:1], strategy="sisa")
         found = verdicts(verified(location))
