@@ -65,9 +65,10 @@ class PublicationLedger:
     def published(self, event: GenerationPublished) -> None:
         self._has_predecessor = event.number > 1
         self.is_stale, self._is_published = False, True
-        for what, request_ids in (("rewound", event.rewound), ("repaired", event.repaired), ("settled", event.settled)):
-            published = set(request_ids)
-            self._to_publish[what] = [one for one in self._to_publish[what] if one not in published]
+        for (
+            request_ids
+        ) in self._to_publish.values():  # it tells of all: of none more under settings that are changed since
+            request_ids.clear()
         self._to_purge.extend(event.repaired)
         self._doomed |= self._superseded
         self._superseded.clear()

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from raymu.core.records import Exactness, Generation, Remedy, ShardState
 from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet
 from raymu.service.history import replay
 from raymu.service.ingest import create_run
 from raymu.service.requests import Revocation
@@ -228,3 +230,16 @@ def test_replaying_the_journal_gives_the_lineages_of_the_current_generation(tmp_
     kinds = [event.kind for event in journal_events(tmp_path / "run")]
     assert kinds[:2] == ["trained", "published"]
     assert kinds.count("accepted") == 6
+
+
+def test_a_request_of_before_is_not_rewound_under_settings_of_after(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", unlearning={"on_accept": "keep"})
+    coordinator = train_run(config, tmp_path / "run")
+    ids = ids_at(config, shard=0)
+    before = revoke(coordinator, ids[:2])
+    asyncio.run(coordinator.configure(replace(config.unlearning, on_accept="rewind")))
+    reopened = Coordinator(RunStore(str(tmp_path / "run")), LocalFleet(RunStore(str(tmp_path / "run"))))
+    after = revoke(reopened, ids[2:4])
+    assert (before.rewound_at, after.generation_rewound) == (None, 3)
+    assert reopened.receipt(before.request_id) == before
