@@ -100,6 +100,10 @@ class RunInvalid(RaymuError):
         return f"{self.location}: {self.problem}"
 
 
+class RunTooNew(RunInvalid):
+    """What a newer raymu wrote, soundly: it means what this one cannot know."""
+
+
 class FileCorrupt(RaymuError):
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)

@@ -16,9 +16,11 @@ from raymu.service.fleet import LocalFleet
 from raymu.service.ingest import create_run
 from raymu.service.verify.verification import Verification, verify
 from raymu.service.work import RepairTask
+from raymu.store.chain import sealed
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, train_run, write_samples
 from tests.unit.service.runs import FleetThatFailsOnce, WatchedFleet, ids_at, journal_events, opened
+from tests.unit.service.verify.forgery import execute
 
 
 def verified(location: Path, **asked: object) -> Verification:
@@ -101,6 +103,19 @@ def test_a_shard_that_waits_for_others_to_be_published_is_left_open(location: Pa
         run.revoke([first, second], strategy="sisa")
     assert {event.report.shard for event in journal_events(location) if isinstance(event, ShardRepaired)} == {0, 1}
     assert verdicts(found[0]) == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
+
+
+def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
+    revoke_some(location, "sisa")
+    store = RunStore(str(location))
+    payload = '{"kind":"moved","at":"2030-01-01T00:00:00Z"}'
+    with closing(store.journal()) as journal:
+        head = sealed(journal.head(), payload, store.keys.hash_key)
+    insert = f"INSERT INTO events SELECT run, {head.sequence}, 'moved', '{payload}', '{head.seal}' FROM runs"
+    execute(location, insert)
+    found = verified(location)
+    assert verdicts(found) == {"journal": "inconclusive"}
+    assert f"journal event {head.sequence}: was written by a newer raymu" in found.checks[0].findings[0].what
 
 
 def test_training_that_is_under_way_is_left_open(location: Path, tmp_path: Path) -> None:
