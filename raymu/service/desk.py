@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from raymu.core.records import SampleId
 from raymu.core.requests import RevocationRequest
-from raymu.errors import RaymuError, RequestInvalid, in_one_line
+from raymu.errors import RaymuError, RequestInvalid, in_one_line, things
 from raymu.learn.ids import as_sample_ids
 from raymu.service.history import History
 from raymu.service.index import SampleIndex
@@ -139,4 +139,4 @@ def _require_distinct(sample_ids: Sequence[SampleId]) -> None:
     if len(set(sample_ids)) < len(sample_ids):
         twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
         shown = in_one_line(", ".join(twice[:3]))
-        raise RequestInvalid(f"{len(twice)} ids are named twice ({shown}); name each sample once")
+        raise RequestInvalid(f"the request names {things(len(twice), 'id')} twice ({shown}); name each sample once")
