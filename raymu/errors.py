@@ -185,8 +185,8 @@ class JournalBusy(RaymuError):
 
     def __str__(self) -> str:
         return (
-            f"another process holds the journal ({self.problem}); "
-            "see that it goes on, or end it, then run the command again"
+            f"another process holds the journal ({self.problem}), most likely a raymu at work on this run that is stopped "
+            "or hangs: have it go on (fg, or kill -CONT), or end it; then run the command again"
         )
 
 

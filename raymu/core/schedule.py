@@ -17,7 +17,7 @@ def slice_epochs(epochs: int, slices: int) -> tuple[int, ...]:
     if min(per_stage) < 1:
         bound = bisect.bisect_left(range(slices + 2), 1, lo=epochs, key=lambda more: min(_carried(more, slices)))
         raise ValueError(
-            f"{things(epochs, 'epoch')}, too few for {things(slices, 'slice')}: a stage would get none; use {bound} or more"
+            f"{things(epochs, 'epoch')}, too few for {slices} slices: a stage would get none; use {bound} or more"
         )
     return per_stage
 

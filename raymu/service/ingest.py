@@ -128,9 +128,7 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> ModelPlan
     """Raises ConfigInvalid, DataInvalid for settings that these data cannot be trained with."""
     samples, path = len(table.ids), config.data.train
     if samples < config.partition.slices:
-        raise DataInvalid(
-            path, f"has {things(samples, 'sample')} for {things(config.partition.slices, 'slice')}; use fewer"
-        )
+        raise DataInvalid(path, f"has {things(samples, 'sample')} for {config.partition.slices} slices; use fewer")
     if config.data.classes is None and classes > samples:
         raise DataInvalid(
             path,

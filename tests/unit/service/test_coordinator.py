@@ -243,3 +243,25 @@ def test_a_request_of_before_is_not_rewound_under_settings_of_after(tmp_path: Pa
     after = revoke(reopened, ids[2:4])
     assert (before.rewound_at, after.generation_rewound) == (None, 3)
     assert reopened.receipt(before.request_id) == before
+
+
+def test_a_shard_votes_again_before_the_last_one_of_its_request_is_repaired(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    location = tmp_path / "run"
+    create_run(config, str(location))
+    seen: list[list[ShardState]] = []
+
+    def look(_task: RepairTask) -> None:
+        seen.append([one.state for one in RunStore(str(location)).current().constituents])
+
+    coordinator = Coordinator(RunStore(str(location)), WatchedFleet(RunStore(str(location)), look))
+    asyncio.run(coordinator.train(silent))
+    before = lineage_of(location, 0).files | lineage_of(location, 1).files
+    ids = [ids_at(config, shard=shard, slice_index=0)[0] for shard in (0, 1)]
+    receipt = revoke(coordinator, ids, strategy="sisa")
+    assert [set(states) for states in seen] == [{ShardState.ABSTAINING}, {ShardState.EXACT, ShardState.ABSTAINING}]
+    assert (receipt.generation_before, receipt.generation_rewound, receipt.generation_after) == (1, 2, 4)
+    kept = lineage_of(location, 0).files | lineage_of(location, 1).files
+    assert receipt.purged_files == len(before - kept) > 0
+    assert [path.name for path in (location / "generations").iterdir()] == ["00000004.json"]

@@ -89,8 +89,8 @@ def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
     assert verified(location).verdict is Verdict.PASS
 
 
-def test_a_shard_that_waits_for_others_to_be_published_is_left_open(location: Path) -> None:
-    """It is past the request, and the generation that is served is not."""
+def test_a_shard_that_is_past_a_request_before_the_others_is_left_open(location: Path) -> None:
+    """It is served as it is repaired, and what it superseded is there until the request is repaired."""
     config = RunStore(str(location)).config
     found: list[Verification] = []
 
