@@ -187,7 +187,7 @@ FINDINGS = (
         figures=("forgetting_time",),
         result=_forgetting_time,
         shows="rewinding forgets before any remedy runs; where every shard is touched in its first slice nothing is served "
-        "until the request is repaired",
+        "until the first of them is repaired",
     ),
     Finding(
         experiment="limits",

@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from raymu.config import Config, UnlearningConfig
+from raymu.config import Config
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
@@ -21,7 +21,7 @@ from raymu.service.audit.auditing import audit
 from raymu.service.audit.forgotten import AuditScope
 from raymu.service.audit.report import AuditReport
 from raymu.service.ingest import prepare_run
-from raymu.service.local import LocalCoordinator
+from raymu.service.local import LocalCoordinator, RunCoordinator
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.overview import (
     Forecast,
@@ -35,33 +35,13 @@ from raymu.service.overview import (
 )
 from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.requests import Answer, Revocation
-from raymu.service.tuning.bench import BenchPlan, TrialBench
-from raymu.service.tuning.report import TuningReport, judge, save
+from raymu.service.tuning.bench import BenchPlan
+from raymu.service.tuning.report import TuningReport
 from raymu.service.verify.verification import Verification, verify
 from raymu.service.work import Progress, StageTrained
 from raymu.store.run import RunStore
 
 __all__ = ["Answer", "Revocation", "Run", "open_run", "train"]
-
-
-class RunCoordinator(Protocol):
-    """What changes a run: in this process, or an actor on a cluster."""
-
-    def train(self, progress: Progress) -> TrainingReport: ...
-
-    def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]: ...
-
-    def submit(self, asked: list[Revocation], progress: Progress) -> list[Answer]: ...
-
-    def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport: ...
-
-    def rebuild(self, progress: Progress, data: str | None) -> RebuildReport: ...
-
-    def configure(self, unlearning: UnlearningConfig) -> None: ...
-
-    def warm_up(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def silent(_stage: StageTrained) -> None:
@@ -185,10 +165,8 @@ class Run:
         workers: that repair side by side; as many as trained the run where not given; progress: told of trials
         Raises RunInvalid where the run owes retraining, TraceInvalid, RequestInvalid, DeviceUnavailable.
         """
-        from raymu.runtime.tuning import search  # Ray takes a second to import: only where it is used
+        from raymu.runtime.tuning import tune_boundary  # Ray takes a second to import: only where it is used
 
-        folder = Path(out).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
         measured = test or self.config.data.test
         if measured is None:
             raise RequestInvalid("trials are judged on labelled test data; give --data, or train with data.test")
@@ -197,16 +175,10 @@ class Run:
             traffic=traffic,
             trace=None if trace is None else _absolute(trace),
             test=_absolute(measured),
-            scratch=str(folder),
+            scratch=str(Path(out).absolute()),
             workers=workers or trained_on(self._store),
         )
-        bench = TrialBench(plan)
-        for choice in wanted.space.grid(1):
-            bench.unlearning(choice)
-        found = search(plan, wanted, constraints, cluster=self.config.cluster, folder=folder, progress=progress)
-        report = judge(bench, traffic or str(trace), found.trials, constraints, found.stopped)
-        save(report, folder)
-        return report
+        return tune_boundary(plan, wanted, constraints, cluster=self.config.cluster, progress=progress)
 
     def audit(
         self, scope: AuditScope, *, progress: Callable[[int, int], None] = lambda _done, _of: None

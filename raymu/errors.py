@@ -15,6 +15,11 @@ def in_one_line(problem: object, *, longest: int = 300) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
+def things(number: int, noun: str) -> str:
+    """A count with its noun: 1 request, 12 requests."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class RaymuError(Exception):
     """A refusal that the command line turns into one line and an exit code."""
 
@@ -49,8 +54,7 @@ class UnknownSamples(RaymuError):
 
     def __str__(self) -> str:
         names = in_one_line(", ".join(self.shown)) + (", ..." if self.count > len(self.shown) else "")
-        plural = "s" if self.count > 1 else ""
-        return f"{self.count} unknown sample id{plural} ({names}): the run never held them; nothing was changed"
+        return f"{things(self.count, 'unknown sample id')} ({names}): the run never held them; nothing was changed"
 
 
 class UnknownOwner(RaymuError):
@@ -98,6 +102,10 @@ class RunInvalid(RaymuError):
 
     def __str__(self) -> str:
         return f"{self.location}: {self.problem}"
+
+
+class RunTooNew(RunInvalid):
+    """What a newer raymu wrote, soundly: it means what this one cannot know."""
 
 
 class FileCorrupt(RaymuError):
@@ -177,8 +185,8 @@ class JournalBusy(RaymuError):
 
     def __str__(self) -> str:
         return (
-            f"another process holds the journal ({self.problem}); "
-            "see that it goes on, or end it, then run the command again"
+            f"another process holds the journal ({self.problem}), most likely a raymu at work on this run that is stopped "
+            "or hangs: have it go on (fg, or kill -CONT), or end it; then run the command again"
         )
 
 
@@ -245,7 +253,7 @@ class WorkerLost(RaymuError):
 
     def __str__(self) -> str:
         return (
-            f"the worker of shard {self.shard} was lost {self.attempts} times ({self.problem}); "
+            f"the worker of shard {self.shard} was lost {things(self.attempts, 'time')} ({self.problem}); "
             "see that its node has memory for it, then run `raymu settle`"
         )
 

@@ -8,6 +8,7 @@ import click
 from raymu.api import open_run
 from raymu.cli.group import cli
 from raymu.cli.options import data_option, json_option, run_argument, show
+from raymu.errors import things
 from raymu.learn.data import read_features
 from raymu.learn.importing import ImportOptions, import_samples
 from raymu.learn.predictions import require_place, write_predictions
@@ -49,7 +50,7 @@ def import_command(
         classes=tuple(classes.split(",")) if classes else (),
     )
     imported = import_samples(source, out_file, options)
-    what = f"wrote {imported.samples:,} samples of {imported.features} features into {out_file}"
+    what = f"wrote {things(imported.samples, 'sample')} of {things(imported.features, 'feature')} into {out_file}"
     show(as_json, imported, lambda screen: screen.say(what))
 
 
@@ -78,7 +79,9 @@ def predict_command(run_dir: str, data_file: str, out_file: str, labels_only: bo
     probabilities = run.predict(table.features)
     write_predictions(out_file, probabilities, ids=table.ids, id_name=fields.id, labels_only=labels_only)
     written = {"out": out_file, "samples": len(probabilities)}
-    show(as_json, written, lambda screen: screen.say(f"predicted {len(probabilities)} samples into {out_file}"))
+    show(
+        as_json, written, lambda screen: screen.say(f"predicted {things(len(probabilities), 'sample')} into {out_file}")
+    )
 
 
 @cli.command("demo")

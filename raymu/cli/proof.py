@@ -11,7 +11,7 @@ from raymu.cli.group import cli
 from raymu.cli.options import EXIT_CODES, json_option, run_argument, show
 from raymu.console import Screen, stage_progress, trial_progress
 from raymu.console.studies import show_audit
-from raymu.errors import RequestInvalid
+from raymu.errors import RequestInvalid, things
 from raymu.service.audit.forgotten import AuditScope
 
 
@@ -74,7 +74,7 @@ def report_command(
         written = write_report(run, out, data=data_file, is_verified=is_verified, audit=audit, progress=progress)
     late = f"; {written.late} late" if written.late else ""
     verdict = f"; verdict: {written.verdict}" if written.verdict else ""
-    what = f"wrote {out}: generation {written.generation}, {written.requests} requests{late}{verdict}"
+    what = f"wrote {out}: generation {written.generation}, {things(written.requests, 'request')}{late}{verdict}"
     show(as_json, written, lambda screen: screen.say(what))
     sys.exit(EXIT_CODES[written.verdict] if written.verdict else 0)
 

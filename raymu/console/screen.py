@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from raymu.core.deadlines import Deadline
 from raymu.core.receipt import Receipt
 from raymu.core.verdict import Verdict
+from raymu.errors import things
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.overview import Forecast, RunStatus
 from raymu.service.prediction import Evaluation
@@ -19,34 +20,39 @@ from raymu.service.verify.verification import Verification
 _WIDE = 140
 _MOST_FINDINGS = 8
 _MOST_DEADLINES = 20
-COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
+_LATE = "bold red"
+_COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
 _MOST_REFUSALS = 20
+
+
+def coloured(verdict: Verdict) -> Text:
+    return Text(verdict, style=_COLOURS[verdict])
 
 
 class Screen:
     """Results as tables on standard output."""
 
     def __init__(self) -> None:
-        console = Console()
-        # Into a file or a pipe there is no width to keep to.
-        self._console = console if console.is_terminal else Console(width=_WIDE)
+        # Into a file or a pipe there is no width to keep to. Names that people chose may look like markup, and are none.
+        width = None if Console().is_terminal else _WIDE
+        self._console = Console(width=width, markup=False, emoji=False, highlight=False)
 
-    def say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+    def say(self, text: str | Text) -> None:
+        self._console.print(text)
 
     def show(self, table: Table) -> None:
         self._console.print(table)
 
     def training(self, report: TrainingReport, location: str) -> None:
         self.say(
-            f"trained {report.samples} samples into {location}: {report.passes:,.0f} sample passes, "
+            f"trained {things(report.samples, 'sample')} into {location}: {report.passes:,.0f} sample passes, "
             f"{report.compute_seconds:.1f} s of compute in {report.seconds:.1f} s"
         )
 
     def receipt(self, receipt: Receipt) -> None:
         table = Table("shard", "samples", "remedy", "exactness", "passes", "seconds", "why", title=receipt.request_id)
         for part in receipt.shards:
-            shared = f" (shared by {part.requests} requests)" if part.requests > 1 else ""
+            shared = f" (shared by {part.requests:,} requests)" if part.requests > 1 else ""
             table.add_row(
                 str(part.shard),
                 str(part.samples),
@@ -69,7 +75,7 @@ class Screen:
             self.show(table)
         more = " (all of them: --json)" if len(refused) > _MOST_REFUSALS else ""
         self.say(
-            f"{len(answers) - len(refused):,} of {len(answers):,} requests accepted, {len(refused):,} refused{more}"
+            f"{len(answers) - len(refused):,} of {things(len(answers), 'request')} accepted, {len(refused):,} refused{more}"
         )
 
     def forecast(self, forecast: Forecast) -> None:
@@ -90,7 +96,7 @@ class Screen:
                 one.reason,
             )
         self.show(shards)
-        strategies = Table("strategy", "passes", "compute s", f"makespan s ({forecast.workers} workers)")
+        strategies = Table("strategy", "passes", "compute s", f"makespan s ({things(forecast.workers, 'worker')})")
         for strategy, cost in forecast.strategies.items():
             strategies.add_row(strategy, f"{cost.passes:,.0f}", f"{cost.seconds:.2f}", f"{cost.makespan_seconds:.2f}")
         self.show(strategies)
@@ -102,11 +108,11 @@ class Screen:
         for one in status.shards:
             debt = "" if one.tainted_from is None else str(one.tainted_from)
             table.add_row(str(one.shard), str(one.samples), one.state, debt, (one.weights_sha256 or "")[:16])
-        self._console.print(table)
+        self.show(table)
         counts = status.requests
         self.say(
             f"requests: {counts.accepted} accepted, {counts.published} published, {counts.purged} purged, "
-            f"{counts.settled} settled; debt: {status.debt.shards} shards, {status.debt.retrain_passes:,} passes"
+            f"{counts.settled} settled; debt: {things(status.debt.shards, 'shard')}, {status.debt.retrain_passes:,} passes"
         )
 
         for remedy, pace in status.paces.items():
@@ -118,39 +124,42 @@ class Screen:
             self.show(_deadlines(status.deadlines))
         late = sum(one.is_late for one in status.deadlines)
         if late:
-            self.say(f"[bold red]{late} requests would be exact too late; run `raymu settle` now, or add workers[/]")
+            what = f"{things(late, 'request')} would be exact too late; run `raymu settle` now, or add workers"
+            self.say(Text(what, style=_LATE))
 
     def rebuilt(self, report: RebuildReport) -> None:
         self.say(
-            f"{len(report.files)} files were missing or changed; {len(report.shards)} shards trained again, "
+            f"missing or changed: {things(len(report.files), 'file')}; trained again: {things(len(report.shards), 'shard')}, "
             f"{report.passes:,.0f} passes, {report.compute_seconds:.1f} s of compute; generation {report.generation}"
         )
 
     def verification(self, found: Verification) -> None:
         table = Table("check", "objects", "verdict", title=f"generation {found.generation}")
         for check in found.checks:
-            table.add_row(check.name, f"{check.checked:,}", f"[{COLOURS[check.verdict]}]{check.verdict}[/]")
+            table.add_row(check.name, f"{check.checked:,}", coloured(check.verdict))
         self.show(table)
         for check in found.checks:
             for finding in check.findings[:_MOST_FINDINGS]:
-                self.say(f"{check.name}: {finding.verdict}: {escape(finding.what)}")
+                self.say(f"{check.name}: {finding.verdict}: {finding.what}")
             if len(check.findings) > _MOST_FINDINGS:
                 self.say(f"{check.name}: {len(check.findings) - _MOST_FINDINGS} more; --json has all")
-        self.say(f"verdict: [{COLOURS[found.verdict]}]{found.verdict}[/]")
+        self.say(Text.assemble("verdict: ", coloured(found.verdict)))
         if found.anchor:
-            self.say(f"anchor, to be kept elsewhere and given to the next verification: {found.anchor}")
+            self.say("anchor, to be kept elsewhere and given to the next verification:")
+            self._console.print(found.anchor, soft_wrap=True)  # in one piece, to be copied
 
     def settled(self, report: SettleReport) -> None:
         self.say(
-            f"settled {len(report.request_ids)} requests: {len(report.shards)} shards retrained, {report.passes:,.0f} "
-            f"passes, {report.compute_seconds:.1f} s of compute; generation {report.generation}"
+            f"settled {things(len(report.request_ids), 'request')}: retrained {things(len(report.shards), 'shard')}, "
+            f"{report.passes:,.0f} passes, {report.compute_seconds:.1f} s of compute; generation {report.generation}"
         )
 
     def evaluation(self, evaluation: Evaluation) -> None:
         alone = evaluation.constituent_accuracy.values()
         self.say(
-            f"accuracy {evaluation.accuracy:.2%} on {evaluation.samples} samples (generation {evaluation.generation}); "
-            f"{len(alone)} constituents alone: {min(alone):.2%} to {max(alone):.2%}"
+            f"accuracy {evaluation.accuracy:.2%} on {things(evaluation.samples, 'sample')} "
+            f"(generation {evaluation.generation}); {things(len(alone), 'constituent')} alone: "
+            f"{min(alone):.2%} to {max(alone):.2%}"
         )
 
 
@@ -164,7 +173,7 @@ def _deadlines(deadlines: Sequence[Deadline]) -> Table:
             shards,
             f"{one.retrain_passes:,.0f}",
             f"{one.exact_after_s:.2f}",
-            "[bold red]late[/]" if one.is_late else "in time",
+            Text("late", style=_LATE) if one.is_late else "in time",
         )
     if len(deadlines) > _MOST_DEADLINES:
         table.caption = f"and {len(deadlines) - _MOST_DEADLINES} more"
@@ -181,7 +190,7 @@ def _timeline(receipt: Receipt) -> str:
     }
     times = [f"{name} after {_seconds(receipt.received_at, at):.3f} s" for name, at in steps.items() if at]
     result = receipt.exactness or "not repaired yet"
-    return f"{receipt.samples} samples, {result}: " + ", ".join(times)
+    return f"{things(receipt.samples, 'sample')}, {result}: " + ", ".join(times)
 
 
 def _seconds(start: datetime, end: datetime) -> float:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from raymu.console.screen import COLOURS, Screen
+from raymu.console.screen import Screen, coloured
 from raymu.core.membership.rates import Estimate
+from raymu.errors import things
 from raymu.service.audit.report import AuditReport, Beside
 from raymu.service.outlook import Outlook
 from raymu.service.tuning.report import TuningReport
@@ -40,7 +41,7 @@ def show_outlook(screen: Screen, outlook: Outlook) -> None:
 def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
     table = Table(
         "", "strategy", "boundary", "slices", "window s", "passes", "x less", "points lost", "forgetting error",
-        "debt", "p95 s", title=f"{report.traffic}: {report.requests} requests",
+        "debt", "p95 s", title=f"{report.traffic}: {things(report.requests, 'request')}",
     )  # fmt: skip
     for one in report.trials:
         choice, score = one.choice, one.score
@@ -64,7 +65,7 @@ def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
     screen.say(
         f"retrained oracle: {report.oracle.accuracy:.2%} test accuracy; control that only fine-tunes: "
         f"{control.lost_points:+.2f} points lost, forgetting error {control.too_little + control.too_much:.3f}; "
-        f"{report.stopped} trials stopped early"
+        f"{things(report.stopped, 'trial')} stopped early"
     )
     screen.say(f"trials: {out / 'trials.parquet'}; figure: {out / 'front.png'}")
 
@@ -75,11 +76,11 @@ def show_audit(screen: Screen, report: AuditReport) -> None:
         table.add_row(
             name,
             str(one.samples),
-            f"[{COLOURS[one.verdict]}]{one.verdict}[/]",
+            coloured(one.verdict),
             f"{one.loss.served:.3f}",
             f"{one.loss.oracle:.3f}",
             f"{one.loss.control:.3f}",
-            escape(one.reason),
+            one.reason,
         )
     screen.show(table)
     attacks = Table("attack", "AUC served", "oracle", "control")
@@ -89,10 +90,11 @@ def show_audit(screen: Screen, report: AuditReport) -> None:
         )
     screen.show(attacks)
     accuracy = report.accuracy.forget
-    screen.say(
+    what = (
         f"accuracy on the forget set: served {accuracy.served:.2%}, oracle {accuracy.oracle:.2%}, "
-        f"control {accuracy.control:.2%}; verdict: [{COLOURS[report.verdict]}]{report.verdict}[/]"
+        f"control {accuracy.control:.2%}; verdict: "
     )
+    screen.say(Text.assemble(what, coloured(report.verdict)))
 
 
 def _beside(estimates: Beside[Estimate]) -> tuple[Estimate, Estimate, Estimate]:

@@ -165,11 +165,9 @@ class RevocationBoard:
         self._patched.update(report.lineage.debts)
         candidates = dict.fromkeys((*before.debts, *(one for one in repaired if one in self._patched)))
         settled = [one for one in candidates if one not in still_owed and self._backlog.is_repaired(one)]
-        self._ledger.repair(before, report, repaired=repaired, settled=settled)
-        commands: list[Command] = []
-        if repaired or not command.request_ids:
-            commands.append(self._publish())
-        return [*commands, *self._start([report.shard]), *([] if commands else self._purge())]
+        is_part = bool(command.request_ids) and not repaired
+        self._ledger.repair(before, report, repaired=repaired, settled=settled, is_part=is_part)
+        return [self._publish(), *self._start([report.shard])]
 
     def _give_up(self, shard: int, command_id: str) -> list[Command]:
         command = self._working.get(shard)

@@ -13,6 +13,8 @@ class PublicationLedger:
         self._to_publish: dict[str, list[str]] = {"rewound": [], "repaired": [], "settled": []}
         self._to_purge: list[str] = []
         self._superseded: set[FileRef] = set()  # by lineages that are not published yet
+        self._kept: set[FileRef] = set()  # superseded too, on the way to the last shard of a request
+        self._is_repair = False  # a remedy for requests is to be published, if only for a part of them
         self._doomed: set[FileRef] = set()  # by a published generation
         self._is_published = False
         self._has_predecessor = False  # an earlier generation's file is there, beside the published one's
@@ -36,10 +38,24 @@ class PublicationLedger:
         self.is_stale = True
 
     def repair(
-        self, before: ShardLineage, report: RepairReport, *, repaired: Iterable[str], settled: Iterable[str]
+        self,
+        before: ShardLineage,
+        report: RepairReport,
+        *,
+        repaired: Iterable[str],
+        settled: Iterable[str],
+        is_part: bool = False,
     ) -> None:
-        """A lineage took the place of another. repaired, settled: requests that it was the last shard of"""
-        self._superseded |= before.files - report.lineage.files
+        """A lineage took the place of another.
+
+        repaired, settled: requests that it was the last shard of; is_part: it was for requests, and the last of none, so
+        that what it supersedes is destroyed with those
+        """
+        self._kept |= before.files - report.lineage.files
+        self._is_repair |= bool(report.request_ids)
+        if not is_part:
+            self._superseded |= self._kept
+            self._kept.clear()
         self._to_publish["repaired"].extend(repaired)
         self._to_publish["settled"].extend(settled)
 
@@ -57,17 +73,18 @@ class PublicationLedger:
     def _cause(self) -> str:
         if not self._is_published:
             return "train"
-        for cause, what in (("repair", "repaired"), ("rewind", "rewound"), ("settle", "settled")):
+        if self._is_repair:
+            return "repair"
+        for cause, what in (("rewind", "rewound"), ("settle", "settled")):
             if self._to_publish[what]:
                 return cause
         return "rebuild" if self.is_rebuilding else "settle"
 
     def published(self, event: GenerationPublished) -> None:
         self._has_predecessor = event.number > 1
-        self.is_stale, self._is_published = False, True
-        for what, request_ids in (("rewound", event.rewound), ("repaired", event.repaired), ("settled", event.settled)):
-            published = set(request_ids)
-            self._to_publish[what] = [one for one in self._to_publish[what] if one not in published]
+        self.is_stale, self._is_repair, self._is_published = False, False, True
+        for told in self._to_publish.values():  # of all: of none more under settings that are changed since
+            told.clear()
         self._to_purge.extend(event.repaired)
         self._doomed |= self._superseded
         self._superseded.clear()

@@ -4,6 +4,8 @@ import bisect
 import math
 from collections.abc import Callable, Mapping
 
+from raymu.errors import things
+
 
 def slice_epochs(epochs: int, slices: int) -> tuple[int, ...]:
     """SISA's rule e' = 2e/(R+1) for every stage (Bourtoule et al., S&P 2021), rounded by carrying.
@@ -15,7 +17,7 @@ def slice_epochs(epochs: int, slices: int) -> tuple[int, ...]:
     if min(per_stage) < 1:
         bound = bisect.bisect_left(range(slices + 2), 1, lo=epochs, key=lambda more: min(_carried(more, slices)))
         raise ValueError(
-            f"{epochs} epochs are too few for {slices} slices: a stage would get none; use {bound} or more"
+            f"{things(epochs, 'epoch')}, too few for {slices} slices: a stage would get none; use {bound} or more"
         )
     return per_stage
 

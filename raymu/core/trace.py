@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from raymu.core.partition import Hashes, Positions, identity_hashes
 from raymu.core.records import SampleId
-from raymu.errors import TraceInvalid
+from raymu.errors import TraceInvalid, things
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +138,7 @@ class Population:
         if (rows < 0).any():
             unknown = [sample_id for sample_id, row in zip(sample_ids, rows, strict=True) if row < 0]
             raise TraceInvalid(
-                f"request {number} names {len(unknown)} unknown samples ({_shown(unknown)}); "
+                f"request {number} names {things(len(unknown), 'unknown sample')} ({_shown(unknown)}); "
                 "leave out what the run does not hold, or has revoked already"
             )
         return rows

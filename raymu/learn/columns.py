@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raymu.errors import DataInvalid, in_one_line
+from raymu.errors import DataInvalid, in_one_line, things
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -109,7 +109,7 @@ class Column:
     def _require_all(self) -> None:
         missing = self.values.null_count
         if missing:
-            self._refuse(f"column {self.name} lacks {missing} values; fill them or drop those rows")
+            self._refuse(f"column {self.name} lacks {things(missing, 'value')}; fill them or drop those rows")
 
     def _integers(self) -> npt.NDArray[np.int64]:
         try:
@@ -136,7 +136,8 @@ def as_features(source: str, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
             features = features.astype(np.float32, copy=False)
         is_bad = ~np.isfinite(features.reshape(len(features), -1)).all(axis=1)
         if is_bad.any():
-            raise DataInvalid(source, f"{is_bad.sum()} rows have missing, NaN or infinite features; mend or drop them")
+            rows = things(int(is_bad.sum()), "row")
+            raise DataInvalid(source, f"missing, NaN or infinite features in {rows}; mend or drop them")
     return features
 
 

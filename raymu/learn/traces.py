@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raymu.core.trace import Trace, TracedRequest
-from raymu.errors import TraceInvalid
+from raymu.errors import TraceInvalid, things
 from raymu.learn.ids import as_sample_ids
 
 _TEXT = pa.csv.ConvertOptions(
@@ -83,7 +83,7 @@ def _seconds(path: str, column: pa.ChunkedArray) -> list[float]:
     """Seconds of each row. Raises TraceInvalid where they are none, or out of order."""
     kind = column.type
     if column.null_count:
-        raise TraceInvalid(f"{path}: column at lacks {column.null_count} times; every row needs one")
+        raise TraceInvalid(f"{path}: column at lacks {things(column.null_count, 'time')}; every row needs one")
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         microseconds = column.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False).cast(pa.int64())
         first, *_ = counts = microseconds.to_pylist()

@@ -1,10 +1,11 @@
 """Accuracy over generations: as the journal has it, and as measured for the page."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from raymu.core.events import Event, GenerationEvaluated, GenerationPublished
+from raymu.errors import things
 from raymu.report.charts import Chart, Mark, line_chart
 from raymu.report.reading import Measured
 from raymu.report.wording import share
@@ -84,11 +85,8 @@ def _cause(event: GenerationPublished) -> str:
     if event.number == 1:
         return "trained"
     what = (("repaired", event.repaired), ("settled", event.settled), ("rewound", event.rewound))
-    return ", ".join(f"{name} {_requests(found)}" for name, found in what if found) or "rebuilt or settled"
-
-
-def _requests(request_ids: Sequence[str]) -> str:
-    return f"{len(request_ids)} request{'s' if len(request_ids) != 1 else ''}"
+    told = ", ".join(f"{name} {things(len(found), 'request')}" for name, found in what if found)
+    return told or "one shard repaired, settled or rebuilt"
 
 
 def _mark(level: Level) -> Mark:

@@ -10,7 +10,8 @@ from raymu.config import ClusterConfig, Config, DataConfig, ModelConfig, Trainin
 from raymu.core.events import Event, RunTrained
 from raymu.core.records import Generation
 from raymu.core.schedule import slice_epochs
-from raymu.report.wording import count, things
+from raymu.errors import things
+from raymu.report.wording import count
 from raymu.store.manifest import RunManifest
 
 

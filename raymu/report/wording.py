@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
+from raymu.errors import things
+
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _SHOWN = 12
 """Characters of a hash that tell it apart for the eye."""
@@ -14,11 +16,6 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 def count(number: float) -> str:
     """16000 -> 16,000"""
     return f"{number:,.0f}"
-
-
-def things(number: int, noun: str) -> str:
-    """A count with its noun: 1 request, 12 requests."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def share(fraction: float) -> str:

@@ -21,6 +21,7 @@ from raymu.errors import RaymuError, RequestInvalid
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.placement import actor_options
 from raymu.service.tuning.bench import BenchPlan, TrialBench
+from raymu.service.tuning.report import TuningReport, judge, save
 from raymu.store.codec import to_json
 
 _NAME = "search"
@@ -35,24 +36,47 @@ class SearchResult:
     stopped: int
 
 
-def search(
+def tune_boundary(
     plan: BenchPlan,
     wanted: Search,
     constraints: Constraints,
     *,
     cluster: ClusterConfig,
-    folder: Path,
-    progress: Callable[[int, int], None] = lambda _done, _of: None,
+    progress: Callable[[int, int], None],
+) -> TuningReport:
+    """Search for the hybrid boundary, and leave what is found in the plan's folder, which is made where it is missing.
+
+    progress: told how many trials have ended, and of how many
+    Raises RunInvalid where the run owes retraining, TraceInvalid, DataInvalid, RequestInvalid, and then nothing is
+    written; DeviceUnavailable, and what a trial raises.
+    """
+    bench, folder = TrialBench(plan), Path(plan.scratch)
+    for choice in wanted.space.grid(1):
+        bench.unlearning(choice)  # refuses what the run does not allow for
+    folder.mkdir(parents=True, exist_ok=True)
+    found = _search(plan, wanted, constraints, cluster=cluster, progress=progress)
+    report = judge(bench, plan.traffic or str(plan.trace), found.trials, constraints, found.stopped)
+    save(report, folder)
+    return report
+
+
+def _search(
+    plan: BenchPlan,
+    wanted: Search,
+    constraints: Constraints,
+    *,
+    cluster: ClusterConfig,
+    progress: Callable[[int, int], None],
 ) -> SearchResult:
     """Try choices side by side, as many as the cluster has room for.
 
-    progress: told how many trials have ended, and of how many
-    folder: keeps the search's state, so that one that broke off goes on when it is asked for again
+    The plan's folder keeps the search's state, so that one that broke off goes on when it is asked for again.
     Raises RequestInvalid where the folder holds another search, DeviceUnavailable, and what a trial raises.
     """
     request = to_json(_Request(plan=plan, search=wanted, constraints=constraints))
+    folder = Path(plan.scratch)
     place = folder / _NAME
-    for left_behind in Path(plan.scratch).glob("branch-*"):  # by a search that was killed: it holds samples of people
+    for left_behind in folder.glob("branch-*"):  # by a search that was killed: it holds samples of people
         shutil.rmtree(left_behind)
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -6,21 +6,25 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from raymu.core.records import FileRef, SampleId
+from raymu.core.records import SampleId
 from raymu.core.requests import RevocationRequest
-from raymu.errors import RaymuError, RequestInvalid, in_one_line
+from raymu.errors import RaymuError, RequestInvalid, in_one_line, things
 from raymu.learn.ids import as_sample_ids
+from raymu.service.history import History
 from raymu.service.index import SampleIndex
 from raymu.service.naming import keyed_hash, owner_name, sample_name
 from raymu.service.requests import (
+    Answer,
     Judgement,
     NamedSample,
     ResolvedRevocation,
     Revocation,
     WellFormed,
+    answer_to,
     chosen_boundary,
     chosen_strategy,
     judge,
+    require_apart,
 )
 from raymu.store.journal import Journal
 from raymu.store.run import RunStore
@@ -31,33 +35,44 @@ Sound = TypeVar("Sound")
 class RequestDesk:
     """Judges requests in bulk, and writes nothing."""
 
-    def __init__(self, store: RunStore, journal: Journal, tables: Sequence[FileRef]) -> None:
-        """tables: of each shard. Raises FileMissing, FileCorrupt."""
-        self._store, self._journal = store, journal
-        self._index = SampleIndex.read(store, tables)
+    def __init__(self, store: RunStore, journal: Journal, history: History) -> None:
+        """history: up to now, and what is made of it from here on"""
+        self._store, self._journal, self._history = store, journal, history
+        self._by_key = dict(history.requests_by_key)
+        self._samples: SampleIndex | None = None
+
+    def remember(self, requests: Iterable[RevocationRequest]) -> None:
+        """These are accepted: from here on they answer to their keys."""
+        self._by_key.update({request.key: request for request in requests if request.key})
 
     def forget(self, sample_ids: Iterable[SampleId]) -> None:
-        """Purged samples are gone from the index too."""
-        self._index = self._index.without(sample_ids)
+        """These are purged: they are gone from the index too."""
+        if self._samples is not None:
+            self._samples = self._samples.without(sample_ids)
 
-    def resolve(self, asked: Revocation, *, now: datetime) -> ResolvedRevocation:
-        """A request by itself, whatever its key. Raises RequestInvalid, UnknownSamples, SamplesRevoked."""
-        [judgement] = self.judge([asked], by_key={}, now=now)
-        if isinstance(judgement, RaymuError):
-            raise judgement
-        assert isinstance(judgement, ResolvedRevocation)
-        return judgement
+    def judge_together(
+        self, asked: Sequence[Revocation], *, now: datetime
+    ) -> tuple[list[ResolvedRevocation], list[Answer]]:
+        """Requests that are accepted all or none. returns: those that are to be accepted, and what each is told
 
-    def judge(
-        self, asked: Sequence[Revocation], *, by_key: dict[str, RevocationRequest], now: datetime
-    ) -> list[Judgement]:
-        """Each request as if those before it that can be accepted were. by_key: those that were, with a key"""
+        Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict, FileMissing, FileCorrupt.
+        """
+        judgements = [judgement for one in asked for judgement in self.judge([one], now=now)]
+        refusals = [one for one in judgements if isinstance(one, RaymuError)]
+        if refusals:
+            raise refusals[0]
+        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
+        require_apart(resolved)
+        return resolved, [answer_to(one) for one in judgements]
+
+    def judge(self, asked: Sequence[Revocation], *, now: datetime) -> list[Judgement]:
+        """Each request as if those before it that can be accepted were. Raises FileMissing, FileCorrupt."""
         read = self._read(asked)
         sound = [one for one in read if isinstance(one, WellFormed)]
         samples = self._named(sample_id for one in sound for sample_id in one.sample_ids)
         owners = [one.owner for one in sound if one.owner is not None]
         revoked = self._journal.revoked_by([*owners, *(sample.name for sample in samples.values())])
-        keyed: ChainMap[str, RevocationRequest] = ChainMap({}, by_key)
+        keyed: ChainMap[str, RevocationRequest] = ChainMap({}, self._by_key)
         judgements: list[Judgement] = []
         for one in read:
             judgement: Judgement
@@ -73,6 +88,13 @@ class RequestDesk:
                     keyed[request.key] = request
             judgements.append(judgement)
         return judgements
+
+    @property
+    def _index(self) -> SampleIndex:
+        """Read when the first request comes: much that a coordinator does needs none."""
+        if self._samples is None:
+            self._samples = SampleIndex.read(self._store, self._history.tables(self._store.manifest))
+        return self._samples
 
     def _read(self, asked: Sequence[Revocation]) -> list[WellFormed | RaymuError]:
         owners = list({str(one.owner) for one in asked if one.owner is not None})
@@ -117,4 +139,4 @@ def _require_distinct(sample_ids: Sequence[SampleId]) -> None:
     if len(set(sample_ids)) < len(sample_ids):
         twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
         shown = in_one_line(", ".join(twice[:3]))
-        raise RequestInvalid(f"{len(twice)} ids are named twice ({shown}); name each sample once")
+        raise RequestInvalid(f"the request names {things(len(twice), 'id')} twice ({shown}); name each sample once")

@@ -14,7 +14,7 @@ from raymu.config import Config, PartitionConfig
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary
-from raymu.errors import ConfigInvalid, DataInvalid, StorageFailed, UnknownSamples, in_one_line
+from raymu.errors import ConfigInvalid, DataInvalid, StorageFailed, UnknownSamples, in_one_line, things
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
 from raymu.learn.ids import as_sample_ids
@@ -128,10 +128,11 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> ModelPlan
     """Raises ConfigInvalid, DataInvalid for settings that these data cannot be trained with."""
     samples, path = len(table.ids), config.data.train
     if samples < config.partition.slices:
-        raise DataInvalid(path, f"has {samples} samples for {config.partition.slices} slices; use fewer")
+        raise DataInvalid(path, f"has {things(samples, 'sample')} for {config.partition.slices} slices; use fewer")
     if config.data.classes is None and classes > samples:
         raise DataInvalid(
-            path, f"has a label {classes - 1} among {samples} samples; number the classes from 0, without gaps"
+            path,
+            f"has a label {classes - 1} among {things(samples, 'sample')}; number the classes from 0, without gaps",
         )
     try:
         plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
@@ -170,8 +171,10 @@ def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None
         if not len(labels):
             raise DataInvalid(config.data.train, f"{what} would hold no samples; use fewer shards")
         if len(labels) < partition.slices:
+            held = things(len(labels), "sample")
             raise DataInvalid(
-                config.data.train, f"{what} would hold {len(labels)} samples for {partition.slices} slices; use fewer"
+                config.data.train,
+                f"{what} would hold {held} for {partition.slices} slices; use fewer",
             )
         if len(np.unique(labels)) < 2:
             raise DataInvalid(config.data.train, f"{what} would hold a single class; use fewer shards")

@@ -1,7 +1,8 @@
-"""A run's coordinator in this process: what the cluster's client is with actors, without Ray."""
+"""Whom a run is asked through: a coordinator's interface, and the coordinator in this process, without Ray."""
 
 import asyncio
 from datetime import datetime
+from typing import Protocol
 
 from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
@@ -11,6 +12,26 @@ from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, Revocation
 from raymu.service.work import Progress
 from raymu.store.run import RunStore
+
+
+class RunCoordinator(Protocol):
+    """What changes a run: in this process, or an actor on a cluster."""
+
+    def train(self, progress: Progress) -> TrainingReport: ...
+
+    def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]: ...
+
+    def submit(self, asked: list[Revocation], progress: Progress) -> list[Answer]: ...
+
+    def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport: ...
+
+    def rebuild(self, progress: Progress, data: str | None) -> RebuildReport: ...
+
+    def configure(self, unlearning: UnlearningConfig) -> None: ...
+
+    def warm_up(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class LocalCoordinator:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from raymu.core.requests import RevocationRequest
+from raymu.errors import things
 from raymu.service.naming import keyed_hash, sample_name
 from raymu.store.journal import Journal
 
@@ -33,7 +34,7 @@ def misnamed(
         (are_others, "not those that were accepted"),
     ):
         if request_ids:
-            yield f"raw ids of {len(request_ids)} requests are {what}, such as of {min(request_ids)}"
+            yield f"raw ids of {things(len(request_ids), 'request')} are {what}, such as of {min(request_ids)}"
 
 
 def revoked_by(accepted: Mapping[str, RevocationRequest]) -> dict[str, str]:

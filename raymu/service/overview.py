@@ -13,7 +13,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Generation, Remedy
 from raymu.core.requests import Strategy
 from raymu.core.workload import settle_passes
-from raymu.errors import FileCorrupt, FileMissing, RaymuError, RequestInvalid
+from raymu.errors import FileCorrupt, FileMissing, RequestInvalid
 from raymu.service.desk import RequestDesk
 from raymu.service.history import History, replay
 from raymu.service.requests import Revocation
@@ -184,12 +184,8 @@ def check_requests(store: RunStore, asked: Sequence[Revocation]) -> None:
     Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict.
     """
     with closing(store.journal(is_read_only=True)) as journal, suppress(FileMissing, FileCorrupt):
-        history = replay(journal, store.manifest)
-        desk = RequestDesk(store, journal, history.tables(store.manifest))
-        for one in asked:
-            [judgement] = desk.judge([one], by_key=history.requests_by_key, now=datetime.now(UTC))
-            if isinstance(judgement, RaymuError):
-                raise judgement
+        desk = RequestDesk(store, journal, replay(journal, store.manifest))
+        desk.judge_together(asked, now=datetime.now(UTC))
 
 
 def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:
@@ -203,9 +199,8 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
     store.current()  # refuses a run that is not trained
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest, workers=workers)
-        tables = history.tables(store.manifest)
-        desk = RequestDesk(store, journal, tables)
-        request = desk.resolve(asked, now=datetime.now(UTC)).request
+        [resolved], _ = RequestDesk(store, journal, history).judge_together([asked], now=datetime.now(UTC))
+    request = resolved.request
     workers, paces = workers or history.trained_on, history.paces.paces
     workloads = history.board.workloads(request)
     decisions = choose_remedies(

@@ -18,6 +18,7 @@ from raymu.errors import (
     UnknownOwner,
     UnknownSamples,
     in_one_line,
+    things,
 )
 from raymu.store.codec import canonical_json
 
@@ -159,7 +160,7 @@ def require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
     counts = Counter(identity_hash for one in resolved for identity_hash in one.request.hashes)
     twice = sum(count > 1 for count in counts.values())
     if twice:
-        raise RequestInvalid(f"{twice} samples are named by more than one of these requests; name each sample once")
+        raise RequestInvalid(f"more than one of these requests names {things(twice, 'sample')}; name each sample once")
 
 
 def _payload_sha256(asked: Revocation, names: Sequence[str]) -> str:

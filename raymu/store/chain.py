@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError
 
 from raymu.core.events import Event
-from raymu.errors import RunInvalid
+from raymu.errors import RunTooNew
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,13 +32,13 @@ def sealed(before: Head, payload: str, key: bytes) -> Head:
 
 
 def read_event(payload: str, sequence: int) -> Event:
-    """An event whose seal holds. Raises RunInvalid where a newer raymu wrote it: then it means what this one can't know."""
+    """An event whose seal holds. Raises RunTooNew where a newer raymu wrote it."""
     try:
         event: Event = _events().validate_json(payload)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise RunInvalid(
+        raise RunTooNew(
             f"journal event {sequence}",
             f"was written by a newer raymu ({f'{where}: ' if where else ''}{first['msg']}); update raymu",
         ) from error

@@ -15,7 +15,7 @@ import sqlalchemy as sql
 
 from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
-from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
+from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid, RunTooNew
 from raymu.store.at_rest import JOURNAL, seal_at_rest, sealed_at
 from raymu.store.database import Database, parse_url
 from raymu.store.files import PARTIAL, RunFiles, content_ref
@@ -143,7 +143,7 @@ class RunStore:
             raise RunInvalid(self.location, "is not a run of raymu: its run.json is of something else")
         written = found.get("format")
         if isinstance(written, int) and written > FORMAT:
-            raise RunInvalid(self.location, f"was written by a newer raymu (format {written}); update raymu")
+            raise RunTooNew(self.location, f"was written by a newer raymu (format {written}); update raymu")
         manifest: RunManifest = unseal(RunManifest, payload, self.keys.hash_key, source=source)
         return manifest
 

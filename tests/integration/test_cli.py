@@ -217,7 +217,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
     ("words", "complaint"),
     [
         (["revoke", "runs/run", "--id", "1"], "1 unknown sample id (1)"),
-        (["revoke", "runs/run", "--id", "1000", "--id", "1000"], "named twice"),
+        (["revoke", "runs/run", "--id", "1000", "--id", "1000"], "names 1 id twice"),
         (["revoke", "runs/run"], "name samples by id, or an owner"),
         (["revoke", "runs/run", "--ids-file", "empty.txt"], "names no samples"),
         (["revoke", "runs/run", "--ids-file", "absent.txt"], "cannot be read"),

@@ -8,7 +8,7 @@ import pytest
 
 import raymu
 from raymu.core.tuning import Constraints, Score, Search, SearchSpace
-from raymu.errors import RequestInvalid
+from raymu.errors import RequestInvalid, TraceInvalid
 from raymu.service.tuning.bench import BenchPlan, TrialBench
 from tests.examples import make_config, write_samples
 
@@ -78,3 +78,9 @@ def test_what_is_chosen_becomes_the_runs_own_and_is_journalled(location: Path) -
         with pytest.raises(RequestInvalid, match="train anew"):
             run.configure(contributions="batch")
     assert raymu.open_run(location).verify().verdict == "pass"
+
+
+def test_a_search_that_is_refused_leaves_no_folder(location: Path, tmp_path: Path) -> None:
+    with pytest.raises(TraceInvalid, match="lower the count"):
+        raymu.open_run(location).tune(Search(space=SPACE), Constraints(), out=tmp_path / "out", traffic="uniform:1000")
+    assert not (tmp_path / "out").exists()

@@ -20,7 +20,7 @@ from raymu.core.simulation import Simulation, simulate
 from raymu.core.trace import Population, Trace
 from raymu.core.traffic import draw_trace, parse_traffic
 from raymu.core.tuning import Choice, InterimScore, Score
-from raymu.errors import RequestInvalid, RunInvalid
+from raymu.errors import RequestInvalid, RunInvalid, things
 from raymu.learn.data import SampleTable, from_arrow, read_features
 from raymu.learn.traces import read_trace
 from raymu.service.control import fine_tune_only
@@ -264,9 +264,10 @@ def _settled(store: RunStore) -> tuple[ShardLineage, ...]:
         board = replay(journal, store.manifest).board
     if board.owed:
         raise RunInvalid(
-            store.location, f"owes {len(board.owed)} requests a retraining, which a trial could not tell from its own "
-            "debt; run `raymu settle` first"
-        )  # fmt: skip
+            store.location,
+            f"owes {things(len(board.owed), 'request')} a retraining, which a trial could not tell from its own debt; "
+            "run `raymu settle` first",
+        )
     return board.lineages
 
 

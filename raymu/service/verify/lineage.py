@@ -9,6 +9,7 @@ from raymu.core.lineage import descent_of
 from raymu.core.partition import identity_hashes
 from raymu.core.records import Constituent, Generation, ShardLineage, ShardState
 from raymu.core.verdict import Finding, Verdict
+from raymu.errors import things
 from raymu.service.naming import keyed_hash, sample_name
 from raymu.service.verify.evidence import Expected
 from raymu.store.run import RunStore
@@ -43,7 +44,7 @@ class _ShardSamples:
 
     def of_lineage(self) -> Iterator[Statement]:
         if self._is_left_in:
-            yield Verdict.FAIL, f"still holds {self._is_left_in} revoked samples that it is said to be past"
+            yield Verdict.FAIL, f"still holds {things(self._is_left_in, 'revoked sample')} that it is said to be past"
         counts = np.bincount(self._slices, minlength=self._lineage.slices).tolist()
         if tuple(counts) != self._lineage.slice_samples:
             yield Verdict.FAIL, "has other samples than its lineage says"
@@ -65,12 +66,12 @@ class _ShardSamples:
         stage = served.stages_trained - 1
         waiting = int((self._is_waiting & (self._slices <= stage)).sum())
         if waiting:
-            yield Verdict.INCONCLUSIVE, f"serves on, until it is repaired, what saw {waiting} revoked samples"
+            yield Verdict.INCONCLUSIVE, f"serves on, until it is repaired, what saw {things(waiting, 'revoked sample')}"
         if served.state is ShardState.APPROXIMATE:
-            requests = len(self._lineage.debts)
+            requests = things(len(self._lineage.debts), "request")
             yield (
                 Verdict.INCONCLUSIVE,
-                f"is approximate: patched for {requests} requests, it descends from their samples; "
+                f"is approximate: patched for {requests}, it descends from what that revoked; "
                 "`raymu settle` makes it exact",
             )
         elif served.checkpoint.descent != self._descent(stage):

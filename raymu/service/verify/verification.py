@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from raymu.core.records import Generation
-from raymu.core.verdict import Check, Verdict, fails, worst
-from raymu.errors import FileCorrupt, FileMissing, RaymuError, RequestInvalid
+from raymu.core.verdict import Check, Finding, Verdict, fails, leaves_open, worst
+from raymu.errors import FileCorrupt, FileMissing, RaymuError, RequestInvalid, RunTooNew
 from raymu.service.verify.checks import CHECKS, NamedCheck
 from raymu.service.verify.evidence import Evidence, Expected, Recorded
 from raymu.service.verify.replaying import replay_findings
@@ -34,12 +34,14 @@ def verify(
     try:
         _ = store.manifest
     except (FileMissing, FileCorrupt) as error:
-        return _refused("run", error)
+        return _ended("run", fails(str(error)))
     try:
         recorded = Recorded.read(store)
         expected = Expected.of(store, recorded.events)
+    except RunTooNew as error:
+        return _ended("journal", leaves_open(str(error)))
     except RaymuError as error:  # without a sound journal there is nothing to hold the rest against
-        return _refused("journal", error)
+        return _ended("journal", fails(str(error)))
     evidence = Evidence(store=store, recorded=recorded, expected=expected, generation=_served(store, expected))
     checks = [_checked(name, check, evidence) for name, check in CHECKS.items()]
     if anchor is not None:
@@ -54,8 +56,9 @@ def verify(
     )
 
 
-def _refused(name: str, error: RaymuError) -> Verification:
-    check = Check(name=name, checked=0, findings=(fails(str(error)),))
+def _ended(name: str, finding: Finding) -> Verification:
+    """By what keeps everything else from being checked."""
+    check = Check(name=name, checked=0, findings=(finding,))
     return Verification(verdict=check.verdict, generation=None, anchor=None, checks=(check,))
 
 

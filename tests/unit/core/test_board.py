@@ -136,13 +136,25 @@ def test_a_request_that_comes_by_itself_takes_the_parts_along() -> None:
     assert publication.rewound == repair.request_ids == ("r1", "r2")
 
 
-def test_a_request_is_published_with_its_last_shard() -> None:
+def test_each_shard_votes_again_once_it_is_repaired_and_the_request_is_repaired_with_the_last() -> None:
     board = trained_board()
-    first, second = repairs(board.handle(accepted(request("r1", {0: {3: 1}, 1: {3: 1}}))))
-    assert publications(board.handle(repaired(first))) == []
+    rewinding, first, second = board.handle(accepted(request("r1", {0: {3: 1}, 1: {3: 1}})))
+    assert isinstance(rewinding, PublishGeneration)
+    assert isinstance(first, RepairShard)
+    assert isinstance(second, RepairShard)
+    board.handle(published(rewinding))
+    [publication] = publications(board.handle(repaired(first)))
+    assert (publication.cause, publication.repaired) == ("repair", ())
+    assert [one.state for one in publication.constituents[:2]] == [ShardState.EXACT, ShardState.REWOUND]
+    assert board.handle(published(publication, number=3)) == []  # nothing is destroyed before the request is repaired
     [publication] = publications(board.handle(repaired(second)))
-    assert publication.repaired == ("r1",)
+    assert (publication.cause, publication.repaired) == ("repair", ("r1",))
     assert {one.state for one in publication.constituents} == {ShardState.EXACT}
+    [purge] = purges(board.handle(published(publication, number=4)))
+    superseded = [
+        command.lineage.files - report_of(command, {}, version="1").lineage.files for command in (first, second)
+    ]
+    assert (purge.request_ids, purge.files) == (("r1",), superseded[0] | superseded[1])
 
 
 def test_a_shard_that_another_request_waits_for_stays_rewound() -> None:

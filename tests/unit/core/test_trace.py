@@ -52,7 +52,7 @@ def test_a_request_names_ids_or_an_owner(named: dict[str, object]) -> None:
     ("requests", "message"),
     [
         ([{"ids": (3, 99, 98)}], r"request 1 names 2 unknown samples \(99, 98\)"),
-        ([{"ids": ("3",)}], r"unknown samples \(3\)"),
+        ([{"ids": ("3",)}], r"1 unknown sample \(3\)"),
         ([{"ids": (3,)}, {"ids": (4, 3)}], r"request 2 names samples again \(3\)"),
         ([{"ids": (3, 5, 3)}], r"request 1 names samples again \(3\)"),
         ([{"owner": "nobody"}], "request 1 names owner nobody"),

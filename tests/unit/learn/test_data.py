@@ -93,10 +93,10 @@ def lists(*rows: Any, kind: pa.DataType) -> pa.Array:
 
 NAN, INF = float("nan"), float("inf")
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "a null id": ({"id": [1, None, 3]}, "column id lacks 1 values; fill them or drop"),
+    "a null id": ({"id": [1, None, 3]}, "column id lacks 1 value; fill them or drop"),
     "a null label": ({"label": [1, None, None]}, "column label lacks 2 values"),
-    "null features": ({"features": [[1.0], None, [2.0]]}, "column features lacks 1 values"),
-    "a null risk": ({"risk": [0.0, None, 1.0]}, "column risk lacks 1 values"),
+    "null features": ({"features": [[1.0], None, [2.0]]}, "column features lacks 1 value"),
+    "a null risk": ({"risk": [0.0, None, 1.0]}, "column risk lacks 1 value"),
     "integer ids that occur again": ({"id": [7, 7, 7]}, "column id are not unique: 1 occur again, such as 7"),
     "string ids that occur again": ({"id": ["a", "b", "a"]}, "not unique: 1 occur again, such as 'a'"),
     "ids that are fractions": ({"id": [1.0, 2.0, 3.0]}, "ids in column id are double; they must be integers or str"),
@@ -120,12 +120,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a risk that is no number": ({"risk": [0.0, NAN, 1.0]}, r"risks in column risk leave \[0, 1\]"),
     "features that are no numbers": (
         {"features": [[NAN, 1.0], [1.0, 1.0], [NAN, 2.0]]},
-        "2 rows have missing, NaN or infinite",
+        "missing, NaN or infinite features in 2 rows",
     ),
-    "infinite features": ({"features": [[INF, 1.0], [1.0, 1.0], [2.0, 2.0]]}, "1 rows have missing, NaN or infinite"),
+    "infinite features": (
+        {"features": [[INF, 1.0], [1.0, 1.0], [2.0, 2.0]]},
+        "missing, NaN or infinite features in 1 row",
+    ),
     "features beyond float32": (
         {"features": [[1e39, 1.0], [1.0, 1.0], [2.0, 2.0]]},
-        "1 rows have missing, NaN or infinite",
+        "missing, NaN or infinite features in 1 row",
     ),
     "features that are text": (
         {"features": [["a"], ["b"], ["c"]]},
@@ -162,10 +165,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "lists of nothing": ({"features": [[], [], []]}, "lists in column features differ in length or are empty"),
     "inner lists of differing length": ({"features": [[[1, 2], [3]], [[1], [2]], [[1], [2]]]}, "differ in length"),
     "inner lists that are missing": ({"features": [[[1], None], [[1], [2]], [[1], [2]]]}, "differ in length"),
-    "values missing inside lists": ({"features": [[1, None], [1, 2], [1, 2]]}, "1 rows have missing, NaN or infinite"),
+    "values missing inside lists": (
+        {"features": [[1, None], [1, 2], [1, 2]]},
+        "missing, NaN or infinite features in 1 row",
+    ),
     "values missing inside fixed lists": (
         {"features": lists([1, 2], [1, None], [1, 2], kind=pa.list_(pa.int8(), 2))},
-        "1 rows have missing, NaN or infinite features; mend or drop them",
+        "missing, NaN or infinite features in 1 row; mend or drop them",
     ),
     "fixed lists missing inside fixed lists": (
         {"features": lists([[1], [2]], [[1], None], [[1], [2]], kind=pa.list_(pa.list_(pa.int8(), 1), 2))},
@@ -214,7 +220,7 @@ def test_categories_are_read_as_what_they_stand_for(tmp_path: Path) -> None:
 
 def test_scalar_columns_are_each_checked(tmp_path: Path) -> None:
     path = write(tmp_path, width=[1.0, 2.0, 3.0], height=[1.0, None, INF])
-    with pytest.raises(DataInvalid, match="column height lacks 1 values"):
+    with pytest.raises(DataInvalid, match="column height lacks 1 value"):
         read_table(path, make_fields(features=("width", "height")))
 
 

@@ -71,7 +71,7 @@ def test_a_table_in_which_the_ids_are_not_clear_is_refused(tmp_path: Path, conte
         (pa.array([17.0]), "ids in column id are double"),
         (pa.array([[17]]), "ids in column id are list"),
         (pa.array([b"17"]), "ids in column id are binary"),
-        (pa.array([17, None]), "column id lacks 1 values"),
+        (pa.array([17, None]), "column id lacks 1 value"),
     ],
 )
 def test_a_parquet_column_of_something_else_is_refused(tmp_path: Path, ids: pa.Array, problem: str) -> None:

@@ -87,7 +87,7 @@ REFUSED = {
     "timestamps out of order": ("at,id\n2026-05-01,1\n2026-04-30,2\n", "row 2 is 86400 s before"),
     "a negative time": ("at,id\n-5,1\n", "seconds from 0 up"),
     "words for times": ("at,id\nsoon,1\n", "column at holds string; times are seconds, or timestamps"),
-    "a missing time": ("at,id\n1,1\n,2\n", "lacks 1 times"),
+    "a missing time": ("at,id\n1,1\n,2\n", "lacks 1 time"),
     "neither id nor owner": ("at,id,owner\n1,,\n", "row 1 must name an id, or an owner, and not both"),
     "both id and owner": ("at,id,owner\n1,2,ann\n", "row 1 must name an id, or an owner"),
     "a missing request": ("at,id,request\n1,2,\n", "row 1 lacks its request"),

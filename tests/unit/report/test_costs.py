@@ -70,7 +70,7 @@ def test_levels_say_what_came_before_them() -> None:
     assert [level.came_about for level in found.levels] == [
         "trained",
         "repaired 2 requests, settled 1 request",
-        "rebuilt or settled",
+        "one shard repaired, settled or rebuilt",
     ]
     assert found.course is not None
     assert found.latest == found.levels[-1]

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from raymu.core.records import Exactness, Generation, Remedy, ShardState
 from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet
 from raymu.service.history import replay
 from raymu.service.ingest import create_run
 from raymu.service.requests import Revocation
@@ -228,3 +230,38 @@ def test_replaying_the_journal_gives_the_lineages_of_the_current_generation(tmp_
     kinds = [event.kind for event in journal_events(tmp_path / "run")]
     assert kinds[:2] == ["trained", "published"]
     assert kinds.count("accepted") == 6
+
+
+def test_a_request_of_before_is_not_rewound_under_settings_of_after(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", unlearning={"on_accept": "keep"})
+    coordinator = train_run(config, tmp_path / "run")
+    ids = ids_at(config, shard=0)
+    before = revoke(coordinator, ids[:2])
+    asyncio.run(coordinator.configure(replace(config.unlearning, on_accept="rewind")))
+    reopened = Coordinator(RunStore(str(tmp_path / "run")), LocalFleet(RunStore(str(tmp_path / "run"))))
+    after = revoke(reopened, ids[2:4])
+    assert (before.rewound_at, after.generation_rewound) == (None, 3)
+    assert reopened.receipt(before.request_id) == before
+
+
+def test_a_shard_votes_again_before_the_last_one_of_its_request_is_repaired(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    location = tmp_path / "run"
+    create_run(config, str(location))
+    seen: list[list[ShardState]] = []
+
+    def look(_task: RepairTask) -> None:
+        seen.append([one.state for one in RunStore(str(location)).current().constituents])
+
+    coordinator = Coordinator(RunStore(str(location)), WatchedFleet(RunStore(str(location)), look))
+    asyncio.run(coordinator.train(silent))
+    before = lineage_of(location, 0).files | lineage_of(location, 1).files
+    ids = [ids_at(config, shard=shard, slice_index=0)[0] for shard in (0, 1)]
+    receipt = revoke(coordinator, ids, strategy="sisa")
+    assert [set(states) for states in seen] == [{ShardState.ABSTAINING}, {ShardState.EXACT, ShardState.ABSTAINING}]
+    assert (receipt.generation_before, receipt.generation_rewound, receipt.generation_after) == (1, 2, 4)
+    kept = lineage_of(location, 0).files | lineage_of(location, 1).files
+    assert receipt.purged_files == len(before - kept) > 0
+    assert [path.name for path in (location / "generations").iterdir()] == ["00000004.json"]

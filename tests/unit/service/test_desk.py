@@ -15,6 +15,7 @@ from raymu.core.events import RevocationsAccepted
 from raymu.core.requests import RevocationRequest
 from raymu.errors import IdempotencyConflict, RaymuError, SamplesRevoked
 from raymu.service.desk import RequestDesk
+from raymu.service.history import replay
 from raymu.service.ingest import create_run
 from raymu.service.requests import Judgement, ResolvedRevocation, Revocation
 from raymu.store.database import Database
@@ -25,12 +26,15 @@ from tests.examples import make_config, write_samples
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
+def new_desk(store: RunStore, journal: Journal) -> RequestDesk:
+    return RequestDesk(store, journal, replay(journal, store.manifest))
+
+
 class Clerk:
     """Accepts what a desk finds acceptable."""
 
     def __init__(self, store: RunStore, journal: Journal) -> None:
-        self._journal, self._desk = journal, RequestDesk(store, journal, store.manifest.tables)
-        self._by_key: dict[str, RevocationRequest] = {}
+        self._journal, self._desk = journal, new_desk(store, journal)
 
     def told(self, asked: Sequence[Revocation], *, group: int) -> list[object]:
         """What each request is told, with the place of its request instead of a random id."""
@@ -46,7 +50,7 @@ class Clerk:
         return [_told(judgement, places) for judgement in judgements]
 
     def _accept(self, asked: Sequence[Revocation]) -> list[Judgement]:
-        judgements = self._desk.judge(asked, by_key=self._by_key, now=NOW)
+        judgements = self._desk.judge(asked, now=NOW)
         resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
         requests = tuple(one.request for one in resolved)
         self._journal.accept(
@@ -54,7 +58,7 @@ class Clerk:
             forget={one.request.request_id: one.forget for one in resolved},
             hashes={request.request_id: request.hashes for request in requests},
         )
-        self._by_key.update({request.key: request for request in requests if request.key})
+        self._desk.remember(requests)
         return judgements
 
 
@@ -113,7 +117,7 @@ def test_a_submission_is_answered_like_the_same_requests_one_after_another(
 
 
 def judged(store: RunStore, journal: Journal, **asked: Any) -> Judgement:
-    [judgement] = RequestDesk(store, journal, store.manifest.tables).judge([Revocation(**asked)], by_key={}, now=NOW)
+    [judgement] = new_desk(store, journal).judge([Revocation(**asked)], now=NOW)
     return judgement
 
 

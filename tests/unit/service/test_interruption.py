@@ -54,7 +54,7 @@ def test_a_repair_that_broke_off_is_finished_later(tmp_path: Path, strategy: str
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0, slice_index=1)[:3]
     coordinator = break_off(location, ids, strategy)
-    [pending] = coordinator._receipts.receipts()
+    [pending] = coordinator._execution.receipts.receipts()
     assert (pending.published_at, pending.purged_at) == (None, None)
     assert constituent_of(tmp_path / "run", 0).state is ShardState.REWOUND
     assert raw_ids_in_journal(tmp_path / "run") == 3
@@ -121,7 +121,7 @@ def test_what_is_at_work_already_is_not_begun_again(tmp_path: Path) -> None:
 def test_work_that_broke_off_is_taken_up_by_the_next_request_too(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)
-    first = break_off(location, ids[:2])._receipts.receipts()[0].request_id
+    first = break_off(location, ids[:2])._execution.receipts.receipts()[0].request_id
     coordinator = open_coordinator(location)
     receipt = revoke(coordinator, ids[2:4], strategy="sisa")
     assert receipt.shards[0].requests == 2
@@ -160,7 +160,7 @@ def test_a_failure_on_one_shard_lets_the_others_finish(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
     ids = [*ids_at(config, shard=0)[:2], *ids_at(config, shard=1)[:2]]
     coordinator = break_off(location, ids)
-    [pending] = coordinator._receipts.receipts()
+    [pending] = coordinator._execution.receipts.receipts()
     assert len(pending.shards) == 1
     settle(coordinator)
     assert len(coordinator.receipt(pending.request_id).shards) == 2
@@ -206,7 +206,7 @@ def test_two_callers_of_one_coordinator_wait_for_the_same_shard(tmp_path: Path) 
         )
 
     asyncio.run(both())
-    assert {receipt.exactness for receipt in coordinator._receipts.receipts()} == {Exactness.EXACT}
+    assert {receipt.exactness for receipt in coordinator._execution.receipts.receipts()} == {Exactness.EXACT}
     train_run(config, tmp_path / "calm", exclude=ids[:4])
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
@@ -231,7 +231,7 @@ def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(tmp_path: 
         return coordinator
 
     coordinator = asyncio.run(patch_two_shards_and_retrain_one_of_them_in_between())
-    receipt = coordinator._receipts.receipts()[0]
+    receipt = coordinator._execution.receipts.receipts()[0]
     assert lineage_of(tmp_path / "run", 1).debts == (receipt.request_id,)
     assert (receipt.exactness, receipt.settled_at) == (Exactness.APPROXIMATE, None)
     settle(coordinator)

@@ -92,7 +92,7 @@ def test_a_population_is_the_same_before_training_and_after(tmp_path: Path, text
     revoke(run, gone.ids)
     left = held_population(store, [lineage.table for lineage in store.current().lineages])
     assert len(left) == len(held) - 1
-    with pytest.raises(TraceInvalid, match="unknown samples"):
+    with pytest.raises(TraceInvalid, match="unknown sample"):
         left.rows_of(Trace(requests=(gone,)))
 
 

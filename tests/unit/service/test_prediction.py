@@ -31,8 +31,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "one sample by itself": (np.zeros(6), r"have shape \(\)"),
     "text": (np.full((4, 6), "a"), "they must be numbers"),
     "objects": (np.full((4, 6), None), "they must be numbers"),
-    "a NaN": (np.full((4, 6), np.nan), "4 rows have missing, NaN or infinite"),
-    "an infinity": (np.full((4, 6), -np.inf), "4 rows have missing, NaN or infinite"),
+    "a NaN": (np.full((4, 6), np.nan), "missing, NaN or infinite features in 4 rows"),
+    "an infinity": (np.full((4, 6), -np.inf), "missing, NaN or infinite features in 4 rows"),
 }
 
 

@@ -38,7 +38,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[RaymuError], str]] = {
         UnknownOwner,
         "no sample of owner 'nobody': the run never held one, or all",
     ),
-    "an id named twice": ({"ids": (1000, "1000")}, RequestInvalid, "1 ids are named twice .1000."),
+    "an id named twice": ({"ids": (1000, "1000")}, RequestInvalid, "names 1 id twice .1000."),
     "an id of another kind": ({"ids": ("anna",)}, RequestInvalid, "'anna' is no id of this run"),
     "nothing": ({}, RequestInvalid, "needs one of them"),
     "ids and an owner": ({"ids": (1000,), "owner": "owner-1"}, RequestInvalid, "and not both"),
@@ -74,7 +74,7 @@ def test_a_revoked_id_is_refused_with_the_request_that_revoked_it(tmp_path: Path
 def test_one_sample_in_two_requests_submitted_together_is_refused(tmp_path: Path) -> None:
     run, ids = make_run(tmp_path)
     before = history_of(tmp_path / "run")
-    with pytest.raises(RequestInvalid, match="1 samples are named by more than one"):
+    with pytest.raises(RequestInvalid, match="more than one of these requests names 1 sample"):
         asyncio.run(run.revoke([Revocation(ids=tuple(ids[:2])), Revocation(ids=tuple(ids[1:3]))], silent))
     assert history_of(tmp_path / "run") == before
 

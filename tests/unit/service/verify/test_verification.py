@@ -16,9 +16,11 @@ from raymu.service.fleet import LocalFleet
 from raymu.service.ingest import create_run
 from raymu.service.verify.verification import Verification, verify
 from raymu.service.work import RepairTask
+from raymu.store.chain import sealed
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, train_run, write_samples
 from tests.unit.service.runs import FleetThatFailsOnce, WatchedFleet, ids_at, journal_events, opened
+from tests.unit.service.verify.forgery import execute
 
 
 def verified(location: Path, **asked: object) -> Verification:
@@ -77,7 +79,8 @@ def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
 ) -> None:
     config = RunStore(str(location)).config
     with opened(location, FleetThatFailsOnce(RunStore(str(location)), after_stages=1)) as run:
-        monkeypatch.setattr(run.coordinator, "_record", dying_at_a_failure(run.coordinator._record))
+        execution = run.coordinator._execution
+        monkeypatch.setattr(execution, "record", dying_at_a_failure(execution.record))
         with pytest.raises(ConnectionError):
             run.revoke(ids_at(config, shard=0, slice_index=0)[:1], strategy="sisa")
         found = verdicts(verified(location))
@@ -86,8 +89,8 @@ def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
     assert verified(location).verdict is Verdict.PASS
 
 
-def test_a_shard_that_waits_for_others_to_be_published_is_left_open(location: Path) -> None:
-    """It is past the request, and the generation that is served is not."""
+def test_a_shard_that_is_past_a_request_before_the_others_is_left_open(location: Path) -> None:
+    """It is served as it is repaired, and what it superseded is there until the request is repaired."""
     config = RunStore(str(location)).config
     found: list[Verification] = []
 
@@ -100,6 +103,19 @@ def test_a_shard_that_waits_for_others_to_be_published_is_left_open(location: Pa
         run.revoke([first, second], strategy="sisa")
     assert {event.report.shard for event in journal_events(location) if isinstance(event, ShardRepaired)} == {0, 1}
     assert verdicts(found[0]) == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
+
+
+def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
+    revoke_some(location, "sisa")
+    store = RunStore(str(location))
+    payload = '{"kind":"moved","at":"2030-01-01T00:00:00Z"}'
+    with closing(store.journal()) as journal:
+        head = sealed(journal.head(), payload, store.keys.hash_key)
+    insert = f"INSERT INTO events SELECT run, {head.sequence}, 'moved', '{payload}', '{head.seal}' FROM runs"
+    execute(location, insert)
+    found = verified(location)
+    assert verdicts(found) == {"journal": "inconclusive"}
+    assert f"journal event {head.sequence}: was written by a newer raymu" in found.checks[0].findings[0].what
 
 
 def test_training_that_is_under_way_is_left_open(location: Path, tmp_path: Path) -> None:

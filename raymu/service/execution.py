@@ -1,0 +1,208 @@
+"""Carries out what a run's board decides: events are recorded, generations published, remedies followed, traces purged."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+
+from raymu.core.events import (
+    Command,
+    DamageFound,
+    Event,
+    PublishGeneration,
+    Purge,
+    ShardFailed,
+    ShardRepaired,
+    WorkResumed,
+)
+from raymu.core.records import RepairReport, RepairShard, SampleId
+from raymu.errors import ShardRepairFailed
+from raymu.service.fleet import ShardFleet
+from raymu.service.history import History
+from raymu.service.publishing import Publisher
+from raymu.service.salvage import Damage, find_damage, restore_samples
+from raymu.service.tracking import AccuracyTrack
+from raymu.service.work import Progress, RepairTask, StageTrained, WorkReport
+from raymu.store.journal import Journal
+from raymu.store.run import RunStore
+
+
+class Execution:
+    """Of one coordinator. What happens goes to the journal first and then to the board, whose commands are carried out."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        journal: Journal,
+        fleet: ShardFleet,
+        history: History,
+        *,
+        epoch: int,
+        clock: Callable[[], datetime],
+        forget: Callable[[Iterable[SampleId]], None],
+    ) -> None:
+        """history: up to now; forget: told of samples once they are purged"""
+        self._store, self._journal, self._fleet = store, journal, fleet
+        self._epoch, self._clock, self._forget = epoch, clock, forget
+        self.board, self.receipts = history.board, history.receipts
+        self.publisher = Publisher(store, journal, clock=clock, published=history.published)
+        self.reports: list[RepairReport] = []
+        """Of the remedies that came back, in that order."""
+        measured = (one.number for one in history.evaluations)
+        self._track = AccuracyTrack(store, clock=clock, measured=measured)
+        self._listeners: list[Progress] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: tuple[int, BaseException] | None = None
+        self._is_swept, self._is_quiet = False, True  # quiet: no remedy was at work when the present call came in
+
+    def record(self, event: Event) -> None:
+        self._journal.append(event)
+        self.take_in(event)
+
+    def take_in(self, event: Event) -> None:
+        """An event that the journal has."""
+        self.receipts.handle(event)
+        self.carry_out(self.board.handle(event))
+
+    def carry_out(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            match command:
+                case PublishGeneration():
+                    self.take_in(self.publisher.publish(command))
+                case RepairShard():
+                    task = asyncio.create_task(self._follow(command), name=command.command_id)
+                    self._tasks.add(task)
+                    task.add_done_callback(partial(self._end, command.shard))
+                case Purge():
+                    forgotten = self.publisher.samples_of(command.request_ids)
+                    purged = self.publisher.purge(command, self.receipts)
+                    self._forget(forgotten)
+                    self.take_in(purged)
+
+    def resume(self) -> None:
+        """Take up what an earlier coordinator, or an earlier failure, left undone."""
+        self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
+        if self._is_quiet and not self._is_swept:  # at first, and after a failure
+            self.sweep()
+        if self.board.is_stalled:
+            self.record(WorkResumed(at=self._clock()))
+        for command in self.board.outstanding():
+            if not (isinstance(command, RepairShard) and self._is_followed(command)):
+                self.carry_out([command])
+
+    def catch_up(self) -> None:
+        """Where the files are an old copy, what the journal knows to be revoked since is taken out of them again."""
+        self._store.files.fence()  # a superseded coordinator would answer by an old state
+        if self.publisher.is_behind:  # so it is the first call: nothing else is at work
+            self.make_sound()
+            self.sweep()
+
+    def make_sound(self, data: str | None = None) -> list[Damage]:
+        """Find what is missing or changed, have the samples back, and begin to train the rest again.
+
+        data: the file that the run was trained from. Raises SamplesLost, DataInvalid.
+        """
+        self._journal.require_current()
+        damage = find_damage(self._store, self.board.lineages)
+        revoked = self._journal.revoked()
+        for one in damage:
+            if one.has_lost_samples:
+                waiting = self.board.pending(one.lineage.shard)
+                past = {name: request_id for name, request_id in revoked.items() if request_id not in waiting}
+                restore_samples(self._store, one, revoked=past, data=data)
+        first_stages = {one.lineage.shard: stage for one in damage if (stage := one.first_stage) is not None}
+        if first_stages or not self.publisher.is_sound:
+            for command in self.board.at_work:  # left behind: they would start from, or aim at, what is lost
+                if not self._is_followed(command):
+                    self.record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
+            self.record(DamageFound(at=self._clock(), first_stages=first_stages))
+        return damage
+
+    def sweep(self) -> None:
+        """Destroy what earlier coordinators, or a failure, left behind."""
+        self._is_swept = True
+        self.publisher.sweep(self.board.lineages, self.board.at_work)
+
+    @contextmanager
+    def listening(self, progress: Progress) -> Iterator[None]:
+        """Around a call that may start remedies."""
+        self._listeners.append(progress)
+        self._is_quiet = not self._tasks
+        try:
+            yield
+            if not (self._is_swept or self._tasks):  # another call's remedy failed meanwhile
+                self.sweep()
+        except BaseException:
+            self._is_swept = False
+            raise
+        finally:
+            self._listeners.remove(progress)
+
+    async def until(self, is_done: Callable[[], bool]) -> None:
+        """Wait for the remedies at work until a condition holds, and measure what they led to.
+
+        Raises ShardRepairFailed where none is left to wait for, and what kept an outcome from being recorded.
+        """
+        while not is_done():
+            if not self._tasks:
+                shard, error = self._failure or (-1, RuntimeError("nothing is at work"))
+                raise ShardRepairFailed(shard, f"{type(error).__name__}: {error}") from error
+            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises where the outcome could not be recorded
+        if not self.board.at_work:
+            await self.measure()
+
+    async def measure(self) -> None:
+        """How accurate the current generation is, where the configuration asks for it."""
+        await self._track.follow(self.publisher.published, self.record)
+
+    def _is_followed(self, command: RepairShard) -> bool:
+        return any(task.get_name() == command.command_id and not task.done() for task in self._tasks)
+
+    async def _follow(self, command: RepairShard) -> None:
+        """See one remedy through; what goes wrong is an event too."""
+        report: WorkReport | None
+        try:
+            report = await self._fleet.run(self._task(command), self._tell)
+        except Exception as error:  # whatever it was, the request stays accepted and the caller is told
+            report = self._store.reports.find(RepairReport, command.command_id)
+            if report is None:
+                self._failure = (command.shard, error)
+                self.record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
+                # What it wrote before it broke off: its next attempt may forget more, and leave this behind.
+                with self._journal.writing():
+                    needed = self.publisher.needed(self.board.lineages, self.board.at_work)
+                    self._store.sweep_shard(needed, command.shard)
+                return
+        assert isinstance(report, RepairReport)
+        self.reports.append(report)
+        self.record(ShardRepaired(at=self._clock(), report=report))
+        self._store.reports.drop([report.command_id])
+
+    def _task(self, command: RepairShard) -> RepairTask:
+        held = self._journal.sample_ids(shard=command.shard)
+        unseen = self._journal.sample_ids(shard=command.references[0].shard) if command.references else {}
+        return RepairTask(
+            command=command,
+            forget=_union(held[request_id] for request_id in command.request_ids if request_id in held),
+            unseen_forgotten=_union(unseen.values()),
+            epoch=self._epoch,
+        )
+
+    def _end(self, shard: int, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error:  # its outcome could not be recorded
+            self._is_swept = False
+        if error:  # told to whoever waits, or comes to wait
+            self._failure = (shard, error)
+
+    def _tell(self, stage: StageTrained) -> None:
+        for listener in self._listeners:
+            listener(stage)
+
+
+def _union(sets: Iterable[frozenset[SampleId]]) -> frozenset[SampleId]:
+    return frozenset[SampleId]().union(*sets)
