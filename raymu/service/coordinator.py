@@ -29,6 +29,7 @@ from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunI
 from raymu.service.desk import RequestDesk
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay, require_named
+from raymu.service.observing import Observer
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.publishing import Publisher
 from raymu.service.requests import Answer, Judgement, ResolvedRevocation, Revocation, answer_to, require_apart
@@ -48,7 +49,14 @@ def utc_now() -> datetime:
 class Coordinator:
     """One per run. It takes the run over on opening it: an earlier coordinator can write no more."""
 
-    def __init__(self, store: RunStore, fleet: ShardFleet, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        fleet: ShardFleet,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         """Raises RunInvalid, FileMissing, FileCorrupt."""
         self._store, self._config = store, store.config
         self._fleet, self._clock = fleet, clock
@@ -67,6 +75,9 @@ class Coordinator:
         self._failure: tuple[int, BaseException] | None = None
         self._is_swept, self._is_quiet = False, True  # quiet: no remedy was at work when the present call came in
         self._training = asyncio.Lock()
+        self._observers = tuple(observers)
+        for observer in self._observers:
+            observer.opened(self._board, self._receipts)
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
@@ -325,7 +336,10 @@ class Coordinator:
 
     def _apply(self, event: Event) -> None:
         self._receipts.handle(event)
-        self._carry_out(self._board.handle(event))
+        commands = self._board.handle(event)
+        for observer in self._observers:
+            observer.happened(event)
+        self._carry_out(commands)
 
     def _carry_out(self, commands: Sequence[Command]) -> None:
         for command in commands:
