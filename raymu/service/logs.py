@@ -90,14 +90,19 @@ def _tell(event: str, run: str, **told: Told) -> None:
 class _TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         head, fields = _parts(record)
-        told = (f"{name}={','.join(value) if isinstance(value, tuple) else value}" for name, value in fields.items())
-        return " ".join((*head.values(), *told))
+        return " ".join((*head.values(), *(f"{name}={_in_short(value)}" for name, value in fields.items())))
 
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         head, fields = _parts(record)
         return json.dumps({**head, **fields})
+
+
+def _in_short(value: Told) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _parts(record: logging.LogRecord) -> tuple[dict[str, str], dict[str, Told]]:
