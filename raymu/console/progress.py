@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.live import Live
@@ -10,19 +11,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from raymu.console.fleet_progress import FleetProgress
 from raymu.console.fleet_view import FleetView
-from raymu.service.logs import is_logged
+from raymu.service.logs import is_logged, tell
 from raymu.service.work import Progress as Listener
+from raymu.service.work import StageTrained
 
 
 @contextmanager
 def stage_progress(*, is_shown: bool) -> Iterator[Listener]:
-    """All shards in one view while the context lasts; nothing where it is not wanted, on no terminal, or with a log."""
+    """All shards in one view while the context lasts; with a log, lines in it; nothing where it is not wanted."""
     console, progress = Console(stderr=True), FleetProgress(time.monotonic)
-    if not (is_shown and console.is_terminal) or is_logged():
+    if is_logged():
+        yield partial(_log_progress, progress)
+    elif is_shown and console.is_terminal:
+        with Live(FleetView(progress), console=console, transient=True):
+            yield progress
+    else:
         yield progress
-        return
-    with Live(FleetView(progress), console=console, transient=True):
-        yield progress
+
+
+def _log_progress(progress: FleetProgress, stage: StageTrained) -> None:
+    """A line for each shard that is done."""
+    before = progress.done
+    progress(stage)
+    if progress.done != before:
+        tell("progress", done=progress.done, at_work=len(progress.at_work), waiting=progress.waiting)
 
 
 @contextmanager

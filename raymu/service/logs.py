@@ -47,6 +47,11 @@ def is_logged() -> bool:
     return _log.isEnabledFor(logging.INFO)
 
 
+def tell(event: str, **told: Told) -> None:
+    """A line of the log. told: never anything that a request names"""
+    _log.info(event, extra={_FIELDS: told})
+
+
 class EventLog:
     """Logs every event of a run."""
 
@@ -56,35 +61,31 @@ class EventLog:
 
     def opened(self, board: RevocationBoard, receipts: ReceiptBook) -> None:
         requests = len(receipts.receipts())
-        _tell("opened", self._run, shards=len(board.lineages), requests=requests, open=len(board.open_requests))
+        tell("opened", run=self._run, shards=len(board.lineages), requests=requests, open=len(board.open_requests))
 
     def happened(self, event: Event) -> None:
         if is_logged():
-            _tell(event.kind, self._run, **told_of(event))
+            tell(event.kind, run=self._run, **told_of(event))
 
 
 def logged(run: str, work: Work, reports: Iterator[StageTrained | WorkReport]) -> Iterator[StageTrained | WorkReport]:
     """A worker's reports as they are, and a line for each of them. run: its id"""
-    told: dict[str, Told] = {"shard": work.shard, "remedy": TRAINING}
+    told: dict[str, Told] = {"run": run, "shard": work.shard, "remedy": TRAINING}
     if isinstance(work, RepairTask):
         told["remedy"] = work.command.decision.remedy
         told |= told_requests(work.command.request_ids)
-    _tell("work_begun", run, **told)
+    tell("work_begun", **told)
     try:
         for report in reports:
             if isinstance(report, StageTrained):
                 stage = {"stage": report.stage, "passes": report.passes, "seconds": report.seconds}
-                _tell("stage_trained", run, shard=report.shard, remedy=report.remedy or TRAINING, **stage)
+                tell("stage_trained", run=run, shard=report.shard, remedy=report.remedy or TRAINING, **stage)
             else:
-                _tell("work_done", run, **(told | {"passes": report.passes, "seconds": report.seconds}))
+                tell("work_done", **(told | {"passes": report.passes, "seconds": report.seconds}))
             yield report
     except Exception as error:
-        _tell("work_failed", run, **told, error=type(error).__name__)  # its text may name samples
+        tell("work_failed", **told, error=type(error).__name__)  # its text may name samples
         raise
-
-
-def _tell(event: str, run: str, **told: Told) -> None:
-    _log.info(event, extra={_FIELDS: {"run": run, **told}})
 
 
 class _TextLines(logging.Formatter):

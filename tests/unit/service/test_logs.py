@@ -53,7 +53,7 @@ class Subjects:
                 {"ids": ids[20:21], "key": KEY},
             ):
                 with pytest.raises(RaymuError):
-                    run.revoke(**refused)  # type: ignore[arg-type]
+                    run.revoke(**refused)
             answers = run.submit(
                 [raymu.Revocation(ids=(one,), key=f"{KEY}-{one}") for one in (*ids[30:40], UNKNOWN_ID)]
             )
