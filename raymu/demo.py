@@ -103,7 +103,7 @@ def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
         cluster_connection(demo_config(folder).cluster),
     ):
         config, base = demo_config(folder), str(Path(scratch) / "base")
-        with stage_progress(is_shown=is_shown) as progress:
+        with stage_progress(shards=config.partition.shards, is_shown=is_shown) as progress:
             run = train(config, base, progress=progress)
         run.close()
         result = _compare(Bench.of(config, base, Path(scratch)), run, out / "accuracy-over-time.png", is_shown=is_shown)

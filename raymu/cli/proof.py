@@ -28,7 +28,7 @@ def verify_command(run_dir: str, replay: bool, shards: tuple[int, ...], anchor: 
     """
     run = open_run(run_dir)
     chosen = shards or None
-    with stage_progress(is_shown=not as_json) as progress:
+    with stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         found = run.verify(replay=chosen if replay or shards else (), anchor=anchor, progress=progress)
     show(as_json, found, lambda screen: screen.verification(found))
     sys.exit(EXIT_CODES[found.verdict])
@@ -70,7 +70,7 @@ def report_command(
     run = open_run(run_dir)
     out = Path(out_file or f"{Path(run_dir).name or 'run'}-report.html")
     audit = Path(audit_file) if audit_file else None
-    with stage_progress(is_shown=not as_json) as progress:
+    with stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         written = write_report(run, out, data=data_file, is_verified=is_verified, audit=audit, progress=progress)
     late = f"; {written.late} late" if written.late else ""
     verdict = f"; verdict: {written.verdict}" if written.verdict else ""

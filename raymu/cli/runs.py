@@ -32,7 +32,7 @@ def train_command(
     location = f"runs/{Path(config_file).stem}" if run_dir is None else run_dir
     exclude = read_ids(exclude_file) if exclude_file is not None else []
     with (
-        stage_progress(is_shown=not as_json) as progress,
+        stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
         train(config, location, exclude=exclude, progress=progress) as run,
     ):
         report = run.training
@@ -56,7 +56,7 @@ def revoke_command(
         _submit(run_dir, read_requests(requests_file, due=due, **request), as_json)
         return
     asked = named_revocation(**request, due=due, key=key)
-    with open_run(run_dir) as run, stage_progress(is_shown=not as_json) as progress:
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         try:
             [receipt] = run.revoke_together([asked], progress=progress)
         except SamplesRevoked as refusal:
@@ -67,7 +67,7 @@ def revoke_command(
 
 
 def _submit(run_dir: str, asked: list[Revocation], as_json: bool) -> None:
-    with open_run(run_dir) as run, stage_progress(is_shown=not as_json) as progress:
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         answers = run.submit(asked, progress=progress)
     told = [
         {"row": row, "request_id": answer.request_id, "refusal": answer.refusal and str(answer.refusal)}
@@ -83,7 +83,7 @@ def _submit(run_dir: str, asked: list[Revocation], as_json: bool) -> None:
 @json_option
 def settle_command(run_dir: str, due_within: timedelta | None, as_json: bool) -> None:
     """Retrain exactly what was only patched, and finish what was interrupted."""
-    with open_run(run_dir) as run, stage_progress(is_shown=not as_json) as progress:
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         report = run.settle(due_within=due_within, progress=progress)
     show(as_json, report, lambda screen: screen.settled(report))
 
@@ -94,7 +94,7 @@ def settle_command(run_dir: str, due_within: timedelta | None, as_json: bool) ->
 @json_option
 def rebuild_command(run_dir: str, data_file: str | None, as_json: bool) -> None:
     """Make good what is missing or changed: samples from a copy, states by training again from the last sound one."""
-    with open_run(run_dir) as run, stage_progress(is_shown=not as_json) as progress:
+    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         report = run.rebuild(data=data_file, progress=progress)
     show(as_json, report, lambda screen: screen.rebuilt(report))
 

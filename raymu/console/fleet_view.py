@@ -20,13 +20,14 @@ _OTHER_LINES = 3
 class FleetView:
     """A bar of all shards, a line for each that is at work, as many as fit, and how many wait and are done."""
 
-    def __init__(self, progress: FleetProgress) -> None:
-        self._progress = progress
+    def __init__(self, progress: FleetProgress, *, shards: int) -> None:
+        """shards: of the run, of which some may have nothing to do"""
+        self._progress, self._shards = progress, shards
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         progress, width = self._progress, options.max_width
         if not progress.shards:
-            yield _line(f"no stage is done yet, after {_time(progress.elapsed_s)}")
+            yield _line(f"{_time(progress.elapsed_s)}: no stage of {self._shards} shards is done yet")
             return
         at_work = progress.at_work
         room = max(0, console.size.height - _OTHER_LINES)

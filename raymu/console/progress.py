@@ -17,13 +17,16 @@ from raymu.service.work import StageTrained
 
 
 @contextmanager
-def stage_progress(*, is_shown: bool) -> Iterator[Listener]:
-    """All shards in one view while the context lasts; with a log, lines in it; nothing where it is not wanted."""
+def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
+    """All shards in one view while the context lasts; with a log, lines in it; nothing where it is not wanted.
+
+    shards: of the run
+    """
     console, progress = Console(stderr=True), FleetProgress(time.monotonic)
     if is_logged():
         yield partial(_log_progress, progress)
     elif is_shown and console.is_terminal:
-        with Live(FleetView(progress), console=console, transient=True):
+        with Live(FleetView(progress, shards=shards), console=console, transient=True):
             yield progress
     else:
         yield progress

@@ -36,7 +36,7 @@ def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
 
 
 class RunMetrics:
-    """Of one run, as long as its coordinator's process lives; its gauges are gone from Prometheus soon after."""
+    """Of one run, as long as this process is its coordinator's; its gauges are gone from Prometheus soon after."""
 
     def __init__(self, store: RunStore, *, workers: int) -> None:
         """workers: of the fleet"""
@@ -54,6 +54,9 @@ class RunMetrics:
 
     def worked(self, stage: StageTrained) -> None:
         self._publish(self._meter.worked(stage.remedy, passes=stage.passes, seconds=stage.seconds))
+
+    def closed(self) -> None:
+        self._refreshing.cancel()
 
     async def _refresh(self) -> None:
         while True:

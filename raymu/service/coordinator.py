@@ -230,6 +230,8 @@ class Coordinator:
         return self._receipts.receipt(request_id).at(self._clock())
 
     async def close(self) -> None:
+        for observer in self._observers:
+            observer.closed()
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.leave(self._journal, self._epoch)

@@ -67,6 +67,9 @@ class EventLog:
         if is_logged():
             tell(event.kind, run=self._run, **told_of(event))
 
+    def closed(self) -> None:
+        tell("closed", run=self._run)
+
 
 def logged(run: str, work: Work, reports: Iterator[StageTrained | WorkReport]) -> Iterator[StageTrained | WorkReport]:
     """A worker's reports as they are, and a line for each of them. run: its id"""

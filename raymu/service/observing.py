@@ -22,6 +22,9 @@ class Observer(Protocol):
     def happened(self, event: Event) -> None:
         """An event that the board and the receipts have taken in."""
 
+    def closed(self) -> None:
+        """The coordinator has left the run: nothing more happens here."""
+
 
 class ObservedFleet:
     """A fleet whose progress tells how much is at work, waits and is done; patches, which have no stages, are told too."""

@@ -48,7 +48,7 @@ def fleet_at_work(shards: int, workers: int, *, stages: int) -> FleetProgress:
 
 def drawn(progress: FleetProgress, *, width: int, height: int) -> list[str]:
     console = Console(width=width, height=height, force_terminal=True, file=io.StringIO(), record=True)
-    console.print(FleetView(progress))
+    console.print(FleetView(progress, shards=200))
     return console.export_text().splitlines()
 
 
@@ -86,7 +86,7 @@ def test_before_the_first_stage_the_time_is_shown() -> None:
     clock = Clock()
     progress = FleetProgress(clock)
     clock.now_s = 65.0
-    assert drawn(progress, width=80, height=24) == ["no stage is done yet, after 0:01:05"]
+    assert drawn(progress, width=80, height=24) == ["0:01:05: no stage of 200 shards is done yet"]
 
 
 def test_a_shard_that_nothing_was_heard_of_has_begun() -> None:

@@ -92,7 +92,7 @@ def test_each_line_is_a_json_object_about_the_run(tmp_path: Path) -> None:
     assert {one["level"] for one in told} == {"info"}
     assert sorted(one["time"] for one in told) == [one["time"] for one in told]
     kinds = {one["event"] for one in told}
-    of_coordinator = {"opened", "trained", "accepted", "published", "repaired", "purged", "settle", "resumed"}
+    of_coordinator = {"opened", "closed", "trained", "accepted", "published", "repaired", "purged", "settle", "resumed"}
     assert kinds == of_coordinator | {"work_begun", "stage_trained", "work_done"}
 
 
