@@ -1,49 +1,43 @@
-"""Progress bars on standard error."""
+"""Live views of progress, on standard error."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from raymu.console.fleet_progress import FleetProgress
+from raymu.console.fleet_view import FleetView
+from raymu.service.logs import is_logged, tell
 from raymu.service.work import Progress as Listener
 from raymu.service.work import StageTrained
-
-_MOST_BARS = 24
-"""More shards than this share one bar: a screen holds no more."""
-
-
-class _Bars:
-    """One bar per shard at work, in stages."""
-
-    def __init__(self, bars: Progress, shards: int) -> None:
-        self._bars = bars
-        self._tasks: dict[int, TaskID] = {}
-        self._all = bars.add_task("all shards", total=None) if shards > _MOST_BARS else None
-
-    def __call__(self, stage: StageTrained) -> None:
-        if self._all is not None:
-            self._bars.advance(self._all)
-            return
-        if stage.shard not in self._tasks:
-            what = stage.remedy or "train"
-            self._tasks[stage.shard] = self._bars.add_task(f"shard {stage.shard}: {what}", total=stage.stages)
-        self._bars.advance(self._tasks[stage.shard])
 
 
 @contextmanager
 def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
-    """Progress bars on standard error while the context lasts; nothing where they are not wanted, or on no terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("stages"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not (is_shown and console.is_terminal), transient=True) as bars:
-        yield _Bars(bars, shards)
+    """All shards in one view while the context lasts; with a log, lines in it; nothing where it is not wanted.
+
+    shards: of the run
+    """
+    console, progress = Console(stderr=True), FleetProgress(time.monotonic)
+    if is_logged():
+        yield partial(_log_progress, progress)
+    elif is_shown and console.is_terminal:
+        with Live(FleetView(progress, shards=shards), console=console, transient=True):
+            yield progress
+    else:
+        yield progress
+
+
+def _log_progress(progress: FleetProgress, stage: StageTrained) -> None:
+    """A line for each shard that is done."""
+    before = progress.done
+    progress(stage)
+    if progress.done != before:
+        tell("progress", done=progress.done, at_work=len(progress.at_work), waiting=progress.waiting)
 
 
 @contextmanager

@@ -12,9 +12,11 @@ from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import RaymuError, WorkerLost
 from raymu.runtime.cluster import capacity
+from raymu.runtime.metrics import measured_coordinator
 from raymu.runtime.placement import actor_options
 from raymu.runtime.pool import ActorPool
 from raymu.service.coordinator import Coordinator
+from raymu.service.logs import log_of_process
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, Revocation
 from raymu.service.shard import ShardWorker
@@ -39,7 +41,7 @@ class RayFleet:
         cluster, self._shards = store.config.cluster, store.config.partition.shards
         self._workers = capacity(cluster)
         actor = ShardActor.options(**actor_options(cluster))
-        self._pool = ActorPool(lambda: actor.remote(store), room=self._workers, idle_s=idle_s)
+        self._pool = ActorPool(lambda: _logging(actor.remote(store)), room=self._workers, idle_s=idle_s)
 
     @property
     def workers(self) -> int:
@@ -65,6 +67,12 @@ class RayFleet:
     async def close(self) -> None:
         """Those that are at work end with their owner, the process that the fleet is in."""
         self._pool.retire()
+
+
+def _logging(actor: Any) -> Any:
+    """The actor, with its log in its process's own file of Ray's logs."""
+    actor.__ray_call__.remote(log_of_process)
+    return actor
 
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
@@ -96,7 +104,7 @@ class CoordinatorService:
         """Take a run over. Not in the constructor, whose errors Ray passes on as text. returns: the workers at hand"""
         store = RunStore(location)
         self._fleet = RayFleet(store)
-        self._coordinator = Coordinator(store, self._fleet)
+        self._coordinator = measured_coordinator(store, self._fleet)
         return self._coordinator.workers
 
     async def warm_up(self) -> None:

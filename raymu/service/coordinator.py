@@ -16,6 +16,7 @@ from raymu.service.desk import RequestDesk
 from raymu.service.execution import Execution
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import replay, require_named
+from raymu.service.observing import Observer
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, ResolvedRevocation, Revocation, answer_to
 from raymu.service.work import Progress, ShardTrained, TrainShard, WorkReport
@@ -32,7 +33,14 @@ def utc_now() -> datetime:
 class Coordinator:
     """One per run. It takes the run over on opening it: an earlier coordinator can write no more."""
 
-    def __init__(self, store: RunStore, fleet: ShardFleet, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        fleet: ShardFleet,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         """Raises RunInvalid, FileMissing, FileCorrupt."""
         self._store, self._fleet, self._clock = store, fleet, clock
         self._journal, self._epoch = store.take_over()
@@ -42,10 +50,18 @@ class Coordinator:
             store.configure(history.configured)
         self._desk = RequestDesk(store, self._journal, history)
         self._execution = Execution(
-            store, self._journal, fleet, history, epoch=self._epoch, clock=clock, forget=self._desk.forget
+            store,
+            self._journal,
+            fleet,
+            history,
+            epoch=self._epoch,
+            clock=clock,
+            forget=self._desk.forget,
+            observers=observers,
         )
         self._board, self._publisher = self._execution.board, self._execution.publisher
         self._training = asyncio.Lock()
+        self._observers = observers
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
@@ -194,6 +210,8 @@ class Coordinator:
         return self._execution.receipts.receipt(request_id).at(self._clock())
 
     async def close(self) -> None:
+        for observer in self._observers:
+            observer.closed()
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.leave(self._journal, self._epoch)

@@ -20,6 +20,7 @@ from raymu.core.records import RepairReport, RepairShard, SampleId
 from raymu.errors import ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import History
+from raymu.service.observing import Observer
 from raymu.service.publishing import Publisher
 from raymu.service.salvage import Damage, find_damage, restore_samples
 from raymu.service.tracking import AccuracyTrack
@@ -41,6 +42,7 @@ class Execution:
         epoch: int,
         clock: Callable[[], datetime],
         forget: Callable[[Iterable[SampleId]], None],
+        observers: Sequence[Observer] = (),
     ) -> None:
         """history: up to now; forget: told of samples once they are purged"""
         self._store, self._journal, self._fleet = store, journal, fleet
@@ -55,6 +57,9 @@ class Execution:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: tuple[int, BaseException] | None = None
         self._is_swept, self._is_quiet = False, True  # quiet: no remedy was at work when the present call came in
+        self._observers = observers
+        for observer in observers:
+            observer.opened(self.board, self.receipts)
 
     def record(self, event: Event) -> None:
         self._journal.append(event)
@@ -63,7 +68,10 @@ class Execution:
     def take_in(self, event: Event) -> None:
         """An event that the journal has."""
         self.receipts.handle(event)
-        self.carry_out(self.board.handle(event))
+        commands = self.board.handle(event)
+        for observer in self._observers:
+            observer.happened(event)
+        self.carry_out(commands)
 
     def carry_out(self, commands: Sequence[Command]) -> None:
         for command in commands:

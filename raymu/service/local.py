@@ -8,6 +8,8 @@ from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
+from raymu.service.logs import EventLog
+from raymu.service.observing import ObservedFleet
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, Revocation
 from raymu.service.work import Progress
@@ -40,7 +42,8 @@ class LocalCoordinator:
     def __init__(self, location: str) -> None:
         """location: of the run. Raises RunInvalid."""
         store = RunStore(location)
-        self._coordinator = Coordinator(store, LocalFleet(store))
+        fleet = ObservedFleet(LocalFleet(store))
+        self._coordinator = Coordinator(store, fleet, observers=[EventLog(store.manifest.run_id)])
 
     def warm_up(self) -> None:
         """Nothing to start: the worker is this process."""

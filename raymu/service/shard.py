@@ -18,6 +18,7 @@ from raymu.learn.determinism import choose_device, pinned
 from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining, make_optimizer
 from raymu.service.checkpoints import SliceCheckpoints
+from raymu.service.logs import logged
 from raymu.service.patches import Patch, ShardPatcher
 from raymu.service.samples import read_shard_samples, write_without
 from raymu.service.work import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
@@ -57,11 +58,14 @@ class ShardWorker:
         self._device = choose_device(self._config.training.device)
         with pinned(self._device, self._config.cluster.threads) as determinism:
             self._determinism = determinism.json()
-            match work:
-                case TrainShard():
-                    yield from self._once(ShardTrained, work.command_id, self._train(work.shard, work.table))
-                case RepairTask():
-                    yield from self._once(RepairReport, work.command_id, self._repair(work))
+            yield from logged(self._store.manifest.run_id, work, self._carry_out(work))
+
+    def _carry_out(self, work: Work) -> Iterator[StageTrained | WorkReport]:
+        match work:
+            case TrainShard():
+                yield from self._once(ShardTrained, work.command_id, self._train(work.shard, work.table))
+            case RepairTask():
+                yield from self._once(RepairReport, work.command_id, self._repair(work))
 
     def _once(
         self, kind: type[AnyReport], command_id: str, work: Generator[StageTrained, None, AnyReport]

@@ -50,8 +50,17 @@ Work: TypeAlias = TrainShard | RepairTask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FleetLoad:
+    """at_work: the shards that workers are at; waiting, done: how many pieces, since the fleet last had nothing to do"""
+
+    at_work: tuple[int, ...]
+    waiting: int
+    done: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StageTrained:
-    """Progress: one stage of a shard is done. stages: how many this piece of work has in all"""
+    """Progress: one stage of a shard is done, or a patch. stages: how many this piece of work has in all"""
 
     shard: int
     stage: int
@@ -60,6 +69,8 @@ class StageTrained:
     """None while the run is trained."""
     passes: float
     seconds: float
+    load: FleetLoad | None = None
+    """Of the fleet that the work is a part of; None where nobody keeps account of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,71 @@
+"""What may be told of an event in a log: numbers, remedies and the requests' own random ids.
+
+Never what a request names: no sample, no owner, no idempotency key, no hash of one, and no text that came from outside.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from raymu.core.events import (
+    DamageFound,
+    Event,
+    GenerationEvaluated,
+    GenerationPublished,
+    RequestsPurged,
+    RevocationsAccepted,
+    RunTrained,
+    SettleRequested,
+    ShardFailed,
+    ShardRepaired,
+    UnlearningConfigured,
+    WorkResumed,
+)
+
+MOST_REQUESTS = 20
+"""Of one line. How many there are in all is told too; the journal has all of them."""
+
+Told: TypeAlias = str | int | float | tuple[str, ...]
+
+
+def told_of(event: Event) -> Mapping[str, Told]:
+    match event:
+        case RunTrained(lineages=lineages, workers=workers):
+            samples = sum(lineage.samples for lineage in lineages)
+            return {"shards": len(lineages), "samples": samples, "workers": workers}
+        case RevocationsAccepted(requests=requests, generation=generation):
+            return {
+                "generation": generation,
+                "samples": sum(request.samples for request in requests),
+                "shards": len({part.shard for request in requests for part in request.forget}),
+                **told_requests([request.request_id for request in requests]),
+            }
+        case SettleRequested(shards=shards):
+            return {"shards": len(shards)}
+        case ShardRepaired(report=report):
+            return {
+                "shard": report.shard,
+                "remedy": report.remedy,
+                "exactness": report.exactness,
+                "passes": report.passes,
+                "seconds": report.seconds,
+                **told_requests(report.request_ids),
+            }
+        case ShardFailed(shard=shard):
+            return {"shard": shard}
+        case WorkResumed():
+            return {}
+        case DamageFound(first_stages=first_stages):
+            return {"shards": len(first_stages)}
+        case UnlearningConfigured(unlearning=unlearning):
+            return {"strategy": unlearning.strategy, "boundary": str(unlearning.boundary)}
+        case GenerationPublished(number=number, rewound=rewound, repaired=repaired, settled=settled):
+            counts = {"rewound": len(rewound), "repaired": len(repaired), "settled": len(settled)}
+            return {"generation": number, **counts, **told_requests((*rewound, *repaired, *settled))}
+        case RequestsPurged(request_ids=request_ids, files=files, rows=rows):
+            return {"files": len(files), "rows": rows, **told_requests(request_ids)}
+        case GenerationEvaluated(number=number, samples=samples, accuracy=accuracy):
+            return {"generation": number, "samples": samples, "accuracy": accuracy}
+
+
+def told_requests(request_ids: Sequence[str]) -> Mapping[str, Told]:
+    return {"requests": len(request_ids), "request_ids": tuple(request_ids[:MOST_REQUESTS])}

@@ -1,0 +1,87 @@
+"""A run's measurements, published through Ray: every node's agent shows its own to Prometheus."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from raymu.core.board import RevocationBoard
+from raymu.core.events import Event
+from raymu.core.meter import RunMeter
+from raymu.core.metrics import METRICS, Measurement, Metric, MetricKind
+from raymu.core.receipt import ReceiptBook
+from raymu.core.schedule import slice_epochs
+from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import ShardFleet
+from raymu.service.logs import EventLog, log_of_process
+from raymu.service.observing import ObservedFleet, Observer
+from raymu.service.work import StageTrained
+from raymu.store.run import RunStore
+
+REFRESH_S = 1.0
+"""How often gauges are told anew: Ray shows one once for each time, and drops it where nothing comes after it."""
+
+
+def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
+    """A run's coordinator with its measurements published, and its log in this process's own file of Ray's logs.
+
+    Raises RunInvalid, FileMissing, FileCorrupt.
+    """
+    log_of_process()
+    metrics = RunMetrics(store, workers=fleet.workers)
+    observers: list[Observer] = [EventLog(store.manifest.run_id), metrics]
+    return Coordinator(store, ObservedFleet(fleet, metrics.worked), observers=observers)
+
+
+class RunMetrics:
+    """Of one run, as long as this process is its coordinator's; its gauges are gone from Prometheus soon after."""
+
+    def __init__(self, store: RunStore, *, workers: int) -> None:
+        """workers: of the fleet"""
+        config = store.config
+        self._run, self._workers = store.manifest.run_id, workers
+        self._epochs = slice_epochs(config.training.epochs, config.partition.slices)
+        self._published = {metric: _published(metric) for metric in METRICS}
+
+    def opened(self, board: RevocationBoard, receipts: ReceiptBook) -> None:
+        self._meter = RunMeter(board, receipts, epochs=self._epochs, workers=self._workers)
+        self._refreshing = asyncio.create_task(self._refresh())
+
+    def happened(self, event: Event) -> None:
+        self._publish(self._meter.happened(event))
+
+    def worked(self, stage: StageTrained) -> None:
+        self._publish(self._meter.worked(stage.remedy, passes=stage.passes, seconds=stage.seconds))
+
+    def closed(self) -> None:
+        self._refreshing.cancel()
+
+    async def _refresh(self) -> None:
+        while True:
+            self._publish(self._meter.stands(datetime.now(UTC)))
+            await asyncio.sleep(REFRESH_S)
+
+    def _publish(self, measurements: Iterable[Measurement]) -> None:
+        for one in measurements:
+            tags = {"run": self._run, **one.labels}
+            published = self._published[one.metric]
+            match one.metric.kind:
+                case MetricKind.COUNTER:
+                    published.inc(one.value, tags=tags)
+                case MetricKind.GAUGE:
+                    published.set(one.value, tags=tags)
+                case MetricKind.HISTOGRAM:
+                    published.observe(one.value, tags=tags)
+
+
+def _published(metric: Metric) -> Any:
+    labels = ("run", *metric.labels)
+    match metric.kind:
+        case MetricKind.COUNTER:
+            return Counter(metric.name, description=metric.help, tag_keys=labels)
+        case MetricKind.GAUGE:
+            return Gauge(metric.name, description=metric.help, tag_keys=labels)
+        case MetricKind.HISTOGRAM:
+            return Histogram(metric.name, description=metric.help, boundaries=list(metric.buckets), tag_keys=labels)

@@ -1,0 +1,137 @@
+"""The live view of all shards: what it says, and that no terminal is too small for it."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from raymu.console.fleet_progress import FleetProgress
+from raymu.console.fleet_view import FleetView
+from raymu.core.records import Remedy
+from raymu.service.work import FleetLoad, StageTrained
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def a_stage(shard: int, number: int, *, of: int = 5, load: FleetLoad | None = None) -> StageTrained:
+    return StageTrained(shard=shard, stage=number, stages=of, remedy=None, passes=1200.0, seconds=0.5, load=load)
+
+
+def fleet_at_work(shards: int, workers: int, *, stages: int) -> FleetProgress:
+    """So many stages into training, a second each, five for each shard, by workers that take turns."""
+    clock = Clock()
+    progress = FleetProgress(clock)
+    at_work = dict.fromkeys(range(min(workers, shards)), 0)
+    done = 0
+    while at_work:
+        for shard in list(at_work):
+            if clock.now_s == stages:
+                return progress
+            clock.now_s += 1.0
+            load = FleetLoad(at_work=tuple(at_work), waiting=shards - done - len(at_work), done=done)
+            progress(a_stage(shard, at_work[shard], load=load))
+            at_work[shard] += 1
+            if at_work[shard] == 5:
+                del at_work[shard]
+                done += 1
+                if done + len(at_work) < shards:
+                    at_work[done + len(at_work)] = 0
+    return progress
+
+
+def drawn(progress: FleetProgress, *, width: int, height: int) -> list[str]:
+    console = Console(width=width, height=height, force_terminal=True, file=io.StringIO(), record=True)
+    console.print(FleetView(progress, shards=200))
+    return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 60), (80, 24), (72, 24), (60, 10), (44, 8), (30, 5), (20, 3)])
+@pytest.mark.parametrize(("shards", "workers"), [(1, 1), (8, 8), (200, 2), (200, 64), (1000, 300)])
+def test_the_view_never_outgrows_the_terminal(width: int, height: int, shards: int, workers: int) -> None:
+    for stages in (0, 1, 7, 600, 5000):
+        lines = drawn(fleet_at_work(shards, workers, stages=stages), width=width, height=height)
+        assert 1 <= len(lines) < height, "a line stays free for the cursor"
+        assert max(len(line) for line in lines) <= width
+
+
+def test_two_hundred_shards_on_two_workers() -> None:
+    all_shards, first, second, counts = drawn(fleet_at_work(200, 2, stages=143), width=80, height=24)
+    assert re.fullmatch(r"all +\S+ +28 of 200 shards +4,800 passes/s ?", all_shards)
+    assert re.fullmatch(r"shard 28 train \S+ +2 of 5 stages +2,400 passes/s ?", first)
+    assert re.fullmatch(r"shard 29 train \S+ +1 of 5 stages +2,400 passes/s ?", second)
+    assert counts == "about 0:14:17 left after 0:02:23: 2 at work, 170 waiting, 28 done"
+
+
+def test_shards_that_do_not_fit_are_counted() -> None:
+    lines = drawn(fleet_at_work(200, 64, stages=700), width=80, height=24)
+    assert sum(line.startswith("shard ") for line in lines) == 20
+    assert lines[-2] == "and 44 more at work"
+
+
+def test_a_narrow_terminal_keeps_the_numbers_and_leaves_bars_and_speeds_out() -> None:
+    assert drawn(fleet_at_work(200, 2, stages=143), width=40, height=24)[:2] == [
+        "all            28 of 200 shards",
+        "shard 28 train    2 of 5 stages",
+    ]
+
+
+def test_before_the_first_stage_the_time_is_shown() -> None:
+    clock = Clock()
+    progress = FleetProgress(clock)
+    clock.now_s = 65.0
+    assert drawn(progress, width=80, height=24) == ["0:01:05: no stage of 200 shards is done yet"]
+
+
+def test_a_shard_that_nothing_was_heard_of_has_begun() -> None:
+    progress = FleetProgress(Clock())
+    progress(a_stage(3, 0, load=FleetLoad(at_work=(3, 7), waiting=0, done=0)))
+    assert [(one.shard, one.stages) for one in progress.at_work] == [(3, 5), (7, 0)]
+    assert progress.fraction == pytest.approx(0.1)
+
+
+def test_all_is_done_with_the_last_stage() -> None:
+    progress = fleet_at_work(8, 3, stages=40)
+    assert (progress.done, progress.shards, progress.fraction, progress.at_work) == (8, 8, 1.0, ())
+    assert progress.remaining_s == 0.0
+
+
+def test_a_worker_that_was_lost_begins_its_shard_again() -> None:
+    progress = FleetProgress(Clock())
+    load = FleetLoad(at_work=(3,), waiting=0, done=0)
+    told = []
+    for number in (2, 3, 2, 3, 4):
+        progress(a_stage(3, number, of=3, load=load))
+        told.append(progress.fraction)
+    assert told == pytest.approx([1 / 3, 2 / 3, 1 / 3, 2 / 3, 1.0])
+
+
+def test_the_next_batch_starts_from_nothing() -> None:
+    clock = Clock()
+    progress = FleetProgress(clock)
+    progress(a_stage(3, 4, of=1, load=FleetLoad(at_work=(3,), waiting=0, done=9)))
+    clock.now_s = 100.0
+    progress(a_stage(3, 0, of=2, load=FleetLoad(at_work=(3, 4), waiting=2, done=0)))
+    assert (progress.done, progress.shards, progress.elapsed_s) == (0, 4, 0.0)
+    assert [(one.shard, one.done) for one in progress.at_work] == [(3, 1), (4, 0)]
+
+
+def test_without_account_of_the_load_the_shards_that_were_heard_of_are_shown() -> None:
+    progress = FleetProgress(Clock())
+    for shard, number in ((0, 0), (0, 1), (1, 0)):
+        progress(a_stage(shard, number, of=2))
+    assert (progress.done, progress.shards) == (1, 2)
+    assert [one.shard for one in progress.at_work] == [1]
+
+
+def test_a_patch_is_named_in_plain_words() -> None:
+    progress = FleetProgress(Clock())
+    stage = StageTrained(shard=1, stage=4, stages=2, remedy=Remedy.FINE_TUNE, passes=1.0, seconds=1.0)
+    progress(stage)
+    assert progress.at_work[0].remedy == "patch and fine tune"

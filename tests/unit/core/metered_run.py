@@ -1,0 +1,77 @@
+"""A run in miniature that is measured: a coordinator's part with the board's commands, on a clock of the test's."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from raymu.core.board import RevocationBoard
+from raymu.core.events import Event, GenerationPublished, PublishGeneration, Purge, RequestsPurged, ShardRepaired
+from raymu.core.meter import RunMeter
+from raymu.core.metrics import Measurement
+from raymu.core.receipt import ReceiptBook
+from raymu.core.records import RepairShard
+from tests.unit.core.examples import EPOCHS, NOW, report_of, trained_board
+
+Measured = dict[tuple[str, ...], float]
+"""(name, *label values) -> value"""
+
+
+class MeteredRun:
+    """Keeps what counters and histograms were told, each added up, and how often."""
+
+    def __init__(self, shards: int = 3, *, workers: int = 2) -> None:
+        self.board: RevocationBoard = trained_board(shards)
+        self.receipts = ReceiptBook()
+        self.meter = RunMeter(self.board, self.receipts, epochs=EPOCHS, workers=workers)
+        self.now = NOW
+        self.sums: Measured = {}
+        self.times: dict[tuple[str, ...], int] = {}
+        self.working: dict[int, RepairShard] = {}
+        self._number = 1
+
+    def tell(self, event: Event) -> None:
+        self.receipts.handle(event)
+        commands = self.board.handle(event)
+        self.add(self.meter.happened(event))
+        for command in commands:
+            match command:
+                case PublishGeneration():
+                    self._number += 1
+                    self.tell(
+                        GenerationPublished(
+                            at=self.now,
+                            number=self._number,
+                            manifest_sha256="",
+                            rewound=command.rewound,
+                            repaired=command.repaired,
+                            settled=command.settled,
+                        )
+                    )
+                case Purge():
+                    files = tuple(command.files)
+                    self.tell(
+                        RequestsPurged(at=self.now, request_ids=command.request_ids, files=files, rows=command.rows)
+                    )
+                case RepairShard():
+                    self.working[command.shard] = command
+
+    def repair(self, shard: int, touched: Mapping[int, int], *, after_s: float) -> None:
+        """The remedy at work there comes back. touched: slice -> samples forgotten; after_s: seconds from now"""
+        self.now += timedelta(seconds=after_s)
+        report = report_of(self.working.pop(shard), touched, version=str(self._number))
+        self.tell(ShardRepaired(at=self.now, report=report))
+
+    def add(self, measurements: list[Measurement]) -> None:
+        for one in measurements:
+            name = _named(one)
+            self.sums[name] = self.sums.get(name, 0.0) + one.value
+            self.times[name] = self.times.get(name, 0) + 1
+
+    def standing(self, *, after_s: float = 0.0) -> Measured:
+        """All gauges, some seconds from now."""
+        found = self.meter.stands(self.now + timedelta(seconds=after_s))
+        assert len({_named(one) for one in found}) == len(found)
+        return {_named(one): one.value for one in found}
+
+
+def _named(one: Measurement) -> tuple[str, ...]:
+    return (one.metric.name.removeprefix("raymu_"), *(str(one.labels[label]) for label in one.metric.labels))
