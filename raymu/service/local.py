@@ -8,6 +8,7 @@ from raymu.core.receipt import Receipt
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
+from raymu.service.places import Places
 from raymu.service.requests import Answer, Revocation
 from raymu.service.work import Progress
 from raymu.store.run import RunStore
@@ -41,6 +42,10 @@ class LocalCoordinator:
 
     def configure(self, unlearning: UnlearningConfig) -> None:
         asyncio.run(self._coordinator.configure(unlearning))
+
+    def places(self) -> Places:
+        """Nothing: no actor holds anything."""
+        return {}
 
     def close(self) -> None:
         asyncio.run(self._coordinator.close())
