@@ -15,7 +15,7 @@ from raymu.config import Config
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
-from raymu.errors import DataInvalid, RaymuError, RequestInvalid, RunInvalid, in_one_line
+from raymu.errors import CoordinatorLost, DataInvalid, RaymuError, RequestInvalid, RunInvalid, in_one_line
 from raymu.learn.data import read_features
 from raymu.service.audit.auditing import audit
 from raymu.service.audit.forgotten import AuditScope
@@ -33,6 +33,7 @@ from raymu.service.overview import (
     status,
     trained_on,
 )
+from raymu.service.places import Places
 from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.requests import Answer, Revocation
 from raymu.service.tuning.bench import BenchPlan
@@ -217,8 +218,17 @@ class Run:
         asked = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary)
         return plan(self._store, asked, workers=workers)
 
+    def places(self) -> Places:
+        """Where the shards live that are in an actor's memory; nothing without a coordinator that answers."""
+        if self._coordinator is None:
+            return {}
+        try:
+            return self._coordinator.places()
+        except CoordinatorLost:
+            return {}
+
     def status(self) -> RunStatus:
-        return status(self._store)
+        return status(self._store, places=self.places())
 
     def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
         """The receipts of these requests, or of all, in the order of acceptance."""

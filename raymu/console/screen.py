@@ -13,6 +13,7 @@ from raymu.core.verdict import Verdict
 from raymu.errors import things
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.overview import Forecast, RunStatus
+from raymu.service.places import ShardPlace
 from raymu.service.prediction import Evaluation
 from raymu.service.requests import Answer
 from raymu.service.verify.verification import Verification
@@ -102,12 +103,13 @@ class Screen:
         self.show(strategies)
 
     def status(self, status: RunStatus) -> None:
-        table = Table(
-            "shard", "samples", "state", "debt from slice", "weights", title=f"generation {status.generation}"
-        )
+        columns = ["shard", "samples", "state", "debt from slice", "weights"]
+        is_placed = any(one.place for one in status.shards)
+        table = Table(*columns, *(["lives on"] if is_placed else []), title=f"generation {status.generation}")
         for one in status.shards:
             debt = "" if one.tainted_from is None else str(one.tainted_from)
-            table.add_row(str(one.shard), str(one.samples), one.state, debt, (one.weights_sha256 or "")[:16])
+            row = [str(one.shard), str(one.samples), one.state, debt, (one.weights_sha256 or "")[:16]]
+            table.add_row(*row, *([_place(one.place)] if is_placed else []))
         self.show(table)
         counts = status.requests
         self.say(
@@ -178,6 +180,13 @@ def _deadlines(deadlines: Sequence[Deadline]) -> Table:
     if len(deadlines) > _MOST_DEADLINES:
         table.caption = f"and {len(deadlines) - _MOST_DEADLINES} more"
     return table
+
+
+def _place(place: ShardPlace | None) -> str:
+    if place is None:
+        return "disk"
+    gpus = f", GPU {'+'.join(place.gpus)}" if place.gpus else ""
+    return f"{place.node}{gpus}, {place.device}{', at work' if place.is_at_work else ''}"
 
 
 def _timeline(receipt: Receipt) -> str:

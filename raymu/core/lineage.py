@@ -21,8 +21,7 @@ def constituent(
         pending_from = None
     starts = [start for start in (pending_from, lost_from) if start is not None]
     if not starts:
-        state = ShardState.EXACT if lineage.tainted_from is None else ShardState.APPROXIMATE
-        return _serve(lineage, state, lineage.serving, lineage.slices, lineage.samples)
+        return _serve(lineage, ShardState(lineage.exactness), lineage.serving, lineage.slices, lineage.samples)
     if on_accept is OnAccept.ABSTAIN and pending_from is not None:
         return _abstain(lineage.shard)
     untouched = min([*starts, *([] if lineage.tainted_from is None else [lineage.tainted_from])])

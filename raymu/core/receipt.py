@@ -37,6 +37,8 @@ class ShardReceipt:
     forget_loss: float | None
     unseen_loss: float | None
     determinism: str
+    earlier_classes: tuple[str, ...] = ()
+    """Other determinism classes of stages that the result builds on; with any it is inconclusive."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +56,7 @@ class Receipt:
     received_at: datetime
     due_at: datetime
     due_met: bool | None = None
-    """Whether the result was exact when it was due; None while that is open."""
+    """Whether every shard was retrained when it was due; None while that is open."""
     accepted_at: datetime
     generation_before: int
     manifest_before: str
@@ -71,7 +73,7 @@ class Receipt:
     """The run's own copies of revoked samples that were destroyed with them."""
     settled_at: datetime | None = None
     exactness: Exactness | None = None
-    """Of the published result: approximate until settled where any shard was patched."""
+    """Of the published result, that of its least exact shard: approximate until settled where one was patched."""
     shards: tuple[ShardReceipt, ...] = field(default=())
 
     def at(self, now: datetime) -> "Receipt":
@@ -131,16 +133,19 @@ class ReceiptBook:
         for request_id in event.rewound:
             self._update(request_id, rewound_at=event.at, generation_rewound=event.number)
         for request_id in event.repaired:
-            is_exact = self._receipts[request_id].exactness is Exactness.EXACT
+            is_settled = self._receipts[request_id].exactness is not Exactness.APPROXIMATE
             self._update(
                 request_id,
                 published_at=event.at,
                 generation_after=event.number,
                 manifest_after=event.manifest_sha256,
-                settled_at=event.at if is_exact else None,
+                settled_at=event.at if is_settled else None,
             )
         for request_id in event.settled:
-            self._update(request_id, settled_at=event.at, exactness=Exactness.EXACT)
+            retrained = (part.exactness for part in self._receipts[request_id].shards)
+            is_open = Exactness.INCONCLUSIVE in retrained
+            exactness = Exactness.INCONCLUSIVE if is_open else Exactness.EXACT
+            self._update(request_id, settled_at=event.at, exactness=exactness)
             self._upgraded[request_id] = None
 
     def _repaired(self, report: RepairReport, at: datetime) -> None:
@@ -174,11 +179,11 @@ class ReceiptBook:
             forget_loss=report.forget_loss,
             unseen_loss=report.unseen_loss,
             determinism=report.determinism,
+            earlier_classes=report.lineage.earlier_classes if report.remedy is Remedy.RETRAIN else (),
         )
         others = [part for part in receipt.shards if part.shard != report.shard]
         shards = tuple(sorted((*others, shard), key=lambda part: part.shard))
-        is_exact = all(part.exactness is Exactness.EXACT for part in shards)
-        exactness = Exactness.EXACT if is_exact else Exactness.APPROXIMATE
+        exactness = max((part.exactness for part in shards), key=list(Exactness).index)
         self._update(request_id, repaired_at=at, shards=shards, exactness=exactness)
 
     def _update(self, request_id: str, **changes: object) -> None:
@@ -202,4 +207,10 @@ class ReceiptBook:
 def _settled(part: ShardReceipt, report: RepairReport) -> ShardReceipt:
     if part.shard != report.shard:
         return part
-    return replace(part, exactness=Exactness.EXACT, settled_by=report.command_id, determinism=report.determinism)
+    return replace(
+        part,
+        exactness=report.exactness,
+        settled_by=report.command_id,
+        determinism=report.determinism,
+        earlier_classes=report.lineage.earlier_classes,
+    )

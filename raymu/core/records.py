@@ -9,7 +9,7 @@ SampleId: TypeAlias = int | str
 
 
 class Remedy(StrEnum):
-    """What is done to one shard; only RETRAIN is exact."""
+    """What is done to one shard; only RETRAIN is exact, and that within one determinism class."""
 
     RETRAIN = "retrain"
     PATCH = "patch"
@@ -18,7 +18,10 @@ class Remedy(StrEnum):
 
 
 class Exactness(StrEnum):
+    """INCONCLUSIVE: retrained, in another determinism class than earlier stages: no training from scratch has its bits."""
+
     EXACT = "exact"
+    INCONCLUSIVE = "inconclusive"
     APPROXIMATE = "approximate"
 
 
@@ -26,6 +29,7 @@ class ShardState(StrEnum):
     """What a shard serves in a generation."""
 
     EXACT = "exact"
+    INCONCLUSIVE = "inconclusive"
     APPROXIMATE = "approximate"
     REWOUND = "rewound"
     ABSTAINING = "abstaining"
@@ -80,6 +84,8 @@ class ShardLineage:
     """Requests that this shard has only patched."""
     seconds_per_pass: float
     """Measured seconds of one sample pass (forward, backward and step) of this shard."""
+    earlier_classes: tuple[str, ...] = ()
+    """Determinism classes, as JSON, of stages that the last retraining built on and did not share the class of."""
 
     def __post_init__(self) -> None:
         if not len(self.slice_samples) == len(self.checkpoints) == len(self.updates):
@@ -96,6 +102,12 @@ class ShardLineage:
     @property
     def samples(self) -> int:
         return sum(self.slice_samples)
+
+    @property
+    def exactness(self) -> Exactness:
+        if self.tainted_from is not None:
+            return Exactness.APPROXIMATE
+        return Exactness.INCONCLUSIVE if self.earlier_classes else Exactness.EXACT
 
     @property
     def files(self) -> frozenset[FileRef]:
@@ -198,4 +210,4 @@ class RepairReport:
 
     @property
     def exactness(self) -> Exactness:
-        return Exactness.EXACT if self.lineage.tainted_from is None else Exactness.APPROXIMATE
+        return self.lineage.exactness

@@ -28,6 +28,13 @@ class DeterminismClass:
         return json.dumps(asdict(self), sort_keys=True)
 
 
+def told_apart(earlier: str, now: str) -> str:
+    """What differs between two classes, each as JSON: `device T4, now A100`."""
+    before, after = json.loads(earlier), json.loads(now)
+    names = [name for name in after if before.get(name) != after[name]]
+    return ", ".join(f"{name} {before.get(name)}, now {after[name]}" for name in names)
+
+
 def choose_device(wish: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """Raises DeviceUnavailable where CUDA is asked for and there is none."""
     if wish == "cuda" and not torch.cuda.is_available():

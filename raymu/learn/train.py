@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from raymu.learn.classifier import Classifier, ModelPlan, Normalizer
 from raymu.learn.contributions import UpdateRecorder
 from raymu.learn.models import build_model, has_batch_norm
 from raymu.learn.samples import BatchPlan, ShardSamples, grouped_batches, shuffled_batches
-from raymu.learn.weights import below, pack, unpack, weights_sha256
+from raymu.learn.weights import about, below, pack, unpack, weights_sha256
 
 
 class ShardTraining:
@@ -30,12 +31,15 @@ class ShardTraining:
         self.classifier = Classifier(model=model, device=device)
         self.optimizer = make_optimizer(model.parameters(), plan.training)
         self._ready: tuple[ShardSamples, Tensor, Tensor] | None = None
+        self._classes: frozenset[str] = frozenset()
 
     def load(self, payload: bytes, *, source: str) -> None:
         """Take up the state of a checkpoint. Raises FileCorrupt."""
         tensors = unpack(payload, source=source)
         self.classifier.load_tensors(tensors)
         self._ready = None  # normalised by what the checkpoint has, from here on
+        written = about(payload)
+        self._classes = frozenset((written["determinism"], *written.get("earlier_classes", ())))
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in below(tensors, "optimizer.").items():
             position, _, key = name.partition(".")
@@ -55,8 +59,14 @@ class ShardTraining:
         states = self.optimizer.state_dict()["state"]
         kept = {f"optimizer.{position}.{key}": value for position, of in states.items() for key, value in of.items()}
         tensors = predictive | {name: value for name, value in kept.items() if isinstance(value, Tensor)}
-        payload = pack(tensors, {"shard": self._shard, "stage": stage, "determinism": determinism})
-        return payload, weights_sha256(predictive)
+        written: dict[str, Any] = {"shard": self._shard, "stage": stage, "determinism": determinism}
+        if earlier := self.earlier_classes(determinism):
+            written["earlier_classes"] = earlier
+        return pack(tensors, written), weights_sha256(predictive)
+
+    def earlier_classes(self, determinism: str) -> tuple[str, ...]:
+        """The other determinism classes that this state descends from. determinism: the present one; all as JSON"""
+        return tuple(sorted(self._classes - {determinism}))
 
     def forget_momentum(self) -> None:
         """Start the optimizer anew: its moments hold what is to be forgotten."""

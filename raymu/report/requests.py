@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from raymu.core.receipt import Receipt
+from raymu.core.records import Exactness
 
 
 class Standing(StrEnum):
@@ -14,11 +15,12 @@ class Standing(StrEnum):
     ACCEPTED = "accepted"
     REWOUND = "rewound"
     APPROXIMATE = "approximate"
+    INCONCLUSIVE = "inconclusive"
     EXACT = "exact"
 
 
 class Timeliness(StrEnum):
-    """KEPT and MISSED: it is exact, in time or not. The others are not exact yet."""
+    """KEPT and MISSED: it is retrained, in time or not. The others are not yet."""
 
     KEPT = "kept"
     IN_TIME = "in time"
@@ -66,7 +68,7 @@ def request_view(receipt: Receipt, *, late: Collection[str], now: datetime) -> R
 
 def _standing(receipt: Receipt) -> Standing:
     if receipt.settled_at:
-        return Standing.EXACT
+        return Standing.INCONCLUSIVE if receipt.exactness is Exactness.INCONCLUSIVE else Standing.EXACT
     if receipt.published_at:
         return Standing.APPROXIMATE
     return Standing.REWOUND if receipt.rewound_at else Standing.ACCEPTED

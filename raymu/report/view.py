@@ -24,6 +24,7 @@ class Glance:
     requests: int
     samples_revoked: int
     exact: int
+    inconclusive: int
     approximate: int
     under_way: int
     unpurged: int
@@ -110,6 +111,7 @@ def _glance(requests: list[RequestView]) -> Glance:
         requests=len(requests),
         samples_revoked=sum(one.receipt.samples for one in requests),
         exact=standings.count(Standing.EXACT),
+        inconclusive=standings.count(Standing.INCONCLUSIVE),
         approximate=standings.count(Standing.APPROXIMATE),
         under_way=standings.count(Standing.REWOUND) + standings.count(Standing.ACCEPTED),
         unpurged=sum(one.receipt.purged_at is None for one in requests),

@@ -11,13 +11,14 @@ from ray.exceptions import RayError, RayTaskError
 from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import RaymuError, WorkerLost
-from raymu.runtime.cluster import capacity
+from raymu.runtime.cluster import capacity, node_names
 from raymu.runtime.metrics import measured_coordinator
-from raymu.runtime.placement import actor_options
 from raymu.runtime.pool import ActorPool
+from raymu.runtime.reservation import Reservation
 from raymu.service.coordinator import Coordinator
 from raymu.service.logs import log_of_process
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
+from raymu.service.places import Places, ShardPlace
 from raymu.service.requests import Answer, Revocation
 from raymu.service.shard import ShardWorker
 from raymu.service.work import Progress, StageTrained, Work, WorkReport
@@ -30,7 +31,7 @@ ShardActor: Any = ray.remote(ShardWorker)
 _ATTEMPTS = 4
 """How often a piece of work is given to an actor before its loss is reported: work may arrive twice."""
 _IDLE_S = 10.0
-"""How long a fleet without work keeps its actors: a next request finds them warm, another run does not wait long."""
+"""How long a fleet keeps an actor without work: a next request finds it warm, another run does not wait long."""
 
 
 class RayFleet:
@@ -40,8 +41,14 @@ class RayFleet:
         """Raises DeviceUnavailable where the cluster has no room for a shard."""
         cluster, self._shards = store.config.cluster, store.config.partition.shards
         self._workers = capacity(cluster)
-        actor = ShardActor.options(**actor_options(cluster))
-        self._pool = ActorPool(lambda: _logging(actor.remote(store)), room=self._workers, idle_s=idle_s)
+        most = min(self._workers, self._shards)
+        self._reservation = Reservation(cluster, run_id=store.manifest.run_id, most=most)
+        self._pool = ActorPool(
+            lambda options: _logging(ShardActor.options(**options).remote(store)),
+            self._reservation,
+            room=self._workers,
+            idle_s=idle_s,
+        )
 
     @property
     def workers(self) -> int:
@@ -64,9 +71,24 @@ class RayFleet:
         """Start as many actors as there is room and work for, and wait until they answer."""
         await self._pool.warm_up(self._shards)
 
+    def places(self) -> Places:
+        """Where the shards are that an actor has in memory."""
+        names = node_names()
+        return {
+            one.shard: ShardPlace(
+                node=names.get(one.site.node_id, one.site.node_id),
+                node_id=one.site.node_id,
+                device=one.site.device,
+                gpus=one.site.gpus,
+                is_at_work=one.is_at_work,
+            )
+            for one in self._pool.holders()
+        }
+
     async def close(self) -> None:
         """Those that are at work end with their owner, the process that the fleet is in."""
-        self._pool.retire()
+        self._pool.close()
+        self._reservation.release()
 
 
 def _logging(actor: Any) -> Any:
@@ -133,6 +155,9 @@ class CoordinatorService:
 
     async def configure(self, unlearning: UnlearningConfig) -> None:
         await self._coordinator.configure(unlearning)
+
+    async def places(self) -> Places:
+        return self._fleet.places()
 
     async def close(self) -> None:
         await self._coordinator.close()

@@ -13,12 +13,17 @@ from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause, gist
 from raymu.runtime.cluster import join_cluster, leave_cluster
+from raymu.runtime.reservation import remove_reservation
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
+from raymu.service.places import Places
 from raymu.service.requests import Answer, Revocation
 from raymu.service.work import Progress, StageTrained
+from raymu.store.run import RunStore
 
 CLOSE_S = 30.0
 """How long a coordinator has to end by itself."""
+_ANSWER_S = 10.0
+"""How long it has to say where its shards live, which is worth no longer wait."""
 
 
 class RayCoordinator:
@@ -26,6 +31,7 @@ class RayCoordinator:
 
     def __init__(self, location: str, cluster: ClusterConfig) -> None:
         """Raises DeviceUnavailable where the cluster is not there, or has no room; RunInvalid."""
+        self._run_id = RunStore(location).manifest.run_id if cluster.placement != "any" else None
         join_cluster(cluster)
         self._actor: Any = CoordinatorActor.options(num_cpus=0).remote()
         try:
@@ -59,12 +65,19 @@ class RayCoordinator:
         with _own_errors():
             ray.get(self._actor.configure.remote(unlearning))
 
+    def places(self) -> Places:
+        """Raises CoordinatorLost."""
+        with _own_errors():
+            return cast(Places, ray.get(self._actor.places.remote(), timeout=_ANSWER_S))
+
     def close(self) -> None:
         if not ray.is_initialized():
             return
         with suppress(RayError):  # it may be gone already, or hang
             ray.get(self._actor.close.remote(), timeout=CLOSE_S)
         ray.kill(self._actor)
+        if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
+            remove_reservation(self._run_id)
         leave_cluster()
 
 

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
@@ -58,8 +59,16 @@ def leave_cluster() -> None:
 
 def capacity(cluster: ClusterConfig) -> int:
     """Shard actors that the cluster has room for. Raises DeviceUnavailable where it has none for a single one."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return shard_capacity(nodes, cluster)
+    return shard_capacity([node["Resources"] for node in _living_nodes()], cluster)
+
+
+def node_names() -> dict[str, str]:
+    """By Ray's id; a node that was given no name has its address instead."""
+    return {node["NodeID"]: node["NodeName"] for node in _living_nodes()}
+
+
+def _living_nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _connect(address: str | None) -> None:

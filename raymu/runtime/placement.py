@@ -1,35 +1,76 @@
 """How many shard actors a cluster has room for, and what each of them asks for."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 
+Resources = Mapping[str, float]
+"""Amounts by Ray's names; memory in bytes."""
 
-def shard_capacity(nodes: Sequence[Mapping[str, float]], cluster: ClusterConfig) -> int:
-    """Shard actors that may live at once. nodes: the resources of each node, by Ray's names; an actor stays on one node
+_GB = 10**9
+_ACCELERATOR_SHARE = 0.001
+"""What Ray takes of the resource that marks a node's kind of accelerator."""
 
-    Raises DeviceUnavailable where not even one fits.
+
+def shard_bundle(cluster: ClusterConfig) -> dict[str, float]:
+    """What a shard actor takes of the node that it is on."""
+    asked: dict[str, float] = {
+        "CPU": cluster.cpus_per_shard,
+        "GPU": cluster.gpus_per_shard,
+        "memory": round(cluster.memory_gb_per_shard * _GB),
+        **cluster.resources_per_shard,
+    }
+    if cluster.accelerator:
+        asked[f"accelerator_type:{cluster.accelerator}"] = _ACCELERATOR_SHARE
+    return {name: amount for name, amount in asked.items() if amount}
+
+
+def shard_capacity(nodes: Sequence[Resources], cluster: ClusterConfig) -> int:
+    """Shard actors that may live at once. nodes: the resources of each; an actor stays on one node
+
+    Raises DeviceUnavailable where not even one fits on a cluster that does not grow.
     """
-    asked = {"CPU": cluster.cpus_per_shard, "GPU": cluster.gpus_per_shard}
+    if cluster.autoscaling and cluster.live_actors:
+        return cluster.live_actors
+    asked = shard_bundle(cluster)
     room = sum(_room(node, asked) for node in nodes)
     if room < 1:
-        there = "; ".join(", ".join(f"{node.get(name, 0.0):g} {name}" for name in asked) for node in nodes)
         raise DeviceUnavailable(
-            f"a shard asks for {cluster.cpus_per_shard:g} CPU and {cluster.gpus_per_shard:g} GPU, "
-            f"the cluster's nodes have {there or 'nothing'}; "
-            "lower cluster.cpus_per_shard or cluster.gpus_per_shard, or choose another cluster"
+            f"a shard asks for {_said(asked, asked)}, the cluster's nodes have {_shown(nodes, asked)}; "
+            "lower what cluster asks for each shard, or choose another cluster"
         )
     return min(room, cluster.live_actors or room)
 
 
-def _room(node: Mapping[str, float], asked: Mapping[str, float]) -> int:
-    # The tiny rest is for fractions such as 0.1, which do not add up to 1 in binary.
-    return min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items() if amount)
-
-
 def actor_options(cluster: ClusterConfig) -> dict[str, Any]:
-    """Options of a shard actor."""
-    return {"num_cpus": cluster.cpus_per_shard, "num_gpus": cluster.gpus_per_shard}
+    """Options of a shard actor, or of a task in the place of one."""
+    asked = shard_bundle(cluster)
+    return {
+        "num_cpus": cluster.cpus_per_shard,
+        "num_gpus": cluster.gpus_per_shard,
+        "memory": asked.get("memory"),
+        "resources": dict(cluster.resources_per_shard),
+        "accelerator_type": cluster.accelerator,
+    }
+
+
+def _room(node: Resources, asked: Resources) -> int:
+    # The tiny rest is for fractions such as 0.1, which do not add up to 1 in binary.
+    return min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items())
+
+
+def _shown(nodes: Sequence[Resources], asked: Resources) -> str:
+    """Equal nodes are told once: a cluster may have hundreds."""
+    kinds = Counter(_said(node, asked) for node in nodes)
+    return "; ".join(kind if count == 1 else f"{kind} ({count} of them)" for kind, count in kinds.items()) or "nothing"
+
+
+def _said(amounts: Resources, names: Resources) -> str:
+    return ", ".join(
+        f"{amounts.get(name, 0.0) / _GB:g} GB of memory" if name == "memory" else f"{amounts.get(name, 0.0):g} {name}"
+        for name in names
+    )

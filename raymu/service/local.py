@@ -11,6 +11,7 @@ from raymu.service.fleet import LocalFleet
 from raymu.service.logs import EventLog
 from raymu.service.observing import ObservedFleet
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
+from raymu.service.places import Places
 from raymu.service.requests import Answer, Revocation
 from raymu.service.work import Progress
 from raymu.store.run import RunStore
@@ -32,6 +33,8 @@ class RunCoordinator(Protocol):
     def configure(self, unlearning: UnlearningConfig) -> None: ...
 
     def warm_up(self) -> None: ...
+
+    def places(self) -> Places: ...
 
     def close(self) -> None: ...
 
@@ -65,6 +68,10 @@ class LocalCoordinator:
 
     def configure(self, unlearning: UnlearningConfig) -> None:
         asyncio.run(self._coordinator.configure(unlearning))
+
+    def places(self) -> Places:
+        """Nothing: no actor holds anything."""
+        return {}
 
     def close(self) -> None:
         asyncio.run(self._coordinator.close())

@@ -16,6 +16,7 @@ from raymu.core.workload import settle_passes
 from raymu.errors import FileCorrupt, FileMissing, RequestInvalid
 from raymu.service.desk import RequestDesk
 from raymu.service.history import History, replay
+from raymu.service.places import Places, ShardPlace
 from raymu.service.requests import Revocation
 from raymu.store.ledger import latest
 from raymu.store.run import RunStore
@@ -23,13 +24,17 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardStatus:
-    """state: exact, approximate, rewound or abstaining; weights_sha256: of what the shard serves, None for nothing"""
+    """weights_sha256: of what the shard serves, None for nothing; place: None where it lies in the run's directory only
+
+    state: exact, inconclusive, approximate, rewound or abstaining
+    """
 
     shard: int
     samples: int
     state: str
     tainted_from: int | None
     weights_sha256: str | None
+    place: ShardPlace | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,16 +112,17 @@ class Forecast:
     strategies: dict[Strategy, StrategyForecast]
 
 
-def status(store: RunStore) -> RunStatus:
-    """Raises RunInvalid where the run is not trained."""
+def status(store: RunStore, *, places: Places | None = None) -> RunStatus:
+    """places: as its coordinator says, where one is up. Raises RunInvalid where the run is not trained."""
     generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest)
-    return status_of(generation, history, now=datetime.now(UTC))
+    return status_of(generation, history, now=datetime.now(UTC), places=places)
 
 
-def status_of(generation: Generation, history: History, *, now: datetime) -> RunStatus:
+def status_of(generation: Generation, history: History, *, now: datetime, places: Places | None = None) -> RunStatus:
     """generation: the current one"""
+    places = places or {}
     requests, settlements = history.receipts.receipts(), history.board.settlements()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
@@ -130,6 +136,7 @@ def status_of(generation: Generation, history: History, *, now: datetime) -> Run
                 state=states[lineage.shard],
                 tainted_from=lineage.tainted_from,
                 weights_sha256=weights.get(lineage.shard),
+                place=places.get(lineage.shard),
             )
             for lineage in generation.lineages
         ),

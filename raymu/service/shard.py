@@ -14,7 +14,7 @@ from raymu.core.workload import training_passes
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.contributions import record_stage
-from raymu.learn.determinism import choose_device, pinned
+from raymu.learn.determinism import choose_device, determinism_class, pinned, told_apart
 from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining, make_optimizer
 from raymu.service.checkpoints import SliceCheckpoints
@@ -49,6 +49,13 @@ class ShardWorker:
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
         make_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
         self._determinism = ""
+
+    @property
+    def device_name(self) -> str:
+        """The kind of device that it works on, as in its determinism class."""
+        wish = self._config.training.device
+        device = choose_device("cpu" if wish == "cpu" else "auto")
+        return determinism_class(device, self._config.cluster.threads).device
 
     def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:
         """Yields progress, and the report last. Raises DeviceUnavailable, CoordinatorSuperseded."""
@@ -135,6 +142,12 @@ class ShardWorker:
             assert checkpoint is not None, "checkpoints below the earliest touched slice are sound"
             training.load(self._files.read(checkpoint.file), source=checkpoint.file.path)
         trained = yield from self._train_stages(training, retain, command.shard, first=first, remedy=Remedy.RETRAIN)
+        earlier = training.earlier_classes(self._determinism)
+        if earlier:
+            differences = "; ".join(told_apart(one, self._determinism) for one in earlier)
+            reason = (
+                f"{reason}; inconclusive, since its earlier stages are of another determinism class ({differences})"
+            )
         lineage = ShardLineage(
             shard=command.shard,
             table=before.table,
@@ -150,6 +163,7 @@ class ShardWorker:
                 passes=trained.passes,
                 seconds=trained.seconds,
             ),
+            earlier_classes=earlier,
         )
         return RepairReport(
             command_id=command.command_id,

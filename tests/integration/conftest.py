@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,3 +16,18 @@ def ray_cluster() -> Iterator[None]:
     ray.init(num_cpus=8, num_gpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def room_for_one() -> Iterator[None]:
+    """Seven of the cluster's eight CPUs are taken, for as long as the test lasts."""
+
+    import ray
+
+    class Other:
+        """Another program's actor."""
+
+    other: Any = ray.remote(num_cpus=7)(Other).remote()
+    ray.get(other.__ray_ready__.remote())
+    yield
+    ray.kill(other)

@@ -1,12 +1,9 @@
 """Actors that find no room hold nobody up."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import ray
 
 from raymu.runtime import pool
 from raymu.runtime.actors import RayFleet
@@ -16,19 +13,6 @@ from raymu.store.run import RunStore
 from tests.examples import repaired_weights, silent, train_run, write_samples
 from tests.integration.test_ray import config_on_ray
 from tests.integration.victims import SHARD, own_processes
-
-
-@pytest.fixture
-def room_for_one() -> Iterator[None]:
-    """Seven of the cluster's eight CPUs are taken, for as long as the test lasts."""
-
-    class Other:
-        """Another program's actor."""
-
-    other: Any = ray.remote(num_cpus=7)(Other).remote()
-    ray.get(other.__ray_ready__.remote())
-    yield
-    ray.kill(other)
 
 
 @pytest.mark.usefixtures("ray_cluster", "room_for_one")

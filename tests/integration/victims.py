@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import psutil
 import ray
@@ -47,11 +48,16 @@ class Actors:
 class TwoNodes(Actors):
     """And a second node beside the one that `ray.init` started here."""
 
-    def __init__(self, **resources: int) -> None:
+    def __init__(self, **resources: Any) -> None:
         self._resources = resources
         self._cluster = Cluster()  # had it started the first node, every other program here would find and join it
         self._cluster.head_node = ray._private.worker._global_node
         self._start()
+
+    @property
+    def node_id(self) -> str:
+        """Of the second node, as Ray has it."""
+        return str(self._node.node_id)
 
     def find(self, victim: str) -> list[int]:
         """victim: also node, with all that runs on it, or raylet, which leaves its workers behind for a while"""

@@ -103,6 +103,15 @@ def test_impossible_settings_are_named() -> None:
     assert "training.weight_decay" in refusal(training={"weight_decay": 1e300})
     assert "cluster.threads" in refusal(cluster={"threads": 10**6})
     assert "in steps of 0.0001" in refusal(cluster={"cpus_per_shard": 0.00001})
+    assert "in steps of 0.0001" in refusal(cluster={"resources_per_shard": {"rack": 0.00001}})
+    assert "cluster.resources_per_shard" in refusal(cluster={"resources_per_shard": {"rack": 0}})
+    assert "GPU is set by gpus_per_shard" in refusal(cluster={"resources_per_shard": {"GPU": 1}})
+    assert "set by accelerator" in refusal(cluster={"resources_per_shard": {"accelerator_type:T4": 1}})
+    assert "needs gpus_per_shard" in refusal(cluster={"accelerator": "T4"})
+    assert "cluster.placement" in refusal(cluster={"placement": "near"})
+    assert "needs live_actors" in refusal(cluster={"autoscaling": True})
+    growing = {"autoscaling": True, "live_actors": 8, "placement": "pack"}
+    assert "leave one of them out" in refusal(cluster=growing)
     assert "a part of one GPU, or a whole number" in refusal(cluster={"gpus_per_shard": 1.5})
 
 

@@ -25,7 +25,7 @@ def gather_pool(
     """
     config, manifest = store.config, store.manifest
     served = generation.constituents[shard]
-    if served.state not in (ShardState.EXACT, ShardState.APPROXIMATE):
+    if served.state in (ShardState.REWOUND, ShardState.ABSTAINING):
         raise RequestInvalid(
             f"shard {shard} is {served.state}: it waits for a repair, or has no samples left; run `raymu settle` first"
         )

@@ -74,7 +74,13 @@ class _ShardSamples:
                 f"is approximate: patched for {requests}, it descends from what that revoked; "
                 "`raymu settle` makes it exact",
             )
-        elif served.checkpoint.descent != self._descent(stage):
+            return
+        if served.state is ShardState.INCONCLUSIVE:
+            yield (
+                Verdict.INCONCLUSIVE,
+                "was repaired in another determinism class than it was trained in: no training from scratch has its bits",
+            )
+        if served.checkpoint.descent != self._descent(stage):
             yield Verdict.FAIL, f"serves a state of stage {stage} that descends from other samples"
 
     def _descent(self, stage: int) -> str:

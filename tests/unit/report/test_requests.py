@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from raymu.core.receipt import Receipt
+from raymu.core.records import Exactness
 from raymu.report.requests import Standing, Timeliness, request_view
 from tests.unit.core.examples import NOW
 
@@ -32,6 +33,7 @@ EXACT = replace(PATCHED, settled_at=NOW + 2 * HOUR)
         (REWOUND, Standing.REWOUND, "rewound"),
         (PATCHED, Standing.APPROXIMATE, "purged"),
         (EXACT, Standing.EXACT, "settled"),
+        (replace(EXACT, exactness=Exactness.INCONCLUSIVE), Standing.INCONCLUSIVE, "settled"),
     ],
 )
 def test_a_request_stands_where_its_receipt_has_come(receipt: Receipt, standing: Standing, done: str) -> None:

@@ -2,7 +2,10 @@ import pytest
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
-from raymu.runtime.placement import shard_capacity
+from raymu.runtime.placement import actor_options, shard_bundle, shard_capacity
+
+A100 = {"CPU": 8.0, "GPU": 2.0, "memory": 64e9, "accelerator_type:A100": 1.0, "rack": 2.0}
+T4 = {"CPU": 8.0, "GPU": 4.0, "memory": 16e9, "accelerator_type:T4": 1.0}
 
 
 def test_room_is_counted_node_by_node() -> None:
@@ -17,11 +20,52 @@ def test_fractions_of_a_gpu_add_up_on_their_node() -> None:
     assert shard_capacity([{"CPU": 4.0, "GPU": 1.0}], cluster) == 4
 
 
+def test_what_runs_out_first_bounds_the_actors_of_a_node() -> None:
+    assert shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=0.5)) == 4 + 8
+    assert shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=0.5, memory_gb_per_shard=4)) == 4 + 4
+    assert shard_capacity([A100, T4], ClusterConfig(resources_per_shard={"rack": 0.25})) == 8
+
+
+def test_a_kind_of_accelerator_leaves_the_other_nodes_out() -> None:
+    assert shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=1, accelerator="T4")) == 4
+    with pytest.raises(DeviceUnavailable, match=r"0\.001 accelerator_type:H100, .* 0 accelerator_type:H100"):
+        shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=1, accelerator="H100"))
+
+
 def test_live_actors_is_a_bound() -> None:
     assert shard_capacity([{"CPU": 8.0}], ClusterConfig(live_actors=3)) == 3
     assert shard_capacity([{"CPU": 2.0}], ClusterConfig(live_actors=3)) == 2
 
 
-def test_a_shard_that_fits_on_no_node_is_refused() -> None:
-    with pytest.raises(DeviceUnavailable, match=r"2 CPU and 0 GPU.*1 CPU, 0 GPU; 1 CPU, 0 GPU"):
-        shard_capacity([{"CPU": 1.0}, {"CPU": 1.0}], ClusterConfig(cpus_per_shard=2))
+def test_a_cluster_that_grows_has_room_for_all_live_actors() -> None:
+    growing = ClusterConfig(live_actors=3, autoscaling=True)
+    assert shard_capacity([{"CPU": 1.0}], growing) == 3
+    assert shard_capacity([], growing) == 3
+
+
+def test_a_shard_that_fits_on_no_node_is_refused_in_one_line() -> None:
+    with pytest.raises(
+        DeviceUnavailable, match=r"asks for 2 CPU, the cluster's nodes have 1 CPU \(2 of them\); 0 CPU;"
+    ):
+        shard_capacity([{"CPU": 1.0}, {"CPU": 1.0}, {"GPU": 1.0}], ClusterConfig(cpus_per_shard=2))
+    with pytest.raises(DeviceUnavailable, match=r"1 CPU, 90 GB of memory, .* 8 CPU, 64 GB of memory; lower"):
+        shard_capacity([A100], ClusterConfig(memory_gb_per_shard=90))
+    with pytest.raises(DeviceUnavailable, match="nodes have nothing"):
+        shard_capacity([], ClusterConfig())
+
+
+def test_an_actor_asks_for_what_its_bundle_holds() -> None:
+    cluster = ClusterConfig(
+        gpus_per_shard=0.5, memory_gb_per_shard=1.5, resources_per_shard={"rack": 1}, accelerator="A100"
+    )
+    assert shard_bundle(cluster) == {
+        "CPU": 1, "GPU": 0.5, "memory": 1_500_000_000, "rack": 1, "accelerator_type:A100": 0.001
+    }  # fmt: skip
+    assert actor_options(cluster) == {
+        "num_cpus": 1,
+        "num_gpus": 0.5,
+        "memory": 1_500_000_000,
+        "resources": {"rack": 1},
+        "accelerator_type": "A100",
+    }
+    assert shard_bundle(ClusterConfig()) == {"CPU": 1}

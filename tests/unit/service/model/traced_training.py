@@ -66,6 +66,10 @@ class TracedTraining:
         payload = json.dumps(trace).encode()
         return payload, hashlib.sha256(payload).hexdigest()
 
+    def earlier_classes(self, _determinism: str) -> tuple[str, ...]:
+        """There is one class here."""
+        return ()
+
     def forget_momentum(self) -> None:
         """There is none."""
 

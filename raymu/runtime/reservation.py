@@ -1,0 +1,78 @@
+"""Room for a fleet's actors that is reserved together, spread over the nodes or packed on few."""
+
+from contextlib import suppress
+from typing import Any
+
+from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from raymu.config import ClusterConfig
+from raymu.errors import DeviceUnavailable
+from raymu.runtime.cluster import capacity
+from raymu.runtime.placement import actor_options, shard_bundle
+
+_STRATEGIES = {"spread": "SPREAD", "pack": "PACK"}
+
+
+class Reservation:
+    """A placement group with a bundle for each actor, made with the first one; none where any node will do.
+
+    Ray moves the bundles of a lost node to others, as far as they have room. Where not one actor finds room that way, the
+    reservation is given up: actors go wherever there is any, until it is released.
+    """
+
+    def __init__(self, cluster: ClusterConfig, *, run_id: str, most: int) -> None:
+        """most: actors that there will be at once"""
+        self._cluster, self._run_id, self._most = cluster, run_id, most
+        self._group: Any = None
+        self._is_given_up = False
+
+    @property
+    def is_held(self) -> bool:
+        return self._group is not None
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether every bundle has its node, so that actors will come up."""
+        return self.is_held and placement_group_table(self._group)["state"] == "CREATED"
+
+    def options(self) -> dict[str, Any]:
+        """Options of an actor that goes there."""
+        strategy = _STRATEGIES.get(self._cluster.placement)
+        if strategy and not self.is_held and not self._is_given_up:
+            self._group = self._made(strategy)
+        options = actor_options(self._cluster)
+        if self.is_held:
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._group)
+        elif strategy == "SPREAD":
+            options["scheduling_strategy"] = strategy  # without a group Ray tries, and promises nothing
+        return options
+
+    def give_up(self) -> None:
+        self.release()
+        self._is_given_up = True
+
+    def release(self) -> None:
+        """Give the room back; actors that are there end."""
+        if self.is_held:
+            remove_placement_group(self._group)
+        self._group, self._is_given_up = None, False
+
+    def _made(self, strategy: str) -> Any:
+        """As large as the nodes that are left allow."""
+        remove_reservation(self._run_id)  # a coordinator that was lost left it behind
+        try:
+            bundles = [shard_bundle(self._cluster)] * min(self._most, capacity(self._cluster))
+        except DeviceUnavailable:  # no node is left; one that comes is taken as it is
+            return None
+        return placement_group(bundles, strategy=strategy, name=_name_of(self._run_id))
+
+
+def remove_reservation(run_id: str) -> None:
+    """Give back the room that a run's coordinator has reserved, and holds although it is gone."""
+    with suppress(ValueError):  # there is none
+        remove_placement_group(get_placement_group(_name_of(run_id)))
+
+
+def _name_of(run_id: str) -> str:
+    return f"raymu-{run_id}"

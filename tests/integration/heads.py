@@ -1,0 +1,86 @@
+"""A cluster whose head a test starts as a user does, and kills."""
+
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_UP_S = 60.0
+
+
+class Head:
+    """`ray start --head`, in a folder and on ports of its own: other clusters of this machine are left alone."""
+
+    def __init__(self, folder: Path, *, port: int, words: tuple[str, ...]) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self._said = folder / "head.log"
+        self._command = [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
+            *(f"--port={port}", f"--temp-dir={folder}", "--min-worker-port=0", "--max-worker-port=0"),
+            *("--dashboard-agent-listen-port=0", "--ray-client-server-port=0", "--include-dashboard=false"),
+            *words,
+        ]
+
+    def start(self) -> None:
+        """Until it is up. It knows nothing of an earlier one at the same address."""
+        environment = {**os.environ, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        with self._said.open("wb") as said:
+            self._process = psutil.Popen(self._command, stdout=said, stderr=said, env=environment)
+        give_up_at = time.monotonic() + _UP_S
+        while "Ray runtime started" not in self._said.read_text():
+            if time.monotonic() > give_up_at or self._process.poll() is not None:
+                raise TimeoutError(self._said.read_text())
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """Without grace, with all that it started."""
+        processes = [*self._process.children(recursive=True), self._process]
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, timeout=10)
+
+
+@contextmanager
+def started_head(*words: str, grows_by: Mapping[str, int] | None = None) -> Iterator[Head]:
+    """grows_by: resources of each node that it may start on this machine when there is no room"""
+    folder = Path(tempfile.mkdtemp(prefix="head-"))  # a short name, since sockets lie in it
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    if grows_by:
+        (folder / "growing.json").write_text(json.dumps(_growing(f"127.0.0.1:{port}", grows_by)))
+        words = (*words, f"--autoscaling-config={folder / 'growing.json'}")
+    head = Head(folder, port=port, words=words)
+    try:
+        head.start()
+        yield head
+    finally:
+        head.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _growing(address: str, resources: Mapping[str, int]) -> dict[str, Any]:
+    """Configuration of Ray's autoscaler."""
+    head: dict[str, Any] = {"resources": {}, "node_config": {}, "max_workers": 0}
+    worker = {"resources": dict(resources), "node_config": {}, "min_workers": 0, "max_workers": 4}
+    commands = ("setup_commands", "head_setup_commands", "worker_setup_commands", "initialization_commands")
+    starts = ("head_start_ray_commands", "worker_start_ray_commands")
+    return {
+        "cluster_name": "growing",
+        "max_workers": 4,
+        "idle_timeout_minutes": 0.05,
+        "upscaling_speed": 10,
+        "provider": {"type": "fake_multinode", "gcs_address": address, "launch_multiple": True},
+        "available_node_types": {"ray.head.default": head, "worker": worker},
+        "head_node_type": "ray.head.default",
+        **{name: {} for name in ("auth", "docker", "file_mounts")},
+        **{name: [] for name in (*commands, *starts, "cluster_synced_files")},
+    }

@@ -1,0 +1,70 @@
+"""The head of a cluster is killed and started again: the run goes on from its directory."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.examples import make_config, revoke, served_weights, train_run, write_samples
+from tests.integration.heads import Head, started_head
+from tests.integration.watching import watched
+
+
+def test_the_run_goes_on_from_its_directory(tmp_path: Path) -> None:
+    ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:30]
+    (tmp_path / "ids.txt").write_text("\n".join(map(str, ids)))
+    config = make_config(
+        tmp_path / "all.parquet",
+        partition={"shards": 4, "slices": 3},
+        cluster={"fleet": "ray", "live_actors": 2},
+    )
+    location, calm = tmp_path / "run", train_run(config, tmp_path / "calm")
+    location.mkdir()
+    with started_head("--num-cpus=4") as head:
+        tree = config.tree()
+        tree["cluster"]["address"] = head.address
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
+        broken_off(["train", "run.yaml", "--run", "run"], tmp_path, head, moment=r"shards/.*stage-1")
+        head.start()
+        assert finished(["settle", "run", "--json"], tmp_path)["generation"] == 1
+        assert served_weights(location) == served_weights(tmp_path / "calm")
+        asked = ["revoke", "run", "--ids-file", "ids.txt", "--strategy", "sisa"]
+        broken_off(asked, tmp_path, head, moment=r"shards/.*stage-2")
+        head.start()
+        finished(["settle", "run", "--json"], tmp_path)
+        status = finished(["status", "run", "--json"], tmp_path)
+        assert (status["requests"]["accepted"], status["requests"]["settled"]) == (1, 1)
+    revoke(calm, ids, strategy="sisa")
+    assert served_weights(location) == served_weights(tmp_path / "calm")
+
+
+def broken_off(words: list[str], folder: Path, head: Head, *, moment: str) -> None:
+    """A command whose cluster's head is killed as soon as a file appears."""
+    killed: list[str] = []
+
+    def strike(event: str) -> None:
+        if not killed and re.match(rf"appears {moment}", event):
+            killed.append(event)
+            head.kill()
+
+    with watched(folder / "run", strike):
+        found = command(words, folder)
+    assert killed
+    assert found.returncode == 1
+    assert re.fullmatch(r"raymu: the coordinator was lost .* run `raymu settle`\n", found.stderr), found.stderr
+
+
+def finished(words: list[str], folder: Path) -> dict[str, Any]:
+    found = command(words, folder)
+    assert (found.returncode, found.stderr) == (0, "")
+    document: dict[str, Any] = json.loads(found.stdout)
+    return document
+
+
+def command(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "raymu.cli", *words]
+    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=150, check=False)
