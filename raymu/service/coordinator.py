@@ -173,7 +173,7 @@ class Coordinator:
         data: the file that the run was trained from. Raises RunInvalid where the run is not trained yet, SamplesLost.
         """
         if not self._publisher.published:
-            raise RunInvalid(self._store.location, "is not trained yet; run `raymu settle`, or train anew")
+            raise RunInvalid(self._store.files.shown, "is not trained yet; run `raymu settle`, or train anew")
         first = len(self._reports)
         with self._listening(progress):
             damage = self._make_sound(data)

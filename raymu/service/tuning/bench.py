@@ -264,7 +264,7 @@ def _settled(store: RunStore) -> tuple[ShardLineage, ...]:
         board = replay(journal, store.manifest).board
     if board.owed:
         raise RunInvalid(
-            store.location, f"owes {len(board.owed)} requests a retraining, which a trial could not tell from its own "
+            store.files.shown, f"owes {len(board.owed)} requests a retraining, which a trial could not tell from its own "
             "debt; run `raymu settle` first"
         )  # fmt: skip
     return board.lineages
