@@ -114,7 +114,7 @@ def parse_url(text: str) -> sql.URL:
     """A URL of SQLite or PostgreSQL whose driver is there. Raises ConfigInvalid."""
     try:
         url = sql.make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise ConfigInvalid("cluster.journal is no database URL; such as postgresql+psycopg://host/name") from error
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
@@ -146,8 +146,8 @@ def require_sound(url: sql.URL) -> None:
         raise ConfigInvalid("cluster.journal: SQLite needs a file's whole path, such as sqlite:////srv/journal.sqlite")
     if kind := shared_file_system(file):
         raise ConfigInvalid(
-            f"{file.parent} is shared by machines ({kind}), over which SQLite keeps no order; set cluster.journal to "
-            "postgresql://HOST/NAME, or, for one machine alone, to sqlite:////PATH on a disk of its own"
+            f"{file.parent} is shared by machines ({kind}), where SQLite is not safe; set cluster.journal to "
+            "postgresql://HOST/NAME or, for work on one machine, to sqlite:////PATH on a disk of its own"
         )
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sql
 from click.testing import CliRunner
 
 import raymu
-from raymu.cli import cli
+from raymu.cli.group import cli
 from raymu.config import Config
 from raymu.core.records import Exactness
 from raymu.core.tuning import Choice

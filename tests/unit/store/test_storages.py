@@ -9,6 +9,7 @@ from raymu.errors import ConfigInvalid, RunInvalid
 from raymu.store import mounts
 from raymu.store.files import RunFiles
 from raymu.store.mounts import shared_file_system
+from raymu.store.parallel import side_by_side
 from raymu.store.run import RunStore
 from tests.object_store import ObjectStoreServer
 from tests.postgres import PostgresServer
@@ -56,6 +57,20 @@ def test_an_epoch_that_is_the_one_of_last_time_is_not_fetched_again(object_store
     with object_store.counted() as read:
         files.read_again("epoch")
     assert read == {"HEAD": 1}
+
+
+def test_more_objects_than_a_page_holds_are_all_listed_and_removed(object_store: ObjectStoreServer) -> None:
+    files = RunFiles(object_store.uri(f"{object_store.new_bucket()}/run"))
+    paths = [f"reports/{number:04d}" for number in range(1005)]
+    side_by_side(lambda path: files.write(path, b""), paths)
+    with object_store.counted() as listed:
+        assert files.every() == paths
+    assert listed == {"GET": 2}
+    assert files.delete(*paths[:20], "reports/none") == 20
+    with object_store.counted() as removed:
+        files.delete_all(())
+    assert sum(removed.values()) < 20
+    assert files.is_empty
 
 
 def test_what_is_destroyed_is_gone_from_the_bucket(object_store: ObjectStoreServer) -> None:
