@@ -98,7 +98,7 @@ class PinnedCoordinator:
 
 @pytest.fixture
 def two_nodes() -> Iterator[tuple[str, str]]:
-    """The ids of both. Each has GPUs for two of four shards."""
+    """The ids of both. Each has GPUs for four shards at half a GPU each."""
     first = ray.get_runtime_context().get_node_id()
     nodes = TwoNodes(num_cpus=4, num_gpus=2)
     [second] = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != first]  # type: ignore[no-untyped-call]
@@ -110,7 +110,7 @@ def test_coordinators_on_different_nodes_take_a_shared_directory_over_from_each_
     tmp_path: Path, two_nodes: tuple[str, str], database: sql.URL
 ) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
-    config = config_on_ray(tmp_path / "all.parquet", gpus_per_shard=1, journal=str(database))
+    config = config_on_ray(tmp_path / "all.parquet", gpus_per_shard=0.5, journal=str(database))
     location, (first, second) = tmp_path / "run", two_nodes
     create_run(config, str(location))
     early = PinnedCoordinator(first, location)
