@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config import Config
+from raymu.core.places import is_uri, shown
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
@@ -56,7 +57,7 @@ class Run:
     """
 
     def __init__(self, run_dir: str | Path) -> None:
-        """run_dir: a path, or a URI"""
+        """run_dir: a path, or a URI such as s3://bucket/run. Raises RunInvalid where nothing answers there."""
         self.location = _absolute(run_dir)
         self._store = RunStore(self.location)
         self._training: TrainingReport | None = None
@@ -71,7 +72,7 @@ class Run:
     def training(self) -> TrainingReport:
         """What training cost. Raises RunInvalid where this object did not train the run."""
         if self._training is None:
-            raise RunInvalid(self.location, "was trained earlier: only `train` returns what training cost")
+            raise RunInvalid(shown(self.location), "was trained earlier: only `train` returns what training cost")
         return self._training
 
     def train(self, progress: Progress = silent) -> None:
@@ -161,11 +162,13 @@ class Run:
     ) -> TuningReport:
         """Search for the hybrid boundary on branches of this run, which itself stays as it is.
 
-        out: a folder for the search's state and results, on the run's disk; one that broke off there goes on
+        out: a local folder for the search's state and results, best on the run's disk; one that broke off there goes on
         traffic: such as uniform:50, or trace: a file of requests; test: a labelled table, data.test where not given
         workers: that repair side by side; as many as trained the run where not given; progress: told of trials
         Raises RunInvalid where the run owes retraining, TraceInvalid, RequestInvalid, DeviceUnavailable.
         """
+        if is_uri(str(out)):
+            raise RequestInvalid(f"{shown(str(out))}: trials need a folder on a local disk; name one with --out")
         from raymu.runtime.tuning import tune_boundary  # Ray takes a second to import: only where it is used
 
         measured = test or self.config.data.test
@@ -312,7 +315,7 @@ def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
 
 def _absolute(run_dir: str | Path) -> str:
     """A path that means the same to actors, which work in directories of their own."""
-    return str(run_dir) if "://" in str(run_dir) else str(Path(run_dir).absolute())
+    return str(run_dir) if is_uri(str(run_dir)) else str(Path(run_dir).absolute())
 
 
 def _open_coordinator(location: str, config: Config) -> RunCoordinator:

@@ -202,7 +202,7 @@ class ClusterConfig:
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of one shard's arithmetic. Part of the determinism class: other thread counts give other bits."""
     journal: str | None = None
-    """Database URL of the journal (postgresql://...); SQLite beside the run where not given."""
+    """Database URL of the journal (postgresql://...), without a password; SQLite beside the run where not given."""
     live_actors: Count | None = None
     """Most shard actors alive at once; as many as the cluster's resources allow where not given."""
     autoscaling: bool = False

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.object_store import ObjectStoreServer, credentials
 from tests.postgres import PostgresServer
 
 # No deadline: the first example pays for imports and for a cold disk.
@@ -17,3 +18,12 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer("fsync=off")
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStoreServer]:
+    """One server for all tests that ask for it, up in a second: each takes a bucket of its own."""
+    with credentials():
+        server = ObjectStoreServer()
+        yield server
+        server.stop()

@@ -70,7 +70,7 @@ def write_samples(
     return table
 
 
-def make_config(train: Path, **branches: dict[str, Any]) -> Config:
+def make_config(train: Path | str, **branches: dict[str, Any]) -> Config:
     """A configuration that trains in a fraction of a second. branches: settings that override it"""
     tree: dict[str, dict[str, Any]] = {
         "data": {"train": str(train), "classes": 3},
@@ -85,7 +85,7 @@ def make_config(train: Path, **branches: dict[str, Any]) -> Config:
     return Config.parse(tree)
 
 
-def train_run(config: Config, location: Path, *, exclude: Collection[SampleId] = ()) -> Coordinator:
+def train_run(config: Config, location: Path | str, *, exclude: Collection[SampleId] = ()) -> Coordinator:
     """A trained run, and its coordinator in this process."""
     create_run(config, str(location), exclude=exclude)
     coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
@@ -102,7 +102,7 @@ def settle(coordinator: Coordinator) -> None:
     asyncio.run(coordinator.settle(silent))
 
 
-def served_weights(location: Path) -> dict[int, str | None]:
+def served_weights(location: Path | str) -> dict[int, str | None]:
     """What each shard serves: the hash of its weights, None where it abstains."""
     return {
         one.shard: one.checkpoint.weights_sha256 if one.checkpoint else None
@@ -110,6 +110,6 @@ def served_weights(location: Path) -> dict[int, str | None]:
     }
 
 
-def repaired_weights(location: Path) -> dict[int, str]:
+def repaired_weights(location: Path | str) -> dict[int, str]:
     """The state that each shard has, also where it abstains for want of samples."""
     return {one.shard: one.serving.weights_sha256 for one in RunStore(str(location)).current().lineages}

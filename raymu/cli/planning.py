@@ -11,6 +11,7 @@ from raymu.cli.options import amount, json_option, named_revocation, request_opt
 from raymu.config import Config
 from raymu.console import trial_progress
 from raymu.console.studies import show_outlook, show_tuning
+from raymu.core.places import is_uri, name_of
 from raymu.core.traffic import parse_traffic
 from raymu.core.tuning import Constraints, Search, SearchSpace
 from raymu.errors import RequestInvalid
@@ -89,7 +90,9 @@ def plan_command(
 @click.option("--workers", type=click.IntRange(min=1), help="Workers of the simulated clock.")
 @click.option("--stop-early", is_flag=True, help="End trials that fall behind (ASHA).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--out", "out_dir", help="Folder for state and results; RUN-tuning by default. A search there goes on.")
+@click.option(
+    "--out", "out_dir", help="Local folder for state and results; RUN-tuning by default. A search there goes on."
+)
 @click.option("--apply", "is_applied", is_flag=True, help="Make the chosen boundary the run's own.")
 @json_option
 def tune_command(
@@ -105,14 +108,23 @@ def tune_command(
 ) -> None:
     """Search for the hybrid boundary: the least compute that holds the constraints, on branches of the run."""
     run = open_run(run_dir)
-    out = Path(out_dir or f"{run_dir.rstrip('/')}-tuning")
+    beside = name_of(run_dir) if is_uri(run_dir) else run_dir.rstrip("/")
+    out_dir = out_dir or f"{beside}-tuning"
     wanted, constraints = _search(run.config, **asked)
     with trial_progress("trials", is_shown=not as_json) as progress:
         report = run.tune(
-            wanted, constraints, out=out, traffic=traffic, trace=trace, test=test, workers=workers, progress=progress
+            wanted,
+            constraints,
+            out=out_dir,
+            traffic=traffic,
+            trace=trace,
+            test=test,
+            workers=workers,
+            progress=progress,
         )
     from raymu.figure import draw_front  # matplotlib takes a second to import: only where it is used
 
+    out = Path(out_dir)
     draw_front(report, out / "front.png")
     show(as_json, report, lambda screen: show_tuning(screen, report, out))
     require_feasible(report)

@@ -11,6 +11,7 @@ from raymu.cli.group import cli
 from raymu.cli.options import EXIT_CODES, json_option, run_argument, show
 from raymu.console import Screen, stage_progress, trial_progress
 from raymu.console.studies import show_audit
+from raymu.core.places import name_of
 from raymu.errors import RequestInvalid, things
 from raymu.service.audit.forgotten import AuditScope
 
@@ -68,7 +69,7 @@ def report_command(
     from raymu.report.writing import write_report  # the templates' machinery: only where it is used
 
     run = open_run(run_dir)
-    out = Path(out_file or f"{Path(run_dir).name or 'run'}-report.html")
+    out = Path(out_file or f"{name_of(run_dir) or 'run'}-report.html")
     audit = Path(audit_file) if audit_file else None
     with stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         written = write_report(run, out, data=data_file, is_verified=is_verified, audit=audit, progress=progress)

@@ -13,6 +13,7 @@ from raymu.cli.group import cli
 from raymu.cli.options import duration, json_option, moment, named_revocation, request_options, run_argument, show
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
+from raymu.core.places import shown
 from raymu.errors import RequestInvalid, SamplesRevoked
 from raymu.learn.ids import read_ids
 from raymu.service.request_table import read_requests
@@ -36,7 +37,7 @@ def train_command(
         train(config, location, exclude=exclude, progress=progress) as run,
     ):
         report = run.training
-    show(as_json, report, lambda screen: screen.training(report, location))
+    show(as_json, report, lambda screen: screen.training(report, shown(location)))
 
 
 @cli.command("revoke")

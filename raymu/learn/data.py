@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from raymu.config import DataConfig
+from raymu.core.places import LEAVE_SECRETS_OUT, holds_secret, is_uri, shown
 from raymu.errors import DataInvalid, in_one_line
 from raymu.learn.columns import Column, as_features
 
@@ -56,7 +57,8 @@ class SampleTable:
 def read_table(path: str, fields: DataConfig) -> SampleTable:
     """Read and check a training table (Parquet, Arrow IPC or Feather; a local path or a URI). Raises DataInvalid."""
     owner, risk = fields.owner, fields.risk
-    columns = _columns(path, _load(path), [fields.id, fields.label, *fields.feature_columns, owner, risk])
+    table, path = _load(path), shown(path)
+    columns = _columns(path, table, [fields.id, fields.label, *fields.feature_columns, owner, risk])
     return SampleTable(
         ids=columns[fields.id].ids(),
         features=_features(path, fields, columns),
@@ -68,7 +70,7 @@ def read_table(path: str, fields: DataConfig) -> SampleTable:
 
 def read_features(path: str, fields: DataConfig) -> FeatureTable:
     """Read and check a table to predict: ids and labels where there are such columns. Raises DataInvalid."""
-    table = _load(path)
+    table, path = _load(path), shown(path)
     there = [name for name in (fields.id, fields.label) if name in table.column_names]
     columns = _columns(path, table, [*fields.feature_columns, *there])
     return FeatureTable(
@@ -114,20 +116,28 @@ def from_arrow(table: pa.Table) -> tuple[SampleTable, npt.NDArray[np.int64]]:
     return samples, table["slice"].to_numpy()
 
 
+def require_no_secret(place: str) -> None:
+    """Raises DataInvalid where a URI has a secret in it: a run keeps the places of its data."""
+    if holds_secret(place):
+        raise DataInvalid(shown(place), LEAVE_SECRETS_OUT)
+
+
 def _load(path: str) -> pa.Table:
+    require_no_secret(path)
+    source = shown(path)
     try:
-        system, place = fs.FileSystem.from_uri(path if "://" in path else Path(path).absolute().as_uri())
+        system, place = fs.FileSystem.from_uri(path if is_uri(path) else Path(path).absolute().as_uri())
         with system.open_input_file(place) as file:
-            if path.endswith(".parquet"):
+            if place.endswith(".parquet"):
                 table = pq.read_table(file)
-            elif path.endswith((".arrow", ".feather", ".ipc")):
+            elif place.endswith((".arrow", ".feather", ".ipc")):
                 table = _load_arrow(file)
             else:
-                raise DataInvalid(path, "is of no known format; give a .parquet, .arrow or .feather file")
+                raise DataInvalid(source, "is of no known format; give a .parquet, .arrow or .feather file")
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise DataInvalid(path, f"cannot be read ({in_one_line(error)}); give a whole file that is there") from error
+        raise DataInvalid(source, f"cannot be read ({in_one_line(error)}); give a whole file that is there") from error
     if not table.num_rows:
-        raise DataInvalid(path, "holds no rows")
+        raise DataInvalid(source, "holds no rows")
     return table
 
 

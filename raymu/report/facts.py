@@ -8,6 +8,7 @@ from typing import Any
 
 from raymu.config import ClusterConfig, Config, DataConfig, ModelConfig, TrainingConfig, UnlearningConfig
 from raymu.core.events import Event, RunTrained
+from raymu.core.places import shown
 from raymu.core.records import Generation
 from raymu.core.schedule import slice_epochs
 from raymu.errors import things
@@ -127,4 +128,4 @@ def _run(manifest: RunManifest, cluster: ClusterConfig, trained: RunTrained | No
 
 def file_name(path: str) -> str:
     """A file's own name: where it lies is not for the page."""
-    return PurePath(path).name
+    return PurePath(shown(path)).name

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from raymu.core.events import Event, GenerationEvaluated
+from raymu.core.places import name_of
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation
 from raymu.errors import FileCorrupt, FileMissing
@@ -57,7 +58,7 @@ def read_run(
     with closing(store.journal(is_read_only=True)) as journal:
         history, events = replay(journal, store.manifest), tuple(journal.events())
     return RunRecord(
-        name=store.location.rstrip("/").rpartition("/")[2],
+        name=name_of(store.location),
         read_at=now,
         manifest=store.manifest,
         generation=generation,
@@ -67,7 +68,7 @@ def read_run(
         evaluations=history.evaluations,
         determinism=_determinism(store, generation),
         measured=measured,
-        verification=verification and _without_place(verification, f"{store.location}/"),
+        verification=verification and _without_place(verification, f"{store.files.shown}/"),
         audit=audit,
     )
 

@@ -168,7 +168,7 @@ class Coordinator:
         data: the file that the run was trained from. Raises RunInvalid where the run is not trained yet, SamplesLost.
         """
         if not self._publisher.published:
-            raise RunInvalid(self._store.location, "is not trained yet; run `raymu settle`, or train anew")
+            raise RunInvalid(self._store.files.shown, "is not trained yet; run `raymu settle`, or train anew")
         first = len(self._execution.reports)
         with self._execution.listening(progress):
             damage = self._execution.make_sound(data)

@@ -32,8 +32,7 @@ class SampleIndex:
         seed, columns = config.partition.seed, ["id", "slice", *(["owner"] if config.data.owner else [])]
         ids: list[pa.Array] = []
         parts = []
-        for shard, ref in enumerate(tables):
-            table = store.read_table(ref, columns)
+        for shard, table in enumerate(store.read_tables(tables, columns)):
             ids.extend(table["id"].chunks)
             hashes = identity_hashes(table["id"].to_pylist(), seed=seed, purpose="sample")
             slices = table["slice"].to_numpy().astype(np.int32)

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
+from raymu.core.places import shown
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary
 from raymu.errors import ConfigInvalid, DataInvalid, StorageFailed, UnknownSamples, in_one_line, things
 from raymu.learn.classifier import ModelPlan
-from raymu.learn.data import SampleTable, fit_classes, read_table, to_arrow
+from raymu.learn.data import SampleTable, fit_classes, read_table, require_no_secret, to_arrow
 from raymu.learn.ids import as_sample_ids
 from raymu.learn.models import check_model
 from raymu.service.tracking import read_test_data
@@ -60,6 +61,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     """
     store = RunStore(location)
     store.require_empty()
+    require_no_secret(config.data.test or "")
     table = read_table(config.data.train, config.data)
     if config.data.track_accuracy:
         read_test_data(config.data, table.features.shape[1:])
@@ -126,7 +128,7 @@ def shard_tables(
 
 def plan_training(config: Config, table: SampleTable, classes: int) -> ModelPlan:
     """Raises ConfigInvalid, DataInvalid for settings that these data cannot be trained with."""
-    samples, path = len(table.ids), config.data.train
+    samples, path = len(table.ids), shown(config.data.train)
     if samples < config.partition.slices:
         raise DataInvalid(path, f"has {things(samples, 'sample')} for {config.partition.slices} slices; use fewer")
     if config.data.classes is None and classes > samples:
@@ -164,20 +166,17 @@ def _check_model(plan: ModelPlan) -> bool:
 
 def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None:
     """Raises DataInvalid for shards that cannot be trained; seen before any sample is excluded."""
-    partition = config.partition
+    partition, path = config.partition, shown(config.data.train)
     for shard in range(partition.shards):
         labels = table.labels[shards == shard]
         what = f"shard {shard} of {partition.shards}"
         if not len(labels):
-            raise DataInvalid(config.data.train, f"{what} would hold no samples; use fewer shards")
+            raise DataInvalid(path, f"{what} would hold no samples; use fewer shards")
         if len(labels) < partition.slices:
             held = things(len(labels), "sample")
-            raise DataInvalid(
-                config.data.train,
-                f"{what} would hold {held} for {partition.slices} slices; use fewer",
-            )
+            raise DataInvalid(path, f"{what} would hold {held} for {partition.slices} slices; use fewer")
         if len(np.unique(labels)) < 2:
-            raise DataInvalid(config.data.train, f"{what} would hold a single class; use fewer shards")
+            raise DataInvalid(path, f"{what} would hold a single class; use fewer shards")
 
 
 def _excluded(table: SampleTable, exclude: Collection[SampleId]) -> npt.NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.columns import as_features
 from raymu.learn.determinism import choose_device, pinned
 from raymu.service.index import SampleIndex
+from raymu.store.parallel import side_by_side
 from raymu.store.run import RunStore
 
 Features = npt.NDArray[np.generic]
@@ -82,10 +83,8 @@ class Ensemble:
         if not self._voters:
             raise NoVoters(generation.number)
         self._classifiers: list[Classifier] = []
-        for voter in self._voters:
-            assert voter.checkpoint is not None
-            file = voter.checkpoint.file
-            payload = store.files.read_checked(file)
+        files = [voter.checkpoint.file for voter in self._voters if voter.checkpoint]
+        for file, payload in zip(files, side_by_side(store.files.read_checked, files), strict=True):
             self._classifiers.append(Classifier.restore(payload, self._plan, device=self._device, source=file.path))
 
     @classmethod

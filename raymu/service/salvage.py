@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from raymu.core.places import shown
 from raymu.core.records import FileRef, ShardLineage
-from raymu.errors import DataInvalid, FileCorrupt, FileMissing, SamplesLost
+from raymu.errors import DataInvalid, SamplesLost
 from raymu.learn.data import read_table
 from raymu.service.ingest import place, shard_tables
 from raymu.service.naming import keyed_hash, sample_name
@@ -42,7 +43,8 @@ def find_damage(store: RunStore, lineages: tuple[ShardLineage, ...]) -> list[Dam
     """Read every file of every shard, and compare its hash."""
     found = []
     for lineage in lineages:
-        files = tuple(ref for ref in sorted(lineage.files, key=lambda ref: ref.path) if not _is_sound(store, ref))
+        refs = sorted(lineage.files, key=lambda ref: ref.path)
+        files = tuple(ref for ref, problem in zip(refs, store.files.damage(refs), strict=True) if problem)
         if files:
             found.append(Damage(lineage=lineage, files=files))
     return found
@@ -64,14 +66,6 @@ def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, st
     raise SamplesLost(lineage.shard)
 
 
-def _is_sound(store: RunStore, ref: FileRef) -> bool:
-    try:
-        store.files.read_checked(ref)
-    except (FileMissing, FileCorrupt):
-        return False
-    return True
-
-
 def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table]:
     """Tables that hold a shard's samples, and perhaps others that are revoked since."""
     yield from store.tables_of(shard)
@@ -81,5 +75,5 @@ def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table
     samples = read_table(data, config.data)
     shards, slices = place(samples, config.partition)
     if not (shards == shard).any():
-        raise DataInvalid(data, f"holds no sample of shard {shard}; name the file that the run was trained from")
+        raise DataInvalid(shown(data), f"holds no sample of shard {shard}; name the file that the run was trained from")
     yield list(shard_tables(samples, shards, slices, config.partition))[shard]

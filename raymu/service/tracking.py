@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from raymu.config import DataConfig
 from raymu.core.events import Event, GenerationEvaluated, GenerationPublished
+from raymu.core.places import shown
 from raymu.errors import DataInvalid
 from raymu.learn.data import FeatureTable, read_features
 from raymu.learn.determinism import choose_device
@@ -65,10 +66,10 @@ def read_test_data(
     assert data.test is not None, "the configuration sees to it"
     table: FeatureTable = read_features(data.test, data)
     if table.labels is None or not len(table.labels):
-        raise DataInvalid(data.test, f"has no labels in a column {data.label}; data.track_accuracy needs them")
+        raise DataInvalid(shown(data.test), f"has no labels in a column {data.label}; data.track_accuracy needs them")
     if table.features.shape[1:] != input_shape:
         raise DataInvalid(
-            data.test, f"has features of shape {table.features.shape[1:]}, the training data of {input_shape}"
+            shown(data.test), f"has features of shape {table.features.shape[1:]}, the training data of {input_shape}"
         )
     return table.features, table.labels
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from raymu.errors import ConfigInvalid, FileUnreadable, JournalBusy, RaymuError, StorageFailed, in_one_line
+from raymu.store.mounts import shared_file_system
 
 _BUSY_MS = 10_000
 """How long SQLite waits for another's lock."""
@@ -24,6 +26,8 @@ _CONNECT: dict[str, object] = {
     "tcp_user_timeout": 30_000,
 }
 """Of libpq: a server that is gone is noticed within half a minute."""
+_PASSWORDS = frozenset({"password", "sslpassword"})
+"""Parameters of libpq that a URL may have."""
 _CREATING = 7_205_759_403
 """An arbitrary name for PostgreSQL's lock on the creation of the tables."""
 
@@ -110,7 +114,7 @@ def parse_url(text: str) -> sql.URL:
     """A URL of SQLite or PostgreSQL whose driver is there. Raises ConfigInvalid."""
     try:
         url = sql.make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise ConfigInvalid("cluster.journal is no database URL; such as postgresql+psycopg://host/name") from error
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
@@ -126,6 +130,25 @@ def parse_url(text: str) -> sql.URL:
             "for postgresql+psycopg: pip install 'raymu[postgres]'"
         ) from error
     return url
+
+
+def require_sound(url: sql.URL) -> None:
+    """For the journal of a new run. Raises ConfigInvalid where it would tell a password, or could be torn."""
+    if url.password is not None or _PASSWORDS & url.query.keys():
+        raise ConfigInvalid(
+            "cluster.journal has a password, which every copy of the run would hold; leave it out, and set PGPASSWORD or "
+            "write it into ~/.pgpass"
+        )
+    if url.get_backend_name() != "sqlite":
+        return
+    file = Path(url.database or "")
+    if not file.is_absolute():
+        raise ConfigInvalid("cluster.journal: SQLite needs a file's whole path, such as sqlite:////srv/journal.sqlite")
+    if kind := shared_file_system(file):
+        raise ConfigInvalid(
+            f"{file.parent} is shared by machines ({kind}), where SQLite is not safe; set cluster.journal to "
+            "postgresql://HOST/NAME or, for work on one machine, to sqlite:////PATH on a disk of its own"
+        )
 
 
 @contextmanager

@@ -1,7 +1,13 @@
 """A local disk, one durable step at a time: the only place where a run's bytes are written or deleted locally."""
 
 import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
+
+PARTIAL = ".partial"
+"""The end of a name while a file is being written; what a crash leaves under such a name is no file of the run."""
 
 
 class LocalDisk:
@@ -39,3 +45,49 @@ class LocalDisk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class LocalFiles:
+    """Files that appear whole or not at all, whenever a crash comes."""
+
+    def __init__(self, disk: LocalDisk) -> None:
+        self._disk = disk
+
+    def write(self, path: str, payload: bytes, *, mode: int, fence: Callable[[], None]) -> None:
+        """fence: raises where the file may not appear any more"""
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.{uuid4().hex}{PARTIAL}")
+        self._disk.make_folder(target.parent)
+        try:
+            self._disk.write(partial, payload, mode)
+            fence()  # again: the process may have slept in between, for hours
+            self._disk.replace(partial, target)
+        except Exception:
+            with suppress(OSError):
+                self._disk.delete(partial)
+            raise
+        self._disk.sync_folder(target.parent)
+
+    def link(self, source: str, target: str) -> bool:
+        """Give a file another name. returns: False where that cannot be, as across disks"""
+        self._disk.make_folder(Path(target).parent)
+        try:
+            self._disk.link(Path(source), Path(target))
+        except OSError:
+            return False
+        return True
+
+    def delete_each(self, paths: Sequence[str]) -> int:
+        """returns: how many were there"""
+        folders = []
+        for path in map(Path, paths):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                self._disk.delete(path)
+                folders.append(path.parent)
+        for folder in sorted(set(folders)):
+            self._disk.sync_folder(folder)
+        return len(folders)
+
+    def keeps_versions(self, path: str) -> bool:  # noqa: ARG002
+        """Never: what is deleted is gone."""
+        return False

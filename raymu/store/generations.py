@@ -26,7 +26,7 @@ class GenerationFiles:
     def read(self, published: GenerationPublished) -> Generation:
         """Raises FileMissing, FileCorrupt."""
         path = generation_path(published.number)
-        payload, source = self._files.read(path), f"{self._files.location}/{path}"
+        payload, source = self._files.read(path), self._files.named(path)
         if hashlib.sha256(payload).hexdigest() != published.manifest_sha256:
             raise FileCorrupt(source, "not the generation that the journal names")
         generation: Generation = unseal(Generation, payload, self._keys.hash_key, source=source)

@@ -39,7 +39,7 @@ class RunKeys:
         """Private: receipts are signed with it."""
         key = self._read(_SIGNING)
         if public_key(key) != self.public_key:
-            raise FileCorrupt(f"{self._files.location}/{_SIGNING}", f"not the key that {_PUBLIC} belongs to")
+            raise FileCorrupt(self._files.named(_SIGNING), f"not the key that {_PUBLIC} belongs to")
         return key
 
     @cached_property
@@ -57,5 +57,5 @@ class RunKeys:
         except ValueError:
             key = b""
         if len(key) != 32 or key.hex().encode() != payload:
-            raise FileCorrupt(f"{self._files.location}/{name}", "not a key of 32 bytes in hex")
+            raise FileCorrupt(self._files.named(name), "not a key of 32 bytes in hex")
         return key

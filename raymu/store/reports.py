@@ -48,7 +48,7 @@ class WorkReports:
             payload = self._files.read(path)
         except FileMissing:
             return None
-        source = f"{self._files.location}/{path}"
+        source = self._files.named(path)
         report: AnyReport = unseal(kind, payload, self._keys.hash_key, source=source)
         if report.command_id != command_id:
             raise FileCorrupt(source, "the report of another command")

@@ -15,15 +15,17 @@ import sqlalchemy as sql
 
 from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
-from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid, RunTooNew
+from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid, RunTooNew
 from raymu.store.at_rest import JOURNAL, seal_at_rest, sealed_at
-from raymu.store.database import Database, parse_url
-from raymu.store.files import PARTIAL, RunFiles, content_ref
+from raymu.store.database import Database, parse_url, require_sound
+from raymu.store.disk import PARTIAL
+from raymu.store.files import RunFiles, content_ref
 from raymu.store.generations import GenerationFiles
 from raymu.store.journal import Journal
 from raymu.store.keys import RunKeys
 from raymu.store.layout import EPOCH, MANIFEST, UNFINISHED
 from raymu.store.manifest import FORMAT, RunManifest
+from raymu.store.parallel import side_by_side
 from raymu.store.reports import WorkReports
 from raymu.store.seals import seal, unseal
 
@@ -82,6 +84,13 @@ class RunStore:
     def _creation(self) -> Iterator[None]:
         self.require_empty()
         self.files.write(UNFINISHED, b"")
+        if self.files.keeps_versions(UNFINISHED):
+            self.files.delete(UNFINISHED)
+            raise RunInvalid(
+                self.files.shown,
+                "lies in a bucket that keeps versions, so that what is revoked would stay readable; name another bucket, or "
+                "suspend its versioning",
+            )
         self.files.delete(*(path for path in self.files.every() if path != UNFINISHED))
         yield
         self.files.delete(UNFINISHED)
@@ -101,9 +110,9 @@ class RunStore:
         """Raises RunInvalid where a run is, or anything but the remains of one whose creation broke off."""
         self.files.missing_folders()
         if self.files.exists(MANIFEST):
-            raise RunInvalid(self.location, "holds a run already; name another directory with --run")
+            raise RunInvalid(self.files.shown, "holds a run already; name another directory with --run")
         if not (self.files.is_empty or self._is_unfinished):
-            raise RunInvalid(self.location, "is not empty; name a new directory with --run")
+            raise RunInvalid(self.files.shown, "is not empty; name a new directory with --run")
 
     @property
     def _is_unfinished(self) -> bool:
@@ -115,12 +124,9 @@ class RunStore:
     def require_journal(self, config: Config) -> None:
         """For a run that is to be created. Raises ConfigInvalid, RunInvalid, FileUnreadable where it can have no journal."""
         url = self._journal_url(config)
+        require_sound(url)
         if config.cluster.journal is None:
             return
-        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_absolute():
-            raise ConfigInvalid(
-                "cluster.journal: SQLite needs a file's whole path, such as sqlite:////srv/journal.sqlite"
-            )
         with closing(Database(url)) as database, database.reading():
             pass
 
@@ -135,15 +141,15 @@ class RunStore:
             payload = self.files.read(MANIFEST)
         except FileMissing:
             raise RunInvalid(
-                self.location, "is not a run: it has no run.json; name a directory made by `raymu train`"
+                self.files.shown, "is not a run: it has no run.json; name a directory made by `raymu train`"
             ) from None
-        source = f"{self.location}/{MANIFEST}"
+        source = self.files.named(MANIFEST)
         found = _tree(payload, source)
         if found.get("kind") != "raymu run":
-            raise RunInvalid(self.location, "is not a run of raymu: its run.json is of something else")
+            raise RunInvalid(self.files.shown, "is not a run of raymu: its run.json is of something else")
         written = found.get("format")
         if isinstance(written, int) and written > FORMAT:
-            raise RunTooNew(self.location, f"was written by a newer raymu (format {written}); update raymu")
+            raise RunTooNew(self.files.shown, f"was written by a newer raymu (format {written}); update raymu")
         manifest: RunManifest = unseal(RunManifest, payload, self.keys.hash_key, source=source)
         return manifest
 
@@ -191,8 +197,9 @@ class RunStore:
         self.files.fence = fence
 
     def _announce(self, epoch: int) -> None:
-        if self.files.exists(EPOCH) and self.epoch() > epoch:
-            raise self._is_older(f"epoch {epoch} after {self.epoch()}")
+        with suppress(FileMissing):
+            if (current := self.epoch()) > epoch:
+                raise self._is_older(f"epoch {epoch} after {current}")
         self.files.write(EPOCH, str(epoch).encode())
 
     def _require_latest(self, journal: Journal) -> None:
@@ -202,19 +209,19 @@ class RunStore:
 
     def _is_older(self, how: str) -> RunInvalid:
         problem = f"has a journal that is older than its files ({how}); restore both from the same backup"
-        return RunInvalid(self.location, problem)
+        return RunInvalid(self.files.shown, problem)
 
     def epoch(self) -> int:
         """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""
-        payload = self.files.read(EPOCH)
+        payload = self.files.read_again(EPOCH)  # before every write
         if not (payload.isdigit() and str(int(payload)).encode() == payload):
-            raise FileCorrupt(f"{self.location}/{EPOCH}", "not the number that was written")
+            raise FileCorrupt(self.files.named(EPOCH), "not the number that was written")
         return int(payload)
 
     def journal(self, *, is_read_only: bool = False) -> Journal:
         """Raises RunInvalid, ConfigInvalid."""
         if self.config.cluster.journal is None and not self.files.exists(JOURNAL):
-            raise RunInvalid(self.location, f"has lost its {JOURNAL}; restore it from a backup, or train anew")
+            raise RunInvalid(self.files.shown, f"has lost its {JOURNAL}; restore it from a backup, or train anew")
         return self._journal(self.manifest, is_read_only=is_read_only)
 
     def _journal(self, manifest: RunManifest, *, is_read_only: bool = False) -> Journal:
@@ -227,7 +234,8 @@ class RunStore:
             return parse_url(config.cluster.journal)
         if self.files.local is None:
             raise RunInvalid(
-                self.location, "is no local disk, which SQLite needs; set cluster.journal to a database URL"
+                self.files.shown,
+                "is on no local disk, which SQLite needs; name a database: cluster.journal=postgresql://HOST/NAME",
             )
         return sql.URL.create("sqlite", database=str(self.files.local / JOURNAL))
 
@@ -247,14 +255,17 @@ class RunStore:
                     source = pa.BufferReader(self.files.read(f"samples/{name}"))
                     yield pq.read_table(source, page_checksum_verification=True)
 
+    def read_tables(self, refs: Sequence[FileRef], columns: list[str]) -> list[pa.Table]:
+        """Some columns of several shards' samples, read side by side. Raises FileMissing, FileCorrupt."""
+        return side_by_side(lambda ref: self.read_table(ref, columns), refs)
+
     def read_table(self, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
         """A shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
         source = pa.BufferReader(self.files.read_checked(ref))
         try:
             return pq.read_table(source, columns=columns, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as error:
-            path = f"{self.location}/{ref.path}"
-            raise FileCorrupt(path, f"not the Parquet file that was written ({error})") from error
+            raise FileCorrupt(self.files.named(ref.path), f"not the Parquet file that was written ({error})") from error
 
     def write_state(self, shard: int, name: str, payload: bytes) -> FileRef:
         """Write a checkpoint or recorded updates, named by `name` and by content."""
@@ -273,36 +284,41 @@ class RunStore:
                 with suppress(FileMissing):
                     return self.generations.read(published)
         if published is None:
-            raise RunInvalid(self.location, "has no generation yet: its training did not finish; run `raymu settle`")
-        raise RunInvalid(self.location, self.generations.why_missing(published.number))
+            raise RunInvalid(self.files.shown, "has no generation yet: its training did not finish; run `raymu settle`")
+        raise RunInvalid(self.files.shown, self.generations.why_missing(published.number))
 
     def destroy(self, refs: Iterable[FileRef]) -> int:
         """returns: how many files were there"""
         return self.files.delete(*sorted(ref.path for ref in refs))
 
-    def strays(self, needed: Collection[FileRef]) -> list[str]:
-        """Paths of samples and states that nothing needs, and of half-written files."""
+    def strays(self, needed: Collection[FileRef], *, shard: int | None = None) -> list[str]:
+        """Paths of samples and states that nothing needs, and of half-written files; of one shard, or of all and the run."""
         kept = {ref.path for ref in needed}
-        return [path for path in self.files.every() if _is_stray(path) and path not in kept]
+        if shard is None:
+            there = self.files.every()
+        else:
+            there = [path for path in self.files.every("samples") if path.startswith(f"{_samples_stem(shard)}-")]
+            there += self.files.every(_shard_folder(shard))
+        return [path for path in there if _is_stray(path) and path not in kept]
 
     def sweep(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
         """Destroy strays, and the reports of other commands than these. Only while nothing is at work."""
         # What is half-written first: a superseded worker could still give it its name, and after this no more.
-        self.files.delete(*(path for path in self.files.every() if path.endswith(PARTIAL)))
+        self.files.delete(*self.files.half_written())
         self.files.delete(*self.strays(needed))
         self.reports.drop_all_but(reports)
 
     def sweep_shard(self, needed: Collection[FileRef], shard: int) -> None:
         """Destroy one shard's strays, while it is not at work."""
         self.sweep_half_written(shard)
-        own = (_samples_stem(shard), _shard_folder(shard))
-        self.files.delete(*(path for path in self.strays(needed) if path.startswith(own)))
+        self.files.delete(*self.strays(needed, shard=shard))
 
     def sweep_half_written(self, shard: int) -> None:
         """Destroy what a lost worker did not finish writing, while the shard is not at work."""
         is_own = re.compile(rf"{_shard_folder(shard)}|(samples|reports)/\.([a-z]+-)?{shard:04d}\b")
-        there = (path for folder in (_shard_folder(shard), "samples", "reports") for path in self.files.every(folder))
-        self.files.delete(*(path for path in there if path.endswith(PARTIAL) and is_own.match(path)))
+        folders = (_shard_folder(shard), "samples", "reports")
+        half_written = (path for folder in folders for path in self.files.half_written(folder))
+        self.files.delete(*filter(is_own.match, half_written))
 
 
 def _is_stray(path: str) -> bool:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.object_store import CREDENTIALS
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
@@ -11,6 +13,7 @@ def ray_cluster() -> Iterator[None]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # A node that is killed is missed after seconds, not after a quarter of a minute.
     os.environ["RAY_health_check_period_ms"] = "500"  # noqa: SIM112
+    os.environ |= CREDENTIALS  # an actor has the environment of its node: there it finds them
     import ray
 
     ray.init(num_cpus=8, num_gpus=2, include_dashboard=False, log_to_driver=False)

@@ -264,7 +264,7 @@ def _settled(store: RunStore) -> tuple[ShardLineage, ...]:
         board = replay(journal, store.manifest).board
     if board.owed:
         raise RunInvalid(
-            store.location,
+            store.files.shown,
             f"owes {things(len(board.owed), 'request')} a retraining, which a trial could not tell from its own debt; "
             "run `raymu settle` first",
         )

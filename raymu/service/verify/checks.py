@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from raymu.core.verdict import Finding, fails, leaves_open
-from raymu.errors import FileCorrupt, FileMissing
+from raymu.errors import FileCorrupt
 from raymu.service.named import misnamed
 from raymu.service.verify.evidence import Evidence
 from raymu.service.verify.leftovers import find_report, leftovers, needed_files, while_at_work
@@ -84,11 +84,8 @@ def _files(evidence: Evidence) -> Findings:
             find_report(evidence.store, command_id)
         except FileCorrupt as error:
             yield fails(str(error))
-    for ref in sorted(needed_files(evidence), key=lambda ref: ref.path):
-        try:
-            evidence.store.files.read_checked(ref)
-        except (FileMissing, FileCorrupt) as error:
-            yield fails(str(error))
+    needed = sorted(needed_files(evidence), key=lambda ref: ref.path)
+    yield from (fails(str(problem)) for problem in evidence.store.files.damage(needed) if problem)
 
 
 def _lineage(evidence: Evidence) -> Findings:

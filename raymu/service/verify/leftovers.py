@@ -3,14 +3,16 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 from raymu.core.records import FileRef, RepairReport
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.errors import FileCorrupt
 from raymu.service.verify.evidence import Evidence
 from raymu.service.work import ShardTrained
-from raymu.store.files import PARTIAL
-from raymu.store.layout import kind_of
+from raymu.store.disk import PARTIAL
+from raymu.store.layout import EPOCH, kind_of
+from raymu.store.parallel import side_by_side
 from raymu.store.reports import report_path
 from raymu.store.run import RunStore
 
@@ -21,6 +23,10 @@ def leftovers(evidence: Evidence) -> Iterator[Finding]:
     """Nothing superseded is left, under its own name or another, and nothing that raymu never wrote."""
     if evidence.expected.is_at_work:
         yield leaves_open(f"not all that is superseded is destroyed: {_UNDER_WAY}")
+    if evidence.store.files.keeps_versions(EPOCH):
+        yield leaves_open(
+            "the bucket keeps versions: suspend that, and delete the earlier versions of what was destroyed"
+        )
     needed, superseded = needed_files(evidence), evidence.expected.superseded
     for ref in sorted(needed & superseded, key=lambda ref: ref.path):
         yield leaves_open(
@@ -28,11 +34,16 @@ def leftovers(evidence: Evidence) -> Iterator[Finding]:
         )
     gone = {ref.sha256 for ref in superseded} - {ref.sha256 for ref in needed}
     needless = {*evidence.store.strays(needed), *_settled_reports(evidence)}
-    for path in evidence.store.files.every():
-        if hashlib.sha256(evidence.store.files.read(path)).hexdigest() in gone:
+    there = evidence.store.files.every()
+    for path, digest in zip(there, side_by_side(partial(_digest, evidence.store), there), strict=True):
+        if digest in gone:
             yield fails(f"{path} is a file that was purged")
         elif path in needless or kind_of(path) is None:
             yield _needless(evidence, path)
+
+
+def _digest(store: RunStore, path: str) -> str:
+    return hashlib.sha256(store.files.read(path)).hexdigest()
 
 
 def _needless(evidence: Evidence, path: str) -> Finding:

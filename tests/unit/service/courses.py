@@ -11,23 +11,23 @@ from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet, ShardFleet
 from raymu.service.ingest import create_run, prepare_run
 from raymu.service.requests import Revocation
-from raymu.store.files import RunFiles
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, write_samples
-from tests.unit.service.faults import FaultyDisk
-from tests.unit.service.runs import history_of, ids_at, issued_receipts, journal_events, raw_ids_in_journal
+from tests.unit.service.faults import FaultyDisk, FaultyRequests
+from tests.unit.service.runs import ids_at, issued_receipts, journal_events, raw_ids_in_journal
 
 
 class Course:
     """Train, retrain for a first request, patch for a second, settle: may be begun again at any point."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **cluster: object) -> None:
         write_samples(folder / "all.parquet", samples=60)
         self.config: Config = make_config(
             folder / "all.parquet",
             model={"name": "logistic"},
             training={"epochs": 2},
             partition={"shards": 2, "slices": 2},
+            cluster=cluster,
         )
         early, late = ids_at(self.config, shard=0, slice_index=0), ids_at(self.config, slice_index=1)
         self.asked = [
@@ -35,10 +35,15 @@ class Course:
             Revocation(ids=(early[1],), strategy="dpus", key="second"),
         ]
 
-    def run(self, location: Path, disk: FaultyDisk, fleet: Callable[[RunStore], ShardFleet] = LocalFleet) -> None:
+    def run(
+        self,
+        location: Path | str,
+        disk: FaultyDisk | FaultyRequests,
+        fleet: Callable[[RunStore], ShardFleet] = LocalFleet,
+    ) -> None:
         """disk: of the coordinator, and of whatever in the fleet writes by the store that it is made of"""
         with disk.counting_commits():
-            store = RunStore(str(location), RunFiles(str(location), disk=disk))
+            store = RunStore(str(location), disk.files(str(location)))
             if not store.files.exists("run.json"):
                 replace(prepare_run(self.config, str(location)), store=store).write()
             coordinator = Coordinator(store, fleet(store))
@@ -59,13 +64,12 @@ class Course:
         await coordinator.settle(silent)
 
 
-def outcome(location: Path) -> object:
+def outcome(location: Path | str) -> object:
     """What must not depend on what happened on the way: all but times, seconds and random ids."""
     store = RunStore(str(location))
     generation = store.current()
     needed = {file for lineage in generation.lineages for file in lineage.files}
     events = journal_events(location)
-    _, _, files = history_of(location)
     return (
         generation.number,
         [
@@ -78,7 +82,7 @@ def outcome(location: Path) -> object:
         raw_ids_in_journal(location),
         store.strays(needed),
         [(one.exactness, one.samples, one.generation_after) for one in issued_receipts(location)],
-        [name for name in files if not name.startswith("journal.sqlite-")],
+        [name for name in store.files.every() if not name.startswith("journal.sqlite-")],
     )
 
 

@@ -1,23 +1,30 @@
-"""A disk, and a database, that fail at the n-th step."""
+"""A disk, an object store, and a database, that fail at the n-th step."""
 
 import errno
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sql
+from pyarrow import fs
 
 from raymu.errors import CoordinatorSuperseded
 from raymu.store.disk import LocalDisk
+from raymu.store.files import RunFiles
+from raymu.store.objects import ObjectStore
+
+Answer = TypeVar("Answer")
 
 _SUPERSEDED = 3
 """A child's exit status."""
 
 
-class FaultyDisk(LocalDisk):
+class Steps:
     """Counts the steps of a run's writing, and strikes at one of them; commits of the journal count too."""
 
     def __init__(self, at: int, strike: Callable[[], None], *, is_torn: bool = False) -> None:
@@ -26,7 +33,7 @@ class FaultyDisk(LocalDisk):
     def arm(self, at: int, strike: Callable[[], None], *, is_torn: bool = False, is_lasting: bool = False) -> None:
         """Strike at a step from now on.
 
-        at: from 1; 0 never strikes. is_torn: a write that is struck leaves half of its bytes
+        at: from 1; 0 never strikes. is_torn: what is struck is half done: a write leaves half of its bytes
         is_lasting: every step after it is struck too
         """
         self._at, self.strike, self._is_torn, self._is_lasting = at, strike, is_torn, is_lasting
@@ -41,6 +48,31 @@ class FaultyDisk(LocalDisk):
     @property
     def has_struck(self) -> bool:
         return 0 < self._at <= self.steps
+
+    @contextmanager
+    def counting_commits(self) -> Iterator[None]:
+        """Within it, every commit of any database is a step."""
+
+        def commit(_connection: sql.Connection) -> None:
+            self.step()
+
+        sql.event.listen(sql.Engine, "commit", commit)
+        try:
+            yield
+        finally:
+            sql.event.remove(sql.Engine, "commit", commit)
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps == self._at or (self._is_lasting and self.has_struck):
+            self.strike()
+
+
+class FaultyDisk(Steps, LocalDisk):
+    """A local disk whose every step counts."""
+
+    def files(self, location: str) -> RunFiles:
+        return RunFiles(location, disk=self)
 
     def write(self, path: Path, payload: bytes, mode: int) -> None:
         if self._is_torn and self.steps + 1 == self._at:
@@ -65,23 +97,36 @@ class FaultyDisk(LocalDisk):
         self.step()
         super().sync_folder(folder)
 
-    @contextmanager
-    def counting_commits(self) -> Iterator[None]:
-        """Within it, every commit of any database is a step."""
 
-        def commit(_connection: sql.Connection) -> None:
+class FaultyRequests(Steps):
+    """An object store whose every request that changes something counts. is_torn: only the reply to it is lost."""
+
+    def files(self, location: str) -> RunFiles:
+        return RunFiles(location, objects=partial(_CountedObjects, self))
+
+    def send(self, request: Callable[[], Answer]) -> Answer:
+        if not self._is_torn:
             self.step()
+            return request()
+        answer = request()
+        self.step()
+        return answer
 
-        sql.event.listen(sql.Engine, "commit", commit)
-        try:
-            yield
-        finally:
-            sql.event.remove(sql.Engine, "commit", commit)
 
-    def step(self) -> None:
-        self.steps += 1
-        if self.steps == self._at or (self._is_lasting and self.has_struck):
-            self.strike()
+class _CountedObjects(ObjectStore):
+    def __init__(self, steps: FaultyRequests, system: fs.FileSystem) -> None:
+        super().__init__(system)
+        self._steps = steps
+
+    def write(self, path: str, payload: bytes, *, mode: int, fence: Callable[[], None]) -> None:
+        self._steps.send(lambda: ObjectStore.write(self, path, payload, mode=mode, fence=fence))
+
+    def delete(self, path: str) -> bool:
+        return self._steps.send(lambda: ObjectStore.delete(self, path))
+
+    def delete_each(self, paths: Sequence[str]) -> int:
+        """One after the other, so that the n-th step is always the same one."""
+        return sum(map(self.delete, paths))
 
 
 def fail() -> None:

@@ -59,15 +59,15 @@ def write_images(path: Path, *, samples: int = 120, without: Sequence[SampleId] 
     pq.write_table(table.take(np.random.default_rng(shuffle).permutation(kept)), path)
 
 
-def lineage_of(location: Path, shard: int) -> ShardLineage:
+def lineage_of(location: Path | str, shard: int) -> ShardLineage:
     return RunStore(str(location)).current().lineages[shard]
 
 
-def constituent_of(location: Path, shard: int) -> Constituent:
+def constituent_of(location: Path | str, shard: int) -> Constituent:
     return RunStore(str(location)).current().constituents[shard]
 
 
-def restored(location: Path, checkpoint: CheckpointRef) -> Classifier:
+def restored(location: Path | str, checkpoint: CheckpointRef) -> Classifier:
     """The model of a checkpoint, on the CPU."""
     store = RunStore(str(location))
     plan = ModelPlan.of(store.config, input_shape=store.manifest.input_shape, classes=store.manifest.classes)
@@ -94,13 +94,13 @@ def samples_by_fit(config: Config, location: Path) -> list[SampleId]:
     return table.ids[rows[order]].tolist()
 
 
-def weights_of(location: Path, shard: int) -> torch.Tensor:
+def weights_of(location: Path | str, shard: int) -> torch.Tensor:
     """returns: (parameters,) float32, as repaired"""
     serving = restored(location, lineage_of(location, shard).serving)
     return torch.nn.utils.parameters_to_vector(serving.model.parameters()).detach()
 
 
-def journal_events(location: Path) -> list[Event]:
+def journal_events(location: Path | str) -> list[Event]:
     journal = RunStore(str(location)).journal()
     try:
         return list(journal.events())
@@ -108,7 +108,7 @@ def journal_events(location: Path) -> list[Event]:
         journal.close()
 
 
-def issued_receipts(location: Path) -> list[Receipt]:
+def issued_receipts(location: Path | str) -> list[Receipt]:
     """The ledger of a run, checked."""
     store = RunStore(str(location))
     with closing(store.journal(is_read_only=True)) as journal:
@@ -139,7 +139,7 @@ def traces(location: Path, marker: str) -> set[str]:
     return found
 
 
-def raw_ids_in_journal(location: Path) -> int:
+def raw_ids_in_journal(location: Path | str) -> int:
     store = RunStore(str(location))
     with closing(store.journal(is_read_only=True)) as journal:
         shards = range(store.config.partition.shards)
@@ -217,7 +217,7 @@ class OpenedRun:
 
 
 @contextmanager
-def opened(location: Path, fleet: ShardFleet | None = None) -> Iterator[OpenedRun]:
+def opened(location: Path | str, fleet: ShardFleet | None = None) -> Iterator[OpenedRun]:
     """Take a run over, and leave it."""
     store = RunStore(str(location))
     coordinator = Coordinator(store, fleet or LocalFleet(store))

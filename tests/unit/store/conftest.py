@@ -5,10 +5,12 @@ import pytest
 import sqlalchemy as sql
 
 from raymu.store.journal import Journal
+from tests.object_store import ObjectStoreServer
 from tests.postgres import PostgresServer
 from tests.unit.store.journals import begin
 
 DATABASES = ["sqlite", "postgresql"]
+STORAGES = ["local disk", "object store"]
 
 
 def new_database(request: pytest.FixtureRequest, folder: Path) -> sql.URL:
@@ -37,3 +39,16 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     journal = begin(new_database(request, tmp_path_factory.mktemp("shared")))
     yield journal
     journal.close()
+
+
+def new_location(request: pytest.FixtureRequest, folder: Path) -> str:
+    """An empty place for a run, by its path or URI."""
+    if request.param == "local disk":
+        return str(folder / "run")
+    object_store: ObjectStoreServer = request.getfixturevalue("object_store")
+    return object_store.uri(f"{object_store.new_bucket()}/run")
+
+
+@pytest.fixture(params=STORAGES)
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return new_location(request, tmp_path)

@@ -9,12 +9,18 @@ from raymu.core.records import FileRef
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RunInvalid, StorageFailed
 from raymu.store.files import RunFiles
 from tests.examples import file_size_limit
+from tests.unit.store.conftest import STORAGES, new_location
 
 PAYLOAD = b"weights of a small model"
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> RunFiles:
+def files(location: str) -> RunFiles:
+    return RunFiles(location)
+
+
+@pytest.fixture
+def local_files(tmp_path: Path) -> RunFiles:
     return RunFiles(str(tmp_path / "run"))
 
 
@@ -23,9 +29,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("run")
 
 
+@pytest.fixture(scope="module", params=STORAGES)
+def shared_files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    return RunFiles(new_location(request, tmp_path_factory.mktemp("files")))
+
+
 @given(payload=st.binary(max_size=2000))
-def test_what_was_written_is_read_back_and_described(shared: Path, payload: bytes) -> None:
-    files = RunFiles(str(shared))
+def test_what_was_written_is_read_back_and_described(shared_files: RunFiles, payload: bytes) -> None:
+    files = shared_files
     ref = files.write("folder/state", payload)
     assert files.read(ref.path) == files.read_checked(ref) == payload
     assert ref.byte_size == len(payload)
@@ -78,24 +89,60 @@ def test_a_file_below_a_regular_file_was_never_there(files: RunFiles) -> None:
         files.read("state/below")
 
 
-def test_files_are_listed_by_name_without_folders_and_partial_ones(files: RunFiles, tmp_path: Path) -> None:
+def test_files_are_listed_by_name_without_folders(files: RunFiles) -> None:
     for name in ("b", "a", "deeper/c"):
         files.write(f"folder/{name}", PAYLOAD)
-    (tmp_path / "run" / "folder" / ".d.17.partial").write_bytes(b"left by a crash")
     assert files.list("folder") == ["a", "b"]
-    assert files.list("no folder") == []
+    assert files.every("folder") == ["folder/a", "folder/b", "folder/deeper/c"]
+    assert files.list("no folder") == files.every("no folder") == files.half_written() == []
 
 
-def test_a_rewritten_file_is_the_new_one_alone(files: RunFiles, tmp_path: Path) -> None:
+def test_half_written_files_are_listed_apart(local_files: RunFiles, tmp_path: Path) -> None:
+    local_files.write("folder/a", PAYLOAD)
+    (tmp_path / "run" / "folder" / ".d.17.partial").write_bytes(b"left by a crash")
+    assert local_files.list("folder") == ["a"]
+    assert local_files.half_written() == local_files.half_written("folder") == ["folder/.d.17.partial"]
+
+
+def test_a_rewritten_file_is_the_new_one_alone(files: RunFiles) -> None:
     files.write("state", PAYLOAD * 10)
     ref = files.write("state", b"short")
     assert files.read_checked(ref) == b"short"
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["state"]
+    assert files.every() == ["state"]
+
+
+def test_a_file_that_is_read_again_is_the_one_that_lies_there(files: RunFiles, location: str) -> None:
+    other = RunFiles(location)
+    for payload in (b"1", b"1", b"2", b"3"):
+        other.write("epoch", payload)
+        assert files.read_again("epoch") == files.read_again("epoch") == payload
+    other.delete("epoch")
+    with pytest.raises(FileMissing):
+        files.read_again("epoch")
+
+
+def test_a_removed_run_leaves_its_place_empty(files: RunFiles) -> None:
+    assert files.is_empty
+    folders = files.missing_folders()
+    for number in range(3):
+        files.write(f"folder/{number}", PAYLOAD)
+    assert not files.is_empty
+    files.delete("folder/0", "folder/1")
+    files.delete_all(folders)
+    assert files.is_empty
+    assert files.every() == []
+
+
+def test_a_large_file_is_written_whole(files: RunFiles) -> None:
+    payload = PAYLOAD * 500_000
+    assert files.read_checked(files.write("state", payload)) == payload
+    assert files.delete("state") == 1
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file_whole_and_nothing_else(
-    files: RunFiles, tmp_path: Path
+    local_files: RunFiles, tmp_path: Path
 ) -> None:
+    files = local_files
     ref = files.write("state", PAYLOAD)
     with file_size_limit(100), pytest.raises(StorageFailed, match="see that it has room") as failure:
         files.write("state", b"x" * 1000)
@@ -105,7 +152,8 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_whole_and_nothing_else(
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["state"]
 
 
-def test_a_first_write_that_fails_half_way_leaves_no_file(files: RunFiles) -> None:
+def test_a_first_write_that_fails_half_way_leaves_no_file(local_files: RunFiles) -> None:
+    files = local_files
     with file_size_limit(100), pytest.raises(StorageFailed):
         files.write("folder/state", b"x" * 1000)
     assert not files.exists("folder/state")
@@ -124,7 +172,8 @@ def test_a_place_that_no_storage_knows_is_refused(location: str) -> None:
         RunFiles(location)
 
 
-def test_what_is_there_and_gives_nothing_out_is_said_to_be_unreadable(files: RunFiles, tmp_path: Path) -> None:
+def test_what_is_there_and_gives_nothing_out_is_said_to_be_unreadable(local_files: RunFiles, tmp_path: Path) -> None:
+    files = local_files
     (tmp_path / "run" / "state").mkdir(parents=True)
     (tmp_path / "run" / "loop").symlink_to("loop")
     for name in ("state", "loop"):
@@ -165,7 +214,8 @@ def test_a_folder_that_another_run_lies_in_stays(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["two"]
 
 
-def test_a_private_file_is_readable_by_its_owner_only(files: RunFiles, tmp_path: Path) -> None:
+def test_a_private_file_is_readable_by_its_owner_only(local_files: RunFiles, tmp_path: Path) -> None:
+    files = local_files
     files.write("key", PAYLOAD, mode=0o600)
     files.write("state", PAYLOAD)
     assert (tmp_path / "run" / "key").stat().st_mode & 0o777 == 0o600

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import Config
+from raymu.core.places import is_uri
 from raymu.core.records import CheckpointRef, FileRef, RepairReport
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import to_json
@@ -18,6 +19,7 @@ from raymu.store.disk import LocalDisk
 from raymu.store.files import RunFiles
 from raymu.store.manifest import FORMAT, RunManifest
 from raymu.store.run import RunStore
+from tests.postgres import PostgresServer
 from tests.unit.store.strategies import reports
 
 CONFIG = Config.parse({"data": {"train": "letter.parquet"}, "model": {"name": "mlp", "hidden": [8]}})
@@ -32,10 +34,32 @@ MANIFEST = RunManifest(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> RunStore:
+def manifest(location: str, request: pytest.FixtureRequest) -> RunManifest:
+    """A run on a local disk has its journal beside it, one on an object store has it in a database."""
+    if not is_uri(location):
+        return MANIFEST
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    return with_journal(str(postgres.new_database()))
+
+
+@pytest.fixture
+def store(location: str, manifest: RunManifest) -> RunStore:
+    store = RunStore(location)
+    store.create(manifest)
+    return store
+
+
+@pytest.fixture
+def local_store(tmp_path: Path) -> RunStore:
     store = RunStore(str(tmp_path / "run"))
     store.create(MANIFEST)
     return store
+
+
+def with_journal(url: str) -> RunManifest:
+    tree = CONFIG.tree()
+    tree["cluster"]["journal"] = url
+    return replace(MANIFEST, config=tree)
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +76,16 @@ def manifest_with(place: Path, **changes: object) -> RunStore:
     return RunStore(str(place))
 
 
-def test_an_opened_run_is_the_one_that_was_created(store: RunStore) -> None:
+def test_an_opened_run_is_the_one_that_was_created(store: RunStore, manifest: RunManifest) -> None:
     opened = RunStore(store.location)
-    assert opened.manifest == MANIFEST
-    assert opened.config == CONFIG
+    assert opened.manifest == manifest
+    assert opened.config == Config.parse(manifest.config)
     assert opened.keys.hash_key == store.keys.hash_key
     assert len(opened.keys.hash_key) == 32
 
 
-def test_every_run_has_a_key_of_its_own_that_others_cannot_read(store: RunStore, tmp_path: Path) -> None:
+def test_every_run_has_a_key_of_its_own_that_others_cannot_read(local_store: RunStore, tmp_path: Path) -> None:
+    store = local_store
     other = RunStore(str(tmp_path / "other"))
     other.create(MANIFEST)
     assert other.keys.hash_key != store.keys.hash_key
@@ -86,23 +111,23 @@ def test_a_run_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "raymu run"}', '{"kind": "raymu run", "format": "x"}'])
-def test_a_damaged_manifest_is_named(store: RunStore, tmp_path: Path, content: str) -> None:
-    (tmp_path / "run" / "run.json").write_text(content)
-    with pytest.raises((FileCorrupt, RunInvalid), match=r"run\.json"):
+def test_a_damaged_manifest_is_named(store: RunStore, content: str) -> None:
+    store.files.write("run.json", content.encode())
+    with pytest.raises((FileCorrupt, RunInvalid), match=r"run.*run\.json"):
         _ = RunStore(store.location).manifest
 
 
-def test_a_manifest_whose_settings_were_changed_is_refused(store: RunStore, tmp_path: Path) -> None:
-    tree = json.loads((tmp_path / "run" / "run.json").read_text())
-    (tmp_path / "run" / "run.json").write_text(json.dumps(tree | {"classes": 11}))
-    with pytest.raises(FileCorrupt, match="its seal is broken"):
+def test_a_manifest_whose_settings_were_changed_is_refused(store: RunStore) -> None:
+    tree = json.loads(store.files.read("run.json"))
+    store.files.write("run.json", json.dumps(tree | {"classes": 11}).encode())
+    with pytest.raises(FileCorrupt, match=r"run/run\.json: .*its seal is broken"):
         _ = RunStore(store.location).manifest
 
 
-def test_a_run_is_never_created_over_another(store: RunStore) -> None:
+def test_a_run_is_never_created_over_another(store: RunStore, manifest: RunManifest) -> None:
     with pytest.raises(RunInvalid, match="holds a run already"):
-        RunStore(store.location).create(replace(MANIFEST, classes=3))
-    assert RunStore(store.location).manifest == MANIFEST
+        RunStore(store.location).create(replace(manifest, classes=3))
+    assert RunStore(store.location).manifest == manifest
 
 
 @pytest.mark.parametrize("inside", ["thesis.tex", ".git", "other runs/"])
@@ -115,7 +140,8 @@ def test_a_run_is_created_in_an_empty_place_only(tmp_path: Path, inside: str) ->
     assert [path.name for path in (tmp_path / "run").iterdir()] == [place.name]
 
 
-def test_a_removed_run_leaves_nothing(store: RunStore, tmp_path: Path) -> None:
+def test_a_removed_run_leaves_nothing(local_store: RunStore, tmp_path: Path) -> None:
+    store = local_store
     store.write_state(0, "stage-00", b"weights")
     store.remove([tmp_path / "run"])
     assert not (tmp_path / "run").exists()
@@ -174,20 +200,39 @@ def test_destroying_files_counts_those_that_were_there(store: RunStore) -> None:
     assert store.destroy(frozenset(refs)) == 0
 
 
-def test_what_nothing_needs_is_swept(store: RunStore, tmp_path: Path) -> None:
+def test_what_nothing_needs_is_swept(store: RunStore, manifest: RunManifest) -> None:
     needed = store.write_state(0, "stage-0", b"needed")
     stray, other = store.write_state(0, "stage-1", b"stray"), store.write_state(1, "stage-1", b"other")
-    half = tmp_path / "run" / "shards" / "0000" / ".stage-2.17.partial"
-    half.write_bytes(b"half")
+    table, others = (store.write_table(shard, pa.table({"id": [shard]})) for shard in (0, 1))
     store.sweep_shard({needed}, 0)
-    assert not half.exists()
-    assert [store.files.exists(ref.path) for ref in (needed, stray, other)] == [True, False, True]
+    assert present(store, needed, stray, other, table, others) == {needed, other, others}
     store.sweep({needed}, ())
-    assert [store.files.exists(ref.path) for ref in (needed, other)] == [True, False]
-    assert store.manifest == MANIFEST
+    assert present(store, needed, other, others) == {needed}
+    assert RunStore(store.location).manifest == manifest
 
 
-def test_a_creation_that_broke_off_is_begun_anew(tmp_path: Path) -> None:
+def present(store: RunStore, *refs: FileRef) -> set[FileRef]:
+    return {ref for ref in refs if store.files.exists(ref.path)}
+
+
+@pytest.mark.parametrize("is_whole_run", [True, False])
+def test_what_is_half_written_is_swept(local_store: RunStore, tmp_path: Path, is_whole_run: bool) -> None:
+    kept = local_store.write_state(0, "stage-0", b"needed")
+    half_written = [
+        tmp_path / "run" / place for place in ("shards/0000/.stage-2.17.partial", "samples/.0000.17.partial")
+    ]
+    for place in half_written:
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"half")
+    if is_whole_run:
+        local_store.sweep({kept}, ())
+    else:
+        local_store.sweep_shard({kept}, 0)
+    assert not any(place.exists() for place in half_written)
+    assert local_store.files.exists(kept.path)
+
+
+def test_a_creation_that_broke_off_is_begun_anew(location: str, manifest: RunManifest) -> None:
     class Crash(Exception):
         pass
 
@@ -195,13 +240,13 @@ def test_a_creation_that_broke_off_is_begun_anew(tmp_path: Path) -> None:
         yield pa.table({"id": [1]})
         raise Crash
 
-    store = RunStore(str(tmp_path / "run"))
+    store = RunStore(location)
     with pytest.raises(Crash):
-        store.create(MANIFEST, tables())
+        store.create(manifest, tables())
     with pytest.raises(RunInvalid, match="not a run"):
         _ = RunStore(store.location).manifest
     again = RunStore(store.location)
-    again.create(MANIFEST, [pa.table({"id": [1, 2]})])
+    again.create(manifest, [pa.table({"id": [1, 2]})])
     assert again.read_table(again.manifest.tables[0]).num_rows == 2
     assert len(again.files.list("samples")) == 1
 
@@ -214,15 +259,14 @@ def test_the_journal_of_a_local_run_lies_beside_it(tmp_path: Path, name: str) ->
 
 
 def test_a_configured_journal_is_used_instead(tmp_path: Path) -> None:
-    tree = CONFIG.tree()
-    tree["cluster"]["journal"] = f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"
     store = RunStore(str(tmp_path / "run"))
-    store.create(replace(MANIFEST, config=tree))
+    store.create(with_journal(f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"))
     assert (tmp_path / "elsewhere.sqlite").exists()
     assert not (tmp_path / "run" / "journal.sqlite").exists()
 
 
-def test_a_run_that_lost_its_journal_says_so(store: RunStore, tmp_path: Path) -> None:
+def test_a_run_that_lost_its_journal_says_so(local_store: RunStore, tmp_path: Path) -> None:
+    store = local_store
     (tmp_path / "run" / "journal.sqlite").unlink()
     with pytest.raises(RunInvalid, match=r"has lost its journal\.sqlite"):
         store.journal()
@@ -235,9 +279,9 @@ def test_a_file_of_nothing_is_a_file(store: RunStore) -> None:
     assert store.files.read_checked(ref) == b""
 
 
-def test_a_key_that_is_none_is_refused(store: RunStore, tmp_path: Path) -> None:
-    (tmp_path / "run" / "hash.key").write_text("no key")
-    with pytest.raises(FileCorrupt, match=r"hash\.key: not a key"):
+def test_a_key_that_is_none_is_refused(store: RunStore) -> None:
+    store.files.write("hash.key", b"no key")
+    with pytest.raises(FileCorrupt, match=r"run/hash\.key: not a key"):
         _ = RunStore(store.location).manifest
 
 
