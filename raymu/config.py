@@ -182,7 +182,8 @@ class ClusterConfig:
     """`local` runs every shard in this process, one after the other, without Ray."""
     cpus_per_shard: Positive = 1
     gpus_per_shard: NonNegative = 0
-    workers_per_shard: Annotated[int, Field(ge=1, le=1)] = 1
+    workers_per_shard: Annotated[int, Field(ge=1, le=64)] = 1
+    """Ray Train workers that share a shard's batches, each with a shard's CPUs and GPUs. Part of the determinism class."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of one shard's arithmetic. Part of the determinism class: other thread counts give other bits."""
     journal: str | None = None

@@ -13,10 +13,10 @@ from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, Rep
 from raymu.core.workload import training_passes
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
-from raymu.learn.contributions import record_stage
 from raymu.learn.determinism import choose_device, pinned
 from raymu.learn.samples import ShardSamples
-from raymu.learn.train import ShardTraining, make_optimizer
+from raymu.learn.stages import Stages, StageTrainer, train_stages
+from raymu.learn.train import make_optimizer
 from raymu.service.checkpoints import SliceCheckpoints
 from raymu.service.patches import Patch, ShardPatcher
 from raymu.service.samples import read_shard_samples, write_without
@@ -33,13 +33,15 @@ class StageRun:
     updates: tuple[FileRef | None, ...]
     passes: float
     seconds: float
+    determinism: str
 
 
 class ShardWorker:
     """Carries out work on whichever shard it is given. A piece of work may arrive twice: the second changes nothing."""
 
-    def __init__(self, store: RunStore) -> None:
-        self._store = store
+    def __init__(self, store: RunStore, train: StageTrainer = train_stages) -> None:
+        """train: who trains stages; all else, patches too, is done here"""
+        self._store, self._train_on = store, train
         manifest, config = self._store.manifest, self._store.config
         self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self._config = config
@@ -55,7 +57,7 @@ class ShardWorker:
         self._files.hold(work.shard)
         self._store.sweep_half_written(work.shard)  # a worker that was lost here left it behind
         self._device = choose_device(self._config.training.device)
-        with pinned(self._device, self._config.cluster.threads) as determinism:
+        with pinned(self._device, self._config.cluster.threads, self._plan.workers) as determinism:
             self._determinism = determinism.json()
             match work:
                 case TrainShard():
@@ -76,8 +78,7 @@ class ShardWorker:
 
     def _train(self, shard: int, table: FileRef) -> Generator[StageTrained, None, ShardTrained]:
         samples = read_shard_samples(self._store, table)
-        training = ShardTraining(self._plan, shard, self._device)
-        trained = yield from self._train_stages(training, samples, shard, first=0, remedy=None)
+        trained = yield from self._train_stages(samples, shard, first=0, checkpoint=None, remedy=None)
         lineage = ShardLineage(
             shard=shard,
             table=table,
@@ -90,7 +91,7 @@ class ShardWorker:
             seconds_per_pass=trained.seconds / max(trained.passes, 1.0),
         )
         return ShardTrained(
-            lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=self._determinism
+            lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=trained.determinism
         )
 
     def _repair(self, task: RepairTask) -> Generator[StageTrained, None, RepairReport]:
@@ -125,12 +126,14 @@ class ShardWorker:
     ) -> Generator[StageTrained, None, RepairReport]:
         """Restore the checkpoint before the earliest touched slice and train the later stages."""
         before, first = command.lineage, command.earliest_slice
-        training = ShardTraining(self._plan, command.shard, self._device)
+        checkpoint: bytes | None = None
         if first:
-            checkpoint = before.checkpoints[first - 1]
-            assert checkpoint is not None, "checkpoints below the earliest touched slice are sound"
-            training.load(self._files.read(checkpoint.file), source=checkpoint.file.path)
-        trained = yield from self._train_stages(training, retain, command.shard, first=first, remedy=Remedy.RETRAIN)
+            restored = before.checkpoints[first - 1]
+            assert restored is not None, "checkpoints below the earliest touched slice are sound"
+            checkpoint = self._files.read(restored.file)
+        trained = yield from self._train_stages(
+            retain, command.shard, first=first, checkpoint=checkpoint, remedy=Remedy.RETRAIN
+        )
         lineage = ShardLineage(
             shard=command.shard,
             table=before.table,
@@ -156,7 +159,7 @@ class ShardWorker:
             lineage=lineage,
             passes=trained.passes,
             seconds=trained.seconds,
-            determinism=self._determinism,
+            determinism=trained.determinism,
         )
 
     def _patched(self, command: RepairShard, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
@@ -188,35 +191,46 @@ class ShardWorker:
         )
 
     def _train_stages(
-        self, training: ShardTraining, samples: ShardSamples, shard: int, *, first: int, remedy: Remedy | None
+        self, samples: ShardSamples, shard: int, *, first: int, checkpoint: bytes | None, remedy: Remedy | None
     ) -> Generator[StageTrained, None, StageRun]:
-        """Train the stages from `first` on, each with its checkpoint written through."""
-        reading, groups = self._config.unlearning.contributions, self._plan.groups_per_slice
+        """Have the stages from `first` on trained, each with its checkpoint written through."""
+        stages = Stages(
+            plan=self._plan,
+            shard=shard,
+            samples=samples,
+            first=first,
+            checkpoint=checkpoint,
+            reading=self._config.unlearning.contributions,
+            device=self._config.training.device,
+            threads=self._config.cluster.threads,
+        )
         checkpoints: list[CheckpointRef] = []
         updates: list[FileRef | None] = []
-        total_passes, total_seconds = 0.0, 0.0
-        for stage in range(first, self._slices):
+        total_passes, total_seconds, determinism = 0.0, 0.0, self._determinism
+        for trained in self._train_on(stages):
             started = time.perf_counter()
-            recorder = record_stage(reading, training.classifier.model, stage=stage, groups_per_slice=groups)
-            passes = training.train_stage(samples, stage, recorder)
-            payload, weights = training.dump(stage=stage, determinism=self._determinism)
-            file = self._files.write(shard, f"stage-{stage}", payload)
+            stage, log, determinism = trained.stage, trained.updates, trained.determinism
+            file = self._files.write(shard, f"stage-{stage}", trained.checkpoint)
             descent = descent_of(samples.up_to(stage).hashes, key=self._store.keys.hash_key)
+            weights = trained.weights_sha256
             checkpoints.append(CheckpointRef(stage=stage, file=file, weights_sha256=weights, descent=descent))
-            log = recorder.log().dump() if recorder else None
             updates.append(self._files.write(shard, f"updates-{stage}", log) if log else None)
-            seconds = time.perf_counter() - started
-            total_passes, total_seconds = total_passes + passes, total_seconds + seconds
+            seconds = trained.seconds + time.perf_counter() - started
+            total_passes, total_seconds = total_passes + trained.passes, total_seconds + seconds
             yield StageTrained(
                 shard=shard,
                 stage=stage,
-                stages=self._slices - first,
+                stages=stages.end - first,
                 remedy=remedy,
-                passes=passes,
+                passes=trained.passes,
                 seconds=seconds,
             )
         return StageRun(
-            checkpoints=tuple(checkpoints), updates=tuple(updates), passes=total_passes, seconds=total_seconds
+            checkpoints=tuple(checkpoints),
+            updates=tuple(updates),
+            passes=total_passes,
+            seconds=total_seconds,
+            determinism=determinism,
         )
 
     @property
