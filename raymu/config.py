@@ -20,6 +20,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
 NonNegative = Annotated[float, Field(ge=0.0, le=_LARGEST)]
 Positive = Annotated[float, Field(gt=0.0, le=_LARGEST)]
+Device = Literal["auto", "cpu", "cuda"]
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -111,7 +112,7 @@ class TrainingConfig:
     """Course of the learning rate within each stage; linear and cosine fall to 0 at its end."""
     stage_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Factor on the learning rate from each stage to the next."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
 
     @model_validator(mode="after")
     def _momentum_is_for_sgd(self) -> "TrainingConfig":

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
+from raymu.config import Device
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.contributions import record_stage
 from raymu.learn.determinism import choose_device, pinned
@@ -26,7 +27,7 @@ class Stages:
     first: int
     checkpoint: bytes | None
     reading: str
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     threads: int
 
     @property

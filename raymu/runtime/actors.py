@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from raymu.config import UnlearningConfig
+from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import RaymuError, WorkerLost
 from raymu.runtime.cluster import capacity
@@ -38,7 +38,7 @@ class RayFleet:
         """Raises DeviceUnavailable where the cluster has no room for a shard."""
         cluster, self._shards = store.config.cluster, store.config.partition.shards
         self._workers = capacity(cluster)
-        actor = ShardActor.options(**actor_options(cluster))
+        actor = _shard_actor(cluster)
         self._pool = ActorPool(lambda: actor.remote(store), room=self._workers, idle_s=idle_s)
 
     @property
@@ -65,6 +65,14 @@ class RayFleet:
     async def close(self) -> None:
         """Those that are at work end with their owner, the process that the fleet is in."""
         self._pool.retire()
+
+
+def _shard_actor(cluster: ClusterConfig) -> Any:
+    if cluster.workers_per_shard == 1:
+        return ShardActor.options(**actor_options(cluster))
+    from raymu.runtime.data_parallel import DataParallelShard  # Ray Train takes seconds to import
+
+    return ray.remote(DataParallelShard).options(num_cpus=0, max_concurrency=2)
 
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:

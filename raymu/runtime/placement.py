@@ -8,17 +8,26 @@ from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 
 
+def shard_bundle(cluster: ClusterConfig) -> dict[str, float]:
+    """What a shard actor takes of the node that it is on, and each of its workers where it has several."""
+    asked = {"CPU": cluster.cpus_per_shard, "GPU": cluster.gpus_per_shard}
+    return {name: amount for name, amount in asked.items() if amount}
+
+
 def shard_capacity(nodes: Sequence[Mapping[str, float]], cluster: ClusterConfig) -> int:
     """Shard actors that may live at once. nodes: the resources of each node, by Ray's names; an actor stays on one node
 
+    The workers of one actor may be on several nodes, and take what it would have taken.
     Raises DeviceUnavailable where not even one fits.
     """
     asked = {"CPU": cluster.cpus_per_shard, "GPU": cluster.gpus_per_shard}
-    room = sum(_room(node, asked) for node in nodes)
+    workers = cluster.workers_per_shard
+    room = sum(_room(node, asked) for node in nodes) // workers
     if room < 1:
         there = "; ".join(", ".join(f"{node.get(name, 0.0):g} {name}" for name in asked) for node in nodes)
         raise DeviceUnavailable(
-            f"a shard asks for {cluster.cpus_per_shard:g} CPU and {cluster.gpus_per_shard:g} GPU, "
+            f"a shard asks for {cluster.cpus_per_shard:g} CPU and {cluster.gpus_per_shard:g} GPU"
+            f"{f' for each of its {workers} workers' if workers > 1 else ''}, "
             f"the cluster's nodes have {there or 'nothing'}; "
             "lower cluster.cpus_per_shard or cluster.gpus_per_shard, or choose another cluster"
         )

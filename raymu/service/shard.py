@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from raymu.config import Device
 from raymu.core.lineage import descent_of
 from raymu.core.pace import learned_seconds_per_pass
 from raymu.core.partition import Hashes, identity_hashes
@@ -39,14 +40,14 @@ class StageRun:
 class ShardWorker:
     """Carries out work on whichever shard it is given. A piece of work may arrive twice: the second changes nothing."""
 
-    def __init__(self, store: RunStore, train: StageTrainer = train_stages) -> None:
-        """train: who trains stages; all else, patches too, is done here"""
+    def __init__(self, store: RunStore, train: StageTrainer = train_stages, *, device: Device | None = None) -> None:
+        """train: who trains stages; device: for all else, which is done here, as configured where not given"""
         self._store, self._train_on = store, train
         manifest, config = self._store.manifest, self._store.config
         self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self._config = config
         self._files = SliceCheckpoints(self._store)
-        self._device = torch.device("cpu")
+        self._device, self._asked_device = torch.device("cpu"), device or config.training.device
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
         make_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
         self._determinism = ""
@@ -56,7 +57,7 @@ class ShardWorker:
         self._store.write_under(work.epoch)
         self._files.hold(work.shard)
         self._store.sweep_half_written(work.shard)  # a worker that was lost here left it behind
-        self._device = choose_device(self._config.training.device)
+        self._device = choose_device(self._asked_device)
         with pinned(self._device, self._config.cluster.threads, self._plan.workers) as determinism:
             self._determinism = determinism.json()
             match work:
