@@ -17,6 +17,13 @@ def test_fractions_of_a_gpu_add_up_on_their_node() -> None:
     assert shard_capacity([{"CPU": 4.0, "GPU": 1.0}], cluster) == 4
 
 
+def test_a_shard_of_several_workers_takes_room_for_each_of_them_on_any_nodes() -> None:
+    assert shard_capacity([{"CPU": 3.0}, {"CPU": 3.0}], ClusterConfig(workers_per_shard=2)) == 3
+    assert shard_capacity([{"CPU": 3.0}], ClusterConfig(cpus_per_shard=2, workers_per_shard=1)) == 1
+    with pytest.raises(DeviceUnavailable, match=r"2 CPU and 0 GPU for each of its 2 workers.*3 CPU"):
+        shard_capacity([{"CPU": 3.0}], ClusterConfig(cpus_per_shard=2, workers_per_shard=2))
+
+
 def test_live_actors_is_a_bound() -> None:
     assert shard_capacity([{"CPU": 8.0}], ClusterConfig(live_actors=3)) == 3
     assert shard_capacity([{"CPU": 2.0}], ClusterConfig(live_actors=3)) == 2
