@@ -20,6 +20,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
 NonNegative = Annotated[float, Field(ge=0.0, le=_LARGEST)]
 Positive = Annotated[float, Field(gt=0.0, le=_LARGEST)]
+Device = Literal["auto", "cpu", "cuda"]
 
 _OWN_SETTINGS: Mapping[str, str] = {
     "CPU": "cpus_per_shard",
@@ -119,7 +120,7 @@ class TrainingConfig:
     """Course of the learning rate within each stage; linear and cosine fall to 0 at its end."""
     stage_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Factor on the learning rate from each stage to the next."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
 
     @model_validator(mode="after")
     def _momentum_is_for_sgd(self) -> "TrainingConfig":
@@ -198,7 +199,8 @@ class ClusterConfig:
     """Ray's accelerator_type, such as A100: one kind of GPU for all actors, and so one determinism class."""
     placement: Literal["any", "spread", "pack"] = "any"
     """Spread the shard actors over the nodes, or pack them on few, by a placement group with a bundle for each."""
-    workers_per_shard: Annotated[int, Field(ge=1, le=1)] = 1
+    workers_per_shard: Annotated[int, Field(ge=1, le=64)] = 1
+    """Ray Train workers that share a shard's batches, each with a shard's CPUs and GPUs. Part of the determinism class."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of one shard's arithmetic. Part of the determinism class: other thread counts give other bits."""
     journal: str | None = None

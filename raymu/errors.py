@@ -258,6 +258,10 @@ class WorkerLost(RaymuError):
         )
 
 
+class RankLost(RaymuError):
+    """Another of the workers that share a shard's batches does not answer; all of them begin their stage again."""
+
+
 class DeviceUnavailable(RaymuError):
     """A device or a resource was asked for that is not there."""
 

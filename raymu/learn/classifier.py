@@ -37,6 +37,8 @@ class ModelPlan:
     """Of each stage."""
     groups_per_slice: int | None
     """Fixed batches, where contributions are recorded by group."""
+    workers: int = 1
+    """Ranks that share every batch."""
 
     @classmethod
     def of(cls, config: Config, *, input_shape: tuple[int, ...], classes: int) -> "ModelPlan":
@@ -51,6 +53,7 @@ class ModelPlan:
             seed=config.partition.seed,
             epochs=slice_epochs(config.training.epochs, config.partition.slices),
             groups_per_slice=config.unlearning.groups_per_slice if by_group else None,
+            workers=config.cluster.workers_per_shard,
         )
 
 

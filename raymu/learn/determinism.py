@@ -23,9 +23,14 @@ class DeterminismClass:
     threads: int
     dtype: str = "float32"
     deterministic: bool = True
+    workers: int = 1
+    """Ranks that share every batch: the order of its sums."""
 
     def json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        told = asdict(self)
+        if self.workers == 1:  # as classes are written that know of no more
+            del told["workers"]
+        return json.dumps(told, sort_keys=True)
 
 
 def told_apart(earlier: str, now: str) -> str:
@@ -42,14 +47,14 @@ def choose_device(wish: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def determinism_class(device: torch.device, threads: int) -> DeterminismClass:
+def determinism_class(device: torch.device, threads: int, workers: int = 1) -> DeterminismClass:
     is_cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if is_cuda else f"cpu {torch.backends.cpu.get_cpu_capability()}"
-    return DeterminismClass(torch=torch.__version__, device=name, threads=threads)
+    return DeterminismClass(torch=torch.__version__, device=name, threads=threads, workers=workers)
 
 
 @contextmanager
-def pinned(device: torch.device, threads: int) -> Iterator[DeterminismClass]:
+def pinned(device: torch.device, threads: int, workers: int = 1) -> Iterator[DeterminismClass]:
     """Pin the threads, the deterministic algorithms and the random state; all are put back afterwards.
 
     Ray sets the thread count from num_cpus, and it changes the bits.
@@ -66,7 +71,7 @@ def pinned(device: torch.device, threads: int) -> Iterator[DeterminismClass]:
     torch.backends.cudnn.benchmark = False
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield determinism_class(device, threads)
+            yield determinism_class(device, threads, workers)
     finally:
         torch.set_num_threads(threads_before)
         torch.set_deterministic_debug_mode(mode_before)

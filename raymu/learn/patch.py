@@ -128,8 +128,8 @@ def fine_tune(
     kept = _state(classifier.model)
     for epoch in range(epochs if unseen is not None else 1):
         training.set_rate(rate * (1.0 - epoch / epochs))
-        torch.manual_seed(derive_seed(seed, epoch, "dropout"))
-        training.train_epoch(inputs, labels, training.batches(retain, seed=derive_seed(seed, epoch, "order")))
+        batches = training.batches(retain, seed=derive_seed(seed, epoch, "order"))
+        training.train_epoch(inputs, labels, batches, seed=derive_seed(seed, epoch, "dropout"))
         passes += len(retain)
         if unseen is None:
             return passes

@@ -91,6 +91,25 @@ class BatchPlan:
             keys=tuple(self.keys[number] for number in kept),
         )
 
+    def part(self, rank: int, ranks: int, *, least: int = 1) -> "BatchPlan":
+        """A rank's part of every batch: consecutive samples, as many as the other ranks', or one more or fewer.
+
+        Where a batch has not `least` samples for every rank, the last ranks' parts are empty.
+        """
+        cuts = [_part(size, rank, min(ranks, max(1, size // least))) for size in self.sizes]
+        starts = np.cumsum(self.sizes, dtype=np.int64) - self.sizes
+        parts = [self.positions[start + low : start + high] for start, (low, high) in zip(starts, cuts, strict=True)]
+        return BatchPlan(
+            positions=np.concatenate([self.positions[:0], *parts]),
+            sizes=tuple(high - low for low, high in cuts),
+            keys=self.keys,
+        )
+
+
+def _part(size: int, rank: int, parts: int) -> tuple[int, int]:
+    """Where a rank's part of a batch begins and ends."""
+    return (size * rank // parts, size * (rank + 1) // parts) if rank < parts else (size, size)
+
 
 def shuffled_batches(samples: ShardSamples, *, batch_size: int, seed: int) -> BatchPlan:
     """Consecutive batches of an order by hash."""

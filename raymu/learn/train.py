@@ -6,27 +6,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from raymu.config import TrainingConfig
 from raymu.core.partition import derive_seed
 from raymu.core.schedule import learning_rate
-from raymu.errors import TrainingFailed, in_one_line
+from raymu.errors import RankLost, TrainingFailed, in_one_line
 from raymu.learn.classifier import Classifier, ModelPlan, Normalizer
 from raymu.learn.contributions import UpdateRecorder
 from raymu.learn.models import build_model, has_batch_norm
+from raymu.learn.ranks import PlayedRanks, Ranks
 from raymu.learn.samples import BatchPlan, ShardSamples, grouped_batches, shuffled_batches
+from raymu.learn.steps import parted_batches, whole_batches
 from raymu.learn.weights import about, below, pack, unpack, weights_sha256
 
 
 class ShardTraining:
     """The complete training state of one shard: classifier and optimizer. A checkpoint holds all of it."""
 
-    def __init__(self, plan: ModelPlan, shard: int, device: torch.device) -> None:
-        """Initial weights derive from (seed, shard)."""
+    def __init__(self, plan: ModelPlan, shard: int, device: torch.device, ranks: Ranks | None = None) -> None:
+        """Initial weights derive from (seed, shard). ranks: as many as the plan has; played here where not given"""
         torch.manual_seed(derive_seed(plan.seed, shard, "weights"))
         model = build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes).to(device)
         self._plan, self._shard = plan, shard
+        self._ranks = ranks or PlayedRanks(plan.workers)
         self._needs_pairs = has_batch_norm(model)
         self.classifier = Classifier(model=model, device=device)
         self.optimizer = make_optimizer(model.parameters(), plan.training)
@@ -79,12 +81,14 @@ class ShardTraining:
         self._ready = None
 
     def train_stage(self, samples: ShardSamples, stage: int, recorder: UpdateRecorder | None = None) -> int:
-        """Train on slices 0..stage of the samples. returns: sample passes. Raises TrainingFailed"""
+        """Train on slices 0..stage of the samples. returns: sample passes. Raises TrainingFailed, RankLost"""
         current = samples.up_to(stage)
         if not len(current):
             return 0
         try:
             return self._train_stage(samples, current, stage, recorder)
+        except RankLost:
+            raise
         except Exception as error:  # the model's own code runs, on a device that may be too small for it
             raise TrainingFailed(self._shard, stage, f"{type(error).__name__}: {in_one_line(error)}") from error
 
@@ -97,11 +101,13 @@ class ShardTraining:
         epochs = self._plan.epochs[stage]
         for epoch in range(epochs):
             self.set_rate(self._rate(stage, epoch))
-            torch.manual_seed(derive_seed(self._plan.seed, self._shard, stage, epoch, "dropout"))
-            batches = self.batches(current, seed=derive_seed(self._plan.seed, self._shard, stage, epoch, "order"))
+            seed, dropout = (
+                derive_seed(self._plan.seed, self._shard, stage, epoch, what) for what in ("order", "dropout")
+            )
+            batches = self.batches(current, seed=seed)
             if recorder is not None:
                 recorder.begin_epoch(batches, current)
-            self.train_epoch(inputs, labels, batches, recorder)
+            self.train_epoch(inputs, labels, batches, recorder, seed=dropout)
         return epochs * len(current)
 
     def _prepared(self, samples: ShardSamples) -> tuple[Tensor, Tensor]:
@@ -121,17 +127,22 @@ class ShardTraining:
         return batches.without_singles() if self._needs_pairs else batches
 
     def train_epoch(
-        self, inputs: Tensor, labels: Tensor, batches: BatchPlan, recorder: UpdateRecorder | None = None
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        batches: BatchPlan,
+        recorder: UpdateRecorder | None = None,
+        *,
+        seed: int,
     ) -> None:
-        """inputs: (samples, *shape) float32, normalised; labels: (samples,) int64"""
-        self.classifier.model.train()
-        # One gather per epoch, then views: quicker than an index per batch.
-        order = torch.from_numpy(batches.positions).to(inputs.device)
-        sizes = list(batches.sizes)
-        cut = zip(inputs[order].split(sizes), labels[order].split(sizes), strict=True)
-        for number, (batch, aims) in enumerate(cut):
-            self.optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(self.classifier.model(batch), aims).backward()
+        """inputs: (samples, *shape) float32, normalised; labels: (samples,) int64; seed: of what the model draws"""
+        model, ranks = self.classifier.model.train(), self._ranks
+        if ranks.count == 1:
+            gradients = whole_batches(model, inputs, labels, batches, seed=seed)
+        else:
+            least = 2 if self._needs_pairs else 1
+            gradients = parted_batches(model, inputs, labels, batches, seed=seed, ranks=ranks, least=least)
+        for number, _ in enumerate(gradients):
             with recorder.stepping(number, self.optimizer) if recorder else nullcontext():
                 self.optimizer.step()
 

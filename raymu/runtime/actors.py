@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from raymu.config import UnlearningConfig
+from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import RaymuError, WorkerLost
 from raymu.runtime.cluster import capacity, node_names
@@ -41,10 +41,11 @@ class RayFleet:
         """Raises DeviceUnavailable where the cluster has no room for a shard."""
         cluster, self._shards = store.config.cluster, store.config.partition.shards
         self._workers = capacity(cluster)
+        actor = _shard_actor(cluster)
         most = min(self._workers, self._shards)
         self._reservation = Reservation(cluster, run_id=store.manifest.run_id, most=most)
         self._pool = ActorPool(
-            lambda options: _logging(ShardActor.options(**options).remote(store)),
+            lambda options: _logging(actor.options(**options).remote(store)),
             self._reservation,
             room=self._workers,
             idle_s=idle_s,
@@ -95,6 +96,14 @@ def _logging(actor: Any) -> Any:
     """The actor, with its log in its process's own file of Ray's logs."""
     actor.__ray_call__.remote(log_of_process)
     return actor
+
+
+def _shard_actor(cluster: ClusterConfig) -> Any:
+    if cluster.workers_per_shard == 1:
+        return ShardActor
+    from raymu.runtime.data_parallel import DataParallelShard  # Ray Train takes seconds to import
+
+    return ray.remote(DataParallelShard)
 
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:

@@ -12,7 +12,7 @@ from raymu.errors import WorkerLost
 from raymu.learn.audit.models import AuditedModel, AuditTask, train_model
 from raymu.runtime.actors import cause
 from raymu.runtime.cluster import cluster_connection
-from raymu.runtime.placement import actor_options
+from raymu.runtime.placement import task_options
 
 _TrainModel: Any = ray.remote(train_model)
 _RETRIES = 3
@@ -33,7 +33,7 @@ def _run_tasks(tasks: Sequence[AuditTask], cluster: ClusterConfig) -> Iterator[A
     """
     pools = {task.pool.shard: task.pool for task in tasks}
     sent = {shard: ray.put(pool) for shard, pool in pools.items()}
-    train = _TrainModel.options(**actor_options(cluster), max_retries=_RETRIES)
+    train = _TrainModel.options(**task_options(cluster), max_retries=_RETRIES)
     calls = [train.remote(sent[task.pool.shard], task.kind, task.number) for task in tasks]
     for task, call in zip(tasks, calls, strict=True):
         try:

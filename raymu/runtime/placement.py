@@ -17,7 +17,7 @@ _ACCELERATOR_SHARE = 0.001
 
 
 def shard_bundle(cluster: ClusterConfig) -> dict[str, float]:
-    """What a shard actor takes of the node that it is on."""
+    """What a shard actor takes of the node that it is on, and each of its workers where it has several."""
     asked: dict[str, float] = {
         "CPU": cluster.cpus_per_shard,
         "GPU": cluster.gpus_per_shard,
@@ -32,22 +32,30 @@ def shard_bundle(cluster: ClusterConfig) -> dict[str, float]:
 def shard_capacity(nodes: Sequence[Resources], cluster: ClusterConfig) -> int:
     """Shard actors that may live at once. nodes: the resources of each; an actor stays on one node
 
+    The workers of one actor may be on several nodes, and take what it would have taken.
     Raises DeviceUnavailable where not even one fits on a cluster that does not grow.
     """
     if cluster.autoscaling and cluster.live_actors:
         return cluster.live_actors
     asked = shard_bundle(cluster)
-    room = sum(_room(node, asked) for node in nodes)
+    workers = cluster.workers_per_shard
+    room = sum(_room(node, asked) for node in nodes) // workers
     if room < 1:
         raise DeviceUnavailable(
-            f"a shard asks for {_said(asked, asked)}, the cluster's nodes have {_shown(nodes, asked)}; "
+            f"a shard asks for {_said(asked, asked)}{f' for each of its {workers} workers' if workers > 1 else ''}, "
+            f"the cluster's nodes have {_shown(nodes, asked)}; "
             "lower what cluster asks for each shard, or choose another cluster"
         )
     return min(room, cluster.live_actors or room)
 
 
 def actor_options(cluster: ClusterConfig) -> dict[str, Any]:
-    """Options of a shard actor, or of a task in the place of one."""
+    """Options of a shard actor. Where several workers train a shard, they take its resources, and the actor takes none."""
+    return task_options(cluster) if cluster.workers_per_shard == 1 else {"num_cpus": 0, "max_concurrency": 2}
+
+
+def task_options(cluster: ClusterConfig) -> dict[str, Any]:
+    """Options of a task that trains a model by itself, on the resources of a shard, or of one of its workers."""
     asked = shard_bundle(cluster)
     return {
         "num_cpus": cluster.cpus_per_shard,

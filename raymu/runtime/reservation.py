@@ -1,5 +1,6 @@
 """Room for a fleet's actors that is reserved together, spread over the nodes or packed on few."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +12,8 @@ from raymu.errors import DeviceUnavailable
 from raymu.runtime.cluster import capacity
 from raymu.runtime.placement import actor_options, shard_bundle
 
-_STRATEGIES = {"spread": "SPREAD", "pack": "PACK"}
+STRATEGIES: Mapping[str, str] = {"spread": "SPREAD", "pack": "PACK"}
+"""Ray's names for kinds of placement; any has none."""
 
 
 class Reservation:
@@ -38,7 +40,9 @@ class Reservation:
 
     def options(self) -> dict[str, Any]:
         """Options of an actor that goes there."""
-        strategy = _STRATEGIES.get(self._cluster.placement)
+        strategy = STRATEGIES.get(self._cluster.placement)
+        if self._cluster.workers_per_shard > 1:  # Ray Train places them
+            return actor_options(self._cluster)
         if strategy and not self.is_held and not self._is_given_up:
             self._group = self._made(strategy)
         options = actor_options(self._cluster)

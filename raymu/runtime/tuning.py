@@ -19,7 +19,7 @@ from raymu.config import ClusterConfig
 from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, Trial
 from raymu.errors import RaymuError, RequestInvalid
 from raymu.runtime.cluster import cluster_connection
-from raymu.runtime.placement import actor_options, shard_bundle
+from raymu.runtime.placement import task_options, shard_bundle
 from raymu.service.tuning.bench import BenchPlan, TrialBench
 from raymu.service.tuning.report import TuningReport, judge, save
 from raymu.store.codec import to_json
@@ -84,7 +84,7 @@ def _search(
         "RAY_AIR_NEW_OUTPUT", "0"
     )  # the other one writes to standard output, however quiet it is told to be
     with cluster_connection(cluster):
-        ray.get(ray.remote(**actor_options(cluster))(prepare).remote(plan))
+        ray.get(ray.remote(**task_options(cluster))(prepare).remote(plan))
         objective = tune.with_resources(
             partial(_trial, plan=plan, constraints=constraints, tells=wanted.stops_early),
             tune.PlacementGroupFactory([shard_bundle(cluster)]),

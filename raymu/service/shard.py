@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from raymu.config import Device
 from raymu.core.lineage import descent_of
 from raymu.core.pace import learned_seconds_per_pass
 from raymu.core.partition import Hashes, identity_hashes
@@ -13,10 +14,10 @@ from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, Rep
 from raymu.core.workload import training_passes
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
-from raymu.learn.contributions import record_stage
 from raymu.learn.determinism import choose_device, determinism_class, pinned, told_apart
 from raymu.learn.samples import ShardSamples
-from raymu.learn.train import ShardTraining, make_optimizer
+from raymu.learn.stages import Stages, StageTrainer, train_stages
+from raymu.learn.train import make_optimizer
 from raymu.service.checkpoints import SliceCheckpoints
 from raymu.service.logs import logged
 from raymu.service.patches import Patch, ShardPatcher
@@ -34,18 +35,21 @@ class StageRun:
     updates: tuple[FileRef | None, ...]
     passes: float
     seconds: float
+    determinism: str
+    earlier_classes: tuple[str, ...]
 
 
 class ShardWorker:
     """Carries out work on whichever shard it is given. A piece of work may arrive twice: the second changes nothing."""
 
-    def __init__(self, store: RunStore) -> None:
-        self._store = store
+    def __init__(self, store: RunStore, train: StageTrainer = train_stages, *, device: Device | None = None) -> None:
+        """train: who trains stages; device: for all else, which is done here, as configured where not given"""
+        self._store, self._train_on = store, train
         manifest, config = self._store.manifest, self._store.config
         self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self._config = config
         self._files = SliceCheckpoints(self._store)
-        self._device = torch.device("cpu")
+        self._device, self._asked_device = torch.device("cpu"), device or config.training.device
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
         make_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
         self._determinism = ""
@@ -62,8 +66,8 @@ class ShardWorker:
         self._store.write_under(work.epoch)
         self._files.hold(work.shard)
         self._store.sweep_half_written(work.shard)  # a worker that was lost here left it behind
-        self._device = choose_device(self._config.training.device)
-        with pinned(self._device, self._config.cluster.threads) as determinism:
+        self._device = choose_device(self._asked_device)
+        with pinned(self._device, self._config.cluster.threads, self._plan.workers) as determinism:
             self._determinism = determinism.json()
             yield from logged(self._store.manifest.run_id, work, self._carry_out(work))
 
@@ -87,8 +91,7 @@ class ShardWorker:
 
     def _train(self, shard: int, table: FileRef) -> Generator[StageTrained, None, ShardTrained]:
         samples = read_shard_samples(self._store, table)
-        training = ShardTraining(self._plan, shard, self._device)
-        trained = yield from self._train_stages(training, samples, shard, first=0, remedy=None)
+        trained = yield from self._train_stages(samples, shard, first=0, checkpoint=None, remedy=None)
         lineage = ShardLineage(
             shard=shard,
             table=table,
@@ -101,7 +104,7 @@ class ShardWorker:
             seconds_per_pass=trained.seconds / max(trained.passes, 1.0),
         )
         return ShardTrained(
-            lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=self._determinism
+            lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=trained.determinism
         )
 
     def _repair(self, task: RepairTask) -> Generator[StageTrained, None, RepairReport]:
@@ -136,15 +139,16 @@ class ShardWorker:
     ) -> Generator[StageTrained, None, RepairReport]:
         """Restore the checkpoint before the earliest touched slice and train the later stages."""
         before, first = command.lineage, command.earliest_slice
-        training = ShardTraining(self._plan, command.shard, self._device)
+        checkpoint: bytes | None = None
         if first:
-            checkpoint = before.checkpoints[first - 1]
-            assert checkpoint is not None, "checkpoints below the earliest touched slice are sound"
-            training.load(self._files.read(checkpoint.file), source=checkpoint.file.path)
-        trained = yield from self._train_stages(training, retain, command.shard, first=first, remedy=Remedy.RETRAIN)
-        earlier = training.earlier_classes(self._determinism)
-        if earlier:
-            differences = "; ".join(told_apart(one, self._determinism) for one in earlier)
+            restored = before.checkpoints[first - 1]
+            assert restored is not None, "checkpoints below the earliest touched slice are sound"
+            checkpoint = self._files.read(restored.file)
+        trained = yield from self._train_stages(
+            retain, command.shard, first=first, checkpoint=checkpoint, remedy=Remedy.RETRAIN
+        )
+        if trained.earlier_classes:
+            differences = "; ".join(told_apart(one, trained.determinism) for one in trained.earlier_classes)
             reason = (
                 f"{reason}; inconclusive, since its earlier stages are of another determinism class ({differences})"
             )
@@ -163,7 +167,7 @@ class ShardWorker:
                 passes=trained.passes,
                 seconds=trained.seconds,
             ),
-            earlier_classes=earlier,
+            earlier_classes=trained.earlier_classes,
         )
         return RepairReport(
             command_id=command.command_id,
@@ -174,7 +178,7 @@ class ShardWorker:
             lineage=lineage,
             passes=trained.passes,
             seconds=trained.seconds,
-            determinism=self._determinism,
+            determinism=trained.determinism,
         )
 
     def _patched(self, command: RepairShard, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
@@ -206,35 +210,49 @@ class ShardWorker:
         )
 
     def _train_stages(
-        self, training: ShardTraining, samples: ShardSamples, shard: int, *, first: int, remedy: Remedy | None
+        self, samples: ShardSamples, shard: int, *, first: int, checkpoint: bytes | None, remedy: Remedy | None
     ) -> Generator[StageTrained, None, StageRun]:
-        """Train the stages from `first` on, each with its checkpoint written through."""
-        reading, groups = self._config.unlearning.contributions, self._plan.groups_per_slice
+        """Have the stages from `first` on trained, each with its checkpoint written through."""
+        stages = Stages(
+            plan=self._plan,
+            shard=shard,
+            samples=samples,
+            first=first,
+            checkpoint=checkpoint,
+            reading=self._config.unlearning.contributions,
+            device=self._config.training.device,
+            threads=self._config.cluster.threads,
+        )
         checkpoints: list[CheckpointRef] = []
         updates: list[FileRef | None] = []
-        total_passes, total_seconds = 0.0, 0.0
-        for stage in range(first, self._slices):
+        total_passes, total_seconds, determinism = 0.0, 0.0, self._determinism
+        earlier_classes: tuple[str, ...] = ()
+        for trained in self._train_on(stages):
             started = time.perf_counter()
-            recorder = record_stage(reading, training.classifier.model, stage=stage, groups_per_slice=groups)
-            passes = training.train_stage(samples, stage, recorder)
-            payload, weights = training.dump(stage=stage, determinism=self._determinism)
-            file = self._files.write(shard, f"stage-{stage}", payload)
+            stage, log = trained.stage, trained.updates
+            determinism, earlier_classes = trained.determinism, trained.earlier_classes
+            file = self._files.write(shard, f"stage-{stage}", trained.checkpoint)
             descent = descent_of(samples.up_to(stage).hashes, key=self._store.keys.hash_key)
+            weights = trained.weights_sha256
             checkpoints.append(CheckpointRef(stage=stage, file=file, weights_sha256=weights, descent=descent))
-            log = recorder.log().dump() if recorder else None
             updates.append(self._files.write(shard, f"updates-{stage}", log) if log else None)
-            seconds = time.perf_counter() - started
-            total_passes, total_seconds = total_passes + passes, total_seconds + seconds
+            seconds = trained.seconds + time.perf_counter() - started
+            total_passes, total_seconds = total_passes + trained.passes, total_seconds + seconds
             yield StageTrained(
                 shard=shard,
                 stage=stage,
-                stages=self._slices - first,
+                stages=stages.end - first,
                 remedy=remedy,
-                passes=passes,
+                passes=trained.passes,
                 seconds=seconds,
             )
         return StageRun(
-            checkpoints=tuple(checkpoints), updates=tuple(updates), passes=total_passes, seconds=total_seconds
+            checkpoints=tuple(checkpoints),
+            updates=tuple(updates),
+            passes=total_passes,
+            seconds=total_seconds,
+            determinism=determinism,
+            earlier_classes=earlier_classes,
         )
 
     @property

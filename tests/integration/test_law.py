@@ -68,6 +68,7 @@ def configurations(draw: st.DrawFn) -> Branches:
             "on_accept": draw(st.sampled_from(["rewind", "abstain", "keep"])),
             "ohs": {"remedy": draw(st.sampled_from(["fine_tune", "replay"])), "slices": draw(st.integers(1, slices))},
         },
+        "cluster": {"workers_per_shard": draw(st.sampled_from([1, 1, 2, 5]))},
     }
 
 

@@ -102,6 +102,7 @@ def test_impossible_settings_are_named() -> None:
     assert "partition.risk_bands: must be a list" in refusal(partition={"risk_bands": 3})
     assert "training.weight_decay" in refusal(training={"weight_decay": 1e300})
     assert "cluster.threads" in refusal(cluster={"threads": 10**6})
+    assert "cluster.workers_per_shard" in refusal(cluster={"workers_per_shard": 65})
     assert "in steps of 0.0001" in refusal(cluster={"cpus_per_shard": 0.00001})
     assert "in steps of 0.0001" in refusal(cluster={"resources_per_shard": {"rack": 0.00001}})
     assert "cluster.resources_per_shard" in refusal(cluster={"resources_per_shard": {"rack": 0}})

@@ -50,7 +50,7 @@ def train_model(pool: AuditPool, kind: ModelKind, number: int) -> AuditedModel:
         plan = replace(plan, seed=derive_seed(plan.seed, "oracle", number))
     started = time.perf_counter()
     device = choose_device(pool.device)
-    with pinned(device, pool.threads) as determinism:
+    with pinned(device, pool.threads, pool.plan.workers) as determinism:
         training = ShardTraining(plan, pool.shard, device)
         samples = pool.samples.where(pool.members(kind, number))
         passes = sum(training.train_stage(samples, stage) for stage in range(len(plan.epochs)))
@@ -61,7 +61,7 @@ def restored_model(pool: AuditPool, payload: bytes, *, source: str) -> AuditedMo
     """A checkpoint as it stands. Raises FileCorrupt, DeviceUnavailable."""
     started = time.perf_counter()
     device = choose_device(pool.device)
-    with pinned(device, pool.threads) as determinism:
+    with pinned(device, pool.threads, pool.plan.workers) as determinism:
         training = ShardTraining(pool.plan, pool.shard, device)
         training.load(payload, source=source)
         return _audited(training, pool, determinism.json(), passes=0.0, started=started)
@@ -71,7 +71,7 @@ def control_model(pool: AuditPool, before: AuditedModel, ohs: OhsConfig) -> Audi
     """The no-subtraction control: the model before, fine-tuned as `ohs` does. It forgot nothing."""
     started = time.perf_counter()
     device = choose_device(pool.device)
-    with pinned(device, pool.threads) as determinism:
+    with pinned(device, pool.threads, pool.plan.workers) as determinism:
         training = ShardTraining(pool.plan, pool.shard, device)
         training.load(before.payload, source="the model before the request")
         retain = pool.samples.where(pool.is_retained)

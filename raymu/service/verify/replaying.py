@@ -27,7 +27,7 @@ def replay_findings(
     config, manifest = store.config, store.manifest
     plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
     device = choose_device(config.training.device)
-    with pinned(device, config.cluster.threads) as determinism:
+    with pinned(device, config.cluster.threads, plan.workers) as determinism:
         for lineage in generation.lineages:
             if lineage.shard in shards:
                 yield from _compared(store, lineage, plan, device, determinism.json(), progress)

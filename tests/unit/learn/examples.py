@@ -20,6 +20,7 @@ def make_config(**branches: dict[str, Any]) -> Config:
         "training": {"epochs": 4, "batch_size": 8, "learning_rate": 0.1, "device": "cpu"},
         "partition": {"shards": 1, "slices": SLICES, "seed": 11},
         "unlearning": {},
+        "cluster": {},
     }
     model = branches.pop("model", {"name": "mlp", "hidden": [5]})
     return Config.parse({name: tree[name] | branches.get(name, {}) for name in tree} | {"model": model})

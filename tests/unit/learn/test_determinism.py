@@ -76,6 +76,12 @@ def test_classes_differ_by_their_threads_and_say_what_they_are() -> None:
     }
 
 
+def test_the_number_of_workers_is_told_where_there_are_several() -> None:
+    one, two = determinism_class(CPU, 1), determinism_class(CPU, 1, workers=2)
+    assert one != two
+    assert json.loads(two.json()) == json.loads(one.json()) | {"workers": 2}
+
+
 def test_the_cpu_is_chosen_where_it_is_asked_for() -> None:
     assert choose_device("cpu") == CPU
 

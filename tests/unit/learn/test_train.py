@@ -36,6 +36,17 @@ KINDS: Mapping[str, Settings] = {
         "model": {"name": "mlp", "hidden": [6], "batch_norm": True},
         "unlearning": {"contributions": "group", "groups_per_slice": 5},
     },
+    "two workers": {"cluster": {"workers_per_shard": 2}, "training": {"momentum": 0.9}},
+    "more workers than samples": {
+        "cluster": {"workers_per_shard": 11},
+        "model": {"name": "mlp", "hidden": [6], "dropout": 0.5},
+        "training": {"optimizer": "adam", "learning_rate": 0.01},
+    },
+    "batch norm by three workers": {
+        "cluster": {"workers_per_shard": 3},
+        "model": {"name": "mlp", "hidden": [6], "batch_norm": True},
+        "unlearning": {"contributions": "group", "groups_per_slice": 2},
+    },
 }
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 

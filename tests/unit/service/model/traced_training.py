@@ -17,6 +17,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.records import FileRef, Remedy, RepairShard
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
+from raymu.learn.ranks import Ranks
 from raymu.learn.samples import ShardSamples
 from raymu.service.checkpoints import SliceCheckpoints
 from raymu.service.patches import Patch
@@ -35,7 +36,7 @@ def stages_of(payload: bytes) -> Stages:
 class TracedTraining:
     """In the place of ShardTraining."""
 
-    def __init__(self, plan: ModelPlan, shard: int, _device: torch.device) -> None:
+    def __init__(self, plan: ModelPlan, shard: int, _device: torch.device, _ranks: Ranks | None = None) -> None:
         self._plan, self._shard = plan, shard
         self._stages: Stages = []
         self._subtracted: list[str] = []  # in hexadecimal: such a hash is not among those that are trained on
@@ -141,11 +142,9 @@ class TracedPatcher:
 @contextmanager
 def traced() -> Iterator[None]:
     """Within it, workers leave traces instead of weights."""
-    with mock.patch.multiple(
-        "raymu.service.shard",
-        ShardTraining=TracedTraining,
-        ShardPatcher=TracedPatcher,
-        record_stage=record_traced,
-        make_optimizer=mock.Mock(),
+    with (
+        mock.patch.multiple("raymu.learn.stages", ShardTraining=TracedTraining, record_stage=record_traced),
+        mock.patch("raymu.service.shard.ShardPatcher", TracedPatcher),
+        mock.patch("raymu.service.shard.make_optimizer"),
     ):
         yield

@@ -1,0 +1,185 @@
+"""A shard's stages by several workers: Ray Train starts them for a piece of work, and starts others where some are lost.
+
+The shard's actor keeps what is to be trained and what is trained already. So workers leave nothing behind that others
+would need: those who come after a loss go on from the last stage's checkpoint. Ray Train itself is given no samples and
+no checkpoints, and keeps none.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from raymu.config import ClusterConfig
+from raymu.errors import RankLost, RaymuError, WorkerLost, in_one_line
+from raymu.learn.ranks import ProcessRanks
+from raymu.learn.stages import Stages, TrainedStage, train_stages
+from raymu.runtime.placement import shard_bundle
+from raymu.runtime.reservation import STRATEGIES
+from raymu.service.shard import ShardWorker
+from raymu.store.run import RunStore
+
+_LOSSES = 3
+"""How often workers are started anew in one piece of work before their loss is reported."""
+_RAY_TRAIN = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # two seconds otherwise, which the end of all work waits for
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more, for warnings that nobody here asks for
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model's factory is imported from where it is imported elsewhere
+}
+
+
+class DataParallelShard(ShardWorker):
+    """As an actor it needs a thread for its work, and one for the workers, who call it meanwhile.
+
+    It asks for no resources, since they do. So all but the training of stages is done on its CPU: patches, by playing
+    the ranks one after the other.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        super().__init__(store, self._train_by_workers, device="cpu")
+        self._cluster = store.config.cluster
+        self._desk: StageDesk | None = None
+
+    def next_stage(self) -> int | None:
+        """Where workers are to begin; None where nothing is left to train."""
+        return self._desk.next_stage if self._desk else None
+
+    def stages_from(self, first: int) -> tuple[Any, bytes | None]:
+        """The stages, in the object store, and the checkpoint to begin with."""
+        assert self._desk
+        return self._desk.stages, self._desk.checkpoints[first]
+
+    def hand_in(self, trained: TrainedStage) -> None:
+        assert self._desk
+        self._desk.take(trained)
+
+    def give_up(self, error: RaymuError) -> None:
+        """What the stages' own code raised: nobody is to try again."""
+        assert self._desk
+        self._desk.end(error)
+
+    def _train_by_workers(self, stages: Stages) -> Iterator[TrainedStage]:
+        """Raises WorkerLost, and what training raises."""
+        self._desk = desk = StageDesk(stages)
+        home = ray.get_runtime_context().current_actor
+        workers = Thread(target=_run_workers, args=(home, desk, self._cluster, stages), daemon=True)
+        workers.start()
+        try:
+            yield from desk.handed_in()
+        finally:
+            workers.join()  # what they hold, the next piece of work waits for
+            self._desk = None
+
+
+class StageDesk:
+    """Where stages are handed in, by workers who come and go. Its user waits in one thread, they call in another."""
+
+    def __init__(self, stages: Stages) -> None:
+        self.stages = ray.put(stages)
+        self.checkpoints: dict[int, bytes | None] = {stages.first: stages.checkpoint}
+        self.next_stage: int | None = stages.first
+        self._end = stages.end
+        self._arrivals: SimpleQueue[TrainedStage | Exception] = SimpleQueue()
+
+    def take(self, trained: TrainedStage) -> None:
+        if trained.stage != self.next_stage:
+            return  # handed in before, by one who was lost since
+        following = trained.stage + 1
+        self.checkpoints[following] = trained.checkpoint
+        self.next_stage = following if following < self._end else None
+        self._arrivals.put(trained)
+
+    def end(self, error: Exception) -> None:
+        self.next_stage = None
+        self._arrivals.put(error)
+
+    def handed_in(self) -> Iterator[TrainedStage]:
+        """Each stage once, in their order. Raises what ended the work."""
+        last = -1
+        while last < self._end - 1:
+            arrived = self._arrivals.get()
+            if isinstance(arrived, Exception):
+                raise arrived
+            last = arrived.stage
+            yield arrived
+
+
+def _run_workers(home: Any, desk: StageDesk, cluster: ClusterConfig, stages: Stages) -> None:
+    """Until all is handed in, or given up."""
+    problem = "they ended before their work did"
+    try:
+        _fit(home, cluster, stages)
+    except (TrainingFailedError, RayError) as error:
+        problem = in_one_line(error)
+    except Exception as error:  # whatever it is, somebody waits for it
+        desk.end(error)
+    desk.end(WorkerLost(stages.shard, 1 + _LOSSES, problem))  # which nobody waits for where all is handed in
+
+
+def _fit(home: Any, cluster: ClusterConfig, stages: Stages) -> None:
+    """Raises TrainingFailedError, and RayError where Ray Train's own process is lost too often."""
+    for name, value in _RAY_TRAIN.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    for losses in range(1 + _LOSSES):
+        try:
+            with TemporaryDirectory(prefix="raymu-") as folder:  # for Ray Train's own notes
+                _trainer(home, cluster, stages, folder).fit()
+            return
+        except RayError:
+            if losses == _LOSSES:
+                raise
+
+
+def _trainer(home: Any, cluster: ClusterConfig, stages: Stages, folder: str) -> TorchTrainer:
+    gpus = cluster.gpus_per_shard
+    return TorchTrainer(
+        partial(_work, home),
+        # NCCL wants a whole GPU for each; those who share one meet in main memory.
+        torch_config=TorchConfig(backend="nccl" if gpus >= 1 and stages.device != "cpu" else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=cluster.workers_per_shard,
+            use_gpu=gpus > 0,
+            resources_per_worker=shard_bundle(cluster),
+            placement_strategy=STRATEGIES.get(cluster.placement, "PACK"),
+        ),
+        run_config=RunConfig(
+            name=f"shard-{stages.shard}", storage_path=folder, failure_config=FailureConfig(max_failures=_LOSSES)
+        ),
+    )
+
+
+def _work(home: Any) -> None:
+    """One worker's part: all of them train the same stages, and the first hands them in."""
+    ranks = ProcessRanks()
+    is_first = 0 in ranks.own
+    first = ranks.agree(_number(ray.get(home.next_stage.remote())) if is_first else 0)
+    if first < 0:
+        return
+    reference, checkpoint = ray.get(home.stages_from.remote(first))
+    stages: Stages = replace(ray.get(reference), first=first, checkpoint=checkpoint)
+    try:
+        for trained in train_stages(stages, ranks):
+            if is_first:
+                ray.get(home.hand_in.remote(trained))
+    except RankLost:
+        raise
+    except RaymuError as error:
+        ray.get(home.give_up.remote(error))
+        raise  # the others may wait for this one: Ray Train ends them all
+
+
+def _number(stage: int | None) -> int:
+    """As ranks can agree on it."""
+    return -1 if stage is None else stage
