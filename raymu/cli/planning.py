@@ -7,7 +7,7 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.group import cli
-from raymu.cli.options import amount, json_option, named_revocation, request_options, run_argument, show
+from raymu.cli.options import address_option, amount, json_option, named_revocation, request_options, run_argument, show
 from raymu.config import Config
 from raymu.console import trial_progress
 from raymu.console.studies import show_outlook, show_tuning
@@ -91,6 +91,7 @@ def plan_command(
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--out", "out_dir", help="Folder for state and results; RUN-tuning by default. A search there goes on.")
 @click.option("--apply", "is_applied", is_flag=True, help="Make the chosen boundary the run's own.")
+@address_option
 @json_option
 def tune_command(
     run_dir: str,
@@ -100,11 +101,12 @@ def tune_command(
     out_dir: str | None,
     workers: int | None,
     is_applied: bool,
+    address: str | None,
     as_json: bool,
     **asked: Any,
 ) -> None:
     """Search for the hybrid boundary: the least compute that holds the constraints, on branches of the run."""
-    run = open_run(run_dir)
+    run = open_run(run_dir, address=address)
     out = Path(out_dir or f"{run_dir.rstrip('/')}-tuning")
     wanted, constraints = _search(run.config, **asked)
     with trial_progress("trials", is_shown=not as_json) as progress:

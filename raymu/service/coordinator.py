@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 
 from raymu.config import UnlearningConfig
+from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import (
     Command,
     DamageFound,
@@ -210,6 +211,23 @@ class Coordinator:
     def workers(self) -> int:
         return self._fleet.workers
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether something is left to do, and nobody is at it."""
+        return not (self._tasks or self._board.is_idle)
+
+    def deadlines(self) -> tuple[Deadline, ...]:
+        """What is owed to the requests that are not exact yet, the earliest due first."""
+        owed = self._board.owed
+        if not owed:
+            return ()
+        now, workers = self._clock(), self._fleet.workers
+        return deadlines(self._receipts.receipts(), owed, self._board.settlements(), now=now, workers=workers)
+
+    def require_current(self) -> None:
+        """Raises CoordinatorSuperseded where a later coordinator has taken the run over."""
+        self._store.files.fence()
+
     @cached_property
     def _desk(self) -> RequestDesk:
         return RequestDesk(self._store, self._journal, self._history.tables(self._store.manifest))
@@ -260,7 +278,7 @@ class Coordinator:
 
     def _catch_up(self) -> None:
         """Where the files are an old copy, what the journal knows to be revoked since is taken out of them again."""
-        self._store.files.fence()  # a superseded coordinator would answer by an old state
+        self.require_current()  # a superseded one would answer by an old state
         if self._publisher.is_behind:  # so it is the first call: nothing else is at work
             self._make_sound()
             self._publisher.sweep(self._board.lineages, self._board.at_work)
