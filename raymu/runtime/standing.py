@@ -34,11 +34,11 @@ class StandingService(CoordinatorService):
 
     def __init__(self, location: str, *, every_s: float) -> None:
         self._location, self._every_s = location, every_s
-        self._is_open = False
+        self._is_open, self._door = False, asyncio.Lock()
         self._duties = asyncio.ensure_future(self._attend())
 
     async def open(self, location: str) -> int:
-        """What a client calls first. It takes the run over, again where another coordinator has done so in between.
+        """What a client calls first. It takes the run over, and again where another coordinator has done so in between.
 
         Raises RunInvalid where the client means another directory: a copy of a run has the run's id, too.
         """
@@ -46,25 +46,30 @@ class StandingService(CoordinatorService):
             raise RunInvalid(
                 location, f"is up from another directory, {self._location}; name that one, or `raymu down` it"
             )
-        if self._is_open:
-            try:
-                self._coordinator.require_current()
-                return self._coordinator.workers
-            except CoordinatorSuperseded:
-                await self._leave()
-        workers = await super().open(self._location)
-        self._is_open = True
-        return workers
+        async with self._door:
+            if self._is_open:
+                try:
+                    self._coordinator.require_current()
+                    return self._coordinator.workers
+                except (CoordinatorSuperseded, RunInvalid):
+                    await self._leave()
+            return await self._take_over()
 
     async def configure(self, unlearning: UnlearningConfig) -> None:
-        await super().configure(unlearning)
-        await self._leave()
-        await self.open(self._location)
+        async with self._door:
+            await super().configure(unlearning)
+            await self._leave()
+            await self._take_over()
 
     async def close(self) -> None:
         self._duties.cancel()
         if self._is_open:
             await self._leave()
+
+    async def _take_over(self) -> int:
+        workers = await super().open(self._location)
+        self._is_open = True
+        return workers
 
     async def _leave(self) -> None:
         self._is_open = False

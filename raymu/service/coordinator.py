@@ -225,8 +225,10 @@ class Coordinator:
         return deadlines(self._receipts.receipts(), owed, self._board.settlements(), now=now, workers=workers)
 
     def require_current(self) -> None:
-        """Raises CoordinatorSuperseded where a later coordinator has taken the run over."""
-        self._store.files.fence()
+        """Raises CoordinatorSuperseded where a later coordinator has taken the run over, RunInvalid where this one has lost
+        track of the journal.
+        """
+        self._journal.require_current()
 
     @cached_property
     def _desk(self) -> RequestDesk:
@@ -278,7 +280,7 @@ class Coordinator:
 
     def _catch_up(self) -> None:
         """Where the files are an old copy, what the journal knows to be revoked since is taken out of them again."""
-        self.require_current()  # a superseded one would answer by an old state
+        self._store.files.fence()  # a superseded coordinator would answer by an old state
         if self._publisher.is_behind:  # so it is the first call: nothing else is at work
             self._make_sound()
             self._publisher.sweep(self._board.lineages, self._board.at_work)

@@ -228,3 +228,14 @@ def test_replaying_the_journal_gives_the_lineages_of_the_current_generation(tmp_
     kinds = [event.kind for event in journal_events(tmp_path / "run")]
     assert kinds[:2] == ["trained", "published"]
     assert kinds.count("accepted") == 6
+
+
+def test_a_coordinator_knows_what_is_owed_until_it_is_settled(tmp_path: Path) -> None:
+    ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
+    coordinator = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    assert coordinator.deadlines() == ()
+    receipt = revoke(coordinator, ids[:1], strategy="dpus")
+    [owed] = coordinator.deadlines()
+    assert (owed.request_id, owed.due_at, coordinator.is_interrupted) == (receipt.request_id, receipt.due_at, False)
+    settle(coordinator)
+    assert coordinator.deadlines() == ()
