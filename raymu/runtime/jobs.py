@@ -37,6 +37,7 @@ class Job:
         self.id = f"raymu-{uuid4().hex[:12]}"  # its own, so that it can be stopped however far its submission has come
         self._client, self._log = client, JobLog(ticket.mark)
         self._seen = 0  # letters of the log
+        self._lost_at: float | None = None  # on the monotonic clock
 
     def start(self, package: Path, runtime_env: Mapping[str, Any]) -> None:
         """runtime_env: Ray's, but for the working directory. Raises RequestInvalid where Ray takes none of it."""
@@ -61,19 +62,19 @@ class Job:
 
     def follow(self, show: Callable[[str], None]) -> Outcome:
         """Pass its log on until it has ended. Raises JobFailed where the command came to no end of its own."""
-        patience = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 asyncio.run(self._tail(show))
                 found = self._client.get_job_info(self.id)
                 if found.status.is_terminal():
+                    self._take(self._client.get_job_logs(self.id), show, start=0)
                     break
-                patience = time.monotonic() + _PATIENCE_S
+                self._lost_at = None
             except (RuntimeError, OSError, aiohttp.ClientError) as error:
-                if time.monotonic() > patience:
+                self._lost_at = self._lost_at or time.monotonic()
+                if time.monotonic() > self._lost_at + _PATIENCE_S:
                     raise JobFailed(self.id, f"it is out of sight, and may go on: {in_one_line(error)}") from error
             time.sleep(1.0)
-        self._take(self._client.get_job_logs(self.id), show, start=0)
         show(self._log.end())
         if self._log.outcome is None:
             raise JobFailed(self.id, self._what_happened(found))
@@ -95,6 +96,7 @@ class Job:
 
     def _take(self, text: str, show: Callable[[str], None], *, start: int) -> None:
         """start: where the text begins in the log, which is read from its beginning after a connection was lost"""
+        self._lost_at = None
         if fresh := text[max(0, self._seen - start) :]:
             self._seen = start + len(text)
             show(self._log.feed(fresh))
