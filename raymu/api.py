@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from raymu.config import Config
+from raymu.config import ClusterConfig, Config
 from raymu.core.places import is_uri, shown
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
@@ -56,9 +56,12 @@ class Run:
     Close it, or use it in a `with` statement, to stop what it started.
     """
 
-    def __init__(self, run_dir: str | Path) -> None:
-        """run_dir: a path, or a URI such as s3://bucket/run. Raises RunInvalid where nothing answers there."""
-        self.location = _absolute(run_dir)
+    def __init__(self, run_dir: str | Path, *, address: str | None = None) -> None:
+        """run_dir: a path, or a URI such as s3://bucket/run; address: of the Ray cluster, the configured one where not given
+
+        Raises RunInvalid where nothing answers there.
+        """
+        self.location, self._address = _absolute(run_dir), address
         self._store = RunStore(self.location)
         self._training: TrainingReport | None = None
         self._coordinator: RunCoordinator | None = None
@@ -67,6 +70,12 @@ class Run:
     @property
     def config(self) -> Config:
         return self._store.config
+
+    @property
+    def cluster(self) -> ClusterConfig:
+        """What its shards are to have, and where."""
+        configured = self.config.cluster
+        return replace(configured, address=self._address or configured.address)
 
     @property
     def training(self) -> TrainingReport:
@@ -83,8 +92,33 @@ class Run:
         """The coordinator, started if need be. Raises DeviceUnavailable, RunInvalid."""
         self._ensemble = None  # it may descend from what is revoked now
         if self._coordinator is None:
-            self._coordinator = _open_coordinator(self.location, self.config)
+            self._coordinator = _open_coordinator(self.location, self.cluster)
         return self._coordinator
+
+    def up(self) -> bool:
+        """Start a coordinator that stays on the cluster, until `down`: whoever opens the run there has it serve them.
+
+        returns: whether it was up already. Raises DeviceUnavailable where no cluster is there that stays.
+        """
+        self._require_cluster()
+        self.close()
+        from raymu.runtime.client import bring_up  # Ray takes a second to import: only where it is used
+
+        return bring_up(self.location, self.cluster)
+
+    def down(self) -> bool:
+        """End the coordinator that `up` started, and its workers. returns: whether it was up. Raises DeviceUnavailable."""
+        self._require_cluster()
+        self.close()
+        from raymu.runtime.client import take_down  # Ray takes a second to import: only where it is used
+
+        return take_down(self.location, self.cluster)
+
+    def _require_cluster(self) -> None:
+        if self.config.cluster.fleet == "local":
+            raise RequestInvalid(
+                "this run works without a cluster (cluster.fleet is local); no coordinator of it stays up"
+            )
 
     def warm_up(self) -> None:
         """Start the workers now, so that the first request does not wait for them."""
@@ -182,7 +216,7 @@ class Run:
             scratch=str(Path(out).absolute()),
             workers=workers or trained_on(self._store),
         )
-        return tune_boundary(plan, wanted, constraints, cluster=self.config.cluster, progress=progress)
+        return tune_boundary(plan, wanted, constraints, cluster=self.cluster, progress=progress)
 
     def audit(
         self, scope: AuditScope, *, progress: Callable[[int, int], None] = lambda _done, _of: None
@@ -195,7 +229,7 @@ class Run:
             return audit(self._store, scope, progress=progress)
         from raymu.runtime.auditing import audit_runner  # Ray takes a second to import: only where it is used
 
-        with audit_runner(self.config.cluster) as run_tasks:
+        with audit_runner(self.cluster) as run_tasks:
             return audit(self._store, scope, run_tasks=run_tasks, progress=progress)
 
     def verify(
@@ -279,14 +313,20 @@ class Run:
 
 
 def train(
-    config: Config, run_dir: str | Path, *, exclude: Collection[SampleId] = (), progress: Progress = silent
+    config: Config,
+    run_dir: str | Path,
+    *,
+    exclude: Collection[SampleId] = (),
+    address: str | None = None,
+    progress: Progress = silent,
 ) -> Run:
     """Train a new run in an empty directory (a path, or a URI). exclude: samples that it never gets to see
 
+    address: of the Ray cluster to work on this time, the configured one where not given
     Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable, TrainingFailed, StorageFailed, and then
     nothing is left of it; where the cluster lets it down, settling the run finishes its training.
     """
-    run = Run(run_dir)
+    run = Run(run_dir, address=address)
     ingest = prepare_run(config.with_data_below(Path.cwd()), run.location, exclude=exclude)
     ingest.write()
     try:
@@ -300,9 +340,12 @@ def train(
     return run
 
 
-def open_run(run_dir: str | Path) -> Run:
-    """Open a run; where its training broke off, settling finishes it. Raises RunInvalid where there is none."""
-    run = Run(run_dir)
+def open_run(run_dir: str | Path, *, address: str | None = None) -> Run:
+    """Open a run; where its training broke off, settling finishes it. Raises RunInvalid where there is none.
+
+    address: of the Ray cluster to work on, the configured one where not given
+    """
+    run = Run(run_dir, address=address)
     _ = run.config
     return run
 
@@ -318,9 +361,9 @@ def _absolute(run_dir: str | Path) -> str:
     return str(run_dir) if is_uri(str(run_dir)) else str(Path(run_dir).absolute())
 
 
-def _open_coordinator(location: str, config: Config) -> RunCoordinator:
-    if config.cluster.fleet == "local":
+def _open_coordinator(location: str, cluster: ClusterConfig) -> RunCoordinator:
+    if cluster.fleet == "local":
         return LocalCoordinator(location)
     from raymu.runtime.client import RayCoordinator  # Ray takes a second to import: only where it is used
 
-    return RayCoordinator(location, config.cluster)
+    return RayCoordinator(location, cluster)

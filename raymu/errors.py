@@ -231,6 +231,22 @@ class CoordinatorLost(RaymuError):
         return f"the coordinator was lost ({self.problem}); what it accepted stays accepted: run `raymu settle`"
 
 
+class JobFailed(RaymuError):
+    """A job on a cluster that gave no answer."""
+
+    exit_code = 1
+
+    def __init__(self, job_id: str, problem: str) -> None:
+        super().__init__(job_id, problem)
+        self.job_id, self.problem = job_id, problem
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job_id} gave no answer ({self.problem}); see `ray job logs {self.job_id}`; what a run accepted "
+            "stays accepted: `raymu settle` finishes it"
+        )
+
+
 class NothingFeasible(RaymuError):
     """No trial of a search holds the constraints."""
 

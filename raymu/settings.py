@@ -40,7 +40,7 @@ def read_settings(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
         raise ConfigInvalid(f"{path}: cannot be read ({in_one_line(error)}); give the path of a YAML file") from error
     tree = _read_yaml(text, source=str(path))
     if not isinstance(tree, dict):
-        raise ConfigInvalid(f"{path}: holds no settings; it needs at least data and model")
+        raise ConfigInvalid(f"{path}: holds no settings; write them as name: value")
     for override in overrides:
         _override(tree, override)
     return tree

@@ -4,11 +4,11 @@ import sys
 
 import click
 
-from raymu.cli import models, planning, proof, runs
+from raymu.cli import clusters, models, planning, proof, runs
 from raymu.cli.group import cli
 from raymu.errors import RaymuError, in_one_line
 
-__all__ = ["main", "models", "planning", "proof", "runs"]
+__all__ = ["clusters", "main", "models", "planning", "proof", "runs"]
 
 
 def main() -> None:

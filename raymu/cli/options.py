@@ -23,6 +23,9 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 run_argument = click.argument("run_dir", metavar="RUN")
+address_option = click.option(
+    "--address", envvar="RAY_ADDRESS", help="Ray cluster to work on, instead of the one that is configured."
+)
 data_option = click.option("--data", "data_file", required=True, help="Parquet or Arrow file.")
 
 

@@ -7,7 +7,7 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.group import cli
-from raymu.cli.options import amount, json_option, named_revocation, request_options, run_argument, show
+from raymu.cli.options import address_option, amount, json_option, named_revocation, request_options, run_argument, show
 from raymu.config import Config
 from raymu.console import trial_progress
 from raymu.console.studies import show_outlook, show_tuning
@@ -94,6 +94,7 @@ def plan_command(
     "--out", "out_dir", help="Local folder for state and results; RUN-tuning by default. A search there goes on."
 )
 @click.option("--apply", "is_applied", is_flag=True, help="Make the chosen boundary the run's own.")
+@address_option
 @json_option
 def tune_command(
     run_dir: str,
@@ -103,11 +104,12 @@ def tune_command(
     out_dir: str | None,
     workers: int | None,
     is_applied: bool,
+    address: str | None,
     as_json: bool,
     **asked: Any,
 ) -> None:
     """Search for the hybrid boundary: the least compute that holds the constraints, on branches of the run."""
-    run = open_run(run_dir)
+    run = open_run(run_dir, address=address)
     beside = name_of(run_dir) if is_uri(run_dir) else run_dir.rstrip("/")
     out_dir = out_dir or f"{beside}-tuning"
     wanted, constraints = _search(run.config, **asked)

@@ -8,7 +8,7 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.group import cli
-from raymu.cli.options import EXIT_CODES, json_option, run_argument, show
+from raymu.cli.options import EXIT_CODES, address_option, json_option, run_argument, show
 from raymu.console import Screen, stage_progress, trial_progress
 from raymu.console.studies import show_audit
 from raymu.core.places import name_of
@@ -87,6 +87,7 @@ def report_command(
 @click.option("--data", "data_file", help="File with the forgotten samples' rows; the training file by default.")
 @click.option("--test", "test_file", help="Labelled table; the configuration's test file by default.")
 @click.option("--models", type=int, default=16, show_default=True, help="Shadow models for each shard.")
+@address_option
 @json_option
 def audit_command(
     run_dir: str,
@@ -95,13 +96,14 @@ def audit_command(
     data_file: str | None,
     test_file: str | None,
     models: int,
+    address: str | None,
     as_json: bool,
 ) -> None:
     """Attack what was forgotten, beside the retrained oracle and a control that forgot nothing.
 
     Exit code 0: not to be told from the oracle; 1: it is; 3: too little data to say. Writes nothing.
     """
-    run = open_run(run_dir)
+    run = open_run(run_dir, address=address)
     scope = AuditScope(request_ids=request_ids, ids=ids, data=data_file, test=test_file, shadow_models=models)
     with trial_progress("models", is_shown=not as_json) as progress:
         report = run.audit(scope, progress=progress)

@@ -1,6 +1,8 @@
 """Commands that change a run, and what it is like."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -8,15 +10,25 @@ from typing import Any
 
 import click
 
-from raymu.api import Revocation, open_run, train
+from raymu.api import Revocation, Run, open_run, train
 from raymu.cli.group import cli
-from raymu.cli.options import duration, json_option, moment, named_revocation, request_options, run_argument, show
+from raymu.cli.options import (
+    address_option,
+    duration,
+    json_option,
+    moment,
+    named_revocation,
+    request_options,
+    run_argument,
+    show,
+)
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
 from raymu.core.places import shown
 from raymu.errors import RequestInvalid, SamplesRevoked
 from raymu.learn.ids import read_ids
 from raymu.service.request_table import read_requests
+from raymu.service.work import Progress
 
 
 @cli.command("train")
@@ -24,9 +36,15 @@ from raymu.service.request_table import read_requests
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--run", "run_dir", help="Directory of the new run; runs/NAME of the configuration by default.")
 @click.option("--exclude", "exclude_file", help="Ids file: samples that the run never gets to see.")
+@address_option
 @json_option
 def train_command(
-    config_file: str, settings: tuple[str, ...], run_dir: str | None, exclude_file: str | None, as_json: bool
+    config_file: str,
+    settings: tuple[str, ...],
+    run_dir: str | None,
+    exclude_file: str | None,
+    address: str | None,
+    as_json: bool,
 ) -> None:
     """Train a run as CONFIG.yaml says; KEY=VALUE settings such as training.epochs=3 override it."""
     config = Config.load(config_file, settings)
@@ -34,7 +52,7 @@ def train_command(
     exclude = read_ids(exclude_file) if exclude_file is not None else []
     with (
         stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
-        train(config, location, exclude=exclude, progress=progress) as run,
+        train(config, location, exclude=exclude, address=address, progress=progress) as run,
     ):
         report = run.training
     show(as_json, report, lambda screen: screen.training(report, shown(location)))
@@ -46,18 +64,25 @@ def train_command(
 @click.option("--due", type=moment, help="When it must be exact, in ISO 8601; 30 days from now by default.")
 @click.option("--key", help="Idempotency key: the same key and payload give the same receipt.")
 @click.option("--requests", "requests_file", help="CSV or Parquet: a request per row; columns id or owner, key, due.")
+@address_option
 @json_option
 def revoke_command(
-    run_dir: str, due: datetime | None, key: str | None, requests_file: str | None, as_json: bool, **request: Any
+    run_dir: str,
+    due: datetime | None,
+    key: str | None,
+    requests_file: str | None,
+    address: str | None,
+    as_json: bool,
+    **request: Any,
 ) -> None:
     """Take samples out of a run; with --requests, each row is answered by itself (exit code 1: some are refused)."""
     if requests_file:
         if any((key, request.pop("ids"), request.pop("ids_file"), request.pop("owner"))):
             raise RequestInvalid("give --requests, or one request with --id, --ids-file or --owner and --key, not both")
-        _submit(run_dir, read_requests(requests_file, due=due, **request), as_json)
+        _submit(open_run(run_dir, address=address), read_requests(requests_file, due=due, **request), as_json)
         return
     asked = named_revocation(**request, due=due, key=key)
-    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+    with _working_on(open_run(run_dir, address=address), as_json) as (run, progress):
         try:
             [receipt] = run.revoke_together([asked], progress=progress)
         except SamplesRevoked as refusal:
@@ -67,8 +92,8 @@ def revoke_command(
     show(as_json, receipt, lambda screen: screen.receipt(receipt))
 
 
-def _submit(run_dir: str, asked: list[Revocation], as_json: bool) -> None:
-    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+def _submit(opened: Run, asked: list[Revocation], as_json: bool) -> None:
+    with _working_on(opened, as_json) as (run, progress):
         answers = run.submit(asked, progress=progress)
     told = [
         {"row": row, "request_id": answer.request_id, "refusal": answer.refusal and str(answer.refusal)}
@@ -81,10 +106,11 @@ def _submit(run_dir: str, asked: list[Revocation], as_json: bool) -> None:
 @cli.command("settle")
 @run_argument
 @click.option("--due-within", type=duration, help="Only what is due by then, such as 7d, 12h or 30m from now.")
+@address_option
 @json_option
-def settle_command(run_dir: str, due_within: timedelta | None, as_json: bool) -> None:
+def settle_command(run_dir: str, due_within: timedelta | None, address: str | None, as_json: bool) -> None:
     """Retrain exactly what was only patched, and finish what was interrupted."""
-    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+    with _working_on(open_run(run_dir, address=address), as_json) as (run, progress):
         report = run.settle(due_within=due_within, progress=progress)
     show(as_json, report, lambda screen: screen.settled(report))
 
@@ -92,12 +118,20 @@ def settle_command(run_dir: str, due_within: timedelta | None, as_json: bool) ->
 @cli.command("rebuild")
 @run_argument
 @click.option("--data", "data_file", help="The file that the run was trained from, where samples are lost.")
+@address_option
 @json_option
-def rebuild_command(run_dir: str, data_file: str | None, as_json: bool) -> None:
+def rebuild_command(run_dir: str, data_file: str | None, address: str | None, as_json: bool) -> None:
     """Make good what is missing or changed: samples from a copy, states by training again from the last sound one."""
-    with open_run(run_dir) as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+    with _working_on(open_run(run_dir, address=address), as_json) as (run, progress):
         report = run.rebuild(data=data_file, progress=progress)
     show(as_json, report, lambda screen: screen.rebuilt(report))
+
+
+@contextmanager
+def _working_on(run: Run, as_json: bool) -> Iterator[tuple[Run, Progress]]:
+    """Progress is shown for people, and what the run started is ended."""
+    with run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        yield run, progress
 
 
 @cli.command("status")

@@ -8,6 +8,11 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Remedy
 from raymu.core.workload import ShardWorkload, makespan
 
+_MARGIN = 2
+"""How many times its forecast settling may take and still be in time: others may be at work beside it."""
+_LEAD = timedelta(minutes=5)
+"""And so long before, at least: actors have to start, and one may be lost."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deadline:
@@ -24,6 +29,23 @@ class Deadline:
     exact_after_s: float
     is_late: bool
     """Whether that passes the due date."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """begin_at: when settling has to begin for all to be exact in time; due_by: of what is settled then"""
+
+    begin_at: datetime
+    due_by: datetime
+
+
+def next_settlement(owed: Sequence[Deadline]) -> Settlement | None:
+    """owed: the earliest due first. returns: None where nothing is owed"""
+    found = [
+        Settlement(begin_at=one.due_at - _LEAD - _MARGIN * timedelta(seconds=one.exact_after_s), due_by=one.due_at)
+        for one in owed
+    ]
+    return min(found, key=lambda one: (one.begin_at, one.due_by), default=None)
 
 
 def deadlines(

@@ -1,5 +1,6 @@
-"""A run's coordinator as its client sees it: an actor on a cluster."""
+"""A run's coordinator as its client sees it: an actor on a cluster, its own or one that stays up."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -12,8 +13,9 @@ from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause, gist
-from raymu.runtime.cluster import join_cluster, leave_cluster
+from raymu.runtime.cluster import cluster_connection, join_cluster, leave_cluster
 from raymu.runtime.reservation import remove_reservation
+from raymu.runtime.standing import find_standing, start_standing
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.places import Places
 from raymu.service.requests import Answer, Revocation
@@ -27,13 +29,15 @@ _ANSWER_S = 10.0
 
 
 class RayCoordinator:
-    """Starts the run's coordinator actor, and stops what it started on closing."""
+    """The run's standing coordinator, where it is up; else starts one, and stops what it started on closing."""
 
     def __init__(self, location: str, cluster: ClusterConfig) -> None:
         """Raises DeviceUnavailable where the cluster is not there, or has no room; RunInvalid."""
         self._run_id = RunStore(location).manifest.run_id if cluster.placement != "any" else None
         join_cluster(cluster)
-        self._actor: Any = CoordinatorActor.options(num_cpus=0).remote()
+        standing = find_standing(location)
+        self._is_own = standing is None
+        self._actor: Any = standing or CoordinatorActor.options(num_cpus=0).remote()
         try:
             with _own_errors():
                 ray.get(self._actor.open.remote(location))
@@ -73,12 +77,51 @@ class RayCoordinator:
     def close(self) -> None:
         if not ray.is_initialized():
             return
-        with suppress(RayError):  # it may be gone already, or hang
-            ray.get(self._actor.close.remote(), timeout=CLOSE_S)
-        ray.kill(self._actor)
-        if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
-            remove_reservation(self._run_id)
+        if self._is_own:
+            _end(self._actor)
+            if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
+                remove_reservation(self._run_id)
         leave_cluster()
+
+
+def bring_up(location: str, cluster: ClusterConfig) -> bool:
+    """Start a run's standing coordinator. returns: whether it was up already
+
+    Raises DeviceUnavailable where there is no cluster that stays, or it has no room; RunInvalid, CoordinatorLost.
+    """
+    with cluster_connection(cluster, must_stay=True):
+        was_up = find_standing(location) is not None
+        actor = start_standing(location)
+        try:
+            with _own_errors():
+                ray.get(actor.open.remote(location))
+        except BaseException:
+            if not was_up:
+                ray.kill(actor)
+            raise
+    return was_up
+
+
+def take_down(location: str, cluster: ClusterConfig) -> bool:
+    """End a run's standing coordinator, and its shard actors with it. returns: whether it was up
+
+    Raises DeviceUnavailable where there is no cluster that stays; RunInvalid.
+    """
+    with cluster_connection(cluster, must_stay=True):
+        actor = find_standing(location)
+        if actor is None:
+            return False
+        _end(actor)
+        patience = time.monotonic() + CLOSE_S
+        while find_standing(location) is not None and time.monotonic() < patience:
+            time.sleep(0.1)
+    return True
+
+
+def _end(actor: Any) -> None:
+    with suppress(RayError):  # it may be gone already, or hang
+        ray.get(actor.close.remote(), timeout=CLOSE_S)
+    ray.kill(actor)
 
 
 def _last(stream: Any, progress: Progress) -> Any:

@@ -4,10 +4,12 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
+from ray._private import services
+from ray.exceptions import AuthenticationError
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
@@ -20,8 +22,10 @@ _has_joined = False
 
 
 @contextmanager
-def cluster_connection(cluster: ClusterConfig) -> Iterator[None]:
-    """Stay connected while several runs are worked on. Raises DeviceUnavailable."""
+def cluster_connection(cluster: ClusterConfig, *, must_stay: bool = False) -> Iterator[None]:
+    """Stay connected while several runs are worked on. must_stay: refuse to start a cluster. Raises DeviceUnavailable."""
+    if must_stay and not ray.is_initialized():
+        _require_there(cluster.address)
     join_cluster(cluster)
     try:
         yield
@@ -84,12 +88,22 @@ def _connect(address: str | None) -> None:
         )
         # Ray tells of lost workers on standard output, which holds nothing but raymu's own documents.
         ray._private.worker._worker_logs_enabled = False
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
         reason = " ".join(str(error).split())
         raise DeviceUnavailable(
             f"cluster.address {address}: cannot be joined ({reason}); "
             "if it asks for a token, set RAY_AUTH_MODE=token and the token's file or variable"
         ) from error
+
+
+def _require_there(address: str | None) -> None:
+    """Raises DeviceUnavailable where Ray would start a cluster, which ends with this process."""
+    if address and "://" in address:
+        return
+    with suppress(ConnectionError, ValueError):
+        if services.canonicalize_bootstrap_address(address) is not None:  # type: ignore[arg-type]
+            return
+    raise DeviceUnavailable("there is no Ray cluster that stays; run `ray start --head`, or name one with --address")
 
 
 def _require_reachable(address: str) -> None:

@@ -19,7 +19,7 @@ from raymu.config import ClusterConfig
 from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, Trial
 from raymu.errors import RaymuError, RequestInvalid
 from raymu.runtime.cluster import cluster_connection
-from raymu.runtime.placement import task_options, shard_bundle
+from raymu.runtime.placement import shard_bundle, task_options
 from raymu.service.tuning.bench import BenchPlan, TrialBench
 from raymu.service.tuning.report import TuningReport, judge, save
 from raymu.store.codec import to_json

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from raymu.config import UnlearningConfig
+from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, RunTrained, SettleRequested, UnlearningConfigured
 from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
@@ -204,6 +205,25 @@ class Coordinator:
     @property
     def workers(self) -> int:
         return self._fleet.workers
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether something is left to do, and nobody is at it."""
+        return not (self._execution.is_at_work or self._board.is_idle)
+
+    def deadlines(self) -> tuple[Deadline, ...]:
+        """What is owed to the requests that are not exact yet, the earliest due first."""
+        owed = self._board.owed
+        if not owed:
+            return ()
+        now, workers, receipts = self._clock(), self._fleet.workers, self._execution.receipts.receipts()
+        return deadlines(receipts, owed, self._board.settlements(), now=now, workers=workers)
+
+    def require_current(self) -> None:
+        """Raises CoordinatorSuperseded where a later coordinator has taken the run over, RunInvalid where this one has lost
+        track of the journal.
+        """
+        self._journal.require_current()
 
     def receipt(self, request_id: str) -> Receipt:
         """As it stands now."""

@@ -162,6 +162,11 @@ class Execution:
         if not self.board.at_work:
             await self.measure()
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a remedy is followed here."""
+        return bool(self._tasks)
+
     async def measure(self) -> None:
         """How accurate the current generation is, where the configuration asks for it."""
         await self._track.follow(self.publisher.published, self.record)

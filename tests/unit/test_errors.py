@@ -2,7 +2,15 @@ import pickle
 
 import pytest
 
-from raymu.errors import FileUnreadable, RaymuError, TrainingFailed, UnknownOwner, UnknownSamples, in_one_line
+from raymu.errors import (
+    FileUnreadable,
+    JobFailed,
+    RaymuError,
+    TrainingFailed,
+    UnknownOwner,
+    UnknownSamples,
+    in_one_line,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +36,7 @@ def test_whatever_is_said_becomes_one_printable_line(problem: object, line: str)
         UnknownSamples(["7", "8"], 3),
         UnknownOwner("anna"),
         FileUnreadable("run.json", "Permission denied"),
+        JobFailed("raymu-1", "it was stopped"),
         TrainingFailed(2, 1, "its weights became infinite"),
     ],
 )

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 from raymu.core.board import RevocationBoard
-from raymu.core.deadlines import Deadline, deadlines
+from raymu.core.deadlines import Deadline, deadlines, next_settlement
 from raymu.core.events import Event, ShardRepaired
 from raymu.core.receipt import ReceiptBook
 from raymu.core.records import RepairShard
@@ -51,3 +51,24 @@ def test_what_is_due_earlier_is_retrained_first() -> None:
     assert after_it.retrain_passes == alone.retrain_passes
     _, side_by_side = found(board, book, after=timedelta(0), workers=2)
     assert side_by_side.exact_after_s == alone.exact_after_s
+
+
+def test_settling_begins_in_time_for_all_that_is_due() -> None:
+    """The second is due an hour after the first, but takes so long that it has to begin before."""
+    first, second = (
+        Deadline(
+            request_id=name,
+            due_at=NOW + due,
+            shards=(0,),
+            retrain_passes=1.0,
+            exact_after_s=seconds,
+            is_late=False,
+        )
+        for name, due, seconds in (("r1", timedelta(hours=9), 60.0), ("r2", timedelta(hours=10), 7200.0))
+    )
+    assert next_settlement([]) is None
+    alone, both = next_settlement([first]), next_settlement([first, second])
+    assert alone is not None
+    assert both is not None
+    assert NOW + timedelta(hours=8) < alone.begin_at < first.due_at - timedelta(minutes=1)
+    assert (both.due_by, both.begin_at < NOW + timedelta(hours=8)) == (second.due_at, True)

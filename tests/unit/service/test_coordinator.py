@@ -265,3 +265,14 @@ def test_a_shard_votes_again_before_the_last_one_of_its_request_is_repaired(tmp_
     kept = lineage_of(location, 0).files | lineage_of(location, 1).files
     assert receipt.purged_files == len(before - kept) > 0
     assert [path.name for path in (location / "generations").iterdir()] == ["00000004.json"]
+
+
+def test_a_coordinator_knows_what_is_owed_until_it_is_settled(tmp_path: Path) -> None:
+    ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
+    coordinator = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    assert coordinator.deadlines() == ()
+    receipt = revoke(coordinator, ids[:1], strategy="dpus")
+    [owed] = coordinator.deadlines()
+    assert (owed.request_id, owed.due_at, coordinator.is_interrupted) == (receipt.request_id, receipt.due_at, False)
+    settle(coordinator)
+    assert coordinator.deadlines() == ()

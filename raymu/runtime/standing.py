@@ -1,0 +1,137 @@
+"""A run's coordinator that stays up: a named, detached actor, which outlives the job that started it."""
+
+import asyncio
+import logging
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+
+from raymu.config import UnlearningConfig
+from raymu.core.deadlines import next_settlement
+from raymu.errors import CoordinatorSuperseded, RunInvalid
+from raymu.runtime.actors import CoordinatorService
+from raymu.service.work import StageTrained
+from raymu.store.run import RunStore
+
+NAMESPACE = "raymu"
+EVERY_S = 10.0
+"""How often a standing coordinator looks what has come due."""
+_AFTER_FAILURE_S = 60.0
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+"""Nothing is due by then: settling by it only takes up what was interrupted."""
+
+logger = logging.getLogger(__name__)
+
+
+class StandingService(CoordinatorService):
+    """Serves any number of clients, side by side. Where its process is lost Ray starts another: its constructor runs again.
+
+    By itself it finishes what an interruption left, and settles what would be late otherwise.
+    """
+
+    def __init__(self, location: str, *, every_s: float) -> None:
+        self._location, self._every_s = location, every_s
+        self._is_open, self._door = False, asyncio.Lock()
+        self._duties = asyncio.ensure_future(self._attend())
+
+    async def open(self, location: str) -> int:
+        """What a client calls first. It takes the run over, and again where another coordinator has done so in between.
+
+        Raises RunInvalid where the client means another directory: a copy of a run has the run's id, too.
+        """
+        if not _is_same_place(location, self._location):
+            raise RunInvalid(
+                location, f"is up from another directory, {self._location}; name that one, or `raymu down` it"
+            )
+        async with self._door:
+            if self._is_open:
+                try:
+                    self._coordinator.require_current()
+                    return self._coordinator.workers
+                except (CoordinatorSuperseded, RunInvalid):
+                    await self._leave()
+            return await self._take_over()
+
+    async def configure(self, unlearning: UnlearningConfig) -> None:
+        async with self._door:
+            await super().configure(unlearning)
+            await self._leave()
+            await self._take_over()
+
+    async def close(self) -> None:
+        self._duties.cancel()
+        if self._is_open:
+            await self._leave()
+
+    async def _take_over(self) -> int:
+        workers = await super().open(self._location)
+        self._is_open = True
+        return workers
+
+    async def _leave(self) -> None:
+        self._is_open = False
+        await super().close()
+
+    async def _attend(self) -> None:
+        is_caught_up = False
+        while True:
+            try:
+                await self._see_to_it(is_caught_up=is_caught_up)
+                is_caught_up = True
+            except Exception as problem:  # whatever it is, the next client is told, and it may pass
+                logger.warning("raymu: run %s: %s", self._location, problem)
+                is_caught_up = False
+            await asyncio.sleep(self._every_s if is_caught_up else max(self._every_s, _AFTER_FAILURE_S))
+
+    async def _see_to_it(self, *, is_caught_up: bool) -> None:
+        if not self._is_open:
+            await self.open(self._location)
+        if not is_caught_up or self._coordinator.is_interrupted:
+            await self._coordinator.settle(_silent, due_by=_LONG_AGO)
+        settlement = next_settlement(self._coordinator.deadlines())
+        if settlement and settlement.begin_at <= datetime.now(UTC):
+            await self._coordinator.settle(_silent, due_by=settlement.due_by)
+
+
+StandingActor: Any = ray.remote(StandingService)
+
+
+def find_standing(location: str) -> Any | None:
+    """The standing coordinator of a run, on the cluster that was joined; None where it is not up. Raises RunInvalid."""
+    try:
+        return ray.get_actor(_name(location), namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def start_standing(location: str) -> Any:
+    """Of two that are started at once, one is up."""
+    return StandingActor.options(
+        name=_name(location),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+    ).remote(location, every_s=EVERY_S)
+
+
+def _name(location: str) -> str:
+    """From the run's id: the same directory may have other paths elsewhere."""
+    return f"coordinator-{RunStore(location).manifest.run_id}"
+
+
+def _is_same_place(location: str, other: str) -> bool:
+    """As seen from here. location, other: paths or URIs"""
+    if location.rstrip("/") == other.rstrip("/"):
+        return True
+    with suppress(OSError):
+        return os.path.samefile(location, other)
+    return False
+
+
+def _silent(_stage: StageTrained) -> None:
+    """Nobody looks on."""

@@ -1,0 +1,144 @@
+"""A cluster as a user starts one: `ray start`, with a token, its dashboard on this machine alone."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_UP_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A command of raymu that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        assert self.code in (0, 1, 3), self.err
+        return json.loads(self.out)
+
+
+class StartedCluster:
+    """A head and a worker, of one CPU each, in the foreground of processes of their own."""
+
+    def __init__(self) -> None:
+        # Not where pytest has its folders: Ray's sockets lie there, and their paths must be short.
+        self._folder = tempfile.mkdtemp(prefix="raymu-")
+        gcs, dashboard = free_port(), free_port()
+        self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
+        self._environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        self._nodes: list[psutil.Popen] = []
+        self._start(
+            "--head",
+            f"--port={gcs}",
+            f"--temp-dir={self._folder}",
+            f"--ray-client-server-port={free_port()}",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={dashboard}",
+        )
+        wait_until(self._answers, "the dashboard answers")
+        self._start(f"--address={self.address}")
+        wait_until(lambda: self._alive_nodes() == 2, "there are two nodes")
+
+    def begin(self, *words: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
+        """A command beside the cluster. variables: of its environment"""
+        environment = {**self._environment, **variables}
+        program = [sys.executable, "-m", "raymu.cli", *words]
+        return subprocess.Popen(
+            program, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def raymu(self, *words: str, cwd: Path, **variables: str) -> Ended:
+        return end(self.begin(*words, cwd=cwd, **variables))
+
+    def get(self, path: str) -> Any:
+        """What the dashboard has under a path, as JSON."""
+        token = self._environment["RAY_AUTH_TOKEN"]
+        request = urllib.request.Request(self.dashboard + path, headers={"authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Of the cluster's nodes, those whose title has a name in it."""
+        family = [child for node in self._nodes for child in node.children(recursive=True)]
+        return [one for one in family if name in _title(one)]
+
+    def close(self) -> None:
+        family = [one for node in self._nodes for one in (node, *node.children(recursive=True))]
+        for node in reversed(self._nodes):
+            node.terminate()
+        _, alive = psutil.wait_procs(family, timeout=15)
+        for process in alive:
+            process.kill()
+        for node in self._nodes:
+            node.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, *options: str) -> None:
+        command = [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"),
+            *("--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}", *options),
+        ]
+        self._nodes.append(
+            psutil.Popen(command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        )
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.get("/api/version"))
+        except OSError:
+            return False
+
+    def _alive_nodes(self) -> int:
+        nodes = self.get("/nodes?view=summary")["data"]["summary"]
+        return sum(node["raylet"].get("state") == "ALIVE" for node in nodes)
+
+
+def end(command: subprocess.Popen[str]) -> Ended:
+    out, err = command.communicate(timeout=120)
+    return Ended(code=command.returncode, out=out, err=err)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def wait_until(is_so: Callable[[], bool], what: str) -> None:
+    patience = time.monotonic() + _UP_S
+    while not is_so():
+        assert time.monotonic() < patience, f"not in {_UP_S:.0f} s: {what}"
+        time.sleep(0.2)
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""

@@ -1,0 +1,141 @@
+"""The same commands as jobs of a cluster that was started with `ray start`, and beside it."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.examples import make_config, repaired_weights, train_run, write_samples
+from tests.integration.started import StartedCluster, end, wait_until
+from tests.integration.victims import COORDINATOR, SHARD, STANDING
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[StartedCluster]:
+    started = StartedCluster()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's: a configuration, its data, and runs beside it that every node can see."""
+    place = tmp_path_factory.mktemp("user")
+    write_samples(place / "all.parquet", samples=400)
+    tree = {
+        "data": {"train": "all.parquet", "classes": 3},
+        "model": {"name": "mlp", "hidden": [8]},
+        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.05},
+        "partition": {"shards": 4, "slices": 3, "seed": 3},
+        "unlearning": {"boundary": 0.7},
+    }
+    (place / "run.yaml").write_text(yaml.safe_dump(tree))
+    return place
+
+
+IDS = [str(1000 + 7 * number) for number in range(8)]
+
+
+@pytest.fixture(scope="module")
+def run(cluster: StartedCluster, folder: Path) -> str:
+    """Trained by a job."""
+    place = str(folder / "shared" / "run")
+    words = ["--json", "--", "train", "run.yaml", "--run", place]
+    trained = cluster.raymu("submit", "--address", cluster.dashboard, *words, cwd=folder)
+    assert trained.document["samples"] == 400
+    assert trained.err.startswith("raymu: job raymu-")
+    return place
+
+
+def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, run: str) -> None:
+    submit = ["submit", "--address", cluster.dashboard, "--"]
+    (folder / "ids.txt").write_text("\n".join(IDS[:2]))
+    words = ["revoke", run, "--ids-file", "ids.txt", "--strategy", "sisa", "--json"]
+    assert cluster.raymu(*submit, *words, cwd=folder).document["exactness"] == "exact"
+    train_run(
+        make_config(folder / "all.parquet", partition={"shards": 4}),
+        folder / "calm",
+        exclude=[int(one) for one in IDS[:2]],
+    )
+    assert repaired_weights(Path(run)) == repaired_weights(folder / "calm")
+
+    by_job = cluster.raymu("submit", "--address", cluster.address, "--", "status", run, "--json", cwd=folder)
+    assert by_job.out == cluster.raymu("status", run, "--json", cwd=folder).out
+    refused = cluster.raymu(*submit, "revoke", run, "--id", "5", "--json", cwd=folder)
+    assert (refused.code, refused.out) == (2, "")
+    assert "1 unknown sample id (5)" in refused.err.splitlines()[-1]
+
+    jobs = [one for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"]
+    assert {one["entrypoint"] for one in jobs} == {"exec python3 -m raymu.cli.job"}
+    assert not any(sample_id in json.dumps(jobs) for sample_id in IDS[:2])
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, "asks for a token"),
+        ({"RAY_AUTH_TOKEN": "0" * 64}, "asks for a token"),
+        ({"RAY_ADDRESS": "127.0.0.1:9"}, "no Ray dashboard answers there"),
+    ],
+)
+def test_a_cluster_that_cannot_be_asked_is_said_in_one_line(
+    cluster: StartedCluster, folder: Path, variables: dict[str, str], complaint: str
+) -> None:
+    settings = {"RAY_ADDRESS": cluster.dashboard, **variables}
+    found = cluster.raymu("submit", "--", "status", "/nowhere", cwd=folder, **settings)
+    assert (found.code, found.out) == (2, "")
+    assert complaint in found.err
+    assert found.err.count("\n") == 1
+
+
+def test_an_interruption_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
+    place = folder / "shared" / "endless"
+    words = ["train", "run.yaml", "training.epochs=200000", "--run", str(place)]
+    job = cluster.begin("submit", "--address", cluster.dashboard, "--", *words, cwd=folder)
+    wait_until(lambda: bool(cluster.processes(SHARD)), "a shard is trained")
+    job.send_signal(signal.SIGINT)
+    ended = end(job)
+    assert (ended.code, ended.err.splitlines()[-1]) == (130, "raymu: interrupted")
+    [status] = [one["status"] for one in cluster.get("/api/jobs/") if one["submission_id"] in ended.err.split()]
+    assert status == "STOPPED"
+    wait_until(lambda: not cluster.processes(SHARD), "its actors are gone")
+
+
+def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:
+    def revocation(sample_id: str) -> list[str]:
+        return ["revoke", run, "--id", sample_id, "--strategy", "sisa", "--key", f"key-{sample_id}", "--json"]
+
+    two = {one: cluster.begin(*revocation(one), cwd=folder, RAY_ADDRESS=cluster.address) for one in IDS[2:4]}
+    ended = {one: end(command) for one, command in two.items()}
+    for sample_id, first in ended.items():
+        if first.code:
+            assert (first.code, "another coordinator has taken the run over" in first.err) == (1, True), first.err
+            again = cluster.raymu(*revocation(sample_id), cwd=folder, RAY_ADDRESS=cluster.address)
+            assert again.document["exactness"] == "exact"
+    counts = cluster.raymu("status", run, "--json", cwd=folder).document["requests"]
+    assert counts == dict.fromkeys(("accepted", "published", "purged", "settled"), 3)
+    assert cluster.raymu("verify", run, cwd=folder).code == 0
+
+
+def test_a_coordinator_that_is_up_serves_all_until_it_is_down(cluster: StartedCluster, folder: Path, run: str) -> None:
+    there = {"RAY_ADDRESS": cluster.address}
+    assert cluster.raymu("up", run, "--json", cwd=folder, **there).document == {
+        "run": run, "is_up": True, "was_up": False
+    }  # fmt: skip
+    again = cluster.raymu("submit", "--", "up", run, cwd=folder, **there)
+    assert (again.code, again.out) == (0, f"{run} is up already\n")
+    [standing] = cluster.processes(STANDING)
+
+    words = ["revoke", run, "--strategy", "sisa", "--json"]
+    two = [cluster.begin(*words, "--id", one, cwd=folder, **there) for one in IDS[4:6]]
+    assert [end(one).document["exactness"] for one in two] == ["exact", "exact"]
+    assert (cluster.processes(STANDING), cluster.processes(COORDINATOR)) == ([standing], [])
+
+    down = cluster.raymu("down", run, "--address", cluster.address, cwd=folder)
+    assert (down.code, down.out) == (0, f"{run} is down\n")
+    wait_until(lambda: not (cluster.processes(STANDING) or cluster.processes(SHARD)), "its actors are gone")
+    assert "was not up" in cluster.raymu("down", run, cwd=folder, **there).out
+    assert cluster.raymu("verify", run, cwd=folder).code == 0
