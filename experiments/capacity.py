@@ -4,43 +4,35 @@ Method: made-up samples of random bytes, which no compression helps, are written
 process, and what lies in the runs is counted. Checkpoints: of each model, as the files are. Ingest: the peak memory of a
 process of its own, as a slope over the samples. Coordinator: a trained shard's lineage, repeated with its number changed and
 decoded anew, so that nothing is shared. Requests: one sample each, one after the other; what travels to a worker and back is
-its pickled size, which is what Ray sends. A minute or two; `cluster/CAPACITY.md` is written anew from the result.
+its pickled size, which is what Ray sends. Times are the processor's, of one core, so that other work on the machine counts
+for little. A minute or two, on Linux; `cluster/CAPACITY.md` is written anew from the result.
 """
 
 import argparse
 import asyncio
-import gc
 import json
 import platform
-import resource
+import re
 import sqlite3
 import tempfile
-import time
-import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
-from datetime import UTC, datetime
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import capacity_page
 import torch
-from capacity_runs import CLASSES, PIXELS, configure, lineages_of, silent, trained
+from capacity_coordinator import measure_coordinator
+from capacity_runs import CLASSES, PIXELS, configure, lineages_of, silent, timed, trained
 from documents import RESULTS
 
-from raymu.core.board import RevocationBoard
-from raymu.core.events import PublishGeneration, RevocationsAccepted, RunTrained
-from raymu.core.records import Generation, ShardLineage
-from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
-from raymu.core.schedule import slice_epochs
 from raymu.learn.models import build_model
 from raymu.service.index import SampleIndex
 from raymu.service.ingest import create_run
 from raymu.service.requests import Revocation
 from raymu.store.at_rest import JOURNAL
-from raymu.store.codec import from_json, to_json
 from raymu.store.run import RunStore
 
 Found = dict[str, Any]
@@ -89,15 +81,17 @@ def measure_updates(folder: Path, parameters: int) -> Found:
 
 
 def ingest(folder: Path, samples: int, features: int) -> tuple[int, float]:
-    """In a process of its own. returns: its peak memory in bytes, and the seconds that ingest took"""
+    """In a process of its own. returns: its peak memory in bytes, and the processor's seconds"""
     config = configure(folder, samples=samples, features=features)
-    started = time.perf_counter()
-    create_run(config, str(folder / f"ingest-{samples}x{features}"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, time.perf_counter() - started
+    seconds, _ = timed(lambda: create_run(config, str(folder / f"ingest-{samples}x{features}")))
+    # Not getrusage, which tells the parent's peak where that is the higher one.
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    assert peak, "Linux alone tells a process's own peak memory"
+    return int(peak[1]) * 1024, seconds
 
 
 def measure_samples(folder: Path, scale: int) -> Found:
-    sizes = {16: (50_000 // scale, 250_000 // scale), PIXELS: (5_000 // scale, 25_000 // scale)}
+    sizes = {16: (50_000 // scale, 250_000 // scale), PIXELS: (20_000 // scale, 100_000 // scale)}
     found: Found = {}
     for features, (few, many) in sizes.items():
         peaks = []
@@ -113,67 +107,12 @@ def measure_samples(folder: Path, scale: int) -> Found:
             "ingest_s": (slow - quick) / (many - few),
         }
     store = RunStore(str(folder / f"ingest-{sizes[16][1]}x16"))
-    started = time.perf_counter()
-    index = SampleIndex.read(store, store.manifest.tables)
-    seconds = time.perf_counter() - started
+    seconds, index = timed(lambda: SampleIndex.read(store, store.manifest.tables))
     arrays = (index.hashes, index.shards, index.slices, index.owners)
     held = sum(array.nbytes for array in arrays) + index.ids.nbytes
-    return {**found, "index_bytes": held / len(index.hashes), "index_s": seconds / len(index.hashes)}
-
-
-def repeated(lineage: ShardLineage, shards: int) -> tuple[ShardLineage, ...]:
-    payload = to_json(lineage)
-    return tuple(replace(from_json(ShardLineage, payload, source="a lineage"), shard=shard) for shard in range(shards))
-
-
-def measure_coordinator(folder: Path, lineage: ShardLineage, shards: int) -> Found:
-    """A board of many shards: its memory, and what one request and one publication take."""
-    config = configure(folder, samples=2_000)
-    epochs = slice_epochs(config.training.epochs, lineage.slices)
-    gc.collect()
-    tracemalloc.start()
-    lineages = repeated(lineage, shards)
-    board = RevocationBoard(config=config.unlearning, epochs=epochs, workers=1)
-    trained = RunTrained(at=datetime.now(UTC), lineages=lineages, workers=1)
-    board.handle(trained)
-    gc.collect()
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    request = RevocationRequest(
-        request_id="r1",
-        payload_sha256="",
-        strategy=Strategy.HS,
-        boundary=Boundary.parse(0.35),
-        received_at=datetime.now(UTC),
-        due_at=datetime.now(UTC),
-        forget=(ForgetSet(shard=0, samples_by_slice={2: 1}),),
-        hashes=("h",),
-    )
-    accepted = RevocationsAccepted(at=datetime.now(UTC), requests=(request,), generation=1)
-    accept_s, commands = _timed(lambda: board.handle(accepted))
-    [publish] = [command for command in commands if isinstance(command, PublishGeneration)]
-    generation = Generation(
-        number=1,
-        previous_sha256="",
-        cause=publish.cause,
-        request_ids=(),
-        published_at=datetime.now(UTC),
-        constituents=publish.constituents,
-        lineages=publish.lineages,
-    )
-    store = RunStore(str(folder / "requests"))
-    other = RunStore(str(folder / "generation"))
-    other.keys.copy(store.keys)
-    write_s, ref = _timed(lambda: other.generations.write(generation))
-    return {
-        "shards": shards,
-        "slices": lineage.slices,
-        "memory_bytes_per_shard": held / shards,
-        "event_bytes_per_shard": len(to_json(trained)) / shards,
-        "generation_bytes_per_shard": ref.byte_size / shards,
-        "accept_s_per_shard": accept_s / shards,
-        "publish_s_per_shard": write_s / shards,
-    }
+    purge_s, _ = timed(lambda: index.without([7]))
+    every = len(index.hashes)
+    return {**found, "index_bytes": held / every, "index_s": seconds / every, "index_purge_s": purge_s / every}
 
 
 def measure_requests(folder: Path, requests: int) -> Found:
@@ -182,17 +121,19 @@ def measure_requests(folder: Path, requests: int) -> Found:
     found: Found = {}
     ids = iter(range(2_000))
     for kind, strategy in (("retrained", "sisa"), ("patched", "dpus")):
-        before, sent, answered = _journal(folder), sum(fleet.sent), sum(fleet.answered)
+        before, messages = _journal(folder), fleet.message_bytes
         for _ in range(requests):
             asyncio.run(coordinator.revoke([Revocation(ids=(next(ids),), strategy=strategy)], silent))
         after = _journal(folder)
         grown = {name: (after[name] - before[name]) / requests for name in after}
-        messages = (sum(fleet.sent) - sent + sum(fleet.answered) - answered) / requests
-        found[kind] = {**grown, "message_bytes": messages}
+        found[kind] = {**grown, "message_bytes": (fleet.message_bytes - messages) / requests}
     before = _journal(folder)
     many = tuple(next(ids) for _ in range(500))
     asyncio.run(coordinator.revoke([Revocation(ids=many, strategy="dpus")], silent))
     found["bytes_per_further_id"] = (_journal(folder)["bytes"] - before["bytes"]) / len(many)
+    with closing(RunStore(str(folder / "requests")).journal(is_read_only=True)) as journal:
+        purge_s, _ = timed(lambda: [journal.sample_ids(shard=shard) for shard in range(1_000)])
+    found["purge_s_per_shard"] = purge_s / 1_000
     asyncio.run(coordinator.close())
     return found
 
@@ -209,17 +150,10 @@ def _journal(folder: Path) -> dict[str, float]:
 
 def measure_training(folder: Path, samples: int) -> Found:
     """Sample passes a second of one shard, one thread, checkpoints written through."""
-    config = configure(folder, samples=samples, partition={"shards": 1, "slices": 5}, training={"epochs": 6})
-    coordinator, _ = trained(config, folder / "training")
+    config = configure(folder, samples=samples, partition={"shards": 1, "slices": 5}, training={"epochs": 12})
+    coordinator, fleet = trained(config, folder / "training")
     asyncio.run(coordinator.close())
-    [lineage] = lineages_of(folder / "training")
-    return {"passes_per_s": 1.0 / lineage.seconds_per_pass}
-
-
-def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
-    result = call()
-    return time.perf_counter() - started, result
+    return {"passes_per_s": fleet.passes / fleet.busy_s}
 
 
 def main() -> None:
@@ -230,7 +164,8 @@ def main() -> None:
         folder = Path(name)
         models = measure_models(folder)
         parameters = next(row["parameters"] for row in models if row["model"] == capacity_page.MODEL)
-        requests = measure_requests(folder, 5 if is_smoke else 50)
+        training = measure_training(folder, 2_000 if is_smoke else 20_000)
+        [lineage] = lineages_of(folder / "training")
         found = {
             "machine": {
                 "processor": torch.backends.cpu.get_cpu_capability(),
@@ -240,11 +175,9 @@ def main() -> None:
             "models": models,
             "updates": measure_updates(folder, parameters),
             "samples": measure_samples(folder, 10 if is_smoke else 1),
-            "coordinator": measure_coordinator(
-                folder, lineages_of(folder / "requests")[0], 500 if is_smoke else capacity_page.SHARDS
-            ),
-            "requests": requests,
-            "training": measure_training(folder, 2_000 if is_smoke else 20_000),
+            "coordinator": measure_coordinator(folder, lineage, 500 if is_smoke else capacity_page.SHARDS),
+            "requests": measure_requests(folder, 5 if is_smoke else 50),
+            "training": training,
         }
     print(json.dumps(found, indent=2))
     if not is_smoke:

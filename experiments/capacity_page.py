@@ -47,10 +47,12 @@ def constants(found: Found) -> str:
         ["time of ingest, sample of 784 bytes", "sample", in_time(images["ingest_s"])],
         ["the coordinator's index of samples", "sample", in_bytes(samples["index_bytes"])],
         ["time to read that index", "sample", in_time(samples["index_s"])],
+        ["time to take a purged sample out of it", "sample", in_time(samples["index_purge_s"])],
         ["the coordinator's state of a shard", "shard", in_bytes(coordinator["memory_bytes_per_shard"])],
         ["file of a generation", "shard", in_bytes(coordinator["generation_bytes_per_shard"])],
         ["time to write it", "shard", in_time(coordinator["publish_s_per_shard"])],
         ["time to take a request in", "shard", in_time(coordinator["accept_s_per_shard"])],
+        ["time to find what a purge is about", "shard", in_time(requests["purge_s_per_shard"])],
     ]
     for kind in ("patched", "retrained"):
         one = requests[kind]
@@ -72,7 +74,8 @@ def bounds(found: Found) -> str:
     samples, coordinator, requests = found["samples"], found["coordinator"], found["requests"]
     images, update = samples["of_784_bytes"], found["updates"]["bytes_per_row_and_parameter"]
     checkpoint, parameters = models[MODEL]["checkpoint_bytes"], models[MODEL]["parameters"]
-    publish_s = 2 * SHARDS * coordinator["publish_s_per_shard"]
+    request_s = SHARDS * (2 * coordinator["publish_s_per_shard"] + coordinator["accept_s_per_shard"])
+    request_s += SHARDS * requests["purge_s_per_shard"] + SAMPLES * samples["index_purge_s"]
     shard_table = SAMPLES / SHARDS * images["table_bytes"]
     repair = 2 * shard_table + SLICES * checkpoint
     passes_per_s = found["training"]["passes_per_s"]
@@ -84,9 +87,9 @@ def bounds(found: Found) -> str:
         ["coordinator: state of the shards", in_bytes(SHARDS * coordinator["memory_bytes_per_shard"]), "no bound"],
         ["a generation's file", in_bytes(SHARDS * coordinator["generation_bytes_per_shard"]), _GENERATION],
         [
-            "requests published one by one",
-            f"{count(DAY_S / publish_s)} a day ({in_time(publish_s)} each)",
-            "as many more as wait together: those share their generations",
+            "coordinator: one request by itself",
+            f"{in_time(request_s)}: {count(DAY_S / request_s)} a day at most",
+            f"{count(REVOKED / 365)} a day are asked for here; those that wait together share all of it",
         ],
         ["the run's samples", in_bytes(SAMPLES * images["table_bytes"]), "an object store's size"],
         ["checkpoints, SGD", in_bytes(SHARDS * SLICES * checkpoint), "grows with slices"],
@@ -131,8 +134,8 @@ def bounds(found: Found) -> str:
 
 
 _INGEST = "first bound: it reads the whole file; more than one machine's memory needs an ingest by parts"
-_INDEX = "second bound: one large machine holds it, and it must be the one that the coordinator runs on"
-_GENERATION = "third bound: it names every shard, and is written whole, twice for each request"
+_INDEX = "second bound: where the coordinator runs; twice as much while a purge copies it"
+_GENERATION = "it names every shard, and is written whole, twice for a request"
 
 
 def in_bytes(size: float) -> str:

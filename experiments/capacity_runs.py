@@ -2,7 +2,8 @@
 
 import asyncio
 import pickle
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +54,18 @@ def silent(_stage: StageTrained) -> None:
 
 
 class MeasuringFleet(LocalFleet):
-    """sent, answered: pickled bytes of each piece of work, and of its report"""
+    """message_bytes: pickled, of all work and its reports; busy_s: of the processor; passes: of samples"""
 
     def __init__(self, store: RunStore) -> None:
         super().__init__(store)
-        self.sent: list[int] = []
-        self.answered: list[int] = []
+        self.message_bytes, self.busy_s, self.passes = 0, 0.0, 0.0
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
+        started = time.process_time()
         report = await super().run(work, progress)
-        self.sent.append(len(pickle.dumps(work)))
-        self.answered.append(len(pickle.dumps(report)))
+        self.busy_s += time.process_time() - started
+        self.passes += report.passes
+        self.message_bytes += len(pickle.dumps(work)) + len(pickle.dumps(report))
         return report
 
 
@@ -77,3 +79,10 @@ def trained(config: Config, location: Path) -> tuple[Coordinator, MeasuringFleet
 
 def lineages_of(location: Path) -> tuple[ShardLineage, ...]:
     return RunStore(str(location)).current().lineages
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """returns: seconds of the processor, and what the call returns"""
+    started = time.process_time()
+    result = call()
+    return time.process_time() - started, result
