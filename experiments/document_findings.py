@@ -76,6 +76,16 @@ def _lira_agreement(documents: Sequence[Document]) -> str:
     return f"Spearman's rank correlation over {count(samples)} samples at least {min(ranks):.4f} (sacroml {version})"
 
 
+def _capacity(documents: Sequence[Document]) -> str:
+    [one] = documents
+    samples, coordinator, patched = one["samples"], one["coordinator"], one["requests"]["patched"]
+    return (
+        f"a sample: {samples['index_bytes']:.0f} bytes in the coordinator; a shard of {coordinator['slices']} slices: "
+        f"{coordinator['generation_bytes_per_shard'] / 1000:.1f} kB in each generation; a request: "
+        f"{patched['bytes'] / 1000:.1f} kB in the journal, {patched['message_bytes'] / 1000:.1f} kB to a worker and back"
+    )
+
+
 DOCUMENT_FINDINGS = (
     DocumentFinding(
         script="kills",
@@ -100,5 +110,11 @@ DOCUMENT_FINDINGS = (
         documents=("lira-agreement-letter",),
         result=_lira_agreement,
         shows="the attack is the published one",
+    ),
+    DocumentFinding(
+        script="capacity",
+        documents=("capacity",),
+        result=_capacity,
+        shows="what bounds runs beyond one machine, worked out in [CAPACITY](../cluster/CAPACITY.md)",
     ),
 )

@@ -1,0 +1,44 @@
+"""The files in cluster/ through Ray's own code; nothing is started."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+FOLDER = Path(__file__).parents[2] / "cluster"
+
+
+def _read(name: str) -> dict[str, Any]:
+    tree: dict[str, Any] = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
+    return tree
+
+
+@pytest.mark.parametrize(("name", "workers"), [("aws.yaml", (1, 8)), ("on-premise.yaml", (2, 2))])
+def test_ray_s_launcher_takes_the_file_with_its_defaults(name: str, workers: tuple[int, int]) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared = prepare_config(_read(name))
+    validate_config(prepared)
+    head = prepared["head_node_type"]
+    types = prepared["available_node_types"]
+    [node_type] = [one for one in types if one != head] or [head]
+    assert (types[node_type]["min_workers"], types[node_type]["max_workers"]) == workers
+    assert prepared["setup_commands"] == []
+    assert prepared["docker"]["image"].endswith(":0.1.0")
+
+
+def test_ray_s_launcher_refuses_what_it_does_not_know() -> None:
+    import jsonschema
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    with pytest.raises(jsonschema.ValidationError):
+        validate_config(prepare_config(_read("aws.yaml") | {"dashboard": True}))
+
+
+def test_ray_takes_the_runtime_environment() -> None:
+    from ray.runtime_env import RuntimeEnv
+
+    environment = RuntimeEnv(**_read("runtime-environment.yaml"), working_dir="s3://raymu-example/raymu.zip")
+    assert environment.pip_config()["packages"] == _read("runtime-environment.yaml")["pip"]["packages"]
+    assert environment.env_vars()["RAY_AUTH_MODE"] == "token"
