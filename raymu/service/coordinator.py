@@ -378,9 +378,9 @@ class Coordinator:
         )
 
     def _purge(self, command: Purge) -> None:
-        forgotten = self._publisher.samples_of(command.request_ids)
+        raw_ids = self._journal.raw_ids(command.request_ids)
         event = self._publisher.purge(command, self._receipts)
-        self._desk.forget(forgotten)
+        self._desk.forget(_union(ids for by_shard in raw_ids.values() for ids in by_shard.values()))
         self._apply(event)
 
     @contextmanager
