@@ -94,11 +94,11 @@ class PublicationLedger:
 
         A generation's own file, which names no sample, goes along, or at the latest when no remedy is at work.
         """
-        for lineage in lineages:  # the same content may have come about again
-            self._doomed -= lineage.files
-        aimed_at = {file for command in working for one in command.references for file in one.files}
-        is_due = self._doomed or self._to_purge or (self._has_predecessor and not working)
-        if self._doomed & aimed_at or not is_due:
+        if self._doomed:  # the same content may have come about again
+            self._doomed.difference_update(*(lineage.files for lineage in lineages))
+        if not (self._doomed or self._to_purge or (self._has_predecessor and not working)):
+            return []
+        if any(file in self._doomed for command in working for one in command.references for file in one.files):
             return []
         return [Purge(files=frozenset(self._doomed), request_ids=self.to_purge, rows=rows)]
 

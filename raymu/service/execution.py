@@ -83,9 +83,9 @@ class Execution:
                     self._tasks.add(task)
                     task.add_done_callback(partial(self._end, command.shard))
                 case Purge():
-                    forgotten = self.publisher.samples_of(command.request_ids)
+                    raw_ids = self._journal.raw_ids(command.request_ids)
                     purged = self.publisher.purge(command, self.receipts)
-                    self._forget(forgotten)
+                    self._forget(_union(ids for by_shard in raw_ids.values() for ids in by_shard.values()))
                     self.take_in(purged)
 
     def resume(self) -> None:

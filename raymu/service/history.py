@@ -84,7 +84,7 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
 
 def require_named(store: RunStore, journal: Journal, history: History) -> None:
     """Raises FileCorrupt where the journal no longer keeps what the accepted requests name: others would be forgotten."""
-    kept = kept_ids(journal, shards=store.config.partition.shards, key=store.keys.hash_key)
+    kept = kept_ids(journal, key=store.keys.hash_key)
     purged = {receipt.request_id for receipt in history.receipts.receipts() if receipt.purged_at}
     for what in misnamed(kept, journal.revoked(), history.accepted, purged=purged):
         raise FileCorrupt("the journal", what)

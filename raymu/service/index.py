@@ -20,7 +20,7 @@ class SampleIndex:
 
     seed: int
     hashes: Hashes
-    ids: pa.ChunkedArray
+    ids: pa.Array
     shards: npt.NDArray[np.int32]
     slices: npt.NDArray[np.int32]
     owners: Hashes
@@ -41,7 +41,7 @@ class SampleIndex:
                 owners = owner_hashes(table["owner"].to_pylist(), seed=seed)
             parts.append((hashes, np.full(len(hashes), shard, dtype=np.int32), slices, owners))
         hashes, shards, slices, owners = (np.concatenate(column) for column in zip(*parts, strict=True))
-        every = pa.chunked_array(ids, type=table["id"].type)
+        every = pa.concat_arrays(ids)
         unordered = cls(seed=seed, hashes=hashes, ids=every, shards=shards, slices=slices, owners=owners)
         return unordered._take(np.argsort(hashes))
 

@@ -11,13 +11,14 @@ Kept = Mapping[str, Mapping[int, frozenset[str]]]
 """request -> shard -> keyed hashes of the raw ids that are kept"""
 
 
-def kept_ids(journal: Journal, *, shards: int, key: bytes) -> Kept:
-    """key: of the run"""
-    kept: dict[str, dict[int, frozenset[str]]] = {request_id: {} for request_id in journal.unpurged()}
-    for shard in range(shards if kept else 0):
-        for request_id, ids in journal.sample_ids(shard=shard).items():
-            kept[request_id][shard] = frozenset(keyed_hash(sample_name(one), key) for one in ids)
-    return kept
+def kept_ids(journal: Journal, *, key: bytes) -> Kept:
+    """key: of the run. Raises FileCorrupt."""
+    return {
+        request_id: {
+            shard: frozenset(keyed_hash(sample_name(one), key) for one in ids) for shard, ids in by_shard.items()
+        }
+        for request_id, by_shard in journal.raw_ids().items()
+    }
 
 
 def misnamed(

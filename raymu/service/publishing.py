@@ -5,7 +5,7 @@ from datetime import datetime
 
 from raymu.core.events import GenerationPublished, PublishGeneration, Purge, RequestsPurged
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import FileRef, Generation, RepairReport, RepairShard, SampleId, ShardLineage
+from raymu.core.records import FileRef, Generation, RepairReport, RepairShard, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.store.journal import Journal
 from raymu.store.ledger import issued
@@ -90,17 +90,6 @@ class Publisher:
             entry.issue(rows)
         self._journal.erase_purged()
         return event
-
-    def samples_of(self, request_ids: Iterable[str]) -> list[SampleId]:
-        """The raw ids of requests that are not purged."""
-        asked = set(request_ids)
-        return [
-            sample_id
-            for shard in range(self._store.config.partition.shards)
-            for request_id, sample_ids in self._journal.sample_ids(shard=shard).items()
-            for sample_id in sample_ids
-            if request_id in asked
-        ]
 
     def sweep(self, lineages: Iterable[ShardLineage], at_work: Iterable[RepairShard]) -> None:
         """Destroy what earlier coordinators left behind."""

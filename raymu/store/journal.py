@@ -1,6 +1,6 @@
 """The durable record of requests and decisions. Acknowledged means committed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -156,6 +156,24 @@ class Journal:
                 for row in connection.execute(query)
             }
 
+    def raw_ids(self, request_ids: Iterable[str] | None = None) -> dict[str, dict[int, frozenset[SampleId]]]:
+        """Of the requests that are not purged; only of these, where some are given. returns: request -> shard -> its ids
+
+        Raises FileCorrupt.
+        """
+        cipher, kept = IdCipher(self._key), sql.select(FORGET).where(FORGET.c.run == self._run)
+        asked = (
+            [kept]
+            if request_ids is None
+            else [kept.where(FORGET.c.request_id.in_(some)) for some in batches(request_ids)]
+        )
+        found: dict[str, dict[int, frozenset[SampleId]]] = {}
+        with self._database.reading() as connection:
+            for row in (row for query in asked for row in connection.execute(query)):
+                ids = cipher.decrypt(row.sample_ids, request_id=row.request_id, shard=row.shard)
+                found.setdefault(row.request_id, {})[row.shard] = frozenset(ids)
+        return found
+
     def revoked_by(self, identity_hashes: Sequence[str]) -> dict[str, str]:
         """Which of these are revoked. returns: keyed hash -> request"""
         found: dict[str, str] = {}
@@ -170,12 +188,6 @@ class Journal:
         query = sql.select(REVOKED).where(REVOKED.c.run == self._run)
         with self._database.reading() as connection:
             return {row.identity_hash: row.request_id for row in connection.execute(query)}
-
-    def unpurged(self) -> set[str]:
-        """The requests whose raw ids are still kept."""
-        query = sql.select(FORGET.c.request_id).where(FORGET.c.run == self._run).distinct()
-        with self._database.reading() as connection:
-            return set(connection.execute(query).scalars())
 
     def close(self) -> None:
         self._database.close()

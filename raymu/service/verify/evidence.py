@@ -59,7 +59,7 @@ class Recorded:
             events=tuple(event for _, event in sealed),
             ledger=tuple(journal.ledger()),
             revoked=journal.revoked(),
-            kept=kept_ids(journal, shards=store.config.partition.shards, key=store.keys.hash_key),
+            kept=kept_ids(journal, key=store.keys.hash_key),
         )
 
 
