@@ -2,7 +2,7 @@
 
 import ray
 from ray._raylet import PlacementGroupID
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # type: ignore[attr-defined]  # generated
 from ray.util import remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
