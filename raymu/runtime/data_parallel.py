@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
@@ -24,6 +24,7 @@ from raymu.config import ClusterConfig
 from raymu.errors import RankLost, RaymuError, WorkerLost, in_one_line
 from raymu.learn.ranks import ProcessRanks
 from raymu.learn.stages import Stages, TrainedStage, train_stages
+from raymu.runtime.abandoned import release_abandoned_room
 from raymu.runtime.placement import shard_bundle
 from raymu.runtime.reservation import STRATEGIES
 from raymu.service.shard import ShardWorker
@@ -31,6 +32,8 @@ from raymu.store.run import RunStore
 
 _LOSSES = 3
 """How often workers are started anew in one piece of work before their loss is reported."""
+_PATIENCE_S = 3.0
+"""How long nothing is handed in before a look whether workers lack room."""
 _RAY_TRAIN = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # two seconds otherwise, which the end of all work waits for
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more, for warnings that nobody here asks for
@@ -108,7 +111,11 @@ class StageDesk:
         """Each stage once, in their order. Raises what ended the work."""
         last = -1
         while last < self._end - 1:
-            arrived = self._arrivals.get()
+            try:
+                arrived = self._arrivals.get(timeout=_PATIENCE_S)
+            except Empty:
+                release_abandoned_room()  # others may have been lost, and workers wait for their room
+                continue
             if isinstance(arrived, Exception):
                 raise arrived
             last = arrived.stage

@@ -1,5 +1,6 @@
 """Looking on: whoever watches a run is told what happens, and a fleet keeps account of its work."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -44,6 +45,7 @@ class ObservedFleet:
             self._done = 0
         self._given.append(work)
         try:
+            await asyncio.sleep(0)  # what is given together is known before any of it begins
             report = await self._fleet.run(work, partial(self._told, progress))
             if isinstance(report, RepairReport) and report.remedy is not Remedy.RETRAIN:
                 self._told(progress, _as_one_stage(report))

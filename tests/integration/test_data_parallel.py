@@ -3,55 +3,55 @@
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import raymu
-from raymu.core.records import Exactness
+from raymu.core.records import Exactness, Remedy
 from raymu.core.verdict import Verdict
 from raymu.errors import TrainingFailed
 from raymu.service.work import StageTrained
 from tests.examples import make_config, repaired_weights, revoke, served_weights, settle, train_run, write_samples
 from tests.integration.victims import own_processes
+from tests.unit.service.runs import ids_at
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 WORKER, CONTROLLER, SHARD = "ray::RayTrainWorker", "ray::TrainController", "ray::DataParallelShard"
 
 
-def config_of_two(folder: Path, **branches: dict[str, Any]) -> raymu.Config:
-    """One shard of two workers, restless in all that they have to themselves."""
+def config_of_two(folder: Path, *, shards: int = 1) -> raymu.Config:
+    """Shards of two workers, restless in all that they have to themselves."""
     return make_config(
         folder / "all.parquet",
         model={"name": "mlp", "hidden": [8], "dropout": 0.3, "batch_norm": True},
         training={"optimizer": "adam", "learning_rate": 0.01, "batch_size": 17},
-        partition={"shards": 1, "slices": 3},
+        partition={"shards": shards, "slices": 3},
         unlearning={"boundary": 0.0},
-        cluster={"fleet": "ray", "workers_per_shard": 2},
-        **branches,
+        cluster={"fleet": "ray", "workers_per_shard": 2, "live_actors": 1},
     )
 
 
 def test_two_workers_have_the_bits_of_one_process_that_plays_them(tmp_path: Path) -> None:
     """Through training, exact retraining, a patch that is fine-tuned, and settling it: the law, and the same hashes."""
-    ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
-    config = config_of_two(tmp_path)
+    write_samples(tmp_path / "all.parquet")
+    config = config_of_two(tmp_path, shards=2)
+    retrained, patched = ids_at(config, shard=0)[:9], ids_at(config, shard=1)[:5]
     alone = train_run(config, tmp_path / "played")
     with raymu.train(config, str(tmp_path / "ray")) as run:
         assert repaired_weights(tmp_path / "ray") == repaired_weights(tmp_path / "played")
-        for forget, strategy in ((ids[:9], "sisa"), (ids[20:25], "ohs")):
+        for forget, strategy, remedy in ((retrained, "sisa", Remedy.RETRAIN), (patched, "ohs", Remedy.FINE_TUNE)):
             receipt, other = run.revoke(forget, strategy=strategy), revoke(alone, forget, strategy=strategy)
-            assert [part.remedy for part in receipt.shards] == [part.remedy for part in other.shards]
+            assert [part.remedy for part in (*receipt.shards, *other.shards)] == [remedy] * 2
             assert receipt.shards[0].determinism == other.shards[0].determinism
             assert '"workers": 2' in receipt.shards[0].determinism
             assert served_weights(tmp_path / "ray") == served_weights(tmp_path / "played"), strategy
         run.settle()
         settle(alone)
         assert {receipt.exactness for receipt in run.receipts()} == {Exactness.EXACT}
-        assert run.verify(replay=None).verdict is Verdict.PASS
+    assert raymu.open_run(tmp_path / "ray").verify(replay=None).verdict is Verdict.PASS
     assert repaired_weights(tmp_path / "ray") == repaired_weights(tmp_path / "played")
-    train_run(config, tmp_path / "excluded", exclude=[*ids[:9], *ids[20:25]])
+    train_run(config, tmp_path / "excluded", exclude=[*retrained, *patched])
     assert repaired_weights(tmp_path / "ray") == repaired_weights(tmp_path / "excluded")
 
 

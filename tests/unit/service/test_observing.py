@@ -123,3 +123,17 @@ def test_a_fleet_that_had_nothing_to_do_counts_anew(tmp_path: Path) -> None:
     asyncio.run(coordinator.revoke([Revocation(ids=(ids_at(config)[0],), strategy="dpus")], told.append))
     assert [one.load and one.load.done for one in told] == [0]
     asyncio.run(coordinator.close())
+
+
+def test_one_worker_s_fleet_knows_all_that_it_was_given(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", partition={"shards": 3, "slices": 1})
+    create_run(config, str(tmp_path / "run"))
+    store = RunStore(str(tmp_path / "run"))
+    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
+    told: list[StageTrained] = []
+    asyncio.run(coordinator.train(told.append))
+    assert [one.load for one in told] == [
+        FleetLoad(at_work=(number,), waiting=2 - number, done=number) for number in range(3)
+    ]
+    asyncio.run(coordinator.close())
