@@ -59,8 +59,8 @@ def test_remedies_and_what_they_destroyed_are_counted() -> None:
     }
     assert run.times["repair_seconds", "retrain"] == 2
     assert run.sums["destroyed_samples",] == 4.0
-    assert run.sums["generations",] == 3.0, (
-        "rewound, and each request's own; a shard that is not a request's last is none"
+    assert run.sums["generations",] == 4.0, (
+        "trained or rewound, and one for each shard that is repaired"
     )
 
 
