@@ -129,6 +129,32 @@ def _scaling(rows: Rows) -> str:
     return f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
+def _fine_tuning(rows: Rows) -> str:
+    cells = []
+    for method in distinct(rows, "method"):
+        if method.startswith("ohs"):
+            found = where(rows, method=method)
+            cells.append(
+                f"{method.removeprefix('ohs, ')}: {points(found)} points lost at {mean(found, 'share_of_passes'):.1%} of the "
+                f"oracle's sample passes, {mean(found, 'share_of_seconds'):.1%} of its seconds"
+            )
+    return f"Fashion-MNIST, 1% at once, epochs at most {'; '.join(cells)}"
+
+
+def _many_shards(rows: Rows) -> str:
+    few, many = (where(rows, shards=one) for one in (min(distinct(rows, "shards")), max(distinct(rows, "shards"))))
+    cells = []
+    for found in (few, many):
+        plan, single = where(found, what="plan"), where(found, what="single")
+        [every] = where(found, what="every shard")
+        cells.append(
+            f"{found[0]['shards']} shards: forecast {1000.0 * np.median(column(plan, 'seconds')):.0f} ms, a request "
+            f"{1000.0 * np.median(column(single, 'coordinator_s')):.0f} ms of the coordinator, one that touches every shard "
+            f"{every['coordinator_s'] / every['touched'] * 1000.0:.1f} ms for each, {every['coordinator_mb']:.0f} MB"
+        )
+    return "; ".join(cells)
+
+
 def _traffic(rows: Rows) -> str:
     exact = where(rows, method="sisa")
     alone, storm = (mean(where(exact, scenario=one), "passes") for one in ("one by one", "storm of 40"))
@@ -179,8 +205,14 @@ FINDINGS = (
         experiment="contributions",
         figures=("contributions",),
         result=_contributions,
-        shows="whole batches destroy a shard's model; calibration keeps every reading usable, and the one that records "
-        "nothing is as good as the others",
+        shows="whole batches destroy a shard's model unless they are calibrated; grouped updates are best as they are, since "
+        "calibrating them costs accuracy; the gradient, which records nothing, is as good once it is calibrated",
+    ),
+    Finding(
+        experiment="fine_tuning",
+        figures=("fine_tuning",),
+        result=_fine_tuning,
+        shows="the first epoch gives most of the accuracy back; the later ones cost more than they bring",
     ),
     Finding(
         experiment="forgetting_time",
@@ -227,5 +259,11 @@ FINDINGS = (
         figures=("scaling",),
         result=_scaling,
         shows="shards train side by side; Ray's own processes share the cores",
+    ),
+    Finding(
+        experiment="many_shards",
+        figures=("many_shards",),
+        result=_many_shards,
+        shows="what a request costs the coordinator grows with the number of shards, since a generation names them all",
     ),
 )
