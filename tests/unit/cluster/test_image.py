@@ -3,9 +3,11 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
 
 from raymu.config import Config
 from tests.unit.cluster.files import FOLDER, ROOT, pinned, read
@@ -48,6 +50,23 @@ def test_what_is_installed_is_pinned() -> None:
     named = {name.partition("[")[0] for name in re.findall(r"(?<= )'?([a-z][\w-]*(?:\[[\w,]+\])?)'?(?= |$)", rest)}
     assert {"ray", "boto3"} <= named
     assert {"ray", "boto3", "torch", "psycopg"} <= pinned().keys()
+
+
+def test_the_tested_versions_go_together() -> None:
+    """As far as the distributions that are installed say what they need of one another."""
+    versions = pinned()
+    needs = [
+        (found.name, need)
+        for found in distributions()
+        if found.name.lower() in versions
+        for need in map(Requirement, found.requires or ())
+        if need.name.lower() in versions and (need.marker is None or need.marker.evaluate({"extra": ""}))
+    ]
+    assert len(needs) > 50
+    apart = [
+        (name, str(need)) for name, need in needs if not need.specifier.contains(versions[need.name.lower()], True)
+    ]
+    assert apart == []
 
 
 def test_what_it_runs_as_is_not_root_and_has_no_compiler() -> None:
