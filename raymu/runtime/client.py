@@ -1,5 +1,6 @@
 """A run's coordinator as its client sees it: an actor on a cluster."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -12,7 +13,7 @@ from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause, gist
-from raymu.runtime.cluster import join_cluster, leave_cluster
+from raymu.runtime.cluster import is_head_there, join_cluster, leave_cluster
 from raymu.runtime.reservation import remove_reservation
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.places import Places
@@ -24,6 +25,10 @@ CLOSE_S = 30.0
 """How long a coordinator has to end by itself."""
 _ANSWER_S = 10.0
 """How long it has to say where its shards live, which is worth no longer wait."""
+_WATCH_S = 2.0
+"""How often it is looked whether the head is there while a report is waited for."""
+_HEAD_S = 10.0
+"""How long the head may be gone: one that keeps its state elsewhere comes back, and Ray connects to it again."""
 
 
 class RayCoordinator:
@@ -73,11 +78,12 @@ class RayCoordinator:
     def close(self) -> None:
         if not ray.is_initialized():
             return
-        with suppress(RayError):  # it may be gone already, or hang
-            ray.get(self._actor.close.remote(), timeout=CLOSE_S)
-        ray.kill(self._actor)
-        if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
-            remove_reservation(self._run_id)
+        if is_head_there():
+            with suppress(RayError):  # it may be gone already, or hang
+                ray.get(self._actor.close.remote(), timeout=CLOSE_S)
+            ray.kill(self._actor)
+            if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
+                remove_reservation(self._run_id)
         leave_cluster()
 
 
@@ -85,11 +91,27 @@ def _last(stream: Any, progress: Progress) -> Any:
     """Follow a stream of reports to its end. returns: the last one"""
     report: Any = None
     with _own_errors():
-        for reference in stream:
+        for reference in _watched(stream):
             report = ray.get(reference)
             if isinstance(report, StageTrained):
                 progress(report)
     return report
+
+
+def _watched(stream: Any) -> Iterator[Any]:
+    """The references of a stream. Raises CoordinatorLost once the cluster's head is gone for a while."""
+    last_seen = time.monotonic()
+    while True:
+        ready, _ = ray.wait([stream], timeout=_WATCH_S)
+        if ready:
+            try:
+                yield next(stream)
+            except StopIteration:
+                return
+        if ready or is_head_there():
+            last_seen = time.monotonic()
+        elif time.monotonic() - last_seen > _HEAD_S:
+            raise CoordinatorLost("the head of the cluster does not answer")
 
 
 @contextmanager
