@@ -212,7 +212,7 @@ FINDINGS = (
         experiment="fine_tuning",
         figures=("fine_tuning",),
         result=_fine_tuning,
-        shows="the first epoch gives most of the accuracy back; the later ones cost more than they bring",
+        shows="each epoch gives accuracy back, and costs as much as the one before; three are the default",
     ),
     Finding(
         experiment="forgetting_time",

@@ -65,14 +65,18 @@ def aims(results: Results) -> str:
     bulk = where(rows, scenario=BULK, method="ohs")
     share = 1.0 / less(rows, BULK, "ohs", "from scratch", "seconds")
     passes = 1.0 / less(rows, BULK, "ohs", "from scratch", "passes")
-    is_reached = 100.0 * mean(bulk, "accuracy_lost") <= ACCURACY_AIM and share <= COMPUTE_AIM
+    shorter = where(results("fine_tuning"), method="ohs, 2")
     lines = [
         [
             f"ohs within {ACCURACY_AIM} points of exact retraining at {COMPUTE_AIM:.0%} of its compute or less; "
-            "Fashion-MNIST, 1% revoked",
-            f"{points(bulk)} points lost at {share:.1%} of the compute in seconds, {passes:.1%} in sample passes",
-            _verdict(is_reached),
+            f"Fashion-MNIST, 1% revoked; {setting}",
+            f"{points(found)} points lost at {seconds:.1%} of the compute in seconds, {in_passes:.1%} in sample passes",
+            _verdict(100.0 * mean(found, "accuracy_lost") <= ACCURACY_AIM and seconds <= COMPUTE_AIM),
         ]
+        for setting, found, seconds, in_passes in (
+            ("as it is configured", bulk, share, passes),
+            ("`ohs: {epochs: 2}`", shorter, mean(shorter, "share_of_seconds"), mean(shorter, "share_of_passes")),
+        )
     ]
     for method in ("hs", "ohs"):
         found = where(rows, scenario=SINGLES, method=method)

@@ -13,7 +13,7 @@ from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause, gist
-from raymu.runtime.cluster import cluster_connection, join_cluster, leave_cluster
+from raymu.runtime.cluster import cluster_connection, is_head_there, join_cluster, leave_cluster
 from raymu.runtime.reservation import remove_reservation
 from raymu.runtime.standing import find_standing, start_standing
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
@@ -26,6 +26,10 @@ CLOSE_S = 30.0
 """How long a coordinator has to end by itself."""
 _ANSWER_S = 10.0
 """How long it has to say where its shards live, which is worth no longer wait."""
+_WATCH_S = 2.0
+"""How often it is looked whether the head is there while a report is waited for."""
+_HEAD_S = 10.0
+"""How long the head may be gone: one that keeps its state elsewhere comes back, and Ray connects to it again."""
 
 
 class RayCoordinator:
@@ -77,7 +81,7 @@ class RayCoordinator:
     def close(self) -> None:
         if not ray.is_initialized():
             return
-        if self._is_own:
+        if self._is_own and is_head_there():
             _end(self._actor)
             if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
                 remove_reservation(self._run_id)
@@ -128,11 +132,27 @@ def _last(stream: Any, progress: Progress) -> Any:
     """Follow a stream of reports to its end. returns: the last one"""
     report: Any = None
     with _own_errors():
-        for reference in stream:
+        for reference in _watched(stream):
             report = ray.get(reference)
             if isinstance(report, StageTrained):
                 progress(report)
     return report
+
+
+def _watched(stream: Any) -> Iterator[Any]:
+    """The references of a stream. Raises CoordinatorLost once the cluster's head is gone for a while."""
+    last_seen = time.monotonic()
+    while True:
+        ready, _ = ray.wait([stream], timeout=_WATCH_S)
+        if ready:
+            try:
+                yield next(stream)
+            except StopIteration:
+                return
+        if ready or is_head_there():
+            last_seen = time.monotonic()
+        elif time.monotonic() - last_seen > _HEAD_S:
+            raise CoordinatorLost("the head of the cluster does not answer")
 
 
 @contextmanager

@@ -66,6 +66,16 @@ def capacity(cluster: ClusterConfig) -> int:
     return shard_capacity([node["Resources"] for node in _living_nodes()], cluster)
 
 
+def is_head_there() -> bool:
+    """Whether the cluster's head answers. Ray itself waits for it for a minute, and then ends this process."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 def node_names() -> dict[str, str]:
     """By Ray's id; a node that was given no name has its address instead."""
     return {node["NodeID"]: node["NodeName"] for node in _living_nodes()}

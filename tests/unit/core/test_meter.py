@@ -59,9 +59,7 @@ def test_remedies_and_what_they_destroyed_are_counted() -> None:
     }
     assert run.times["repair_seconds", "retrain"] == 2
     assert run.sums["destroyed_samples",] == 4.0
-    assert run.sums["generations",] == 4.0, (
-        "trained or rewound, and one for each shard that is repaired"
-    )
+    assert run.sums["generations",] == 4.0, "trained or rewound, and one for each shard that is repaired"
 
 
 def test_a_remedy_that_failed_is_counted_and_its_shard_waits() -> None:
