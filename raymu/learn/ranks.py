@@ -90,7 +90,7 @@ class ProcessRanks:
         received, whole = torch.empty_like(sent), torch.empty_like(sent)
         with _exchange():
             dist.all_to_all_single(received, sent)
-            dist.all_gather_into_tensor(whole, _in_order(received.split(width)))
+            dist.all_gather(list(whole.split(width)), _in_order(received.split(width)))
         return whole[: len(own)].to(own.device)
 
 
