@@ -15,7 +15,7 @@ from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause, gist
 from raymu.runtime.cluster import cluster_connection, is_head_there, join_cluster, leave_cluster
 from raymu.runtime.reservation import remove_reservation
-from raymu.runtime.standing import find_standing, start_standing
+from raymu.runtime.standing import find_standing, standing_name, start_standing
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.places import Places
 from raymu.service.requests import Answer, Revocation
@@ -38,8 +38,9 @@ class RayCoordinator:
     def __init__(self, location: str, cluster: ClusterConfig) -> None:
         """Raises DeviceUnavailable where the cluster is not there, or has no room; RunInvalid."""
         self._run_id = RunStore(location).manifest.run_id if cluster.placement != "any" else None
+        name = standing_name(location)
         join_cluster(cluster)
-        standing = find_standing(location)
+        standing = find_standing(name)
         self._is_own = standing is None
         self._actor: Any = standing or CoordinatorActor.options(num_cpus=0).remote()
         try:
@@ -93,9 +94,10 @@ def bring_up(location: str, cluster: ClusterConfig) -> bool:
 
     Raises DeviceUnavailable where there is no cluster that stays, or it has no room; RunInvalid, CoordinatorLost.
     """
+    name = standing_name(location)
     with cluster_connection(cluster, must_stay=True):
-        was_up = find_standing(location) is not None
-        actor = start_standing(location)
+        was_up = find_standing(name) is not None
+        actor = start_standing(name, location)
         try:
             with _own_errors():
                 ray.get(actor.open.remote(location))
@@ -111,13 +113,14 @@ def take_down(location: str, cluster: ClusterConfig) -> bool:
 
     Raises DeviceUnavailable where there is no cluster that stays; RunInvalid.
     """
+    name = standing_name(location)
     with cluster_connection(cluster, must_stay=True):
-        actor = find_standing(location)
+        actor = find_standing(name)
         if actor is None:
             return False
         _end(actor)
         patience = time.monotonic() + CLOSE_S
-        while find_standing(location) is not None and time.monotonic() < patience:
+        while find_standing(name) is not None and time.monotonic() < patience:
             time.sleep(0.1)
     return True
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import logging
 import os
 import tempfile
 import time
@@ -27,6 +28,8 @@ _PATIENCE_S = 60.0
 _STOP_S = 30
 """How long a job has to end by itself once it is stopped."""
 _ANSWER_S = 10.0
+_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
+"""Loggers that tell of their requests on standard error."""
 _NO_AGENT = "No available agent"
 
 
@@ -136,6 +139,8 @@ def submit(
 
 def connect(address: str) -> JobSubmissionClient:
     """Raises DeviceUnavailable where no dashboard answers, or it asks for a token."""
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         url = _dashboard(address)
         # Ray prefers RAY_ADDRESS to what it is told, and this variable to both.

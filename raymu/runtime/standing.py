@@ -99,29 +99,29 @@ class StandingService(CoordinatorService):
 StandingActor: Any = ray.remote(StandingService)
 
 
-def find_standing(location: str) -> Any | None:
-    """The standing coordinator of a run, on the cluster that was joined; None where it is not up. Raises RunInvalid."""
+def standing_name(location: str) -> str:
+    """From the run's id: its directory may have other paths elsewhere. Raises RunInvalid where it is none."""
+    return f"coordinator-{RunStore(location).manifest.run_id}"
+
+
+def find_standing(name: str) -> Any | None:
+    """The standing coordinator of a run, on the cluster that was joined; None where it is not up."""
     try:
-        return ray.get_actor(_name(location), namespace=NAMESPACE)
+        return ray.get_actor(name, namespace=NAMESPACE)
     except ValueError:
         return None
 
 
-def start_standing(location: str) -> Any:
+def start_standing(name: str, location: str) -> Any:
     """Of two that are started at once, one is up."""
     return StandingActor.options(
-        name=_name(location),
+        name=name,
         namespace=NAMESPACE,
         lifetime="detached",
         get_if_exists=True,
         num_cpus=0,
         max_restarts=-1,
     ).remote(location, every_s=EVERY_S)
-
-
-def _name(location: str) -> str:
-    """From the run's id: the same directory may have other paths elsewhere."""
-    return f"coordinator-{RunStore(location).manifest.run_id}"
 
 
 def _is_same_place(location: str, other: str) -> bool:

@@ -308,6 +308,8 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["tune", "runs/run", "--traffic", "uniform:2", "--most-p95", "soon"], "'soon' is no number from 0 up"),
         (["tune", "runs/run", "--traffic", "uniform:2", "--seed", "-1"], "'--seed'"),
         (["receipts", "runs/run", "none"], "'none' is no request of this run"),
+        (["up", "runs/run"], "this run works without a cluster"),
+        (["down", "runs/run"], "this run works without a cluster"),
     ],
 )
 def test_bad_input_gets_one_line_and_changes_nothing(

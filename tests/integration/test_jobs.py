@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import raymu
+from raymu.store.codec import to_tree
 from tests.examples import make_config, repaired_weights, train_run, write_samples
 from tests.integration.started import StartedCluster, end, wait_until
 from tests.integration.victims import COORDINATOR, SHARD, STANDING
@@ -62,9 +64,9 @@ def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, r
     )
     assert repaired_weights(Path(run)) == repaired_weights(folder / "calm")
 
-    by_job = cluster.raymu("submit", "--address", cluster.address, "--", "status", run, "--json", cwd=folder)
-    assert by_job.out == cluster.raymu("status", run, "--json", cwd=folder).out
+    by_job = cluster.begin("submit", "--address", cluster.address, "--", "status", run, "--json", cwd=folder)
     refused = cluster.raymu(*submit, "revoke", run, "--id", "5", "--json", cwd=folder)
+    assert end(by_job).document == to_tree(raymu.open_run(run).status())
     assert (refused.code, refused.out) == (2, "")
     assert "1 unknown sample id (5)" in refused.err.splitlines()[-1]
 
@@ -73,22 +75,30 @@ def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, r
     assert not any(sample_id in json.dumps(jobs) for sample_id in IDS[:2])
 
 
-@pytest.mark.parametrize(
-    ("variables", "complaint"),
-    [
-        ({"RAY_AUTH_MODE": "disabled"}, "asks for a token"),
-        ({"RAY_AUTH_TOKEN": "0" * 64}, "asks for a token"),
-        ({"RAY_ADDRESS": "127.0.0.1:9"}, "no Ray dashboard answers there"),
-    ],
-)
-def test_a_cluster_that_cannot_be_asked_is_said_in_one_line(
-    cluster: StartedCluster, folder: Path, variables: dict[str, str], complaint: str
-) -> None:
-    settings = {"RAY_ADDRESS": cluster.dashboard, **variables}
-    found = cluster.raymu("submit", "--", "status", "/nowhere", cwd=folder, **settings)
-    assert (found.code, found.out) == (2, "")
-    assert complaint in found.err
-    assert found.err.count("\n") == 1
+def test_a_cluster_that_cannot_be_asked_is_said_in_one_line(cluster: StartedCluster, folder: Path) -> None:
+    wrong = {
+        "asks for a token, or": {"RAY_AUTH_MODE": "disabled"},
+        "or refuses the one": {"RAY_AUTH_TOKEN": "0" * 64},
+        "no Ray dashboard answers there": {"RAY_ADDRESS": "127.0.0.1:9"},
+    }
+    there = {"RAY_ADDRESS": cluster.dashboard}
+    words = ["submit", "--", "status", "/nowhere"]
+    begun = {said: cluster.begin(*words, cwd=folder, **{**there, **one}) for said, one in wrong.items()}
+    for said, command in begun.items():
+        ended = end(command)
+        assert (ended.code, ended.out) == (2, "")
+        assert said in ended.err
+        assert ended.err.count("\n") == 1
+
+
+def test_nothing_stays_up_where_no_cluster_does(cluster: StartedCluster, folder: Path, run: str) -> None:
+    ended = cluster.raymu(
+        "up", run, cwd=folder, RAY_TMPDIR=str(folder)
+    )  # where Ray looks for a cluster of this machine
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "raymu: there is no Ray cluster that stays; run `ray start --head`, or name one with --address\n"
+    )
 
 
 def test_an_interruption_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
@@ -99,43 +109,37 @@ def test_an_interruption_stops_the_job(cluster: StartedCluster, folder: Path) ->
     job.send_signal(signal.SIGINT)
     ended = end(job)
     assert (ended.code, ended.err.splitlines()[-1]) == (130, "raymu: interrupted")
-    [status] = [one["status"] for one in cluster.get("/api/jobs/") if one["submission_id"] in ended.err.split()]
+    [status] = [one["status"] for one in cluster.get("/api/jobs/") if (one["submission_id"] or "-") in ended.err]
     assert status == "STOPPED"
     wait_until(lambda: not cluster.processes(SHARD), "its actors are gone")
 
 
 def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:
-    def revocation(sample_id: str) -> list[str]:
-        return ["revoke", run, "--id", sample_id, "--strategy", "sisa", "--key", f"key-{sample_id}", "--json"]
-
-    two = {one: cluster.begin(*revocation(one), cwd=folder, RAY_ADDRESS=cluster.address) for one in IDS[2:4]}
-    ended = {one: end(command) for one, command in two.items()}
-    for sample_id, first in ended.items():
-        if first.code:
-            assert (first.code, "another coordinator has taken the run over" in first.err) == (1, True), first.err
-            again = cluster.raymu(*revocation(sample_id), cwd=folder, RAY_ADDRESS=cluster.address)
-            assert again.document["exactness"] == "exact"
-    counts = cluster.raymu("status", run, "--json", cwd=folder).document["requests"]
-    assert counts == dict.fromkeys(("accepted", "published", "purged", "settled"), 3)
-    assert cluster.raymu("verify", run, cwd=folder).code == 0
-
-
-def test_a_coordinator_that_is_up_serves_all_until_it_is_down(cluster: StartedCluster, folder: Path, run: str) -> None:
     there = {"RAY_ADDRESS": cluster.address}
-    assert cluster.raymu("up", run, "--json", cwd=folder, **there).document == {
-        "run": run, "is_up": True, "was_up": False
-    }  # fmt: skip
-    again = cluster.raymu("submit", "--", "up", run, cwd=folder, **there)
-    assert (again.code, again.out) == (0, f"{run} is up already\n")
-    [standing] = cluster.processes(STANDING)
+    words = {
+        one: ["revoke", run, "--id", one, "--strategy", "sisa", "--key", f"key-{one}", "--json"] for one in IDS[2:4]
+    }
+    before = raymu.open_run(run).status().requests.settled
+    begun = {one: cluster.begin(*words[one], cwd=folder, **there) for one in words}
+    for sample_id, ended in {one: end(command) for one, command in begun.items()}.items():
+        if ended.code:
+            assert (ended.code, "another coordinator has taken the run over" in ended.err) == (1, True), ended.err
+            ended = cluster.raymu(*words[sample_id], cwd=folder, **there)
+        assert ended.document["exactness"] == "exact"
+    assert raymu.open_run(run).status().requests.settled == before + 2
+    assert raymu.open_run(run).verify().verdict == "pass"
 
+
+def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedCluster, folder: Path, run: str) -> None:
+    there = {"RAY_ADDRESS": cluster.address}
+    up = cluster.raymu("submit", "--json", "--", "up", run, cwd=folder, **there)
+    assert up.document == {"run": run, "is_up": True, "was_up": False}
+    [standing] = cluster.processes(STANDING)
     words = ["revoke", run, "--strategy", "sisa", "--json"]
     two = [cluster.begin(*words, "--id", one, cwd=folder, **there) for one in IDS[4:6]]
     assert [end(one).document["exactness"] for one in two] == ["exact", "exact"]
     assert (cluster.processes(STANDING), cluster.processes(COORDINATOR)) == ([standing], [])
-
     down = cluster.raymu("down", run, "--address", cluster.address, cwd=folder)
     assert (down.code, down.out) == (0, f"{run} is down\n")
     wait_until(lambda: not (cluster.processes(STANDING) or cluster.processes(SHARD)), "its actors are gone")
-    assert "was not up" in cluster.raymu("down", run, cwd=folder, **there).out
-    assert cluster.raymu("verify", run, cwd=folder).code == 0
+    assert raymu.open_run(run).verify().verdict == "pass"
