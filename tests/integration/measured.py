@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -30,7 +31,8 @@ def main(folder: Path, port: int) -> None:
         _metrics_export_port=port,
         _system_config={"metrics_report_interval_ms": 1000},
     )
-    (folder / "logs").write_text(f"{ray._private.worker._global_node.get_session_dir_path()}/logs")
+    node: Any = ray._private.worker._global_node
+    (folder / "logs").write_text(node.get_logs_dir_path())
     config = make_config(
         folder / "all.parquet",
         data={"owner": "owner"},
