@@ -3,12 +3,14 @@
 `python -m tests.integration.measured FOLDER PORT` writes into FOLDER what Prometheus would get to see at each step.
 """
 
+import re
 import sys
 import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -30,7 +32,8 @@ def main(folder: Path, port: int) -> None:
         _metrics_export_port=port,
         _system_config={"metrics_report_interval_ms": 1000},
     )
-    (folder / "logs").write_text(f"{ray._private.worker._global_node.get_session_dir_path()}/logs")
+    node: Any = ray._private.worker._global_node
+    (folder / "logs").write_text(node.get_logs_dir_path())
     config = make_config(
         folder / "all.parquet",
         data={"owner": "owner"},
@@ -42,16 +45,22 @@ def main(folder: Path, port: int) -> None:
         run.revoke(owner=owners[50], strategy="dpus", key=f"{KEY}-2")
         with suppress(RaymuError):
             run.revoke(["sample-of-nobody"])
-        scrape_until(folder / "patched", port, lambda text: 'remedy="patch"' in text and "debt_passes" in text)
+        scrape_until(folder / "patched", port, lambda text: has(text, 'raymu_requests{.*state="purged"} 1.0'))
         time.sleep(5.0)  # a gauge that is told once is gone after two intervals
         scrape_until(folder / "idle", port, lambda _text: True)
         run.settle()
-        scrape_until(folder / "settled", port, lambda text: "raymu_requests{" in text and no_debt(text))
+        scrape_until(folder / "settled", port, is_settled)
     ray.shutdown()
 
 
-def no_debt(text: str) -> bool:
-    return any(line.startswith("ray_raymu_debt_passes{") and line.endswith(" 0.0") for line in text.splitlines())
+def is_settled(text: str) -> bool:
+    """A gauge that is told no more stays for two intervals."""
+    return has(text, "raymu_debt_passes{.*} 0.0") and not has(text, "raymu_deadline_slack_seconds{")
+
+
+def has(text: str, line: str) -> bool:
+    """line: a regular expression for a part of one"""
+    return re.search(line, text) is not None
 
 
 def scrape_until(out: Path, port: int, is_there: Callable[[str], bool]) -> None:

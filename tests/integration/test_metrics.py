@@ -85,14 +85,15 @@ def test_prometheus_has_the_names_and_kinds_that_raymu_gives(measured: Measured)
 def test_requests_remedies_passes_debt_and_slack_are_there(measured: Measured) -> None:
     found = measured.series("patched")
     assert (found["requests", "settled"], found["requests", "purged"], found["requests", "accepted"]) == (1.0, 1.0, 0.0)
-    assert found["repairs_total", "patch"] == 1.0
+    patched = found["repairs_total", "patch"]
+    assert patched >= 1.0
     assert found["repairs_total", "retrain"] >= 1.0
-    assert found["shards", "approximate"] == found["debt_shards",] == 1.0
+    assert found["shards", "approximate"] == found["debt_shards",] == patched
     assert found["debt_passes",] > 0.0
     assert found["passes_total", "train"] == pytest.approx(240 * 4, rel=0.5)
     assert found["compute_seconds_total", "train"] > 0.0
     assert found["seconds_per_pass_count", "train"] == 9.0, "three shards of three stages"
-    assert found["repair_seconds_count", "patch"] == 1.0
+    assert found["repair_seconds_count", "patch"] == patched
     assert found["request_seconds_count", "rewound"] == 2.0
     assert found["request_seconds_count", "settled"] == 1.0
     assert sum(name == "shard_seconds_per_pass" for name, *_ in found) == 3
