@@ -2,7 +2,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from raymu.report.wording import brief, compact, duration, moment, printable, prose, things
+from raymu.errors import things
+from raymu.report.wording import brief, compact, duration, moment, printable, prose
 
 
 @pytest.mark.parametrize(
