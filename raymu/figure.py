@@ -67,7 +67,11 @@ def _draw_panel(axes: Axes, title: str, courses: Sequence[AccuracyCourse]) -> No
         stop = min(course.repaired_at_s or end for course in gaps)
         axes.axvspan(start, stop, color="#000000", alpha=0.06, linewidth=0)
         axes.text(
-            (start * stop) ** 0.5, 0.5, "no voters:\nno predictions", transform=axes.get_xaxis_transform(), ha="center"
+            (start * stop) ** 0.5,
+            0.5,
+            "no voters at first:\nno predictions",
+            transform=axes.get_xaxis_transform(),
+            ha="center",
         )
     axes.set_xscale("log")
     axes.set_xlim(_EARLIEST_S, end)

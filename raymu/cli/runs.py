@@ -1,7 +1,8 @@
 """Commands that change a run, and what it is like."""
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,10 +26,12 @@ from raymu.cli.options import (
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
 from raymu.core.places import shown
+from raymu.core.receipt import Receipt
 from raymu.errors import RequestInvalid, SamplesRevoked
 from raymu.learn.ids import read_ids
 from raymu.service.request_table import read_requests
 from raymu.service.work import Progress
+from raymu.store.codec import to_tree
 
 
 @cli.command("train")
@@ -86,10 +89,18 @@ def revoke_command(
         try:
             [receipt] = run.revoke_together([asked], progress=progress)
         except SamplesRevoked as refusal:
-            for earlier in run.receipts(refusal.request_ids):
-                show(as_json, earlier, partial(Screen.receipt, receipt=earlier))
+            _show_earlier(run.receipts(refusal.request_ids), as_json)
             raise
     show(as_json, receipt, lambda screen: screen.receipt(receipt))
+
+
+def _show_earlier(receipts: Sequence[Receipt], as_json: bool) -> None:
+    """One as `revoke` shows its own; several, in JSON, as a list."""
+    if as_json and len(receipts) > 1:
+        click.echo(json.dumps([to_tree(one) for one in receipts], indent=2))
+        return
+    for one in receipts:
+        show(as_json, one, partial(Screen.receipt, receipt=one))
 
 
 def _submit(opened: Run, asked: list[Revocation], as_json: bool) -> None:

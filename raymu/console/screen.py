@@ -196,6 +196,7 @@ def _timeline(receipt: Receipt) -> str:
         "repaired": receipt.repaired_at,
         "published": receipt.published_at,
         "purged": receipt.purged_at,
+        "settled": receipt.settled_at if receipt.settled_at != receipt.published_at else None,
     }
     times = [f"{name} after {_seconds(receipt.received_at, at):.3f} s" for name, at in steps.items() if at]
     result = receipt.exactness or "not repaired yet"

@@ -336,6 +336,10 @@ def test_an_earlier_receipt_answers_a_request_for_the_same_samples(cli: Cli, tra
     assert code == 2
     assert json.loads(out) == receipt
     assert "revoked already" in err
+    other = json.loads(cli("revoke", "runs/run", "--id", str(trained[1]), "--json")[1])
+    code, out, _ = cli("revoke", "runs/run", "--id", str(trained[0]), "--id", str(trained[1]), "--json")
+    assert code == 2
+    assert [one["request_id"] for one in json.loads(out)] == [receipt["request_id"], other["request_id"]]
 
 
 def test_a_run_is_verified_and_every_receipt_is_signed(cli: Cli, trained: list[int]) -> None:

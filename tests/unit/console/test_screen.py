@@ -1,8 +1,13 @@
 """What people chose as a name is shown as it is, whatever it looks like to a terminal."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from raymu.console import Screen
+from raymu.core.receipt import Receipt
+from raymu.core.records import Exactness
 from raymu.core.verdict import Check, Verdict, fails
 from raymu.errors import UnknownSamples
 from raymu.service.requests import Answer
@@ -26,3 +31,25 @@ def test_an_anchor_is_shown_in_one_piece(capsys: pytest.CaptureFixture[str]) -> 
     anchor = f"12345678901:{'0' * 200}"
     Screen().verification(Verification(verdict=Verdict.PASS, generation=1, anchor=anchor, checks=()))
     assert anchor in capsys.readouterr().out.splitlines()
+
+
+def test_a_receipt_says_when_what_was_patched_became_exact(capsys: pytest.CaptureFixture[str]) -> None:
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    patched = Receipt(
+        request_id="r1",
+        hashes=(),
+        strategy="dpus",
+        boundary="0.35",
+        samples=1,
+        received_at=at,
+        due_at=at,
+        accepted_at=at,
+        generation_before=1,
+        manifest_before="",
+        published_at=at + timedelta(seconds=1),
+        exactness=Exactness.APPROXIMATE,
+    )
+    Screen().receipt(patched)
+    assert "1 sample, approximate: published after 1.000 s\n" in capsys.readouterr().out
+    Screen().receipt(replace(patched, exactness=Exactness.EXACT, settled_at=at + timedelta(seconds=9)))
+    assert "1 sample, exact: published after 1.000 s, settled after 9.000 s\n" in capsys.readouterr().out
