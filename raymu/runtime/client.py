@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
@@ -38,7 +39,9 @@ class RayCoordinator:
         """Raises DeviceUnavailable where the cluster is not there, or has no room; RunInvalid."""
         self._run_id = RunStore(location).manifest.run_id if cluster.placement != "any" else None
         join_cluster(cluster)
-        self._actor: Any = CoordinatorActor.options(num_cpus=0).remote()
+        # Beside its client, where a journal in SQLite lies too: no other node can take it away.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self._actor: Any = CoordinatorActor.options(num_cpus=0, scheduling_strategy=here).remote()
         try:
             with _own_errors():
                 ray.get(self._actor.open.remote(location))
