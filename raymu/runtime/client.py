@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
@@ -42,7 +43,7 @@ class RayCoordinator:
         join_cluster(cluster)
         standing = find_standing(name)
         self._is_own = standing is None
-        self._actor: Any = standing or CoordinatorActor.options(num_cpus=0).remote()
+        self._actor: Any = standing or _new_coordinator()
         try:
             with _own_errors():
                 ray.get(self._actor.open.remote(location))
@@ -123,6 +124,12 @@ def take_down(location: str, cluster: ClusterConfig) -> bool:
         while find_standing(name) is not None and time.monotonic() < patience:
             time.sleep(0.1)
     return True
+
+
+def _new_coordinator() -> Any:
+    """Beside its client, where a journal in SQLite lies too: no other node can take it away."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return CoordinatorActor.options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 def _end(actor: Any) -> None:
