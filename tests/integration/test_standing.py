@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[raymu.Run]:
     monkeypatch.setattr(standing, "EVERY_S", 0.2)
     write_samples(tmp_path / "all.parquet", samples=400)
-    raymu.train(config_on_ray(tmp_path / "all.parquet"), tmp_path / "run").close()
+    train_run(config_on_ray(tmp_path / "all.parquet", live_actors=2), tmp_path / "run")
     with raymu.open_run(tmp_path / "run") as trained:
         assert not trained.up()
         yield trained
