@@ -1,36 +1,24 @@
-"""Runs on storage that nodes share, with the journal on PostgreSQL: an object store, and a directory."""
+"""A run on an object store, with its journal on PostgreSQL, on a real cluster."""
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
-import sqlalchemy as sql
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raymu
-from raymu.core.records import Exactness, SampleId
+from raymu.core.records import Exactness
 from raymu.core.verdict import Verdict
-from raymu.errors import CoordinatorLost, CoordinatorSuperseded
-from raymu.runtime.actors import CoordinatorActor, cause
-from raymu.service.ingest import create_run
-from raymu.service.requests import Revocation
+from raymu.errors import CoordinatorLost
 from raymu.service.work import StageTrained
 from tests.examples import repaired_weights, train_run, write_samples
 from tests.integration.test_ray import config_on_ray
-from tests.integration.victims import COORDINATOR, SHARD, TwoNodes, own_processes
+from tests.integration.victims import COORDINATOR, SHARD, own_processes
 from tests.object_store import ObjectStoreServer
 from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-
-@pytest.fixture
-def database(postgres: PostgresServer) -> sql.URL:
-    return postgres.new_database()
 
 
 def killer(name: str) -> Any:
@@ -46,10 +34,10 @@ def killer(name: str) -> Any:
 
 
 def test_a_run_on_an_object_store_loses_nothing_with_its_workers_and_its_coordinator(
-    tmp_path: Path, object_store: ObjectStoreServer, database: sql.URL
+    tmp_path: Path, object_store: ObjectStoreServer, postgres: PostgresServer
 ) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
-    config = config_on_ray(tmp_path / "all.parquet", live_actors=2, journal=str(database))
+    config = config_on_ray(tmp_path / "all.parquet", live_actors=2, journal=str(postgres.new_database()))
     location = object_store.uri(f"{object_store.new_bucket()}/run")
     with raymu.train(config, location, progress=killer(SHARD)) as run:
         assert run.revoke(ids[:20], strategy="sisa", progress=killer(SHARD)).exactness is Exactness.EXACT
@@ -61,70 +49,4 @@ def test_a_run_on_an_object_store_loses_nothing_with_its_workers_and_its_coordin
         assert run.status().requests.settled == 3
         assert run.verify().verdict is Verdict.PASS
     train_run(config, tmp_path / "calm", exclude=ids[:44])
-    assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
-
-
-class PinnedCoordinator:
-    """A run's coordinator, as an actor on a node of the test's choice."""
-
-    def __init__(self, node_id: str, location: Path) -> None:
-        here = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
-        self._actor: Any = CoordinatorActor.options(num_cpus=0, scheduling_strategy=here).remote()
-        ray.get(self._actor.open.remote(str(location)))
-
-    def train(self) -> None:
-        self._last(self._actor.train.remote())
-
-    def revoke(self, ids: Sequence[SampleId], strategy: str) -> None:
-        self._last(self._actor.revoke.remote([Revocation(ids=tuple(ids), strategy=strategy)]))
-
-    def settle(self) -> None:
-        self._last(self._actor.settle.remote(None))
-
-    def end(self) -> None:
-        ray.kill(self._actor)
-
-    def close(self) -> None:
-        ray.get(self._actor.close.remote())
-        self.end()
-
-    def _last(self, stream: Any) -> None:
-        try:
-            for reference in stream:
-                ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            raise cause(error) from None
-
-
-@pytest.fixture
-def two_nodes() -> Iterator[tuple[str, str]]:
-    """The ids of both. Each has GPUs for four shards at half a GPU each."""
-    first = ray.get_runtime_context().get_node_id()
-    nodes = TwoNodes(num_cpus=4, num_gpus=2)
-    [second] = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != first]  # type: ignore[no-untyped-call]
-    yield first, second
-    nodes.close()
-
-
-def test_coordinators_on_different_nodes_take_a_shared_directory_over_from_each_other(
-    tmp_path: Path, two_nodes: tuple[str, str], database: sql.URL
-) -> None:
-    ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
-    config = config_on_ray(tmp_path / "all.parquet", gpus_per_shard=0.5, journal=str(database))
-    location, (first, second) = tmp_path / "run", two_nodes
-    create_run(config, str(location))
-    early = PinnedCoordinator(first, location)
-    early.train()
-    early.revoke(ids[:6], "dpus")
-    late = PinnedCoordinator(second, location)
-    late.revoke(ids[6:12], "sisa")
-    with pytest.raises(CoordinatorSuperseded):
-        early.revoke(ids[12:18], "sisa")
-    early.end()
-    late.end()  # without a word, as with its node
-    last = PinnedCoordinator(first, location)
-    last.settle()
-    last.close()
-    assert raymu.open_run(location).verify().verdict is Verdict.PASS
-    train_run(config, tmp_path / "calm", exclude=ids[:12])
     assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
