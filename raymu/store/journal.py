@@ -109,6 +109,14 @@ class Journal:
                 head = self._checked(row, head)
                 yield head, read_event(row.payload, row.sequence)
 
+    def require_readable(self) -> None:
+        """Raises RunTooNew where the newest event of some kind is one that a newer raymu wrote."""
+        newest = sql.select(sql.func.max(EVENTS.c.sequence)).where(EVENTS.c.run == self._run).group_by(EVENTS.c.kind)
+        rows = sql.select(EVENTS).where(EVENTS.c.run == self._run, EVENTS.c.sequence.in_(newest))
+        with self._database.reading() as connection:
+            for row in connection.execute(rows):
+                read_event(row.payload, row.sequence)
+
     def epoch(self) -> int:
         """Of the coordinator that may write; 0 before the first. Raises RunInvalid where the run is not known."""
         with self._database.reading() as connection:

@@ -172,6 +172,7 @@ class RunStore:
         journal = self.journal()
         try:
             self._require_latest(journal)
+            journal.require_readable()  # before a newer raymu, which could go on, is fenced out
             epoch = journal.take_over(self._announce)
         except BaseException:
             journal.close()

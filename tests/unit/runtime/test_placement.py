@@ -35,7 +35,7 @@ def test_a_kind_of_accelerator_leaves_the_other_nodes_out() -> None:
 def test_a_shard_of_several_workers_takes_room_for_each_of_them_on_any_nodes() -> None:
     assert shard_capacity([{"CPU": 3.0}, {"CPU": 3.0}], ClusterConfig(workers_per_shard=2)) == 3
     assert shard_capacity([{"CPU": 3.0}], ClusterConfig(cpus_per_shard=2, workers_per_shard=1)) == 1
-    with pytest.raises(DeviceUnavailable, match=r"2 CPU and 0 GPU for each of its 2 workers.*3 CPU"):
+    with pytest.raises(DeviceUnavailable, match=r"2 CPU for each of its 2 workers.*3 CPU"):
         shard_capacity([{"CPU": 3.0}], ClusterConfig(cpus_per_shard=2, workers_per_shard=2))
 
 

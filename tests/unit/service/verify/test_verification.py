@@ -10,7 +10,7 @@ import pytest
 
 from raymu.core.events import Event, ShardFailed, ShardRepaired
 from raymu.core.verdict import Verdict
-from raymu.errors import RequestInvalid, RunInvalid
+from raymu.errors import RequestInvalid, RunInvalid, RunTooNew
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.ingest import create_run
@@ -108,6 +108,7 @@ def test_a_shard_that_is_past_a_request_before_the_others_is_left_open(location:
 def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
     revoke_some(location, "sisa")
     store = RunStore(str(location))
+    epoch = store.epoch()
     payload = '{"kind":"moved","at":"2030-01-01T00:00:00Z"}'
     with closing(store.journal()) as journal:
         head = sealed(journal.head(), payload, store.keys.hash_key)
@@ -116,6 +117,9 @@ def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
     found = verified(location)
     assert verdicts(found) == {"journal": "inconclusive"}
     assert f"journal event {head.sequence}: was written by a newer raymu" in found.checks[0].findings[0].what
+    with pytest.raises(RunTooNew):  # and the coordinator that wrote it is not fenced out
+        store.take_over()
+    assert RunStore(str(location)).epoch() == epoch
 
 
 def test_training_that_is_under_way_is_left_open(location: Path, tmp_path: Path) -> None:
