@@ -55,6 +55,7 @@ def run(cluster: StartedCluster, folder: Path) -> str:
 def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, run: str) -> None:
     submit = ["submit", "--address", cluster.dashboard, "--"]
     (folder / "ids.txt").write_text("\n".join(IDS[:2]))
+    refused = cluster.begin(*submit, "revoke", run, "--id", "5", "--json", cwd=folder)
     words = ["revoke", run, "--ids-file", "ids.txt", "--strategy", "sisa", "--json"]
     assert cluster.raymu(*submit, *words, cwd=folder).document["exactness"] == "exact"
     train_run(
@@ -64,11 +65,11 @@ def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, r
     )
     assert repaired_weights(Path(run)) == repaired_weights(folder / "calm")
 
-    by_job = cluster.begin("submit", "--address", cluster.address, "--", "status", run, "--json", cwd=folder)
-    refused = cluster.raymu(*submit, "revoke", run, "--id", "5", "--json", cwd=folder)
-    assert end(by_job).document == to_tree(raymu.open_run(run).status())
-    assert (refused.code, refused.out) == (2, "")
-    assert "1 unknown sample id (5)" in refused.err.splitlines()[-1]
+    by_job = cluster.raymu("submit", "--address", cluster.address, "--", "status", run, "--json", cwd=folder)
+    assert by_job.document == to_tree(raymu.open_run(run).status())
+    refusal = end(refused)
+    assert (refusal.code, refusal.out) == (2, "")
+    assert "1 unknown sample id (5)" in refusal.err.splitlines()[-1]
 
     jobs = [one for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"]
     assert {one["entrypoint"] for one in jobs} == {"exec python3 -m raymu.cli.job"}
