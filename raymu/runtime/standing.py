@@ -82,7 +82,7 @@ class StandingService(CoordinatorService):
                 await self._see_to_it(is_caught_up=is_caught_up)
                 is_caught_up = True
             except Exception as problem:  # whatever it is, the next client is told, and it may pass
-                logger.warning("raymu: run %s: %s", self._location, problem)
+                logger.warning("the run could not be seen to: %s", type(problem).__name__)  # its text may hold a path
                 is_caught_up = False
             await asyncio.sleep(self._every_s if is_caught_up else max(self._every_s, _AFTER_FAILURE_S))
 
