@@ -239,8 +239,8 @@ FINDINGS = (
         experiment="tuning",
         figures=("tuning",),
         result=_tuning,
-        shows="what is cheapest on one trace is cheapest, or nearly so, on another of the same traffic; the regret is in "
-        "shares of retraining for every request, and large where a constraint that held on one trace is broken on the other",
+        shows="what is cheapest on one trace of a traffic is cheapest on another: to retrain always where few shards may owe "
+        "retraining in the end, to patch always where all of them may",
     ),
     Finding(
         experiment="forecast",
