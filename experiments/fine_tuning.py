@@ -53,7 +53,7 @@ def draw(rows: Rows) -> Figure:
     figure, axes = panels(1, 3, width=3.0)
     measured = (
         ("accuracy_lost", "points of accuracy lost", 100.0),
-        ("share_of_passes", "sample passes, % of exact retraining's", 100.0),
+        ("share_of_passes", "sample passes, % of the oracle's", 100.0),
         ("forget_distance", "distance on the forget set", 1.0),
     )
     methods = [name for name in distinct(rows, "method") if name != SCRATCH]

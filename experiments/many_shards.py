@@ -4,7 +4,7 @@ Method: runs of 10 to 1,000 shards of 40 made-up samples with a logistic model a
 the number of shards. Per run: forecasting a request of one sample, from the files alone; opening the run (the coordinator
 reads where every sample lies); ten requests of one sample, one after the other, each until it is purged; and one request
 that touches every shard. Of the coordinator's process the processor time and the resident memory are measured, beside the
-wall time, which also holds the repairs. On one machine, so without a network; five minutes.
+wall time, which also holds the repairs. On one machine, so without a network; four minutes.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from plots import legend, logarithmic_x, logarithmic_y, look, panels, with_spread
-from rows import Row, Rows, distinct, where
+from rows import Row, Rows, column, distinct, where
 from workbench import Options, experiment
 
 from raymu.api import Run, open_run, train
@@ -119,7 +119,7 @@ def draw(rows: Rows) -> Figure:
     )
     for axes, label in zip(
         (seconds, processor, memory),
-        ("wall time, s", "the coordinator's processor time, s", "its memory, MB"),
+        ("wall time, s", "the coordinator's CPU time, s", "its memory, MB"),
         strict=True,
     ):
         logarithmic_x(axes, shards)
@@ -127,7 +127,7 @@ def draw(rows: Rows) -> Figure:
         axes.set_ylabel(label)
     logarithmic_y(seconds)
     logarithmic_y(processor)
-    memory.set_ylim(bottom=0.0)
+    memory.set_ylim(0.0, 1.1 * max(column(rows, "coordinator_mb")))
     legend(figure, [seconds])
     return figure
 

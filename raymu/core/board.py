@@ -31,6 +31,9 @@ from raymu.core.workload import ShardWorkload, shard_workload
 MOST_REFERENCES = 8
 """How many other shards' models a calibration aims at; more cost time and barely move the mean."""
 
+MOST_GENERATIONS = 16
+"""How many generations a request that touches every shard leads to, about: enough that votes come back one by one."""
+
 
 class RevocationBoard:
     """Routes requests to shards, batches those that wait for the same shard, and says what to publish and to destroy."""
@@ -167,6 +170,9 @@ class RevocationBoard:
         settled = [one for one in candidates if one not in still_owed and self._backlog.is_repaired(one)]
         is_part = bool(command.request_ids) and not repaired
         self._ledger.repair(before, report, repaired=repaired, settled=settled, is_part=is_part)
+        # A generation names every shard: so many shards of one request come back to vote together.
+        if is_part and self._ledger.parts * MOST_GENERATIONS < len(self._lineages):
+            return [*self._start([report.shard]), *self._purge()]
         return [self._publish(), *self._start([report.shard])]
 
     def _give_up(self, shard: int, command_id: str) -> list[Command]:

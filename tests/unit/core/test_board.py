@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymu.config import UnlearningConfig
-from raymu.core.board import RevocationBoard
+from raymu.core.board import MOST_GENERATIONS, RevocationBoard
 from raymu.core.events import (
     Command,
     DamageFound,
@@ -134,6 +134,19 @@ def test_a_request_that_comes_by_itself_takes_the_parts_along() -> None:
     assert isinstance(publication, PublishGeneration)
     assert isinstance(repair, RepairShard)
     assert publication.rewound == repair.request_ids == ("r1", "r2")
+
+
+def test_many_shards_of_one_request_vote_again_some_together() -> None:
+    board = trained_board(3 * MOST_GENERATIONS)
+    [rewound, *commands] = board.handle(accepted(request("r1", {shard: {2: 1} for shard in range(7)})))
+    assert isinstance(rewound, PublishGeneration)
+    board.handle(published(rewound))
+    shown = [len(publications(board.handle(repaired(command)))) for command in repairs(commands)[:6]]
+    assert shown[:3] == [0, 0, 1]
+    [last] = repairs(commands)[6:]
+    [publication] = publications(board.handle(repaired(last)))
+    assert publication.repaired == ("r1",)
+    assert all(one.state is ShardState.EXACT for one in publication.constituents)
 
 
 def test_each_shard_votes_again_once_it_is_repaired_and_the_request_is_repaired_with_the_last() -> None:
