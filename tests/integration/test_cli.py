@@ -356,7 +356,7 @@ def test_a_run_is_verified_and_every_receipt_is_signed(cli: Cli, trained: list[i
     assert "verdict: pass" in out
     receipts = json.loads(cli("receipts", "runs/run", "--json")[1])
     assert [(one["exactness"], len(one["signature"])) for one in receipts] == [("exact", 128)] * 2
-    assert cli("receipts", "runs/run", receipts[1]["request_id"])[1].count("samples, exact") == 1
+    assert cli("receipts", "runs/run", receipts[1]["request_id"])[1].count("sample, exact") == 1
 
 
 def test_a_damaged_run_fails_until_it_is_rebuilt(cli: Cli, trained: list[int], tmp_path: Path) -> None:
@@ -392,5 +392,5 @@ def test_a_report_is_one_page_and_exits_with_the_verdict(cli: Cli, trained: list
     assert receipt["request_id"] in (tmp_path / "run-report.html").read_text()
     assert cli("settle", "runs/run")[0] == 0
     code, out, _ = cli("report", "runs/run", "--out", "page.html", "--verify")
-    assert (code, out) == (0, "wrote page.html: generation 4, 1 requests; verdict: pass\n")
+    assert (code, out) == (0, "wrote page.html: generation 4, 1 request; verdict: pass\n")
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
