@@ -40,7 +40,7 @@ class RayCoordinator:
         self._run_id = RunStore(location).manifest.run_id if cluster.placement != "any" else None
         join_cluster(cluster)
         # Beside its client, where a journal in SQLite lies too: no other node can take it away.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._actor: Any = CoordinatorActor.options(num_cpus=0, scheduling_strategy=here).remote()
         try:
             with _own_errors():
