@@ -128,7 +128,7 @@ def take_down(location: str, cluster: ClusterConfig) -> bool:
 
 def _new_coordinator() -> Any:
     """Beside its client, where a journal in SQLite lies too: no other node can take it away."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return CoordinatorActor.options(num_cpus=0, scheduling_strategy=here).remote()
 
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,24 @@ _UP_S = 60.0
 class Head:
     """`ray start --head`, in a folder and on ports of its own: other clusters of this machine are left alone."""
 
-    def __init__(self, folder: Path, *, port: int, words: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, *, ports: Sequence[int], words: Sequence[str]) -> None:
+        """ports: three that are free"""
+        port, agent, client = ports
         self.address = f"127.0.0.1:{port}"
+        self.environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        """Of whoever may join."""
         self._said = folder / "head.log"
         self._command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
             *(f"--port={port}", f"--temp-dir={folder}", "--min-worker-port=0", "--max-worker-port=0"),
-            *("--dashboard-agent-listen-port=0", "--ray-client-server-port=0", "--include-dashboard=false"),
+            *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
+            "--include-dashboard=false",
             *words,
         ]
 
     def start(self) -> None:
         """Until it is up. It knows nothing of an earlier one at the same address."""
-        environment = {**os.environ, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+        environment = {**self.environment, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
         with self._said.open("wb") as said:
             self._process = psutil.Popen(self._command, stdout=said, stderr=said, env=environment)
         give_up_at = time.monotonic() + _UP_S
@@ -43,9 +49,12 @@ class Head:
 
     def kill(self) -> None:
         """Without grace, with all that it started."""
+        if not self._process.is_running():
+            return
         processes = [*self._process.children(recursive=True), self._process]
         for process in processes:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(processes, timeout=10)
 
 
@@ -53,18 +62,23 @@ class Head:
 def started_head(*words: str, grows_by: Mapping[str, int] | None = None) -> Iterator[Head]:
     """grows_by: resources of each node that it may start on this machine when there is no room"""
     folder = Path(tempfile.mkdtemp(prefix="head-"))  # a short name, since sockets lie in it
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    ports = _free_ports(3)
     if grows_by:
-        (folder / "growing.json").write_text(json.dumps(_growing(f"127.0.0.1:{port}", grows_by)))
+        (folder / "growing.json").write_text(json.dumps(_growing(f"127.0.0.1:{ports[0]}", grows_by)))
         words = (*words, f"--autoscaling-config={folder / 'growing.json'}")
-    head = Head(folder, port=port, words=words)
+    head = Head(folder, ports=ports, words=words)
     try:
         head.start()
         yield head
     finally:
         head.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def _growing(address: str, resources: Mapping[str, int]) -> dict[str, Any]:

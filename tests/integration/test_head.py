@@ -30,13 +30,13 @@ def test_the_run_goes_on_from_its_directory(tmp_path: Path) -> None:
         (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
         broken_off(["train", "run.yaml", "--run", "run"], tmp_path, head, moment=r"shards/.*stage-1")
         head.start()
-        assert finished(["settle", "run", "--json"], tmp_path)["generation"] == 1
+        assert finished(["settle", "run", "--json"], tmp_path, head)["generation"] == 1
         assert served_weights(location) == served_weights(tmp_path / "calm")
         asked = ["revoke", "run", "--ids-file", "ids.txt", "--strategy", "sisa"]
         broken_off(asked, tmp_path, head, moment=r"shards/.*stage-2")
         head.start()
-        finished(["settle", "run", "--json"], tmp_path)
-        status = finished(["status", "run", "--json"], tmp_path)
+        finished(["settle", "run", "--json"], tmp_path, head)
+        status = finished(["status", "run", "--json"], tmp_path, head)
         assert (status["requests"]["accepted"], status["requests"]["settled"]) == (1, 1)
     revoke(calm, ids, strategy="sisa")
     assert served_weights(location) == served_weights(tmp_path / "calm")
@@ -52,19 +52,21 @@ def broken_off(words: list[str], folder: Path, head: Head, *, moment: str) -> No
             head.kill()
 
     with watched(folder / "run", strike):
-        found = command(words, folder)
-    assert killed
+        found = command(words, folder, head)
+    assert killed, found.stderr
     assert found.returncode == 1
     assert re.fullmatch(r"raymu: the coordinator was lost .* run `raymu settle`\n", found.stderr), found.stderr
 
 
-def finished(words: list[str], folder: Path) -> dict[str, Any]:
-    found = command(words, folder)
+def finished(words: list[str], folder: Path, head: Head) -> dict[str, Any]:
+    found = command(words, folder, head)
     assert (found.returncode, found.stderr) == (0, "")
     document: dict[str, Any] = json.loads(found.stdout)
     return document
 
 
-def command(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def command(words: list[str], folder: Path, head: Head) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, "-m", "raymu.cli", *words]
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run(
+        program, cwd=folder, env=head.environment, capture_output=True, text=True, timeout=150, check=False
+    )
