@@ -116,9 +116,9 @@ def test_a_disk_that_is_full_in_the_middle_of_a_repair(
 
 def test_a_disk_that_is_full_sooner_or_later(tmp_path: Path, disk: Disk) -> None:
     """Whatever there is room for: nothing, the journal, the rewound generation, some of the checkpoints."""
-    requests = Requests(tmp_path, hidden=512)
+    requests = Requests(tmp_path, hidden=1024)
     errors: list[type[RaymuError] | None] = []
-    for room in range(0, 400 * KIB, 16 * KIB):
+    for room in range(0, 640 * KIB, 16 * KIB):
         location = shutil.copytree(requests.trained, disk.folder / "run")
         disk.leave(room)
         errors.append(None)

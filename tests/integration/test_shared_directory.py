@@ -1,5 +1,6 @@
 """A run in a directory that nodes share, with its journal on PostgreSQL: its coordinator moves from node to node."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,5 +86,5 @@ def test_coordinators_on_different_nodes_take_a_shared_directory_over_from_each_
     last.settle()
     last.close()
     assert raymu.open_run(location).verify().verdict is Verdict.PASS
-    train_run(config, tmp_path / "calm", exclude=ids[:12])
+    asyncio.run(train_run(config, tmp_path / "calm", exclude=ids[:12]).close())
     assert repaired_weights(location) == repaired_weights(tmp_path / "calm")

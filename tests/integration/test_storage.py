@@ -1,5 +1,6 @@
 """A run on an object store, with its journal on PostgreSQL, on a real cluster."""
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -48,5 +49,5 @@ def test_a_run_on_an_object_store_loses_nothing_with_its_workers_and_its_coordin
         run.settle()
         assert run.status().requests.settled == 3
         assert run.verify().verdict is Verdict.PASS
-    train_run(config, tmp_path / "calm", exclude=ids[:44])
+    asyncio.run(train_run(config, tmp_path / "calm", exclude=ids[:44]).close())
     assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
