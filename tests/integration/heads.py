@@ -92,7 +92,14 @@ def _growing(address: str, resources: Mapping[str, int]) -> dict[str, Any]:
         "max_workers": 4,
         "idle_timeout_minutes": 0.05,
         "upscaling_speed": 10,
-        "provider": {"type": "fake_multinode", "gcs_address": address, "launch_multiple": True},
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": address,
+            "launch_multiple": True,
+            "use_node_id_as_ip": True,  # the nodes share an address
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
         "available_node_types": {"ray.head.default": head, "worker": worker},
         "head_node_type": "ray.head.default",
         **{name: {} for name in ("auth", "docker", "file_mounts")},

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 import raymu
-from raymu.config import Config
 from raymu.core.records import SampleId
-from raymu.service.coordinator import Coordinator
 from tests.examples import make_config, revoke, served_weights, train_run, write_samples
 from tests.integration.victims import TwoNodes, kill
 from tests.integration.watching import watched
@@ -44,11 +42,6 @@ def losing(node: TwoNodes, location: Path, *, moment: str) -> Iterator[None]:
     assert len(killed) > 1, "no actor was there"
 
 
-def calm_run(config: Config, location: Path) -> Coordinator:
-    """In this process, where nothing is lost."""
-    return train_run(config, location)
-
-
 def test_every_acknowledged_request_finishes_with_the_hashes_of_an_undisturbed_run(
     tmp_path: Path, others: list[TwoNodes]
 ) -> None:
@@ -60,7 +53,7 @@ def test_every_acknowledged_request_finishes_with_the_hashes_of_an_undisturbed_r
         cluster={"fleet": "ray", "gpus_per_shard": 0.5, "live_actors": 3, "placement": "spread"},
     )
     location = tmp_path / "run"
-    calm = calm_run(config, tmp_path / "calm")
+    calm = train_run(config, tmp_path / "calm")  # in this process, where nothing is lost
     location.mkdir()
     with losing(others[0], location, moment=r"shards/.*stage-1"):
         raymu.train(config, location).close()
