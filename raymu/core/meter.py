@@ -102,7 +102,7 @@ class RunMeter:
             return ShardDuty.AT_WORK
         if self._board.pending(lineage.shard):
             return ShardDuty.WAITING
-        return ShardDuty.APPROXIMATE if lineage.debts else ShardDuty.EXACT
+        return ShardDuty(lineage.exactness)
 
     def _measure_deadlines(self, now: datetime) -> None:
         owed = self._board.owed

@@ -40,6 +40,8 @@ class ShardDuty(StrEnum):
     """Requests wait for it, and no remedy is at work."""
     APPROXIMATE = "approximate"
     """Patched, and left to settle."""
+    INCONCLUSIVE = "inconclusive"
+    """Retrained, in another determinism class than its earlier stages."""
     EXACT = "exact"
 
 

@@ -45,7 +45,7 @@ class Job:
     def start(self, package: Path, runtime_env: Mapping[str, Any]) -> None:
         """runtime_env: Ray's, but for the working directory. Raises RequestInvalid where Ray takes none of it."""
         own = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}  # so that it closes its run
-        variables = {**own, **runtime_env.get("env_vars", {})}
+        variables = {**own, **(runtime_env.get("env_vars") or {})}
         environment = {**runtime_env, "env_vars": variables, "working_dir": str(package)}
         patience = time.monotonic() + _PATIENCE_S
         while True:
