@@ -256,16 +256,22 @@ class Run:
         return plan(self._store, asked, workers=workers)
 
     def places(self) -> Places:
-        """Where the shards live that are in an actor's memory; nothing without a coordinator that answers."""
-        if self._coordinator is None:
-            return {}
-        try:
-            return self._coordinator.places()
-        except CoordinatorLost:
-            return {}
+        """Where the shards live that are in an actor's memory, as the coordinator says that is open here, or stays up.
 
-    def status(self) -> RunStatus:
-        return status(self._store, places=self.places())
+        Starts nothing; nothing where no coordinator answers. Raises DeviceUnavailable where the cluster cannot be joined.
+        """
+        with suppress(CoordinatorLost):
+            if self._coordinator is not None:
+                return self._coordinator.places()
+            if self.config.cluster.fleet == "ray":
+                from raymu.runtime.client import standing_places  # Ray takes a second to import: only where it is used
+
+                return standing_places(self.location, self.cluster)
+        return {}
+
+    def status(self, *, places: Places | None = None) -> RunStatus:
+        """places: shown with the shards, as `places` returns them; everything else is read from the run"""
+        return status(self._store, places=places)
 
     def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
         """The receipts of these requests, or of all, in the order of acceptance."""

@@ -27,8 +27,9 @@ from raymu.config import Config
 from raymu.console import Screen, stage_progress
 from raymu.core.places import shown
 from raymu.core.receipt import Receipt
-from raymu.errors import RequestInvalid, SamplesRevoked
+from raymu.errors import DeviceUnavailable, RequestInvalid, SamplesRevoked
 from raymu.learn.ids import read_ids
+from raymu.service.places import Places
 from raymu.service.request_table import read_requests
 from raymu.service.work import Progress
 from raymu.store.codec import to_tree
@@ -147,8 +148,19 @@ def _working_on(run: Run, as_json: bool) -> Iterator[tuple[Run, Progress]]:
 
 @cli.command("status")
 @run_argument
+@address_option
 @json_option
-def status_command(run_dir: str, as_json: bool) -> None:
-    """Show what every shard serves, and how far the requests are."""
-    status = open_run(run_dir).status()
-    show(as_json, status, lambda screen: screen.status(status))
+def status_command(run_dir: str, address: str | None, as_json: bool) -> None:
+    """Show what every shard serves, how far the requests are, and where the shards live of a run that is up."""
+    run = open_run(run_dir, address=address)
+    places, unknown = _places(run)
+    status = run.status(places=places)
+    show(as_json, status, lambda screen: screen.status(status, unknown=unknown))
+
+
+def _places(run: Run) -> tuple[Places, str | None]:
+    """returns: where its shards live, and why that is not known where the cluster is out of reach"""
+    try:
+        return run.places(), None
+    except DeviceUnavailable as problem:
+        return {}, str(problem)

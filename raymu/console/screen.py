@@ -102,7 +102,8 @@ class Screen:
             strategies.add_row(strategy, f"{cost.passes:,.0f}", f"{cost.seconds:.2f}", f"{cost.makespan_seconds:.2f}")
         self.show(strategies)
 
-    def status(self, status: RunStatus) -> None:
+    def status(self, status: RunStatus, *, unknown: str | None = None) -> None:
+        """unknown: why it is not known where the shards live"""
         columns = ["shard", "samples", "state", "debt from slice", "weights"]
         is_placed = any(one.place for one in status.shards)
         table = Table(*columns, *(["lives on"] if is_placed else []), title=f"generation {status.generation}")
@@ -111,6 +112,8 @@ class Screen:
             row = [str(one.shard), str(one.samples), one.state, debt, (one.weights_sha256 or "")[:16]]
             table.add_row(*row, *([_place(one.place)] if is_placed else []))
         self.show(table)
+        if unknown:
+            self.say(f"where the shards live is not known: {unknown}")
         counts = status.requests
         self.say(
             f"requests: {counts.accepted} accepted, {counts.published} published, {counts.purged} purged, "

@@ -8,13 +8,19 @@ from typing import Any, cast
 
 import ray
 from ray.exceptions import RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause, gist
-from raymu.runtime.cluster import cluster_connection, is_head_there, join_cluster, leave_cluster
+from raymu.runtime.cluster import (
+    is_cluster_there,
+    is_head_there,
+    join_cluster,
+    leave_cluster,
+    staying_cluster,
+    this_node,
+)
 from raymu.runtime.reservation import remove_reservation
 from raymu.runtime.standing import find_standing, standing_name, start_standing
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
@@ -40,11 +46,10 @@ class RayCoordinator:
         """Raises DeviceUnavailable where the cluster is not there, or has no room; RunInvalid."""
         self._run_id = RunStore(location).manifest.run_id if cluster.placement != "any" else None
         name = standing_name(location)
-        join_cluster(cluster)
-        standing = find_standing(name)
-        self._is_own = standing is None
-        self._actor: Any = standing or _new_coordinator()
+        self._own: Any = None
+        join_cluster(cluster.address)
         try:
+            self._actor: Any = find_standing(name) or self._started()
             with _own_errors():
                 ray.get(self._actor.open.remote(location))
         except BaseException:
@@ -77,17 +82,19 @@ class RayCoordinator:
 
     def places(self) -> Places:
         """Raises CoordinatorLost."""
-        with _own_errors():
-            return cast(Places, ray.get(self._actor.places.remote(), timeout=_ANSWER_S))
+        return _places(self._actor)
 
     def close(self) -> None:
-        if not ray.is_initialized():
-            return
-        if self._is_own and is_head_there():
-            _end(self._actor)
+        if self._own and ray.is_initialized() and is_head_there():
+            _end(self._own)
             if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
                 remove_reservation(self._run_id)
         leave_cluster()
+
+    def _started(self) -> Any:
+        """Beside its client, where a journal in SQLite lies too: no other node can take it away."""
+        self._own = CoordinatorActor.options(num_cpus=0, scheduling_strategy=this_node()).remote()
+        return self._own
 
 
 def bring_up(location: str, cluster: ClusterConfig) -> bool:
@@ -96,40 +103,52 @@ def bring_up(location: str, cluster: ClusterConfig) -> bool:
     Raises DeviceUnavailable where there is no cluster that stays, or it has no room; RunInvalid, CoordinatorLost.
     """
     name = standing_name(location)
-    with cluster_connection(cluster, must_stay=True):
-        was_up = find_standing(name) is not None
-        actor = start_standing(name, location)
+    with staying_cluster(cluster.address):
+        actor, is_new = start_standing(name, location)
         try:
             with _own_errors():
                 ray.get(actor.open.remote(location))
         except BaseException:
-            if not was_up:
+            if is_new:
                 ray.kill(actor)
             raise
-    return was_up
+    return not is_new
 
 
 def take_down(location: str, cluster: ClusterConfig) -> bool:
     """End a run's standing coordinator, and its shard actors with it. returns: whether it was up
 
-    Raises DeviceUnavailable where there is no cluster that stays; RunInvalid.
+    Raises DeviceUnavailable where there is no cluster that stays; RunInvalid, CoordinatorLost where it does not end.
     """
     name = standing_name(location)
-    with cluster_connection(cluster, must_stay=True):
+    with staying_cluster(cluster.address):
         actor = find_standing(name)
         if actor is None:
             return False
         _end(actor)
         patience = time.monotonic() + CLOSE_S
-        while find_standing(name) is not None and time.monotonic() < patience:
+        while find_standing(name) == actor:
+            if time.monotonic() > patience:
+                raise CoordinatorLost("it was told to end, and its cluster still names it")
             time.sleep(0.1)
     return True
 
 
-def _new_coordinator() -> Any:
-    """Beside its client, where a journal in SQLite lies too: no other node can take it away."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return CoordinatorActor.options(num_cpus=0, scheduling_strategy=here).remote()
+def standing_places(location: str, cluster: ClusterConfig) -> Places:
+    """Where a run's standing coordinator says that its shards live; nothing where it is not up. Starts nothing.
+
+    Raises DeviceUnavailable where the cluster that is named is not there; RunInvalid, CoordinatorLost.
+    """
+    if not is_cluster_there(cluster.address):
+        return {}
+    with staying_cluster(cluster.address):
+        actor = find_standing(standing_name(location))
+        return _places(actor) if actor else {}
+
+
+def _places(actor: Any) -> Places:
+    with _own_errors():
+        return cast(Places, ray.get(actor.places.remote(), timeout=_ANSWER_S))
 
 
 def _end(actor: Any) -> None:

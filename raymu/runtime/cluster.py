@@ -10,55 +10,68 @@ from typing import Any
 import ray
 from ray._private import services
 from ray.exceptions import AuthenticationError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymu.config import ClusterConfig
-from raymu.errors import DeviceUnavailable
+from raymu.errors import DeviceUnavailable, in_one_line
 from raymu.runtime.placement import shard_capacity
 
 _visits = 0
 """How many of this process's connections are open: Ray itself knows one connection per process."""
-_has_joined = False
-"""Whether raymu made that connection, and has to close it."""
+_own_job: str | None = None
+"""Ray's id of the connection that raymu made, and has to close; another one is somebody else's."""
 
 
 @contextmanager
-def cluster_connection(cluster: ClusterConfig, *, must_stay: bool = False) -> Iterator[None]:
-    """Stay connected while several runs are worked on. must_stay: refuse to start a cluster. Raises DeviceUnavailable."""
-    if must_stay and not ray.is_initialized():
-        _require_there(cluster.address)
-    join_cluster(cluster)
+def cluster_connection(cluster: ClusterConfig) -> Iterator[None]:
+    """Stay connected while several runs are worked on. Raises DeviceUnavailable where there is no room for a shard, too."""
+    join_cluster(cluster.address)
+    try:
+        capacity(cluster)
+        yield
+    finally:
+        leave_cluster()
+
+
+@contextmanager
+def staying_cluster(address: str | None) -> Iterator[None]:
+    """Connected to a cluster that others started. Raises DeviceUnavailable where there is none."""
+    if not is_cluster_there(address):
+        raise DeviceUnavailable(
+            "there is no Ray cluster that stays; run `ray start --head`, or name one with --address"
+        )
+    join_cluster(address)
     try:
         yield
     finally:
         leave_cluster()
 
 
-def join_cluster(cluster: ClusterConfig) -> None:
-    """Connect to the cluster, or start one; every call needs a `leave_cluster`.
-
-    Raises DeviceUnavailable where it is not there, or has no room for a shard.
-    """
-    global _visits, _has_joined
-    is_first = not ray.is_initialized()
-    if is_first:
-        _connect(cluster.address)
-        _has_joined, _visits = True, 0
-    try:
-        capacity(cluster)
-    except DeviceUnavailable:
-        if is_first:
-            ray.shutdown()
-        raise
+def join_cluster(address: str | None) -> None:
+    """Connect to the cluster, or start one; every call needs a `leave_cluster`. Raises DeviceUnavailable."""
+    global _visits, _own_job
+    if not ray.is_initialized():
+        _connect(address)
+        _own_job, _visits = _job(), 0
     _visits += 1
 
 
 def leave_cluster() -> None:
     """The last one to leave disconnects, where raymu had connected."""
-    global _visits, _has_joined
+    global _visits, _own_job
     _visits -= 1
-    if _visits == 0 and _has_joined:
-        _has_joined = False
+    if _visits == 0 and ray.is_initialized() and _own_job == _job():
+        _own_job = None
         ray.shutdown()
+
+
+def is_cluster_there(address: str | None) -> bool:
+    """Whether a cluster is named, or one is up on this machine: Ray would start another, which ends with this process."""
+    if ray.is_initialized():
+        return True
+    with suppress(ConnectionError, ValueError):
+        return services.canonicalize_bootstrap_address(address) is not None  # type: ignore[arg-type]
+    return address is not None
 
 
 def capacity(cluster: ClusterConfig) -> int:
@@ -76,9 +89,19 @@ def is_head_there() -> bool:
     return True
 
 
+def this_node() -> NodeAffinitySchedulingStrategy:
+    """Where the process that asks is; an actor that is placed there starts nowhere else."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 def node_names() -> dict[str, str]:
     """By Ray's id; a node that was given no name has its address instead."""
     return {node["NodeID"]: node["NodeName"] for node in _living_nodes()}
+
+
+def _job() -> str:
+    job: str = ray.get_runtime_context().get_job_id()
+    return job
 
 
 def _living_nodes() -> list[dict[str, Any]]:
@@ -99,26 +122,20 @@ def _connect(address: str | None) -> None:
         # Ray tells of lost workers on standard output, which holds nothing but raymu's own documents.
         ray._private.worker._worker_logs_enabled = False
     except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
-        reason = " ".join(str(error).split())
         raise DeviceUnavailable(
-            f"cluster.address {address}: cannot be joined ({reason}); "
+            f"cluster.address {address}: cannot be joined ({in_one_line(error)}); "
             "if it asks for a token, set RAY_AUTH_MODE=token and the token's file or variable"
         ) from error
 
 
-def _require_there(address: str | None) -> None:
-    """Raises DeviceUnavailable where Ray would start a cluster, which ends with this process."""
-    if address and "://" in address:
-        return
-    with suppress(ConnectionError, ValueError):
-        if services.canonicalize_bootstrap_address(address) is not None:  # type: ignore[arg-type]
-            return
-    raise DeviceUnavailable("there is no Ray cluster that stays; run `ray start --head`, or name one with --address")
-
-
 def _require_reachable(address: str) -> None:
     """Ray itself would wait many minutes for a head that is not there. Raises DeviceUnavailable."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if "://" in address:
+        raise DeviceUnavailable(
+            f"cluster.address {address}: is not the cluster's own address, such as 10.0.0.1:6379, which its nodes join by; "
+            "from a machine that is none of them, use `raymu submit`"
+        )
+    host, separator, port = address.rpartition(":")
     if not separator or not port.isdigit():
         return  # a name such as auto, which Ray resolves
     try:

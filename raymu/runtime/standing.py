@@ -10,9 +10,12 @@ from typing import Any
 import ray
 
 from raymu.config import UnlearningConfig
-from raymu.core.deadlines import next_settlement
+from raymu.core.deadlines import Settlement, next_settlement
 from raymu.errors import CoordinatorSuperseded, RunInvalid
 from raymu.runtime.actors import CoordinatorService
+from raymu.runtime.cluster import this_node
+from raymu.service.overview import status
+from raymu.service.places import Places
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
 
@@ -20,6 +23,8 @@ NAMESPACE = "raymu"
 EVERY_S = 10.0
 """How often a standing coordinator looks what has come due."""
 _AFTER_FAILURE_S = 60.0
+_SELDOM = 6
+"""How many times more seldom while others have the run: what they left is read from the whole journal then."""
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 """Nothing is due by then: settling by it only takes up what was interrupted."""
 
@@ -29,12 +34,13 @@ logger = logging.getLogger(__name__)
 class StandingService(CoordinatorService):
     """Serves any number of clients, side by side. Where its process is lost Ray starts another: its constructor runs again.
 
-    By itself it finishes what an interruption left, and settles what would be late otherwise.
+    By itself it finishes what an interruption left, and settles what would be late otherwise. Where another coordinator has
+    taken the run over, it leaves it to that one, until a client asks for it, or something comes due.
     """
 
     def __init__(self, location: str, *, every_s: float) -> None:
         self._location, self._every_s = location, every_s
-        self._is_open, self._door = False, asyncio.Lock()
+        self._is_open, self._is_relieved, self._door = False, False, asyncio.Lock()
         self._duties = asyncio.ensure_future(self._attend())
 
     async def open(self, location: str) -> int:
@@ -61,6 +67,9 @@ class StandingService(CoordinatorService):
             await self._leave()
             await self._take_over()
 
+    async def places(self) -> Places:
+        return await super().places() if self._is_open else {}
+
     async def close(self) -> None:
         self._duties.cancel()
         if self._is_open:
@@ -68,7 +77,7 @@ class StandingService(CoordinatorService):
 
     async def _take_over(self) -> int:
         workers = await super().open(self._location)
-        self._is_open = True
+        self._is_open, self._is_relieved = True, False
         return workers
 
     async def _leave(self) -> None:
@@ -84,16 +93,30 @@ class StandingService(CoordinatorService):
             except Exception as problem:  # whatever it is, the next client is told, and it may pass
                 logger.warning("the run could not be seen to: %s", type(problem).__name__)  # its text may hold a path
                 is_caught_up = False
-            await asyncio.sleep(self._every_s if is_caught_up else max(self._every_s, _AFTER_FAILURE_S))
+            pause_s = self._every_s * (_SELDOM if self._is_relieved else 1)
+            await asyncio.sleep(pause_s if is_caught_up else max(pause_s, _AFTER_FAILURE_S))
 
     async def _see_to_it(self, *, is_caught_up: bool) -> None:
+        await self._notice_others()
+        if self._is_relieved and not _has_begun(next_settlement(status(RunStore(self._location)).deadlines)):
+            return
         if not self._is_open:
             await self.open(self._location)
         if not is_caught_up or self._coordinator.is_interrupted:
             await self._coordinator.settle(_silent, due_by=_LONG_AGO)
         settlement = next_settlement(self._coordinator.deadlines())
-        if settlement and settlement.begin_at <= datetime.now(UTC):
+        if settlement and _has_begun(settlement):
             await self._coordinator.settle(_silent, due_by=settlement.due_by)
+
+    async def _notice_others(self) -> None:
+        async with self._door:
+            if not self._is_open:
+                return
+            try:
+                self._coordinator.require_current()
+            except CoordinatorSuperseded:
+                self._is_relieved = True
+                await self._leave()
 
 
 StandingActor: Any = ray.remote(StandingService)
@@ -112,16 +135,17 @@ def find_standing(name: str) -> Any | None:
         return None
 
 
-def start_standing(name: str, location: str) -> Any:
-    """Of two that are started at once, one is up."""
-    return StandingActor.options(
-        name=name,
-        namespace=NAMESPACE,
-        lifetime="detached",
-        get_if_exists=True,
-        num_cpus=0,
-        max_restarts=-1,
-    ).remote(location, every_s=EVERY_S)
+def start_standing(name: str, location: str) -> tuple[Any, bool]:
+    """Of two that are started at once, one is up. returns: the run's, and whether this call started it"""
+    # A journal in SQLite is on this machine's disk: the coordinator starts, and comes back, where that is.
+    place = {} if RunStore(location).config.cluster.journal else {"scheduling_strategy": this_node()}
+    options = StandingActor.options(
+        name=name, namespace=NAMESPACE, lifetime="detached", num_cpus=0, max_restarts=-1, **place
+    )
+    try:
+        return options.remote(location, every_s=EVERY_S), True
+    except ValueError:  # its name is taken
+        return ray.get_actor(name, namespace=NAMESPACE), False
 
 
 def _is_same_place(location: str, other: str) -> bool:
@@ -131,6 +155,10 @@ def _is_same_place(location: str, other: str) -> bool:
     with suppress(OSError):
         return os.path.samefile(location, other)
     return False
+
+
+def _has_begun(settlement: Settlement | None) -> bool:
+    return settlement is not None and settlement.begin_at <= datetime.now(UTC)
 
 
 def _silent(_stage: StageTrained) -> None:

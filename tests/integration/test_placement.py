@@ -118,7 +118,7 @@ def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFi
         [node] = [one for one in ray.nodes() if one["Alive"]]  # type: ignore[no-untyped-call]
         assert {place.gpus for place in places.values()} == {("0",), ("1",)}
         assert {(place.node, place.node_id) for place in places.values()} == {(node["NodeName"], node["NodeID"])}
-        status = run.status()
+        status = run.status(places=places)
         assert {one.shard: one.place for one in status.shards if one.place} == places
         shown = to_tree(status)["shards"]
         assert sorted(one["shard"] for one in shown if one["place"]) == sorted(places)

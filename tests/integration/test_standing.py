@@ -1,5 +1,6 @@
 """A coordinator that stays up: found by whoever opens the run, started again by Ray, on time by itself."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -12,16 +13,16 @@ import pytest
 
 import raymu
 from raymu.core.records import Exactness
-from raymu.errors import CoordinatorLost, RunInvalid
+from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RunInvalid
 from raymu.runtime import standing
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
-from tests.examples import repaired_weights, train_run, write_samples
+from tests.examples import repaired_weights, silent, train_run, write_samples
 from tests.integration.started import wait_until
 from tests.integration.test_ray import config_on_ray
-from tests.integration.victims import COORDINATOR, SHARD, STANDING, own_processes
+from tests.integration.victims import COORDINATOR, SHARD, STANDING, TwoNodes, own_processes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -49,11 +50,13 @@ def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run
     with ThreadPoolExecutor() as threads:
         assert set(threads.map(revoke, forget)) == {Exactness.EXACT}
     assert (len(own_processes(STANDING)), own_processes(COORDINATOR)) == (1, [])
+    assert run.places()
     config, forgotten = config_on_ray(tmp_path / "all.parquet"), [one for ids in forget for one in ids]
     train_run(config, tmp_path / "calm", exclude=forgotten)
     assert repaired_weights(Path(run.location)) == repaired_weights(tmp_path / "calm")
     assert run.down()
     assert not run.down()
+    assert run.places() == {}
 
 
 def test_one_that_is_lost_comes_back_and_finishes_by_itself(run: raymu.Run, tmp_path: Path) -> None:
@@ -97,6 +100,33 @@ def test_one_that_was_superseded_takes_the_run_back_for_its_next_client(run: ray
     with raymu.open_run(run.location) as client:
         assert client.revoke([1000], strategy="sisa").exactness is Exactness.EXACT
     assert store.epoch() == epoch + 1
+
+
+def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: raymu.Run) -> None:
+    store = RunStore(run.location)
+    other = Coordinator(store, LocalFleet(store))
+    wait_until(lambda: not own_processes(SHARD), "its actors are gone")
+
+    def patch(sample_id: int, due: datetime | None) -> None:
+        asyncio.run(other.revoke([raymu.Revocation(ids=(sample_id,), strategy="dpus", due=due)], silent))
+
+    patch(1000, None)
+    other.require_current()
+    patch(1007, datetime.now(UTC) + timedelta(seconds=60))
+    wait_until(lambda: run.receipts()[1].exactness is Exactness.EXACT, "the request that is due is exact")
+    with pytest.raises(CoordinatorSuperseded):
+        other.require_current()
+
+
+def test_it_is_on_the_machine_that_has_its_journal(run: raymu.Run) -> None:
+    other = TwoNodes(num_cpus=1)
+    try:
+        for _ in range(3):  # Ray itself would choose any
+            assert (run.down(), run.up()) == (True, False)
+            [coordinator] = own_processes(STANDING)
+            assert coordinator.pid not in other.find("node")
+    finally:
+        other.close()
 
 
 def test_it_goes_by_settings_that_are_changed_meanwhile(run: raymu.Run) -> None:
