@@ -1,6 +1,9 @@
 """The command line. 0: done; 1: a negative verdict; 2: bad input, said in one line; 3: inconclusive."""
 
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -13,6 +16,7 @@ __all__ = ["clusters", "main", "models", "planning", "proof", "runs"]
 
 def main() -> None:
     """Entry point: turns every refusal into one line and an exit code."""
+    signal.signal(signal.SIGTERM, _end)
     try:
         cli(standalone_mode=False)
     except RaymuError as error:
@@ -29,6 +33,12 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _complain("interrupted")
         sys.exit(130)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """What is open is closed on the way out."""
+    _complain("terminated")
+    sys.exit(128 + number)
 
 
 def _complain(text: str) -> None:

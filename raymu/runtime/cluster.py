@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -113,12 +115,13 @@ def _connect(address: str | None) -> None:
         _require_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        with _kept_sigterm():
+            ray.init(
+                address=address,
+                include_dashboard=None if address else False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
         # Ray tells of lost workers on standard output, which holds nothing but raymu's own documents.
         ray._private.worker._worker_logs_enabled = False
     except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
@@ -126,6 +129,15 @@ def _connect(address: str | None) -> None:
             f"cluster.address {address}: cannot be joined ({in_one_line(error)}); "
             "if it asks for a token, set RAY_AUTH_MODE=token and the token's file or variable"
         ) from error
+
+
+@contextmanager
+def _kept_sigterm() -> Iterator[None]:
+    """Ray would answer the signal with a trace of its own code, and abort."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _require_reachable(address: str) -> None:

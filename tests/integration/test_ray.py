@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import yaml
 
 import raymu
 from raymu.config import Config
@@ -18,6 +19,7 @@ from raymu.runtime.client import RayCoordinator
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, revoke, served_weights, settle, train_run, write_samples
+from tests.integration.started import wait_until
 from tests.integration.victims import COORDINATOR, SHARD, own_processes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -158,14 +160,35 @@ def test_cuda_without_a_device_is_refused_and_nothing_is_written(tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
-def test_an_address_where_nothing_answers_is_refused_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("address", "problem"), [("127.0.0.1:9", "nothing answers there"), ("ray://127.0.0.1:9", "use `raymu submit`")]
+)
+def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, address: str, problem: str) -> None:
     """In a process of its own: this one has joined a cluster already."""
     write_samples(tmp_path / "all.parquet")
     (tmp_path / "run.yaml").write_text("data: {train: all.parquet}\nmodel: {name: mlp}\n")
-    command = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", "cluster.address=127.0.0.1:9"]
+    command = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", f"cluster.address={address}"]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 2
-    assert "nothing answers there" in found.stderr
+    assert problem in found.stderr
+
+
+def test_a_command_that_is_terminated_says_so_in_one_line(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = {
+        "data": {"train": str(tmp_path / "all.parquet")},
+        "model": {"name": "logistic"},
+        "training": {"epochs": 100_000},
+        "cluster": {"address": ray.get_runtime_context().gcs_address},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    program = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", "--run", "run", "--json"]
+    command = subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: bool(own_processes(SHARD)), "a shard is trained")
+    command.terminate()
+    assert command.communicate(timeout=60) == ("", "raymu: terminated\n")
+    assert command.returncode == 128 + signal.SIGTERM
+    wait_until(lambda: not own_processes(SHARD), "its actors are gone")
     assert not (tmp_path / "runs" / "run").exists()
 
 
