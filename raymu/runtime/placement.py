@@ -44,7 +44,8 @@ def shard_capacity(nodes: Sequence[Resources], cluster: ClusterConfig) -> int:
         raise DeviceUnavailable(
             f"a shard asks for {_said(asked, asked)}{f' for each of its {workers} workers' if workers > 1 else ''}, "
             f"the cluster's nodes have {_shown(nodes, asked)}; "
-            "lower what cluster asks for each shard, or choose another cluster"
+            "lower what cluster asks for each shard, choose another cluster or, where this one grows by itself, set "
+            "cluster.autoscaling and cluster.live_actors"
         )
     return min(room, cluster.live_actors or room)
 

@@ -1,5 +1,6 @@
 """What lies in cluster/, as the tests read it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ Tree = dict[str, Any]
 def read(name: str) -> Tree:
     tree: Tree = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
     return tree
+
+
+def readme_blocks(language: str) -> list[str]:
+    """What the page shows in this language."""
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def cluster_spec(name: str) -> Tree:

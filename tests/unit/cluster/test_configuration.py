@@ -1,7 +1,7 @@
 """What the files in cluster/ run: a configuration that raymu reads, on workers with room for its shards."""
 
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import click
@@ -9,7 +9,8 @@ import pytest
 
 from raymu.cli.group import cli
 from raymu.config import ClusterConfig, Config
-from raymu.runtime.placement import shard_capacity
+from raymu.errors import DeviceUnavailable
+from raymu.runtime.placement import Resources, shard_capacity
 from raymu.store.database import parse_url
 from tests.unit.cluster.files import FOLDER, MANIFESTS, cluster_spec, containers, pod_templates, read
 
@@ -31,19 +32,54 @@ def test_the_journal_is_postgresql_and_its_password_is_not_in_the_url(config: Co
     assert url.query["sslmode"] == "require"
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
-def test_a_worker_has_room_for_four_shards_and_the_head_for_none(name: str, config: Config) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sized:
+    """A cluster that grows: what its head and each of its workers have, and how few and how many workers it keeps."""
+
+    head: Resources
+    worker: Resources
+    least: int
+    most: int
+
+
+def on_kubernetes(name: str) -> Sized:
     spec = cluster_spec(name)
     [group] = spec["workerGroupSpecs"]
     [worker] = group["template"]["spec"]["containers"]
     limits = worker["resources"]["limits"]
-    node = {"CPU": float(limits["cpu"]), "GPU": float(limits["nvidia.com/gpu"])}
-    head = {"CPU": float(spec["headGroupSpec"]["rayStartParams"]["num-cpus"])}
-    assert shard_capacity([head, node], as_it_is(config)) == 4
+    assert group["replicas"] == group["minReplicas"]
+    return Sized(
+        head={"CPU": float(spec["headGroupSpec"]["rayStartParams"]["num-cpus"])},
+        worker={"CPU": float(limits["cpu"]), "GPU": float(limits["nvidia.com/gpu"])},
+        least=group["minReplicas"],
+        most=group["maxReplicas"],
+    )
 
 
-def test_a_worker_on_aws_has_room_for_four_shards(config: Config) -> None:
-    assert shard_capacity([read("aws.yaml")["available_node_types"]["gpu"]["resources"]], as_it_is(config)) == 4
+def on_aws() -> Sized:
+    gpu = read("aws.yaml")["available_node_types"]["gpu"]
+    return Sized(head={"CPU": 0.0}, worker=gpu["resources"], least=gpu["min_workers"], most=gpu["max_workers"])
+
+
+@pytest.fixture(params=["aws.yaml", *MANIFESTS])
+def sized(request: pytest.FixtureRequest) -> Sized:
+    return on_aws() if request.param == "aws.yaml" else on_kubernetes(request.param)
+
+
+def test_a_worker_has_room_for_four_shards_and_the_head_for_none(sized: Sized, config: Config) -> None:
+    assert shard_capacity([sized.head, sized.worker], as_it_is(config)) == 4
+
+
+def test_the_configuration_has_a_cluster_without_workers_grow_to_all_that_it_may_have(
+    sized: Sized, config: Config
+) -> None:
+    assert sized.least == 0
+    assert shard_capacity([sized.head], config.cluster) == 4 * sized.most
+
+
+def test_a_configuration_that_asks_for_no_growth_is_told_to(sized: Sized, config: Config) -> None:
+    with pytest.raises(DeviceUnavailable, match=r"grows by itself, set cluster\.autoscaling and cluster\.live_actors"):
+        shard_capacity([sized.head], as_it_is(config))
 
 
 def as_it_is(config: Config) -> ClusterConfig:

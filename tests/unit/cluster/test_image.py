@@ -10,7 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from raymu.config import Config
-from tests.unit.cluster.files import FOLDER, ROOT, pinned, read
+from tests.unit.cluster.files import FOLDER, ROOT, pinned, read, readme_blocks
 
 CONTAINERFILE = FOLDER / "Containerfile"
 HADOLINT = Path(sys.executable).with_name("hadolint")
@@ -109,9 +109,8 @@ def test_the_runtime_environment_installs_raymu_from_its_working_directory_by_th
 
 def test_the_example_in_the_readme_is_the_configuration() -> None:
     """What the page shows of the configuration for machines of one's own is one that raymu reads."""
-    text = (FOLDER / "README.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
-    tree = yaml.safe_load((FOLDER / "configuration.yaml").read_text(encoding="utf-8"))
-    tree["data"] |= yaml.safe_load(block)["data"]
-    tree["cluster"] |= yaml.safe_load(block)["cluster"]
+    [shown] = [one for one in map(yaml.safe_load, readme_blocks("yaml")) if "data" in one]
+    tree = read("configuration.yaml")
+    for branch, settings in shown.items():
+        tree[branch] |= settings
     assert Config.parse(tree).cluster.journal

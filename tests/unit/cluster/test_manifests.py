@@ -8,7 +8,16 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.unit.cluster.files import MANIFESTS, Tree, cluster_spec, containers, pinned, pod_templates, read
+from tests.unit.cluster.files import (
+    MANIFESTS,
+    Tree,
+    cluster_spec,
+    containers,
+    pinned,
+    pod_templates,
+    read,
+    readme_blocks,
+)
 
 KUBERNETES = "1.34"
 KUBERAY = Path(__file__).parents[2] / "data" / "kuberay.yaml"
@@ -106,13 +115,31 @@ def test_every_pod_is_under_the_network_policy(name: str) -> None:
     assert [template["metadata"]["labels"] for template in pod_templates(name)] == [asked] * len(pod_templates(name))
 
 
-def test_the_network_policy_lets_in_the_cluster_itself_and_the_operator_at_the_dashboard() -> None:
+def test_the_network_policy_lets_in_the_cluster_itself_the_operator_and_prometheus() -> None:
     policy = read("network-policy.yaml")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    own, operator = policy["ingress"]
+    own, *others = policy["ingress"]
     assert own == {"from": [{"podSelector": policy["podSelector"]}]}
-    assert [port["port"] for port in operator["ports"]] == [8265]
-    assert all("namespaceSelector" in source for source in operator["from"])
+    asked = [(rule["from"], [port["port"] for port in rule["ports"]]) for rule in others]
+    assert asked == [(_namespace("kuberay-system"), [8265]), (_namespace("monitoring"), [8080])]
+
+
+def _namespace(name: str) -> list[Tree]:
+    """As a source of a network policy."""
+    return [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}]
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_prometheus_finds_the_metrics_of_every_node(name: str) -> None:
+    """By the monitor that the README shows."""
+    [monitor] = [one for one in map(yaml.safe_load, readme_blocks("yaml")) if one.get("kind") == "PodMonitor"]
+    assert monitor["metadata"]["namespace"] == "monitoring"
+    assert monitor["spec"]["selector"]["matchLabels"] == pod_templates(name)[0]["metadata"]["labels"]
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    nodes = [one for one in containers(name) if one["name"] != "ray-job-submitter"]
+    assert [[port for port in node["ports"] if port["name"] == endpoint["port"]] for node in nodes] == [
+        [{"name": "metrics", "containerPort": 8080}]
+    ] * 2
 
 
 def test_a_job_is_not_tried_again_by_itself() -> None:
