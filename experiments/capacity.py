@@ -17,7 +17,6 @@ import sqlite3
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -131,9 +130,6 @@ def measure_requests(folder: Path, requests: int) -> Found:
     many = tuple(next(ids) for _ in range(500))
     asyncio.run(coordinator.revoke([Revocation(ids=many, strategy="dpus")], silent))
     found["bytes_per_further_id"] = (_journal(folder)["bytes"] - before["bytes"]) / len(many)
-    with closing(RunStore(str(folder / "requests")).journal(is_read_only=True)) as journal:
-        purge_s, _ = timed(lambda: [journal.sample_ids(shard=shard) for shard in range(1_000)])
-    found["purge_s_per_shard"] = purge_s / 1_000
     asyncio.run(coordinator.close())
     return found
 

@@ -52,7 +52,6 @@ def constants(found: Found) -> str:
         ["file of a generation", "shard", in_bytes(coordinator["generation_bytes_per_shard"])],
         ["time to write it", "shard", in_time(coordinator["publish_s_per_shard"])],
         ["time to take a request in", "shard", in_time(coordinator["accept_s_per_shard"])],
-        ["time to find what a purge is about", "shard", in_time(requests["purge_s_per_shard"])],
     ]
     for kind in ("patched", "retrained"):
         one = requests[kind]
@@ -75,7 +74,7 @@ def bounds(found: Found) -> str:
     images, update = samples["of_784_bytes"], found["updates"]["bytes_per_row_and_parameter"]
     checkpoint, parameters = models[MODEL]["checkpoint_bytes"], models[MODEL]["parameters"]
     request_s = SHARDS * (2 * coordinator["publish_s_per_shard"] + coordinator["accept_s_per_shard"])
-    request_s += SHARDS * requests["purge_s_per_shard"] + SAMPLES * samples["index_purge_s"]
+    request_s += SAMPLES * samples["index_purge_s"]
     shard_table = SAMPLES / SHARDS * images["table_bytes"]
     repair = 2 * shard_table + SLICES * checkpoint
     passes_per_s = found["training"]["passes_per_s"]
@@ -115,9 +114,14 @@ def bounds(found: Found) -> str:
             "its samples read and written, its checkpoints written",
         ],
         [
-            "Ray's messages and object store: a year's requests",
+            "Ray's messages: a year's requests",
             in_bytes(REVOKED * requests["patched"]["message_bytes"]),
-            "samples and checkpoints never pass through Ray",
+            "where each shard has one worker, neither samples nor checkpoints are among them",
+        ],
+        [
+            "Ray's object store: a shard that several workers train; one that is audited",
+            f"{in_bytes(shard_table)}; {in_bytes(2 * shard_table)}",
+            "its samples, as long as they are trained on; for an audit, about as many of other shards too",
         ],
         [
             "training",
