@@ -101,6 +101,8 @@ def draw(rows: Rows) -> Figure:
         one.set_xticks(at, scenarios)
         one.set_title("patched only (dpus)" if strategy == "dpus" else "patched and fine-tuned (ohs)")
         one.set_ylabel(label)
+    for one in axes[2:]:
+        one.set_xlabel("samples revoked")
     legend(figure, axes)
     return figure
 

@@ -59,10 +59,10 @@ def draw(rows: Rows) -> Figure:
     methods = [name for name in distinct(rows, "method") if name != SCRATCH]
     for one, (name, label, scale) in zip(axes, measured, strict=True):
         for place, method in enumerate(methods):
-            with_spread(
-                one, [place], [where(rows, method=method)], name, scale=scale, linestyle="none", **look(method, place)
-            )
-        one.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
+            how = look(method.partition(",")[0]) | {"linestyle": "none"}
+            with_spread(one, [place], [where(rows, method=method)], name, scale=scale, **how)
+        one.set_xticks(range(len(methods)), methods)
+        one.set_xlabel("strategy, and most epochs of ohs")
         one.set_ylabel(label)
         one.grid(visible=False, axis="x")
     return figure

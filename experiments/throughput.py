@@ -132,7 +132,7 @@ def draw(rows: Rows) -> Figure:
     size.axhline(checkpoints / 1e6, color="black", lw=1.0, ls=":", label="slice checkpoints")
     size.set_yscale("symlog", linthresh=1.0)
     size.set_ylim(0.0, 20.0 * max(checkpoints, *column(rows, "update_bytes")) / 1e6)
-    size.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+    size.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,g}"))
     size.legend(frameon=False, loc="upper left")
     rate.axhline(1.0, color="black", lw=1.0, ls=":")
     rate.set_ylabel("samples/s, of a bare loop's")
