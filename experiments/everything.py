@@ -19,12 +19,13 @@ def main() -> None:
     if {"-h", "--help"} & set(options):
         print(__doc__)
         options = ["--help"]
-    for finding in FINDINGS[: 1 if "--help" in options else None]:
+    together = [one for one in FINDINGS if not one.documents]
+    for finding in together[: 1 if "--help" in options else None]:
         started = time.perf_counter()
-        done = subprocess.run([sys.executable, finding.script, *options], check=False)
+        done = subprocess.run([sys.executable, finding.path, *options], check=False)
         if done.returncode:
             raise SystemExit(done.returncode)
-        print(f"{finding.experiment}: {(time.perf_counter() - started) / 60:.1f} minutes", file=sys.stderr)
+        print(f"{finding.script}: {(time.perf_counter() - started) / 60:.1f} minutes", file=sys.stderr)
     if not {"--smoke", "--out", "--help"} & set(options):
         subprocess.run([sys.executable, TABLES], check=True)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from rows import Rows, mean, spread, where
+from rows import Rows, column, mean, spread, where
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]], *, numbers_from: int = 1) -> str:
@@ -38,3 +38,9 @@ def points(rows: Rows) -> str:
     """Accuracy lost."""
     least, greatest = spread(rows, "accuracy_lost")
     return f"{100.0 * mean(rows, 'accuracy_lost'):.2f} ({100.0 * least:.2f} to {100.0 * greatest:.2f})"
+
+
+def speedup(rows: Rows) -> str:
+    """The median of the turns."""
+    least, greatest = spread(rows, "speedup")
+    return f"{np.median(column(rows, 'speedup')):.2f}x ({least:.2f} to {greatest:.2f})"

@@ -1,7 +1,6 @@
 """The numbers in cluster/CAPACITY.md are those that were measured, and nobody's memory."""
 
 import re
-from typing import Any
 
 import pytest
 from capacity_page import (
@@ -22,6 +21,8 @@ from capacity_page import (
     without_tables,
 )
 
+from tests.unit.evidence import scaled
+
 
 @pytest.fixture
 def page() -> str:
@@ -33,19 +34,8 @@ def test_every_table_is_what_the_result_gives(page: str) -> None:
     assert all(f"<!-- results: {name} -->" in page for name in TABLES)
 
 
-def _scaled(found: Any) -> Any:
-    match found:
-        case dict():
-            return {key: _scaled(value) for key, value in found.items()}
-        case list():
-            return [_scaled(value) for value in found]
-        case float():
-            return found * 1.5
-    return found
-
-
 def test_a_changed_result_changes_both_tables(page: str) -> None:
-    other = with_tables(page, _scaled(kept()))
+    other = with_tables(page, scaled(kept()))
     before, after = ([block.splitlines() for block in text.split("<!-- results: ")[1:]] for text in (page, other))
     assert [one != two for one, two in zip(before, after, strict=True)] == [True] * len(TABLES)
 

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from document_findings import DOCUMENT_FINDINGS, DocumentFinding
 from findings import FINDINGS, Finding
 from rows import Row, mean, read_rows, spread, where, write_rows
 from tables import READMES, kept, with_tables, without_tables
+
+from tests.unit.evidence import scaled
 
 EXPERIMENTS = READMES[1].parent
 MEASURED = re.compile(r"\d[\d,.]*\s?(?:%|ms\b|points\b|x\b|times\b)")
@@ -27,13 +28,7 @@ def test_every_table_is_what_the_results_give(readme: str) -> None:
 
 
 def test_a_changed_result_changes_the_tables(readme: str) -> None:
-    def other(name: str) -> list[Row]:
-        return [
-            {key: value * 1.5 if isinstance(value, float) else value for key, value in row.items()}
-            for row in kept(name)
-        ]
-
-    assert readme != with_tables(readme, other)
+    assert readme != with_tables(readme, lambda name: scaled(kept(name)))
 
 
 def test_no_measurement_is_written_by_hand(readme: str) -> None:
@@ -48,31 +43,27 @@ def test_every_result_and_figure_that_is_named_is_there(path: Path) -> None:
     assert [name for name in named if not (path.parent / name).exists()] == []
 
 
-def test_every_script_that_measures_is_run_and_told_of() -> None:
-    imports_it = re.compile(r"^from workbench import .*\bexperiment\b", flags=re.MULTILINE)
-    scripts = {path.stem for path in EXPERIMENTS.glob("*.py") if imports_it.search(path.read_text(encoding="utf-8"))}
-    assert scripts == {finding.experiment for finding in FINDINGS}
+def scripts_that(imports: str) -> set[str]:
+    """imports: a pattern, of lines"""
+    asked = re.compile(imports, flags=re.MULTILINE)
+    return {path.stem for path in EXPERIMENTS.glob("*.py") if asked.search(path.read_text(encoding="utf-8"))}
 
 
-@pytest.mark.parametrize("finding", FINDINGS, ids=lambda finding: finding.experiment)
-def test_every_finding_has_a_question_a_figure_and_no_number_in_its_conclusion(finding: Finding) -> None:
+def test_every_script_that_measures_is_told_of_and_those_that_keep_rows_run_together() -> None:
+    keep_rows = scripts_that(r"^from workbench import .*\bexperiment\b")
+    keep_documents = scripts_that(r"^from documents import .*\b(keep|RESULTS)\b")
+    assert keep_rows == {one.script for one in FINDINGS if not one.documents}
+    assert keep_documents == {one.script for one in FINDINGS if one.documents}
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=lambda finding: finding.script)
+def test_every_finding_has_a_question_numbers_its_figures_and_no_number_in_its_conclusion(finding: Finding) -> None:
     assert finding.question.endswith("?")
+    assert re.search(r"\d", finding.says(*map(kept, finding.results)))
     drawn = [EXPERIMENTS / "figures" / f"{name}.{ending}" for name in finding.figures for ending in ("png", "svg")]
     assert [path for path in drawn if not path.is_file()] == []
+    assert bool(drawn) != bool(finding.documents)
     assert not re.search(r"\d", finding.shows)
-
-
-@pytest.mark.parametrize("finding", DOCUMENT_FINDINGS, ids=lambda finding: finding.script)
-def test_every_document_has_a_question_a_sentence_and_no_number_in_its_conclusion(finding: DocumentFinding) -> None:
-    assert finding.question.endswith("?")
-    assert re.search(r"\d", finding.sentence)
-    assert not re.search(r"\d", finding.shows)
-
-
-def test_every_script_that_keeps_a_document_is_told_of() -> None:
-    keeps_one = re.compile(r"^from documents import .*\b(keep|RESULTS)\b", flags=re.MULTILINE)
-    scripts = {path.stem for path in EXPERIMENTS.glob("*.py") if keeps_one.search(path.read_text(encoding="utf-8"))}
-    assert scripts == {finding.script for finding in DOCUMENT_FINDINGS}
 
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
