@@ -6,8 +6,9 @@ from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
 """Of Linux; other systems have no such file, and nothing can be told there."""
+# Not 9p and virtiofs: as a rule they are one machine's disk, in WSL or a container of its own kernel, down to its root.
 _SHARED = re.compile(
-    r"nfs\d?|cifs|smb3?|smbfs|ceph|lustre|gpfs|beegfs|glusterfs|afs|orangefs|pvfs2|panfs|wekafs|"
+    r"nfs\d?|cifs|smb3?|smbfs|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2|gfs2|afs|orangefs|pvfs2|panfs|wekafs|"
     r"fuse\.(ceph|glusterfs|sshfs|s3fs|goofys|mount-s3|gcsfuse|blobfuse2?|juicefs|rclone)"
 )
 _OCTAL = re.compile(r"\\(\d{3})")

@@ -109,7 +109,11 @@ def mount(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_shared"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False), ("overlay", False)]
+    ("kind", "is_shared"),
+    [
+        *((kind, True) for kind in ("nfs4", "fuse.sshfs", "ocfs2", "gfs2")),
+        *((kind, False) for kind in ("ext4", "overlay", "9p", "virtiofs")),
+    ],
 )
 def test_a_file_system_that_machines_share_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, is_shared: bool
