@@ -6,7 +6,7 @@ from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
 """Of Linux; other systems have no such file, and nothing can be told there."""
-# Not 9p and virtiofs: as a rule they are one machine's disk, in WSL or a container of its own kernel, down to its root.
+# Not 9p and virtiofs: they mostly hand a host's disk to one guest, and it may have no other (WSL, Kata containers).
 _SHARED = re.compile(
     r"nfs\d?|cifs|smb3?|smbfs|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2|gfs2|afs|orangefs|pvfs2|panfs|wekafs|"
     r"fuse\.(ceph|glusterfs|sshfs|s3fs|goofys|mount-s3|gcsfuse|blobfuse2?|juicefs|rclone)"

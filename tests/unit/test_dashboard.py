@@ -92,6 +92,18 @@ def test_a_query_selects_the_run_and_groups_by_labels_that_there_are(title: str,
             assert "le" in groups, series
 
 
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_a_legend_tells_the_lines_of_a_panel_apart(panel: Mapping[str, Any]) -> None:
+    legends = [target["legendFormat"] for target in panel["targets"]]
+    assert len(set(legends)) == len(legends)
+    for target in panel["targets"]:
+        query = target["expr"]
+        kept = {label for group in re.findall(r"by \(([^)]*)\)", query) for label in group.split(", ")} - {"le"}
+        if not re.search(r"\b(sum|min)\b", query):
+            kept = labels_of(*series_of(query))
+        assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) == kept
+
+
 def test_seconds_are_shown_as_seconds() -> None:
     for panel in PANELS:
         units = {BY_SERIES[series].unit for target in panel["targets"] for series in series_of(target["expr"])}
