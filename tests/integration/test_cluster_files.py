@@ -14,7 +14,7 @@ def _read(name: str) -> dict[str, Any]:
     return tree
 
 
-@pytest.mark.parametrize(("name", "workers"), [("aws.yaml", (1, 8)), ("on-premise.yaml", (2, 2))])
+@pytest.mark.parametrize(("name", "workers"), [("aws.yaml", (0, 8)), ("on-premise.yaml", (2, 2))])
 def test_ray_s_launcher_takes_the_file_with_its_defaults(name: str, workers: tuple[int, int]) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
