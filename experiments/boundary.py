@@ -4,7 +4,7 @@ Method: 20 requests of one sample, one after the other, on copies of one trained
 retrain a shard where its touched slices are none, the last one, ..., all of five. What is forgotten too little or too
 much is the mean distance of the forgotten samples' losses below and above the retrained oracle's. An oracle of another
 seed shows how far two exact retrainings are apart. The letter data, and 20,000 samples of Fashion-MNIST; three seeds;
-three minutes on two cores.
+seven minutes on two cores.
 """
 
 from matplotlib.axes import Axes

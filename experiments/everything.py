@@ -1,6 +1,6 @@
 """Runs every experiment, one after the other, and writes the READMEs' tables anew: the whole evidence with one command.
 
-With --smoke in minutes, into build/smoke, and no README changes; in full in about forty minutes on two cores, which
+With --smoke in minutes, into build/smoke, and no README changes; in full in about an hour and a half on two cores, which
 should have nothing else to do. The options are those of the experiments.
 """
 

@@ -2,7 +2,7 @@
 
 Method: S varied with five slices, and R varied with the data set's usual shards; for each, a trained run, ten requests
 of one sample after the other with sisa, hs and ohs at the default boundary, and the oracle trained from scratch.
-`bytes` is what the slice checkpoints take. The letter data, and 12,000 samples of Fashion-MNIST; three seeds; five
+`bytes` is what the slice checkpoints take. The letter data, and 12,000 samples of Fashion-MNIST; three seeds; eleven
 minutes on two cores.
 """
 

@@ -5,7 +5,7 @@ and replay) honours 0.01%, 0.1%, 1% and 10% of the samples at once, and 20 reque
 the default hybrid boundary. Beside them the oracle, trained from scratch without the same samples, and the control,
 which fine-tunes and subtracts nothing. An MLP on all data sets; a small CNN on the images, with 6,000 of their samples,
 1% at once and the 20 requests only. Three seeds, which change partition, initial weights, order and forget set. Seconds
-are of compute, one thread. Twenty minutes on two cores. The figures correspond to the paper's figures 4 (accuracy) and
+are of compute, one thread. Forty minutes on two cores. The figures correspond to the paper's figures 4 (accuracy) and
 5 (time).
 """
 

@@ -4,7 +4,7 @@ Method: a run is searched on one trace of 30 uniform single requests (16 trials,
 accuracy below the retrained oracle and at most a share of the shards in debt); then every trial's choice is tried on
 a fresh trace of the same traffic. The chosen one's regret is how much more work it takes there than the cheapest choice
 that holds the constraints there. In simulated time, in one process; the same trials as through Ray. The letter data, and
-12,000 samples of Fashion-MNIST; three seeds; six minutes on two cores.
+12,000 samples of Fashion-MNIST; three seeds; fifteen minutes on two cores.
 """
 
 from dataclasses import asdict
