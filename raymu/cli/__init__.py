@@ -2,8 +2,6 @@
 
 import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
 import click
 
@@ -16,7 +14,7 @@ __all__ = ["clusters", "main", "models", "planning", "proof", "runs"]
 
 def main() -> None:
     """Entry point: turns every refusal into one line and an exit code."""
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is open is closed on the way out
     try:
         cli(standalone_mode=False)
     except RaymuError as error:
@@ -33,12 +31,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _complain("interrupted")
         sys.exit(130)
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    """What is open is closed on the way out."""
-    _complain("terminated")
-    sys.exit(128 + number)
 
 
 def _complain(text: str) -> None:

@@ -173,7 +173,7 @@ def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, add
     assert problem in found.stderr
 
 
-def test_a_command_that_is_terminated_says_so_in_one_line(tmp_path: Path) -> None:
+def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = {
         "data": {"train": str(tmp_path / "all.parquet")},
@@ -186,8 +186,8 @@ def test_a_command_that_is_terminated_says_so_in_one_line(tmp_path: Path) -> Non
     command = subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: bool(own_processes(SHARD)), "a shard is trained")
     command.terminate()
-    assert command.communicate(timeout=60) == ("", "raymu: terminated\n")
-    assert command.returncode == 128 + signal.SIGTERM
+    assert command.communicate(timeout=60) == ("", "raymu: interrupted\n")
+    assert command.returncode == 130
     wait_until(lambda: not own_processes(SHARD), "its actors are gone")
     assert not (tmp_path / "runs" / "run").exists()
 
