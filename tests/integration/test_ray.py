@@ -28,11 +28,12 @@ STRATEGIES = ["sisa", "dpus", "hs", "ohs"]
 
 
 def config_on_ray(train: Path, *, shards: int = 4, **cluster: object) -> Config:
+    """On two actors, where it is not said otherwise: each is a process that imports PyTorch."""
     return make_config(
         train,
         partition={"shards": shards, "slices": 3},
         unlearning={"boundary": 0.7},
-        cluster={"fleet": "ray", **cluster},
+        cluster={"fleet": "ray", "live_actors": 2, **cluster},
     )
 
 
@@ -87,7 +88,7 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
             killed.append(victim.pid)
             os.kill(victim.pid, signal.SIGKILL)
 
-    config = config_on_ray(tmp_path / "all.parquet", live_actors=2)
+    config = config_on_ray(tmp_path / "all.parquet")
     with raymu.train(config, str(tmp_path / "run"), progress=kill_once) as run:
         killed.clear()
         run.revoke(table["id"].to_pylist()[:40], strategy="sisa", progress=kill_once)
@@ -243,7 +244,7 @@ def test_idle_actors_are_retired(tmp_path: Path) -> None:
 def test_idle_actors_hold_no_checkpoint_that_is_superseded(tmp_path: Path) -> None:
     """Each took turns at several shards."""
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
-    with raymu.train(config_on_ray(tmp_path / "all.parquet", live_actors=2), str(tmp_path / "run")) as run:
+    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
         for number, strategy in enumerate(STRATEGIES):
             run.revoke(ids[number * 6 : number * 6 + 6], strategy=strategy)
             assert held_by_actors(run) <= {file.path for one in current_lineages(run) for file in one.files}

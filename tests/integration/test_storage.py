@@ -38,7 +38,7 @@ def test_a_run_on_an_object_store_loses_nothing_with_its_workers_and_its_coordin
     tmp_path: Path, object_store: ObjectStoreServer, postgres: PostgresServer
 ) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
-    config = config_on_ray(tmp_path / "all.parquet", live_actors=2, journal=str(postgres.new_database()))
+    config = config_on_ray(tmp_path / "all.parquet", journal=str(postgres.new_database()))
     location = object_store.uri(f"{object_store.new_bucket()}/run")
     with raymu.train(config, location, progress=killer(SHARD)) as run:
         assert run.revoke(ids[:20], strategy="sisa", progress=killer(SHARD)).exactness is Exactness.EXACT

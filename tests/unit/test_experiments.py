@@ -13,11 +13,15 @@ def run(script: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_smoke_run_leaves_its_result_its_figures_and_its_circumstances(tmp_path: Path) -> None:
-    done = run("limits.py", "--smoke", "--data-folder", str(tmp_path), "--out", str(tmp_path))
+    done = run("fine_tuning.py", "--smoke", "--data-folder", str(tmp_path), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert found == ["figures/limits.png", "figures/limits.svg", "results/limits.csv", "results/runs.csv"]
-    assert "limits,smoke," in (tmp_path / "results" / "runs.csv").read_text(encoding="utf-8")
+    assert found == [
+        *(f"figures/fine_tuning.{ending}" for ending in ("png", "svg")),
+        "results/fine_tuning.csv",
+        "results/runs.csv",
+    ]
+    assert "fine_tuning,smoke," in (tmp_path / "results" / "runs.csv").read_text(encoding="utf-8")
 
 
 def test_data_that_are_not_there_are_named_before_anything_is_measured(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.examples import write_samples
 
 CONFIG = """
@@ -27,12 +25,10 @@ def raymu(folder: Path, *words: str, log: str | None = None) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize("is_option", [True, False], ids=["--log", "RAYMU_LOG"])
-def test_a_logged_command_still_prints_one_document(tmp_path: Path, is_option: bool) -> None:
+def test_a_logged_command_still_prints_one_document(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     (tmp_path / "run.yaml").write_text(CONFIG)
-    words = ["train", "run.yaml", "--run", "r", "--json"]
-    done = raymu(tmp_path, *(["--log", "json"] if is_option else []), *words, log=None if is_option else "json")
+    done = raymu(tmp_path, "--log", "json", "train", "run.yaml", "--run", "r", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["samples"] == 240
     told = [json.loads(line) for line in done.stderr.splitlines()]
@@ -52,9 +48,9 @@ def test_a_form_that_there_is_not_is_refused_in_one_line(tmp_path: Path) -> None
     assert "'xml' is not one of 'text', 'json'" in line
 
 
-def test_text_is_for_people(tmp_path: Path) -> None:
+def test_text_is_for_people_and_the_environment_may_ask_for_it(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     (tmp_path / "run.yaml").write_text(CONFIG)
-    done = raymu(tmp_path, "--log", "text", "train", "run.yaml", "--run", "r", "--json")
+    done = raymu(tmp_path, "train", "run.yaml", "--run", "r", "--json", log="text")
     trained = next(line for line in done.stderr.splitlines() if " trained " in line)
     assert trained.endswith("shards=3 samples=240 workers=1")
