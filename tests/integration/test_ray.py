@@ -1,10 +1,10 @@
 """The same system on a real Ray cluster: same hashes, few processes, errors as they are."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,9 @@ import raymu
 from raymu.config import Config
 from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
+from raymu.runtime.actors import RayFleet
 from raymu.runtime.client import RayCoordinator
+from raymu.service.ingest import create_run
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, revoke, served_weights, settle, train_run, write_samples
@@ -233,12 +235,16 @@ def test_a_lost_coordinator_is_said_in_one_line_and_settling_finishes_its_work(t
 
 def test_idle_actors_are_retired(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
-    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")):
+    create_run(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run"))
+
+    async def until_none_is_left() -> None:
+        fleet = RayFleet(RunStore(str(tmp_path / "run")), idle_s=0.5)
+        await fleet.warm_up()
         assert own_processes(SHARD)
-        deadline = time.monotonic() + 40
-        while own_processes(SHARD) and time.monotonic() < deadline:
-            time.sleep(0.5)
-        assert not own_processes(SHARD)
+        while own_processes(SHARD):
+            await asyncio.sleep(0.1)
+
+    asyncio.run(asyncio.wait_for(until_none_is_left(), timeout=40))
 
 
 def test_idle_actors_hold_no_checkpoint_that_is_superseded(tmp_path: Path) -> None:

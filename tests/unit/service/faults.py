@@ -40,6 +40,8 @@ class Steps:
         self.steps = 0
         self.writes: list[int] = []
         """The steps that are writes, and can be torn."""
+        self.changes: list[int] = []
+        """The steps that change what lies there: whoever is killed at another one leaves what the one before it left."""
 
     @property
     def is_armed(self) -> bool:
@@ -54,13 +56,17 @@ class Steps:
         """Within it, every commit of any database is a step."""
 
         def commit(_connection: sql.Connection) -> None:
-            self.step()
+            self.change()
 
         sql.event.listen(sql.Engine, "commit", commit)
         try:
             yield
         finally:
             sql.event.remove(sql.Engine, "commit", commit)
+
+    def change(self) -> None:
+        self.changes.append(self.steps + 1)
+        self.step()
 
     def step(self) -> None:
         self.steps += 1
@@ -78,19 +84,22 @@ class FaultyDisk(Steps, LocalDisk):
         if self._is_torn and self.steps + 1 == self._at:
             super().write(path, payload[: len(payload) // 2], mode)
         self.writes.append(self.steps + 1)
-        self.step()
+        self.change()
         super().write(path, payload, mode)
 
     def make_folder(self, folder: Path) -> None:
-        self.step()
+        if folder.is_dir():
+            self.step()
+        else:
+            self.change()
         super().make_folder(folder)
 
     def replace(self, source: Path, target: Path) -> None:
-        self.step()
+        self.change()
         super().replace(source, target)
 
     def delete(self, path: Path) -> None:
-        self.step()
+        self.change()
         super().delete(path)
 
     def sync_folder(self, folder: Path) -> None:

@@ -19,15 +19,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 @dataclass(frozen=True, kw_only=True)
 class Undisturbed:
-    """What a course comes to that is left alone. steps: of its writing; writes: those of them that can be torn"""
+    """What a course comes to that is left alone. steps, writes, changes: of its disk"""
 
     steps: int
     writes: list[int]
+    changes: list[int]
     outcome: object
-
-    def struck(self, *, is_torn: bool) -> list[int]:
-        """The steps to strike, each in turn."""
-        return self.writes if is_torn else list(range(1, self.steps + 1))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +36,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
 def undisturbed(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     location, disk = tmp_path_factory.mktemp("undisturbed") / "run", FaultyDisk(0, fail)
     course.run(location, disk)
-    return Undisturbed(steps=disk.steps, writes=disk.writes, outcome=outcome(location))
+    return Undisturbed(steps=disk.steps, writes=disk.writes, changes=disk.changes, outcome=outcome(location))
 
 
 @pytest.mark.parametrize(("strike", "is_torn"), [(fail, False), (run_full, True)], ids=["error", "torn and full"])
@@ -47,7 +44,7 @@ def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
     course: Course, undisturbed: Undisturbed, tmp_path: Path, strike: Callable[[], None], is_torn: bool
 ) -> None:
     location = tmp_path / "run"
-    for at in undisturbed.struck(is_torn=is_torn):
+    for at in undisturbed.writes if is_torn else range(1, undisturbed.steps + 1):
         disk = FaultyDisk(at, strike, is_torn=is_torn)
         with suppress(RaymuError, OSError):  # a report whose folder could not be synced was found all the same
             course.run(location, disk)
@@ -57,13 +54,13 @@ def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
         shutil.rmtree(location)
 
 
-@pytest.mark.parametrize("is_torn", [False, True], ids=["before a step", "in the middle of a write"])
+@pytest.mark.parametrize("is_torn", [False, True], ids=["before a change", "in the middle of a write"])
 def test_a_process_that_is_killed_loses_nothing(
     course: Course, undisturbed: Undisturbed, tmp_path: Path, is_torn: bool
 ) -> None:
     """Killed once on the way, and once more while it recovers."""
     location = tmp_path / "run"
-    for at in undisturbed.struck(is_torn=is_torn):
+    for at in undisturbed.writes if is_torn else undisturbed.changes:
         assert not in_child(partial(course.run, location, FaultyDisk(at, kill, is_torn=is_torn)))
         again = random.Random(at).randrange(1, 30)
         in_child(partial(course.run, location, FaultyDisk(again, kill, is_torn=is_torn)))
