@@ -16,6 +16,9 @@ from tests.unit.service.faults import FaultyDisk, fail, in_child, kill, run_full
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
+PARTS = 3
+"""Each strikes at every third step: they run side by side."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Undisturbed:
@@ -39,12 +42,13 @@ def undisturbed(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Und
     return Undisturbed(steps=disk.steps, writes=disk.writes, changes=disk.changes, outcome=outcome(location))
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(("strike", "is_torn"), [(fail, False), (run_full, True)], ids=["error", "torn and full"])
 def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
-    course: Course, undisturbed: Undisturbed, tmp_path: Path, strike: Callable[[], None], is_torn: bool
+    course: Course, undisturbed: Undisturbed, tmp_path: Path, strike: Callable[[], None], is_torn: bool, part: int
 ) -> None:
-    location = tmp_path / "run"
-    for at in undisturbed.writes if is_torn else range(1, undisturbed.steps + 1):
+    location, steps = tmp_path / "run", undisturbed.writes if is_torn else range(1, undisturbed.steps + 1)
+    for at in steps[part::PARTS]:
         disk = FaultyDisk(at, strike, is_torn=is_torn)
         with suppress(RaymuError, OSError):  # a report whose folder could not be synced was found all the same
             course.run(location, disk)
@@ -54,13 +58,14 @@ def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
         shutil.rmtree(location)
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("is_torn", [False, True], ids=["before a change", "in the middle of a write"])
 def test_a_process_that_is_killed_loses_nothing(
-    course: Course, undisturbed: Undisturbed, tmp_path: Path, is_torn: bool
+    course: Course, undisturbed: Undisturbed, tmp_path: Path, is_torn: bool, part: int
 ) -> None:
     """Killed once on the way, and once more while it recovers."""
-    location = tmp_path / "run"
-    for at in undisturbed.writes if is_torn else undisturbed.changes:
+    location, steps = tmp_path / "run", undisturbed.writes if is_torn else undisturbed.changes
+    for at in steps[part::PARTS]:
         assert not in_child(partial(course.run, location, FaultyDisk(at, kill, is_torn=is_torn)))
         again = random.Random(at).randrange(1, 30)
         in_child(partial(course.run, location, FaultyDisk(again, kill, is_torn=is_torn)))

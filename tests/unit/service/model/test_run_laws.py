@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from tests.unit.service.model.machine import check_laws
 
-EXAMPLES_OF_A_PART = 100
+EXAMPLES_OF_A_PART = 75
 """In the usual profile."""
 PARTS = 8
 """They are the same on every machine, whatever runs side by side."""
