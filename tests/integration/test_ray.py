@@ -174,6 +174,7 @@ def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, add
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 2
     assert problem in found.stderr
+    assert not (tmp_path / "runs" / "run").exists()
 
 
 def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Pa
         "data": {"train": str(tmp_path / "all.parquet")},
         "model": {"name": "logistic"},
         "training": {"epochs": 100_000},
-        "cluster": {"address": ray.get_runtime_context().gcs_address},
+        "cluster": {"address": ray.get_runtime_context().gcs_address, "live_actors": 1},
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     program = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", "--run", "run", "--json"]
@@ -192,7 +193,6 @@ def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Pa
     assert command.communicate(timeout=60) == ("", "raymu: interrupted\n")
     assert command.returncode == 130
     wait_until(lambda: not own_processes(SHARD), "its actors are gone")
-    assert not (tmp_path / "runs" / "run").exists()
 
 
 def test_two_runs_side_by_side_on_a_cluster_with_room_for_one(tmp_path: Path) -> None:
