@@ -32,7 +32,7 @@ MOST_REFERENCES = 8
 """How many other shards' models a calibration aims at; more cost time and barely move the mean."""
 
 MOST_GENERATIONS = 16
-"""How many generations a request that touches every shard leads to, about: enough that votes come back one by one."""
+"""How many generations a request, or a settlement, of every shard leads to, about: votes come back some by some."""
 
 
 class RevocationBoard:
@@ -170,16 +170,25 @@ class RevocationBoard:
         settled = [one for one in candidates if one not in still_owed and self._backlog.is_repaired(one)]
         is_part = bool(command.request_ids) and not repaired
         self._ledger.repair(before, report, repaired=repaired, settled=settled, is_part=is_part)
-        # A generation names every shard: so many shards of one request come back to vote together.
-        if is_part and self._ledger.parts * MOST_GENERATIONS < len(self._lineages):
+        is_held_back = self._has_company if not command.request_ids else is_part and bool(self._working)
+        # A generation names every shard: so many shards of one request, or settlement, come back to vote together.
+        if is_held_back and self._ledger.unpublished * MOST_GENERATIONS < len(self._lineages):
             return [*self._start([report.shard]), *self._purge()]
         return [self._publish(), *self._start([report.shard])]
 
+    @property
+    def _has_company(self) -> bool:
+        """Whether a shard at work is settled, or trained again after damage."""
+        return bool(self._working.keys() & (self._settling | self._to_settle | self._lost.keys()))
+
     def _give_up(self, shard: int, command_id: str) -> list[Command]:
+        """Its requests wait again. What others held back is published once nothing is left at work to wait for."""
         command = self._working.get(shard)
         if command is not None and command.command_id == command_id:
             self._backlog.put_back(shard, command.request_ids)
             self._end(shard)
+        if self._ledger.unpublished and not self._working:
+            return [self._publish()]
         return self._purge()
 
     def _end(self, shard: int) -> None:

@@ -22,8 +22,8 @@ class PublicationLedger:
         """Whether a generation is to be published."""
         self.is_rebuilding = False
         """Whether it is published because of damage."""
-        self.parts = 0
-        """Remedies since the last generation that left their requests unfinished."""
+        self.unpublished = 0
+        """How many remedies came back since the last generation."""
 
     @property
     def is_clear(self) -> bool:
@@ -55,9 +55,8 @@ class PublicationLedger:
         """
         self._kept |= before.files - report.lineage.files
         self._is_repair |= bool(report.request_ids)
-        if is_part:
-            self.parts += 1
-        else:
+        self.unpublished += 1
+        if not is_part:
             self._superseded |= self._kept
             self._kept.clear()
         self._to_publish["repaired"].extend(repaired)
@@ -86,7 +85,7 @@ class PublicationLedger:
 
     def published(self, event: GenerationPublished) -> None:
         self._has_predecessor = event.number > 1
-        self.is_stale, self._is_repair, self._is_published, self.parts = False, False, True, 0
+        self.is_stale, self._is_repair, self._is_published, self.unpublished = False, False, True, 0
         for told in self._to_publish.values():  # of all: of none more under settings that are changed since
             told.clear()
         self._to_purge.extend(event.repaired)
