@@ -145,20 +145,21 @@ class Coordinator:
         """
         self._execution.catch_up()
         await self._be_trained(progress)
-        due = {one.request_id for one in self._execution.receipts.receipts() if due_by is None or one.due_at <= due_by}
-        owed = [lineage for lineage in self._board.lineages if due.intersection(lineage.debts)]
+        unsettled = [one for one in self._execution.receipts.receipts() if one.settled_at is None]
+        due = {one.request_id for one in unsettled if due_by is None or one.due_at <= due_by}
         first = len(self._execution.reports)
         with self._execution.listening(progress):
             self._execution.resume()
-            shards = tuple(lineage.shard for lineage in owed)
-            self._execution.record(SettleRequested(at=self._clock(), shards=shards))
+            while due & self._board.owed.keys():  # a patch that broke off is owed for once it is finished
+                shards = tuple(one.shard for one in self._board.lineages if due.intersection(one.debts))
+                self._execution.record(SettleRequested(at=self._clock(), shards=shards))
+                await self._execution.until(lambda: self._board.is_idle)
             await self._execution.until(lambda: self._board.is_idle)
         done = self._execution.reports[first:]
-        request_ids = sorted({request_id for lineage in owed for request_id in lineage.debts})
         return SettleReport(
             generation=self._publisher.generation,
             shards=tuple(sorted({report.shard for report in done})),
-            request_ids=tuple(one for one in request_ids if self.receipt(one).settled_at),
+            request_ids=tuple(one.request_id for one in unsettled if self.receipt(one.request_id).settled_at),
             passes=sum(report.passes for report in done),
             compute_seconds=sum(report.seconds for report in done),
         )

@@ -94,9 +94,7 @@ class CourseOfEvents(RuleBasedStateMachine):
         """More workers may decide otherwise; a report of before must still find its command."""
         live, other = self.run.board, self.run.replayed(workers=7)
         assert (other.lineages, other.open_requests) == (live.lineages, live.open_requests)
-        ids = [
-            {one.command_id for one in each.outstanding() if isinstance(one, RepairShard)} for each in (live, other)
-        ]
+        ids = [{one.command_id for one in each.outstanding() if isinstance(one, RepairShard)} for each in (live, other)]
         assert ids[0] == ids[1] == {command.command_id for command in self.run.working.values()}
 
     @invariant()

@@ -217,9 +217,9 @@ class OpenedRun:
 
 
 @contextmanager
-def opened(location: Path | str, fleet: ShardFleet | None = None) -> Iterator[OpenedRun]:
+def opened(location: Path | str | RunStore, fleet: ShardFleet | None = None) -> Iterator[OpenedRun]:
     """Take a run over, and leave it."""
-    store = RunStore(str(location))
+    store = location if isinstance(location, RunStore) else RunStore(str(location))
     coordinator = Coordinator(store, fleet or LocalFleet(store))
     try:
         yield OpenedRun(coordinator)

@@ -62,7 +62,6 @@ def test_a_repair_that_broke_off_is_finished_later(tmp_path: Path, strategy: str
     if is_reopened:
         coordinator = open_coordinator(location)
     report = asyncio.run(coordinator.settle(silent))
-    settle(coordinator)
     assert report.shards == (0,)
     assert coordinator.receipt(pending.request_id).exactness is Exactness.EXACT
     assert raw_ids_in_journal(tmp_path / "run") == 0

@@ -1,0 +1,140 @@
+"""What was only patched is retrained, many shards together, and whatever breaks off in between."""
+
+import asyncio
+import shutil
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from raymu.config import Config
+from raymu.core import board
+from raymu.core.events import GenerationPublished, SettleRequested
+from raymu.core.records import Exactness, Remedy, ShardState
+from raymu.core.verdict import Verdict
+from raymu.errors import RaymuError
+from raymu.service.verify.verification import verify
+from raymu.store.run import RunStore
+from tests.examples import make_config, silent, train_run, write_samples
+from tests.unit.service.faults import FaultyDisk, fail
+from tests.unit.service.runs import (
+    WatchedFleet,
+    constituent_of,
+    ids_at,
+    issued_receipts,
+    journal_events,
+    opened,
+)
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+SHARDS = 3
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    samples = tmp_path_factory.mktemp("samples") / "all.parquet"
+    write_samples(samples, samples=60)
+    return make_config(
+        samples, model={"name": "logistic"}, training={"epochs": 2}, partition={"shards": SHARDS, "slices": 2}
+    )
+
+
+@pytest.fixture(scope="module")
+def patched(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has patched every shard, each for a request of its own."""
+    location = tmp_path_factory.mktemp("patched") / "run"
+    train_run(config, location)
+    with opened(location) as run:
+        for shard in range(SHARDS):
+            run.revoke(ids_at(config, shard=shard, slice_index=1)[:1], strategy="dpus")
+    return location
+
+
+@pytest.fixture
+def location(patched: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(patched, tmp_path / "run"))
+
+
+@pytest.fixture
+def _all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with so many shards that all of these are few."""
+    monkeypatch.setattr(board, "MOST_GENERATIONS", 1)
+
+
+def test_few_shards_are_published_as_they_are_settled(location: Path) -> None:
+    with opened(location) as run:
+        run.settle()
+    assert [len(one.settled) for one in publications(location)[-SHARDS:]] == [1] * SHARDS
+
+
+@pytest.mark.usefixtures("_all_together")
+def test_shards_that_are_settled_together_are_upgraded_by_one_generation(location: Path) -> None:
+    before = RunStore(str(location)).current().number
+    with opened(location) as run:
+        run.settle()
+    assert RunStore(str(location)).current().number == before + 1
+    require_settled(location)
+
+
+@pytest.mark.usefixtures("_all_together")
+def test_settling_together_that_is_struck_on_its_way_is_made_good_by_the_next(patched: Path, tmp_path: Path) -> None:
+    location, at, has_struck = tmp_path / "run", 0, True
+    while has_struck:
+        at += 5
+        shutil.copytree(patched, location)
+        disk = FaultyDisk(at, fail)
+        with suppress(RaymuError, OSError), disk.counting_commits():
+            store = RunStore(str(location), disk.files(str(location)))
+            with opened(store) as run:
+                run.settle()
+        has_struck = disk.has_struck
+        with opened(location) as run:
+            run.settle()
+        require_settled(location)
+        shutil.rmtree(location)
+    assert at > 50
+
+
+def test_a_patch_whose_process_was_lost_is_finished_and_settled_at_once(config: Config, location: Path) -> None:
+    request_id = lose_the_process(config, location)
+    with opened(location) as run:
+        report = asyncio.run(run.coordinator.settle(silent))
+        assert request_id in report.request_ids
+        assert run.coordinator.receipt(request_id).exactness is Exactness.EXACT
+    require_settled(location)
+
+
+def test_taking_up_what_was_interrupted_settles_nothing_that_is_not_due(config: Config, location: Path) -> None:
+    request_id = lose_the_process(config, location)
+    with opened(location, fleet := WatchedFleet(RunStore(str(location)))) as run:
+        asyncio.run(run.coordinator.settle(silent, due_by=LONG_AGO))
+        assert run.coordinator.receipt(request_id).exactness is Exactness.APPROXIMATE
+    assert [task.command.decision.remedy for task in fleet.repairs] == [Remedy.PATCH]
+    assert not [event for event in journal_events(location) if isinstance(event, SettleRequested)]
+
+
+def lose_the_process(config: Config, location: Path) -> str:
+    """In the middle of a patch of shard 0. returns: its request"""
+
+    def interrupt(_task: object) -> None:
+        raise KeyboardInterrupt
+
+    with opened(location, WatchedFleet(RunStore(str(location)), interrupt)) as run:
+        with pytest.raises(KeyboardInterrupt):
+            run.revoke(ids_at(config, shard=0)[-1:], strategy="dpus")
+        return run.coordinator._execution.receipts.receipts()[-1].request_id
+
+
+def publications(location: Path) -> list[GenerationPublished]:
+    return [event for event in journal_events(location) if isinstance(event, GenerationPublished)]
+
+
+def require_settled(location: Path) -> None:
+    """Every shard is exact and every receipt upgraded, nothing superseded is left, and an outsider finds no fault."""
+    store = RunStore(str(location))
+    assert {constituent_of(location, shard).state for shard in range(SHARDS)} == {ShardState.EXACT}
+    last = {receipt.request_id: receipt.exactness for receipt in issued_receipts(location)}
+    assert set(last.values()) == {Exactness.EXACT}
+    assert store.strays({file for one in store.current().lineages for file in one.files}) == []
+    assert verify(store, silent).verdict is Verdict.PASS
