@@ -109,7 +109,7 @@ def measure_samples(folder: Path, scale: int) -> Found:
     seconds, index = timed(lambda: SampleIndex.read(store, store.manifest.tables))
     arrays = (index.hashes, index.shards, index.slices, index.owners)
     held = sum(array.nbytes for array in arrays) + index.ids.nbytes
-    purge_s, _ = timed(lambda: index.without([7]))
+    purge_s, _ = timed(lambda: index.purge([7]))
     every = len(index.hashes)
     return {**found, "index_bytes": held / every, "index_s": seconds / every, "index_purge_s": purge_s / every}
 

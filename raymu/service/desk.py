@@ -48,7 +48,7 @@ class RequestDesk:
     def forget(self, sample_ids: Iterable[SampleId]) -> None:
         """These are purged: they are gone from the index too."""
         if self._samples is not None:
-            self._samples = self._samples.without(sample_ids)
+            self._samples.purge(sample_ids)
 
     def judge_together(
         self, asked: Sequence[Revocation], *, now: datetime

@@ -13,10 +13,17 @@ from raymu.store.run import RunStore
 
 Rows = npt.NDArray[np.int64]
 
+_PURGED = -1
+_MOST_PURGED = 1 / 64
+"""Share of the rows that purged samples may leave behind: to be rid of them takes a copy of all others."""
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+
+@dataclass(kw_only=True, slots=True, eq=False)
 class SampleIndex:
-    """hashes: (samples,) uint64, ascending; the others: of the same samples; owners are hashes, 0 for none"""
+    """hashes: (rows,) uint64, ascending; the others: of the same samples; owners are hashes, 0 for none
+
+    shards: -1 for a sample that is purged, whose row is still there
+    """
 
     seed: int
     hashes: Hashes
@@ -24,6 +31,8 @@ class SampleIndex:
     shards: npt.NDArray[np.int32]
     slices: npt.NDArray[np.int32]
     owners: Hashes
+    purged: int = 0
+    """How many rows are of purged samples."""
 
     @classmethod
     def read(cls, store: RunStore, tables: Sequence[FileRef]) -> "SampleIndex":
@@ -42,15 +51,18 @@ class SampleIndex:
             parts.append((hashes, np.full(len(hashes), shard, dtype=np.int32), slices, owners))
         hashes, shards, slices, owners = (np.concatenate(column) for column in zip(*parts, strict=True))
         every = pa.concat_arrays(ids)
-        unordered = cls(seed=seed, hashes=hashes, ids=every, shards=shards, slices=slices, owners=owners)
-        return unordered._take(np.argsort(hashes))
+        index = cls(seed=seed, hashes=hashes, ids=every, shards=shards, slices=slices, owners=owners)
+        index._keep(np.argsort(hashes))
+        return index
 
     def find(self, sample_ids: Sequence[SampleId]) -> Rows:
         """Rows of the index. returns: (sample_ids,) int64, -1 where unknown"""
         asked = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
         rows = np.searchsorted(self.hashes, asked)
         rows[rows == len(self.hashes)] = 0
-        is_known = self.hashes[rows] == asked if len(self.hashes) else np.zeros(len(asked), dtype=bool)
+        if not len(self.hashes):
+            return np.full(len(asked), -1)
+        is_known = (self.hashes[rows] == asked) & (self.shards[rows] != _PURGED)
         return np.where(is_known, rows, -1)
 
     def places(self, sample_ids: Sequence[SampleId]) -> list[tuple[int, int] | None]:
@@ -70,20 +82,20 @@ class SampleIndex:
         spans = zip(np.searchsorted(found, asked), np.searchsorted(found, asked, side="right"), strict=True)
         return [ids[start:end] for start, end in spans]
 
-    def without(self, sample_ids: Iterable[SampleId]) -> "SampleIndex":
-        """The index after these are purged."""
-        purged = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
-        return self._take(np.flatnonzero(~np.isin(self.hashes, purged)))
+    def purge(self, sample_ids: Iterable[SampleId]) -> None:
+        """These are gone from now on. It takes as long as there are many of them, however many samples are left."""
+        rows = self.find(list(sample_ids))
+        rows = rows[rows >= 0]
+        self.shards[rows], self.owners[rows] = _PURGED, 0
+        self.purged += len(rows)
+        if self.purged > _MOST_PURGED * len(self.hashes):
+            self._keep(np.flatnonzero(self.shards != _PURGED))
+            self.purged = 0
 
-    def _take(self, rows: Rows) -> "SampleIndex":
-        return SampleIndex(
-            seed=self.seed,
-            hashes=self.hashes[rows],
-            ids=self.ids.take(rows),
-            shards=self.shards[rows],
-            slices=self.slices[rows],
-            owners=self.owners[rows],
-        )
+    def _keep(self, rows: Rows) -> None:
+        """These rows, in this order."""
+        self.hashes, self.shards, self.slices = self.hashes[rows], self.shards[rows], self.slices[rows]
+        self.owners, self.ids = self.owners[rows], self.ids.take(rows)
 
 
 def owner_hashes(owners: Iterable[SampleId | None], *, seed: int) -> Hashes:
