@@ -28,7 +28,12 @@ from raymu.service.tuning.report import require_feasible
 @click.option(
     "--window", "window_s", type=amount, default=0.0, help="For --traffic: seconds that requests are gathered."
 )
-@click.option("--budget", "budget_s", type=amount, help="For --traffic: seconds of compute that all remedies may take.")
+@click.option(
+    "--budget",
+    "budget_s",
+    type=amount,
+    help="For --traffic: seconds of compute that all remedies may take; what sisa takes, as configured, by default.",
+)
 @click.option(
     "--deadline", "longest_s", type=amount, help="For --traffic: seconds that requests of one moment may take."
 )

@@ -36,6 +36,8 @@ def show_outlook(screen: Screen, outlook: Outlook) -> None:
             f"recommended with {layout}: {found.shards} shards x {found.slices} slices, boundary {found.boundary:.2f}, "
             f"{found.work.passes:,.0f} passes{fits}"
         )
+    if outlook.budget_s is None:
+        screen.say("within the compute that sisa takes with these shards and slices; --budget sets another bound")
 
 
 def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:

@@ -20,7 +20,7 @@ class Demand:
     requests: int
     together: int
     workers: int
-    most_passes: float | None = None
+    most_passes: float
     longest_s: float | None = None
 
 
@@ -34,6 +34,11 @@ class Recommendation:
     work: ExpectedWork
     makespan_s: float
     is_within: bool
+
+
+def exact_passes(prospect: Prospect, *, requests: int, together: int) -> float:
+    """What retraining for every request takes in a layout: what traffic may cost where nobody says how much."""
+    return expected_work(prospect, Strategy.SISA, Boundary.parse(1.0), requests=requests, together=together).passes
 
 
 def recommend(prospects: Iterable[Prospect], strategy: Strategy, demand: Demand) -> Recommendation:

@@ -81,6 +81,8 @@ class Outlook:
     one_batch: dict[Strategy, StrategyForecast]
     """Mean, where all of it comes at the same moment."""
     replayed: dict[Strategy, ReplayedTraffic]
+    budget_s: float | None
+    """Compute that the recommendations may take; None for what sisa takes in the configured layout."""
     within_layout: Advice
     """The boundary to choose with the shards and slices that are configured, for hs or ohs, as configured."""
     any_layout: Advice
@@ -99,7 +101,8 @@ def outlook(
 ) -> Outlook:
     """Forecast traffic with every strategy, and recommend shards, slices and boundary.
 
-    workers: shards that are repaired side by side; window_s: see Trace.batches; budget_s: compute of all remedies
+    workers: shards that are repaired side by side; window_s: see Trace.batches
+    budget_s: compute of all remedies; as much as sisa takes in the configured layout where not given
     longest_s: mean time that the remedies of requests which come at the same moment may take
     Raises TraceInvalid, ConfigInvalid.
     """
@@ -126,6 +129,7 @@ def outlook(
         by_boundary={one: _by_boundary(prospect, one, demand) for one in (Strategy.HS, Strategy.OHS)},
         one_batch=drawn_forecasts(prospect, boundary, together=demand.requests, workers=workers),
         replayed={one: replayed(_with_strategy(config, one)) for one in Strategy},
+        budget_s=budget_s,
         within_layout=advice([prospect]),
         any_layout=advice([prospect, *prospects.layouts()]),
     )

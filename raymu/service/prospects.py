@@ -4,7 +4,7 @@ import numpy as np
 
 from raymu.config import Config
 from raymu.core.expectation import Prospect
-from raymu.core.recommendation import Demand
+from raymu.core.recommendation import Demand, exact_passes
 from raymu.core.requests import Boundary
 from raymu.core.schedule import slice_epochs
 from raymu.core.traffic import TRAFFIC, Traffic, slice_prior
@@ -53,14 +53,17 @@ class Prospects:
         return found
 
     def demand(self, *, workers: int, budget_s: float | None, longest_s: float | None) -> Demand:
-        """budget_s: compute of all remedies; longest_s: mean makespan of the requests that come at a time"""
+        """budget_s: compute of all remedies; as much as retraining takes in the configured layout where not given
+
+        longest_s: mean makespan of the requests that come at a time
+        """
         requests, together = self._grouping()
+        if budget_s is None:
+            most_passes = exact_passes(self.configured(), requests=requests, together=together)
+        else:
+            most_passes = budget_s / self._survey.seconds_per_pass
         return Demand(
-            requests=requests,
-            together=together,
-            workers=workers,
-            most_passes=None if budget_s is None else budget_s / self._survey.seconds_per_pass,
-            longest_s=longest_s,
+            requests=requests, together=together, workers=workers, most_passes=most_passes, longest_s=longest_s
         )
 
     def _grouping(self) -> tuple[int, int]:

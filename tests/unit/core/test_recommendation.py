@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from raymu.config import UnlearningConfig
 from raymu.core.expectation import Prospect
-from raymu.core.recommendation import Demand, recommend
+from raymu.core.recommendation import Demand, exact_passes, recommend
 from raymu.core.requests import Strategy
 from raymu.core.schedule import slice_epochs
 
@@ -21,11 +23,13 @@ def layout(shards: int, slices: int) -> Prospect:
 
 
 LAYOUTS = [layout(shards, slices) for shards in (8, 2, 4) for slices in (5, 1, 2)]
-ONE_BY_ONE = {"requests": 10, "together": 1, "workers": 2}
+
+
+FREELY = float("inf")
 
 
 def test_without_limits_the_fewest_shards_and_slices_that_stay_exact_are_chosen() -> None:
-    found = recommend(LAYOUTS, Strategy.HS, Demand(requests=10, together=1, workers=2))
+    found = recommend(LAYOUTS, Strategy.HS, Demand(requests=10, together=1, workers=2, most_passes=FREELY))
     assert (found.shards, found.slices, found.boundary, found.is_within) == (2, 1, 1.0, True)
     assert found.work.approximate_share == 0.0
 
@@ -45,11 +49,11 @@ def test_a_smaller_budget_takes_more_shards_and_then_patches() -> None:
 
 @pytest.mark.parametrize("together", [1, 10])
 def test_a_deadline_bounds_what_comes_at_a_time(together: int) -> None:
-    demand = Demand(requests=10, together=together, workers=2, longest_s=1.0)
+    demand = Demand(requests=10, together=together, workers=2, most_passes=FREELY, longest_s=1.0)
     found = recommend(LAYOUTS, Strategy.OHS, demand)
     assert found.is_within
     assert found.makespan_s <= 1.0
-    freely = recommend(LAYOUTS, Strategy.OHS, Demand(requests=10, together=together, workers=2))
+    freely = recommend(LAYOUTS, Strategy.OHS, replace(demand, longest_s=None))
     assert freely.makespan_s > 1.0
 
 
@@ -57,3 +61,14 @@ def test_where_nothing_is_within_the_limits_the_nearest_is_told() -> None:
     found = recommend(LAYOUTS, Strategy.HS, Demand(requests=10, together=1, workers=2, most_passes=1.0))
     assert not found.is_within
     assert found.boundary == 0.0
+
+
+@pytest.mark.parametrize("together", [1, 10])
+def test_what_retraining_takes_in_a_layout_buys_exactness_there_and_no_dearer_layout(together: int) -> None:
+    configured = LAYOUTS[0]
+    most_passes = exact_passes(configured, requests=10, together=together)
+    demand = Demand(requests=10, together=together, workers=2, most_passes=most_passes)
+    for choice in ([configured], LAYOUTS):
+        found = recommend(choice, Strategy.HS, demand)
+        assert (found.boundary, found.work.approximate_share, found.is_within) == (1.0, 0.0, True)
+        assert found.work.passes <= most_passes

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from raymu.config import Config
+from raymu.console import Screen
+from raymu.console.studies import show_outlook
 from raymu.core.outcome import TraceOutcome
 from raymu.core.requests import Strategy
 from raymu.core.simulation import simulate
@@ -133,6 +135,26 @@ def test_a_budget_and_a_deadline_bound_what_is_recommended(tmp_path: Path) -> No
         assert bound.replayed.compute_seconds < freely.replayed.compute_seconds
     never = outlook(config, known, parse_traffic("uniform:10"), workers=2, budget_s=0.0)
     assert not never.within_layout.recommendation.is_within
+
+
+def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_configured_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = imagined_survey(4000, seconds_per_pass=1e-3)
+    config = a_config(tmp_path, partition={"shards": 8, "slices": 3})
+    view = outlook(config, known, parse_traffic("uniform:10"), workers=2)
+    configured, found = view.within_layout.recommendation, view.any_layout.recommendation
+    assert (configured.boundary, found.boundary) == (1.0, 1.0)
+    assert found.work.passes <= configured.work.passes
+    lavish = outlook(config, known, parse_traffic("uniform:10"), workers=2, budget_s=1e6)
+    chosen = lavish.any_layout.recommendation
+    assert (chosen.shards, chosen.slices) == (2, 1)
+    assert chosen.work.passes > configured.work.passes
+    said = []
+    for one in (view, lavish):
+        show_outlook(Screen(), one)
+        said.append("within the compute that sisa takes with these shards and slices" in capsys.readouterr().out)
+    assert said == [True, False]
 
 
 def test_a_deadline_as_the_configured_boundary_is_forecast_too(tmp_path: Path) -> None:
