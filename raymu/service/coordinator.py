@@ -235,7 +235,7 @@ class Coordinator:
             observer.closed()
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
-            self._store.leave(self._journal, self._epoch)
+            self._store.succession.leave(self._journal, self._epoch)
 
     async def _be_trained(self, progress: Progress) -> None:
         """Finish a training that broke off. Calls that need it wait for the one that is at it."""

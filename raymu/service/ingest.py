@@ -23,6 +23,7 @@ from raymu.learn.models import check_model
 from raymu.service.tracking import read_test_data
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
+from raymu.store.succession import require_journal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -71,7 +72,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     _check_shards(config, table, shards)
     kept = np.flatnonzero(~_excluded(table, exclude))
     has_batch_norm = _check_model(plan)
-    store.require_journal(config)
+    require_journal(store.files, config)
     return PreparedRun(
         store=store,
         manifest=RunManifest(

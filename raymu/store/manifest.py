@@ -1,5 +1,6 @@
 """What a run is, fixed when it is created."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,6 +8,11 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from raymu.core.records import FileRef
+from raymu.errors import FileCorrupt, FileMissing, RunInvalid, RunTooNew
+from raymu.store.files import RunFiles
+from raymu.store.keys import RunKeys
+from raymu.store.layout import MANIFEST
+from raymu.store.seals import unseal
 
 FORMAT = 1
 
@@ -26,3 +32,30 @@ class RunManifest:
     tables: tuple[FileRef, ...] = ()
     format: int = FORMAT
     kind: Literal["raymu run"] = field(default="raymu run")
+
+
+def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
+    """Raises RunInvalid where no run is, or one of a newer format; FileCorrupt."""
+    try:
+        payload = files.read(MANIFEST)
+    except FileMissing:
+        raise RunInvalid(
+            files.shown, "is not a run: it has no run.json; name a directory made by `raymu train`"
+        ) from None
+    source = files.named(MANIFEST)
+    found = _tree(payload, source)
+    if found.get("kind") != "raymu run":
+        raise RunInvalid(files.shown, "is not a run of raymu: its run.json is of something else")
+    written = found.get("format")
+    if isinstance(written, int) and written > FORMAT:
+        raise RunTooNew(files.shown, f"was written by a newer raymu (format {written}); update raymu")
+    manifest: RunManifest = unseal(RunManifest, payload, keys.hash_key, source=source)
+    return manifest
+
+
+def _tree(payload: bytes, source: str) -> dict[str, object]:
+    try:
+        tree = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise FileCorrupt(source, "not the JSON that was written") from error
+    return tree if isinstance(tree, dict) else {}

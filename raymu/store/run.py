@@ -1,6 +1,5 @@
 """A run directory: where each kind of file lives, and how it is written and read."""
 
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -11,23 +10,22 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import sqlalchemy as sql
 
 from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
-from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid, RunTooNew
-from raymu.store.at_rest import JOURNAL, seal_at_rest, sealed_at
-from raymu.store.database import Database, parse_url, require_sound
+from raymu.errors import FileCorrupt, FileMissing, RunInvalid
+from raymu.store.at_rest import JOURNAL
 from raymu.store.disk import PARTIAL
 from raymu.store.files import RunFiles, content_ref
 from raymu.store.generations import GenerationFiles
 from raymu.store.journal import Journal
 from raymu.store.keys import RunKeys
-from raymu.store.layout import EPOCH, MANIFEST, UNFINISHED
-from raymu.store.manifest import FORMAT, RunManifest
+from raymu.store.layout import MANIFEST, UNFINISHED
+from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.parallel import side_by_side
 from raymu.store.reports import WorkReports
-from raymu.store.seals import seal, unseal
+from raymu.store.seals import seal
+from raymu.store.succession import Succession, open_journal
 
 _CONTENT = ("samples/", "shards/")
 """Folders of files that are named by their content, and that generations refer to."""
@@ -42,6 +40,7 @@ class RunStore:
         self.keys = RunKeys(self.files)
         self.generations = GenerationFiles(self.files, self.keys)
         self.reports = WorkReports(self.files, self.keys)
+        self.succession = Succession(self.files, self.keys)
 
     def __reduce__(self) -> tuple[type["RunStore"], tuple[str]]:
         """What travels to another process is where the run lies, and never its keys."""
@@ -96,14 +95,7 @@ class RunStore:
         self.files.delete(UNFINISHED)
 
     def _begin(self, manifest: RunManifest) -> None:
-        self.files.write(EPOCH, b"0")
-        journal = self._journal(manifest)
-        try:
-            journal.create()
-        finally:
-            journal.close()
-        if Config.parse(manifest.config).cluster.journal is None:
-            seal_at_rest(self.files, self.keys, epoch=0, sequence=0)
+        self.succession.begin(open_journal(self.files, self.keys, manifest))
         self.files.write(MANIFEST, seal(manifest, self.keys.hash_key))
 
     def require_empty(self) -> None:
@@ -121,15 +113,6 @@ class RunStore:
         is_only_mark = bool(there) and all(path.startswith(f".{UNFINISHED}.") for path in there)
         return UNFINISHED in there or is_only_mark
 
-    def require_journal(self, config: Config) -> None:
-        """For a run that is to be created. Raises ConfigInvalid, RunInvalid, FileUnreadable where it can have no journal."""
-        url = self._journal_url(config)
-        require_sound(url)
-        if config.cluster.journal is None:
-            return
-        with closing(Database(url)) as database, database.reading():
-            pass
-
     def remove(self, folders: Iterable[Path]) -> None:
         """Destroy the run and all that it holds. folders: that were made for it, its own first"""
         self.files.delete_all(folders)
@@ -137,21 +120,7 @@ class RunStore:
     @cached_property
     def manifest(self) -> RunManifest:
         """Raises RunInvalid where this is no run, or one of a newer format; FileCorrupt."""
-        try:
-            payload = self.files.read(MANIFEST)
-        except FileMissing:
-            raise RunInvalid(
-                self.files.shown, "is not a run: it has no run.json; name a directory made by `raymu train`"
-            ) from None
-        source = self.files.named(MANIFEST)
-        found = _tree(payload, source)
-        if found.get("kind") != "raymu run":
-            raise RunInvalid(self.files.shown, "is not a run of raymu: its run.json is of something else")
-        written = found.get("format")
-        if isinstance(written, int) and written > FORMAT:
-            raise RunTooNew(self.files.shown, f"was written by a newer raymu (format {written}); update raymu")
-        manifest: RunManifest = unseal(RunManifest, payload, self.keys.hash_key, source=source)
-        return manifest
+        return read_manifest(self.files, self.keys)
 
     @cached_property
     def config(self) -> Config:
@@ -170,75 +139,13 @@ class RunStore:
         Raises RunInvalid, where its journal is older than its files too; StorageFailed.
         """
         journal = self.journal()
-        try:
-            self._require_latest(journal)
-            journal.require_readable()  # before a newer raymu, which could go on, is fenced out
-            epoch = journal.take_over(self._announce)
-        except BaseException:
-            journal.close()
-            raise
-        self.write_under(epoch)
-        return journal, epoch
-
-    def leave(self, journal: Journal, epoch: int) -> None:
-        """Close the journal of a coordinator, and seal its file. Raises CoordinatorSuperseded."""
-        head = journal.head()
-        journal.close()
-        if self.config.cluster.journal is None:
-            seal_at_rest(self.files, self.keys, epoch=epoch, sequence=head.sequence)
-
-    def write_under(self, epoch: int) -> None:
-        """From here on, nothing is written or deleted once a later coordinator has taken over."""
-
-        def fence() -> None:
-            current = self.epoch()
-            if current != epoch:
-                raise CoordinatorSuperseded(epoch, current)
-
-        self.files.fence = fence
-
-    def _announce(self, epoch: int) -> None:
-        with suppress(FileMissing):
-            if (current := self.epoch()) > epoch:
-                raise self._is_older(f"epoch {epoch} after {current}")
-        self.files.write(EPOCH, str(epoch).encode())
-
-    def _require_latest(self, journal: Journal) -> None:
-        """Raises RunInvalid where the journal is older than it was when a coordinator closed it."""
-        if sealed_at(self.files, self.keys) > (journal.epoch(), journal.head().sequence):  # the seal is read first
-            raise self._is_older("it was closed later than it ends")
-
-    def _is_older(self, how: str) -> RunInvalid:
-        problem = f"has a journal that is older than its files ({how}); restore both from the same backup"
-        return RunInvalid(self.files.shown, problem)
-
-    def epoch(self) -> int:
-        """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""
-        payload = self.files.read_again(EPOCH)  # before every write
-        if not (payload.isdigit() and str(int(payload)).encode() == payload):
-            raise FileCorrupt(self.files.named(EPOCH), "not the number that was written")
-        return int(payload)
+        return journal, self.succession.take_over(journal)
 
     def journal(self, *, is_read_only: bool = False) -> Journal:
         """Raises RunInvalid, ConfigInvalid."""
         if self.config.cluster.journal is None and not self.files.exists(JOURNAL):
             raise RunInvalid(self.files.shown, f"has lost its {JOURNAL}; restore it from a backup, or train anew")
-        return self._journal(self.manifest, is_read_only=is_read_only)
-
-    def _journal(self, manifest: RunManifest, *, is_read_only: bool = False) -> Journal:
-        database = Database(self._journal_url(Config.parse(manifest.config)), is_read_only=is_read_only)
-        return Journal(database, run=manifest.run_id, key=self.keys.hash_key)
-
-    def _journal_url(self, config: Config) -> sql.URL:
-        """Raises ConfigInvalid, RunInvalid."""
-        if config.cluster.journal is not None:
-            return parse_url(config.cluster.journal)
-        if self.files.local is None:
-            raise RunInvalid(
-                self.files.shown,
-                "is on no local disk, which SQLite needs; name a database: cluster.journal=postgresql://HOST/NAME",
-            )
-        return sql.URL.create("sqlite", database=str(self.files.local / JOURNAL))
+        return open_journal(self.files, self.keys, self.manifest, is_read_only=is_read_only)
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
         """The run's own copy of a shard's samples, named by content: the same samples, the same file."""
@@ -278,7 +185,7 @@ class RunStore:
         Raises RunInvalid where this is no run, its training has not finished, or its files are not its journal's.
         """
         with closing(self.journal(is_read_only=True)) as journal:
-            self._require_latest(journal)
+            self.succession.require_latest(journal)
             asked = 0
             while (published := journal.published()) and asked < 3:
                 asked += 1  # a generation may be superseded, and destroyed, between asking and reading
@@ -339,11 +246,3 @@ def _samples_stem(shard: int) -> str:
 
 def _shard_folder(shard: int) -> str:
     return f"shards/{shard:04d}/"
-
-
-def _tree(payload: bytes, source: str) -> dict[str, object]:
-    try:
-        tree = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise FileCorrupt(source, "not the JSON that was written") from error
-    return tree if isinstance(tree, dict) else {}

@@ -96,10 +96,10 @@ def test_a_copy_of_the_run_is_not_served_for_it(run: raymu.Run, tmp_path: Path) 
 def test_one_that_was_superseded_takes_the_run_back_for_its_next_client(run: raymu.Run) -> None:
     store = RunStore(run.location)
     Coordinator(store, LocalFleet(store))
-    epoch = store.epoch()
+    epoch = store.succession.epoch()
     with raymu.open_run(run.location) as client:
         assert client.revoke([1000], strategy="sisa").exactness is Exactness.EXACT
-    assert store.epoch() == epoch + 1
+    assert store.succession.epoch() == epoch + 1
 
 
 def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: raymu.Run) -> None:

@@ -34,7 +34,7 @@ class BranchRemedies:
             command=command,
             forget=self._named(command.request_ids, command.shard),
             unseen_forgotten=frozenset() if unseen is None else self._named(accepted, unseen),
-            epoch=self._branch.epoch(),
+            epoch=self._branch.succession.epoch(),
         )
         *_, report = self._worker.run(task)
         assert isinstance(report, RepairReport)

@@ -26,10 +26,10 @@ class NamedCheck:
 def _journal(evidence: Evidence) -> Findings:
     """The events are sealed and chained (reading them has checked that); the rest of the database follows from them."""
     store, recorded, expected = evidence.store, evidence.recorded, evidence.expected
-    epochs = f"the files are of epoch {store.epoch()}, the journal of epoch {recorded.epoch}"
-    if store.epoch() == recorded.epoch + 1:  # the files are told first
+    epochs = f"the files are of epoch {store.succession.epoch()}, the journal of epoch {recorded.epoch}"
+    if store.succession.epoch() == recorded.epoch + 1:  # the files are told first
         yield leaves_open(f"{epochs}: a coordinator takes the run over, or broke off; `raymu settle` does it again")
-    elif store.epoch() != recorded.epoch:
+    elif store.succession.epoch() != recorded.epoch:
         yield fails(epochs)
     for what in misnamed(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
         yield fails(what)

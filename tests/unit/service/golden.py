@@ -120,7 +120,7 @@ def _single(sample_id: SampleId) -> Revocation:
 def _lose_a_checkpoint(store: RunStore) -> None:
     journal, epoch = store.take_over()
     journal.append(DamageFound(at=utc_now(), first_stages={0: 1}))
-    store.leave(journal, epoch)
+    store.succession.leave(journal, epoch)
 
 
 def main() -> None:

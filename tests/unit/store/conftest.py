@@ -4,10 +4,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
+from raymu.core.places import is_uri
 from raymu.store.journal import Journal
+from raymu.store.manifest import RunManifest
+from raymu.store.run import RunStore
 from tests.object_store import ObjectStoreServer
 from tests.postgres import PostgresServer
 from tests.unit.store.journals import begin
+from tests.unit.store.manifests import MANIFEST, with_journal
 
 DATABASES = ["sqlite", "postgresql"]
 STORAGES = ["local disk", "object store"]
@@ -52,3 +56,26 @@ def new_location(request: pytest.FixtureRequest, folder: Path) -> str:
 @pytest.fixture(params=STORAGES)
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_location(request, tmp_path)
+
+
+@pytest.fixture
+def manifest(location: str, request: pytest.FixtureRequest) -> RunManifest:
+    """A run on a local disk has its journal beside it, one on an object store has it in a database."""
+    if not is_uri(location):
+        return MANIFEST
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    return with_journal(str(postgres.new_database()))
+
+
+@pytest.fixture
+def store(location: str, manifest: RunManifest) -> RunStore:
+    store = RunStore(location)
+    store.create(manifest)
+    return store
+
+
+@pytest.fixture
+def local_store(tmp_path: Path) -> RunStore:
+    store = RunStore(str(tmp_path / "run"))
+    store.create(MANIFEST)
+    return store

@@ -1,9 +1,6 @@
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,55 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import Config
-from raymu.core.places import is_uri
 from raymu.core.records import CheckpointRef, FileRef, RepairReport
-from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
-from raymu.store.codec import to_json
-from raymu.store.disk import LocalDisk
-from raymu.store.files import RunFiles
-from raymu.store.manifest import FORMAT, RunManifest
+from raymu.errors import FileCorrupt, FileMissing, RunInvalid
+from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
-from tests.postgres import PostgresServer
+from tests.unit.store.manifests import MANIFEST
 from tests.unit.store.strategies import reports
-
-CONFIG = Config.parse({"data": {"train": "letter.parquet"}, "model": {"name": "mlp", "hidden": [8]}})
-MANIFEST = RunManifest(
-    config=CONFIG.tree(),
-    input_shape=(28, 28),
-    classes=10,
-    has_integer_ids=True,
-    created_at=datetime(2024, 5, 6, 7, 8, 9, 10, tzinfo=UTC),
-    raymu_version="0.1.0",
-)
-
-
-@pytest.fixture
-def manifest(location: str, request: pytest.FixtureRequest) -> RunManifest:
-    """A run on a local disk has its journal beside it, one on an object store has it in a database."""
-    if not is_uri(location):
-        return MANIFEST
-    postgres: PostgresServer = request.getfixturevalue("postgres")
-    return with_journal(str(postgres.new_database()))
-
-
-@pytest.fixture
-def store(location: str, manifest: RunManifest) -> RunStore:
-    store = RunStore(location)
-    store.create(manifest)
-    return store
-
-
-@pytest.fixture
-def local_store(tmp_path: Path) -> RunStore:
-    store = RunStore(str(tmp_path / "run"))
-    store.create(MANIFEST)
-    return store
-
-
-def with_journal(url: str) -> RunManifest:
-    tree = CONFIG.tree()
-    tree["cluster"]["journal"] = url
-    return replace(MANIFEST, config=tree)
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +21,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     store = RunStore(str(tmp_path_factory.mktemp("run")))
     store.create(MANIFEST)
     return store
-
-
-def manifest_with(place: Path, **changes: object) -> RunStore:
-    tree: dict[str, Any] = json.loads(to_json(MANIFEST)) | changes
-    place.mkdir()
-    (place / "run.json").write_text(json.dumps(tree))
-    return RunStore(str(place))
 
 
 def test_an_opened_run_is_the_one_that_was_created(store: RunStore, manifest: RunManifest) -> None:
@@ -92,36 +39,6 @@ def test_every_run_has_a_key_of_its_own_that_others_cannot_read(local_store: Run
     assert other.keys.signing_key != store.keys.signing_key
     for name in ("hash.key", "signing.key"):
         assert (tmp_path / "run" / name).stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("location", ["", "no such directory"])
-def test_a_directory_without_a_manifest_is_no_run(tmp_path: Path, location: str) -> None:
-    with pytest.raises(RunInvalid, match=r"is not a run: it has no run\.json"):
-        _ = RunStore(str(tmp_path / location)).manifest
-
-
-def test_a_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunInvalid, match="something else"):
-        _ = manifest_with(tmp_path / "run", kind="a training run of another tool").manifest
-
-
-def test_a_run_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
-    with pytest.raises(RunInvalid, match=rf"newer raymu \(format {FORMAT + 1}\); update raymu"):
-        _ = manifest_with(tmp_path / "run", format=FORMAT + 1, input_shape="told in another way").manifest
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "raymu run"}', '{"kind": "raymu run", "format": "x"}'])
-def test_a_damaged_manifest_is_named(store: RunStore, content: str) -> None:
-    store.files.write("run.json", content.encode())
-    with pytest.raises((FileCorrupt, RunInvalid), match=r"run.*run\.json"):
-        _ = RunStore(store.location).manifest
-
-
-def test_a_manifest_whose_settings_were_changed_is_refused(store: RunStore) -> None:
-    tree = json.loads(store.files.read("run.json"))
-    store.files.write("run.json", json.dumps(tree | {"classes": 11}).encode())
-    with pytest.raises(FileCorrupt, match=r"run/run\.json: .*its seal is broken"):
-        _ = RunStore(store.location).manifest
 
 
 def test_a_run_is_never_created_over_another(store: RunStore, manifest: RunManifest) -> None:
@@ -251,28 +168,6 @@ def test_a_creation_that_broke_off_is_begun_anew(location: str, manifest: RunMan
     assert len(again.files.list("samples")) == 1
 
 
-@pytest.mark.parametrize("name", ["run", "a run", "is it? 50% #1"])
-def test_the_journal_of_a_local_run_lies_beside_it(tmp_path: Path, name: str) -> None:
-    store = RunStore(str(tmp_path / name))
-    store.create(MANIFEST)
-    assert (tmp_path / name / "journal.sqlite").exists()
-
-
-def test_a_configured_journal_is_used_instead(tmp_path: Path) -> None:
-    store = RunStore(str(tmp_path / "run"))
-    store.create(with_journal(f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"))
-    assert (tmp_path / "elsewhere.sqlite").exists()
-    assert not (tmp_path / "run" / "journal.sqlite").exists()
-
-
-def test_a_run_that_lost_its_journal_says_so(local_store: RunStore, tmp_path: Path) -> None:
-    store = local_store
-    (tmp_path / "run" / "journal.sqlite").unlink()
-    with pytest.raises(RunInvalid, match=r"has lost its journal\.sqlite"):
-        store.journal()
-    assert not (tmp_path / "run" / "journal.sqlite").exists()
-
-
 def test_a_file_of_nothing_is_a_file(store: RunStore) -> None:
     ref = store.write_state(0, "empty", b"")
     assert ref == FileRef(path=ref.path, sha256=ref.sha256, byte_size=0)
@@ -283,46 +178,3 @@ def test_a_key_that_is_none_is_refused(store: RunStore) -> None:
     store.files.write("hash.key", b"no key")
     with pytest.raises(FileCorrupt, match=r"run/hash\.key: not a key"):
         _ = RunStore(store.location).manifest
-
-
-def test_once_another_has_taken_over_nothing_is_written_or_destroyed(store: RunStore) -> None:
-    journal, epoch = store.take_over()
-    kept = store.write_state(0, "stage-0", b"weights")
-    successor = RunStore(store.location)
-    other, _ = successor.take_over()
-    before = successor.files.every()
-    for write in (
-        lambda: store.write_state(0, "stage-1", b"weights"),
-        lambda: store.destroy([kept]),
-        lambda: store.sweep((), ()),
-    ):
-        with pytest.raises(CoordinatorSuperseded, match=f"epoch {epoch + 1} after {epoch}"):
-            write()
-    assert successor.files.every() == before
-    successor.write_state(0, "stage-1", b"weights")
-    journal.close()
-    other.close()
-
-
-def test_a_writer_that_slept_before_the_file_appears_leaves_nothing(tmp_path: Path) -> None:
-    class Disk(LocalDisk):
-        """Another coordinator takes over in the middle of a write."""
-
-        def write(self, path: Path, payload: bytes, mode: int) -> None:
-            super().write(path, payload, mode)
-            if "stage" in path.name:
-                RunStore(str(tmp_path / "run")).take_over()[0].close()
-
-    store = RunStore(str(tmp_path / "run"), RunFiles(str(tmp_path / "run"), disk=Disk()))
-    store.create(MANIFEST)
-    journal, _ = store.take_over()
-    with pytest.raises(CoordinatorSuperseded):
-        store.write_state(0, "stage-1", b"weights")
-    assert not [path for path in store.files.every() if "stage" in path]
-    journal.close()
-
-
-def test_a_journal_that_is_older_than_its_files_cannot_be_taken_over(store: RunStore) -> None:
-    store.files.write("epoch", b"7")
-    with pytest.raises(RunInvalid, match=r"epoch 1 after 7.*same backup"):
-        store.take_over()

@@ -11,9 +11,10 @@ from raymu.store.files import RunFiles
 from raymu.store.mounts import shared_file_system
 from raymu.store.parallel import side_by_side
 from raymu.store.run import RunStore
+from raymu.store.succession import require_journal
 from tests.object_store import ObjectStoreServer
 from tests.postgres import PostgresServer
-from tests.unit.store.test_run import CONFIG, with_journal
+from tests.unit.store.manifests import CONFIG, with_journal
 
 POSTGRES = "postgresql://raymu@127.0.0.1:9/journals"
 
@@ -86,7 +87,7 @@ def test_what_is_destroyed_is_gone_from_the_bucket(object_store: ObjectStoreServ
 def test_a_run_on_an_object_store_needs_a_database(object_store: ObjectStoreServer) -> None:
     store = RunStore(object_store.uri(f"{object_store.new_bucket()}/run"))
     with pytest.raises(RunInvalid, match=r"/run: is on no local disk.*cluster\.journal=postgresql://") as refusal:
-        store.require_journal(CONFIG)
+        require_journal(store.files, CONFIG)
     assert "endpoint_override" not in str(refusal.value)
 
 
@@ -96,7 +97,7 @@ def test_a_run_on_an_object_store_needs_a_database(object_store: ObjectStoreServ
 )
 def test_a_password_of_the_journal_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigInvalid, match=r"cluster\.journal has a password.*PGPASSWORD") as refusal:
-        RunStore(str(tmp_path / "run")).require_journal(config_with(url))
+        require_journal(RunFiles(str(tmp_path / "run")), config_with(url))
     assert "secret" not in str(refusal.value)
 
 
@@ -138,5 +139,5 @@ def test_sqlite_on_a_file_system_that_machines_share_is_refused(
     shared, own = tmp_path / "shared runs", tmp_path
     location, journal = (shared, None) if is_beside else (own, f"sqlite:///{shared}/journal.sqlite")
     with pytest.raises(ConfigInvalid, match=r"shared runs.* is shared by machines \(nfs4\).*postgresql://"):
-        RunStore(str(location / "run")).require_journal(config_with(journal))
-    RunStore(str(shared / "run")).require_journal(config_with(f"sqlite:///{own}/journal.sqlite"))
+        require_journal(RunFiles(str(location / "run")), config_with(journal))
+    require_journal(RunFiles(str(shared / "run")), config_with(f"sqlite:///{own}/journal.sqlite"))

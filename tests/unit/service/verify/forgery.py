@@ -36,7 +36,7 @@ def forge(location: Path, change: Change) -> None:
         entry.add(*events)
         entry.keep({}, {request.request_id: request.hashes for request in accepted})
         entry.issue(_signed(store, events))
-    store.leave(journal, epoch)
+    store.succession.leave(journal, epoch)
 
 
 def telling(words: Mapping[str, str]) -> Change:

@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymu.errors import FileCorrupt, RunInvalid
+from raymu.store.codec import to_json
+from raymu.store.manifest import FORMAT
+from raymu.store.run import RunStore
+from tests.unit.store.manifests import MANIFEST
+
+
+def manifest_with(place: Path, **changes: object) -> RunStore:
+    tree: dict[str, Any] = json.loads(to_json(MANIFEST)) | changes
+    place.mkdir()
+    (place / "run.json").write_text(json.dumps(tree))
+    return RunStore(str(place))
+
+
+@pytest.mark.parametrize("location", ["", "no such directory"])
+def test_a_directory_without_a_manifest_is_no_run(tmp_path: Path, location: str) -> None:
+    with pytest.raises(RunInvalid, match=r"is not a run: it has no run\.json"):
+        _ = RunStore(str(tmp_path / location)).manifest
+
+
+def test_a_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunInvalid, match="something else"):
+        _ = manifest_with(tmp_path / "run", kind="a training run of another tool").manifest
+
+
+def test_a_run_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
+    with pytest.raises(RunInvalid, match=rf"newer raymu \(format {FORMAT + 1}\); update raymu"):
+        _ = manifest_with(tmp_path / "run", format=FORMAT + 1, input_shape="told in another way").manifest
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "raymu run"}', '{"kind": "raymu run", "format": "x"}'])
+def test_a_damaged_manifest_is_named(store: RunStore, content: str) -> None:
+    store.files.write("run.json", content.encode())
+    with pytest.raises((FileCorrupt, RunInvalid), match=r"run.*run\.json"):
+        _ = RunStore(store.location).manifest
+
+
+def test_a_manifest_whose_settings_were_changed_is_refused(store: RunStore) -> None:
+    tree = json.loads(store.files.read("run.json"))
+    store.files.write("run.json", json.dumps(tree | {"classes": 11}).encode())
+    with pytest.raises(FileCorrupt, match=r"run/run\.json: .*its seal is broken"):
+        _ = RunStore(store.location).manifest
