@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, validate_call
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raymu.config import Count, Fraction, ModelConfig
+from raymu.config import ModelConfig
+from raymu.config.values import Count, Fraction
 from raymu.errors import ConfigInvalid, in_one_line
 from raymu.learn.determinism import pinned
 from raymu.learn.weights import weights_sha256

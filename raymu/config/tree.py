@@ -1,47 +1,28 @@
-"""Settings: one frozen tree, read once at the door; each class gets only its own branch."""
+"""The tree of settings, and its branches but the cluster's."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from raymu.config.cluster import ClusterConfig
+from raymu.config.values import LARGEST, SMALLEST, STRICT, Count, Device, Fraction, Name, NonNegative, Number, Positive
 from raymu.errors import ConfigInvalid
 from raymu.settings import complaints, read_settings
 
-_SMALLEST, _LARGEST = 1e-30, 1e30
-"""Beyond them float32, and what is computed of it, becomes zero or infinite."""
 
-Name = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Number = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
-NonNegative = Annotated[float, Field(ge=0.0, le=_LARGEST)]
-Positive = Annotated[float, Field(gt=0.0, le=_LARGEST)]
-Device = Literal["auto", "cpu", "cuda"]
-
-_OWN_SETTINGS: Mapping[str, str] = {
-    "CPU": "cpus_per_shard",
-    "GPU": "gpus_per_shard",
-    "memory": "memory_gb_per_shard",
-    "accelerator_type": "accelerator",
-}
-"""Ray's own resources, which are not custom ones."""
-
-_STRICT = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Normalization:
     """A fixed standardisation: the same mean and standard deviation for every feature."""
 
     mean: Number
-    std: Annotated[float, Field(ge=_SMALLEST, le=_LARGEST)]
+    std: Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class DataConfig:
     train: Name
     """Parquet or Arrow file with one row per sample."""
@@ -78,7 +59,7 @@ class DataConfig:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class ModelConfig:
     name: str | None = None
     """A built-in model: logistic, mlp, cnn, resnet."""
@@ -107,7 +88,7 @@ class ModelConfig:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrainingConfig:
     epochs: Count = 12
     """Passes over the shard that the work of all stages adds up to (SISA's rule spreads them over the stages)."""
@@ -129,7 +110,7 @@ class TrainingConfig:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class PartitionConfig:
     shards: Count = 8
     slices: Count = 5
@@ -150,7 +131,7 @@ class PartitionConfig:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class OhsConfig:
     """What OHS does beyond the hybrid boundary."""
 
@@ -161,7 +142,7 @@ class OhsConfig:
     """Most epochs of fine-tuning; it ends earlier where the loss on unseen samples stops improving."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class UnlearningConfig:
     strategy: Literal["sisa", "dpus", "hs", "ohs"] = "hs"
     boundary: float | str = 0.35
@@ -183,64 +164,7 @@ class UnlearningConfig:
             return boundary
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class ClusterConfig:
-    address: str | None = None
-    """A Ray cluster's address; null joins the one in RAY_ADDRESS or starts one on this machine."""
-    fleet: Literal["ray", "local"] = "ray"
-    """`local` runs every shard in this process, one after the other, without Ray."""
-    cpus_per_shard: Positive = 1
-    gpus_per_shard: NonNegative = 0
-    memory_gb_per_shard: NonNegative = 0
-    """Main memory that a shard actor is given room for, in 10^9 bytes; 0 asks for none in particular."""
-    resources_per_shard: Mapping[Name, Positive] = Field(default_factory=dict)
-    """Custom resources of the cluster's nodes, by Ray's names."""
-    accelerator: Name | None = None
-    """Ray's accelerator_type, such as A100: one kind of GPU for all actors, and so one determinism class."""
-    placement: Literal["any", "spread", "pack"] = "any"
-    """Spread the shard actors over the nodes, or pack them on few, by a placement group with a bundle for each."""
-    workers_per_shard: Annotated[int, Field(ge=1, le=64)] = 1
-    """Ray Train workers that share a shard's batches, each with a shard's CPUs and GPUs. Part of the determinism class."""
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Threads of one shard's arithmetic. Part of the determinism class: other thread counts give other bits."""
-    journal: str | None = None
-    """Database URL of the journal (postgresql://...), without a password; SQLite beside the run where not given."""
-    live_actors: Count | None = None
-    """Most shard actors alive at once; as many as the cluster's resources allow where not given."""
-    autoscaling: bool = False
-    """Ask for up to live_actors even where there is no room yet: the cluster grows for them, and shrinks afterwards."""
-
-    @model_validator(mode="after")
-    def _amounts_are_countable(self) -> "ClusterConfig":
-        amounts = (self.cpus_per_shard, self.gpus_per_shard, *self.resources_per_shard.values())
-        if any(round(amount, 4) != amount for amount in amounts):
-            raise ValueError("CPUs, GPUs and custom resources are counted in steps of 0.0001, as Ray does")
-        if self.gpus_per_shard > 1 and self.gpus_per_shard % 1:
-            raise ValueError("gpus_per_shard is a part of one GPU, or a whole number of them")
-        return self
-
-    @model_validator(mode="after")
-    def _each_resource_has_one_setting(self) -> "ClusterConfig":
-        for name in self.resources_per_shard:
-            if setting := _OWN_SETTINGS.get(name.partition(":")[0]):
-                raise ValueError(f"resources_per_shard: {name} is set by {setting}")
-        if self.accelerator and not self.gpus_per_shard:
-            raise ValueError("accelerator is a kind of GPU; it needs gpus_per_shard, such as 1 or 0.25")
-        return self
-
-    @model_validator(mode="after")
-    def _growth_has_a_bound(self) -> "ClusterConfig":
-        if self.autoscaling and self.live_actors is None:
-            raise ValueError("autoscaling needs live_actors, the most shard actors that the cluster may grow to")
-        if self.autoscaling and self.placement != "any":
-            raise ValueError(
-                f"placement {self.placement} reserves room for all actors at once, autoscaling adds it one by one; "
-                "leave one of them out"
-            )
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Config:
     data: DataConfig
     model: ModelConfig

@@ -1,0 +1,27 @@
+"""Settings: one frozen tree, read once at the door; each class gets only its own branch."""
+
+from raymu.config.cluster import ClusterConfig
+from raymu.config.tree import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    Normalization,
+    OhsConfig,
+    PartitionConfig,
+    TrainingConfig,
+    UnlearningConfig,
+)
+from raymu.config.values import Device
+
+__all__ = [
+    "ClusterConfig",
+    "Config",
+    "DataConfig",
+    "Device",
+    "ModelConfig",
+    "Normalization",
+    "OhsConfig",
+    "PartitionConfig",
+    "TrainingConfig",
+    "UnlearningConfig",
+]

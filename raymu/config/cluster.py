@@ -1,0 +1,74 @@
+"""What each shard is to have of a cluster, and where."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from raymu.config.values import STRICT, Count, Name, NonNegative, Positive
+
+_OWN_SETTINGS: Mapping[str, str] = {
+    "CPU": "cpus_per_shard",
+    "GPU": "gpus_per_shard",
+    "memory": "memory_gb_per_shard",
+    "accelerator_type": "accelerator",
+}
+"""Ray's own resources, which are not custom ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class ClusterConfig:
+    address: str | None = None
+    """A Ray cluster's address; null joins the one in RAY_ADDRESS or starts one on this machine."""
+    fleet: Literal["ray", "local"] = "ray"
+    """`local` runs every shard in this process, one after the other, without Ray."""
+    cpus_per_shard: Positive = 1
+    gpus_per_shard: NonNegative = 0
+    memory_gb_per_shard: NonNegative = 0
+    """Main memory that a shard actor is given room for, in 10^9 bytes; 0 asks for none in particular."""
+    resources_per_shard: Mapping[Name, Positive] = Field(default_factory=dict)
+    """Custom resources of the cluster's nodes, by Ray's names."""
+    accelerator: Name | None = None
+    """Ray's accelerator_type, such as A100: one kind of GPU for all actors, and so one determinism class."""
+    placement: Literal["any", "spread", "pack"] = "any"
+    """Spread the shard actors over the nodes, or pack them on few, by a placement group with a bundle for each."""
+    workers_per_shard: Annotated[int, Field(ge=1, le=64)] = 1
+    """Ray Train workers that share a shard's batches, each with a shard's CPUs and GPUs. Part of the determinism class."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads of one shard's arithmetic. Part of the determinism class: other thread counts give other bits."""
+    journal: str | None = None
+    """Database URL of the journal (postgresql://...), without a password; SQLite beside the run where not given."""
+    live_actors: Count | None = None
+    """Most shard actors alive at once; as many as the cluster's resources allow where not given."""
+    autoscaling: bool = False
+    """Ask for up to live_actors even where there is no room yet: the cluster grows for them, and shrinks afterwards."""
+
+    @model_validator(mode="after")
+    def _amounts_are_countable(self) -> "ClusterConfig":
+        amounts = (self.cpus_per_shard, self.gpus_per_shard, *self.resources_per_shard.values())
+        if any(round(amount, 4) != amount for amount in amounts):
+            raise ValueError("CPUs, GPUs and custom resources are counted in steps of 0.0001, as Ray does")
+        if self.gpus_per_shard > 1 and self.gpus_per_shard % 1:
+            raise ValueError("gpus_per_shard is a part of one GPU, or a whole number of them")
+        return self
+
+    @model_validator(mode="after")
+    def _each_resource_has_one_setting(self) -> "ClusterConfig":
+        for name in self.resources_per_shard:
+            if setting := _OWN_SETTINGS.get(name.partition(":")[0]):
+                raise ValueError(f"resources_per_shard: {name} is set by {setting}")
+        if self.accelerator and not self.gpus_per_shard:
+            raise ValueError("accelerator is a kind of GPU; it needs gpus_per_shard, such as 1 or 0.25")
+        return self
+
+    @model_validator(mode="after")
+    def _growth_has_a_bound(self) -> "ClusterConfig":
+        if self.autoscaling and self.live_actors is None:
+            raise ValueError("autoscaling needs live_actors, the most shard actors that the cluster may grow to")
+        if self.autoscaling and self.placement != "any":
+            raise ValueError(
+                f"placement {self.placement} reserves room for all actors at once, autoscaling adds it one by one; "
+                "leave one of them out"
+            )
+        return self
