@@ -1,6 +1,5 @@
 """The state machine of a run: events in, commands out. It never waits, sends or locks."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from raymu.config import UnlearningConfig
@@ -25,14 +24,10 @@ from raymu.core.lineage import constituent
 from raymu.core.planner import decisions_for
 from raymu.core.publication import PublicationLedger
 from raymu.core.records import Decision, OnAccept, Reference, Remedy, RepairReport, RepairShard, ShardLineage
+from raymu.core.references import references_for
 from raymu.core.requests import Boundary, RevocationRequest, Strategy
+from raymu.core.worklist import Worklist, repair_command
 from raymu.core.workload import ShardWorkload, shard_workload
-
-MOST_REFERENCES = 8
-"""How many other shards' models a calibration aims at; more cost time and barely move the mean."""
-
-MOST_GENERATIONS = 16
-"""How many generations a request, or a settlement, of every shard leads to, about: votes come back some by some."""
 
 
 class RevocationBoard:
@@ -45,10 +40,7 @@ class RevocationBoard:
         self._has_batch_norm = has_batch_norm
         self._lineages: dict[int, ShardLineage] = {}
         self._backlog, self._ledger = Backlog(), PublicationLedger()
-        self._to_settle: set[int] = set()
-        self._settling: set[int] = set()  # at work, and asked to settle
-        self._working: dict[int, RepairShard] = {}
-        self._lost: dict[int, int] = {}  # shard -> first stage whose files are missing or changed
+        self._worklist = Worklist()
         self._patched: set[str] = set()  # requests that some shard only patched, settled or not
 
     def handle(self, event: Event) -> list[Command]:
@@ -60,7 +52,7 @@ class RevocationBoard:
             case RevocationsAccepted(requests=requests, is_part=is_part):
                 return self._accept([one for one in requests if one.request_id not in self._backlog], is_part=is_part)
             case SettleRequested(shards=shards):
-                self._to_settle.update(shard for shard in shards if self._lineages[shard].debts)
+                self._worklist.settle(shard for shard in shards if self._lineages[shard].debts)
                 return self._start(shards)
             case DamageFound(first_stages=first_stages):
                 return self._lose(first_stages)
@@ -72,7 +64,7 @@ class RevocationBoard:
                 return self._give_up(shard, command_id)
             case GenerationPublished():
                 self._ledger.published(event)
-                self._ledger.is_rebuilding = bool(self._lost)
+                self._ledger.is_rebuilding = self._worklist.has_lost
                 return self._purge()
             case UnlearningConfigured(unlearning=unlearning):
                 self._config = unlearning
@@ -101,12 +93,12 @@ class RevocationBoard:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is at work, waits, or is left to settle, to publish or to destroy."""
-        return not (self._working or self._stalled) and self._ledger.is_clear
+        return not (self.at_work or self._stalled) and self._ledger.is_clear
 
     @property
     def at_work(self) -> tuple[RepairShard, ...]:
         """The remedies that are being carried out."""
-        return tuple(self._working.values())
+        return self._worklist.at_work
 
     @property
     def lineages(self) -> tuple[ShardLineage, ...]:
@@ -149,20 +141,19 @@ class RevocationBoard:
 
     def _lose(self, first_stages: Mapping[int, int]) -> list[Command]:
         """Serve what is sound, and train the rest again."""
-        for shard, stage in first_stages.items():
-            self._lost[shard] = min(stage, self._lost.get(shard, stage))
+        self._worklist.lose(first_stages)
         self._ledger.is_rebuilding = True
         return [self._publish(), *self._start(first_stages)]
 
     def _take_back(self, report: RepairReport) -> list[Command]:
-        command = self._working.get(report.shard)
-        if command is None or command.command_id != report.command_id:
+        command = self._worklist.find(report.shard, report.command_id)
+        if command is None:
             return []
         before = self._lineages[report.shard]
         self._lineages[report.shard] = report.lineage
-        self._end(report.shard)
-        if report.remedy is Remedy.RETRAIN and command.earliest_slice <= self._lost.get(report.shard, -1):
-            del self._lost[report.shard]
+        self._worklist.end(report.shard, is_owing=bool(report.lineage.debts))
+        if report.remedy is Remedy.RETRAIN:
+            self._worklist.rebuild(report.shard, command.earliest_slice)
         repaired = self._backlog.repair(command.request_ids, report.shard)
         still_owed = {request_id for lineage in self._lineages.values() for request_id in lineage.debts}
         self._patched.update(report.lineage.debts)
@@ -170,44 +161,28 @@ class RevocationBoard:
         settled = [one for one in candidates if one not in still_owed and self._backlog.is_repaired(one)]
         is_part = bool(command.request_ids) and not repaired
         self._ledger.repair(before, report, repaired=repaired, settled=settled, is_part=is_part)
-        is_held_back = self._has_company if not command.request_ids else is_part and bool(self._working)
-        # A generation names every shard: so many shards of one request, or settlement, come back to vote together.
-        if is_held_back and self._ledger.unpublished * MOST_GENERATIONS < len(self._lineages):
+        has_company = (is_part and bool(self.at_work)) if command.request_ids else self._worklist.has_company
+        if has_company and self._ledger.can_wait(shards=len(self._lineages)):
             return [*self._start([report.shard]), *self._purge()]
         return [self._publish(), *self._start([report.shard])]
 
-    @property
-    def _has_company(self) -> bool:
-        """Whether a shard at work is settled, or trained again after damage."""
-        return bool(self._working.keys() & (self._settling | self._to_settle | self._lost.keys()))
-
     def _give_up(self, shard: int, command_id: str) -> list[Command]:
         """Its requests wait again. What others held back is published once nothing is left at work to wait for."""
-        command = self._working.get(shard)
-        if command is not None and command.command_id == command_id:
+        if command := self._worklist.find(shard, command_id):
             self._backlog.put_back(shard, command.request_ids)
-            self._end(shard)
-        if self._ledger.unpublished and not self._working:
+            self._worklist.end(shard, is_owing=bool(self._lineages[shard].debts))
+        if self._ledger.unpublished and not self.at_work:
             return [self._publish()]
         return self._purge()
-
-    def _end(self, shard: int) -> None:
-        """A remedy is over; a shard that still owes what it was to settle has that before it again."""
-        del self._working[shard]
-        if not self._lineages[shard].debts:
-            self._to_settle.discard(shard)
-        elif shard in self._settling:
-            self._to_settle.add(shard)
-        self._settling.discard(shard)
 
     def _publish(self) -> PublishGeneration:
         on_accept = OnAccept(self._config.on_accept)
         constituents = tuple(
             constituent(
                 lineage,
-                pending_from=self._pending_from(lineage.shard),
+                pending_from=min(self._backlog.touched(lineage.shard, self.pending(lineage.shard)), default=None),
                 on_accept=on_accept,
-                lost_from=self._lost.get(lineage.shard),
+                lost_from=self._worklist.lost_from(lineage.shard),
             )
             for lineage in self.lineages
         )
@@ -219,11 +194,7 @@ class RevocationBoard:
 
     def pending(self, shard: int) -> list[str]:
         """The requests that a shard is not past yet."""
-        working = self._working.get(shard)
-        return [*(working.request_ids if working else ()), *self._backlog.waiting(shard)]
-
-    def _pending_from(self, shard: int) -> int | None:
-        return min(self._backlog.touched(shard, self.pending(shard)), default=None)
+        return [*self._worklist.request_ids(shard), *self._backlog.waiting(shard)]
 
     def _workload(self, shard: int, touched: Mapping[int, int]) -> ShardWorkload:
         return shard_workload(
@@ -233,13 +204,13 @@ class RevocationBoard:
             config=self._config,
             references=[self._lineages[one.shard].samples for one in self._references(shard)],
             has_batch_norm=self._has_batch_norm,
-            lost_from=self._lost.get(shard),
+            lost_from=self._worklist.lost_from(shard),
         )
 
     @property
     def _stalled(self) -> set[int]:
         """Shards that have work and are not at it."""
-        return (self._backlog.shards | self._to_settle | self._lost.keys()) - self._working.keys()
+        return (self._backlog.shards | self._worklist.to_retrain) - self._worklist.working
 
     def _start(self, shards: Iterable[int]) -> list[Command]:
         """Start the remedies of idle shards that have work, the longest first."""
@@ -250,12 +221,13 @@ class RevocationBoard:
         decisions = self._decide(workloads, ready)
         for shard, decision in decisions.items():
             self._backlog.take(shard)
-            if shard in self._to_settle:
-                self._to_settle.discard(shard)
-                self._settling.add(shard)
-            self._working[shard] = self._command(workloads[shard], ready[shard], decision)
-        longest_first = sorted(decisions, key=lambda shard: (-decisions[shard].seconds, shard))
-        return [self._working[shard] for shard in longest_first]
+            self._worklist.begin(
+                repair_command(
+                    self._lineages[shard], workloads[shard], decision, ready[shard], references=self._references(shard)
+                )
+            )
+        begun = [one for one in self.at_work if one.shard in decisions]
+        return [*sorted(begun, key=lambda one: (-one.decision.seconds, one.shard))]
 
     def _decide(self, workloads: dict[int, ShardWorkload], ready: dict[int, list[str]]) -> dict[int, Decision]:
         requested: dict[tuple[Strategy, Boundary], set[int]] = {}
@@ -263,7 +235,7 @@ class RevocationBoard:
             for request_id in request_ids:
                 request = self._backlog[request_id]
                 requested.setdefault((request.strategy, request.boundary), set()).add(shard)
-            if shard in self._to_settle or shard in self._lost:
+            if shard in self._worklist.to_retrain:
                 requested.setdefault((Strategy.SISA, Boundary.parse(1.0)), set()).add(shard)
         return decisions_for(
             list(workloads.values()),
@@ -272,28 +244,6 @@ class RevocationBoard:
             ohs=self._config.ohs,
         )
 
-    def _command(self, workload: ShardWorkload, request_ids: list[str], decision: Decision) -> RepairShard:
-        lineage = self._lineages[workload.shard]
-        identity = "/".join((lineage.serving.file.sha256, str(workload.earliest_slice), *request_ids))
-        digest = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
-        return RepairShard(
-            command_id=f"repair-{workload.shard:04d}-{digest}",
-            request_ids=tuple(request_ids),
-            lineage=lineage,
-            decision=decision,
-            earliest_slice=workload.earliest_slice,
-            references=self._references(workload.shard),
-        )
-
     def _references(self, shard: int) -> tuple[Reference, ...]:
-        """The next sound shards around the ring that have samples, those that no request waits for first."""
-        others = [
-            other
-            for other in self._lineages
-            if other != shard and other not in self._lost and self._lineages[other].samples
-        ]
-        others.sort(key=lambda other: (bool(self.pending(other)), (other - shard) % len(self._lineages)))
-        return tuple(
-            Reference(shard=other, checkpoint=self._lineages[other].serving, table=self._lineages[other].table)
-            for other in others[:MOST_REFERENCES]
-        )
+        sound = [one for one in self._lineages.values() if self._worklist.lost_from(one.shard) is None]
+        return references_for(shard, sound, shards=len(self._lineages), is_awaited=lambda one: bool(self.pending(one)))

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config import UnlearningConfig
-from raymu.core.board import MOST_REFERENCES
 from raymu.core.foreseen import foreseen_lineages
 from raymu.core.odds import ShardOdds
 from raymu.core.partition import derive_seed
 from raymu.core.planner import StrategyForecast, forecast
 from raymu.core.records import ShardLineage
+from raymu.core.references import MOST_REFERENCES
 from raymu.core.requests import Boundary, BoundaryKind, Strategy
 from raymu.core.workload import ShardWorkload, fine_tuning_passes, shard_workload, subtraction_passes
 

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from raymu.core.events import GenerationPublished, PublishGeneration, Purge
 from raymu.core.records import Constituent, FileRef, RepairReport, RepairShard, ShardLineage
 
+MOST_GENERATIONS = 16
+"""How many generations a request, or a settlement, of every shard leads to, about: votes come back some by some."""
+
 
 class PublicationLedger:
     """Requests on their way from a remedy to a generation to the purge, and files on theirs to destruction."""
@@ -34,6 +37,10 @@ class PublicationLedger:
     def to_purge(self) -> tuple[str, ...]:
         """Requests that are published and not purged."""
         return tuple(self._to_purge)
+
+    def can_wait(self, *, shards: int) -> bool:
+        """Whether so few remedies came back that they may wait for others: a generation names every shard."""
+        return self.unpublished * MOST_GENERATIONS < shards
 
     def rewind(self, request_ids: Iterable[str]) -> None:
         self._to_publish["rewound"].extend(request_ids)

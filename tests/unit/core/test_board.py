@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymu.config import UnlearningConfig
-from raymu.core.board import MOST_GENERATIONS, RevocationBoard
+from raymu.core.board import RevocationBoard
 from raymu.core.events import (
     Command,
     DamageFound,
@@ -18,6 +18,7 @@ from raymu.core.events import (
     ShardRepaired,
     WorkResumed,
 )
+from raymu.core.publication import MOST_GENERATIONS
 from raymu.core.records import Remedy, RepairShard, ShardState
 from raymu.core.requests import Strategy
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, lineage, report_of, request, trained_board, training

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from raymu.config import OhsConfig, UnlearningConfig
-from raymu.core import board
+from raymu.core import publication
 from raymu.core.events import GenerationPublished, WorkResumed
 from raymu.core.lineage import constituent
 from raymu.core.records import Exactness, OnAccept, Remedy, RepairShard
@@ -82,19 +82,21 @@ class CourseOfEvents(RuleBasedStateMachine):
 
     @invariant()
     def replaying_the_journal_rebuilds_the_board(self) -> None:
-        live = self.run.board
+        board = self.run.board
         for replayed in (self.run.replayed(), self.run.replayed(times=2)):
-            assert replayed.lineages == live.lineages
-            assert replayed.open_requests == live.open_requests
-            assert replayed.outstanding() == live.outstanding()
-            assert (replayed.is_idle, replayed.is_stalled) == (live.is_idle, live.is_stalled)
+            assert replayed.lineages == board.lineages
+            assert replayed.open_requests == board.open_requests
+            assert replayed.outstanding() == board.outstanding()
+            assert (replayed.is_idle, replayed.is_stalled) == (board.is_idle, board.is_stalled)
 
     @invariant()
     def another_fleet_takes_up_the_same_commands(self) -> None:
         """More workers may decide otherwise; a report of before must still find its command."""
-        live, other = self.run.board, self.run.replayed(workers=7)
-        assert (other.lineages, other.open_requests) == (live.lineages, live.open_requests)
-        ids = [{one.command_id for one in each.outstanding() if isinstance(one, RepairShard)} for each in (live, other)]
+        board, other = self.run.board, self.run.replayed(workers=7)
+        assert (other.lineages, other.open_requests) == (board.lineages, board.open_requests)
+        ids = [
+            {one.command_id for one in each.outstanding() if isinstance(one, RepairShard)} for each in (board, other)
+        ]
         assert ids[0] == ids[1] == {command.command_id for command in self.run.working.values()}
 
     @invariant()
@@ -117,15 +119,15 @@ class CourseOfEvents(RuleBasedStateMachine):
             return
         self.run.steps_left = None
         self.run.finish()
-        live = self.run.board
-        assert live.is_idle
-        assert live.open_requests == ()
-        assert live.outstanding() == []
-        assert live.lineages == tuple(self.run.shards.trained(shard) for shard in range(SHARDS))
+        board = self.run.board
+        assert board.is_idle
+        assert board.open_requests == ()
+        assert board.outstanding() == []
+        assert board.lineages == tuple(self.run.shards.trained(shard) for shard in range(SHARDS))
         assert self.run.served == tuple(
-            constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in live.lineages
+            constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in board.lineages
         )
-        assert self.run.shards.files.keys() == {file for lineage in live.lineages for file in lineage.files}
+        assert self.run.shards.files.keys() == {file for lineage in board.lineages for file in lineage.files}
         self._check_receipts()
 
     def _check_receipts(self) -> None:
@@ -159,5 +161,5 @@ class CourseOfEvents(RuleBasedStateMachine):
 @pytest.mark.parametrize("most_generations", [1, 16])
 def test_the_laws_hold_in_every_course_of_events(monkeypatch: pytest.MonkeyPatch, most_generations: int) -> None:
     """most_generations: 1 has the shards wait for each other, 16 has each published as it comes back"""
-    monkeypatch.setattr(board, "MOST_GENERATIONS", most_generations)
+    monkeypatch.setattr(publication, "MOST_GENERATIONS", most_generations)
     run_state_machine_as_test(CourseOfEvents, settings=settings(max_examples=75, stateful_step_count=25, deadline=None))

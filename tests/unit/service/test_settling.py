@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raymu.config import Config
-from raymu.core import board
+from raymu.core import publication
 from raymu.core.events import GenerationPublished, SettleRequested
 from raymu.core.records import Exactness, Remedy, ShardState
 from raymu.core.verdict import Verdict
@@ -59,7 +59,7 @@ def location(patched: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def _all_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with so many shards that all of these are few."""
-    monkeypatch.setattr(board, "MOST_GENERATIONS", 1)
+    monkeypatch.setattr(publication, "MOST_GENERATIONS", 1)
 
 
 def test_few_shards_are_published_as_they_are_settled(location: Path) -> None:

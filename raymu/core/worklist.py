@@ -1,0 +1,103 @@
+"""What each shard is at, and what it has to train again whatever requests wait for it."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from raymu.core.records import Decision, Reference, RepairShard, ShardLineage
+from raymu.core.workload import ShardWorkload
+
+
+class Worklist:
+    """Shards at work, shards to settle, and shards whose files are lost."""
+
+    def __init__(self) -> None:
+        self._working: dict[int, RepairShard] = {}
+        self._to_settle: set[int] = set()
+        self._settling: set[int] = set()  # at work, and asked to settle
+        self._lost: dict[int, int] = {}  # shard -> first stage whose files are missing or changed
+
+    @property
+    def at_work(self) -> tuple[RepairShard, ...]:
+        return tuple(self._working.values())
+
+    @property
+    def working(self) -> frozenset[int]:
+        """The shards at work."""
+        return frozenset(self._working)
+
+    @property
+    def to_retrain(self) -> set[int]:
+        """The shards that are to be settled, or whose files are lost."""
+        return self._to_settle | self._lost.keys()
+
+    @property
+    def has_lost(self) -> bool:
+        return bool(self._lost)
+
+    @property
+    def has_company(self) -> bool:
+        """Whether a shard at work is settled, or trained again for lost files."""
+        return bool(self._working.keys() & (self._settling | self.to_retrain))
+
+    def find(self, shard: int, command_id: str) -> RepairShard | None:
+        """The command, if the shard is at it."""
+        command = self._working.get(shard)
+        return command if command and command.command_id == command_id else None
+
+    def request_ids(self, shard: int) -> tuple[str, ...]:
+        """Of the remedy that the shard is at."""
+        command = self._working.get(shard)
+        return command.request_ids if command else ()
+
+    def lost_from(self, shard: int) -> int | None:
+        """The first stage whose files are lost."""
+        return self._lost.get(shard)
+
+    def settle(self, shards: Iterable[int]) -> None:
+        self._to_settle.update(shards)
+
+    def lose(self, first_stages: Mapping[int, int]) -> None:
+        """first_stages: shard -> first stage whose files are missing or changed"""
+        for shard, stage in first_stages.items():
+            self._lost[shard] = min(stage, self._lost.get(shard, stage))
+
+    def rebuild(self, shard: int, first_stage: int) -> None:
+        """The stages from one on were trained again."""
+        if first_stage <= self._lost.get(shard, -1):
+            del self._lost[shard]
+
+    def begin(self, command: RepairShard) -> None:
+        if command.shard in self._to_settle:
+            self._to_settle.discard(command.shard)
+            self._settling.add(command.shard)
+        self._working[command.shard] = command
+
+    def end(self, shard: int, *, is_owing: bool) -> None:
+        """A remedy is over; a shard that is still owing what it was to settle has that before it again."""
+        del self._working[shard]
+        if not is_owing:
+            self._to_settle.discard(shard)
+        elif shard in self._settling:
+            self._to_settle.add(shard)
+        self._settling.discard(shard)
+
+
+def repair_command(
+    lineage: ShardLineage,
+    workload: ShardWorkload,
+    decision: Decision,
+    request_ids: Sequence[str],
+    *,
+    references: tuple[Reference, ...],
+) -> RepairShard:
+    """The same work has the same id, whoever gives it out."""
+    identity = "/".join((lineage.serving.file.sha256, str(workload.earliest_slice), *request_ids))
+    digest = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
+    return RepairShard(
+        command_id=f"repair-{lineage.shard:04d}-{digest}",
+        request_ids=tuple(request_ids),
+        lineage=lineage,
+        decision=decision,
+        earliest_slice=workload.earliest_slice,
+        references=references,
+    )
