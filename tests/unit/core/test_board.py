@@ -1,5 +1,3 @@
-from collections.abc import Sequence
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -7,9 +5,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.board import RevocationBoard
 from raymu.core.events import (
     Command,
-    DamageFound,
     Event,
-    GenerationPublished,
     PublishGeneration,
     Purge,
     RequestsPurged,
@@ -18,37 +14,10 @@ from raymu.core.events import (
     ShardRepaired,
     WorkResumed,
 )
-from raymu.core.publication import MOST_GENERATIONS
 from raymu.core.records import Remedy, RepairShard, ShardState
 from raymu.core.requests import Strategy
+from tests.unit.core.commands import publications, published, purges, repaired, repairs
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, lineage, report_of, request, trained_board, training
-
-
-def repairs(commands: Sequence[Command]) -> list[RepairShard]:
-    return [command for command in commands if isinstance(command, RepairShard)]
-
-
-def publications(commands: Sequence[Command]) -> list[PublishGeneration]:
-    return [command for command in commands if isinstance(command, PublishGeneration)]
-
-
-def purges(commands: Sequence[Command]) -> list[Purge]:
-    return [command for command in commands if isinstance(command, Purge)]
-
-
-def repaired(command: RepairShard, version: str = "1") -> ShardRepaired:
-    return ShardRepaired(at=NOW, report=report_of(command, {}, version=version))
-
-
-def published(command: PublishGeneration, number: int = 2) -> GenerationPublished:
-    return GenerationPublished(
-        at=NOW,
-        number=number,
-        manifest_sha256="",
-        rewound=command.rewound,
-        repaired=command.repaired,
-        settled=command.settled,
-    )
 
 
 def test_a_forecast_counts_the_other_shards_as_references_and_the_models_batch_norm() -> None:
@@ -135,92 +104,6 @@ def test_a_request_that_comes_by_itself_takes_the_parts_along() -> None:
     assert isinstance(publication, PublishGeneration)
     assert isinstance(repair, RepairShard)
     assert publication.rewound == repair.request_ids == ("r1", "r2")
-
-
-def test_many_shards_of_one_request_vote_again_some_together() -> None:
-    board = trained_board(3 * MOST_GENERATIONS)
-    [rewound, *commands] = board.handle(accepted(request("r1", {shard: {2: 1} for shard in range(7)})))
-    assert isinstance(rewound, PublishGeneration)
-    board.handle(published(rewound))
-    shown = [len(publications(board.handle(repaired(command)))) for command in repairs(commands)[:6]]
-    assert shown[:3] == [0, 0, 1]
-    [last] = repairs(commands)[6:]
-    [publication] = publications(board.handle(repaired(last)))
-    assert publication.repaired == ("r1",)
-    assert all(one.state is ShardState.EXACT for one in publication.constituents)
-
-
-def patched_board(shards: int) -> RevocationBoard:
-    """Each shard has patched a request of its own, and is idle."""
-    board = trained_board(shards)
-    asked = [request(f"r{shard}", {shard: {2: 1}}, strategy=Strategy.DPUS) for shard in range(shards)]
-    for command in repairs(board.handle(accepted(*asked))):
-        [publication] = publications(board.handle(repaired(command)))
-        obey(board, publication)
-    assert board.is_idle
-    return board
-
-
-def obey(board: RevocationBoard, *commands: Command) -> list[PublishGeneration]:
-    """Publish and purge what the board says. returns: what was published"""
-    shown: list[PublishGeneration] = []
-    for command in commands:
-        match command:
-            case PublishGeneration():
-                shown += [command, *obey(board, *board.handle(published(command, number=3)))]
-            case Purge(files=files, request_ids=request_ids):
-                purged = RequestsPurged(at=NOW, request_ids=request_ids, files=tuple(files), rows=0)
-                shown += obey(board, *board.handle(purged))
-    return shown
-
-
-def test_many_shards_that_are_settled_are_exact_again_some_together() -> None:
-    shards = 3 * MOST_GENERATIONS
-    board = patched_board(shards)
-    commands = repairs(board.handle(SettleRequested(at=NOW, shards=tuple(range(shards)))))
-    shown = [obey(board, *board.handle(repaired(command, version="2"))) for command in commands]
-    assert [len(publications) for publications in shown] == [0, 0, 1] * MOST_GENERATIONS
-    assert [one.settled for one in shown[2]] == [tuple(sorted(f"r{one.shard}" for one in commands[:3]))]
-    assert board.is_idle
-
-
-def test_the_last_shard_that_is_settled_waits_for_no_other_work() -> None:
-    board = patched_board(3 * MOST_GENERATIONS)
-    [at_work] = repairs(board.handle(accepted(request("s", {40: {0: 1}}))))
-    first, last = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1))))
-    assert at_work in board.at_work
-    assert obey(board, *board.handle(repaired(first, version="2"))) == []
-    [publication] = obey(board, *board.handle(repaired(last, version="2")))
-    assert publication.settled == ("r0", "r1")
-
-
-def test_many_shards_that_are_rebuilt_serve_again_some_together() -> None:
-    shards = 3 * MOST_GENERATIONS
-    board = trained_board(shards)
-    commands = repairs(board.handle(damaged(dict.fromkeys(range(shards), 2))))
-    shown = [len(publications(board.handle(repaired(command)))) for command in commands[:2]]
-    assert shown == [0, 0]
-    [publication] = publications(board.handle(repaired(commands[2])))
-    assert sum(one.state is ShardState.EXACT for one in publication.constituents) == 3
-
-
-def test_a_failure_with_nothing_left_at_work_publishes_what_came_back() -> None:
-    board = patched_board(3 * MOST_GENERATIONS)
-    first, second, last = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1, 2))))
-    board.handle(repaired(first, version="2"))
-    assert board.handle(ShardFailed(at=NOW, shard=second.shard, command_id=second.command_id)) == []
-    failure = ShardFailed(at=NOW, shard=last.shard, command_id=last.command_id)
-    [publication] = obey(board, *board.handle(failure))
-    assert publication.settled == ("r0",)
-    assert repairs(board.handle(WorkResumed(at=NOW))) == [second, last]
-
-
-def test_what_comes_back_after_the_others_failed_is_published() -> None:
-    board = patched_board(3 * MOST_GENERATIONS)
-    failing, last = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1))))
-    board.handle(ShardFailed(at=NOW, shard=failing.shard, command_id=failing.command_id))
-    [publication] = obey(board, *board.handle(repaired(last, version="2")))
-    assert publication.settled == ("r1",)
 
 
 def test_each_shard_votes_again_once_it_is_repaired_and_the_request_is_repaired_with_the_last() -> None:
@@ -439,64 +322,3 @@ def test_replaying_the_events_rebuilds_the_board(steps: list[tuple[str, object, 
             happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=f"last-{len(events)}")))
     assert board.open_requests == ()
     assert board.is_idle
-
-
-def damaged(stages: dict[int, int]) -> DamageFound:
-    return DamageFound(at=NOW, first_stages=stages)
-
-
-def test_a_damaged_shard_serves_what_is_sound_until_it_is_trained_again() -> None:
-    board = trained_board()
-    publication, command = board.handle(damaged({1: 2}))
-    assert isinstance(publication, PublishGeneration)
-    assert publication.cause == "rebuild"
-    states = [(one.state, one.stages_trained) for one in publication.constituents]
-    assert states == [(ShardState.EXACT, SLICES), (ShardState.REWOUND, 2), (ShardState.EXACT, SLICES)]
-    assert isinstance(command, RepairShard)
-    assert (command.shard, command.earliest_slice, command.decision.remedy) == (1, 2, Remedy.RETRAIN)
-    [rebuilt] = publications(board.handle(repaired(command)))
-    assert {one.state for one in rebuilt.constituents} == {ShardState.EXACT}
-    [purge] = purges(board.handle(published(rebuilt, number=3)))
-    assert purge.request_ids == ()
-    board.handle(RequestsPurged(at=NOW, request_ids=(), files=(), rows=0))
-    assert board.is_idle
-
-
-def test_a_request_for_a_damaged_shard_is_retrained_from_the_earlier_of_both() -> None:
-    board = trained_board()
-    board.handle(accepted(request("r1", {1: {0: 1}})))
-    [first] = board.at_work
-    board.handle(ShardFailed(at=NOW, shard=1, command_id=first.command_id))
-    [command] = repairs(board.handle(damaged({1: 2})))
-    assert (command.request_ids, command.earliest_slice) == (("r1",), 0)
-
-
-def test_a_damaged_shard_is_retrained_whatever_its_request_asks_for() -> None:
-    board = trained_board()
-    [first] = repairs(board.handle(accepted(request("r1", {1: {3: 1}}, strategy=Strategy.DPUS))))
-    board.handle(ShardFailed(at=NOW, shard=1, command_id=first.command_id))
-    [command] = repairs(board.handle(damaged({1: 3})))
-    assert command.decision.remedy is Remedy.RETRAIN
-
-
-def test_no_patch_aims_at_what_is_damaged() -> None:
-    board = trained_board()
-    board.handle(damaged({1: 0}))
-    [command] = repairs(board.handle(accepted(request("r1", {0: {3: 1}}, strategy=Strategy.DPUS))))
-    assert [reference.shard for reference in command.references] == [2]
-
-
-def test_a_damaged_shard_whose_training_fails_is_taken_up_again() -> None:
-    board = trained_board()
-    [command] = repairs(board.handle(damaged({1: 2})))
-    board.handle(ShardFailed(at=NOW, shard=1, command_id=command.command_id))
-    assert not board.is_idle
-    assert board.is_stalled
-    assert repairs(board.handle(WorkResumed(at=NOW))) == [command]
-
-
-def test_a_lost_generation_alone_is_published_again() -> None:
-    board = trained_board()
-    [publication] = board.handle(damaged({}))
-    assert isinstance(publication, PublishGeneration)
-    assert {one.state for one in publication.constituents} == {ShardState.EXACT}

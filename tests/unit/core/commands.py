@@ -1,0 +1,60 @@
+"""What a board says, by kind, and what comes of it."""
+
+from collections.abc import Sequence
+
+from raymu.core.board import RevocationBoard
+from raymu.core.events import (
+    Command,
+    DamageFound,
+    GenerationPublished,
+    PublishGeneration,
+    Purge,
+    RequestsPurged,
+    ShardRepaired,
+)
+from raymu.core.records import RepairShard
+from tests.unit.core.examples import NOW, report_of
+
+
+def repairs(commands: Sequence[Command]) -> list[RepairShard]:
+    return [command for command in commands if isinstance(command, RepairShard)]
+
+
+def publications(commands: Sequence[Command]) -> list[PublishGeneration]:
+    return [command for command in commands if isinstance(command, PublishGeneration)]
+
+
+def purges(commands: Sequence[Command]) -> list[Purge]:
+    return [command for command in commands if isinstance(command, Purge)]
+
+
+def repaired(command: RepairShard, version: str = "1") -> ShardRepaired:
+    return ShardRepaired(at=NOW, report=report_of(command, {}, version=version))
+
+
+def published(command: PublishGeneration, number: int = 2) -> GenerationPublished:
+    return GenerationPublished(
+        at=NOW,
+        number=number,
+        manifest_sha256="",
+        rewound=command.rewound,
+        repaired=command.repaired,
+        settled=command.settled,
+    )
+
+
+def damaged(stages: dict[int, int]) -> DamageFound:
+    return DamageFound(at=NOW, first_stages=stages)
+
+
+def obey(board: RevocationBoard, *commands: Command) -> list[PublishGeneration]:
+    """Publish and purge what the board says. returns: what was published"""
+    shown: list[PublishGeneration] = []
+    for command in commands:
+        match command:
+            case PublishGeneration():
+                shown += [command, *obey(board, *board.handle(published(command, number=3)))]
+            case Purge(files=files, request_ids=request_ids):
+                purged = RequestsPurged(at=NOW, request_ids=request_ids, files=tuple(files), rows=0)
+                shown += obey(board, *board.handle(purged))
+    return shown
