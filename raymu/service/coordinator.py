@@ -1,14 +1,12 @@
 """The coordinator of a run: what is asked of it, from acceptance to the answer."""
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Deadline, deadlines
-from raymu.core.events import RevocationsAccepted, RunTrained, SettleRequested, UnlearningConfigured
+from raymu.core.events import RevocationsAccepted, SettleRequested, UnlearningConfigured
 from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
 from raymu.core.requests import Boundary
@@ -20,7 +18,8 @@ from raymu.service.history import replay, require_named
 from raymu.service.observing import Observer
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, ResolvedRevocation, Revocation, answer_to
-from raymu.service.work import Progress, ShardTrained, TrainShard, WorkReport
+from raymu.service.training import Training
+from raymu.service.work import Progress
 from raymu.store.run import RunStore
 
 COMMITTED_TOGETHER = 1000
@@ -61,41 +60,16 @@ class Coordinator:
             observers=observers,
         )
         self._board, self._publisher = self._execution.board, self._execution.publisher
-        self._training = asyncio.Lock()
+        self._training = Training(store, self._journal, fleet, self._execution, epoch=self._epoch, clock=clock)
         self._observers = observers
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
-        started = time.perf_counter()
-        self._journal.require_current()
-        work = [
-            TrainShard(shard=shard, table=table, epoch=self._epoch)
-            for shard, table in enumerate(self._store.manifest.tables)
-        ]
-        # Until the last one has ended: a shard that trains on after a refusal would write what nobody waits for.
-        done = await asyncio.gather(*(self._fleet.run(one, progress) for one in work), return_exceptions=True)
-        reports = [_reported(one) for one in done]
-        trained = [report for report in reports if isinstance(report, ShardTrained)]
-        lineages = tuple(report.lineage for report in trained)
-        if self._board.lineages:
-            self._execution.carry_out(self._board.outstanding())
-        else:
-            self._execution.record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
-        self._execution.sweep()
-        self._store.reports.drop(report.command_id for report in trained)
-        seconds = time.perf_counter() - started
-        await self._execution.measure()
-        return TrainingReport(
-            generation=1,
-            samples=sum(lineage.samples for lineage in lineages),
-            passes=sum(report.passes for report in trained),
-            compute_seconds=sum(report.seconds for report in trained),
-            seconds=seconds,
-        )
+        return await self._training.train(progress)
 
     async def adopt(self, lineages: tuple[ShardLineage, ...]) -> None:
         """Publish states that another run has trained, as a branch does. lineages: whose files are there"""
-        self._execution.record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
+        self._training.record(lineages)
 
     async def revoke(self, asked: Sequence[Revocation], progress: Progress) -> list[Receipt]:
         """Accept requests together and see them through: rewound, repaired, published, purged.
@@ -107,7 +81,7 @@ class Coordinator:
         self._execution.catch_up()
         resolved, answers = self._desk.judge_together(asked, now=self._clock())
         if not self._publisher.published:
-            await self._be_trained(progress)
+            await self._training.finish(progress)
             resolved, answers = self._desk.judge_together(asked, now=self._clock())  # others may have come in meanwhile
         with self._execution.listening(progress):
             self._accept(resolved)  # first: what an earlier failure left then shares its remedies
@@ -120,7 +94,7 @@ class Coordinator:
         Raises StorageFailed, ShardRepairFailed: what was committed stays accepted, and is known when it is submitted again.
         """
         self._execution.catch_up()
-        await self._be_trained(progress)
+        await self._training.finish(progress)
         with self._execution.listening(progress):
             answers = self.accept(asked)
             await self._see_through(answers)
@@ -144,7 +118,7 @@ class Coordinator:
         due_by: only what is owed to requests that are due by then
         """
         self._execution.catch_up()
-        await self._be_trained(progress)
+        await self._training.finish(progress)
         unsettled = [one for one in self._execution.receipts.receipts() if one.settled_at is None]
         due = {one.request_id for one in unsettled if due_by is None or one.due_at <= due_by}
         first = len(self._execution.reports)
@@ -237,12 +211,6 @@ class Coordinator:
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.succession.leave(self._journal, self._epoch)
 
-    async def _be_trained(self, progress: Progress) -> None:
-        """Finish a training that broke off. Calls that need it wait for the one that is at it."""
-        async with self._training:
-            if not self._publisher.published:
-                await self.train(progress)
-
     def _accept(self, resolved: Sequence[ResolvedRevocation], *, is_part: bool = False) -> None:
         """Acknowledge requests: once this returns they are committed."""
         if not resolved:
@@ -264,9 +232,3 @@ class Coordinator:
         self._execution.resume()
         accepted = [one.request_id for one in answers if one.request_id]
         await self._execution.until(lambda: all(self._execution.receipts.receipt(one).purged_at for one in accepted))
-
-
-def _reported(done: WorkReport | BaseException) -> WorkReport:
-    if isinstance(done, BaseException):
-        raise done
-    return done
