@@ -1,42 +1,29 @@
 """The worker that trains and repairs one shard at a time."""
 
-import time
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from raymu.config import Device
-from raymu.core.lineage import descent_of
 from raymu.core.pace import learned_seconds_per_pass
 from raymu.core.partition import Hashes, identity_hashes
-from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, SampleId, ShardLineage
+from raymu.core.records import FileRef, Remedy, RepairReport, RepairShard, SampleId, ShardLineage
 from raymu.core.workload import training_passes
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.determinism import choose_device, determinism_class, pinned, told_apart
 from raymu.learn.samples import ShardSamples
-from raymu.learn.stages import Stages, StageTrainer, train_stages
+from raymu.learn.stages import StageTrainer, train_stages
 from raymu.learn.train import make_optimizer
 from raymu.service.checkpoints import SliceCheckpoints
 from raymu.service.logs import logged
 from raymu.service.patches import Patch, ShardPatcher
 from raymu.service.samples import read_shard_samples, write_without
+from raymu.service.stages import StageWriter
 from raymu.service.work import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
 from raymu.store.reports import AnyReport
 from raymu.store.run import RunStore
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageRun:
-    """What training some stages left behind."""
-
-    checkpoints: tuple[CheckpointRef, ...]
-    updates: tuple[FileRef | None, ...]
-    passes: float
-    seconds: float
-    determinism: str
-    earlier_classes: tuple[str, ...]
 
 
 class ShardWorker:
@@ -44,11 +31,12 @@ class ShardWorker:
 
     def __init__(self, store: RunStore, train: StageTrainer = train_stages, *, device: Device | None = None) -> None:
         """train: who trains stages; device: for all else, which is done here, as configured where not given"""
-        self._store, self._train_on = store, train
+        self._store = store
         manifest, config = self._store.manifest, self._store.config
         self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self._config = config
         self._files = SliceCheckpoints(self._store)
+        self._stages = StageWriter(self._store, self._plan, self._files, train)
         self._device, self._asked_device = torch.device("cpu"), device or config.training.device
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
         make_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
@@ -91,7 +79,7 @@ class ShardWorker:
 
     def _train(self, shard: int, table: FileRef) -> Generator[StageTrained, None, ShardTrained]:
         samples = read_shard_samples(self._store, table)
-        trained = yield from self._train_stages(samples, shard, first=0, checkpoint=None, remedy=None)
+        trained = yield from self._stages.train(samples, shard, first=0, checkpoint=None, remedy=None)
         lineage = ShardLineage(
             shard=shard,
             table=table,
@@ -144,7 +132,7 @@ class ShardWorker:
             restored = before.checkpoints[first - 1]
             assert restored is not None, "checkpoints below the earliest touched slice are sound"
             checkpoint = self._files.read(restored.file)
-        trained = yield from self._train_stages(
+        trained = yield from self._stages.train(
             retain, command.shard, first=first, checkpoint=checkpoint, remedy=Remedy.RETRAIN
         )
         if trained.earlier_classes:
@@ -207,52 +195,6 @@ class ShardWorker:
             determinism=self._determinism,
             forget_loss=patch.forget_loss,
             unseen_loss=patch.unseen_loss,
-        )
-
-    def _train_stages(
-        self, samples: ShardSamples, shard: int, *, first: int, checkpoint: bytes | None, remedy: Remedy | None
-    ) -> Generator[StageTrained, None, StageRun]:
-        """Have the stages from `first` on trained, each with its checkpoint written through."""
-        stages = Stages(
-            plan=self._plan,
-            shard=shard,
-            samples=samples,
-            first=first,
-            checkpoint=checkpoint,
-            reading=self._config.unlearning.contributions,
-            device=self._config.training.device,
-            threads=self._config.cluster.threads,
-        )
-        checkpoints: list[CheckpointRef] = []
-        updates: list[FileRef | None] = []
-        total_passes, total_seconds, determinism = 0.0, 0.0, self._determinism
-        earlier_classes: tuple[str, ...] = ()
-        for trained in self._train_on(stages):
-            started = time.perf_counter()
-            stage, log = trained.stage, trained.updates
-            determinism, earlier_classes = trained.determinism, trained.earlier_classes
-            file = self._files.write(shard, f"stage-{stage}", trained.checkpoint)
-            descent = descent_of(samples.up_to(stage).hashes, key=self._store.keys.hash_key)
-            weights = trained.weights_sha256
-            checkpoints.append(CheckpointRef(stage=stage, file=file, weights_sha256=weights, descent=descent))
-            updates.append(self._files.write(shard, f"updates-{stage}", log) if log else None)
-            seconds = trained.seconds + time.perf_counter() - started
-            total_passes, total_seconds = total_passes + trained.passes, total_seconds + seconds
-            yield StageTrained(
-                shard=shard,
-                stage=stage,
-                stages=stages.end - first,
-                remedy=remedy,
-                passes=trained.passes,
-                seconds=seconds,
-            )
-        return StageRun(
-            checkpoints=tuple(checkpoints),
-            updates=tuple(updates),
-            passes=total_passes,
-            seconds=total_seconds,
-            determinism=determinism,
-            earlier_classes=earlier_classes,
         )
 
     @property
