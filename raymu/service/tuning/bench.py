@@ -7,10 +7,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 
 from raymu.config import UnlearningConfig
 from raymu.core.records import ShardLineage
@@ -21,23 +19,17 @@ from raymu.core.trace import Population, Trace
 from raymu.core.traffic import draw_trace, parse_traffic
 from raymu.core.tuning import Choice, InterimScore, Score
 from raymu.errors import RequestInvalid, RunInvalid, things
-from raymu.learn.data import SampleTable, from_arrow, read_features
 from raymu.learn.traces import read_trace
 from raymu.service.control import fine_tune_only
 from raymu.service.history import replay
 from raymu.service.population import held_population
 from raymu.service.prediction import Ensemble, repaired_generation
+from raymu.service.tuning.examination import Examination, Outcome, held_samples
 from raymu.service.tuning.remedies import BranchRemedies
 from raymu.store.run import RunStore
 
-Losses = npt.NDArray[np.float64]
-Features = npt.NDArray[np.generic]
-Predict = Callable[[Features], npt.NDArray[np.float32]]
 OnProgress = Callable[[int, InterimScore], None]
 """Told how many requests are accepted, and the score until then, as far as it can be told."""
-
-_SMALLEST = 1e-12
-"""Of a probability whose logarithm is taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,14 +52,6 @@ class BenchPlan:
             raise RequestInvalid("give either --traffic, such as uniform:50, or --trace with a file of requests")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Outcome:
-    """What an ensemble answers. losses: (forgotten samples,) nats"""
-
-    accuracy: float
-    losses: Losses
-
-
 class TrialBench:
     """Tries choices on branches of one run; the run itself is never touched."""
 
@@ -78,10 +62,8 @@ class TrialBench:
         self._population = held_population(self._store, [lineage.table for lineage in self._lineages])
         self.trace = _trace(plan, self._store, self._population)
         self._rows = self._population.rows_of(self.trace)
-        test = read_features(plan.test, self._store.config.data)
-        if test.labels is None:
-            raise RequestInvalid(f"{plan.test}: has no column {self._store.config.data.label}; trials need labels")
-        self._test_features, self._test_labels = test.features, test.labels
+        forgotten = held_samples(self._store, self._lineages, np.concatenate(self._rows))
+        self._examination = Examination.of(plan.test, self._store.config.data, forgotten)
 
     def evaluate(self, choice: Choice, on_progress: OnProgress | None = None) -> Score:
         """Replay the trace with a choice. Raises RequestInvalid where the run does not allow for it.
@@ -97,7 +79,8 @@ class TrialBench:
                 if on_progress is None or not is_due:
                     return
                 told.append(accepted)
-                lost_points = self._lost_points(self._accuracy(branch, lineages))
+                answering = Ensemble(branch, repaired_generation(lineages))
+                lost_points = self._lost_points(self._examination.accuracy(answering.predict))
                 debts = _debt_share(lineages)
                 on_progress(accepted, InterimScore(passes=passes, lost_points=lost_points, debt_share=debts))
 
@@ -109,24 +92,20 @@ class TrialBench:
         """What the run answers once every shard is retrained without the samples of the trace; made once, and kept."""
         kept = Path(self._plan.scratch) / f"oracle-{self._digest}.npz"
         if kept.exists():
-            found = np.load(kept)
-            return Outcome(accuracy=float(found["accuracy"]), losses=found["losses"])
+            return Outcome.read(kept)
         everything = Trace(requests=tuple(replace(one, at_s=0.0) for one in self.trace.requests))
         sisa = replace(self._store.config.unlearning, strategy=Strategy.SISA.value)
         with self._branch(sisa) as branch:
             remedies = BranchRemedies(branch, self._population, self._rows)
             simulation = self._simulate(branch, everything, remedies)
             outcome = self._outcome(branch, simulation.lineages)
-        partial = kept.with_suffix(f".{uuid4().hex}")
-        with partial.open("wb") as file:
-            np.savez(file, accuracy=outcome.accuracy, losses=outcome.losses)
-        partial.replace(kept)
+        outcome.write(kept)
         return outcome
 
     @cached_property
     def control(self) -> Outcome:
         """What fine-tuning alone comes to, without any subtraction: it forgets nothing."""
-        return self._answered(fine_tune_only(self._store, self._forgotten.ids).predict)
+        return self._examination.outcome(fine_tune_only(self._store, self._examination.forgotten.ids).predict)
 
     @cached_property
     def retrain_passes(self) -> float:
@@ -138,8 +117,7 @@ class TrialBench:
 
     def distance(self, outcome: Outcome) -> tuple[float, float]:
         """How far the forgotten samples' losses are below the oracle's, and above them, on average. nats"""
-        apart = outcome.losses - self.oracle.losses
-        return float(np.maximum(-apart, 0.0).mean()), float(np.maximum(apart, 0.0).mean())
+        return outcome.distance(self.oracle)
 
     def _simulate(
         self,
@@ -188,34 +166,7 @@ class TrialBench:
         return 100.0 * (self.oracle.accuracy - accuracy)
 
     def _outcome(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> Outcome:
-        return self._answered(Ensemble(branch, repaired_generation(lineages)).predict)
-
-    def _answered(self, predict: Predict) -> Outcome:
-        probabilities = predict(self._forgotten.features)
-        chosen = probabilities[np.arange(len(probabilities)), self._forgotten.labels].astype(np.float64)
-        return Outcome(accuracy=self._test_accuracy(predict), losses=-np.log(np.maximum(chosen, _SMALLEST)))
-
-    def _accuracy(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> float:
-        return self._test_accuracy(Ensemble(branch, repaired_generation(lineages)).predict)
-
-    def _test_accuracy(self, predict: Predict) -> float:
-        return float((predict(self._test_features).argmax(axis=1) == self._test_labels).mean())
-
-    @cached_property
-    def _forgotten(self) -> SampleTable:
-        """The samples that the trace takes out, in the order of the population."""
-        rows = np.sort(np.concatenate(self._rows))
-        tables = [from_arrow(self._store.read_table(lineage.table))[0] for lineage in self._lineages]
-        starts = np.cumsum([0, *(len(table.ids) for table in tables)])
-        parts = [
-            table.take(rows[(rows >= start) & (rows < start + len(table.ids))] - start)
-            for table, start in zip(tables, starts[:-1], strict=True)
-        ]
-        return SampleTable(
-            ids=np.concatenate([part.ids for part in parts]),
-            features=np.concatenate([part.features for part in parts]),
-            labels=np.concatenate([part.labels for part in parts]),
-        )
+        return self._examination.outcome(Ensemble(branch, repaired_generation(lineages)).predict)
 
     @property
     def _quarter(self) -> float:

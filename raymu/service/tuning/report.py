@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from raymu.core.tuning import Choice, Constraints, Score, Trial, pareto_front
 from raymu.errors import NothingFeasible
-from raymu.service.tuning.bench import Outcome, TrialBench
+from raymu.service.tuning.bench import TrialBench
+from raymu.service.tuning.examination import Outcome
 from raymu.store.codec import to_json
 
 
