@@ -1,26 +1,24 @@
-"""The demonstration: train on real data, revoke with every strategy, and show what each cost."""
+"""Train on the bundled letter data, and revoke with every strategy."""
 
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.status import Status
-from rich.table import Table
 
 from raymu.api import Run, train
 from raymu.comparison import SCRATCH, Bench, Trial, compare
 from raymu.config import Config
-from raymu.console import Screen, stage_progress
+from raymu.console import stage_progress
 from raymu.core.records import SampleId
 from raymu.core.requests import Strategy
+from raymu.demo.result import DemoResult, DemoRow
 from raymu.errors import NoVoters, RunInvalid
 from raymu.figure import AccuracyCourse, draw_courses
 from raymu.runtime.cluster import cluster_connection
@@ -34,41 +32,6 @@ BULK_SHARE = 0.01
 """Of the training samples, in one request."""
 BOUNDARY = 0.85
 """Hybrid boundary of `hs` and `ohs`: a shard is retrained where its first two slices of five are untouched."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DemoRow:
-    """One way to honour the requests of one scenario.
-
-    passes, seconds: of compute; speed-ups: ratios of seconds; accuracies: shares of correct answers
-    forget_loss: of the ensemble on the forget set, mean cross-entropy in nats
-    forgotten_s, repaired_s: median seconds from a request's receipt; None for what has no such moment
-    """
-
-    scenario: str
-    method: str
-    passes: float
-    seconds: float
-    speedup_over_sisa: float
-    speedup_over_scratch: float
-    test_accuracy: float
-    forget_accuracy: float
-    forget_loss: float
-    exactness: str
-    forgotten_s: float | None
-    repaired_s: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DemoResult:
-    """trained_accuracy: on the test set, before anything is revoked"""
-
-    trained_accuracy: float
-    shards: int
-    slices: int
-    train_seconds: float
-    rows: tuple[DemoRow, ...]
-    figure: str
 
 
 def demo_config(folder: Path) -> Config:
@@ -190,64 +153,3 @@ def _courses(
 def _seconds(at: datetime | None, trial: Trial) -> float | None:
     """From the receipt of a trial's first request on."""
     return None if at is None else (at - trial.receipts[0].received_at).total_seconds()
-
-
-def show_demo(result: DemoResult, screen: Screen) -> None:
-    """The result as tables, one for each scenario."""
-    screen.say(
-        f"Letter data, {result.shards} shards x {result.slices} slices, trained on Ray in {result.train_seconds:.1f} s "
-        f"to {result.trained_accuracy:.2%} test accuracy"
-    )
-    for scenario in dict.fromkeys(row.scenario for row in result.rows):
-        table = Table(
-            title=f"\n{scenario}", title_justify="left", box=box.SIMPLE_HEAD, padding=0, collapse_padding=True
-        )
-        table.add_column("method")
-        for heading in _HEADINGS:
-            table.add_column(heading, justify="right", overflow="fold")
-        for row in result.rows:
-            if row.scenario == scenario:
-                table.add_row(*_cells(row))
-        screen.show(table)
-    screen.say(
-        "passes: sample passes; compute: seconds, summed over shards; x SISA, x scratch: how many times less compute than "
-        "these;\nforgotten, repaired: median seconds from a request's receipt until the touched shards were rewound, and "
-        "until the repaired\ngeneration was published, the workers being up. From scratch is measured once, and counted for "
-        "every request.\nThe control only fine-tunes, and subtracts nothing: it shows what no forgetting looks like on the "
-        "forget set;\na patch should come close to the exact rows there."
-    )
-    screen.say(f"accuracy over time: {result.figure}")
-
-
-_HEADINGS = (
-    "passes",
-    "compute\ns",
-    "x SISA",
-    "x scratch",
-    "test\n%",
-    "forget\nset %",
-    "forget\nloss",
-    "result",
-    "forgotten\ns",
-    "repaired\ns",
-)
-
-
-def _cells(row: DemoRow) -> tuple[str, ...]:
-    return (
-        row.method,
-        f" {row.passes:,.0f}",
-        f" {row.seconds:.2f}",
-        f" {_ratio(row.speedup_over_sisa)}",
-        f" {_ratio(row.speedup_over_scratch)}",
-        f" {100 * row.test_accuracy:.2f}",
-        f" {100 * row.forget_accuracy:.1f}",
-        f" {row.forget_loss:.3f}",
-        f" {row.exactness}",
-        " -" if row.forgotten_s is None else f" {row.forgotten_s:.3f}",
-        " -" if row.repaired_s is None else f" {row.repaired_s:.3f}",
-    )
-
-
-def _ratio(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
