@@ -11,6 +11,8 @@ from typing import Any
 
 from wording import count, table
 
+from raymu.service.index import MOST_PURGED
+
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "cluster" / "CAPACITY.md"
 RESULT = HERE / "results" / "capacity.json"
@@ -47,7 +49,7 @@ def constants(found: Found) -> str:
         ["time of ingest, sample of 784 bytes", "sample", in_time(images["ingest_s"])],
         ["the coordinator's index of samples", "sample", in_bytes(samples["index_bytes"])],
         ["time to read that index", "sample", in_time(samples["index_s"])],
-        ["time to take a purged sample out of it", "sample", in_time(samples["index_purge_s"])],
+        ["time to copy it, without those that are purged", "sample", in_time(samples["index_copy_s"])],
         ["the coordinator's state of a shard", "shard", in_bytes(coordinator["memory_bytes_per_shard"])],
         ["file of a generation", "shard", in_bytes(coordinator["generation_bytes_per_shard"])],
         ["time to write it", "shard", in_time(coordinator["publish_s_per_shard"])],
@@ -74,7 +76,7 @@ def bounds(found: Found) -> str:
     images, update = samples["of_784_bytes"], found["updates"]["bytes_per_row_and_parameter"]
     checkpoint, parameters = models[MODEL]["checkpoint_bytes"], models[MODEL]["parameters"]
     request_s = SHARDS * (2 * coordinator["publish_s_per_shard"] + coordinator["accept_s_per_shard"])
-    request_s += SAMPLES * samples["index_purge_s"]
+    request_s += samples["index_copy_s"] / MOST_PURGED
     shard_table = SAMPLES / SHARDS * images["table_bytes"]
     repair = 2 * shard_table + SLICES * checkpoint
     passes_per_s = found["training"]["passes_per_s"]

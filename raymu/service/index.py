@@ -14,7 +14,7 @@ from raymu.store.run import RunStore
 Rows = npt.NDArray[np.int64]
 
 _PURGED = -1
-_MOST_PURGED = 1 / 64
+MOST_PURGED = 1 / 64
 """Share of the rows that purged samples may leave behind: to be rid of them takes a copy of all others."""
 
 
@@ -74,6 +74,8 @@ class SampleIndex:
 
     def owned_by(self, owners: Sequence[SampleId]) -> list[list[SampleId]]:
         """The ids of each owner's samples."""
+        if not owners:
+            return []
         asked = owner_hashes(owners, seed=self.seed)
         rows = np.flatnonzero(np.isin(self.owners, asked))
         rows = rows[np.argsort(self.owners[rows], kind="stable")]
@@ -88,7 +90,7 @@ class SampleIndex:
         rows = rows[rows >= 0]
         self.shards[rows], self.owners[rows] = _PURGED, 0
         self.purged += len(rows)
-        if self.purged > _MOST_PURGED * len(self.hashes):
+        if self.purged > MOST_PURGED * len(self.hashes):
             self._keep(np.flatnonzero(self.shards != _PURGED))
             self.purged = 0
 

@@ -138,7 +138,7 @@ class Course:
     def finish(self) -> None:
         """All work is done, and all that was patched is settled."""
         is_settled = False
-        while not is_settled:  # once more for what was at work, and was patched, when it was asked to settle
+        while not is_settled:  # once more for what was accepted after it was asked to settle
             task = self.settle()
             while not task.done():
                 assert self.process
