@@ -88,7 +88,7 @@ class RayFleet:
         }
 
     async def close(self) -> None:
-        """Those that are at work end with it, or with their owner, the process that the fleet is in."""
+        """Those that are at work end once they are done, or with their owner, the process that the fleet is in."""
         self._pool.close()
 
 
