@@ -189,7 +189,8 @@ def _place(place: ShardPlace | None) -> str:
     if place is None:
         return "disk"
     gpus = f", GPU {'+'.join(place.gpus)}" if place.gpus else ""
-    return f"{place.node}{gpus}, {place.device}{', at work' if place.is_at_work else ''}"
+    workers = f", trained by {place.workers} workers" if place.workers > 1 else ""
+    return f"{place.node}{gpus}, {place.device}{workers}{', at work' if place.is_at_work else ''}"
 
 
 def _timeline(receipt: Receipt) -> str:

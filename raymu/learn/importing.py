@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from raymu.errors import DataInvalid
+from raymu.errors import DataInvalid, in_one_line
 
 Values = npt.NDArray[Any]
 
@@ -104,7 +104,7 @@ def _unpacked(source: str) -> bytes:
         payload = Path(source).read_bytes()
         return gzip.decompress(payload) if payload.startswith(_GZIP) else payload
     except (OSError, EOFError, zlib.error) as error:
-        raise DataInvalid(source, f"cannot be read ({_one_line(error)})") from error
+        raise DataInvalid(source, f"cannot be read ({in_one_line(error)})") from error
 
 
 def _read_idx(source: str, payload: bytes, options: ImportOptions) -> _Columns:
@@ -134,7 +134,7 @@ def _read_npz(source: str, payload: bytes, options: ImportOptions) -> _Columns:
         with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
             there = {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataInvalid(source, f"is no NPZ file of plain arrays ({_one_line(error)})") from error
+        raise DataInvalid(source, f"is no NPZ file of plain arrays ({in_one_line(error)})") from error
     names = options.features or "features", options.label or "label"
     if not set(names) <= there.keys():
         raise DataInvalid(source, f"holds arrays {', '.join(there)}; name two of them with --features and --label")
@@ -161,7 +161,7 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
             parse_options=pyarrow.csv.ParseOptions(delimiter=(delimiter or b",").decode()),
         )
     except (pa.ArrowException, ValueError) as error:
-        raise DataInvalid(source, f"is neither IDX, NPZ nor CSV ({_one_line(error)})") from error
+        raise DataInvalid(source, f"is neither IDX, NPZ nor CSV ({in_one_line(error)})") from error
     names = table.column_names
     label = _column(source, names, options.label or "label", "--label")
     chosen = [label] if options.id is None else [label, _column(source, names, options.id, "--id")]
@@ -226,7 +226,7 @@ def _write(table: pa.Table, out: str) -> None:
         os.replace(partial, out)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise DataInvalid(out, f"cannot be written ({_one_line(error)})") from error
+        raise DataInvalid(out, f"cannot be written ({in_one_line(error)})") from error
 
 
 def _is_number(cell: bytes) -> bool:
@@ -235,10 +235,6 @@ def _is_number(cell: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 _FORMATS: Mapping[Callable[[bytes], bool], Callable[[str, bytes, ImportOptions], _Columns]] = {

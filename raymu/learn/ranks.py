@@ -5,7 +5,8 @@ the order of the ranks. So its bits depend on the number of ranks alone: not on 
 process plays them all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -16,7 +17,7 @@ from raymu.errors import RankLost, in_one_line
 
 
 class Ranks(Protocol):
-    """own: the ranks that this process plays, in ascending order"""
+    """What training asks of them. own: the ranks that this process plays, in ascending order"""
 
     @property
     def count(self) -> int: ...
@@ -54,7 +55,10 @@ class PlayedRanks:
 
 
 class ProcessRanks:
-    """Every rank is a process of the default process group, which is there already."""
+    """Every rank is a process of the default process group, which is there already.
+
+    Unlike ranks that one process plays, they have to agree on what they train.
+    """
 
     def __init__(self) -> None:
         self.count, self.own = dist.get_world_size(), (dist.get_rank(),)
@@ -94,14 +98,13 @@ class ProcessRanks:
         return whole[: len(own)].to(own.device)
 
 
-class _exchange:  # noqa: N801 - a context manager
+@contextmanager
+def _exchange() -> Iterator[None]:
     """Raises RankLost where a rank does not answer."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RuntimeError):
-            raise RankLost(in_one_line(error)) from error
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLost(in_one_line(error)) from error
 
 
 def _in_order(parts: Sequence[Tensor]) -> Tensor:

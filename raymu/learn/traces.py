@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raymu.core.trace import Trace, TracedRequest
-from raymu.errors import TraceInvalid, things
+from raymu.errors import TraceInvalid, in_one_line, things
 from raymu.learn.ids import as_sample_ids
 
 _TEXT = pa.csv.ConvertOptions(
@@ -75,7 +75,7 @@ def _load(path: str) -> pa.Table:
         if path.endswith(".csv"):
             return pa.csv.read_csv(path, convert_options=_TEXT)
     except (OSError, pa.ArrowException) as error:
-        raise TraceInvalid(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        raise TraceInvalid(f"{path}: cannot be read ({in_one_line(error)})") from error
     raise TraceInvalid(f"{path}: is of no known format; give a .csv or a .parquet file")
 
 

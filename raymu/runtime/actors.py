@@ -10,8 +10,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
-from raymu.errors import RaymuError, WorkerLost
-from raymu.runtime.cluster import capacity, node_names
+from raymu.errors import RaymuError, WorkerLost, in_one_line
+from raymu.runtime.cluster import node_names
 from raymu.runtime.metrics import measured_coordinator
 from raymu.runtime.pool import ActorPool
 from raymu.runtime.reservation import Reservation
@@ -35,28 +35,28 @@ _IDLE_S = 10.0
 
 
 class RayFleet:
-    """Keeps as many shard actors as there is room for, and hands them shards in turn."""
+    """Keeps as many shard actors as there is room for, and hands them shards in turn.
+
+    The room changes as nodes come and go. A run's board reckons with what there was when its coordinator took the run over.
+    """
 
     def __init__(self, store: RunStore, *, idle_s: float = _IDLE_S) -> None:
         """Raises DeviceUnavailable where the cluster has no room for a shard."""
         cluster, self._shards = store.config.cluster, store.config.partition.shards
-        self._workers = capacity(cluster)
+        self._shard_workers = cluster.workers_per_shard
         actor = _shard_actor(cluster)
-        most = min(self._workers, self._shards)
-        self._reservation = Reservation(cluster, run_id=store.manifest.run_id, most=most)
+        self._reservation = Reservation(cluster, run_id=store.manifest.run_id, most=self._shards)
         self._pool = ActorPool(
-            lambda options: _logging(actor.options(**options).remote(store)),
-            self._reservation,
-            room=self._workers,
-            idle_s=idle_s,
+            lambda options: _logging(actor.options(**options).remote(store)), self._reservation, idle_s=idle_s
         )
 
     @property
     def workers(self) -> int:
-        return self._workers
+        """Actors that there is room for now."""
+        return self._reservation.room
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
-        """Raises WorkerLost, and what the work itself raises."""
+        """Raises WorkerLost, CoordinatorLost once the fleet is closed, and what the work itself raises."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._pool.lent(work.shard) as actor:
@@ -81,15 +81,15 @@ class RayFleet:
                 node_id=one.site.node_id,
                 device=one.site.device,
                 gpus=one.site.gpus,
+                workers=self._shard_workers,
                 is_at_work=one.is_at_work,
             )
             for one in self._pool.holders()
         }
 
     async def close(self) -> None:
-        """Those that are at work end with their owner, the process that the fleet is in."""
+        """Those that are at work end once they are done, or with their owner, the process that the fleet is in."""
         self._pool.close()
-        self._reservation.release()
 
 
 def _logging(actor: Any) -> Any:
@@ -122,7 +122,7 @@ def cause(error: RayTaskError) -> BaseException:
 
 def gist(error: RayError) -> str:
     """Ray's first sentence; the rest is about its own processes."""
-    return " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+    return in_one_line(error).partition(". ")[0].rstrip(".")
 
 
 class CoordinatorService:

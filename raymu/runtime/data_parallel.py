@@ -33,7 +33,7 @@ from raymu.store.run import RunStore
 _LOSSES = 3
 """How often workers are started anew in one piece of work before their loss is reported."""
 _PATIENCE_S = 3.0
-"""How long nothing is handed in before a look whether workers lack room."""
+"""How long nothing happens before a look whether workers lack room."""
 _RAY_TRAIN = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # two seconds otherwise, which the end of all work waits for
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more, for warnings that nobody here asks for
@@ -55,17 +55,19 @@ class DataParallelShard(ShardWorker):
         self._desk: StageDesk | None = None
 
     def next_stage(self) -> int | None:
-        """Where workers are to begin; None where nothing is left to train."""
+        """Where workers are to begin; None where nothing is left to train, or nobody wants it any more."""
         return self._desk.next_stage if self._desk else None
 
     def stages_from(self, first: int) -> tuple[Any, bytes | None]:
-        """The stages, in the object store, and the checkpoint to begin with."""
+        """The stages, in the object store, and the checkpoint to begin with. Raises RankLost"""
         assert self._desk
-        return self._desk.stages, self._desk.checkpoints[first]
+        return self._desk.stages, self._desk.checkpoint_before(first)
 
-    def hand_in(self, trained: TrainedStage) -> None:
+    def hand_in(self, trained: TrainedStage) -> int | None:
+        """returns: where to go on, as next_stage does"""
         assert self._desk
         self._desk.take(trained)
+        return self._desk.next_stage
 
     def give_up(self, error: RaymuError) -> None:
         """What the stages' own code raised: nobody is to try again."""
@@ -73,7 +75,7 @@ class DataParallelShard(ShardWorker):
         self._desk.end(error)
 
     def _train_by_workers(self, stages: Stages) -> Iterator[TrainedStage]:
-        """Raises WorkerLost, and what training raises."""
+        """Who wants no more waits for the stage that workers are at. Raises WorkerLost, and what training raises."""
         self._desk = desk = StageDesk(stages)
         home = ray.get_runtime_context().current_actor
         workers = Thread(target=_run_workers, args=(home, desk, self._cluster, stages), daemon=True)
@@ -81,7 +83,10 @@ class DataParallelShard(ShardWorker):
         try:
             yield from desk.handed_in()
         finally:
-            workers.join()  # what they hold, the next piece of work waits for
+            desk.close()
+            while workers.is_alive():  # what they hold, the next piece of work waits for
+                workers.join(_PATIENCE_S)
+                release_abandoned_room()
             self._desk = None
 
 
@@ -90,22 +95,34 @@ class StageDesk:
 
     def __init__(self, stages: Stages) -> None:
         self.stages = ray.put(stages)
-        self.checkpoints: dict[int, bytes | None] = {stages.first: stages.checkpoint}
-        self.next_stage: int | None = stages.first
-        self._end = stages.end
+        self._next, self._end, self._checkpoint = stages.first, stages.end, stages.checkpoint
+        self._is_closed = False
         self._arrivals: SimpleQueue[TrainedStage | Exception] = SimpleQueue()
+
+    @property
+    def next_stage(self) -> int | None:
+        """None where nothing is left to train, or nobody wants it any more."""
+        return None if self._is_closed or self._next == self._end else self._next
+
+    def checkpoint_before(self, stage: int) -> bytes | None:
+        """The last one alone is kept. Raises RankLost where the stage was handed in since, by workers taken for lost."""
+        if stage != self.next_stage:
+            raise RankLost(f"stage {stage} is not the next any more")
+        return self._checkpoint
 
     def take(self, trained: TrainedStage) -> None:
         if trained.stage != self.next_stage:
             return  # handed in before, by one who was lost since
-        following = trained.stage + 1
-        self.checkpoints[following] = trained.checkpoint
-        self.next_stage = following if following < self._end else None
+        self._next, self._checkpoint = trained.stage + 1, trained.checkpoint
         self._arrivals.put(trained)
 
     def end(self, error: Exception) -> None:
-        self.next_stage = None
+        self.close()
         self._arrivals.put(error)
+
+    def close(self) -> None:
+        """Take nothing any more."""
+        self._is_closed = True
 
     def handed_in(self) -> Iterator[TrainedStage]:
         """Each stage once, in their order. Raises what ended the work."""
@@ -170,16 +187,15 @@ def _trainer(home: Any, cluster: ClusterConfig, stages: Stages, folder: str) -> 
 def _work(home: Any) -> None:
     """One worker's part: all of them train the same stages, and the first hands them in."""
     ranks = ProcessRanks()
-    is_first = 0 in ranks.own
-    first = ranks.agree(_number(ray.get(home.next_stage.remote())) if is_first else 0)
-    if first < 0:
+    first = _agreed(ranks, home.next_stage)
+    if first is None:
         return
     reference, checkpoint = ray.get(home.stages_from.remote(first))
     stages: Stages = replace(ray.get(reference), first=first, checkpoint=checkpoint)
     try:
         for trained in train_stages(stages, ranks):
-            if is_first:
-                ray.get(home.hand_in.remote(trained))
+            if _agreed(ranks, home.hand_in, trained) is None:
+                return
     except RankLost:
         raise
     except RaymuError as error:
@@ -187,6 +203,8 @@ def _work(home: Any) -> None:
         raise  # the others may wait for this one: Ray Train ends them all
 
 
-def _number(stage: int | None) -> int:
-    """As ranks can agree on it."""
-    return -1 if stage is None else stage
+def _agreed(ranks: ProcessRanks, ask: Any, *about: Any) -> int | None:
+    """The next stage, as the shard's actor says to the first rank. Raises RankLost."""
+    said: int | None = ray.get(ask.remote(*about)) if 0 in ranks.own else None
+    stage = ranks.agree(-1 if said is None else said)
+    return None if stage < 0 else stage

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from raymu.errors import CoordinatorLost
 from raymu.runtime.reservation import Reservation
 from raymu.service.shard import ShardWorker
 
@@ -38,31 +39,30 @@ class Holder:
 
 
 class ActorPool:
-    """As many actors as there is room for, at most. One that is lost makes room for another.
+    """As many actors as the reservation has room for, at most. One that is lost makes room for another.
 
     One that was started and finds no room, since a node is lost or others are there first, is not waited for where
     another one comes free.
     """
 
-    def __init__(
-        self, start: Callable[[Mapping[str, Any]], Any], reservation: Reservation, *, room: int, idle_s: float
-    ) -> None:
+    def __init__(self, start: Callable[[Mapping[str, Any]], Any], reservation: Reservation, *, idle_s: float) -> None:
         """start: takes an actor's options. idle_s: how long an actor stays without work; it holds what others wait for"""
-        self._start, self._reservation, self._room, self._idle_s = start, reservation, room, idle_s
+        self._start, self._reservation, self._idle_s = start, reservation, idle_s
         self._idle: dict[Any, int] = {}  # actor -> the shard that it was last at
         self._lent: dict[Any, int] = {}  # actor -> the shard that it is at
         self._starting: dict[Any, asyncio.Task[None]] = {}
         self._sites: dict[Any, Site] = {}
         self._turns: deque[asyncio.Future[Any]] = deque()  # of those who wait, in order of arrival
-        self._is_warming = False
+        self._is_warming, self._is_closed = False, False
         self._retirements: dict[Any, asyncio.TimerHandle] = {}
         self._patience: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def lent(self, shard: int) -> AsyncIterator[Any]:
-        """An actor: rather the one that holds this shard's checkpoints. Raises RayError where a new one did not start.
+        """An actor: rather the one that holds this shard's checkpoints.
 
         It is taken back after what its own code raised; after anything else it is ended, lest it work on unattended.
+        Raises RayError where a new one did not start, CoordinatorLost once the pool is closed.
         """
         actor = await self._take(shard)
         self._lent[actor] = shard
@@ -94,10 +94,12 @@ class ActorPool:
             self._balance()
 
     def close(self) -> None:
-        """End all actors that are not at work, and start no more."""
-        self._room = 0
+        """End the actors that are not at work, and each of the others as it comes back; who waits for one gets none."""
+        self._is_closed = True
         for actor in (*self._idle, *self._starting):
             self._end(actor)
+        while self._turns:
+            self._turns.popleft().set_exception(_closed())
         self._balance()
 
     def holders(self) -> Iterator[Holder]:
@@ -111,7 +113,13 @@ class ActorPool:
     def _alive(self) -> int:
         return len(self._idle) + len(self._lent) + len(self._starting)
 
+    @property
+    def _room(self) -> int:
+        return 0 if self._is_closed else self._reservation.room
+
     async def _take(self, shard: int) -> Any:
+        if self._is_closed:
+            raise _closed()
         if not self._idle:
             turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._turns.append(turn)
@@ -124,7 +132,9 @@ class ActorPool:
 
     def _put(self, actor: Any, shard: int) -> None:
         self._lent.pop(actor, None)
-        if self._turns:
+        if self._is_closed:
+            self._end(actor)
+        elif self._turns:
             self._lent[actor] = shard
             self._turns.popleft().set_result(actor)
         else:
@@ -191,6 +201,10 @@ class ActorPool:
             for _ in range(count):
                 self._begin()
         self._balance()
+
+
+def _closed() -> CoordinatorLost:
+    return CoordinatorLost("it has left the run")
 
 
 def _site_of(worker: ShardWorker) -> Site:

@@ -1,5 +1,6 @@
-"""Room for a fleet's actors that is reserved together, spread over the nodes or packed on few."""
+"""Room for a fleet's actors: what the cluster has, or what is reserved together, spread over nodes or packed on few."""
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -14,20 +15,32 @@ from raymu.runtime.placement import actor_options, shard_bundle
 
 STRATEGIES: Mapping[str, str] = {"spread": "SPREAD", "pack": "PACK"}
 """Ray's names for kinds of placement; any has none."""
+FRESH_S = 5.0
+"""How long the room that was counted is taken for what there is: counting asks the cluster's head."""
 
 
 class Reservation:
     """A placement group with a bundle for each actor, made with the first one; none where any node will do.
 
     Ray moves the bundles of a lost node to others, as far as they have room. Where not one actor finds room that way, the
-    reservation is given up: actors go wherever there is any, until it is released.
+    reservation is given up: actors go wherever there is any, until it is released. It does not grow either: nodes that join
+    are in the next one, while without one they count at once.
     """
 
     def __init__(self, cluster: ClusterConfig, *, run_id: str, most: int) -> None:
-        """most: actors that there will be at once"""
+        """most: actors that there is work for at once. Raises DeviceUnavailable where there is no room for one"""
         self._cluster, self._run_id, self._most = cluster, run_id, most
         self._group: Any = None
         self._is_given_up = False
+        self._count()
+
+    @property
+    def room(self) -> int:
+        """Actors that there is room for at once; as many as there were at last, where it is none for the moment."""
+        if not self.is_held and time.monotonic() - self._counted_at > FRESH_S:
+            with suppress(DeviceUnavailable):
+                self._count()
+        return self._room
 
     @property
     def is_held(self) -> bool:
@@ -66,10 +79,15 @@ class Reservation:
         """As large as the nodes that are left allow."""
         remove_reservation(self._run_id)  # a coordinator that was lost left it behind
         try:
-            bundles = [shard_bundle(self._cluster)] * min(self._most, capacity(self._cluster))
+            self._count()
         except DeviceUnavailable:  # no node is left; one that comes is taken as it is
             return None
+        bundles = [shard_bundle(self._cluster)] * min(self._most, self._room)
         return placement_group(bundles, strategy=strategy, name=_name_of(self._run_id))
+
+    def _count(self) -> None:
+        self._counted_at = time.monotonic()
+        self._room = capacity(self._cluster)
 
 
 def remove_reservation(run_id: str) -> None:

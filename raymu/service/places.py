@@ -15,6 +15,8 @@ class ShardPlace:
     """The GPU's name, or the CPU capability, as in the determinism class."""
     gpus: tuple[str, ...]
     """Ray's numbers of the node's GPUs that it may use, a part of one too."""
+    workers: int
+    """Who train the shard: where there are several, they are up during a training only, on nodes and devices of their own."""
     is_at_work: bool
 
 

@@ -45,8 +45,7 @@ class ShardWorker:
     @property
     def device_name(self) -> str:
         """The kind of device that it works on, as in its determinism class."""
-        wish = self._config.training.device
-        device = choose_device("cpu" if wish == "cpu" else "auto")
+        device = choose_device("cpu" if self._asked_device == "cpu" else "auto")
         return determinism_class(device, self._config.cluster.threads).device
 
     def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
@@ -31,7 +32,10 @@ def test_tasks_on_ray_give_the_report_of_one_process(tmp_path: Path) -> None:
     assert replace(on_ray, seconds=0.0) == replace(audit(store, scope), seconds=0.0)
 
 
-def test_what_a_task_refuses_arrives_as_it_is() -> None:
-    pool = replace(make_pool(), device="cuda")
-    with audit_runner(ClusterConfig(cpus_per_shard=4)) as run_tasks, pytest.raises(DeviceUnavailable, match="CUDA"):
-        list(run_tasks([AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0)]))
+def test_what_a_task_refuses_arrives_as_it_is_and_ends_the_others() -> None:
+    """Each takes all CPUs for seconds, so whoever comes next would wait for all of them."""
+    refused, long = replace(make_pool(), device="cuda", shard=1), make_pool(training={"epochs": 600})
+    tasks = [AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0) for pool in [refused, *[long] * 30]]
+    with audit_runner(ClusterConfig(cpus_per_shard=8)) as run_tasks, pytest.raises(DeviceUnavailable, match="CUDA"):
+        list(run_tasks(tasks))
+    assert ray.get(ray.remote(num_cpus=8)(lambda: "there is room").remote(), timeout=20)

@@ -1,28 +1,45 @@
-"""Actors that find no room hold nobody up."""
+"""Actors that find no room hold nobody up, a node that joins is room, and a fleet that is closed keeps nobody waiting."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from raymu.runtime import pool
+from raymu.errors import CoordinatorLost, CoordinatorSuperseded
+from raymu.runtime import pool, reservation
 from raymu.runtime.actors import RayFleet
 from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet
 from raymu.service.ingest import create_run
+from raymu.service.work import ShardTrained, StageTrained, TrainShard
 from raymu.store.run import RunStore
 from tests.examples import repaired_weights, silent, train_run, write_samples
+from tests.integration.started import wait_until
+from tests.integration.test_placement import reserved
 from tests.integration.test_ray import config_on_ray
-from tests.integration.victims import SHARD, own_processes
+from tests.integration.victims import SHARD, TwoNodes, own_processes
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-@pytest.mark.usefixtures("ray_cluster", "room_for_one")
+def make_run(folder: Path, **cluster: Any) -> RunStore:
+    write_samples(folder / "all.parquet", samples=400)
+    create_run(config_on_ray(folder / "all.parquet", **cluster), str(folder / "run"))
+    return RunStore(str(folder / "run"))
+
+
+def assert_trained(folder: Path) -> None:
+    train_run(config_on_ray(folder / "all.parquet"), folder / "calm")
+    assert repaired_weights(folder / "run") == repaired_weights(folder / "calm")
+
+
+@pytest.mark.usefixtures("room_for_one")
 def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, which may be less patient than an actor."""
     monkeypatch.setattr(pool, "PATIENCE_S", 0.1)
-    write_samples(tmp_path / "all.parquet", samples=400)
-    config = config_on_ray(tmp_path / "all.parquet", live_actors=3)
-    create_run(config, str(tmp_path / "run"))
-    store = RunStore(str(tmp_path / "run"))
+    store = make_run(tmp_path, live_actors=3)
 
     async def train() -> None:
         fleet = RayFleet(store)
@@ -33,5 +50,71 @@ def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkey
         await coordinator.close()
 
     asyncio.run(asyncio.wait_for(train(), timeout=60))
-    train_run(config, tmp_path / "calm")
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert_trained(tmp_path)
+
+
+def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservation, "FRESH_S", 0.0)
+    store = make_run(tmp_path, cpus_per_shard=5)
+
+    async def train() -> None:
+        fleet = RayFleet(store)
+        coordinator = Coordinator(store, fleet)
+        assert coordinator.workers == 1
+        node = TwoNodes(num_cpus=5)
+        try:
+            await coordinator.train(silent)
+            assert coordinator.workers == 2
+            places = fleet.places().values()
+            assert (len(places), node.node_id in {place.node_id for place in places}) == (2, True)
+            await coordinator.close()
+        finally:
+            node.close()
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
+    assert_trained(tmp_path)
+
+
+def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: Path) -> None:
+    store = make_run(tmp_path, live_actors=1, placement="pack")
+
+    async def train() -> Sequence[object]:
+        fleet = RayFleet(store)
+        closed: list[asyncio.Task[None]] = []
+
+        def close(_stage: StageTrained) -> None:
+            if not closed:
+                closed.append(asyncio.ensure_future(fleet.close()))
+
+        works = [TrainShard(shard=shard, table=table, epoch=0) for shard, table in enumerate(store.manifest.tables)]
+        done = await asyncio.gather(*(fleet.run(one, close) for one in works), return_exceptions=True)
+        assert closed
+        with pytest.raises(CoordinatorLost):
+            await fleet.run(works[1], silent)
+        return done
+
+    first, *others = asyncio.run(asyncio.wait_for(train(), timeout=60))
+    assert isinstance(first, ShardTrained)
+    assert [str(one) for one in others] == [str(CoordinatorLost("it has left the run"))] * 3
+    wait_until(lambda: not (own_processes(SHARD) or reserved()), "nothing is left")
+
+
+def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """It leaves as a standing one does, which serves others at that moment."""
+    store = make_run(tmp_path, live_actors=1)
+
+    async def train() -> None:
+        coordinator = Coordinator(store, RayFleet(store))
+        left: list[asyncio.Task[None]] = []
+
+        def leave(_stage: StageTrained) -> None:
+            if not left:
+                other = RunStore(str(tmp_path / "run"))
+                Coordinator(other, LocalFleet(other))
+                left.append(asyncio.ensure_future(coordinator.close()))
+
+        with pytest.raises(CoordinatorSuperseded):
+            await coordinator.train(leave)
+        assert left
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
