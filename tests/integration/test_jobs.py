@@ -106,28 +106,42 @@ def test_nothing_stays_up_where_no_cluster_does(cluster: StartedCluster, folder:
     )
 
 
-def test_an_interruption_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
-    place = folder / "shared" / "endless"
-    words = ["train", "run.yaml", "training.epochs=200000", "--run", str(place)]
-    job = cluster.begin("submit", "--address", cluster.dashboard, "--", *words, cwd=folder)
+def statuses(cluster: StartedCluster) -> dict[str, str]:
+    return {one["submission_id"]: one["status"] for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"}
+
+
+def endless(folder: Path, name: str) -> list[str]:
+    return ["train", "run.yaml", "training.epochs=200000", "--run", str(folder / "shared" / name)]
+
+
+def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
+    """One job has the cluster, and is spread over both of its nodes; the other one waits for room."""
+    submit = ["submit", "--address", cluster.dashboard, "--"]
+    begun = {
+        number: cluster.begin(*submit, *endless(folder, number.name), cwd=folder)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    wait_until(lambda: list(statuses(cluster).values()).count("RUNNING") == 2, "both jobs run")
     wait_until(lambda: all(cluster.processes_by_node(SHARD)), "a shard is trained on either node")
-    job.send_signal(signal.SIGINT)
-    ended = end(job)
-    assert (ended.code, ended.err.splitlines()[-1]) == (130, "raymu: interrupted")
-    [status] = [one["status"] for one in cluster.get("/api/jobs/") if (one["submission_id"] or "-") in ended.err]
-    assert status == "STOPPED"
-    wait_until(lambda: not cluster.processes(SHARD), "its actors are gone")
+    for number, job in begun.items():
+        job.send_signal(number)
+    ended = {number: end(job) for number, job in begun.items()}
+    assert {(one.code, one.err.splitlines()[-1]) for one in ended.values()} == {
+        (130, "raymu: interrupted"),
+        (143, "raymu: terminated"),
+    }
+    told = [status for job, status in statuses(cluster).items() if any(job in one.err for one in ended.values())]
+    assert told == ["STOPPED", "STOPPED"]
+    wait_until(lambda: not cluster.processes(SHARD), "their actors are gone")
 
 
 def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, folder: Path) -> None:
-    words = ["train", "run.yaml", "training.epochs=200000", "--run", str(folder / "shared" / "unheard")]
-    before = {one["submission_id"] for one in cluster.get("/api/jobs/")}
+    before = statuses(cluster)
     with cut_off(cluster.dashboard, after="/api/jobs/") as dashboard:
-        ended = cluster.raymu("submit", "--address", dashboard, "--", *words, cwd=folder)
+        ended = cluster.raymu("submit", "--address", dashboard, "--", *endless(folder, "unheard"), cwd=folder)
     assert (ended.code, ended.out) == (2, "")
     assert "the cluster does not take the job" in ended.err
-    [status] = [one["status"] for one in cluster.get("/api/jobs/") if one["submission_id"] not in before]
-    assert status == "STOPPED"
+    assert [status for job, status in statuses(cluster).items() if job not in before] == ["STOPPED"]
 
 
 def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:
