@@ -137,7 +137,7 @@ def submit(
             job.start(environment.complete(package))
             show(f"raymu: job {job.id}\n")
             return job.follow(show)
-        except (KeyboardInterrupt, SystemExit, DeviceUnavailable):  # it may run, even where it did not seem to start
+        except (KeyboardInterrupt, DeviceUnavailable):  # it may run, even where it did not seem to start
             job.stop()
             raise
         finally:
