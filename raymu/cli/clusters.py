@@ -30,7 +30,7 @@ _HERE_BY_DEFAULT = {("train", "run_dir"), ("report", "out_file")}
     default=".",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder that goes along, but for hidden files and runs.",
+    help="Folder that goes along, but for hidden files, runs, and `excludes` of the runtime environment.",
 )
 @click.option(
     "--runtime-env", "runtime_env_file", help="YAML file: Ray's runtime environment, such as pip or env_vars."
@@ -55,6 +55,8 @@ def submit_command(
     words = (*command, "--json") if as_json and "--json" not in command else command
     outcome = submit(address, working_dir, words, runtime_env=runtime_env, show=_say)
     click.echo(outcome.output, nl=False)
+    if outcome.complaint:
+        click.echo(outcome.complaint, err=True)
     sys.exit(outcome.code)
 
 
@@ -82,9 +84,12 @@ def down_command(run_dir: str, address: str | None, as_json: bool) -> None:
 
 def _require_lasting_places(command: tuple[str, ...]) -> None:
     """Read a command as the job will. Raises RequestInvalid where it works in the job's folder, and UsageError."""
-    name, words = command[0], list(command[1:])
     with click.Context(cli) as context:
-        found = cli.resolve_command(context, [name])[1]
+        words = click.Command.parse_args(cli, context, list(command))  # the group's own options; it leaves the rest
+        if not words:
+            raise click.UsageError("Missing command.")
+        name, found, words = cli.resolve_command(context, words)
+        assert name is not None
         assert found is not None
         with found.make_context(name, words, parent=context) as asked:
             for place in sorted(_PLACES & asked.params.keys()):

@@ -1,27 +1,32 @@
-"""What a submitted job runs: `python3 -m raymu.cli.job`. Its command lies beside it, not in the entrypoint."""
+"""What a submitted job runs: `python3 -m raymu.cli.job ID`. Its command waits for it, under its id, with the cluster."""
 
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from tempfile import TemporaryFile
 
-from raymu.cli import main
-from raymu.runtime.parcel import Outcome, begin_line, outcome_line, take_ticket
+from raymu.cli import run_command
+from raymu.runtime.parcel import Outcome, Ticket, begin_line, outcome_line
 
 _STANDARD_OUTPUT = 1
 
 
-def run_ticket(folder: Path) -> int:
-    """Run the command of the ticket in a folder; its standard output goes into the job's log in one piece.
+def main() -> None:
+    from raymu.runtime.handover import take  # Ray's own: not for who only runs a ticket
+
+    [job_id] = sys.argv[1:]
+    sys.exit(run_ticket(take(job_id, address=os.environ["RAY_ADDRESS"])))
+
+
+def run_ticket(ticket: Ticket) -> int:
+    """Run a ticket's command; its standard output and its refusal go into the job's log in one piece, sealed.
 
     returns: its exit code
     """
-    ticket = take_ticket(folder)
-    _write(begin_line(ticket.mark))
+    _write(begin_line(ticket))
     outcome = _captured(ticket.command)
     sys.stderr.flush()
-    _write(outcome_line(ticket.mark, outcome))
+    _write(outcome_line(ticket, outcome))
     return outcome.code
 
 
@@ -31,22 +36,13 @@ def _captured(command: Sequence[str]) -> Outcome:
         own = os.dup(_STANDARD_OUTPUT)
         os.dup2(file.fileno(), _STANDARD_OUTPUT)
         try:
-            code = _exit_code(command)
+            code, complaint = run_command(command)
             sys.stdout.flush()
         finally:
             os.dup2(own, _STANDARD_OUTPUT)
             os.close(own)
         file.seek(0)
-        return Outcome(code=code, output=file.read().decode(errors="replace"))
-
-
-def _exit_code(command: Sequence[str]) -> int:
-    sys.argv = ["raymu", *command]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+        return Outcome(code=code, output=file.read().decode(errors="replace"), complaint=complaint)
 
 
 def _write(line: str) -> None:
@@ -55,4 +51,4 @@ def _write(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_ticket(Path.cwd()))
+    main()

@@ -18,15 +18,13 @@ from ray.dashboard.utils import ray_address_to_api_server_url
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
-from raymu.errors import DeviceUnavailable, JobFailed, RequestInvalid, in_one_line
+from raymu.errors import DeviceUnavailable, JobFailed, in_one_line
+from raymu.runtime.environment import STOP_S, JobEnvironment, refusal
+from raymu.runtime.handover import deliver, withdraw
 from raymu.runtime.parcel import JobLog, Outcome, Ticket, pack
 
-ENTRYPOINT = "exec python3 -m raymu.cli.job"
-"""The same for every job: what it is to do lies in its working directory."""
 _PATIENCE_S = 60.0
 """How long a cluster that has just been started may take to accept a job, and one that is followed may not be seen."""
-_STOP_S = 30
-"""How long a job has to end by itself once it is stopped."""
 _ANSWER_S = 10.0
 _CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 """Loggers that tell of their requests on standard error."""
@@ -38,22 +36,21 @@ class Job:
 
     def __init__(self, client: JobSubmissionClient, ticket: Ticket) -> None:
         self.id = f"raymu-{uuid4().hex[:12]}"  # its own, so that it can be stopped however far its submission has come
-        self._client, self._log = client, JobLog(ticket.mark)
+        self._client, self._ticket, self._log = client, ticket, JobLog(ticket)
         self._seen = 0  # letters of the log
         self._lost_at: float | None = None  # on the monotonic clock
 
-    def start(self, package: Path, runtime_env: Mapping[str, Any]) -> None:
-        """runtime_env: Ray's, but for the working directory. Raises RequestInvalid where Ray takes none of it."""
-        own = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}  # so that it closes its run
-        variables = {**own, **(runtime_env.get("env_vars") or {})}
-        environment = {**runtime_env, "env_vars": variables, "working_dir": str(package)}
+    def start(self, environment: Mapping[str, Any]) -> None:
+        """environment: Ray's, with a working directory. Raises RequestInvalid, and DeviceUnavailable: it may run then."""
+        entrypoint = f"exec python3 -m raymu.cli.job {self.id}"
         patience = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                self._client.submit_job(entrypoint=ENTRYPOINT, submission_id=self.id, runtime_env=environment)
+                deliver(self._client, self.id, self._ticket)
+                self._client.submit_job(entrypoint=entrypoint, submission_id=self.id, runtime_env=dict(environment))
                 return
             except (ValueError, TypeError) as error:
-                raise RequestInvalid(f"the cluster does not take this runtime environment ({error})") from error
+                raise refusal(error) from error
             except (RuntimeError, OSError) as error:
                 if _NO_AGENT not in str(error):
                     raise DeviceUnavailable(f"the cluster does not take the job ({in_one_line(error)})") from error
@@ -85,11 +82,17 @@ class Job:
 
     def stop(self) -> None:
         """End it, and wait until it has."""
-        patience = time.monotonic() + _STOP_S + _ANSWER_S
+        patience = time.monotonic() + STOP_S + _ANSWER_S
         with suppress(RuntimeError, OSError):  # it may never have come to be
             self._client.stop_job(self.id)
             while not self._client.get_job_status(self.id).is_terminal() and time.monotonic() < patience:
                 time.sleep(0.5)
+
+    def forget(self) -> None:
+        """Leave no command behind that it has not come to take."""
+        if not self._log.has_begun:
+            with suppress(RuntimeError, OSError):
+                withdraw(self._client, self.id)
 
     async def _tail(self, show: Callable[[str], None]) -> None:
         start = 0
@@ -124,17 +127,21 @@ def submit(
     address: of the cluster's dashboard, or of the cluster; show: told what the job says on standard error
     Raises DeviceUnavailable, RequestInvalid, JobFailed.
     """
+    environment, ticket = JobEnvironment(runtime_env), Ticket.issue(command)
     client = connect(address)
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / "job.zip"
-        job = Job(client, pack(package, folder, command))
+        pack(package, folder, is_excluded=environment.exclusion(folder))
+        job = Job(client, ticket)
         try:
-            job.start(package, runtime_env)
+            job.start(environment.complete(package))
             show(f"raymu: job {job.id}\n")
             return job.follow(show)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DeviceUnavailable):  # it may run, even where it did not seem to start
             job.stop()
             raise
+        finally:
+            job.forget()
 
 
 def connect(address: str) -> JobSubmissionClient:

@@ -3,50 +3,63 @@
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
+
+from cryptography.fernet import Fernet
 
 from raymu.errors import RequestInvalid
 from raymu.store.layout import MANIFEST
 
-TICKET = "raymu-job.json"
-"""The command, in the job's working directory: an entrypoint is shown by the cluster's dashboard, and may name people."""
 LARGEST_BYTES = 100 * 1000 * 1000
 """Ray's dashboard takes 100 MiB in one request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ticket:
-    """A command, and the mark of the lines in the job's log that are for the client alone."""
+    """A command, and how the job answers: the mark of the log's lines that are for the client alone, and their key."""
 
     command: tuple[str, ...]
     mark: str
+    key: str
+
+    @classmethod
+    def issue(cls, command: Sequence[str]) -> "Ticket":
+        return cls(command=tuple(command), mark=f"raymu-{uuid4().hex}", key=Fernet.generate_key().decode())
+
+    @classmethod
+    def parse(cls, text: bytes) -> "Ticket":
+        found = json.loads(text)
+        return cls(command=tuple(found["command"]), mark=found["mark"], key=found["key"])
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """code: the command's exit code; output: what it wrote on standard output"""
+    """code: the command's exit code; output: what it wrote on standard output; complaint: its refusal's one line"""
 
     code: int
     output: str
+    complaint: str
 
 
-def pack(package: Path, folder: Path, command: Sequence[str]) -> Ticket:
-    """Write a zip file with a folder's files and a ticket.
+def pack(package: Path, folder: Path, *, is_excluded: Callable[[Path], bool]) -> None:
+    """Write a zip file with a folder's files.
 
     What begins with a dot stays here, and so do runs: they hold samples.
+    is_excluded: tells of a file or a folder whether it stays here too
     Raises RequestInvalid where the folder cannot be read, or is more than a job takes.
     """
-    ticket = Ticket(command=tuple(command), mark=f"raymu-{uuid4().hex}")
     if not folder.is_dir():
         raise RequestInvalid(f"{folder} is no directory; name another with --working-dir")
     left = LARGEST_BYTES
     try:
         with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
-            archive.writestr(TICKET, json.dumps({"command": ticket.command, "mark": ticket.mark}))
-            for path in _files_below(folder):
+            for path in _files_below(folder, is_excluded):
                 left -= path.stat().st_size
                 if left < 0:
                     raise RequestInvalid(
@@ -56,40 +69,34 @@ def pack(package: Path, folder: Path, command: Sequence[str]) -> Ticket:
                 archive.write(path, path.relative_to(folder))
     except OSError as error:
         raise RequestInvalid(f"{folder} cannot be sent along ({error}); name another --working-dir") from error
-    return ticket
 
 
-def take_ticket(folder: Path) -> Ticket:
-    """Read the ticket and remove it: nobody needs to find there whom the command names."""
-    path = folder / TICKET
-    found = json.loads(path.read_text())
-    path.unlink()
-    return Ticket(command=tuple(found["command"]), mark=found["mark"])
+def _files_below(folder: Path, is_excluded: Callable[[Path], bool]) -> Iterator[Path]:
+    def goes_along(path: Path) -> bool:
+        return not (path.name.startswith(".") or (path / MANIFEST).exists() or is_excluded(path))
 
-
-def _files_below(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
-        folders[:] = sorted(one for one in folders if not (one[0] == "." or (Path(here) / one / MANIFEST).exists()))
+        folders[:] = sorted(one for one in folders if goes_along(Path(here) / one))
         for path in (Path(here) / name for name in sorted(names)):
-            if path.name[0] != "." and path.is_file() and path != folder / TICKET:
+            if path.is_file() and goes_along(path):
                 yield path
 
 
-def begin_line(mark: str) -> str:
+def begin_line(ticket: Ticket) -> str:
     """What a job writes first: what came before is about Ray."""
-    return f"{mark} begins\n"
+    return f"{ticket.mark} begins\n"
 
 
-def outcome_line(mark: str, outcome: Outcome) -> str:
-    """What a job writes last; in ASCII, whatever its log is encoded in."""
-    return f"{mark} {json.dumps({'code': outcome.code, 'output': outcome.output})}\n"
+def outcome_line(ticket: Ticket, outcome: Outcome) -> str:
+    """What a job writes last; sealed, for the log stays with Ray, and an outcome may name people."""
+    return f"{ticket.mark} {Fernet(ticket.key).encrypt(json.dumps(asdict(outcome)).encode()).decode()}\n"
 
 
 class JobLog:
     """A job's log as it comes in: what is for people is passed on, the rest is taken out of it."""
 
-    def __init__(self, mark: str) -> None:
-        self._mark = mark
+    def __init__(self, ticket: Ticket) -> None:
+        self._ticket = ticket
         self._preface, self._rest = "", ""  # before the command began; a line that is not complete yet
         self.has_begun = False
         self.outcome: Outcome | None = None
@@ -105,7 +112,7 @@ class JobLog:
         return left
 
     def _read(self, line: str) -> str:
-        before, mark, message = line.partition(self._mark)
+        before, mark, message = line.partition(self._ticket.mark)
         if not mark:
             if self.has_begun:
                 return line
@@ -114,5 +121,5 @@ class JobLog:
         if not self.has_begun:
             self.has_begun, self._preface = True, ""
             return ""
-        self.outcome = Outcome(**json.loads(message))
+        self.outcome = Outcome(**json.loads(Fernet(self._ticket.key).decrypt(message.strip())))
         return f"{before}\n" if before else ""

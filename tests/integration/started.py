@@ -55,7 +55,6 @@ class StartedCluster:
         self._start(
             "--head",
             f"--port={gcs}",
-            f"--temp-dir={self._folder}",
             f"--ray-client-server-port={free_port()}",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard}",
@@ -84,8 +83,17 @@ class StartedCluster:
 
     def processes(self, name: str) -> list[psutil.Process]:
         """Of the cluster's nodes, those whose title has a name in it."""
-        family = [child for node in self._nodes for child in node.children(recursive=True)]
-        return [one for one in family if name in _title(one)]
+        return [one for family in self.processes_by_node(name) for one in family]
+
+    def processes_by_node(self, name: str) -> list[list[psutil.Process]]:
+        """The same, for the head and for the worker."""
+        families = [node.children(recursive=True) for node in self._nodes]
+        return [[one for one in family if name in _title(one)] for family in families]
+
+    def files_with(self, *words: str) -> list[Path]:
+        """What the nodes keep on their disks that has one of some words in plain, but for tables of samples."""
+        files = [one for one in Path(self._folder).rglob("*") if one.is_file() and one.suffix != ".parquet"]
+        return [one for one in files if any(word.encode() in one.read_bytes() for word in words)]
 
     def close(self) -> None:
         family = [one for node in self._nodes for one in (node, *node.children(recursive=True))]
@@ -99,9 +107,11 @@ class StartedCluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, *options: str) -> None:
+        """Each node has a disk of its own, so to say: a folder."""
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"),
-            *("--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}", *options),
+            *("--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}"),
+            *(f"--temp-dir={self._folder}/{len(self._nodes)}", *options),
         ]
         self._nodes.append(
             psutil.Popen(command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

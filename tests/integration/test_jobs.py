@@ -11,6 +11,7 @@ import yaml
 import raymu
 from raymu.store.codec import to_tree
 from tests.examples import make_config, repaired_weights, train_run, write_samples
+from tests.integration.broken import cut_off
 from tests.integration.started import StartedCluster, end, wait_until
 from tests.integration.victims import COORDINATOR, SHARD, STANDING
 
@@ -26,7 +27,7 @@ def cluster() -> Iterator[StartedCluster]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's: a configuration, its data, and runs beside it that every node can see."""
     place = tmp_path_factory.mktemp("user")
-    write_samples(place / "all.parquet", samples=400)
+    write_samples(place / "all.parquet", samples=400, text_ids=True)
     tree = {
         "data": {"train": "all.parquet", "classes": 3},
         "model": {"name": "mlp", "hidden": [8]},
@@ -38,7 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-IDS = [str(1000 + 7 * number) for number in range(8)]
+IDS = [f"sample-{number}" for number in range(8)]
+STRANGER = "somebody-else"
 
 
 @pytest.fixture(scope="module")
@@ -53,38 +55,40 @@ def run(cluster: StartedCluster, folder: Path) -> str:
 
 
 def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, run: str) -> None:
-    submit = ["submit", "--address", cluster.dashboard, "--"]
-    (folder / "ids.txt").write_text("\n".join(IDS[:2]))
-    refused = cluster.begin(*submit, "revoke", run, "--id", "5", "--json", cwd=folder)
-    words = ["revoke", run, "--ids-file", "ids.txt", "--strategy", "sisa", "--json"]
-    assert cluster.raymu(*submit, *words, cwd=folder).document["exactness"] == "exact"
-    train_run(
-        make_config(folder / "all.parquet", partition={"shards": 4}),
-        folder / "calm",
-        exclude=[int(one) for one in IDS[:2]],
+    refused = cluster.begin(
+        *("submit", "--address", cluster.dashboard, "--", "revoke", run, "--id", STRANGER, "--json"), cwd=folder
     )
+    named = [word for one in IDS[:2] for word in ("--id", one)]
+    revoked = cluster.raymu(
+        *("submit", "--address", cluster.address, "--", "revoke", run, *named, "--strategy", "sisa", "--json"),
+        cwd=folder,
+    )
+    [receipt] = raymu.open_run(run).receipts()
+    assert revoked.document == to_tree(receipt)
+    assert receipt.exactness == "exact"
+    train_run(make_config(folder / "all.parquet", partition={"shards": 4}), folder / "calm", exclude=IDS[:2])
     assert repaired_weights(Path(run)) == repaired_weights(folder / "calm")
 
-    by_job = cluster.raymu("submit", "--address", cluster.address, "--", "status", run, "--json", cwd=folder)
-    assert by_job.document == to_tree(raymu.open_run(run).status())
     refusal = end(refused)
     assert (refusal.code, refusal.out) == (2, "")
-    assert "1 unknown sample id (5)" in refusal.err.splitlines()[-1]
+    assert f"1 unknown sample id ({STRANGER})" in refusal.err.splitlines()[-1]
 
     jobs = [one for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"]
-    assert {one["entrypoint"] for one in jobs} == {"exec python3 -m raymu.cli.job"}
-    assert not any(sample_id in json.dumps(jobs) for sample_id in IDS[:2])
+    assert {one["entrypoint"].rpartition(" ")[0] for one in jobs} == {"exec python3 -m raymu.cli.job"}
+    assert not any(name in json.dumps(jobs) for name in (STRANGER, *IDS[:2]))
+    assert any(one.name.startswith("job-driver-") for one in cluster.files_with(" begins\n"))
+    assert cluster.files_with(STRANGER, *IDS[:2], "raymu-job.json") == []
 
 
-def test_a_cluster_that_cannot_be_asked_is_said_in_one_line(cluster: StartedCluster, folder: Path) -> None:
+def test_a_cluster_that_asks_for_another_token_is_said_in_one_line(cluster: StartedCluster, folder: Path) -> None:
     wrong = {
         "asks for a token, or": {"RAY_AUTH_MODE": "disabled"},
         "or refuses the one": {"RAY_AUTH_TOKEN": "0" * 64},
-        "no Ray dashboard answers there": {"RAY_ADDRESS": "127.0.0.1:9"},
     }
-    there = {"RAY_ADDRESS": cluster.dashboard}
     words = ["submit", "--", "status", "/nowhere"]
-    begun = {said: cluster.begin(*words, cwd=folder, **{**there, **one}) for said, one in wrong.items()}
+    begun = {
+        said: cluster.begin(*words, cwd=folder, RAY_ADDRESS=cluster.dashboard, **one) for said, one in wrong.items()
+    }
     for said, command in begun.items():
         ended = end(command)
         assert (ended.code, ended.out) == (2, "")
@@ -102,17 +106,39 @@ def test_nothing_stays_up_where_no_cluster_does(cluster: StartedCluster, folder:
     )
 
 
-def test_an_interruption_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
-    place = folder / "shared" / "endless"
-    words = ["train", "run.yaml", "training.epochs=200000", "--run", str(place)]
-    job = cluster.begin("submit", "--address", cluster.dashboard, "--", *words, cwd=folder)
-    wait_until(lambda: bool(cluster.processes(SHARD)), "a shard is trained")
-    job.send_signal(signal.SIGINT)
-    ended = end(job)
-    assert (ended.code, ended.err.splitlines()[-1]) == (130, "raymu: interrupted")
-    [status] = [one["status"] for one in cluster.get("/api/jobs/") if (one["submission_id"] or "-") in ended.err]
-    assert status == "STOPPED"
-    wait_until(lambda: not cluster.processes(SHARD), "its actors are gone")
+def statuses(cluster: StartedCluster) -> dict[str, str]:
+    return {one["submission_id"]: one["status"] for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"}
+
+
+def endless(folder: Path, name: str) -> list[str]:
+    return ["train", "run.yaml", "training.epochs=200000", "--run", str(folder / "shared" / name)]
+
+
+def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
+    """One job has the cluster, and is spread over both of its nodes; the other one waits for room."""
+    submit = ["submit", "--address", cluster.dashboard, "--"]
+    begun = {
+        number: cluster.begin(*submit, *endless(folder, number.name), cwd=folder)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    wait_until(lambda: list(statuses(cluster).values()).count("RUNNING") == 2, "both jobs run")
+    wait_until(lambda: all(cluster.processes_by_node(SHARD)), "a shard is trained on either node")
+    for number, job in begun.items():
+        job.send_signal(number)
+    ended = {number: end(job) for number, job in begun.items()}
+    assert {(one.code, one.err.splitlines()[-1]) for one in ended.values()} == {(130, "raymu: interrupted")}
+    told = [status for job, status in statuses(cluster).items() if any(job in one.err for one in ended.values())]
+    assert told == ["STOPPED", "STOPPED"]
+    wait_until(lambda: not cluster.processes(SHARD), "their actors are gone")
+
+
+def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, folder: Path) -> None:
+    before = statuses(cluster)
+    with cut_off(cluster.dashboard, after="/api/jobs/") as dashboard:
+        ended = cluster.raymu("submit", "--address", dashboard, "--", *endless(folder, "unheard"), cwd=folder)
+    assert (ended.code, ended.out) == (2, "")
+    assert "the cluster does not take the job" in ended.err
+    assert [status for job, status in statuses(cluster).items() if job not in before] == ["STOPPED"]
 
 
 def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:

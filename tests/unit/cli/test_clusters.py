@@ -19,6 +19,9 @@ SUBMIT = ["submit", "--address", "127.0.0.1:9"]
         (["predict", "/runs/r", "--data", "d.parquet", "--out", "p.csv"], "p.csv would lie"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "/runs/r", "--loudly"], "No such option"),
+        (["--log", "json", "status", "runs/r"], "runs/r would lie in the job's folder"),
+        (["--log", "loud", "status", "/runs/r"], "Invalid value for '--log'"),
+        (["--log", "json"], "Missing command"),
     ],
 )
 def test_a_command_whose_result_would_be_lost_is_refused(
@@ -37,6 +40,7 @@ def test_a_command_whose_result_would_be_lost_is_refused(
     "words",
     [
         ["status", "/runs/r"],
+        ["--log", "json", "status", "/runs/r"],
         ["train", "run.yaml", "--run", "s3://bucket/r"],
         ["plan", "run.yaml", "--traffic", "uniform:5"],
         ["tune", "/runs/r", "--traffic", "uniform:5"],

@@ -1,33 +1,42 @@
-import json
 import subprocess
 import sys
-from pathlib import Path
 
-from raymu.runtime.parcel import TICKET, JobLog
+from raymu.runtime.parcel import JobLog, Ticket
+
+PROGRAM = """
+import sys
+from raymu.cli.job import run_ticket
+from raymu.runtime.parcel import Ticket
+sys.exit(run_ticket(Ticket.parse(sys.stdin.buffer.read())))
+"""
 
 
-def run(folder: Path, *command: str) -> tuple[int, JobLog, str]:
-    """As Ray does: both streams go into one log. returns: the job's exit code, its log, and what of it is for people"""
-    (folder / TICKET).write_text(json.dumps({"command": command, "mark": "raymu-5"}))
-    program = [sys.executable, "-m", "raymu.cli.job"]
+def run(*command: str) -> tuple[int, JobLog, str, str]:
+    """As Ray does: both streams go into one log. returns: the job's exit code, its log, its text, what the client shows"""
+    ticket = Ticket.issue(command)
     found = subprocess.run(
-        program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM],
+        input=ticket.dump(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+        check=False,
     )
-    log = JobLog("raymu-5")
-    return found.returncode, log, log.feed(found.stdout) + log.end()
+    log, text = JobLog(ticket), found.stdout.decode()
+    return found.returncode, log, text, log.feed(text) + log.end()
 
 
-def test_a_job_hands_over_what_its_command_writes(tmp_path: Path) -> None:
-    code, log, said = run(tmp_path, "--version")
+def test_a_job_hands_over_what_its_command_writes() -> None:
+    code, log, text, shown = run("--version")
     assert log.outcome is not None
-    assert (code, log.outcome.code, said) == (0, 0, "")
+    assert (code, log.outcome.code, log.outcome.complaint, shown) == (0, 0, "", "")
     assert "version" in log.outcome.output
-    assert not (tmp_path / TICKET).exists()
+    assert "version" not in text
 
 
-def test_a_refusal_goes_into_the_log_and_its_exit_code_comes_back(tmp_path: Path) -> None:
-    code, log, said = run(tmp_path, "status", "nowhere", "--json")
+def test_a_refusal_comes_back_and_the_log_does_not_tell_it() -> None:
+    code, log, text, shown = run("status", "nowhere", "--json")
     assert log.outcome is not None
-    assert (code, log.outcome.code, log.outcome.output) == (2, 2, "")
-    assert "nowhere: is not a run" in said
-    assert said.count("\n") == 1
+    assert (code, log.outcome.code, log.outcome.output, shown) == (2, 2, "", "")
+    assert "nowhere: is not a run" in log.outcome.complaint
+    assert "nowhere" not in text

@@ -1,5 +1,6 @@
 import json
 import zipfile
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from hypothesis import strategies as st
 
 from raymu.errors import RequestInvalid
 from raymu.runtime import parcel
-from raymu.runtime.parcel import JobLog, Outcome, begin_line, outcome_line, pack, take_ticket
+from raymu.runtime.parcel import JobLog, Outcome, Ticket, begin_line, outcome_line, pack
 from raymu.store.layout import MANIFEST
 
-MARK = "raymu-0123"
+TICKET = Ticket.issue(["status", "r"])
+DONE = Outcome(code=0, output="", complaint="")
 PREFACE = "Running entrypoint for job raymu-77: exec python3\nRuntime env is setting up.\n"
 
 
@@ -22,41 +24,47 @@ def fill(folder: Path, *paths: str) -> None:
         (folder / path).write_text(path)
 
 
-def test_a_job_finds_the_folder_and_its_command(tmp_path: Path) -> None:
-    source, there = tmp_path / "source", tmp_path / "there"
-    fill(source, "run.yaml", "data/train.csv", "models/wide.py")
-    ticket = pack(tmp_path / "job.zip", source, ["revoke", "runs/r", "--id", "Zoë"])
-    zipfile.ZipFile(tmp_path / "job.zip").extractall(there)
-    assert (there / "data" / "train.csv").read_text() == "data/train.csv"
-    assert take_ticket(there) == ticket
-    assert ticket.command == ("revoke", "runs/r", "--id", "Zoë")
-    assert sorted(one.name for one in there.iterdir()) == ["data", "models", "run.yaml"]
+def nothing(_: Path) -> bool:
+    """Is excluded."""
+    return False
+
+
+def packed(folder: Path, is_excluded: Callable[[Path], bool] = nothing) -> list[str]:
+    """returns: what goes along of a folder"""
+    package = folder.with_suffix(".zip")
+    pack(package, folder, is_excluded=is_excluded)
+    return sorted(zipfile.ZipFile(package).namelist())
 
 
 def test_runs_and_hidden_files_stay_where_they_are(tmp_path: Path) -> None:
-    source = tmp_path / "source"
     fill(
-        source, "run.yaml", ".env", ".git/config", "runs/letter/samples/0", f"runs/letter/{MANIFEST}", "runs/notes.txt"
+        tmp_path / "source",
+        *("run.yaml", "data/train.csv", ".env", ".git/config"),
+        *("runs/letter/samples/0", f"runs/letter/{MANIFEST}", "runs/notes.txt"),
     )
-    pack(tmp_path / "job.zip", source, ["status"])
-    assert sorted(zipfile.ZipFile(tmp_path / "job.zip").namelist()) == [parcel.TICKET, "run.yaml", "runs/notes.txt"]
+    assert packed(tmp_path / "source") == ["data/train.csv", "run.yaml", "runs/notes.txt"]
 
 
-def test_two_jobs_are_never_taken_for_one(tmp_path: Path) -> None:
-    """Ray keeps what it has unpacked by its content, and the ticket of an earlier one is gone from there."""
-    fill(tmp_path / "source", "run.yaml")
-    for name in ("a.zip", "b.zip"):
-        pack(tmp_path / name, tmp_path / "source", ["status"])
-    assert (tmp_path / "a.zip").read_bytes() != (tmp_path / "b.zip").read_bytes()
+def test_what_is_excluded_stays_too_and_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "source", "run.yaml", "data/a", "data/b/c", "notes.txt")
+    monkeypatch.setattr(parcel, "LARGEST_BYTES", len("run.yaml"))
+    assert packed(tmp_path / "source", lambda path: path.name in ("data", "notes.txt")) == ["run.yaml"]
+
+
+def test_a_ticket_arrives_as_it_was_issued_and_no_two_are_alike() -> None:
+    ticket = Ticket.issue(["revoke", "runs/r", "--id", "Zoë"])
+    assert Ticket.parse(ticket.dump()) == ticket
+    other = Ticket.issue(ticket.command)
+    assert (other.mark != ticket.mark, other.key != ticket.key) == (True, True)
 
 
 def test_a_folder_that_is_too_large_or_absent_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "source", "a", "b")
     monkeypatch.setattr(parcel, "LARGEST_BYTES", 1)
     with pytest.raises(RequestInvalid, match="name a smaller --working-dir"):
-        pack(tmp_path / "job.zip", tmp_path / "source", ["status"])
+        packed(tmp_path / "source")
     with pytest.raises(RequestInvalid, match="is no directory"):
-        pack(tmp_path / "job.zip", tmp_path / "absent", ["status"])
+        packed(tmp_path / "absent")
 
 
 @given(
@@ -68,9 +76,9 @@ def test_the_output_comes_out_as_it_went_in_wherever_the_log_is_cut(
     output: str, said: list[str], cuts: list[int]
 ) -> None:
     own = "".join(f"{line}\n" for line in said)
-    outcome = Outcome(code=3, output=output)
-    text = PREFACE + begin_line(MARK) + own + outcome_line(MARK, outcome) + "Ray says goodbye.\n"
-    log, shown, places = JobLog(MARK), "", sorted({0, *cuts, len(text)})
+    outcome = Outcome(code=3, output=output, complaint="")
+    text = PREFACE + begin_line(TICKET) + own + outcome_line(TICKET, outcome) + "Ray says goodbye.\n"
+    log, shown, places = JobLog(TICKET), "", sorted({0, *cuts, len(text)})
     for start, end in pairwise(places):
         shown += log.feed(text[start:end])
     assert log.outcome == outcome
@@ -78,18 +86,21 @@ def test_the_output_comes_out_as_it_went_in_wherever_the_log_is_cut(
 
 
 def test_a_line_that_was_not_ended_is_shown_too() -> None:
-    log = JobLog(MARK)
-    shown = log.feed(begin_line(MARK) + "50%" + outcome_line(MARK, Outcome(code=0, output="")))
-    assert (shown, log.outcome) == ("50%\n", Outcome(code=0, output=""))
+    log = JobLog(TICKET)
+    shown = log.feed(begin_line(TICKET) + "50%" + outcome_line(TICKET, DONE))
+    assert (shown, log.outcome) == ("50%\n", DONE)
 
 
 def test_where_the_command_never_began_all_is_shown_that_ray_says() -> None:
-    log = JobLog(MARK)
+    log = JobLog(TICKET)
     assert log.feed(PREFACE + "sh: 1: exec: python3: not found") == ""
     assert (log.end(), log.has_begun, log.outcome) == (PREFACE + "sh: 1: exec: python3: not found", False, None)
 
 
-def test_an_outcome_is_one_line_of_ascii() -> None:
-    line = outcome_line(MARK, Outcome(code=0, output=json.dumps({"name": "Zoë"}, ensure_ascii=False) + "\n"))
+def test_an_outcome_is_one_line_that_tells_nothing_to_others() -> None:
+    outcome = Outcome(code=2, output=json.dumps({"name": "Zoë"}) + "\n", complaint="raymu: 1 unknown sample id (Zoë)")
+    line = outcome_line(TICKET, outcome)
     assert line.isascii()
     assert line.count("\n") == 1
+    assert "name" not in line
+    assert "unknown" not in line
