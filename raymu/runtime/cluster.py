@@ -115,7 +115,7 @@ def _connect(address: str | None) -> None:
         _require_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        with _kept_sigterm():
+        with _discreet():
             ray.init(
                 address=address,
                 include_dashboard=None if address else False,
@@ -132,12 +132,16 @@ def _connect(address: str | None) -> None:
 
 
 @contextmanager
-def _kept_sigterm() -> Iterator[None]:
-    """Ray would answer the signal with a trace of its own code, and abort."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+def _discreet() -> Iterator[None]:
+    """Ray would show the command line, with ids in it, on its dashboard, and answer SIGTERM with a trace of its own code."""
+    before, ray._private.utils.get_entrypoint_name = ray._private.utils.get_entrypoint_name, lambda: "raymu"
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        ray._private.utils.get_entrypoint_name = before
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
 def _require_reachable(address: str) -> None:

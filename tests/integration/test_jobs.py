@@ -154,6 +154,7 @@ def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedClus
             ended = cluster.raymu(*words[sample_id], cwd=folder, **there)
         assert ended.document["exactness"] == "exact"
     assert raymu.open_run(run).status().requests.settled == before + 2
+    assert not any(sample_id in json.dumps(cluster.get("/api/jobs/")) for sample_id in words)
     assert raymu.open_run(run).verify().verdict == "pass"
 
 
@@ -166,6 +167,10 @@ def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedClust
     two = [cluster.begin(*words, "--id", one, cwd=folder, **there) for one in IDS[4:6]]
     assert [end(one).document["exactness"] for one in two] == ["exact", "exact"]
     assert (cluster.processes(STANDING), cluster.processes(COORDINATOR)) == ([standing], [])
+    shards = cluster.raymu("status", run, "--json", cwd=folder, **there).document["shards"]
+    found = {one["place"]["node_id"] for one in shards if one["place"]}
+    assert found
+    assert found <= cluster.node_ids()
     down = cluster.raymu("down", run, "--address", cluster.address, cwd=folder)
     assert (down.code, down.out) == (0, f"{run} is down\n")
     wait_until(lambda: not (cluster.processes(STANDING) or cluster.processes(SHARD)), "its actors are gone")
