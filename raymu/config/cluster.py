@@ -20,7 +20,7 @@ _OWN_SETTINGS: Mapping[str, str] = {
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class ClusterConfig:
     address: str | None = None
-    """A Ray cluster's address; null joins the one in RAY_ADDRESS or starts one on this machine."""
+    """A Ray cluster's address; null joins the one in RAY_ADDRESS, or one that is up on this machine, or starts one there."""
     fleet: Literal["ray", "local"] = "ray"
     """`local` runs every shard in this process, one after the other, without Ray."""
     cpus_per_shard: Positive = 1

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -91,9 +92,17 @@ def is_head_there() -> bool:
     return True
 
 
-def this_node() -> NodeAffinitySchedulingStrategy:
-    """Where the process that asks is; an actor that is placed there starts nowhere else."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+def this_node(*, is_preferred: bool = False) -> NodeAffinitySchedulingStrategy:
+    """Where the process that asks is; what is placed there starts nowhere else. is_preferred: or elsewhere, if need be"""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=is_preferred)
+
+
+def require_room_here(cluster: ClusterConfig) -> str:
+    """returns: the id of this process's node. Raises DeviceUnavailable where it has no room for a shard."""
+    here: str = ray.get_runtime_context().get_node_id()
+    [node] = [node for node in _living_nodes() if node["NodeID"] == here]
+    shard_capacity([node["Resources"]], replace(cluster, autoscaling=False))
+    return here
 
 
 def node_names() -> dict[str, str]:

@@ -11,6 +11,7 @@ import ray
 
 from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Settlement, next_settlement
+from raymu.core.places import shown
 from raymu.errors import CoordinatorSuperseded, RunInvalid
 from raymu.runtime.actors import CoordinatorService
 from raymu.runtime.cluster import this_node
@@ -18,6 +19,7 @@ from raymu.service.overview import status
 from raymu.service.places import Places
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
+from raymu.store.succession import journal_url
 
 NAMESPACE = "raymu"
 EVERY_S = 10.0
@@ -117,6 +119,8 @@ class StandingService(CoordinatorService):
             except CoordinatorSuperseded:
                 self._is_relieved = True
                 await self._leave()
+            except RunInvalid:  # it has lost track of the journal, and reads it anew
+                await self._leave()
 
 
 StandingActor: Any = ray.remote(StandingService)
@@ -137,10 +141,16 @@ def find_standing(name: str) -> Any | None:
 
 def start_standing(name: str, location: str) -> tuple[Any, bool]:
     """Of two that are started at once, one is up. returns: the run's, and whether this call started it"""
+    store = RunStore(location)
     # A journal in SQLite is on this machine's disk: the coordinator starts, and comes back, where that is.
-    place = {} if RunStore(location).config.cluster.journal else {"scheduling_strategy": this_node()}
+    is_bound = journal_url(store.files, store.config).get_backend_name() == "sqlite"
     options = StandingActor.options(
-        name=name, namespace=NAMESPACE, lifetime="detached", num_cpus=0, max_restarts=-1, **place
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        num_cpus=0,
+        max_restarts=-1,
+        scheduling_strategy=this_node(is_preferred=not is_bound),
     )
     try:
         return options.remote(location, every_s=EVERY_S), True
@@ -149,8 +159,8 @@ def start_standing(name: str, location: str) -> tuple[Any, bool]:
 
 
 def _is_same_place(location: str, other: str) -> bool:
-    """As seen from here. location, other: paths or URIs"""
-    if location.rstrip("/") == other.rstrip("/"):
+    """As seen from here. location, other: paths or URIs; of a URI, options and a login are left out"""
+    if shown(location).rstrip("/") == shown(other).rstrip("/"):
         return True
     with suppress(OSError):
         return os.path.samefile(location, other)

@@ -18,7 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 from raymu.config import ClusterConfig
 from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, Trial
 from raymu.errors import RaymuError, RequestInvalid
-from raymu.runtime.cluster import cluster_connection
+from raymu.runtime.cluster import cluster_connection, require_room_here, this_node
 from raymu.runtime.placement import shard_bundle, task_options
 from raymu.service.tuning.bench import BenchPlan, TrialBench
 from raymu.service.tuning.report import TuningReport, judge, save
@@ -68,7 +68,7 @@ def _search(
     cluster: ClusterConfig,
     progress: Callable[[int, int], None],
 ) -> SearchResult:
-    """Try choices side by side, as many as the cluster has room for.
+    """Try choices side by side, as many as this node has room for.
 
     The plan's folder keeps the search's state, so that one that broke off goes on when it is asked for again.
     Raises RequestInvalid where the folder holds another search, DeviceUnavailable, and what a trial raises.
@@ -84,10 +84,12 @@ def _search(
         "RAY_AIR_NEW_OUTPUT", "0"
     )  # the other one writes to standard output, however quiet it is told to be
     with cluster_connection(cluster):
-        ray.get(ray.remote(**task_options(cluster))(prepare).remote(plan))
+        here = require_room_here(cluster)  # where the plan's folder is
+        preparation: Any = ray.remote(prepare).options(**task_options(cluster), scheduling_strategy=this_node())
+        ray.get(preparation.remote(plan))
         objective = tune.with_resources(
             partial(_trial, plan=plan, constraints=constraints, tells=wanted.stops_early),
-            tune.PlacementGroupFactory([shard_bundle(cluster)]),
+            tune.PlacementGroupFactory([shard_bundle(cluster)], bundle_label_selector=[{"ray.io/node-id": here}]),
         )
         if tune.Tuner.can_restore(str(place)):
             if (folder / _REQUEST).read_bytes() != request:

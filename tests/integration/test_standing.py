@@ -6,12 +6,14 @@ import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import raymu
+from raymu.core.events import SettleRequested
 from raymu.core.records import Exactness
 from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RunInvalid
 from raymu.runtime import standing
@@ -100,6 +102,15 @@ def test_one_that_was_superseded_takes_the_run_back_for_its_next_client(run: ray
     with raymu.open_run(run.location) as client:
         assert client.revoke([1000], strategy="sisa").exactness is Exactness.EXACT
     assert store.succession.epoch() == epoch + 1
+
+
+def test_one_that_lost_track_of_its_journal_reads_it_anew(run: raymu.Run) -> None:
+    store = RunStore(run.location)
+    epoch = store.succession.epoch()
+    with closing(store.journal()) as journal:  # as if the answer to its own commit had been lost
+        journal._epoch, journal._head = epoch, journal.head()
+        journal.append(SettleRequested(at=datetime.now(UTC), shards=()))
+    wait_until(lambda: store.succession.epoch() > epoch, "it has taken the run over again")
 
 
 def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: raymu.Run) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 import raymu
 from raymu.core.tuning import Constraints, Score, Search, SearchSpace
-from raymu.errors import RequestInvalid, TraceInvalid
+from raymu.errors import DeviceUnavailable, RequestInvalid, TraceInvalid
 from raymu.service.tuning.bench import BenchPlan, TrialBench
-from tests.examples import make_config, write_samples
+from tests.examples import make_config, train_run, write_samples
+from tests.integration.victims import TwoNodes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -78,6 +79,23 @@ def test_what_is_chosen_becomes_the_runs_own_and_is_journalled(location: Path) -
         with pytest.raises(RequestInvalid, match="train anew"):
             run.configure(contributions="batch")
     assert raymu.open_run(location).verify().verdict == "pass"
+
+
+def test_trials_need_room_where_their_folder_is(location: Path, tmp_path: Path) -> None:
+    config = make_config(location.parent / "all.parquet", cluster={"fleet": "ray", "resources_per_shard": {"slot": 1}})
+    train_run(config, tmp_path / "run")
+    other = TwoNodes(num_cpus=2, resources={"slot": 2})
+    try:
+        with pytest.raises(DeviceUnavailable, match="the cluster's nodes have 8 CPU, 0 slot"):
+            raymu.open_run(tmp_path / "run").tune(
+                Search(space=SPACE),
+                Constraints(),
+                out=tmp_path,
+                traffic="uniform:5",
+                test=location.parent / "all.parquet",
+            )
+    finally:
+        other.close()
 
 
 def test_a_search_that_is_refused_leaves_no_folder(location: Path, tmp_path: Path) -> None:
