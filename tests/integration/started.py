@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -40,6 +41,8 @@ class StartedCluster:
     """A head and a worker, of one CPU each, in the foreground of processes of their own."""
 
     def __init__(self) -> None:
+        # Shells have background processes ignore interruptions, and the commands begun here would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         # Not where pytest has its folders: Ray's sockets lie there, and their paths must be short.
         self._folder = tempfile.mkdtemp(prefix="raymu-")
         gcs, dashboard = free_port(), free_port()
