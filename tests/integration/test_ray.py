@@ -17,6 +17,7 @@ from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
 from raymu.runtime.actors import RayFleet
 from raymu.runtime.client import RayCoordinator
+from raymu.runtime.cluster import capacity
 from raymu.service.ingest import create_run
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
@@ -130,8 +131,9 @@ def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_on
 
 
 def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
+    """One to each of the two GPUs: three would fit their sum."""
     write_samples(tmp_path / "all.parquet", samples=400)
-    config = config_on_ray(tmp_path / "all.parquet", gpus_per_shard=2)
+    config = config_on_ray(tmp_path / "all.parquet", shards=3, live_actors=None, gpus_per_shard=0.6)
     most = 0
 
     def count(_stage: StageTrained) -> None:
@@ -139,7 +141,7 @@ def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
         most = max(most, len(own_processes(SHARD)))
 
     raymu.train(config, str(tmp_path / "run"), progress=count).close()
-    assert most == 1
+    assert capacity(config.cluster) == most == 2
 
 
 def test_a_cluster_without_room_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

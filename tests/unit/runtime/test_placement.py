@@ -20,6 +20,11 @@ def test_fractions_of_a_gpu_add_up_on_their_node() -> None:
     assert shard_capacity([{"CPU": 4.0, "GPU": 1.0}], cluster) == 4
 
 
+@pytest.mark.parametrize(("gpus", "share", "room"), [(2, 0.4, 4), (4, 0.3, 12), (2, 0.6, 2), (3, 0.1, 30), (3, 2, 1)])
+def test_a_fraction_is_of_one_gpu(gpus: int, share: float, room: int) -> None:
+    assert shard_capacity([{"CPU": 64.0, "GPU": float(gpus)}], ClusterConfig(gpus_per_shard=share)) == room
+
+
 def test_what_runs_out_first_bounds_the_actors_of_a_node() -> None:
     assert shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=0.5)) == 4 + 8
     assert shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=0.5, memory_gb_per_shard=4)) == 4 + 4
