@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 
@@ -65,6 +67,14 @@ def task_options(cluster: ClusterConfig) -> dict[str, Any]:
         "resources": dict(cluster.resources_per_shard),
         "accelerator_type": cluster.accelerator,
     }
+
+
+def backend_of(cluster: ClusterConfig, device: torch.device) -> str:
+    """How the workers of a shard meet. device: of each
+
+    NCCL wants a whole GPU for each; those who share one meet in main memory.
+    """
+    return "nccl" if device.type == "cuda" and cluster.gpus_per_shard >= 1 else "gloo"
 
 
 def _room(node: Resources, asked: Resources) -> int:
