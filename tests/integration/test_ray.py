@@ -44,8 +44,7 @@ def config_on_ray(train: Path, *, shards: int = 4, **cluster: object) -> Config:
 def test_any_number_of_actors_gives_the_hashes_of_one_process(tmp_path: Path, live_actors: int) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=400)
     ids = table["id"].to_pylist()
-    local = make_config(tmp_path / "all.parquet", partition={"shards": 4}, unlearning={"boundary": 0.7})
-    alone = train_run(local, tmp_path / "local")
+    alone = train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "local")
     with raymu.train(config_on_ray(tmp_path / "all.parquet", live_actors=live_actors), str(tmp_path / "ray")) as run:
         assert repaired_weights(tmp_path / "ray") == repaired_weights(tmp_path / "local")
         for number, strategy in enumerate(STRATEGIES):
