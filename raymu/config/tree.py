@@ -189,6 +189,12 @@ class Config:
             )
         return self
 
+    @property
+    def device(self) -> Device:
+        """What shards are trained on. An actor without a share of a GPU sees its node's GPUs, and leaves them alone."""
+        has_no_share = self.cluster.fleet == "ray" and not self.cluster.gpus_per_shard
+        return "cpu" if has_no_share else self.training.device
+
     @staticmethod
     def load(path: str | Path, overrides: Sequence[str] = ()) -> "Config":
         """Read a YAML file; `overrides` are dotted `key=value` settings. Relative data paths start at the file's folder."""

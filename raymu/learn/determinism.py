@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import torch
 import torch.utils.deterministic
 
+from raymu.config import Device
 from raymu.errors import DeviceUnavailable
 
 
@@ -40,11 +40,16 @@ def told_apart(earlier: str, now: str) -> str:
     return ", ".join(f"{name} {before.get(name)}, now {after[name]}" for name in names)
 
 
-def choose_device(wish: Literal["auto", "cpu", "cuda"]) -> torch.device:
+def choose_device(wish: Device) -> torch.device:
     """Raises DeviceUnavailable where CUDA is asked for and there is none."""
     if wish == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable("training.device is cuda, but there is no CUDA device here; use auto or cpu")
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_here(wish: Device) -> torch.device:
+    """As choose_device, for what is not training: where this machine lacks the run's device, its CPU will do."""
+    return choose_device("cpu" if wish == "cpu" else "auto")
 
 
 def determinism_class(device: torch.device, threads: int, workers: int = 1) -> DeterminismClass:

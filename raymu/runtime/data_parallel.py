@@ -16,16 +16,18 @@ from threading import Thread
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from raymu.config import ClusterConfig
+from raymu.config import ClusterConfig, Device
 from raymu.errors import RankLost, RaymuError, WorkerLost, in_one_line
+from raymu.learn.determinism import device_here
 from raymu.learn.ranks import ProcessRanks
 from raymu.learn.stages import Stages, TrainedStage, train_stages
 from raymu.runtime.abandoned import release_abandoned_room
-from raymu.runtime.placement import shard_bundle
+from raymu.runtime.placement import backend_of, shard_bundle, task_options
 from raymu.runtime.reservation import STRATEGIES
 from raymu.service.shard import ShardWorker
 from raymu.store.run import RunStore
@@ -167,14 +169,12 @@ def _fit(home: Any, cluster: ClusterConfig, stages: Stages) -> None:
 
 
 def _trainer(home: Any, cluster: ClusterConfig, stages: Stages, folder: str) -> TorchTrainer:
-    gpus = cluster.gpus_per_shard
     return TorchTrainer(
         partial(_work, home),
-        # NCCL wants a whole GPU for each; those who share one meet in main memory.
-        torch_config=TorchConfig(backend="nccl" if gpus >= 1 and stages.device != "cpu" else "gloo"),
+        torch_config=TorchConfig(backend=backend_of(cluster, _device_of_workers(cluster, stages.device))),
         scaling_config=ScalingConfig(
             num_workers=cluster.workers_per_shard,
-            use_gpu=gpus > 0,
+            use_gpu=cluster.gpus_per_shard > 0,
             resources_per_worker=shard_bundle(cluster),
             placement_strategy=STRATEGIES.get(cluster.placement, "PACK"),
         ),
@@ -182,6 +182,14 @@ def _trainer(home: Any, cluster: ClusterConfig, stages: Stages, folder: str) -> 
             name=f"shard-{stages.shard}", storage_path=folder, failure_config=FailureConfig(max_failures=_LOSSES)
         ),
     )
+
+
+def _device_of_workers(cluster: ClusterConfig, wish: Device) -> torch.device:
+    """As one finds who has their resources: this process has none, and may be on a node of another kind."""
+    if wish == "cpu":
+        return torch.device("cpu")
+    device: torch.device = ray.get(ray.remote(device_here).options(**task_options(cluster)).remote(wish))
+    return device
 
 
 def _work(home: Any) -> None:

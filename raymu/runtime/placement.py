@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 
@@ -67,9 +69,24 @@ def task_options(cluster: ClusterConfig) -> dict[str, Any]:
     }
 
 
+def backend_of(cluster: ClusterConfig, device: torch.device) -> str:
+    """How the workers of a shard meet. device: of each
+
+    NCCL wants a whole GPU for each; those who share one meet in main memory.
+    """
+    return "nccl" if device.type == "cuda" and cluster.gpus_per_shard >= 1 else "gloo"
+
+
 def _room(node: Resources, asked: Resources) -> int:
+    return min(_times(name, node.get(name, 0.0), amount) for name, amount in asked.items())
+
+
+def _times(name: str, had: float, amount: float) -> int:
+    """How often an amount can be taken of one resource of a node."""
     # The tiny rest is for fractions such as 0.1, which do not add up to 1 in binary.
-    return min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in asked.items())
+    if name == "GPU" and amount < 1:  # Ray takes a fraction from one GPU, never from two
+        return math.floor(had) * math.floor(1 / amount + 1e-9)
+    return math.floor(had / amount + 1e-9)
 
 
 def _shown(nodes: Sequence[Resources], asked: Resources) -> str:

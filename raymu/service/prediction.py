@@ -15,7 +15,7 @@ from raymu.core.records import Constituent, Generation, OnAccept, SampleId, Shar
 from raymu.errors import DataInvalid, FileMissing, NoVoters
 from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.columns import as_features
-from raymu.learn.determinism import choose_device, pinned
+from raymu.learn.determinism import device_here, pinned
 from raymu.service.index import SampleIndex
 from raymu.store.parallel import side_by_side
 from raymu.store.run import RunStore
@@ -67,7 +67,7 @@ class Ensemble:
     """The constituents of one generation that vote, loaded and checked."""
 
     def __init__(self, store: RunStore, generation: Generation, *, device: torch.device | None = None) -> None:
-        """device: the one that the run is trained on where not given
+        """device: the one that the run is trained on where not given, or the CPU where that is not here
 
         Raises NoVoters where every shard abstains; FileMissing, FileCorrupt.
         """
@@ -75,7 +75,7 @@ class Ensemble:
         self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self.generation = generation
         self._threads = config.cluster.threads
-        self._device = device or choose_device(config.training.device)
+        self._device = device or device_here(config.device)
         self._input_shape = manifest.input_shape
         self._aggregate = AGGREGATIONS[config.unlearning.aggregation]
         self._voters: list[Constituent] = [one for one in generation.constituents if one.checkpoint]

@@ -12,7 +12,7 @@ from raymu.core.records import FileRef, Remedy, RepairReport, RepairShard, Sampl
 from raymu.core.workload import training_passes
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
-from raymu.learn.determinism import choose_device, determinism_class, pinned, told_apart
+from raymu.learn.determinism import choose_device, determinism_class, device_here, pinned, told_apart
 from raymu.learn.samples import ShardSamples
 from raymu.learn.stages import StageTrainer, train_stages
 from raymu.learn.train import make_optimizer
@@ -37,7 +37,7 @@ class ShardWorker:
         self._config = config
         self._files = SliceCheckpoints(self._store)
         self._stages = StageWriter(self._store, self._plan, self._files, train)
-        self._device, self._asked_device = torch.device("cpu"), device or config.training.device
+        self._device, self._asked_device = torch.device("cpu"), device or config.device
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
         make_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
         self._determinism = ""
@@ -45,8 +45,7 @@ class ShardWorker:
     @property
     def device_name(self) -> str:
         """The kind of device that it works on, as in its determinism class."""
-        device = choose_device("cpu" if self._asked_device == "cpu" else "auto")
-        return determinism_class(device, self._config.cluster.threads).device
+        return determinism_class(device_here(self._asked_device), self._config.cluster.threads).device
 
     def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:
         """Yields progress, and the report last. Raises DeviceUnavailable, CoordinatorSuperseded."""

@@ -48,7 +48,7 @@ class StageWriter:
             first=first,
             checkpoint=checkpoint,
             reading=self._config.unlearning.contributions,
-            device=self._config.training.device,
+            device=self._config.device,
             threads=self._config.cluster.threads,
         )
         checkpoints: list[CheckpointRef] = []

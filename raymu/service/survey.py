@@ -13,7 +13,7 @@ from raymu.core.partition import identity_hashes
 from raymu.core.trace import Population
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table
-from raymu.learn.determinism import choose_device, pinned
+from raymu.learn.determinism import device_here, pinned
 from raymu.learn.models import check_model
 from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining
@@ -41,7 +41,7 @@ def imagined_survey(samples: int, *, seconds_per_pass: float) -> Survey:
 def survey(config: Config) -> Survey:
     """Read and check the training data, and train on some of them for a moment. Nothing is written.
 
-    Raises DataInvalid, ConfigInvalid, DeviceUnavailable.
+    Raises DataInvalid, ConfigInvalid.
     """
     table = read_table(config.data.train, config.data)
     classes = fit_classes(table.labels, config.data.classes)
@@ -55,7 +55,7 @@ def survey(config: Config) -> Survey:
 
 def _timed(config: Config, plan: ModelPlan, table: SampleTable) -> float:
     """Measured seconds per pass."""
-    device = choose_device(config.training.device)
+    device = device_here(config.device)
     seconds_per_pass = []
     with pinned(device, config.cluster.threads):
         training = ShardTraining(replace(plan, epochs=(1,)), 0, device)

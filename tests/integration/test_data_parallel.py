@@ -33,14 +33,14 @@ WORKER, CONTROLLER, SHARD = "ray::RayTrainWorker", "ray::TrainController", "ray:
 
 
 def config_of_two(folder: Path, *, slices: int = 3, **training: object) -> raymu.Config:
-    """A shard of two workers, restless in all that they have to themselves. They take all CPUs of the cluster."""
+    """A shard of two workers, restless in all that they have to themselves. They take all CPUs and GPUs of the cluster."""
     return make_config(
         folder / "all.parquet",
         model={"name": "mlp", "hidden": [8], "dropout": 0.3, "batch_norm": True},
         training={"optimizer": "adam", "learning_rate": 0.01, "batch_size": 17, "epochs": 40, **training},
         partition={"shards": 1, "slices": slices},
         unlearning={"boundary": 0.0},
-        cluster={"fleet": "ray", "workers_per_shard": 2, "cpus_per_shard": 4},
+        cluster={"fleet": "ray", "workers_per_shard": 2, "cpus_per_shard": 4, "gpus_per_shard": 1},
     )
 
 

@@ -17,6 +17,7 @@ from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
 from raymu.runtime.actors import RayFleet
 from raymu.runtime.client import RayCoordinator
+from raymu.runtime.cluster import capacity
 from raymu.service.ingest import create_run
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
@@ -43,8 +44,7 @@ def config_on_ray(train: Path, *, shards: int = 4, **cluster: object) -> Config:
 def test_any_number_of_actors_gives_the_hashes_of_one_process(tmp_path: Path, live_actors: int) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=400)
     ids = table["id"].to_pylist()
-    local = make_config(tmp_path / "all.parquet", partition={"shards": 4}, unlearning={"boundary": 0.7})
-    alone = train_run(local, tmp_path / "local")
+    alone = train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "local")
     with raymu.train(config_on_ray(tmp_path / "all.parquet", live_actors=live_actors), str(tmp_path / "ray")) as run:
         assert repaired_weights(tmp_path / "ray") == repaired_weights(tmp_path / "local")
         for number, strategy in enumerate(STRATEGIES):
@@ -130,8 +130,9 @@ def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_on
 
 
 def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
+    """One to each of the two GPUs: three would fit their sum."""
     write_samples(tmp_path / "all.parquet", samples=400)
-    config = config_on_ray(tmp_path / "all.parquet", gpus_per_shard=2)
+    config = config_on_ray(tmp_path / "all.parquet", shards=3, live_actors=None, gpus_per_shard=0.6)
     most = 0
 
     def count(_stage: StageTrained) -> None:
@@ -139,7 +140,7 @@ def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
         most = max(most, len(own_processes(SHARD)))
 
     raymu.train(config, str(tmp_path / "run"), progress=count).close()
-    assert most == 1
+    assert capacity(config.cluster) == most == 2
 
 
 def test_a_cluster_without_room_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

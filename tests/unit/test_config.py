@@ -116,6 +116,21 @@ def test_impossible_settings_are_named() -> None:
     assert "a part of one GPU, or a whole number" in refusal(cluster={"gpus_per_shard": 1.5})
 
 
+@pytest.mark.parametrize(
+    ("asked", "cluster", "device"),
+    [
+        ("auto", {"fleet": "ray"}, "cpu"),
+        ("auto", {"fleet": "ray", "gpus_per_shard": 0.25}, "auto"),
+        ("cuda", {"fleet": "ray", "gpus_per_shard": 0.25}, "cuda"),
+        ("cpu", {"fleet": "ray", "gpus_per_shard": 1}, "cpu"),
+        ("auto", {"fleet": "local"}, "auto"),
+        ("cuda", {"fleet": "local"}, "cuda"),
+    ],
+)
+def test_on_ray_a_gpu_is_for_shards_with_a_share_of_it(asked: str, cluster: dict[str, object], device: str) -> None:
+    assert Config.parse({**LEAST, "training": {"device": asked}, "cluster": cluster}).device == device
+
+
 def test_columns_are_named_once_each() -> None:
     assert "data.features: must be text or must not be empty" in refusal(data={"features": []})
     assert "data.features: must be text or must be a list" in refusal(data={"features": None})

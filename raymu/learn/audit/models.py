@@ -11,7 +11,7 @@ from raymu.config import OhsConfig
 from raymu.core.partition import derive_seed
 from raymu.learn.audit.pool import AuditPool, ModelKind
 from raymu.learn.classifier import Classifier
-from raymu.learn.determinism import choose_device, pinned
+from raymu.learn.determinism import choose_device, device_here, pinned
 from raymu.learn.patch import fine_tune_as_control
 from raymu.learn.samples import ShardSamples
 from raymu.learn.train import ShardTraining
@@ -43,7 +43,7 @@ class AuditedModel:
 def train_model(pool: AuditPool, kind: ModelKind, number: int) -> AuditedModel:
     """Carry out a task: train one model from scratch, by the run's recipe. A function of its arguments, on any machine.
 
-    Raises DeviceUnavailable.
+    Raises DeviceUnavailable where that lacks the pool's device.
     """
     plan = pool.plan
     if kind is ModelKind.ORACLE and number:
@@ -58,9 +58,9 @@ def train_model(pool: AuditPool, kind: ModelKind, number: int) -> AuditedModel:
 
 
 def restored_model(pool: AuditPool, payload: bytes, *, source: str) -> AuditedModel:
-    """A checkpoint as it stands. Raises FileCorrupt, DeviceUnavailable."""
+    """A checkpoint as it stands. Raises FileCorrupt."""
     started = time.perf_counter()
-    device = choose_device(pool.device)
+    device = device_here(pool.device)
     with pinned(device, pool.threads, pool.plan.workers) as determinism:
         training = ShardTraining(pool.plan, pool.shard, device)
         training.load(payload, source=source)
@@ -70,7 +70,7 @@ def restored_model(pool: AuditPool, payload: bytes, *, source: str) -> AuditedMo
 def control_model(pool: AuditPool, before: AuditedModel, ohs: OhsConfig) -> AuditedModel:
     """The no-subtraction control: the model before, fine-tuned as `ohs` does. It forgot nothing."""
     started = time.perf_counter()
-    device = choose_device(pool.device)
+    device = device_here(pool.device)
     with pinned(device, pool.threads, pool.plan.workers) as determinism:
         training = ShardTraining(pool.plan, pool.shard, device)
         training.load(before.payload, source="the model before the request")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
+from raymu.config import Device
 from raymu.core.membership.signals import shadow_members
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.samples import Mask, ShardSamples
@@ -25,12 +25,12 @@ class AuditPool:
     """A shard's retained samples, its forgotten ones, and about as many that it never saw.
 
     So half of the pool is as much as the shard was trained on, and shadow models are models like the shard's.
-    plan: of the run; device, threads: as configured; samples: of all three kinds; is_*: (samples,) bool
+    plan: of the run; device, threads: of its shards; samples: of all three kinds; is_*: (samples,) bool
     """
 
     plan: ModelPlan
     shard: int
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     threads: int
     samples: ShardSamples
     is_forgotten: Mask
@@ -45,7 +45,7 @@ class AuditPool:
         *,
         plan: ModelPlan,
         shard: int,
-        device: Literal["auto", "cpu", "cuda"],
+        device: Device,
         threads: int,
     ) -> "AuditPool":
         samples = ShardSamples.joined([retain, forget, unseen])

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from raymu.learn.audit.pool import AuditPool
-from raymu.learn.determinism import choose_device, pinned
+from raymu.learn.determinism import device_here, pinned
 from raymu.learn.train import ShardTraining
 
 MOST_STEPS = 200
@@ -17,7 +17,7 @@ def relearning_steps(pool: AuditPool, payload: bytes, *, aim: float) -> int | No
 
     In evaluation mode, since a single sample has no batch statistics. payload: the checkpoint to start from
     """
-    device = choose_device(pool.device)
+    device = device_here(pool.device)
     with pinned(device, pool.threads):
         training = ShardTraining(pool.plan, pool.shard, device)
         training.load(payload, source="an audited model")

@@ -42,7 +42,7 @@ def gather_pool(
         _unseen(store, generation, shard, test, count=len(retain) + len(forget)),
         plan=ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes),
         shard=shard,
-        device=config.training.device,
+        device=config.device,
         threads=config.cluster.threads,
     )
 

@@ -9,7 +9,7 @@ from raymu.core.records import Generation, ShardLineage
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.contributions import record_stage
-from raymu.learn.determinism import choose_device, pinned
+from raymu.learn.determinism import device_here, pinned
 from raymu.learn.train import ShardTraining
 from raymu.learn.weights import about, unpack, weights_sha256
 from raymu.service.samples import read_shard_samples
@@ -22,11 +22,11 @@ def replay_findings(
 ) -> Iterator[Finding]:
     """Train shards on their retained samples, and compare every checkpoint and recorded update that they have.
 
-    Raises FileMissing, FileCorrupt, DeviceUnavailable.
+    Where their device is not here, none can be compared. Raises FileMissing, FileCorrupt.
     """
     config, manifest = store.config, store.manifest
     plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
-    device = choose_device(config.training.device)
+    device = device_here(config.device)
     with pinned(device, config.cluster.threads, plan.workers) as determinism:
         for lineage in generation.lineages:
             if lineage.shard in shards:

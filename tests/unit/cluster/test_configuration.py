@@ -22,7 +22,7 @@ def config() -> Config:
 
 def test_raymu_reads_the_configuration(config: Config) -> None:
     assert config.data.train.startswith("s3://")
-    assert config.training.device == "cuda"
+    assert config.device == "auto"
 
 
 def test_the_journal_is_postgresql_and_its_password_is_not_in_the_url(config: Config) -> None:

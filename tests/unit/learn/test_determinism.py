@@ -6,7 +6,7 @@ import torch
 import torch.utils.deterministic
 
 from raymu.errors import DeviceUnavailable
-from raymu.learn.determinism import choose_device, determinism_class, pinned
+from raymu.learn.determinism import choose_device, determinism_class, device_here, pinned
 
 CPU = torch.device("cpu")
 SETTINGS: dict[str, Callable[[], object]] = {
@@ -83,12 +83,12 @@ def test_the_number_of_workers_is_told_where_there_are_several() -> None:
 
 
 def test_the_cpu_is_chosen_where_it_is_asked_for() -> None:
-    assert choose_device("cpu") == CPU
+    assert choose_device("cpu") == device_here("cpu") == CPU
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_without_a_cuda_device_it_is_refused_and_auto_is_the_cpu() -> None:
-    assert choose_device("auto") == CPU
+    assert choose_device("auto") == device_here("auto") == device_here("cuda") == CPU
     with pytest.raises(DeviceUnavailable, match="no CUDA device here; use auto or cpu"):
         choose_device("cuda")
 
@@ -96,3 +96,4 @@ def test_without_a_cuda_device_it_is_refused_and_auto_is_the_cpu() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 def test_with_a_cuda_device_it_is_chosen() -> None:
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
+    assert device_here("auto") == device_here("cuda") == torch.device("cuda")

@@ -1,8 +1,9 @@
 import pytest
+import torch
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
-from raymu.runtime.placement import actor_options, shard_bundle, shard_capacity
+from raymu.runtime.placement import actor_options, backend_of, shard_bundle, shard_capacity
 
 A100 = {"CPU": 8.0, "GPU": 2.0, "memory": 64e9, "accelerator_type:A100": 1.0, "rack": 2.0}
 T4 = {"CPU": 8.0, "GPU": 4.0, "memory": 16e9, "accelerator_type:T4": 1.0}
@@ -18,6 +19,11 @@ def test_fractions_of_a_gpu_add_up_on_their_node() -> None:
     cluster = ClusterConfig(cpus_per_shard=1, gpus_per_shard=0.1)
     assert shard_capacity([{"CPU": 64.0, "GPU": 1.0}], cluster) == 10
     assert shard_capacity([{"CPU": 4.0, "GPU": 1.0}], cluster) == 4
+
+
+@pytest.mark.parametrize(("gpus", "share", "room"), [(2, 0.4, 4), (4, 0.3, 12), (2, 0.6, 2), (3, 0.1, 30), (3, 2, 1)])
+def test_a_fraction_is_of_one_gpu(gpus: int, share: float, room: int) -> None:
+    assert shard_capacity([{"CPU": 64.0, "GPU": float(gpus)}], ClusterConfig(gpus_per_shard=share)) == room
 
 
 def test_what_runs_out_first_bounds_the_actors_of_a_node() -> None:
@@ -59,6 +65,15 @@ def test_a_shard_that_fits_on_no_node_is_refused_in_one_line() -> None:
         shard_capacity([A100], ClusterConfig(memory_gb_per_shard=90))
     with pytest.raises(DeviceUnavailable, match="nodes have nothing"):
         shard_capacity([], ClusterConfig())
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "backend"),
+    [(0, "cpu", "gloo"), (0.5, "cuda", "gloo"), (1, "cpu", "gloo"), (1, "cuda", "nccl"), (2, "cuda", "nccl")],
+)
+def test_workers_meet_by_nccl_where_each_has_a_whole_cuda_device(gpus: float, device: str, backend: str) -> None:
+    cluster = ClusterConfig(workers_per_shard=2, gpus_per_shard=gpus)
+    assert backend_of(cluster, torch.device(device)) == backend
 
 
 def test_an_actor_asks_for_what_its_bundle_holds() -> None:
