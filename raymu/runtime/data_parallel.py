@@ -171,7 +171,7 @@ def _fit(home: Any, cluster: ClusterConfig, stages: Stages) -> None:
 def _trainer(home: Any, cluster: ClusterConfig, stages: Stages, folder: str) -> TorchTrainer:
     return TorchTrainer(
         partial(_work, home),
-        torch_config=TorchConfig(backend=backend_of(cluster, _device_of_workers(cluster, stages.device))),
+        torch_config=TorchConfig(backend=backend_of(cluster, is_cuda=_have_cuda(cluster, stages.device))),
         scaling_config=ScalingConfig(
             num_workers=cluster.workers_per_shard,
             use_gpu=cluster.gpus_per_shard > 0,
@@ -184,12 +184,12 @@ def _trainer(home: Any, cluster: ClusterConfig, stages: Stages, folder: str) -> 
     )
 
 
-def _device_of_workers(cluster: ClusterConfig, wish: Device) -> torch.device:
-    """As one finds who has their resources: this process has none, and may be on a node of another kind."""
+def _have_cuda(cluster: ClusterConfig, wish: Device) -> bool:
+    """As one finds who has the workers' resources: this process has none, and may be on a node of another kind."""
     if wish == "cpu":
-        return torch.device("cpu")
+        return False
     device: torch.device = ray.get(ray.remote(device_here).options(**task_options(cluster)).remote(wish))
-    return device
+    return device.type == "cuda"
 
 
 def _work(home: Any) -> None:

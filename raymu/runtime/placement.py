@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 
@@ -69,12 +67,12 @@ def task_options(cluster: ClusterConfig) -> dict[str, Any]:
     }
 
 
-def backend_of(cluster: ClusterConfig, device: torch.device) -> str:
-    """How the workers of a shard meet. device: of each
+def backend_of(cluster: ClusterConfig, *, is_cuda: bool) -> str:
+    """How the workers of a shard meet. is_cuda: whether each computes on a GPU
 
     NCCL wants a whole GPU for each; those who share one meet in main memory.
     """
-    return "nccl" if device.type == "cuda" and cluster.gpus_per_shard >= 1 else "gloo"
+    return "nccl" if is_cuda and cluster.gpus_per_shard >= 1 else "gloo"
 
 
 def _room(node: Resources, asked: Resources) -> int:

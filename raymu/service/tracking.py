@@ -41,7 +41,8 @@ class AccuracyTrack:
                 record(measured)
         except Exception as error:  # whatever it was, the requests are served; the next call tries again
             self._measured.discard(published.number)
-            _log.warning("generation %d was not measured: %s", published.number, error)
+            problem = type(error).__name__  # its text may hold a path, or more
+            _log.warning("generation %d was not measured: %s", published.number, problem)
 
     async def _measure(self, published: GenerationPublished) -> GenerationEvaluated | None:
         """returns: None for a generation that is only rewound, and soon superseded"""

@@ -1,5 +1,4 @@
 import pytest
-import torch
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
@@ -68,12 +67,12 @@ def test_a_shard_that_fits_on_no_node_is_refused_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "device", "backend"),
-    [(0, "cpu", "gloo"), (0.5, "cuda", "gloo"), (1, "cpu", "gloo"), (1, "cuda", "nccl"), (2, "cuda", "nccl")],
+    ("gpus", "is_cuda", "backend"),
+    [(0, False, "gloo"), (0.5, True, "gloo"), (1, False, "gloo"), (1, True, "nccl"), (2, True, "nccl")],
 )
-def test_workers_meet_by_nccl_where_each_has_a_whole_cuda_device(gpus: float, device: str, backend: str) -> None:
+def test_workers_meet_by_nccl_where_each_has_a_whole_cuda_device(gpus: float, is_cuda: bool, backend: str) -> None:
     cluster = ClusterConfig(workers_per_shard=2, gpus_per_shard=gpus)
-    assert backend_of(cluster, torch.device(device)) == backend
+    assert backend_of(cluster, is_cuda=is_cuda) == backend
 
 
 def test_an_actor_asks_for_what_its_bundle_holds() -> None:
