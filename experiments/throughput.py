@@ -81,8 +81,8 @@ def _config(subject: Subject, reading: str, place: Path) -> Config:
 
 def train_in_actor(store: RunStore) -> ShardTrained:
     """Train shard 0."""
-    actor = ShardActor.options(num_cpus=1).remote(store)
-    ray.get(actor.__ray_ready__.remote())
+    actor = ShardActor.options(num_cpus=1).remote()
+    ray.get(actor.open.remote(store.location))
     work = TrainShard(shard=0, table=store.manifest.tables[0], epoch=0)
     store.reports.drop([work.command_id])  # or it would answer with the turn before
     *_, last = [ray.get(reference) for reference in actor.run.remote(work)]

@@ -1,7 +1,7 @@
 """Measures a run: by what happens to it, and by how it stands."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from raymu.core import metrics
@@ -27,10 +27,13 @@ MOST_SHARDS = 64
 class RunMeter:
     """Told of every event once the board and the receipts, which it only looks at, have taken it in."""
 
-    def __init__(self, board: RevocationBoard, receipts: ReceiptBook, *, epochs: Sequence[int], workers: int) -> None:
-        """epochs: of each stage; workers: at hand"""
+    def __init__(
+        self, board: RevocationBoard, receipts: ReceiptBook, *, epochs: Sequence[int], workers: Callable[[], int]
+    ) -> None:
+        """epochs: of each stage; workers: says how many are at hand now"""
         self._board, self._receipts = board, receipts
-        self._epochs, self._workers = tuple(epochs), workers
+        self._epochs, self._count_workers = tuple(epochs), workers
+        self._workers = 0
         self._accuracy: float | None = None
         self._standing: list[Measurement] | None = None  # None: something has happened since
         self._next_due_s, self._settle_by_s = 0.0, 0.0
@@ -67,8 +70,10 @@ class RunMeter:
         return found
 
     def stands(self, now: datetime) -> list[Measurement]:
-        """All gauges. It is computed anew only where something has happened, but for what runs with the time."""
-        if self._standing is None:
+        """All gauges. It is computed anew only where something, or the workers, changed, but for what runs with the time."""
+        workers = self._count_workers()
+        if self._standing is None or workers != self._workers:
+            self._workers = workers
             self._measure_deadlines(now)
             self._standing = [*self._of_requests(), *self._of_shards()]
         found = [*self._standing, metrics.NEXT_DUE.of(self._next_due_s), metrics.SETTLE_BY.of(self._settle_by_s)]

@@ -1,6 +1,7 @@
 """The actors: shards at work, and the coordinator; each a plain class, wrapped here."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -15,19 +16,27 @@ from raymu.runtime.cluster import node_names
 from raymu.runtime.metrics import measured_coordinator
 from raymu.runtime.pool import ActorPool
 from raymu.runtime.reservation import Reservation
+from raymu.runtime.shard import ShardService
 from raymu.service.coordinator import Coordinator
-from raymu.service.logs import log_of_process
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.places import Places, ShardPlace
 from raymu.service.requests import Answer, Revocation
-from raymu.service.shard import ShardWorker
 from raymu.service.work import Progress, StageTrained, Work, WorkReport
 from raymu.store.run import RunStore
 
 Report = TypeVar("Report")
 
-ShardActor: Any = ray.remote(ShardWorker)
 
+def as_actor(service: type) -> Any:
+    """Untold: Ray would show on its dashboard what the methods raise, and an error's text may name people."""
+    wrap: Any = ray.remote(enable_task_events=False)  # type: ignore[call-overload]  # Ray's types lack the option
+    return wrap(service)
+
+
+ShardActor: Any = as_actor(ShardService)
+
+_DRAWN = re.compile(r"\x1b\[[\d;]*m|\^{2,}")
+"""Colours, and carets under a line of code."""
 _ATTEMPTS = 4
 """How often a piece of work is given to an actor before its loss is reported: work may arrive twice."""
 _IDLE_S = 10.0
@@ -44,11 +53,8 @@ class RayFleet:
         """Raises DeviceUnavailable where the cluster has no room for a shard."""
         cluster, self._shards = store.config.cluster, store.config.partition.shards
         self._shard_workers = cluster.workers_per_shard
-        actor = _shard_actor(cluster)
         self._reservation = Reservation(cluster, run_id=store.manifest.run_id, most=self._shards)
-        self._pool = ActorPool(
-            lambda options: _logging(actor.options(**options).remote(store)), self._reservation, idle_s=idle_s
-        )
+        self._pool = ActorPool(_shard_actor(cluster), store.location, self._reservation, idle_s=idle_s)
 
     @property
     def workers(self) -> int:
@@ -92,27 +98,23 @@ class RayFleet:
         self._pool.close()
 
 
-def _logging(actor: Any) -> Any:
-    """The actor, with its log in its process's own file of Ray's logs."""
-    actor.__ray_call__.remote(log_of_process)
-    return actor
-
-
 def _shard_actor(cluster: ClusterConfig) -> Any:
     if cluster.workers_per_shard == 1:
         return ShardActor
     from raymu.runtime.data_parallel import DataParallelShard  # Ray Train takes seconds to import
 
-    return ray.remote(DataParallelShard)
+    return as_actor(DataParallelShard)
 
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
-    async for reference in actor.run.remote(work):
+    report: StageTrained | WorkReport | None = None
+    async for reference in actor.run.remote(work):  # to its end: what is pinned for it in the actor is put back there
         report = await reference
-        if not isinstance(report, StageTrained):
-            return report
-        progress(report)
-    raise AssertionError("a worker's last word is its report")
+        if isinstance(report, StageTrained):
+            progress(report)
+    if report is None or isinstance(report, StageTrained):
+        raise AssertionError("a worker's last word is its report")
+    return report
 
 
 def cause(error: RayTaskError) -> BaseException:
@@ -121,8 +123,8 @@ def cause(error: RayTaskError) -> BaseException:
 
 
 def gist(error: RayError) -> str:
-    """Ray's first sentence; the rest is about its own processes."""
-    return in_one_line(error).partition(". ")[0].rstrip(".")
+    """Ray's first sentence; the rest is about its own processes, and drawn for a terminal."""
+    return in_one_line(_DRAWN.sub("", str(error))).partition(". ")[0].rstrip(".")
 
 
 class CoordinatorService:
@@ -172,7 +174,7 @@ class CoordinatorService:
         await self._coordinator.close()
 
 
-CoordinatorActor: Any = ray.remote(CoordinatorService)
+CoordinatorActor: Any = as_actor(CoordinatorService)
 
 
 async def _streamed(run: Callable[[Progress], Awaitable[Report]]) -> AsyncIterator[StageTrained | Report]:

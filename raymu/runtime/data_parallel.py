@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
 import ray
 import torch
@@ -29,6 +30,7 @@ from raymu.learn.stages import Stages, TrainedStage, train_stages
 from raymu.runtime.abandoned import release_abandoned_room
 from raymu.runtime.placement import backend_of, shard_bundle, task_options
 from raymu.runtime.reservation import STRATEGIES
+from raymu.runtime.shard import ShardService
 from raymu.service.shard import ShardWorker
 from raymu.store.run import RunStore
 
@@ -44,37 +46,37 @@ _RAY_TRAIN = {
 }
 
 
-class DataParallelShard(ShardWorker):
+class DataParallelShard(ShardService):
     """As an actor it needs a thread for its work, and one for the workers, who call it meanwhile.
 
     It asks for no resources, since they do. So all but the training of stages is done on its CPU: patches, by playing
     the ranks one after the other.
     """
 
-    def __init__(self, store: RunStore) -> None:
-        super().__init__(store, self._train_by_workers, device="cpu")
-        self._cluster = store.config.cluster
-        self._desk: StageDesk | None = None
+    _cluster: ClusterConfig
+    _desk: "StageDesk | None" = None
 
     def next_stage(self) -> int | None:
         """Where workers are to begin; None where nothing is left to train, or nobody wants it any more."""
         return self._desk.next_stage if self._desk else None
 
-    def stages_from(self, first: int) -> tuple[Any, bytes | None]:
-        """The stages, in the object store, and the checkpoint to begin with. Raises RankLost"""
+    def stages_from(self, first: int) -> tuple[str, Any, bytes | None]:
+        """The desk's token, the stages, in the object store, and the checkpoint to begin with. Raises RankLost"""
         assert self._desk
-        return self._desk.stages, self._desk.checkpoint_before(first)
+        return self._desk.token, self._desk.stages, self._desk.checkpoint_before(first)
 
-    def hand_in(self, trained: TrainedStage) -> int | None:
+    def hand_in(self, token: str, trained: TrainedStage) -> int | None:
         """returns: where to go on, as next_stage does"""
-        assert self._desk
-        self._desk.take(trained)
-        return self._desk.next_stage
+        return self._desk.take(token, trained) if self._desk else None
 
-    def give_up(self, error: RaymuError) -> None:
+    def give_up(self, token: str, error: RaymuError) -> None:
         """What the stages' own code raised: nobody is to try again."""
-        assert self._desk
-        self._desk.end(error)
+        if self._desk:
+            self._desk.give_up(token, error)
+
+    def _made(self, store: RunStore) -> ShardWorker:
+        self._cluster = store.config.cluster
+        return ShardWorker(store, self._train_by_workers, device="cpu")
 
     def _train_by_workers(self, stages: Stages) -> Iterator[TrainedStage]:
         """Who wants no more waits for the stage that workers are at. Raises WorkerLost, and what training raises."""
@@ -97,6 +99,8 @@ class StageDesk:
 
     def __init__(self, stages: Stages) -> None:
         self.stages = ray.put(stages)
+        self.token = uuid4().hex
+        """Whoever trains these stages has it. Workers of an earlier piece of work, taken for lost, may come late."""
         self._next, self._end, self._checkpoint = stages.first, stages.end, stages.checkpoint
         self._is_closed = False
         self._arrivals: SimpleQueue[TrainedStage | Exception] = SimpleQueue()
@@ -112,11 +116,18 @@ class StageDesk:
             raise RankLost(f"stage {stage} is not the next any more")
         return self._checkpoint
 
-    def take(self, trained: TrainedStage) -> None:
-        if trained.stage != self.next_stage:
-            return  # handed in before, by one who was lost since
-        self._next, self._checkpoint = trained.stage + 1, trained.checkpoint
-        self._arrivals.put(trained)
+    def take(self, token: str, trained: TrainedStage) -> int | None:
+        """returns: where to go on; None also where it belongs to another desk"""
+        if token != self.token:
+            return None
+        if trained.stage == self.next_stage:  # else handed in before, by one who was lost since
+            self._next, self._checkpoint = trained.stage + 1, trained.checkpoint
+            self._arrivals.put(trained)
+        return self.next_stage
+
+    def give_up(self, token: str, error: Exception) -> None:
+        if token == self.token:
+            self.end(error)
 
     def end(self, error: Exception) -> None:
         self.close()
@@ -198,16 +209,16 @@ def _work(home: Any) -> None:
     first = _agreed(ranks, home.next_stage)
     if first is None:
         return
-    reference, checkpoint = ray.get(home.stages_from.remote(first))
+    token, reference, checkpoint = ray.get(home.stages_from.remote(first))
     stages: Stages = replace(ray.get(reference), first=first, checkpoint=checkpoint)
     try:
         for trained in train_stages(stages, ranks):
-            if _agreed(ranks, home.hand_in, trained) is None:
+            if _agreed(ranks, home.hand_in, token, trained) is None:
                 return
     except RankLost:
         raise
     except RaymuError as error:
-        ray.get(home.give_up.remote(error))
+        ray.get(home.give_up.remote(token, error))
         raise  # the others may wait for this one: Ray Train ends them all
 
 

@@ -1,7 +1,7 @@
 """A run's measurements, published through Ray: every node's agent shows its own to Prometheus."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
     Raises RunInvalid, FileMissing, FileCorrupt.
     """
     log_of_process()
-    metrics = RunMetrics(store, workers=fleet.workers)
+    metrics = RunMetrics(store, workers=lambda: fleet.workers)
     observers: list[Observer] = [EventLog(store.manifest.run_id), metrics]
     return Coordinator(store, ObservedFleet(fleet, metrics.worked), observers=observers)
 
@@ -38,8 +38,8 @@ def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
 class RunMetrics:
     """Of one run, as long as this process is its coordinator's; its gauges are gone from Prometheus soon after."""
 
-    def __init__(self, store: RunStore, *, workers: int) -> None:
-        """workers: of the fleet"""
+    def __init__(self, store: RunStore, *, workers: Callable[[], int]) -> None:
+        """workers: says how many the fleet has now"""
         config = store.config
         self._run, self._workers = store.manifest.run_id, workers
         self._epochs = slice_epochs(config.training.epochs, config.partition.slices)

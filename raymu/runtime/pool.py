@@ -2,31 +2,22 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from raymu.errors import CoordinatorLost
+from raymu.errors import CoordinatorLost, RaymuError, TrainingFailed
 from raymu.runtime.reservation import Reservation
-from raymu.service.shard import ShardWorker
+from raymu.runtime.shard import Site
 
 _NOWHERE = -1
 """Instead of a shard: of an actor that has not worked yet."""
 PATIENCE_S = 20.0
 """How long a warm-up waits for one more actor where some are up: a node may be lost, or others are there first."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Site:
-    """Where an actor is. gpus: Ray's numbers of them on that node"""
-
-    node_id: str
-    gpus: tuple[str, ...]
-    device: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +36,12 @@ class ActorPool:
     another one comes free.
     """
 
-    def __init__(self, start: Callable[[Mapping[str, Any]], Any], reservation: Reservation, *, idle_s: float) -> None:
-        """start: takes an actor's options. idle_s: how long an actor stays without work; it holds what others wait for"""
-        self._start, self._reservation, self._idle_s = start, reservation, idle_s
+    def __init__(self, actor: Any, location: str, reservation: Reservation, *, idle_s: float) -> None:
+        """actor: the class of them, wrapped; location: of the run that each of them opens
+
+        idle_s: how long an actor stays without work; it holds what others wait for
+        """
+        self._actor, self._location, self._reservation, self._idle_s = actor, location, reservation, idle_s
         self._idle: dict[Any, int] = {}  # actor -> the shard that it was last at
         self._lent: dict[Any, int] = {}  # actor -> the shard that it is at
         self._starting: dict[Any, asyncio.Task[None]] = {}
@@ -61,19 +55,19 @@ class ActorPool:
     async def lent(self, shard: int) -> AsyncIterator[Any]:
         """An actor: rather the one that holds this shard's checkpoints.
 
-        It is taken back after what its own code raised; after anything else it is ended, lest it work on unattended.
+        It is taken back after a refusal of its own; after anything else it is ended, lest it work on unattended.
         Raises RayError where a new one did not start, CoordinatorLost once the pool is closed.
         """
         actor = await self._take(shard)
         self._lent[actor] = shard
         try:
             yield actor
-        except RayTaskError:
-            self._put(actor, shard)
-            raise
-        except BaseException:
-            self._end(actor)
-            self._balance()
+        except BaseException as error:
+            if _is_refusal(error):
+                self._put(actor, shard)
+            else:
+                self._end(actor)
+                self._balance()
             raise
         self._put(actor, shard)
 
@@ -98,8 +92,8 @@ class ActorPool:
         self._is_closed = True
         for actor in (*self._idle, *self._starting):
             self._end(actor)
-        while self._turns:
-            self._turns.popleft().set_exception(_closed())
+        while turn := self._next_turn():
+            turn.set_exception(_closed())
         self._balance()
 
     def holders(self) -> Iterator[Holder]:
@@ -121,37 +115,57 @@ class ActorPool:
         if self._is_closed:
             raise _closed()
         if not self._idle:
-            turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._turns.append(turn)
-            self._balance()
-            return await turn
+            return await self._wait()
         actor = next((one for one, at in self._idle.items() if at == shard), next(iter(self._idle)))
         self._lent[actor] = self._idle.pop(actor)
         self._balance()
         return actor
 
+    async def _wait(self) -> Any:
+        turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
+        self._balance()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                with suppress(ValueError):
+                    self._turns.remove(turn)
+                self._balance()
+            elif not turn.exception():  # it was given one, and does not know yet
+                self._put(turn.result(), self._lent[turn.result()])
+            raise
+
+    def _next_turn(self) -> asyncio.Future[Any] | None:
+        """None where nobody waits; a turn that was cancelled may be there still."""
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                return turn
+        return None
+
     def _put(self, actor: Any, shard: int) -> None:
         self._lent.pop(actor, None)
         if self._is_closed:
             self._end(actor)
-        elif self._turns:
+        elif turn := self._next_turn():
             self._lent[actor] = shard
-            self._turns.popleft().set_result(actor)
+            turn.set_result(actor)
         else:
             self._idle[actor] = shard
         self._balance()
 
     def _begin(self) -> None:
-        actor = self._start(self._reservation.options())
+        actor = self._actor.options(**self._reservation.options()).remote()
         self._starting[actor] = asyncio.ensure_future(self._bring_up(actor))
 
     async def _bring_up(self, actor: Any) -> None:
         try:
-            self._sites[actor] = await actor.__ray_call__.remote(_site_of)
+            self._sites[actor] = await actor.open.remote(self._location)
         except RayError as error:
             self._end(actor)
-            if self._turns:
-                self._turns.popleft().set_exception(error)
+            if turn := self._next_turn():
+                turn.set_exception(error)
             self._balance()
         else:
             del self._starting[actor]
@@ -207,8 +221,10 @@ def _closed() -> CoordinatorLost:
     return CoordinatorLost("it has left the run")
 
 
-def _site_of(worker: ShardWorker) -> Site:
-    """Runs in the actor."""
-    context = ray.get_runtime_context()
-    gpus = tuple(context.get_accelerator_ids().get("GPU", ()))
-    return Site(node_id=context.get_node_id(), gpus=gpus, device=worker.device_name)
+def _is_refusal(error: BaseException) -> bool:
+    """Whether raymu's own code refused some work. What failed in a model's or foreign code may leave a GPU unusable:
+
+    CUDA then answers with errors for as long as the process lives.
+    """
+    cause = error.cause if isinstance(error, RayTaskError) else None
+    return isinstance(cause, RaymuError) and not isinstance(cause, TrainingFailed)

@@ -13,7 +13,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Settlement, next_settlement
 from raymu.core.places import shown
 from raymu.errors import CoordinatorSuperseded, RunInvalid
-from raymu.runtime.actors import CoordinatorService
+from raymu.runtime.actors import CoordinatorService, as_actor
 from raymu.runtime.cluster import this_node
 from raymu.service.overview import status
 from raymu.service.places import Places
@@ -123,7 +123,7 @@ class StandingService(CoordinatorService):
                 await self._leave()
 
 
-StandingActor: Any = ray.remote(StandingService)
+StandingActor: Any = as_actor(StandingService)
 
 
 def standing_name(location: str) -> str:

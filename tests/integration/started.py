@@ -69,8 +69,12 @@ class StartedCluster:
 
     def begin(self, *words: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
         """A command beside the cluster. variables: of its environment"""
+        return self.begin_python("-m", "raymu.cli", *words, cwd=cwd, **variables)
+
+    def begin_python(self, *words: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
+        """The same for any program."""
         environment = {**self._environment, **variables}
-        program = [sys.executable, "-m", "raymu.cli", *words]
+        program = [sys.executable, *words]
         return subprocess.Popen(
             program, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

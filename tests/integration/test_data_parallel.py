@@ -124,9 +124,9 @@ def test_workers_end_where_nobody_wants_their_stages(tmp_path: Path) -> None:
     class Impatient(DataParallelShard):
         handed_in = 0
 
-        def hand_in(self, trained: TrainedStage) -> int | None:
+        def hand_in(self, token: str, trained: TrainedStage) -> int | None:
             self.handed_in += 1
-            return super().hand_in(trained)
+            return super().hand_in(token, trained)
 
         def give_up_early(self, work: TrainShard) -> int:
             reports = self.run(work)
@@ -134,7 +134,8 @@ def test_workers_end_where_nobody_wants_their_stages(tmp_path: Path) -> None:
             del reports
             return self.handed_in
 
-    actor: Any = ray.remote(Impatient).options(num_cpus=0, max_concurrency=2).remote(store)
+    actor: Any = ray.remote(Impatient).options(num_cpus=0, max_concurrency=2).remote()
+    ray.get(actor.open.remote(store.location))
     work = TrainShard(shard=0, table=store.manifest.tables[0], epoch=0)
     assert ray.get(actor.give_up_early.remote(work)) < slices
     ray.kill(actor)
@@ -144,13 +145,24 @@ def test_a_desk_keeps_the_last_checkpoint_for_workers_who_come_to_it_in_time() -
     stages = stages_for(1, {})
     first, second, *_ = train_stages(stages)
     desk = StageDesk(stages)
-    desk.take(first)
-    desk.take(first)
+    assert [desk.take(desk.token, first) for _ in range(2)] == [1, 1]
     assert desk.next_stage == 1
     assert desk.checkpoint_before(1) == first.checkpoint
-    desk.take(second)
+    desk.take(desk.token, second)
     with pytest.raises(RankLost):
         desk.checkpoint_before(1)
     assert desk.checkpoint_before(2) == second.checkpoint
     desk.close()
     assert desk.next_stage is None
+
+
+def test_a_desk_takes_nothing_from_workers_of_another() -> None:
+    """Those of an earlier piece of work, which were taken for lost, may still be at the same stage."""
+    stages = stages_for(1, {})
+    first, *_ = train_stages(stages)
+    earlier, desk = StageDesk(stages), StageDesk(stages)
+    assert desk.take(earlier.token, first) is None
+    desk.give_up(earlier.token, TrainingFailed(0, 0, "it was cut off"))
+    assert desk.next_stage == 0
+    desk.take(desk.token, first)
+    assert next(desk.handed_in()) is first

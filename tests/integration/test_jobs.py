@@ -158,11 +158,42 @@ def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedClus
     assert raymu.open_run(run).verify().verdict == "pass"
 
 
+REFUSED = """
+import sys
+import ray
+import raymu
+from raymu.errors import UnknownSamples
+
+location, address, stranger = sys.argv[1:]
+with raymu.open_run(location, address=address) as run:
+    run.warm_up()
+    ray.get(ray.remote(lambda: None).options(name="a-task-of-somebody").remote())
+    try:
+        run.revoke([stranger])
+    except UnknownSamples as refusal:
+        print(refusal)
+"""
+
+
+def assert_a_refusal_is_not_told(cluster: StartedCluster, folder: Path, run: str) -> None:
+    """By a program whose coordinator is open: what it refuses is raised in an actor."""
+    refused = end(cluster.begin_python("-c", REFUSED, run, cluster.address, STRANGER, cwd=folder))
+    assert f"1 unknown sample id ({STRANGER})" in refused.out, refused.err
+    tasks = json.dumps(cluster.get("/api/v0/tasks?detail=1"))  # up to the end of the program, which leaves none untold
+    assert "a-task-of-somebody" in tasks
+    assert STRANGER not in tasks
+
+
+def test_a_refusal_of_an_open_coordinator_is_not_told(cluster: StartedCluster, folder: Path, run: str) -> None:
+    assert_a_refusal_is_not_told(cluster, folder, run)
+
+
 def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedCluster, folder: Path, run: str) -> None:
     there = {"RAY_ADDRESS": cluster.address}
     up = cluster.raymu("submit", "--json", "--", "up", run, cwd=folder, **there)
     assert up.document == {"run": run, "is_up": True, "was_up": False}
     [standing] = cluster.processes(STANDING)
+    assert_a_refusal_is_not_told(cluster, folder, run)
     words = ["revoke", run, "--strategy", "sisa", "--json"]
     two = [cluster.begin(*words, "--id", one, cwd=folder, **there) for one in IDS[4:6]]
     assert [end(one).document["exactness"] for one in two] == ["exact", "exact"]

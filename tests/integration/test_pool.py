@@ -30,6 +30,10 @@ def make_run(folder: Path, **cluster: Any) -> RunStore:
     return RunStore(str(folder / "run"))
 
 
+def works_of(store: RunStore) -> list[TrainShard]:
+    return [TrainShard(shard=shard, table=table, epoch=0) for shard, table in enumerate(store.manifest.tables)]
+
+
 def assert_trained(folder: Path) -> None:
     train_run(config_on_ray(folder / "all.parquet"), folder / "calm")
     assert repaired_weights(folder / "run") == repaired_weights(folder / "calm")
@@ -86,7 +90,7 @@ def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: 
             if not closed:
                 closed.append(asyncio.ensure_future(fleet.close()))
 
-        works = [TrainShard(shard=shard, table=table, epoch=0) for shard, table in enumerate(store.manifest.tables)]
+        works = works_of(store)
         done = await asyncio.gather(*(fleet.run(one, close) for one in works), return_exceptions=True)
         assert closed
         with pytest.raises(CoordinatorLost):
@@ -118,3 +122,39 @@ def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -
         assert left
 
     asyncio.run(asyncio.wait_for(train(), timeout=60))
+
+
+def test_work_that_is_cancelled_while_it_waits_keeps_no_fleet_from_closing(tmp_path: Path) -> None:
+    """As `down` does in the middle of a training: it cancels, and closes at once."""
+    store = make_run(tmp_path, live_actors=1)
+
+    async def train() -> None:
+        fleet = RayFleet(store)
+        begun = asyncio.Event()
+        training = asyncio.gather(*(fleet.run(one, lambda _stage: begun.set()) for one in works_of(store)))
+        await begun.wait()
+        training.cancel()
+        await fleet.close()
+        with pytest.raises(asyncio.CancelledError):
+            await training
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
+    wait_until(lambda: not own_processes(SHARD), "nothing is left")
+
+
+def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Path) -> None:
+    store = make_run(tmp_path, live_actors=1)
+
+    async def take_turns() -> None:
+        fleet = RayFleet(store)
+        first, second, third, _ = works_of(store)
+        async with fleet._pool.lent(first.shard):
+            waiting, gone = (asyncio.ensure_future(fleet.run(one, silent)) for one in (second, third))
+            await asyncio.sleep(0)
+            gone.cancel()
+        waiting.cancel()  # at this moment the actor is its own, and it has not run since
+        assert isinstance(await fleet.run(first, silent), ShardTrained)
+        assert len(own_processes(SHARD)) == 1
+        await fleet.close()
+
+    asyncio.run(asyncio.wait_for(take_turns(), timeout=60))

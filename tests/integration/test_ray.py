@@ -279,5 +279,7 @@ def held_by_actors(run: raymu.Run) -> set[str]:
     coordinator = run.coordinator()
     assert isinstance(coordinator, RayCoordinator)
     idle = ray.get(coordinator._actor.__ray_call__.remote(lambda service: list(service._fleet._pool._idle)))
-    held = [one.__ray_call__.remote(lambda worker: {ref.path for ref in worker._files._payloads}) for one in idle]
+    held = [
+        one.__ray_call__.remote(lambda service: {ref.path for ref in service._worker._files._payloads}) for one in idle
+    ]
     return set[str]().union(*ray.get(held))

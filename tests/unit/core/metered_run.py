@@ -21,7 +21,8 @@ class MeteredRun:
     def __init__(self, shards: int = 3, *, workers: int = 2) -> None:
         self.board: RevocationBoard = trained_board(shards)
         self.receipts = ReceiptBook()
-        self.meter = RunMeter(self.board, self.receipts, epochs=EPOCHS, workers=workers)
+        self.workers = workers
+        self.meter = RunMeter(self.board, self.receipts, epochs=EPOCHS, workers=lambda: self.workers)
         self.now = NOW
         self.sums: Measured = {}
         self.times: dict[tuple[str, ...], int] = {}

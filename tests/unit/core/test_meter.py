@@ -128,6 +128,19 @@ def test_the_tightest_deadline_counts_not_the_next_one() -> None:
     assert found["deadline_slack_seconds",] == pytest.approx(DAY_S + 0.1 - 2 * 2 * 39 * 0.01)
 
 
+def test_workers_that_come_and_go_are_counted_and_move_the_time_to_begin_by() -> None:
+    run = MeteredRun(workers=1)
+    run.tell(accepted(patched("r1", 0, due_days=1.0), patched("r2", 1, due_days=1.0)))
+    for shard in (0, 1):
+        run.repair(shard, {3: 1}, after_s=0.0)
+    one_after_the_other = run.standing()
+    run.workers = 2
+    side_by_side = run.standing()
+    assert (one_after_the_other["workers",], side_by_side["workers",]) == (1.0, 2.0)
+    for name in ("settle_by_timestamp_seconds", "deadline_slack_seconds"):
+        assert side_by_side[name,] - one_after_the_other[name,] == pytest.approx(2 * 39 * 0.01)
+
+
 def test_single_shards_are_measured_in_small_runs_only() -> None:
     def of_shards(shards: int) -> int:
         return sum(name[0] == "shard_seconds_per_pass" for name in MeteredRun(shards).standing())
