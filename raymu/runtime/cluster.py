@@ -70,11 +70,7 @@ def leave_cluster() -> None:
 
 def is_cluster_there(address: str | None) -> bool:
     """Whether a cluster is named, or one is up on this machine: Ray would start another, which ends with this process."""
-    if ray.is_initialized():
-        return True
-    with suppress(ConnectionError, ValueError):
-        return services.canonicalize_bootstrap_address(address) is not None  # type: ignore[arg-type]
-    return address is not None
+    return ray.is_initialized() or _found(address) is not None
 
 
 def capacity(cluster: ClusterConfig) -> int:
@@ -119,9 +115,19 @@ def _living_nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
+def _found(address: str | None) -> str | None:
+    """Where the cluster is that is named, or was left known on this machine; None where there is none."""
+    if address not in (None, "auto", "local"):
+        return address
+    with suppress(ConnectionError, ValueError):
+        found: str | None = services.canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
+        return found
+    return address
+
+
 def _connect(address: str | None) -> None:
-    if address:
-        _require_reachable(address)
+    if found := _found(address):
+        _require_reachable(found)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         with _discreet():
@@ -167,5 +173,6 @@ def _require_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise DeviceUnavailable(
-            f"cluster.address {address}: nothing answers there ({error}); start Ray there"
+            f"cluster.address {address}: nothing answers there ({error}); start Ray there, or, where it crashed on this "
+            "machine, run `ray stop`"
         ) from error

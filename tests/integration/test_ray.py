@@ -181,10 +181,17 @@ def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, add
 def test_status_needs_no_cluster(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "run")
-    command = [sys.executable, "-m", "raymu.cli", "status", "run", "--address", "127.0.0.1:9"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert "where the shards live is not known: cluster.address 127.0.0.1:9: nothing answers there" in found.stdout
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")  # as one leaves behind that crashed
+    command = [sys.executable, "-m", "raymu.cli", "status", "run"]
+    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
+    for words in (["--address", "127.0.0.1:9"], []):
+        found = subprocess.run(
+            [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (found.returncode, found.stderr) == (0, "")
+        assert "where the shards live is not known" in found.stdout
+        assert ":9: nothing answers there" in found.stdout
 
 
 def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Path) -> None:
