@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import ClusterConfig
-from raymu.errors import WorkerLost, in_one_line
+from raymu.errors import WorkerLost
 from raymu.learn.audit.models import AuditedModel, AuditTask, train_model
-from raymu.runtime.actors import cause
-from raymu.runtime.cluster import cluster_connection
+from raymu.runtime.actors import as_actor, cause, gist
+from raymu.runtime.cluster import cluster_connection, this_node
 from raymu.runtime.placement import task_options
 
-_TrainModel: Any = ray.remote(train_model)
 _RETRIES = 3
 """Of a task whose worker died: a model is a function of its arguments, so it may be trained again."""
 
@@ -25,32 +25,55 @@ def audit_runner(cluster: ClusterConfig) -> Iterator[Callable[[Sequence[AuditTas
 
     returns: what `audit` takes as run_tasks. Raises DeviceUnavailable.
     """
-    calls: list[Any] = []
     with cluster_connection(cluster):
+        owner = _OwnerActor.options(num_cpus=0, scheduling_strategy=this_node()).remote(cluster)
         try:
-            yield lambda tasks: _run_tasks(tasks, calls, cluster)
+            yield partial(_run_tasks, owner)
         finally:
-            for call in calls:
-                ray.cancel(call)
+            ray.kill(owner)
 
 
-def _run_tasks(tasks: Sequence[AuditTask], calls: list[Any], cluster: ClusterConfig) -> Iterator[AuditedModel]:
-    """Start all, and give the models in the tasks' order. A pool is sent once, for all the tasks of its shard.
+class _Owner:
+    """Owns the tasks: Ray ends them with it, those at work too.
 
-    calls: where what is started is noted. Raises WorkerLost, and what a task itself raises.
+    Cancelling them instead may abort the process that does it, where one of them is just done.
     """
-    pools = {task.pool.shard: task.pool for task in tasks}
-    sent = {shard: ray.put(pool) for shard, pool in pools.items()}
-    train = _TrainModel.options(**task_options(cluster), max_retries=_RETRIES)
-    calls.extend(train.remote(sent[task.pool.shard], task.kind, task.number) for task in tasks)
-    return map(_trained, tasks, calls)
+
+    def __init__(self, cluster: ClusterConfig) -> None:
+        train: Any = ray.remote(train_model)
+        self._train = train.options(**task_options(cluster), max_retries=_RETRIES)
+
+    def run(self, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
+        """Start all, and give the models in the tasks' order. A pool is sent once, for all the tasks of its shard.
+
+        Raises WorkerLost, and what a task itself raises.
+        """
+        pools = {task.pool.shard: task.pool for task in tasks}
+        sent = {shard: ray.put(pool) for shard, pool in pools.items()}
+        calls = [self._train.remote(sent[task.pool.shard], task.kind, task.number) for task in tasks]
+        for task, call in zip(tasks, calls, strict=True):
+            try:
+                yield ray.get(call)
+            except RayTaskError as error:
+                raise cause(error) from None
+            except RayError as error:
+                raise WorkerLost(task.pool.shard, 1 + _RETRIES, gist(error)) from error
 
 
-def _trained(task: AuditTask, call: Any) -> AuditedModel:
-    """Wait for one of them."""
+_OwnerActor: Any = as_actor(_Owner)
+
+
+def _run_tasks(owner: Any, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
+    """Starts at once. Raises WorkerLost, and what a task itself raises."""
+    return _received(owner.run.remote(tasks), tasks[0].pool.shard)
+
+
+def _received(models: Any, shard: int) -> Iterator[AuditedModel]:
+    """shard: named where the owner is lost, on whose node this process is"""
     try:
-        return cast(AuditedModel, ray.get(call))
+        for model in models:
+            yield ray.get(model)
     except RayTaskError as error:
         raise cause(error) from None
     except RayError as error:
-        raise WorkerLost(task.pool.shard, 1 + _RETRIES, in_one_line(error)) from error
+        raise WorkerLost(shard, 1, gist(error)) from error
