@@ -12,8 +12,8 @@ from ray.exceptions import RayError, RayTaskError
 from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import RaymuError, WorkerLost, in_one_line
-from raymu.runtime.cluster import node_names
 from raymu.runtime.metrics import measured_coordinator
+from raymu.runtime.nodes import node_names
 from raymu.runtime.pool import ActorPool
 from raymu.runtime.reservation import Reservation
 from raymu.runtime.shard import ShardService

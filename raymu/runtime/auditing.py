@@ -12,7 +12,8 @@ from raymu.config import ClusterConfig
 from raymu.errors import WorkerLost
 from raymu.learn.audit.models import AuditedModel, AuditTask, train_model
 from raymu.runtime.actors import as_actor, cause, gist
-from raymu.runtime.cluster import cluster_connection, this_node
+from raymu.runtime.cluster import cluster_connection
+from raymu.runtime.nodes import this_node
 from raymu.runtime.placement import task_options
 
 _RETRIES = 3

@@ -19,8 +19,8 @@ from raymu.runtime.cluster import (
     join_cluster,
     leave_cluster,
     staying_cluster,
-    this_node,
 )
+from raymu.runtime.nodes import this_node
 from raymu.runtime.reservation import remove_reservation
 from raymu.runtime.standing import find_standing, standing_name, start_standing
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport

@@ -7,17 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from typing import Any
 
 import ray
 from ray._private import services
 from ray.exceptions import AuthenticationError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable, in_one_line
-from raymu.runtime.placement import shard_capacity
+from raymu.runtime.nodes import capacity
 
 _visits = 0
 """How many of this process's connections are open: Ray itself knows one connection per process."""
@@ -73,11 +70,6 @@ def is_cluster_there(address: str | None) -> bool:
     return ray.is_initialized() or _found(address) is not None
 
 
-def capacity(cluster: ClusterConfig) -> int:
-    """Shard actors that the cluster has room for. Raises DeviceUnavailable where it has none for a single one."""
-    return shard_capacity([node["Resources"] for node in _living_nodes()], cluster)
-
-
 def is_head_there() -> bool:
     """Whether the cluster's head answers. Ray itself waits for it for a minute, and then ends this process."""
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
@@ -88,31 +80,9 @@ def is_head_there() -> bool:
     return True
 
 
-def this_node(*, is_preferred: bool = False) -> NodeAffinitySchedulingStrategy:
-    """Where the process that asks is; what is placed there starts nowhere else. is_preferred: or elsewhere, if need be"""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=is_preferred)
-
-
-def require_room_here(cluster: ClusterConfig) -> str:
-    """returns: the id of this process's node. Raises DeviceUnavailable where it has no room for a shard."""
-    here: str = ray.get_runtime_context().get_node_id()
-    [node] = [node for node in _living_nodes() if node["NodeID"] == here]
-    shard_capacity([node["Resources"]], replace(cluster, autoscaling=False))
-    return here
-
-
-def node_names() -> dict[str, str]:
-    """By Ray's id; a node that was given no name has its address instead."""
-    return {node["NodeID"]: node["NodeName"] for node in _living_nodes()}
-
-
 def _job() -> str:
     job: str = ray.get_runtime_context().get_job_id()
     return job
-
-
-def _living_nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _found(address: str | None) -> str | None:

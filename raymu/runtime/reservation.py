@@ -10,7 +10,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
-from raymu.runtime.cluster import capacity
+from raymu.runtime.nodes import capacity
 from raymu.runtime.placement import actor_options, shard_bundle
 
 STRATEGIES: Mapping[str, str] = {"spread": "SPREAD", "pack": "PACK"}

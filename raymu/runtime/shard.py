@@ -7,7 +7,7 @@ import ray
 
 from raymu.core.places import shown
 from raymu.errors import RaymuError, RunInvalid
-from raymu.runtime.cluster import node_names
+from raymu.runtime.nodes import node_names
 from raymu.service.logs import log_of_process
 from raymu.service.shard import ShardWorker
 from raymu.service.work import StageTrained, Work, WorkReport

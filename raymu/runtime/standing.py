@@ -14,7 +14,7 @@ from raymu.core.deadlines import Settlement, next_settlement
 from raymu.core.places import shown
 from raymu.errors import CoordinatorSuperseded, RunInvalid
 from raymu.runtime.actors import CoordinatorService, as_actor
-from raymu.runtime.cluster import this_node
+from raymu.runtime.nodes import this_node
 from raymu.service.overview import status
 from raymu.service.places import Places
 from raymu.service.work import StageTrained

@@ -18,7 +18,8 @@ from ray.tune.search.optuna import OptunaSearch
 from raymu.config import ClusterConfig
 from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, Trial
 from raymu.errors import RaymuError, RequestInvalid
-from raymu.runtime.cluster import cluster_connection, require_room_here, this_node
+from raymu.runtime.cluster import cluster_connection
+from raymu.runtime.nodes import require_room_here, this_node
 from raymu.runtime.placement import shard_bundle, task_options
 from raymu.service.tuning.bench import BenchPlan, TrialBench
 from raymu.service.tuning.report import TuningReport, judge, save

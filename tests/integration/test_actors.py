@@ -13,7 +13,7 @@ from ray.exceptions import ActorDiedError
 
 from raymu.errors import RaymuError, RunInvalid, TrainingFailed
 from raymu.runtime.actors import RayFleet, _follow, gist
-from raymu.runtime.cluster import node_names
+from raymu.runtime.nodes import node_names
 from raymu.service.ingest import create_run
 from raymu.service.work import TrainShard
 from raymu.store.run import RunStore

@@ -17,7 +17,7 @@ from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
 from raymu.runtime.actors import RayFleet
 from raymu.runtime.client import RayCoordinator
-from raymu.runtime.cluster import capacity
+from raymu.runtime.nodes import capacity
 from raymu.service.ingest import create_run
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
