@@ -61,6 +61,10 @@ class RayFleet:
         """Actors that there is room for now."""
         return self._reservation.room
 
+    @property
+    def at_work(self) -> set[int]:
+        return {one.shard for one in self._pool.holders() if one.is_at_work}
+
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         """Raises WorkerLost, CoordinatorLost once the fleet is closed, and what the work itself raises."""
         for attempt in range(1, _ATTEMPTS + 1):

@@ -1,5 +1,6 @@
 """Who carries out the shards' work: a fleet's interface, and the fleet that runs every shard in this process."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from raymu.service.shard import ShardWorker
@@ -13,6 +14,10 @@ class ShardFleet(Protocol):
     @property
     def workers(self) -> int: ...
 
+    @property
+    def at_work(self) -> Collection[int]:
+        """The shards that workers are at; the others' work waits, and begins nowhere once it is cancelled."""
+
     async def run(self, work: Work, progress: Progress) -> WorkReport: ...
 
     async def close(self) -> None: ...
@@ -22,6 +27,8 @@ class LocalFleet:
     """One worker in this process: one shard after the other, under a debugger if need be."""
 
     workers = 1
+    at_work: Collection[int] = ()
+    """Nothing, whenever anybody else has a turn: a shard's work goes on to its end."""
 
     def __init__(self, store: RunStore) -> None:
         self._worker = ShardWorker(store)

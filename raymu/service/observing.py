@@ -1,7 +1,7 @@
 """Looking on: whoever watches a run is told what happens, and a fleet keeps account of its work."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -39,6 +39,10 @@ class ObservedFleet:
     @property
     def workers(self) -> int:
         return self._fleet.workers
+
+    @property
+    def at_work(self) -> Collection[int]:
+        return self._fleet.at_work
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         if not self._given:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from raymu.core.events import RunTrained
 from raymu.core.records import ShardLineage
+from raymu.errors import RunInvalid, WorkerLost
 from raymu.service.execution import Execution
 from raymu.service.fleet import ShardFleet
 from raymu.service.outcomes import TrainingReport
@@ -32,24 +33,31 @@ class Training:
         self._epoch, self._clock = epoch, clock
         self._one_at_a_time = asyncio.Lock()
 
+    @property
+    def is_at_work(self) -> bool:
+        return self._one_at_a_time.locked()
+
     async def finish(self, progress: Progress) -> None:
         """Finish a training that broke off. Calls that need it wait for the one that is at it."""
         async with self._one_at_a_time:
             if not self._execution.publisher.published:
-                await self.train(progress)
+                await self._train(progress)
 
     async def train(self, progress: Progress) -> TrainingReport:
-        """Train every shard, side by side, and publish the first generation."""
+        """Train every shard, side by side, and publish the first generation. Raises RunInvalid where that is done."""
+        async with self._one_at_a_time:
+            if self._execution.publisher.published:
+                raise RunInvalid(self._store.files.shown, "is trained already; name another directory to train anew")
+            return await self._train(progress)
+
+    def record(self, lineages: tuple[ShardLineage, ...]) -> None:
+        """The shards are trained: publish their states. lineages: whose files are there"""
+        self._execution.record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
+
+    async def _train(self, progress: Progress) -> TrainingReport:
         started = time.perf_counter()
         self._journal.require_current()
-        work = [
-            TrainShard(shard=shard, table=table, epoch=self._epoch)
-            for shard, table in enumerate(self._store.manifest.tables)
-        ]
-        # Until the last one has ended: a shard that trains on after a refusal would write what nobody waits for.
-        done = await asyncio.gather(*(self._fleet.run(one, progress) for one in work), return_exceptions=True)
-        reports = [_reported(one) for one in done]
-        trained = [report for report in reports if isinstance(report, ShardTrained)]
+        trained = await self._train_shards(progress)
         lineages = tuple(report.lineage for report in trained)
         if self._execution.board.lineages:
             self._execution.carry_out(self._execution.board.outstanding())
@@ -67,12 +75,27 @@ class Training:
             seconds=seconds,
         )
 
-    def record(self, lineages: tuple[ShardLineage, ...]) -> None:
-        """The shards are trained: publish their states. lineages: whose files are there"""
-        self._execution.record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
+    async def _train_shards(self, progress: Progress) -> list[ShardTrained]:
+        """Once one has failed no other begins. Those at work are waited for: later, nobody would wait for what they write.
 
+        Where a worker was lost the others get on, and settling has less to finish.
+        """
+        tasks: dict[int, asyncio.Task[WorkReport]] = {}
 
-def _reported(done: WorkReport | BaseException) -> WorkReport:
-    if isinstance(done, BaseException):
-        raise done
-    return done
+        async def train(work: TrainShard) -> WorkReport:
+            try:
+                return await self._fleet.run(work, progress)
+            except WorkerLost:
+                raise
+            except Exception:
+                for shard in tasks.keys() - {work.shard, *self._fleet.at_work}:
+                    tasks[shard].cancel()
+                raise
+
+        for shard, table in enumerate(self._store.manifest.tables):
+            tasks[shard] = asyncio.create_task(train(TrainShard(shard=shard, table=table, epoch=self._epoch)))
+        done = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        failures = [one for one in done if isinstance(one, BaseException)]
+        if failures:  # rather the cause than a shard that never began for it
+            raise min(failures, key=lambda one: isinstance(one, asyncio.CancelledError))
+        return [report for report in done if isinstance(report, ShardTrained)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raymu.errors import CoordinatorLost, CoordinatorSuperseded
+from raymu.errors import CoordinatorLost, CoordinatorSuperseded, FileMissing
 from raymu.runtime import pool, reservation
 from raymu.runtime.actors import RayFleet
 from raymu.service.coordinator import Coordinator
@@ -140,6 +140,20 @@ def test_work_that_is_cancelled_while_it_waits_keeps_no_fleet_from_closing(tmp_p
 
     asyncio.run(asyncio.wait_for(train(), timeout=60))
     wait_until(lambda: not own_processes(SHARD), "nothing is left")
+
+
+def test_once_a_shard_cannot_be_trained_those_that_wait_for_an_actor_are_left_alone(tmp_path: Path) -> None:
+    store = make_run(tmp_path, live_actors=1)
+    store.files.delete(store.manifest.tables[0].path)
+
+    async def train() -> None:
+        coordinator = Coordinator(store, RayFleet(store))
+        with pytest.raises(FileMissing, match="samples/0000-"):
+            await coordinator.train(silent)
+        assert store.files.every("shards") == store.files.every("reports") == []
+        await coordinator.close()
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
 
 
 def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Path) -> None:

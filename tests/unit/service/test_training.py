@@ -1,0 +1,84 @@
+"""The way to the first generation: once, and no further than a shard that cannot be trained."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from raymu.errors import RaymuError, TrainingFailed, WorkerLost
+from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet
+from raymu.service.ingest import create_run
+from raymu.service.observing import ObservedFleet
+from raymu.service.work import Progress, Work, WorkReport
+from raymu.store.run import RunStore
+from tests.examples import make_config, silent, write_samples
+
+REFUSAL = TrainingFailed(1, 0, "its weights became infinite")
+
+
+def write_run(tmp_path: Path, *, shards: int = 5) -> RunStore:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", partition={"shards": shards, "slices": 2})
+    create_run(config, str(tmp_path / "run"))
+    return RunStore(str(tmp_path / "run"))
+
+
+class FailingFleet(LocalFleet):
+    """Shard 1 cannot be trained."""
+
+    def __init__(self, store: RunStore, error: RaymuError) -> None:
+        super().__init__(store)
+        self._error = error
+        self.begun: list[int] = []
+        self.done: list[int] = []
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        self.begun.append(work.shard)
+        if work.shard == 1:
+            raise self._error
+        report = await super().run(work, progress)
+        self.done.append(work.shard)
+        return report
+
+
+class TwoAtOnce(FailingFleet):
+    """Two workers; the one that is at shard 0 ends after the other one."""
+
+    workers = 2
+    at_work: set[int]
+
+    def __init__(self, store: RunStore, error: RaymuError) -> None:
+        super().__init__(store, error)
+        self._free = asyncio.Semaphore(self.workers)
+        self.at_work = set()
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        async with self._free:
+            self.at_work.add(work.shard)
+            try:
+                for _ in range(20 if work.shard == 0 else 1):
+                    await asyncio.sleep(0)
+                return await super().run(work, progress)
+            finally:
+                self.at_work.remove(work.shard)
+
+
+@pytest.mark.parametrize(("kind", "begun", "done"), [(FailingFleet, [0, 1], [0]), (TwoAtOnce, [1, 0], [0])])
+def test_once_a_shard_cannot_be_trained_no_other_begins_and_those_at_work_end(
+    tmp_path: Path, kind: type[FailingFleet], begun: list[int], done: list[int]
+) -> None:
+    fleet = kind(store := write_run(tmp_path), REFUSAL)
+    with pytest.raises(TrainingFailed, match="infinite"):
+        asyncio.run(Coordinator(store, ObservedFleet(fleet)).train(silent))
+    assert (fleet.begun, fleet.done) == (begun, done)
+
+
+@pytest.mark.parametrize("kind", [FailingFleet, TwoAtOnce])
+def test_where_a_worker_is_lost_the_other_shards_are_trained_for_settling_to_finish(
+    tmp_path: Path, kind: type[FailingFleet]
+) -> None:
+    fleet = kind(store := write_run(tmp_path), WorkerLost(1, 4, "out of memory"))
+    with pytest.raises(WorkerLost):
+        asyncio.run(Coordinator(store, ObservedFleet(fleet)).train(silent))
+    assert sorted(fleet.done) == [0, 2, 3, 4]
