@@ -64,7 +64,10 @@ class Coordinator:
         self._observers = observers
 
     async def train(self, progress: Progress) -> TrainingReport:
-        """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
+        """Train every shard, side by side, and publish the first generation; shards that are trained already stay so.
+
+        Raises RunInvalid where the run is trained, TrainingFailed.
+        """
         return await self._training.train(progress)
 
     async def adopt(self, lineages: tuple[ShardLineage, ...]) -> None:
@@ -169,7 +172,7 @@ class Coordinator:
             Boundary.parse(unlearning.boundary)
         except ValueError as error:
             raise RequestInvalid(f"unlearning.boundary: {error}") from error
-        if not self._board.is_idle:
+        if self._training.is_at_work or not self._board.is_idle:
             raise RequestInvalid("the run is at work; settle it before its settings are changed")
         for name in ("contributions", "groups_per_slice"):
             if getattr(own, name) != getattr(unlearning, name):

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from raymu.errors import RaymuError, TrainingFailed, WorkerLost
+from raymu.config import UnlearningConfig
+from raymu.errors import RaymuError, RequestInvalid, RunInvalid, TrainingFailed, WorkerLost
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.ingest import create_run
 from raymu.service.observing import ObservedFleet
-from raymu.service.work import Progress, Work, WorkReport
+from raymu.service.work import Progress, StageTrained, Work, WorkReport
 from raymu.store.run import RunStore
-from tests.examples import make_config, silent, write_samples
+from tests.examples import make_config, silent, train_run, write_samples
+from tests.unit.service.runs import history_of
 
 REFUSAL = TrainingFailed(1, 0, "its weights became infinite")
 
@@ -82,3 +84,32 @@ def test_where_a_worker_is_lost_the_other_shards_are_trained_for_settling_to_fin
     with pytest.raises(WorkerLost):
         asyncio.run(Coordinator(store, ObservedFleet(fleet)).train(silent))
     assert sorted(fleet.done) == [0, 2, 3, 4]
+
+
+def test_a_run_is_trained_once(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    coordinator = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    before = history_of(tmp_path / "run")
+    with pytest.raises(RunInvalid, match="is trained already"):
+        asyncio.run(coordinator.train(silent))
+    assert history_of(tmp_path / "run") == before
+
+
+def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None:
+    store = write_run(tmp_path, shards=2)
+    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
+
+    async def train() -> None:
+        asked: list[asyncio.Task[None]] = []
+
+        def configure(_stage: StageTrained) -> None:
+            if not asked:
+                asked.append(asyncio.create_task(coordinator.configure(UnlearningConfig(strategy="dpus"))))
+
+        await coordinator.train(configure)
+        with pytest.raises(RequestInvalid, match="is at work"):
+            await asked[0]
+
+    asyncio.run(train())
+    assert RunStore(store.location).config.unlearning == store.config.unlearning
+    asyncio.run(coordinator.configure(UnlearningConfig(strategy="dpus")))
