@@ -22,7 +22,7 @@ from rows import Row, Rows, column, distinct, where
 from subjects import Subject
 from workbench import Options, experiment
 
-from raymu.api import Run
+from raymu.api import Run, silent
 from raymu.config import ClusterConfig
 from raymu.runtime.cluster import cluster_connection
 from raymu.service.ingest import create_run
@@ -65,8 +65,8 @@ def _train(subject: Subject, workers: int, shards: int) -> Row:
         with Run(f"{folder}/run") as run:
             run.warm_up()
             up = time.perf_counter() - started
-            run.train()
-            seconds, passes = run.training.seconds, run.training.passes
+            report = run.coordinator().train(silent)
+    seconds, passes = report.seconds, report.passes
     return {"actor_start_s": up, "seconds": seconds, "passes": passes, "rate": passes / seconds}
 
 

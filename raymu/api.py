@@ -16,7 +16,17 @@ from raymu.core.places import is_uri, shown
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
-from raymu.errors import CoordinatorLost, DataInvalid, RaymuError, RequestInvalid, RunInvalid, in_one_line
+from raymu.errors import (
+    ConfigInvalid,
+    CoordinatorLost,
+    DataInvalid,
+    DeviceUnavailable,
+    RaymuError,
+    RequestInvalid,
+    RunInvalid,
+    TrainingFailed,
+    in_one_line,
+)
 from raymu.learn.data import read_features
 from raymu.service.audit.auditing import audit
 from raymu.service.audit.forgotten import AuditScope
@@ -44,6 +54,10 @@ from raymu.service.work import Progress, StageTrained
 from raymu.store.run import RunStore
 
 __all__ = ["Answer", "Revocation", "Run", "open_run", "train"]
+
+
+_REFUSALS = (ConfigInvalid, DataInvalid, DeviceUnavailable, TrainingFailed)
+"""What settling could not mend: such a training leaves nothing behind."""
 
 
 def silent(_stage: StageTrained) -> None:
@@ -83,10 +97,6 @@ class Run:
         if self._training is None:
             raise RunInvalid(shown(self.location), "was trained earlier: only `train` returns what training cost")
         return self._training
-
-    def train(self, progress: Progress = silent) -> None:
-        """Train the run that has just been written; `raymu.train` is the way in."""
-        self._training = self.coordinator().train(progress)
 
     def coordinator(self) -> RunCoordinator:
         """The coordinator, started if need be. Raises DeviceUnavailable, RunInvalid."""
@@ -311,6 +321,9 @@ class Run:
     ) -> None:
         self.close()
 
+    def _train(self, progress: Progress) -> None:
+        self._training = self.coordinator().train(progress)
+
     def _current(self) -> Ensemble:
         """The current generation's constituents, loaded once for each generation."""
         if self._ensemble is None or self._ensemble.generation.number != self._store.current().number:
@@ -329,18 +342,19 @@ def train(
     """Train a new run in an empty directory (a path, or a URI). exclude: samples that it never gets to see
 
     address: of the Ray cluster to work on this time, the configured one where not given
-    Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable, TrainingFailed, StorageFailed, and then
-    nothing is left of it; where the cluster lets it down, settling the run finishes its training.
+    Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable, TrainingFailed, and then nothing is left
+    of it; StorageFailed too, while it is written. Where the cluster or the storage lets its training down later, or it is
+    interrupted, settling the run finishes it.
     """
     run = Run(run_dir, address=address)
     ingest = prepare_run(config.with_data_below(Path.cwd()), run.location, exclude=exclude)
     ingest.write()
     try:
-        run.train(progress)
-    except RaymuError as error:
+        run._train(progress)
+    except BaseException as error:
         with suppress(RaymuError):
             run.close()
-        if error.exit_code == RaymuError.exit_code:  # a refusal leaves nothing behind
+        if isinstance(error, _REFUSALS):
             ingest.remove()
         raise
     return run

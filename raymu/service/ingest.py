@@ -1,6 +1,7 @@
 """From the user's table to a run: checks everything, places every sample, and only then writes."""
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from raymu.core.partition import Positions, equal_bands, identity_hashes, place_
 from raymu.core.places import shown
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary
-from raymu.errors import ConfigInvalid, DataInvalid, StorageFailed, UnknownSamples, in_one_line, things
+from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, UnknownSamples, in_one_line, things
 from raymu.learn.classifier import ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table, require_no_secret, to_arrow
 from raymu.learn.ids import as_sample_ids
@@ -50,7 +51,9 @@ class PreparedRun:
             raise
 
     def remove(self) -> None:
-        """Leave the place as it was before the run was written."""
+        """Leave the place as it was before the run was written, and the database of its journal too."""
+        with suppress(RaymuError):  # it may be what failed, or never have been asked
+            self.store.succession.end(self.manifest)
         self.store.remove(self.new_folders)
 
 

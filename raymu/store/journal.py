@@ -32,6 +32,12 @@ class Journal:
             if self._current_epoch(connection) is None:
                 connection.execute(RUNS.insert().values(run=self._run, epoch=0))
 
+    def remove(self) -> None:
+        """Have nothing more in the database of a run that is given up. Raises StorageFailed."""
+        with self._database.writing() as connection:
+            for table in TABLES.sorted_tables:
+                connection.execute(table.delete().where(table.c.run == self._run))
+
     def take_over(self, announce: Callable[[int], object] = lambda _epoch: None) -> int:
         """Become the run's coordinator: from here on, writes of earlier ones are refused. returns: the epoch
 

@@ -102,7 +102,8 @@ class RunStore:
         """Raises RunInvalid where a run is, or anything but the remains of one whose creation broke off."""
         self.files.missing_folders()
         if self.files.exists(MANIFEST):
-            raise RunInvalid(self.files.shown, "holds a run already; name another directory with --run")
+            what = "holds a run already (`raymu settle` finishes one that broke off)"
+            raise RunInvalid(self.files.shown, f"{what}; name another directory with --run")
         if not (self.files.is_empty or self._is_unfinished):
             raise RunInvalid(self.files.shown, "is not empty; name a new directory with --run")
 

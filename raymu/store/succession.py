@@ -58,6 +58,12 @@ class Succession:
             journal.close()
         self._seal(epoch=0, sequence=0)
 
+    def end(self, manifest: RunManifest) -> None:
+        """Of a run that is given up: its journal goes, where it is not beside the run. Raises StorageFailed, JournalBusy."""
+        if Config.parse(manifest.config).cluster.journal is not None:
+            with closing(open_journal(self._files, self._keys, manifest)) as journal:
+                journal.remove()
+
     def take_over(self, journal: Journal) -> int:
         """Become the run's coordinator, or close the journal. returns: the epoch under which is written from here on
 

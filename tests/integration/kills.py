@@ -41,7 +41,7 @@ class Step:
         if self.asked:
             run.revoke_together([self.asked])
         elif self.kind == "train" and not is_again:
-            run.train()
+            run.coordinator().train(silent)
         else:
             run.settle()
 

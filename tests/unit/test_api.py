@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 
 import raymu
-from raymu.errors import RunInvalid, TrainingFailed, WorkerLost
+from raymu.errors import RunInvalid, StorageFailed, TrainingFailed, WorkerLost
 from raymu.service.local import LocalCoordinator
-from raymu.service.work import Progress
-from tests.examples import make_config, write_samples
+from raymu.service.work import Progress, StageTrained
+from raymu.store.at_rest import sealed_at
+from raymu.store.run import RunStore
+from raymu.store.tables import TABLES
+from tests.examples import file_size_limit, make_config, repaired_weights, train_run, write_samples
+from tests.postgres import PostgresServer
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -40,3 +45,59 @@ def test_a_training_that_lost_its_workers_is_finished_by_settling(
             run.status()
         run.settle()
         assert {shard.state for shard in run.status().shards} == {"exact"}
+
+
+def test_a_training_whose_disk_is_full_is_finished_by_settling(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet", samples=80)
+    config = make_config(tmp_path / "all.parquet", model={"name": "mlp", "hidden": [8192]})
+    with file_size_limit(150_000), pytest.raises(StorageFailed, match=r"shards/0000/.* the storage failed"):
+        raymu.train(config, tmp_path / "run")
+    with pytest.raises(RunInvalid, match="`raymu settle` finishes one that broke off"):
+        raymu.train(config, tmp_path / "run")
+    with raymu.open_run(tmp_path / "run") as run:
+        run.settle()
+    train_run(config, tmp_path / "calm")
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_training_that_is_interrupted_is_closed_and_finished_by_settling(
+    tmp_path: Path, kind: type[BaseException]
+) -> None:
+    def interrupt(_stage: StageTrained) -> None:
+        raise kind
+
+    write_samples(tmp_path / "all.parquet")
+    with pytest.raises(kind):
+        raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run", progress=interrupt)
+    store = RunStore(str(tmp_path / "run"))
+    assert sealed_at(store.files, store.keys) == (1, 0)
+    with raymu.open_run(tmp_path / "run") as run:
+        run.settle()
+        assert {shard.state for shard in run.status().shards} == {"exact"}
+
+
+def test_a_training_that_is_refused_leaves_nothing_in_a_database_that_others_share(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    url = postgres.new_database()
+    write_samples(tmp_path / "all.parquet")
+    cluster = {"journal": str(url)}
+    raymu.train(make_config(tmp_path / "all.parquet", cluster=cluster), tmp_path / "other").close()
+    before = rows(url)
+    config = make_config(tmp_path / "all.parquet", training={"learning_rate": 1e25}, cluster=cluster)
+    with pytest.raises(TrainingFailed):
+        raymu.train(config, tmp_path / "run")
+    assert rows(url) == before
+
+
+def rows(url: sql.URL) -> dict[str, int]:
+    """Table -> how many it has."""
+    engine = sql.create_engine(url)
+    with engine.connect() as connection:
+        count = {
+            table.name: connection.execute(sql.select(sql.func.count()).select_from(table)).scalar_one()
+            for table in TABLES.sorted_tables
+        }
+    engine.dispose()
+    return count
