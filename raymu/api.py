@@ -1,6 +1,6 @@
 """The Python API: train a run, open one, and ask of it what the command line asks."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -182,12 +182,15 @@ class Run:
         return self.coordinator().rebuild(progress, None if data is None else _absolute(data))
 
     def configure(self, **unlearning: Any) -> None:
-        """Change settings of `unlearning`, such as strategy or boundary, for the requests to come.
+        """Change settings of `unlearning`, such as strategy="ohs" or ohs={"epochs": 1}, for the requests to come.
 
-        Raises ConfigInvalid, RequestInvalid.
+        The others stay as they are. Raises ConfigInvalid, RequestInvalid.
         """
         tree = self.config.tree()
-        tree["unlearning"] |= unlearning
+        own = tree["unlearning"]
+        if isinstance(ohs := unlearning.get("ohs"), Mapping):
+            unlearning["ohs"] = {**own["ohs"], **ohs}
+        own |= unlearning
         self.coordinator().configure(Config.parse(tree).unlearning)
         self.close()
         self._store = RunStore(self.location)

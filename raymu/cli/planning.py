@@ -137,9 +137,8 @@ def tune_command(
     require_feasible(report)
     if is_applied:
         chosen = report.chosen.choice
-        ohs = {**run.config.tree()["unlearning"]["ohs"], "slices": chosen.fine_tune_slices}
         with run:
-            run.configure(strategy=chosen.strategy, boundary=chosen.boundary, ohs=ohs)
+            run.configure(strategy=chosen.strategy, boundary=chosen.boundary, ohs={"slices": chosen.fine_tune_slices})
 
 
 def _search(

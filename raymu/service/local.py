@@ -1,8 +1,10 @@
 """Whom a run is asked through: a coordinator's interface, and the coordinator in this process, without Ray."""
 
 import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
@@ -15,6 +17,8 @@ from raymu.service.places import Places
 from raymu.service.requests import Answer, Revocation
 from raymu.service.work import Progress
 from raymu.store.run import RunStore
+
+Report = TypeVar("Report")
 
 
 class RunCoordinator(Protocol):
@@ -52,26 +56,36 @@ class LocalCoordinator:
         """Nothing to start: the worker is this process."""
 
     def train(self, progress: Progress) -> TrainingReport:
-        return asyncio.run(self._coordinator.train(progress))
+        return _finished(self._coordinator.train(progress))
 
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
-        return asyncio.run(self._coordinator.revoke(asked, progress))
+        return _finished(self._coordinator.revoke(asked, progress))
 
     def submit(self, asked: list[Revocation], progress: Progress) -> list[Answer]:
-        return asyncio.run(self._coordinator.submit(asked, progress))
+        return _finished(self._coordinator.submit(asked, progress))
 
     def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport:
-        return asyncio.run(self._coordinator.settle(progress, due_by=due_by))
+        return _finished(self._coordinator.settle(progress, due_by=due_by))
 
     def rebuild(self, progress: Progress, data: str | None) -> RebuildReport:
-        return asyncio.run(self._coordinator.rebuild(progress, data=data))
+        return _finished(self._coordinator.rebuild(progress, data=data))
 
     def configure(self, unlearning: UnlearningConfig) -> None:
-        asyncio.run(self._coordinator.configure(unlearning))
+        _finished(self._coordinator.configure(unlearning))
 
     def places(self) -> Places:
         """Nothing: no actor holds anything."""
         return {}
 
     def close(self) -> None:
-        asyncio.run(self._coordinator.close())
+        _finished(self._coordinator.close())
+
+
+def _finished(call: Coroutine[Any, Any, Report]) -> Report:
+    """What a call returns. Where a loop runs in this thread, as in a notebook, the call has a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(call)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, call).result()

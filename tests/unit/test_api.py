@@ -1,12 +1,13 @@
 """What a training that does not come to its end leaves behind."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
 
 import raymu
-from raymu.errors import RunInvalid, StorageFailed, TrainingFailed, WorkerLost
+from raymu.errors import ConfigInvalid, RunInvalid, StorageFailed, TrainingFailed, UnknownSamples, WorkerLost
 from raymu.service.local import LocalCoordinator
 from raymu.service.work import Progress, StageTrained
 from raymu.store.at_rest import sealed_at
@@ -101,3 +102,31 @@ def rows(url: sql.URL) -> dict[str, int]:
         }
     engine.dispose()
     return count
+
+
+def test_a_run_without_a_cluster_works_inside_a_running_loop_too(tmp_path: Path) -> None:
+    """As in a notebook."""
+    ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
+
+    async def work() -> None:
+        with raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run") as run:
+            with pytest.raises(UnknownSamples):
+                run.revoke([1])
+            run.revoke(ids[:3], strategy="dpus")
+            run.settle()
+            assert {shard.state for shard in run.status().shards} == {"exact"}
+
+    asyncio.run(work())
+    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "calm", exclude=ids[:3])
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_a_setting_that_is_changed_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    unlearning = {"boundary": 0.7, "ohs": {"slices": 2, "epochs": 5}}
+    with raymu.train(make_config(tmp_path / "all.parquet", unlearning=unlearning), tmp_path / "run") as run:
+        run.configure(strategy="ohs", ohs={"epochs": 1})
+        expected = {"strategy": "ohs", "boundary": 0.7, "ohs": {"slices": 2, "epochs": 1}}
+        assert run.config.unlearning == make_config(tmp_path / "all.parquet", unlearning=expected).unlearning
+        with pytest.raises(ConfigInvalid, match=r"unlearning\.ohs"):
+            run.configure(ohs=3)
