@@ -7,15 +7,19 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import ray
 from ray._private import services
-from ray.exceptions import AuthenticationError
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray's types lack it
+from ray.exceptions import AuthenticationError, RayError
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable, in_one_line
 from raymu.runtime.nodes import capacity
 
+_door = threading.Lock()
+"""Whoever comes or goes, while others do."""
 _visits = 0
 """How many of this process's connections are open: Ray itself knows one connection per process."""
 _own_job: str | None = None
@@ -48,21 +52,28 @@ def staying_cluster(address: str | None) -> Iterator[None]:
 
 
 def join_cluster(address: str | None) -> None:
-    """Connect to the cluster, or start one; every call needs a `leave_cluster`. Raises DeviceUnavailable."""
+    """Connect to the cluster, or start one; every call needs a `leave_cluster`.
+
+    Raises DeviceUnavailable, also where this process is connected to another cluster already.
+    """
     global _visits, _own_job
-    if not ray.is_initialized():
-        _connect(address)
-        _own_job, _visits = _job(), 0
-    _visits += 1
+    with _door:
+        if ray.is_initialized():
+            _require_connected(address)
+        else:
+            _connect(address)
+            _own_job, _visits = _job(), 0
+        _visits += 1
 
 
 def leave_cluster() -> None:
     """The last one to leave disconnects, where raymu had connected."""
     global _visits, _own_job
-    _visits -= 1
-    if _visits == 0 and ray.is_initialized() and _own_job == _job():
-        _own_job = None
-        ray.shutdown()
+    with _door:
+        _visits -= 1
+        if _visits == 0 and ray.is_initialized() and _own_job == _job():
+            _own_job = None
+            ray.shutdown()
 
 
 def is_cluster_there(address: str | None) -> bool:
@@ -93,6 +104,23 @@ def _found(address: str | None) -> str | None:
         found: str | None = services.canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
         return found
     return address
+
+
+def _require_connected(address: str | None) -> None:
+    """Raises DeviceUnavailable where another cluster is named than the one that this process is connected to."""
+    if address in (None, "auto", "local"):
+        return
+    _require_reachable(address)
+    worker: Any = ray._private.worker.global_worker
+    with suppress(RayError):  # it asks for another token, or is no cluster
+        # Each cluster has an id. Addresses differ also where they mean the same: 127.0.0.1, a node's name, a service's.
+        if GcsClient(address=address).cluster_id == worker.gcs_client.cluster_id:
+            return
+    here = ray.get_runtime_context().gcs_address
+    raise DeviceUnavailable(
+        f"cluster.address {address}: this process is connected to another Ray cluster, {here}, and can be to one at a time; "
+        "close what is open there, or work on this one in a process of its own"
+    )
 
 
 def _connect(address: str | None) -> None:

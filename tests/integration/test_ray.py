@@ -15,6 +15,7 @@ import raymu
 from raymu.config import Config
 from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
+from raymu.runtime import cluster
 from raymu.runtime.actors import RayFleet
 from raymu.runtime.client import RayCoordinator
 from raymu.runtime.nodes import capacity
@@ -96,6 +97,23 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
         run.revoke(table["id"].to_pylist()[:40], strategy="sisa", progress=kill_once)
     assert killed
     train_run(config, tmp_path / "calm", exclude=table["id"].to_pylist()[:40])
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_a_training_that_is_interrupted_leaves_no_process_and_is_finished_by_settling(tmp_path: Path) -> None:
+    def interrupt(_stage: StageTrained) -> None:
+        raise KeyboardInterrupt
+
+    write_samples(tmp_path / "all.parquet", samples=400)
+    config = config_on_ray(tmp_path / "all.parquet")
+    open_before = cluster._visits
+    with pytest.raises(KeyboardInterrupt):
+        raymu.train(config, str(tmp_path / "run"), progress=interrupt)
+    assert cluster._visits == open_before
+    wait_until(lambda: not (own_processes(COORDINATOR) or own_processes(SHARD)), "nothing is left")
+    with raymu.open_run(tmp_path / "run") as run:
+        run.settle()
+    train_run(config, tmp_path / "calm")
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
