@@ -87,7 +87,9 @@ def test_trials_leave_the_run_as_it_was_and_no_branch_behind(bench: TrialBench) 
     before = files_of(Path(bench._plan.location))
     bench.evaluate(replace(CHOICE, strategy="ohs", boundary=0.4, fine_tune_slices=2, window_s=900.0))
     assert files_of(Path(bench._plan.location)) == before
-    assert [path.suffix for path in Path(bench._plan.scratch).iterdir()] == [".npz"]
+    scratch = Path(bench._plan.scratch)
+    assert {path.suffix or path.name for path in scratch.iterdir()} == {".npz", "branches"}
+    assert not list((scratch / "branches").iterdir())
 
 
 def test_progress_is_told_before_the_end_and_may_end_the_trial(bench: TrialBench) -> None:
