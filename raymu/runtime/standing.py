@@ -13,8 +13,9 @@ from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Settlement, next_settlement
 from raymu.core.places import shown
 from raymu.errors import CoordinatorSuperseded, RunInvalid
-from raymu.runtime.actors import CoordinatorService, as_actor
+from raymu.runtime.actors import CoordinatorService
 from raymu.runtime.nodes import this_node
+from raymu.runtime.remote import as_remote
 from raymu.service.overview import status
 from raymu.service.places import Places
 from raymu.service.work import StageTrained
@@ -123,7 +124,7 @@ class StandingService(CoordinatorService):
                 await self._leave()
 
 
-StandingActor: Any = as_actor(StandingService)
+StandingActor: Any = as_remote(StandingService)
 
 
 def standing_name(location: str) -> str:

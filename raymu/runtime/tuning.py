@@ -20,6 +20,7 @@ from raymu.errors import RaymuError
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.nodes import require_room_here, this_node
 from raymu.runtime.placement import shard_bundle, task_options
+from raymu.runtime.remote import as_remote
 from raymu.service.tuning.bench import BenchPlan, TrialBench
 from raymu.service.tuning.folder import claim_folder
 from raymu.service.tuning.report import TuningReport, judge, save
@@ -83,7 +84,7 @@ def _search(
     with cluster_connection(cluster):
         here = require_room_here(cluster)  # where the plan's folder is
         claim_folder(folder, request)
-        preparation: Any = ray.remote(prepare).options(**task_options(cluster), scheduling_strategy=this_node())
+        preparation = as_remote(prepare).options(**task_options(cluster), scheduling_strategy=this_node())
         ray.get(preparation.remote(plan))
         objective = tune.with_resources(
             partial(_trial, plan=plan, constraints=constraints, tells=wanted.stops_early),
