@@ -11,7 +11,7 @@ from raymu.core.pace import Interval, Pace
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation, Remedy
-from raymu.core.requests import Strategy
+from raymu.core.requests import RevocationRequest, Strategy
 from raymu.core.workload import settle_passes
 from raymu.errors import FileCorrupt, FileMissing, RequestInvalid
 from raymu.service.desk import RequestDesk
@@ -204,10 +204,7 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
         raise RequestInvalid(f"workers is {workers}; a forecast needs at least one")
     ohs = store.config.unlearning.ohs
     store.current()  # refuses a run that is not trained
-    with closing(store.journal(is_read_only=True)) as journal:
-        history = replay(journal, store.manifest, workers=workers)
-        [resolved], _ = RequestDesk(store, journal, history).judge_together([asked], now=datetime.now(UTC))
-    request = resolved.request
+    request, history = _judged(store, asked, workers=workers)
     workers, paces = workers or history.trained_on, history.paces.paces
     workloads = history.board.workloads(request)
     decisions = choose_remedies(
@@ -234,3 +231,20 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
         ),
         strategies=forecast(workloads, boundary=request.boundary, workers=workers, ohs=ohs),
     )
+
+
+def _judged(store: RunStore, asked: Revocation, *, workers: int | None) -> tuple[RevocationRequest, History]:
+    """A request as it would be accepted now, and the history that it is judged by.
+
+    The run may go on meanwhile, and purge the tables of samples that its journal named: then it is judged anew.
+    """
+    with closing(store.journal(is_read_only=True)) as journal:
+        while True:
+            head, history = journal.head(), replay(journal, store.manifest, workers=workers)
+            try:
+                [resolved], _ = RequestDesk(store, journal, history).judge_together([asked], now=datetime.now(UTC))
+            except FileMissing:
+                if journal.head() == head:
+                    raise
+            else:
+                return resolved.request, history

@@ -89,15 +89,14 @@ class Ensemble:
 
     @classmethod
     def current(cls, store: RunStore) -> "Ensemble":
-        """Of the current generation; of the next one, where that was superseded while it was being loaded."""
-        generation = store.current()
-        try:
-            return cls(store, generation)
-        except FileMissing:
-            newer = store.current()
-            if newer.number == generation.number:
-                raise
-            return cls(store, newer)
+        """Of the current generation, also where others supersede it, and destroy it, while it is being loaded."""
+        while True:
+            generation = store.current()
+            try:
+                return cls(store, generation)
+            except FileMissing:
+                if store.current().number == generation.number:
+                    raise
 
     def replacing(self, payloads: Mapping[int, bytes]) -> "Ensemble":
         """The same voters, with other models in the places of some shards. payloads: shard -> checkpoint"""

@@ -1,10 +1,13 @@
 """How forecasts hold, as status and plan show it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from raymu.core.records import Remedy
+from raymu.core.records import FileRef, Remedy
+from raymu.errors import FileMissing
+from raymu.service.index import SampleIndex
 from raymu.service.overview import plan, status
 from raymu.service.requests import Revocation
 from raymu.store.run import RunStore
@@ -41,6 +44,37 @@ def test_a_forecast_carries_the_interval_of_the_remedy_that_it_plans(tmp_path: P
     [after] = plan(store, Revocation(ids=(late[1],), strategy="sisa")).shards
     is_slower = part.seconds > part.forecast_seconds
     assert (after.interval.expected_s > after.retrain_seconds) == is_slower
+
+
+def test_a_forecast_is_made_anew_where_the_run_goes_on_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The samples' tables that the journal names when it is read are purged before they are."""
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))
+    *early, asked = ids_at(config, shard=0, slice_index=0)[:4]
+    revoke(run, [early.pop()], strategy="sisa")  # so that the coordinator has its own index from here on
+    read = SampleIndex.read
+
+    def after_a_revocation(store: RunStore, tables: Sequence[FileRef]) -> SampleIndex:
+        if early:
+            revoke(run, [early.pop()], strategy="sisa")
+        return read(store, tables)
+
+    monkeypatch.setattr(SampleIndex, "read", after_a_revocation)
+    forecast = plan(store, Revocation(ids=(asked,)))
+    assert not early
+    assert forecast == plan(store, Revocation(ids=(asked,)))
+
+
+def test_a_forecast_from_tables_that_are_missing_is_refused(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    train_run(config, tmp_path / "run")
+    (tmp_path / "run" / lineage_of(tmp_path / "run", 0).table.path).unlink()
+    with pytest.raises(FileMissing, match="raymu rebuild"):
+        plan(RunStore(str(tmp_path / "run")), Revocation(ids=(ids_at(config, shard=1)[0],)))
 
 
 def test_a_shards_speed_is_learned_from_each_retraining(tmp_path: Path) -> None:
