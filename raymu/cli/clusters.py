@@ -10,7 +10,7 @@ import click
 from raymu.api import open_run
 from raymu.cli.group import cli
 from raymu.cli.options import address_option, json_option, run_argument, show
-from raymu.core.places import is_uri
+from raymu.core.locations import is_uri
 from raymu.errors import DeviceUnavailable, RequestInvalid, in_one_line
 from raymu.settings import read_settings
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import ray
 
-from raymu.core.places import shown
+from raymu.core.locations import shown
 from raymu.errors import RaymuError, RunInvalid
 from raymu.runtime.nodes import node_names
 from raymu.service.logs import log_of_process

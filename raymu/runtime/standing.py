@@ -11,13 +11,13 @@ import ray
 
 from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Settlement, next_settlement
-from raymu.core.places import shown
+from raymu.core.locations import shown
 from raymu.errors import CoordinatorSuperseded, RunInvalid
 from raymu.runtime.actors import CoordinatorService
 from raymu.runtime.nodes import this_node
 from raymu.runtime.remote import as_remote
-from raymu.service.overview import status
 from raymu.service.places import Places
+from raymu.service.status import status
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
 from raymu.store.succession import journal_url

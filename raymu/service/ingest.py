@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
+from raymu.core.locations import shown
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
-from raymu.core.places import shown
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary
 from raymu.errors import ConfigInvalid, DataInvalid, StorageFailed, UnknownSamples, in_one_line, things

@@ -1,35 +1,18 @@
-"""How forecasts hold, as status and plan show it."""
+"""What requests are forecast to come to."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from raymu.core.records import FileRef, Remedy
+from raymu.core.records import FileRef
 from raymu.errors import FileMissing
+from raymu.service.forecasting import plan
 from raymu.service.index import SampleIndex
-from raymu.service.overview import plan, status
 from raymu.service.requests import Revocation
 from raymu.store.run import RunStore
 from tests.examples import make_config, revoke, train_run, write_samples
 from tests.unit.service.runs import ids_at, lineage_of
-
-
-def test_status_sets_forecasts_against_what_remedies_took(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))
-    assert status(store).paces == {}
-    late, early = ids_at(config, shard=0, slice_index=2), ids_at(config, shard=1, slice_index=0)
-    parts = [revoke(run, [late[place]], strategy="sisa").shards[0] for place in range(3)]
-    parts.append(revoke(run, early[:2], strategy="dpus").shards[0])
-    paces = status(store).paces
-    assert set(paces) == {Remedy.RETRAIN, Remedy.PATCH}
-    retrained = paces[Remedy.RETRAIN]
-    assert retrained.remedies == 3
-    assert retrained.seconds == pytest.approx(sum(part.seconds for part in parts[:3]))
-    assert retrained.forecast_seconds == pytest.approx(sum(part.forecast_seconds for part in parts[:3]))
-    assert retrained.low < retrained.seconds / retrained.forecast_seconds < retrained.high
 
 
 def test_a_forecast_carries_the_interval_of_the_remedy_that_it_plans(tmp_path: Path) -> None:
