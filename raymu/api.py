@@ -94,7 +94,7 @@ class Run:
         """
         self._require_cluster()
         self.close()
-        from raymu.runtime.client import bring_up  # Ray takes a second to import: only where it is used
+        from raymu.runtime.standing_client import bring_up  # Ray takes a second to import: only where it is used
 
         return bring_up(self.location, self.cluster)
 
@@ -102,7 +102,7 @@ class Run:
         """End the coordinator that `up` started, and its workers. returns: whether it was up. Raises DeviceUnavailable."""
         self._require_cluster()
         self.close()
-        from raymu.runtime.client import take_down  # Ray takes a second to import: only where it is used
+        from raymu.runtime.standing_client import take_down  # Ray takes a second to import: only where it is used
 
         return take_down(self.location, self.cluster)
 
@@ -256,7 +256,7 @@ class Run:
             if self._coordinator is not None:
                 return self._coordinator.places()
             if self.config.cluster.fleet == "ray":
-                from raymu.runtime.client import standing_places  # Ray takes a second to import: only where it is used
+                from raymu.runtime.standing_client import standing_places  # Ray takes a second to import
 
                 return standing_places(self.location, self.cluster)
         return {}
