@@ -214,6 +214,7 @@ def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedClust
     found = {one["place"]["node_id"] for one in shards if one["place"]}
     assert found
     assert found <= cluster.node_ids()
+    assert raymu.open_run(run).verify().verdict == "inconclusive"  # as long as its journal is open
     down = cluster.raymu("down", run, "--address", cluster.address, cwd=folder)
     assert (down.code, down.out) == (0, f"{run} is down\n")
     wait_until(lambda: not (cluster.processes(STANDING) or cluster.processes(SHARD)), "its actors are gone")

@@ -133,6 +133,14 @@ def test_training_that_is_under_way_is_left_open(location: Path, tmp_path: Path)
     assert verified(tmp_path / "new").verdict is Verdict.PASS
 
 
+def test_a_run_whose_coordinator_stays_is_left_open_until_that_is_down(location: Path) -> None:
+    with opened(location):
+        found = verified(location)
+    assert verdicts(found) == {"journal": "inconclusive"}
+    assert "`raymu down` it" in found.checks[0].findings[0].what
+    assert verified(location).verdict is Verdict.PASS
+
+
 @pytest.mark.parametrize("name", [".epoch.0123.partial", "shards/0000/.stage-0-0123.safetensors.4567.partial"])
 def test_a_half_written_file_is_left_open(location: Path, name: str) -> None:
     """Whoever writes it may be at it."""
