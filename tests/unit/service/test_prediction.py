@@ -10,8 +10,8 @@ import pytest
 import raymu
 from raymu.config import Config
 from raymu.core.records import Generation
-from raymu.errors import ConfigInvalid, DataInvalid, FileMissing, RequestInvalid, RunInvalid
-from raymu.service.prediction import Ensemble
+from raymu.errors import ConfigInvalid, DataInvalid, FileMissing, RequestInvalid, RunInvalid, UnknownSamples
+from raymu.service.prediction import Ensemble, rewound_generation
 from raymu.store.run import RunStore
 from tests.examples import make_config, revoke, train_run, write_samples
 from tests.unit.service.runs import constituent_of, ids_at
@@ -109,6 +109,15 @@ def test_a_reader_follows_a_run_that_publishes_while_it_loads(tmp_path: Path) ->
     busy = BusyRun(tmp_path / "run", (revoke(run, [next(early)], strategy="sisa") for _ in range(3)))
     ensemble = Ensemble.current(busy)
     assert ensemble.generation == RunStore(str(tmp_path / "run")).current()
+
+
+def test_only_the_shards_that_hold_the_samples_are_rewound_and_none_for_an_unknown_one(location: Path) -> None:
+    store = RunStore(str(location))
+    [held] = ids_at(store.config, shard=0, slice_index=1)[:1]
+    states = {one.shard: (one.state, one.stages_trained) for one in rewound_generation(store, [held]).constituents}
+    assert states == {0: ("rewound", 1), 1: ("exact", 3)}
+    with pytest.raises(UnknownSamples, match=r"1 unknown sample id \(5\)"):
+        rewound_generation(store, [held, 5])
 
 
 def test_a_checkpoint_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
