@@ -8,7 +8,6 @@ from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, SettleRequested, UnlearningConfigured
 from raymu.core.receipt import Receipt
-from raymu.core.records import ShardLineage
 from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, RequestInvalid, RunInvalid
 from raymu.service.desk import RequestDesk
@@ -66,10 +65,6 @@ class Coordinator:
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
         return await self._training.train(progress)
-
-    async def adopt(self, lineages: tuple[ShardLineage, ...]) -> None:
-        """Publish states that another run has trained, as a branch does. lineages: whose files are there"""
-        self._training.record(lineages)
 
     async def revoke(self, asked: Sequence[Revocation], progress: Progress) -> list[Receipt]:
         """Accept requests together and see them through: rewound, repaired, published, purged.

@@ -91,11 +91,6 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     )
 
 
-def create_run(config: Config, location: str, *, exclude: Collection[SampleId] = ()) -> None:
-    """Prepare a run and write it."""
-    prepare_run(config, location, exclude=exclude).write()
-
-
 def place(table: SampleTable, partition: PartitionConfig) -> tuple[Positions, Positions]:
     """Shard and slice of every sample, each from the sample alone. returns: two (samples,) int64"""
     shards, slices, seed = partition.shards, partition.slices, partition.seed

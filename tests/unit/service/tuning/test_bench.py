@@ -72,7 +72,7 @@ def test_a_trial_comes_to_what_the_run_itself_would(bench: TrialBench, tmp_path:
     store = RunStore(bench._plan.location)
     branch = store.branch(str(tmp_path / "branch"), store.current().lineages, bench.unlearning(choice))
     with opened(Path(branch.location)) as run:
-        asyncio.run(run.coordinator.adopt(store.current().lineages))
+        run.coordinator._training.record(store.current().lineages)  # as if the branch had trained them itself
         receipts = [revoke_traced(run.coordinator, request.ids) for request in bench.trace.requests]
     assert len(receipts) == 6
     passes = sum(part.passes for receipt in receipts for part in receipt.shards)
