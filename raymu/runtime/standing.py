@@ -51,7 +51,7 @@ class StandingService(CoordinatorService):
 
         Raises RunInvalid where the client means another directory: a copy of a run has the run's id, too.
         """
-        if not _is_same_place(location, self._location):
+        if not _is_same_location(location, self._location):
             raise RunInvalid(
                 location, f"is up from another directory, {self._location}; name that one, or `raymu down` it"
             )
@@ -159,7 +159,7 @@ def start_standing(name: str, location: str) -> tuple[Any, bool]:
         return ray.get_actor(name, namespace=NAMESPACE), False
 
 
-def _is_same_place(location: str, other: str) -> bool:
+def _is_same_location(location: str, other: str) -> bool:
     """As seen from here. location, other: paths or URIs; of a URI, options and a login are left out"""
     if shown(location).rstrip("/") == shown(other).rstrip("/"):
         return True

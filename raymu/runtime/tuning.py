@@ -76,7 +76,7 @@ def _search(
     """
     request = to_json(_Request(plan=plan, search=wanted, constraints=constraints))
     folder = Path(plan.scratch)
-    place = folder / _NAME
+    state = folder / _NAME
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # The other output writes to standard output, however quiet it is told to be.
@@ -90,8 +90,8 @@ def _search(
             partial(_trial, plan=plan, constraints=constraints, tells=wanted.stops_early),
             tune.PlacementGroupFactory([shard_bundle(cluster)], bundle_label_selector=[{"ray.io/node-id": here}]),
         )
-        if tune.Tuner.can_restore(str(place)):
-            tuner = tune.Tuner.restore(str(place), objective, resume_unfinished=True, restart_errored=True)
+        if tune.Tuner.can_restore(str(state)):
+            tuner = tune.Tuner.restore(str(state), objective, resume_unfinished=True, restart_errored=True)
         else:
             tuner = tune.Tuner(
                 objective,
@@ -174,7 +174,7 @@ def _collected(results: tune.ResultGrid) -> SearchResult:
     names = {one.name for one in fields(Score)}
     trials = [
         Trial(choice=Choice(**result.config), score=Score(**{name: result.metrics[name] for name in names}))
-        for result in (results[place] for place in range(len(results)))
+        for result in (results[number] for number in range(len(results)))
         if result.config and result.metrics and "weights_sha256" in result.metrics
     ]
     trials.sort(key=lambda trial: repr(trial.choice))
