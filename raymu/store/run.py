@@ -188,7 +188,7 @@ class RunStore:
             self.succession.require_latest(journal)
             missing = None
             while (published := journal.published()) and published.number != missing:
-                missing = published.number  # or superseded, and destroyed, between asking and reading
+                missing = published.number  # unless it was superseded, and destroyed, between asking and reading
                 with suppress(FileMissing):
                     return self.generations.read(published)
         if published is None:
