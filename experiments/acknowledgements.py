@@ -29,7 +29,7 @@ from raymu.core.events import RevocationsAccepted
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.history import replay
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.requests import Revocation
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
@@ -146,7 +146,7 @@ def main() -> None:
                 "cluster": {"fleet": "local", "journal": chosen.database},
             }
         )
-        create_run(config, f"{folder}/run")
+        prepare_run(config, f"{folder}/run").write()
         store = RunStore(f"{folder}/run")
         coordinator = Coordinator(store, LocalFleet(store))
         asyncio.run(coordinator.train(silent))

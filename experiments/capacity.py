@@ -29,7 +29,7 @@ from documents import RESULTS
 
 from raymu.learn.models import build_model
 from raymu.service.index import MOST_PURGED, SampleIndex
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.requests import Revocation
 from raymu.store.at_rest import JOURNAL
 from raymu.store.run import RunStore
@@ -82,7 +82,7 @@ def measure_updates(folder: Path, parameters: int) -> Found:
 def ingest(folder: Path, samples: int, features: int) -> tuple[int, float]:
     """In a process of its own. returns: its peak memory in bytes, and the processor's seconds"""
     config = configure(folder, samples=samples, features=features)
-    seconds, _ = timed(lambda: create_run(config, str(folder / f"ingest-{samples}x{features}")))
+    seconds, _ = timed(lambda: prepare_run(config, str(folder / f"ingest-{samples}x{features}")).write())
     # Not getrusage, which tells the parent's peak where that is the higher one.
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     assert peak, "Linux alone tells a process's own peak memory"

@@ -15,7 +15,7 @@ from raymu.config import Config
 from raymu.core.records import ShardLineage
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.work import Progress, StageTrained, Work, WorkReport
 from raymu.store.run import RunStore
 
@@ -70,7 +70,7 @@ class MeasuringFleet(LocalFleet):
 
 
 def trained(config: Config, location: Path) -> tuple[Coordinator, MeasuringFleet]:
-    create_run(config, str(location))
+    prepare_run(config, str(location)).write()
     fleet = MeasuringFleet(RunStore(str(location)))
     coordinator = Coordinator(RunStore(str(location)), fleet)
     asyncio.run(coordinator.train(silent))

@@ -25,7 +25,7 @@ from workbench import Options, experiment
 from raymu.api import Run, silent
 from raymu.config import ClusterConfig
 from raymu.runtime.cluster import cluster_connection
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 
 TURNS = 5
 SHARDS, SMOKE_SAMPLES = 8, 1600
@@ -60,7 +60,7 @@ def _train(subject: Subject, workers: int, shards: int) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         cluster = {"fleet": "ray", "live_actors": workers}
         config = replace(subject, samples=samples).config(Path(folder), cluster=cluster, partition={"shards": shards})
-        create_run(config, f"{folder}/run")
+        prepare_run(config, f"{folder}/run").write()
         started = time.perf_counter()
         with Run(f"{folder}/run") as run:
             run.warm_up()

@@ -31,7 +31,7 @@ from raymu.learn.models import build_model
 from raymu.learn.train import make_optimizer
 from raymu.runtime.actors import ShardActor
 from raymu.runtime.cluster import cluster_connection
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.work import ShardTrained, TrainShard
 from raymu.store.run import RunStore
 
@@ -53,7 +53,7 @@ def _try_reading(subject: Subject, reading: str, place: Path) -> Rows:
     """By turns, so that what else the machine does falls on both."""
     place.mkdir()
     config = _config(subject, reading, place)
-    create_run(config, str(place / "run"))
+    prepare_run(config, str(place / "run")).write()
     store = RunStore(str(place / "run"))
     table, _ = from_arrow(store.read_table(store.manifest.tables[0]))
     rows: Rows = []

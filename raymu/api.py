@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config import ClusterConfig, Config
-from raymu.core.places import is_uri, shown
+from raymu.core.locations import is_uri, shown
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
@@ -31,22 +31,14 @@ from raymu.learn.data import read_features
 from raymu.service.audit.auditing import audit
 from raymu.service.audit.forgotten import AuditScope
 from raymu.service.audit.report import AuditReport
+from raymu.service.forecasting import Forecast, check_requests, plan
 from raymu.service.ingest import prepare_run
 from raymu.service.local import LocalCoordinator, RunCoordinator
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.overview import (
-    Forecast,
-    RunStatus,
-    check_requests,
-    plan,
-    receipts,
-    signed_receipts,
-    status,
-    trained_on,
-)
 from raymu.service.places import Places
 from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.requests import Answer, Revocation
+from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
 from raymu.service.tuning.bench import BenchPlan
 from raymu.service.tuning.report import TuningReport
 from raymu.service.verify.verification import Verification, verify
@@ -112,7 +104,7 @@ class Run:
         """
         self._require_cluster()
         self.close()
-        from raymu.runtime.client import bring_up  # Ray takes a second to import: only where it is used
+        from raymu.runtime.standing_client import bring_up  # Ray takes a second to import: only where it is used
 
         return bring_up(self.location, self.cluster)
 
@@ -120,7 +112,7 @@ class Run:
         """End the coordinator that `up` started, and its workers. returns: whether it was up. Raises DeviceUnavailable."""
         self._require_cluster()
         self.close()
-        from raymu.runtime.client import take_down  # Ray takes a second to import: only where it is used
+        from raymu.runtime.standing_client import take_down  # Ray takes a second to import: only where it is used
 
         return take_down(self.location, self.cluster)
 
@@ -277,7 +269,7 @@ class Run:
             if self._coordinator is not None:
                 return self._coordinator.places()
             if self.config.cluster.fleet == "ray":
-                from raymu.runtime.client import standing_places  # Ray takes a second to import: only where it is used
+                from raymu.runtime.standing_client import standing_places  # Ray takes a second to import
 
                 return standing_places(self.location, self.cluster)
         return {}

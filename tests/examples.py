@@ -16,7 +16,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.requests import Revocation
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
@@ -87,7 +87,7 @@ def make_config(train: Path | str, **branches: dict[str, Any]) -> Config:
 
 def train_run(config: Config, location: Path | str, *, exclude: Collection[SampleId] = ()) -> Coordinator:
     """A trained run, and its coordinator in this process."""
-    create_run(config, str(location), exclude=exclude)
+    prepare_run(config, str(location), exclude=exclude).write()
     coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
     asyncio.run(coordinator.train(silent))
     return coordinator

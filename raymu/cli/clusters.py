@@ -1,6 +1,7 @@
 """Commands about the cluster that a run works on: jobs, and a coordinator that stays up."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import click
 from raymu.api import open_run
 from raymu.cli.group import cli
 from raymu.cli.options import address_option, json_option, run_argument, show
+from raymu.core.locations import is_uri
 from raymu.errors import DeviceUnavailable, RequestInvalid, in_one_line
 from raymu.settings import read_settings
 
-_PLACES = {"run_dir", "out_file", "out_dir"}
+_LASTING = {"run_dir", "out_file", "out_dir"}
 """Parameters that name what a command works on, or writes."""
 _HERE_BY_DEFAULT = {("train", "run_dir"), ("report", "out_file")}
 
@@ -43,7 +45,7 @@ def submit_command(
 
     An interruption stops the job, too. Runs, and what is written, lie on storage that all nodes share.
     """
-    _require_lasting_places(command)
+    _require_lasting_locations(command)
     runtime_env: dict[str, Any] = read_settings(runtime_env_file, ()) if runtime_env_file else {}
     try:
         from raymu.runtime.jobs import submit  # Ray takes a second to import: only where it is used
@@ -82,7 +84,7 @@ def down_command(run_dir: str, address: str | None, as_json: bool) -> None:
     show(as_json, {"run": run_dir, "is_up": False, "was_up": was_up}, lambda screen: screen.say(said))
 
 
-def _require_lasting_places(command: tuple[str, ...]) -> None:
+def _require_lasting_locations(command: tuple[str, ...]) -> None:
     """Read a command as the job will. Raises RequestInvalid where it works in the job's folder, and UsageError."""
     with click.Context(cli) as context:
         words = click.Command.parse_args(cli, context, list(command))  # the group's own options; it leaves the rest
@@ -92,18 +94,21 @@ def _require_lasting_places(command: tuple[str, ...]) -> None:
         assert name is not None
         assert found is not None
         with found.make_context(name, words, parent=context) as asked:
-            for place in sorted(_PLACES & asked.params.keys()):
-                value = asked.params[place]
-                is_here = (name, place) in _HERE_BY_DEFAULT if value is None else not _lasts(value)
-                if is_here:
+            for parameter in sorted(_LASTING & asked.params.keys()):
+                if _is_in_the_jobs_folder(name, parameter, asked.params):
                     raise RequestInvalid(
-                        f"{in_one_line(name)}: {value or 'what it writes'} would lie in the job's folder, which is gone "
-                        "afterwards; give a whole path, on storage that all nodes share"
+                        f"{in_one_line(name)}: {asked.params[parameter] or 'what it writes'} would lie in the job's folder, "
+                        "which is gone afterwards; give a whole path, on storage that all nodes share"
                     )
 
 
-def _lasts(place: str) -> bool:
-    return "://" in place or Path(place).is_absolute()
+def _is_in_the_jobs_folder(command: str, parameter: str, asked: Mapping[str, Any]) -> bool:
+    location = asked[parameter]
+    if location is not None:
+        return not (is_uri(location) or Path(location).is_absolute())
+    if (command, parameter) == ("tune", "out_dir"):  # beside the run, where that is a folder
+        return is_uri(asked["run_dir"])
+    return (command, parameter) in _HERE_BY_DEFAULT
 
 
 def _say(text: str) -> None:

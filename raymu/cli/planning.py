@@ -11,7 +11,7 @@ from raymu.cli.options import address_option, amount, json_option, named_revocat
 from raymu.config import Config
 from raymu.console import trial_progress
 from raymu.console.studies import show_outlook, show_tuning
-from raymu.core.places import is_uri, name_of
+from raymu.core.locations import is_uri, name_of
 from raymu.core.traffic import parse_traffic
 from raymu.core.tuning import Constraints, Search, SearchSpace
 from raymu.errors import RequestInvalid

@@ -11,7 +11,7 @@ from raymu.cli.group import cli
 from raymu.cli.options import EXIT_CODES, address_option, json_option, run_argument, show
 from raymu.console import Screen, stage_progress, trial_progress
 from raymu.console.studies import show_audit
-from raymu.core.places import name_of
+from raymu.core.locations import name_of
 from raymu.errors import RequestInvalid, things
 from raymu.service.audit.forgotten import AuditScope
 

@@ -25,7 +25,7 @@ from raymu.cli.options import (
 )
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
-from raymu.core.places import shown
+from raymu.core.locations import shown
 from raymu.core.receipt import Receipt
 from raymu.errors import DeviceUnavailable, RequestInvalid, SamplesRevoked
 from raymu.learn.ids import read_ids

@@ -11,11 +11,12 @@ from raymu.core.deadlines import Deadline
 from raymu.core.receipt import Receipt
 from raymu.core.verdict import Verdict
 from raymu.errors import things
+from raymu.service.forecasting import Forecast
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.overview import Forecast, RunStatus
 from raymu.service.places import ShardPlace
 from raymu.service.prediction import Evaluation
 from raymu.service.requests import Answer
+from raymu.service.status import RunStatus
 from raymu.service.verify.verification import Verification
 
 _WIDE = 140

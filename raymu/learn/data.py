@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from raymu.config import DataConfig
-from raymu.core.places import LEAVE_SECRETS_OUT, holds_secret, is_uri, shown
+from raymu.core.locations import LEAVE_SECRETS_OUT, holds_secret, is_uri, shown
 from raymu.errors import DataInvalid, in_one_line
 from raymu.learn.columns import Column, as_features
 

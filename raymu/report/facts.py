@@ -8,7 +8,7 @@ from typing import Any
 
 from raymu.config import ClusterConfig, Config, DataConfig, ModelConfig, TrainingConfig, UnlearningConfig
 from raymu.core.events import Event, RunTrained
-from raymu.core.places import shown
+from raymu.core.locations import shown
 from raymu.core.records import Generation
 from raymu.core.schedule import slice_epochs
 from raymu.errors import things

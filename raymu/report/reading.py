@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from raymu.core.events import Event, GenerationEvaluated
-from raymu.core.places import name_of
+from raymu.core.locations import name_of
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.learn.weights import about
 from raymu.service.history import replay
-from raymu.service.overview import RunStatus, status_of
 from raymu.service.prediction import Evaluation
+from raymu.service.status import RunStatus, status_of
 from raymu.service.verify.verification import Verification
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore

@@ -13,7 +13,7 @@ from raymu.report.forecasts import Forecasts, forecasts_of
 from raymu.report.grid import Grid, grid_of
 from raymu.report.reading import RunRecord
 from raymu.report.requests import LATE, RequestView, Standing, Timeliness, request_view
-from raymu.service.overview import Debt
+from raymu.service.status import Debt
 from raymu.service.verify.verification import Verification
 
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import ClusterConfig, UnlearningConfig
@@ -15,6 +14,7 @@ from raymu.errors import RaymuError, WorkerLost, in_one_line
 from raymu.runtime.metrics import measured_coordinator
 from raymu.runtime.nodes import node_names
 from raymu.runtime.pool import ActorPool
+from raymu.runtime.remote import as_remote
 from raymu.runtime.reservation import Reservation
 from raymu.runtime.shard import ShardService
 from raymu.service.coordinator import Coordinator
@@ -27,13 +27,7 @@ from raymu.store.run import RunStore
 Report = TypeVar("Report")
 
 
-def as_actor(service: type) -> Any:
-    """Untold: Ray would show on its dashboard what the methods raise, and an error's text may name people."""
-    wrap: Any = ray.remote(enable_task_events=False)  # type: ignore[call-overload]  # Ray's types lack the option
-    return wrap(service)
-
-
-ShardActor: Any = as_actor(ShardService)
+ShardActor: Any = as_remote(ShardService)
 
 _DRAWN = re.compile(r"\x1b\[[\d;]*m|\^{2,}")
 """Colours, and carets under a line of code."""
@@ -107,7 +101,7 @@ def _shard_actor(cluster: ClusterConfig) -> Any:
         return ShardActor
     from raymu.runtime.data_parallel import DataParallelShard  # Ray Train takes seconds to import
 
-    return as_actor(DataParallelShard)
+    return as_remote(DataParallelShard)
 
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
@@ -178,7 +172,7 @@ class CoordinatorService:
         await self._coordinator.close()
 
 
-CoordinatorActor: Any = as_actor(CoordinatorService)
+CoordinatorActor: Any = as_remote(CoordinatorService)
 
 
 async def _streamed(run: Callable[[Progress], Awaitable[Report]]) -> AsyncIterator[StageTrained | Report]:

@@ -11,10 +11,11 @@ from ray.exceptions import RayError, RayTaskError
 from raymu.config import ClusterConfig
 from raymu.errors import WorkerLost
 from raymu.learn.audit.models import AuditedModel, AuditTask, train_model
-from raymu.runtime.actors import as_actor, cause, gist
+from raymu.runtime.actors import cause, gist
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.nodes import this_node
 from raymu.runtime.placement import task_options
+from raymu.runtime.remote import as_remote
 
 _RETRIES = 3
 """Of a task whose worker died: a model is a function of its arguments, so it may be trained again."""
@@ -41,8 +42,7 @@ class _Owner:
     """
 
     def __init__(self, cluster: ClusterConfig) -> None:
-        train: Any = ray.remote(train_model)
-        self._train = train.options(**task_options(cluster), max_retries=_RETRIES)
+        self._train = as_remote(train_model).options(**task_options(cluster), max_retries=_RETRIES)
 
     def run(self, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
         """Start all, and give the models in the tasks' order. A pool is sent once, for all the tasks of its shard.
@@ -61,7 +61,7 @@ class _Owner:
                 raise WorkerLost(task.pool.shard, 1 + _RETRIES, gist(error)) from error
 
 
-_OwnerActor: Any = as_actor(_Owner)
+_OwnerActor: Any = as_remote(_Owner)
 
 
 def _run_tasks(owner: Any, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:

@@ -13,16 +13,10 @@ from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
 from raymu.runtime.actors import CoordinatorActor, cause, gist
-from raymu.runtime.cluster import (
-    is_cluster_there,
-    is_head_there,
-    join_cluster,
-    leave_cluster,
-    staying_cluster,
-)
+from raymu.runtime.cluster import is_head_there, join_cluster, leave_cluster
 from raymu.runtime.nodes import this_node
 from raymu.runtime.reservation import remove_reservation
-from raymu.runtime.standing import find_standing, standing_name, start_standing
+from raymu.runtime.standing import find_standing, standing_name
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.places import Places
 from raymu.service.requests import Answer, Revocation
@@ -50,7 +44,7 @@ class RayCoordinator:
         join_cluster(cluster.address)
         try:
             self._actor: Any = find_standing(name) or self._started()
-            with _own_errors():
+            with own_errors():
                 ray.get(self._actor.open.remote(location))
         except BaseException:
             self.close()
@@ -58,7 +52,7 @@ class RayCoordinator:
 
     def warm_up(self) -> None:
         """Start the shard actors, and wait for them."""
-        with _own_errors():
+        with own_errors():
             ray.get(self._actor.warm_up.remote())
 
     def train(self, progress: Progress) -> TrainingReport:
@@ -77,16 +71,16 @@ class RayCoordinator:
         return cast(RebuildReport, _last(self._actor.rebuild.remote(data), progress))
 
     def configure(self, unlearning: UnlearningConfig) -> None:
-        with _own_errors():
+        with own_errors():
             ray.get(self._actor.configure.remote(unlearning))
 
     def places(self) -> Places:
         """Raises CoordinatorLost."""
-        return _places(self._actor)
+        return places_of(self._actor)
 
     def close(self) -> None:
         if self._own and ray.is_initialized() and is_head_there():
-            _end(self._own)
+            end_coordinator(self._own)
             if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
                 remove_reservation(self._run_id)
         leave_cluster()
@@ -97,61 +91,14 @@ class RayCoordinator:
         return self._own
 
 
-def bring_up(location: str, cluster: ClusterConfig) -> bool:
-    """Start a run's standing coordinator. returns: whether it was up already
-
-    Raises DeviceUnavailable where there is no cluster that stays, or it has no room; RunInvalid, CoordinatorLost.
-    """
-    name = standing_name(location)
-    with staying_cluster(cluster.address):
-        actor, is_new = start_standing(name, location)
-        try:
-            with _own_errors():
-                ray.get(actor.open.remote(location))
-        except BaseException:
-            if is_new:
-                ray.kill(actor)
-            raise
-    return not is_new
-
-
-def take_down(location: str, cluster: ClusterConfig) -> bool:
-    """End a run's standing coordinator, and its shard actors with it. returns: whether it was up
-
-    Raises DeviceUnavailable where there is no cluster that stays; RunInvalid, CoordinatorLost where it does not end.
-    """
-    name = standing_name(location)
-    with staying_cluster(cluster.address):
-        actor = find_standing(name)
-        if actor is None:
-            return False
-        _end(actor)
-        patience = time.monotonic() + CLOSE_S
-        while find_standing(name) == actor:
-            if time.monotonic() > patience:
-                raise CoordinatorLost("it was told to end, and its cluster still names it")
-            time.sleep(0.1)
-    return True
-
-
-def standing_places(location: str, cluster: ClusterConfig) -> Places:
-    """Where a run's standing coordinator says that its shards live; nothing where it is not up. Starts nothing.
-
-    Raises DeviceUnavailable where the cluster that is named is not there; RunInvalid, CoordinatorLost.
-    """
-    if not is_cluster_there(cluster.address):
-        return {}
-    with staying_cluster(cluster.address):
-        actor = find_standing(standing_name(location))
-        return _places(actor) if actor else {}
-
-
-def _places(actor: Any) -> Places:
-    with _own_errors():
+def places_of(actor: Any) -> Places:
+    """Where a coordinator's shards live. Raises CoordinatorLost."""
+    with own_errors():
         return cast(Places, ray.get(actor.places.remote(), timeout=_ANSWER_S))
 
 
-def _end(actor: Any) -> None:
+def end_coordinator(actor: Any) -> None:
+    """Have it leave its run, and be gone."""
     with suppress(RayError):  # it may be gone already, or hang
         ray.get(actor.close.remote(), timeout=CLOSE_S)
     ray.kill(actor)
@@ -160,7 +107,7 @@ def _end(actor: Any) -> None:
 def _last(stream: Any, progress: Progress) -> Any:
     """Follow a stream of reports to its end. returns: the last one"""
     report: Any = None
-    with _own_errors():
+    with own_errors():
         for reference in _watched(stream):
             report = ray.get(reference)
             if isinstance(report, StageTrained):
@@ -185,7 +132,7 @@ def _watched(stream: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def _own_errors() -> Iterator[None]:
+def own_errors() -> Iterator[None]:
     """What the coordinator refused, without Ray's wrapping. Raises CoordinatorLost where its actor is gone."""
     try:
         yield

@@ -29,6 +29,7 @@ from raymu.learn.ranks import ProcessRanks
 from raymu.learn.stages import Stages, TrainedStage, train_stages
 from raymu.runtime.abandoned import release_abandoned_room
 from raymu.runtime.placement import backend_of, shard_bundle, task_options
+from raymu.runtime.remote import as_remote
 from raymu.runtime.reservation import STRATEGIES
 from raymu.runtime.shard import ShardService
 from raymu.service.shard import ShardWorker
@@ -199,7 +200,7 @@ def _have_cuda(cluster: ClusterConfig, wish: Device) -> bool:
     """As one finds who has the workers' resources: this process has none, and may be on a node of another kind."""
     if wish == "cpu":
         return False
-    device: torch.device = ray.get(ray.remote(device_here).options(**task_options(cluster)).remote(wish))
+    device: torch.device = ray.get(as_remote(device_here).options(**task_options(cluster)).remote(wish))
     return device.type == "cuda"
 
 

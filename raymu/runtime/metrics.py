@@ -15,7 +15,7 @@ from raymu.core.receipt import ReceiptBook
 from raymu.core.schedule import slice_epochs
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import ShardFleet
-from raymu.service.logs import EventLog, log_of_process
+from raymu.service.logs import EventLog, log_to_stderr
 from raymu.service.observing import ObservedFleet, Observer
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
@@ -29,7 +29,7 @@ def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
 
     Raises RunInvalid, FileMissing, FileCorrupt.
     """
-    log_of_process()
+    log_to_stderr()
     metrics = RunMetrics(store, workers=lambda: fleet.workers)
     observers: list[Observer] = [EventLog(store.manifest.run_id), metrics]
     return Coordinator(store, ObservedFleet(fleet, metrics.worked), observers=observers)

@@ -11,7 +11,7 @@ from uuid import uuid4
 from cryptography.fernet import Fernet
 
 from raymu.errors import RequestInvalid
-from raymu.store.layout import MANIFEST
+from raymu.store.layout import is_run
 
 LARGEST_BYTES = 100 * 1000 * 1000
 """Ray's dashboard takes 100 MiB in one request."""
@@ -50,14 +50,15 @@ class Outcome:
 def pack(package: Path, folder: Path, *, is_excluded: Callable[[Path], bool]) -> None:
     """Write a zip file with a folder's files.
 
-    What begins with a dot stays here, and so do runs: they hold samples.
+    What begins with a dot stays here, and so do runs: they hold samples, and keys.
     is_excluded: tells of a file or a folder whether it stays here too
-    Raises RequestInvalid where the folder cannot be read, or is more than a job takes.
+    Raises RequestInvalid where the folder is a run, or within one, cannot be read, or is more than a job takes.
     """
     if not folder.is_dir():
         raise RequestInvalid(f"{folder} is no directory; name another with --working-dir")
     left = LARGEST_BYTES
     try:
+        _require_outside_runs(folder.resolve())
         with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for path in _files_below(folder, is_excluded):
                 left -= path.stat().st_size
@@ -71,9 +72,18 @@ def pack(package: Path, folder: Path, *, is_excluded: Callable[[Path], bool]) ->
         raise RequestInvalid(f"{folder} cannot be sent along ({error}); name another --working-dir") from error
 
 
+def _require_outside_runs(folder: Path) -> None:
+    """folder: an absolute path"""
+    for one in (folder, *folder.parents):
+        if is_run(one):
+            raise RequestInvalid(
+                f"{one} is a run, which holds samples and keys, and nothing in it goes along; name another --working-dir"
+            )
+
+
 def _files_below(folder: Path, is_excluded: Callable[[Path], bool]) -> Iterator[Path]:
     def goes_along(path: Path) -> bool:
-        return not (path.name.startswith(".") or (path / MANIFEST).exists() or is_excluded(path))
+        return not (path.name.startswith(".") or is_run(path) or is_excluded(path))
 
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(one for one in folders if goes_along(Path(here) / one))

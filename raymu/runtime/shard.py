@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import ray
 
-from raymu.core.places import shown
+from raymu.core.locations import shown
 from raymu.errors import RaymuError, RunInvalid
 from raymu.runtime.nodes import node_names
-from raymu.service.logs import log_of_process
+from raymu.service.logs import log_to_stderr
 from raymu.service.shard import ShardWorker
 from raymu.service.work import StageTrained, Work, WorkReport
 from raymu.store.run import RunStore
@@ -30,7 +30,7 @@ class ShardService:
 
     def open(self, location: str) -> Site:
         """Not in the constructor, whose errors Ray passes on as text. Raises RunInvalid, which names this node."""
-        log_of_process()
+        log_to_stderr()
         context = ray.get_runtime_context()
         node_id = context.get_node_id()
         try:

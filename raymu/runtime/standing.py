@@ -11,12 +11,13 @@ import ray
 
 from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Settlement, next_settlement
-from raymu.core.places import shown
+from raymu.core.locations import shown
 from raymu.errors import CoordinatorSuperseded, RunInvalid
-from raymu.runtime.actors import CoordinatorService, as_actor
+from raymu.runtime.actors import CoordinatorService
 from raymu.runtime.nodes import this_node
-from raymu.service.overview import status
+from raymu.runtime.remote import as_remote
 from raymu.service.places import Places
+from raymu.service.status import status
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
 from raymu.store.succession import journal_url
@@ -50,7 +51,7 @@ class StandingService(CoordinatorService):
 
         Raises RunInvalid where the client means another directory: a copy of a run has the run's id, too.
         """
-        if not _is_same_place(location, self._location):
+        if not _is_same_location(location, self._location):
             raise RunInvalid(
                 location, f"is up from another directory, {self._location}; name that one, or `raymu down` it"
             )
@@ -123,7 +124,7 @@ class StandingService(CoordinatorService):
                 await self._leave()
 
 
-StandingActor: Any = as_actor(StandingService)
+StandingActor: Any = as_remote(StandingService)
 
 
 def standing_name(location: str) -> str:
@@ -158,7 +159,7 @@ def start_standing(name: str, location: str) -> tuple[Any, bool]:
         return ray.get_actor(name, namespace=NAMESPACE), False
 
 
-def _is_same_place(location: str, other: str) -> bool:
+def _is_same_location(location: str, other: str) -> bool:
     """As seen from here. location, other: paths or URIs; of a URI, options and a login are left out"""
     if shown(location).rstrip("/") == shown(other).rstrip("/"):
         return True

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
@@ -17,16 +16,17 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raymu.config import ClusterConfig
 from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, Trial
-from raymu.errors import RaymuError, RequestInvalid
+from raymu.errors import RaymuError
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.nodes import require_room_here, this_node
 from raymu.runtime.placement import shard_bundle, task_options
+from raymu.runtime.remote import as_remote
 from raymu.service.tuning.bench import BenchPlan, TrialBench
+from raymu.service.tuning.folder import claim_folder
 from raymu.service.tuning.report import TuningReport, judge, save
 from raymu.store.codec import to_json
 
 _NAME = "search"
-_REQUEST = "request.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,28 +76,23 @@ def _search(
     """
     request = to_json(_Request(plan=plan, search=wanted, constraints=constraints))
     folder = Path(plan.scratch)
-    place = folder / _NAME
-    for left_behind in folder.glob("branch-*"):  # by a search that was killed: it holds samples of people
-        shutil.rmtree(left_behind)
+    state = folder / _NAME
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ.setdefault(
-        "RAY_AIR_NEW_OUTPUT", "0"
-    )  # the other one writes to standard output, however quiet it is told to be
+    # The other output writes to standard output, however quiet it is told to be.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     with cluster_connection(cluster):
         here = require_room_here(cluster)  # where the plan's folder is
-        preparation: Any = ray.remote(prepare).options(**task_options(cluster), scheduling_strategy=this_node())
+        claim_folder(folder, request)
+        preparation = as_remote(prepare).options(**task_options(cluster), scheduling_strategy=this_node())
         ray.get(preparation.remote(plan))
         objective = tune.with_resources(
             partial(_trial, plan=plan, constraints=constraints, tells=wanted.stops_early),
             tune.PlacementGroupFactory([shard_bundle(cluster)], bundle_label_selector=[{"ray.io/node-id": here}]),
         )
-        if tune.Tuner.can_restore(str(place)):
-            if (folder / _REQUEST).read_bytes() != request:
-                raise RequestInvalid(f"{folder} holds another search; name another --out")
-            tuner = tune.Tuner.restore(str(place), objective, resume_unfinished=True, restart_errored=True)
+        if tune.Tuner.can_restore(str(state)):
+            tuner = tune.Tuner.restore(str(state), objective, resume_unfinished=True, restart_errored=True)
         else:
-            (folder / _REQUEST).write_bytes(request)
             tuner = tune.Tuner(
                 objective,
                 param_space=_param_space(wanted),
@@ -179,7 +174,7 @@ def _collected(results: tune.ResultGrid) -> SearchResult:
     names = {one.name for one in fields(Score)}
     trials = [
         Trial(choice=Choice(**result.config), score=Score(**{name: result.metrics[name] for name in names}))
-        for result in (results[place] for place in range(len(results)))
+        for result in (results[number] for number in range(len(results)))
         if result.config and result.metrics and "weights_sha256" in result.metrics
     ]
     trials.sort(key=lambda trial: repr(trial.choice))

@@ -8,7 +8,6 @@ from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, SettleRequested, UnlearningConfigured
 from raymu.core.receipt import Receipt
-from raymu.core.records import ShardLineage
 from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, RequestInvalid, RunInvalid
 from raymu.service.desk import RequestDesk
@@ -69,10 +68,6 @@ class Coordinator:
         Raises RunInvalid where the run is trained, TrainingFailed.
         """
         return await self._training.train(progress)
-
-    async def adopt(self, lineages: tuple[ShardLineage, ...]) -> None:
-        """Publish states that another run has trained, as a branch does. lineages: whose files are there"""
-        self._training.record(lineages)
 
     async def revoke(self, asked: Sequence[Revocation], progress: Progress) -> list[Receipt]:
         """Accept requests together and see them through: rewound, repaired, published, purged.

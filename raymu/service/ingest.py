@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
+from raymu.core.locations import shown
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
-from raymu.core.places import shown
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary
 from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, UnknownSamples, in_one_line, things
@@ -92,11 +92,6 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
         slices=slices[kept],
         new_folders=store.files.missing_folders(),
     )
-
-
-def create_run(config: Config, location: str, *, exclude: Collection[SampleId] = ()) -> None:
-    """Prepare a run and write it."""
-    prepare_run(config, location, exclude=exclude).write()
 
 
 def place(table: SampleTable, partition: PartitionConfig) -> tuple[Positions, Positions]:

@@ -37,7 +37,7 @@ def log_to(stream: TextIO, form: LogForm) -> None:
     logger.propagate = False  # what the root logger does with it may not be one line
 
 
-def log_of_process(_actor: object = None) -> None:
+def log_to_stderr() -> None:
     """The log of a process that nobody watches: JSON on its standard error, which Ray keeps in a file."""
     log_to(sys.stderr, LogForm.JSON)
 

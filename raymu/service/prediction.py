@@ -12,7 +12,7 @@ import torch
 from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
 from raymu.core.lineage import constituent
 from raymu.core.records import Constituent, Generation, OnAccept, SampleId, ShardLineage
-from raymu.errors import DataInvalid, FileMissing, NoVoters
+from raymu.errors import DataInvalid, FileMissing, NoVoters, UnknownSamples
 from raymu.learn.classifier import Classifier, ModelPlan
 from raymu.learn.columns import as_features
 from raymu.learn.determinism import device_here, pinned
@@ -34,12 +34,18 @@ class Evaluation:
 
 
 def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Generation:
-    """The generation that accepting a request of these samples would publish; nothing is published."""
+    """The generation that accepting a request of these samples would publish; nothing is published.
+
+    Raises UnknownSamples.
+    """
     current = store.current()
     index = SampleIndex.read(store, [lineage.table for lineage in current.lineages])
+    rows = index.find(sample_ids)
+    unknown = [str(sample_id) for sample_id, row in zip(sample_ids, rows, strict=True) if row < 0]
+    if unknown:
+        raise UnknownSamples(unknown[:3], len(unknown))
     earliest: dict[int, int] = {}
-    for row in index.find(sample_ids):
-        shard, position = int(index.shards[row]), int(index.slices[row])
+    for shard, position in zip(index.shards[rows].tolist(), index.slices[rows].tolist(), strict=True):
         earliest[shard] = min(position, earliest.get(shard, position))
     return replace(
         current,
@@ -89,15 +95,14 @@ class Ensemble:
 
     @classmethod
     def current(cls, store: RunStore) -> "Ensemble":
-        """Of the current generation; of the next one, where that was superseded while it was being loaded."""
-        generation = store.current()
-        try:
-            return cls(store, generation)
-        except FileMissing:
-            newer = store.current()
-            if newer.number == generation.number:
-                raise
-            return cls(store, newer)
+        """Of the current generation, also where others supersede it, and destroy it, while it is being loaded."""
+        while True:
+            generation = store.current()
+            try:
+                return cls(store, generation)
+            except FileMissing:
+                if store.current().number == generation.number:
+                    raise
 
     def replacing(self, payloads: Mapping[int, bytes]) -> "Ensemble":
         """The same voters, with other models in the places of some shards. payloads: shard -> checkpoint"""

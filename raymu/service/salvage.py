@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from raymu.core.places import shown
+from raymu.core.locations import shown
 from raymu.core.records import FileRef, ShardLineage
 from raymu.errors import DataInvalid, SamplesLost
 from raymu.learn.data import read_table

@@ -11,7 +11,7 @@ import torch
 
 from raymu.config import DataConfig
 from raymu.core.events import Event, GenerationEvaluated, GenerationPublished
-from raymu.core.places import shown
+from raymu.core.locations import shown
 from raymu.errors import DataInvalid
 from raymu.learn.data import FeatureTable, read_features
 from raymu.service.prediction import Ensemble

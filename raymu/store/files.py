@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from raymu.core.places import LEAVE_SECRETS_OUT, holds_secret, is_uri, shown
+from raymu.core.locations import LEAVE_SECRETS_OUT, holds_secret, is_uri, shown
 from raymu.core.records import FileRef
 from raymu.errors import (
     FileCorrupt,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 MANIFEST = "run.json"
 EPOCH = "epoch"
@@ -29,6 +30,11 @@ KINDS: Mapping[str, re.Pattern[str]] = {
     }.items()
 }
 """By the path within the run directory."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run lies in a folder on disk, or what is left of one whose creation broke off. Raises OSError."""
+    return any((folder / mark).is_file() for mark in (MANIFEST, UNFINISHED))
 
 
 def kind_of(path: str) -> str | None:

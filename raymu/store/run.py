@@ -187,9 +187,9 @@ class RunStore:
         """
         with closing(self.journal(is_read_only=True)) as journal:
             self.succession.require_latest(journal)
-            asked = 0
-            while (published := journal.published()) and asked < 3:
-                asked += 1  # a generation may be superseded, and destroyed, between asking and reading
+            missing = None
+            while (published := journal.published()) and published.number != missing:
+                missing = published.number  # unless it was superseded, and destroyed, between asking and reading
                 with suppress(FileMissing):
                     return self.generations.read(published)
         if published is None:

@@ -16,7 +16,7 @@ from raymu.config import Config
 from raymu.core.events import Event, RevocationsAccepted, ShardRepaired
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, ShardRepairFailed, WorkerLost
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.requests import Revocation
 from raymu.service.verify.verification import verify
 from raymu.store.run import RunStore
@@ -131,7 +131,7 @@ class Ordeal:
         self.accepted: set[str] = set()
 
     def go_through(self) -> None:
-        create_run(self._course.config, str(self._location))
+        prepare_run(self._course.config, str(self._location)).write()
         with watched(self._location, self._see):
             for number, step in enumerate(self._course.steps):
                 self._step = number

@@ -14,7 +14,7 @@ from ray.exceptions import ActorDiedError
 from raymu.errors import RaymuError, RunInvalid, TrainingFailed
 from raymu.runtime.actors import RayFleet, _follow, gist
 from raymu.runtime.nodes import node_names
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.work import TrainShard
 from raymu.store.run import RunStore
 from tests.examples import silent, write_samples
@@ -60,7 +60,7 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
     """On a GPU what a model's code left behind may fail whoever comes next."""
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=1)
-    create_run(replace(config, training=replace(config.training, learning_rate=1e25)), str(tmp_path / "run"))
+    prepare_run(replace(config, training=replace(config.training, learning_rate=1e25)), str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     work, *_ = works_of(store)
 

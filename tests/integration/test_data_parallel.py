@@ -19,7 +19,7 @@ from raymu.learn.stages import TrainedStage, train_stages
 from raymu.runtime.data_parallel import DataParallelShard, StageDesk
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.work import StageTrained, TrainShard
 from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, revoke, served_weights, train_run, write_samples
@@ -118,7 +118,7 @@ def test_a_model_that_fails_in_training_is_one_line_and_not_tried_again(tmp_path
 def test_workers_end_where_nobody_wants_their_stages(tmp_path: Path) -> None:
     slices = 20
     write_samples(tmp_path / "all.parquet")
-    create_run(config_of_two(tmp_path, slices=slices), str(tmp_path / "run"))
+    prepare_run(config_of_two(tmp_path, slices=slices), str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
 
     class Impatient(DataParallelShard):

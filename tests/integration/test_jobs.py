@@ -162,10 +162,21 @@ REFUSED = """
 import sys
 import ray
 import raymu
-from raymu.errors import UnknownSamples
+from raymu.config import ClusterConfig
+from raymu.errors import ConfigInvalid, UnknownSamples
+from raymu.learn.audit.models import AuditTask
+from raymu.learn.audit.pool import ModelKind
+from raymu.runtime.auditing import audit_runner
+from tests.unit.learn.audit.examples import make_pool
 
 location, address, stranger = sys.argv[1:]
-with raymu.open_run(location, address=address) as run:
+pool = make_pool(model={"factory": f"{stranger}:build"})
+task = AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0)
+with audit_runner(ClusterConfig(address=address)) as run_tasks, raymu.open_run(location, address=address) as run:
+    try:
+        list(run_tasks([task]))
+    except ConfigInvalid as refusal:
+        print(refusal)
     run.warm_up()
     ray.get(ray.remote(lambda: None).options(name="a-task-of-somebody").remote())
     try:
@@ -176,9 +187,10 @@ with raymu.open_run(location, address=address) as run:
 
 
 def assert_a_refusal_is_not_told(cluster: StartedCluster, folder: Path, run: str) -> None:
-    """By a program whose coordinator is open: what it refuses is raised in an actor."""
+    """By a program that audits, whose model is refused in a task, and by an open coordinator, which is an actor."""
     refused = end(cluster.begin_python("-c", REFUSED, run, cluster.address, STRANGER, cwd=folder))
-    assert f"1 unknown sample id ({STRANGER})" in refused.out, refused.err
+    assert f"{STRANGER} cannot be imported" in refused.out, refused.err
+    assert f"1 unknown sample id ({STRANGER})" in refused.out
     tasks = json.dumps(cluster.get("/api/v0/tasks?detail=1"))  # up to the end of the program, which leaves none untold
     assert "a-task-of-somebody" in tasks
     assert STRANGER not in tasks
@@ -202,6 +214,7 @@ def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedClust
     found = {one["place"]["node_id"] for one in shards if one["place"]}
     assert found
     assert found <= cluster.node_ids()
+    assert raymu.open_run(run).verify().verdict == "inconclusive"  # as long as its journal is open
     down = cluster.raymu("down", run, "--address", cluster.address, cwd=folder)
     assert (down.code, down.out) == (0, f"{run} is down\n")
     wait_until(lambda: not (cluster.processes(STANDING) or cluster.processes(SHARD)), "its actors are gone")

@@ -18,7 +18,7 @@ from raymu.errors import CoordinatorLost
 from raymu.runtime import pool
 from raymu.runtime.actors import RayFleet
 from raymu.service.coordinator import Coordinator
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.places import Places
 from raymu.service.work import StageTrained
 from raymu.store.codec import to_tree
@@ -47,7 +47,7 @@ def reserved() -> list[str]:
 def test_actors_are_spread_or_packed_until_they_are_idle(tmp_path: Path, placement: str, nodes: int) -> None:
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", shards=8, live_actors=2, placement=placement)
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
 
     async def trained() -> Places:
         store = RunStore(str(tmp_path / "run"))
@@ -79,7 +79,7 @@ def test_a_group_that_finds_no_room_is_given_up(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(pool, "PATIENCE_S", 1.0)
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=3, placement="spread")
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
 
     async def train() -> None:
         store = RunStore(str(tmp_path / "run"))

@@ -12,7 +12,7 @@ from raymu.runtime import pool, reservation
 from raymu.runtime.actors import RayFleet
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.work import ShardTrained, StageTrained, TrainShard
 from raymu.store.run import RunStore
 from tests.examples import repaired_weights, silent, train_run, write_samples
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 def make_run(folder: Path, **cluster: Any) -> RunStore:
     write_samples(folder / "all.parquet", samples=400)
-    create_run(config_on_ray(folder / "all.parquet", **cluster), str(folder / "run"))
+    prepare_run(config_on_ray(folder / "all.parquet", **cluster), str(folder / "run")).write()
     return RunStore(str(folder / "run"))
 
 

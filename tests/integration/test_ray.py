@@ -19,7 +19,7 @@ from raymu.runtime import cluster
 from raymu.runtime.actors import RayFleet
 from raymu.runtime.client import RayCoordinator
 from raymu.runtime.nodes import capacity
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.work import StageTrained
 from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, revoke, served_weights, settle, train_run, write_samples
@@ -270,7 +270,7 @@ def test_a_lost_coordinator_is_said_in_one_line_and_settling_finishes_its_work(t
 
 def test_idle_actors_are_retired(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
-    create_run(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run"))
+    prepare_run(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
 
     async def until_none_is_left() -> None:
         fleet = RayFleet(RunStore(str(tmp_path / "run")), idle_s=0.5)

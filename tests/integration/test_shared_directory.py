@@ -14,7 +14,7 @@ from raymu.core.records import SampleId
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorSuperseded
 from raymu.runtime.actors import CoordinatorActor, cause
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.requests import Revocation
 from tests.examples import repaired_weights, train_run, write_samples
 from tests.integration.test_ray import config_on_ray
@@ -72,7 +72,7 @@ def test_coordinators_on_different_nodes_take_a_shared_directory_over_from_each_
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
     config = config_on_ray(tmp_path / "all.parquet", gpus_per_shard=0.5, journal=str(postgres.new_database()))
     location, (first, second) = tmp_path / "run", two_nodes
-    create_run(config, str(location))
+    prepare_run(config, str(location)).write()
     early = PinnedCoordinator(first, location)
     early.train()
     early.revoke(ids[:6], "dpus")

@@ -35,6 +35,7 @@ def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_i
     location: Path, tmp_path: Path
 ) -> None:
     run = raymu.open_run(location)
+    (tmp_path / "branch-old").mkdir()
     wanted, told = Search(space=SPACE, trials=4), []
     report = run.tune(
         wanted, Constraints(), out=tmp_path, traffic="uniform:5", progress=lambda done, of: told.append((done, of))
@@ -51,10 +52,13 @@ def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_i
     for one in report.trials:
         assert without_clock(one.score) == without_clock(bench.evaluate(one.choice))
     assert pq.read_table(tmp_path / "trials.parquet").num_rows == 4
-    assert not list(tmp_path.glob("branch-*"))
+    left = tmp_path / "branches" / "left-behind"  # by a search that was killed
+    assert not list(left.parent.iterdir())
+    left.mkdir()
 
     again = run.tune(wanted, Constraints(), out=tmp_path, traffic="uniform:5")
     assert again.trials == report.trials
+    assert (left.exists(), (tmp_path / "branch-old").exists()) == (False, True)
     with pytest.raises(RequestInvalid, match="holds another search"):
         run.tune(wanted, Constraints(), out=tmp_path, traffic="uniform:4")
 

@@ -25,6 +25,7 @@ from raymu.service.history import replay
 from raymu.service.population import held_population
 from raymu.service.prediction import Ensemble, repaired_generation
 from raymu.service.tuning.examination import Examination, Outcome, held_samples
+from raymu.service.tuning.folder import branches_in
 from raymu.service.tuning.remedies import BranchRemedies
 from raymu.store.run import RunStore
 
@@ -204,7 +205,9 @@ class TrialBench:
     @contextmanager
     def _branch(self, unlearning: UnlearningConfig) -> Iterator[RunStore]:
         """A branch that is gone afterwards: it holds samples of people."""
-        with tempfile.TemporaryDirectory(prefix="branch-", dir=self._plan.scratch) as folder:
+        branches = branches_in(Path(self._plan.scratch))
+        branches.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=branches) as folder:
             yield self._store.branch(folder, self._lineages, unlearning)
 
 

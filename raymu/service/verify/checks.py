@@ -36,7 +36,9 @@ def _journal(evidence: Evidence) -> Findings:
     if store.config.cluster.journal is None:
         sealed = is_at_rest(store.files, store.keys, epoch=recorded.epoch, sequence=recorded.head.sequence)
         if sealed is None:
-            yield leaves_open("a coordinator has the journal open, or broke off: `raymu settle` closes it")
+            yield leaves_open(
+                "a coordinator has the journal open, or broke off: `raymu down` it, or `raymu settle` where none is up"
+            )
         elif not sealed:
             yield fails("the journal's file is not the one that its coordinator closed")
 

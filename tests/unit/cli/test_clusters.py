@@ -17,6 +17,7 @@ SUBMIT = ["submit", "--address", "127.0.0.1:9"]
         (["revoke", "runs/r", "--id", "1"], "give a whole path"),
         (["report", "/runs/r"], "what it writes would lie"),
         (["predict", "/runs/r", "--data", "d.parquet", "--out", "p.csv"], "p.csv would lie"),
+        (["tune", "s3://bucket/r", "--traffic", "uniform:5"], "tune: what it writes would lie"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "/runs/r", "--loudly"], "No such option"),
         (["--log", "json", "status", "runs/r"], "runs/r would lie in the job's folder"),
@@ -44,6 +45,7 @@ def test_a_command_whose_result_would_be_lost_is_refused(
         ["train", "run.yaml", "--run", "s3://bucket/r"],
         ["plan", "run.yaml", "--traffic", "uniform:5"],
         ["tune", "/runs/r", "--traffic", "uniform:5"],
+        ["tune", "s3://bucket/r", "--traffic", "uniform:5", "--out", "/shared/r-tuning"],
     ],
 )
 def test_any_other_is_passed_on(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from raymu.errors import RequestInvalid
 from raymu.runtime import parcel
 from raymu.runtime.parcel import JobLog, Outcome, Ticket, begin_line, outcome_line, pack
-from raymu.store.layout import MANIFEST
+from raymu.store.layout import MANIFEST, UNFINISHED
 
 TICKET = Ticket.issue(["status", "r"])
 DONE = Outcome(code=0, output="", complaint="")
@@ -43,6 +43,25 @@ def test_runs_and_hidden_files_stay_where_they_are(tmp_path: Path) -> None:
         *("runs/letter/samples/0", f"runs/letter/{MANIFEST}", "runs/notes.txt"),
     )
     assert packed(tmp_path / "source") == ["data/train.csv", "run.yaml", "runs/notes.txt"]
+
+
+def test_what_a_killed_creation_left_stays_too(tmp_path: Path) -> None:
+    fill(tmp_path / "source", "run.yaml", f"runs/letter/{UNFINISHED}", "runs/letter/hash.key", "runs/letter/samples/0")
+    assert packed(tmp_path / "source") == ["run.yaml"]
+
+
+@pytest.mark.parametrize("mark", [MANIFEST, UNFINISHED])
+@pytest.mark.parametrize("folder", ["", "samples", "shards/0000"])
+def test_a_run_is_no_folder_to_send_along_nor_is_one_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str, folder: str
+) -> None:
+    run = tmp_path / "run"
+    fill(run, mark, "hash.key", "signing.key", "samples/0", "shards/0000/0")
+    monkeypatch.chdir(run / folder)
+    with pytest.raises(RequestInvalid, match=r"is a run, .*; name another --working-dir") as refusal:
+        pack(tmp_path / "job.zip", Path(), is_excluded=nothing)
+    assert str(run) in str(refusal.value)
+    assert not (tmp_path / "job.zip").exists()
 
 
 def test_what_is_excluded_stays_too_and_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from raymu.config import Config
 from raymu.core.events import RequestsPurged
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet, ShardFleet
-from raymu.service.ingest import create_run, prepare_run
+from raymu.service.ingest import prepare_run
 from raymu.service.requests import Revocation
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, write_samples
@@ -53,7 +53,7 @@ class Course:
                 asyncio.run(coordinator.close())
 
     def train(self, location: Path) -> None:
-        create_run(self.config, str(location))
+        prepare_run(self.config, str(location)).write()
         coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
         asyncio.run(coordinator.train(silent))
         asyncio.run(coordinator.close())

@@ -12,7 +12,7 @@ from raymu.core.records import Exactness, Generation, Remedy, ShardState
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.history import replay
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.requests import Revocation
 from raymu.service.shard import ShardWorker
 from raymu.service.work import RepairTask
@@ -38,7 +38,7 @@ def watched_run(
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", unlearning={"on_accept": on_accept})
     location = str(tmp_path / "run")
-    create_run(config, location)
+    prepare_run(config, location).write()
     seen: list[Generation] = []
     fleet = WatchedFleet(RunStore(location), lambda _task: seen.append(RunStore(location).current()))
     coordinator = Coordinator(RunStore(location), fleet)
@@ -147,7 +147,7 @@ def test_nothing_of_a_revoked_sample_stays_in_the_run(tmp_path: Path, strategy: 
     )
     location, marker = tmp_path / "run", "sample-117"
     during: list[set[str]] = []
-    create_run(config, str(location))
+    prepare_run(config, str(location)).write()
     coordinator = Coordinator(
         RunStore(str(location)),
         WatchedFleet(RunStore(str(location)), lambda _task: during.append(traces(location, marker))),
@@ -171,7 +171,7 @@ def test_requests_submitted_together_share_one_remedy_per_shard(tmp_path: Path) 
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     location = str(tmp_path / "run")
-    create_run(config, location)
+    prepare_run(config, location).write()
     fleet = WatchedFleet(RunStore(location))
     coordinator = Coordinator(RunStore(location), fleet)
     asyncio.run(coordinator.train(silent))
@@ -249,7 +249,7 @@ def test_a_shard_votes_again_before_the_last_one_of_its_request_is_repaired(tmp_
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     location = tmp_path / "run"
-    create_run(config, str(location))
+    prepare_run(config, str(location)).write()
     seen: list[list[ShardState]] = []
 
     def look(_task: RepairTask) -> None:

@@ -16,7 +16,7 @@ from raymu.core.requests import RevocationRequest
 from raymu.errors import IdempotencyConflict, RaymuError, SamplesRevoked
 from raymu.service.desk import RequestDesk
 from raymu.service.history import replay
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.requests import Judgement, ResolvedRevocation, Revocation
 from raymu.store.database import Database
 from raymu.store.journal import Journal
@@ -80,7 +80,7 @@ def _told(judgement: Judgement, places: dict[str, int]) -> object:
 def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     folder = tmp_path_factory.mktemp("desk")
     write_samples(folder / "all.parquet", samples=40, owners=6)
-    create_run(make_config(folder / "all.parquet", data={"owner": "owner"}), str(folder / "run"))
+    prepare_run(make_config(folder / "all.parquet", data={"owner": "owner"}), str(folder / "run")).write()
     return RunStore(str(folder / "run"))
 
 

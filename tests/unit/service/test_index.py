@@ -7,7 +7,7 @@ import pytest
 
 from raymu.core.records import SampleId
 from raymu.service.index import SampleIndex
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.store.run import RunStore
 from tests.examples import make_config, write_samples
 from tests.unit.service.runs import homes
@@ -47,7 +47,7 @@ def indexed(
     """returns: the index; sample -> shard and slice; sample -> owner"""
     table = write_samples(tmp_path / "all.parquet", samples=SAMPLES, text_ids=text_ids)
     config = make_config(tmp_path / "all.parquet", data={"owner": "owner"}, partition={"shards": 3, "slices": 2})
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     owners = dict(zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True))
     places = {sample_id: (shard, position) for sample_id, shard, position in homes(config)}

@@ -18,7 +18,7 @@ from raymu.errors import (
     StorageFailed,
     UnknownSamples,
 )
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.store.run import RunStore
 from tests.examples import file_size_limit, make_config, write_samples
 from tests.unit.service.runs import homes, ids_at
@@ -64,7 +64,7 @@ def test_settings_that_cannot_be_trained_are_refused_and_nothing_is_written(tmp_
     branches, error, message = REFUSED_SETTINGS[case]
     write_samples(tmp_path / "all.parquet")
     with pytest.raises(error, match=message):
-        create_run(make_config(tmp_path / "all.parquet", **branches), str(tmp_path / "run"))
+        prepare_run(make_config(tmp_path / "all.parquet", **branches), str(tmp_path / "run")).write()
     assert not (tmp_path / "run").exists()
 
 
@@ -76,7 +76,7 @@ def test_labels_far_beyond_the_samples_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DataInvalid, match="has a label 1000000000 among 240 samples; number the classes from 0, without"
     ):
-        create_run(config, str(tmp_path / "run"))
+        prepare_run(config, str(tmp_path / "run")).write()
     assert not (tmp_path / "run").exists()
 
 
@@ -87,7 +87,7 @@ def test_classes_are_counted_in_the_file_before_samples_are_excluded(tmp_path: P
     pq.write_table(table.set_column(1, "label", pa.array(labels)), tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", data={"classes": None})
     highest = [one for one, label in zip(table["id"].to_pylist(), labels, strict=True) if label == 4]
-    create_run(config, str(tmp_path / "run"), exclude=highest)
+    prepare_run(config, str(tmp_path / "run"), exclude=highest).write()
     assert RunStore(str(tmp_path / "run")).manifest.classes == 5
 
 
@@ -98,11 +98,11 @@ def test_a_run_that_finds_no_room_leaves_the_place_as_it_was(tmp_path: Path, is_
     if is_there:
         (tmp_path / "runs" / "one").mkdir(parents=True)
     with file_size_limit(1000), pytest.raises(StorageFailed, match="has room"):
-        create_run(config, str(tmp_path / "runs" / "one"))
+        prepare_run(config, str(tmp_path / "runs" / "one")).write()
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == (
         ["all.parquet", "runs", "runs/one"] if is_there else ["all.parquet"]
     )
-    create_run(config, str(tmp_path / "runs" / "one"))
+    prepare_run(config, str(tmp_path / "runs" / "one")).write()
 
 
 @pytest.mark.parametrize("training", [{"optimizer": "adam"}, {"momentum": 0.9}])
@@ -119,7 +119,7 @@ def test_a_shard_of_a_single_class_is_refused(tmp_path: Path) -> None:
     labels = [0 if shards[sample_id] == 1 else 1 + shards[sample_id] for sample_id in table["id"].to_pylist()]
     pq.write_table(table.set_column(1, "label", pa.array(labels)), tmp_path / "all.parquet")
     with pytest.raises(DataInvalid, match="shard 0 of 2 would hold a single class"):
-        create_run(config, str(tmp_path / "run"))
+        prepare_run(config, str(tmp_path / "run")).write()
     assert not (tmp_path / "run").exists()
 
 
@@ -130,7 +130,7 @@ def test_unknown_excluded_ids_are_named_and_nothing_is_written(
     table = write_samples(tmp_path / "all.parquet", text_ids=text_ids)
     config = make_config(tmp_path / "all.parquet")
     with pytest.raises(UnknownSamples) as refusal:
-        create_run(config, str(tmp_path / "run"), exclude=[table["id"][0].as_py(), stranger])
+        prepare_run(config, str(tmp_path / "run"), exclude=[table["id"][0].as_py(), stranger]).write()
     assert (refusal.value.shown, refusal.value.count) == ((str(stranger),), 1)
     assert not (tmp_path / "run").exists()
 
@@ -138,14 +138,14 @@ def test_unknown_excluded_ids_are_named_and_nothing_is_written(
 def test_an_excluded_id_that_can_be_no_id_of_the_run_is_refused(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     with pytest.raises(RequestInvalid, match="whose ids are integers"):
-        create_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"), exclude=["nobody"])
+        prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"), exclude=["nobody"]).write()
     assert not (tmp_path / "run").exists()
 
 
 def test_excluded_integer_ids_may_be_given_as_text(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
-    create_run(config, str(tmp_path / "run"), exclude=["1000", "1007"])
+    prepare_run(config, str(tmp_path / "run"), exclude=["1000", "1007"]).write()
     store = RunStore(str(tmp_path / "run"))
     assert sum(store.read_table(ref).num_rows for ref in store.manifest.tables) == 238
 
@@ -154,7 +154,7 @@ def test_excluding_a_whole_shard_is_allowed(tmp_path: Path) -> None:
     """It is checked as if nothing were excluded: revoking the same samples would be allowed too."""
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
-    create_run(config, str(tmp_path / "run"), exclude=ids_at(config, shard=0))
+    prepare_run(config, str(tmp_path / "run"), exclude=ids_at(config, shard=0)).write()
     store = RunStore(str(tmp_path / "run"))
     assert store.read_table(store.manifest.tables[0]).num_rows == 0
 
@@ -164,17 +164,17 @@ def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path: Pa
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("mine")
     with pytest.raises(RunInvalid, match="is not empty"):
-        create_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"))
+        prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
 def test_a_second_run_in_the_same_place_is_refused(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
     manifest = (tmp_path / "run" / "run.json").read_bytes()
     with pytest.raises(RunInvalid, match="holds a run already"):
-        create_run(config, str(tmp_path / "run"))
+        prepare_run(config, str(tmp_path / "run")).write()
     assert (tmp_path / "run" / "run.json").read_bytes() == manifest
 
 
@@ -184,7 +184,7 @@ def test_every_sample_is_written_to_its_home(tmp_path: Path, policy: str) -> Non
     config = make_config(
         tmp_path / "all.parquet", data={"owner": "owner", "risk": "risk"}, partition={"policy": policy}
     )
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     written = set()
     for shard, ref in enumerate(store.manifest.tables):

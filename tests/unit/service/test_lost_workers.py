@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.shard import ShardWorker
 from raymu.service.work import Progress, TrainShard, Work, WorkReport
 from raymu.store.files import RunFiles
@@ -56,7 +56,7 @@ def test_a_lost_worker_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
 
 def test_a_worker_lets_go_of_the_shard_before_also_where_its_work_was_done_by_another(tmp_path: Path) -> None:
     course, location = Course(tmp_path), tmp_path / "run"
-    create_run(course.config, str(location))
+    prepare_run(course.config, str(location)).write()
     tables = RunStore(str(location)).manifest.tables
     first, second = ShardWorker(RunStore(str(location))), ShardWorker(RunStore(str(location)))
     assert list(second.run(TrainShard(shard=1, table=tables[1], epoch=0)))
@@ -68,7 +68,7 @@ def test_a_worker_lets_go_of_the_shard_before_also_where_its_work_was_done_by_an
 
 def test_what_travels_to_another_process_has_no_keys(tmp_path: Path) -> None:
     course, location = Course(tmp_path), tmp_path / "run"
-    create_run(course.config, str(location))
+    prepare_run(course.config, str(location)).write()
     store = RunStore(str(location))
     keys = (store.keys.hash_key, store.keys.signing_key)
     payload = pickle.dumps(store)

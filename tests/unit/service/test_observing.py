@@ -12,7 +12,7 @@ from raymu.core.receipt import ReceiptBook
 from raymu.core.records import Remedy
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.observing import ObservedFleet
 from raymu.service.requests import Revocation
 from raymu.service.work import FleetLoad, Progress, StageTrained, Work, WorkReport
@@ -57,7 +57,7 @@ class SideBySide(LocalFleet):
 
 def test_an_observer_is_told_every_event_in_order_after_the_receipts(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
-    create_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"))
+    prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     store, witness = RunStore(str(tmp_path / "run")), Witness()
     coordinator = Coordinator(store, LocalFleet(store), observers=[witness])
     asyncio.run(coordinator.train(silent))
@@ -76,7 +76,7 @@ def test_an_observer_is_told_every_event_in_order_after_the_receipts(tmp_path: P
 def test_stages_tell_how_much_is_at_work_waits_and_is_done(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", partition={"shards": 5, "slices": 2})
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     told: list[StageTrained] = []
     overheard: list[StageTrained] = []
@@ -98,7 +98,7 @@ def test_stages_tell_how_much_is_at_work_waits_and_is_done(tmp_path: Path) -> No
 def test_a_patch_is_told_as_one_stage(tmp_path: Path, strategy: str, remedy: Remedy) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
     asyncio.run(coordinator.train(silent))
@@ -115,7 +115,7 @@ def test_a_patch_is_told_as_one_stage(tmp_path: Path, strategy: str, remedy: Rem
 def test_a_fleet_that_had_nothing_to_do_counts_anew(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
     asyncio.run(coordinator.train(silent))
@@ -128,7 +128,7 @@ def test_a_fleet_that_had_nothing_to_do_counts_anew(tmp_path: Path) -> None:
 def test_one_worker_s_fleet_knows_all_that_it_was_given(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", partition={"shards": 3, "slices": 1})
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
     told: list[StageTrained] = []

@@ -12,7 +12,7 @@ from raymu.core.records import Exactness, SampleId, ShardState
 from raymu.core.verdict import Verdict
 from raymu.learn.determinism import DeterminismClass
 from raymu.service.coordinator import Coordinator
-from raymu.service.overview import status
+from raymu.service.status import status
 from raymu.service.verify.verification import verify
 from raymu.store.run import RunStore
 from tests.examples import make_config, revoke, settle, silent, train_run, write_samples

@@ -20,9 +20,9 @@ from raymu.figure import draw_outlook
 from raymu.learn.data import read_table
 from raymu.service.coordinator import Coordinator
 from raymu.service.outlook import outlook
-from raymu.service.overview import status
 from raymu.service.population import held_population, planned_population
 from raymu.service.requests import Revocation
+from raymu.service.status import status
 from raymu.service.survey import imagined_survey, survey
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore

@@ -1,6 +1,6 @@
 """What the constituents are asked: refused where it is not what the run was trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,12 @@ import pytest
 
 import raymu
 from raymu.config import Config
-from raymu.errors import ConfigInvalid, DataInvalid, RequestInvalid, RunInvalid
-from raymu.service.prediction import Ensemble
+from raymu.core.records import Generation
+from raymu.errors import ConfigInvalid, DataInvalid, FileMissing, RequestInvalid, RunInvalid, UnknownSamples
+from raymu.service.prediction import Ensemble, rewound_generation
 from raymu.store.run import RunStore
-from tests.examples import make_config, train_run, write_samples
+from tests.examples import make_config, revoke, train_run, write_samples
+from tests.unit.service.runs import constituent_of, ids_at
 
 GOOD = np.zeros((4, 6), dtype=np.float32)
 
@@ -84,6 +86,48 @@ def test_a_refused_request_takes_the_run_from_no_coordinator(location: Path) -> 
     with raymu.open_run(location) as run, pytest.raises(RequestInvalid):
         run.revoke([True])
     assert (location / "epoch").read_bytes() == epoch
+
+
+class BusyRun(RunStore):
+    """Whenever its current generation is asked for, the next ones come before it is loaded."""
+
+    def __init__(self, location: Path, publications: Iterator[object]) -> None:
+        super().__init__(str(location))
+        self._publications = publications
+
+    def current(self) -> Generation:
+        generation = super().current()
+        next(self._publications, None)
+        return generation
+
+
+def test_a_reader_follows_a_run_that_publishes_while_it_loads(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    run = train_run(config, tmp_path / "run")
+    early = iter(ids_at(config, shard=0, slice_index=0))
+    busy = BusyRun(tmp_path / "run", (revoke(run, [next(early)], strategy="sisa") for _ in range(3)))
+    ensemble = Ensemble.current(busy)
+    assert ensemble.generation == RunStore(str(tmp_path / "run")).current()
+
+
+def test_only_the_shards_that_hold_the_samples_are_rewound_and_none_for_an_unknown_one(location: Path) -> None:
+    store = RunStore(str(location))
+    [held] = ids_at(store.config, shard=0, slice_index=1)[:1]
+    states = {one.shard: (one.state, one.stages_trained) for one in rewound_generation(store, [held]).constituents}
+    assert states == {0: ("rewound", 1), 1: ("exact", 3)}
+    with pytest.raises(UnknownSamples, match=r"1 unknown sample id \(5\)"):
+        rewound_generation(store, [held, 5])
+
+
+def test_a_checkpoint_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    checkpoint = constituent_of(tmp_path / "run", 0).checkpoint
+    assert checkpoint
+    (tmp_path / "run" / checkpoint.file.path).unlink()
+    with pytest.raises(FileMissing, match="raymu rebuild"):
+        Ensemble.current(RunStore(str(tmp_path / "run")))
 
 
 def test_a_model_that_is_another_one_by_now_is_said_to_be_one(location: Path) -> None:

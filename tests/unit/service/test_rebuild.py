@@ -181,10 +181,10 @@ def test_files_from_an_old_copy_have_the_revocations_repeated_before_anything_is
 
 
 def test_an_untrained_run_is_not_rebuilt(tmp_path: Path) -> None:
-    from raymu.service.ingest import create_run
+    from raymu.service.ingest import prepare_run
 
     write_samples(tmp_path / "all.parquet", samples=80)
-    create_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"))
+    prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     with pytest.raises(RunInvalid, match="not trained yet"):
         asyncio.run(Coordinator(store, LocalFleet(store)).rebuild(silent))

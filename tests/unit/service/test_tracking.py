@@ -12,7 +12,7 @@ from raymu.core.events import GenerationEvaluated
 from raymu.errors import DataInvalid
 from raymu.service import tracking
 from raymu.service.history import replay
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.store.run import RunStore
 from tests.examples import make_config, revoke, settle, train_run, write_samples
 from tests.unit.service.runs import history_of, ids_at, journal_events, opened
@@ -93,5 +93,5 @@ def test_test_data_that_cannot_be_measured_on_are_refused_before_training(
     config = tracked_config(tmp_path)
     pq.write_table(pq.read_table(tmp_path / "test.parquet").select(columns), tmp_path / "test.parquet")
     with pytest.raises(DataInvalid, match=complaint):
-        create_run(config, str(tmp_path / "run"))
+        prepare_run(config, str(tmp_path / "run")).write()
     assert not (tmp_path / "run").exists()

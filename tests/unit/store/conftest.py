@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from raymu.core.places import is_uri
+from raymu.core.locations import is_uri
 from raymu.store.journal import Journal
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore

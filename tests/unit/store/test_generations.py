@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from raymu.core.events import GenerationPublished
 from raymu.core.records import Generation
 from raymu.errors import FileCorrupt, RunInvalid
-from raymu.store.generations import generation_path
+from raymu.store.generations import GenerationFiles, generation_path
 from raymu.store.journal import Journal
 from raymu.store.run import RunStore
 from tests.unit.store.manifests import MANIFEST
@@ -65,6 +66,22 @@ def test_a_generation_that_was_not_committed_is_not_served(store: RunStore, jour
     assert store.current() == generation(1)
     store.generations.drop_all_but(1)
     assert store.generations.numbers == [1]
+
+
+def test_one_that_is_superseded_before_it_is_read_gives_way_to_the_next_however_many_come(
+    store: RunStore, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, later = GenerationFiles.read, iter(range(2, 7))
+
+    def after_the_next_came(files: GenerationFiles, published: GenerationPublished) -> Generation:
+        for number in islice(later, 1):
+            publish(store, journal, generation(number))
+            files.drop_all_but(number)
+        return read(files, published)
+
+    publish(store, journal, generation(1))
+    monkeypatch.setattr(GenerationFiles, "read", after_the_next_came)
+    assert store.current() == generation(6)
 
 
 def test_one_that_another_run_sealed_is_refused(store: RunStore, journal: Journal, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.naming import keyed_hash, sample_name
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, write_samples
@@ -73,7 +73,7 @@ def template(setting: Setting, workshop: Path) -> Template:
             "groups_per_slice": 2 if setting.contributions == "group" else None,
         },
     )
-    create_run(config, str(folder / "run"))
+    prepare_run(config, str(folder / "run")).write()
     store = RunStore(str(folder / "run"))
     if setting.is_trained:
         with traced():

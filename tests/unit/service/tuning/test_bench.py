@@ -72,7 +72,7 @@ def test_a_trial_comes_to_what_the_run_itself_would(bench: TrialBench, tmp_path:
     store = RunStore(bench._plan.location)
     branch = store.branch(str(tmp_path / "branch"), store.current().lineages, bench.unlearning(choice))
     with opened(Path(branch.location)) as run:
-        asyncio.run(run.coordinator.adopt(store.current().lineages))
+        run.coordinator._training.record(store.current().lineages)  # as if the branch had trained them itself
         receipts = [revoke_traced(run.coordinator, request.ids) for request in bench.trace.requests]
     assert len(receipts) == 6
     passes = sum(part.passes for receipt in receipts for part in receipt.shards)
@@ -87,7 +87,9 @@ def test_trials_leave_the_run_as_it_was_and_no_branch_behind(bench: TrialBench) 
     before = files_of(Path(bench._plan.location))
     bench.evaluate(replace(CHOICE, strategy="ohs", boundary=0.4, fine_tune_slices=2, window_s=900.0))
     assert files_of(Path(bench._plan.location)) == before
-    assert [path.suffix for path in Path(bench._plan.scratch).iterdir()] == [".npz"]
+    scratch = Path(bench._plan.scratch)
+    assert {path.suffix or path.name for path in scratch.iterdir()} == {".npz", "branches"}
+    assert not list((scratch / "branches").iterdir())
 
 
 def test_progress_is_told_before_the_end_and_may_end_the_trial(bench: TrialBench) -> None:

@@ -13,7 +13,7 @@ from raymu.core.verdict import Verdict
 from raymu.errors import RequestInvalid, RunInvalid, RunTooNew
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.verify.verification import Verification, verify
 from raymu.service.work import RepairTask
 from raymu.store.chain import sealed
@@ -124,13 +124,21 @@ def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
 
 def test_training_that_is_under_way_is_left_open(location: Path, tmp_path: Path) -> None:
     config = RunStore(str(location)).config
-    create_run(config, str(tmp_path / "new"))
+    prepare_run(config, str(tmp_path / "new")).write()
     found: list[Verification] = []
     coordinator = Coordinator(RunStore(str(tmp_path / "new")), LocalFleet(RunStore(str(tmp_path / "new"))))
     asyncio.run(coordinator.train(lambda _stage: found.append(verified(tmp_path / "new"))))
     assert {one.verdict for one in found} == {Verdict.INCONCLUSIVE}
     asyncio.run(coordinator.close())
     assert verified(tmp_path / "new").verdict is Verdict.PASS
+
+
+def test_a_run_whose_coordinator_stays_is_left_open_until_that_is_down(location: Path) -> None:
+    with opened(location):
+        found = verified(location)
+    assert verdicts(found) == {"journal": "inconclusive"}
+    assert "`raymu down` it" in found.checks[0].findings[0].what
+    assert verified(location).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("name", [".epoch.0123.partial", "shards/0000/.stage-0-0123.safetensors.4567.partial"])

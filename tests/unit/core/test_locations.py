@@ -1,6 +1,6 @@
 import pytest
 
-from raymu.core.places import holds_secret, name_of, shown
+from raymu.core.locations import holds_secret, name_of, shown
 
 SECRETS = [
     "s3://KEY:secret@bucket/run",

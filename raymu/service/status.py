@@ -1,23 +1,18 @@
-"""What a run is like, read from its directory: status and forecasts. Readers write nothing and need no cluster."""
+"""What a run is like, read from its directory: status and receipts. Readers write nothing and need no cluster."""
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from raymu.core.deadlines import Deadline, deadlines
-from raymu.core.pace import Interval, Pace
-from raymu.core.planner import StrategyForecast, choose_remedies, forecast
+from raymu.core.pace import Pace
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation, Remedy
-from raymu.core.requests import Strategy
 from raymu.core.workload import settle_passes
-from raymu.errors import FileCorrupt, FileMissing, RequestInvalid
-from raymu.service.desk import RequestDesk
 from raymu.service.history import History, replay
 from raymu.service.places import Places, ShardPlace
-from raymu.service.requests import Revocation
 from raymu.store.ledger import latest
 from raymu.store.run import RunStore
 
@@ -80,36 +75,6 @@ class RunStatus:
     """Of the requests that are not exact yet, the earliest due first."""
     paces: dict[Remedy, RemedyPace]
     """Of the remedies that were carried out as planned."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardForecast:
-    """earliest_slice: where retraining would start; retrain_fraction: of the whole shard; seconds: of compute
-
-    interval: what the remedy will take, nine times in ten, by how earlier forecasts held
-    """
-
-    shard: int
-    samples: int
-    earliest_slice: int
-    remedy: Remedy
-    reason: str
-    retrain_fraction: float
-    retrain_passes: float
-    retrain_seconds: float
-    patch_seconds: float
-    interval: Interval
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Forecast:
-    """What a request would cost. strategy, boundary: those that the remedies are forecast for"""
-
-    strategy: Strategy
-    boundary: str
-    workers: int
-    shards: tuple[ShardForecast, ...]
-    strategies: dict[Strategy, StrategyForecast]
 
 
 def status(store: RunStore, *, places: Places | None = None) -> RunStatus:
@@ -183,54 +148,3 @@ def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -
     """The receipts as they were issued, signed: the last one of each of these requests, or of all."""
     with closing(store.journal(is_read_only=True)) as journal:
         return list(latest(journal.ledger(request_ids)).values())
-
-
-def check_requests(store: RunStore, asked: Sequence[Revocation]) -> None:
-    """Refuse what a coordinator would refuse; where files are damaged, that is for the coordinator to say.
-
-    Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict.
-    """
-    with closing(store.journal(is_read_only=True)) as journal, suppress(FileMissing, FileCorrupt):
-        desk = RequestDesk(store, journal, replay(journal, store.manifest))
-        desk.judge_together(asked, now=datetime.now(UTC))
-
-
-def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:
-    """Forecast a request, and change nothing. workers: at hand; as many as trained the run where not given
-
-    Raises RunInvalid where the run is not trained, RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked.
-    """
-    if workers is not None and workers < 1:
-        raise RequestInvalid(f"workers is {workers}; a forecast needs at least one")
-    ohs = store.config.unlearning.ohs
-    store.current()  # refuses a run that is not trained
-    with closing(store.journal(is_read_only=True)) as journal:
-        history = replay(journal, store.manifest, workers=workers)
-        [resolved], _ = RequestDesk(store, journal, history).judge_together([asked], now=datetime.now(UTC))
-    request = resolved.request
-    workers, paces = workers or history.trained_on, history.paces.paces
-    workloads = history.board.workloads(request)
-    decisions = choose_remedies(
-        workloads, strategy=request.strategy, boundary=request.boundary, workers=workers, ohs=ohs
-    )
-    return Forecast(
-        strategy=request.strategy,
-        boundary=str(request.boundary),
-        workers=workers,
-        shards=tuple(
-            ShardForecast(
-                shard=one.shard,
-                samples=one.touched_samples,
-                earliest_slice=one.earliest_slice,
-                remedy=decisions[one.shard].remedy,
-                reason=decisions[one.shard].reason,
-                retrain_fraction=one.retrain_fraction,
-                retrain_passes=one.passes[Remedy.RETRAIN],
-                retrain_seconds=one.seconds(Remedy.RETRAIN),
-                patch_seconds=one.seconds(Remedy.PATCH),
-                interval=paces[decisions[one.shard].remedy].interval(decisions[one.shard].seconds),
-            )
-            for one in workloads
-        ),
-        strategies=forecast(workloads, boundary=request.boundary, workers=workers, ohs=ohs),
-    )

@@ -8,27 +8,27 @@ _LOGIN = re.compile(r"(?<=s3://)[^/?#]*:[^?#]*@|(?<=://)[^/?#]*:[^/?#]*@")
 _SECRET_OPTION = re.compile(r"[?&][^=&]*(secret|password|token|key)[^=&]*=", re.IGNORECASE)
 
 
-def is_uri(place: str) -> bool:
-    return "://" in place
+def is_uri(location: str) -> bool:
+    return "://" in location
 
 
-def shown(place: str) -> str:
-    """A place as errors and pages name it: of a URI neither a login nor options, so that a path can follow it."""
-    return _LOGIN.sub("", _OPTIONS.sub("", place)) if is_uri(place) else place
+def shown(location: str) -> str:
+    """A location as errors and pages name it: of a URI neither a login nor options, so that a path can follow it."""
+    return _LOGIN.sub("", _OPTIONS.sub("", location)) if is_uri(location) else location
 
 
-def name_of(place: str) -> str:
+def name_of(location: str) -> str:
     """The last part of a path or a URI; empty where it has none, as of a bucket's root."""
-    return shown(place).rstrip("/").rpartition("/")[2]
+    return shown(location).rstrip("/").rpartition("/")[2]
 
 
-def holds_secret(place: str) -> bool:
+def holds_secret(location: str) -> bool:
     """Whether a URI has a password or a secret key in it: wherever it is kept or passed on, that would go along."""
-    return is_uri(place) and bool(_LOGIN.search(place) or _SECRET_OPTION.search(place))
+    return is_uri(location) and bool(_LOGIN.search(location) or _SECRET_OPTION.search(location))
 
 
 LEAVE_SECRETS_OUT = (
     "has a secret in its URI, which would be kept and shown with it; leave it out, and set AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or whatever else its storage looks for credentials in"
 )
-"""What is wrong with such a place, and what to do."""
+"""What is wrong with such a location, and what to do."""
