@@ -18,6 +18,8 @@ from raymu.learn.weights import below, unpack
 Features = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
 
+PIXELS = (np.dtype(np.uint8), np.dtype(np.uint16))
+"""Types whose whole range is [0, 1] to a model; integers of other types are rarely pixels over all of theirs."""
 CLIP_AT = 8.0
 """Standard deviations: a feature that hardly varies in the first slice would otherwise dominate all others."""
 _BATCH = 4096
@@ -72,7 +74,7 @@ class Normalizer:
         match kind:
             case Normalization():
                 mean, scale = np.full(1, kind.mean), np.full(1, 1.0 / kind.std)
-                if np.issubdtype(features.dtype, np.integer):  # published means and deviations are of pixels in [0, 1]
+                if features.dtype in PIXELS:  # published means and deviations are of pixels in [0, 1]
                     largest = np.iinfo(features.dtype).max
                     mean, scale = mean * largest, scale / largest
             case "unit":
