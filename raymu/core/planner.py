@@ -96,6 +96,8 @@ def _decide(
         cost = f"{workload.retrain_fraction:.0%} of the shard"
         reason = "sisa always retrains" if strategy is Strategy.SISA else f"{cost} is within the boundary {boundary}"
         remedy = Remedy.RETRAIN
+    elif not workload.can_patch:
+        remedy, reason = Remedy.RETRAIN, "no model that never saw these samples is there to calibrate a patch by"
     elif strategy is Strategy.OHS:
         remedy, reason = _optimised_patch(workload, boundary, ohs)
     else:
