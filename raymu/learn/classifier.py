@@ -105,15 +105,15 @@ class Classifier:
     """normalizer: None until a stage has had samples to fit it to"""
 
     model: nn.Module
+    classes: int
     device: torch.device
     normalizer: Normalizer | None = field(default=None)
 
     @classmethod
     def restore(cls, payload: bytes, plan: ModelPlan, *, device: torch.device, source: str) -> "Classifier":
         """The classifier of a checkpoint. Raises FileCorrupt."""
-        classifier = cls(
-            model=build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes).to(device), device=device
-        )
+        model = build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes).to(device)
+        classifier = cls(model=model, classes=plan.classes, device=device)
         classifier.load_tensors(unpack(payload, source=source))
         return classifier
 
@@ -147,7 +147,7 @@ class Classifier:
                 self.model(self.inputs(features[start : start + _BATCH])).float().softmax(dim=1).cpu()
                 for start in range(0, len(features), _BATCH)
             ]
-        return torch.cat(parts).numpy() if parts else np.zeros((0, 0), dtype=np.float32)
+        return torch.cat([torch.zeros(0, self.classes), *parts]).numpy()
 
     def mean_loss(self, inputs: Tensor, labels: Tensor) -> float:
         """Mean cross-entropy in nats of the model in evaluation mode. inputs: normalised"""
