@@ -74,7 +74,7 @@ class Worklist:
         self._working[command.shard] = command
 
     def end(self, shard: int, *, is_owing: bool) -> None:
-        """A remedy is over; a shard that is still owing what it was to settle has that before it again."""
+        """A remedy ended; a shard that still owes what it was to settle is to be settled again."""
         del self._working[shard]
         if not is_owing:
             self._to_settle.discard(shard)
