@@ -85,16 +85,18 @@ class ShardOdds:
         return passes
 
     def _named(self) -> Floats:
-        """Samples that are named where the shard is patched: all that are named here, but by a group that finds it clean
-        and names none early."""
+        """Samples that are named where the shard is patched.
+
+        All that are named here, less those of a group that finds the shard clean and names none early: it is retrained.
+        """
         here = self._sizes * self._hit.sum()
         return here - self._is_clean * self._late_in_a_clean_group(float(self._hit[self._first :].sum()))
 
     def _retained_first(self, slices: slice) -> Floats:
         """Samples of some slices that are left where the shard is patched for the first time.
 
-        Before it, every request was late or elsewhere, independently of the group. Of what the group itself names here,
-        what it names while it has none early belongs to no patch.
+        Until then each request was late or elsewhere, whatever this group names. What the group itself names here is gone
+        too, less what it names where it has none early, and the shard is retrained.
         """
         hit, late = self._mass(slices)
         left = self._samples[slices].sum() - self._before * self._late_if_clean(late)
@@ -104,8 +106,8 @@ class ShardOdds:
     def _retained_later(self, slices: slice) -> Floats:
         """The same where it was patched before.
 
-        What all earlier requests named here, less what they named while none was early, is gone in the shards that were
-        patched; whether the group touches the shard is independent of that.
+        What earlier requests named here, less what they named where none of them was early, is gone from a shard that was
+        patched before. Whether this group touches the shard does not depend on them.
         """
         hit, late = self._mass(slices)
         gone_before = self._before * (hit - self._is_clean * self._late_if_clean(late)) * self._is_touched
