@@ -115,7 +115,7 @@ class Trial:
 
     @property
     def forgotten_s(self) -> float | None:
-        """Median seconds from a request's receipt until nothing served rests on what the whole samples gave it."""
+        """Median seconds from a request's receipt until all that is served was trained without its samples, or patched."""
         return _median_seconds([(one, one.rewound_at or one.published_at) for one in self.receipts])
 
 

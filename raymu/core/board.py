@@ -210,7 +210,7 @@ class RevocationBoard:
     @property
     def _stalled(self) -> set[int]:
         """Shards that have work and are not at it."""
-        return (self._backlog.shards | self._worklist.to_retrain) - self._worklist.working
+        return (self._backlog.shards | self._worklist.to_retrain.keys()) - self._worklist.working
 
     def _start(self, shards: Iterable[int]) -> list[Command]:
         """Start the remedies of idle shards that have work, the longest first."""
@@ -235,11 +235,10 @@ class RevocationBoard:
             for request_id in request_ids:
                 request = self._backlog[request_id]
                 requested.setdefault((request.strategy, request.boundary), set()).add(shard)
-            if shard in self._worklist.to_retrain:
-                requested.setdefault((Strategy.SISA, Boundary.parse(1.0)), set()).add(shard)
         return decisions_for(
             list(workloads.values()),
             {asked: frozenset(shards) for asked, shards in requested.items()},
+            self._worklist.to_retrain,
             workers=self._workers,
             ohs=self._config.ohs,
         )

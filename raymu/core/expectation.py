@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from raymu.config import UnlearningConfig
 from raymu.core.foreseen import foreseen_lineages
-from raymu.core.odds import ShardOdds
+from raymu.core.lone_shard import fate_of_lone_shard
+from raymu.core.odds import ShardFate, ShardOdds
 from raymu.core.partition import derive_seed
 from raymu.core.planner import StrategyForecast, forecast
 from raymu.core.records import ShardLineage
@@ -30,7 +31,7 @@ DRAWS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Prospect:
-    """A run that is not trained yet: its shards are alike, and there are at least two of them."""
+    """A run that is not trained yet: its shards are alike."""
 
     shards: int
     slice_samples: tuple[float, ...]
@@ -44,6 +45,8 @@ class Prospect:
     seconds_per_pass: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise ValueError(f"a run has a shard or more, not {self.shards}")
         if not len(self.slice_samples) == len(self.epochs) == len(self.slice_prior):
             raise ValueError("slice_samples, epochs and slice_prior differ in number")
 
@@ -112,29 +115,31 @@ def expected_work(
     """The mean cost of so many requests, in groups of `together`. Raises ValueError for a deadline of a group.
 
     A shard whose debt reaches below the boundary is never retrained again: so it is retrained until the first request
-    that it patches, and patched from then on.
+    that it patches, and patched from then on. Only a single shard, with no other to calibrate by, is retrained at times.
     """
     if boundary.kind is BoundaryKind.DEADLINE and together == 1:  # of one shard's retraining
         boundary = Boundary(kind=BoundaryKind.SECONDS, value=boundary.value)
     first = prospect.first_retrained(strategy, boundary)
     if strategy is Strategy.OHS and prospect.unlearning.ohs.remedy == "replay":
         first = min(first, _first_cheaper_than_replay(prospect, together))
-    odds = ShardOdds(
-        slice_samples=prospect.slice_samples,
-        epochs=prospect.epochs,
-        hit=np.array(prospect.slice_prior) / prospect.shards,
-        first=first,
-        sizes=np.diff(np.append(np.arange(0, requests, together), requests)),
-    )
-    passes = odds.retrained_passes + _patched_passes(prospect, odds, strategy)
-    debt_shards, debt_passes = _debt(prospect, first, requests)
+    fate = _fate(prospect, first, sizes=np.diff(np.append(np.arange(0, requests, together), requests)))
+    passes = fate.retrained_passes + _patched_passes(prospect, fate, strategy)
     return ExpectedWork(
         passes=prospect.shards * passes,
-        remedies=prospect.shards * float(odds.is_touched.sum()),
-        patched=prospect.shards * float(odds.is_patched.sum()),
-        debt_shards=prospect.shards * debt_shards,
-        debt_passes=prospect.shards * debt_passes,
+        remedies=prospect.shards * fate.remedies,
+        patched=prospect.shards * (fate.patched_first + fate.patched_later),
+        debt_shards=prospect.shards * fate.owes,
+        debt_passes=prospect.shards * fate.owed_passes,
     )
+
+
+def _fate(prospect: Prospect, first: int, *, sizes: npt.NDArray[np.int64]) -> ShardFate:
+    """sizes: of the groups, in requests"""
+    samples, epochs = prospect.slice_samples, prospect.epochs
+    hit = np.array(prospect.slice_prior) / prospect.shards
+    if prospect.unlearning.calibration and not prospect.references:
+        return fate_of_lone_shard(slice_samples=samples, epochs=epochs, hit=hit, first=first, sizes=sizes)
+    return ShardOdds(slice_samples=samples, epochs=epochs, hit=hit, first=first, sizes=sizes).fate()
 
 
 def drawn_forecasts(
@@ -182,27 +187,26 @@ def _workloads(
     ]
 
 
-def _patched_passes(prospect: Prospect, odds: ShardOdds, strategy: Strategy) -> float:
+def _patched_passes(prospect: Prospect, fate: ShardFate, strategy: Strategy) -> float:
     """Of one shard, by the same rules as a single forecast: they are linear in the samples."""
     ohs, slices = prospect.unlearning.ohs, prospect.slices
-    retained = odds.retained_first(slice(slices)) + odds.retained_later(slice(slices))
+    retained = fate.retained_first + fate.retained_later
     statistics = float(retained.sum()) if prospect.has_batch_norm else 0.0
     patch, again = subtraction_passes(
-        float(odds.named().sum()), statistics, len(prospect.references), is_calibrated=prospect.unlearning.calibration
+        fate.named, statistics, len(prospect.references), is_calibrated=prospect.unlearning.calibration
     )
     if strategy is not Strategy.OHS:
         return patch
     tail, passes = slice(slices - ohs.slices, slices), patch + again
     if ohs.remedy == "replay":
         for stage in range(slices)[tail]:
-            passes += prospect.epochs[stage] * float(odds.retained_first(slice(stage + 1)).sum())
-        tuned, remedies = odds.retained_later(tail).sum(), odds.is_patched_later.sum()
+            passes += prospect.epochs[stage] * float(fate.retained_first[: stage + 1].sum())
+        tuned, remedies = float(fate.retained_later[tail].sum()), fate.patched_later
     else:
-        tuned, remedies = (odds.retained_first(tail) + odds.retained_later(tail)).sum(), odds.is_patched.sum()
+        tuned, remedies = float(retained[tail].sum()), fate.patched_first + fate.patched_later
     if not remedies:
         return passes
-    each = fine_tuning_passes(float(tuned / remedies), prospect.references, epochs=ohs.epochs)
-    return passes + float(remedies) * each
+    return passes + remedies * fine_tuning_passes(tuned / remedies, prospect.references, epochs=ohs.epochs)
 
 
 def _first_cheaper_than_replay(prospect: Prospect, together: int) -> int:
@@ -215,17 +219,3 @@ def _first_cheaper_than_replay(prospect: Prospect, together: int) -> int:
     )
     replay = sum(patch) + prospect.retrain_passes[slices - prospect.unlearning.ohs.slices]
     return int(np.argmax(prospect.retrain_passes <= replay))
-
-
-def _debt(prospect: Prospect, first: int, requests: int) -> tuple[float, float]:
-    """What one shard owes in the end. returns: the chance that it owes anything, and the mean passes that settle it"""
-    hit = np.cumsum(np.array(prospect.slice_prior) / prospect.shards)
-    below = np.append(0.0, hit)  # (slices + 1,): that a request is here, before each slice
-    is_owed = 1.0 - (1.0 - below) ** requests
-    passes = 0.0
-    for stage in range(prospect.slices):
-        start = min(stage + 1, first)
-        late = float(hit[stage] - below[start])
-        gone = requests * (float(hit[stage]) - late * (1.0 - float(below[start])) ** (requests - 1))
-        passes += prospect.epochs[stage] * (sum(prospect.slice_samples[: stage + 1]) * float(is_owed[start]) - gone)
-    return float(is_owed[first]), passes

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, ShardLineage
 from raymu.core.requests import RevocationRequest
-from raymu.core.workload import training_passes
 
 
 def foreseen_lineages(
@@ -18,50 +17,34 @@ def foreseen_lineages(
 class ForeseenRemedies:
     """Remedies that do nothing, and take what they are forecast to."""
 
-    def __init__(self, *, epochs: Sequence[int], is_calibrated: bool) -> None:
-        """epochs: of each stage; is_calibrated: whether patches are"""
-        self._epochs, self._is_calibrated = epochs, is_calibrated
-
     def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
         forgotten = [0] * command.lineage.slices
         for part in (part for one in command.request_ids for part in accepted[one].forget):
             if part.shard == command.shard:
                 for position, count in part.samples_by_slice.items():
                     forgotten[position] += count
-        return foreseen_report(command, forgotten, epochs=self._epochs, is_calibrated=self._is_calibrated)
+        return foreseen_report(command, forgotten)
 
     def destroy(self, files: Collection[FileRef]) -> None:
         """There are none."""
 
 
-def foreseen_report(
-    command: RepairShard, forgotten: Sequence[int], *, epochs: Sequence[int], is_calibrated: bool
-) -> RepairReport:
-    """What the worker would report. forgotten: samples of each slice; is_calibrated: whether patches are"""
-    before, first, decision = command.lineage, command.earliest_slice, command.decision
+def foreseen_report(command: RepairShard, forgotten: Sequence[int]) -> RepairReport:
+    """What the worker would report. forgotten: samples of each slice"""
+    before, decision = command.lineage, command.decision
     retained = tuple(count - gone for count, gone in zip(before.slice_samples, forgotten, strict=True))
-    remedy, passes, seconds = decision.remedy, decision.passes, decision.seconds
-    if remedy is not Remedy.RETRAIN and is_calibrated and not _has_aim(command):  # then the worker retrains
-        remedy = Remedy.RETRAIN
-        passes = float(training_passes(retained, epochs, stages=range(first, before.slices)))
-        seconds = passes * before.seconds_per_pass
-    change = _retrained if remedy is Remedy.RETRAIN else _patched
+    change = _retrained if decision.remedy is Remedy.RETRAIN else _patched
     return RepairReport(
         command_id=command.command_id,
         request_ids=command.request_ids,
         planned=decision,
-        remedy=remedy,
+        remedy=decision.remedy,
         reason=decision.reason,
         lineage=replace(change(command), slice_samples=retained, table=_file(f"{command.command_id}/table")),
-        passes=passes,
-        seconds=seconds,
+        passes=decision.passes,
+        seconds=decision.seconds,
         determinism="",
     )
-
-
-def _has_aim(command: RepairShard) -> bool:
-    """Whether there is a model that never saw the forget set: another shard's, or an untouched checkpoint."""
-    return bool(command.references) or any(command.lineage.slice_samples[: command.earliest_slice])
 
 
 def _trained(shard: int, slice_samples: tuple[int, ...], seconds_per_pass: float) -> ShardLineage:

@@ -70,7 +70,7 @@ class RunMeter:
         return found
 
     def stands(self, now: datetime) -> list[Measurement]:
-        """All gauges. It is computed anew only where something, or the workers, changed, but for what runs with the time."""
+        """All gauges; computed anew after an event or a change of workers, except those that run with the clock."""
         workers = self._count_workers()
         if self._standing is None or workers != self._workers:
             self._workers = workers

@@ -1,6 +1,7 @@
-"""What becomes of one shard under traffic: the chances, and the samples that are left, in closed form."""
+"""What becomes of one shard of several under traffic: the chances, and the samples that are left, in closed form."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +9,33 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ShardFate:
+    """What becomes of one shard, in the mean over all traces of some traffic.
+
+    A sum over remedies counts a sample once for each remedy that it is there for.
+    """
+
+    remedies: float
+    patched_first: float
+    """Patches of the shard while it owed nothing, and of the shard while it did."""
+    patched_later: float
+    named: float
+    """Samples that patches are to forget."""
+    retained_first: Floats
+    """(slices,) samples that are left when it is patched while it owes nothing, and while it does."""
+    retained_later: Floats
+    retrained_passes: float
+    owes: float
+    """The chance that it owes anything in the end, and the mean passes that settle it."""
+    owed_passes: float
+
+
 class ShardOdds:
     """One shard's chances, group by group: every array is (groups,) float64 unless it says otherwise.
 
-    A request is early where its slice is before the first one that is retrained.
+    A request is early where its slice is before the first one that is retrained. The shard is clean until its first early
+    request, and is patched from then on.
     """
 
     def __init__(
@@ -30,17 +54,26 @@ class ShardOdds:
         self._early = float(self._hit[:first].sum())
         self._is_clean = (1.0 - self._early) ** self._before
         self._has_none_early = (1.0 - self._early) ** sizes
-        self._is_missed = (1.0 - self._hit.sum()) ** sizes
-        self.is_touched = 1.0 - self._is_missed
-        self.is_patched_first = self._is_clean * (1.0 - self._has_none_early)
-        self.is_patched_later = (1.0 - self._is_clean) * self.is_touched
+        self._is_touched = 1.0 - (1.0 - self._hit.sum()) ** sizes
+        self._is_patched_first = self._is_clean * (1.0 - self._has_none_early)
+        self._is_patched_later = (1.0 - self._is_clean) * self._is_touched
 
-    @property
-    def is_patched(self) -> Floats:
-        return self.is_patched_first + self.is_patched_later
+    def fate(self) -> ShardFate:
+        owes, owed_passes = self._debt()
+        each = [slice(position, position + 1) for position in range(len(self._samples))]
+        return ShardFate(
+            remedies=float(self._is_touched.sum()),
+            patched_first=float(self._is_patched_first.sum()),
+            patched_later=float(self._is_patched_later.sum()),
+            named=float(self._named().sum()),
+            retained_first=np.array([self._retained_first(one).sum() for one in each]),
+            retained_later=np.array([self._retained_later(one).sum() for one in each]),
+            retrained_passes=self._retrained_passes(),
+            owes=owes,
+            owed_passes=owed_passes,
+        )
 
-    @property
-    def retrained_passes(self) -> float:
+    def _retrained_passes(self) -> float:
         """Of all groups: of each stage from the earliest slice that a group touches, where the shard is clean."""
         passes = 0.0
         for stage in range(self._first, len(self._samples)):
@@ -51,24 +84,49 @@ class ShardOdds:
             passes += float(self._epochs[stage] * (self._is_clean * samples).sum())
         return passes
 
-    def named(self) -> Floats:
-        """Samples that are named where the shard is patched."""
+    def _named(self) -> Floats:
+        """Samples that are named where the shard is patched.
+
+        All that are named here, less those of a group that finds the shard clean and names none early: it is retrained.
+        """
         here = self._sizes * self._hit.sum()
         return here - self._is_clean * self._late_in_a_clean_group(float(self._hit[self._first :].sum()))
 
-    def retained_first(self, slices: slice) -> Floats:
-        """Samples of some slices that are left where the shard is patched for the first time."""
+    def _retained_first(self, slices: slice) -> Floats:
+        """Samples of some slices that are left where the shard is patched for the first time.
+
+        Until then each request was late or elsewhere, whatever this group names. What the group itself names here is gone
+        too, less what it names where it has none early, and the shard is retrained.
+        """
         hit, late = self._mass(slices)
         left = self._samples[slices].sum() - self._before * self._late_if_clean(late)
         gone = self._sizes * hit - self._late_in_a_clean_group(late)
-        return left * self.is_patched_first - self._is_clean * gone
+        return left * self._is_patched_first - self._is_clean * gone
 
-    def retained_later(self, slices: slice) -> Floats:
-        """The same where it was patched before."""
+    def _retained_later(self, slices: slice) -> Floats:
+        """The same where it was patched before.
+
+        What earlier requests named here, less what they named where none of them was early, is gone from a shard that was
+        patched before. Whether this group touches the shard does not depend on them.
+        """
         hit, late = self._mass(slices)
-        gone_before = self._before * (hit - self._is_clean * self._late_if_clean(late)) * self.is_touched
+        gone_before = self._before * (hit - self._is_clean * self._late_if_clean(late)) * self._is_touched
         gone_now = (1.0 - self._is_clean) * self._sizes * hit
-        return self._samples[slices].sum() * self.is_patched_later - gone_before - gone_now
+        return self._samples[slices].sum() * self._is_patched_later - gone_before - gone_now
+
+    def _debt(self) -> tuple[float, float]:
+        """What it owes in the end. returns: the chance that it owes anything, and the mean passes that settle it"""
+        requests = int(self._sizes.sum())
+        hit = np.cumsum(self._hit)
+        below = np.append(0.0, hit)  # (slices + 1,): that a request is here, before each slice
+        is_owed = 1.0 - (1.0 - below) ** requests
+        passes = 0.0
+        for stage, epochs in enumerate(self._epochs):
+            start = min(stage + 1, self._first)
+            late = float(hit[stage] - below[start])
+            gone = requests * (float(hit[stage]) - late * (1.0 - float(below[start])) ** (requests - 1))
+            passes += float(epochs * (self._samples[: stage + 1].sum() * is_owed[start] - gone))
+        return float(is_owed[self._first]), passes
 
     def _mass(self, slices: slice) -> tuple[float, float]:
         """The chance that a request is in these slices, and that it is in them and not early."""

@@ -13,7 +13,7 @@ MEMORY = 0.9
 FIRST_SPREAD = 0.3
 """Standard deviation of ln(seconds / forecast) before any remedy has told better; it counts as one remedy."""
 COVERAGE = 0.9
-"""How many remedies in the long run take a time within their interval."""
+"""Share of remedies, in the long run, that take a time within their interval."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """Retrain or patch: the strategies as a rule per shard, and their forecast."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raymu.config import OhsConfig
 from raymu.core.records import Decision, Remedy
@@ -26,11 +26,6 @@ def choose_remedies(
     """The remedy of every touched shard. returns: shard -> decision"""
     retrained = _retrained(workloads, strategy, boundary, workers)
     return {one.shard: _decide(one, one.shard in retrained, strategy, boundary, ohs) for one in workloads}
-
-
-def most_exact(first: Decision, second: Decision) -> Decision:
-    """One remedy serves several requests: the most exact that any of them asks for."""
-    return min(first, second, key=lambda decision: _MOST_EXACT_FIRST.index(decision.remedy))
 
 
 def forecast(
@@ -96,6 +91,8 @@ def _decide(
         cost = f"{workload.retrain_fraction:.0%} of the shard"
         reason = "sisa always retrains" if strategy is Strategy.SISA else f"{cost} is within the boundary {boundary}"
         remedy = Remedy.RETRAIN
+    elif not workload.can_patch:
+        remedy, reason = Remedy.RETRAIN, "no model that never saw these samples is there to calibrate a patch by"
     elif strategy is Strategy.OHS:
         remedy, reason = _optimised_patch(workload, boundary, ohs)
     else:
@@ -118,16 +115,41 @@ def _optimised_patch(workload: ShardWorkload, boundary: Boundary, ohs: OhsConfig
 def decisions_for(
     workloads: Sequence[ShardWorkload],
     requested: Mapping[tuple[Strategy, Boundary], frozenset[int]],
+    to_retrain: Mapping[int, str],
     *,
     workers: int,
     ohs: OhsConfig,
 ) -> dict[int, Decision]:
-    """One decision per shard for several requests at once. requested: what is asked for -> the shards it touches"""
-    chosen: dict[int, Decision] = {}
+    """One decision per shard, for several requests at once.
+
+    requested: what is asked for -> the shards it touches; to_retrain: shard -> why, whatever is asked for
+    """
+    wishes: dict[int, list[tuple[Strategy, Decision]]] = {}
     for (strategy, boundary), shards in requested.items():
         theirs = [one for one in workloads if one.shard in shards]
         for shard, decision in choose_remedies(
             theirs, strategy=strategy, boundary=boundary, workers=workers, ohs=ohs
         ).items():
-            chosen[shard] = most_exact(chosen[shard], decision) if shard in chosen else decision
-    return chosen
+            wishes.setdefault(shard, []).append((strategy, decision))
+    decisions = {shard: _most_exact(of) for shard, of in wishes.items()}
+    for one in workloads:
+        if one.shard in to_retrain and not _is_retrained(decisions.get(one.shard)):
+            decisions[one.shard] = retrain(one, to_retrain[one.shard])
+    return decisions
+
+
+def retrain(workload: ShardWorkload, reason: str) -> Decision:
+    remedy = Remedy.RETRAIN
+    return Decision(remedy=remedy, reason=reason, passes=workload.passes[remedy], seconds=workload.seconds(remedy))
+
+
+def _most_exact(wishes: Sequence[tuple[Strategy, Decision]]) -> Decision:
+    """One remedy serves several requests, and has one reason in all their receipts."""
+    strategy, decision = min(wishes, key=lambda wish: _MOST_EXACT_FIRST.index(wish[1].remedy))
+    if len({one.reason for _, one in wishes}) == 1:
+        return decision
+    return replace(decision, reason=f"one of the requests that share it asked for {strategy}: {decision.reason}")
+
+
+def _is_retrained(decision: Decision | None) -> bool:
+    return decision is not None and decision.remedy is Remedy.RETRAIN

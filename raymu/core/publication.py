@@ -6,7 +6,7 @@ from raymu.core.events import GenerationPublished, PublishGeneration, Purge
 from raymu.core.records import Constituent, FileRef, RepairReport, RepairShard, ShardLineage
 
 MOST_GENERATIONS = 16
-"""How many generations a request, or a settlement, of every shard leads to, about: votes come back some by some."""
+"""About how many generations a change of every shard is spread over; each brings some votes back."""
 
 
 class PublicationLedger:
@@ -93,7 +93,7 @@ class PublicationLedger:
     def published(self, event: GenerationPublished) -> None:
         self._has_predecessor = event.number > 1
         self.is_stale, self._is_repair, self._is_published, self.unpublished = False, False, True, 0
-        for told in self._to_publish.values():  # of all: of none more under settings that are changed since
+        for told in self._to_publish.values():  # all three: in a replay under later settings some were never told
             told.clear()
         self._to_purge.extend(event.repaired)
         self._doomed |= self._superseded

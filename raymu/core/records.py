@@ -18,7 +18,10 @@ class Remedy(StrEnum):
 
 
 class Exactness(StrEnum):
-    """INCONCLUSIVE: retrained, in another determinism class than earlier stages: no training from scratch has its bits."""
+    """EXACT: as trained from scratch without the forgotten samples, bit for bit. APPROXIMATE: patched, and not retrained yet.
+
+    INCONCLUSIVE: retrained, in another determinism class than earlier stages: no training from scratch has its bits.
+    """
 
     EXACT = "exact"
     INCONCLUSIVE = "inconclusive"

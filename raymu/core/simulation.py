@@ -73,8 +73,7 @@ def simulate(
     board.handle(RunTrained(at=_START, lineages=tuple(lineages), workers=workers))
     board.handle(GenerationPublished(at=_START, number=1, manifest_sha256=""))
     requests = _requests(trace, population, config)
-    foreseen = ForeseenRemedies(epochs=epochs, is_calibrated=config.calibration)
-    course = _Course(board, remedies or foreseen, workers=workers)
+    course = _Course(board, remedies or ForeseenRemedies(), workers=workers)
     accepted_s: dict[str, float] = {}
     for batch in trace.batches(window_s):
         names = [str(position) for position in batch.positions]

@@ -14,6 +14,9 @@ from raymu.core.partition import Hashes, Positions, identity_hashes
 from raymu.core.records import SampleId
 from raymu.errors import TraceInvalid, things
 
+LATEST_S = 1e11
+"""Seconds, some 3000 years: far above the present time in Unix seconds, and below it in Unix milliseconds."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TracedRequest:
@@ -28,6 +31,8 @@ class TracedRequest:
             raise TraceInvalid(f"a request at {self.at_s:g} s must name ids, or an owner, and not both")
         if not (isfinite(self.at_s) and self.at_s >= 0.0):
             raise TraceInvalid(f"a request is at {self.at_s} s; times are seconds from 0 up")
+        if self.at_s > LATEST_S:
+            raise TraceInvalid(f"a request is at {self.at_s:g} s; times are seconds, and these look like milliseconds")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

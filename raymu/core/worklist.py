@@ -26,9 +26,10 @@ class Worklist:
         return frozenset(self._working)
 
     @property
-    def to_retrain(self) -> set[int]:
-        """The shards that are to be settled, or whose files are lost."""
-        return self._to_settle | self._lost.keys()
+    def to_retrain(self) -> dict[int, str]:
+        """The shards that are to be settled, or whose files are lost. returns: shard -> why it is retrained"""
+        settled = dict.fromkeys(self._to_settle, "what the shard owes is settled with it")
+        return settled | dict.fromkeys(self._lost, "files of the shard were lost")
 
     @property
     def has_lost(self) -> bool:
@@ -37,7 +38,7 @@ class Worklist:
     @property
     def has_company(self) -> bool:
         """Whether a shard at work is settled, or trained again for lost files."""
-        return bool(self._working.keys() & (self._settling | self.to_retrain))
+        return bool(self._working.keys() & (self._settling | self.to_retrain.keys()))
 
     def find(self, shard: int, command_id: str) -> RepairShard | None:
         """The command, if the shard is at it."""
@@ -73,7 +74,7 @@ class Worklist:
         self._working[command.shard] = command
 
     def end(self, shard: int, *, is_owing: bool) -> None:
-        """A remedy is over; a shard that is still owing what it was to settle has that before it again."""
+        """A remedy ended; a shard that still owes what it was to settle is to be settled again."""
         del self._working[shard]
         if not is_owing:
             self._to_settle.discard(shard)

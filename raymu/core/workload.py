@@ -29,6 +29,8 @@ class ShardWorkload:
     """Of the passes that training the whole shard on its retained samples takes."""
     passes: Mapping[Remedy, float]
     seconds_per_pass: float
+    can_patch: bool
+    """Whether there is a model that never saw the samples, which a calibration aims at, or none is needed."""
     can_replay: bool
     """Whether the checkpoint that a replay would patch is still there."""
 
@@ -115,6 +117,7 @@ def shard_workload(
             Remedy.REPLAY: patch + replay + again,
         },
         seconds_per_pass=lineage.seconds_per_pass,
+        can_patch=not config.calibration or bool(references) or any(lineage.slice_samples[:earliest]),
         can_replay=base >= 0 and lineage.checkpoints[base] is not None,
     )
 

@@ -18,6 +18,8 @@ from raymu.learn.weights import below, unpack
 Features = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
 
+PIXELS = (np.dtype(np.uint8), np.dtype(np.uint16))
+"""Types whose whole range is [0, 1] to a model; integers of other types are rarely pixels over all of theirs."""
 CLIP_AT = 8.0
 """Standard deviations: a feature that hardly varies in the first slice would otherwise dominate all others."""
 _BATCH = 4096
@@ -72,7 +74,7 @@ class Normalizer:
         match kind:
             case Normalization():
                 mean, scale = np.full(1, kind.mean), np.full(1, 1.0 / kind.std)
-                if np.issubdtype(features.dtype, np.integer):  # published means and deviations are of pixels in [0, 1]
+                if features.dtype in PIXELS:  # published means and deviations are of pixels in [0, 1]
                     largest = np.iinfo(features.dtype).max
                     mean, scale = mean * largest, scale / largest
             case "unit":
@@ -103,15 +105,15 @@ class Classifier:
     """normalizer: None until a stage has had samples to fit it to"""
 
     model: nn.Module
+    classes: int
     device: torch.device
     normalizer: Normalizer | None = field(default=None)
 
     @classmethod
     def restore(cls, payload: bytes, plan: ModelPlan, *, device: torch.device, source: str) -> "Classifier":
         """The classifier of a checkpoint. Raises FileCorrupt."""
-        classifier = cls(
-            model=build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes).to(device), device=device
-        )
+        model = build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes).to(device)
+        classifier = cls(model=model, classes=plan.classes, device=device)
         classifier.load_tensors(unpack(payload, source=source))
         return classifier
 
@@ -145,7 +147,7 @@ class Classifier:
                 self.model(self.inputs(features[start : start + _BATCH])).float().softmax(dim=1).cpu()
                 for start in range(0, len(features), _BATCH)
             ]
-        return torch.cat(parts).numpy() if parts else np.zeros((0, 0), dtype=np.float32)
+        return torch.cat([torch.zeros(0, self.classes), *parts]).numpy()
 
     def mean_loss(self, inputs: Tensor, labels: Tensor) -> float:
         """Mean cross-entropy in nats of the model in evaluation mode. inputs: normalised"""

@@ -134,7 +134,7 @@ def as_features(source: str, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if features.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
             features = features.astype(np.float32, copy=False)
-        is_bad = ~np.isfinite(features.reshape(len(features), -1)).all(axis=1)
+        is_bad = ~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))
         if is_bad.any():
             rows = things(int(is_bad.sum()), "row")
             raise DataInvalid(source, f"missing, NaN or infinite features in {rows}; mend or drop them")

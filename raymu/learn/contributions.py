@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
-from raymu.errors import PatchFailed
+from raymu.errors import PatchFailed, things
 from raymu.learn.classifier import Classifier
 from raymu.learn.samples import BatchPlan, ShardSamples
 from raymu.learn.weights import pack, unpack
@@ -69,6 +69,11 @@ class UpdateLog:
         rows = torch.repeat_interleave(torch.arange(len(self.sizes)), self.sizes)
         return torch.bincount(rows[self._holds(forget)], minlength=len(self.sizes))
 
+    def has_left(self, forget: ShardSamples) -> Tensor:
+        """Which of these samples a row holds that is not spent. returns: (samples,) bool"""
+        is_left = torch.repeat_interleave(~self.spent, self.sizes)
+        return torch.isin(_signed(forget), self.members[is_left])
+
     def erase_members(self, forget: ShardSamples) -> None:
         """Leave nothing that names these samples."""
         self.members[self._holds(forget)] = 0
@@ -87,7 +92,12 @@ class UpdateLog:
         return total
 
     def _holds(self, samples: ShardSamples) -> Tensor:
-        return torch.isin(self.members, torch.from_numpy(samples.hashes.view(np.int64)))
+        return torch.isin(self.members, _signed(samples))
+
+
+def _signed(samples: ShardSamples) -> Tensor:
+    """Their hashes as members are kept. returns: (samples,) int64"""
+    return torch.from_numpy(samples.hashes.view(np.int64))
 
 
 class _GroupRecorder:
@@ -209,11 +219,13 @@ def _batch(classifier: Classifier, forget: ShardSamples, logs: Logs, rate: float
 def _recorded(
     classifier: Classifier, forget: ShardSamples, logs: Logs, shares: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    counts = {stage: log.forgotten_by_row(forget) for stage, log in logs.items()}
-    is_left = [bool(torch.any((counts[stage] > 0) & ~log.spent)) for stage, log in logs.items()]
-    if not any(is_left):
-        raise PatchFailed("no recorded update of the forgotten samples is left to subtract")
-    total = sum(log.take(shares(counts[stage], log.sizes)) for stage, log in logs.items())
+    is_gone = torch.ones(len(forget), dtype=torch.bool)
+    for log in logs.values():
+        is_gone &= ~log.has_left(forget)
+    if is_gone.any():
+        gone = things(int(is_gone.sum()), "forgotten sample")
+        raise PatchFailed(f"no recorded update is left to subtract for {gone}")
+    total = sum(log.take(shares(log.forgotten_by_row(forget), log.sizes)) for log in logs.values())
     assert isinstance(total, Tensor)
     for log in logs.values():
         log.erase_members(forget)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.feather
 import pyarrow.parquet as pq
 from pyarrow import fs
 

@@ -18,7 +18,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 
 
 def read_ids(path: str) -> list[SampleId]:
-    """Ids of a request: text (one a line), CSV or Parquet (column `id`, or the only one).
+    """Ids of a request: text (one a line), CSV (column `id`) or Parquet (column `id`, or the only one).
 
     Raises RequestInvalid; DataInvalid where a Parquet column holds something else.
     """
@@ -40,7 +40,8 @@ def as_sample_ids(values: Iterable[SampleId], *, integers: bool) -> list[SampleI
 def _of_table(path: str, table: pa.Table) -> list[SampleId]:
     if not table.num_columns:
         return []
-    name = table.column_names[_id_column(path, table.column_names)]
+    name = "id" if table.num_columns > 1 else table.column_names[0]
+    _require_column(path, table.column_names, name)
     ids: list[SampleId] = Column.of(path, table, name).named().to_pylist()
     return ids
 
@@ -51,7 +52,10 @@ def _of_csv(path: str, text: str) -> list[SampleId]:
     if not rows:
         return []
     (_, header), *rest = rows
-    column = _id_column(path, header)
+    if "id" not in header and len(header) == 1:  # no header, maybe: what is taken for one, and is an id, would be kept
+        raise RequestInvalid(f"{path}: begins with {in_one_line(header[0])}, not with id; write id above the ids")
+    _require_column(path, header, "id")
+    column = header.index("id")
     for line, row in rest:
         if len(row) != len(header):
             raise RequestInvalid(
@@ -60,17 +64,12 @@ def _of_csv(path: str, text: str) -> list[SampleId]:
     return [row[column] for _, row in rest]
 
 
-def _id_column(path: str, names: Sequence[str]) -> int:
-    """The place of column `id`, or of the only one."""
-    if names.count("id") > 1:
-        raise RequestInvalid(f"{path}: has several columns called id; rename or drop the others")
-    if "id" in names:
-        return names.index("id")
-    if len(names) > 1:
-        raise RequestInvalid(f"{path}: has several columns and none is called id; name the id column id")
-    if _INTEGER.fullmatch(names[0]):  # taken for a header, this id would be kept
-        raise RequestInvalid(f"{path}: begins with {names[0]}, not with a header; write id above the ids")
-    return 0
+def _require_column(path: str, names: Sequence[str], name: str) -> None:
+    """Raises RequestInvalid unless it is there once."""
+    if names.count(name) > 1:
+        raise RequestInvalid(f"{path}: has several columns called {name}; rename or drop the others")
+    if name not in names:
+        raise RequestInvalid(f"{path}: has several columns and none is called {name}; name the id column {name}")
 
 
 def _trimmed(cells: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from raymu.core.trace import Trace, TracedRequest
 from raymu.errors import TraceInvalid, in_one_line, things
+from raymu.learn.cells import before_pandas, named_twice
 from raymu.learn.ids import as_sample_ids
 
 _TEXT = pa.csv.ConvertOptions(
@@ -29,11 +30,13 @@ def read_trace(path: str, *, integers: bool) -> Trace:
     names = table.column_names
     if "at" not in names or not {"id", "owner"} & set(names):
         raise TraceInvalid(f"{path}: has columns {', '.join(names)}; a trace has at, and id or owner, or both")
+    if twice := named_twice(names):
+        raise TraceInvalid(f"{path}: has several columns called {in_one_line(twice)}; rename or drop the others")
     if not table.num_rows:
         raise TraceInvalid(f"{path}: the trace holds no requests; it needs at least one")
     times = _seconds(path, table["at"])
-    ids, owners = (table[name].to_pylist() if name in names else [None] * len(times) for name in ("id", "owner"))
-    keys = table["request"].to_pylist() if "request" in names else range(len(times))
+    ids, owners = (_cells(table, name) if name in names else [None] * len(times) for name in ("id", "owner"))
+    keys = _cells(table, "request") if "request" in names else range(len(times))
     rows_of: dict[Any, list[int]] = {}
     for row, key in enumerate(keys):
         if key is None:
@@ -77,6 +80,11 @@ def _load(path: str) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         raise TraceInvalid(f"{path}: cannot be read ({in_one_line(error)})") from error
     raise TraceInvalid(f"{path}: is of no known format; give a .csv or a .parquet file")
+
+
+def _cells(table: pa.Table, name: str) -> list[Any]:
+    """None where a row has none."""
+    return [before_pandas(value) for value in table[name].to_pylist()]
 
 
 def _seconds(path: str, column: pa.ChunkedArray) -> list[float]:

@@ -30,7 +30,7 @@ class ShardTraining:
         self._plan, self._shard = plan, shard
         self._ranks = ranks or PlayedRanks(plan.workers)
         self._needs_pairs = has_batch_norm(model)
-        self.classifier = Classifier(model=model, device=device)
+        self.classifier = Classifier(model=model, classes=plan.classes, device=device)
         self.optimizer = make_optimizer(model.parameters(), plan.training)
         self._ready: tuple[ShardSamples, Tensor, Tensor] | None = None
         self._classes: frozenset[str] = frozenset()

@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
     """A span of time in the unit that suits it: 4 ms, 0.31 s, 12.4 s, 3 min 20 s, 5 h 2 min, 12 days."""
     if seconds < 0.0:
         return f"-{duration(-seconds)}"
-    if seconds < 0.1:
+    if seconds < 0.0995:  # 99 ms, rounded
         return f"{1000 * seconds:.2g} ms"
     if seconds < _MINUTE:
         return f"{seconds:.3g} s"

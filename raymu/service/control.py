@@ -12,7 +12,7 @@ import torch
 
 from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
 from raymu.core.partition import identity_hashes
-from raymu.core.records import SampleId
+from raymu.core.records import Constituent, SampleId
 from raymu.learn.classifier import Classifier, Features, ModelPlan
 from raymu.learn.determinism import pinned
 from raymu.learn.patch import fine_tune_as_control
@@ -23,31 +23,34 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Control:
-    """The run's constituents, the touched ones fine-tuned as `ohs` does. seconds: of compute"""
+    """The run's constituents that vote, the touched ones fine-tuned as `ohs` does. seconds: of compute"""
 
     store: RunStore
+    voters: tuple[Constituent, ...]
     classifiers: tuple[Classifier, ...]
     passes: float
     seconds: float
 
     def predict(self, features: Features) -> Probabilities:
         """returns: (samples, classes) float32"""
-        config, generation = self.store.config, self.store.current()
-        weights = voters_of(generation.constituents, config.partition.slices)
+        config = self.store.config
+        weights = voters_of(self.voters, config.partition.slices)
         probabilities = np.stack([classifier.probabilities(features) for classifier in self.classifiers])
         return AGGREGATIONS[config.unlearning.aggregation](probabilities, weights)
 
 
 def fine_tune_only(store: RunStore, sample_ids: Collection[SampleId]) -> Control:
-    """The control for a request of these samples, on a run that serves all its shards in full. Writes nothing."""
-    manifest, config = store.manifest, store.config
+    """The control for a request of these samples, on a run that serves all that it has in full. Writes nothing."""
+    manifest, config, generation = store.manifest, store.config, store.current()
     plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
     forget = identity_hashes(sample_ids, seed=plan.seed, purpose="sample")
     device, ohs = torch.device("cpu"), config.unlearning.ohs
+    voters = tuple(one for one in generation.constituents if one.checkpoint)  # an emptied shard abstains
+    voting = {one.shard for one in voters}
     classifiers: list[Classifier] = []
     passes, seconds = 0.0, 0.0
     with pinned(device, config.cluster.threads):
-        for lineage in store.current().lineages:
+        for lineage in (one for one in generation.lineages if one.shard in voting):
             samples = read_shard_samples(store, lineage.table)
             training = ShardTraining(plan, lineage.shard, device)
             training.load(store.files.read_checked(lineage.serving.file), source=lineage.serving.file.path)
@@ -58,4 +61,4 @@ def fine_tune_only(store: RunStore, sample_ids: Collection[SampleId]) -> Control
                 passes += fine_tune_as_control(training, retain, plan=plan, shard=lineage.shard, ohs=ohs)
                 seconds += time.perf_counter() - started
             classifiers.append(training.classifier)
-    return Control(store=store, classifiers=tuple(classifiers), passes=passes, seconds=seconds)
+    return Control(store=store, voters=voters, classifiers=tuple(classifiers), passes=passes, seconds=seconds)

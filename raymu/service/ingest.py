@@ -17,7 +17,7 @@ from raymu.core.partition import Positions, equal_bands, identity_hashes, place_
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary
 from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, UnknownSamples, in_one_line, things
-from raymu.learn.classifier import ModelPlan
+from raymu.learn.classifier import PIXELS, ModelPlan
 from raymu.learn.data import SampleTable, fit_classes, read_table, require_no_secret, to_arrow
 from raymu.learn.ids import as_sample_ids
 from raymu.learn.models import check_model
@@ -143,8 +143,9 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> ModelPlan
         Boundary.parse(config.unlearning.boundary)
     except ValueError as error:
         raise ConfigInvalid(f"unlearning.boundary: {in_one_line(error)}") from error
-    if config.data.normalize == "unit" and not np.issubdtype(table.features.dtype, np.integer):
-        raise ConfigInvalid("data.normalize: unit is for integer features; use shard, or {mean: ..., std: ...}")
+    if config.data.normalize == "unit" and table.features.dtype not in PIXELS:
+        kinds = f"unit is for uint8 and uint16, and the features are {table.features.dtype}"
+        raise ConfigInvalid(f"data.normalize: {kinds}; cast to uint8, or use shard")
     if config.unlearning.contributions == "group" and config.unlearning.groups_per_slice is None:
         per_slice = samples / (config.partition.shards * config.partition.slices)
         fitting = max(1, round(per_slice / config.training.batch_size))

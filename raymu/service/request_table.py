@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raymu.errors import RequestInvalid, in_one_line
+from raymu.learn.cells import before_pandas, named_twice
 from raymu.service.requests import Revocation
 
 _COLUMNS = ("id", "owner", "key", "due")
-_EXACT = 2**53
-"""Up to it a float holds every integer."""
 
 
 def read_requests(
@@ -80,20 +78,13 @@ def _parquet(path: str) -> Mapping[str, Sequence[Any]]:
 
 
 def _require_apart(path: str, names: Sequence[str]) -> None:
-    twice = [name for name, count in Counter(name.strip() for name in names).items() if count > 1]
-    if twice:
-        raise RequestInvalid(f"{path}: has several columns called {in_one_line(twice[0])}; rename or drop the others")
+    if twice := named_twice(names):
+        raise RequestInvalid(f"{path}: has several columns called {in_one_line(twice)}; rename or drop the others")
 
 
 def _given(value: Any) -> Any:
     """A cell; None where it is empty."""
-    if isinstance(value, str):
-        return value.strip() or None
-    if not isinstance(value, float):
-        return value
-    if value != value:  # NaN, which pandas has for nothing; its integers are then floats
-        return None
-    return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    return value.strip() or None if isinstance(value, str) else before_pandas(value)
 
 
 def _moment(value: Any) -> datetime:

@@ -80,21 +80,22 @@ def _mean_difference(trials: Sequence[Trial], *, level: float, random: np.random
     differences = [
         (probabilities(trial.model) - probabilities(trial.oracles).mean(axis=0))[trial.is_forgotten] for trial in trials
     ]
-    value = float(np.concatenate(differences).mean())
-    drawn = np.concatenate([_drawn_differences(trial, random) for trial in trials], axis=1).mean(axis=1)
+    every = np.concatenate(differences)
+    value = float(every.mean())
+    drawn = sum(_drawn_differences(trial, random) for trial in trials) / len(every)
     low, high = np.quantile(drawn, [level / 2.0, 1.0 - level / 2.0])
     return Estimate(value=value, low=value - float(high), high=value - float(low))
 
 
 def _drawn_differences(trial: Trial, random: np.random.Generator) -> npt.NDArray[np.float64]:
-    """What the differences would be, were the model one more oracle. returns: (DRAWS, forgotten)
+    """What the differences would add up to, were the model one more oracle. returns: (DRAWS,)
 
     A draw takes one oracle, and for each forgotten sample its difference from the others on a sample about as hard:
     hard ones differ more, and the hardest of one retraining are easier in the next.
     """
     oracles = probabilities(trial.oracles)
     forgotten = int(trial.is_forgotten.sum())
-    drawn = np.empty((DRAWS, forgotten))
+    drawn = np.empty(DRAWS)
     chosen = random.integers(len(oracles), size=DRAWS)
     for number, oracle in enumerate(oracles):
         others = np.delete(oracles, number, axis=0).mean(axis=0)
@@ -104,7 +105,7 @@ def _drawn_differences(trial: Trial, random: np.random.Generator) -> npt.NDArray
         first = np.clip(places - width // 2, 0, len(order) - width)
         draws = np.flatnonzero(chosen == number)
         picked = order[first + random.integers(width, size=(len(draws), forgotten))]
-        drawn[draws] = (oracle - others)[picked]
+        drawn[draws] = (oracle - others)[picked].sum(axis=1)
     return drawn
 
 

@@ -50,7 +50,8 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
     """Probability that a member scores above a non-member, ties counting half.
 
     The interval has DeLong's variance (Biometrics 1988), on the scale of log odds. Of a single member or non-member it is
-    the whole of [0, 1]; where all are told apart it is that of as many hits, since there that variance is none.
+    the whole of [0, 1]. Where that variance is none it is that of as many hits, all being told apart, or of as many coins
+    that were tossed, all being tied.
     """
     above, below = _placements(members, non_members)
     value, fewer = float(above.mean()), min(len(members), len(non_members))
@@ -59,6 +60,9 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
     if value in (0.0, 1.0):
         return proportion(fewer * int(value), fewer)
     variance = float(above.var(ddof=1) / len(members) + below.var(ddof=1) / len(non_members))
+    if not variance:
+        low = proportion(fewer // 2, fewer).low
+        return Estimate(value=value, low=low, high=1.0 - low)
     reach = NormalDist().inv_cdf((1.0 + CONFIDENCE) / 2.0) * math.sqrt(variance) / (value * (1.0 - value))
     odds = value / (1.0 - value)
     low, high = odds * math.exp(-reach), odds * math.exp(reach)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from raymu.config import UnlearningConfig
+from raymu.core.answers import Answers
 from raymu.core.records import ShardLineage
 from raymu.core.requests import Strategy
 from raymu.core.schedule import slice_epochs
@@ -24,7 +25,7 @@ from raymu.service.control import fine_tune_only
 from raymu.service.history import replay
 from raymu.service.population import held_population
 from raymu.service.prediction import Ensemble, repaired_generation
-from raymu.service.tuning.examination import Examination, Outcome, held_samples
+from raymu.service.tuning.examination import Examination, held_samples, read_answers, write_answers
 from raymu.service.tuning.folder import branches_in
 from raymu.service.tuning.remedies import BranchRemedies
 from raymu.store.run import RunStore
@@ -89,24 +90,24 @@ class TrialBench:
             return self._score(branch, simulation, remedies.measured_seconds)
 
     @cached_property
-    def oracle(self) -> Outcome:
+    def oracle(self) -> Answers:
         """What the run answers once every shard is retrained without the samples of the trace; made once, and kept."""
-        kept = Path(self._plan.scratch) / f"oracle-{self._digest}.npz"
+        kept = Path(self._plan.scratch) / f"answers-{self._digest}.npz"
         if kept.exists():
-            return Outcome.read(kept)
+            return read_answers(kept)
         everything = Trace(requests=tuple(replace(one, at_s=0.0) for one in self.trace.requests))
         sisa = replace(self._store.config.unlearning, strategy=Strategy.SISA.value)
         with self._branch(sisa) as branch:
             remedies = BranchRemedies(branch, self._population, self._rows)
             simulation = self._simulate(branch, everything, remedies)
-            outcome = self._outcome(branch, simulation.lineages)
-        outcome.write(kept)
-        return outcome
+            answers = self._answers(branch, simulation.lineages)
+        write_answers(answers, kept)
+        return answers
 
     @cached_property
-    def control(self) -> Outcome:
+    def control(self) -> Answers:
         """What fine-tuning alone comes to, without any subtraction: it forgets nothing."""
-        return self._examination.outcome(fine_tune_only(self._store, self._examination.forgotten.ids).predict)
+        return self._examination.answers(fine_tune_only(self._store, self._examination.forgotten.ids).predict)
 
     @cached_property
     def retrain_passes(self) -> float:
@@ -115,10 +116,6 @@ class TrialBench:
         return simulate(
             self.trace, self._population, self._lineages, config=sisa, epochs=self._epochs, workers=self._plan.workers
         ).outcome.passes
-
-    def distance(self, outcome: Outcome) -> tuple[float, float]:
-        """How far the forgotten samples' losses are below the oracle's, and above them, on average. nats"""
-        return outcome.distance(self.oracle)
 
     def _simulate(
         self,
@@ -143,8 +140,8 @@ class TrialBench:
         )
 
     def _score(self, branch: RunStore, simulation: Simulation, measured_seconds: float) -> Score:
-        outcome, done = self._outcome(branch, simulation.lineages), simulation.outcome
-        too_little, too_much = self.distance(outcome)
+        answers, done = self._answers(branch, simulation.lineages), simulation.outcome
+        distance = answers.distance(self.oracle)
         weights = "".join(lineage.serving.weights_sha256 for lineage in simulation.lineages)
         return Score(
             passes=done.passes,
@@ -153,21 +150,21 @@ class TrialBench:
             makespan_s=done.makespan_s,
             p50_s=done.p50_s,
             p95_s=done.p95_s,
-            accuracy=outcome.accuracy,
-            lost_points=self._lost_points(outcome.accuracy),
-            forgetting_error=too_little + too_much,
-            too_little=too_little,
-            too_much=too_much,
+            accuracy=answers.test_accuracy,
+            lost_points=self._lost_points(answers.test_accuracy),
+            forgetting_error=distance.under + distance.over,
+            too_little=distance.under,
+            too_much=distance.over,
             approximate_share=done.approximate_share,
             debt_share=_debt_share(simulation.lineages),
             weights_sha256=hashlib.sha256(weights.encode()).hexdigest(),
         )
 
     def _lost_points(self, accuracy: float) -> float:
-        return 100.0 * (self.oracle.accuracy - accuracy)
+        return 100.0 * (self.oracle.test_accuracy - accuracy)
 
-    def _outcome(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> Outcome:
-        return self._examination.outcome(Ensemble(branch, repaired_generation(lineages)).predict)
+    def _answers(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> Answers:
+        return self._examination.answers(Ensemble(branch, repaired_generation(lineages)).predict)
 
     @property
     def _quarter(self) -> float:

@@ -1,7 +1,7 @@
 """What an ensemble is asked: the test data, and the samples that it was to forget."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,41 +9,31 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config import DataConfig
+from raymu.core.answers import Answers
 from raymu.core.records import ShardLineage
 from raymu.errors import RequestInvalid
 from raymu.learn.data import SampleTable, from_arrow, read_features
 from raymu.store.run import RunStore
 
-Losses = npt.NDArray[np.float64]
 Features = npt.NDArray[np.generic]
 Predict = Callable[[Features], npt.NDArray[np.float32]]
 
-_SMALLEST = 1e-12
-"""Of a probability whose logarithm is taken."""
+
+def write_answers(answers: Answers, path: Path) -> None:
+    partial = path.with_suffix(f".{uuid4().hex}")
+    with partial.open("wb") as file:
+        np.savez(file, **{one.name: getattr(answers, one.name) for one in fields(Answers)})
+    partial.replace(path)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Outcome:
-    """What an ensemble answers. losses: (forgotten samples,) nats"""
-
-    accuracy: float
-    losses: Losses
-
-    def distance(self, oracle: "Outcome") -> tuple[float, float]:
-        """How far the forgotten samples' losses are below the oracle's, and above them, on average. nats"""
-        apart = self.losses - oracle.losses
-        return float(np.maximum(-apart, 0.0).mean()), float(np.maximum(apart, 0.0).mean())
-
-    def write(self, path: Path) -> None:
-        partial = path.with_suffix(f".{uuid4().hex}")
-        with partial.open("wb") as file:
-            np.savez(file, accuracy=self.accuracy, losses=self.losses)
-        partial.replace(path)
-
-    @classmethod
-    def read(cls, path: Path) -> "Outcome":
-        found = np.load(path)
-        return cls(accuracy=float(found["accuracy"]), losses=found["losses"])
+def read_answers(path: Path) -> Answers:
+    found = np.load(path)
+    return Answers(
+        test=found["test"],
+        test_accuracy=float(found["test_accuracy"]),
+        forget=found["forget"],
+        forget_accuracy=float(found["forget_accuracy"]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -55,21 +45,25 @@ class Examination:
     forgotten: SampleTable
 
     @classmethod
-    def of(cls, test: str, fields: DataConfig, forgotten: SampleTable) -> "Examination":
+    def of(cls, test: str, data: DataConfig, forgotten: SampleTable) -> "Examination":
         """test: a labelled table. Raises DataInvalid, RequestInvalid."""
-        table = read_features(test, fields)
+        table = read_features(test, data)
         if table.labels is None:
-            raise RequestInvalid(f"{test}: has no column {fields.label}; trials need labels")
+            raise RequestInvalid(f"{test}: has no column {data.label}; trials need labels")
         return cls(features=table.features, labels=table.labels, forgotten=forgotten)
 
     def accuracy(self, predict: Predict) -> float:
         """On the test data."""
         return float((predict(self.features).argmax(axis=1) == self.labels).mean())
 
-    def outcome(self, predict: Predict) -> Outcome:
-        probabilities = predict(self.forgotten.features)
-        chosen = probabilities[np.arange(len(probabilities)), self.forgotten.labels].astype(np.float64)
-        return Outcome(accuracy=self.accuracy(predict), losses=-np.log(np.maximum(chosen, _SMALLEST)))
+    def answers(self, predict: Predict) -> Answers:
+        """On the test data, and on the samples to forget."""
+        return Answers.of(
+            test=predict(self.features),
+            test_labels=self.labels,
+            forget=predict(self.forgotten.features),
+            forget_labels=self.forgotten.labels,
+        )
 
 
 def held_samples(store: RunStore, lineages: Sequence[ShardLineage], rows: npt.NDArray[np.int64]) -> SampleTable:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raymu.core.answers import Answers
 from raymu.core.tuning import Choice, Constraints, Score, Trial, pareto_front
 from raymu.errors import NothingFeasible
 from raymu.service.tuning.bench import TrialBench
-from raymu.service.tuning.examination import Outcome
 from raymu.store.codec import to_json
 
 
@@ -76,16 +76,20 @@ def judge(
         constraints=constraints,
         trials=judged,
         stopped=stopped,
-        oracle=_baseline(bench, bench.oracle),
-        control=_baseline(bench, bench.control),
+        oracle=_baseline(bench.oracle, bench.oracle),
+        control=_baseline(bench.control, bench.oracle),
         chosen=min(judged, key=lambda one: one.loss),
     )
 
 
-def _baseline(bench: TrialBench, outcome: Outcome) -> Baseline:
-    too_little, too_much = bench.distance(outcome)
-    lost_points = 100.0 * (bench.oracle.accuracy - outcome.accuracy)
-    return Baseline(accuracy=outcome.accuracy, lost_points=lost_points, too_little=too_little, too_much=too_much)
+def _baseline(answers: Answers, oracle: Answers) -> Baseline:
+    distance = answers.distance(oracle)
+    return Baseline(
+        accuracy=answers.test_accuracy,
+        lost_points=100.0 * (oracle.test_accuracy - answers.test_accuracy),
+        too_little=distance.under,
+        too_much=distance.over,
+    )
 
 
 def require_feasible(report: TuningReport) -> None:

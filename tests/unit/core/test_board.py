@@ -241,6 +241,7 @@ def test_a_settlement_and_a_request_that_fail_together_are_resumed_together() ->
     board.handle(ShardFailed(at=NOW, shard=0, command_id=second.command_id))
     [both] = repairs(board.handle(WorkResumed(at=NOW)))
     assert (both.request_ids, both.decision.remedy) == (("r2",), Remedy.RETRAIN)
+    assert both.decision.reason == "what the shard owes is settled with it"
     board.handle(ShardFailed(at=NOW, shard=0, command_id=both.command_id))
     assert repairs(board.handle(WorkResumed(at=NOW))) == [both]
 

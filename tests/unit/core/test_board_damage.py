@@ -39,6 +39,7 @@ def test_a_damaged_shard_is_retrained_whatever_its_request_asks_for() -> None:
     board.handle(ShardFailed(at=NOW, shard=1, command_id=first.command_id))
     [command] = repairs(board.handle(damaged({1: 3})))
     assert command.decision.remedy is Remedy.RETRAIN
+    assert command.decision.reason == "files of the shard were lost"
 
 
 def test_no_patch_aims_at_what_is_damaged() -> None:

@@ -22,8 +22,6 @@ from tests.unit.core.populations import even_population, population, singles
 SHARDS, SLICES, EACH = 2, 3, 200  # more samples in a shard than the unseen ones that end fine-tuning
 EPOCHS = (3, 2, 2)
 PRIOR = (0.2, 0.5, 0.3)
-REQUESTS = 3
-HELD = even_population(shards=SHARDS, slices=SLICES, each=EACH)
 NO_TIME = 1e-9
 """Seconds of a pass so short that every remedy is done before the next request comes."""
 
@@ -41,9 +39,9 @@ CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
 }
 
 
-def prospect(config: UnlearningConfig, *, has_batch_norm: bool) -> Prospect:
+def prospect(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SHARDS) -> Prospect:
     return Prospect(
-        shards=SHARDS,
+        shards=shards,
         slice_samples=(EACH,) * SLICES,
         epochs=EPOCHS,
         slice_prior=PRIOR,
@@ -52,11 +50,14 @@ def prospect(config: UnlearningConfig, *, has_batch_norm: bool) -> Prospect:
     )
 
 
-def every_outcome(config: UnlearningConfig, *, together: int, has_batch_norm: bool) -> list[tuple[float, TraceOutcome]]:
+def every_outcome(
+    config: UnlearningConfig, *, together: int, has_batch_norm: bool, shards: int, requests_in_all: int
+) -> list[tuple[float, TraceOutcome]]:
     """What the board makes of every sequence of requests, with its probability."""
-    lineages = foreseen_lineages(HELD.slice_samples.tolist(), seconds_per_pass=NO_TIME)
+    held = even_population(shards=shards, slices=SLICES, each=EACH)
+    lineages = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
     outcomes = []
-    for cells in product(range(SHARDS * SLICES), repeat=REQUESTS):
+    for cells in product(range(shards * SLICES), repeat=requests_in_all):
         named = Counter[int]()
         requests = []
         for place, cell in enumerate(cells):
@@ -64,29 +65,32 @@ def every_outcome(config: UnlearningConfig, *, together: int, has_batch_norm: bo
             named[cell] += 1
         outcome = simulate(
             singles(*requests),
-            HELD,
+            held,
             lineages,
             config=config,
             epochs=EPOCHS,
             workers=2,
             has_batch_norm=has_batch_norm,
         ).outcome
-        outcomes.append((prod(PRIOR[cell % SLICES] / SHARDS for cell in cells), outcome))
+        outcomes.append((prod(PRIOR[cell % SLICES] / shards for cell in cells), outcome))
     return outcomes
 
 
 @pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize(("shards", "requests"), [(SHARDS, 3), (1, 5)], ids=["two shards", "one shard"])
 @pytest.mark.parametrize("case", CASES)
-def test_expected_work_is_the_mean_over_every_trace(case: str, together: int) -> None:
+def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requests: int, together: int) -> None:
     strategy, boundary, unlearning = CASES[case]
     config = UnlearningConfig(strategy=strategy, boundary=boundary, **unlearning)  # type: ignore[arg-type]
     has_batch_norm = "slice 2" in case
-    outcomes = every_outcome(config, together=together, has_batch_norm=has_batch_norm)
+    outcomes = every_outcome(
+        config, together=together, has_batch_norm=has_batch_norm, shards=shards, requests_in_all=requests
+    )
     work = expected_work(
-        prospect(config, has_batch_norm=has_batch_norm),
+        prospect(config, has_batch_norm=has_batch_norm, shards=shards),
         Strategy(strategy),
         Boundary.parse(boundary),
-        requests=REQUESTS,
+        requests=requests,
         together=together,
     )
 
@@ -137,17 +141,17 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
 
 
 @pytest.mark.parametrize("together", [1, 6])
-def test_drawn_forecasts_agree_with_the_closed_form(together: int) -> None:
+@pytest.mark.parametrize("shards", [SHARDS, 1])
+def test_drawn_forecasts_agree_with_the_closed_form(shards: int, together: int) -> None:
     config = UnlearningConfig()
     boundary = Boundary.parse(0.92)
-    drawn = drawn_forecasts(prospect(config, has_batch_norm=False), boundary, together=together, workers=2, draws=1000)
+    run = prospect(config, has_batch_norm=False, shards=shards)
+    drawn = drawn_forecasts(run, boundary, together=together, workers=2, draws=1000)
     for strategy in Strategy:
-        expected = expected_work(
-            prospect(config, has_batch_norm=False), strategy, boundary, requests=together, together=together
-        )
+        expected = expected_work(run, strategy, boundary, requests=together, together=together)
         assert drawn[strategy].passes == pytest.approx(expected.passes, rel=0.05)
         assert drawn[strategy].seconds / 2 <= drawn[strategy].makespan_seconds <= drawn[strategy].seconds
-    alone = drawn_forecasts(prospect(config, has_batch_norm=False), boundary, together=1, workers=2)[Strategy.SISA]
+    alone = drawn_forecasts(run, boundary, together=1, workers=2)[Strategy.SISA]
     assert alone.makespan_seconds == alone.seconds
 
 
@@ -161,6 +165,11 @@ def test_a_deadline_is_drawn_where_several_requests_come_together() -> None:
         expected_work(run, Strategy.HS, deadline, requests=5, together=5)
     drawn = drawn_forecasts(run, deadline, together=5, workers=2)
     assert drawn[Strategy.DPUS].passes < drawn[Strategy.HS].passes < drawn[Strategy.SISA].passes
+
+
+def test_a_run_without_shards_is_no_prospect() -> None:
+    with pytest.raises(ValueError, match="a shard or more, not 0"):
+        prospect(UnlearningConfig(), has_batch_norm=False, shards=0)
 
 
 def test_a_boundary_after_a_slice_retrains_from_there_on() -> None:

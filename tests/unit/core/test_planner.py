@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from tests.unit.core.examples import EPOCHS, SLICES, lineage
 def workloads_of(earliest: list[int], *, ohs: OhsConfig | None = None) -> list[ShardWorkload]:
     config = UnlearningConfig(ohs=ohs or OhsConfig())
     return [
-        shard_workload(lineage(shard), {slice_index: 1}, epochs=EPOCHS, config=config)
+        shard_workload(lineage(shard), {slice_index: 1}, epochs=EPOCHS, config=config, references=(40,))
         for shard, slice_index in enumerate(earliest)
     ]
 
@@ -75,12 +77,22 @@ def test_replay_is_chosen_where_it_is_cheaper_and_possible() -> None:
     assert remedy(last) is Remedy.RETRAIN
     indebted = lineage(tainted_from=1, debts=("r0",))
     config = UnlearningConfig(ohs=ohs)
-    assert remedy(shard_workload(indebted, {0: 1}, epochs=EPOCHS, config=config)) is Remedy.FINE_TUNE
+    assert remedy(shard_workload(indebted, {0: 1}, epochs=EPOCHS, config=config, references=(40,))) is Remedy.FINE_TUNE
 
 
 def test_an_emptied_shard_is_retrained_whatever_is_asked() -> None:
     empty = shard_workload(lineage(slice_samples=(1, 0, 0, 0)), {0: 1}, epochs=EPOCHS, config=UnlearningConfig())
     assert remedies([empty], Strategy.DPUS, 0.0) == [Remedy.RETRAIN]
+
+
+def test_a_patch_that_nothing_calibrates_is_planned_as_a_retraining() -> None:
+    def remedy(slice_index: int, **unlearning: Any) -> Remedy:
+        config = UnlearningConfig(**unlearning)
+        alone = shard_workload(lineage(), {slice_index: 1}, epochs=EPOCHS, config=config)
+        return remedies([alone], Strategy.DPUS, 0.0)[0]
+
+    assert [remedy(0), remedy(1)] == [Remedy.RETRAIN, Remedy.PATCH]
+    assert remedy(0, calibration=False) is Remedy.PATCH
 
 
 def test_the_most_exact_of_several_wishes_serves_all() -> None:
@@ -90,8 +102,30 @@ def test_the_most_exact_of_several_wishes_serves_all() -> None:
         (Strategy.OHS, Boundary.parse(0.0)): frozenset({1}),
         (Strategy.SISA, Boundary.parse(0.5)): frozenset({0}),
     }
-    chosen = decisions_for(workloads, wishes, workers=1, ohs=OhsConfig())
+    chosen = decisions_for(workloads, wishes, {}, workers=1, ohs=OhsConfig())
     assert {shard: decision.remedy for shard, decision in chosen.items()} == {0: Remedy.RETRAIN, 1: Remedy.FINE_TUNE}
+    reason = "one of the requests that share it asked for sisa: sisa always retrains"
+    assert chosen[0].reason == reason
+
+
+def test_the_reason_of_all_wishes_is_told_as_it_is() -> None:
+    wishes = {
+        (Strategy.DPUS, Boundary.parse(0.5)): frozenset({0}),
+        (Strategy.DPUS, Boundary.parse(0.6)): frozenset({0}),
+    }
+    [decision] = decisions_for(workloads_of([0]), wishes, {}, workers=1, ohs=OhsConfig()).values()
+    assert decision.reason == "dpus always patches"
+
+
+def test_a_shard_is_retrained_for_another_reason_where_its_requests_would_have_it_patched() -> None:
+    wishes = {
+        (Strategy.DPUS, Boundary.parse(0.5)): frozenset({0}),
+        (Strategy.SISA, Boundary.parse(0.5)): frozenset({1}),
+    }
+    to_retrain = dict.fromkeys(range(3), "it is time")
+    chosen = decisions_for(workloads_of([0, 0, 0]), wishes, to_retrain, workers=1, ohs=OhsConfig())
+    assert {decision.remedy for decision in chosen.values()} == {Remedy.RETRAIN}
+    assert [chosen[shard].reason for shard in range(3)] == ["it is time", "sisa always retrains", "it is time"]
 
 
 def test_a_forecast_compares_all_four_strategies() -> None:

@@ -145,7 +145,7 @@ def test_a_foreseen_report_changes_the_lineage_as_a_remedy_does(remedy: Remedy, 
     )
     gone = [sum(one[1] == position for one in forget) for position in range(4)]
     told = shards.carry_out(command, patch_fails=False)
-    foreseen = foreseen_report(command, gone, epochs=EPOCHS, is_calibrated=False)
+    foreseen = foreseen_report(command, gone)
     for name in ("remedy", "passes", "seconds", "exactness", "request_ids", "command_id"):
         assert getattr(foreseen, name) == getattr(told, name)
     for name in ("slice_samples", "tainted_from", "debts", "shard"):

@@ -21,7 +21,7 @@ READ: dict[str, tuple[str, bytes, list[str]]] = {
     "nothing": ("ids.txt", b"", []),
     "text with spaces, commas and accents": ("ids.txt", "a b,c\nZoë\n".encode(), ["a b,c", "Zoë"]),
     "a column called id": ("ids.csv", b"name,id\nanna,007\nzoe,NA\n", ["007", "NA"]),
-    "the only column": ("ids.csv", b"sample\n007\n1e3\n", ["007", "1e3"]),
+    "the only column": ("ids.csv", b"id\n007\n1e3\n", ["007", "1e3"]),
     "a quoted column": ("ids.csv", b'"id"\n"a,b"\n"c"\n', ["a,b", "c"]),
     "a column behind a byte order mark": ("ids.csv", b"\xef\xbb\xbfid,name\r\n17,anna\r\n\r\n", ["17"]),
     "a header with space and blank lines above it": ("ids.csv", b"\n , \n name , id \nanna,17\n", ["17"]),
@@ -104,10 +104,12 @@ def test_several_columns_without_an_id_are_refused(tmp_path: Path, name: str) ->
         read_ids(str(place))
 
 
-def test_a_table_without_a_header_is_refused_since_its_first_id_would_be_lost(tmp_path: Path) -> None:
-    (tmp_path / "ids.csv").write_text("17\n4021\n")
-    with pytest.raises(RequestInvalid, match="begins with 17, not with a header; write id above"):
+@pytest.mark.parametrize("first", ["17", "alice", "sample", "a\u2028b"])
+def test_a_table_without_a_header_is_refused_since_its_first_id_would_be_lost(tmp_path: Path, first: str) -> None:
+    (tmp_path / "ids.csv").write_text(f"{first}\nbob\n")
+    with pytest.raises(RequestInvalid, match=r"begins with .*, not with id; write id above the ids") as refusal:
         read_ids(str(tmp_path / "ids.csv"))
+    assert len(str(refusal.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["ids.txt", "ids.csv", "ids.parquet"])

@@ -178,13 +178,39 @@ def test_recomputing_statistics_takes_the_retained_samples_alone_and_restores_th
     assert torch.allclose(norm.running_mean, hidden.mean(dim=0), atol=1e-5)
 
 
+def watched(training: ShardTraining, unseen: ShardSamples) -> list[tuple[float, float]]:
+    """Of each epoch to come: its learning rate, and the loss on unseen samples after it."""
+    epochs: list[tuple[float, float]] = []
+    train_epoch = training.train_epoch
+
+    def noted(*args: Any, **known: Any) -> None:
+        train_epoch(*args, **known)
+        loss = training.classifier.loss_on(unseen.features, unseen.labels)
+        epochs.append((training.optimizer.param_groups[0]["lr"], loss))
+
+    training.train_epoch = noted  # type: ignore[method-assign]
+    return epochs
+
+
+def test_the_rate_of_fine_tuning_falls_to_0_while_the_loss_on_unseen_samples_improves() -> None:
+    samples = make_samples(60, seed=1)
+    training = make_training(samples)
+    epochs = watched(training, samples)
+    passes = fine_tune(training, samples, samples, rate=0.2, epochs=4, seed=7)
+    assert [rate for rate, _ in epochs] == pytest.approx([0.2, 0.15, 0.1, 0.05])
+    assert passes == pytest.approx(4 * 60 + 5 * 60 / 3)
+
+
 def test_fine_tuning_keeps_its_best_epoch_on_unseen_samples() -> None:
-    samples, unseen = make_samples(60, seed=1), make_samples(40, seed=2)
+    """The first is better than none, and the second, after which it stops, is worse."""
+    samples, unseen = make_samples(60, seed=2), make_samples(40, seed=7)
     training = make_training(samples)
     before = training.classifier.loss_on(unseen.features, unseen.labels)
-    passes = fine_tune(training, samples, unseen, rate=0.3, epochs=5, seed=7)
-    assert training.classifier.loss_on(unseen.features, unseen.labels) <= before
-    assert passes >= 60
+    epochs = watched(training, unseen)
+    fine_tune(training, samples, unseen, rate=1.0, epochs=8, seed=7)
+    (_, best), (_, worse) = epochs
+    assert best < min(before, worse)
+    assert training.classifier.loss_on(unseen.features, unseen.labels) == best
 
 
 def test_fine_tuning_without_unseen_samples_is_one_epoch() -> None:

@@ -77,6 +77,20 @@ def test_timestamps_of_any_zone_and_unit_are_read_from_parquet(tmp_path: Path) -
         assert [one.at_s for one in read_trace(str(tmp_path / "t.parquet"), integers=True).requests] == [0.0, 7200.0]
 
 
+def test_what_pandas_has_for_nothing_and_for_integers_beside_it_is_read_from_parquet(tmp_path: Path) -> None:
+    nothing = float("nan")
+    columns = {"at": [0, 0, 1], "id": [7.0, 8.0, nothing], "owner": [nothing, nothing, 3.0], "request": [1.0, 1.0, 2.0]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert read_trace(str(tmp_path / "t.parquet"), integers=True) == Trace(
+        requests=(TracedRequest(at_s=0.0, ids=(7, 8)), TracedRequest(at_s=1.0, owner=3))
+    )
+
+
+def test_times_may_be_unix_seconds(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", "at,id\n1700000000,1\n1700000060.5,2\n")
+    assert [one.at_s for one in read_trace(path, integers=True).requests] == [1.7e9, 1.7e9 + 60.5]
+
+
 REFUSED = {
     "no file": (None, "cannot be read"),
     "an empty file": ("", "cannot be read"),
@@ -85,6 +99,8 @@ REFUSED = {
     "nobody": ("at\n1\n", "has columns at; a trace has"),
     "times out of order": ("at,id\n5,1\n3,2\n", "row 2 is 2 s before the row above it; sort the rows by at"),
     "timestamps out of order": ("at,id\n2026-05-01,1\n2026-04-30,2\n", "row 2 is 86400 s before"),
+    "a column twice": ("at,id,id\n1,2,3\n", "has several columns called id; rename or drop the others"),
+    "milliseconds since 1970": ("at,id\n1700000000000,1\n", "times are seconds, and these look like milliseconds"),
     "a negative time": ("at,id\n-5,1\n", "seconds from 0 up"),
     "words for times": ("at,id\nsoon,1\n", "column at holds string; times are seconds, or timestamps"),
     "a missing time": ("at,id\n1,1\n,2\n", "lacks 1 time"),

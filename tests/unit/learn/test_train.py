@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from raymu.config import Normalization
 from raymu.core.partition import identity_hashes
 from raymu.errors import FileCorrupt, TrainingFailed
 from raymu.learn.classifier import CLIP_AT, Classifier, Normalizer
@@ -157,6 +158,21 @@ def test_what_varies_little_in_the_first_slice_is_clipped_and_what_is_constant_i
     normalizer = Normalizer.fit(features, "shard")
     applied = normalizer.apply(np.array([[1.5, -90.0, 1e6]], dtype=np.float32), CPU)
     assert applied.tolist() == [[0.5, -CLIP_AT, CLIP_AT]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "largest"), [("uint8", 255), ("uint16", 65535), ("int16", 1), ("int64", 1), ("float32", 1)]
+)
+def test_a_fixed_mean_is_of_pixels_in_the_unit_range_or_of_other_numbers_as_they_are(kind: str, largest: int) -> None:
+    features = np.array([[0, largest]], dtype=kind)
+    fixed = Normalizer.fit(features, Normalization(mean=0.5, std=0.25))
+    np.testing.assert_allclose(fixed.apply(features, CPU), [[-2.0, 2.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "largest"), [("uint8", 255), ("uint16", 65535)])
+def test_pixels_fill_the_unit_range(kind: str, largest: int) -> None:
+    features = np.array([[0, largest]], dtype=kind)
+    np.testing.assert_allclose(Normalizer.fit(features, "unit").apply(features, CPU), [[0.0, 1.0]], rtol=1e-6)
 
 
 def test_a_shard_of_empty_slices_trains_on_what_there_is() -> None:

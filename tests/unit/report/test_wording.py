@@ -9,7 +9,8 @@ from raymu.report.wording import brief, compact, duration, moment, printable, pr
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.0, "0 ms"), (0.0042, "4.2 ms"), (0.31, "0.31 s"), (12.44, "12.4 s"), (200, "3 min 20 s"), (3600, "1 h"),
+        (0.0, "0 ms"), (0.0042, "4.2 ms"), (0.0994, "99 ms"), (0.0996, "0.0996 s"),
+        (0.31, "0.31 s"), (12.44, "12.4 s"), (200, "3 min 20 s"), (3600, "1 h"),
         (18_120, "5 h 2 min"), (86_400, "1 day"), (12.2 * 86_400, "12 days"), (-0.5, "-0.5 s"), (3599.7, "1 h"),
     ],
 )  # fmt: skip

@@ -32,7 +32,7 @@ REFUSED_SETTINGS: dict[str, tuple[dict[str, dict[str, Any]], type[RaymuError], s
         ConfigInvalid,
         r"groups_per_slice must be given.*\b2 makes batches of about 16",
     ),
-    "unit range of fractions": ({"data": {"normalize": "unit"}}, ConfigInvalid, "unit is for integer features"),
+    "unit range of fractions": ({"data": {"normalize": "unit"}}, ConfigInvalid, "unit is for uint8 and uint16"),
     "labels beyond the classes": ({"data": {"classes": 2}}, DataInvalid, "label is 2, but data.classes is 2"),
     "more slices than samples": (
         {"training": {"epochs": 200}, "partition": {"shards": 1, "slices": 241}},
@@ -66,6 +66,18 @@ def test_settings_that_cannot_be_trained_are_refused_and_nothing_is_written(tmp_
     with pytest.raises(error, match=message):
         prepare_run(make_config(tmp_path / "all.parquet", **branches), str(tmp_path / "run")).write()
     assert not (tmp_path / "run").exists()
+
+
+def test_the_unit_range_of_wide_integers_is_refused_since_their_type_does_not_tell_it(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    place = table.column_names.index("features")
+    for kind in ("int64", "uint16"):
+        pixels = pa.array([[0, 255]] * len(table), pa.list_(pa.type_for_alias(kind), 2))
+        pq.write_table(table.set_column(place, "features", pixels), tmp_path / f"{kind}.parquet")
+    with pytest.raises(ConfigInvalid, match="the features are int64; cast to uint8, or use shard"):
+        create_run(make_config(tmp_path / "int64.parquet", data={"normalize": "unit"}), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    create_run(make_config(tmp_path / "uint16.parquet", data={"normalize": "unit"}), str(tmp_path / "run"))
 
 
 def test_labels_far_beyond_the_samples_are_refused(tmp_path: Path) -> None:

@@ -125,6 +125,14 @@ def test_an_outlook_tells_what_traffic_costs_and_recommends(tmp_path: Path, traf
     assert to_tree(view)["by_requests"]["sisa"][0]["requests"] == 1
 
 
+@pytest.mark.parametrize("strategy", Strategy)
+def test_the_curve_of_a_single_shard_ends_near_what_is_replayed(tmp_path: Path, strategy: Strategy) -> None:
+    """A patch that reaches the first slice has no other shard to be calibrated by, and is a retraining."""
+    config = a_config(tmp_path, partition={"shards": 1, "slices": 3}, unlearning={"boundary": 0.7})
+    view = outlook(config, imagined_survey(600, seconds_per_pass=1e-6), parse_traffic("uniform:30"), workers=1)
+    assert view.by_requests[strategy][-1].apart == pytest.approx(view.replayed[strategy].passes, rel=0.15)
+
+
 def test_a_budget_and_a_deadline_bound_what_is_recommended(tmp_path: Path) -> None:
     config = a_config(tmp_path)
     known = imagined_survey(4000, seconds_per_pass=1e-3)

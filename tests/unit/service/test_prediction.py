@@ -9,6 +9,7 @@ import pytest
 
 import raymu
 from raymu.config import Config
+from raymu.core.aggregate import AGGREGATIONS
 from raymu.core.records import Generation
 from raymu.errors import ConfigInvalid, DataInvalid, FileMissing, RequestInvalid, RunInvalid, UnknownSamples
 from raymu.service.prediction import Ensemble, rewound_generation
@@ -49,6 +50,18 @@ def test_features_that_the_run_was_not_trained_on_are_refused(location: Path, fe
 def test_numbers_of_any_kind_are_predicted_alike(location: Path, dtype: type) -> None:
     ensemble = Ensemble.current(RunStore(str(location)))
     np.testing.assert_array_equal(ensemble.predict(GOOD.astype(dtype)), ensemble.predict(GOOD))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_no_samples_have_no_answers(
+    location: Path, monkeypatch: pytest.MonkeyPatch, aggregation: str, dtype: type
+) -> None:
+    ensemble = Ensemble.current(RunStore(str(location)))
+    monkeypatch.setattr(ensemble, "_aggregate", AGGREGATIONS[aggregation])
+    found = ensemble.predict(GOOD[:0].astype(dtype))
+    assert found.shape == (0, 3)
+    assert found.dtype == np.float32
 
 
 @pytest.mark.parametrize("labels", [[0], [0] * 5])

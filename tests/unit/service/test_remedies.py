@@ -104,8 +104,9 @@ def test_a_patch_without_any_model_to_aim_at_retrains_and_says_so(tmp_path: Path
     config = make_config(tmp_path / "all.parquet", partition={"shards": 1})
     receipt = revoke(train_run(config, tmp_path / "run"), ids_at(config, slice_index=0)[:3], strategy="dpus")
     [part] = receipt.shards
-    assert (part.planned, part.remedy) == (Remedy.PATCH, Remedy.RETRAIN)
-    assert part.reason.startswith("patch failed (there is no model that never saw these samples")
+    assert (part.planned, part.remedy) == (Remedy.RETRAIN, Remedy.RETRAIN)
+    assert part.forecast_passes == part.passes
+    assert part.reason == "no model that never saw these samples is there to calibrate a patch by"
     assert receipt.exactness is Exactness.EXACT
 
 

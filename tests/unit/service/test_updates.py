@@ -46,7 +46,7 @@ def test_a_group_that_is_spent_already_leads_to_a_retrain(tmp_path: Path) -> Non
     ids = ids_at(config, shard=0, slice_index=1)
     first, second = revoke(run, ids[:1], strategy="dpus"), revoke(run, ids[1:2], strategy="dpus")
     assert (first.shards[0].remedy, second.shards[0].remedy) == (Remedy.PATCH, Remedy.RETRAIN)
-    assert "no recorded update of the forgotten samples is left" in second.shards[0].reason
+    assert "no recorded update is left to subtract for 1 forgotten sample" in second.shards[0].reason
     train_run(config, tmp_path / "excluded", exclude=ids[:2])
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "excluded")
 

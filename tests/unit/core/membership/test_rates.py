@@ -48,6 +48,13 @@ def test_a_single_member_says_nothing_and_few_told_apart_say_little() -> None:
     assert auc(np.ones(500), np.zeros(900)).low > 0.99
 
 
+def test_scores_that_all_tie_leave_the_area_as_open_as_coins_do() -> None:
+    few, many = auc(np.zeros(5), np.zeros(100)), auc(np.zeros(500), np.zeros(900))
+    assert (few.value, many.value) == (0.5, 0.5)
+    assert few.low < 0.1 < 0.9 < few.high
+    assert 0.45 < many.low < 0.5 < many.high < 0.55
+
+
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
     [(0, 10, 0.0, 0.3085), (5, 10, 0.1871, 0.8129), (10, 10, 0.6915, 1.0), (1, 1000, 0.0000253, 0.005558)],

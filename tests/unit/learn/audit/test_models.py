@@ -88,7 +88,7 @@ def test_log_odds_are_those_of_the_probabilities_and_do_not_saturate() -> None:
     samples, _, _ = make_parts()
     model = torch.nn.Linear(4, 3)
     classifier = Classifier(
-        model=model, device=torch.device("cpu"), normalizer=Normalizer.fit(samples.features, "none")
+        classes=3, model=model, device=torch.device("cpu"), normalizer=Normalizer.fit(samples.features, "none")
     )
     own = classifier.probabilities(samples.features)[np.arange(len(samples)), samples.labels].astype(np.float64)
     assert true_class_log_odds(classifier, samples) == pytest.approx(np.log(own / (1.0 - own)), abs=1e-4)

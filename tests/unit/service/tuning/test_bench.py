@@ -16,7 +16,7 @@ from raymu.service.tuning.report import judge, require_feasible
 from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
 from tests.unit.service.courses import files_of
-from tests.unit.service.runs import opened
+from tests.unit.service.runs import ids_at, opened
 
 CHOICE = Choice(strategy="hs", boundary=1.0, contributions="gradient", fine_tune_slices=1, window_s=0.0)
 
@@ -110,13 +110,22 @@ def test_the_oracle_is_made_once_and_kept(plan: BenchPlan, bench: TrialBench, mo
     kept = bench.oracle
     monkeypatch.setattr(TrialBench, "_simulate", None)
     again = TrialBench(plan).oracle
-    assert again.accuracy == kept.accuracy
-    np.testing.assert_array_equal(again.losses, kept.losses)
+    assert (again.test_accuracy, again.forget_accuracy) == (kept.test_accuracy, kept.forget_accuracy)
+    np.testing.assert_array_equal(again.test, kept.test)
+    np.testing.assert_array_equal(again.forget, kept.forget)
 
 
 def test_the_control_forgets_nothing_and_no_trial_is_better_known(bench: TrialBench) -> None:
-    too_little, _ = bench.distance(bench.control)
-    assert too_little > 0.0
+    assert bench.control.distance(bench.oracle).under > 0.0
+
+
+def test_trials_are_judged_on_a_run_with_an_emptied_shard_too(plan: BenchPlan, tmp_path: Path) -> None:
+    config = RunStore(plan.location).config
+    asyncio.run(train_run(config, tmp_path / "run", exclude=ids_at(config, shard=0)).close())
+    bench = TrialBench(replace(plan, location=str(tmp_path / "run")))
+    report = judge(bench, "uniform:6", [Trial(choice=CHOICE, score=bench.evaluate(CHOICE))], Constraints(), 0)
+    assert report.oracle.lost_points == 0.0
+    assert report.control.too_little > 0.0
 
 
 def test_what_nothing_holds_names_the_nearest(bench: TrialBench) -> None:
