@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -39,7 +40,8 @@ class Database:
         """is_read_only: nothing is written, and no lock is held while others write"""
         self._is_sqlite = url.get_backend_name() == "sqlite"
         if is_read_only and self._is_sqlite:
-            url = url.set(database=f"file:{url.database}").update_query_dict({"mode": "ro", "uri": "true"})
+            path = quote(url.database or "")  # what a URI gives a meaning to may be in a path
+            url = url.set(database=f"file:{path}").update_query_dict({"mode": "ro", "uri": "true"})
         self._engine = sql.create_engine(
             url, **({} if self._is_sqlite else {"pool_pre_ping": True, "connect_args": _CONNECT})
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import raymu
+from raymu.core.verdict import Verdict
 from raymu.errors import RunInvalid, TrainingFailed, WorkerLost
 from raymu.service.local import LocalCoordinator
 from raymu.service.work import Progress
@@ -40,3 +41,14 @@ def test_a_training_that_lost_its_workers_is_finished_by_settling(
             run.status()
         run.settle()
         assert {shard.state for shard in run.status().shards} == {"exact"}
+
+
+@pytest.mark.parametrize("name", ["run#1", "run?", "100%20", "50% of %23 ?mode=rw"])
+def test_a_run_whose_name_means_something_in_a_uri_is_read_like_any_other(tmp_path: Path, name: str) -> None:
+    write_samples(tmp_path / "all.parquet")
+    raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / name).close()
+    run = raymu.open_run(tmp_path / name)
+    assert run.status().generation == 1
+    assert run.evaluate_file(str(tmp_path / "all.parquet")).samples == 240
+    assert run.verify().verdict is Verdict.PASS
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["all.parquet", name])
