@@ -126,8 +126,12 @@ class FileMissing(RaymuError):
         return f"{self.path} is missing; try `raymu rebuild`, or restore it from a backup of the run"
 
 
-class FileUnreadable(FileCorrupt):
-    """Storage that is there and does not give a file out."""
+class FileUnreadable(RaymuError):
+    """Storage that is there and does not give a file out, at least not now: it says nothing of what is in the file."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
 
     def __str__(self) -> str:
         return (
