@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ from raymu.config import DataConfig
 from raymu.core.records import ShardLineage
 from raymu.errors import RequestInvalid
 from raymu.learn.data import SampleTable, from_arrow, read_features
+from raymu.outputs import whole_file
 from raymu.store.run import RunStore
 
 Losses = npt.NDArray[np.float64]
@@ -35,10 +35,8 @@ class Outcome:
         return float(np.maximum(-apart, 0.0).mean()), float(np.maximum(apart, 0.0).mean())
 
     def write(self, path: Path) -> None:
-        partial = path.with_suffix(f".{uuid4().hex}")
-        with partial.open("wb") as file:
+        with whole_file(path) as partial, partial.open("wb") as file:
             np.savez(file, accuracy=self.accuracy, losses=self.losses)
-        partial.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> "Outcome":
