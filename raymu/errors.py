@@ -142,14 +142,16 @@ class FileUnreadable(RaymuError):
 class SamplesLost(RaymuError):
     """The run's own copy of a shard's samples is gone, and nothing at hand gives it back."""
 
-    def __init__(self, shard: int) -> None:
-        super().__init__(shard)
-        self.shard = shard
+    def __init__(self, shard: int, pyarrow: str | None = None) -> None:
+        """pyarrow: the version that wrote the copy, where this one writes other bytes"""
+        super().__init__(shard, pyarrow)
+        self.shard, self.pyarrow = shard, pyarrow
 
     def __str__(self) -> str:
+        with_writer = f", with pyarrow {self.pyarrow} installed, which wrote them" if self.pyarrow else ""
         return (
             f"the samples of shard {self.shard} are lost or changed; give the file that the run was trained from, without "
-            "what was excluded: `raymu rebuild RUN --data FILE`"
+            f"what was excluded: `raymu rebuild RUN --data FILE`{with_writer}"
         )
 
 
