@@ -126,8 +126,12 @@ class FileMissing(RaymuError):
         return f"{self.path} is missing; try `raymu rebuild`, or restore it from a backup of the run"
 
 
-class FileUnreadable(FileCorrupt):
-    """Storage that is there and does not give a file out."""
+class FileUnreadable(RaymuError):
+    """Storage that is there and does not give a file out, at least not now: it says nothing of what is in the file."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
 
     def __str__(self) -> str:
         return (
@@ -138,14 +142,16 @@ class FileUnreadable(FileCorrupt):
 class SamplesLost(RaymuError):
     """The run's own copy of a shard's samples is gone, and nothing at hand gives it back."""
 
-    def __init__(self, shard: int) -> None:
-        super().__init__(shard)
-        self.shard = shard
+    def __init__(self, shard: int, pyarrow: str | None = None) -> None:
+        """pyarrow: the version that wrote the copy, where this one writes other bytes"""
+        super().__init__(shard, pyarrow)
+        self.shard, self.pyarrow = shard, pyarrow
 
     def __str__(self) -> str:
+        with_writer = f", with pyarrow {self.pyarrow} installed, which wrote them" if self.pyarrow else ""
         return (
             f"the samples of shard {self.shard} are lost or changed; give the file that the run was trained from, without "
-            "what was excluded: `raymu rebuild RUN --data FILE`"
+            f"what was excluded: `raymu rebuild RUN --data FILE`{with_writer}"
         )
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from raymu.core.tuning import Score
+from raymu.outputs import whole_file
 from raymu.service.outlook import Outlook
 from raymu.service.tuning.report import TuningReport
 
@@ -49,7 +50,7 @@ def draw_courses(courses: Mapping[str, Sequence[AccuracyCourse]], path: Path) ->
     panels[0].set_ylabel("test accuracy, %")
     handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _draw_panel(axes: Axes, title: str, courses: Sequence[AccuracyCourse]) -> None:
@@ -90,7 +91,7 @@ def draw_outlook(outlook: Outlook, path: Path) -> None:
         f"{outlook.traffic} on {outlook.samples} samples, {outlook.shards} shards x {outlook.slices} slices",
         fontsize=11,
     )
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _draw_by_requests(axes: Axes, outlook: Outlook) -> None:
@@ -149,7 +150,7 @@ def draw_front(report: TuningReport, path: Path) -> None:
     handles, labels = accuracy.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.suptitle(f"{report.traffic}: {report.requests} requests", fontsize=11)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def _draw_trials(axes: Axes, report: TuningReport, measure: Callable[[Score], float]) -> None:
@@ -167,3 +168,8 @@ def _draw_trials(axes: Axes, report: TuningReport, measure: Callable[[Score], fl
     axes.set_xscale("log")
     axes.set_xlabel("compute, share of retraining for every request")
     axes.grid(alpha=0.25)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150)

@@ -11,7 +11,8 @@ from raymu.cli.options import data_option, json_option, run_argument, show
 from raymu.errors import things
 from raymu.learn.data import read_features
 from raymu.learn.importing import ImportOptions, import_samples
-from raymu.learn.predictions import require_place, write_predictions
+from raymu.learn.predictions import require_format, write_predictions
+from raymu.outputs import require_place
 
 
 @cli.command("import")
@@ -72,7 +73,8 @@ def evaluate_command(run_dir: str, data_file: str, as_json: bool) -> None:
 @json_option
 def predict_command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_json: bool) -> None:
     """Predict a table: the class of each sample, and the probabilities of all classes."""
-    require_place(out_file, data=data_file)
+    require_format(out_file)
+    require_place(out_file, reads={"the table to predict": data_file}, run=run_dir)
     run = open_run(run_dir)
     fields = run.config.data
     table = read_features(data_file, fields)

@@ -90,7 +90,7 @@ class ForgetSet:
 class RevocationRequest:
     """An accepted request: what to forget, and how. The sample ids themselves stay in the store.
 
-    payload_sha256: over what was asked; key: the caller's idempotency key
+    payload_sha256: over what was asked; key: keyed hash of the caller's idempotency key
     hashes: keyed, of the ids and the owner; they stay when the ids are purged
     """
 

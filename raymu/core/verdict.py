@@ -4,6 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from raymu.errors import FileUnreadable, JournalBusy, RaymuError, RunTooNew, StorageFailed
+
+_LEAVE_OPEN = (FileUnreadable, JournalBusy, StorageFailed, RunTooNew)
+"""What was not read, or not understood, speaks neither for nor against a run."""
+
 
 class Verdict(StrEnum):
     PASS = "pass"
@@ -25,6 +30,11 @@ def fails(what: str) -> Finding:
 
 def leaves_open(what: str) -> Finding:
     return Finding(verdict=Verdict.INCONCLUSIVE, what=what)
+
+
+def finding_of(error: RaymuError) -> Finding:
+    """What an error in the middle of a check says of what is checked."""
+    return leaves_open(str(error)) if isinstance(error, _LEAVE_OPEN) else fails(str(error))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,6 +21,7 @@ from raymu.core.requests import Strategy
 from raymu.demo.result import DemoResult, DemoRow
 from raymu.errors import NoVoters, RunInvalid
 from raymu.figure import AccuracyCourse, draw_courses
+from raymu.outputs import whole_file
 from raymu.runtime.cluster import cluster_connection
 from raymu.service.prediction import Ensemble, rewound_generation
 from raymu.store.codec import to_json
@@ -70,7 +71,8 @@ def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
             run = train(config, base, progress=progress)
         run.close()
         result = _compare(Bench.of(config, base, Path(scratch)), run, out / "accuracy-over-time.png", is_shown=is_shown)
-    (out / "results.json").write_bytes(to_json(result))
+    with whole_file(out / "results.json") as file:
+        file.write_bytes(to_json(result))
     return result
 
 

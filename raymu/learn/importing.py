@@ -13,7 +13,6 @@ a header, the label in the first column. raymu ships it.
 import gzip
 import io
 import math
-import os
 import re
 import struct
 import zipfile
@@ -30,6 +29,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raymu.errors import DataInvalid, in_one_line
+from raymu.outputs import require_place, whole_file
 
 Values = npt.NDArray[Any]
 
@@ -78,10 +78,11 @@ def import_samples(source: str, out: str, options: ImportOptions) -> Imported:
     """Write a Parquet file with the samples of an IDX, NPZ or CSV file, plain or gzipped; its content tells which it is.
 
     Features become one flat list for each sample: of bytes where all are from 0 to 255 and whole, of float32 otherwise.
-    Raises DataInvalid, and then nothing is written.
+    Raises DataInvalid, RequestInvalid, and then nothing is written.
     """
     if not out.endswith(".parquet"):
         raise DataInvalid(out, "is no name for the result; name a .parquet file")
+    require_place(out, reads={"what is imported": source, "the file of its labels": options.labels})
     payload = _unpacked(source)
     columns = next(read for fits, read in _FORMATS.items() if fits(payload))(source, payload, options)
     samples = len(columns.labels)
@@ -220,12 +221,10 @@ def _as_labels(source: str, labels: Values, options: ImportOptions) -> tuple[npt
 
 
 def _write(table: pa.Table, out: str) -> None:
-    partial = Path(out).with_name(f".{Path(out).name}.partial")
     try:
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, out)
+        with whole_file(out) as partial:
+            pq.write_table(table, partial, compression="zstd")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise DataInvalid(out, f"cannot be written ({in_one_line(error)})") from error
 
 

@@ -1,6 +1,5 @@
 """Predictions as a file."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,15 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raymu.errors import RequestInvalid, in_one_line
+from raymu.outputs import whole_file
 
 _WRITERS = {".parquet": pq.write_table, ".csv": pa.csv.write_csv}
 
 
-def require_place(path: str, *, data: str) -> None:
-    """Raises RequestInvalid where predictions of `data` cannot, or must not, be written to `path`."""
-    place = Path(path)
-    if place.suffix not in _WRITERS:
+def require_format(path: str) -> None:
+    """Raises RequestInvalid where predictions cannot be written as what a path's ending says."""
+    if Path(path).suffix not in _WRITERS:
         raise RequestInvalid(f"{path}: is of no known format; name a .parquet or a .csv file")
-    if not place.parent.is_dir():
-        raise RequestInvalid(
-            f"{path}: cannot be written, since {place.parent} is no directory; make it, or name another"
-        )
-    if place.exists() and not place.is_file():
-        raise RequestInvalid(f"{path}: is there already, and is no file; name another")
-    if place.exists() and Path(data).exists() and place.samefile(data):
-        raise RequestInvalid(f"{path}: is the table to predict, and would be lost; name another file")
 
 
 def write_predictions(
@@ -39,12 +30,8 @@ def write_predictions(
     if not labels_only:
         columns += [(f"probability_{number}", column) for number, column in enumerate(probabilities.T)]
     table = pa.Table.from_arrays([pa.array(column) for _, column in columns], names=[name for name, _ in columns])
-    place = Path(path).resolve()
-    partial = place.with_name(f".{place.name}.partial")
     try:
-        _WRITERS[place.suffix](table, partial)
-        partial.replace(place)
+        with whole_file(path) as partial:
+            _WRITERS[Path(path).suffix](table, partial)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise RequestInvalid(f"{path}: cannot be written ({in_one_line(error)}); name another place") from error

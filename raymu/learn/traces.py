@@ -17,6 +17,7 @@ from raymu.core.trace import Trace, TracedRequest
 from raymu.errors import TraceInvalid, in_one_line, things
 from raymu.learn.cells import before_pandas, named_twice
 from raymu.learn.ids import as_sample_ids
+from raymu.outputs import whole_file
 
 _TEXT = pa.csv.ConvertOptions(
     column_types={"id": pa.string(), "owner": pa.string(), "request": pa.string()},  # an id 007 is not 7
@@ -66,9 +67,10 @@ def write_trace(trace: Trace, path: str) -> None:
     if write is None:
         raise TraceInvalid(f"{path}: is of no known format; name a .parquet or a .csv file")
     try:
-        write(table, path)
+        with whole_file(path) as partial:
+            write(table, partial)
     except OSError as error:
-        raise TraceInvalid(f"{path}: cannot be written ({error})") from error
+        raise TraceInvalid(f"{path}: cannot be written ({in_one_line(error)})") from error
 
 
 def _load(path: str) -> pa.Table:

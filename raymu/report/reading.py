@@ -9,7 +9,7 @@ from raymu.core.events import Event, GenerationEvaluated
 from raymu.core.locations import name_of
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation
-from raymu.errors import FileCorrupt, FileMissing
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.learn.weights import about
 from raymu.service.history import replay
 from raymu.service.prediction import Evaluation
@@ -85,8 +85,8 @@ def _without_place(found: Verification, place: str) -> Verification:
 
 
 def _determinism(store: RunStore, generation: Generation) -> str | None:
-    """Of the first shard's state, where it can be read: what is damaged is for verification to say."""
-    with suppress(FileMissing, FileCorrupt):
+    """Of the first shard's state, where it can be read: what is wrong with it is for verification to say."""
+    with suppress(FileMissing, FileCorrupt, FileUnreadable):
         found = about(store.files.read_checked(generation.lineages[0].serving.file)).get("determinism")
         return None if found is None else str(found)
     return None

@@ -8,7 +8,8 @@ from typing import Any
 
 from raymu.api import Run, silent
 from raymu.core.verdict import Verdict
-from raymu.errors import NoVoters, RequestInvalid
+from raymu.errors import NoVoters, RequestInvalid, in_one_line
+from raymu.outputs import require_place, whole_file
 from raymu.report.facts import file_name
 from raymu.report.page import render
 from raymu.report.reading import Measured, read_run
@@ -41,6 +42,7 @@ def write_report(
 
     Raises RunInvalid, DataInvalid, RequestInvalid, FileMissing, FileCorrupt, and then nothing is written.
     """
+    require_place(out, reads={"the samples to measure on": data, "the audit": audit}, run=run.location)
     found = _read_audit(audit) if audit else None
     record = read_run(
         RunStore(run.location),
@@ -51,9 +53,10 @@ def write_report(
     )
     view = view_of(record)
     try:
-        out.write_text(render(view), encoding="utf-8")
+        with whole_file(out) as partial:
+            partial.write_text(render(view), encoding="utf-8")
     except OSError as error:
-        raise RequestInvalid(f"{out}: cannot be written ({error.strerror})") from error
+        raise RequestInvalid(f"{out}: cannot be written ({in_one_line(error)}); name another place") from error
     return ReportWritten(
         out=str(out),
         generation=view.generation,

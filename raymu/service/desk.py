@@ -12,7 +12,7 @@ from raymu.errors import RaymuError, RequestInvalid, in_one_line, things
 from raymu.learn.ids import as_sample_ids
 from raymu.service.history import History
 from raymu.service.index import SampleIndex
-from raymu.service.naming import keyed_hash, owner_name, sample_name
+from raymu.service.naming import key_name, keyed_hash, owner_name, sample_name
 from raymu.service.requests import (
     Answer,
     Judgement,
@@ -115,7 +115,14 @@ class RequestDesk:
         else:
             owner, sample_ids = None, as_sample_ids(asked.ids, integers=self._store.manifest.has_integer_ids)
             _require_distinct(sample_ids)
-        return WellFormed(asked=asked, strategy=strategy, boundary=boundary, owner=owner, sample_ids=tuple(sample_ids))
+        return WellFormed(
+            asked=asked,
+            strategy=strategy,
+            boundary=boundary,
+            key=self._keyed(key_name(asked.key)) if asked.key else None,
+            owner=owner,
+            sample_ids=tuple(sample_ids),
+        )
 
     def _named(self, sample_ids: Iterable[SampleId]) -> dict[SampleId, NamedSample]:
         distinct = list(dict.fromkeys(sample_ids))

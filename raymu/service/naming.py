@@ -1,4 +1,4 @@
-"""Names of samples and owners as keyed hashes, which stay when the ids themselves are purged."""
+"""Names of samples, owners and requests as keyed hashes, which stay when the names themselves are purged."""
 
 import hmac
 
@@ -11,6 +11,11 @@ def sample_name(sample_id: SampleId) -> str:
 
 def owner_name(owner: SampleId) -> str:
     return f"owner/{owner}"
+
+
+def key_name(key: str) -> str:
+    """Of an idempotency key: it may name the person whose samples are revoked."""
+    return f"key/{key}"
 
 
 def keyed_hash(name: str, key: bytes) -> str:

@@ -60,9 +60,10 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedRevocation:
-    """A request that can be accepted. request: for the board; forget: shard -> ids"""
+    """A request that can be accepted. request: for the board; key: as it was given; forget: shard -> ids"""
 
     request: RevocationRequest
+    key: str | None
     forget: dict[int, tuple[SampleId, ...]]
 
 
@@ -81,11 +82,12 @@ class NamedSample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WellFormed:
-    """A request whose form is right. owner: keyed hash of its name; sample_ids: as the run has them"""
+    """A request whose form is right. key, owner: keyed hashes of what was given; sample_ids: as the run has them"""
 
     asked: Revocation
     strategy: Strategy
     boundary: Boundary
+    key: str | None
     owner: str | None
     sample_ids: tuple[SampleId, ...]
 
@@ -100,12 +102,13 @@ def judge(
 ) -> ResolvedRevocation | RevocationRequest:
     """Accept a request, or raise what refuses it.
 
-    samples: that it names; revoked: keyed hash -> request; by_key: the requests that were accepted with a key
+    samples: that it names; revoked: keyed hash -> request; by_key: keyed hash of a key -> the request that has it
     Raises IdempotencyConflict, RequestInvalid, UnknownSamples, UnknownOwner, and SamplesRevoked with the earlier ids.
     """
     names = tuple(sample.name for sample in samples) if one.owner is None else (one.owner,)
     payload_sha256 = _payload_sha256(one.asked, names)
-    if one.asked.key and (earlier := by_key.get(one.asked.key)):
+    # An older event holds its key in clear, and is sealed: it is still found.
+    if one.asked.key and one.key and (earlier := by_key.get(one.key) or by_key.get(one.asked.key)):
         if earlier.payload_sha256 != payload_sha256:
             raise IdempotencyConflict(one.asked.key, earlier.request_id)
         return earlier
@@ -128,7 +131,7 @@ def judge(
     request = RevocationRequest(
         request_id=f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}",
         payload_sha256=payload_sha256,
-        key=one.asked.key or None,
+        key=one.key,
         strategy=one.strategy,
         boundary=one.boundary,
         received_at=now,
@@ -138,7 +141,9 @@ def judge(
         ),
         hashes=tuple(sorted({*names, *(sample.name for sample in left)})),
     )
-    return ResolvedRevocation(request=request, forget={shard: tuple(ids) for shard, ids in forget.items()})
+    return ResolvedRevocation(
+        request=request, key=one.asked.key, forget={shard: tuple(ids) for shard, ids in forget.items()}
+    )
 
 
 def answer_to(judgement: Judgement) -> Answer:
@@ -153,7 +158,7 @@ def answer_to(judgement: Judgement) -> Answer:
 
 def require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
     """Raises RequestInvalid where two requests, accepted all or none, have the same key, or name the same sample."""
-    keys = Counter(one.request.key for one in resolved if one.request.key)
+    keys = Counter(one.key for one in resolved if one.key)
     for key, count in keys.items():
         if count > 1:
             raise RequestInvalid(f"key {key!r} is given to more than one of these requests; give each its own")

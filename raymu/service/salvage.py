@@ -11,6 +11,7 @@ from raymu.errors import DataInvalid, SamplesLost
 from raymu.learn.data import read_table
 from raymu.service.ingest import place, shard_tables
 from raymu.service.naming import keyed_hash, sample_name
+from raymu.store.layout import pyarrow_here, writer_of
 from raymu.store.run import RunStore
 
 
@@ -60,10 +61,10 @@ def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, st
     for table in _sources(store, lineage.shard, data):
         names = [keyed_hash(sample_name(one), store.keys.hash_key) for one in table["id"].to_pylist()]
         kept = table.filter(pa.array([name not in revoked for name in names], type=pa.bool_()))
-        if store.table_ref(lineage.shard, kept) == lineage.table:
-            store.write_table(lineage.shard, kept)
+        if store.restore_table(lineage.table, kept):
             return
-    raise SamplesLost(lineage.shard)
+    writer = writer_of(lineage.table.path)
+    raise SamplesLost(lineage.shard, None if writer == pyarrow_here() else writer)
 
 
 def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table]:

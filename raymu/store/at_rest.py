@@ -50,7 +50,10 @@ def is_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> 
 
 
 def sealed_at(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
-    """The epoch and the sequence at which the file was closed last; zeros where its seal says nothing."""
+    """The epoch and the sequence at which the file was closed last; zeros where its seal says nothing.
+
+    Raises FileUnreadable: it may say that the journal is an old one.
+    """
     try:
         return _sealed(files, keys).at
     except (FileMissing, FileCorrupt):

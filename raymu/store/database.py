@@ -1,14 +1,16 @@
 """A SQL database as the journal needs it: commits that survive a power cut, and deleted rows that leave no trace."""
 
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sql
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
-from raymu.errors import ConfigInvalid, FileUnreadable, JournalBusy, RaymuError, StorageFailed, in_one_line
+from raymu.errors import ConfigInvalid, FileCorrupt, FileUnreadable, JournalBusy, StorageFailed, in_one_line
 from raymu.store.mounts import shared_file_system
 
 _BUSY_MS = 10_000
@@ -28,6 +30,19 @@ _CONNECT: dict[str, object] = {
 """Of libpq: a server that is gone is noticed within half a minute."""
 _PASSWORDS = frozenset({"password", "sslpassword"})
 """Parameters of libpq that a URL may have."""
+_OUT_OF_REACH = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""SQLite's errors that say nothing of what is in the file."""
 _CREATING = 7_205_759_403
 """An arbitrary name for PostgreSQL's lock on the creation of the tables."""
 
@@ -39,7 +54,8 @@ class Database:
         """is_read_only: nothing is written, and no lock is held while others write"""
         self._is_sqlite = url.get_backend_name() == "sqlite"
         if is_read_only and self._is_sqlite:
-            url = url.set(database=f"file:{url.database}").update_query_dict({"mode": "ro", "uri": "true"})
+            path = quote(url.database or "")  # what a URI gives a meaning to may be in a path
+            url = url.set(database=f"file:{path}").update_query_dict({"mode": "ro", "uri": "true"})
         self._engine = sql.create_engine(
             url, **({} if self._is_sqlite else {"pool_pre_ping": True, "connect_args": _CONNECT})
         )
@@ -72,8 +88,8 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """Raises JournalBusy, FileUnreadable."""
-        with _storage(FileUnreadable), self._engine.connect() as connection:
+        """Raises JournalBusy, FileUnreadable; FileCorrupt where what is there is no journal, or is damaged."""
+        with _storage(is_reading=True), self._engine.connect() as connection:
             yield connection
 
     def erase_deleted(self, table: str) -> None:
@@ -152,13 +168,26 @@ def require_sound(url: sql.URL) -> None:
 
 
 @contextmanager
-def _storage(refusal: Callable[[str, str], RaymuError] = StorageFailed) -> Iterator[None]:
+def _storage(*, is_reading: bool = False) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
         problem = in_one_line(getattr(error, "orig", None) or error)
         is_held = "database is locked" in problem or "lock timeout" in problem
-        raise JournalBusy(problem) if is_held else refusal("the journal", problem) from error
+        if is_held:
+            raise JournalBusy(problem) from error
+        if not is_reading:
+            raise StorageFailed("the journal", problem) from error
+        raise (FileUnreadable if _is_out_of_reach(error) else FileCorrupt)("the journal", problem) from error
+
+
+def _is_out_of_reach(error: SQLAlchemyError) -> bool:
+    """Whether a database could not be asked; else it has answered with something that is no journal."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.Error):
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # text that is no UTF-8 has none
+        return code & 0xFF in _OUT_OF_REACH
+    return cause is None or isinstance(error, OperationalError | InterfaceError)
 
 
 def _settings(*, is_sqlite: bool, is_read_only: bool) -> list[str]:

@@ -106,14 +106,17 @@ class RunFiles:
         return self._remembered[path][1]
 
     def read_checked(self, ref: FileRef) -> bytes:
-        """Read a file and compare its SHA-256: neither safetensors nor torch notices a flipped bit. Raises FileCorrupt."""
+        """Read a file and compare its SHA-256: neither safetensors nor torch notices a flipped bit.
+
+        Raises FileMissing, FileCorrupt, FileUnreadable.
+        """
         payload = self.read(ref.path)
         if hashlib.sha256(payload).hexdigest() != ref.sha256:
             raise FileCorrupt(self.named(ref.path), "its bytes are not those that were written")
         return payload
 
     def damage(self, refs: Sequence[FileRef]) -> list[FileMissing | FileCorrupt | None]:
-        """What is wrong with each of these files, None where it is what was written."""
+        """What is wrong with each of these files, None where it is what was written. Raises FileUnreadable."""
 
         def problem(ref: FileRef) -> FileMissing | FileCorrupt | None:
             try:

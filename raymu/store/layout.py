@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+
 MANIFEST = "run.json"
 EPOCH = "epoch"
 """The epoch of the coordinator that may write, for those who cannot see the journal."""
@@ -21,7 +23,7 @@ KINDS: Mapping[str, re.Pattern[str]] = {
         "journal's log": r"journal\.sqlite-(wal|shm|journal)",
         "journal's seal": r"journal\.seal",
         "generation": r"generations/\d{8,}\.json",
-        "samples": rf"samples/\d{{4,}}{_DIGEST}parquet",
+        "samples": rf"samples/\d{{4,}}(-pyarrow(?P<writer>[\w.]+))?{_DIGEST}parquet",
         "checkpoint": rf"shards/\d{{4,}}/stage-\d+{_DIGEST}safetensors",
         "updates": rf"shards/\d{{4,}}/updates-\d+{_DIGEST}safetensors",
         "patched state": rf"shards/\d{{4,}}/patched{_DIGEST}safetensors",
@@ -35,6 +37,26 @@ KINDS: Mapping[str, re.Pattern[str]] = {
 def is_run(folder: Path) -> bool:
     """Whether a run lies in a folder on disk, or what is left of one whose creation broke off. Raises OSError."""
     return any((folder / mark).is_file() for mark in (MANIFEST, UNFINISHED))
+
+
+def samples_stem(shard: int) -> str:
+    """What the names of a shard's tables begin with."""
+    return f"samples/{shard:04d}"
+
+
+def table_stem(shard: int) -> str:
+    """The same for one that is written now. The same samples are the same bytes in one version of pyarrow only."""
+    return f"{samples_stem(shard)}-pyarrow{pyarrow_here()}"
+
+
+def pyarrow_here() -> str:
+    return str(pa.__version__).partition("+")[0]
+
+
+def writer_of(path: str) -> str | None:
+    """The version of pyarrow that wrote a table; None where its name does not say."""
+    found = KINDS["samples"].fullmatch(path)
+    return found["writer"] if found else None
 
 
 def kind_of(path: str) -> str | None:

@@ -1,5 +1,6 @@
 """A run directory: where each kind of file lives, and how it is written and read."""
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -16,11 +17,11 @@ from raymu.core.records import FileRef, Generation, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.at_rest import JOURNAL
 from raymu.store.disk import PARTIAL
-from raymu.store.files import RunFiles, content_ref
+from raymu.store.files import RunFiles
 from raymu.store.generations import GenerationFiles
 from raymu.store.journal import Journal
 from raymu.store.keys import RunKeys
-from raymu.store.layout import MANIFEST, UNFINISHED
+from raymu.store.layout import MANIFEST, UNFINISHED, samples_stem, table_stem
 from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.parallel import side_by_side
 from raymu.store.reports import WorkReports
@@ -150,16 +151,20 @@ class RunStore:
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
         """The run's own copy of a shard's samples, named by content: the same samples, the same file."""
-        return self.files.write_content(_samples_stem(shard), ".parquet", _parquet(table))
+        return self.files.write_content(table_stem(shard), ".parquet", _parquet(table))
 
-    def table_ref(self, shard: int, table: pa.Table) -> FileRef:
-        """What writing a table would give; nothing is written."""
-        return content_ref(_samples_stem(shard), ".parquet", _parquet(table))
+    def restore_table(self, ref: FileRef, table: pa.Table) -> bool:
+        """Write a table that was lost. returns: False, and nothing is written, where the bytes would be others"""
+        payload = _parquet(table)
+        is_same = hashlib.sha256(payload).hexdigest() == ref.sha256
+        if is_same:
+            self.files.write(ref.path, payload)
+        return is_same
 
     def tables_of(self, shard: int) -> Iterator[pa.Table]:
         """Every readable table of a shard that lies in the run, needed or not."""
         for name in self.files.list("samples"):
-            if f"samples/{name}".startswith(f"{_samples_stem(shard)}-"):
+            if f"samples/{name}".startswith(f"{samples_stem(shard)}-"):
                 with suppress(pa.ArrowException, OSError, ValueError):
                     source = pa.BufferReader(self.files.read(f"samples/{name}"))
                     yield pq.read_table(source, page_checksum_verification=True)
@@ -206,7 +211,7 @@ class RunStore:
         if shard is None:
             there = self.files.every()
         else:
-            there = [path for path in self.files.every("samples") if path.startswith(f"{_samples_stem(shard)}-")]
+            there = [path for path in self.files.every("samples") if path.startswith(f"{samples_stem(shard)}-")]
             there += self.files.every(_shard_folder(shard))
         return [path for path in there if _is_stray(path) and path not in kept]
 
@@ -239,10 +244,6 @@ def _parquet(table: pa.Table) -> bytes:
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     payload: bytes = sink.getvalue().to_pybytes()
     return payload
-
-
-def _samples_stem(shard: int) -> str:
-    return f"samples/{shard:04d}"
 
 
 def _shard_folder(shard: int) -> str:

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sql
 
 import raymu
+from raymu.core.verdict import Verdict
 from raymu.errors import ConfigInvalid, RunInvalid, StorageFailed, TrainingFailed, UnknownSamples, WorkerLost
 from raymu.service.local import LocalCoordinator
 from raymu.service.work import Progress, StageTrained
@@ -130,3 +131,14 @@ def test_a_setting_that_is_changed_leaves_the_others_as_they_were(tmp_path: Path
         assert run.config.unlearning == make_config(tmp_path / "all.parquet", unlearning=expected).unlearning
         with pytest.raises(ConfigInvalid, match=r"unlearning\.ohs"):
             run.configure(ohs=3)
+
+
+@pytest.mark.parametrize("name", ["run#1", "run?", "100%20", "50% of %23 ?mode=rw"])
+def test_a_run_whose_name_means_something_in_a_uri_is_read_like_any_other(tmp_path: Path, name: str) -> None:
+    write_samples(tmp_path / "all.parquet")
+    raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / name).close()
+    run = raymu.open_run(tmp_path / name)
+    assert run.status().generation == 1
+    assert run.evaluate_file(str(tmp_path / "all.parquet")).samples == 240
+    assert run.verify().verdict is Verdict.PASS
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["all.parquet", name])

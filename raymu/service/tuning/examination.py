@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from raymu.core.answers import Answers
 from raymu.core.records import ShardLineage
 from raymu.errors import RequestInvalid
 from raymu.learn.data import SampleTable, from_arrow, read_features
+from raymu.outputs import whole_file
 from raymu.store.run import RunStore
 
 Features = npt.NDArray[np.generic]
@@ -20,10 +20,8 @@ Predict = Callable[[Features], npt.NDArray[np.float32]]
 
 
 def write_answers(answers: Answers, path: Path) -> None:
-    partial = path.with_suffix(f".{uuid4().hex}")
-    with partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         np.savez(file, **{one.name: getattr(answers, one.name) for one in fields(Answers)})
-    partial.replace(path)
 
 
 def read_answers(path: Path) -> Answers:

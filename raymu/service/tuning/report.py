@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from raymu.core.answers import Answers
 from raymu.core.tuning import Choice, Constraints, Score, Trial, pareto_front
 from raymu.errors import NothingFeasible
+from raymu.outputs import whole_file
 from raymu.service.tuning.bench import TrialBench
 from raymu.store.codec import to_json
 
@@ -102,7 +103,8 @@ def require_feasible(report: TuningReport) -> None:
 
 def save(report: TuningReport, folder: Path) -> None:
     """Write `tuning.json`, and the trials as `trials.parquet`, one row each."""
-    (folder / "tuning.json").write_bytes(to_json(report))
+    with whole_file(folder / "tuning.json") as partial:
+        partial.write_bytes(to_json(report))
     rows = [
         {
             **asdict(one.choice),
@@ -114,4 +116,5 @@ def save(report: TuningReport, folder: Path) -> None:
         }
         for one in report.trials
     ]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "trials.parquet")
+    with whole_file(folder / "trials.parquet") as partial:
+        pq.write_table(pa.Table.from_pylist(rows), partial)

@@ -1,16 +1,21 @@
 """The checks of a verification. Each takes the evidence and yields what speaks against it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from raymu.core.verdict import Finding, fails, leaves_open
-from raymu.errors import FileCorrupt
+from raymu.core.records import FileRef
+from raymu.core.verdict import Finding, fails, finding_of, leaves_open
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.named import misnamed
 from raymu.service.verify.evidence import Evidence
 from raymu.service.verify.leftovers import find_report, leftovers, needed_files, while_at_work
 from raymu.service.verify.lineage import descent_findings
 from raymu.store.at_rest import is_at_rest
 from raymu.store.ledger import check_ledger
+from raymu.store.parallel import side_by_side
+from raymu.store.run import RunStore
 
 Findings = Iterator[Finding]
 
@@ -65,7 +70,8 @@ def _generation(evidence: Evidence) -> Findings:
         yield fails(f"generation {generation.number} is not chained to the one before it")
     for number in store.generations.numbers:
         if number != generation.number:
-            yield _other_generation(evidence, number)
+            with suppress(FileMissing):  # destroyed since it was listed
+                yield _other_generation(evidence, number)
 
 
 def _other_generation(evidence: Evidence, number: int) -> Finding:
@@ -84,10 +90,19 @@ def _files(evidence: Evidence) -> Findings:
     for command_id in evidence.store.reports.there:
         try:
             find_report(evidence.store, command_id)
-        except FileCorrupt as error:
-            yield fails(str(error))
+        except (FileCorrupt, FileUnreadable) as error:
+            yield finding_of(error)
     needed = sorted(needed_files(evidence), key=lambda ref: ref.path)
-    yield from (fails(str(problem)) for problem in evidence.store.files.damage(needed) if problem)
+    yield from filter(None, side_by_side(partial(_problem, evidence.store), needed))
+
+
+def _problem(store: RunStore, ref: FileRef) -> Finding | None:
+    """What is wrong with a file; one that cannot be read hides no other's damage."""
+    try:
+        store.files.read_checked(ref)
+    except (FileMissing, FileCorrupt, FileUnreadable) as error:
+        return finding_of(error)
+    return None
 
 
 def _lineage(evidence: Evidence) -> Findings:

@@ -3,11 +3,10 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 
 from raymu.core.records import FileRef, RepairReport
 from raymu.core.verdict import Finding, fails, leaves_open
-from raymu.errors import FileCorrupt
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.verify.evidence import Evidence
 from raymu.service.work import ShardTrained
 from raymu.store.disk import PARTIAL
@@ -34,16 +33,19 @@ def leftovers(evidence: Evidence) -> Iterator[Finding]:
         )
     gone = {ref.sha256 for ref in superseded} - {ref.sha256 for ref in needed}
     needless = {*evidence.store.strays(needed), *_settled_reports(evidence)}
-    there = evidence.store.files.every()
-    for path, digest in zip(there, side_by_side(partial(_digest, evidence.store), there), strict=True):
+
+    def look_at(path: str) -> Finding | None:
+        try:
+            digest = hashlib.sha256(evidence.store.files.read(path)).hexdigest()
+        except FileMissing:  # destroyed since it was listed
+            return None
+        except FileUnreadable as error:
+            return leaves_open(str(error))
         if digest in gone:
-            yield fails(f"{path} is a file that was purged")
-        elif path in needless or kind_of(path) is None:
-            yield _needless(evidence, path)
+            return fails(f"{path} is a file that was purged")
+        return _needless(evidence, path) if path in needless or kind_of(path) is None else None
 
-
-def _digest(store: RunStore, path: str) -> str:
-    return hashlib.sha256(store.files.read(path)).hexdigest()
+    yield from filter(None, side_by_side(look_at, evidence.store.files.every()))
 
 
 def _needless(evidence: Evidence, path: str) -> Finding:
@@ -65,7 +67,7 @@ def needed_files(evidence: Evidence) -> set[FileRef]:
     store, board = evidence.store, evidence.expected.board
     lineages = [*board.lineages, *(evidence.generation.lineages if evidence.generation else ())]
     for command_id in evidence.expected.awaited:
-        with suppress(FileCorrupt):  # the check of the files says so
+        with suppress(FileCorrupt, FileUnreadable):  # the check of the files says so
             report = find_report(store, command_id)
             lineages.extend([report.lineage] if report else [])
     needed = {file for lineage in lineages for file in lineage.files}

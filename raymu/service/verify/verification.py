@@ -1,17 +1,23 @@
 """Verification of a run, by its files and its journal alone. It writes nothing."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 
 from raymu.core.records import Generation
-from raymu.core.verdict import Check, Finding, Verdict, fails, leaves_open, worst
-from raymu.errors import FileCorrupt, FileMissing, RaymuError, RequestInvalid, RunTooNew
+from raymu.core.verdict import Check, Finding, Verdict, fails, finding_of, leaves_open, worst
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RaymuError, RequestInvalid
 from raymu.service.verify.checks import CHECKS, NamedCheck
 from raymu.service.verify.evidence import Evidence, Expected, Recorded
 from raymu.service.verify.replaying import replay_findings
 from raymu.service.work import Progress
 from raymu.store.chain import Head
 from raymu.store.run import RunStore
+
+_AT_MOST = 3
+"""How often a run is looked at that is written meanwhile: what is read first, and what is read last, may not agree."""
+_WRITTEN_MEANWHILE = leaves_open("the run was written meanwhile: verify it again while no request is at work")
+_ANCHOR = "anchor"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,15 +39,40 @@ def verify(
     """
     try:
         _ = store.manifest
-    except (FileMissing, FileCorrupt) as error:
-        return _ended("run", fails(str(error)))
+    except (FileMissing, FileCorrupt, FileUnreadable) as error:
+        return _ended("run", finding_of(error))
+    for _attempt in range(_AT_MOST):
+        before = _journal_at(store)
+        found = _verified(store, progress, replay=replay, anchor=anchor)
+        if found.verdict is not Verdict.FAIL or _journal_at(store) == before:
+            return found
+    return _left_open(found)
+
+
+def _journal_at(store: RunStore) -> tuple[int, Head] | None:
+    """Its epoch and its last event: where they are others later, the run was written. None where they cannot be read."""
+    with suppress(RaymuError), closing(store.journal(is_read_only=True)) as journal:
+        return journal.epoch(), journal.head()
+    return None
+
+
+def _left_open(found: Verification) -> Verification:
+    """What fails may be sound, but for the anchor: no write takes an event out of the journal."""
+    checks = tuple(
+        check
+        if check.name == _ANCHOR or check.verdict is not Verdict.FAIL
+        else replace(check, findings=(_WRITTEN_MEANWHILE, *(leaves_open(one.what) for one in check.findings)))
+        for check in found.checks
+    )
+    return replace(found, verdict=worst(check.verdict for check in checks), checks=checks)
+
+
+def _verified(store: RunStore, progress: Progress, *, replay: Collection[int], anchor: str | None) -> Verification:
     try:
         recorded = Recorded.read(store)
         expected = Expected.of(store, recorded.events)
-    except RunTooNew as error:
-        return _ended("journal", leaves_open(str(error)))
     except RaymuError as error:  # without a sound journal there is nothing to hold the rest against
-        return _ended("journal", fails(str(error)))
+        return _ended("journal", finding_of(error))
     evidence = Evidence(store=store, recorded=recorded, expected=expected, generation=_served(store, expected))
     checks = [_checked(name, check, evidence) for name, check in CHECKS.items()]
     if anchor is not None:
@@ -65,16 +96,19 @@ def _ended(name: str, finding: Finding) -> Verification:
 def _served(store: RunStore, expected: Expected) -> Generation | None:
     try:
         return store.generations.read(expected.published) if expected.published else None
-    except (FileMissing, FileCorrupt):  # the check of the generation says what is wrong
+    except (FileMissing, FileCorrupt, FileUnreadable):  # the check of the generation says what is wrong
         return None
 
 
 def _checked(name: str, check: NamedCheck, evidence: Evidence) -> Check:
+    checked, findings = 0, list[Finding]()
     try:
-        findings = tuple(check.find(evidence))
+        checked = check.count(evidence)
+        for finding in check.find(evidence):
+            findings.append(finding)
     except RaymuError as error:
-        findings = (fails(str(error)),)
-    return Check(name=name, checked=check.count(evidence), findings=findings)
+        findings.append(finding_of(error))
+    return Check(name=name, checked=checked, findings=tuple(findings))
 
 
 def _replayed(store: RunStore, generation: Generation, shards: Collection[int], progress: Progress) -> Check:
@@ -83,8 +117,8 @@ def _replayed(store: RunStore, generation: Generation, shards: Collection[int], 
         raise RequestInvalid(f"the run has no shard {min(unknown)}; it has {len(generation.lineages)}, from 0")
     try:
         findings = tuple(replay_findings(store, generation, shards, progress))
-    except (FileMissing, FileCorrupt) as error:
-        findings = (fails(str(error)),)
+    except (FileMissing, FileCorrupt, FileUnreadable) as error:
+        findings = (finding_of(error),)
     return Check(name="replay", checked=len(shards), findings=findings)
 
 
@@ -95,4 +129,4 @@ def _anchored(anchor: str, recorded: Recorded) -> Check:
         raise RequestInvalid(f"{anchor!r} is no anchor; give the one that an earlier `raymu verify` printed")
     is_held = Head(sequence=int(sequence), seal=seal) in recorded.heads
     findings = () if is_held else (fails(f"the journal lacks event {sequence}, which was there: it was rolled back"),)
-    return Check(name="anchor", checked=1, findings=findings)
+    return Check(name=_ANCHOR, checked=1, findings=findings)

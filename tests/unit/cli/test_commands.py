@@ -301,6 +301,10 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["predict", "runs/run", "--data", "all.parquet", "--out", "none/out.csv"], "none is no directory"),
         (["predict", "runs/run", "--data", "all.parquet", "--out", "full.csv"], "is no file; name another"),
         (["predict", "runs/run", "--data", "all.parquet", "--out", "all.parquet"], "is the table to predict"),
+        (
+            ["predict", "runs/run", "--data", "all.parquet", "--out", "runs/run/samples/new.csv"],
+            "in the run's directory",
+        ),
         (["evaluate", "runs/run", "--data", "beyond.parquet"], "a label is 3, but data.classes is 3"),
         (["rebuild", "runs/run", "--data"], "requires an argument"),
         (["tune", "runs/run", "--traffic", "uniform:2", "--window", "nan"], "'nan' is no number from 0 up"),

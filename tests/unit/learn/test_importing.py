@@ -1,6 +1,7 @@
 """Files as public data sets come, made small."""
 
 import gzip
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from raymu.errors import DataInvalid
+from raymu.errors import DataInvalid, RaymuError
 from raymu.learn.data import SampleTable, read_table
 from raymu.learn.importing import Imported, ImportOptions, import_samples
 from tests.unit.learn.examples import make_fields
@@ -182,6 +183,12 @@ def test_csv_that_is_no_data_set_is_refused(tmp_path: Path, text: str, options: 
 def test_what_cannot_be_read_or_written_is_refused(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path, str(tmp_path / "gone"))
     source = write(tmp_path, "a.csv", "label,a\n1,2\n")
-    for out, words in (("a.csv", "name a .parquet file"), ("no/such/folder.parquet", "cannot be written")):
-        with pytest.raises(DataInvalid, match=words):
-            import_samples(source, str(tmp_path / out), ImportOptions())
+    shutil.copy(source, tmp_path / "own.parquet")
+    for out, words in (
+        ("a.csv", "name a .parquet file"),
+        ("no/such/folder.parquet", "cannot be written"),
+        ("own.parquet", "is what is imported, and would be lost"),
+    ):
+        with pytest.raises(RaymuError, match=words):
+            import_samples(str(tmp_path / "own.parquet"), str(tmp_path / out), ImportOptions())
+    assert (tmp_path / "own.parquet").read_text() == "label,a\n1,2\n"

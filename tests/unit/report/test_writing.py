@@ -8,7 +8,7 @@ from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError, RequestInvalid, ShardRepairFailed
 from raymu.report.writing import write_report
 from raymu.store.run import RunStore
-from tests.examples import make_config, train_run, write_samples
+from tests.examples import file_size_limit, make_config, train_run, write_samples
 from tests.unit.service.runs import FleetThatFailsOnce, ids_at, lineage_of, opened
 
 
@@ -50,6 +50,23 @@ def test_what_cannot_be_read_or_written_is_refused(
     with pytest.raises(RequestInvalid, match=complaint):
         write_report(run, tmp_path / out, audit=tmp_path / audit)
     assert not (tmp_path / out).exists()
+
+
+def test_a_page_that_finds_no_room_leaves_the_one_before(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("the page of last month")
+    with file_size_limit(4000), pytest.raises(RequestInvalid, match=r"page\.html: cannot be written"):
+        write_report(run, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == "the page of last month"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.parquet", "page.html", "run"]
+
+
+@pytest.mark.parametrize("out", ["all.parquet", "audit.json", "run/run.json", "run/page.html"])
+def test_a_page_takes_the_place_of_nothing_that_is_needed(run: Run, tmp_path: Path, out: str) -> None:
+    (tmp_path / "audit.json").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RequestInvalid, match=r"would be lost|in the run's directory"):
+        write_report(run, tmp_path / out, data=str(tmp_path / "all.parquet"), audit=tmp_path / "audit.json")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_without_voters_has_a_page_that_says_so(run: Run, tmp_path: Path) -> None:

@@ -75,9 +75,9 @@ def test_the_unit_range_of_wide_integers_is_refused_since_their_type_does_not_te
         pixels = pa.array([[0, 255]] * len(table), pa.list_(pa.type_for_alias(kind), 2))
         pq.write_table(table.set_column(place, "features", pixels), tmp_path / f"{kind}.parquet")
     with pytest.raises(ConfigInvalid, match="the features are int64; cast to uint8, or use shard"):
-        create_run(make_config(tmp_path / "int64.parquet", data={"normalize": "unit"}), str(tmp_path / "run"))
+        prepare_run(make_config(tmp_path / "int64.parquet", data={"normalize": "unit"}), str(tmp_path / "run")).write()
     assert not (tmp_path / "run").exists()
-    create_run(make_config(tmp_path / "uint16.parquet", data={"normalize": "unit"}), str(tmp_path / "run"))
+    prepare_run(make_config(tmp_path / "uint16.parquet", data={"normalize": "unit"}), str(tmp_path / "run")).write()
 
 
 def test_labels_far_beyond_the_samples_are_refused(tmp_path: Path) -> None:

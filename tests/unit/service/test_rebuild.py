@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raymu.core.records import SampleId, ShardLineage, ShardState
@@ -14,6 +16,7 @@ from raymu.service.fleet import LocalFleet
 from raymu.service.outcomes import RebuildReport
 from raymu.service.prediction import Ensemble
 from raymu.service.verify.verification import verify
+from raymu.store.layout import samples_stem
 from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, silent, train_run, write_samples
 from tests.unit.service.runs import (
@@ -116,13 +119,51 @@ def test_lost_samples_are_had_back_from_the_users_file_alone_and_without_what_is
 ) -> None:
     lineage = lineage_of(location, 0)
     (location / lineage.table.path).unlink()
-    with pytest.raises(SamplesLost, match="--data"):
+    with pytest.raises(SamplesLost, match="--data") as lost:
         rebuild(location)
+    assert "pyarrow" not in str(lost.value)
     write_samples(location.parent / "other.parquet", samples=40)
     with pytest.raises(SamplesLost):
         rebuild(location, location.parent / "other.parquet")
     rebuild(location, trained / "all.parquet")
     assert lineage_of(location, 0) == lineage
+    require_sound(location)
+
+
+def train_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, writer: dict[str, object]) -> Path:
+    """A run whose tables are written in another way, and one of them is lost since. writer: what is so there"""
+    write_samples(folder / "all.parquet", samples=80)
+    with monkeypatch.context() as there:
+        for name, value in writer.items():
+            there.setattr(name, value)
+        asyncio.run(train_run(make_config(folder / "all.parquet"), folder / "run").close())
+    (folder / "run" / lineage_of(folder / "run", 0).table.path).unlink()
+    return folder / "run"
+
+
+def test_lost_samples_that_another_pyarrow_wrote_need_that_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_other_bytes(table: pa.Table) -> bytes:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="gzip")
+        return bytes(sink.getvalue())
+
+    writer = {"pyarrow.__version__": "20.1.0+g17", "raymu.store.run._parquet": in_other_bytes}
+    location = train_elsewhere(tmp_path, monkeypatch, writer)
+    with pytest.raises(SamplesLost, match=r"with pyarrow 20\.1\.0 installed"):
+        rebuild(location, tmp_path / "all.parquet")
+    monkeypatch.setattr("raymu.store.run._parquet", in_other_bytes)
+    rebuild(location, tmp_path / "all.parquet")
+    require_sound(location)
+
+
+def test_lost_samples_whose_file_does_not_name_its_writer_are_had_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = train_elsewhere(tmp_path, monkeypatch, {"raymu.store.run.table_stem": samples_stem})
+    with pytest.raises(SamplesLost) as lost:
+        rebuild(location)
+    assert "pyarrow" not in str(lost.value)
+    rebuild(location, tmp_path / "all.parquet")
     require_sound(location)
 
 

@@ -18,10 +18,12 @@ from raymu.errors import (
     UnknownSamples,
 )
 from raymu.service.coordinator import Coordinator
+from raymu.service.fleet import LocalFleet
+from raymu.service.naming import keyed_hash
 from raymu.service.requests import DUE_AFTER, Revocation
 from raymu.store.run import RunStore
 from tests.examples import make_config, revoke, settle, silent, train_run, write_samples
-from tests.unit.service.runs import FleetThatFailsOnce, history_of, ids_at
+from tests.unit.service.runs import FleetThatFailsOnce, history_of, ids_at, traces
 
 
 def make_run(tmp_path: Path, **branches: dict[str, Any]) -> tuple[Coordinator, list[SampleId]]:
@@ -189,3 +191,31 @@ def test_text_that_names_an_integer_id_names_the_sample(tmp_path: Path) -> None:
     with pytest.raises(SamplesRevoked):
         revoke(run, ids[:1])
     settle(run)
+
+
+def test_a_key_is_kept_as_a_hash_alone(tmp_path: Path) -> None:
+    run, ids = make_run(tmp_path)
+    receipt = revoke(run, ids[:1], key="delete-alice@example.com", strategy="sisa")
+    assert traces(tmp_path / "run", "alice") == set()
+    with pytest.raises(IdempotencyConflict, match=r"'delete-alice@example\.com' belongs to request"):
+        revoke(run, ids[1:2], key="delete-alice@example.com")
+    asyncio.run(run.close())
+    assert traces(tmp_path / "run", "alice") == set()
+    reopened = Coordinator(RunStore(str(tmp_path / "run")), LocalFleet(RunStore(str(tmp_path / "run"))))
+    assert revoke(reopened, ids[:1], key="delete-alice@example.com", strategy="sisa") == receipt
+
+
+def test_a_key_that_a_journal_keeps_in_clear_is_still_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_clear(name: str, key: bytes) -> str:
+        return name.removeprefix("key/") if name.startswith("key/") else keyed_hash(name, key)
+
+    run, ids = make_run(tmp_path)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("raymu.service.desk.keyed_hash", in_clear)
+        receipt = revoke(run, ids[:1], key="order 17", strategy="sisa")
+    assert traces(tmp_path / "run", "order 17")
+    asyncio.run(run.close())
+    reopened = Coordinator(RunStore(str(tmp_path / "run")), LocalFleet(RunStore(str(tmp_path / "run"))))
+    assert revoke(reopened, ids[:1], key="order 17", strategy="sisa") == receipt
+    with pytest.raises(IdempotencyConflict):
+        revoke(reopened, ids[1:2], key="order 17")

@@ -9,7 +9,7 @@ from raymu.config import UnlearningConfig
 from raymu.errors import RaymuError, RequestInvalid, RunInvalid, TrainingFailed, WorkerLost
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.observing import ObservedFleet
 from raymu.service.work import Progress, StageTrained, Work, WorkReport
 from raymu.store.run import RunStore
@@ -22,7 +22,7 @@ REFUSAL = TrainingFailed(1, 0, "its weights became infinite")
 def write_run(tmp_path: Path, *, shards: int = 5) -> RunStore:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", partition={"shards": shards, "slices": 2})
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
     return RunStore(str(tmp_path / "run"))
 
 
