@@ -129,6 +129,14 @@ def test_work_that_broke_off_is_taken_up_by_the_next_request_too(tmp_path: Path)
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
+def test_a_failure_that_was_made_good_is_no_later_call_s_reason(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+    coordinator = break_off(location, ids_at(config, shard=0)[:2])
+    settle(coordinator)
+    with pytest.raises(AssertionError, match="what is waited for"):
+        asyncio.run(coordinator._execution.until(lambda: False))
+
+
 def test_checkpoints_of_a_repair_that_broke_off_do_not_outlive_the_next_one(tmp_path: Path) -> None:
     """They have seen the samples of the second request."""
     config, location = make_run(tmp_path)
