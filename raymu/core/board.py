@@ -96,6 +96,11 @@ class RevocationBoard:
         return not (self.at_work or self.stalled) and self._ledger.is_clear
 
     @property
+    def is_rebuilding(self) -> bool:
+        """Whether files are lost, or a generation with them made good is not published yet."""
+        return self._ledger.is_rebuilding
+
+    @property
     def at_work(self) -> tuple[RepairShard, ...]:
         """The remedies that are being carried out."""
         return self._worklist.at_work

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Deadline, deadlines
-from raymu.core.events import RevocationsAccepted, SettleRequested, UnlearningConfigured
+from raymu.core.events import RevocationsAccepted, UnlearningConfigured
 from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
 from raymu.core.requests import Boundary
@@ -18,6 +18,7 @@ from raymu.service.history import replay, require_named
 from raymu.service.observing import Observer
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, ResolvedRevocation, Revocation, answer_to
+from raymu.service.settling import Resumption, settle
 from raymu.service.training import Training
 from raymu.service.work import Progress
 from raymu.store.run import RunStore
@@ -116,20 +117,18 @@ class Coordinator:
         """Retrain every shard that was only patched, and take up what an interruption left: training too.
 
         due_by: only what is owed to requests that are due by then
+        It waits for nobody else's remedies: what those aim at is destroyed, and receipted, once they are done.
         """
+        resumption = Resumption(self._execution)
         self._execution.catch_up()
         await self._training.finish(progress)
         unsettled = [one for one in self._execution.receipts.receipts() if one.settled_at is None]
         due = {one.request_id for one in unsettled if due_by is None or one.due_at <= due_by}
-        first = len(self._execution.reports)
         with self._execution.listening(progress):
-            self._execution.resume()
-            while due & self._board.owed.keys():  # a patch that broke off is owed for once it is finished
-                shards = tuple(one.shard for one in self._board.lineages if due.intersection(one.debts))
-                self._execution.record(SettleRequested(at=self._clock(), shards=shards))
-                await self._execution.until(lambda: self._board.is_idle)
-            await self._execution.until(lambda: self._board.is_idle)
-        done = self._execution.reports[first:]
+            resumption.begin()
+            await settle(self._execution, due, clock=self._clock)
+            await self._execution.until(lambda: resumption.is_over)
+        done = resumption.reports
         return SettleReport(
             generation=self._publisher.generation,
             shards=tuple(sorted({report.shard for report in done})),
@@ -145,12 +144,12 @@ class Coordinator:
         """
         if not self._publisher.published:
             raise RunInvalid(self._store.files.shown, "is not trained yet; run `raymu settle`, or train anew")
-        first = len(self._execution.reports)
+        resumption = Resumption(self._execution)
         with self._execution.listening(progress):
             damage = self._execution.make_sound(data)
-            self._execution.resume()
-            await self._execution.until(lambda: self._board.is_idle)
-        done = self._execution.reports[first:]
+            resumption.begin()
+            await self._execution.until(lambda: resumption.is_over and not self._board.is_rebuilding)
+        done = resumption.reports
         return RebuildReport(
             generation=self._publisher.generation,
             files=tuple(file.path for one in damage for file in one.files),
@@ -184,7 +183,7 @@ class Coordinator:
     @property
     def is_interrupted(self) -> bool:
         """Whether something is left to do, and nobody is at it."""
-        return not (self._execution.is_at_work or self._board.is_idle)
+        return not (self._execution.at_work or self._board.is_idle)
 
     def deadlines(self) -> tuple[Deadline, ...]:
         """What is owed to the requests that are not exact yet, the earliest due first."""

@@ -157,9 +157,9 @@ class Execution:
             await self.measure()
 
     @property
-    def is_at_work(self) -> bool:
-        """Whether a remedy is followed here."""
-        return bool(self._tasks)
+    def at_work(self) -> frozenset[int]:
+        """The shards whose remedies are followed here."""
+        return frozenset(shard for task, shard in self._tasks.items() if not task.done())
 
     async def measure(self) -> None:
         """How accurate the current generation is, where the configuration asks for it."""
@@ -183,8 +183,8 @@ class Execution:
                 self.sweeper.sweep_shard(command.shard)
                 return
         assert isinstance(report, RepairReport)
-        self.reports.append(report)
         self.record(ShardRepaired(at=self._clock(), report=report))
+        self.reports.append(report)
         self._store.reports.drop([report.command_id])
 
     def _task(self, command: RepairShard) -> RepairTask:

@@ -25,6 +25,7 @@ from tests.unit.service.runs import (
     lineage_of,
     raw_ids_in_journal,
     state_files,
+    until_nothing_moves,
 )
 
 
@@ -260,8 +261,3 @@ def test_a_superseded_coordinator_takes_up_nothing(tmp_path: Path) -> None:
 
 def interrupt(_task: RepairTask) -> None:
     raise KeyboardInterrupt
-
-
-async def until_nothing_moves() -> None:
-    for _ in range(50):
-        await asyncio.sleep(0)
