@@ -62,7 +62,6 @@ class Coordinator:
         )
         self._board, self._publisher = self._execution.board, self._execution.publisher
         self._training = Training(store, self._journal, fleet, self._execution, epoch=self._epoch, clock=clock)
-        self._observers = observers
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so."""
@@ -204,8 +203,7 @@ class Coordinator:
         return self._execution.receipts.receipt(request_id).at(self._clock())
 
     async def close(self) -> None:
-        for observer in self._observers:
-            observer.closed()
+        self._execution.close()  # first: who waits in the fleet is sent away
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.succession.leave(self._journal, self._epoch)

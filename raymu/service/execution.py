@@ -16,7 +16,7 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.records import RepairReport, RepairShard, SampleId
-from raymu.errors import ShardRepairFailed
+from raymu.errors import CoordinatorLost, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import History
 from raymu.service.observing import Observer
@@ -57,11 +57,15 @@ class Execution:
         self._listeners: list[Progress] = []
         self._tasks: dict[asyncio.Task[None], int] = {}  # of the remedies that are followed -> their shards
         self._failure: tuple[int, BaseException] | None = None  # the last one since work was resumed
-        self._observers = observers
+        self._observers, self._is_closed = observers, False
         for observer in observers:
             observer.opened(self.board, self.receipts)
 
     def record(self, event: Event) -> None:
+        """Raises CoordinatorLost once it is closed, and CoordinatorSuperseded, StorageFailed."""
+        if self._is_closed:
+            self._store.files.fence()  # a superseded coordinator says so
+            raise CoordinatorLost("it has left the run")
         self._journal.append(event)
         self.take_in(event)
 
@@ -160,6 +164,12 @@ class Execution:
     def at_work(self) -> frozenset[int]:
         """The shards whose remedies are followed here."""
         return frozenset(shard for task, shard in self._tasks.items() if not task.done())
+
+    def close(self) -> None:
+        """From here on nothing is recorded: what comes back, or does not, is for the next coordinator to take up."""
+        self._is_closed = True
+        for observer in self._observers:
+            observer.closed()
 
     async def measure(self) -> None:
         """How accurate the current generation is, where the configuration asks for it."""
