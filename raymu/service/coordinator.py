@@ -18,7 +18,7 @@ from raymu.service.history import replay, require_named
 from raymu.service.observing import Observer
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, ResolvedRevocation, Revocation, answer_to
-from raymu.service.settling import Resumption, settle
+from raymu.service.settling import Resumption, settle_requests
 from raymu.service.training import Training
 from raymu.service.work import Progress
 from raymu.store.run import RunStore
@@ -125,7 +125,7 @@ class Coordinator:
         due = {one.request_id for one in unsettled if due_by is None or one.due_at <= due_by}
         with self._execution.listening(progress):
             resumption.begin()
-            await settle(self._execution, due, clock=self._clock)
+            await settle_requests(self._execution, due, clock=self._clock)
             await self._execution.until(lambda: resumption.is_over)
         done = resumption.reports
         return SettleReport(

@@ -35,7 +35,7 @@ class Resumption:
         return self._left.keys() <= returned and all(left.isdisjoint(pending(one)) for one, left in self._left.items())
 
 
-async def settle(execution: Execution, request_ids: Set[str], *, clock: Callable[[], datetime]) -> None:
+async def settle_requests(execution: Execution, request_ids: Set[str], *, clock: Callable[[], datetime]) -> None:
     """Have requests retrained wherever they were only patched, and their exact states published."""
     asked: set[int] = set()
 
