@@ -57,7 +57,7 @@ class RevocationBoard:
             case DamageFound(first_stages=first_stages):
                 return self._lose(first_stages)
             case WorkResumed():
-                return self._start(self._stalled)
+                return self._start(self.stalled)
             case ShardRepaired(report=report):
                 return self._take_back(report)
             case ShardFailed(shard=shard, command_id=command_id):
@@ -86,14 +86,19 @@ class RevocationBoard:
         return [*publish, *purge, *self.at_work]
 
     @property
-    def is_stalled(self) -> bool:
-        """Whether a failure left a shard that has work and is not at it."""
-        return bool(self._stalled)
+    def stalled(self) -> set[int]:
+        """The shards that have work and are not at it."""
+        return (self._backlog.shards | self._worklist.to_retrain.keys()) - self._worklist.working
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is at work, waits, or is left to settle, to publish or to destroy."""
-        return not (self.at_work or self._stalled) and self._ledger.is_clear
+        return not (self.at_work or self.stalled) and self._ledger.is_clear
+
+    @property
+    def is_rebuilding(self) -> bool:
+        """Whether files are lost, or a generation with them made good is not published yet."""
+        return self._ledger.is_rebuilding
 
     @property
     def at_work(self) -> tuple[RepairShard, ...]:
@@ -207,14 +212,9 @@ class RevocationBoard:
             lost_from=self._worklist.lost_from(shard),
         )
 
-    @property
-    def _stalled(self) -> set[int]:
-        """Shards that have work and are not at it."""
-        return (self._backlog.shards | self._worklist.to_retrain.keys()) - self._worklist.working
-
     def _start(self, shards: Iterable[int]) -> list[Command]:
         """Start the remedies of idle shards that have work, the longest first."""
-        ready = {shard: self._backlog.waiting(shard) for shard in sorted(self._stalled.intersection(shards))}
+        ready = {shard: self._backlog.waiting(shard) for shard in sorted(self.stalled.intersection(shards))}
         workloads = {
             shard: self._workload(shard, self._backlog.touched(shard, waiting)) for shard, waiting in ready.items()
         }

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Deadline, deadlines
-from raymu.core.events import RevocationsAccepted, SettleRequested, UnlearningConfigured
+from raymu.core.events import RevocationsAccepted, UnlearningConfigured
 from raymu.core.receipt import Receipt
 from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, RequestInvalid, RunInvalid
@@ -17,6 +17,7 @@ from raymu.service.history import replay, require_named
 from raymu.service.observing import Observer
 from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests import Answer, ResolvedRevocation, Revocation, answer_to
+from raymu.service.settling import Resumption, settle_requests
 from raymu.service.training import Training
 from raymu.service.work import Progress
 from raymu.store.run import RunStore
@@ -60,7 +61,6 @@ class Coordinator:
         )
         self._board, self._publisher = self._execution.board, self._execution.publisher
         self._training = Training(store, self._journal, fleet, self._execution, epoch=self._epoch, clock=clock)
-        self._observers = observers
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so.
@@ -114,20 +114,18 @@ class Coordinator:
         """Retrain every shard that was only patched, and take up what an interruption left: training too.
 
         due_by: only what is owed to requests that are due by then
+        It waits for nobody else's remedies: what those aim at is destroyed, and receipted, once they are done.
         """
+        resumption = Resumption(self._execution)
         self._execution.catch_up()
         await self._training.finish(progress)
         unsettled = [one for one in self._execution.receipts.receipts() if one.settled_at is None]
         due = {one.request_id for one in unsettled if due_by is None or one.due_at <= due_by}
-        first = len(self._execution.reports)
         with self._execution.listening(progress):
-            self._execution.resume()
-            while due & self._board.owed.keys():  # a patch that broke off is owed for once it is finished
-                shards = tuple(one.shard for one in self._board.lineages if due.intersection(one.debts))
-                self._execution.record(SettleRequested(at=self._clock(), shards=shards))
-                await self._execution.until(lambda: self._board.is_idle)
-            await self._execution.until(lambda: self._board.is_idle)
-        done = self._execution.reports[first:]
+            resumption.begin()
+            await settle_requests(self._execution, due, clock=self._clock)
+            await self._execution.until(lambda: resumption.is_over)
+        done = resumption.reports
         return SettleReport(
             generation=self._publisher.generation,
             shards=tuple(sorted({report.shard for report in done})),
@@ -143,12 +141,12 @@ class Coordinator:
         """
         if not self._publisher.published:
             raise RunInvalid(self._store.files.shown, "is not trained yet; run `raymu settle`, or train anew")
-        first = len(self._execution.reports)
+        resumption = Resumption(self._execution)
         with self._execution.listening(progress):
             damage = self._execution.make_sound(data)
-            self._execution.resume()
-            await self._execution.until(lambda: self._board.is_idle)
-        done = self._execution.reports[first:]
+            resumption.begin()
+            await self._execution.until(lambda: resumption.is_over and not self._board.is_rebuilding)
+        done = resumption.reports
         return RebuildReport(
             generation=self._publisher.generation,
             files=tuple(file.path for one in damage for file in one.files),
@@ -182,7 +180,7 @@ class Coordinator:
     @property
     def is_interrupted(self) -> bool:
         """Whether something is left to do, and nobody is at it."""
-        return not (self._execution.is_at_work or self._board.is_idle)
+        return not (self._execution.at_work or self._board.is_idle)
 
     def deadlines(self) -> tuple[Deadline, ...]:
         """What is owed to the requests that are not exact yet, the earliest due first."""
@@ -203,8 +201,7 @@ class Coordinator:
         return self._execution.receipts.receipt(request_id).at(self._clock())
 
     async def close(self) -> None:
-        for observer in self._observers:
-            observer.closed()
+        self._execution.close()  # first: who waits in the fleet is sent away
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.succession.leave(self._journal, self._epoch)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 
 from raymu.core.events import (
     Command,
@@ -17,12 +16,13 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.records import RepairReport, RepairShard, SampleId
-from raymu.errors import ShardRepairFailed
+from raymu.errors import CoordinatorLost, ShardRepairFailed
 from raymu.service.fleet import ShardFleet
 from raymu.service.history import History
 from raymu.service.observing import Observer
 from raymu.service.publishing import Publisher
 from raymu.service.salvage import Damage, find_damage, restore_samples
+from raymu.service.sweeping import Sweeper
 from raymu.service.tracking import AccuracyTrack
 from raymu.service.work import Progress, RepairTask, StageTrained, WorkReport
 from raymu.store.journal import Journal
@@ -49,19 +49,23 @@ class Execution:
         self._epoch, self._clock, self._forget = epoch, clock, forget
         self.board, self.receipts = history.board, history.receipts
         self.publisher = Publisher(store, journal, clock=clock, published=history.published)
+        self.sweeper = Sweeper(store, journal, self.publisher, self.board)
         self.reports: list[RepairReport] = []
         """Of the remedies that came back, in that order."""
         measured = (one.number for one in history.evaluations)
         self._track = AccuracyTrack(store, clock=clock, measured=measured)
         self._listeners: list[Progress] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failure: tuple[int, BaseException] | None = None
-        self._is_swept, self._is_quiet = False, True  # quiet: no remedy was at work when the present call came in
-        self._observers = observers
+        self._tasks: dict[asyncio.Task[None], int] = {}  # of the remedies that are followed -> their shards
+        self._failure: tuple[int, BaseException] | None = None  # the last one since work was resumed
+        self._observers, self._is_closed = observers, False
         for observer in observers:
             observer.opened(self.board, self.receipts)
 
     def record(self, event: Event) -> None:
+        """Raises CoordinatorLost once it is closed, and CoordinatorSuperseded, StorageFailed."""
+        if self._is_closed:
+            self._store.files.fence()  # a superseded coordinator says so
+            raise CoordinatorLost("it has left the run")
         self._journal.append(event)
         self.take_in(event)
 
@@ -74,37 +78,38 @@ class Execution:
         self.carry_out(commands)
 
     def carry_out(self, commands: Sequence[Command]) -> None:
-        for command in commands:
-            match command:
-                case PublishGeneration():
-                    self.take_in(self.publisher.publish(command))
-                case RepairShard():
-                    task = asyncio.create_task(self._follow(command), name=command.command_id)
-                    self._tasks.add(task)
-                    task.add_done_callback(partial(self._end, command.shard))
-                case Purge():
-                    raw_ids = self._journal.raw_ids(command.request_ids)
-                    purged = self.publisher.purge(command, self.receipts)
-                    self._forget(_union(ids for by_shard in raw_ids.values() for ids in by_shard.values()))
-                    self.take_in(purged)
+        with self.sweeper.minding():
+            for command in commands:
+                match command:
+                    case PublishGeneration():
+                        self.take_in(self.publisher.publish(command))
+                    case RepairShard():
+                        task = asyncio.create_task(self._follow(command), name=command.command_id)
+                        self._tasks[task] = command.shard
+                        task.add_done_callback(self._end)
+                    case Purge():
+                        raw_ids = self._journal.raw_ids(command.request_ids)
+                        purged = self.publisher.purge(command, self.receipts)
+                        self._forget(_union(ids for by_shard in raw_ids.values() for ids in by_shard.values()))
+                        self.take_in(purged)
 
     def resume(self) -> None:
         """Take up what an earlier coordinator, or an earlier failure, left undone."""
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
-        if self._is_quiet and not self._is_swept:  # at first, and after a failure
-            self.sweep()
-        if self.board.is_stalled:
+        self.sweeper.sweep_if_due()
+        if self.board.stalled:
             self.record(WorkResumed(at=self._clock()))
         for command in self.board.outstanding():
             if not (isinstance(command, RepairShard) and self._is_followed(command)):
                 self.carry_out([command])
+        self._failure = None
 
     def catch_up(self) -> None:
         """Where the files are an old copy, what the journal knows to be revoked since is taken out of them again."""
         self._store.files.fence()  # a superseded coordinator would answer by an old state
         if self.publisher.is_behind:  # so it is the first call: nothing else is at work
             self.make_sound()
-            self.sweep()
+            self.sweeper.sweep()
 
     def make_sound(self, data: str | None = None) -> list[Damage]:
         """Find what is missing or changed, have the samples back, and begin to train the rest again.
@@ -118,7 +123,8 @@ class Execution:
             if one.has_lost_samples:
                 waiting = self.board.pending(one.lineage.shard)
                 past = {name: request_id for name, request_id in revoked.items() if request_id not in waiting}
-                restore_samples(self._store, one, revoked=past, data=data)
+                with self.sweeper.minding():
+                    restore_samples(self._store, one, revoked=past, data=data)
         first_stages = {one.lineage.shard: stage for one in damage if (stage := one.first_stage) is not None}
         if first_stages or not self.publisher.is_sound:
             for command in self.board.at_work:  # left behind: they would start from, or aim at, what is lost
@@ -127,23 +133,12 @@ class Execution:
             self.record(DamageFound(at=self._clock(), first_stages=first_stages))
         return damage
 
-    def sweep(self) -> None:
-        """Destroy what earlier coordinators, or a failure, left behind."""
-        self._is_swept = True
-        self.publisher.sweep(self.board.lineages, self.board.at_work)
-
     @contextmanager
     def listening(self, progress: Progress) -> Iterator[None]:
-        """Around a call that may start remedies."""
+        """Within it, progress is told of the stages of all remedies."""
         self._listeners.append(progress)
-        self._is_quiet = not self._tasks
         try:
             yield
-            if not (self._is_swept or self._tasks):  # another call's remedy failed meanwhile
-                self.sweep()
-        except BaseException:
-            self._is_swept = False
-            raise
         finally:
             self._listeners.remove(progress)
 
@@ -154,18 +149,27 @@ class Execution:
         """
         while not is_done():
             if not self._tasks:
-                shard, error = self._failure or (-1, RuntimeError("nothing is at work"))
+                if self._failure is None:
+                    raise AssertionError("what is waited for is at work, or failed")
+                shard, error = self._failure
                 raise ShardRepairFailed(shard, f"{type(error).__name__}: {error}") from error
             done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # raises where the outcome could not be recorded
+        self.sweeper.sweep_if_due()  # another call's remedy failed meanwhile
         if not self.board.at_work:
             await self.measure()
 
     @property
-    def is_at_work(self) -> bool:
-        """Whether a remedy is followed here."""
-        return bool(self._tasks)
+    def at_work(self) -> frozenset[int]:
+        """The shards whose remedies are followed here."""
+        return frozenset(shard for task, shard in self._tasks.items() if not task.done())
+
+    def close(self) -> None:
+        """From here on nothing is recorded: what comes back, or does not, is for the next coordinator to take up."""
+        self._is_closed = True
+        for observer in self._observers:
+            observer.closed()
 
     async def measure(self) -> None:
         """How accurate the current generation is, where the configuration asks for it."""
@@ -178,20 +182,19 @@ class Execution:
         """See one remedy through; what goes wrong is an event too."""
         report: WorkReport | None
         try:
-            report = await self._fleet.run(self._task(command), self._tell)
+            with self.sweeper.at_work():
+                report = await self._fleet.run(self._task(command), self._tell)
         except Exception as error:  # whatever it was, the request stays accepted and the caller is told
             report = self._store.reports.find(RepairReport, command.command_id)
             if report is None:
-                self._failure = (command.shard, error)
+                self._fail(command.shard, error)
                 self.record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
                 # What it wrote before it broke off: its next attempt may forget more, and leave this behind.
-                with self._journal.writing():
-                    needed = self.publisher.needed(self.board.lineages, self.board.at_work)
-                    self._store.sweep_shard(needed, command.shard)
+                self.sweeper.sweep_shard(command.shard)
                 return
         assert isinstance(report, RepairReport)
-        self.reports.append(report)
         self.record(ShardRepaired(at=self._clock(), report=report))
+        self.reports.append(report)
         self._store.reports.drop([report.command_id])
 
     def _task(self, command: RepairShard) -> RepairTask:
@@ -204,13 +207,15 @@ class Execution:
             epoch=self._epoch,
         )
 
-    def _end(self, shard: int, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if task.cancelled() or error:  # its outcome could not be recorded
-            self._is_swept = False
-        if error:  # told to whoever waits, or comes to wait
-            self._failure = (shard, error)
+    def _end(self, task: asyncio.Task[None]) -> None:
+        shard = self._tasks.pop(task)
+        if task.cancelled():
+            self.sweeper.is_due = True
+        elif error := task.exception():  # its outcome could not be recorded: told to whoever waits, or comes to wait
+            self._fail(shard, error)
+
+    def _fail(self, shard: int, error: BaseException) -> None:
+        self._failure, self.sweeper.is_due = (shard, error), True
 
     def _tell(self, stage: StageTrained) -> None:
         for listener in self._listeners:

@@ -1,11 +1,11 @@
 """What a run publishes, and what it destroys thereupon."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 
 from raymu.core.events import GenerationPublished, PublishGeneration, Purge, RequestsPurged
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import FileRef, Generation, RepairReport, RepairShard, ShardLineage
+from raymu.core.records import Generation, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.store.journal import Journal
 from raymu.store.ledger import issued
@@ -28,6 +28,11 @@ class Publisher:
         return self.published.number if self.published else 0
 
     @property
+    def served(self) -> tuple[ShardLineage, ...]:
+        """The lineages of the generation that predictions are made from. Raises FileMissing, FileCorrupt."""
+        return self._store.generations.read(self.published).lineages if self.published else ()
+
+    @property
     def is_behind(self) -> bool:
         """Whether the files are an older copy than the journal."""
         return self.published is not None and self._store.generations.is_behind(self.published.number)
@@ -36,7 +41,7 @@ class Publisher:
     def is_sound(self) -> bool:
         """Whether the generation that the journal names is there and unchanged."""
         try:
-            _ = self.published and self._store.generations.read(self.published)
+            _ = self.served
         except (FileMissing, FileCorrupt):
             return False
         return True
@@ -90,18 +95,3 @@ class Publisher:
             entry.issue(rows)
         self._journal.erase_purged()
         return event
-
-    def sweep(self, lineages: Iterable[ShardLineage], at_work: Iterable[RepairShard]) -> None:
-        """Destroy what earlier coordinators left behind."""
-        at_work = list(at_work)
-        with self._journal.writing():  # until it ends no other coordinator can take over, and need what goes here
-            self._store.sweep(self.needed(lineages, at_work), {command.command_id for command in at_work})
-
-    def needed(self, lineages: Iterable[ShardLineage], at_work: Iterable[RepairShard]) -> set[FileRef]:
-        """Every file that is served, or that a remedy at work starts from, aims at or has reported."""
-        at_work = list(at_work)
-        served = self._store.generations.read(self.published).lineages if self.published else ()
-        needed = {file for one in (*lineages, *served) for file in one.files}
-        needed |= {file for command in at_work for reference in command.references for file in reference.files}
-        reports = [self._store.reports.find(RepairReport, command.command_id) for command in at_work]
-        return needed | {file for report in reports if report for file in report.lineage.files}

@@ -63,7 +63,7 @@ class Training:
             self._execution.carry_out(self._execution.board.outstanding())
         else:
             self.record(lineages)
-        self._execution.sweep()
+        self._execution.sweeper.sweep()
         self._store.reports.drop(report.command_id for report in trained)
         seconds = time.perf_counter() - started
         await self._execution.measure()

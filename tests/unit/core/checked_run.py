@@ -84,7 +84,7 @@ class CheckedRun:
             self._happen(ShardFailed(at=NOW, shard=shard, command_id=command.command_id))
 
     def resume(self) -> None:
-        if self.board.is_stalled:
+        if self.board.stalled:
             self._happen(WorkResumed(at=NOW))
         for command in self.board.outstanding():
             if not isinstance(command, RepairShard):

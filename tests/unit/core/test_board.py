@@ -85,7 +85,7 @@ def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_r
     parts = [{0: {3: 1}}, {0: {2: 1}, 1: {0: 1}}, {0: {1: 2}}]
     for number, part in enumerate(parts):
         assert board.handle(accepted(request(f"r{number}", part), is_part=True)) == []
-    assert board.is_stalled
+    assert board.stalled
     assert not board.is_idle
     publication, *rest = resumed(board)
     assert isinstance(publication, PublishGeneration)
@@ -94,7 +94,7 @@ def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_r
     served = {command.shard: command.request_ids for command in repairs(rest)}
     assert served == {0: ("r0", "r1", "r2"), 1: ("r1",)}
     assert board.handle(published(publication)) == []
-    assert not board.is_stalled
+    assert not board.stalled
 
 
 def test_a_request_that_comes_by_itself_takes_the_parts_along() -> None:
@@ -205,14 +205,14 @@ def test_after_a_failure_the_requests_wait_again() -> None:
     [command] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}))))
     board.handle(ShardFailed(at=NOW, shard=0, command_id=command.command_id))
     assert board.open_requests == ("r1",)
-    assert board.is_stalled
+    assert board.stalled
     assert not board.is_idle
     assert board.outstanding() == []
     [again] = repairs(board.handle(WorkResumed(at=NOW)))
     assert again == command
     assert board.handle(WorkResumed(at=NOW)) == []
     assert board.outstanding() == [again]
-    assert not board.is_stalled
+    assert not board.stalled
 
 
 def test_a_settlement_that_fails_is_still_to_be_done() -> None:

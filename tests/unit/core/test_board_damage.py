@@ -54,7 +54,7 @@ def test_a_damaged_shard_whose_training_fails_is_taken_up_again() -> None:
     [command] = repairs(board.handle(damaged({1: 2})))
     board.handle(ShardFailed(at=NOW, shard=1, command_id=command.command_id))
     assert not board.is_idle
-    assert board.is_stalled
+    assert board.stalled
     assert repairs(board.handle(WorkResumed(at=NOW))) == [command]
 
 

@@ -65,7 +65,7 @@ class CourseOfEvents(RuleBasedStateMachine):
     def fail(self, which: int) -> None:
         self._go_on(lambda: self.run.fail(self._at_work(which)))
 
-    @precondition(lambda self: self.run.board.is_stalled)
+    @precondition(lambda self: self.run.board.stalled)
     @rule()
     def resume(self) -> None:
         self._go_on(self.run.resume)
@@ -87,7 +87,7 @@ class CourseOfEvents(RuleBasedStateMachine):
             assert replayed.lineages == board.lineages
             assert replayed.open_requests == board.open_requests
             assert replayed.outstanding() == board.outstanding()
-            assert (replayed.is_idle, replayed.is_stalled) == (board.is_idle, board.is_stalled)
+            assert (replayed.is_idle, replayed.stalled) == (board.is_idle, board.stalled)
 
     @invariant()
     def another_fleet_takes_up_the_same_commands(self) -> None:

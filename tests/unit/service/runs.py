@@ -203,6 +203,12 @@ class HeldFleet(LocalFleet):
         return await super().run(work, progress)
 
 
+async def until_nothing_moves() -> None:
+    """Until every task waits for what a test holds back."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 class OpenedRun:
     """A run that is taken over, and asked of synchronously."""
 

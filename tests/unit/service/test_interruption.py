@@ -25,6 +25,7 @@ from tests.unit.service.runs import (
     lineage_of,
     raw_ids_in_journal,
     state_files,
+    until_nothing_moves,
 )
 
 
@@ -127,6 +128,14 @@ def test_work_that_broke_off_is_taken_up_by_the_next_request_too(tmp_path: Path)
     assert coordinator.receipt(first).purged_at is not None
     train_run(config, tmp_path / "calm", exclude=ids[:4])
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_a_failure_that_was_made_good_is_no_later_call_s_reason(tmp_path: Path) -> None:
+    config, location = make_run(tmp_path)
+    coordinator = break_off(location, ids_at(config, shard=0)[:2])
+    settle(coordinator)
+    with pytest.raises(AssertionError, match="what is waited for"):
+        asyncio.run(coordinator._execution.until(lambda: False))
 
 
 def test_checkpoints_of_a_repair_that_broke_off_do_not_outlive_the_next_one(tmp_path: Path) -> None:
@@ -252,8 +261,3 @@ def test_a_superseded_coordinator_takes_up_nothing(tmp_path: Path) -> None:
 
 def interrupt(_task: RepairTask) -> None:
     raise KeyboardInterrupt
-
-
-async def until_nothing_moves() -> None:
-    for _ in range(50):
-        await asyncio.sleep(0)

@@ -27,12 +27,13 @@ class Witness:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.published: list[int] = []
-        self.is_closed = False
+        self.is_closed, self.told_after_the_end = False, False
 
     def opened(self, board: RevocationBoard, receipts: ReceiptBook) -> None:
         self.board, self.receipts = board, receipts
 
     def happened(self, event: Event) -> None:
+        self.told_after_the_end |= self.is_closed
         self.events.append(event)
         self.published.append(sum(one.published_at is not None for one in self.receipts.receipts()))
 

@@ -15,18 +15,21 @@ from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.outcomes import RebuildReport
 from raymu.service.prediction import Ensemble
+from raymu.service.requests import Revocation
 from raymu.service.verify.verification import verify
 from raymu.store.layout import samples_stem
 from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, silent, train_run, write_samples
 from tests.unit.service.runs import (
     FleetThatFailsOnce,
+    HeldFleet,
     constituent_of,
     ids_at,
     issued_receipts,
     lineage_of,
     opened,
     raw_ids_in_journal,
+    until_nothing_moves,
 )
 
 
@@ -86,6 +89,42 @@ def test_a_lost_state_is_trained_again_from_the_sound_one_before_it(
     report = rebuild(location)
     assert (report.files, report.shards) == ((path,), (0,))
     assert repaired_weights(location) == weights
+    require_sound(location)
+
+
+def test_rebuilding_waits_for_no_shard_that_another_caller_keeps_at_work(location: Path) -> None:
+    (location / lineage_of(location, 0).serving.file.path).unlink()
+
+    async def rebuild_beside_another() -> None:
+        coordinator = Coordinator(RunStore(str(location)), HeldFleet(RunStore(str(location)), [1]))
+        ids = ids_at(RunStore(str(location)).config, shard=1)
+        other = asyncio.create_task(coordinator.revoke([Revocation(ids=(ids[0],), strategy="dpus")], silent))
+        await until_nothing_moves()
+        rebuilding = asyncio.create_task(coordinator.rebuild(silent))
+        await until_nothing_moves()
+        assert (rebuilding.done(), other.done()) == (True, False)
+        assert rebuilding.result().shards == (0,)
+        assert constituent_of(location, 0).state is ShardState.EXACT
+
+    asyncio.run(rebuild_beside_another())
+
+
+def test_what_is_lost_of_a_shard_at_work_is_made_again_before_rebuilding_ends(location: Path) -> None:
+    async def rebuild_what_another_is_at() -> None:
+        fleet = HeldFleet(RunStore(str(location)), [0])
+        coordinator = Coordinator(RunStore(str(location)), fleet)
+        asked = Revocation(ids=tuple(own_ids(location, slice_index=2)[:1]), strategy="dpus")
+        other = asyncio.create_task(coordinator.revoke([asked], silent))
+        await until_nothing_moves()
+        (location / STATES["first stage"](lineage_of(location, 0))).unlink()
+        rebuilding = asyncio.create_task(coordinator.rebuild(silent))
+        await until_nothing_moves()
+        fleet.gates[0].set()
+        await asyncio.gather(other, rebuilding)
+        assert constituent_of(location, 0).state is ShardState.EXACT
+        await coordinator.close()
+
+    asyncio.run(rebuild_what_another_is_at())
     require_sound(location)
 
 

@@ -11,20 +11,25 @@ import pytest
 from raymu.config import Config
 from raymu.core import publication
 from raymu.core.events import GenerationPublished, SettleRequested
-from raymu.core.records import Exactness, Remedy, ShardState
+from raymu.core.receipt import Receipt
+from raymu.core.records import Exactness, Remedy, SampleId, ShardState
 from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError
+from raymu.service.coordinator import Coordinator
+from raymu.service.requests import Revocation
 from raymu.service.verify.verification import verify
 from raymu.store.run import RunStore
 from tests.examples import make_config, silent, train_run, write_samples
 from tests.unit.service.faults import FaultyDisk, fail
 from tests.unit.service.runs import (
+    HeldFleet,
     WatchedFleet,
     constituent_of,
     ids_at,
     issued_receipts,
     journal_events,
     opened,
+    until_nothing_moves,
 )
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -112,6 +117,77 @@ def test_taking_up_what_was_interrupted_settles_nothing_that_is_not_due(config: 
         assert run.coordinator.receipt(request_id).exactness is Exactness.APPROXIMATE
     assert [task.command.decision.remedy for task in fleet.repairs] == [Remedy.PATCH]
     assert not [event for event in journal_events(location) if isinstance(event, SettleRequested)]
+
+
+def test_what_is_due_is_settled_while_another_caller_keeps_a_shard_at_work(config: Config, location: Path) -> None:
+    async def settle_beside_another() -> None:
+        coordinator = Coordinator(RunStore(str(location)), HeldFleet(RunStore(str(location)), [1]))
+        other = begin_revoking(coordinator, ids_at(config, shard=1)[-1:])
+        await until_nothing_moves()
+        first = coordinator._execution.receipts.receipts()[0]
+        settling = asyncio.create_task(coordinator.settle(silent, due_by=first.due_at))
+        await until_nothing_moves()
+        assert (settling.done(), other.done()) == (True, False)
+        assert settling.result().request_ids == (first.request_id,)
+        assert coordinator.receipt(first.request_id).exactness is Exactness.EXACT
+
+    asyncio.run(settle_beside_another())
+
+
+def test_settling_waits_for_no_request_that_came_later(config: Config, location: Path) -> None:
+    async def settle_before_another() -> None:
+        fleet = HeldFleet(RunStore(str(location)), [0])
+        coordinator = Coordinator(RunStore(str(location)), fleet)
+        settling = asyncio.create_task(coordinator.settle(silent))
+        await until_nothing_moves()
+        fleet.gates[2] = asyncio.Event()
+        other = begin_revoking(coordinator, ids_at(config, shard=2)[-1:])
+        await until_nothing_moves()
+        assert not settling.done()
+        fleet.gates[0].set()
+        await until_nothing_moves()
+        assert (settling.done(), other.done()) == (True, False)
+        assert len(settling.result().request_ids) == SHARDS
+
+    asyncio.run(settle_before_another())
+
+
+def test_taking_up_what_was_interrupted_waits_for_that_alone(config: Config, location: Path) -> None:
+    request_id = lose_the_process(config, location)
+
+    async def take_up_beside_another() -> None:
+        fleet = HeldFleet(RunStore(str(location)), [0, 1])
+        coordinator = Coordinator(RunStore(str(location)), fleet)
+        settling = asyncio.create_task(coordinator.settle(silent, due_by=LONG_AGO))
+        await until_nothing_moves()
+        other = begin_revoking(coordinator, ids_at(config, shard=1)[-1:])
+        await until_nothing_moves()
+        assert not settling.done()
+        fleet.gates[0].set()
+        await until_nothing_moves()
+        assert (settling.done(), other.done()) == (True, False)
+        assert coordinator.receipt(request_id).published_at
+
+    asyncio.run(take_up_beside_another())
+
+
+def test_what_waited_for_an_interrupted_shard_is_taken_up_too(config: Config, location: Path) -> None:
+    ids = ids_at(config, shard=0)
+
+    async def be_lost_with_a_request_at_work_and_one_waiting() -> None:
+        coordinator = Coordinator(RunStore(str(location)), HeldFleet(RunStore(str(location)), [0]))
+        for sample_id in ids[-2:]:
+            _ = begin_revoking(coordinator, [sample_id])
+            await until_nothing_moves()
+
+    asyncio.run(be_lost_with_a_request_at_work_and_one_waiting())
+    with opened(location) as run:
+        asyncio.run(run.coordinator.settle(silent, due_by=LONG_AGO))
+        assert all(receipt.purged_at for receipt in run.coordinator._execution.receipts.receipts())
+
+
+def begin_revoking(coordinator: Coordinator, ids: list[SampleId]) -> asyncio.Task[list[Receipt]]:
+    return asyncio.create_task(coordinator.revoke([Revocation(ids=tuple(ids), strategy="dpus")], silent))
 
 
 def lose_the_process(config: Config, location: Path) -> str:

@@ -1,0 +1,61 @@
+"""What earlier coordinators, and failures, left behind in a run: destroyed where no worker may still be writing it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from raymu.core.board import RevocationBoard
+from raymu.core.records import FileRef, RepairReport
+from raymu.service.publishing import Publisher
+from raymu.store.journal import Journal
+from raymu.store.run import RunStore
+
+
+class Sweeper:
+    """Of one coordinator. It sweeps at first, and after each failure, as soon as no worker is at work."""
+
+    def __init__(self, store: RunStore, journal: Journal, publisher: Publisher, board: RevocationBoard) -> None:
+        self._store, self._journal, self._publisher, self._board = store, journal, publisher, board
+        self._workers = 0
+        self.is_due = True
+        """Whether something may have been left behind."""
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around what a worker does: until its report is there, nothing needs what it writes."""
+        self._workers += 1
+        try:
+            yield
+        finally:
+            self._workers -= 1
+
+    @contextmanager
+    def minding(self) -> Iterator[None]:
+        """Around what may leave something behind where it fails."""
+        try:
+            yield
+        except BaseException:
+            self.is_due = True
+            raise
+
+    def sweep_if_due(self) -> None:
+        if self.is_due and not self._workers:
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Of the whole run, while no worker is at work. Raises CoordinatorSuperseded, StorageFailed."""
+        with self._journal.writing():  # until it ends no other coordinator can take over, and need what goes here
+            self._store.sweep(self._needed(), {command.command_id for command in self._board.at_work})
+        self.is_due = False
+
+    def sweep_shard(self, shard: int) -> None:
+        """Of one shard, while it is not at work. Raises CoordinatorSuperseded, StorageFailed."""
+        with self._journal.writing():
+            self._store.sweep_shard(self._needed(), shard)
+
+    def _needed(self) -> set[FileRef]:
+        """Every file that is served, or that a remedy at work starts from, aims at or has reported."""
+        at_work = self._board.at_work
+        needed = {file for one in (*self._board.lineages, *self._publisher.served) for file in one.files}
+        needed |= {file for command in at_work for reference in command.references for file in reference.files}
+        reports = [self._store.reports.find(RepairReport, command.command_id) for command in at_work]
+        return needed | {file for report in reports if report for file in report.lineage.files}
