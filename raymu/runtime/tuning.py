@@ -55,13 +55,14 @@ def tune_boundary(
     for choice in wanted.space.grid(1):
         bench.unlearning(choice)  # refuses what the run does not allow for
     folder.mkdir(parents=True, exist_ok=True)
-    found = _search(plan, wanted, constraints, cluster=cluster, progress=progress)
+    found = _search(bench, plan, wanted, constraints, cluster=cluster, progress=progress)
     report = judge(bench, plan.traffic or str(plan.trace), found.trials, constraints, found.stopped)
     save(report, folder)
     return report
 
 
 def _search(
+    bench: TrialBench,
     plan: BenchPlan,
     wanted: Search,
     constraints: Constraints,
@@ -74,7 +75,7 @@ def _search(
     The plan's folder keeps the search's state, so that one that broke off goes on when it is asked for again.
     Raises RequestInvalid where the folder holds another search, DeviceUnavailable, and what a trial raises.
     """
-    request = to_json(_Request(plan=plan, search=wanted, constraints=constraints))
+    request = to_json(_Request(plan=plan, search=wanted, constraints=constraints, digest=bench.digest))
     folder = Path(plan.scratch)
     state = folder / _NAME
     for name in ("ray.tune", "optuna"):
@@ -96,7 +97,7 @@ def _search(
             tuner = tune.Tuner(
                 objective,
                 param_space=_param_space(wanted),
-                tune_config=_tune_config(wanted, most=len(TrialBench(plan).trace.requests)),
+                tune_config=_tune_config(wanted, most=len(bench.trace.requests)),
                 run_config=tune.RunConfig(
                     name=_NAME, storage_path=str(folder), verbose=0, callbacks=[_Counter(progress, wanted.trials)]
                 ),
@@ -111,9 +112,12 @@ def prepare(plan: BenchPlan) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
+    """digest: of the run, the trace and the test data as they were"""
+
     plan: BenchPlan
     search: Search
     constraints: Constraints
+    digest: str
 
 
 @cache

@@ -28,6 +28,7 @@ from raymu.service.prediction import Ensemble, repaired_generation
 from raymu.service.tuning.examination import Examination, held_samples, read_answers, write_answers
 from raymu.service.tuning.folder import branches_in
 from raymu.service.tuning.remedies import BranchRemedies
+from raymu.store.codec import to_json
 from raymu.store.run import RunStore
 
 OnProgress = Callable[[int, InterimScore], None]
@@ -67,6 +68,18 @@ class TrialBench:
         forgotten = held_samples(self._store, self._lineages, np.concatenate(self._rows))
         self._examination = Examination.of(plan.test, self._store.config.data, forgotten)
 
+    @cached_property
+    def digest(self) -> str:
+        """Of all that a trial depends on, but for its choice: the trace, the run's states and settings, the test data."""
+        own = self._store.config.unlearning
+        unchosen = replace(own, strategy="sisa", boundary=0.0, ohs=replace(own.ohs, slices=1))
+        digest = hashlib.sha256(repr(self.trace).encode())
+        for record in (unchosen, *self._lineages):
+            digest.update(to_json(record))
+        for values in (self._examination.features, self._examination.labels):
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
+
     def evaluate(self, choice: Choice, on_progress: OnProgress | None = None) -> Score:
         """Replay the trace with a choice. Raises RequestInvalid where the run does not allow for it.
 
@@ -92,7 +105,7 @@ class TrialBench:
     @cached_property
     def oracle(self) -> Answers:
         """What the run answers once every shard is retrained without the samples of the trace; made once, and kept."""
-        kept = Path(self._plan.scratch) / f"answers-{self._digest}.npz"
+        kept = Path(self._plan.scratch) / f"answers-{self.digest[:16]}.npz"
         if kept.exists():
             return read_answers(kept)
         everything = Trace(requests=tuple(replace(one, at_s=0.0) for one in self.trace.requests))
@@ -174,12 +187,6 @@ class TrialBench:
     def _epochs(self) -> tuple[int, ...]:
         config = self._store.config
         return slice_epochs(config.training.epochs, config.partition.slices)
-
-    @property
-    def _digest(self) -> str:
-        """Of the trace and of the states that it meets."""
-        parts = [repr(self.trace), *(lineage.serving.weights_sha256 for lineage in self._lineages), self._plan.test]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def unlearning(self, choice: Choice) -> UnlearningConfig:
         """The run's settings with a choice. Raises RequestInvalid where the run does not allow for it."""

@@ -24,6 +24,6 @@ def claim_folder(folder: Path, request: bytes) -> None:
             raise RequestInvalid(f"{branches} is there already, and no search's; name another --out")
         kept.write_bytes(request)
     if kept.read_bytes() != request:
-        raise RequestInvalid(f"{folder} holds another search; name another --out")
+        raise RequestInvalid(f"{folder} holds another search, or this one of other data; name another --out")
     if branches.exists():
         shutil.rmtree(branches)

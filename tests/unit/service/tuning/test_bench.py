@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+import raymu
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Trial
@@ -113,6 +115,37 @@ def test_the_oracle_is_made_once_and_kept(plan: BenchPlan, bench: TrialBench, mo
     assert (again.test_accuracy, again.forget_accuracy) == (kept.test_accuracy, kept.forget_accuracy)
     np.testing.assert_array_equal(again.test, kept.test)
     np.testing.assert_array_equal(again.forget, kept.forget)
+
+
+def test_a_bench_is_another_once_the_run_is_but_not_for_what_was_chosen(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet", samples=160)
+    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    test = pq.read_table(tmp_path / "all.parquet")
+    pq.write_table(test, tmp_path / "test.parquet")
+    plan = BenchPlan(
+        location=str(tmp_path / "run"),
+        traffic="uniform:6",
+        trace=None,
+        test=str(tmp_path / "test.parquet"),
+        scratch=str(tmp_path),
+        workers=2,
+    )
+    digests = [TrialBench(plan).digest]
+
+    def look() -> bool:
+        """Whether it is one that there was not before."""
+        digests.append(TrialBench(plan).digest)
+        return digests[-1] not in digests[:-1]
+
+    raymu.open_run(tmp_path / "run").configure(strategy="ohs", boundary=0.75)
+    assert not look()
+    raymu.open_run(tmp_path / "run").configure(calibration=False)
+    assert look()
+    with raymu.open_run(tmp_path / "run") as run:
+        run.revoke(test["id"].to_pylist()[:1], strategy="sisa")
+    assert look()
+    pq.write_table(test.slice(1), tmp_path / "test.parquet")
+    assert look()
 
 
 def test_the_control_forgets_nothing_and_no_trial_is_better_known(bench: TrialBench) -> None:

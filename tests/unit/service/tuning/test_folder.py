@@ -36,7 +36,7 @@ def test_one_that_goes_on_removes_the_branches_that_it_left(tmp_path: Path) -> N
 def test_another_search_is_refused_and_leaves_the_branches_of_the_one_at_work(tmp_path: Path) -> None:
     claim_folder(tmp_path, b"asked")
     fill(branches_in(tmp_path), "one/samples/0")
-    with pytest.raises(RequestInvalid, match="holds another search; name another --out"):
+    with pytest.raises(RequestInvalid, match=r"holds another search, .*; name another --out"):
         claim_folder(tmp_path, b"asked otherwise")
     assert files_in(tmp_path) == ["branches/one/samples/0", "request.json"]
 
