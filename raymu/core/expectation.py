@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from raymu.config import UnlearningConfig
 from raymu.core.foreseen import foreseen_lineages
-from raymu.core.lone_shard import fate_of_lone_shard
+from raymu.core.lone_shard import LoneShardOdds
 from raymu.core.odds import ShardFate, ShardOdds
 from raymu.core.partition import derive_seed
 from raymu.core.planner import StrategyForecast, forecast
@@ -135,11 +135,14 @@ def expected_work(
 
 def _fate(prospect: Prospect, first: int, *, sizes: npt.NDArray[np.int64]) -> ShardFate:
     """sizes: of the groups, in requests"""
-    samples, epochs = prospect.slice_samples, prospect.epochs
-    hit = np.array(prospect.slice_prior) / prospect.shards
-    if prospect.unlearning.calibration and not prospect.references:
-        return fate_of_lone_shard(slice_samples=samples, epochs=epochs, hit=hit, first=first, sizes=sizes)
-    return ShardOdds(slice_samples=samples, epochs=epochs, hit=hit, first=first, sizes=sizes).fate()
+    is_alone = prospect.unlearning.calibration and not prospect.references
+    return (LoneShardOdds if is_alone else ShardOdds)(
+        slice_samples=prospect.slice_samples,
+        epochs=prospect.epochs,
+        hit=np.array(prospect.slice_prior) / prospect.shards,
+        first=first,
+        sizes=sizes,
+    ).fate()
 
 
 def drawn_forecasts(

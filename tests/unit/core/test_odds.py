@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from raymu.core.lone_shard import fate_of_lone_shard
+from raymu.core.lone_shard import LoneShardOdds
 from raymu.core.odds import ShardFate, ShardOdds
 
 SAMPLES, EPOCHS, SLICES = (9, 6, 7), (3, 2, 1), 3
@@ -68,7 +68,7 @@ def among_others(first: int, sizes: Sequence[int]) -> ShardFate:
 
 def alone(first: int, sizes: Sequence[int]) -> ShardFate:
     hit = np.array(ALONE)
-    return fate_of_lone_shard(slice_samples=SAMPLES, epochs=EPOCHS, hit=hit, first=first, sizes=np.array(sizes))
+    return LoneShardOdds(slice_samples=SAMPLES, epochs=EPOCHS, hit=hit, first=first, sizes=np.array(sizes)).fate()
 
 
 @pytest.mark.parametrize("sizes", GROUPS, ids=str)
