@@ -14,8 +14,10 @@ from raymu.core.receipt import Receipt
 from raymu.core.requests import Strategy
 from raymu.core.verdict import Finding, Verdict
 from raymu.errors import RaymuError, ShardRepairFailed
+from raymu.service.naming import key_name, keyed_hash
 from raymu.service.outcomes import SettleReport
 from raymu.service.requests import Revocation
+from raymu.store.run import RunStore
 from tests.examples import silent
 from tests.unit.service.faults import FaultyDisk, fail
 from tests.unit.service.model.observed_run import ObservedRun, Samples
@@ -214,12 +216,15 @@ class Course:
 
     def _match(self, event: RevocationsAccepted) -> None:
         """What is accepted was asked, and was not accepted before; what comes in together is accepted together."""
+        hash_key = RunStore(str(self.location)).keys.hash_key
+        given = {one.key for submission in self.submissions for one in submission.asked if one.key}
+        keys = {keyed_hash(key_name(key), hash_key): key for key in given}
         for request in event.requests:
             asked = Asked(
                 samples=self.run.accepted[request.request_id],
                 strategy=request.strategy,
                 boundary=str(request.boundary),
-                key=request.key,
+                key=keys[request.key] if request.key else None,
             )
             assert self.request_of(asked) is None
             self.accepted[request.request_id] = asked
