@@ -121,7 +121,7 @@ def test_what_nothing_needs_is_swept(store: RunStore, manifest: RunManifest) -> 
     needed = store.write_state(0, "stage-0", b"needed")
     stray, other = store.write_state(0, "stage-1", b"stray"), store.write_state(1, "stage-1", b"other")
     table, others = (store.write_table(shard, pa.table({"id": [shard]})) for shard in (0, 1))
-    store.sweep_shard({needed}, 0)
+    store.sweep_shard({needed}, (), 0)
     assert present(store, needed, stray, other, table, others) == {needed, other, others}
     store.sweep({needed}, ())
     assert present(store, needed, other, others) == {needed}
@@ -144,7 +144,7 @@ def test_what_is_half_written_is_swept(local_store: RunStore, tmp_path: Path, is
     if is_whole_run:
         local_store.sweep({kept}, ())
     else:
-        local_store.sweep_shard({kept}, 0)
+        local_store.sweep_shard({kept}, (), 0)
     assert not any(place.exists() for place in half_written)
     assert local_store.files.exists(kept.path)
 
