@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from raymu.core.lineage import descent_of
 from raymu.core.records import CheckpointRef, FileRef
-from raymu.errors import FileCorrupt
+from raymu.errors import FileCorrupt, FileUnreadable
 from raymu.learn.samples import ShardSamples
 from raymu.store.run import RunStore
 
@@ -46,10 +46,10 @@ class InterimReport:
 
 
 def find_interim(store: RunStore, command_id: str) -> InterimReport | None:
-    """None too where its file is not what was written: it only spares work."""
+    """None too where its file is not what was written, or cannot be read: it only spares work."""
     try:
         return store.reports.find_interim(InterimReport, command_id)
-    except FileCorrupt:
+    except (FileCorrupt, FileUnreadable):
         return None
 
 
@@ -70,17 +70,19 @@ def trained_before(
     interim = find_interim(store, command_id)
     if interim is None:
         return TrainedStages()
-    trained = interim.trained
-    is_in_order = [one.stage for one in trained.checkpoints] == list(stages[:-1])[: len(trained.checkpoints)]
-    if (
-        interim.determinism == determinism
-        and is_in_order
-        and all(
-            one.descent == descent_of(samples.up_to(one.stage).hashes, key=store.keys.hash_key)
-            for one in trained.checkpoints
-        )
-        and not any(store.files.damage(sorted(trained.files, key=lambda file: file.path)))
-    ):
-        return trained
-    store.destroy(trained.files.difference(kept))
+    if interim.determinism == determinism and _is_sound(store, interim.trained, samples, stages):
+        return interim.trained
+    store.destroy(interim.trained.files.difference(kept))
     return TrainedStages()
+
+
+def _is_sound(store: RunStore, trained: TrainedStages, samples: ShardSamples, stages: range) -> bool:
+    """Whether these are the first of the stages, trained on these samples and no others, and all that they left is there."""
+    numbers = [one.stage for one in trained.checkpoints]
+    descents = [descent_of(samples.up_to(number).hashes, key=store.keys.hash_key) for number in numbers]
+    if numbers != list(stages[: len(numbers)]) or descents != [one.descent for one in trained.checkpoints]:
+        return False
+    try:
+        return not any(store.files.damage(sorted(trained.files, key=lambda file: file.path)))
+    except FileUnreadable:
+        return False

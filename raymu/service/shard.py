@@ -88,6 +88,7 @@ class ShardWorker:
             tainted_from=None,
             debts=(),
             seconds_per_pass=trained.seconds / max(trained.passes, 1.0),
+            earlier_classes=trained.earlier_classes,
         )
         return ShardTrained(
             lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=trained.determinism
