@@ -109,6 +109,7 @@ class ShardWorker:
         if patch is None:
             report = yield from self._retrain(command, retain, reason)
         else:
+            self._stages.give_up(command)
             report = self._patched(command, retain, patch, reason)
         table = write_without(self._store, command.shard, command.lineage.table, task.forget)
         return replace(report, lineage=replace(report.lineage, table=table))

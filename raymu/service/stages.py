@@ -9,7 +9,7 @@ from raymu.learn.classifier import ModelPlan
 from raymu.learn.samples import ShardSamples
 from raymu.learn.stages import Stages, StageTrainer, TrainedStage
 from raymu.service.checkpoints import SliceCheckpoints
-from raymu.service.interim import InterimReport, TrainedStages, trained_before
+from raymu.service.interim import InterimReport, TrainedStages, find_interim, trained_before
 from raymu.service.work import StageTrained, TrainShard
 from raymu.store.run import RunStore
 
@@ -59,6 +59,11 @@ class StageWriter:
                 seconds=stage.seconds,
             )
         return done
+
+    def give_up(self, command: RepairShard) -> None:
+        """Destroy the stages that were trained of it: its patch failed when it broke off, and has not failed again."""
+        if interim := find_interim(self._store, command.command_id):
+            self._store.destroy(interim.trained.files - command.lineage.files)
 
     def _checkpoint_before(self, command: TrainShard | RepairShard, done: TrainedStages) -> bytes | None:
         """The state to start from. Raises FileMissing, FileCorrupt."""

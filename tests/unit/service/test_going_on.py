@@ -12,11 +12,12 @@ import pytest
 
 from raymu.config import Config
 from raymu.core.records import Exactness, ShardLineage
-from raymu.errors import CoordinatorSuperseded, ShardRepairFailed
+from raymu.errors import CoordinatorSuperseded, PatchFailed, ShardRepairFailed
 from raymu.learn.stages import Stages, TrainedStage, train_stages
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
 from raymu.service.ingest import create_run
+from raymu.service.patches import ShardPatcher
 from raymu.service.requests import Revocation
 from raymu.service.shard import ShardWorker
 from raymu.service.work import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
@@ -219,6 +220,31 @@ def test_a_worker_of_another_determinism_class_begins_again_and_stays_exact(tmp_
         receipt = revoke(Coordinator(RunStore(str(location)), fleet), ids, strategy="sisa")
     assert receipt.exactness is Exactness.EXACT
     assert lineage_of(location, 0).earlier_classes == ()
+    assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
+
+
+@pytest.mark.parametrize("fails_again", [True, False])
+def test_a_patch_that_failed_when_it_broke_off_leaves_no_stage_behind(tmp_path: Path, fails_again: bool) -> None:
+    config, location = config_of(tmp_path), tmp_path / "run"
+    train_run(config, location)
+    ids = ids_at(config, shard=0, slice_index=1)[:2]
+    told: list[StageTrained] = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def break_off(task: RepairTask) -> None:
+            Worker(location).stop_after(2, task)
+            if not fails_again:
+                patch.undo()
+
+        def refuse(*_: object) -> None:
+            raise PatchFailed("it did not forget")
+
+        patch.setattr(ShardPatcher, "patch", refuse)
+        coordinator = Coordinator(RunStore(str(location)), WatchedFleet(RunStore(str(location)), break_off))
+        asked = Revocation(ids=tuple(ids), strategy="dpus")
+        [receipt] = asyncio.run(coordinator.revoke([asked], told.append))
+    assert receipt.exactness is (Exactness.EXACT if fails_again else Exactness.APPROXIMATE)
+    assert [one.stage for one in told] == ([3] if fails_again else [])
     assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
 
 
