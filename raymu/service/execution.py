@@ -98,7 +98,7 @@ class Execution:
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
         if self.board.stalled:
             self.record(WorkResumed(at=self._clock()))
-        self.sweeper.sweep_if_due()
+        self.sweeper.sweep_if_due()  # once all that is left to do is at work: what is done of that stays
         for command in self.board.outstanding():
             if not (isinstance(command, RepairShard) and self._is_followed(command)):
                 self.carry_out([command])
