@@ -16,7 +16,7 @@ from raymu.errors import CoordinatorSuperseded, PatchFailed, ShardRepairFailed
 from raymu.learn.stages import Stages, TrainedStage, train_stages
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.patches import ShardPatcher
 from raymu.service.requests import Revocation
 from raymu.service.shard import ShardWorker
@@ -84,7 +84,7 @@ def content_of(lineage: ShardLineage) -> object:
 @pytest.mark.parametrize("way", WAYS)
 def test_training_goes_on_after_its_last_finished_stage(tmp_path: Path, way: dict[str, dict[str, Any]]) -> None:
     config = config_of(tmp_path, **way)
-    create_run(config, str(tmp_path / "run"))
+    prepare_run(config, str(tmp_path / "run")).write()
     shutil.copytree(tmp_path / "run", tmp_path / "undisturbed")
     undisturbed = Worker(tmp_path / "undisturbed").train(training_of(tmp_path / "run"))
     for done in range(1, SLICES):
@@ -100,7 +100,7 @@ def test_training_goes_on_after_its_last_finished_stage(tmp_path: Path, way: dic
 
 def test_each_of_many_losses_costs_the_stage_that_it_came_in_at_most(tmp_path: Path) -> None:
     location = tmp_path / "run"
-    create_run(config_of(tmp_path), str(location))
+    prepare_run(config_of(tmp_path), str(location)).write()
     for _ in range(SLICES - 1):
         worker = Worker(location)
         worker.stop_after(1, training_of(location))
@@ -167,7 +167,7 @@ def make_unreadable(location: Path) -> None:
 @pytest.mark.parametrize("harm", [cut, change, lose_a_checkpoint, damage_a_checkpoint, make_unreadable])
 def test_what_cannot_be_gone_on_from_is_trained_again(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
-    create_run(config, str(location))
+    prepare_run(config, str(location)).write()
     Worker(location).stop_after(2, training_of(location))
     harm(location)
     worker = Worker(location)
@@ -181,7 +181,7 @@ def test_what_cannot_be_gone_on_from_is_trained_again(tmp_path: Path, harm: Call
 def test_another_runs_interim_report_is_not_gone_on_from(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     for name in ("run", "other"):
-        create_run(config, str(tmp_path / name))
+        prepare_run(config, str(tmp_path / name)).write()
     Worker(tmp_path / "other").stop_after(2, training_of(tmp_path / "other"))
     for folder in ("shards", "reports"):
         shutil.copytree(tmp_path / "other" / folder, tmp_path / "run" / folder)
@@ -192,7 +192,7 @@ def test_another_runs_interim_report_is_not_gone_on_from(tmp_path: Path) -> None
 
 def test_other_samples_are_trained_on_from_the_beginning(tmp_path: Path) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
-    create_run(config, str(location))
+    prepare_run(config, str(location)).write()
     Worker(location).stop_after(2, training_of(location))
     ids = ids_at(config, shard=0, slice_index=1)[:1]
     store = RunStore(str(location))
@@ -283,7 +283,7 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
         fleet = FleetThatBreaksOff(store)
         coordinator = Coordinator(store, fleet)
         first = asyncio.create_task(coordinator.revoke([Revocation(ids=(*ids[:2], *held), strategy="sisa")], silent))
-        while not coordinator._board.is_stalled:
+        while not coordinator._board.stalled:
             await asyncio.sleep(0)
         [interim] = interim_reports(location)
         told: list[StageTrained] = []
@@ -306,9 +306,31 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
     assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
 
 
+def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path: Path) -> None:
+    config, location = config_of(tmp_path), tmp_path / "run"
+    asyncio.run(train_run(config, location).close())
+
+    async def both_and_settle() -> list[StageTrained]:
+        fleet = FleetThatBreaksOff(RunStore(str(location)))
+        coordinator = Coordinator(RunStore(str(location)), fleet)
+        asked = [Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)]
+        calls = [asyncio.create_task(coordinator.revoke([one], silent)) for one in asked]
+        while not coordinator._board.stalled:
+            await asyncio.sleep(0)
+        fleet.gate.set()
+        broken_off, _ = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(broken_off, ShardRepairFailed)
+        told: list[StageTrained] = []
+        await coordinator.settle(told.append)
+        await coordinator.close()
+        return told
+
+    assert [(one.shard, one.stage) for one in asyncio.run(both_and_settle())] == [(0, 2), (0, 3)]
+
+
 def test_a_superseded_worker_does_not_tell_of_its_stages(tmp_path: Path) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
-    create_run(config, str(location))
+    prepare_run(config, str(location)).write()
     steps = Worker(location).run(training_of(location))
     next(steps)
     [interim] = interim_reports(location)

@@ -13,7 +13,7 @@ from raymu.core.verdict import Verdict
 from raymu.learn.determinism import DeterminismClass
 from raymu.learn.stages import Stages, TrainedStage, train_stages
 from raymu.service.coordinator import Coordinator
-from raymu.service.ingest import create_run
+from raymu.service.ingest import prepare_run
 from raymu.service.shard import ShardWorker
 from raymu.service.status import status
 from raymu.service.verify.verification import verify
@@ -92,7 +92,7 @@ def test_a_shard_that_workers_of_two_kinds_trained_is_inconclusive(tmp_path: Pat
             yield from train_stages(stages.after(trained))
 
     write_samples(tmp_path / "all.parquet")
-    create_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"))
+    prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     *_, report = ShardWorker(store, relayed).run(TrainShard(shard=0, table=store.manifest.tables[0], epoch=0))
     assert isinstance(report, ShardTrained)
