@@ -12,8 +12,6 @@ class ShardProgress:
 
     shard: int
     remedy: str = ""
-    first: int = 0
-    """The first stage of this piece of work."""
     done: int = 0
     stages: int = 0
     passes_per_s: float = 0.0
@@ -24,14 +22,10 @@ class ShardProgress:
         return self.done / self.stages if self.stages else 0.0
 
     def after(self, stage: StageTrained) -> "ShardProgress":
-        # Where a worker was lost, another begins again at the first stage; what is over is another piece of work.
-        is_new = not self.stages or self.fraction == 1.0
-        first = stage.stage if is_new else min(self.first, stage.stage)
         return replace(
             self,
             remedy=(stage.remedy or "train").replace("_", " "),
-            first=first,
-            done=min(stage.stage - first + 1, stage.stages),
+            done=stage.stage - stage.first + 1,
             stages=stage.stages,
             passes_per_s=stage.passes / stage.seconds if stage.seconds > 0.0 else 0.0,
         )

@@ -96,9 +96,9 @@ class Execution:
     def resume(self) -> None:
         """Take up what an earlier coordinator, or an earlier failure, left undone."""
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
-        self.sweeper.sweep_if_due()
         if self.board.stalled:
             self.record(WorkResumed(at=self._clock()))
+        self.sweeper.sweep_if_due()  # once all that is left to do is at work: what is done of that stays
         for command in self.board.outstanding():
             if not (isinstance(command, RepairShard) and self._is_followed(command)):
                 self.carry_out([command])
@@ -182,15 +182,13 @@ class Execution:
         """See one remedy through; what goes wrong is an event too."""
         report: WorkReport | None
         try:
-            with self.sweeper.at_work():
+            with self.sweeper.at_work(command.shard):
                 report = await self._fleet.run(self._task(command), self._tell)
         except Exception as error:  # whatever it was, the request stays accepted and the caller is told
             report = self._store.reports.find(RepairReport, command.command_id)
             if report is None:
                 self._fail(command.shard, error)
                 self.record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
-                # What it wrote before it broke off: its next attempt may forget more, and leave this behind.
-                self.sweeper.sweep_shard(command.shard)
                 return
         assert isinstance(report, RepairReport)
         self.record(ShardRepaired(at=self._clock(), report=report))

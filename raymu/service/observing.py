@@ -76,6 +76,7 @@ def _as_one_stage(report: RepairReport) -> StageTrained:
     return StageTrained(
         shard=report.shard,
         stage=report.lineage.slices - 1,
+        first=report.lineage.slices - 1,
         stages=1,
         remedy=report.remedy,
         passes=report.passes,

@@ -8,7 +8,7 @@ import torch
 from raymu.config import Device
 from raymu.core.pace import learned_seconds_per_pass
 from raymu.core.partition import Hashes, identity_hashes
-from raymu.core.records import FileRef, Remedy, RepairReport, RepairShard, SampleId, ShardLineage
+from raymu.core.records import Remedy, RepairReport, RepairShard, SampleId, ShardLineage
 from raymu.core.workload import training_passes
 from raymu.errors import PatchFailed
 from raymu.learn.classifier import ModelPlan
@@ -60,7 +60,7 @@ class ShardWorker:
     def _carry_out(self, work: Work) -> Iterator[StageTrained | WorkReport]:
         match work:
             case TrainShard():
-                yield from self._once(ShardTrained, work.command_id, self._train(work.shard, work.table))
+                yield from self._once(ShardTrained, work.command_id, self._train(work))
             case RepairTask():
                 yield from self._once(RepairReport, work.command_id, self._repair(work))
 
@@ -75,12 +75,12 @@ class ShardWorker:
         self._files.keep(report.lineage.files)
         yield report
 
-    def _train(self, shard: int, table: FileRef) -> Generator[StageTrained, None, ShardTrained]:
-        samples = read_shard_samples(self._store, table)
-        trained = yield from self._stages.train(samples, shard, first=0, checkpoint=None, remedy=None)
+    def _train(self, work: TrainShard) -> Generator[StageTrained, None, ShardTrained]:
+        samples = read_shard_samples(self._store, work.table)
+        trained = yield from self._stages.train(samples, work, determinism=self._determinism)
         lineage = ShardLineage(
-            shard=shard,
-            table=table,
+            shard=work.shard,
+            table=work.table,
             slice_samples=samples.slice_samples(self._slices),
             checkpoints=trained.checkpoints,
             updates=trained.updates,
@@ -88,6 +88,7 @@ class ShardWorker:
             tainted_from=None,
             debts=(),
             seconds_per_pass=trained.seconds / max(trained.passes, 1.0),
+            earlier_classes=trained.earlier_classes,
         )
         return ShardTrained(
             lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=trained.determinism
@@ -108,6 +109,7 @@ class ShardWorker:
         if patch is None:
             report = yield from self._retrain(command, retain, reason)
         else:
+            self._stages.give_up(command)
             report = self._patched(command, retain, patch, reason)
         table = write_without(self._store, command.shard, command.lineage.table, task.forget)
         return replace(report, lineage=replace(report.lineage, table=table))
@@ -125,14 +127,7 @@ class ShardWorker:
     ) -> Generator[StageTrained, None, RepairReport]:
         """Restore the checkpoint before the earliest touched slice and train the later stages."""
         before, first = command.lineage, command.earliest_slice
-        checkpoint: bytes | None = None
-        if first:
-            restored = before.checkpoints[first - 1]
-            assert restored is not None, "checkpoints below the earliest touched slice are sound"
-            checkpoint = self._files.read(restored.file)
-        trained = yield from self._stages.train(
-            retain, command.shard, first=first, checkpoint=checkpoint, remedy=Remedy.RETRAIN
-        )
+        trained = yield from self._stages.train(retain, command, determinism=self._determinism)
         if trained.earlier_classes:
             differences = "; ".join(told_apart(one, trained.determinism) for one in trained.earlier_classes)
             reason = (

@@ -60,10 +60,14 @@ class FleetLoad:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageTrained:
-    """Progress: one stage of a shard is done, or a patch. stages: how many this piece of work has in all"""
+    """Progress: one stage of a shard is done, or a patch. first, stages: where this piece of work begins, and how many it has
+
+    Work that broke off may be told of again from its first stage, or go on.
+    """
 
     shard: int
     stage: int
+    first: int
     stages: int
     remedy: Remedy | None
     """None while the run is trained."""

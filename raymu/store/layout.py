@@ -13,6 +13,7 @@ UNFINISHED = "unfinished"
 """There while a run is being created: without it, files that raymu did not write are never touched."""
 
 _DIGEST = r"-[0-9a-f]{16}\."
+_COMMAND = r"(repair-\d{4,}-[0-9a-f]{16}|train-\d{4,})"
 KINDS: Mapping[str, re.Pattern[str]] = {
     kind: re.compile(pattern)
     for kind, pattern in {
@@ -27,7 +28,8 @@ KINDS: Mapping[str, re.Pattern[str]] = {
         "checkpoint": rf"shards/\d{{4,}}/stage-\d+{_DIGEST}safetensors",
         "updates": rf"shards/\d{{4,}}/updates-\d+{_DIGEST}safetensors",
         "patched state": rf"shards/\d{{4,}}/patched{_DIGEST}safetensors",
-        "report": r"reports/(repair-\d{4,}-[0-9a-f]{16}|train-\d{4,})\.json",
+        "report": rf"reports/{_COMMAND}\.json",
+        "interim report": rf"reports/{_COMMAND}\.interim\.json",
         "mark of an unfinished run": UNFINISHED,
     }.items()
 }

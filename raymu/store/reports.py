@@ -1,7 +1,7 @@
-"""The reports of work that was done and is not in the journal yet: its first reply may have been lost."""
+"""The reports of work that is not in the journal yet: of work that was done, and of what was done when it broke off."""
 
-from collections.abc import Collection, Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 from raymu.core.records import ShardLineage
 from raymu.errors import FileCorrupt, FileMissing
@@ -11,6 +11,13 @@ from raymu.store.layout import kind_of
 from raymu.store.seals import seal, unseal
 
 _FOLDER = "reports"
+
+
+class Interim(Protocol):
+    """What a piece of work has done so far."""
+
+    @property
+    def command_id(self) -> str: ...
 
 
 class Report(Protocol):
@@ -24,47 +31,80 @@ class Report(Protocol):
 
 
 AnyReport = TypeVar("AnyReport", bound=Report)
+AnyInterim = TypeVar("AnyInterim", bound=Interim)
 
 
 class WorkReports:
-    """One sealed file per command."""
+    """Two sealed files per command at most: its report, whose first reply may have been lost, and its interim report."""
 
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
         self._files, self._keys = files, keys
 
     @property
     def there(self) -> list[str]:
-        """The commands that have one, sorted."""
-        return [name.removesuffix(".json") for name in self._files.list(_FOLDER) if _is_report(name)]
+        """The commands that have a report, sorted."""
+        return [command_id for command_id, kind in self._found() if kind == "report"]
+
+    @property
+    def interim(self) -> list[str]:
+        """The commands that have an interim report, sorted."""
+        return [command_id for command_id, kind in self._found() if kind == "interim report"]
 
     def write(self, report: Report) -> None:
         """Raises StorageFailed."""
         self._files.write(report_path(report.command_id), seal(report, self._keys.hash_key))
 
+    def write_interim(self, interim: Interim) -> None:
+        """Raises StorageFailed."""
+        self._files.write(interim_path(interim.command_id), seal(interim, self._keys.hash_key))
+
     def find(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:
         """The report of a command that ran already, if what it wrote is still there. Raises FileCorrupt."""
-        path = report_path(command_id)
+        report: AnyReport | None = self._read(kind, report_path(command_id), command_id)
+        if report is None:
+            return None
+        return report if all(self._files.exists(ref.path) for ref in report.lineage.files) else None
+
+    def find_interim(self, kind: type[AnyInterim], command_id: str) -> AnyInterim | None:
+        """What was done of a command that is not done. Raises FileCorrupt."""
+        interim: AnyInterim | None = self._read(kind, interim_path(command_id), command_id)
+        return interim
+
+    def drop(self, command_ids: Iterable[str]) -> None:
+        """Once the journal has them."""
+        self._files.delete(*(path_of(one) for one in command_ids for path_of in (report_path, interim_path)))
+
+    def drop_all_but(self, command_ids: Collection[str], *, shard: int | None = None) -> None:
+        """Of one shard, or of all."""
+        found = dict.fromkeys(command_id for command_id, _ in self._found())
+        self.drop(one for one in found if one not in command_ids and shard in (None, _shard_of(one)))
+
+    def _found(self) -> Iterator[tuple[str, str]]:
+        """(command, kind of file)"""
+        for name in self._files.list(_FOLDER):
+            kind = kind_of(f"{_FOLDER}/{name}")
+            if kind:
+                yield name.partition(".")[0], kind
+
+    def _read(self, kind: type, path: str, command_id: str) -> Any:
         try:
             payload = self._files.read(path)
         except FileMissing:
             return None
         source = self._files.named(path)
-        report: AnyReport = unseal(kind, payload, self._keys.hash_key, source=source)
-        if report.command_id != command_id:
+        found = unseal(kind, payload, self._keys.hash_key, source=source)
+        if found.command_id != command_id:
             raise FileCorrupt(source, "the report of another command")
-        return report if all(self._files.exists(ref.path) for ref in report.lineage.files) else None
-
-    def drop(self, command_ids: Iterable[str]) -> None:
-        """Once the journal has them."""
-        self._files.delete(*(report_path(command_id) for command_id in command_ids))
-
-    def drop_all_but(self, command_ids: Collection[str]) -> None:
-        self.drop(command_id for command_id in self.there if command_id not in command_ids)
-
-
-def _is_report(name: str) -> bool:
-    return kind_of(f"{_FOLDER}/{name}") == "report"
+        return found
 
 
 def report_path(command_id: str) -> str:
     return f"{_FOLDER}/{command_id}.json"
+
+
+def interim_path(command_id: str) -> str:
+    return f"{_FOLDER}/{command_id}.interim.json"
+
+
+def _shard_of(command_id: str) -> int:
+    return int(command_id.split("-")[1])

@@ -222,10 +222,11 @@ class RunStore:
         self.files.delete(*self.strays(needed))
         self.reports.drop_all_but(reports)
 
-    def sweep_shard(self, needed: Collection[FileRef], shard: int) -> None:
-        """Destroy one shard's strays, while it is not at work."""
+    def sweep_shard(self, needed: Collection[FileRef], reports: Collection[str], shard: int) -> None:
+        """Destroy one shard's strays, and its reports of other commands than these, while it is not at work."""
         self.sweep_half_written(shard)
         self.files.delete(*self.strays(needed, shard=shard))
+        self.reports.drop_all_but(reports, shard=shard)
 
     def sweep_half_written(self, shard: int) -> None:
         """Destroy what a lost worker did not finish writing, while the shard is not at work."""

@@ -48,7 +48,7 @@ class Step:
     def moments(self, generation: int) -> dict[str, str]:
         """Moment -> the file events that show it, in the order of time. generation: the one served before the step"""
         opening, rewound = {"open": r"appears \.?epoch"}, rf"\.?{generation + 1:08d}"
-        work, report = {self.kind: r"appears shards/"}, {"report": r"appears reports/"}
+        work, report = {self.kind: r"appears shards/"}, {"report": r"appears reports/\.?[^.]+\.json"}
         published, purge = {"publish": r"appears generations/"}, {"purge": r"goes (shards|samples|generations)/[^.]"}
         if self.kind == "train":
             return opening | work | report | published

@@ -84,8 +84,10 @@ def test_two_hundred_shards_need_only_as_many_processes_as_there_is_room_for(tmp
 def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=400)
     killed: list[int] = []
+    told: list[tuple[int, int]] = []
 
-    def kill_once(_stage: StageTrained) -> None:
+    def kill_once(stage: StageTrained) -> None:
+        told.append((stage.shard, stage.stage))
         if not killed:
             victim = own_processes(SHARD)[0]
             killed.append(victim.pid)
@@ -93,11 +95,20 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
 
     config = config_on_ray(tmp_path / "all.parquet")
     with raymu.train(config, str(tmp_path / "run"), progress=kill_once) as run:
+        require_once(told)
         killed.clear()
+        told.clear()
         run.revoke(table["id"].to_pylist()[:40], strategy="sisa", progress=kill_once)
+        require_once(told)
     assert killed
     train_run(config, tmp_path / "calm", exclude=table["id"].to_pylist()[:40])
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def require_once(told: list[tuple[int, int]]) -> None:
+    """No finished stage was trained again; the last one counts as finished only with its shard's report."""
+    before_last = [one for one in told if one[1] < 2]
+    assert len(before_last) == len(set(before_last))
 
 
 def test_a_training_that_is_interrupted_leaves_no_process_and_is_finished_by_settling(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, finding_of, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
+from raymu.service.interim import InterimReport
 from raymu.service.named import misnamed
 from raymu.service.verify.evidence import Evidence
 from raymu.service.verify.leftovers import find_report, leftovers, needed_files, while_at_work
@@ -90,6 +91,11 @@ def _files(evidence: Evidence) -> Findings:
     for command_id in evidence.store.reports.there:
         try:
             find_report(evidence.store, command_id)
+        except (FileCorrupt, FileUnreadable) as error:
+            yield finding_of(error)
+    for command_id in evidence.store.reports.interim:
+        try:
+            evidence.store.reports.find_interim(InterimReport, command_id)
         except (FileCorrupt, FileUnreadable) as error:
             yield finding_of(error)
     needed = sorted(needed_files(evidence), key=lambda ref: ref.path)

@@ -43,14 +43,14 @@ def leftovers(evidence: Evidence) -> Iterator[Finding]:
             return leaves_open(str(error))
         if digest in gone:
             return fails(f"{path} is a file that was purged")
-        return _needless(evidence, path) if path in needless or kind_of(path) is None else None
+        return _needless(evidence, path) if path in needless or kind_of(path) in (None, "interim report") else None
 
     yield from filter(None, side_by_side(look_at, evidence.store.files.every()))
 
 
 def _needless(evidence: Evidence, path: str) -> Finding:
     """What a write or a command left behind may be there at any time; a state in the middle of a repair only."""
-    if path.endswith(PARTIAL) or kind_of(path) in ("report", "mark of an unfinished run"):
+    if path.endswith(PARTIAL) or kind_of(path) in ("report", "interim report", "mark of an unfinished run"):
         return leaves_open(f"{path} was left behind: `raymu settle` destroys it")
     if kind_of(path) is None:
         return fails(f"{path} is no file of a run")

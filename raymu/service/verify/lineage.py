@@ -78,7 +78,7 @@ class _ShardSamples:
         if served.state is ShardState.INCONCLUSIVE:
             yield (
                 Verdict.INCONCLUSIVE,
-                "was repaired in another determinism class than it was trained in: no training from scratch has its bits",
+                "is of more than one determinism class: no training from scratch has its bits",
             )
         if served.checkpoint.descent != self._descent(stage):
             yield Verdict.FAIL, f"serves a state of stage {stage} that descends from other samples"

@@ -61,7 +61,13 @@ def _compared(
             return
         progress(
             StageTrained(
-                shard=lineage.shard, stage=stage, stages=lineage.slices, remedy=None, passes=passes, seconds=0.0
+                shard=lineage.shard,
+                stage=stage,
+                first=0,
+                stages=lineage.slices,
+                remedy=None,
+                passes=passes,
+                seconds=0.0,
             )
         )
 

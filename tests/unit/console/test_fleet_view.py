@@ -21,7 +21,10 @@ class Clock:
 
 
 def a_stage(shard: int, number: int, *, of: int = 5, load: FleetLoad | None = None) -> StageTrained:
-    return StageTrained(shard=shard, stage=number, stages=of, remedy=None, passes=1200.0, seconds=0.5, load=load)
+    """Of a shard's five stages the last so many."""
+    return StageTrained(
+        shard=shard, stage=number, first=5 - of, stages=of, remedy=None, passes=1200.0, seconds=0.5, load=load
+    )
 
 
 def fleet_at_work(shards: int, workers: int, *, stages: int) -> FleetProgress:
@@ -113,19 +116,26 @@ def test_a_worker_that_was_lost_begins_its_shard_again() -> None:
     assert told == pytest.approx([1 / 3, 2 / 3, 1 / 3, 2 / 3, 1.0])
 
 
+def test_a_shard_that_goes_on_counts_the_stages_before() -> None:
+    progress = FleetProgress(Clock())
+    for number in (3, 4):
+        progress(a_stage(3, number, load=FleetLoad(at_work=(3,), waiting=0, done=0)))
+        assert progress.fraction == pytest.approx((number + 1) / 5)
+
+
 def test_the_next_batch_starts_from_nothing() -> None:
     clock = Clock()
     progress = FleetProgress(clock)
     progress(a_stage(3, 4, of=1, load=FleetLoad(at_work=(3,), waiting=0, done=9)))
     clock.now_s = 100.0
-    progress(a_stage(3, 0, of=2, load=FleetLoad(at_work=(3, 4), waiting=2, done=0)))
+    progress(a_stage(3, 3, of=2, load=FleetLoad(at_work=(3, 4), waiting=2, done=0)))
     assert (progress.done, progress.shards, progress.elapsed_s) == (0, 4, 0.0)
     assert [(one.shard, one.done) for one in progress.at_work] == [(3, 1), (4, 0)]
 
 
 def test_without_account_of_the_load_the_shards_that_were_heard_of_are_shown() -> None:
     progress = FleetProgress(Clock())
-    for shard, number in ((0, 0), (0, 1), (1, 0)):
+    for shard, number in ((0, 3), (0, 4), (1, 3)):
         progress(a_stage(shard, number, of=2))
     assert (progress.done, progress.shards) == (1, 2)
     assert [one.shard for one in progress.at_work] == [1]
@@ -133,6 +143,6 @@ def test_without_account_of_the_load_the_shards_that_were_heard_of_are_shown() -
 
 def test_a_patch_is_named_in_plain_words() -> None:
     progress = FleetProgress(Clock())
-    stage = StageTrained(shard=1, stage=4, stages=2, remedy=Remedy.FINE_TUNE, passes=1.0, seconds=1.0)
+    stage = StageTrained(shard=1, stage=3, first=3, stages=2, remedy=Remedy.FINE_TUNE, passes=1.0, seconds=1.0)
     progress(stage)
     assert progress.at_work[0].remedy == "patch and fine tune"

@@ -11,9 +11,13 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, SampleId, ShardState
 from raymu.core.verdict import Verdict
 from raymu.learn.determinism import DeterminismClass
+from raymu.learn.stages import Stages, TrainedStage, train_stages
 from raymu.service.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.shard import ShardWorker
 from raymu.service.status import status
 from raymu.service.verify.verification import verify
+from raymu.service.work import ShardTrained, TrainShard
 from raymu.store.run import RunStore
 from tests.examples import make_config, revoke, settle, silent, train_run, write_samples
 from tests.unit.service.runs import constituent_of, ids_at, issued_receipts, lineage_of
@@ -60,7 +64,7 @@ def test_it_is_inconclusive_wherever_it_is_told_of(run: Coordinator, tmp_path: P
     found = verify(RunStore(str(location)), silent)
     assert found.verdict is Verdict.INCONCLUSIVE
     [finding] = [finding for check in found.checks if check.name == "lineage" for finding in check.findings]
-    assert finding.what.startswith("shard 0 was repaired in another determinism class")
+    assert finding.what.startswith("shard 0 is of more than one determinism class")
 
 
 def test_what_builds_on_it_is_inconclusive_too_and_what_does_not_is_exact(run: Coordinator, tmp_path: Path) -> None:
@@ -77,6 +81,22 @@ def test_what_builds_on_it_is_inconclusive_too_and_what_does_not_is_exact(run: C
         assert (whole.exactness, devices(whole)) == (Exactness.EXACT, ["A100"])
     assert lineage_of(location, 0).earlier_classes == ()
     assert constituent_of(location, 0).state is ShardState.EXACT
+
+
+def test_a_shard_that_workers_of_two_kinds_trained_is_inconclusive(tmp_path: Path) -> None:
+    def relayed(stages: Stages) -> Iterator[TrainedStage]:
+        with on("T4"):
+            trained = next(train_stages(stages))
+        yield trained
+        with on("A100"):
+            yield from train_stages(stages.after(trained))
+
+    write_samples(tmp_path / "all.parquet")
+    prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
+    store = RunStore(str(tmp_path / "run"))
+    *_, report = ShardWorker(store, relayed).run(TrainShard(shard=0, table=store.manifest.tables[0], epoch=0))
+    assert isinstance(report, ShardTrained)
+    assert report.lineage.exactness is Exactness.INCONCLUSIVE
 
 
 def test_settling_elsewhere_leaves_a_patched_request_inconclusive(run: Coordinator, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_it_sweeps_at_first_and_after_a_failure_once_no_worker_is_at_work(tmp_pa
     with opened(tmp_path / "run") as run:
         sweeper = run.coordinator._execution.sweeper
         stray.touch()
-        with sweeper.at_work():
+        with sweeper.at_work(0):
             sweeper.sweep_if_due()
         assert stray.exists()
         sweeper.sweep_if_due()
