@@ -58,6 +58,7 @@ class Subjects:
                 [raymu.Revocation(ids=(one,), key=f"{KEY}-{one}") for one in (*ids[30:40], UNKNOWN_ID)]
             )
             assert sum(answer.refusal is not None for answer in answers) == 1
+            run.revoke(ids[50:53], strategy="dpus")  # so that there is something to settle
             run.settle()
         return RunStore(run.location).manifest.run_id
 
