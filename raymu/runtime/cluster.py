@@ -100,6 +100,7 @@ def _found(address: str | None) -> str | None:
     """Where the cluster is that is named, or was left known on this machine; None where there is none."""
     if address not in (None, "auto", "local"):
         return address
+    services.logger.setLevel(logging.ERROR)  # it warns where several are up, and joins the latest
     with suppress(ConnectionError, ValueError):
         found: str | None = services.canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
         return found
