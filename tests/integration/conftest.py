@@ -7,6 +7,14 @@ import pytest
 from tests.object_store import CREDENTIALS
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In two processes one has the tests on the shared Ray, the other those that start clusters of their own."""
+    for item in items:
+        is_shared = "ray_cluster" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("shared" if is_shared else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One Ray for all tests: 8 logical CPUs and 2 logical GPUs, whatever this machine has. Stopped at the end."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import RayActorError
+from ray.util import placement_group
 
 import raymu
 from raymu.console import Screen
@@ -16,6 +18,7 @@ from raymu.core.records import Exactness, Remedy
 from raymu.core.verdict import Verdict
 from raymu.errors import RankLost, TrainingFailed
 from raymu.learn.stages import TrainedStage, train_stages
+from raymu.runtime.abandoned import release_abandoned_room
 from raymu.runtime.data_parallel import DataParallelShard, StageDesk
 from raymu.service.coordinator import Coordinator
 from raymu.service.fleet import LocalFleet
@@ -23,6 +26,7 @@ from raymu.service.ingest import prepare_run
 from raymu.service.work import StageTrained, TrainShard
 from raymu.store.run import RunStore
 from tests.examples import make_config, repaired_weights, revoke, served_weights, train_run, write_samples
+from tests.integration.started import wait_until
 from tests.integration.victims import own_processes
 from tests.unit.learn.test_ranks import stages_for
 from tests.unit.service.runs import ids_at, lineage_of
@@ -139,6 +143,30 @@ def test_workers_end_where_nobody_wants_their_stages(tmp_path: Path) -> None:
     work = TrainShard(shard=0, table=store.manifest.tables[0], epoch=0)
     assert ray.get(actor.give_up_early.remote(work)) < slices
     ray.kill(actor)
+
+
+def test_room_is_released_whenever_the_actor_that_reserved_it_is_lost() -> None:
+    class Maker:
+        """Reserves room until it is killed, in the middle of that."""
+
+        def make(self) -> None:
+            while True:
+                placement_group([{"CPU": 0.001}])
+
+    for lived_s in (0.05, 0.1, 0.15, 0.2):
+        maker: Any = ray.remote(Maker).options(num_cpus=0).remote()
+        ray.get(maker.__ray_ready__.remote())
+        making = maker.make.remote()
+        ray.wait([making], timeout=lived_s)
+        ray.kill(maker)
+        with pytest.raises(RayActorError):
+            ray.get(making)
+
+    def is_free() -> bool:
+        release_abandoned_room()
+        return ray.available_resources().get("CPU") == 8
+
+    wait_until(is_free, "no room is held")
 
 
 def test_a_desk_keeps_the_last_checkpoint_for_workers_who_come_to_it_in_time() -> None:

@@ -67,6 +67,7 @@ def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: 
         assert coordinator.workers == 1
         node = TwoNodes(num_cpus=5)
         try:
+            await fleet.warm_up()  # else one may have trained all before the other is up
             await coordinator.train(silent)
             assert coordinator.workers == 2
             places = fleet.places().values()
