@@ -41,6 +41,11 @@ def is_run(folder: Path) -> bool:
     return any((folder / mark).is_file() for mark in (MANIFEST, UNFINISHED))
 
 
+def shard_folder(shard: int) -> str:
+    """Where a shard's checkpoints and recorded updates lie."""
+    return f"shards/{shard:04d}/"
+
+
 def samples_stem(shard: int) -> str:
     """What the names of a shard's tables begin with."""
     return f"samples/{shard:04d}"

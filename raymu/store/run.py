@@ -21,7 +21,7 @@ from raymu.store.files import RunFiles
 from raymu.store.generations import GenerationFiles
 from raymu.store.journal import Journal
 from raymu.store.keys import RunKeys
-from raymu.store.layout import MANIFEST, UNFINISHED, samples_stem, table_stem
+from raymu.store.layout import MANIFEST, UNFINISHED, samples_stem, shard_folder, table_stem
 from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.parallel import side_by_side
 from raymu.store.reports import WorkReports
@@ -183,7 +183,7 @@ class RunStore:
 
     def write_state(self, shard: int, name: str, payload: bytes) -> FileRef:
         """Write a checkpoint or recorded updates, named by `name` and by content."""
-        return self.files.write_content(f"{_shard_folder(shard)}{name}", ".safetensors", payload)
+        return self.files.write_content(f"{shard_folder(shard)}{name}", ".safetensors", payload)
 
     def current(self) -> Generation:
         """The generation that the journal names.
@@ -212,7 +212,7 @@ class RunStore:
             there = self.files.every()
         else:
             there = [path for path in self.files.every("samples") if path.startswith(f"{samples_stem(shard)}-")]
-            there += self.files.every(_shard_folder(shard))
+            there += self.files.every(shard_folder(shard))
         return [path for path in there if _is_stray(path) and path not in kept]
 
     def sweep(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
@@ -230,8 +230,8 @@ class RunStore:
 
     def sweep_half_written(self, shard: int) -> None:
         """Destroy what a lost worker did not finish writing, while the shard is not at work."""
-        is_own = re.compile(rf"{_shard_folder(shard)}|(samples|reports)/\.([a-z]+-)?{shard:04d}\b")
-        folders = (_shard_folder(shard), "samples", "reports")
+        is_own = re.compile(rf"{shard_folder(shard)}|(samples|reports)/\.([a-z]+-)?{shard:04d}\b")
+        folders = (shard_folder(shard), "samples", "reports")
         half_written = (path for folder in folders for path in self.files.half_written(folder))
         self.files.delete(*filter(is_own.match, half_written))
 
@@ -245,7 +245,3 @@ def _parquet(table: pa.Table) -> bytes:
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     payload: bytes = sink.getvalue().to_pybytes()
     return payload
-
-
-def _shard_folder(shard: int) -> str:
-    return f"shards/{shard:04d}/"
