@@ -164,7 +164,7 @@ def test_room_is_released_whenever_the_actor_that_reserved_it_is_lost() -> None:
 
     def is_free() -> bool:
         release_abandoned_room()
-        return ray.available_resources().get("CPU") == 8
+        return ray.available_resources().get("CPU") == 8  # type: ignore[no-untyped-call]
 
     wait_until(is_free, "no room is held")
 
