@@ -7,12 +7,10 @@ import pytest
 from tests.object_store import CREDENTIALS
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """In two processes one has the tests on the shared Ray, the other those that start clusters of their own."""
-    for item in items:
-        is_shared = "ray_cluster" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("shared" if is_shared else item.path.stem))
+    is_shared = "ray_cluster" in getattr(item, "fixturenames", ())
+    item.add_marker(pytest.mark.xdist_group("shared" if is_shared else item.path.stem))
 
 
 @pytest.fixture(scope="session")
