@@ -7,15 +7,9 @@ import pytest
 from tests.object_store import CREDENTIALS
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """In two processes one has the tests on the shared Ray, the other those that start clusters of their own."""
-    is_shared = "ray_cluster" in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group("shared" if is_shared else item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One Ray for all tests: 8 logical CPUs and 2 logical GPUs, whatever this machine has. Stopped at the end."""
+    """One Ray for all tests of a process: 8 logical CPUs and 2 logical GPUs, whatever this machine has. Stopped at the end."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # A node that is killed is missed after seconds, not after a quarter of a minute.
     os.environ["RAY_health_check_period_ms"] = "500"  # noqa: SIM112
