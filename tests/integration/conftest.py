@@ -9,7 +9,7 @@ from tests.object_store import CREDENTIALS
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One Ray for all tests of a process: 8 logical CPUs and 2 logical GPUs, whatever this machine has. Stopped at the end."""
+    """One Ray for all tests of a process: 8 logical CPUs, 2 logical GPUs, whatever this machine has. Stopped at the end."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # A node that is killed is missed after seconds, not after a quarter of a minute.
     os.environ["RAY_health_check_period_ms"] = "500"  # noqa: SIM112
