@@ -26,12 +26,12 @@ from documents import keep, parser
 
 from raymu.config import Config
 from raymu.core.events import RevocationsAccepted
-from raymu.service.coordinator import Coordinator
-from raymu.service.fleet import LocalFleet
+from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.history import replay
 from raymu.service.ingest import prepare_run
-from raymu.service.requests import Revocation
-from raymu.service.work import StageTrained
+from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import StageTrained
 from raymu.store.run import RunStore
 
 FEATURES = 4

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from documents import keep, parser, shard_pool
 
-from raymu.core.membership.comparison import Comparison, Trial, compare_with_oracles
-from raymu.core.membership.signals import Confidences, Mask
-from raymu.learn.audit.models import train_model
-from raymu.learn.audit.pool import AuditPool, ModelKind
-from raymu.service.audit.auditing import LEVEL
-from raymu.service.audit.evidence import TWINS
+from raymu.core.audit.oracle_test import Comparison, Trial, compare_with_oracles
+from raymu.core.audit.signals import Confidences, Mask
+from raymu.service.audit.audit import LEVEL
+from raymu.service.audit.shard_models import TWINS
+from raymu.training.audit.samples import AuditPool, ModelKind
+from raymu.training.audit.shadow_models import train_model
 
 SIZES = (1, 5, 10, 20, 50)
 REVOKED = 100

@@ -14,7 +14,7 @@ from rows import Row, Rows, distinct, mean, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, side_by_side
 
-from raymu.comparison import Method, Trial, revoke_with, train_from_scratch
+from raymu.benchmark.compare import Method, Trial, revoke_with, train_from_scratch
 from raymu.core.records import Remedy
 from raymu.core.requests import Strategy
 

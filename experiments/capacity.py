@@ -27,12 +27,12 @@ from capacity_coordinator import measure_coordinator
 from capacity_runs import CLASSES, PIXELS, configure, lineages_of, silent, timed, trained
 from documents import RESULTS
 
-from raymu.learn.models import build_model
-from raymu.service.index import MOST_PURGED, SampleIndex
 from raymu.service.ingest import prepare_run
-from raymu.service.requests import Revocation
-from raymu.store.at_rest import JOURNAL
+from raymu.service.requests.revocation import Revocation
+from raymu.service.requests.sample_index import MOST_PURGED, SampleIndex
+from raymu.store.journal.file_seal import JOURNAL
 from raymu.store.run import RunStore
+from raymu.training.models import build_model
 
 Found = dict[str, Any]
 MODELS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from capacity_runs import configure, timed
 
-from raymu.core.board import RevocationBoard
-from raymu.core.events import PublishGeneration, RevocationsAccepted, RunTrained
+from raymu.core.board.board import RevocationBoard
+from raymu.core.commands import PublishGeneration
+from raymu.core.events import RevocationsAccepted, RunTrained
 from raymu.core.records import Generation, ShardLineage
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
 from raymu.core.schedule import slice_epochs

@@ -11,7 +11,7 @@ from typing import Any
 
 from wording import count, table
 
-from raymu.service.index import MOST_PURGED
+from raymu.service.requests.sample_index import MOST_PURGED
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "cluster" / "CAPACITY.md"

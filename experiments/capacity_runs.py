@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from raymu.config import Config
 from raymu.core.records import ShardLineage
-from raymu.service.coordinator import Coordinator
-from raymu.service.fleet import LocalFleet
+from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.work import Progress, StageTrained, Work, WorkReport
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import Progress, StageTrained, Work, WorkReport
 from raymu.store.run import RunStore
 
 PIXELS, CLASSES = 784, 10

@@ -15,7 +15,7 @@ from rows import Rows, distinct, mean, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, side_by_side
 
-from raymu.comparison import Bench, Method, Requests, fine_tune_control, revoke_with, train_from_scratch
+from raymu.benchmark.compare import Bench, Method, Requests, fine_tune_control, revoke_with, train_from_scratch
 from raymu.core.requests import Strategy
 
 READINGS = ("gradient", "group", "batch")

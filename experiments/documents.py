@@ -12,11 +12,11 @@ import torch
 
 from raymu.config import Config
 from raymu.core.partition import identity_hashes
-from raymu.learn.audit.pool import AuditPool
-from raymu.learn.classifier import ModelPlan
-from raymu.learn.data import fit_classes, read_table
-from raymu.learn.samples import ShardSamples
+from raymu.data.tables import fit_classes, read_table
 from raymu.service.ingest import place
+from raymu.training.audit.samples import AuditPool
+from raymu.training.batches import ShardSamples
+from raymu.training.spec import ModelPlan
 
 RESULTS = Path(__file__).parent / "results"
 LETTER = Path(__file__).parent.parent / "raymu" / "datasets" / "letter-train.parquet"

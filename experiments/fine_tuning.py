@@ -13,7 +13,7 @@ from rows import Rows, distinct, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, side_by_side
 
-from raymu.comparison import SCRATCH, Method, compare
+from raymu.benchmark.compare import SCRATCH, Method, compare
 from raymu.core.requests import Strategy
 
 MOST_EPOCHS = (1, 2, 3)

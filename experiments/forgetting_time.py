@@ -24,12 +24,12 @@ from subjects import about, shuffled_ids, trained
 from workbench import Options, experiment
 
 from raymu.api import open_run
-from raymu.comparison import Bench, Method
+from raymu.benchmark.compare import Bench, Method
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.requests import Strategy
 from raymu.errors import FileMissing, NoVoters
-from raymu.figure import COLOURS
+from raymu.plots import COLOURS
 from raymu.runtime.cluster import cluster_connection
 from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore

@@ -23,8 +23,8 @@ from typing import Any
 from documents import RESULTS
 
 from raymu.core.verdict import Verdict
-from tests.integration.kills import Account, Course, Ordeal, Strike, account, plan_strikes
-from tests.integration.victims import TwoNodes
+from tests.support.fault_injection import Account, Course, Ordeal, Strike, account, plan_strikes
+from tests.support.processes import TwoNodes
 
 SHARES = {"coordinator": 0.5, "shard": 0.36, "node": 0.07, "raylet": 0.07}
 PER_STEP = 3

@@ -17,11 +17,19 @@ from rows import Row, Rows, distinct, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, side_by_side
 
-from raymu.comparison import SCRATCH, STRATEGIES, Bench, Method, Requests, revoke_with, train_from_scratch
-from raymu.core.answers import Answers
+from raymu.benchmark.compare import (
+    SCRATCH,
+    STRATEGIES,
+    Bench,
+    Method,
+    Requests,
+    revoke_with,
+    rewound_generation,
+    train_from_scratch,
+)
+from raymu.core.oracle_gap import Answers
 from raymu.core.records import SampleId
 from raymu.core.requests import Strategy
-from raymu.service.prediction import rewound_generation
 from raymu.store.run import RunStore
 
 AT_ONCE = "many at once"

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from documents import keep, parser, shard_pool
 
-from raymu.core.membership.attacks import ATTACKS
-from raymu.core.membership.rates import auc
-from raymu.core.membership.signals import Confidences, Mask, Signals
-from raymu.learn.audit.models import train_model
-from raymu.learn.audit.pool import AuditPool, ModelKind
+from raymu.core.audit.attacks import ATTACKS
+from raymu.core.audit.roc import auc
+from raymu.core.audit.signals import Confidences, Mask, Signals
+from raymu.training.audit.samples import AuditPool, ModelKind
+from raymu.training.audit.shadow_models import train_model
 
 COMPARED = ("lira_offline", "lira_online")
 MOST_CONFIDENT = 30.0

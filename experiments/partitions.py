@@ -14,7 +14,7 @@ from rows import Rows, distinct, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, side_by_side
 
-from raymu.comparison import STRATEGIES, Bench, revoke_with, train_from_scratch
+from raymu.benchmark.compare import STRATEGIES, Bench, revoke_with, train_from_scratch
 from raymu.core.requests import Strategy
 from raymu.store.run import RunStore
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 from rows import Rows, mean, spread, where
 
-from raymu.figure import COLOURS
+from raymu.plots import COLOURS
 
 _STYLE: dict[Any, Any] = {
     "font.size": 9,

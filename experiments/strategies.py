@@ -18,7 +18,7 @@ from rows import Rows, distinct, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, side_by_side
 
-from raymu.comparison import SCRATCH, STRATEGIES, Bench, Method, Requests, compare
+from raymu.benchmark.compare import SCRATCH, STRATEGIES, Bench, Method, Requests, compare
 from raymu.core.requests import Strategy
 
 SHARES = {"0.01%": 0.0001, "0.1%": 0.001, "1%": 0.01, "10%": 0.1}

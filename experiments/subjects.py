@@ -14,9 +14,9 @@ from data_sets import DATA_SETS, MODELS, data_file
 from rows import Row
 
 from raymu.api import train
-from raymu.comparison import Bench, Trial
+from raymu.benchmark.compare import Bench, Trial
 from raymu.config import Config
-from raymu.core.answers import Answers
+from raymu.core.oracle_gap import Answers
 from raymu.core.records import SampleId
 
 _SMOKE_SAMPLES = {"mlp": 1600, "cnn": 600}

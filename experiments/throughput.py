@@ -25,15 +25,16 @@ from torch.nn import functional as F
 from workbench import Options, experiment
 
 from raymu.config import Config
-from raymu.learn.classifier import ModelPlan, Normalizer
-from raymu.learn.data import SampleTable, from_arrow
-from raymu.learn.models import build_model
-from raymu.learn.train import make_optimizer
-from raymu.runtime.actors import ShardActor
+from raymu.data.tables import SampleTable, from_arrow
 from raymu.runtime.cluster import cluster_connection
+from raymu.runtime.fleet import ShardActor
 from raymu.service.ingest import prepare_run
-from raymu.service.work import ShardTrained, TrainShard
+from raymu.service.shard.messages import ShardTrained, TrainShard
 from raymu.store.run import RunStore
+from raymu.training.models import build_model
+from raymu.training.normalizer import Normalizer
+from raymu.training.spec import ModelPlan
+from raymu.training.trainer import make_optimizer
 
 READINGS = ("gradient", "group", "batch")
 SHARDS, TURNS = 8, 5

@@ -23,7 +23,7 @@ from rows import Rows, distinct
 from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, side_by_side
 
-from raymu.comparison import STRATEGIES, Bench, Requests, revoke_with, train_from_scratch
+from raymu.benchmark.compare import STRATEGIES, Bench, Requests, revoke_with, train_from_scratch
 from raymu.core.requests import Strategy
 
 OWNERS, OWNERS_ASKING = 400, 5

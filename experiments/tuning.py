@@ -17,7 +17,7 @@ from subjects import Subject, about, trained
 from workbench import Options, experiment, side_by_side
 
 from raymu.core.tuning import Constraints, SearchSpace, Trial
-from raymu.service.tuning.bench import BenchPlan, TrialBench
+from raymu.service.tuning.objective import BenchPlan, TrialBench
 from raymu.service.tuning.report import Judged, TuningReport, judge
 
 TRIALS, REQUESTS, WORKERS = 16, 30, 2

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config import ClusterConfig, Config
-from raymu.core.locations import is_uri, shown
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
+from raymu.core.uri import is_uri, shown
+from raymu.data.tables import read_features
 from raymu.errors import (
     ConfigInvalid,
     CoordinatorLost,
@@ -25,25 +26,23 @@ from raymu.errors import (
     RequestInvalid,
     RunInvalid,
     TrainingFailed,
-    in_one_line,
 )
-from raymu.learn.data import read_features
-from raymu.service.audit.auditing import audit
-from raymu.service.audit.forgotten import AuditScope
+from raymu.service.audit.audit import audit
+from raymu.service.audit.forget_set import AuditScope
 from raymu.service.audit.report import AuditReport
-from raymu.service.forecasting import Forecast, check_requests, plan
+from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
+from raymu.service.coordinator.client import LocalCoordinator, RunCoordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.local import LocalCoordinator, RunCoordinator
-from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.places import Places
+from raymu.service.planning.forecast import Forecast, check_requests, plan
 from raymu.service.prediction import Ensemble, Evaluation
-from raymu.service.requests import Answer, Revocation
+from raymu.service.requests.revocation import Answer, Revocation
+from raymu.service.shard.messages import Places, Progress, StageTrained
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
-from raymu.service.tuning.bench import BenchPlan
+from raymu.service.tuning.objective import BenchPlan
 from raymu.service.tuning.report import TuningReport
-from raymu.service.verify.verification import Verification, verify
-from raymu.service.work import Progress, StageTrained
+from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
+from raymu.text import in_one_line
 
 __all__ = ["Answer", "Revocation", "Run", "open_run", "train"]
 
@@ -104,7 +103,7 @@ class Run:
         """
         self._require_cluster()
         self.close()
-        from raymu.runtime.standing_client import bring_up  # Ray takes a second to import: only where it is used
+        from raymu.runtime.detached_client import bring_up  # Ray takes a second to import: only where it is used
 
         return bring_up(self.location, self.cluster)
 
@@ -112,7 +111,7 @@ class Run:
         """End the coordinator that `up` started, and its workers. returns: whether it was up. Raises DeviceUnavailable."""
         self._require_cluster()
         self.close()
-        from raymu.runtime.standing_client import take_down  # Ray takes a second to import: only where it is used
+        from raymu.runtime.detached_client import take_down  # Ray takes a second to import: only where it is used
 
         return take_down(self.location, self.cluster)
 
@@ -232,7 +231,7 @@ class Run:
         """
         if self.config.cluster.fleet == "local":
             return audit(self._store, scope, progress=progress)
-        from raymu.runtime.auditing import audit_runner  # Ray takes a second to import: only where it is used
+        from raymu.runtime.audit import audit_runner  # Ray takes a second to import: only where it is used
 
         with audit_runner(self.cluster) as run_tasks:
             return audit(self._store, scope, run_tasks=run_tasks, progress=progress)
@@ -269,7 +268,7 @@ class Run:
             if self._coordinator is not None:
                 return self._coordinator.places()
             if self.config.cluster.fleet == "ray":
-                from raymu.runtime.standing_client import standing_places  # Ray takes a second to import
+                from raymu.runtime.detached_client import standing_places  # Ray takes a second to import
 
                 return standing_places(self.location, self.cluster)
         return {}

@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.object_store import ObjectStoreServer, credentials
-from tests.postgres import PostgresServer
+from tests.support.object_store_server import ObjectStoreServer, credentials
+from tests.support.postgres_server import PostgresServer
 
 # No deadline: the first example pays for imports and for a cold disk.
 settings.register_profile("raymu", deadline=None, max_examples=30)

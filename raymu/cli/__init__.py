@@ -8,7 +8,8 @@ import click
 
 from raymu.cli import clusters, models, planning, proof, runs
 from raymu.cli.group import cli
-from raymu.errors import RaymuError, in_one_line
+from raymu.errors import RaymuError
+from raymu.text import in_one_line
 
 __all__ = ["clusters", "main", "models", "planning", "proof", "run_command", "runs"]
 

@@ -10,9 +10,10 @@ import click
 from raymu.api import open_run
 from raymu.cli.group import cli
 from raymu.cli.options import address_option, json_option, run_argument, show
-from raymu.core.locations import is_uri
-from raymu.errors import DeviceUnavailable, RequestInvalid, in_one_line
-from raymu.settings import read_settings
+from raymu.config.yaml_file import read_settings
+from raymu.core.uri import is_uri
+from raymu.errors import DeviceUnavailable, RequestInvalid
+from raymu.text import in_one_line
 
 _LASTING = {"run_dir", "out_file", "out_dir"}
 """Parameters that name what a command works on, or writes."""
@@ -48,7 +49,7 @@ def submit_command(
     _require_lasting_locations(command)
     runtime_env: dict[str, Any] = read_settings(runtime_env_file, ()) if runtime_env_file else {}
     try:
-        from raymu.runtime.jobs import submit  # Ray takes a second to import: only where it is used
+        from raymu.runtime.jobs.submission import submit  # Ray takes a second to import: only where it is used
     except ImportError as error:
         raise DeviceUnavailable(
             f"jobs need ray[default] ({error}); run pip install 'raymu[jobs]', on the cluster's nodes too"

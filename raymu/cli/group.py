@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from raymu.service.logs import LogForm, log_to
+from raymu.service.event_log import LogForm, log_to
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)

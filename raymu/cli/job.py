@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from tempfile import TemporaryFile
 
 from raymu.cli import run_command
-from raymu.runtime.parcel import Outcome, Ticket, begin_line, outcome_line
+from raymu.runtime.jobs.package import Outcome, Ticket, begin_line, outcome_line
 
 _STANDARD_OUTPUT = 1
 
 
 def main() -> None:
-    from raymu.runtime.handover import take  # Ray's own: not for who only runs a ticket
+    from raymu.runtime.jobs.command import take  # Ray's own: not for who only runs a ticket
 
     [job_id] = sys.argv[1:]
     sys.exit(run_ticket(take(job_id, address=os.environ["RAY_ADDRESS"])))

@@ -8,11 +8,11 @@ import click
 from raymu.api import open_run
 from raymu.cli.group import cli
 from raymu.cli.options import data_option, json_option, run_argument, show
-from raymu.errors import things
-from raymu.learn.data import read_features
-from raymu.learn.importing import ImportOptions, import_samples
-from raymu.learn.predictions import require_format, write_predictions
-from raymu.outputs import require_place
+from raymu.data.convert import ImportOptions, import_samples
+from raymu.data.predictions import require_format, write_predictions
+from raymu.data.tables import read_features
+from raymu.output_file import require_place
+from raymu.text import things
 
 
 @cli.command("import")
@@ -93,7 +93,7 @@ def predict_command(run_dir: str, data_file: str, out_file: str, labels_only: bo
 @json_option
 def demo_command(out_dir: str, as_json: bool) -> None:
     """Train on the bundled letter data, revoke with every strategy, and compare."""
-    from raymu.demo import run_demo, show_demo  # Ray takes a second to import: only where it is used
+    from raymu.benchmark import run_demo, show_demo  # Ray takes a second to import: only where it is used
 
     result = run_demo(Path(out_dir), is_shown=not as_json)
     show(as_json, result, partial(show_demo, result))

@@ -11,8 +11,8 @@ import click
 from raymu.api import Revocation
 from raymu.console import Screen
 from raymu.core.verdict import Verdict
+from raymu.data.ids import read_ids
 from raymu.errors import RequestInvalid
-from raymu.learn.ids import read_ids
 from raymu.store.codec import to_tree
 
 Command = TypeVar("Command", bound=Callable[..., None])

@@ -10,13 +10,13 @@ from raymu.cli.group import cli
 from raymu.cli.options import address_option, amount, json_option, named_revocation, request_options, run_argument, show
 from raymu.config import Config
 from raymu.console import trial_progress
-from raymu.console.studies import show_outlook, show_tuning
-from raymu.core.locations import is_uri, name_of
-from raymu.core.traffic import parse_traffic
+from raymu.console.study_tables import show_outlook, show_tuning
+from raymu.core.planning.traffic import parse_traffic
 from raymu.core.tuning import Constraints, Search, SearchSpace
+from raymu.core.uri import is_uri, name_of
 from raymu.errors import RequestInvalid
-from raymu.service.outlook import outlook
-from raymu.service.survey import survey
+from raymu.service.planning.capacity import outlook
+from raymu.service.planning.profile import survey
 from raymu.service.tuning.report import require_feasible
 
 
@@ -72,7 +72,7 @@ def plan_command(
         longest_s=longest_s,
     )
     if out_file:
-        from raymu.figure import draw_outlook  # matplotlib takes a second to import: only where it is used
+        from raymu.plots import draw_outlook  # matplotlib takes a second to import: only where it is used
 
         draw_outlook(expected, Path(out_file))
     show(as_json, expected, lambda screen: show_outlook(screen, expected))
@@ -129,7 +129,7 @@ def tune_command(
             workers=workers,
             progress=progress,
         )
-    from raymu.figure import draw_front  # matplotlib takes a second to import: only where it is used
+    from raymu.plots import draw_front  # matplotlib takes a second to import: only where it is used
 
     out = Path(out_dir)
     draw_front(report, out / "front.png")

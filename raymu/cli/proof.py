@@ -10,10 +10,11 @@ from raymu.api import open_run
 from raymu.cli.group import cli
 from raymu.cli.options import EXIT_CODES, address_option, json_option, run_argument, show
 from raymu.console import Screen, stage_progress, trial_progress
-from raymu.console.studies import show_audit
-from raymu.core.locations import name_of
-from raymu.errors import RequestInvalid, things
-from raymu.service.audit.forgotten import AuditScope
+from raymu.console.study_tables import show_audit
+from raymu.core.uri import name_of
+from raymu.errors import RequestInvalid
+from raymu.service.audit.forget_set import AuditScope
+from raymu.text import things
 
 
 @cli.command("verify")
@@ -66,7 +67,7 @@ def report_command(
     run_dir: str, data_file: str | None, out_file: str | None, is_verified: bool, audit_file: str | None, as_json: bool
 ) -> None:
     """Write one HTML page for people: what was trained, what was forgotten and when, and what is still owed."""
-    from raymu.report.writing import write_report  # the templates' machinery: only where it is used
+    from raymu.report.write import write_report  # the templates' machinery: only where it is used
 
     run = open_run(run_dir)
     out = Path(out_file or f"{name_of(run_dir) or 'run'}-report.html")

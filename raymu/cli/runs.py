@@ -25,13 +25,12 @@ from raymu.cli.options import (
 )
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
-from raymu.core.locations import shown
 from raymu.core.receipt import Receipt
+from raymu.core.uri import shown
+from raymu.data.ids import read_ids
 from raymu.errors import DeviceUnavailable, RequestInvalid, SamplesRevoked
-from raymu.learn.ids import read_ids
-from raymu.service.places import Places
-from raymu.service.request_table import read_requests
-from raymu.service.work import Progress
+from raymu.service.requests.table import read_requests
+from raymu.service.shard.messages import Places, Progress
 from raymu.store.codec import to_tree
 
 

@@ -1,7 +1,8 @@
 """Settings: one frozen tree, read once at the door; each class gets only its own branch."""
 
 from raymu.config.cluster import ClusterConfig
-from raymu.config.tree import (
+from raymu.config.fields import Device
+from raymu.config.schema import (
     Config,
     DataConfig,
     ModelConfig,
@@ -11,7 +12,6 @@ from raymu.config.tree import (
     TrainingConfig,
     UnlearningConfig,
 )
-from raymu.config.values import Device
 
 __all__ = [
     "ClusterConfig",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from raymu.config.values import STRICT, Count, Name, NonNegative, Positive
+from raymu.config.fields import STRICT, Count, Name, NonNegative, Positive
 
 _OWN_SETTINGS: Mapping[str, str] = {
     "CPU": "cpus_per_shard",

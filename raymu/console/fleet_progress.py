@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from raymu.service.work import FleetLoad, StageTrained
+from raymu.service.shard.messages import FleetLoad, StageTrained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

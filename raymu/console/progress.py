@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from raymu.console.fleet_progress import FleetProgress
 from raymu.console.fleet_view import FleetView
-from raymu.service.logs import is_logged, tell
-from raymu.service.work import Progress as Listener
-from raymu.service.work import StageTrained
+from raymu.service.event_log import is_logged, tell
+from raymu.service.shard.messages import Progress as Listener
+from raymu.service.shard.messages import StageTrained
 
 
 @contextmanager

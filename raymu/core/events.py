@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from raymu.config import UnlearningConfig
-from raymu.core.records import Constituent, FileRef, RepairReport, RepairShard, ShardLineage
+from raymu.core.commands import RepairReport
+from raymu.core.records import FileRef, ShardLineage
 from raymu.core.requests import RevocationRequest
 
 
@@ -130,27 +131,3 @@ Event: TypeAlias = (
     | RequestsPurged
     | GenerationEvaluated
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PublishGeneration:
-    """Command: make these constituents the ones that predictions are made from."""
-
-    cause: str
-    constituents: tuple[Constituent, ...]
-    lineages: tuple[ShardLineage, ...]
-    rewound: tuple[str, ...] = ()
-    repaired: tuple[str, ...] = ()
-    settled: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Purge:
-    """Command: destroy superseded files, and the raw ids of these requests. rows: how many samples those name"""
-
-    files: frozenset[FileRef]
-    request_ids: tuple[str, ...]
-    rows: int
-
-
-Command: TypeAlias = PublishGeneration | RepairShard | Purge

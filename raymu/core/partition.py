@@ -5,6 +5,7 @@ another one is removed.
 """
 
 import hashlib
+import hmac
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -91,3 +92,8 @@ def mix(values: Hashes) -> Hashes:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
+
+
+def descent_of(hashes: Hashes, *, key: bytes) -> str:
+    """The digest of the samples that a state descends from. hashes: (samples,) uint64, in any order; key: of the run"""
+    return hmac.new(key, np.sort(hashes).tobytes(), hashlib.sha256).hexdigest()

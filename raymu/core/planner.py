@@ -1,10 +1,11 @@
 """Retrain or patch: the strategies as a rule per shard, and their forecast."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raymu.config import OhsConfig
-from raymu.core.records import Decision, Remedy
+from raymu.core.commands import Decision, Reference
+from raymu.core.records import Remedy, ShardLineage
 from raymu.core.requests import Boundary, BoundaryKind, Strategy
 from raymu.core.workload import ShardWorkload, makespan
 
@@ -153,3 +154,21 @@ def _most_exact(wishes: Sequence[tuple[Strategy, Decision]]) -> Decision:
 
 def _is_retrained(decision: Decision | None) -> bool:
     return decision is not None and decision.remedy is Remedy.RETRAIN
+
+
+MOST_REFERENCES = 8
+"""How many other shards' models a calibration aims at; more cost time and barely move the mean."""
+
+
+def references_for(
+    shard: int, sound: Iterable[ShardLineage], *, shards: int, is_awaited: Callable[[int], bool]
+) -> tuple[Reference, ...]:
+    """The next shards around the ring that have samples, those that no request waits for first.
+
+    sound: the lineages whose files are there; is_awaited: whether a request waits for a shard
+    """
+    others = [one for one in sound if one.shard != shard and one.samples]
+    others.sort(key=lambda one: (is_awaited(one.shard), (one.shard - shard) % shards))
+    return tuple(
+        Reference(shard=one.shard, checkpoint=one.serving, table=one.table) for one in others[:MOST_REFERENCES]
+    )

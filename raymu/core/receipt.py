@@ -3,14 +3,9 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from raymu.core.events import (
-    Event,
-    GenerationPublished,
-    RequestsPurged,
-    RevocationsAccepted,
-    ShardRepaired,
-)
-from raymu.core.records import Exactness, Remedy, RepairReport
+from raymu.core.commands import RepairReport
+from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
+from raymu.core.records import Exactness, Remedy
 from raymu.core.requests import RevocationRequest
 
 

@@ -4,7 +4,7 @@ import bisect
 import math
 from collections.abc import Callable, Mapping
 
-from raymu.errors import things
+from raymu.text import things
 
 
 def slice_epochs(epochs: int, slices: int) -> tuple[int, ...]:

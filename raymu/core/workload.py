@@ -129,3 +129,10 @@ def makespan(seconds: Iterable[float], *, workers: int) -> float:
     for work in works:
         heapq.heappush(busy_until, heapq.heappop(busy_until) + work)
     return max(busy_until)
+
+
+def learned_seconds_per_pass(before: float, *, whole_passes: float, passes: float, seconds: float) -> float:
+    """A shard's seconds per pass after another training: all earlier ones weigh as much as one of the whole shard."""
+    if not passes:
+        return before
+    return (before * whole_passes + seconds) / (whole_passes + passes)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from raymu.core.events import Event, GenerationEvaluated, GenerationPublished
-from raymu.errors import things
 from raymu.report.charts import Chart, Mark, line_chart
-from raymu.report.reading import Measured
-from raymu.report.wording import share
+from raymu.report.formatting import share
+from raymu.report.load import Measured
 from raymu.service.prediction import Evaluation
+from raymu.text import things
 
 _LEAST_HEIGHT = 0.02
 """Of the plot's vertical axis, as an accuracy."""

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from raymu.core.commands import RepairReport
 from raymu.core.events import Event, ShardRepaired
-from raymu.core.records import Remedy, RepairReport
+from raymu.core.records import Remedy
 from raymu.report.charts import Chart, Mark, log_chart
-from raymu.report.wording import count, duration
+from raymu.report.formatting import count, duration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,17 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from raymu.core.commands import RepairReport
 from raymu.core.events import DamageFound, Event, GenerationPublished, RevocationsAccepted, ShardRepaired
 from raymu.core.receipt import Receipt
-from raymu.core.records import (
-    CheckpointRef,
-    Constituent,
-    Generation,
-    Remedy,
-    RepairReport,
-    ShardLineage,
-    ShardState,
-)
+from raymu.core.records import CheckpointRef, Constituent, Generation, Remedy, ShardLineage, ShardState
 
 
 class CheckpointState(StrEnum):

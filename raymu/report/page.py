@@ -4,7 +4,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from raymu.report import documents, wording
+from raymu.report import formatting as wording
+from raymu.report import json_view as documents
 from raymu.report.view import ReportView
 
 _FILTERS = {

@@ -8,13 +8,13 @@ from raymu.config import Config
 from raymu.core.deadlines import Deadline
 from raymu.core.events import DamageFound, Event, ShardFailed
 from raymu.report.accuracy import Accuracy, accuracy_of
-from raymu.report.facts import FactGroup, facts_of
 from raymu.report.forecasts import Forecasts, forecasts_of
 from raymu.report.grid import Grid, grid_of
-from raymu.report.reading import RunRecord
+from raymu.report.load import RunRecord
 from raymu.report.requests import LATE, RequestView, Standing, Timeliness, request_view
+from raymu.report.training_summary import FactGroup, facts_of
 from raymu.service.status import Debt
-from raymu.service.verify.verification import Verification
+from raymu.service.verify.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,15 +12,15 @@ from ray.exceptions import RayError, RayTaskError
 from raymu.config import ClusterConfig, UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.errors import CoordinatorLost
-from raymu.runtime.actors import CoordinatorActor, cause, gist
 from raymu.runtime.cluster import is_head_there, join_cluster, leave_cluster
+from raymu.runtime.coordinator_actor import CoordinatorActor
+from raymu.runtime.detached_coordinator import find_standing, standing_name
+from raymu.runtime.fleet import cause, gist
 from raymu.runtime.nodes import this_node
-from raymu.runtime.reservation import remove_reservation
-from raymu.runtime.standing import find_standing, standing_name
-from raymu.service.outcomes import RebuildReport, SettleReport, TrainingReport
-from raymu.service.places import Places
-from raymu.service.requests import Answer, Revocation
-from raymu.service.work import Progress, StageTrained
+from raymu.runtime.placement_group import remove_reservation
+from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
+from raymu.service.requests.revocation import Answer, Revocation
+from raymu.service.shard.messages import Places, Progress, StageTrained
 from raymu.store.run import RunStore
 
 CLOSE_S = 30.0

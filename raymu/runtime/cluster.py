@@ -15,8 +15,9 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray's types l
 from ray.exceptions import AuthenticationError, RayError
 
 from raymu.config import ClusterConfig
-from raymu.errors import DeviceUnavailable, in_one_line
+from raymu.errors import DeviceUnavailable
 from raymu.runtime.nodes import capacity
+from raymu.text import in_one_line
 
 _door = threading.Lock()
 """Whoever comes or goes, while others do."""

@@ -23,17 +23,18 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raymu.config import ClusterConfig, Device
-from raymu.errors import RankLost, RaymuError, WorkerLost, in_one_line
-from raymu.learn.determinism import device_here
-from raymu.learn.ranks import ProcessRanks
-from raymu.learn.stages import Stages, TrainedStage, train_stages
-from raymu.runtime.abandoned import release_abandoned_room
+from raymu.errors import RankLost, RaymuError, WorkerLost
+from raymu.runtime.leaked_placement_groups import release_abandoned_room
 from raymu.runtime.placement import backend_of, shard_bundle, task_options
-from raymu.runtime.remote import as_remote
-from raymu.runtime.reservation import STRATEGIES
-from raymu.runtime.shard import ShardService
-from raymu.service.shard import ShardWorker
+from raymu.runtime.placement_group import STRATEGIES
+from raymu.runtime.ray_internals import as_remote
+from raymu.runtime.shard_actor import ShardService
+from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
+from raymu.text import in_one_line
+from raymu.training.determinism import device_here
+from raymu.training.ranks import ProcessRanks
+from raymu.training.stages import Stages, TrainedStage, train_stages
 
 _LOSSES = 3
 """How often workers are started anew in one piece of work before their loss is reported."""

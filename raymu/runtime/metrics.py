@@ -7,17 +7,17 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from raymu.core.board import RevocationBoard
+from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event
-from raymu.core.meter import RunMeter
-from raymu.core.metrics import METRICS, Measurement, Metric, MetricKind
 from raymu.core.receipt import ReceiptBook
 from raymu.core.schedule import slice_epochs
-from raymu.service.coordinator import Coordinator
-from raymu.service.fleet import ShardFleet
-from raymu.service.logs import EventLog, log_to_stderr
-from raymu.service.observing import ObservedFleet, Observer
-from raymu.service.work import StageTrained
+from raymu.core.telemetry.collector import RunMeter
+from raymu.core.telemetry.metrics import METRICS, Measurement, Metric, MetricKind
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.coordinator.executor import Observer
+from raymu.service.event_log import EventLog, log_to_stderr
+from raymu.service.shard.fleet import ObservedFleet, ShardFleet
+from raymu.service.shard.messages import StageTrained
 from raymu.store.run import RunStore
 
 REFRESH_S = 1.0

@@ -20,10 +20,10 @@ from raymu.errors import RaymuError
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.nodes import require_room_here, this_node
 from raymu.runtime.placement import shard_bundle, task_options
-from raymu.runtime.remote import as_remote
-from raymu.service.tuning.bench import BenchPlan, TrialBench
-from raymu.service.tuning.folder import claim_folder
+from raymu.runtime.ray_internals import as_remote
+from raymu.service.tuning.objective import BenchPlan, TrialBench
 from raymu.service.tuning.report import TuningReport, judge, save
+from raymu.service.tuning.search_folder import claim_folder
 from raymu.store.codec import to_json
 
 _NAME = "search"

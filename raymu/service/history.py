@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from raymu.config import Config, UnlearningConfig
-from raymu.core.board import RevocationBoard
+from raymu.core.board.board import RevocationBoard
 from raymu.core.events import (
     GenerationEvaluated,
     GenerationPublished,
@@ -11,14 +11,14 @@ from raymu.core.events import (
     RunTrained,
     UnlearningConfigured,
 )
-from raymu.core.pace import PaceBook
+from raymu.core.forecast_error import PaceBook
 from raymu.core.receipt import ReceiptBook
 from raymu.core.records import FileRef
 from raymu.core.requests import RevocationRequest
 from raymu.core.schedule import slice_epochs
 from raymu.errors import FileCorrupt
-from raymu.service.named import kept_ids, misnamed
-from raymu.store.journal import Journal
+from raymu.service.pseudonyms import kept_ids, misnamed
+from raymu.store.journal.journal import Journal
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 

@@ -12,19 +12,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
-from raymu.core.locations import shown
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary
-from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, UnknownSamples, in_one_line, things
-from raymu.learn.classifier import PIXELS, ModelPlan
-from raymu.learn.data import SampleTable, fit_classes, read_table, require_no_secret, to_arrow
-from raymu.learn.ids import as_sample_ids
-from raymu.learn.models import check_model
-from raymu.service.tracking import read_test_data
+from raymu.core.uri import shown
+from raymu.data.ids import as_sample_ids
+from raymu.data.tables import SampleTable, fit_classes, read_table, read_test_data, require_no_secret, to_arrow
+from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, UnknownSamples
+from raymu.store.journal.fencing import require_journal
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
-from raymu.store.succession import require_journal
+from raymu.text import in_one_line, things
+from raymu.training.models import check_model
+from raymu.training.normalizer import PIXELS
+from raymu.training.spec import ModelPlan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

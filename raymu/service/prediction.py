@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -10,15 +10,15 @@ import numpy.typing as npt
 import torch
 
 from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
-from raymu.core.lineage import constituent
-from raymu.core.records import Constituent, Generation, OnAccept, SampleId, ShardLineage
-from raymu.errors import DataInvalid, FileMissing, NoVoters, UnknownSamples
-from raymu.learn.classifier import Classifier, ModelPlan
-from raymu.learn.columns import as_features
-from raymu.learn.determinism import device_here, pinned
-from raymu.service.index import SampleIndex
-from raymu.store.parallel import side_by_side
+from raymu.core.board.serving import constituent
+from raymu.core.records import Constituent, Generation, OnAccept, ShardLineage
+from raymu.data.columns import as_features
+from raymu.errors import DataInvalid, FileMissing, NoVoters
+from raymu.store.files.concurrency import side_by_side
 from raymu.store.run import RunStore
+from raymu.training.classifier import Classifier
+from raymu.training.determinism import device_here, pinned
+from raymu.training.spec import ModelPlan
 
 Features = npt.NDArray[np.generic]
 
@@ -31,29 +31,6 @@ class Evaluation:
     samples: int
     accuracy: float
     constituent_accuracy: dict[int, float]
-
-
-def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Generation:
-    """The generation that accepting a request of these samples would publish; nothing is published.
-
-    Raises UnknownSamples.
-    """
-    current = store.current()
-    index = SampleIndex.read(store, [lineage.table for lineage in current.lineages])
-    rows = index.find(sample_ids)
-    unknown = [str(sample_id) for sample_id, row in zip(sample_ids, rows, strict=True) if row < 0]
-    if unknown:
-        raise UnknownSamples(unknown[:3], len(unknown))
-    earliest: dict[int, int] = {}
-    for shard, position in zip(index.shards[rows].tolist(), index.slices[rows].tolist(), strict=True):
-        earliest[shard] = min(position, earliest.get(shard, position))
-    return replace(
-        current,
-        constituents=tuple(
-            constituent(lineage, pending_from=earliest.get(lineage.shard), on_accept=OnAccept.REWIND)
-            for lineage in current.lineages
-        ),
-    )
 
 
 def repaired_generation(lineages: Sequence[ShardLineage]) -> Generation:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from raymu.core.deadlines import Deadline, deadlines
-from raymu.core.pace import Pace
+from raymu.core.forecast_error import Pace
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation, Remedy
 from raymu.core.workload import settle_passes
 from raymu.service.history import History, replay
-from raymu.service.places import Places, ShardPlace
-from raymu.store.ledger import latest
+from raymu.service.shard.messages import Places, ShardPlace
+from raymu.store.receipts import latest
 from raymu.store.run import RunStore
 
 

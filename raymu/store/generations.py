@@ -5,10 +5,10 @@ import hashlib
 from raymu.core.events import GenerationPublished
 from raymu.core.records import FileRef, Generation
 from raymu.errors import FileCorrupt
-from raymu.store.files import RunFiles
+from raymu.store.codec import seal, unseal
+from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import RunKeys
 from raymu.store.layout import kind_of
-from raymu.store.seals import seal, unseal
 
 _FOLDER = "generations"
 

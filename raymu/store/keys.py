@@ -3,9 +3,35 @@
 import secrets
 from functools import cached_property
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
 from raymu.errors import FileCorrupt
-from raymu.store.files import RunFiles
-from raymu.store.signing import new_signing_key, public_key
+from raymu.store.files.run_files import RunFiles
+
+
+def new_signing_key() -> bytes:
+    """A private key, 32 bytes."""
+    return Ed25519PrivateKey.generate().private_bytes_raw()
+
+
+def public_key(signing_key: bytes) -> bytes:
+    """The public key that belongs to a private one, 32 bytes."""
+    return Ed25519PrivateKey.from_private_bytes(signing_key).public_key().public_bytes_raw()
+
+
+def sign(message: bytes, signing_key: bytes) -> str:
+    """returns: the signature, hex"""
+    return Ed25519PrivateKey.from_private_bytes(signing_key).sign(message).hex()
+
+
+def is_signed(message: bytes, signature: str, public: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(signature), message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
 
 _HASH, _SIGNING, _PUBLIC = "hash.key", "signing.key", "signing.pub"
 KEY_FILES = frozenset({_HASH, _SIGNING, _PUBLIC})

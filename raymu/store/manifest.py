@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from raymu.core.records import FileRef
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid, RunTooNew
-from raymu.store.files import RunFiles
+from raymu.store.codec import unseal
+from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import RunKeys
 from raymu.store.layout import MANIFEST
-from raymu.store.seals import unseal
 
 FORMAT = 1
 

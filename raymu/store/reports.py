@@ -5,10 +5,10 @@ from typing import Any, Protocol, TypeVar
 
 from raymu.core.records import ShardLineage
 from raymu.errors import FileCorrupt, FileMissing
-from raymu.store.files import RunFiles
+from raymu.store.codec import seal, unseal
+from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import RunKeys
 from raymu.store.layout import kind_of
-from raymu.store.seals import seal, unseal
 
 _FOLDER = "reports"
 

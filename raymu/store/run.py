@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
-from raymu.store.at_rest import JOURNAL
-from raymu.store.disk import PARTIAL
-from raymu.store.files import RunFiles
+from raymu.store.codec import seal
+from raymu.store.files.concurrency import side_by_side
+from raymu.store.files.local import PARTIAL
+from raymu.store.files.run_files import RunFiles
 from raymu.store.generations import GenerationFiles
-from raymu.store.journal import Journal
+from raymu.store.journal.fencing import Succession, open_journal
+from raymu.store.journal.file_seal import JOURNAL
+from raymu.store.journal.journal import Journal
 from raymu.store.keys import RunKeys
 from raymu.store.layout import MANIFEST, UNFINISHED, samples_stem, shard_folder, table_stem
 from raymu.store.manifest import RunManifest, read_manifest
-from raymu.store.parallel import side_by_side
 from raymu.store.reports import WorkReports
-from raymu.store.seals import seal
-from raymu.store.succession import Succession, open_journal
 
 _CONTENT = ("samples/", "shards/")
 """Folders of files that are named by their content, and that generations refer to."""

@@ -2,15 +2,8 @@ import pickle
 
 import pytest
 
-from raymu.errors import (
-    FileUnreadable,
-    JobFailed,
-    RaymuError,
-    TrainingFailed,
-    UnknownOwner,
-    UnknownSamples,
-    in_one_line,
-)
+from raymu.errors import FileUnreadable, JobFailed, RaymuError, TrainingFailed, UnknownOwner, UnknownSamples
+from raymu.text import in_one_line
 
 
 @pytest.mark.parametrize(

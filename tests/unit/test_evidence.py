@@ -8,7 +8,7 @@ from findings import FINDINGS, Finding
 from rows import Row, mean, read_rows, spread, where, write_rows
 from tables import READMES, kept, with_tables, without_tables
 
-from tests.unit.evidence import scaled
+from tests.support.evidence import scaled
 
 EXPERIMENTS = READMES[1].parent
 MEASURED = re.compile(r"\d[\d,.]*\s?(?:%|ms\b|points\b|x\b|times\b)")

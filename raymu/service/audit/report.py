@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from raymu.core.membership.comparison import Comparison
-from raymu.core.membership.rates import Estimate
+from raymu.core.audit.oracle_test import Comparison
+from raymu.core.audit.roc import Estimate
 from raymu.core.verdict import Verdict
 
 Figure = TypeVar("Figure")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raymu.core.answers import Answers
+from raymu.core.oracle_gap import Answers
 from raymu.core.tuning import Choice, Constraints, Score, Trial, pareto_front
 from raymu.errors import NothingFeasible
-from raymu.outputs import whole_file
-from raymu.service.tuning.bench import TrialBench
+from raymu.output_file import whole_file
+from raymu.service.tuning.objective import TrialBench
 from raymu.store.codec import to_json
 
 

@@ -8,14 +8,14 @@ from functools import partial
 from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, finding_of, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
-from raymu.service.interim import InterimReport
-from raymu.service.named import misnamed
+from raymu.service.pseudonyms import misnamed
+from raymu.service.shard.stages import InterimReport
+from raymu.service.verify.descent import descent_findings
 from raymu.service.verify.evidence import Evidence
 from raymu.service.verify.leftovers import find_report, leftovers, needed_files, while_at_work
-from raymu.service.verify.lineage import descent_findings
-from raymu.store.at_rest import is_at_rest
-from raymu.store.ledger import check_ledger
-from raymu.store.parallel import side_by_side
+from raymu.store.files.concurrency import side_by_side
+from raymu.store.journal.file_seal import is_at_rest
+from raymu.store.receipts import check_ledger
 from raymu.store.run import RunStore
 
 Findings = Iterator[Finding]

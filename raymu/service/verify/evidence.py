@@ -4,25 +4,18 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
-from raymu.core.board import RevocationBoard
-from raymu.core.events import (
-    Event,
-    GenerationPublished,
-    PublishGeneration,
-    RequestsPurged,
-    RevocationsAccepted,
-    RunTrained,
-    ShardRepaired,
-)
+from raymu.core.board.board import RevocationBoard
+from raymu.core.commands import PublishGeneration
+from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, RunTrained, ShardRepaired
 from raymu.core.receipt import Receipt, ReceiptBook
 from raymu.core.records import FileRef, Generation
 from raymu.core.requests import RevocationRequest
 from raymu.core.schedule import slice_epochs
-from raymu.service.named import Kept, kept_ids, revoked_by
-from raymu.service.work import train_id
-from raymu.store.chain import BEGINNING, Head
-from raymu.store.journal import Journal
-from raymu.store.ledger import LedgerRow
+from raymu.service.pseudonyms import Kept, kept_ids, revoked_by
+from raymu.service.shard.messages import train_id
+from raymu.store.journal.event_chain import BEGINNING, Head
+from raymu.store.journal.journal import Journal
+from raymu.store.receipts import LedgerRow
 from raymu.store.run import RunStore
 
 

@@ -4,14 +4,15 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from raymu.core.records import FileRef, RepairReport
+from raymu.core.commands import RepairReport
+from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
+from raymu.service.shard.messages import ShardTrained
 from raymu.service.verify.evidence import Evidence
-from raymu.service.work import ShardTrained
-from raymu.store.disk import PARTIAL
+from raymu.store.files.concurrency import side_by_side
+from raymu.store.files.local import PARTIAL
 from raymu.store.layout import EPOCH, kind_of
-from raymu.store.parallel import side_by_side
 from raymu.store.reports import report_path
 from raymu.store.run import RunStore
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from raymu.console.fleet_progress import FleetProgress
 from raymu.console.fleet_view import FleetView
 from raymu.core.records import Remedy
-from raymu.service.work import FleetLoad, StageTrained
+from raymu.service.shard.messages import FleetLoad, StageTrained
 
 
 class Clock:

@@ -10,8 +10,8 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness
 from raymu.core.verdict import Check, Verdict, fails
 from raymu.errors import UnknownSamples
-from raymu.service.requests import Answer
-from raymu.service.verify.verification import Verification
+from raymu.service.requests.revocation import Answer
+from raymu.service.verify.verify import Verification
 
 
 @pytest.mark.parametrize("name", ["runs/[old]", "[/bold]", ":cat:", "[link=x]"])

@@ -4,13 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 
 from raymu.config import UnlearningConfig
-from raymu.core.board import RevocationBoard
+from raymu.core.board.board import RevocationBoard
+from raymu.core.board.serving import constituent
+from raymu.core.commands import Command, PublishGeneration, Purge, RepairReport, RepairShard
 from raymu.core.events import (
-    Command,
     Event,
     GenerationPublished,
-    PublishGeneration,
-    Purge,
     RequestsPurged,
     RevocationsAccepted,
     RunTrained,
@@ -19,9 +18,8 @@ from raymu.core.events import (
     ShardRepaired,
     WorkResumed,
 )
-from raymu.core.lineage import constituent
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import Constituent, OnAccept, RepairReport, RepairShard, ShardLineage, ShardState
+from raymu.core.records import Constituent, OnAccept, ShardLineage, ShardState
 from raymu.core.requests import Strategy
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, request
 from tests.unit.core.traced_shards import TracedShards

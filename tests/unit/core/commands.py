@@ -2,17 +2,9 @@
 
 from collections.abc import Sequence
 
-from raymu.core.board import RevocationBoard
-from raymu.core.events import (
-    Command,
-    DamageFound,
-    GenerationPublished,
-    PublishGeneration,
-    Purge,
-    RequestsPurged,
-    ShardRepaired,
-)
-from raymu.core.records import RepairShard
+from raymu.core.board.board import RevocationBoard
+from raymu.core.commands import Command, PublishGeneration, Purge, RepairShard
+from raymu.core.events import DamageFound, GenerationPublished, RequestsPurged, ShardRepaired
 from tests.unit.core.examples import NOW, report_of
 
 

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from raymu.config import UnlearningConfig
-from raymu.core.board import RevocationBoard
+from raymu.core.board.board import RevocationBoard
+from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted, RunTrained
-from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, ShardLineage
+from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
 
 NOW = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)

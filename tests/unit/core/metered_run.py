@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
-from raymu.core.board import RevocationBoard
-from raymu.core.events import Event, GenerationPublished, PublishGeneration, Purge, RequestsPurged, ShardRepaired
-from raymu.core.meter import RunMeter
-from raymu.core.metrics import Measurement
+from raymu.core.board.board import RevocationBoard
+from raymu.core.commands import PublishGeneration, Purge, RepairShard
+from raymu.core.events import Event, GenerationPublished, RequestsPurged, ShardRepaired
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import RepairShard
+from raymu.core.telemetry.collector import RunMeter
+from raymu.core.telemetry.metrics import Measurement
 from tests.unit.core.examples import EPOCHS, NOW, report_of, trained_board
 
 Measured = dict[tuple[str, ...], float]

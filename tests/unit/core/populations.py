@@ -3,7 +3,7 @@
 import numpy as np
 
 from raymu.core.partition import identity_hashes, place_uniform
-from raymu.core.trace import Population, Trace, TracedRequest
+from raymu.core.planning.trace import Population, Trace, TracedRequest
 
 
 def population(

@@ -1,10 +1,10 @@
 from datetime import timedelta
 
-from raymu.core.board import RevocationBoard
+from raymu.core.board.board import RevocationBoard
+from raymu.core.commands import RepairShard
 from raymu.core.deadlines import Deadline, deadlines, next_settlement
 from raymu.core.events import Event, ShardRepaired
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import RepairShard
 from raymu.core.requests import Strategy
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
 

@@ -1,8 +1,9 @@
 from datetime import timedelta
 
+from raymu.core.commands import RepairShard
 from raymu.core.events import GenerationPublished, RequestsPurged, ShardRepaired
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import Exactness, RepairShard
+from raymu.core.records import Exactness
 from raymu.core.requests import Strategy
 from tests.unit.core.examples import NOW, accepted, checkpoint, report_of, request, trained_board
 

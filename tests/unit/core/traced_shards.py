@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from raymu.core.records import CheckpointRef, FileRef, Remedy, RepairReport, RepairShard, ShardLineage
+from raymu.core.commands import RepairReport, RepairShard
+from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
 from tests.unit.core.examples import SLICES
 
 Samples = frozenset[tuple[int, int, int]]

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import Event, GenerationEvaluated, GenerationPublished, ShardRepaired
-from raymu.core.records import Remedy, RepairReport, RepairShard
+from raymu.core.records import Remedy
 from raymu.core.requests import Strategy
 from raymu.report.accuracy import Accuracy, accuracy_of
 from raymu.report.forecasts import forecasts_of
-from raymu.report.reading import Measured
+from raymu.report.load import Measured
 from raymu.service.prediction import Evaluation
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from raymu.config import UnlearningConfig
-from raymu.core.board import RevocationBoard
-from raymu.core.events import DamageFound, Event, GenerationPublished, PublishGeneration, RequestsPurged, ShardRepaired
+from raymu.core.board.board import RevocationBoard
+from raymu.core.commands import PublishGeneration, RepairShard
+from raymu.core.events import DamageFound, Event, GenerationPublished, RequestsPurged, ShardRepaired
 from raymu.core.receipt import ReceiptBook
-from raymu.core.records import Generation, RepairShard, ShardState
+from raymu.core.records import Generation, ShardState
 from raymu.core.requests import Strategy
 from raymu.report.grid import CheckpointState, Grid, grid_of
 from tests.unit.core.examples import EPOCHS, NOW, accepted, report_of, request, training

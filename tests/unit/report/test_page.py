@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from raymu.api import open_run
 from raymu.core.events import Event, RevocationsAccepted, RunTrained
 from raymu.errors import ShardRepairFailed
+from raymu.report.load import Measured, RunRecord, read_run
 from raymu.report.page import render
-from raymu.report.reading import Measured, RunRecord, read_run
 from raymu.report.requests import Timeliness
 from raymu.report.view import view_of
-from raymu.service.coordinator import Coordinator
-from raymu.service.fleet import LocalFleet
-from raymu.service.requests import Revocation
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.fleet import LocalFleet
 from raymu.store.run import RunStore
-from tests.examples import make_config, revoke, settle, silent, train_run, write_samples
-from tests.unit.service.runs import FleetThatFailsOnce, ids_at, opened
+from tests.support.coordinated_run import FleetThatFailsOnce, ids_at, opened
+from tests.support.examples import make_config, revoke, settle, silent, train_run, write_samples
 
 SECTIONS = (
     "glance", "duties", "trained", "grid", "requests", "forecasts", "accuracy", "verification", "audit", "words"

@@ -2,8 +2,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from raymu.errors import things
-from raymu.report.wording import brief, compact, duration, moment, printable, prose
+from raymu.report.formatting import brief, compact, duration, moment, printable, prose
+from raymu.text import things
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 from raymu.api import Run, open_run
 from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError, RequestInvalid, ShardRepairFailed
-from raymu.report.writing import write_report
+from raymu.report.write import write_report
 from raymu.store.run import RunStore
-from tests.examples import file_size_limit, make_config, train_run, write_samples
-from tests.unit.service.runs import FleetThatFailsOnce, ids_at, lineage_of, opened
+from tests.support.coordinated_run import FleetThatFailsOnce, ids_at, lineage_of, opened
+from tests.support.examples import file_size_limit, make_config, train_run, write_samples
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from raymu.core.locations import is_uri
-from raymu.store.journal import Journal
+from raymu.core.uri import is_uri
+from raymu.store.journal.journal import Journal
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
-from tests.object_store import ObjectStoreServer
-from tests.postgres import PostgresServer
+from tests.support.object_store_server import ObjectStoreServer
+from tests.support.postgres_server import PostgresServer
 from tests.unit.store.journals import begin
 from tests.unit.store.manifests import MANIFEST, with_journal
 

@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sql
 
 from raymu.core.events import RequestsPurged, RevocationsAccepted, SettleRequested
-from raymu.store.database import Database
-from raymu.store.journal import Journal
+from raymu.store.journal.database import Database
+from raymu.store.journal.journal import Journal
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 ACCEPTED = RevocationsAccepted(at=NOW, requests=(), generation=3)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from raymu.config import UnlearningConfig
+from raymu.core.commands import Decision, RepairReport
 from raymu.core.events import (
     DamageFound,
     Event,
@@ -26,12 +27,10 @@ from raymu.core.receipt import Receipt, ShardReceipt
 from raymu.core.records import (
     CheckpointRef,
     Constituent,
-    Decision,
     Exactness,
     FileRef,
     Generation,
     Remedy,
-    RepairReport,
     ShardLineage,
     ShardState,
 )

@@ -12,7 +12,7 @@ from raymu.core.events import GenerationPublished
 from raymu.core.records import Generation
 from raymu.errors import FileCorrupt, RunInvalid
 from raymu.store.generations import GenerationFiles, generation_path
-from raymu.store.journal import Journal
+from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from tests.unit.store.manifests import MANIFEST
 from tests.unit.store.strategies import generations

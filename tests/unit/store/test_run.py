@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import Config
-from raymu.core.records import CheckpointRef, FileRef, RepairReport
+from raymu.core.commands import RepairReport
+from raymu.core.records import CheckpointRef, FileRef
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore

@@ -1,0 +1,36 @@
+"""What a shard may serve, given its lineage and the requests that wait for it."""
+
+from raymu.core.records import CheckpointRef, Constituent, OnAccept, ShardLineage, ShardState
+
+
+def constituent(
+    lineage: ShardLineage, *, pending_from: int | None, on_accept: OnAccept, lost_from: int | None = None
+) -> Constituent:
+    """The state that a shard serves.
+
+    pending_from: earliest slice touched by requests that are accepted but not repaired; None without any
+    lost_from: first stage whose files are missing or changed; None without any
+    """
+    if on_accept is OnAccept.KEEP:
+        pending_from = None
+    starts = [start for start in (pending_from, lost_from) if start is not None]
+    if not starts:
+        return _serve(lineage, ShardState(lineage.exactness), lineage.serving, lineage.slices, lineage.samples)
+    if on_accept is OnAccept.ABSTAIN and pending_from is not None:
+        return _abstain(lineage.shard)
+    untouched = min([*starts, *([] if lineage.tainted_from is None else [lineage.tainted_from])])
+    checkpoint = lineage.checkpoints[untouched - 1] if untouched else None
+    return _serve(lineage, ShardState.REWOUND, checkpoint, untouched, sum(lineage.slice_samples[:untouched]))
+
+
+def _serve(
+    lineage: ShardLineage, state: ShardState, checkpoint: CheckpointRef | None, stages: int, samples: int
+) -> Constituent:
+    """Serve a checkpoint, if there is one and it has seen any sample: an untrained model has no vote."""
+    if checkpoint is None or samples == 0:
+        return _abstain(lineage.shard)
+    return Constituent(shard=lineage.shard, state=state, checkpoint=checkpoint, stages_trained=stages, samples=samples)
+
+
+def _abstain(shard: int) -> Constituent:
+    return Constituent(shard=shard, state=ShardState.ABSTAINING, checkpoint=None, stages_trained=0, samples=0)

@@ -1,0 +1,91 @@
+"""Which layout and which hybrid boundary to choose for a budget of compute, or for a deadline."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from raymu.core.planning.expected_cost import ExpectedWork, Prospect, drawn_forecasts, expected_work
+from raymu.core.requests import Boundary, Strategy
+
+DRAWS = 50
+"""Groups that each makespan is the mean of: there are many layouts to try."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """Traffic that is expected, and what it may cost. together: requests that come at a time
+
+    most_passes: sample passes of all remedies; longest_s: mean makespan of the requests that come at a time
+    """
+
+    requests: int
+    together: int
+    workers: int
+    most_passes: float
+    longest_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recommendation:
+    """A layout with a boundary, and what the demand costs there. is_within: False where it is only the nearest"""
+
+    shards: int
+    slices: int
+    boundary: float
+    work: ExpectedWork
+    makespan_s: float
+    is_within: bool
+
+
+def exact_passes(prospect: Prospect, *, requests: int, together: int) -> float:
+    """What retraining for every request takes in a layout: what traffic may cost where nobody says how much."""
+    return expected_work(prospect, Strategy.SISA, Boundary.parse(1.0), requests=requests, together=together).passes
+
+
+def recommend(prospects: Iterable[Prospect], strategy: Strategy, demand: Demand) -> Recommendation:
+    """The best layout and boundary within the demand, or the nearest where none is.
+
+    The best leaves the fewest approximate states; then it has the fewest shards, whose ensemble is the most accurate;
+    then the fewest slices, which take the fewest epochs and checkpoints.
+    prospects: the layouts to choose among, at least one
+    """
+    options = [
+        (one, boundary, expected_work(one, strategy, boundary, requests=demand.requests, together=demand.together))
+        for one in prospects
+        for boundary in _boundaries(one)
+    ]
+    options.sort(key=lambda option: (round(option[2].approximate_share, 9), option[0].shards, option[0].slices))
+    tried: list[tuple[float, Recommendation]] = []
+    for prospect, boundary, work in options:
+        makespan_s = _makespan_s(prospect, strategy, boundary, demand)
+        excess = max(_share(work.passes, demand.most_passes), _share(makespan_s, demand.longest_s))
+        found = Recommendation(
+            shards=prospect.shards,
+            slices=prospect.slices,
+            boundary=boundary.value,
+            work=work,
+            makespan_s=makespan_s,
+            is_within=excess <= 1.0,
+        )
+        if found.is_within:
+            return found
+        tried.append((excess, found))
+    return min(tried, key=lambda one: one[0])[1]
+
+
+def _boundaries(prospect: Prospect) -> list[Boundary]:
+    """One of each that makes a difference."""
+    return [Boundary.parse(prospect.boundary_after(first)) for first in range(prospect.slices + 1)]
+
+
+def _makespan_s(prospect: Prospect, strategy: Strategy, boundary: Boundary, demand: Demand) -> float:
+    if demand.together == 1:  # one shard's remedy
+        return expected_work(prospect, strategy, boundary, requests=1).passes * prospect.seconds_per_pass
+    drawn = drawn_forecasts(prospect, boundary, together=demand.together, workers=demand.workers, draws=DRAWS)
+    return drawn[strategy].makespan_seconds
+
+
+def _share(cost: float, most: float | None) -> float:
+    """Of what is allowed."""
+    if most is None:
+        return 0.0
+    return cost / most if most > 0.0 else float("inf")

@@ -1,0 +1,97 @@
+"""Shards in simulated time: what training leaves, and what a remedy does to it, as if every forecast came true."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from raymu.core.commands import RepairReport, RepairShard
+from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
+from raymu.core.requests import RevocationRequest
+
+
+def foreseen_lineages(
+    slice_samples: Iterable[Sequence[int]], *, seconds_per_pass: float = 1.0
+) -> tuple[ShardLineage, ...]:
+    """Of a run that is not trained yet. slice_samples: of each shard, by slice"""
+    return tuple(_trained(shard, tuple(counts), seconds_per_pass) for shard, counts in enumerate(slice_samples))
+
+
+class ForeseenRemedies:
+    """Remedies that do nothing, and take what they are forecast to."""
+
+    def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
+        forgotten = [0] * command.lineage.slices
+        for part in (part for one in command.request_ids for part in accepted[one].forget):
+            if part.shard == command.shard:
+                for position, count in part.samples_by_slice.items():
+                    forgotten[position] += count
+        return foreseen_report(command, forgotten)
+
+    def destroy(self, files: Collection[FileRef]) -> None:
+        """There are none."""
+
+
+def foreseen_report(command: RepairShard, forgotten: Sequence[int]) -> RepairReport:
+    """What the worker would report. forgotten: samples of each slice"""
+    before, decision = command.lineage, command.decision
+    retained = tuple(count - gone for count, gone in zip(before.slice_samples, forgotten, strict=True))
+    change = _retrained if decision.remedy is Remedy.RETRAIN else _patched
+    return RepairReport(
+        command_id=command.command_id,
+        request_ids=command.request_ids,
+        planned=decision,
+        remedy=decision.remedy,
+        reason=decision.reason,
+        lineage=replace(change(command), slice_samples=retained, table=_file(f"{command.command_id}/table")),
+        passes=decision.passes,
+        seconds=decision.seconds,
+        determinism="",
+    )
+
+
+def _trained(shard: int, slice_samples: tuple[int, ...], seconds_per_pass: float) -> ShardLineage:
+    checkpoints = tuple(_checkpoint(f"{shard}/{stage}", stage) for stage in range(len(slice_samples)))
+    return ShardLineage(
+        shard=shard,
+        table=_file(f"{shard}/table"),
+        slice_samples=slice_samples,
+        checkpoints=checkpoints,
+        updates=(None,) * len(slice_samples),
+        serving=checkpoints[-1],
+        tainted_from=None,
+        debts=(),
+        seconds_per_pass=seconds_per_pass,
+    )
+
+
+def _retrained(command: RepairShard) -> ShardLineage:
+    before, first = command.lineage, command.earliest_slice
+    stages = range(first, before.slices)
+    fresh = tuple(_checkpoint(f"{command.command_id}/{stage}", stage) for stage in stages)
+    return replace(
+        before,
+        checkpoints=before.checkpoints[:first] + fresh,
+        updates=before.updates[:first] + (None,) * len(stages),
+        serving=fresh[-1],
+        tainted_from=None,
+        debts=(),
+    )
+
+
+def _patched(command: RepairShard) -> ShardLineage:
+    before, first = command.lineage, command.earliest_slice
+    return replace(
+        before,
+        checkpoints=before.checkpoints[:first] + (None,) * (before.slices - first),
+        serving=_checkpoint(f"{command.command_id}/patched", before.slices - 1),
+        tainted_from=first,
+        debts=(*before.debts, *command.request_ids),
+    )
+
+
+def _checkpoint(name: str, stage: int) -> CheckpointRef:
+    return CheckpointRef(stage=stage, file=_file(name), weights_sha256=name, descent=name)
+
+
+def _file(name: str) -> FileRef:
+    """Of a file that is nowhere: the board knows files by their names alone."""
+    return FileRef(path=name, sha256=name, byte_size=0)

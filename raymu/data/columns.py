@@ -1,0 +1,154 @@
+"""A column of a table from outside as an array, checked."""
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymu.errors import DataInvalid
+from raymu.text import in_one_line, things
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Column:
+    """Every way to read it raises DataInvalid, with the source and the column's name, where the values do not fit."""
+
+    source: str
+    name: str
+    values: pa.ChunkedArray
+
+    @classmethod
+    def of(cls, source: str, table: pa.Table, name: str) -> "Column":
+        """name: of a column that is there once"""
+        values = table[name]
+        if pa.types.is_dictionary(values.type):  # as pandas writes its categories
+            values = values.cast(values.type.value_type)
+        return cls(source=source, name=name, values=values)
+
+    def named(self) -> pa.ChunkedArray:
+        """Integers or strings, none of them missing."""
+        self._require_all()
+        if not (pa.types.is_integer(self.values.type) or _is_text(self.values.type)):
+            self._refuse(f"ids in column {self.name} are {self.values.type}; they must be integers or strings")
+        return self.values
+
+    def ids(self) -> npt.NDArray[Any]:
+        """Unique names. returns: (rows,) int64, or str objects"""
+        counts = self.named().value_counts()
+        repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(repeated):
+            example = in_one_line(repr(repeated[0]["values"].as_py()))
+            self._refuse(
+                f"ids in column {self.name} are not unique: {len(repeated)} occur again, such as {example}; "
+                "give each sample an id of its own"
+            )
+        if pa.types.is_integer(self.values.type):
+            return self._integers()
+        # A file of ids has one a line: space around an id is lost there, and an empty one is none.
+        trimmed = pc.utf8_trim_whitespace(self.values)
+        odd = self.values.filter(pc.or_(pc.equal(trimmed, ""), pc.not_equal(trimmed, self.values)))
+        if len(odd):
+            example = in_one_line(repr(odd[0].as_py()))
+            self._refuse(
+                f"ids in column {self.name} are empty, or have space around them, such as {example}; trim them"
+            )
+        return np.array(self.values.to_pylist(), dtype=object)
+
+    def labels(self, classes: int | None) -> npt.NDArray[np.int64]:
+        """classes: how many there may be, if that is known. returns: (rows,) int64, from 0"""
+        self._require_all()
+        if not pa.types.is_integer(self.values.type):
+            self._refuse(f"labels in column {self.name} are {self.values.type}; number the classes from 0")
+        labels = self._integers()
+        if labels.min() < 0:
+            self._refuse(f"a label in column {self.name} is {labels.min()}; number the classes from 0")
+        if classes is not None and labels.max() >= classes:
+            self._refuse(
+                f"a label is {labels.max()}, but data.classes is {classes}; mend it, or train with more classes"
+            )
+        return labels
+
+    def owners(self) -> npt.NDArray[np.object_]:
+        """returns: (rows,) int, str or None objects"""
+        if not (pa.types.is_integer(self.values.type) or _is_text(self.values.type)):
+            self._refuse(f"owners in column {self.name} are {self.values.type}; they must be integers or strings")
+        return np.array(self.values.to_pylist(), dtype=object)
+
+    def risks(self) -> npt.NDArray[np.float64]:
+        """returns: (rows,) float64 within [0, 1]"""
+        self._require_all()
+        if not _is_number(self.values.type):
+            self._refuse(f"risks in column {self.name} are {self.values.type}; they must be probabilities")
+        risks: npt.NDArray[np.float64] = self.values.cast(pa.float64(), safe=False).to_numpy()
+        if not ((risks >= 0.0) & (risks <= 1.0)).all():
+            self._refuse(f"risks in column {self.name} leave [0, 1]; they must be probabilities")
+        return risks
+
+    def features(self) -> npt.NDArray[Any]:
+        """Numbers, or lists or tensors of them. returns: (rows, *shape), None inside of lists as NaN"""
+        self._require_all()
+        values, kind = self.values, self.values.type
+        is_tensor = isinstance(kind, pa.FixedShapeTensorType)
+        if is_tensor:
+            values = pa.chunked_array([chunk.storage for chunk in values.chunks])
+        shape: list[int] = []
+        while _is_list(values.type):
+            lengths = pc.unique(pc.list_value_length(values)).to_pylist()
+            if len(lengths) != 1 or not lengths[0]:  # None stands for an inner list that is not there
+                self._refuse(
+                    f"lists in column {self.name} differ in length or are empty; every sample needs as many features"
+                )
+            shape += lengths
+            values = pa.chunked_array([chunk.flatten() for chunk in values.chunks])
+        if not (_is_number(values.type) or pa.types.is_boolean(values.type)):
+            self._refuse(f"features in column {self.name} are {kind}; they must be integers, floats or booleans")
+        return np.reshape(values.to_numpy(), (len(self.values), *(kind.shape if is_tensor else shape)))
+
+    def _require_all(self) -> None:
+        missing = self.values.null_count
+        if missing:
+            self._refuse(f"column {self.name} lacks {things(missing, 'value')}; fill them or drop those rows")
+
+    def _integers(self) -> npt.NDArray[np.int64]:
+        try:
+            integers: npt.NDArray[np.int64] = self.values.cast(pa.int64()).to_numpy()
+        except pa.ArrowInvalid:
+            self._refuse(f"column {self.name} holds integers beyond 64 bits with a sign; renumber them")
+        return integers
+
+    def _refuse(self, problem: str) -> NoReturn:
+        raise DataInvalid(self.source, problem)
+
+
+def as_features(source: str, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Features as models take them: integers as they are, truths as bytes, fractions as float32; all of them finite.
+
+    features: (samples, *shape). Raises DataInvalid, naming `source`.
+    """
+    if features.dtype.kind == "b":
+        features = features.astype(np.uint8)
+    if features.dtype.kind not in "iuf":
+        raise DataInvalid(source, f"features are {features.dtype}; they must be numbers")
+    if features.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+            features = features.astype(np.float32, copy=False)
+        is_bad = ~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))
+        if is_bad.any():
+            rows = things(int(is_bad.sum()), "row")
+            raise DataInvalid(source, f"missing, NaN or infinite features in {rows}; mend or drop them")
+    return features
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

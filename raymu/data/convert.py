@@ -1,0 +1,244 @@
+"""From public data sets' own formats to the Parquet file that raymu trains from: columns id, label and features.
+
+MNIST (LeCun et al., 1998): https://ossci-datasets.s3.amazonaws.com/mnist/, images train-images-idx3-ubyte.gz with labels
+train-labels-idx1-ubyte.gz, and the same of t10k; or Keras' mnist.npz, arrays x_train with y_train, x_test with y_test.
+Fashion-MNIST (Zalando Research, MIT): https://github.com/zalandoresearch/fashion-mnist, in data/fashion, files of the same
+names.
+Statlog Shuttle (CC BY 4.0): https://archive.ics.uci.edu/dataset/148/statlog+shuttle, shuttle.trn, unpacked with uncompress,
+and shuttle.tst; without a header, the label in the last column, and labels from 1.
+Letter Recognition (CC BY 4.0): https://archive.ics.uci.edu/dataset/59/letter+recognition, letter-recognition.data; without
+a header, the label in the first column. raymu ships it.
+"""
+
+import gzip
+import io
+import math
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from raymu.errors import DataInvalid
+from raymu.output_file import require_place, whole_file
+from raymu.text import in_one_line
+
+Values = npt.NDArray[Any]
+
+_GZIP, _ZIP, _BOM = b"\x1f\x8b", b"PK\x03\x04", b"\xef\xbb\xbf"
+_IDX_TYPES: Mapping[int, str] = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportOptions:
+    """What a file does not say by itself.
+
+    labels: for IDX, the file that has them; features: for NPZ, the array's name
+    label: for NPZ, the array's name; for CSV the column's, or its place: 1 is the first column, -1 the last
+    id: for CSV, a column; rows are numbered where not given, from first_id on
+    first_label: the lowest label's number, which becomes 0; classes: of labels that are text, in the order of their numbers
+    """
+
+    labels: str | None = None
+    features: str | None = None
+    label: str | None = None
+    id: str | None = None
+    first_id: int = 0
+    first_label: int = 0
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """features: of each sample; classes: the text labels, in the order of the numbers that stand for them"""
+
+    samples: int
+    features: int
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Columns:
+    """features: (samples, *shape); labels, ids: (samples,)"""
+
+    features: Values
+    labels: Values
+    ids: Values | None = None
+
+
+def import_samples(source: str, out: str, options: ImportOptions) -> Imported:
+    """Write a Parquet file with the samples of an IDX, NPZ or CSV file, plain or gzipped; its content tells which it is.
+
+    Features become one flat list for each sample: of bytes where all are from 0 to 255 and whole, of float32 otherwise.
+    Raises DataInvalid, RequestInvalid, and then nothing is written.
+    """
+    if not out.endswith(".parquet"):
+        raise DataInvalid(out, "is no name for the result; name a .parquet file")
+    require_place(out, reads={"what is imported": source, "the file of its labels": options.labels})
+    payload = _unpacked(source)
+    columns = next(read for fits, read in _FORMATS.items() if fits(payload))(source, payload, options)
+    samples = len(columns.labels)
+    if len(columns.features) != samples or not samples:
+        raise DataInvalid(source, f"has {len(columns.features)} samples and {samples} labels; each sample needs one")
+    if not columns.features.size:
+        raise DataInvalid(source, "has samples without features; give those that have some")
+    features = _as_features(source, columns.features.reshape(samples, -1))
+    labels, classes = _as_labels(source, columns.labels, options)
+    ids = np.arange(samples) + options.first_id if columns.ids is None else columns.ids
+    if len(np.unique(ids)) < samples:
+        raise DataInvalid(source, f"ids in column {options.id} are not unique; leave --id out to number the rows")
+    listed = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), features.shape[1])
+    _write(pa.table({"id": pa.array(ids), "label": pa.array(labels), "features": listed}), out)
+    return Imported(samples=samples, features=features.shape[1], classes=classes)
+
+
+def _unpacked(source: str) -> bytes:
+    try:
+        payload = Path(source).read_bytes()
+        return gzip.decompress(payload) if payload.startswith(_GZIP) else payload
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataInvalid(source, f"cannot be read ({in_one_line(error)})") from error
+
+
+def _read_idx(source: str, payload: bytes, options: ImportOptions) -> _Columns:
+    """The format of MNIST: big-endian sizes, then the values."""
+    if options.labels is None:
+        raise DataInvalid(source, "is an IDX file, which has no labels; name the file that has them with --labels")
+    labels = _idx_array(options.labels, _unpacked(options.labels))
+    if labels.ndim != 1:
+        raise DataInvalid(options.labels, f"holds values of shape {labels.shape}, not one label for each sample")
+    return _Columns(features=_idx_array(source, payload), labels=labels)
+
+
+def _idx_array(source: str, payload: bytes) -> Values:
+    kind = _IDX_TYPES.get(payload[2]) if payload[:2] == b"\0\0" and len(payload) > 4 else None
+    if kind is None:
+        raise DataInvalid(source, "is no IDX file; name one such as train-labels-idx1-ubyte.gz")
+    start = 4 + 4 * payload[3]
+    if start <= len(payload):
+        shape = struct.unpack(f">{payload[3]}I", payload[4:start])
+        if len(payload) - start == math.prod(shape) * np.dtype(kind).itemsize and shape:
+            return np.frombuffer(payload, dtype=kind, offset=start).reshape(shape)
+    raise DataInvalid(source, f"has {len(payload)} bytes, not what its header says: it is cut off or damaged")
+
+
+def _read_npz(source: str, payload: bytes, options: ImportOptions) -> _Columns:
+    try:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+            there = {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataInvalid(source, f"is no NPZ file of plain arrays ({in_one_line(error)})") from error
+    names = options.features or "features", options.label or "label"
+    if not set(names) <= there.keys():
+        raise DataInvalid(source, f"holds arrays {', '.join(there)}; name two of them with --features and --label")
+    features, labels = (there[name] for name in names)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not features.ndim:
+        raise DataInvalid(source, f"has labels of shape {labels.shape}, not one label for each sample")
+    return _Columns(features=features, labels=labels)
+
+
+def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
+    payload = payload.removeprefix(_BOM)
+    first = payload.split(b"\n", 1)[0]
+    delimiter = next((one for one in (b",", b";", b"\t") if one in first), None)
+    if delimiter is None:  # columns that blanks keep apart
+        payload = b"\n".join(b",".join(line.split()) for line in payload.splitlines())
+    cells = payload.split(b"\n", 1)[0].split(delimiter or b",")
+    has_header = not any(_is_number(cell) for cell in cells)
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(payload),
+            read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=not has_header),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=(delimiter or b",").decode()),
+        )
+    except (pa.ArrowException, ValueError) as error:
+        raise DataInvalid(source, f"is neither IDX, NPZ nor CSV ({in_one_line(error)})") from error
+    names = table.column_names
+    label = _column(source, names, options.label or "label", "--label")
+    chosen = [label] if options.id is None else [label, _column(source, names, options.id, "--id")]
+    others = [name for name in names if name not in chosen]
+    for name in others:
+        kind = table[name].type
+        if table[name].null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise DataInvalid(source, f"column {name} is not all numbers; fill it, or take it out of the file")
+    if not others or table[label].null_count:
+        raise DataInvalid(source, "has samples without a label, or without features")
+    labels, *ids = (table[name].to_numpy() for name in chosen)
+    features = np.stack([table[name].to_numpy() for name in others], axis=1)
+    return _Columns(features=features, labels=labels, ids=ids[0] if ids else None)
+
+
+def _column(source: str, names: list[str], asked: str, option: str) -> str:
+    """A column by its name, or by its place."""
+    if asked in names:
+        return asked
+    if re.fullmatch(r"-?[1-9]\d*", asked) and abs(int(asked)) <= len(names):
+        return names[int(asked) - 1 if int(asked) > 0 else int(asked)]
+    raise DataInvalid(
+        source,
+        f"has no column {asked}, but {len(names)} such as {', '.join(names[:3])}; give a name or a place with {option} "
+        "(1 is the first, -1 the last)",
+    )
+
+
+def _as_features(source: str, features: Values) -> Values:
+    if features.dtype.kind not in "biuf":
+        raise DataInvalid(source, f"features are {features.dtype}; they must be numbers")
+    if features.dtype.kind in "biu" and features.min() >= 0 and features.max() <= 255:
+        return features.astype(np.uint8)
+    with np.errstate(over="ignore"):
+        floats = features.astype(np.float32)
+    if not np.isfinite(floats).all():
+        raise DataInvalid(source, "has NaN or infinite features; mend or drop those rows")
+    return floats
+
+
+def _as_labels(source: str, labels: Values, options: ImportOptions) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Class numbers from 0, and what they stand for where that is text."""
+    if labels.dtype.kind in "OU":
+        classes = options.classes or tuple(sorted(set(labels.tolist())))
+        numbers = {name: number for number, name in enumerate(classes)}
+        unknown = sorted(set(labels.tolist()) - numbers.keys())
+        if unknown:
+            raise DataInvalid(source, f"a label is {unknown[0]!r}, which is none of the classes; add it to --classes")
+        return np.array([numbers[label] for label in labels.tolist()], dtype=np.int64), classes
+    if labels.dtype.kind not in "iu":
+        raise DataInvalid(source, f"labels are {labels.dtype}; they must be whole numbers, or text")
+    numbered = labels.astype(np.int64) - options.first_label
+    if numbered.min() < 0:
+        raise DataInvalid(source, f"a label is {labels.min()}, below --first-label {options.first_label}; lower it")
+    return numbered, ()
+
+
+def _write(table: pa.Table, out: str) -> None:
+    try:
+        with whole_file(out) as partial:
+            pq.write_table(table, partial, compression="zstd")
+    except OSError as error:
+        raise DataInvalid(out, f"cannot be written ({in_one_line(error)})") from error
+
+
+def _is_number(cell: bytes) -> bool:
+    try:
+        float(cell.strip(b'" \r'))
+    except ValueError:
+        return False
+    return True
+
+
+_FORMATS: Mapping[Callable[[bytes], bool], Callable[[str, bytes, ImportOptions], _Columns]] = {
+    (lambda payload: payload.startswith(_ZIP)): _read_npz,
+    (lambda payload: payload.startswith(b"\0\0")): _read_idx,
+    (lambda _payload: True): _read_csv,
+}

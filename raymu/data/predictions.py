@@ -1,0 +1,38 @@
+"""Predictions as a file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from raymu.errors import RequestInvalid
+from raymu.output_file import whole_file
+from raymu.text import in_one_line
+
+_WRITERS = {".parquet": pq.write_table, ".csv": pa.csv.write_csv}
+
+
+def require_format(path: str) -> None:
+    """Raises RequestInvalid where predictions cannot be written as what a path's ending says."""
+    if Path(path).suffix not in _WRITERS:
+        raise RequestInvalid(f"{path}: is of no known format; name a .parquet or a .csv file")
+
+
+def write_predictions(
+    path: str, probabilities: npt.NDArray[np.float32], *, ids: npt.NDArray[Any] | None, id_name: str, labels_only: bool
+) -> None:
+    """Write the file whole, or leave what was there. probabilities: (samples, classes). Raises RequestInvalid."""
+    columns = [] if ids is None else [(id_name, ids)]
+    columns.append(("label", probabilities.argmax(axis=1)))
+    if not labels_only:
+        columns += [(f"probability_{number}", column) for number, column in enumerate(probabilities.T)]
+    table = pa.Table.from_arrays([pa.array(column) for _, column in columns], names=[name for name, _ in columns])
+    try:
+        with whole_file(path) as partial:
+            _WRITERS[Path(path).suffix](table, partial)
+    except OSError as error:
+        raise RequestInvalid(f"{path}: cannot be written ({in_one_line(error)}); name another place") from error

@@ -1,0 +1,198 @@
+"""Tables from outside into arrays, checked; and the run's own tables."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from raymu.config import DataConfig
+from raymu.core.uri import LEAVE_SECRETS_OUT, holds_secret, is_uri, shown
+from raymu.data.columns import Column, as_features
+from raymu.errors import DataInvalid
+from raymu.text import in_one_line
+
+_SHAPE = b"raymu.shape"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FeatureTable:
+    """Samples to predict. features: (samples, *shape) of an integer type, or float32; ids, labels: None where absent"""
+
+    features: npt.NDArray[Any]
+    ids: npt.NDArray[Any] | None
+    labels: npt.NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SampleTable:
+    """Samples to train on.
+
+    ids: (samples,) int64, or str objects; features: (samples, *shape) of an integer type, or float32
+    labels: (samples,) int64; owners: (samples,) int, str or None objects; risks: (samples,) float64 within [0, 1]
+    """
+
+    ids: npt.NDArray[Any]
+    features: npt.NDArray[Any]
+    labels: npt.NDArray[np.int64]
+    owners: npt.NDArray[np.object_] | None = None
+    risks: npt.NDArray[np.float64] | None = None
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "SampleTable":
+        return SampleTable(
+            ids=self.ids[rows],
+            features=self.features[rows],
+            labels=self.labels[rows],
+            owners=None if self.owners is None else self.owners[rows],
+            risks=None if self.risks is None else self.risks[rows],
+        )
+
+
+def read_table(path: str, fields: DataConfig) -> SampleTable:
+    """Read and check a training table (Parquet, Arrow IPC or Feather; a local path or a URI). Raises DataInvalid."""
+    owner, risk = fields.owner, fields.risk
+    table, path = _load(path), shown(path)
+    columns = _columns(path, table, [fields.id, fields.label, *fields.feature_columns, owner, risk])
+    return SampleTable(
+        ids=columns[fields.id].ids(),
+        features=_features(path, fields, columns),
+        labels=columns[fields.label].labels(fields.classes),
+        owners=None if owner is None else columns[owner].owners(),
+        risks=None if risk is None else columns[risk].risks(),
+    )
+
+
+def read_features(path: str, fields: DataConfig) -> FeatureTable:
+    """Read and check a table to predict: ids and labels where there are such columns. Raises DataInvalid."""
+    table, path = _load(path), shown(path)
+    there = [name for name in (fields.id, fields.label) if name in table.column_names]
+    columns = _columns(path, table, [*fields.feature_columns, *there])
+    return FeatureTable(
+        features=_features(path, fields, columns),
+        ids=columns[fields.id].ids() if fields.id in there else None,
+        labels=columns[fields.label].labels(fields.classes) if fields.label in there else None,
+    )
+
+
+def fit_classes(labels: npt.NDArray[np.int64], classes: int | None) -> int:
+    """The number of classes: as configured, or one more than the highest label."""
+    return max(2, int(labels.max()) + 1) if classes is None else classes
+
+
+def to_arrow(table: SampleTable, slices: npt.NDArray[np.int64]) -> pa.Table:
+    """The run's own copy of some samples; `from_arrow` is the way back. slices: (samples,) int64"""
+    shape = table.features.shape[1:]
+    width = int(np.prod(shape))
+    values = pa.array(np.ascontiguousarray(table.features).reshape(-1))
+    # Parquet gives entries back under this name: a table that is read and written again has the same bytes.
+    features = pa.list_(pa.field("element", values.type), width)
+    columns = {
+        "id": pa.array(table.ids, type=_id_type(table.ids)),
+        "label": pa.array(table.labels),
+        "slice": pa.array(slices, type=pa.int64()),
+        "features": pa.FixedSizeListArray.from_arrays(values, type=features),
+    }
+    if table.owners is not None:
+        columns["owner"] = pa.array([None if owner is None else str(owner) for owner in table.owners], type=pa.string())
+    return pa.table(columns).replace_schema_metadata({_SHAPE: json.dumps(shape).encode()})
+
+
+def from_arrow(table: pa.Table) -> tuple[SampleTable, npt.NDArray[np.int64]]:
+    """returns: the samples, and (samples,) int64 slices"""
+    shape, ids = tuple(json.loads(table.schema.metadata[_SHAPE])), table["id"]
+    owners = np.array(table["owner"].to_pylist(), dtype=object) if "owner" in table.column_names else None
+    samples = SampleTable(
+        ids=ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object),
+        features=table["features"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, *shape),
+        labels=table["label"].to_numpy(),
+        owners=owners,
+    )
+    return samples, table["slice"].to_numpy()
+
+
+def require_no_secret(place: str) -> None:
+    """Raises DataInvalid where a URI has a secret in it: a run keeps the places of its data."""
+    if holds_secret(place):
+        raise DataInvalid(shown(place), LEAVE_SECRETS_OUT)
+
+
+def _load(path: str) -> pa.Table:
+    require_no_secret(path)
+    source = shown(path)
+    try:
+        system, place = fs.FileSystem.from_uri(path if is_uri(path) else Path(path).absolute().as_uri())
+        with system.open_input_file(place) as file:
+            if place.endswith(".parquet"):
+                table = pq.read_table(file)
+            elif place.endswith((".arrow", ".feather", ".ipc")):
+                table = _load_arrow(file)
+            else:
+                raise DataInvalid(source, "is of no known format; give a .parquet, .arrow or .feather file")
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise DataInvalid(source, f"cannot be read ({in_one_line(error)}); give a whole file that is there") from error
+    if not table.num_rows:
+        raise DataInvalid(source, "holds no rows")
+    return table
+
+
+def _load_arrow(file: pa.NativeFile) -> pa.Table:
+    try:
+        return pa.ipc.open_file(file).read_all()
+    except pa.ArrowInvalid:
+        file.seek(0)
+        return pa.ipc.open_stream(file).read_all()
+
+
+def _columns(path: str, table: pa.Table, wanted: Sequence[str | None]) -> dict[str, Column]:
+    names = [name for name in wanted if name is not None]
+    there = table.column_names
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise DataInvalid(
+            path,
+            f"has no column {', '.join(missing)}; it has {', '.join(there[:20])}: set data.* to the columns' names",
+        )
+    twice = [name for name in names if there.count(name) > 1]
+    if twice:
+        raise DataInvalid(path, f"has more than one column {twice[0]}; rename or drop the others")
+    return {name: Column.of(path, table, name) for name in names}
+
+
+def _features(path: str, fields: DataConfig, columns: Mapping[str, Column]) -> npt.NDArray[Any]:
+    """One column of lists as it is, or several side by side. returns: (samples, *shape)"""
+    names = fields.feature_columns
+    parts = [columns[name].features() for name in names]
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise DataInvalid(path, f"columns {', '.join(names)} differ in shape; each needs as many numbers as the others")
+    if not isinstance(fields.features, str):
+        return as_features(path, np.stack(parts, axis=1))
+    if parts[0].ndim == 1:
+        raise DataInvalid(
+            path, f"column {names[0]} holds single numbers; list such columns: data.features: [{names[0]}]"
+        )
+    return as_features(path, parts[0])
+
+
+def _id_type(ids: npt.NDArray[Any]) -> pa.DataType:
+    return pa.int64() if ids.dtype.kind == "i" else pa.string()
+
+
+def read_test_data(
+    data: DataConfig, input_shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
+    """returns: (samples, *input shape) features and (samples,) int64 labels. Raises DataInvalid"""
+    assert data.test is not None, "the configuration sees to it"
+    table: FeatureTable = read_features(data.test, data)
+    if table.labels is None or not len(table.labels):
+        raise DataInvalid(shown(data.test), f"has no labels in a column {data.label}; data.track_accuracy needs them")
+    if table.features.shape[1:] != input_shape:
+        raise DataInvalid(
+            shown(data.test), f"has features of shape {table.features.shape[1:]}, the training data of {input_shape}"
+        )
+    return table.features, table.labels

@@ -1,0 +1,175 @@
+"""A run's coordinator that stays up: a named, detached actor, which outlives the job that started it."""
+
+import asyncio
+import logging
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+
+from raymu.config import UnlearningConfig
+from raymu.core.deadlines import Settlement, next_settlement
+from raymu.core.uri import shown
+from raymu.errors import CoordinatorSuperseded, RunInvalid
+from raymu.runtime.coordinator_actor import CoordinatorService
+from raymu.runtime.nodes import this_node
+from raymu.runtime.ray_internals import as_remote
+from raymu.service.shard.messages import Places, StageTrained
+from raymu.service.status import status
+from raymu.store.journal.fencing import journal_url
+from raymu.store.run import RunStore
+
+NAMESPACE = "raymu"
+EVERY_S = 10.0
+"""How often a standing coordinator looks what has come due."""
+_AFTER_FAILURE_S = 60.0
+_SELDOM = 6
+"""How many times more seldom while others have the run: what they left is read from the whole journal then."""
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+"""Nothing is due by then: settling by it only takes up what was interrupted."""
+
+logger = logging.getLogger(__name__)
+
+
+class StandingService(CoordinatorService):
+    """Serves any number of clients, side by side. Where its process is lost Ray starts another: its constructor runs again.
+
+    By itself it finishes what an interruption left, and settles what would be late otherwise. Where another coordinator has
+    taken the run over, it leaves it to that one, until a client asks for it, or something comes due.
+    """
+
+    def __init__(self, location: str, *, every_s: float) -> None:
+        self._location, self._every_s = location, every_s
+        self._is_open, self._is_relieved, self._door = False, False, asyncio.Lock()
+        self._duties = asyncio.ensure_future(self._attend())
+
+    async def open(self, location: str) -> int:
+        """What a client calls first. It takes the run over, and again where another coordinator has done so in between.
+
+        Raises RunInvalid where the client means another directory: a copy of a run has the run's id, too.
+        """
+        if not _is_same_location(location, self._location):
+            raise RunInvalid(
+                location, f"is up from another directory, {self._location}; name that one, or `raymu down` it"
+            )
+        async with self._door:
+            if self._is_open:
+                try:
+                    self._coordinator.require_current()
+                    return self._coordinator.workers
+                except (CoordinatorSuperseded, RunInvalid):
+                    await self._leave()
+            return await self._take_over()
+
+    async def configure(self, unlearning: UnlearningConfig) -> None:
+        async with self._door:
+            await super().configure(unlearning)
+            await self._leave()
+            await self._take_over()
+
+    async def places(self) -> Places:
+        return await super().places() if self._is_open else {}
+
+    async def close(self) -> None:
+        self._duties.cancel()
+        if self._is_open:
+            await self._leave()
+
+    async def _take_over(self) -> int:
+        workers = await super().open(self._location)
+        self._is_open, self._is_relieved = True, False
+        return workers
+
+    async def _leave(self) -> None:
+        self._is_open = False
+        await super().close()
+
+    async def _attend(self) -> None:
+        is_caught_up = False
+        while True:
+            try:
+                await self._see_to_it(is_caught_up=is_caught_up)
+                is_caught_up = True
+            except Exception as problem:  # whatever it is, the next client is told, and it may pass
+                logger.warning("the run could not be seen to: %s", type(problem).__name__)  # its text may hold a path
+                is_caught_up = False
+            pause_s = self._every_s * (_SELDOM if self._is_relieved else 1)
+            await asyncio.sleep(pause_s if is_caught_up else max(pause_s, _AFTER_FAILURE_S))
+
+    async def _see_to_it(self, *, is_caught_up: bool) -> None:
+        await self._notice_others()
+        if self._is_relieved and not _has_begun(next_settlement(status(RunStore(self._location)).deadlines)):
+            return
+        if not self._is_open:
+            await self.open(self._location)
+        if not is_caught_up or self._coordinator.is_interrupted:
+            await self._coordinator.settle(_silent, due_by=_LONG_AGO)
+        settlement = next_settlement(self._coordinator.deadlines())
+        if settlement and _has_begun(settlement):
+            await self._coordinator.settle(_silent, due_by=settlement.due_by)
+
+    async def _notice_others(self) -> None:
+        async with self._door:
+            if not self._is_open:
+                return
+            try:
+                self._coordinator.require_current()
+            except CoordinatorSuperseded:
+                self._is_relieved = True
+                await self._leave()
+            except RunInvalid:  # it has lost track of the journal, and reads it anew
+                await self._leave()
+
+
+StandingActor: Any = as_remote(StandingService)
+
+
+def standing_name(location: str) -> str:
+    """From the run's id: its directory may have other paths elsewhere. Raises RunInvalid where it is none."""
+    return f"coordinator-{RunStore(location).manifest.run_id}"
+
+
+def find_standing(name: str) -> Any | None:
+    """The standing coordinator of a run, on the cluster that was joined; None where it is not up."""
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def start_standing(name: str, location: str) -> tuple[Any, bool]:
+    """Of two that are started at once, one is up. returns: the run's, and whether this call started it"""
+    store = RunStore(location)
+    # A journal in SQLite is on this machine's disk: the coordinator starts, and comes back, where that is.
+    is_bound = journal_url(store.files, store.config).get_backend_name() == "sqlite"
+    options = StandingActor.options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        num_cpus=0,
+        max_restarts=-1,
+        scheduling_strategy=this_node(is_preferred=not is_bound),
+    )
+    try:
+        return options.remote(location, every_s=EVERY_S), True
+    except ValueError:  # its name is taken
+        return ray.get_actor(name, namespace=NAMESPACE), False
+
+
+def _is_same_location(location: str, other: str) -> bool:
+    """As seen from here. location, other: paths or URIs; of a URI, options and a login are left out"""
+    if shown(location).rstrip("/") == shown(other).rstrip("/"):
+        return True
+    with suppress(OSError):
+        return os.path.samefile(location, other)
+    return False
+
+
+def _has_begun(settlement: Settlement | None) -> bool:
+    return settlement is not None and settlement.begin_at <= datetime.now(UTC)
+
+
+def _silent(_stage: StageTrained) -> None:
+    """Nobody looks on."""

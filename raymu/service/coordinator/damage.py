@@ -1,0 +1,80 @@
+"""What is damaged in a run, and what can be had back without training: the samples of a shard."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from raymu.core.records import FileRef, ShardLineage
+from raymu.core.uri import shown
+from raymu.data.tables import read_table
+from raymu.errors import DataInvalid, SamplesLost
+from raymu.service.ingest import place, shard_tables
+from raymu.service.pseudonyms import keyed_hash, sample_name
+from raymu.store.layout import pyarrow_here, writer_of
+from raymu.store.run import RunStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Damage:
+    """What one shard lacks. files: those that are missing or changed"""
+
+    lineage: ShardLineage
+    files: tuple[FileRef, ...]
+
+    @property
+    def has_lost_samples(self) -> bool:
+        return self.lineage.table in self.files
+
+    @property
+    def first_stage(self) -> int | None:
+        """The first stage that must be trained again; None where no training is needed."""
+        lineage, lost = self.lineage, set(self.files)
+        stages = [
+            stage
+            for stage, (checkpoint, updates) in enumerate(zip(lineage.checkpoints, lineage.updates, strict=True))
+            if (checkpoint and checkpoint.file in lost) or updates in lost
+        ]
+        if lineage.serving.file in lost:  # a patched state cannot be had back: it is made exact instead
+            stages.append(lineage.slices - 1 if lineage.tainted_from is None else lineage.tainted_from)
+        return min(stages, default=None)
+
+
+def find_damage(store: RunStore, lineages: tuple[ShardLineage, ...]) -> list[Damage]:
+    """Read every file of every shard, and compare its hash."""
+    found = []
+    for lineage in lineages:
+        refs = sorted(lineage.files, key=lambda ref: ref.path)
+        files = tuple(ref for ref, problem in zip(refs, store.files.damage(refs), strict=True) if problem)
+        if files:
+            found.append(Damage(lineage=lineage, files=files))
+    return found
+
+
+def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, str], data: str | None) -> None:
+    """Write a shard's table again: from an earlier copy in the run, or from the user's data, without what is revoked.
+
+    Nothing is guessed: it counts only if it has the hash that the journal names. revoked: keyed hash -> request
+    data: the file that the run was trained from. Raises SamplesLost, DataInvalid.
+    """
+    lineage = damage.lineage
+    for table in _sources(store, lineage.shard, data):
+        names = [keyed_hash(sample_name(one), store.keys.hash_key) for one in table["id"].to_pylist()]
+        kept = table.filter(pa.array([name not in revoked for name in names], type=pa.bool_()))
+        if store.restore_table(lineage.table, kept):
+            return
+    writer = writer_of(lineage.table.path)
+    raise SamplesLost(lineage.shard, None if writer == pyarrow_here() else writer)
+
+
+def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table]:
+    """Tables that hold a shard's samples, and perhaps others that are revoked since."""
+    yield from store.tables_of(shard)
+    if data is None:
+        return
+    config = store.config
+    samples = read_table(data, config.data)
+    shards, slices = place(samples, config.partition)
+    if not (shards == shard).any():
+        raise DataInvalid(shown(data), f"holds no sample of shard {shard}; name the file that the run was trained from")
+    yield list(shard_tables(samples, shards, slices, config.partition))[shard]

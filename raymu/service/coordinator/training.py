@@ -1,0 +1,101 @@
+"""How a run comes to its first generation."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from raymu.core.events import RunTrained
+from raymu.core.records import ShardLineage
+from raymu.errors import RunInvalid, WorkerLost
+from raymu.service.coordinator.calls import TrainingReport
+from raymu.service.coordinator.executor import Execution
+from raymu.service.shard.fleet import ShardFleet
+from raymu.service.shard.messages import Progress, ShardTrained, TrainShard, WorkReport
+from raymu.store.journal.journal import Journal
+from raymu.store.run import RunStore
+
+
+class Training:
+    """Of one coordinator. Shards that an earlier one has trained stay so."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        journal: Journal,
+        fleet: ShardFleet,
+        execution: Execution,
+        *,
+        epoch: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store, self._journal, self._fleet, self._execution = store, journal, fleet, execution
+        self._epoch, self._clock = epoch, clock
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def is_at_work(self) -> bool:
+        return self._one_at_a_time.locked()
+
+    async def finish(self, progress: Progress) -> None:
+        """Finish a training that broke off. Calls that need it wait for the one that is at it."""
+        async with self._one_at_a_time:
+            if not self._execution.publisher.published:
+                await self._train(progress)
+
+    async def train(self, progress: Progress) -> TrainingReport:
+        """Train every shard, side by side, and publish the first generation. Raises RunInvalid where that is done."""
+        async with self._one_at_a_time:
+            if self._execution.publisher.published:
+                raise RunInvalid(self._store.files.shown, "is trained already; name another directory to train anew")
+            return await self._train(progress)
+
+    def record(self, lineages: tuple[ShardLineage, ...]) -> None:
+        """The shards are trained: publish their states. lineages: whose files are there"""
+        self._execution.record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
+
+    async def _train(self, progress: Progress) -> TrainingReport:
+        started = time.perf_counter()
+        self._journal.require_current()
+        trained = await self._train_shards(progress)
+        lineages = tuple(report.lineage for report in trained)
+        if self._execution.board.lineages:
+            self._execution.carry_out(self._execution.board.outstanding())
+        else:
+            self.record(lineages)
+        self._execution.sweeper.sweep()
+        self._store.reports.drop(report.command_id for report in trained)
+        seconds = time.perf_counter() - started
+        await self._execution.measure()
+        return TrainingReport(
+            generation=1,
+            samples=sum(lineage.samples for lineage in lineages),
+            passes=sum(report.passes for report in trained),
+            compute_seconds=sum(report.seconds for report in trained),
+            seconds=seconds,
+        )
+
+    async def _train_shards(self, progress: Progress) -> list[ShardTrained]:
+        """Once one has failed no other begins. Those at work are waited for: later, nobody would wait for what they write.
+
+        Where a worker was lost the others get on, and settling has less to finish.
+        """
+        tasks: dict[int, asyncio.Task[WorkReport]] = {}
+
+        async def train(work: TrainShard) -> WorkReport:
+            try:
+                return await self._fleet.run(work, progress)
+            except WorkerLost:
+                raise
+            except Exception:
+                for shard in tasks.keys() - {work.shard, *self._fleet.at_work}:
+                    tasks[shard].cancel()
+                raise
+
+        for shard, table in enumerate(self._store.manifest.tables):
+            tasks[shard] = asyncio.create_task(train(TrainShard(shard=shard, table=table, epoch=self._epoch)))
+        done = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        failures = [one for one in done if isinstance(one, BaseException)]
+        if failures:  # rather the cause than a shard that never began for it
+            raise min(failures, key=lambda one: isinstance(one, asyncio.CancelledError))
+        return [report for report in done if isinstance(report, ShardTrained)]

@@ -1,0 +1,96 @@
+"""raymu's log: what happens to a run, as one line each, by the standard library's `logging` under the name `raymu`.
+
+Lines hold the fields that `core/telling.py` allows, and never what a request names.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TextIO
+
+from raymu.core.board.board import RevocationBoard
+from raymu.core.events import Event
+from raymu.core.receipt import ReceiptBook
+from raymu.core.telemetry.log_fields import Told, told_of
+
+_FIELDS = "raymu_fields"
+_log = logging.getLogger(__name__)
+
+
+class LogForm(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+def log_to(stream: TextIO, form: LogForm) -> None:
+    """Write raymu's log there from here on, and nowhere else: from INFO up, a line for each record."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_JsonLines() if form is LogForm.JSON else _TextLines())
+    logger = logging.getLogger("raymu")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # what the root logger does with it may not be one line
+
+
+def log_to_stderr() -> None:
+    """The log of a process that nobody watches: JSON on its standard error, which Ray keeps in a file."""
+    log_to(sys.stderr, LogForm.JSON)
+
+
+def is_logged() -> bool:
+    """Whether somebody asked for the log of what happens."""
+    return _log.isEnabledFor(logging.INFO)
+
+
+def tell(event: str, **told: Told) -> None:
+    """A line of the log. told: never anything that a request names"""
+    _log.info(event, extra={_FIELDS: told})
+
+
+class EventLog:
+    """Logs every event of a run."""
+
+    def __init__(self, run: str) -> None:
+        """run: its id"""
+        self._run = run
+
+    def opened(self, board: RevocationBoard, receipts: ReceiptBook) -> None:
+        requests = len(receipts.receipts())
+        tell("opened", run=self._run, shards=len(board.lineages), requests=requests, open=len(board.open_requests))
+
+    def happened(self, event: Event) -> None:
+        if is_logged():
+            tell(event.kind, run=self._run, **told_of(event))
+
+    def closed(self) -> None:
+        tell("closed", run=self._run)
+
+
+class _TextLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        head, fields = _parts(record)
+        return " ".join((*head.values(), *(f"{name}={_in_short(value)}" for name, value in fields.items())))
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        head, fields = _parts(record)
+        return json.dumps({**head, **fields})
+
+
+def _in_short(value: Told) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _parts(record: logging.LogRecord) -> tuple[dict[str, str], dict[str, Told]]:
+    """When, how grave and what; and the rest. An error's text stays out: it may name samples."""
+    fields = dict(getattr(record, _FIELDS, {}))
+    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    head = {"time": time, "level": record.levelname.lower(), "event": record.getMessage()}
+    if record.exc_info and record.exc_info[0]:
+        fields["error"] = record.exc_info[0].__name__
+    return head, fields

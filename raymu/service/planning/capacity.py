@@ -1,0 +1,197 @@
+"""What traffic would cost a run that is not trained yet: curves, a replay in simulated time, and a recommendation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from statistics import fmean
+
+import numpy as np
+
+from raymu.config import Config
+from raymu.core.planner import StrategyForecast
+from raymu.core.planning.expected_cost import ExpectedWork, Prospect, drawn_forecasts, expected_work
+from raymu.core.planning.recommendation import Demand, Recommendation, recommend
+from raymu.core.planning.simulated_shard import foreseen_lineages
+from raymu.core.planning.simulator import simulate
+from raymu.core.planning.traffic import Traffic, draw_trace
+from raymu.core.requests import Boundary, BoundaryKind, Strategy
+from raymu.core.schedule import slice_epochs
+from raymu.service.planning.layouts import Prospects
+from raymu.service.planning.profile import Survey
+
+TRACES = 10
+"""Traces of the same traffic that what is replayed is the mean of."""
+POINTS = 40
+"""Of a curve, at most."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkPoint:
+    """Mean sample passes for so many requests. apart: served one by one; together: served as one batch"""
+
+    requests: int
+    apart: float
+    together: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoundaryPoint:
+    """boundary: a fraction, that retrains from some slice on and patches before it; work: of all the traffic"""
+
+    boundary: float
+    work: ExpectedWork
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayedTraffic:
+    """Means over traces that are replayed in simulated time. Fields: see TraceOutcome"""
+
+    passes: float
+    compute_seconds: float
+    makespan_s: float
+    p50_s: float
+    p95_s: float
+    approximate_share: float
+    debt_shards: float
+    debt_passes: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advice:
+    """What is recommended, and what the traffic does there in simulated time."""
+
+    recommendation: Recommendation
+    replayed: ReplayedTraffic
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """boundary: the configured one, which hs and ohs are forecast with; requests: of the traffic, owners or samples"""
+
+    traffic: str
+    requests: int
+    samples: int
+    shards: int
+    slices: int
+    workers: int
+    boundary: str
+    seconds_per_pass: float
+    by_requests: dict[Strategy, tuple[WorkPoint, ...]]
+    by_boundary: dict[Strategy, tuple[BoundaryPoint, ...]]
+    one_batch: dict[Strategy, StrategyForecast]
+    """Mean, where all of it comes at the same moment."""
+    replayed: dict[Strategy, ReplayedTraffic]
+    budget_s: float | None
+    """Compute that the recommendations may take; None for what sisa takes in the configured layout."""
+    within_layout: Advice
+    """The boundary to choose with the shards and slices that are configured, for hs or ohs, as configured."""
+    any_layout: Advice
+    """The same where shards and slices are free too."""
+
+
+def outlook(
+    config: Config,
+    survey: Survey,
+    traffic: Traffic,
+    *,
+    workers: int,
+    window_s: float = 0.0,
+    budget_s: float | None = None,
+    longest_s: float | None = None,
+) -> Outlook:
+    """Forecast traffic with every strategy, and recommend shards, slices and boundary.
+
+    workers: shards that are repaired side by side; window_s: see Trace.batches
+    budget_s: compute of all remedies; as much as sisa takes in the configured layout where not given
+    longest_s: mean time that the remedies of requests which come at the same moment may take
+    Raises TraceInvalid, ConfigInvalid.
+    """
+    prospects = Prospects(config, survey, traffic)
+    prospect, boundary = prospects.configured(), prospects.boundary
+    demand = prospects.demand(workers=workers, budget_s=budget_s, longest_s=longest_s)
+    replayed = partial(_replayed, survey, traffic, workers=workers, window_s=window_s)
+
+    def advice(choice: Sequence[Prospect]) -> Advice:
+        strategy = Strategy.OHS if config.unlearning.strategy == "ohs" else Strategy.HS
+        found = recommend(choice, strategy, demand)
+        return Advice(recommendation=found, replayed=replayed(_chosen(config, strategy, found)))
+
+    return Outlook(
+        traffic=str(traffic),
+        requests=traffic.count,
+        samples=prospects.samples,
+        shards=prospect.shards,
+        slices=prospect.slices,
+        workers=workers,
+        boundary=str(boundary),
+        seconds_per_pass=survey.seconds_per_pass,
+        by_requests={one: _by_requests(prospect, one, boundary, demand) for one in Strategy},
+        by_boundary={one: _by_boundary(prospect, one, demand) for one in (Strategy.HS, Strategy.OHS)},
+        one_batch=drawn_forecasts(prospect, boundary, together=demand.requests, workers=workers),
+        replayed={one: replayed(_with_strategy(config, one)) for one in Strategy},
+        budget_s=budget_s,
+        within_layout=advice([prospect]),
+        any_layout=advice([prospect, *prospects.layouts()]),
+    )
+
+
+def _by_requests(prospect: Prospect, strategy: Strategy, boundary: Boundary, demand: Demand) -> tuple[WorkPoint, ...]:
+    counts = np.unique(np.linspace(1, demand.requests, POINTS).round()).astype(int).tolist()
+    return tuple(
+        WorkPoint(
+            requests=count,
+            apart=expected_work(prospect, strategy, boundary, requests=count).passes,
+            together=_of_one_batch(prospect, strategy, boundary, replace(demand, requests=count)),
+        )
+        for count in counts
+    )
+
+
+def _of_one_batch(prospect: Prospect, strategy: Strategy, boundary: Boundary, demand: Demand) -> float:
+    """Mean sample passes."""
+    requests = demand.requests
+    if boundary.kind is BoundaryKind.DEADLINE and strategy in (Strategy.HS, Strategy.OHS):
+        return drawn_forecasts(prospect, boundary, together=requests, workers=demand.workers)[strategy].passes
+    return expected_work(prospect, strategy, boundary, requests=requests, together=requests).passes
+
+
+def _by_boundary(prospect: Prospect, strategy: Strategy, demand: Demand) -> tuple[BoundaryPoint, ...]:
+    points = []
+    for first in reversed(range(prospect.slices + 1)):
+        boundary = Boundary.parse(prospect.boundary_after(first))
+        work = expected_work(prospect, strategy, boundary, requests=demand.requests, together=demand.together)
+        points.append(BoundaryPoint(boundary=boundary.value, work=work))
+    return tuple(points)
+
+
+def _with_strategy(config: Config, strategy: Strategy) -> Config:
+    return replace(config, unlearning=replace(config.unlearning, strategy=strategy.value))
+
+
+def _chosen(config: Config, strategy: Strategy, found: Recommendation) -> Config:
+    """The configuration as recommended."""
+    partition = config.partition
+    if (found.shards, found.slices) != (partition.shards, partition.slices):
+        partition = replace(partition, shards=found.shards, slices=found.slices, risk_bands=None)
+    unlearning = replace(config.unlearning, strategy=strategy.value, boundary=found.boundary)
+    return replace(config, partition=partition, unlearning=unlearning)
+
+
+def _replayed(survey: Survey, traffic: Traffic, config: Config, *, workers: int, window_s: float) -> ReplayedTraffic:
+    population = survey.populate(config.partition)
+    lineages = foreseen_lineages(population.slice_samples.tolist(), seconds_per_pass=survey.seconds_per_pass)
+    outcomes = [
+        simulate(
+            draw_trace(replace(traffic, seed=traffic.seed + number), population),
+            population,
+            lineages,
+            config=config.unlearning,
+            epochs=slice_epochs(config.training.epochs, config.partition.slices),
+            workers=workers,
+            window_s=window_s,
+            has_batch_norm=survey.has_batch_norm,
+        ).outcome
+        for number in range(TRACES)
+    ]
+    means = {one.name: fmean(getattr(outcome, one.name) for outcome in outcomes) for one in fields(ReplayedTraffic)}
+    return ReplayedTraffic(**means)

@@ -1,0 +1,90 @@
+"""The layouts that a configuration could have, and what traffic asks of them."""
+
+import numpy as np
+
+from raymu.config import Config
+from raymu.core.planning.expected_cost import Prospect
+from raymu.core.planning.recommendation import Demand, exact_passes
+from raymu.core.planning.traffic import TRAFFIC, Traffic, slice_prior
+from raymu.core.requests import Boundary
+from raymu.core.schedule import slice_epochs
+from raymu.errors import ConfigInvalid
+from raymu.service.planning.profile import Survey
+
+SHARDS, SLICES = (2, 4, 8, 16, 32), (1, 2, 3, 5, 8, 10, 20)
+"""The layouts to choose among, besides the configured one."""
+
+
+class Prospects:
+    """What a configuration comes to under some traffic, in this layout or that."""
+
+    def __init__(self, config: Config, survey: Survey, traffic: Traffic) -> None:
+        """Raises ConfigInvalid for a boundary that cannot be read."""
+        self._config, self._survey, self._traffic = config, survey, traffic
+        self._population = survey.populate(config.partition)
+        try:
+            self.boundary = Boundary.parse(config.unlearning.boundary)
+        except ValueError as error:
+            raise ConfigInvalid(f"unlearning.boundary: {error}") from error
+
+    @property
+    def samples(self) -> int:
+        return len(self._population)
+
+    def configured(self) -> Prospect:
+        """Raises ConfigInvalid where a stage would get no epoch."""
+        try:
+            return self._prospect(self._config.partition.shards, self._population.slice_samples.mean(axis=0).tolist())
+        except ValueError as error:
+            raise ConfigInvalid(f"training.epochs: {error}") from error
+
+    def layouts(self) -> list[Prospect]:
+        """Those that give each stage an epoch and each slice a batch."""
+        found = []
+        for shards in SHARDS:
+            for slices in SLICES:
+                each = self.samples / (shards * slices)
+                if each < self._config.training.batch_size or slices < self._config.unlearning.ohs.slices:
+                    continue
+                try:
+                    found.append(self._prospect(shards, [each] * slices))
+                except ValueError:  # too few epochs for so many slices
+                    continue
+        return found
+
+    def demand(self, *, workers: int, budget_s: float | None, longest_s: float | None) -> Demand:
+        """budget_s: compute of all remedies; as much as retraining takes in the configured layout where not given
+
+        longest_s: mean makespan of the requests that come at a time
+        """
+        requests, together = self._grouping()
+        if budget_s is None:
+            most_passes = exact_passes(self.configured(), requests=requests, together=together)
+        else:
+            most_passes = budget_s / self._survey.seconds_per_pass
+        return Demand(
+            requests=requests, together=together, workers=workers, most_passes=most_passes, longest_s=longest_s
+        )
+
+    def _grouping(self) -> tuple[int, int]:
+        """The traffic as requests of one sample each. returns: how many, and how many come at a time"""
+        pattern, count = TRAFFIC[self._traffic.kind], self._traffic.count
+        if (
+            not pattern.is_by_owner or self._config.partition.policy == "owner"
+        ):  # then an owner lives where one sample does
+            return count, pattern.together(self._traffic)
+        owners = self._population.rows_of_owner
+        owned = max(1, round(sum(len(rows) for rows in owners.values()) / max(1, len(owners))))
+        return count * owned, owned
+
+    def _prospect(self, shards: int, slice_samples: list[float]) -> Prospect:
+        """slice_samples: of each shard. Raises ValueError where a stage would get no epoch."""
+        return Prospect(
+            shards=shards,
+            slice_samples=tuple(slice_samples),
+            epochs=slice_epochs(self._config.training.epochs, len(slice_samples)),
+            slice_prior=tuple(slice_prior(self._traffic, np.array(slice_samples)).tolist()),
+            unlearning=self._config.unlearning,
+            has_batch_norm=self._survey.has_batch_norm,
+            seconds_per_pass=self._survey.seconds_per_pass,
+        )

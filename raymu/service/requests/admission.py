@@ -1,0 +1,149 @@
+"""Where requests come in: each is held against the samples that the run holds, and those that it held."""
+
+from collections import ChainMap, Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from raymu.core.records import SampleId
+from raymu.core.requests import RevocationRequest
+from raymu.data.ids import as_sample_ids
+from raymu.errors import RaymuError, RequestInvalid
+from raymu.service.history import History
+from raymu.service.pseudonyms import key_name, keyed_hash, owner_name, sample_name
+from raymu.service.requests.revocation import Answer, Revocation
+from raymu.service.requests.rules import (
+    Judgement,
+    NamedSample,
+    ResolvedRevocation,
+    WellFormed,
+    answer_to,
+    chosen_boundary,
+    chosen_strategy,
+    judge,
+    require_apart,
+)
+from raymu.service.requests.sample_index import SampleIndex
+from raymu.store.journal.journal import Journal
+from raymu.store.run import RunStore
+from raymu.text import in_one_line, things
+
+Sound = TypeVar("Sound")
+
+
+class RequestDesk:
+    """Judges requests in bulk, and writes nothing."""
+
+    def __init__(self, store: RunStore, journal: Journal, history: History) -> None:
+        """history: up to now, and what is made of it from here on"""
+        self._store, self._journal, self._history = store, journal, history
+        self._by_key = dict(history.requests_by_key)
+        self._samples: SampleIndex | None = None
+
+    def remember(self, requests: Iterable[RevocationRequest]) -> None:
+        """These are accepted: from here on they answer to their keys."""
+        self._by_key.update({request.key: request for request in requests if request.key})
+
+    def forget(self, sample_ids: Iterable[SampleId]) -> None:
+        """These are purged: they are gone from the index too."""
+        if self._samples is not None:
+            self._samples.purge(sample_ids)
+
+    def judge_together(
+        self, asked: Sequence[Revocation], *, now: datetime
+    ) -> tuple[list[ResolvedRevocation], list[Answer]]:
+        """Requests that are accepted all or none. returns: those that are to be accepted, and what each is told
+
+        Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict, FileMissing, FileCorrupt.
+        """
+        judgements = [judgement for one in asked for judgement in self.judge([one], now=now)]
+        refusals = [one for one in judgements if isinstance(one, RaymuError)]
+        if refusals:
+            raise refusals[0]
+        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
+        require_apart(resolved)
+        return resolved, [answer_to(one) for one in judgements]
+
+    def judge(self, asked: Sequence[Revocation], *, now: datetime) -> list[Judgement]:
+        """Each request as if those before it that can be accepted were. Raises FileMissing, FileCorrupt."""
+        read = self._read(asked)
+        sound = [one for one in read if isinstance(one, WellFormed)]
+        samples = self._named(sample_id for one in sound for sample_id in one.sample_ids)
+        owners = [one.owner for one in sound if one.owner is not None]
+        revoked = self._journal.revoked_by([*owners, *(sample.name for sample in samples.values())])
+        keyed: ChainMap[str, RevocationRequest] = ChainMap({}, self._by_key)
+        judgements: list[Judgement] = []
+        for one in read:
+            judgement: Judgement
+            if isinstance(one, RaymuError):
+                judgement = one
+            else:
+                named = [samples[sample_id] for sample_id in one.sample_ids]
+                judgement = _attempt(partial(judge, one, named, revoked=revoked, by_key=keyed, now=now))
+            if isinstance(judgement, ResolvedRevocation):
+                request = judgement.request
+                revoked.update(dict.fromkeys(request.hashes, request.request_id))
+                if request.key is not None:
+                    keyed[request.key] = request
+            judgements.append(judgement)
+        return judgements
+
+    @property
+    def _index(self) -> SampleIndex:
+        """Read when the first request comes: much that a coordinator does needs none."""
+        if self._samples is None:
+            self._samples = SampleIndex.read(self._store, self._history.tables(self._store.manifest))
+        return self._samples
+
+    def _read(self, asked: Sequence[Revocation]) -> list[WellFormed | RaymuError]:
+        owners = list({str(one.owner) for one in asked if one.owner is not None})
+        owned = dict(zip(owners, self._index.owned_by(owners), strict=True))
+        return [_attempt(partial(self._well_formed, one, owned)) for one in asked]
+
+    def _well_formed(self, asked: Revocation, owned: Mapping[str, Sequence[SampleId]]) -> WellFormed:
+        """owned: owner -> ids of the samples that are left. Raises RequestInvalid."""
+        config = self._store.config
+        strategy = chosen_strategy(config.unlearning.strategy if asked.strategy is None else asked.strategy)
+        boundary = chosen_boundary(config.unlearning.boundary if asked.boundary is None else asked.boundary)
+        if (asked.owner is None) == (not asked.ids):
+            raise RequestInvalid("name samples by id, or an owner: a request needs one of them, and not both")
+        if asked.owner is not None:
+            if config.data.owner is None:
+                raise RequestInvalid("this run knows no owners: it was trained without data.owner; name samples by id")
+            owner, sample_ids = self._keyed(owner_name(asked.owner)), owned[str(asked.owner)]
+        else:
+            owner, sample_ids = None, as_sample_ids(asked.ids, integers=self._store.manifest.has_integer_ids)
+            _require_distinct(sample_ids)
+        return WellFormed(
+            asked=asked,
+            strategy=strategy,
+            boundary=boundary,
+            key=self._keyed(key_name(asked.key)) if asked.key else None,
+            owner=owner,
+            sample_ids=tuple(sample_ids),
+        )
+
+    def _named(self, sample_ids: Iterable[SampleId]) -> dict[SampleId, NamedSample]:
+        distinct = list(dict.fromkeys(sample_ids))
+        return {
+            sample_id: NamedSample(sample_id=sample_id, name=self._keyed(sample_name(sample_id)), place=place)
+            for sample_id, place in zip(distinct, self._index.places(distinct), strict=True)
+        }
+
+    def _keyed(self, name: str) -> str:
+        return keyed_hash(name, self._store.keys.hash_key)
+
+
+def _attempt(read: Callable[[], Sound]) -> Sound | RaymuError:
+    try:
+        return read()
+    except RaymuError as refusal:
+        return refusal.with_traceback(None)  # its frames would hold on to everything that was submitted with it
+
+
+def _require_distinct(sample_ids: Sequence[SampleId]) -> None:
+    if len(set(sample_ids)) < len(sample_ids):
+        twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
+        shown = in_one_line(", ".join(twice[:3]))
+        raise RequestInvalid(f"the request names {things(len(twice), 'id')} twice ({shown}); name each sample once")

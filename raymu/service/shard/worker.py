@@ -1,0 +1,219 @@
+"""The worker that trains and repairs one shard at a time."""
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+
+import torch
+
+from raymu.config import Device
+from raymu.core.commands import RepairReport, RepairShard
+from raymu.core.partition import Hashes, identity_hashes
+from raymu.core.records import Remedy, SampleId, ShardLineage
+from raymu.core.telemetry.log_fields import Told, told_requests
+from raymu.core.telemetry.metrics import TRAINING
+from raymu.core.workload import learned_seconds_per_pass, training_passes
+from raymu.errors import PatchFailed
+from raymu.service.event_log import tell
+from raymu.service.shard.files import SliceCheckpoints, read_shard_samples, write_without
+from raymu.service.shard.messages import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
+from raymu.service.shard.patch import Patch, ShardPatcher
+from raymu.service.shard.stages import StageWriter
+from raymu.store.reports import AnyReport
+from raymu.store.run import RunStore
+from raymu.training.batches import ShardSamples
+from raymu.training.determinism import choose_device, determinism_class, device_here, pinned, told_apart
+from raymu.training.spec import ModelPlan
+from raymu.training.stages import StageTrainer, train_stages
+from raymu.training.trainer import make_optimizer
+
+
+def logged(run: str, work: Work, reports: Iterator[StageTrained | WorkReport]) -> Iterator[StageTrained | WorkReport]:
+    """A worker's reports as they are, and a line for each of them. run: its id"""
+    told: dict[str, Told] = {"run": run, "shard": work.shard, "remedy": TRAINING}
+    if isinstance(work, RepairTask):
+        told["remedy"] = work.command.decision.remedy
+        told |= told_requests(work.command.request_ids)
+    tell("work_begun", **told)
+    try:
+        for report in reports:
+            if isinstance(report, StageTrained):
+                stage = {"stage": report.stage, "passes": report.passes, "seconds": report.seconds}
+                tell("stage_trained", run=run, shard=report.shard, remedy=report.remedy or TRAINING, **stage)
+            else:
+                tell("work_done", **(told | {"passes": report.passes, "seconds": report.seconds}))
+            yield report
+    except Exception as error:
+        tell("work_failed", **told, error=type(error).__name__)  # its text may name samples
+        raise
+
+
+class ShardWorker:
+    """Carries out work on whichever shard it is given. A piece of work may arrive twice: the second changes nothing."""
+
+    def __init__(self, store: RunStore, train: StageTrainer = train_stages, *, device: Device | None = None) -> None:
+        """train: who trains stages; device: for all else, which is done here, as configured where not given"""
+        self._store = store
+        manifest, config = self._store.manifest, self._store.config
+        self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        self._config = config
+        self._files = SliceCheckpoints(self._store)
+        self._stages = StageWriter(self._store, self._plan, self._files, train)
+        self._device, self._asked_device = torch.device("cpu"), device or config.device
+        # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
+        make_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
+        self._determinism = ""
+
+    @property
+    def device_name(self) -> str:
+        """The kind of device that it works on, as in its determinism class."""
+        return determinism_class(device_here(self._asked_device), self._config.cluster.threads).device
+
+    def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:
+        """Yields progress, and the report last. Raises DeviceUnavailable, CoordinatorSuperseded."""
+        self._store.succession.write_under(work.epoch)
+        self._files.hold(work.shard)
+        self._store.sweep_half_written(work.shard)  # a worker that was lost here left it behind
+        self._device = choose_device(self._asked_device)
+        with pinned(self._device, self._config.cluster.threads, self._plan.workers) as determinism:
+            self._determinism = determinism.json()
+            yield from logged(self._store.manifest.run_id, work, self._carry_out(work))
+
+    def _carry_out(self, work: Work) -> Iterator[StageTrained | WorkReport]:
+        match work:
+            case TrainShard():
+                yield from self._once(ShardTrained, work.command_id, self._train(work))
+            case RepairTask():
+                yield from self._once(RepairReport, work.command_id, self._repair(work))
+
+    def _once(
+        self, kind: type[AnyReport], command_id: str, work: Generator[StageTrained, None, AnyReport]
+    ) -> Iterator[StageTrained | AnyReport]:
+        """The report of work that was done before, or else the work."""
+        report = self._store.reports.find(kind, command_id)
+        if report is None:
+            report = yield from work
+            self._store.reports.write(report)
+        self._files.keep(report.lineage.files)
+        yield report
+
+    def _train(self, work: TrainShard) -> Generator[StageTrained, None, ShardTrained]:
+        samples = read_shard_samples(self._store, work.table)
+        trained = yield from self._stages.train(samples, work, determinism=self._determinism)
+        lineage = ShardLineage(
+            shard=work.shard,
+            table=work.table,
+            slice_samples=samples.slice_samples(self._slices),
+            checkpoints=trained.checkpoints,
+            updates=trained.updates,
+            serving=trained.checkpoints[-1],
+            tainted_from=None,
+            debts=(),
+            seconds_per_pass=trained.seconds / max(trained.passes, 1.0),
+            earlier_classes=trained.earlier_classes,
+        )
+        return ShardTrained(
+            lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=trained.determinism
+        )
+
+    def _repair(self, task: RepairTask) -> Generator[StageTrained, None, RepairReport]:
+        command = task.command
+        samples = read_shard_samples(self._store, command.lineage.table)
+        is_forgotten = samples.held_in(self._hashes(task.forget))
+        forget, retain = samples.where(is_forgotten), samples.where(~is_forgotten)
+        reason = command.decision.reason
+        patch: Patch | None = None
+        if command.decision.remedy is not Remedy.RETRAIN:
+            try:
+                patch = self._patch(task, forget, retain)
+            except PatchFailed as failure:
+                reason = f"{command.decision.remedy} failed ({failure}); retrained instead"
+        if patch is None:
+            report = yield from self._retrain(command, retain, reason)
+        else:
+            self._stages.give_up(command)
+            report = self._patched(command, retain, patch, reason)
+        table = write_without(self._store, command.shard, command.lineage.table, task.forget)
+        return replace(report, lineage=replace(report.lineage, table=table))
+
+    def _patch(self, task: RepairTask, forget: ShardSamples, retain: ShardSamples) -> Patch:
+        unseen = None
+        if task.command.references:
+            others = read_shard_samples(self._store, task.command.references[0].table)
+            unseen = others.where(~others.held_in(self._hashes(task.unseen_forgotten)))
+        patcher = ShardPatcher(self._plan, self._config.unlearning, task.command, self._files, device=self._device)
+        return patcher.patch(forget, retain, unseen)
+
+    def _retrain(
+        self, command: RepairShard, retain: ShardSamples, reason: str
+    ) -> Generator[StageTrained, None, RepairReport]:
+        """Restore the checkpoint before the earliest touched slice and train the later stages."""
+        before, first = command.lineage, command.earliest_slice
+        trained = yield from self._stages.train(retain, command, determinism=self._determinism)
+        if trained.earlier_classes:
+            differences = "; ".join(told_apart(one, trained.determinism) for one in trained.earlier_classes)
+            reason = (
+                f"{reason}; inconclusive, since its earlier stages are of another determinism class ({differences})"
+            )
+        lineage = ShardLineage(
+            shard=command.shard,
+            table=before.table,
+            slice_samples=retain.slice_samples(self._slices),
+            checkpoints=before.checkpoints[:first] + trained.checkpoints,
+            updates=before.updates[:first] + trained.updates,
+            serving=trained.checkpoints[-1],
+            tainted_from=None,
+            debts=(),
+            seconds_per_pass=learned_seconds_per_pass(
+                before.seconds_per_pass,
+                whole_passes=training_passes(before.slice_samples, self._plan.epochs, stages=range(self._slices)),
+                passes=trained.passes,
+                seconds=trained.seconds,
+            ),
+            earlier_classes=trained.earlier_classes,
+        )
+        return RepairReport(
+            command_id=command.command_id,
+            request_ids=command.request_ids,
+            planned=command.decision,
+            remedy=Remedy.RETRAIN,
+            reason=reason,
+            lineage=lineage,
+            passes=trained.passes,
+            seconds=trained.seconds,
+            determinism=trained.determinism,
+        )
+
+    def _patched(self, command: RepairShard, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
+        before, first = command.lineage, command.earliest_slice
+        patch.training.forget_momentum()  # its moments saw what is forgotten; a patched state is never trained on from
+        payload, weights = patch.training.dump(stage=self._slices - 1, determinism=self._determinism)
+        file = self._files.write(command.shard, "patched", payload)
+        lineage = replace(
+            before,
+            slice_samples=retain.slice_samples(self._slices),
+            checkpoints=before.checkpoints[:first] + (None,) * (self._slices - first),
+            updates=patch.updates,
+            serving=replace(before.serving, stage=self._slices - 1, file=file, weights_sha256=weights),
+            tainted_from=first,
+            debts=(*before.debts, *command.request_ids),
+        )
+        return RepairReport(
+            command_id=command.command_id,
+            request_ids=command.request_ids,
+            planned=command.decision,
+            remedy=command.decision.remedy,
+            reason=reason,
+            lineage=lineage,
+            passes=patch.passes,
+            seconds=patch.seconds,
+            determinism=self._determinism,
+            forget_loss=patch.forget_loss,
+            unseen_loss=patch.unseen_loss,
+        )
+
+    @property
+    def _slices(self) -> int:
+        return self._config.partition.slices
+
+    def _hashes(self, sample_ids: Iterable[SampleId]) -> Hashes:
+        return identity_hashes(sample_ids, seed=self._plan.seed, purpose="sample")

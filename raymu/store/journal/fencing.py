@@ -1,0 +1,122 @@
+"""A run's journal: where it lies, and the coordinators that hold it, one after another."""
+
+from contextlib import closing, suppress
+
+import sqlalchemy as sql
+
+from raymu.config import Config
+from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
+from raymu.store.files.run_files import RunFiles
+from raymu.store.journal.database import Database, parse_url, require_sound
+from raymu.store.journal.file_seal import JOURNAL, seal_at_rest, sealed_at
+from raymu.store.journal.journal import Journal
+from raymu.store.keys import RunKeys
+from raymu.store.layout import EPOCH
+from raymu.store.manifest import RunManifest
+
+
+def journal_url(files: RunFiles, config: Config) -> sql.URL:
+    """Where the journal is: the configured database, or SQLite beside the run. Raises ConfigInvalid, RunInvalid."""
+    if config.cluster.journal is not None:
+        return parse_url(config.cluster.journal)
+    if files.local is None:
+        raise RunInvalid(
+            files.shown,
+            "is on no local disk, which SQLite needs; name a database: cluster.journal=postgresql://HOST/NAME",
+        )
+    return sql.URL.create("sqlite", database=str(files.local / JOURNAL))
+
+
+def open_journal(files: RunFiles, keys: RunKeys, manifest: RunManifest, *, is_read_only: bool = False) -> Journal:
+    """Raises ConfigInvalid, RunInvalid."""
+    database = Database(journal_url(files, Config.parse(manifest.config)), is_read_only=is_read_only)
+    return Journal(database, run=manifest.run_id, key=keys.hash_key)
+
+
+def require_journal(files: RunFiles, config: Config) -> None:
+    """For a run that is to be created. Raises ConfigInvalid, RunInvalid, FileUnreadable where it can have no journal."""
+    url = journal_url(files, config)
+    require_sound(url)
+    if config.cluster.journal is None:
+        return
+    with closing(Database(url)) as database, database.reading():
+        pass
+
+
+class Succession:
+    """Each coordinator has an epoch: once it takes over, whoever writes under an earlier one is refused."""
+
+    def __init__(self, files: RunFiles, keys: RunKeys) -> None:
+        self._files, self._keys = files, keys
+
+    def begin(self, journal: Journal) -> None:
+        """With no coordinator yet; the journal is created, and closed."""
+        self._files.write(EPOCH, b"0")
+        try:
+            journal.create()
+        finally:
+            journal.close()
+        self._seal(epoch=0, sequence=0)
+
+    def end(self, manifest: RunManifest) -> None:
+        """Of a run that is given up: its journal goes, where it is not beside the run. Raises StorageFailed, JournalBusy."""
+        if Config.parse(manifest.config).cluster.journal is not None:
+            with closing(open_journal(self._files, self._keys, manifest)) as journal:
+                journal.remove()
+
+    def take_over(self, journal: Journal) -> int:
+        """Become the run's coordinator, or close the journal. returns: the epoch under which is written from here on
+
+        Raises RunInvalid, where the journal is older than the run's files too; StorageFailed.
+        """
+        try:
+            self.require_latest(journal)
+            journal.require_readable()  # before a newer raymu, which could go on, is fenced out
+            epoch = journal.take_over(self._announce)
+        except BaseException:
+            journal.close()
+            raise
+        self.write_under(epoch)
+        return epoch
+
+    def leave(self, journal: Journal, epoch: int) -> None:
+        """Close the journal of a coordinator, and seal its file. Raises CoordinatorSuperseded."""
+        head = journal.head()
+        journal.close()
+        self._seal(epoch=epoch, sequence=head.sequence)
+
+    def write_under(self, epoch: int) -> None:
+        """From here on, nothing is written or deleted once a later coordinator has taken over."""
+
+        def fence() -> None:
+            current = self.epoch()
+            if current != epoch:
+                raise CoordinatorSuperseded(epoch, current)
+
+        self._files.fence = fence
+
+    def epoch(self) -> int:
+        """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""
+        payload = self._files.read_again(EPOCH)  # before every write
+        if not (payload.isdigit() and str(int(payload)).encode() == payload):
+            raise FileCorrupt(self._files.named(EPOCH), "not the number that was written")
+        return int(payload)
+
+    def require_latest(self, journal: Journal) -> None:
+        """Raises RunInvalid where the journal is older than it was when a coordinator closed it."""
+        if sealed_at(self._files, self._keys) > (journal.epoch(), journal.head().sequence):  # the seal is read first
+            raise self._is_older("it was closed later than it ends")
+
+    def _announce(self, epoch: int) -> None:
+        with suppress(FileMissing):
+            if (current := self.epoch()) > epoch:
+                raise self._is_older(f"epoch {epoch} after {current}")
+        self._files.write(EPOCH, str(epoch).encode())
+
+    def _is_older(self, how: str) -> RunInvalid:
+        problem = f"has a journal that is older than its files ({how}); restore both from the same backup"
+        return RunInvalid(self._files.shown, problem)
+
+    def _seal(self, *, epoch: int, sequence: int) -> None:
+        if self._files.exists(JOURNAL):  # it is beside the run
+            seal_at_rest(self._files, self._keys, epoch=epoch, sequence=sequence)

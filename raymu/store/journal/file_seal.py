@@ -1,0 +1,75 @@
+"""The journal's file at rest: its hash, sealed, since a flipped bit between rows is seen by no query."""
+
+import hashlib
+from dataclasses import dataclass
+
+from raymu.errors import FileCorrupt, FileMissing
+from raymu.store.codec import seal, unseal
+from raymu.store.files.run_files import RunFiles
+from raymu.store.keys import RunKeys
+
+JOURNAL = "journal.sqlite"
+_LOG = "journal.sqlite-wal"
+"""What SQLite reads besides the file: committed pages that a reader kept from being moved into it."""
+AT_REST = "journal.seal"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalAtRest:
+    """What the file was when its coordinator closed it. It says nothing of a file that was written since.
+
+    sequence: of the last event; sha256: of the file; log_sha256: of its write-ahead log, which is empty as a rule
+    """
+
+    epoch: int
+    sequence: int
+    sha256: str
+    log_sha256: str
+
+    @property
+    def at(self) -> tuple[int, int]:
+        return self.epoch, self.sequence
+
+
+def seal_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> None:
+    """Once nothing writes the journal any more. Raises FileMissing, StorageFailed."""
+    files.write(AT_REST, seal(_at_rest(files, epoch=epoch, sequence=sequence), keys.hash_key))
+
+
+def is_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> bool | None:
+    """Whether the file is the one that was sealed; None where it was written since, and not closed.
+
+    Raises FileMissing, FileCorrupt.
+    """
+    sealed, found = _sealed(files, keys), _at_rest(files, epoch=epoch, sequence=sequence)
+    if sealed.at > found.at:  # an old copy of the file
+        return False
+    if sealed.at < found.at or sealed.log_sha256 != found.log_sha256:
+        return None
+    return sealed == found
+
+
+def sealed_at(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
+    """The epoch and the sequence at which the file was closed last; zeros where its seal says nothing.
+
+    Raises FileUnreadable: it may say that the journal is an old one.
+    """
+    try:
+        return _sealed(files, keys).at
+    except (FileMissing, FileCorrupt):
+        return (0, 0)
+
+
+def _sealed(files: RunFiles, keys: RunKeys) -> JournalAtRest:
+    sealed: JournalAtRest = unseal(JournalAtRest, files.read(AT_REST), keys.hash_key, source=AT_REST)
+    return sealed
+
+
+def _at_rest(files: RunFiles, *, epoch: int, sequence: int) -> JournalAtRest:
+    log = files.read(_LOG) if files.exists(_LOG) else b""  # each reader makes an empty one
+    return JournalAtRest(
+        epoch=epoch,
+        sequence=sequence,
+        sha256=hashlib.sha256(files.read(JOURNAL)).hexdigest(),
+        log_sha256=hashlib.sha256(log).hexdigest(),
+    )

@@ -1,0 +1,96 @@
+"""What one transaction writes into a run's journal."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from typing import Any, TypeVar
+
+import sqlalchemy as sql
+
+from raymu.core.events import Event, RequestsPurged
+from raymu.core.records import SampleId
+from raymu.store.codec import to_json
+from raymu.store.journal.event_chain import Head, sealed
+from raymu.store.journal.id_cipher import IdCipher
+from raymu.store.journal.tables import EVENTS, FORGET, LEDGER, REVOKED
+from raymu.store.receipts import LedgerRow
+
+Item = TypeVar("Item")
+
+_AT_ONCE = 1000
+"""Rows of a statement: databases bound its parameters, and a transaction that is silent for long is given up."""
+
+
+class Entry:
+    """An open transaction. head: the journal's, with what this one adds"""
+
+    def __init__(self, connection: sql.Connection, run: str, key: bytes, head: Head) -> None:
+        self._connection, self._run, self._key = connection, run, key
+        self.head = head
+
+    def add(self, *events: Event) -> Head:
+        """returns: the last event, as it is now"""
+        rows = []
+        for event in events:
+            payload = to_json(event).decode()
+            self.head = sealed(self.head, payload, self._key)
+            rows.append(
+                {"sequence": self.head.sequence, "kind": event.kind, "payload": payload, "seal": self.head.seal}
+            )
+        self._insert(EVENTS, rows)
+        return self.head
+
+    def keep(self, forget: Mapping[str, Mapping[int, Sequence[SampleId]]], hashes: Mapping[str, Sequence[str]]) -> None:
+        """The raw ids of requests, until they are purged, and the keyed hashes, for life."""
+        cipher = IdCipher(self._key)
+        self._insert(
+            FORGET,
+            (
+                {
+                    "request_id": request_id,
+                    "shard": shard,
+                    "sample_ids": cipher.encrypt(sample_ids, request_id=request_id, shard=shard),
+                }
+                for request_id, by_shard in forget.items()
+                for shard, sample_ids in by_shard.items()
+            ),
+        )
+        self._insert(
+            REVOKED,
+            (
+                {"identity_hash": identity_hash, "request_id": request_id}
+                for request_id, identity_hashes in hashes.items()
+                for identity_hash in identity_hashes
+            ),
+        )
+
+    def purge(self, event: RequestsPurged) -> Head:
+        """That requests are purged; their raw ids are dropped. returns: the event, as it is in the journal"""
+        head = self.add(event)
+        for purged in batches(event.request_ids):
+            self._connection.execute(FORGET.delete().where(FORGET.c.run == self._run, FORGET.c.request_id.in_(purged)))
+        return head
+
+    def last_receipt(self) -> LedgerRow | None:
+        last = sql.select(LEDGER).where(LEDGER.c.run == self._run).order_by(LEDGER.c.number.desc()).limit(1)
+        row = self._connection.execute(last).one_or_none()
+        return ledger_row(row) if row else None
+
+    def issue(self, receipts: Iterable[LedgerRow]) -> None:
+        """Receipts, for life."""
+        self._insert(LEDGER, (asdict(row) for row in receipts))
+
+    def _insert(self, table: sql.Table, rows: Iterable[Mapping[str, object]]) -> None:
+        for some in batches(rows):
+            self._connection.execute(table.insert(), [{"run": self._run, **row} for row in some])
+
+
+def ledger_row(row: sql.Row[Any]) -> LedgerRow:
+    return LedgerRow(number=row.number, request_id=row.request_id, document=row.document)
+
+
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Few enough for one statement each."""
+    rest = iter(items)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some

@@ -1,0 +1,57 @@
+"""Moved here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from raymu.config import Normalization
+from raymu.training.classifier import Features
+
+PIXELS = (np.dtype(np.uint8), np.dtype(np.uint16))
+"""Types whose whole range is [0, 1] to a model; integers of other types are rarely pixels over all of theirs."""
+CLIP_AT = 8.0
+"""Standard deviations: a feature that hardly varies in the first slice would otherwise dominate all others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Normalizer:
+    """(x - mean) * scale, clipped. mean, scale: broadcast against one sample; limit: (1,); all float32"""
+
+    mean: Tensor
+    scale: Tensor
+    limit: Tensor
+
+    @classmethod
+    def fit(cls, features: Features, kind: str | Normalization) -> "Normalizer":
+        """Fit to the first slice that has samples, or take what the configuration fixes. features: (samples, *shape)"""
+        mean, scale, limit = np.zeros(1), np.ones(1), np.inf
+        match kind:
+            case Normalization():
+                mean, scale = np.full(1, kind.mean), np.full(1, 1.0 / kind.std)
+                if features.dtype in PIXELS:  # published means and deviations are of pixels in [0, 1]
+                    largest = np.iinfo(features.dtype).max
+                    mean, scale = mean * largest, scale / largest
+            case "unit":
+                scale = np.full(1, 1.0 / np.iinfo(features.dtype).max)
+            case "shard":
+                mean = features.mean(axis=0, dtype=np.float64)
+                deviation = features.std(axis=0, dtype=np.float64)
+                scale, limit = 1.0 / np.where(deviation > 0.0, deviation, 1.0), CLIP_AT
+        return cls(mean=_float32(mean), scale=_float32(scale), limit=_float32(np.full(1, limit)))
+
+    def apply(self, features: Features, device: torch.device) -> Tensor:
+        """returns: (samples, *shape) float32 on the device"""
+        values = torch.from_numpy(np.array(features, dtype=np.float32, order="C")).to(device)
+        values.sub_(self.mean.to(device)).mul_(self.scale.to(device))
+        limit = float(self.limit)
+        return values.clamp_(-limit, limit) if np.isfinite(limit) else values
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "scale": self.scale, "limit": self.limit}
+
+
+def _float32(values: npt.NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))

@@ -1,0 +1,41 @@
+"""An audit on a cluster says what it says in one process."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+
+from raymu.config import ClusterConfig
+from raymu.errors import DeviceUnavailable
+from raymu.runtime.audit import audit_runner
+from raymu.service.audit.audit import audit
+from raymu.service.audit.forget_set import AuditScope
+from raymu.store.run import RunStore
+from raymu.training.audit.samples import ModelKind
+from raymu.training.audit.shadow_models import AuditTask
+from tests.support.examples import make_config, revoke, train_run, write_samples
+from tests.unit.training.audit.examples import make_pool
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_tasks_on_ray_give_the_report_of_one_process(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    run = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    revoke(run, table["id"].to_pylist()[:6], strategy="dpus")
+    asyncio.run(run.close())
+    store, scope = RunStore(str(tmp_path / "run")), AuditScope(shadow_models=4)
+    with audit_runner(ClusterConfig(cpus_per_shard=4)) as run_tasks:
+        on_ray = audit(store, scope, run_tasks=run_tasks)
+    assert replace(on_ray, seconds=0.0) == replace(audit(store, scope), seconds=0.0)
+
+
+def test_what_a_task_refuses_arrives_as_it_is_and_ends_the_others() -> None:
+    """Each takes all CPUs for seconds, so whoever comes next would wait for all of them."""
+    refused, long = replace(make_pool(), device="cuda", shard=1), make_pool(training={"epochs": 600})
+    tasks = [AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0) for pool in [refused, *[long] * 30]]
+    with audit_runner(ClusterConfig(cpus_per_shard=8)) as run_tasks, pytest.raises(DeviceUnavailable, match="CUDA"):
+        list(run_tasks(tasks))
+    assert ray.get(ray.remote(num_cpus=8)(lambda: "there is room").remote(), timeout=20)

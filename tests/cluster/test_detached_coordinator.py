@@ -1,0 +1,147 @@
+"""A coordinator that stays up: found by whoever opens the run, started again by Ray, on time by itself."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import raymu
+from raymu.core.events import SettleRequested
+from raymu.core.records import Exactness
+from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RunInvalid
+from raymu.runtime import detached_coordinator as standing
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import StageTrained
+from raymu.store.run import RunStore
+from tests.cluster.test_fleet import config_on_ray
+from tests.support.cluster_process import wait_until
+from tests.support.examples import repaired_weights, silent, train_run, write_samples
+from tests.support.processes import COORDINATOR, SHARD, STANDING, TwoNodes, own_processes
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[raymu.Run]:
+    monkeypatch.setattr(standing, "EVERY_S", 0.2)
+    write_samples(tmp_path / "all.parquet", samples=400)
+    train_run(config_on_ray(tmp_path / "all.parquet", live_actors=2), tmp_path / "run")
+    with raymu.open_run(tmp_path / "run") as trained:
+        assert not trained.up()
+        yield trained
+        trained.down()
+        wait_until(lambda: not (own_processes(STANDING) or own_processes(SHARD)), "nothing is left")
+
+
+def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run, tmp_path: Path) -> None:
+    assert run.up()
+    forget = [[1000 + 7 * number for number in range(at, at + 5)] for at in (0, 5, 10)]
+
+    def revoke(ids: list[int]) -> Exactness | None:
+        with raymu.open_run(run.location) as client:
+            return client.revoke(ids, strategy="sisa").exactness
+
+    with ThreadPoolExecutor() as threads:
+        assert set(threads.map(revoke, forget)) == {Exactness.EXACT}
+    assert (len(own_processes(STANDING)), own_processes(COORDINATOR)) == (1, [])
+    assert run.places()
+    config, forgotten = config_on_ray(tmp_path / "all.parquet"), [one for ids in forget for one in ids]
+    train_run(config, tmp_path / "calm", exclude=forgotten)
+    assert repaired_weights(Path(run.location)) == repaired_weights(tmp_path / "calm")
+    assert run.down()
+    assert not run.down()
+    assert run.places() == {}
+
+
+def test_one_that_is_lost_comes_back_and_finishes_by_itself(run: raymu.Run, tmp_path: Path) -> None:
+    def kill(_stage: StageTrained) -> None:
+        for victim in own_processes(STANDING):
+            os.kill(victim.pid, signal.SIGKILL)
+
+    forget = [1000 + 7 * number for number in range(30)]
+    with pytest.raises(CoordinatorLost, match="what it accepted stays accepted"):
+        run.revoke(forget, strategy="sisa", progress=kill)
+    wait_until(lambda: run.status().requests.settled == 1, "the request is settled")
+    train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "calm", exclude=forget)
+    assert repaired_weights(Path(run.location)) == repaired_weights(tmp_path / "calm")
+    assert run.up()
+
+
+def test_what_comes_due_is_settled_in_time(run: raymu.Run) -> None:
+    due = datetime.now(UTC) + timedelta(seconds=60)
+    assert run.revoke([1000], strategy="dpus", due=due).exactness is Exactness.APPROXIMATE
+    run.revoke([1007], strategy="dpus")
+    wait_until(lambda: run.receipts()[0].exactness is Exactness.EXACT, "the request that is due is exact")
+    assert [receipt.exactness for receipt in run.receipts()] in (
+        [Exactness.EXACT, Exactness.APPROXIMATE],
+        [Exactness.EXACT, Exactness.EXACT],  # of the same shard
+    )
+
+
+def test_a_copy_of_the_run_is_not_served_for_it(run: raymu.Run, tmp_path: Path) -> None:
+    shutil.copytree(run.location, tmp_path / "copy")
+    with pytest.raises(RunInvalid, match="is up from another directory"):
+        raymu.open_run(tmp_path / "copy").settle()
+    (tmp_path / "link").symlink_to(run.location)
+    with raymu.open_run(tmp_path / "link") as same:
+        same.settle()
+
+
+def test_one_that_was_superseded_takes_the_run_back_for_its_next_client(run: raymu.Run) -> None:
+    store = RunStore(run.location)
+    Coordinator(store, LocalFleet(store))
+    epoch = store.succession.epoch()
+    with raymu.open_run(run.location) as client:
+        assert client.revoke([1000], strategy="sisa").exactness is Exactness.EXACT
+    assert store.succession.epoch() == epoch + 1
+
+
+def test_one_that_lost_track_of_its_journal_reads_it_anew(run: raymu.Run) -> None:
+    store = RunStore(run.location)
+    epoch = store.succession.epoch()
+    with closing(store.journal()) as journal:  # as if the answer to its own commit had been lost
+        journal._epoch, journal._head = epoch, journal.head()
+        journal.append(SettleRequested(at=datetime.now(UTC), shards=()))
+    wait_until(lambda: store.succession.epoch() > epoch, "it has taken the run over again")
+
+
+def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: raymu.Run) -> None:
+    store = RunStore(run.location)
+    other = Coordinator(store, LocalFleet(store))
+    wait_until(lambda: not own_processes(SHARD), "its actors are gone")
+
+    def patch(sample_id: int, due: datetime | None) -> None:
+        asyncio.run(other.revoke([raymu.Revocation(ids=(sample_id,), strategy="dpus", due=due)], silent))
+
+    patch(1000, None)
+    other.require_current()
+    patch(1007, datetime.now(UTC) + timedelta(seconds=60))
+    wait_until(lambda: run.receipts()[1].exactness is Exactness.EXACT, "the request that is due is exact")
+    with pytest.raises(CoordinatorSuperseded):
+        other.require_current()
+
+
+def test_it_is_on_the_machine_that_has_its_journal(run: raymu.Run) -> None:
+    other = TwoNodes(num_cpus=1)
+    try:
+        for _ in range(3):  # Ray itself would choose any
+            assert (run.down(), run.up()) == (True, False)
+            [coordinator] = own_processes(STANDING)
+            assert coordinator.pid not in other.find("node")
+    finally:
+        other.close()
+
+
+def test_it_goes_by_settings_that_are_changed_meanwhile(run: raymu.Run) -> None:
+    run.configure(strategy="dpus")
+    receipt = run.revoke([1000])
+    assert receipt.exactness is Exactness.APPROXIMATE
+    assert (len(own_processes(STANDING)), own_processes(COORDINATOR)) == (1, [])

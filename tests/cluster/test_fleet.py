@@ -1,0 +1,329 @@
+"""The same system on a real Ray cluster: same hashes, few processes, errors as they are."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+import yaml
+
+import raymu
+from raymu.config import Config
+from raymu.core.records import Exactness, ShardLineage
+from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
+from raymu.runtime import cluster
+from raymu.runtime.client import RayCoordinator
+from raymu.runtime.fleet import RayFleet
+from raymu.runtime.nodes import capacity
+from raymu.service.ingest import prepare_run
+from raymu.service.shard.messages import StageTrained
+from raymu.store.run import RunStore
+from tests.support.cluster_process import wait_until
+from tests.support.examples import (
+    make_config,
+    repaired_weights,
+    revoke,
+    served_weights,
+    settle,
+    train_run,
+    write_samples,
+)
+from tests.support.processes import COORDINATOR, SHARD, own_processes
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+STRATEGIES = ["sisa", "dpus", "hs", "ohs"]
+
+
+def config_on_ray(train: Path, *, shards: int = 4, **cluster: object) -> Config:
+    """On two actors, where it is not said otherwise: each is a process that imports PyTorch."""
+    return make_config(
+        train,
+        partition={"shards": shards, "slices": 3},
+        unlearning={"boundary": 0.7},
+        cluster={"fleet": "ray", "live_actors": 2, **cluster},
+    )
+
+
+@pytest.mark.parametrize("live_actors", [1, 8])
+def test_any_number_of_actors_gives_the_hashes_of_one_process(tmp_path: Path, live_actors: int) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=400)
+    ids = table["id"].to_pylist()
+    alone = train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "local")
+    with raymu.train(config_on_ray(tmp_path / "all.parquet", live_actors=live_actors), str(tmp_path / "ray")) as run:
+        assert repaired_weights(tmp_path / "ray") == repaired_weights(tmp_path / "local")
+        for number, strategy in enumerate(STRATEGIES):
+            forget = ids[number * 6 : number * 6 + 6]
+            receipt = run.revoke(forget, strategy=strategy)
+            other = revoke(alone, forget, strategy=strategy)
+            assert [part.remedy for part in receipt.shards] == [part.remedy for part in other.shards]
+            assert served_weights(tmp_path / "ray") == served_weights(tmp_path / "local"), strategy
+        run.settle()
+        settle(alone)
+        assert served_weights(tmp_path / "ray") == served_weights(tmp_path / "local")
+        assert {receipt.exactness for receipt in run.receipts()} == {Exactness.EXACT}
+
+
+def test_two_hundred_shards_need_only_as_many_processes_as_there_is_room_for(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=6000)
+    most = 0
+
+    def count(_stage: StageTrained) -> None:
+        nonlocal most
+        most = max(most, len(own_processes(SHARD)))
+
+    config = make_config(
+        tmp_path / "all.parquet",
+        training={"epochs": 2},
+        partition={"shards": 200, "slices": 2},
+        cluster={"fleet": "ray", "live_actors": 2},
+    )
+    with raymu.train(config, str(tmp_path / "run"), progress=count) as run:
+        receipt = run.revoke(table["id"].to_pylist()[:5], strategy="sisa")
+        assert most == 2
+        assert receipt.exactness is Exactness.EXACT
+        assert len(run.status().shards) == 200
+
+
+def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=400)
+    killed: list[int] = []
+    told: list[tuple[int, int]] = []
+
+    def kill_once(stage: StageTrained) -> None:
+        told.append((stage.shard, stage.stage))
+        if not killed:
+            victim = own_processes(SHARD)[0]
+            killed.append(victim.pid)
+            os.kill(victim.pid, signal.SIGKILL)
+
+    config = config_on_ray(tmp_path / "all.parquet")
+    with raymu.train(config, str(tmp_path / "run"), progress=kill_once) as run:
+        require_once(told)
+        killed.clear()
+        told.clear()
+        run.revoke(table["id"].to_pylist()[:40], strategy="sisa", progress=kill_once)
+        require_once(told)
+    assert killed
+    train_run(config, tmp_path / "calm", exclude=table["id"].to_pylist()[:40])
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def require_once(told: list[tuple[int, int]]) -> None:
+    """No finished stage was trained again; the last one counts as finished only with its shard's report."""
+    before_last = [one for one in told if one[1] < 2]
+    assert len(before_last) == len(set(before_last))
+
+
+def test_a_training_that_is_interrupted_leaves_no_process_and_is_finished_by_settling(tmp_path: Path) -> None:
+    def interrupt(_stage: StageTrained) -> None:
+        raise KeyboardInterrupt
+
+    write_samples(tmp_path / "all.parquet", samples=400)
+    config = config_on_ray(tmp_path / "all.parquet")
+    open_before = cluster._visits
+    with pytest.raises(KeyboardInterrupt):
+        raymu.train(config, str(tmp_path / "run"), progress=interrupt)
+    assert cluster._visits == open_before
+    wait_until(lambda: not (own_processes(COORDINATOR) or own_processes(SHARD)), "nothing is left")
+    with raymu.open_run(tmp_path / "run") as run:
+        run.settle()
+    train_run(config, tmp_path / "calm")
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_refusals_come_through_as_they_are_and_change_nothing(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    first, second = table["id"].to_pylist()[:2]
+    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
+        with pytest.raises(UnknownSamples, match="1 unknown sample id"):
+            run.revoke([first, 1])
+        assert run.status().generation == 1
+        receipt = run.revoke([first])
+        with pytest.raises(SamplesRevoked) as refusal:
+            run.revoke([first, second])
+        assert refusal.value.request_ids == (receipt.request_id,)
+        assert run.status().requests.accepted == 1
+
+
+def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_one(tmp_path: Path) -> None:
+    ids = write_samples(tmp_path / "all.parquet", samples=4000)["id"].to_pylist()
+    asked = [raymu.Revocation(ids=(one,), strategy="dpus") for one in [*ids[:2500], *ids[:2], *range(3)]]
+    repaired: list[int] = []
+    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
+        answers = run.submit(asked, progress=lambda stage: repaired.append(stage.shard))
+        refusals = [answer.refusal for answer in answers]
+        assert refusals[:2500] == [None] * 2500
+        assert [type(one) for one in refusals[2500:]] == [SamplesRevoked] * 2 + [UnknownSamples] * 3
+        assert isinstance(refusals[2501], SamplesRevoked)
+        assert refusals[2501].request_ids == (answers[1].request_id,)
+        assert run.status().requests.purged == 2500
+        receipts = run.receipts({answers[0].request_id or "", answers[2499].request_id or ""})
+        assert all(part.requests > 400 for receipt in receipts for part in receipt.shards)
+
+
+def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
+    """One to each of the two GPUs: three would fit their sum."""
+    write_samples(tmp_path / "all.parquet", samples=400)
+    config = config_on_ray(tmp_path / "all.parquet", shards=3, live_actors=None, gpus_per_shard=0.6)
+    most = 0
+
+    def count(_stage: StageTrained) -> None:
+        nonlocal most
+        most = max(most, len(own_processes(SHARD)))
+
+    raymu.train(config, str(tmp_path / "run"), progress=count).close()
+    assert capacity(config.cluster) == most == 2
+
+
+def test_a_cluster_without_room_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    with pytest.raises(DeviceUnavailable, match="3 GPU"):
+        raymu.train(config_on_ray(tmp_path / "all.parquet", gpus_per_shard=3), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_cuda_without_a_device_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(
+        tmp_path / "all.parquet", training={"device": "cuda"}, cluster={"fleet": "ray", "gpus_per_shard": 1}
+    )
+    with pytest.raises(DeviceUnavailable, match="no CUDA device"):
+        raymu.train(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"), [("127.0.0.1:9", "nothing answers there"), ("ray://127.0.0.1:9", "use `raymu submit`")]
+)
+def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, address: str, problem: str) -> None:
+    """In a process of its own: this one has joined a cluster already."""
+    write_samples(tmp_path / "all.parquet")
+    (tmp_path / "run.yaml").write_text("data: {train: all.parquet}\nmodel: {name: mlp}\n")
+    command = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", f"cluster.address={address}"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 2
+    assert problem in found.stderr
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_status_needs_no_cluster(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "run")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")  # as one leaves behind that crashed
+    command = [sys.executable, "-m", "raymu.cli", "status", "run"]
+    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
+    for words in (["--address", "127.0.0.1:9"], []):
+        found = subprocess.run(
+            [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (found.returncode, found.stderr) == (0, "")
+        assert "where the shards live is not known" in found.stdout
+        assert ":9: nothing answers there" in found.stdout
+
+
+def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = {
+        "data": {"train": str(tmp_path / "all.parquet")},
+        "model": {"name": "logistic"},
+        "training": {"epochs": 100_000},
+        "cluster": {"address": ray.get_runtime_context().gcs_address, "live_actors": 1},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    program = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", "--run", "run", "--json"]
+    command = subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: bool(own_processes(SHARD)), "a shard is trained")
+    command.terminate()
+    out, err = command.communicate(timeout=60)
+    assert (command.returncode, out, err.strip()) == (130, "", "raymu: interrupted")
+    wait_until(lambda: not own_processes(SHARD), "its actors are gone")
+
+
+def test_two_runs_side_by_side_on_a_cluster_with_room_for_one(tmp_path: Path) -> None:
+    """In a process of its own, on one CPU: idle actors of the first run make room, and its end leaves the second alone."""
+    table = write_samples(tmp_path / "all.parquet")
+    program = f"""
+import ray, raymu
+from raymu.config import Config
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+settings = dict(data={{"train": "{tmp_path}/all.parquet"}}, model={{"name": "logistic"}}, training={{"epochs": 2}},
+                partition={{"shards": 2, "slices": 2}})
+first = raymu.train(Config.parse(settings), "{tmp_path}/first")
+second = raymu.train(Config.parse(settings), "{tmp_path}/second")
+first.close()
+print(second.revoke([{table["id"][0].as_py()}], strategy="sisa").exactness)
+second.close()
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (found.returncode, found.stdout.strip()) == (0, "exact"), found.stderr
+
+
+def test_a_lost_coordinator_is_said_in_one_line_and_settling_finishes_its_work(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet", samples=400)
+    forget = table["id"].to_pylist()[:30]
+
+    def kill_coordinator(_stage: StageTrained) -> None:
+        for victim in own_processes(COORDINATOR):
+            os.kill(victim.pid, signal.SIGKILL)
+
+    config = config_on_ray(tmp_path / "all.parquet")
+    with raymu.train(config, str(tmp_path / "run")) as run:
+        with pytest.raises(CoordinatorLost, match="run `raymu settle`"):
+            run.revoke(forget, strategy="sisa", progress=kill_coordinator)
+        assert run.status().requests.accepted == 1
+    with raymu.open_run(tmp_path / "run") as run:
+        run.settle()
+    train_run(config, tmp_path / "calm", exclude=forget)
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_idle_actors_are_retired(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    prepare_run(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
+
+    async def until_none_is_left() -> None:
+        fleet = RayFleet(RunStore(str(tmp_path / "run")), idle_s=0.5)
+        await fleet.warm_up()
+        assert own_processes(SHARD)
+        while own_processes(SHARD):
+            await asyncio.sleep(0.1)
+
+    asyncio.run(asyncio.wait_for(until_none_is_left(), timeout=40))
+
+
+def test_idle_actors_hold_no_checkpoint_that_is_superseded(tmp_path: Path) -> None:
+    """Each took turns at several shards."""
+    ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
+    with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
+        for number, strategy in enumerate(STRATEGIES):
+            run.revoke(ids[number * 6 : number * 6 + 6], strategy=strategy)
+            assert held_by_actors(run) <= {file.path for one in current_lineages(run) for file in one.files}
+        run.settle()
+        held = held_by_actors(run)
+        assert held
+        assert held <= {file.path for one in current_lineages(run) for file in one.files}
+
+
+def current_lineages(run: raymu.Run) -> tuple[ShardLineage, ...]:
+    return RunStore(run.location).current().lineages
+
+
+def held_by_actors(run: raymu.Run) -> set[str]:
+    """Paths of the files whose bytes the idle actors of a run have in memory."""
+    coordinator = run.coordinator()
+    assert isinstance(coordinator, RayCoordinator)
+    idle = ray.get(coordinator._actor.__ray_call__.remote(lambda service: list(service._fleet._pool._idle)))
+    held = [
+        one.__ray_call__.remote(lambda service: {ref.path for ref in service._worker._files._payloads}) for one in idle
+    ]
+    return set[str]().union(*ray.get(held))

@@ -1,0 +1,64 @@
+"""The head of a cluster is killed and started again: the run goes on from its directory."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import raymu
+from tests.support.examples import make_config, revoke, served_weights, train_run, write_samples
+from tests.support.file_events import watched
+from tests.support.head_node import Head, started_head
+
+
+def test_the_run_goes_on_from_its_directory(tmp_path: Path) -> None:
+    ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:30]
+    (tmp_path / "ids.txt").write_text("\n".join(map(str, ids)))
+    with started_head("--num-cpus=4") as head:
+        config = make_config(
+            tmp_path / "all.parquet",
+            partition={"shards": 4, "slices": 3},
+            cluster={"fleet": "ray", "live_actors": 2, "address": head.address},
+        )
+        location, calm = tmp_path / "run", train_run(config, tmp_path / "calm")
+        asyncio.run(train_run(config, location).close())
+        asked = ["revoke", "run", "--ids-file", "ids.txt", "--strategy", "sisa"]
+        broken_off(asked, tmp_path, head, moment=r"shards/.*stage-2")
+        head.start()
+        assert finished(["settle", "run", "--json"], tmp_path, head)["generation"] > 1
+    receipt, other = raymu.open_run(location).receipts()[0], revoke(calm, ids, strategy="sisa")
+    assert (receipt.purged_at is not None, receipt.exactness) == (True, other.exactness)
+    assert served_weights(location) == served_weights(tmp_path / "calm")
+
+
+def broken_off(words: list[str], folder: Path, head: Head, *, moment: str) -> None:
+    """A command whose cluster's head is killed as soon as a file appears."""
+    killed: list[str] = []
+
+    def strike(event: str) -> None:
+        if not killed and re.match(rf"appears {moment}", event):
+            killed.append(event)
+            head.kill()
+
+    with watched(folder / "run", strike):
+        found = command(words, folder, head)
+    assert killed, found.stderr
+    assert found.returncode == 1
+    assert re.fullmatch(r"raymu: the coordinator was lost .* run `raymu settle`\n", found.stderr), found.stderr
+
+
+def finished(words: list[str], folder: Path, head: Head) -> dict[str, Any]:
+    found = command(words, folder, head)
+    assert (found.returncode, found.stderr) == (0, "")
+    document: dict[str, Any] = json.loads(found.stdout)
+    return document
+
+
+def command(words: list[str], folder: Path, head: Head) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "raymu.cli", *words]
+    return subprocess.run(
+        program, cwd=folder, env=head.environment, capture_output=True, text=True, timeout=150, check=False
+    )

@@ -1,0 +1,221 @@
+"""The same commands as jobs of a cluster that was started with `ray start`, and beside it."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import raymu
+from raymu.store.codec import to_tree
+from tests.support.cluster_process import StartedCluster, end, wait_until
+from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.interruptions import cut_off
+from tests.support.processes import COORDINATOR, SHARD, STANDING
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[StartedCluster]:
+    started = StartedCluster()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's: a configuration, its data, and runs beside it that every node can see."""
+    place = tmp_path_factory.mktemp("user")
+    write_samples(place / "all.parquet", samples=400, text_ids=True)
+    tree = {
+        "data": {"train": "all.parquet", "classes": 3},
+        "model": {"name": "mlp", "hidden": [8]},
+        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.05},
+        "partition": {"shards": 4, "slices": 3, "seed": 3},
+        "unlearning": {"boundary": 0.7},
+    }
+    (place / "run.yaml").write_text(yaml.safe_dump(tree))
+    return place
+
+
+IDS = [f"sample-{number}" for number in range(8)]
+STRANGER = "somebody-else"
+
+
+@pytest.fixture(scope="module")
+def run(cluster: StartedCluster, folder: Path) -> str:
+    """Trained by a job."""
+    place = str(folder / "shared" / "run")
+    words = ["--json", "--", "train", "run.yaml", "--run", place]
+    trained = cluster.raymu("submit", "--address", cluster.dashboard, *words, cwd=folder)
+    assert trained.document["samples"] == 400
+    assert trained.err.startswith("raymu: job raymu-")
+    return place
+
+
+def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, run: str) -> None:
+    refused = cluster.begin(
+        *("submit", "--address", cluster.dashboard, "--", "revoke", run, "--id", STRANGER, "--json"), cwd=folder
+    )
+    named = [word for one in IDS[:2] for word in ("--id", one)]
+    revoked = cluster.raymu(
+        *("submit", "--address", cluster.address, "--", "revoke", run, *named, "--strategy", "sisa", "--json"),
+        cwd=folder,
+    )
+    [receipt] = raymu.open_run(run).receipts()
+    assert revoked.document == to_tree(receipt)
+    assert receipt.exactness == "exact"
+    train_run(make_config(folder / "all.parquet", partition={"shards": 4}), folder / "calm", exclude=IDS[:2])
+    assert repaired_weights(Path(run)) == repaired_weights(folder / "calm")
+
+    refusal = end(refused)
+    assert (refusal.code, refusal.out) == (2, "")
+    assert f"1 unknown sample id ({STRANGER})" in refusal.err.splitlines()[-1]
+
+    jobs = [one for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"]
+    assert {one["entrypoint"].rpartition(" ")[0] for one in jobs} == {"exec python3 -m raymu.cli.job"}
+    assert not any(name in json.dumps(jobs) for name in (STRANGER, *IDS[:2]))
+    assert any(one.name.startswith("job-driver-") for one in cluster.files_with(" begins\n"))
+    assert cluster.files_with(STRANGER, *IDS[:2], "raymu-job.json") == []
+
+
+def test_a_cluster_that_asks_for_another_token_is_said_in_one_line(cluster: StartedCluster, folder: Path) -> None:
+    wrong = {
+        "asks for a token, or": {"RAY_AUTH_MODE": "disabled"},
+        "or refuses the one": {"RAY_AUTH_TOKEN": "0" * 64},
+    }
+    words = ["submit", "--", "status", "/nowhere"]
+    begun = {
+        said: cluster.begin(*words, cwd=folder, RAY_ADDRESS=cluster.dashboard, **one) for said, one in wrong.items()
+    }
+    for said, command in begun.items():
+        ended = end(command)
+        assert (ended.code, ended.out) == (2, "")
+        assert said in ended.err
+        assert ended.err.count("\n") == 1
+
+
+def test_nothing_stays_up_where_no_cluster_does(cluster: StartedCluster, folder: Path, run: str) -> None:
+    ended = cluster.raymu(
+        "up", run, cwd=folder, RAY_TMPDIR=str(folder)
+    )  # where Ray looks for a cluster of this machine
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "raymu: there is no Ray cluster that stays; run `ray start --head`, or name one with --address\n"
+    )
+
+
+def statuses(cluster: StartedCluster) -> dict[str, str]:
+    return {one["submission_id"]: one["status"] for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"}
+
+
+def endless(folder: Path, name: str) -> list[str]:
+    return ["train", "run.yaml", "training.epochs=200000", "--run", str(folder / "shared" / name)]
+
+
+def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
+    """One job has the cluster, and is spread over both of its nodes; the other one waits for room."""
+    submit = ["submit", "--address", cluster.dashboard, "--"]
+    begun = {
+        number: cluster.begin(*submit, *endless(folder, number.name), cwd=folder)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    wait_until(lambda: list(statuses(cluster).values()).count("RUNNING") == 2, "both jobs run")
+    wait_until(lambda: all(cluster.processes_by_node(SHARD)), "a shard is trained on either node")
+    for number, job in begun.items():
+        job.send_signal(number)
+    ended = {number: end(job) for number, job in begun.items()}
+    assert {(one.code, one.err.splitlines()[-1]) for one in ended.values()} == {(130, "raymu: interrupted")}
+    told = [status for job, status in statuses(cluster).items() if any(job in one.err for one in ended.values())]
+    assert told == ["STOPPED", "STOPPED"]
+    wait_until(lambda: not cluster.processes(SHARD), "their actors are gone")
+
+
+def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, folder: Path) -> None:
+    before = statuses(cluster)
+    with cut_off(cluster.dashboard, after="/api/jobs/") as dashboard:
+        ended = cluster.raymu("submit", "--address", dashboard, "--", *endless(folder, "unheard"), cwd=folder)
+    assert (ended.code, ended.out) == (2, "")
+    assert "the cluster does not take the job" in ended.err
+    assert [status for job, status in statuses(cluster).items() if job not in before] == ["STOPPED"]
+
+
+def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:
+    there = {"RAY_ADDRESS": cluster.address}
+    words = {
+        one: ["revoke", run, "--id", one, "--strategy", "sisa", "--key", f"key-{one}", "--json"] for one in IDS[2:4]
+    }
+    before = raymu.open_run(run).status().requests.settled
+    begun = {one: cluster.begin(*words[one], cwd=folder, **there) for one in words}
+    for sample_id, ended in {one: end(command) for one, command in begun.items()}.items():
+        if ended.code:
+            assert (ended.code, "another coordinator has taken the run over" in ended.err) == (1, True), ended.err
+            ended = cluster.raymu(*words[sample_id], cwd=folder, **there)
+        assert ended.document["exactness"] == "exact"
+    assert raymu.open_run(run).status().requests.settled == before + 2
+    assert not any(sample_id in json.dumps(cluster.get("/api/jobs/")) for sample_id in words)
+    assert raymu.open_run(run).verify().verdict == "pass"
+
+
+REFUSED = """
+import sys
+import ray
+import raymu
+from raymu.config import ClusterConfig
+from raymu.errors import ConfigInvalid, UnknownSamples
+from raymu.learn.audit.models import AuditTask
+from raymu.learn.audit.pool import ModelKind
+from raymu.runtime.auditing import audit_runner
+from tests.unit.training.audit.examples import make_pool
+
+location, address, stranger = sys.argv[1:]
+pool = make_pool(model={"factory": f"{stranger}:build"})
+task = AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0)
+with audit_runner(ClusterConfig(address=address)) as run_tasks, raymu.open_run(location, address=address) as run:
+    try:
+        list(run_tasks([task]))
+    except ConfigInvalid as refusal:
+        print(refusal)
+    run.warm_up()
+    ray.get(ray.remote(lambda: None).options(name="a-task-of-somebody").remote())
+    try:
+        run.revoke([stranger])
+    except UnknownSamples as refusal:
+        print(refusal)
+"""
+
+
+def assert_a_refusal_is_not_told(cluster: StartedCluster, folder: Path, run: str) -> None:
+    """By a program that audits, whose model is refused in a task, and by an open coordinator, which is an actor."""
+    refused = end(cluster.begin_python("-c", REFUSED, run, cluster.address, STRANGER, cwd=folder))
+    assert f"{STRANGER} cannot be imported" in refused.out, refused.err
+    assert f"1 unknown sample id ({STRANGER})" in refused.out
+    tasks = json.dumps(cluster.get("/api/v0/tasks?detail=1"))  # up to the end of the program, which leaves none untold
+    assert "a-task-of-somebody" in tasks
+    assert STRANGER not in tasks
+
+
+def test_a_refusal_of_an_open_coordinator_is_not_told(cluster: StartedCluster, folder: Path, run: str) -> None:
+    assert_a_refusal_is_not_told(cluster, folder, run)
+
+
+def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedCluster, folder: Path, run: str) -> None:
+    there = {"RAY_ADDRESS": cluster.address}
+    up = cluster.raymu("submit", "--json", "--", "up", run, cwd=folder, **there)
+    assert up.document == {"run": run, "is_up": True, "was_up": False}
+    [standing] = cluster.processes(STANDING)
+    assert_a_refusal_is_not_told(cluster, folder, run)
+    words = ["revoke", run, "--strategy", "sisa", "--json"]
+    two = [cluster.begin(*words, "--id", one, cwd=folder, **there) for one in IDS[4:6]]
+    assert [end(one).document["exactness"] for one in two] == ["exact", "exact"]
+    assert (cluster.processes(STANDING), cluster.processes(COORDINATOR)) == ([standing], [])
+    shards = cluster.raymu("status", run, "--json", cwd=folder, **there).document["shards"]
+    found = {one["place"]["node_id"] for one in shards if one["place"]}
+    assert found
+    assert found <= cluster.node_ids()
+    assert raymu.open_run(run).verify().verdict == "inconclusive"  # as long as its journal is open
+    down = cluster.raymu("down", run, "--address", cluster.address, cwd=folder)
+    assert (down.code, down.out) == (0, f"{run} is down\n")
+    wait_until(lambda: not (cluster.processes(STANDING) or cluster.processes(SHARD)), "its actors are gone")
+    assert raymu.open_run(run).verify().verdict == "pass"

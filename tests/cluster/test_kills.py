@@ -1,0 +1,106 @@
+"""Coordinators, shard actors and a node are killed on the way; the run ends like one that was left alone."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raymu.core.verdict import Verdict
+from tests.support.examples import repaired_weights, train_run
+from tests.support.fault_injection import Account, Course, Ordeal, Strike, account
+from tests.support.file_events import watched
+from tests.support.processes import COORDINATOR, SHARD, TwoNodes, kill, own_processes
+
+TRAIN, RETRAIN, PATCH, FINE_TUNE, _, SETTLE = range(6)
+
+KILLS = (
+    Strike(step=TRAIN, moment="train", nth=7, victim="coordinator"),
+    Strike(step=RETRAIN, moment="rewind", nth=1, victim="coordinator"),
+    Strike(step=RETRAIN, moment="retrain", nth=3, victim="shard"),
+    Strike(step=PATCH, moment="patch", nth=2, victim="shard"),
+    Strike(step=PATCH, moment="publish", nth=1, victim="coordinator"),
+    Strike(step=FINE_TUNE, moment="purge", nth=3, victim="coordinator"),
+    Strike(step=SETTLE, moment="report", nth=1, victim="coordinator"),
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In this process, which gives the same bytes, and sooner."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    Ordeal(Course(folder, cluster={"fleet": "local"}), folder / "run").go_through()
+    return folder / "run"
+
+
+def require_nothing_lost(found: Account) -> None:
+    assert found == Account(
+        acknowledged=4, lost=0, accepted_twice=0, repaired_twice=0, is_outcome_equal=True, verdict=Verdict.PASS
+    )
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_actors_that_are_killed_at_every_kind_of_moment(tmp_path: Path, undisturbed: Path) -> None:
+    ordeal = Ordeal(Course(tmp_path), tmp_path / "run", KILLS)
+    ordeal.go_through()
+    assert tuple(ordeal.struck) == KILLS
+    require_nothing_lost(account(ordeal, tmp_path / "run", undisturbed))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_node_that_is_killed_takes_half_of_the_actors_with_it(tmp_path: Path, undisturbed: Path) -> None:
+    """The work goes on with what is left: no new node comes before it is done."""
+    course = Course(tmp_path, cluster={"fleet": "ray", "live_actors": 2, "gpus_per_shard": 2})
+    nodes = TwoNodes(num_cpus=2, num_gpus=2)
+    kills = (Strike(step=RETRAIN, moment="retrain", nth=2, victim="node"),)
+    try:
+        ordeal = Ordeal(course, tmp_path / "run", kills, nodes)
+        ordeal.go_through()
+    finally:
+        nodes.close()
+    assert tuple(ordeal.struck) == kills
+    require_nothing_lost(account(ordeal, tmp_path / "run", undisturbed))
+
+
+def test_on_the_command_line_a_loss_is_one_line_and_the_next_command_carries_on(tmp_path: Path) -> None:
+    """The coordinator is killed while a run is trained, and a shard actor while it is settled: then nothing is told."""
+    config = Course(tmp_path, cluster={"fleet": "ray"}).config
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.tree()))
+    location = tmp_path / "runs" / "run"
+    location.mkdir(parents=True)
+    code, out, err = command("train", "run.yaml", victim=COORDINATOR, location=location)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"raymu: the coordinator was lost .* run `raymu settle`\n", err)
+    code, out, err = command("settle", "runs/run", "--json", victim=SHARD, location=location)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["generation"] == 1
+    train_run(config, tmp_path / "calm")
+    assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
+
+
+def command(*words: str, victim: str, location: Path) -> tuple[int, str, str]:
+    """Run a command in a process of its own, and kill what it started once a checkpoint appears.
+
+    returns: exit code, standard output, standard error
+    """
+    program = subprocess.Popen(
+        [sys.executable, "-m", "raymu.cli", *words],
+        cwd=location.parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killed: list[int] = []
+
+    def strike(event: str) -> None:
+        if not killed and re.match(r"appears shards/.*stage-1", event):
+            killed.extend(one.pid for one in own_processes(victim, under=program.pid)[:1])
+            kill(killed)
+
+    with watched(location, strike):
+        out, err = program.communicate(timeout=120)
+    assert killed
+    return program.returncode, out, err

@@ -1,0 +1,140 @@
+"""What Prometheus gets to see of a run on a real Ray, and what Ray's logs hold of it."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from raymu.core.telemetry.metrics import METRICS, MetricKind
+from raymu.store.run import RunStore
+from tests.support.metrics_process import KEY
+
+SECRETS = ("sample-", "owner-", KEY)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run that was measured, in its folder."""
+
+    folder: Path
+
+    def series(self, step: str) -> Mapping[tuple[str, ...], float]:
+        """(name, *values of raymu's own labels) -> value"""
+        found: dict[tuple[str, ...], float] = {}
+        for line in self.text(step).splitlines():
+            if line.startswith("ray_raymu_"):
+                name, labels, value = re.fullmatch(r"(\w+){(.*)} (\S+)", line).groups()  # type: ignore[union-attr]
+                tags = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+                assert tags["run"] == self.run_id
+                own = (tags[one] for one in ("state", "duty", "remedy", "shard", "le") if one in tags)
+                found[name.removeprefix("ray_raymu_"), *own] = float(value)
+        return found
+
+    def text(self, step: str) -> str:
+        return (self.folder / step).read_text()
+
+    @property
+    def run_id(self) -> str:
+        return RunStore(str(self.folder / "run")).manifest.run_id
+
+    @property
+    def log_lines(self) -> list[str]:
+        """Of all processes of that Ray."""
+        folder = Path((self.folder / "logs").read_text())
+        return [
+            line
+            for path in folder.iterdir()
+            if path.is_file()
+            for line in path.read_text(errors="replace").splitlines()
+        ]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    folder = tmp_path_factory.mktemp("measured")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.support.metrics_process", str(folder), str(port)]
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    found = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    assert (found.returncode, found.stdout) == (0, ""), found.stderr
+    return Measured(folder)
+
+
+def test_prometheus_has_the_names_and_kinds_that_raymu_gives(measured: Measured) -> None:
+    text = measured.text("patched")
+    kinds = dict(re.findall(r"# TYPE (ray_raymu_\w+) (\w+)", text))
+    for metric in METRICS:
+        [first, *_] = metric.series
+        name = first.removesuffix("_bucket") if metric.kind is MetricKind.HISTOGRAM else first
+        if metric.name not in ("raymu_accuracy", "raymu_repair_failures"):  # nothing of that happened
+            assert kinds[name] == metric.kind
+            assert f"# HELP {name} {metric.help}" in text
+    exported = {name for name, *_ in measured.series("patched")}
+    assert {f"ray_raymu_{name}" for name in exported} <= {series for metric in METRICS for series in metric.series}
+
+
+def test_requests_remedies_passes_debt_and_slack_are_there(measured: Measured) -> None:
+    found = measured.series("patched")
+    assert (found["requests", "settled"], found["requests", "purged"], found["requests", "accepted"]) == (1.0, 1.0, 0.0)
+    patched = found["repairs_total", "patch"]
+    assert patched >= 1.0
+    assert found["repairs_total", "retrain"] >= 1.0
+    assert found["shards", "approximate"] == found["debt_shards",] == patched
+    assert found["debt_passes",] > 0.0
+    assert found["passes_total", "train"] == pytest.approx(240 * 4, rel=0.5)
+    assert found["compute_seconds_total", "train"] > 0.0
+    assert found["seconds_per_pass_count", "train"] == 9.0, "three shards of three stages"
+    assert found["repair_seconds_count", "patch"] == patched
+    assert found["request_seconds_count", "rewound"] == 2.0
+    assert found["request_seconds_count", "settled"] == 1.0
+    assert sum(name == "shard_seconds_per_pass" for name, *_ in found) == 3
+    month_s = 30 * 24 * 3600.0
+    assert month_s - 300.0 < found["deadline_slack_seconds",] < month_s
+    assert found["settle_by_timestamp_seconds",] < found["next_due_timestamp_seconds",]
+
+
+def test_gauges_stay_while_nothing_happens_and_slack_shrinks(measured: Measured) -> None:
+    before, after = measured.series("patched"), measured.series("idle")
+    passing = ("deadline_slack_seconds",)
+    assert {name: value for name, value in before.items() if name != passing} == {
+        name: value for name, value in after.items() if name != passing
+    }
+    assert 4.0 < before[passing] - after[passing] < 30.0
+
+
+def test_settling_pays_the_debt(measured: Measured) -> None:
+    found = measured.series("settled")
+    assert found["debt_shards",] == found["debt_passes",] == found["next_due_timestamp_seconds",] == 0.0
+    assert (found["requests", "settled"], found["shards", "exact"]) == (2.0, 3.0)
+    assert ("deadline_slack_seconds",) not in found
+
+
+def test_no_measurement_and_no_log_of_any_process_names_a_subject(measured: Measured) -> None:
+    for step in ("patched", "idle", "settled"):
+        assert not [secret for secret in SECRETS if secret in measured.text(step)]
+    lines = measured.log_lines
+    assert len(lines) > 100
+    assert not [line for line in lines if any(secret in line for secret in SECRETS)]
+
+
+def test_actors_write_their_log_into_ray_s_as_json(measured: Measured) -> None:
+    told = [json.loads(line) for line in measured.log_lines if line.startswith('{"time": ')]
+    assert {one["run"] for one in told} == {measured.run_id}
+    of_workers = {"work_begun", "stage_trained", "work_done"}
+    assert of_workers < {one["event"] for one in told}
+    assert {"opened", "trained", "accepted", "repaired", "published", "purged", "closed"} <= {
+        one["event"] for one in told
+    }
+    stages = [
+        (one["shard"], one["stage"]) for one in told if one["event"] == "stage_trained" and one["remedy"] == "train"
+    ]
+    assert sorted(stages) == [(shard, stage) for shard in range(3) for stage in range(3)]

@@ -1,0 +1,147 @@
+"""Where a fleet's actors go, what it holds there, and how it is told of."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import ray
+from ray.util import placement_group_table
+
+import raymu
+from raymu.console import Screen
+from raymu.errors import CoordinatorLost
+from raymu.runtime import shard_actor_pool as pool
+from raymu.runtime.fleet import RayFleet
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.shard.messages import Places, StageTrained
+from raymu.store.codec import to_tree
+from raymu.store.run import RunStore
+from tests.cluster.test_fleet import config_on_ray
+from tests.support.examples import repaired_weights, silent, train_run, write_samples
+from tests.support.processes import COORDINATOR, SHARD, TwoNodes, own_processes
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture
+def other_node() -> Iterator[TwoNodes]:
+    node = TwoNodes(num_cpus=4, resources={"slot": 2})
+    yield node
+    node.close()
+
+
+def reserved() -> list[str]:
+    """States of the placement groups that hold room, or want to."""
+    return [group["state"] for group in placement_group_table().values() if group["state"] != "REMOVED"]
+
+
+@pytest.mark.usefixtures("other_node")
+@pytest.mark.parametrize(("placement", "nodes"), [("spread", 2), ("pack", 1)])
+def test_actors_are_spread_or_packed_until_they_are_idle(tmp_path: Path, placement: str, nodes: int) -> None:
+    write_samples(tmp_path / "all.parquet", samples=400)
+    config = config_on_ray(tmp_path / "all.parquet", shards=8, live_actors=2, placement=placement)
+    prepare_run(config, str(tmp_path / "run")).write()
+
+    async def trained() -> Places:
+        store = RunStore(str(tmp_path / "run"))
+        fleet = RayFleet(store, idle_s=1.0)
+        coordinator = Coordinator(store, fleet)
+        await fleet.warm_up()
+        await coordinator.train(silent)
+        places = fleet.places()
+        assert reserved() == ["CREATED"]
+        await gone(lambda: bool(fleet.places() or reserved() or own_processes(SHARD)))
+        await coordinator.close()
+        return places
+
+    places = asyncio.run(asyncio.wait_for(trained(), timeout=60))
+    assert len(places) == 2
+    assert len({place.node_id for place in places.values()}) == nodes
+    train_run(config, tmp_path / "calm")
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+async def gone(is_there: Callable[[], bool]) -> None:
+    while is_there():
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.usefixtures("room_for_one")
+def test_a_group_that_finds_no_room_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven of eight CPUs are taken, and Ray places all bundles or none."""
+    monkeypatch.setattr(pool, "PATIENCE_S", 1.0)
+    write_samples(tmp_path / "all.parquet", samples=400)
+    config = config_on_ray(tmp_path / "all.parquet", live_actors=3, placement="spread")
+    prepare_run(config, str(tmp_path / "run")).write()
+
+    async def train() -> None:
+        store = RunStore(str(tmp_path / "run"))
+        coordinator = Coordinator(store, RayFleet(store))
+        await coordinator.train(silent)
+        assert reserved() == []
+        await coordinator.close()
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
+    train_run(config, tmp_path / "calm")
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_a_lost_coordinator_leaves_no_room_reserved(tmp_path: Path) -> None:
+    """All eight CPUs: its successor could start no actor."""
+    forget = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:30]
+
+    def kill_coordinator(_stage: StageTrained) -> None:
+        for victim in own_processes(COORDINATOR):
+            os.kill(victim.pid, signal.SIGKILL)
+
+    config = config_on_ray(tmp_path / "all.parquet", cpus_per_shard=4, live_actors=2, placement="pack")
+    with raymu.train(config, tmp_path / "run") as run, pytest.raises(CoordinatorLost):
+        run.revoke(forget, strategy="sisa", progress=kill_coordinator)
+    with raymu.open_run(tmp_path / "run") as again:
+        again.settle()
+    train_run(config, tmp_path / "calm", exclude=forget)
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_samples(tmp_path / "all.parquet", samples=400)
+    config = config_on_ray(tmp_path / "all.parquet", live_actors=2, gpus_per_shard=1)
+    with raymu.train(config, tmp_path / "run") as run:
+        places = run.places()
+        [node] = [one for one in ray.nodes() if one["Alive"]]  # type: ignore[no-untyped-call]
+        assert {place.gpus for place in places.values()} == {("0",), ("1",)}
+        assert {(place.node, place.node_id) for place in places.values()} == {(node["NodeName"], node["NodeID"])}
+        status = run.status(places=places)
+        assert {one.shard: one.place for one in status.shards if one.place} == places
+        shown = to_tree(status)["shards"]
+        assert sorted(one["shard"] for one in shown if one["place"]) == sorted(places)
+        Screen().status(status)
+        printed = capsys.readouterr().out
+        assert printed.count(f"{node['NodeName']}, GPU ") == 2
+        assert printed.count("disk") == 2
+    assert run.places() == {}
+    Screen().status(run.status())
+    assert "disk" not in capsys.readouterr().out
+
+
+def test_a_cluster_that_grows_is_asked_for_more_than_there_is(tmp_path: Path) -> None:
+    """No node has what a shard asks for, until one comes."""
+    write_samples(tmp_path / "all.parquet", samples=400)
+    config = config_on_ray(tmp_path / "all.parquet", live_actors=2, resources_per_shard={"slot": 1}, autoscaling=True)
+    with ThreadPoolExecutor() as threads:
+        training = threads.submit(raymu.train, config, tmp_path / "run")
+        while not (tmp_path / "run" / "journal.sqlite").exists():
+            time.sleep(0.05)
+        node = TwoNodes(num_cpus=4, resources={"slot": 2})
+        try:
+            run = training.result(timeout=60)
+            assert {place.node_id for place in run.places().values()} == {node.node_id}
+            run.close()
+        finally:
+            node.close()

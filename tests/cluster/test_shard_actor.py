@@ -1,0 +1,111 @@
+"""What comes of an actor that cannot open the run, fails, or lingers over its work."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import ActorDiedError
+
+from raymu.errors import RaymuError, RunInvalid, TrainingFailed
+from raymu.runtime.fleet import RayFleet, _follow, gist
+from raymu.runtime.nodes import node_names
+from raymu.service.ingest import prepare_run
+from raymu.service.shard.messages import TrainShard
+from raymu.store.run import RunStore
+from tests.cluster.test_fleet import config_on_ray
+from tests.cluster.test_shard_actor_pool import make_run, works_of
+from tests.support.examples import silent, write_samples
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_a_node_that_cannot_see_the_run_is_named_in_one_line(tmp_path: Path) -> None:
+    store = make_run(tmp_path, live_actors=1)
+    work, *_ = works_of(store)
+
+    async def train() -> str:
+        fleet = RayFleet(store)
+        (tmp_path / "run").rename(tmp_path / "elsewhere")
+        with pytest.raises(RunInvalid) as refusal:
+            await fleet.run(work, silent)
+        await fleet.close()
+        return str(refusal.value)
+
+    said = asyncio.run(asyncio.wait_for(train(), timeout=60))
+    [node] = node_names().values()
+    assert said.startswith(f"{tmp_path}/run: node {node} cannot open it (")
+    assert said.isprintable()
+
+
+def test_what_ray_says_of_an_actor_that_did_not_start_is_told_without_its_drawing() -> None:
+    class Unborn:
+        def __init__(self) -> None:
+            raise ValueError("there is no memory")
+
+    unborn: Any = ray.remote(Unborn).remote()
+    with pytest.raises(ActorDiedError) as death:
+        ray.get(unborn.__ray_ready__.remote())
+    assert "\x1b[" in str(death.value)
+    said = gist(death.value)
+    assert said.startswith("The actor died because of an error raised in its creation task, ray::Unborn.__init__()")
+    assert not any(mark in said for mark in ("x1b", "^^"))
+
+
+def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_path: Path) -> None:
+    """On a GPU what a model's code left behind may fail whoever comes next."""
+    write_samples(tmp_path / "all.parquet", samples=400)
+    config = config_on_ray(tmp_path / "all.parquet", live_actors=1)
+    prepare_run(replace(config, training=replace(config.training, learning_rate=1e25)), str(tmp_path / "run")).write()
+    store = RunStore(str(tmp_path / "run"))
+    work, *_ = works_of(store)
+
+    async def shards_held_after(fleet: RayFleet, failing: TrainShard, error: type[RaymuError]) -> set[int]:
+        with pytest.raises(error):
+            await fleet.run(failing, silent)
+        return set(fleet.places())
+
+    async def fail() -> None:
+        fleet = RayFleet(store)
+        missing = replace(work, table=replace(work.table, path="samples/nowhere.parquet"))
+        assert await shards_held_after(fleet, missing, RaymuError) == {0}
+        assert await shards_held_after(fleet, work, TrainingFailed) == set()
+        await fleet.close()
+
+    asyncio.run(asyncio.wait_for(fail(), timeout=60))
+
+
+def test_work_is_over_only_once_its_actor_has_left_it(tmp_path: Path) -> None:
+    """Else the next would begin under what is pinned for this one, and lose it in the middle."""
+
+    class Lingering:
+        def __init__(self) -> None:
+            self._has_reported, self._may_leave = Event(), Event()
+
+        def run(self, work: TrainShard) -> Iterator[str]:
+            yield f"the report of shard {work.shard}"
+            self._has_reported.set()
+            self._may_leave.wait()
+
+        def wait_for_report(self) -> None:
+            self._has_reported.wait()
+
+        def leave(self) -> None:
+            self._may_leave.set()
+
+    work, *_ = works_of(make_run(tmp_path))
+
+    async def follow() -> None:
+        actor: Any = ray.remote(Lingering).options(num_cpus=0, max_concurrency=3).remote()
+        following = asyncio.ensure_future(_follow(actor, work, silent))
+        await actor.wait_for_report.remote()
+        assert await asyncio.wait({following}, timeout=0.5) == (set(), {following})
+        await actor.leave.remote()
+        assert str(await following) == "the report of shard 0"
+        ray.kill(actor)
+
+    asyncio.run(asyncio.wait_for(follow(), timeout=60))

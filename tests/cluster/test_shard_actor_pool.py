@@ -1,0 +1,176 @@
+"""Actors that find no room hold nobody up, a node that joins is room, and a fleet that is closed keeps nobody waiting."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymu.errors import CoordinatorLost, CoordinatorSuperseded, FileMissing
+from raymu.runtime import placement_group as reservation
+from raymu.runtime import shard_actor_pool as pool
+from raymu.runtime.fleet import RayFleet
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import ShardTrained, StageTrained, TrainShard
+from raymu.store.run import RunStore
+from tests.cluster.test_fleet import config_on_ray
+from tests.cluster.test_placement import reserved
+from tests.support.cluster_process import wait_until
+from tests.support.examples import repaired_weights, silent, train_run, write_samples
+from tests.support.processes import SHARD, TwoNodes, own_processes
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def make_run(folder: Path, **cluster: Any) -> RunStore:
+    write_samples(folder / "all.parquet", samples=400)
+    prepare_run(config_on_ray(folder / "all.parquet", **cluster), str(folder / "run")).write()
+    return RunStore(str(folder / "run"))
+
+
+def works_of(store: RunStore) -> list[TrainShard]:
+    return [TrainShard(shard=shard, table=table, epoch=0) for shard, table in enumerate(store.manifest.tables)]
+
+
+def assert_trained(folder: Path) -> None:
+    train_run(config_on_ray(folder / "all.parquet"), folder / "calm")
+    assert repaired_weights(folder / "run") == repaired_weights(folder / "calm")
+
+
+@pytest.mark.usefixtures("room_for_one")
+def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which may be less patient than an actor."""
+    monkeypatch.setattr(pool, "PATIENCE_S", 0.1)
+    store = make_run(tmp_path, live_actors=3)
+
+    async def train() -> None:
+        fleet = RayFleet(store)
+        coordinator = Coordinator(store, fleet)
+        await fleet.warm_up()
+        assert len(own_processes(SHARD)) == 1
+        await coordinator.train(silent)
+        await coordinator.close()
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
+    assert_trained(tmp_path)
+
+
+def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservation, "FRESH_S", 0.0)
+    store = make_run(tmp_path, cpus_per_shard=5)
+
+    async def train() -> None:
+        fleet = RayFleet(store)
+        coordinator = Coordinator(store, fleet)
+        assert coordinator.workers == 1
+        node = TwoNodes(num_cpus=5)
+        try:
+            await fleet.warm_up()  # else one may have trained all before the other is up
+            await coordinator.train(silent)
+            assert coordinator.workers == 2
+            places = fleet.places().values()
+            assert (len(places), node.node_id in {place.node_id for place in places}) == (2, True)
+            await coordinator.close()
+        finally:
+            node.close()
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
+    assert_trained(tmp_path)
+
+
+def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: Path) -> None:
+    store = make_run(tmp_path, live_actors=1, placement="pack")
+
+    async def train() -> Sequence[object]:
+        fleet = RayFleet(store)
+        closed: list[asyncio.Task[None]] = []
+
+        def close(_stage: StageTrained) -> None:
+            if not closed:
+                closed.append(asyncio.ensure_future(fleet.close()))
+
+        works = works_of(store)
+        done = await asyncio.gather(*(fleet.run(one, close) for one in works), return_exceptions=True)
+        assert closed
+        with pytest.raises(CoordinatorLost):
+            await fleet.run(works[1], silent)
+        return done
+
+    first, *others = asyncio.run(asyncio.wait_for(train(), timeout=60))
+    assert isinstance(first, ShardTrained)
+    assert [str(one) for one in others] == [str(CoordinatorLost("it has left the run"))] * 3
+    wait_until(lambda: not (own_processes(SHARD) or reserved()), "nothing is left")
+
+
+def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """It leaves as a standing one does, which serves others at that moment."""
+    store = make_run(tmp_path, live_actors=1)
+
+    async def train() -> None:
+        coordinator = Coordinator(store, RayFleet(store))
+        left: list[asyncio.Task[None]] = []
+
+        def leave(_stage: StageTrained) -> None:
+            if not left:
+                other = RunStore(str(tmp_path / "run"))
+                Coordinator(other, LocalFleet(other))
+                left.append(asyncio.ensure_future(coordinator.close()))
+
+        with pytest.raises(CoordinatorSuperseded):
+            await coordinator.train(leave)
+        assert left
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
+
+
+def test_work_that_is_cancelled_while_it_waits_keeps_no_fleet_from_closing(tmp_path: Path) -> None:
+    """As `down` does in the middle of a training: it cancels, and closes at once."""
+    store = make_run(tmp_path, live_actors=1)
+
+    async def train() -> None:
+        fleet = RayFleet(store)
+        begun = asyncio.Event()
+        training = asyncio.gather(*(fleet.run(one, lambda _stage: begun.set()) for one in works_of(store)))
+        await begun.wait()
+        training.cancel()
+        await fleet.close()
+        with pytest.raises(asyncio.CancelledError):
+            await training
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
+    wait_until(lambda: not own_processes(SHARD), "nothing is left")
+
+
+def test_once_a_shard_cannot_be_trained_those_that_wait_for_an_actor_are_left_alone(tmp_path: Path) -> None:
+    store = make_run(tmp_path, live_actors=1)
+    store.files.delete(store.manifest.tables[0].path)
+
+    async def train() -> None:
+        coordinator = Coordinator(store, RayFleet(store))
+        with pytest.raises(FileMissing, match="samples/0000-"):
+            await coordinator.train(silent)
+        assert store.files.every("shards") == store.files.every("reports") == []
+        await coordinator.close()
+
+    asyncio.run(asyncio.wait_for(train(), timeout=60))
+
+
+def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Path) -> None:
+    store = make_run(tmp_path, live_actors=1)
+
+    async def take_turns() -> None:
+        fleet = RayFleet(store)
+        first, second, third, _ = works_of(store)
+        async with fleet._pool.lent(first.shard):
+            waiting, gone = (asyncio.ensure_future(fleet.run(one, silent)) for one in (second, third))
+            await asyncio.sleep(0)
+            gone.cancel()
+        waiting.cancel()  # at this moment the actor is its own, and it has not run since
+        assert isinstance(await fleet.run(first, silent), ShardTrained)
+        assert len(own_processes(SHARD)) == 1
+        await fleet.close()
+
+    asyncio.run(asyncio.wait_for(take_turns(), timeout=60))

@@ -1,0 +1,108 @@
+"""The search for the hybrid boundary by Ray Tune: what it finds is what each trial gives by itself."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import raymu
+from raymu.core.tuning import Constraints, Score, Search, SearchSpace
+from raymu.errors import DeviceUnavailable, RequestInvalid, TraceInvalid
+from raymu.service.tuning.objective import BenchPlan, TrialBench
+from tests.support.examples import make_config, train_run, write_samples
+from tests.support.processes import TwoNodes
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+SPACE = SearchSpace(strategies=("hs", "ohs"), contributions=("gradient",))
+
+
+@pytest.fixture(scope="module")
+def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("searched")
+    write_samples(folder / "all.parquet", samples=160)
+    config = make_config(folder / "all.parquet", data={"test": str(folder / "all.parquet")})
+    raymu.train(config, folder / "run").close()
+    return folder / "run"
+
+
+def without_clock(score: Score) -> Score:
+    return replace(score, measured_seconds=0.0)
+
+
+def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_is_resumed(
+    location: Path, tmp_path: Path
+) -> None:
+    run = raymu.open_run(location)
+    (tmp_path / "branch-old").mkdir()
+    wanted, told = Search(space=SPACE, trials=4), []
+    report = run.tune(
+        wanted, Constraints(), out=tmp_path, traffic="uniform:5", progress=lambda done, of: told.append((done, of))
+    )
+    assert told[-1] == (4, 4)
+    scratch = tmp_path / "alone"
+    scratch.mkdir()
+    test = location.parent / "all.parquet"
+    bench = TrialBench(
+        BenchPlan(
+            location=str(location), traffic="uniform:5", trace=None, test=str(test), scratch=str(scratch), workers=1
+        )
+    )
+    for one in report.trials:
+        assert without_clock(one.score) == without_clock(bench.evaluate(one.choice))
+    assert pq.read_table(tmp_path / "trials.parquet").num_rows == 4
+    left = tmp_path / "branches" / "left-behind"  # by a search that was killed
+    assert not list(left.parent.iterdir())
+    left.mkdir()
+
+    again = run.tune(wanted, Constraints(), out=tmp_path, traffic="uniform:5")
+    assert again.trials == report.trials
+    assert (left.exists(), (tmp_path / "branch-old").exists()) == (False, True)
+    with pytest.raises(RequestInvalid, match="holds another search"):
+        run.tune(wanted, Constraints(), out=tmp_path, traffic="uniform:4")
+
+
+@pytest.mark.parametrize("method", ["random", "optuna"])
+def test_other_ways_to_search_stop_what_falls_behind(location: Path, tmp_path: Path, method: str) -> None:
+    wanted = Search(space=SPACE, method=method, trials=4, stops_early=True)  # type: ignore[arg-type]
+    report = raymu.open_run(location).tune(wanted, Constraints(), out=tmp_path, traffic="uniform:5")
+    assert len(report.trials) + report.stopped == 4
+    assert report.trials
+
+
+def test_what_is_chosen_becomes_the_runs_own_and_is_journalled(location: Path) -> None:
+    with raymu.open_run(location) as run:
+        generation = run.status().generation
+        run.configure(strategy="ohs", boundary=0.75)
+        assert (run.config.unlearning.strategy, run.config.unlearning.boundary) == ("ohs", 0.75)
+        assert raymu.open_run(location).config.unlearning.boundary == 0.75
+        assert run.status().generation == generation
+        with pytest.raises(RequestInvalid, match="is over 1"):
+            run.configure(boundary=2.0)
+        with pytest.raises(RequestInvalid, match="train anew"):
+            run.configure(contributions="batch")
+    assert raymu.open_run(location).verify().verdict == "pass"
+
+
+def test_trials_need_room_where_their_folder_is(location: Path, tmp_path: Path) -> None:
+    config = make_config(location.parent / "all.parquet", cluster={"fleet": "ray", "resources_per_shard": {"slot": 1}})
+    train_run(config, tmp_path / "run")
+    other = TwoNodes(num_cpus=2, resources={"slot": 2})
+    try:
+        with pytest.raises(DeviceUnavailable, match="the cluster's nodes have 8 CPU, 0 slot"):
+            raymu.open_run(tmp_path / "run").tune(
+                Search(space=SPACE),
+                Constraints(),
+                out=tmp_path,
+                traffic="uniform:5",
+                test=location.parent / "all.parquet",
+            )
+    finally:
+        other.close()
+
+
+def test_a_search_that_is_refused_leaves_no_folder(location: Path, tmp_path: Path) -> None:
+    with pytest.raises(TraceInvalid, match="lower the count"):
+        raymu.open_run(location).tune(Search(space=SPACE), Constraints(), out=tmp_path / "out", traffic="uniform:1000")
+    assert not (tmp_path / "out").exists()

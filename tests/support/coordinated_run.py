@@ -1,0 +1,234 @@
+"""What the tests of the service look at in a run, and fleets that fail."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from raymu.config import Config
+from raymu.core.events import Event
+from raymu.core.partition import identity_hashes
+from raymu.core.receipt import Receipt
+from raymu.core.records import CheckpointRef, Constituent, SampleId, ShardLineage
+from raymu.data.tables import read_table
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import place
+from raymu.service.shard.fleet import LocalFleet, ShardFleet
+from raymu.service.shard.messages import Progress, RepairTask, StageTrained, Work, WorkReport
+from raymu.store.receipts import check_ledger
+from raymu.store.run import RunStore
+from raymu.training.batches import ShardSamples
+from raymu.training.classifier import Classifier
+from raymu.training.spec import ModelPlan
+from tests.support.examples import revoke, settle
+
+Home = tuple[SampleId, int, int]
+
+
+def homes(config: Config) -> list[Home]:
+    """(sample id, shard, slice) of every sample"""
+    table = read_table(config.data.train, config.data)
+    shards, slices = place(table, config.partition)
+    return list(zip(table.ids.tolist(), shards.tolist(), slices.tolist(), strict=True))
+
+
+def ids_at(config: Config, *, shard: int | None = None, slice_index: int | None = None) -> list[SampleId]:
+    """Ids of a shard, of a slice, or of a slice of a shard."""
+    return [
+        sample_id
+        for sample_id, one, position in homes(config)
+        if shard in (None, one) and slice_index in (None, position)
+    ]
+
+
+def write_images(path: Path, *, samples: int = 120, without: Sequence[SampleId] = (), shuffle: int = 0) -> None:
+    """8-bit images of 4x4 in two classes: bright above, or bright below."""
+    random = np.random.default_rng(11)
+    labels = np.arange(samples) % 2
+    images = random.integers(0, 120, (samples, 4, 4))
+    images[labels == 0, :2] += 100
+    images[labels == 1, 2:] += 100
+    features = pa.FixedSizeListArray.from_arrays(pa.array(images.astype(np.uint8).reshape(-1)), 16)
+    table = pa.table({"id": np.arange(samples), "label": labels, "features": features})
+    kept = np.flatnonzero(~np.isin(np.arange(samples), list(without)))
+    pq.write_table(table.take(np.random.default_rng(shuffle).permutation(kept)), path)
+
+
+def lineage_of(location: Path | str, shard: int) -> ShardLineage:
+    return RunStore(str(location)).current().lineages[shard]
+
+
+def constituent_of(location: Path | str, shard: int) -> Constituent:
+    return RunStore(str(location)).current().constituents[shard]
+
+
+def restored(location: Path | str, checkpoint: CheckpointRef) -> Classifier:
+    """The model of a checkpoint, on the CPU."""
+    store = RunStore(str(location))
+    plan = ModelPlan.of(store.config, input_shape=store.manifest.input_shape, classes=store.manifest.classes)
+    payload = store.files.read_checked(checkpoint.file)
+    return Classifier.restore(payload, plan, device=torch.device("cpu"), source=checkpoint.file.path)
+
+
+def samples_of(config: Config, ids: list[SampleId]) -> ShardSamples:
+    """Samples of the training file as a shard holds them."""
+    table = read_table(config.data.train, config.data)
+    _, slices = place(table, config.partition)
+    rows = np.flatnonzero(np.isin(table.ids, ids))
+    hashes = identity_hashes(table.ids[rows].tolist(), seed=config.partition.seed, purpose="sample")
+    return ShardSamples.ordered(table.take(rows), hashes=hashes, slices=slices[rows])
+
+
+def samples_by_fit(config: Config, location: Path) -> list[SampleId]:
+    """Shard 0's samples, by how much more probable their class is to its model than to that of shard 1."""
+    table = read_table(config.data.train, config.data)
+    rows = np.flatnonzero(np.isin(table.ids, ids_at(config, shard=0)))
+    own, other = (restored(location, lineage_of(location, shard).serving) for shard in (0, 1))
+    gains = own.probabilities(table.features[rows]) - other.probabilities(table.features[rows])
+    order = gains[np.arange(len(rows)), table.labels[rows]].argsort()
+    return table.ids[rows[order]].tolist()
+
+
+def weights_of(location: Path | str, shard: int) -> torch.Tensor:
+    """returns: (parameters,) float32, as repaired"""
+    serving = restored(location, lineage_of(location, shard).serving)
+    return torch.nn.utils.parameters_to_vector(serving.model.parameters()).detach()
+
+
+def journal_events(location: Path | str) -> list[Event]:
+    journal = RunStore(str(location)).journal()
+    try:
+        return list(journal.events())
+    finally:
+        journal.close()
+
+
+def issued_receipts(location: Path | str) -> list[Receipt]:
+    """The ledger of a run, checked."""
+    store = RunStore(str(location))
+    with closing(store.journal(is_read_only=True)) as journal:
+        rows = check_ledger(journal.ledger(), run=store.manifest.run_id, public_key=store.keys.public_key)
+        return [receipt for _, receipt in rows]
+
+
+def history_of(location: Path) -> tuple[int, int, list[str]]:
+    """Journal events, current generation, and every file: what a refused request leaves as it was."""
+    events, generation = len(journal_events(location)), RunStore(str(location)).current().number
+    return events, generation, sorted(str(path.relative_to(location)) for path in location.rglob("*"))
+
+
+def state_files(location: Path, shard: int) -> set[str]:
+    """The samples, checkpoints and recorded updates of a shard that lie on disk, as paths within the run."""
+    found = [*(location / "shards" / f"{shard:04d}").iterdir(), *(location / "samples").glob(f"{shard:04d}-*")]
+    return {str(path.relative_to(location)) for path in found}
+
+
+def traces(location: Path, marker: str) -> set[str]:
+    """The files of a run in which a marker can be read: in their bytes, or unpacked where they are Parquet."""
+    found = set()
+    for path in location.rglob("*"):
+        if path.is_file():
+            unpacked = str(pq.read_table(path).to_pydict()) if path.suffix == ".parquet" else ""
+            if marker.encode() in path.read_bytes() or marker in unpacked:
+                found.add(path.name)
+    return found
+
+
+def raw_ids_in_journal(location: Path | str) -> int:
+    store = RunStore(str(location))
+    with closing(store.journal(is_read_only=True)) as journal:
+        shards = range(store.config.partition.shards)
+        return sum(len(ids) for shard in shards for ids in journal.sample_ids(shard=shard).values())
+
+
+class FleetThatFailsOnce(LocalFleet):
+    """Its first repair breaks off: before any work, or after so many stages."""
+
+    def __init__(self, store: RunStore, *, after_stages: int = 0) -> None:
+        super().__init__(store)
+        self._stages_left = after_stages
+        self._has_failed = False
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        if self._has_failed or not isinstance(work, RepairTask):
+            return await super().run(work, progress)
+        self._fail_if_due()
+
+        def count(stage: StageTrained) -> None:
+            progress(stage)
+            self._stages_left -= 1
+            self._fail_if_due()
+
+        return await super().run(work, count)
+
+    def _fail_if_due(self) -> None:
+        if self._stages_left <= 0:
+            self._has_failed = True
+            raise ConnectionError("the worker is gone")
+
+
+class WatchedFleet(LocalFleet):
+    """Keeps the tasks that it is given, and lets a test look at the run before each repair."""
+
+    def __init__(self, store: RunStore, look: Callable[[RepairTask], None] = lambda _task: None) -> None:
+        super().__init__(store)
+        self._look = look
+        self.repairs: list[RepairTask] = []
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        if isinstance(work, RepairTask):
+            self.repairs.append(work)
+            self._look(work)
+        return await super().run(work, progress)
+
+
+class HeldFleet(LocalFleet):
+    """Holds the repairs of some shards back until a test lets them go."""
+
+    def __init__(self, store: RunStore, held: Collection[int]) -> None:
+        super().__init__(store)
+        self.gates = {shard: asyncio.Event() for shard in held}
+        self.repairs: list[RepairTask] = []
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        if isinstance(work, RepairTask):
+            self.repairs.append(work)
+            if work.command.shard in self.gates:
+                await self.gates[work.command.shard].wait()
+        return await super().run(work, progress)
+
+
+async def until_nothing_moves() -> None:
+    """Until every task waits for what a test holds back."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+class OpenedRun:
+    """A run that is taken over, and asked of synchronously."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self.coordinator = coordinator
+
+    def revoke(self, ids: Sequence[SampleId], **asked: Any) -> Receipt:
+        return revoke(self.coordinator, ids, **asked)
+
+    def settle(self) -> None:
+        settle(self.coordinator)
+
+
+@contextmanager
+def opened(location: Path | str | RunStore, fleet: ShardFleet | None = None) -> Iterator[OpenedRun]:
+    """Take a run over, and leave it."""
+    store = location if isinstance(location, RunStore) else RunStore(str(location))
+    coordinator = Coordinator(store, fleet or LocalFleet(store))
+    try:
+        yield OpenedRun(coordinator)
+    finally:
+        asyncio.run(coordinator.close())

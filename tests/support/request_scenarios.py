@@ -1,0 +1,95 @@
+"""A course of a run's life that may be begun again at any point, and what must come out of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from raymu.config import Config
+from raymu.core.events import RequestsPurged
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.fleet import LocalFleet, ShardFleet
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import ids_at, issued_receipts, journal_events, raw_ids_in_journal
+from tests.support.examples import make_config, silent, write_samples
+from tests.support.faults import FaultyDisk, FaultyRequests
+
+
+class Course:
+    """Train, retrain for a first request, patch for a second, settle: may be begun again at any point."""
+
+    def __init__(self, folder: Path, **cluster: object) -> None:
+        write_samples(folder / "all.parquet", samples=60)
+        self.config: Config = make_config(
+            folder / "all.parquet",
+            model={"name": "logistic"},
+            training={"epochs": 2},
+            partition={"shards": 2, "slices": 2},
+            cluster=cluster,
+        )
+        early, late = ids_at(self.config, shard=0, slice_index=0), ids_at(self.config, slice_index=1)
+        self.asked = [
+            Revocation(ids=(early[0], late[-1]), strategy="sisa", key="first"),
+            Revocation(ids=(early[1],), strategy="dpus", key="second"),
+        ]
+
+    def run(
+        self,
+        location: Path | str,
+        disk: FaultyDisk | FaultyRequests,
+        fleet: Callable[[RunStore], ShardFleet] = LocalFleet,
+    ) -> None:
+        """disk: of the coordinator, and of whatever in the fleet writes by the store that it is made of"""
+        with disk.counting_commits():
+            store = RunStore(str(location), disk.files(str(location)))
+            if not store.files.exists("run.json"):
+                replace(prepare_run(self.config, str(location)), store=store).write()
+            coordinator = Coordinator(store, fleet(store))
+            try:
+                asyncio.run(self._revoke(coordinator))
+            finally:
+                asyncio.run(coordinator.close())
+
+    def train(self, location: Path) -> None:
+        prepare_run(self.config, str(location)).write()
+        coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
+        asyncio.run(coordinator.train(silent))
+        asyncio.run(coordinator.close())
+
+    async def _revoke(self, coordinator: Coordinator) -> None:
+        for one in self.asked:
+            await coordinator.revoke([one], silent)
+        await coordinator.settle(silent)
+
+
+def outcome(location: Path | str) -> object:
+    """What must not depend on what happened on the way: all but times, seconds and random ids."""
+    store = RunStore(str(location))
+    generation = store.current()
+    needed = {file for lineage in generation.lineages for file in lineage.files}
+    events = journal_events(location)
+    return (
+        generation.number,
+        [
+            (lineage.table, lineage.slice_samples, lineage.files, lineage.tainted_from)
+            for lineage in generation.lineages
+        ],
+        [(one.state, one.checkpoint and one.checkpoint.file) for one in generation.constituents],
+        [event.kind for event in events if event.kind in ("trained", "accepted")],
+        [len(event.request_ids) for event in events if isinstance(event, RequestsPurged) and event.request_ids],
+        raw_ids_in_journal(location),
+        store.strays(needed),
+        [(one.exactness, one.samples, one.generation_after) for one in issued_receipts(location)],
+        [name for name in store.files.every() if not name.startswith("journal.sqlite-")],
+    )
+
+
+def files_of(location: Path) -> dict[str, bytes]:
+    """SQLite's log apart: a coordinator that ends leaves it empty, and whoever is the last to close takes it away."""
+    return {
+        str(path.relative_to(location)): path.read_bytes()
+        for path in location.rglob("*")
+        if path.is_file() and not path.name.startswith("journal.sqlite-")
+    }

@@ -1,0 +1,222 @@
+"""What an audit reports, what it needs, and what it refuses."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from raymu.core.verdict import Verdict
+from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, RequestInvalid
+from raymu.service.audit.audit import LEVEL, audit
+from raymu.service.audit.forget_set import AuditScope, find_forgotten
+from raymu.service.audit.report import AuditReport
+from raymu.service.audit.shard_models import TWINS
+from raymu.store.codec import to_tree
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import FleetThatFailsOnce, ids_at, opened
+from tests.support.examples import revoke, train_run
+from tests.system.audit.examples import Trainer, letter_config, write_letters
+
+
+class AuditedRun:
+    """A run with two requests: an exact one in shard 0, and a patch in both shards."""
+
+    def __init__(self, folder: Path) -> None:
+        write_letters(folder, text_ids=True)
+        self.folder, self.location = folder, folder / "run"
+        self.config = letter_config(folder)
+        run = train_run(self.config, self.location)
+        of_shard = [ids_at(self.config, shard=shard) for shard in (0, 1)]
+        self.exact_ids, self.patched_ids = of_shard[0][:3], of_shard[0][3:6] + of_shard[1][:4]
+        self.exact = revoke(run, self.exact_ids, strategy="sisa").request_id
+        self.patched = revoke(run, self.patched_ids, strategy="dpus").request_id
+        asyncio.run(run.close())
+        self.trainer = Trainer()
+
+    def audit(self, **scope: object) -> AuditReport:
+        asked = AuditScope(**{"shadow_models": 4, **scope})  # type: ignore[arg-type]
+        return audit(RunStore(str(self.location)), asked, run_tasks=self.trainer)
+
+    def data_without(self, name: str, *ids: object) -> str:
+        table = pq.read_table(self.folder / "train.parquet")
+        kept = table.filter(pc.invert(pc.is_in(table["id"], value_set=pa.array(ids))))
+        pq.write_table(kept, self.folder / name)
+        return str(self.folder / name)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> AuditedRun:
+    return AuditedRun(tmp_path_factory.mktemp("audit"))
+
+
+def files(location: Path) -> dict[str, bytes]:
+    """Of a run, but for the marks that SQLite's readers leave."""
+    found = {str(path.relative_to(location)): path for path in location.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if not name.endswith(("-shm", "-wal"))}
+
+
+def test_all_requests_are_audited_together_and_each_by_itself(run: AuditedRun) -> None:
+    before = files(run.location)
+    report = run.audit()
+    assert files(run.location) == before
+    assert [one.request_ids for one in report.requests] == [(one,) for one in sorted([run.exact, run.patched])]
+    assert report.together.request_ids == tuple(sorted([run.exact, run.patched]))
+    assert (report.together.samples, report.together.shards) == (10, (0, 1))
+    by_id = {one.request_ids[0]: one for one in report.requests}
+    assert (by_id[run.exact].samples, by_id[run.exact].shards) == (3, (0,))
+    assert (by_id[run.patched].samples, by_id[run.patched].shards) == (7, (0, 1))
+    assert by_id[run.exact].comparison.served.level == LEVEL / 2
+    assert report.passes > 0.0
+
+
+def test_every_shards_models_are_asked_for_at_once(run: AuditedRun) -> None:
+    done: list[tuple[int, int]] = []
+    trainer = Trainer()
+    store = RunStore(str(run.location))
+    audit(store, AuditScope(shadow_models=4), run_tasks=trainer, progress=lambda one, of: done.append((one, of)))
+    models = 2 * (1 + 1 + TWINS + 4)
+    assert trainer.asked == [models]
+    assert done == [(number, models) for number in range(1, models + 1)]
+
+
+def test_a_report_is_json_and_names_no_sample(run: AuditedRun) -> None:
+    text = json.dumps(to_tree(run.audit()))
+    assert "sample-" not in text
+    worst = run.audit().together.worst[0]
+    table = pq.read_table(run.folder / "train.parquet")
+    assert table["id"][worst.row].as_py() in {*run.exact_ids, *run.patched_ids}
+    assert len(worst.keyed_hash) == 64
+
+
+def test_figures_stand_beside_those_of_the_oracle_and_the_control(run: AuditedRun) -> None:
+    report = run.audit(request_ids=(run.patched,))
+    assert report.accuracy.test is not None
+    for accuracy in (report.accuracy.retain, report.accuracy.test):
+        assert min(accuracy.served, accuracy.oracle, accuracy.control) > 0.7
+    loss = report.together.loss
+    assert loss.control < loss.oracle
+    attacks = {one.attack: one for one in report.together.attacks}
+    assert list(attacks) == ["loss", "lira_offline", "lira_online", "rmia", "two_generations"]
+    for attack in attacks.values():
+        assert attack.auc.served.low <= attack.auc.served.value <= attack.auc.served.high
+        assert attack.tpr_at_1_percent is attack.tpr_at_0_1_percent is None  # some 700 non-members
+    exposed = {one.attack: one.auc.served.value for one in report.exposure}
+    assert exposed["lira_online"] > exposed["loss"] - 0.02 > 0.5
+    assert report.together.epsilon.highest <= report.together.epsilon.ceiling
+
+
+def test_some_samples_of_a_request_are_audited_alone(run: AuditedRun) -> None:
+    report = run.audit(ids=tuple(run.patched_ids[:2]))
+    assert (report.together.samples, report.together.request_ids) == (2, (run.patched,))
+
+
+def test_the_data_may_be_of_the_forgotten_samples_alone(run: AuditedRun) -> None:
+    table = pq.read_table(run.folder / "train.parquet")
+    forgotten = table.filter(pc.is_in(table["id"], value_set=pa.array([*run.exact_ids, *run.patched_ids])))
+    pq.write_table(forgotten, run.folder / "forgotten.parquet")
+    alone = run.audit(data=str(run.folder / "forgotten.parquet"))
+    assert alone.together.comparison == run.audit().together.comparison
+
+
+def test_samples_that_the_file_lacks_are_asked_for(run: AuditedRun) -> None:
+    lacking = run.data_without("lacking.parquet", *run.patched_ids[:2])
+    with pytest.raises(DataInvalid, match=rf"lacks samples of request {run.patched}.*\(5 of 7\).*--data"):
+        run.audit(data=lacking)
+    assert run.audit(data=lacking, request_ids=(run.exact,)).together.samples == 3
+    with pytest.raises(DataInvalid, match=r"cannot be read.*rows that the run destroyed.*--data"):
+        run.audit(data=str(run.folder / "gone.parquet"))
+
+
+def test_a_file_of_other_features_is_refused(run: AuditedRun) -> None:
+    table = pq.read_table(run.folder / "train.parquet")
+    wide = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(table.num_rows * 3, dtype=np.uint8)), 3)
+    floats = pa.FixedSizeListArray.from_arrays(
+        table["features"].combine_chunks().flatten().cast(pa.float32()), table["features"].type.list_size
+    )
+    for name, features, words in (("wide", wide, "shape"), ("floats", floats, "float32")):
+        path = run.folder / f"{name}.parquet"
+        pq.write_table(table.set_column(table.schema.get_field_index("features"), "features", features), path)
+        with pytest.raises(DataInvalid, match=words):
+            run.audit(data=str(path))
+
+
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [
+        ({"shadow_models": 3}, "even number"),
+        ({"shadow_models": 2}, "even number"),
+        ({"request_ids": ("r-unknown",)}, "knows no request r-unknown"),
+        ({"ids": ("sample-1", "nobody")}, "2 of the samples named here are not revoked"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused_in_one_line(run: AuditedRun, scope: dict[str, object], words: str) -> None:
+    with pytest.raises(RaymuError, match=words) as refusal:
+        run.audit(**scope)
+    assert "\n" not in str(refusal.value)
+
+
+def test_without_a_request_there_is_nothing_to_audit(run: AuditedRun, tmp_path: Path) -> None:
+    asyncio.run(train_run(run.config, tmp_path / "run").close())
+    with pytest.raises(RequestInvalid, match="nothing was revoked"):
+        audit(RunStore(str(tmp_path / "run")), AuditScope())
+
+
+def test_a_request_that_is_not_repaired_is_not_audited(run: AuditedRun, tmp_path: Path) -> None:
+    asyncio.run(train_run(run.config, tmp_path / "run").close())
+    ids = ids_at(run.config, shard=0)[:1]
+    with (
+        opened(tmp_path / "run", FleetThatFailsOnce(RunStore(str(tmp_path / "run")))) as opened_run,
+        pytest.raises(RaymuError, match="could not be repaired"),
+    ):
+        opened_run.revoke(ids, strategy="sisa")
+    with pytest.raises(RequestInvalid, match="not repaired yet"):
+        audit(RunStore(str(tmp_path / "run")), AuditScope())
+
+
+def test_a_shard_that_waits_for_another_request_is_not_audited(run: AuditedRun, tmp_path: Path) -> None:
+    shutil.copytree(run.location, tmp_path / "run")
+    ids = ids_at(run.config, shard=0)[10:11]
+    with (
+        opened(tmp_path / "run", FleetThatFailsOnce(RunStore(str(tmp_path / "run")))) as opened_run,
+        pytest.raises(RaymuError, match="could not be repaired"),
+    ):
+        opened_run.revoke(ids, strategy="sisa")
+    with pytest.raises(RequestInvalid, match=r"shard 0 is (rewound|abstaining).*raymu settle"):
+        audit(RunStore(str(tmp_path / "run")), AuditScope(request_ids=(run.exact,)))
+
+
+def test_all_requests_are_those_that_are_repaired(run: AuditedRun, tmp_path: Path) -> None:
+    shutil.copytree(run.location, tmp_path / "run")
+    store = RunStore(str(tmp_path / "run"))
+    ids = ids_at(run.config, shard=1)[10:11]
+    with opened(tmp_path / "run", FleetThatFailsOnce(store)) as opened_run, pytest.raises(RaymuError):
+        opened_run.revoke(ids, strategy="sisa")
+    found = find_forgotten(store, AuditScope())
+    assert {*found.request_ids.tolist()} == {run.exact, run.patched}
+
+
+def test_a_run_of_one_shard_is_audited_beside_its_test_set(run: AuditedRun, tmp_path: Path) -> None:
+    config = letter_config(run.folder, shards=1)
+    coordinator = train_run(config, tmp_path / "run")
+    revoke(coordinator, ids_at(config)[:5], strategy="sisa")
+    asyncio.run(coordinator.close())
+    report = audit(RunStore(str(tmp_path / "run")), AuditScope(shadow_models=4))
+    assert report.verdict is Verdict.PASS
+    with pytest.raises(DataInvalid, match="cannot be read"):
+        audit(RunStore(str(tmp_path / "run")), AuditScope(shadow_models=4, test=str(tmp_path / "none.parquet")))
+
+
+def test_a_run_of_one_shard_without_a_test_set_is_refused(run: AuditedRun, tmp_path: Path) -> None:
+    tree = letter_config(run.folder, shards=1).tree()
+    config = type(run.config).parse({**tree, "data": {**tree["data"], "test": None}})
+    coordinator = train_run(config, tmp_path / "run")
+    revoke(coordinator, ids_at(config)[:1], strategy="sisa")
+    asyncio.run(coordinator.close())
+    with pytest.raises(ConfigInvalid, match="--test"):
+        audit(RunStore(str(tmp_path / "run")), AuditScope(shadow_models=4))

@@ -1,0 +1,126 @@
+"""What an audit must find: a model that was not patched, one that was patched too hard, one that kept a sample."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from raymu.core.records import SampleId
+from raymu.core.verdict import Verdict
+from raymu.service.audit import audit as auditing
+from raymu.service.audit.audit import audit
+from raymu.service.audit.forget_set import AuditScope
+from raymu.service.audit.report import AuditReport
+from raymu.service.shard import patch as patches
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport
+from raymu.store.run import RunStore
+from raymu.training import patch
+from raymu.training.audit.samples import ModelKind
+from raymu.training.audit.shadow_models import train_model
+from tests.support.coordinated_run import homes, opened
+from tests.support.examples import train_run
+from tests.system.audit.examples import Trainer, letter_config, write_letters
+
+
+class Runs:
+    """Copies of one trained run. heart: the sample that is learned by heart; forget: it, and nine others of its shard"""
+
+    def __init__(self, folder: Path) -> None:
+        write_letters(folder)
+        config = letter_config(folder)
+        self._folder = folder
+        asyncio.run(train_run(config, folder / "run").close())
+        [(self.heart, shard, _), *others] = homes(config)
+        self.forget = [self.heart, *(sample_id for sample_id, one, _ in others if one == shard)][:10]
+        self.trainer = Trainer()
+
+    def revoke(self, name: str, strategy: str, fleet: Callable[[RunStore], LocalFleet] = LocalFleet) -> AuditReport:
+        """Revoke from a copy, and audit it."""
+        location = self._folder / name
+        shutil.copytree(self._folder / "run", location)
+        with opened(location, fleet(RunStore(str(location)))) as run:
+            run.revoke(self.forget, strategy=strategy)
+        return self.audit(name)
+
+    def audit(self, name: str) -> AuditReport:
+        store = RunStore(str(self._folder / name))
+        return audit(store, AuditScope(shadow_models=8), run_tasks=self.trainer)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("audited"))
+
+
+def test_an_exactly_retrained_shard_passes_as_the_oracle_itself(runs: Runs) -> None:
+    report = runs.revoke("exact", "sisa")
+    assert report.verdict is Verdict.PASS
+    assert "bit for bit" in report.together.reason
+    assert all(shard.is_oracle for shard in report.shards)
+    assert report.accuracy.forget.served == report.accuracy.forget.oracle
+    assert report.together.comparison.served == report.together.comparison.oracle
+
+
+@pytest.mark.parametrize("strategy", ["dpus", "ohs"])
+def test_a_calibrated_patch_passes(runs: Runs, strategy: str) -> None:
+    report = runs.revoke(strategy, strategy)
+    assert report.verdict is Verdict.PASS
+    assert not any(shard.is_oracle for shard in report.shards)
+
+
+def test_a_shard_that_was_not_patched_fails(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches, "calibrate", lambda *_parts, **_aim: patch.PatchResult(passes=0.0, forget_loss=0.0))
+    report = runs.revoke("unpatched", "dpus")
+    assert report.verdict is Verdict.FAIL
+    assert report.together.reason.startswith("remembers:")
+    [shard] = report.shards
+    assert (shard.relearning.served or 0) < (shard.relearning.oracle or 0)
+
+
+def test_a_patch_at_triple_strength_fails_on_the_other_side(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = patch.find_strength
+    monkeypatch.setattr(patch, "find_strength", lambda loss_at, aim: 3.0 * find(loss_at, aim))
+    report = runs.revoke("triple", "dpus")
+    assert report.verdict is Verdict.FAIL
+    assert report.together.reason.startswith("over-forgets:")
+
+
+def test_one_sample_that_was_left_in_fails_and_leads_the_worst(runs: Runs) -> None:
+    class LeakyFleet(LocalFleet):
+        """Retrains with one of the forgotten samples still in, and keeps it in the shard's table."""
+
+        async def run(self, work: Work, progress: Progress) -> WorkReport:
+            if isinstance(work, RepairTask):
+                work = replace(work, forget=work.forget - {runs.heart})
+            return await super().run(work, progress)
+
+    report = runs.revoke("left-in", "sisa", LeakyFleet)
+    assert report.verdict is Verdict.FAIL
+    assert report.together.reason.startswith("remembers:")
+    worst = report.together.worst[0]
+    assert worst.row == 0
+    assert worst.likelihood.served > 10.0 > worst.likelihood.oracle
+
+
+def test_a_retraining_with_another_seed_passes(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact too, though not bit for bit the run's own."""
+    runs.revoke("other-seed", "sisa")
+    monkeypatch.setattr(
+        auditing, "restored_model", lambda pool, *_rest, **_source: train_model(pool, ModelKind.ORACLE, 99)
+    )
+    report = runs.audit("other-seed")
+    assert not report.shards[0].is_oracle
+    assert report.verdict is Verdict.PASS
+    assert "not to be told" in report.together.reason
+
+
+def test_too_few_samples_that_say_too_little_are_no_pass(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    easy: Sequence[SampleId] = runs.forget[1:3]
+    monkeypatch.setattr(runs, "forget", list(easy))
+    report = runs.revoke("few", "dpus")
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "too little data" in report.together.reason

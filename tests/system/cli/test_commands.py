@@ -1,0 +1,400 @@
+"""The command line, as a user meets it: exit codes, one-line refusals, JSON."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import raymu
+from raymu.cli import main
+from raymu.config import Config
+from tests.support.examples import write_samples
+
+Cli = Callable[..., tuple[int, str, str]]
+
+TRAIN = ["train", "run.yaml", "--run", "r"]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Runs a command in an empty folder. returns: exit code, standard output, standard error"""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["raymu", *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def write_config(folder: Path, **branches: dict[str, Any]) -> None:
+    tree: dict[str, dict[str, Any]] = {
+        "data": {"train": "all.parquet", "test": "all.parquet", "owner": "owner"},
+        "model": {"name": "mlp", "hidden": [8]},
+        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.05},
+        "partition": {"shards": 3, "slices": 3, "seed": 3},
+        "cluster": {"fleet": "local"},
+    }
+    for branch, settings in branches.items():
+        tree[branch] = {**tree.get(branch, {}), **settings}
+    (folder / "run.yaml").write_text(yaml.safe_dump(tree))
+
+
+def write_bad_files(folder: Path, table: pa.Table) -> None:
+    """Files that commands refuse. table: good samples"""
+    (folder / "empty.txt").write_text("\n")
+    (folder / "empty.csv").write_text("id\n")
+    (folder / "wrong.txt").write_text("5\n")
+    (folder / "wide.txt").write_text("1000\n", encoding="utf-16")
+    (folder / "short.csv").write_text("name,id\nanna,1000\nzoe\n")
+    (folder / "full.csv").symlink_to("/dev/full")
+    pq.write_table(table.select(["id", "features"]), folder / "bare.parquet")
+    pq.write_table(table.set_column(0, "id", table["id"].cast(pa.float64())), folder / "fractions.parquet")
+    pq.write_table(table.set_column(1, "label", pa.array([3] * len(table))), folder / "beyond.parquet")
+    pq.write_table(
+        pa.table({"features": pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0]), 2)}), folder / "narrow.parquet"
+    )
+    whole = (folder / "all.parquet").read_bytes()
+    (folder / "torn.parquet").write_bytes(whole[: len(whole) // 2])
+    runs = {"foreign": "{}", "newer": '{"kind": "raymu run", "format": 99}', "nested": "[" * 100_000}
+    for name, manifest in runs.items():
+        (folder / name).mkdir()
+        (folder / name / "run.json").write_text(manifest)
+    (folder / "folder" / "run.json").mkdir(parents=True)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with samples, their configuration, and a run that is trained on them; for tests to copy."""
+    folder = tmp_path_factory.mktemp("template")
+    table = write_samples(folder / "all.parquet")
+    write_config(folder)
+    write_bad_files(folder, table)
+    config = Config.load(folder / "run.yaml")
+    raymu.train(
+        replace(config, data=replace(config.data, train=str(folder / "all.parquet"))), folder / "runs/run"
+    ).close()
+    return folder
+
+
+@pytest.fixture
+def trained(template: Path, tmp_path: Path) -> list[int]:
+    """A trained run in `runs/run`. returns: its sample ids"""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True, symlinks=True)
+    ids: list[int] = pq.read_table(tmp_path / "all.parquet")["id"].to_pylist()
+    return ids
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """The bytes of every file, None for a folder; but what SQLite keeps beside a journal while it is read."""
+    paths = [path for path in folder.rglob("*") if not path.name.endswith(("-shm", "-wal"))]
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def test_a_run_from_training_to_settlement(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("\n".join(str(one) for one in trained[:3]))
+    code, out, err = cli("plan", "runs/run", "--ids-file", "ids.txt", "--strategy", "dpus", "--json")
+    assert (code, err) == (0, "")
+    forecast = json.loads(out)
+    assert set(forecast["strategies"]) == {"sisa", "dpus", "hs", "ohs"}
+    assert {"shard", "samples", "earliest_slice", "remedy", "retrain_fraction", "retrain_passes", "retrain_seconds",
+            "patch_seconds"} <= set(forecast["shards"][0])  # fmt: skip
+
+    code, out, _ = cli("revoke", "runs/run", "--ids-file", "ids.txt", "--strategy", "dpus", "--json")
+    receipt = json.loads(out)
+    assert (code, receipt["exactness"], receipt["samples"]) == (0, "approximate", 3)
+
+    status = json.loads(cli("status", "runs/run", "--json")[1])
+    assert {shard["state"] for shard in status["shards"]} >= {"approximate"}
+    assert status["requests"] == {"accepted": 1, "published": 1, "purged": 1, "settled": 0}
+    assert status["debt"]["shards"] == len(receipt["shards"])
+
+    assert cli("settle", "runs/run", "--json")[0] == 0
+    status = json.loads(cli("status", "runs/run", "--json")[1])
+    assert {shard["state"] for shard in status["shards"]} == {"exact"}
+    assert status["debt"] == {"shards": 0, "retrain_passes": 0}
+
+    evaluation = json.loads(cli("evaluate", "runs/run", "--data", "all.parquet", "--json")[1])
+    assert evaluation["accuracy"] > 0.8
+    assert set(evaluation) >= {"accuracy", "constituent_accuracy", "samples"}
+
+
+def test_plan_changes_nothing(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    before = contents(tmp_path)
+    assert cli("plan", "runs/run", "--id", str(trained[0]))[0] == 0
+    assert contents(tmp_path) == before
+
+
+def test_the_forecast_passes_of_a_retraining_are_the_actual_ones(cli: Cli, trained: list[int]) -> None:
+    ids = [word for sample_id in trained[:5] for word in ("--id", str(sample_id))]
+    forecast = json.loads(cli("plan", "runs/run", *ids, "--strategy", "sisa", "--json")[1])
+    receipt = json.loads(cli("revoke", "runs/run", *ids, "--strategy", "sisa", "--json")[1])
+    assert [one["retrain_passes"] for one in forecast["shards"]] == [one["passes"] for one in receipt["shards"]]
+
+
+def test_an_owner_is_revoked_with_all_samples(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    table = pq.read_table(tmp_path / "all.parquet")
+    owned = [one for one, owner in zip(trained, table["owner"].to_pylist(), strict=True) if owner == "owner-3"]
+    receipt = json.loads(cli("revoke", "runs/run", "--owner", "owner-3", "--json")[1])
+    assert receipt["samples"] == len(owned)
+    code, _, err = cli("revoke", "runs/run", "--owner", "owner-3")
+    assert code == 2
+    assert receipt["request_id"] in err
+
+
+def test_the_status_after_sisa_equals_training_with_exclude(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    (tmp_path / "ids.csv").write_text("id\n" + "\n".join(str(one) for one in trained[:4]))
+    cli("revoke", "runs/run", "--ids-file", "ids.csv", "--strategy", "sisa")
+    assert cli("train", "run.yaml", "--run", "other", "--exclude", "ids.csv")[0] == 0
+    run, other = (json.loads(cli("status", place, "--json")[1])["shards"] for place in ("runs/run", "other"))
+    assert run == other
+
+
+def test_predictions_are_written_as_asked(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    assert cli("predict", "runs/run", "--data", "all.parquet", "--out", "all.csv", "--labels-only")[0] == 0
+    assert (tmp_path / "all.csv").read_text().splitlines()[0] == '"id","label"'
+    assert cli("predict", "runs/run", "--data", "all.parquet", "--out", "out.parquet")[0] == 0
+    table = pq.read_table(tmp_path / "out.parquet")
+    probabilities = np.stack([table[f"probability_{number}"].to_numpy() for number in range(3)], axis=1)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+    assert table["id"].to_pylist() == trained
+
+
+def test_the_same_key_gives_the_same_receipt(cli: Cli, trained: list[int]) -> None:
+    words = ["revoke", "runs/run", "--id", str(trained[0]), "--key", "order-7", "--json"]
+    first = cli(*words)
+    assert first[0] == 0
+    assert cli(*words) == first
+    code, _, err = cli("revoke", "runs/run", "--id", str(trained[1]), "--key", "order-7")
+    assert code == 2
+    assert "another payload" in err
+
+
+def test_a_table_of_requests_is_answered_row_by_row(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    rows = [(trained[0], "a"), (trained[1], ""), (5, ""), (trained[1], ""), (trained[0], "a")]
+    (tmp_path / "requests.csv").write_text("id,key\n" + "".join(f"{one},{key}\n" for one, key in rows))
+    code, out, err = cli("revoke", "runs/run", "--requests", "requests.csv", "--json")
+    told = json.loads(out)
+    assert (code, err) == (1, "")
+    assert [answer["row"] for answer in told] == [1, 2, 3, 4, 5]
+    assert [answer["request_id"] is None for answer in told] == [False, False, True, True, False]
+    assert told[2]["refusal"] == "1 unknown sample id (5): the run never held them; nothing was changed"
+    assert told[1]["request_id"] in told[3]["refusal"]
+    assert told[4]["request_id"] == told[0]["request_id"]
+    assert json.loads(cli("status", "runs/run", "--json")[1])["requests"]["purged"] == 2
+
+    (tmp_path / "again.csv").write_text(f"id,key\n{trained[0]},a\n")
+    code, out, _ = cli("revoke", "runs/run", "--requests", "again.csv", "--json")
+    assert (code, json.loads(out)) == (0, [told[0]])
+    code, out, err = cli("revoke", "runs/run", "--requests", "requests.csv")
+    assert (code, err) == (1, "")
+    assert "2 of 5 requests accepted, 3 refused" in out
+
+
+def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
+    out = cli("revoke", "runs/run", "--id", str(trained[0]), "--strategy", "ohs")[1]
+    assert "forgotten (rewound) after" in out
+    assert "generation 3" in cli("status", "runs/run")[1]
+    assert "makespan" in cli("plan", "runs/run", "--id", str(trained[1]))[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["revoke", "runs/run", "--id", "1"], "1 unknown sample id (1)"),
+        (["revoke", "runs/run", "--id", "1000", "--id", "1000"], "names 1 id twice"),
+        (["revoke", "runs/run"], "name samples by id, or an owner"),
+        (["revoke", "runs/run", "--ids-file", "empty.txt"], "names no samples"),
+        (["revoke", "runs/run", "--ids-file", "absent.txt"], "cannot be read"),
+        (["revoke", "runs/run", "--id", "x7"], "whose ids are integers"),
+        (["revoke", "runs/run", "--requests", "absent.csv"], "cannot be read"),
+        (["revoke", "runs/run", "--requests", "empty.csv"], "holds no requests"),
+        (["revoke", "runs/run", "--requests", "empty.csv", "--id", "1000"], "not both"),
+        (["revoke", "runs/run", "--owner", "nobody"], "no sample of owner 'nobody'"),
+        (["revoke", "runs/run", "--id", "1000", "--boundary", "2"], "boundary 2.0 is over 1"),
+        (["revoke", "runs/run", "--id", "1000", "--boundary", "soon"], "is none of 0.35, 30s or deadline:60s"),
+        (["revoke", "runs/run", "--id", "1000", "--strategy", "magic"], "'magic' is not one of"),
+        (["status", "nowhere"], "is not a run"),
+        (["train", "absent.yaml"], "cannot be read"),
+        (["train", "run.yaml"], "holds a run already"),
+        ([*TRAIN, "training.epochs=1"], "use 2 or more"),
+        ([*TRAIN, "training.speed=1"], "no such setting"),
+        ([*TRAIN, "partition.slices=200", "training.epochs=200"], "for 200 slices"),
+        ([*TRAIN, "partition.shards=500"], "would hold"),
+        ([*TRAIN, "data.id=name"], "has no column name"),
+        ([*TRAIN, "data.id=owner", "data.owner=null"], "not unique"),
+        ([*TRAIN, "data.classes=2"], "data.classes is 2"),
+        ([*TRAIN, "model={factory: nowhere.at:all}"], "training.epochs=3"),
+        ([*TRAIN, "training.device=cuda"], "CUDA"),
+        ([*TRAIN, "--exclude", "wrong.txt"], "unknown sample id"),
+        (["predict", "runs/run", "--data", "all.parquet", "--out", "all.xls"], "no known format"),
+        (["evaluate", "runs/run", "--data", "absent.parquet"], "cannot be read"),
+        (["evaluate", "runs/run", "--data", "bare.parquet"], "evaluation needs labels"),
+        (["report", "nowhere"], "is not a run"),
+        (["report", "runs/run", "--audit", "empty.txt"], "is not JSON"),
+        (["report", "runs/run", "--data", "bare.parquet"], "evaluation needs labels"),
+        (["report", "runs/run", "--out", "absent/page.html"], "cannot be written"),
+        (["train", "run.yaml", "--run", "r", "data.test=null", "data.track_accuracy=true"], "needs data.test"),
+        (["predict", "runs/run", "--data", "narrow.parquet", "--out", "out.csv"], "have shape (2,)"),
+        (["frobnicate"], "No such command"),
+        ([], "Missing command"),
+        (["revoke", "runs/run", "--id", "1000", "--boundary", "infs"], "is not a finite number"),
+        (["revoke", "runs/run", "--id", "1000", "--due", "yesterday"], "is no time; write 2030-01-31 or"),
+        (["revoke", "runs/run", "--id", "1000", "--due", "0001-01-01"], "is no time"),
+        (["revoke", "runs/run", "--id", "1000", "--due", "2020-01-01"], "is past"),
+        (["revoke", "runs/run", "--id", "1000", "--due", "2020-01-01T00:00Z"], "is past"),
+        (["revoke", "runs/run", "--id", "1000", "--key", ""], "a key of 0 letters"),
+        (["revoke", "runs/run", "--id", "9" * 5000], "99... is no id of this run"),
+        (["revoke", "runs/run", "--id", "\x1b[2J"], "'\\x1b[2J' is no id of this run"),
+        (["revoke", "runs/run", "--id", "\udcff"], "is no UTF-8 text"),
+        (["revoke", "runs/run", "--owner", "\udcff"], "is no UTF-8 text"),
+        (["revoke", "runs/run", "--ids-file", ""], "cannot be read"),
+        (["revoke", "runs/run", "--ids-file", "runs"], "cannot be read"),
+        (["revoke", "runs/run", "--ids-file", "short.csv"], "line 3 has 1 values for 2 columns"),
+        (["revoke", "runs/run", "--ids-file", "wide.txt"], "cannot be read ('utf-8' codec"),
+        (["revoke", "runs/run", "--ids-file", "fractions.parquet"], "ids in column id are double"),
+        (["plan", "runs/run", "--id", "1000", "--workers", "0"], "'--workers'"),
+        (["settle", "runs/run", "--due-within", "9" * 30 + "d"], "is no span of time"),
+        (["status", "run.yaml"], "is not a run"),
+        (["status", "\0"], "is no place for a run"),
+        (["status", "foreign"], "its run.json is of something else"),
+        (["status", "newer"], "was written by a newer raymu (format 99); update raymu"),
+        (["status", "nested"], "not the JSON that was written"),
+        (["status", "folder"], "run.json cannot be read"),
+        ([*TRAIN, "training.epochs=[1"], "training.epochs: not YAML (line 1: "),
+        ([*TRAIN, ".epochs=1"], "is no setting"),
+        ([*TRAIN, "training.learning_rate=1e300"], "training.learning_rate: Input should be"),
+        ([*TRAIN, "training.learning_rate=1e25"], "became infinite or NaN; lower training.learning_rate"),
+        ([*TRAIN, "cluster.threads=1000000"], "cluster.threads: Input should be"),
+        ([*TRAIN, "model.args=3"], "model.args: must be settings"),
+        ([*TRAIN, "model.hidden=[0]"], "model.hidden.0: Input should be greater"),
+        ([*TRAIN, "model.batch_norm=maybe"], "model.batch_norm: Input should be a valid boolean"),
+        ([*TRAIN, "data.features=[]"], "data.features: must be text or must not be empty"),
+        ([*TRAIN, "data.features=[features,risk]"], "columns features, risk differ in shape"),
+        ([*TRAIN, "data.features=risk"], "list such columns: data.features: [risk]"),
+        ([*TRAIN, "data.label=id", "data.id=label"], "not unique"),
+        ([*TRAIN, "data.train=runs"], "cannot be read"),
+        ([*TRAIN, "data.train=torn.parquet"], "cannot be read"),
+        ([*TRAIN, "data.train=fractions.parquet"], "ids in column id are double"),
+        ([*TRAIN, "cluster.journal=sqlite:////nowhere/journal.sqlite"], "the journal cannot be read"),
+        ([*TRAIN, "cluster.journal=nowhere"], "cluster.journal"),
+        (["train", "run.yaml", "--run", "run.yaml"], "run.yaml is no directory; name another"),
+        (["train", "run.yaml", "--run", "run.yaml/r"], "run.yaml is no directory; name another"),
+        (["train", "run.yaml", "--run", "runs"], "is not empty"),
+        (["train", "run.yaml", "--run", "/proc/r"], "the storage failed"),
+        (["train", "runs"], "cannot be read"),
+        (["predict", "runs/run", "--data", "all.parquet", "--out", "none/out.csv"], "none is no directory"),
+        (["predict", "runs/run", "--data", "all.parquet", "--out", "full.csv"], "is no file; name another"),
+        (["predict", "runs/run", "--data", "all.parquet", "--out", "all.parquet"], "is the table to predict"),
+        (
+            ["predict", "runs/run", "--data", "all.parquet", "--out", "runs/run/samples/new.csv"],
+            "in the run's directory",
+        ),
+        (["evaluate", "runs/run", "--data", "beyond.parquet"], "a label is 3, but data.classes is 3"),
+        (["rebuild", "runs/run", "--data"], "requires an argument"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--window", "nan"], "'nan' is no number from 0 up"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--most-lost", "-1"], "'-1' is no number from 0 up"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--most-p95", "soon"], "'soon' is no number from 0 up"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--seed", "-1"], "'--seed'"),
+        (["receipts", "runs/run", "none"], "'none' is no request of this run"),
+        (["up", "runs/run"], "this run works without a cluster"),
+        (["down", "runs/run"], "this run works without a cluster"),
+    ],
+)
+def test_bad_input_gets_one_line_and_changes_nothing(
+    cli: Cli, trained: list[int], tmp_path: Path, words: list[str], complaint: str
+) -> None:
+    if "training.device=cuda" in words:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("there is a CUDA device here")
+    assert trained[0] == 1000
+    before = contents(tmp_path)
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert complaint in err
+    assert len(err.strip().splitlines()) == 1
+    assert len(err) < 1100
+    assert contents(tmp_path) == before
+
+
+def test_an_earlier_receipt_answers_a_request_for_the_same_samples(cli: Cli, trained: list[int]) -> None:
+    receipt = json.loads(cli("revoke", "runs/run", "--id", str(trained[0]), "--json")[1])
+    code, out, err = cli("revoke", "runs/run", "--id", str(trained[0]), "--json")
+    assert code == 2
+    assert json.loads(out) == receipt
+    assert "revoked already" in err
+    other = json.loads(cli("revoke", "runs/run", "--id", str(trained[1]), "--json")[1])
+    code, out, _ = cli("revoke", "runs/run", "--id", str(trained[0]), "--id", str(trained[1]), "--json")
+    assert code == 2
+    assert [one["request_id"] for one in json.loads(out)] == [receipt["request_id"], other["request_id"]]
+
+
+def test_a_run_is_verified_and_every_receipt_is_signed(cli: Cli, trained: list[int]) -> None:
+    for strategy, sample_id in (("sisa", trained[0]), ("dpus", trained[1])):
+        assert cli("revoke", "runs/run", "--id", str(sample_id), "--strategy", strategy)[0] == 0
+    code, out, _ = cli("verify", "runs/run", "--json")
+    assert (code, json.loads(out)["verdict"]) == (3, "inconclusive")
+    anchor = json.loads(out)["anchor"]
+    assert cli("settle", "runs/run", "--due-within", "7d")[0] == 0
+    assert json.loads(cli("status", "runs/run", "--json")[1])["debt"]["shards"] == 1
+    assert cli("settle", "runs/run", "--due-within", "31d")[0] == 0
+    code, out, _ = cli("verify", "runs/run", "--replay", "--anchor", anchor)
+    assert code == 0
+    assert "verdict: pass" in out
+    receipts = json.loads(cli("receipts", "runs/run", "--json")[1])
+    assert [(one["exactness"], len(one["signature"])) for one in receipts] == [("exact", 128)] * 2
+    assert cli("receipts", "runs/run", receipts[1]["request_id"])[1].count("sample, exact") == 1
+
+
+def test_a_damaged_run_fails_until_it_is_rebuilt(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    assert trained
+    [table] = (tmp_path / "runs" / "run" / "samples").glob("0001-*")
+    table.write_bytes(b"")
+    next((tmp_path / "runs" / "run" / "shards" / "0002").glob("stage-1-*")).unlink()
+    assert cli("verify", "runs/run")[0] == 1
+    code, out, err = cli("rebuild", "runs/run")
+    assert (code, out) == (2, "")
+    assert "--data FILE" in err
+    report = json.loads(cli("rebuild", "runs/run", "--data", "all.parquet", "--json")[1])
+    assert (len(report["files"]), report["shards"]) == (2, [2])
+    assert cli("verify", "runs/run", "--shard", "2")[0] == 0
+
+
+def test_the_status_says_what_is_due_and_what_will_be_late(cli: Cli, trained: list[int]) -> None:
+    words = ["revoke", "runs/run", "--strategy", "dpus"]
+    assert cli(*words, "--id", str(trained[0]), "--due", "2100-01-01")[0] == 0
+    deadline, *_ = json.loads(cli("status", "runs/run", "--json")[1])["deadlines"]
+    assert (deadline["due_at"][:4], deadline["is_late"]) in {("2100", False), ("2099", False)}
+    assert deadline["exact_after_s"] > 0
+    assert "in time" in cli("status", "runs/run")[1]
+
+
+def test_a_report_is_one_page_and_exits_with_the_verdict(cli: Cli, trained: list[int], tmp_path: Path) -> None:
+    receipt = json.loads(cli("revoke", "runs/run", "--id", str(trained[0]), "--strategy", "dpus", "--json")[1])
+    code, out, err = cli("report", "runs/run", "--data", "all.parquet", "--verify", "--json")
+    assert (code, err) == (3, "")
+    assert json.loads(out) == {
+        "out": "run-report.html", "generation": 3, "requests": 1, "late": 0, "verdict": "inconclusive"
+    }  # fmt: skip
+    assert receipt["request_id"] in (tmp_path / "run-report.html").read_text()
+    assert cli("settle", "runs/run")[0] == 0
+    code, out, _ = cli("report", "runs/run", "--out", "page.html", "--verify")
+    assert (code, out) == (0, "wrote page.html: generation 4, 1 request; verdict: pass\n")
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")

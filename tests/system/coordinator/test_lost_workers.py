@@ -1,0 +1,76 @@
+"""A worker that is killed at its n-th step of writing leaves nothing to the one that takes its work up, for every n."""
+
+import pickle
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from raymu.service.ingest import prepare_run
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import Progress, TrainShard, Work, WorkReport
+from raymu.service.shard.worker import ShardWorker
+from raymu.store.files.run_files import RunFiles
+from raymu.store.run import RunStore
+from tests.support.faults import FaultyDisk, fail, in_child, kill
+from tests.support.request_scenarios import Course, outcome
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+class FleetOfLostWorkers(LocalFleet):
+    """The first worker of each piece of work is killed, in a process of its own, in the middle of its n-th step."""
+
+    def __init__(self, store: RunStore, at: int) -> None:
+        super().__init__(store)
+        self._location, self._at = store.location, at
+        self.killed = 0
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        self.killed += not in_child(partial(self._work, work))
+        return await super().run(work, progress)
+
+    def _work(self, work: Work) -> None:
+        disk = FaultyDisk(self._at, kill, is_torn=True)
+        assert list(ShardWorker(RunStore(self._location, RunFiles(self._location, disk=disk))).run(work))
+
+
+def test_a_lost_worker_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
+    """Its coordinator goes on, so nobody else sweeps."""
+    course, location = Course(tmp_path), tmp_path / "run"
+    course.run(tmp_path / "undisturbed", FaultyDisk(0, fail))
+    undisturbed = outcome(tmp_path / "undisturbed")
+    fleets: list[FleetOfLostWorkers] = []
+
+    def fleet(store: RunStore) -> FleetOfLostWorkers:
+        fleets.append(FleetOfLostWorkers(store, at=len(fleets) + 1))
+        return fleets[-1]
+
+    while not fleets or fleets[-1].killed:
+        course.run(location, FaultyDisk(0, fail), fleet)
+        assert outcome(location) == undisturbed, f"killed at step {len(fleets)}"
+        shutil.rmtree(location)
+    assert len(fleets) > 10
+
+
+def test_a_worker_lets_go_of_the_shard_before_also_where_its_work_was_done_by_another(tmp_path: Path) -> None:
+    course, location = Course(tmp_path), tmp_path / "run"
+    prepare_run(course.config, str(location)).write()
+    tables = RunStore(str(location)).manifest.tables
+    first, second = ShardWorker(RunStore(str(location))), ShardWorker(RunStore(str(location)))
+    assert list(second.run(TrainShard(shard=1, table=tables[1], epoch=0)))
+    assert list(first.run(TrainShard(shard=0, table=tables[0], epoch=0)))
+    assert {ref.path[:11] for ref in first._files._payloads} == {"shards/0000"}
+    assert list(first.run(TrainShard(shard=1, table=tables[1], epoch=0)))
+    assert not first._files._payloads
+
+
+def test_what_travels_to_another_process_has_no_keys(tmp_path: Path) -> None:
+    course, location = Course(tmp_path), tmp_path / "run"
+    prepare_run(course.config, str(location)).write()
+    store = RunStore(str(location))
+    keys = (store.keys.hash_key, store.keys.signing_key)
+    payload = pickle.dumps(store)
+    assert not any(key in payload or key.hex().encode() in payload for key in keys)
+    assert pickle.loads(payload).keys.hash_key == store.keys.hash_key

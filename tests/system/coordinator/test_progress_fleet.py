@@ -1,0 +1,139 @@
+"""Looking on at a run: every event, in order, and how loaded its fleet is."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from raymu.core.board.board import RevocationBoard
+from raymu.core.events import Event
+from raymu.core.receipt import ReceiptBook
+from raymu.core.records import Remedy
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.fleet import LocalFleet, ObservedFleet
+from raymu.service.shard.messages import FleetLoad, Progress, StageTrained, Work, WorkReport
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import ids_at, journal_events
+from tests.support.examples import make_config, silent, write_samples
+
+
+class Witness:
+    """Keeps what it is told, and what the receipts say at that moment."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.published: list[int] = []
+        self.is_closed, self.told_after_the_end = False, False
+
+    def opened(self, board: RevocationBoard, receipts: ReceiptBook) -> None:
+        self.board, self.receipts = board, receipts
+
+    def happened(self, event: Event) -> None:
+        self.told_after_the_end |= self.is_closed
+        self.events.append(event)
+        self.published.append(sum(one.published_at is not None for one in self.receipts.receipts()))
+
+    def closed(self) -> None:
+        self.is_closed = True
+
+
+class SideBySide(LocalFleet):
+    """Two workers, as far as anybody can tell: a piece of work begins once a worker is free."""
+
+    workers = 2
+
+    def __init__(self, store: RunStore) -> None:
+        super().__init__(store)
+        self._free = asyncio.Semaphore(self.workers)
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        async with self._free:
+            await asyncio.sleep(0)
+            return await super().run(work, progress)
+
+
+def test_an_observer_is_told_every_event_in_order_after_the_receipts(tmp_path: Path) -> None:
+    ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
+    prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
+    store, witness = RunStore(str(tmp_path / "run")), Witness()
+    coordinator = Coordinator(store, LocalFleet(store), observers=[witness])
+    asyncio.run(coordinator.train(silent))
+    asyncio.run(coordinator.revoke([Revocation(ids=(ids[0],), strategy="dpus")], silent))
+    asyncio.run(coordinator.settle(silent))
+    assert not witness.is_closed
+    asyncio.run(coordinator.close())
+    assert witness.is_closed
+    assert witness.events == journal_events(tmp_path / "run")
+    kinds = [event.kind for event in witness.events]
+    assert kinds[:6] == ["trained", "published", "accepted", "published", "repaired", "published"]
+    assert witness.published[4:6] == [0, 1], "as of each event, and not of what follows from it"
+    assert len(witness.board.lineages) == 2
+
+
+def test_stages_tell_how_much_is_at_work_waits_and_is_done(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", partition={"shards": 5, "slices": 2})
+    prepare_run(config, str(tmp_path / "run")).write()
+    store = RunStore(str(tmp_path / "run"))
+    told: list[StageTrained] = []
+    overheard: list[StageTrained] = []
+    coordinator = Coordinator(store, ObservedFleet(SideBySide(store), overheard.append))
+    asyncio.run(coordinator.train(told.append))
+    assert told == overheard
+    assert len(told) == 10
+    loads = [stage.load for stage in told]
+    for load in loads:
+        assert load is not None
+        assert len(load.at_work) + load.waiting + load.done == 5
+        assert len(load.at_work) <= 2
+    assert loads[0] == FleetLoad(at_work=(0, 1), waiting=3, done=0)
+    assert loads[-1] == FleetLoad(at_work=(4,), waiting=0, done=4)
+    asyncio.run(coordinator.close())
+
+
+@pytest.mark.parametrize(("strategy", "remedy"), [("dpus", Remedy.PATCH), ("sisa", Remedy.RETRAIN)])
+def test_a_patch_is_told_as_one_stage(tmp_path: Path, strategy: str, remedy: Remedy) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    prepare_run(config, str(tmp_path / "run")).write()
+    store = RunStore(str(tmp_path / "run"))
+    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
+    asyncio.run(coordinator.train(silent))
+    told: list[StageTrained] = []
+    first = ids_at(config, shard=1, slice_index=0)[0]
+    [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=(first,), strategy=strategy)], told.append))
+    stages: Mapping[str, int] = {"dpus": 1, "sisa": 3}
+    assert [(one.shard, one.remedy, one.stages) for one in told] == [(1, remedy, stages[strategy])] * stages[strategy]
+    assert sum(one.passes for one in told) == receipt.shards[0].passes
+    assert sum(one.seconds for one in told) == pytest.approx(receipt.shards[0].seconds)
+    asyncio.run(coordinator.close())
+
+
+def test_a_fleet_that_had_nothing_to_do_counts_anew(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    prepare_run(config, str(tmp_path / "run")).write()
+    store = RunStore(str(tmp_path / "run"))
+    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
+    asyncio.run(coordinator.train(silent))
+    told: list[StageTrained] = []
+    asyncio.run(coordinator.revoke([Revocation(ids=(ids_at(config)[0],), strategy="dpus")], told.append))
+    assert [one.load and one.load.done for one in told] == [0]
+    asyncio.run(coordinator.close())
+
+
+def test_one_worker_s_fleet_knows_all_that_it_was_given(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", partition={"shards": 3, "slices": 1})
+    prepare_run(config, str(tmp_path / "run")).write()
+    store = RunStore(str(tmp_path / "run"))
+    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
+    told: list[StageTrained] = []
+    asyncio.run(coordinator.train(told.append))
+    assert [one.load for one in told] == [
+        FleetLoad(at_work=(number,), waiting=2 - number, done=number) for number in range(3)
+    ]
+    asyncio.run(coordinator.close())

@@ -1,0 +1,113 @@
+"""A coordinator that leaves a run in the middle of work: from then on nothing is written, and nobody is kept waiting."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from raymu.config import Config
+from raymu.core.events import Event
+from raymu.errors import CoordinatorLost, CoordinatorSuperseded
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport
+from raymu.store.journal.file_seal import is_at_rest
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import ids_at, journal_events, opened, until_nothing_moves
+from tests.support.examples import make_config, repaired_weights, settle, silent, train_run, write_samples
+from tests.system.coordinator.test_progress_fleet import Witness
+
+SHARDS = 3
+
+
+class OneAtATime(LocalFleet):
+    """A test lets the one that is at work go on; those who wait for their turn are sent away at the end, at once."""
+
+    def __init__(self, store: RunStore) -> None:
+        super().__init__(store)
+        self.may_go_on = asyncio.Event()
+        self.begun: list[int] = []
+        self._turns: list[asyncio.Future[None]] = []
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        if isinstance(work, RepairTask):
+            if self.begun:
+                turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._turns.append(turn)
+                await turn
+            self.begun.append(work.shard)
+            await self.may_go_on.wait()
+        return await super().run(work, progress)
+
+    async def close(self) -> None:
+        for turn in self._turns:
+            turn.set_exception(CoordinatorLost("it has left the run"))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", partition={"shards": SHARDS, "slices": 2})
+    asyncio.run(train_run(config, tmp_path / "run").close())
+    return config
+
+
+def one_of_each_shard(config: Config) -> tuple[int | str, ...]:
+    return tuple(ids_at(config, shard=shard)[0] for shard in range(SHARDS))
+
+
+async def leave_in_the_middle(
+    location: Path, ids: Sequence[int | str], witness: Witness, *, is_superseded: bool = False
+) -> BaseException | None:
+    """With one shard at work, whose remedy comes back later, and the others waiting. returns: what the caller is told"""
+    store = RunStore(str(location))
+    fleet = OneAtATime(store)
+    coordinator = Coordinator(store, fleet, observers=[witness])
+    revoking = asyncio.create_task(coordinator.revoke([Revocation(ids=tuple(ids), strategy="sisa")], silent))
+    await until_nothing_moves()
+    assert len(fleet.begun) == 1
+    if is_superseded:
+        Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
+    await coordinator.close()
+    await until_nothing_moves()
+    error = revoking.exception()
+    fleet.may_go_on.set()
+    await until_nothing_moves()
+    return error
+
+
+def test_nothing_is_written_after_the_seal(config: Config, tmp_path: Path) -> None:
+    witness = Witness()
+    error = asyncio.run(leave_in_the_middle(tmp_path / "run", one_of_each_shard(config), witness))
+    assert isinstance(error, CoordinatorLost)
+    events: list[Event] = journal_events(tmp_path / "run")
+    assert [event.kind for event in events] == ["trained", "published", "accepted", "published"]
+    store = RunStore(str(tmp_path / "run"))
+    with closing(store.journal(is_read_only=True)) as journal:
+        epoch, sequence = journal.epoch(), journal.head().sequence
+    assert is_at_rest(store.files, store.keys, epoch=epoch, sequence=sequence)
+
+
+def test_an_observer_is_told_nothing_after_it_was_told_of_the_end(config: Config, tmp_path: Path) -> None:
+    witness = Witness()
+    asyncio.run(leave_in_the_middle(tmp_path / "run", one_of_each_shard(config), witness))
+    assert [event.kind for event in witness.events] == ["accepted", "published"]
+    assert not witness.told_after_the_end
+
+
+def test_what_was_at_work_and_what_waited_is_taken_up_by_the_next_one(config: Config, tmp_path: Path) -> None:
+    ids = one_of_each_shard(config)
+    asyncio.run(leave_in_the_middle(tmp_path / "run", ids, Witness()))
+    with opened(tmp_path / "run") as run:
+        settle(run.coordinator)
+    train_run(config, tmp_path / "calm", exclude=ids)
+    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+
+
+def test_whoever_waits_for_a_superseded_one_is_told_so(config: Config, tmp_path: Path) -> None:
+    ids = one_of_each_shard(config)
+    error = asyncio.run(leave_in_the_middle(tmp_path / "run", ids, Witness(), is_superseded=True))
+    assert isinstance(error, CoordinatorSuperseded)

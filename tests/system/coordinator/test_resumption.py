@@ -1,0 +1,345 @@
+"""Work on a shard that breaks off goes on after its last finished stage, and comes to the bits of work that did not."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from raymu.config import Config
+from raymu.core.records import Exactness, ShardLineage
+from raymu.errors import CoordinatorSuperseded, PatchFailed, ShardRepairFailed
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
+from raymu.service.shard.patch import ShardPatcher
+from raymu.service.shard.worker import ShardWorker
+from raymu.store.run import RunStore
+from raymu.training.stages import Stages, TrainedStage, train_stages
+from tests.support.coordinated_run import FleetThatFailsOnce, WatchedFleet, ids_at, lineage_of, state_files
+from tests.support.examples import make_config, repaired_weights, revoke, silent, train_run, write_samples
+from tests.system.shard.test_other_devices import on
+
+SLICES = 4
+WAYS: list[dict[str, dict[str, Any]]] = [
+    {"training": {"momentum": 0.9}},
+    {"training": {"optimizer": "adam", "learning_rate": 0.01}, "unlearning": {"contributions": "batch"}},
+    {"training": {"schedule": "cosine"}, "unlearning": {"contributions": "group", "groups_per_slice": 2}},
+    {"model": {"name": "mlp", "hidden": [8], "batch_norm": True, "dropout": 0.3}, "cluster": {"workers_per_shard": 2}},
+]
+
+
+def config_of(folder: Path, **branches: dict[str, Any]) -> Config:
+    write_samples(folder / "all.parquet")
+    training = {"epochs": 6} | branches.pop("training", {})
+    partition = {"shards": 2, "slices": SLICES}
+    return make_config(folder / "all.parquet", training=training, partition=partition, **branches)
+
+
+class Worker(ShardWorker):
+    """Counts the stages that it really trains."""
+
+    def __init__(self, location: Path | str) -> None:
+        self.stages: list[int] = []
+        super().__init__(RunStore(str(location)), self._counted)
+
+    def _counted(self, stages: Stages) -> Iterator[TrainedStage]:
+        for trained in train_stages(stages):
+            self.stages.append(trained.stage)
+            yield trained
+
+    def stop_after(self, stages: int, work: Work) -> None:
+        with closing(self.run(work)) as steps:  # type: ignore[type-var]
+            assert all(isinstance(next(steps), StageTrained) for _ in range(stages))
+
+    def train(self, work: Work) -> ShardTrained:
+        *_, report = self.run(work)
+        assert isinstance(report, ShardTrained)
+        return report
+
+
+def training_of(location: Path) -> TrainShard:
+    """Shard 0's, in a run that is to be trained."""
+    return TrainShard(shard=0, table=RunStore(str(location)).manifest.tables[0], epoch=0)
+
+
+def files_there(location: Path) -> set[str]:
+    return {str(path.relative_to(location)) for path in location.rglob("*") if path.is_file()}
+
+
+def interim_reports(location: Path) -> list[Path]:
+    return sorted(location.glob("reports/*.interim.json"))
+
+
+def content_of(lineage: ShardLineage) -> object:
+    return lineage.files, lineage.slice_samples, [one and one.weights_sha256 for one in lineage.checkpoints]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_training_goes_on_after_its_last_finished_stage(tmp_path: Path, way: dict[str, dict[str, Any]]) -> None:
+    config = config_of(tmp_path, **way)
+    prepare_run(config, str(tmp_path / "run")).write()
+    shutil.copytree(tmp_path / "run", tmp_path / "undisturbed")
+    undisturbed = Worker(tmp_path / "undisturbed").train(training_of(tmp_path / "run"))
+    for done in range(1, SLICES):
+        location = Path(shutil.copytree(tmp_path / "run", tmp_path / str(done)))
+        Worker(location).stop_after(done, training_of(location))
+        worker = Worker(location)
+        report = worker.train(training_of(location))
+        assert worker.stages == list(range(done, SLICES))
+        assert content_of(report.lineage) == content_of(undisturbed.lineage)
+        assert (report.passes, report.determinism) == (undisturbed.passes, undisturbed.determinism)
+        assert {ref.path for ref in report.lineage.files} == state_files(location, 0)
+
+
+def test_each_of_many_losses_costs_the_stage_that_it_came_in_at_most(tmp_path: Path) -> None:
+    location = tmp_path / "run"
+    prepare_run(config_of(tmp_path), str(location)).write()
+    for _ in range(SLICES - 1):
+        worker = Worker(location)
+        worker.stop_after(1, training_of(location))
+        assert len(worker.stages) == 1
+    worker = Worker(location)
+    report = worker.train(training_of(location))
+    assert worker.stages == [SLICES - 1]
+    assert report.seconds / report.passes == pytest.approx(report.lineage.seconds_per_pass)
+    assert report.passes > 2 * report.lineage.samples
+
+
+@pytest.mark.parametrize("is_reopened", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+def test_retraining_goes_on_after_its_last_finished_stage(
+    tmp_path: Path, way: dict[str, dict[str, Any]], is_reopened: bool
+) -> None:
+    config, location = config_of(tmp_path, **way), str(tmp_path / "run")
+    asyncio.run(train_run(config, location).close())
+    ids = ids_at(config, shard=0, slice_index=1)[:3]
+    coordinator = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location), after_stages=2))
+    with pytest.raises(ShardRepairFailed):
+        revoke(coordinator, ids, strategy="sisa")
+    if is_reopened:
+        coordinator = Coordinator(RunStore(location), LocalFleet(RunStore(location)))
+    told: list[StageTrained] = []
+    asyncio.run(coordinator.settle(told.append))
+    assert [(one.first, one.stage, one.stages) for one in told] == [(1, 3, 3)]
+    [receipt] = coordinator._execution.receipts.receipts()
+    assert receipt.exactness is Exactness.EXACT
+    calm = train_run(config, tmp_path / "calm")
+    assert receipt.shards[0].passes == revoke(calm, ids, strategy="sisa").shards[0].passes
+    assert content_of(lineage_of(location, 0)) == content_of(lineage_of(tmp_path / "calm", 0))
+    train_run(config, tmp_path / "excluded", exclude=ids)
+    assert repaired_weights(location) == repaired_weights(tmp_path / "excluded")
+    assert not interim_reports(tmp_path / "run")
+
+
+def cut(location: Path) -> None:
+    [path] = interim_reports(location)
+    path.write_bytes(path.read_bytes()[:99])
+
+
+def change(location: Path) -> None:
+    [path] = interim_reports(location)
+    path.write_bytes(path.read_bytes().replace(b'"stage":0', b'"stage":1'))
+
+
+def lose_a_checkpoint(location: Path) -> None:
+    next(location.glob("shards/0000/stage-0-*")).unlink()
+
+
+def damage_a_checkpoint(location: Path) -> None:
+    path = next(location.glob("shards/0000/stage-1-*"))
+    payload = path.read_bytes()
+    path.write_bytes(payload[:-1] + bytes([payload[-1] ^ 1]))
+
+
+def make_unreadable(location: Path) -> None:
+    path = next(location.glob("shards/0000/stage-1-*"))
+    path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("harm", [cut, change, lose_a_checkpoint, damage_a_checkpoint, make_unreadable])
+def test_what_cannot_be_gone_on_from_is_trained_again(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    config, location = config_of(tmp_path), tmp_path / "run"
+    prepare_run(config, str(location)).write()
+    Worker(location).stop_after(2, training_of(location))
+    harm(location)
+    worker = Worker(location)
+    report = worker.train(training_of(location))
+    assert worker.stages == list(range(SLICES))
+    train_run(config, tmp_path / "calm")
+    assert content_of(report.lineage) == content_of(lineage_of(tmp_path / "calm", 0))
+    assert {ref.path for ref in report.lineage.files} == state_files(location, 0)
+
+
+def test_another_runs_interim_report_is_not_gone_on_from(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    for name in ("run", "other"):
+        prepare_run(config, str(tmp_path / name)).write()
+    Worker(tmp_path / "other").stop_after(2, training_of(tmp_path / "other"))
+    for folder in ("shards", "reports"):
+        shutil.copytree(tmp_path / "other" / folder, tmp_path / "run" / folder)
+    worker = Worker(tmp_path / "run")
+    worker.train(training_of(tmp_path / "run"))
+    assert worker.stages == list(range(SLICES))
+
+
+def test_other_samples_are_trained_on_from_the_beginning(tmp_path: Path) -> None:
+    config, location = config_of(tmp_path), tmp_path / "run"
+    prepare_run(config, str(location)).write()
+    Worker(location).stop_after(2, training_of(location))
+    ids = ids_at(config, shard=0, slice_index=1)[:1]
+    store = RunStore(str(location))
+    table = store.read_table(training_of(location).table)
+    fewer = store.write_table(0, table.filter(pa.array([one not in ids for one in table["id"].to_pylist()])))
+    worker = Worker(location)
+    report = worker.train(TrainShard(shard=0, table=fewer, epoch=0))
+    assert worker.stages == list(range(SLICES))
+    train_run(config, tmp_path / "calm", exclude=ids)
+    assert content_of(report.lineage) == content_of(lineage_of(tmp_path / "calm", 0))
+
+
+def test_a_worker_of_another_determinism_class_begins_again_and_stays_exact(tmp_path: Path) -> None:
+    """And nothing of the first class is left, which a later request would not know to destroy."""
+    config, location = config_of(tmp_path), tmp_path / "run"
+    ids = ids_at(config, shard=0, slice_index=0)[:2]
+
+    def break_off_elsewhere(task: RepairTask) -> None:
+        with on("T4"):
+            Worker(location).stop_after(2, task)
+
+    with on("A100"):
+        train_run(config, location)
+        fleet = WatchedFleet(RunStore(str(location)), break_off_elsewhere)
+        receipt = revoke(Coordinator(RunStore(str(location)), fleet), ids, strategy="sisa")
+    assert receipt.exactness is Exactness.EXACT
+    assert lineage_of(location, 0).earlier_classes == ()
+    assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
+
+
+@pytest.mark.parametrize("fails_again", [True, False])
+def test_a_patch_that_failed_when_it_broke_off_leaves_no_stage_behind(tmp_path: Path, fails_again: bool) -> None:
+    config, location = config_of(tmp_path), tmp_path / "run"
+    train_run(config, location)
+    ids = ids_at(config, shard=0, slice_index=1)[:2]
+    told: list[StageTrained] = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def break_off(task: RepairTask) -> None:
+            Worker(location).stop_after(2, task)
+            if not fails_again:
+                patch.undo()
+
+        def refuse(*_: object) -> None:
+            raise PatchFailed("it did not forget")
+
+        patch.setattr(ShardPatcher, "patch", refuse)
+        coordinator = Coordinator(RunStore(str(location)), WatchedFleet(RunStore(str(location)), break_off))
+        asked = Revocation(ids=tuple(ids), strategy="dpus")
+        [receipt] = asyncio.run(coordinator.revoke([asked], told.append))
+    assert receipt.exactness is (Exactness.EXACT if fails_again else Exactness.APPROXIMATE)
+    assert [one.stage for one in told] == ([3] if fails_again else [])
+    assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
+
+
+class FleetThatBreaksOff(LocalFleet):
+    """Shard 0's first remedy breaks off after two stages; shard 1's waits to be let go."""
+
+    def __init__(self, store: RunStore) -> None:
+        super().__init__(store)
+        self.gate = asyncio.Event()
+        self.location = Path(store.location)
+        self.found: list[set[str]] = []
+        """The files of shard 0 when it was begun again, after the first stage."""
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        if work.shard:
+            await self.gate.wait()
+        elif not self.found:
+            self.found.append(set())
+            Worker(self.location).stop_after(2, work)
+            raise ConnectionError("the worker is gone")
+        elif isinstance(work, RepairTask):
+            self.found.append(files_there(self.location))
+        return await super().run(work, progress)
+
+
+def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path: Path) -> None:
+    """While another shard is at work, so that nobody sweeps the run."""
+    config, location = config_of(tmp_path), tmp_path / "run"
+    asyncio.run(train_run(config, location).close())
+    before = files_there(location)
+    ids = ids_at(config, shard=0, slice_index=0)[:3]
+    held = ids_at(config, shard=1)[:1]
+
+    async def both() -> list[StageTrained]:
+        store = RunStore(str(location))
+        fleet = FleetThatBreaksOff(store)
+        coordinator = Coordinator(store, fleet)
+        first = asyncio.create_task(coordinator.revoke([Revocation(ids=(*ids[:2], *held), strategy="sisa")], silent))
+        while not coordinator._board.stalled:
+            await asyncio.sleep(0)
+        [interim] = interim_reports(location)
+        told: list[StageTrained] = []
+        second = coordinator.revoke([Revocation(ids=(ids[2],), strategy="sisa")], told.append)
+        requests = asyncio.gather(first, second)
+        while len(fleet.found) < 2:
+            await asyncio.sleep(0)
+        left = fleet.found[-1] - before
+        assert not {path for path in left if path.startswith(("samples/", "shards/", "reports/"))}
+        assert not interim.exists()
+        fleet.gate.set()
+        await requests
+        await coordinator.close()
+        return told
+
+    told = asyncio.run(both())
+    assert [one.stage for one in told if not one.shard] == list(range(SLICES))
+    assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
+    train_run(config, tmp_path / "calm", exclude=[*ids, *held])
+    assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
+
+
+def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path: Path) -> None:
+    config, location = config_of(tmp_path), tmp_path / "run"
+    asyncio.run(train_run(config, location).close())
+
+    async def both_and_settle() -> list[StageTrained]:
+        fleet = FleetThatBreaksOff(RunStore(str(location)))
+        coordinator = Coordinator(RunStore(str(location)), fleet)
+        asked = [Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)]
+        calls = [asyncio.create_task(coordinator.revoke([one], silent)) for one in asked]
+        while not coordinator._board.stalled:
+            await asyncio.sleep(0)
+        fleet.gate.set()
+        broken_off, _ = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(broken_off, ShardRepairFailed)
+        told: list[StageTrained] = []
+        await coordinator.settle(told.append)
+        await coordinator.close()
+        return told
+
+    assert [(one.shard, one.stage) for one in asyncio.run(both_and_settle())] == [(0, 2), (0, 3)]
+
+
+def test_a_superseded_worker_does_not_tell_of_its_stages(tmp_path: Path) -> None:
+    config, location = config_of(tmp_path), tmp_path / "run"
+    prepare_run(config, str(location)).write()
+    steps = Worker(location).run(training_of(location))
+    next(steps)
+    [interim] = interim_reports(location)
+    payload = interim.read_bytes()
+    later = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
+    with pytest.raises(CoordinatorSuperseded):
+        next(steps)
+    assert interim.read_bytes() == payload
+    told: list[StageTrained] = []
+    asyncio.run(later.settle(told.append))
+    assert [one.stage for one in told if not one.shard] == [1, 2, 3]
+    assert not interim.exists()

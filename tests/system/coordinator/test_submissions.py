@@ -1,0 +1,173 @@
+"""Many requests at once: each is answered by itself, in groups they are committed, together they are served."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymu.config import Config
+from raymu.core.events import RevocationsAccepted
+from raymu.core.records import SampleId, ShardState
+from raymu.errors import IdempotencyConflict, RequestInvalid, SamplesRevoked, StorageFailed, UnknownSamples
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.requests.revocation import Answer, Revocation
+from raymu.store.journal.journal import Journal
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import (
+    WatchedFleet,
+    constituent_of,
+    history_of,
+    ids_at,
+    issued_receipts,
+    journal_events,
+    opened,
+    raw_ids_in_journal,
+)
+from tests.support.examples import make_config, repaired_weights, silent, train_run, write_samples
+
+
+@pytest.fixture(autouse=True)
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymu.service.coordinator.coordinator.COMMITTED_TOGETHER", 4)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    write_samples(tmp_path / "all.parquet")
+    return make_config(tmp_path / "all.parquet", data={"owner": "owner"}, partition={"shards": 3})
+
+
+def submit(coordinator: Coordinator, asked: Sequence[Revocation]) -> list[Answer]:
+    return asyncio.run(coordinator.submit(asked, silent))
+
+
+def single(sample_id: SampleId, **asked: Any) -> Revocation:
+    return Revocation(ids=(sample_id,), **asked)
+
+
+def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, tmp_path: Path) -> None:
+    location = tmp_path / "run"
+    train_run(config, location)
+    fleet = WatchedFleet(RunStore(str(location)))
+    coordinator = Coordinator(RunStore(str(location)), fleet)
+    good = ids_at(config)[::5]
+    asked = [
+        *(single(one, key=f"row {one}", strategy="sisa") for one in good),
+        single(good[0]),
+        single(good[1], key=f"row {good[1]}", strategy="sisa"),
+        single(good[2], key=f"row {good[3]}", strategy="sisa"),
+        single(5),
+        Revocation(),
+    ]
+    answers = submit(coordinator, asked)
+    accepted, refused = answers[: len(good)], [answer.refusal for answer in answers[len(good) :]]
+    request_ids = [answer.request_id for answer in accepted]
+    assert len(set(request_ids)) == len(good)
+    assert [type(one) for one in refused] == [
+        SamplesRevoked,
+        type(None),
+        IdempotencyConflict,
+        UnknownSamples,
+        RequestInvalid,
+    ]
+    assert isinstance(refused[0], SamplesRevoked)
+    assert refused[0].request_ids == (request_ids[0],)
+    assert answers[len(good) + 1] == accepted[1]
+    assert sorted(task.shard for task in fleet.repairs) == [0, 1, 2]
+    assert sorted(receipt.request_id for receipt in issued_receipts(location)) == sorted(filter(None, request_ids))
+    assert raw_ids_in_journal(location) == 0
+    train_run(config, tmp_path / "excluded", exclude=good)
+    assert repaired_weights(location) == repaired_weights(tmp_path / "excluded")
+
+
+def test_no_event_holds_more_than_a_group_and_one_generation_rewinds_all(config: Config, tmp_path: Path) -> None:
+    coordinator = train_run(config, tmp_path / "run")
+    submit(coordinator, [single(one) for one in ids_at(config)[:10]])
+    events = journal_events(tmp_path / "run")
+    assert [len(one.requests) for one in events if isinstance(one, RevocationsAccepted)] == [4, 4, 2]
+    assert Counter(event.kind for event in events)["repaired"] == 3
+    receipts = issued_receipts(tmp_path / "run")
+    assert {receipt.generation_rewound for receipt in receipts} == {2}
+    assert all(
+        receipt.rewound_at and receipt.repaired_at and receipt.rewound_at < receipt.repaired_at for receipt in receipts
+    )
+
+
+def test_a_submission_without_a_good_request_changes_nothing(config: Config, tmp_path: Path) -> None:
+    coordinator = train_run(config, tmp_path / "run")
+    before = history_of(tmp_path / "run")
+    answers = submit(coordinator, [single(number) for number in range(6)])
+    assert [str(answer.refusal) for answer in answers[:1]] == [
+        "1 unknown sample id (0): the run never held them; nothing was changed"
+    ]
+    assert not any(answer.request_id for answer in answers)
+    assert submit(coordinator, []) == []
+    assert history_of(tmp_path / "run") == before
+
+
+def break_off(location: Path, asked: Sequence[Revocation], monkeypatch: pytest.MonkeyPatch, *, groups: int) -> None:
+    """Submit requests to a journal that takes only so many groups of them."""
+    accept = Journal.accept
+    left = iter(range(groups))
+
+    def until_full(journal: Journal, *event: Any, **kept: Any) -> None:
+        if next(left, None) is None:
+            raise StorageFailed("the journal", "No space left on device")
+        accept(journal, *event, **kept)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "accept", until_full)
+        with opened(location) as run, pytest.raises(StorageFailed):
+            submit(run.coordinator, asked)
+
+
+def test_what_was_committed_before_a_submission_broke_off_is_seen_through_by_the_next_coordinator(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = tmp_path / "run"
+    asyncio.run(train_run(config, location).close())
+    ids = ids_at(config, slice_index=1)[:12]
+    break_off(location, [single(one, strategy="sisa") for one in ids], monkeypatch, groups=2)
+    assert RunStore(str(location)).current().number == 1
+    seen: list[ShardState] = []
+    fleet = WatchedFleet(RunStore(str(location)), lambda task: seen.append(constituent_of(location, task.shard).state))
+    with opened(location, fleet) as run:
+        run.settle()
+    assert set(seen) == {ShardState.REWOUND}  # before any of them is repaired
+    assert len(fleet.repairs) == len({task.shard for task in fleet.repairs})
+    assert len(issued_receipts(location)) == 8
+    train_run(config, tmp_path / "excluded", exclude=ids[:8])
+    assert repaired_weights(location) == repaired_weights(tmp_path / "excluded")
+
+
+def test_a_submission_that_broke_off_is_submitted_again(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = tmp_path / "run"
+    asyncio.run(train_run(config, location).close())
+    ids = ids_at(config)[:10]
+    asked = [single(one, key=f"row {one}" if one != ids[1] else None) for one in ids]
+    break_off(location, asked, monkeypatch, groups=1)
+    with opened(location) as run:
+        answers = submit(run.coordinator, asked)
+        assert repr(submit(run.coordinator, asked)) == repr(answers)
+    receipts = issued_receipts(location)
+    assert len(receipts) == len(ids)
+    by_request = {receipt.request_id for receipt in receipts}
+    assert [answer.request_id in by_request for answer in answers] == [one != ids[1] for one in ids]
+    assert isinstance(answers[1].refusal, SamplesRevoked)
+    assert by_request.issuperset(answers[1].refusal.request_ids)
+
+
+def test_a_request_that_follows_shares_the_remedies_of_what_was_only_accepted(config: Config, tmp_path: Path) -> None:
+    location = tmp_path / "run"
+    asyncio.run(train_run(config, location).close())
+    ids = ids_at(config, shard=1)[:4]
+    fleet = WatchedFleet(RunStore(str(location)))
+    with opened(location, fleet) as run:
+        run.coordinator.accept([single(one) for one in ids[:3]])
+        assert run.revoke(ids[3:]).shards[0].requests == 4
+    assert [task.shard for task in fleet.repairs] == [1]

@@ -1,0 +1,46 @@
+"""A coordinator that is stopped at its n-th step of writing, and wakes up after another took over, writes nothing."""
+
+import random
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from raymu.errors import JournalBusy
+from raymu.store.journal import database
+from tests.support.faults import FaultyDisk, StoppedChild, fail, stop
+from tests.support.request_scenarios import Course, files_of, outcome
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+TRIED = 24
+"""Of more than a hundred steps; each is the start of a process, and two or three courses."""
+
+
+def test_a_coordinator_that_was_stopped_writes_nothing_once_another_took_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped inside a transaction it keeps the run: nobody can take over, and it goes on where it was."""
+    monkeypatch.setattr(database, "_BUSY_MS", 50)
+    course, trained = Course(tmp_path), tmp_path / "trained"
+    course.train(trained)
+    disk = FaultyDisk(0, fail)
+    course.run(shutil.copytree(trained, tmp_path / "undisturbed"), disk)
+    undisturbed = outcome(tmp_path / "undisturbed")
+    superseded = kept = 0
+    for at in random.Random(5).sample(range(1, disk.steps + 1), TRIED):
+        location = shutil.copytree(trained, tmp_path / f"run-{at}")
+        zombie = StoppedChild(partial(course.run, location, FaultyDisk(at, stop)))
+        try:
+            course.run(location, FaultyDisk(0, fail))
+        except JournalBusy:
+            assert zombie.go_on()
+            kept += 1
+        else:
+            left = files_of(location)
+            superseded += not zombie.go_on()
+            assert files_of(location) == left, f"stopped at step {at} of {disk.steps}"
+        assert outcome(location) == undisturbed, f"stopped at step {at} of {disk.steps}"
+    assert superseded > TRIED / 4
+    assert kept > TRIED / 4

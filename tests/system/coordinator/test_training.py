@@ -1,0 +1,114 @@
+"""The way to the first generation: once, and no further than a shard that cannot be trained."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from raymu.config import UnlearningConfig
+from raymu.errors import RaymuError, RequestInvalid, RunInvalid, TrainingFailed, WorkerLost
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.shard.fleet import LocalFleet, ObservedFleet
+from raymu.service.shard.messages import Progress, StageTrained, Work, WorkReport
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import history_of
+from tests.support.examples import make_config, silent, train_run, write_samples
+
+REFUSAL = TrainingFailed(1, 0, "its weights became infinite")
+
+
+def write_run(tmp_path: Path, *, shards: int = 5) -> RunStore:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", partition={"shards": shards, "slices": 2})
+    prepare_run(config, str(tmp_path / "run")).write()
+    return RunStore(str(tmp_path / "run"))
+
+
+class FailingFleet(LocalFleet):
+    """Shard 1 cannot be trained."""
+
+    def __init__(self, store: RunStore, error: RaymuError) -> None:
+        super().__init__(store)
+        self._error = error
+        self.begun: list[int] = []
+        self.done: list[int] = []
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        self.begun.append(work.shard)
+        if work.shard == 1:
+            raise self._error
+        report = await super().run(work, progress)
+        self.done.append(work.shard)
+        return report
+
+
+class TwoAtOnce(FailingFleet):
+    """Two workers; the one that is at shard 0 ends after the other one."""
+
+    workers = 2
+    at_work: set[int]
+
+    def __init__(self, store: RunStore, error: RaymuError) -> None:
+        super().__init__(store, error)
+        self._free = asyncio.Semaphore(self.workers)
+        self.at_work = set()
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        async with self._free:
+            self.at_work.add(work.shard)
+            try:
+                for _ in range(20 if work.shard == 0 else 1):
+                    await asyncio.sleep(0)
+                return await super().run(work, progress)
+            finally:
+                self.at_work.remove(work.shard)
+
+
+@pytest.mark.parametrize(("kind", "begun", "done"), [(FailingFleet, [0, 1], [0]), (TwoAtOnce, [1, 0], [0])])
+def test_once_a_shard_cannot_be_trained_no_other_begins_and_those_at_work_end(
+    tmp_path: Path, kind: type[FailingFleet], begun: list[int], done: list[int]
+) -> None:
+    fleet = kind(store := write_run(tmp_path), REFUSAL)
+    with pytest.raises(TrainingFailed, match="infinite"):
+        asyncio.run(Coordinator(store, ObservedFleet(fleet)).train(silent))
+    assert (fleet.begun, fleet.done) == (begun, done)
+
+
+@pytest.mark.parametrize("kind", [FailingFleet, TwoAtOnce])
+def test_where_a_worker_is_lost_the_other_shards_are_trained_for_settling_to_finish(
+    tmp_path: Path, kind: type[FailingFleet]
+) -> None:
+    fleet = kind(store := write_run(tmp_path), WorkerLost(1, 4, "out of memory"))
+    with pytest.raises(WorkerLost):
+        asyncio.run(Coordinator(store, ObservedFleet(fleet)).train(silent))
+    assert sorted(fleet.done) == [0, 2, 3, 4]
+
+
+def test_a_run_is_trained_once(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    coordinator = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    before = history_of(tmp_path / "run")
+    with pytest.raises(RunInvalid, match="is trained already"):
+        asyncio.run(coordinator.train(silent))
+    assert history_of(tmp_path / "run") == before
+
+
+def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None:
+    store = write_run(tmp_path, shards=2)
+    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
+
+    async def train() -> None:
+        asked: list[asyncio.Task[None]] = []
+
+        def configure(_stage: StageTrained) -> None:
+            if not asked:
+                asked.append(asyncio.create_task(coordinator.configure(UnlearningConfig(strategy="dpus"))))
+
+        await coordinator.train(configure)
+        with pytest.raises(RequestInvalid, match="is at work"):
+            await asked[0]
+
+    asyncio.run(train())
+    assert RunStore(store.location).config.unlearning == store.config.unlearning
+    asyncio.run(coordinator.configure(UnlearningConfig(strategy="dpus")))

@@ -1,0 +1,114 @@
+"""The process of a coordinator: it is asked, works, is struck, and ends, cleanly or not."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sql
+
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.store.files.run_files import RunFiles
+from raymu.store.run import RunStore
+from tests.support.faults import FaultyDisk
+from tests.system.model.steered_fleet import SteeredFleet
+
+Reply = TypeVar("Reply")
+
+
+class Killed(BaseException):
+    """The process is dead from here on: whatever it tries to write, it dies again."""
+
+
+class Process:
+    """One coordinator with its fleet, on a disk that may be struck at any step."""
+
+    def __init__(self, location: Path, disk: FaultyDisk) -> None:
+        """Raises RaymuError, OSError, Killed; then it is as good as buried."""
+        self._location, self.disk = location, disk
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda _loop, _context: None)  # what nobody waits for any more
+        self._connections: list[Any] = []
+        try:
+            with self._acting():
+                store = RunStore(str(location), RunFiles(str(location), disk=disk))
+                self.fleet = SteeredFleet(store)
+                self.coordinator = Coordinator(store, self.fleet)
+        except BaseException:
+            self.bury()
+            raise
+
+    @property
+    def is_dead(self) -> bool:
+        return self.disk.has_struck and self.disk.strike is die
+
+    def start(self, coroutine: Coroutine[Any, Any, Reply]) -> "asyncio.Task[Reply]":
+        """Let it run as far as it gets by itself."""
+        task = self._loop.create_task(coroutine)
+        self.settle_down()
+        return task
+
+    def steer(self, action: Callable[[SteeredFleet], None]) -> None:
+        """Let workers work, and the coordinator take note of it."""
+        with self._acting():
+            action(self.fleet)
+        self.settle_down()
+
+    def settle_down(self) -> None:
+        with self._acting():
+            self._loop.run_until_complete(_come_to_rest())
+
+    def close(self) -> None:
+        """Leave the run as a process does that ends by itself. Raises RaymuError, OSError, Killed."""
+        self._stop()
+        try:
+            with self._acting():
+                self._loop.run_until_complete(self.coordinator.close())
+        finally:
+            self.bury()
+
+    def bury(self, *, is_last: bool = True) -> None:
+        """What the operating system does with a process that was killed. is_last: no other has the journal open
+
+        SQLite would tidy up on closing, which a killed process does not: its files are put back as they were.
+        """
+        self.disk.arm(1, die, is_lasting=True)
+        self._stop()
+        self._loop.close()
+        files = {path: path.read_bytes() for path in self._location.glob("journal.sqlite*")} if is_last else {}
+        for connection in self._connections:
+            connection.close()
+        for path, payload in files.items():
+            if not path.exists() or path.read_bytes() != payload:
+                path.write_bytes(payload)
+
+    def _stop(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        with self._acting():
+            self._loop.run_until_complete(_come_to_rest())
+
+    @contextmanager
+    def _acting(self) -> Iterator[None]:
+        """Within it, what is written is written by this process."""
+
+        def connect(connection: Any, _record: Any) -> None:
+            self._connections.append(connection)
+
+        sql.event.listen(sql.Engine, "connect", connect)
+        try:
+            with self.disk.counting_commits():
+                yield
+        finally:
+            sql.event.remove(sql.Engine, "connect", connect)
+
+
+def die() -> None:
+    raise Killed
+
+
+async def _come_to_rest() -> None:
+    """Long enough for every task to get to where it waits for a worker."""
+    for _ in range(20 + 5 * len(asyncio.all_tasks())):
+        await asyncio.sleep(0)

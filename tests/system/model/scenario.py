@@ -1,0 +1,235 @@
+"""A course of events of one run: who has it open, what its disk does, and what those who asked know."""
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TypeAlias
+
+from raymu.core.events import RevocationsAccepted
+from raymu.core.receipt import Receipt
+from raymu.core.requests import Strategy
+from raymu.core.verdict import Finding, Verdict
+from raymu.errors import RaymuError, ShardRepairFailed
+from raymu.service.coordinator.calls import SettleReport
+from raymu.service.pseudonyms import key_name, keyed_hash
+from raymu.service.requests.revocation import Revocation
+from raymu.store.run import RunStore
+from tests.support.examples import silent
+from tests.support.faults import FaultyDisk, fail
+from tests.system.model.observed_run import ObservedRun, Samples
+from tests.system.model.process import Killed, Process
+from tests.system.model.steered_fleet import SteeredFleet
+from tests.system.model.templates import Setting, template
+
+Verified: TypeAlias = tuple[Verdict, tuple[Finding, ...]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """One request as its sender knows it."""
+
+    samples: Samples
+    strategy: Strategy
+    boundary: str
+    key: str | None
+    unknown: tuple[str, ...] = ()
+    """Ids that the run never held."""
+
+    @property
+    def revocation(self) -> Revocation:
+        ids = (*sorted(str(subject.sample_id) for subject in self.samples), *self.unknown)
+        return Revocation(ids=ids, strategy=self.strategy, boundary=self.boundary, key=self.key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Submission:
+    """Requests that came in together, and what their sender waits for."""
+
+    asked: tuple[Asked, ...]
+    reply: "asyncio.Task[list[Receipt]]"
+    is_early: bool
+    """Whether the run was not trained yet: then it may be refused, or not be accepted, for long."""
+
+
+class Course:
+    """Whatever happens to a run goes through here, and is looked at afterwards."""
+
+    def __init__(self, setting: Setting, workshop: Path) -> None:
+        self.template = template(setting, workshop)
+        self.location = self.template.copy(Path(mkdtemp(dir=workshop)) / "run")
+        self.run = ObservedRun(self.location, self.template.subjects)
+        self.process: Process | None = None
+        self.zombie: Process | None = None
+        self.disk = FaultyDisk(0, fail)  # of the process that is open, or of the next one
+        self.is_calm = True
+        """Whether nothing was struck since a coordinator last took up what was left."""
+        self.is_at_rest = True
+        """Whether the last process left the run as it should."""
+        self.submissions: list[Submission] = []
+        self.accepted: dict[str, Asked] = {}
+        self.past: list[dict[str, bytes]] = []  # all files, whenever they were looked at
+        self.verified: tuple[dict[str, bytes], Verified] | None = None
+        self.look()
+
+    def open(self) -> None:
+        self.is_at_rest, is_armed = False, self.disk.is_armed
+        try:
+            self.process = Process(self.location, self.disk)
+        except (RaymuError, OSError, Killed):
+            assert is_armed, "a run that nothing is done to opens"
+            self._forget_process()
+        self.look()
+
+    def open_beside(self) -> None:
+        """Another coordinator takes over; the one that was, does not know."""
+        self.zombie, self.process, self.disk = self.process, None, FaultyDisk(0, fail)
+        self.open()
+
+    def close(self) -> None:
+        assert self.process
+        try:
+            self.process.close()
+            self.is_at_rest, self.process, self.disk = True, None, FaultyDisk(0, fail)
+        except (RaymuError, OSError, Killed):
+            self._forget_process()
+        self.look()
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.bury(is_last=self.zombie is None)
+        self._forget_process()
+        self.look()
+
+    def bury_zombie(self) -> None:
+        assert self.zombie
+        self.zombie.bury(is_last=self.process is None)
+        self.zombie = None
+
+    def submit(self, asked: Sequence[Asked]) -> Submission:
+        assert self.process
+        reply = self.process.start(self.process.coordinator.revoke([one.revocation for one in asked], silent))
+        submission = Submission(asked=tuple(asked), reply=reply, is_early=not self.run.published)
+        self.submissions.append(submission)
+        self._aftermath(is_resumed=not reply.done())
+        return submission
+
+    def settle(self) -> "asyncio.Task[SettleReport]":
+        assert self.process
+        task = self.process.start(self.process.coordinator.settle(silent))
+        self._aftermath(is_resumed=True)
+        return task
+
+    def steer(self, action: Callable[[SteeredFleet], None]) -> None:
+        assert self.process
+        try:
+            self.process.steer(action)
+        except Killed:
+            assert self.process.is_dead
+        self._aftermath()
+
+    def see_through(self) -> None:
+        """Let the workers work until none is left to, or their process is dead."""
+        for _ in range(99):
+            if self.process and self.process.fleet.at_work:
+                self.steer(SteeredFleet.finish)
+
+    def finish(self) -> None:
+        """All work is done, and all that was patched is settled."""
+        is_settled = False
+        while not is_settled:  # once more for what was accepted after it was asked to settle
+            task = self.settle()
+            while not task.done():
+                assert self.process
+                assert self.process.fleet.at_work, "somebody waits, and nothing is at work"
+                self.steer(SteeredFleet.finish)
+            task.result()
+            is_settled = not any(lineage.debts for lineage in self.run.board.lineages)
+
+    def remove(self) -> None:
+        if self.zombie:
+            self.bury_zombie()
+        if self.process:
+            self.kill()
+        shutil.rmtree(self.location.parent)
+
+    def is_refused(self, asked: Sequence[Asked]) -> bool:
+        """Whether requests that come in together are: one that may not be accepted keeps all from it."""
+        by_key = {one.key: one for one in self.accepted.values() if one.key}
+        fresh = [one for one in asked if one.key not in by_key]
+        twice = Counter(
+            [*(subject for one in fresh for subject in one.samples), *(one.key for one in fresh if one.key)]
+        )
+        return (
+            any(one != by_key[one.key] for one in asked if one.key in by_key)
+            or any(one.unknown or not self.run.revoked.isdisjoint(one.samples) for one in fresh)
+            or max(twice.values(), default=1) > 1
+        )
+
+    @property
+    def files_at_rest(self) -> dict[str, bytes]:
+        """Without an empty log, which readers make."""
+        return {path: payload for path, payload in self.run.files.items() if payload or path != "journal.sqlite-wal"}
+
+    def request_of(self, asked: Asked) -> str | None:
+        return next((request_id for request_id, one in self.accepted.items() if one == asked), None)
+
+    def look(self) -> None:
+        known = len(self.run.events)
+        self.run.look()
+        for event in self.run.events[known:]:
+            if isinstance(event, RevocationsAccepted):
+                self._match(event)
+        self.past.append(self.files_at_rest)
+
+    def _aftermath(self, *, is_resumed: bool = False) -> None:
+        assert self.process
+        if self.process.disk.has_struck:
+            self.is_calm = False
+        elif is_resumed:
+            self.is_calm = True
+        if self.process.is_dead:
+            self.kill()
+        self.look()
+        self.submissions = [one for one in self.submissions if self._is_awaited(one)]
+
+    def _is_awaited(self, submission: Submission) -> bool:
+        """What is waited for is accepted, whoever fails meanwhile; what is replied to is purged."""
+        if not submission.reply.done():
+            if not submission.is_early:
+                self.require_accepted(submission)
+            return True
+        error = None if submission.reply.cancelled() else submission.reply.exception()
+        if isinstance(error, ShardRepairFailed):
+            self.require_accepted(submission)
+        elif not (submission.reply.cancelled() or error):
+            request_ids = [receipt.request_id for receipt in submission.reply.result()]
+            assert request_ids == [self.request_of(one) for one in submission.asked]
+            assert self.run.purged >= set(request_ids)
+        return False
+
+    def require_accepted(self, submission: Submission) -> None:
+        assert None not in [self.request_of(one) for one in submission.asked], "what is acknowledged is in the journal"
+
+    def _match(self, event: RevocationsAccepted) -> None:
+        """What is accepted was asked, and was not accepted before; what comes in together is accepted together."""
+        hash_key = RunStore(str(self.location)).keys.hash_key
+        given = {one.key for submission in self.submissions for one in submission.asked if one.key}
+        keys = {keyed_hash(key_name(key), hash_key): key for key in given}
+        for request in event.requests:
+            asked = Asked(
+                samples=self.run.accepted[request.request_id],
+                strategy=request.strategy,
+                boundary=str(request.boundary),
+                key=keys[request.key] if request.key else None,
+            )
+            assert self.request_of(asked) is None
+            self.accepted[request.request_id] = asked
+        own = {self.accepted[request.request_id] for request in event.requests}
+        assert any(own <= set(one.asked) and None not in map(self.request_of, one.asked) for one in self.submissions)
+
+    def _forget_process(self) -> None:
+        self.process, self.is_calm, self.disk = None, False, FaultyDisk(0, fail)

@@ -1,0 +1,72 @@
+"""A fleet whose workers work when they are told to, as far as they are told to, on several shards side by side."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from raymu.service.shard.messages import Progress, StageTrained, Work, WorkReport
+from raymu.service.shard.worker import ShardWorker
+from raymu.store.run import RunStore
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Piece:
+    """One piece of work, where it has got to."""
+
+    shard: int
+    steps: Iterator[StageTrained | WorkReport]
+    progress: Progress
+    reply: "asyncio.Future[WorkReport]"
+
+
+class SteeredFleet:
+    """One worker per shard, as actors are: each knows what itself wrote, and does one piece of work after the other."""
+
+    workers = 2
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._workers = [ShardWorker(store) for _ in range(store.config.partition.shards)]
+        self._pieces: list[Piece] = []
+
+    @property
+    def at_work(self) -> list[int]:
+        """The shards whose work somebody waits for."""
+        self._pieces = [piece for piece in self._pieces if not piece.reply.done()]
+        return sorted({piece.shard for piece in self._pieces})
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        reply: asyncio.Future[WorkReport] = asyncio.get_running_loop().create_future()
+        steps = self._workers[work.shard].run(work)
+        self._pieces.append(Piece(shard=work.shard, steps=steps, progress=progress, reply=reply))
+        return await reply
+
+    def go_on(self, shard: int, *, steps: int, is_reply_lost: bool = False) -> None:
+        """Let a shard's worker do so many stages; the report is a step too."""
+        piece = self._piece(shard)
+        try:
+            for done in (next(piece.steps) for _ in range(steps)):
+                if isinstance(done, StageTrained):
+                    piece.progress(done)
+                elif is_reply_lost:
+                    return self.break_off(shard)
+                else:
+                    return piece.reply.set_result(done)
+        except Exception as error:  # the worker's end, of which the coordinator is told
+            piece.reply.set_exception(error)
+
+    def finish(self) -> None:
+        """Let every worker finish what it is at."""
+        for shard in self.at_work:
+            self.go_on(shard, steps=99)
+
+    def break_off(self, shard: int) -> None:
+        """The worker is gone, with what it had in memory."""
+        self._workers[shard] = ShardWorker(self._store)
+        self._piece(shard).reply.set_exception(ConnectionError("the worker is gone"))
+
+    async def close(self) -> None:
+        pass
+
+    def _piece(self, shard: int) -> Piece:
+        return next(piece for piece in self._pieces if piece.shard == shard and not piece.reply.done())

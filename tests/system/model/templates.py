@@ -1,0 +1,110 @@
+"""Runs that the examples begin with: made once for each configuration, and copied for each example."""
+
+import asyncio
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raymu.core.partition import identity_hashes
+from raymu.core.records import SampleId
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.pseudonyms import keyed_hash, sample_name
+from raymu.service.shard.fleet import LocalFleet
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import homes
+from tests.support.examples import make_config, silent, write_samples
+from tests.system.model.traced_training import Stages, traced
+
+SAMPLES, SHARDS, SLICES = 36, 3, 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What the examples vary of the configuration. is_trained: the run is, to begin with"""
+
+    on_accept: str
+    remedy: str
+    contributions: str
+    is_trained: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A sample. identity: what it is ordered by, and what states tell; keyed: what receipts and the journal tell"""
+
+    sample_id: SampleId
+    shard: int
+    slice_index: int
+    identity: int
+    keyed: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    location: Path
+    data: Path
+    subjects: tuple[Subject, ...]
+
+    def copy(self, location: Path) -> Path:
+        return Path(shutil.copytree(self.location, location))
+
+
+@cache
+def template(setting: Setting, workshop: Path) -> Template:
+    """workshop: a folder for templates and their copies"""
+    folder = Path(mkdtemp(dir=workshop))
+    write_subjects(folder / "all.parquet")
+    config = make_config(
+        folder / "all.parquet",
+        model={"name": "logistic"},
+        training={"epochs": 2},
+        partition={"shards": SHARDS, "slices": SLICES},
+        unlearning={
+            "on_accept": setting.on_accept,
+            "ohs": {"remedy": setting.remedy},
+            "contributions": setting.contributions,
+            "groups_per_slice": 2 if setting.contributions == "group" else None,
+        },
+    )
+    prepare_run(config, str(folder / "run")).write()
+    store = RunStore(str(folder / "run"))
+    if setting.is_trained:
+        with traced():
+            coordinator = Coordinator(store, LocalFleet(store))
+            asyncio.run(coordinator.train(silent))
+        asyncio.run(coordinator.close())
+    placed = homes(config)
+    identities = identity_hashes((one for one, _, _ in placed), seed=config.partition.seed, purpose="sample").tolist()
+    return Template(
+        location=folder / "run",
+        data=folder / "all.parquet",
+        subjects=tuple(
+            Subject(
+                sample_id=sample_id,
+                shard=shard,
+                slice_index=slice_index,
+                identity=identity,
+                keyed=keyed_hash(sample_name(sample_id), store.keys.hash_key),
+            )
+            for (sample_id, shard, slice_index), identity in zip(placed, identities, strict=True)
+        ),
+    )
+
+
+def write_subjects(path: Path) -> None:
+    """Samples whose ids can be searched for: none is part of another."""
+    table = write_samples(path, samples=SAMPLES)
+    pq.write_table(table.set_column(0, "id", pa.array([f"subject-{number:04d}" for number in range(SAMPLES)])), path)
+
+
+def trained_on(subjects: Iterable[Subject], *, shard: int) -> Stages:
+    """What training a shard on these samples leaves, stage by stage."""
+    own = sorted((one.slice_index, one.identity) for one in subjects if one.shard == shard)
+    return [[identity for slice_index, identity in own if slice_index <= stage] for stage in range(SLICES)]

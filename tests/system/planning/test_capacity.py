@@ -1,0 +1,194 @@
+"""Traffic before training, and a simulated run against a real one."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymu.config import Config
+from raymu.console import Screen
+from raymu.console.study_tables import show_outlook
+from raymu.core.planning.simulator import TraceOutcome, simulate
+from raymu.core.planning.trace import Trace
+from raymu.core.planning.traffic import draw_trace, parse_traffic
+from raymu.core.requests import Strategy
+from raymu.data.tables import read_table
+from raymu.errors import ConfigInvalid, TraceInvalid
+from raymu.plots import draw_outlook
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.planning.capacity import outlook
+from raymu.service.planning.population import held_population, planned_population
+from raymu.service.planning.profile import imagined_survey, survey
+from raymu.service.requests.revocation import Revocation
+from raymu.service.status import status
+from raymu.store.codec import to_tree
+from raymu.store.run import RunStore
+from tests.support.examples import make_config, revoke, silent, train_run, write_samples
+
+
+def a_config(tmp_path: Path, **branches: Any) -> Config:
+    write_samples(tmp_path / "all.parquet")
+    return make_config(tmp_path / "all.parquet", **{"data": {"owner": "owner"}, **branches})
+
+
+def simulated(location: Path, trace: Trace, *, window_s: float) -> TraceOutcome:
+    store = RunStore(str(location))
+    lineages = store.current().lineages
+    return simulate(
+        trace,
+        held_population(store, [lineage.table for lineage in lineages]),
+        [replace(lineage, seconds_per_pass=1e-9) for lineage in lineages],  # done before the next request comes
+        config=store.config.unlearning,
+        epochs=(2, 2, 2),
+        workers=1,
+        window_s=window_s,
+    ).outcome
+
+
+def really(coordinator: Coordinator, trace: Trace, *, window_s: float) -> dict[int, float]:
+    """Revoke batch by batch. returns: shard -> sample passes"""
+    passes: dict[str, tuple[int, float]] = {}
+    for batch in trace.batches(window_s):
+        asked = [Revocation(ids=one.ids, owner=one.owner) for one in (trace.requests[at] for at in batch.positions)]
+        for receipt in asyncio.run(coordinator.revoke(asked, silent)):
+            passes.update({part.command_id: (part.shard, part.passes) for part in receipt.shards})
+    return {shard: sum(of for one, of in passes.values() if one == shard) for shard, _ in passes.values()}
+
+
+@pytest.mark.parametrize("text_ids", [False, True])
+@pytest.mark.parametrize(
+    ("strategy", "boundary", "traffic", "window_s"),
+    [("sisa", 1.0, "uniform:6", 0.0), ("sisa", 1.0, "owner:3", 2000.0), ("hs", 0.9, "late:8", 0.0)],
+)
+def test_a_simulated_run_does_what_a_real_one_does(
+    tmp_path: Path, strategy: str, boundary: float, traffic: str, window_s: float, text_ids: bool
+) -> None:
+    config = a_config(tmp_path, unlearning={"strategy": strategy, "boundary": boundary, "calibration": False})
+    write_samples(tmp_path / "all.parquet", text_ids=text_ids)
+    run = train_run(config, tmp_path / "run")
+    trace = draw_trace(
+        parse_traffic(traffic), planned_population(read_table(config.data.train, config.data), config.partition)
+    )
+    foreseen = simulated(tmp_path / "run", trace, window_s=window_s)
+    passes = really(run, trace, window_s=window_s)
+    assert {shard: of for shard, of in enumerate(foreseen.shard_passes) if of} == pytest.approx(passes)
+    debt = status(RunStore(str(tmp_path / "run"))).debt
+    assert (foreseen.debt_shards, foreseen.debt_passes) == (debt.shards, debt.retrain_passes)
+
+
+@pytest.mark.parametrize("text_ids", [False, True])
+def test_a_population_is_the_same_before_training_and_after(tmp_path: Path, text_ids: bool) -> None:
+    config = a_config(tmp_path)
+    write_samples(tmp_path / "all.parquet", text_ids=text_ids)
+    run = train_run(config, tmp_path / "run")
+    store = RunStore(str(tmp_path / "run"))
+    planned = planned_population(read_table(config.data.train, config.data), config.partition)
+    held = held_population(store, [lineage.table for lineage in store.current().lineages])
+    for kind in ("uniform", "owner", "class", "early"):
+        traffic = parse_traffic(f"{kind}:10")
+        assert draw_trace(traffic, held) == draw_trace(traffic, planned)
+    [gone] = draw_trace(parse_traffic("uniform:1"), held).requests
+    revoke(run, gone.ids)
+    left = held_population(store, [lineage.table for lineage in store.current().lineages])
+    assert len(left) == len(held) - 1
+    with pytest.raises(TraceInvalid, match="unknown sample"):
+        left.rows_of(Trace(requests=(gone,)))
+
+
+@pytest.mark.parametrize("traffic", ["uniform:8", "burst:8,size=4", "owner:5", "storm:8"])
+@pytest.mark.parametrize("policy", ["uniform", "owner", "risk"])
+def test_an_outlook_tells_what_traffic_costs_and_recommends(tmp_path: Path, traffic: str, policy: str) -> None:
+    config = a_config(
+        tmp_path, data={"owner": "owner", "risk": "risk"}, partition={"policy": policy}, unlearning={"boundary": 0.6}
+    )
+    view = outlook(config, survey(config), parse_traffic(traffic), workers=2)
+    for strategy in Strategy:
+        points = view.by_requests[strategy]
+        assert points[0].requests == 1
+        assert points[0].apart == pytest.approx(points[0].together)
+        assert all(one.together <= one.apart * 1.0001 for one in points)
+    assert view.replayed[Strategy.DPUS].passes < view.replayed[Strategy.HS].passes
+    assert view.replayed[Strategy.HS].passes <= view.replayed[Strategy.SISA].passes
+    for points_by_boundary in view.by_boundary.values():
+        shares = [one.work.approximate_share for one in points_by_boundary]
+        assert shares == sorted(shares, reverse=True)
+        assert shares[0] == pytest.approx(1.0)
+        assert shares[-1] == 0.0
+    for advice in (view.within_layout, view.any_layout):
+        assert advice.recommendation.boundary == 1.0
+        assert advice.replayed.approximate_share == 0.0
+    draw_outlook(view, tmp_path / "outlook.png")
+    assert (tmp_path / "outlook.png").read_bytes().startswith(b"\x89PNG")
+    assert to_tree(view)["by_requests"]["sisa"][0]["requests"] == 1
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_the_curve_of_a_single_shard_ends_near_what_is_replayed(tmp_path: Path, strategy: Strategy) -> None:
+    """A patch that reaches the first slice has no other shard to be calibrated by, and is a retraining."""
+    config = a_config(tmp_path, partition={"shards": 1, "slices": 3}, unlearning={"boundary": 0.7})
+    view = outlook(config, imagined_survey(600, seconds_per_pass=1e-6), parse_traffic("uniform:30"), workers=1)
+    assert view.by_requests[strategy][-1].apart == pytest.approx(view.replayed[strategy].passes, rel=0.15)
+
+
+def test_a_budget_and_a_deadline_bound_what_is_recommended(tmp_path: Path) -> None:
+    config = a_config(tmp_path)
+    known = imagined_survey(4000, seconds_per_pass=1e-3)
+    freely = outlook(config, known, parse_traffic("uniform:10"), workers=2).any_layout
+    for limits in ({"budget_s": 2.0}, {"longest_s": 0.5}):
+        bound = outlook(config, known, parse_traffic("uniform:10"), workers=2, **limits).any_layout
+        assert bound.recommendation.is_within
+        assert bound.replayed.compute_seconds < freely.replayed.compute_seconds
+    never = outlook(config, known, parse_traffic("uniform:10"), workers=2, budget_s=0.0)
+    assert not never.within_layout.recommendation.is_within
+
+
+def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_configured_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = imagined_survey(4000, seconds_per_pass=1e-3)
+    config = a_config(tmp_path, partition={"shards": 8, "slices": 3})
+    view = outlook(config, known, parse_traffic("uniform:10"), workers=2)
+    configured, found = view.within_layout.recommendation, view.any_layout.recommendation
+    assert (configured.boundary, found.boundary) == (1.0, 1.0)
+    assert found.work.passes <= configured.work.passes
+    lavish = outlook(config, known, parse_traffic("uniform:10"), workers=2, budget_s=1e6)
+    chosen = lavish.any_layout.recommendation
+    assert (chosen.shards, chosen.slices) == (2, 1)
+    assert chosen.work.passes > configured.work.passes
+    said = []
+    for one in (view, lavish):
+        show_outlook(Screen(), one)
+        said.append("within the compute that sisa takes with these shards and slices" in capsys.readouterr().out)
+    assert said == [True, False]
+
+
+def test_a_deadline_as_the_configured_boundary_is_forecast_too(tmp_path: Path) -> None:
+    config = a_config(tmp_path, unlearning={"boundary": "deadline:2s"})
+    view = outlook(config, imagined_survey(600, seconds_per_pass=1e-3), parse_traffic("burst:6,size=3"), workers=2)
+    assert view.boundary == "deadline:2s"
+    assert view.one_batch[Strategy.DPUS].passes < view.one_batch[Strategy.HS].passes
+
+
+def test_what_cannot_be_forecast_is_refused(tmp_path: Path) -> None:
+    config = a_config(tmp_path)
+    known = imagined_survey(40, seconds_per_pass=1e-3)
+    with pytest.raises(TraceInvalid, match="names 41 samples, and there are 40"):
+        outlook(config, known, parse_traffic("uniform:41"), workers=1)
+    with pytest.raises(TraceInvalid, match="needs owners"):
+        outlook(config, known, parse_traffic("owner:2"), workers=1)
+    with pytest.raises(ConfigInvalid, match=r"none of 0\.35, 30s"):
+        outlook(a_config(tmp_path, unlearning={"boundary": "soon"}), known, parse_traffic("uniform:4"), workers=1)
+    with pytest.raises(ConfigInvalid, match="too few for 3 slices"):
+        outlook(a_config(tmp_path, training={"epochs": 1}), known, parse_traffic("uniform:4"), workers=1)
+    with pytest.raises(ConfigInvalid, match="too few"):
+        survey(a_config(tmp_path, training={"epochs": 1}))
+
+
+def test_a_survey_times_a_training_and_writes_nothing(tmp_path: Path) -> None:
+    config = a_config(tmp_path, model={"name": "mlp", "hidden": [8], "batch_norm": True})
+    found = survey(config)
+    assert 0.0 < found.seconds_per_pass < 0.1
+    assert found.has_batch_norm
+    assert [path.name for path in tmp_path.iterdir()] == ["all.parquet"]

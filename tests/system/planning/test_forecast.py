@@ -1,0 +1,72 @@
+"""What requests are forecast to come to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from raymu.core.records import FileRef
+from raymu.errors import FileMissing
+from raymu.service.planning.forecast import plan
+from raymu.service.requests.revocation import Revocation
+from raymu.service.requests.sample_index import SampleIndex
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import ids_at, lineage_of
+from tests.support.examples import make_config, revoke, train_run, write_samples
+
+
+def test_a_forecast_carries_the_interval_of_the_remedy_that_it_plans(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))
+    late = ids_at(config, shard=0, slice_index=2)
+    [before] = plan(store, Revocation(ids=(late[0],), strategy="sisa")).shards
+    assert before.interval.low_s < before.retrain_seconds < before.interval.high_s
+    assert before.interval.expected_s == pytest.approx(before.retrain_seconds)
+    [part] = revoke(run, [late[0]], strategy="sisa").shards
+    [after] = plan(store, Revocation(ids=(late[1],), strategy="sisa")).shards
+    is_slower = part.seconds > part.forecast_seconds
+    assert (after.interval.expected_s > after.retrain_seconds) == is_slower
+
+
+def test_a_forecast_is_made_anew_where_the_run_goes_on_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The samples' tables that the journal names when it is read are purged before they are."""
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))
+    *early, asked = ids_at(config, shard=0, slice_index=0)[:4]
+    revoke(run, [early.pop()], strategy="sisa")  # so that the coordinator has its own index from here on
+    read = SampleIndex.read
+
+    def after_a_revocation(store: RunStore, tables: Sequence[FileRef]) -> SampleIndex:
+        if early:
+            revoke(run, [early.pop()], strategy="sisa")
+        return read(store, tables)
+
+    monkeypatch.setattr(SampleIndex, "read", after_a_revocation)
+    forecast = plan(store, Revocation(ids=(asked,)))
+    assert not early
+    assert forecast == plan(store, Revocation(ids=(asked,)))
+
+
+def test_a_forecast_from_tables_that_are_missing_is_refused(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    train_run(config, tmp_path / "run")
+    (tmp_path / "run" / lineage_of(tmp_path / "run", 0).table.path).unlink()
+    with pytest.raises(FileMissing, match="raymu rebuild"):
+        plan(RunStore(str(tmp_path / "run")), Revocation(ids=(ids_at(config, shard=1)[0],)))
+
+
+def test_a_shards_speed_is_learned_from_each_retraining(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    run = train_run(config, tmp_path / "run")
+    before = lineage_of(tmp_path / "run", 0)
+    [part] = revoke(run, ids_at(config, shard=0, slice_index=2)[:1], strategy="sisa").shards
+    after = lineage_of(tmp_path / "run", 0)
+    measured = part.seconds / part.passes
+    low, high = sorted((before.seconds_per_pass, measured))
+    assert low < after.seconds_per_pass < high

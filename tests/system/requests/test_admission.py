@@ -1,0 +1,145 @@
+"""Many requests at once are judged like the same ones one after another."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+import sqlalchemy as sql
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymu.core.events import RevocationsAccepted
+from raymu.core.requests import RevocationRequest
+from raymu.errors import IdempotencyConflict, RaymuError, SamplesRevoked
+from raymu.service.history import replay
+from raymu.service.ingest import prepare_run
+from raymu.service.requests.admission import RequestDesk
+from raymu.service.requests.revocation import Revocation
+from raymu.service.requests.rules import Judgement, ResolvedRevocation
+from raymu.store.journal.database import Database
+from raymu.store.journal.journal import Journal
+from raymu.store.run import RunStore
+from tests.support.examples import make_config, write_samples
+
+NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+def new_desk(store: RunStore, journal: Journal) -> RequestDesk:
+    return RequestDesk(store, journal, replay(journal, store.manifest))
+
+
+class Clerk:
+    """Accepts what a desk finds acceptable."""
+
+    def __init__(self, store: RunStore, journal: Journal) -> None:
+        self._journal, self._desk = journal, new_desk(store, journal)
+
+    def told(self, asked: Sequence[Revocation], *, group: int) -> list[object]:
+        """What each request is told, with the place of its request instead of a random id."""
+        judgements = [
+            judgement
+            for start in range(0, len(asked), group)
+            for judgement in self._accept(asked[start : start + group])
+        ]
+        places: dict[str, int] = {}
+        for place, judgement in enumerate(judgements):
+            if isinstance(judgement, ResolvedRevocation):
+                places[judgement.request.request_id] = place
+        return [_told(judgement, places) for judgement in judgements]
+
+    def _accept(self, asked: Sequence[Revocation]) -> list[Judgement]:
+        judgements = self._desk.judge(asked, now=NOW)
+        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
+        requests = tuple(one.request for one in resolved)
+        self._journal.accept(
+            RevocationsAccepted(at=NOW, requests=requests, generation=1),
+            forget={one.request.request_id: one.forget for one in resolved},
+            hashes={request.request_id: request.hashes for request in requests},
+        )
+        self._desk.remember(requests)
+        return judgements
+
+
+def _told(judgement: Judgement, places: dict[str, int]) -> object:
+    match judgement:
+        case ResolvedRevocation(request=request, forget=forget):
+            return places[request.request_id], request.forget, request.hashes, request.payload_sha256, forget
+        case RevocationRequest(request_id=request_id):
+            return places[request_id]
+        case SamplesRevoked(count=many, request_ids=request_ids):
+            return SamplesRevoked, many, sorted(places[one] for one in request_ids)
+        case IdempotencyConflict(key=key, request_id=request_id):
+            return IdempotencyConflict, key, places[request_id]
+        case _:
+            return type(judgement), str(judgement)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    folder = tmp_path_factory.mktemp("desk")
+    write_samples(folder / "all.parquet", samples=40, owners=6)
+    prepare_run(make_config(folder / "all.parquet", data={"owner": "owner"}), str(folder / "run")).write()
+    return RunStore(str(folder / "run"))
+
+
+@pytest.fixture(scope="module")
+def journals(store: RunStore) -> Iterator[Iterator[Journal]]:
+    """Empty journals, one after the other."""
+    assert store.files.local is not None
+    url = f"sqlite:///{store.files.local / 'journal.sqlite'}"
+    with closing(Database(sql.make_url(url))) as database:
+
+        def begin(number: int) -> Journal:
+            journal = Journal(database, run=f"run {number}", key=store.keys.hash_key)
+            journal.create()
+            journal.take_over()
+            return journal
+
+        yield map(begin, count())
+
+
+keys = st.none() | st.sampled_from(["k", "l"])
+few_ids = st.lists(st.sampled_from([1000, 1007, 1014, "1021", 1028, 5, "anna"]), max_size=3).map(tuple)
+requests = st.builds(Revocation, ids=few_ids, key=keys, strategy=st.sampled_from([None, "sisa", "hope"])) | st.builds(
+    Revocation, owner=st.sampled_from([f"owner-{number}" for number in range(4)] + ["nobody"]), key=keys
+)
+
+
+@settings(max_examples=60)
+@given(asked=st.lists(requests, max_size=12), group=st.integers(2, 12))
+def test_a_submission_is_answered_like_the_same_requests_one_after_another(
+    store: RunStore, journals: Iterator[Journal], asked: list[Revocation], group: int
+) -> None:
+    alone = Clerk(store, next(journals)).told(asked, group=1)
+    assert Clerk(store, next(journals)).told(asked, group=group) == alone
+
+
+def judged(store: RunStore, journal: Journal, **asked: Any) -> Judgement:
+    [judgement] = new_desk(store, journal).judge([Revocation(**asked)], now=NOW)
+    return judgement
+
+
+def test_a_refusal_holds_on_to_nothing(store: RunStore, journals: Iterator[Journal]) -> None:
+    refusal = judged(store, next(journals), ids=(5,))
+    assert isinstance(refusal, RaymuError)
+    assert refusal.__traceback__ is None
+
+
+def test_an_owner_is_found_among_many(store: RunStore, journals: Iterator[Journal]) -> None:
+    judgement = judged(store, next(journals), owner="owner-2")
+    assert isinstance(judgement, ResolvedRevocation)
+    tables = [store.read_table(table) for table in store.manifest.tables]
+    owned = {
+        shard: {
+            sample_id
+            for sample_id, owner in zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
+            if owner == "owner-2"
+        }
+        for shard, table in enumerate(tables)
+    }
+    assert {shard: set(ids) for shard, ids in judgement.forget.items()} == {
+        one: ids for one, ids in owned.items() if ids
+    }

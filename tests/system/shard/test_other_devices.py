@@ -1,0 +1,110 @@
+"""A shard that is repaired in another determinism class than it was trained in is never called exact."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from raymu.core.receipt import Receipt
+from raymu.core.records import Exactness, SampleId, ShardState
+from raymu.core.verdict import Verdict
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.shard.messages import ShardTrained, TrainShard
+from raymu.service.shard.worker import ShardWorker
+from raymu.service.status import status
+from raymu.service.verify.verify import verify
+from raymu.store.run import RunStore
+from raymu.training.determinism import DeterminismClass
+from raymu.training.stages import Stages, TrainedStage, train_stages
+from tests.support.coordinated_run import constituent_of, ids_at, issued_receipts, lineage_of
+from tests.support.examples import make_config, revoke, settle, silent, train_run, write_samples
+
+
+@contextmanager
+def on(device: str) -> Iterator[None]:
+    """As if this process ran on a device of that name; what it computes stays the same."""
+    own = DeterminismClass.json
+    with pytest.MonkeyPatch.context() as patch:
+        named = {"device": device}
+        patch.setattr(DeterminismClass, "json", lambda it: json.dumps(json.loads(own(it)) | named, sort_keys=True))
+        yield
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Coordinator:
+    write_samples(tmp_path / "all.parquet", samples=200)
+    with on("T4"):
+        return train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+
+
+def ids(location: Path, slice_index: int) -> list[SampleId]:
+    return ids_at(RunStore(str(location)).config, shard=0, slice_index=slice_index)
+
+
+def devices(receipt: Receipt) -> list[str]:
+    [part] = receipt.shards
+    return [json.loads(one)["device"] for one in (part.determinism, *part.earlier_classes)]
+
+
+def test_it_is_inconclusive_wherever_it_is_told_of(run: Coordinator, tmp_path: Path) -> None:
+    location = tmp_path / "run"
+    with on("A100"):
+        receipt = revoke(run, ids(location, 1)[:2], strategy="sisa")
+    [part] = receipt.shards
+    assert (receipt.exactness, part.exactness) == (Exactness.INCONCLUSIVE, Exactness.INCONCLUSIVE)
+    assert devices(receipt) == ["A100", "T4"]
+    assert part.reason.endswith("its earlier stages are of another determinism class (device T4, now A100)")
+    assert receipt.settled_at == receipt.published_at
+    assert issued_receipts(location)[-1].exactness is Exactness.INCONCLUSIVE
+    assert constituent_of(location, 0).state is ShardState.INCONCLUSIVE
+    assert [one.state for one in status(RunStore(str(location))).shards] == ["inconclusive", "exact"]
+    found = verify(RunStore(str(location)), silent)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    [finding] = [finding for check in found.checks if check.name == "lineage" for finding in check.findings]
+    assert finding.what.startswith("shard 0 is of more than one determinism class")
+
+
+def test_what_builds_on_it_is_inconclusive_too_and_what_does_not_is_exact(run: Coordinator, tmp_path: Path) -> None:
+    location = tmp_path / "run"
+    with on("A100"):
+        revoke(run, ids(location, 1)[:1], strategy="sisa")
+    with on("T4"):
+        beyond = revoke(run, ids(location, 2)[:1], strategy="sisa")
+        assert (beyond.exactness, devices(beyond)) == (Exactness.INCONCLUSIVE, ["T4", "A100"])
+        below = revoke(run, ids(location, 1)[1:2], strategy="sisa")
+        assert (below.exactness, devices(below)) == (Exactness.EXACT, ["T4"])
+    with on("A100"):
+        whole = revoke(run, ids(location, 0)[:1], strategy="sisa")
+        assert (whole.exactness, devices(whole)) == (Exactness.EXACT, ["A100"])
+    assert lineage_of(location, 0).earlier_classes == ()
+    assert constituent_of(location, 0).state is ShardState.EXACT
+
+
+def test_a_shard_that_workers_of_two_kinds_trained_is_inconclusive(tmp_path: Path) -> None:
+    def relayed(stages: Stages) -> Iterator[TrainedStage]:
+        with on("T4"):
+            trained = next(train_stages(stages))
+        yield trained
+        with on("A100"):
+            yield from train_stages(stages.after(trained))
+
+    write_samples(tmp_path / "all.parquet")
+    prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
+    store = RunStore(str(tmp_path / "run"))
+    *_, report = ShardWorker(store, relayed).run(TrainShard(shard=0, table=store.manifest.tables[0], epoch=0))
+    assert isinstance(report, ShardTrained)
+    assert report.lineage.exactness is Exactness.INCONCLUSIVE
+
+
+def test_settling_elsewhere_leaves_a_patched_request_inconclusive(run: Coordinator, tmp_path: Path) -> None:
+    location = tmp_path / "run"
+    with on("A100"):
+        patched = revoke(run, ids(location, 2)[:1], strategy="dpus")
+        assert (patched.exactness, devices(patched)) == (Exactness.APPROXIMATE, ["A100"])
+        settle(run)
+    receipt = run.receipt(patched.request_id)
+    assert (receipt.exactness, devices(receipt)) == (Exactness.INCONCLUSIVE, ["A100", "T4"])
+    assert receipt.settled_at

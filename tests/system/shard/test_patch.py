@@ -1,0 +1,100 @@
+"""What a patch must end with, whatever path it took."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from raymu.config import Config
+from raymu.core.records import Remedy
+from raymu.errors import ShardRepairFailed
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.shard.files import SliceCheckpoints
+from raymu.service.shard.messages import RepairTask
+from raymu.service.shard.patch import Patch, ShardPatcher
+from raymu.store.run import RunStore
+from raymu.training.normalizer import Normalizer
+from raymu.training.spec import ModelPlan
+from tests.support.coordinated_run import WatchedFleet, ids_at, lineage_of, restored, samples_by_fit, samples_of
+from tests.support.examples import make_config, revoke, train_run, write_samples
+
+
+def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
+    """The patch of shard 0 without five samples, at a learning rate of its own."""
+    train_run(config, location)
+    store = RunStore(str(location))
+    patches: list[Patch] = []
+    ids = ids_at(config, shard=0)
+
+    def patch(task: RepairTask) -> None:
+        plan = ModelPlan.of(config, input_shape=store.manifest.input_shape, classes=store.manifest.classes)
+        plan = replace(plan, training=replace(plan.training, learning_rate=learning_rate))
+        files = SliceCheckpoints(store)
+        patcher = ShardPatcher(plan, config.unlearning, task.command, files, device=torch.device("cpu"))
+        patches.append(patcher.patch(samples_of(config, ids[:5]), samples_of(config, ids[5:]), None))
+
+    revoke(Coordinator(store, WatchedFleet(store, patch)), ids[:5], strategy="ohs")
+    return patches[0]
+
+
+@pytest.mark.parametrize("remedy", ["fine_tune", "replay"])
+def test_training_that_breaks_the_weights_is_a_failed_patch(tmp_path: Path, remedy: str) -> None:
+    write_samples(tmp_path / "all.parquet")
+    unlearning = {"contributions": "group", "groups_per_slice": 3, "calibration": False}
+    config = make_config(
+        tmp_path / "all.parquet", unlearning={**unlearning, "boundary": 0.0, "ohs": {"remedy": remedy}}
+    )
+    patched(config, tmp_path / "sound", learning_rate=0.05)
+    with pytest.raises(ShardRepairFailed, match=r"PatchFailed: .* non-finite"):
+        patched(config, tmp_path / "broken", learning_rate=1e30)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "ohs", "remedy"),
+    [
+        ("dpus", "fine_tune", Remedy.PATCH),
+        ("ohs", "fine_tune", Remedy.FINE_TUNE),
+        ("ohs", "replay", Remedy.REPLAY),
+    ],
+)
+@pytest.mark.parametrize(("slice_index", "fitted_to"), [(0, 0), (1, 0), (None, 1)])
+def test_a_patched_shard_normalises_by_its_retained_samples(
+    tmp_path: Path, strategy: str, ohs: str, remedy: Remedy, slice_index: int | None, fitted_to: int
+) -> None:
+    """slice_index: of ten forgotten samples; None forgets the whole first slice"""
+    write_samples(tmp_path / "all.parquet")
+    unlearning = {"boundary": 0.0, "calibration": False, "ohs": {"remedy": ohs}}
+    config = make_config(tmp_path / "all.parquet", training={"epochs": 8}, unlearning=unlearning)
+    run = train_run(config, tmp_path / "run")
+    forgotten = ids_at(config, shard=0, slice_index=slice_index or 0)[: None if slice_index is None else 10]
+    receipt = revoke(run, forgotten, strategy=strategy)
+    assert receipt.shards[0].remedy is remedy
+    kept = [one for one in ids_at(config, shard=0, slice_index=fitted_to) if one not in forgotten]
+    expected = Normalizer.fit(samples_of(config, kept).features, "shard")
+    found = restored(tmp_path / "run", lineage_of(tmp_path / "run", 0).serving).normalizer
+    assert found is not None
+    assert torch.equal(found.mean, expected.mean)
+    assert torch.equal(found.scale, expected.scale)
+
+
+@pytest.mark.parametrize("calibration", [False, True])
+@pytest.mark.parametrize("has_batch_norm", [False, True])
+@pytest.mark.parametrize(("strategy", "ohs"), [("dpus", "fine_tune"), ("ohs", "fine_tune"), ("ohs", "replay")])
+def test_a_forecast_is_within_twice_the_passes_that_a_patch_takes(
+    tmp_path: Path, strategy: str, ohs: str, has_batch_norm: bool, calibration: bool
+) -> None:
+    """Of samples that the model fits closely, so that a calibration has something to do."""
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(
+        tmp_path / "all.parquet",
+        model={"name": "mlp", "hidden": [8], "batch_norm": has_batch_norm},
+        training={"epochs": 12, "learning_rate": 0.2},
+        partition={"shards": 3},
+        unlearning={"boundary": 0.0, "calibration": calibration, "ohs": {"remedy": ohs}},
+    )
+    run = train_run(config, tmp_path / "run")
+    [part] = revoke(run, samples_by_fit(config, tmp_path / "run")[-10:], strategy=strategy).shards
+    assert RunStore(str(tmp_path / "run")).manifest.has_batch_norm is has_batch_norm
+    assert part.remedy is not Remedy.RETRAIN
+    assert part.passes / 2 <= part.forecast_passes <= 2 * part.passes

@@ -1,0 +1,181 @@
+"""What the remedies leave behind: calibrated patches, spent contributions, fresh batch-norm statistics, empty shards."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from raymu.config import Config
+from raymu.core.receipt import Receipt
+from raymu.core.records import Exactness, Remedy, SampleId, ShardState
+from raymu.data.tables import read_table
+from raymu.errors import NoVoters
+from raymu.service.prediction import Ensemble
+from raymu.store.run import RunStore
+from raymu.training.patch import recompute_batch_norm
+from tests.support.coordinated_run import (
+    constituent_of,
+    ids_at,
+    lineage_of,
+    restored,
+    samples_by_fit,
+    samples_of,
+    weights_of,
+)
+from tests.support.examples import make_config, revoke, settle, train_run, write_samples
+
+MLP = {"name": "mlp", "hidden": [8]}
+TOLERANCE = 0.021
+"""Of the unseen loss: the line search's own, and as much for batch-norm statistics."""
+
+
+def patched_run(
+    tmp_path: Path, strategy: str, unlearning: dict[str, Any], *, model: dict[str, Any] = MLP
+) -> tuple[Config, list[SampleId], Receipt]:
+    """A run that fits its samples closely; a request of the ten of shard 0 that it fits best beside shard 1."""
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(
+        tmp_path / "all.parquet",
+        model=model,
+        training={"epochs": 12, "learning_rate": 0.2},
+        partition={"shards": 3},
+        unlearning={"boundary": 0.0, **unlearning},
+    )
+    run = train_run(config, tmp_path / "run")
+    ids = samples_by_fit(config, tmp_path / "run")[-10:]
+    return config, ids, revoke(run, ids, strategy=strategy)
+
+
+@pytest.mark.parametrize("contributions", ["gradient", "group", "batch"])
+@pytest.mark.parametrize(
+    ("strategy", "ohs", "remedy"),
+    [
+        ("dpus", "fine_tune", Remedy.PATCH),
+        ("hs", "fine_tune", Remedy.PATCH),
+        ("ohs", "fine_tune", Remedy.FINE_TUNE),
+        ("ohs", "replay", Remedy.REPLAY),
+    ],
+)
+@pytest.mark.parametrize("has_batch_norm", [False, True])
+def test_a_patched_shard_treats_forgotten_samples_as_unseen(
+    tmp_path: Path, strategy: str, ohs: str, remedy: Remedy, contributions: str, has_batch_norm: bool
+) -> None:
+    unlearning = {"contributions": contributions, "groups_per_slice": 3, "ohs": {"remedy": ohs}}
+    model = {**MLP, "batch_norm": has_batch_norm}
+    config, ids, receipt = patched_run(tmp_path, strategy, unlearning, model=model)
+    [part] = receipt.shards
+    assert (part.planned, receipt.strategy) == (remedy, strategy)
+    if part.remedy is Remedy.RETRAIN:  # whole batches taken out of a shard may leave nothing to calibrate
+        assert contributions != "gradient"
+        assert "retrained instead" in part.reason
+        assert receipt.exactness is Exactness.EXACT
+        return
+    assert receipt.exactness is Exactness.APPROXIMATE
+    serving = restored(tmp_path / "run", lineage_of(tmp_path / "run", 0).serving)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in serving.tensors().values())
+    forget = samples_of(config, ids)
+    assert part.forget_loss == pytest.approx(serving.loss_on(forget.features, forget.labels), rel=1e-4)
+    others = [restored(tmp_path / "run", lineage_of(tmp_path / "run", shard).serving) for shard in (1, 2)]
+    unseen = np.mean([other.loss_on(forget.features, forget.labels) for other in others])
+    assert part.unseen_loss == pytest.approx(unseen, rel=1e-4)
+    assert part.forget_loss is not None
+    assert part.forget_loss >= unseen * (1 - TOLERANCE)
+    if remedy is Remedy.PATCH:  # after more training the samples may lie beyond it already
+        assert part.forget_loss <= unseen * (1 + TOLERANCE)
+
+
+def test_samples_that_look_unseen_already_are_left_as_they_are(tmp_path: Path) -> None:
+    """Pushing on would be over-forgetting."""
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    run = train_run(config, tmp_path / "run")
+    ids = samples_by_fit(config, tmp_path / "run")[:10]
+    before = weights_of(tmp_path / "run", 0)
+    [part] = revoke(run, ids, strategy="dpus").shards
+    assert part.forget_loss is not None
+    assert part.unseen_loss is not None
+    assert part.forget_loss > part.unseen_loss
+    assert torch.equal(weights_of(tmp_path / "run", 0), before)
+
+
+def test_without_calibration_contributions_are_subtracted_once_and_nothing_is_aimed_at(tmp_path: Path) -> None:
+    _, _, receipt = patched_run(tmp_path, "dpus", {"calibration": False})
+    [part] = receipt.shards
+    assert (part.remedy, part.unseen_loss) == (Remedy.PATCH, None)
+    assert part.forget_loss is not None
+
+
+def test_a_patch_without_any_model_to_aim_at_retrains_and_says_so(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", partition={"shards": 1})
+    receipt = revoke(train_run(config, tmp_path / "run"), ids_at(config, slice_index=0)[:3], strategy="dpus")
+    [part] = receipt.shards
+    assert (part.planned, part.remedy) == (Remedy.RETRAIN, Remedy.RETRAIN)
+    assert part.forecast_passes == part.passes
+    assert part.reason == "no model that never saw these samples is there to calibrate a patch by"
+    assert receipt.exactness is Exactness.EXACT
+
+
+def test_a_single_shard_is_patched_towards_its_own_untouched_checkpoint(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", partition={"shards": 1})
+    ids = ids_at(config, slice_index=2)[:3]
+    receipt = revoke(train_run(config, tmp_path / "run"), ids, strategy="dpus")
+    checkpoint = lineage_of(tmp_path / "run", 0).checkpoints[1]
+    assert checkpoint is not None
+    forget = samples_of(config, ids)
+    unseen = restored(tmp_path / "run", checkpoint).loss_on(forget.features, forget.labels)
+    assert receipt.shards[0].remedy is Remedy.PATCH
+    assert receipt.shards[0].unseen_loss == pytest.approx(unseen, rel=1e-4)
+
+
+@pytest.mark.parametrize("strategy", ["dpus", "ohs"])
+def test_a_patched_batch_norm_model_has_the_statistics_of_its_retained_samples(tmp_path: Path, strategy: str) -> None:
+    config, ids, receipt = patched_run(tmp_path, strategy, {}, model={**MLP, "batch_norm": True})
+    assert receipt.exactness is Exactness.APPROXIMATE
+    serving = restored(tmp_path / "run", lineage_of(tmp_path / "run", 0).serving)
+    served = {name: tensor.clone() for name, tensor in serving.tensors().items()}
+    retain = samples_of(config, [one for one in ids_at(config, shard=0) if one not in ids])
+    recompute_batch_norm(serving, retain)
+    for name, tensor in serving.tensors().items():
+        assert torch.allclose(served[name], tensor), name
+
+
+@pytest.mark.parametrize("strategy", ["sisa", "dpus", "ohs"])
+def test_a_shard_without_samples_abstains(tmp_path: Path, strategy: str) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    receipt = revoke(train_run(config, tmp_path / "run"), ids_at(config, shard=0), strategy=strategy)
+    assert receipt.exactness is Exactness.EXACT
+    assert constituent_of(tmp_path / "run", 0).state is ShardState.ABSTAINING
+    probabilities = Ensemble.current(RunStore(str(tmp_path / "run"))).predict(np.zeros((4, 6), dtype=np.float32))
+    assert probabilities.shape == (4, 3)
+
+
+def test_a_run_whose_shards_are_all_empty_refuses_to_predict(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    run = train_run(config, tmp_path / "run")
+    revoke(run, ids_at(config, shard=1), strategy="hs")
+    receipt = revoke(run, ids_at(config, shard=0), strategy="hs")
+    with pytest.raises(NoVoters) as refusal:
+        Ensemble.current(RunStore(str(tmp_path / "run")))
+    assert refusal.value.generation == receipt.generation_after
+
+
+@pytest.mark.parametrize("strategy", ["sisa", "dpus", "ohs"])
+def test_a_whole_class_can_be_revoked(tmp_path: Path, strategy: str) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", training={"epochs": 12, "learning_rate": 0.2})
+    table = read_table(config.data.train, config.data)
+    ids = table.ids[table.labels == 2].tolist()
+    run = train_run(config, tmp_path / "run")
+    store = RunStore(str(tmp_path / "run"))
+    features = table.features[table.labels == 2]
+    known = Ensemble.current(store).evaluate(features, table.labels[table.labels == 2]).accuracy
+    revoke(run, ids, strategy=strategy)
+    settle(run)
+    assert known > 0.9
+    assert Ensemble.current(store).evaluate(features, table.labels[table.labels == 2]).accuracy == 0.0

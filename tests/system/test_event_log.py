@@ -1,0 +1,149 @@
+"""raymu's log: one line for each thing that happens, and never a word about whom it happened to."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import raymu
+from raymu.errors import RaymuError, ShardRepairFailed
+from raymu.service.event_log import LogForm, is_logged, log_to
+from raymu.service.shard.messages import RepairTask
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import WatchedFleet, opened
+from tests.support.examples import make_config, write_samples
+
+UNKNOWN_ID, UNKNOWN_OWNER, KEY = "sample-of-nobody", "owner-unheard-of", "ticket-of-mrs-miller"
+
+
+@pytest.fixture(autouse=True)
+def _quiet_afterwards() -> Iterator[None]:
+    logger = logging.getLogger("raymu")
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, level, logger.propagate = before
+    logger.setLevel(level)
+
+
+class Subjects:
+    """A data set whose ids, owners and features are easily recognised, and a run that is asked to forget some."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.table = write_samples(folder / "all.parquet", text_ids=True)
+
+    def live(self) -> str:
+        """Train, revoke by id and by owner with each strategy, be refused, settle. returns: the run's id"""
+        unlearning = {"contributions": "group", "groups_per_slice": 2, "boundary": 0.7}
+        config = make_config(self._folder / "all.parquet", data={"owner": "owner"}, unlearning=unlearning)
+        ids, owners = self.table["id"].to_pylist(), self.table["owner"].to_pylist()
+        with raymu.train(config, self._folder / "run") as run:
+            for number, strategy in enumerate(("sisa", "dpus", "hs", "ohs")):
+                run.revoke(ids[number * 3 : number * 3 + 3], strategy=strategy, key=f"{KEY}-{number}")
+            run.revoke(owner=owners[100], key=KEY)
+            for refused in (
+                {"ids": ids[:2]},
+                {"ids": [UNKNOWN_ID]},
+                {"owner": UNKNOWN_OWNER},
+                {"ids": ids[20:21], "key": KEY},
+            ):
+                with pytest.raises(RaymuError):
+                    run.revoke(**refused)
+            answers = run.submit(
+                [raymu.Revocation(ids=(one,), key=f"{KEY}-{one}") for one in (*ids[30:40], UNKNOWN_ID)]
+            )
+            assert sum(answer.refusal is not None for answer in answers) == 1
+            run.revoke(ids[50:53], strategy="dpus")  # so that there is something to settle
+            run.settle()
+        return RunStore(run.location).manifest.run_id
+
+    @property
+    def secrets(self) -> set[str]:
+        features = np.stack(self.table["features"].to_numpy(zero_copy_only=False)).ravel()
+        named = {"sample-", "owner-", UNKNOWN_ID, UNKNOWN_OWNER, KEY}
+        return named | {text for value in features if len(text := str(value)) > 8}
+
+
+def log_of(subjects: Subjects, form: LogForm) -> tuple[str, list[str]]:
+    """returns: the run's id, and the lines"""
+    stream = io.StringIO()
+    log_to(stream, form)
+    run = subjects.live()
+    return run, stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("form", LogForm)
+def test_no_line_names_a_sample_an_owner_a_key_or_a_feature(tmp_path: Path, form: LogForm) -> None:
+    subjects = Subjects(tmp_path)
+    _, lines = log_of(subjects, form)
+    assert len(lines) > 50
+    for line in lines:
+        assert not [secret for secret in subjects.secrets if secret in line], line
+
+
+def test_each_line_is_a_json_object_about_the_run(tmp_path: Path) -> None:
+    run, lines = log_of(Subjects(tmp_path), LogForm.JSON)
+    told: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    assert {one["run"] for one in told} == {run}
+    assert {one["level"] for one in told} == {"info"}
+    assert sorted(one["time"] for one in told) == [one["time"] for one in told]
+    kinds = {one["event"] for one in told}
+    of_coordinator = {"opened", "closed", "trained", "accepted", "published", "repaired", "purged", "settle", "resumed"}
+    assert kinds == of_coordinator | {"work_begun", "stage_trained", "work_done"}
+
+
+def test_a_request_can_be_followed_from_its_acceptance_to_its_purge(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    with raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run") as run:
+        stream = io.StringIO()
+        log_to(stream, LogForm.JSON)
+        receipt = run.revoke(table["id"].to_pylist()[:1], strategy="sisa")
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    of_request = [one for one in told if receipt.request_id in one.get("request_ids", ())]
+    steps = ["accepted", "published", "work_begun", "work_done", "repaired", "published", "purged"]
+    assert [one["event"] for one in of_request] == steps
+    [part], repaired = receipt.shards, of_request[4]
+    assert (repaired["shard"], repaired["remedy"], repaired["seconds"]) == (part.shard, "retrain", part.seconds)
+
+
+def test_work_that_breaks_off_is_told_without_the_error_s_text(tmp_path: Path) -> None:
+    def lose_samples(_task: RepairTask) -> None:
+        for file in (tmp_path / "run" / "samples").iterdir():
+            file.unlink()
+
+    ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
+    raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run").close()
+    stream = io.StringIO()
+    log_to(stream, LogForm.JSON)
+    fleet = WatchedFleet(RunStore(str(tmp_path / "run")), lose_samples)
+    with opened(tmp_path / "run", fleet) as run, pytest.raises(ShardRepairFailed, match="samples/"):
+        run.revoke(ids[:1], strategy="sisa")
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(one["event"], one.get("error")) for one in told] == [("work_begun", None), ("work_failed", "FileMissing")]
+    assert "samples/" not in stream.getvalue()
+
+
+def test_a_library_s_own_record_is_a_line_too() -> None:
+    stream = io.StringIO()
+    log_to(stream, LogForm.JSON)
+    try:
+        raise ValueError(KEY)
+    except ValueError:
+        logging.getLogger("raymu.service.coordinator.accuracy").warning(
+            "generation %d was not measured", 3, exc_info=True
+        )
+    [line] = stream.getvalue().splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["level"], told["error"]) == ("generation 3 was not measured", "warning", "ValueError")
+    assert KEY not in line
+
+
+def test_nothing_is_logged_unasked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert not is_logged()
+    Subjects(tmp_path).live()
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,225 @@
+"""What is refused before anything is written."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raymu.core.records import SampleId
+from raymu.errors import (
+    ConfigInvalid,
+    DataInvalid,
+    FileUnreadable,
+    RaymuError,
+    RequestInvalid,
+    RunInvalid,
+    StorageFailed,
+    UnknownSamples,
+)
+from raymu.service.ingest import prepare_run
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import homes, ids_at
+from tests.support.examples import file_size_limit, make_config, write_samples
+
+REFUSED_SETTINGS: dict[str, tuple[dict[str, dict[str, Any]], type[RaymuError], str]] = {
+    "too few epochs": ({"training": {"epochs": 1}}, ConfigInvalid, "too few for 3 slices.*use 2 or more"),
+    "an unreadable boundary": ({"unlearning": {"boundary": "soon"}}, ConfigInvalid, "none of 0.35, 30s"),
+    "a boundary over the whole shard": ({"unlearning": {"boundary": 1.5}}, ConfigInvalid, "over 1"),
+    "groups without their number": (
+        {"unlearning": {"contributions": "group"}},
+        ConfigInvalid,
+        r"groups_per_slice must be given.*\b2 makes batches of about 16",
+    ),
+    "unit range of fractions": ({"data": {"normalize": "unit"}}, ConfigInvalid, "unit is for uint8 and uint16"),
+    "labels beyond the classes": ({"data": {"classes": 2}}, DataInvalid, "label is 2, but data.classes is 2"),
+    "more slices than samples": (
+        {"training": {"epochs": 200}, "partition": {"shards": 1, "slices": 241}},
+        DataInvalid,
+        "240 samples for 241 slices",
+    ),
+    "slices without number": ({"partition": {"shards": 1, "slices": 10**9}}, DataInvalid, "for 1000000000 slices"),
+    "a journal that is no database": ({"cluster": {"journal": "here"}}, ConfigInvalid, r"cluster\.journal"),
+    "a journal in memory": ({"cluster": {"journal": "sqlite://"}}, ConfigInvalid, "needs a file's whole path"),
+    "a journal that is not there": (
+        {"cluster": {"journal": "sqlite:////nowhere/journal.sqlite"}},
+        FileUnreadable,
+        "the journal cannot be read .unable to open",
+    ),
+    "an empty shard": ({"partition": {"shards": 900, "slices": 1}}, DataInvalid, "would hold no samples"),
+    "an unknown model": ({"model": {"name": "transformer"}}, ConfigInvalid, "none of logistic"),
+    "an unknown setting of a model": ({"model": {"name": "mlp", "depth": 3}}, ConfigInvalid, "no such setting"),
+    "a picture that is none": ({"model": {"name": "cnn"}}, ConfigInvalid, "no image"),
+    "batch norm without batches": (
+        {"model": {"name": "mlp", "batch_norm": True}, "training": {"batch_size": 1}},
+        ConfigInvalid,
+        "batch norm needs batches of two samples",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_SETTINGS)
+def test_settings_that_cannot_be_trained_are_refused_and_nothing_is_written(tmp_path: Path, case: str) -> None:
+    branches, error, message = REFUSED_SETTINGS[case]
+    write_samples(tmp_path / "all.parquet")
+    with pytest.raises(error, match=message):
+        prepare_run(make_config(tmp_path / "all.parquet", **branches), str(tmp_path / "run")).write()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_unit_range_of_wide_integers_is_refused_since_their_type_does_not_tell_it(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    place = table.column_names.index("features")
+    for kind in ("int64", "uint16"):
+        pixels = pa.array([[0, 255]] * len(table), pa.list_(pa.type_for_alias(kind), 2))
+        pq.write_table(table.set_column(place, "features", pixels), tmp_path / f"{kind}.parquet")
+    with pytest.raises(ConfigInvalid, match="the features are int64; cast to uint8, or use shard"):
+        prepare_run(make_config(tmp_path / "int64.parquet", data={"normalize": "unit"}), str(tmp_path / "run")).write()
+    assert not (tmp_path / "run").exists()
+    prepare_run(make_config(tmp_path / "uint16.parquet", data={"normalize": "unit"}), str(tmp_path / "run")).write()
+
+
+def test_labels_far_beyond_the_samples_are_refused(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    labels = pa.array([10**9, *table["label"].to_pylist()[1:]])
+    pq.write_table(table.set_column(1, "label", labels), tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"classes": None})
+    with pytest.raises(
+        DataInvalid, match="has a label 1000000000 among 240 samples; number the classes from 0, without"
+    ):
+        prepare_run(config, str(tmp_path / "run")).write()
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_are_counted_in_the_file_before_samples_are_excluded(tmp_path: Path) -> None:
+    """Also a class that no sample is of, and one of which all samples are excluded."""
+    table = write_samples(tmp_path / "all.parquet")
+    labels = [label if label < 2 else 4 for label in table["label"].to_pylist()]
+    pq.write_table(table.set_column(1, "label", pa.array(labels)), tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"classes": None})
+    highest = [one for one, label in zip(table["id"].to_pylist(), labels, strict=True) if label == 4]
+    prepare_run(config, str(tmp_path / "run"), exclude=highest).write()
+    assert RunStore(str(tmp_path / "run")).manifest.classes == 5
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_run_that_finds_no_room_leaves_the_place_as_it_was(tmp_path: Path, is_there: bool) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    if is_there:
+        (tmp_path / "runs" / "one").mkdir(parents=True)
+    with file_size_limit(1000), pytest.raises(StorageFailed, match="has room"):
+        prepare_run(config, str(tmp_path / "runs" / "one")).write()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == (
+        ["all.parquet", "runs", "runs/one"] if is_there else ["all.parquet"]
+    )
+    prepare_run(config, str(tmp_path / "runs" / "one")).write()
+
+
+@pytest.mark.parametrize("training", [{"optimizer": "adam"}, {"momentum": 0.9}])
+def test_groups_are_refused_where_an_update_mixes_batches(tmp_path: Path, training: dict[str, Any]) -> None:
+    unlearning = {"contributions": "group", "groups_per_slice": 2}
+    with pytest.raises(ConfigInvalid, match="sgd without momentum"):
+        make_config(tmp_path / "all.parquet", training=training, unlearning=unlearning)
+
+
+def test_a_shard_of_a_single_class_is_refused(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    shards = {sample_id: shard for sample_id, shard, _ in homes(config)}
+    labels = [0 if shards[sample_id] == 1 else 1 + shards[sample_id] for sample_id in table["id"].to_pylist()]
+    pq.write_table(table.set_column(1, "label", pa.array(labels)), tmp_path / "all.parquet")
+    with pytest.raises(DataInvalid, match="shard 0 of 2 would hold a single class"):
+        prepare_run(config, str(tmp_path / "run")).write()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("text_ids", "stranger"), [(False, 5), (True, "nobody")])
+def test_unknown_excluded_ids_are_named_and_nothing_is_written(
+    tmp_path: Path, text_ids: bool, stranger: SampleId
+) -> None:
+    table = write_samples(tmp_path / "all.parquet", text_ids=text_ids)
+    config = make_config(tmp_path / "all.parquet")
+    with pytest.raises(UnknownSamples) as refusal:
+        prepare_run(config, str(tmp_path / "run"), exclude=[table["id"][0].as_py(), stranger]).write()
+    assert (refusal.value.shown, refusal.value.count) == ((str(stranger),), 1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_excluded_id_that_can_be_no_id_of_the_run_is_refused(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    with pytest.raises(RequestInvalid, match="whose ids are integers"):
+        prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"), exclude=["nobody"]).write()
+    assert not (tmp_path / "run").exists()
+
+
+def test_excluded_integer_ids_may_be_given_as_text(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    prepare_run(config, str(tmp_path / "run"), exclude=["1000", "1007"]).write()
+    store = RunStore(str(tmp_path / "run"))
+    assert sum(store.read_table(ref).num_rows for ref in store.manifest.tables) == 238
+
+
+def test_excluding_a_whole_shard_is_allowed(tmp_path: Path) -> None:
+    """It is checked as if nothing were excluded: revoking the same samples would be allowed too."""
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    prepare_run(config, str(tmp_path / "run"), exclude=ids_at(config, shard=0)).write()
+    store = RunStore(str(tmp_path / "run"))
+    assert store.read_table(store.manifest.tables[0]).num_rows == 0
+
+
+def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(RunInvalid, match="is not empty"):
+        prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_a_second_run_in_the_same_place_is_refused(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    prepare_run(config, str(tmp_path / "run")).write()
+    manifest = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.raises(RunInvalid, match="holds a run already"):
+        prepare_run(config, str(tmp_path / "run")).write()
+    assert (tmp_path / "run" / "run.json").read_bytes() == manifest
+
+
+@pytest.mark.parametrize("policy", ["uniform", "owner", "risk"])
+def test_every_sample_is_written_to_its_home(tmp_path: Path, policy: str) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(
+        tmp_path / "all.parquet", data={"owner": "owner", "risk": "risk"}, partition={"policy": policy}
+    )
+    prepare_run(config, str(tmp_path / "run")).write()
+    store = RunStore(str(tmp_path / "run"))
+    written = set()
+    for shard, ref in enumerate(store.manifest.tables):
+        table = store.read_table(ref, ["id", "slice"])
+        written |= {(one, shard, at) for one, at in zip(*table.to_pydict().values(), strict=True)}
+    assert written == set(homes(config))
+
+
+def test_an_owners_samples_share_one_home(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"owner": "owner"}, partition={"policy": "owner"})
+    places: dict[str, set[tuple[int, int]]] = {}
+    for owner, (_, shard, slice_index) in zip(table["owner"].to_pylist(), homes(config), strict=True):
+        places.setdefault(owner, set()).add((shard, slice_index))
+    assert {len(of_owner) for of_owner in places.values()} == {1}
+
+
+def test_likely_leavers_go_to_late_slices(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    config = make_config(
+        tmp_path / "all.parquet",
+        data={"risk": "risk"},
+        partition={"policy": "risk", "risk_bands": [0.5, 0.9]},
+    )
+    for risk, (_, _, slice_index) in zip(table["risk"].to_pylist(), homes(config), strict=True):
+        assert slice_index == (risk >= 0.5) + (risk >= 0.9)

@@ -1,0 +1,206 @@
+"""A run on an object store, with its journal in a database: all that a run on a disk can do, and what a bucket adds."""
+
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+from click.testing import CliRunner
+
+import raymu
+from raymu.cli.group import cli
+from raymu.config import Config
+from raymu.core.records import Exactness
+from raymu.core.tuning import Choice
+from raymu.core.verdict import Verdict
+from raymu.errors import RaymuError, RunInvalid
+from raymu.report.write import write_report
+from raymu.service.tuning.objective import BenchPlan, TrialBench
+from raymu.store.files.run_files import RunFiles
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import ids_at, opened
+from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.faults import FaultyRequests, fail
+from tests.support.object_store_server import ObjectStoreServer
+from tests.support.postgres_server import PostgresServer
+from tests.support.request_scenarios import Course, outcome
+
+STRUCK = 4
+"""Of a hundred steps; each is two courses."""
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> sql.URL:
+    return postgres.new_database()
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStoreServer) -> str:
+    return object_store.new_bucket()
+
+
+@pytest.fixture
+def location(object_store: ObjectStoreServer, bucket: str) -> str:
+    return object_store.uri(f"{bucket}/runs/letter")
+
+
+@pytest.fixture
+def config(tmp_path: Path, database: sql.URL, object_store: ObjectStoreServer, bucket: str) -> Config:
+    """Its data lie on the object store too."""
+    write_samples(tmp_path / "all.parquet", samples=120)
+    object_store.client.upload_file(str(tmp_path / "all.parquet"), bucket, "data/all.parquet")
+    return make_config(object_store.uri(f"{bucket}/data/all.parquet"), cluster={"journal": str(database)})
+
+
+@pytest.fixture
+def run(config: Config, location: str) -> Iterator[raymu.Run]:
+    with raymu.train(config, location) as run:
+        yield run
+
+
+def weights_without(config: Config, tmp_path: Path, ids: list[int | str]) -> dict[int, str]:
+    """Of a run on a local disk that never saw these samples."""
+    calm = make_config(config.data.train)
+    train_run(calm, tmp_path / "calm", exclude=ids)
+    return repaired_weights(tmp_path / "calm")
+
+
+def test_a_run_lives_on_an_object_store_as_on_a_disk(
+    run: raymu.Run, config: Config, location: str, bucket: str, tmp_path: Path, object_store: ObjectStoreServer
+) -> None:
+    ids = ids_at(config, shard=0)
+    assert run.revoke(ids[:2], strategy="sisa").exactness is Exactness.EXACT
+    assert run.revoke(ids[2:4], strategy="ohs", boundary=0.0).exactness is Exactness.APPROXIMATE
+    run.settle()
+    run.close()
+    again = raymu.open_run(location)
+    assert repaired_weights(location) == weights_without(config, tmp_path, ids[:4])
+    assert again.verify(replay=None).verdict is Verdict.PASS
+    assert again.status().requests.settled == 2
+    assert again.evaluate_file(config.data.train).samples == 120
+    written = write_report(again, tmp_path / "page.html", data=config.data.train, is_verified=True)
+    assert written.verdict is Verdict.PASS
+    page = (tmp_path / "page.html").read_text()
+    assert "<title>letter" in page
+    assert "all.parquet" in page
+    assert not any(part in page for part in ("endpoint_override", bucket, "raymu-tests"))
+    objects = object_store.client.list_object_versions(Bucket=bucket)["Versions"]
+    assert all(one["IsLatest"] for one in objects)
+
+
+def test_what_is_lost_or_changed_in_the_bucket_is_rebuilt(run: raymu.Run, config: Config, location: str) -> None:
+    lineages, weights = RunStore(location).current().lineages, repaired_weights(location)
+    files = RunFiles(location)
+    files.delete(lineages[0].serving.file.path)
+    files.write(lineages[1].table.path, b"something else")
+    assert run.verify().verdict is Verdict.FAIL
+    report = run.rebuild(data=config.data.train)
+    assert set(report.files) == {lineages[0].serving.file.path, lineages[1].table.path}
+    assert repaired_weights(location) == weights
+    assert run.verify().verdict is Verdict.PASS
+
+
+def test_a_choice_is_tried_on_local_branches_of_it_as_on_those_of_a_local_run(
+    run: raymu.Run, config: Config, location: str, tmp_path: Path
+) -> None:
+    train_run(make_config(config.data.train), tmp_path / "local")
+    hashes = []
+    for number, place in enumerate((location, str(tmp_path / "local"))):
+        (tmp_path / str(number)).mkdir()
+        plan = BenchPlan(
+            location=place,
+            traffic="uniform:4",
+            trace=None,
+            test=config.data.train,
+            scratch=str(tmp_path / str(number)),
+            workers=1,
+        )
+        choice = Choice(strategy="hs", boundary=0.5, contributions="gradient", fine_tune_slices=1, window_s=0.0)
+        hashes.append(TrialBench(plan).evaluate(choice).weights_sha256)
+    assert hashes[0] == hashes[1]
+    assert run.verify().verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("is_torn", [False, True], ids=["a request fails", "only its reply is lost"])
+def test_a_request_to_the_store_that_fails_is_made_good_by_the_next_coordinator(
+    object_store: ObjectStoreServer, bucket: str, database: sql.URL, tmp_path: Path, is_torn: bool
+) -> None:
+    course = Course(tmp_path, journal=str(database))
+    calm = FaultyRequests(0, fail)
+    course.run(object_store.uri(f"{bucket}/calm"), calm)
+    undisturbed = outcome(object_store.uri(f"{bucket}/calm"))
+    for at in random.Random(is_torn).sample(range(1, calm.steps + 1), STRUCK):
+        location = object_store.uri(f"{bucket}/run-{at}")
+        disk = FaultyRequests(at, fail, is_torn=is_torn)
+        with suppress(RaymuError, OSError):
+            course.run(location, disk)
+        assert disk.has_struck
+        course.run(location, FaultyRequests(0, fail))
+        assert outcome(location) == undisturbed, f"struck at step {at} of {calm.steps}"
+
+
+def test_what_a_worker_left_behind_is_swept(run: raymu.Run, location: str) -> None:
+    run.close()
+    store = RunStore(location)
+    stray = store.write_state(0, "stage-1", b"weights of a stage that nobody waits for")
+    assert raymu.open_run(location).verify().verdict is Verdict.FAIL
+    with opened(location) as again:
+        again.settle()
+    assert not store.files.exists(stray.path)
+    assert raymu.open_run(location).verify().verdict is Verdict.PASS
+
+
+def test_a_bucket_that_has_come_to_keep_versions_leaves_verification_open(
+    run: raymu.Run, config: Config, location: str, bucket: str, object_store: ObjectStoreServer
+) -> None:
+    run.close()
+    object_store.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    with raymu.open_run(location) as again:
+        again.revoke(ids_at(config, shard=0)[:1], strategy="sisa")
+    found = raymu.open_run(location).verify()
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "keeps versions" in str(found.checks)
+
+
+def test_a_training_that_is_refused_leaves_nothing_in_the_bucket(
+    config: Config, location: str, bucket: str, object_store: ObjectStoreServer
+) -> None:
+    tree = config.tree()
+    tree["cluster"]["journal"] = None
+    with pytest.raises(RunInvalid, match=r"runs/letter: is on no local disk.*cluster\.journal=postgresql://"):
+        raymu.train(Config.parse(tree), location)
+    objects = object_store.client.list_objects_v2(Bucket=bucket)["Contents"]
+    assert [one["Key"] for one in objects] == ["data/all.parquet"]
+
+
+def test_no_command_repeats_a_secret(config: Config, location: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(
+        f"data: {{train: '{config.data.train}'}}\nmodel: {{name: logistic}}\ncluster: {{fleet: local}}\n"
+    )
+    with_secret = location.replace("s3://", "s3://KEY:hidden@")
+    train = ["train", str(tmp_path / "run.yaml")]
+    for words in (
+        [*train, "--run", with_secret],
+        [*train, "--run", location, f"data.train={config.data.train.replace('s3://', 's3://KEY:hidden@')}"],
+        [*train, "--run", location, f"data.test={config.data.train.replace('s3://', 's3://KEY:hidden@')}"],
+        [*train, "--run", location, "cluster.journal=postgresql://raymu:hidden@127.0.0.1:9/name"],
+        ["status", with_secret],
+        ["evaluate", str(tmp_path / "local"), "--data", config.data.train.replace("s3://", "s3://KEY:hidden@")],
+    ):
+        if words[0] == "evaluate":
+            train_run(make_config(config.data.train), tmp_path / "local")
+        refusal = CliRunner().invoke(cli, words, standalone_mode=False).exception
+        assert isinstance(refusal, RaymuError), words
+        assert "leave it out" in str(refusal)
+        assert not any(part in str(refusal) for part in ("hidden", "KEY:", "endpoint_override"))
+    assert RunFiles(location).is_empty
+
+
+@pytest.mark.usefixtures("run")
+def test_a_search_needs_a_local_folder(location: str) -> None:
+    words = ["tune", location, "--traffic", "uniform:2", "--out", "s3://bucket/tuning"]
+    refusal = CliRunner().invoke(cli, words, standalone_mode=False).exception
+    assert isinstance(refusal, RaymuError)
+    assert str(refusal) == "s3://bucket/tuning: trials need a folder on a local disk; name one with --out"

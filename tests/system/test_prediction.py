@@ -1,0 +1,158 @@
+"""What the constituents are asked: refused where it is not what the run was trained on."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import raymu
+from raymu.benchmark.compare import rewound_generation
+from raymu.config import Config
+from raymu.core.aggregate import AGGREGATIONS
+from raymu.core.records import Generation
+from raymu.errors import ConfigInvalid, DataInvalid, FileMissing, RequestInvalid, RunInvalid, UnknownSamples
+from raymu.service.prediction import Ensemble
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import constituent_of, ids_at
+from tests.support.examples import make_config, revoke, train_run, write_samples
+
+GOOD = np.zeros((4, 6), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a trained run, that no test changes."""
+    folder = tmp_path_factory.mktemp("run")
+    write_samples(folder / "all.parquet")
+    train_run(make_config(folder / "all.parquet", data={"classes": None}), folder / "run")
+    return folder / "run"
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "another width": (np.zeros((4, 5)), r"have shape \(5,\), the run was trained on \(6,\)"),
+    "one sample by itself": (np.zeros(6), r"have shape \(\)"),
+    "text": (np.full((4, 6), "a"), "they must be numbers"),
+    "objects": (np.full((4, 6), None), "they must be numbers"),
+    "a NaN": (np.full((4, 6), np.nan), "missing, NaN or infinite features in 4 rows"),
+    "an infinity": (np.full((4, 6), -np.inf), "missing, NaN or infinite features in 4 rows"),
+}
+
+
+@pytest.mark.parametrize(("features", "problem"), REFUSED.values(), ids=REFUSED)
+def test_features_that_the_run_was_not_trained_on_are_refused(location: Path, features: Any, problem: str) -> None:
+    ensemble = Ensemble.current(RunStore(str(location)))
+    with pytest.raises(DataInvalid, match=problem):
+        ensemble.predict(features)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int8, np.uint64, np.bool_])
+def test_numbers_of_any_kind_are_predicted_alike(location: Path, dtype: type) -> None:
+    ensemble = Ensemble.current(RunStore(str(location)))
+    np.testing.assert_array_equal(ensemble.predict(GOOD.astype(dtype)), ensemble.predict(GOOD))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_no_samples_have_no_answers(
+    location: Path, monkeypatch: pytest.MonkeyPatch, aggregation: str, dtype: type
+) -> None:
+    ensemble = Ensemble.current(RunStore(str(location)))
+    monkeypatch.setattr(ensemble, "_aggregate", AGGREGATIONS[aggregation])
+    found = ensemble.predict(GOOD[:0].astype(dtype))
+    assert found.shape == (0, 3)
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("labels", [[0], [0] * 5])
+def test_every_sample_needs_a_label(location: Path, labels: list[int]) -> None:
+    ensemble = Ensemble.current(RunStore(str(location)))
+    with pytest.raises(DataInvalid, match=f"labels: are {len(labels)} for 4 samples; give one for each"):
+        ensemble.evaluate(GOOD, np.array(labels))
+    with pytest.raises(DataInvalid, match="labels: are 0 for 0 samples"):
+        ensemble.evaluate(GOOD[:0], np.array([], dtype=np.int64))
+
+
+def test_labels_beyond_the_runs_classes_are_refused_also_where_the_configuration_counts_none(location: Path) -> None:
+    write_samples(location.parent / "beyond.parquet", classes=5)
+    with raymu.open_run(location) as run, pytest.raises(DataInvalid, match=r"a label is 4, but data\.classes is 3"):
+        run.evaluate_file(str(location.parent / "beyond.parquet"))
+
+
+ASKED: dict[str, tuple[Callable[[raymu.Run], object], str]] = {
+    "text for a list": (lambda run: run.revoke("1000"), "ids is '1000'; give a list of ids"),
+    "text for a list in a plan": (lambda run: run.plan("1000"), "give a list of ids"),
+    "no workers": (lambda run: run.plan([1000], workers=0), "workers is 0"),
+}
+
+
+@pytest.mark.parametrize(("ask", "problem"), ASKED.values(), ids=ASKED)
+def test_what_python_lets_pass_and_nobody_can_mean_is_refused(
+    location: Path, ask: Callable[[raymu.Run], object], problem: str
+) -> None:
+    with raymu.open_run(location) as run, pytest.raises(RequestInvalid, match=problem):
+        ask(run)
+
+
+def test_a_refused_request_takes_the_run_from_no_coordinator(location: Path) -> None:
+    epoch = (location / "epoch").read_bytes()
+    with raymu.open_run(location) as run, pytest.raises(RequestInvalid):
+        run.revoke([True])
+    assert (location / "epoch").read_bytes() == epoch
+
+
+class BusyRun(RunStore):
+    """Whenever its current generation is asked for, the next ones come before it is loaded."""
+
+    def __init__(self, location: Path, publications: Iterator[object]) -> None:
+        super().__init__(str(location))
+        self._publications = publications
+
+    def current(self) -> Generation:
+        generation = super().current()
+        next(self._publications, None)
+        return generation
+
+
+def test_a_reader_follows_a_run_that_publishes_while_it_loads(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    run = train_run(config, tmp_path / "run")
+    early = iter(ids_at(config, shard=0, slice_index=0))
+    busy = BusyRun(tmp_path / "run", (revoke(run, [next(early)], strategy="sisa") for _ in range(3)))
+    ensemble = Ensemble.current(busy)
+    assert ensemble.generation == RunStore(str(tmp_path / "run")).current()
+
+
+def test_only_the_shards_that_hold_the_samples_are_rewound_and_none_for_an_unknown_one(location: Path) -> None:
+    store = RunStore(str(location))
+    [held] = ids_at(store.config, shard=0, slice_index=1)[:1]
+    states = {one.shard: (one.state, one.stages_trained) for one in rewound_generation(store, [held]).constituents}
+    assert states == {0: ("rewound", 1), 1: ("exact", 3)}
+    with pytest.raises(UnknownSamples, match=r"1 unknown sample id \(5\)"):
+        rewound_generation(store, [held, 5])
+
+
+def test_a_checkpoint_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    checkpoint = constituent_of(tmp_path / "run", 0).checkpoint
+    assert checkpoint
+    (tmp_path / "run" / checkpoint.file.path).unlink()
+    with pytest.raises(FileMissing, match="raymu rebuild"):
+        Ensemble.current(RunStore(str(tmp_path / "run")))
+
+
+def test_a_model_that_is_another_one_by_now_is_said_to_be_one(location: Path) -> None:
+    store = RunStore(str(location))
+    other = store.config.tree()
+    other["model"]["args"]["hidden"] = [9]
+    store.config = Config.parse(other)
+    with pytest.raises(ConfigInvalid, match=r"the run's checkpoints do not fit it .*; give the factory's code of then"):
+        Ensemble.current(store)
+
+
+def test_a_file_is_no_run(location: Path) -> None:
+    with pytest.raises(RunInvalid, match="is not a run"):
+        raymu.open_run(location.parent / "all.parquet")

@@ -1,0 +1,28 @@
+"""How forecasts held, as status shows it."""
+
+from pathlib import Path
+
+import pytest
+
+from raymu.core.records import Remedy
+from raymu.service.status import status
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import ids_at
+from tests.support.examples import make_config, revoke, train_run, write_samples
+
+
+def test_status_sets_forecasts_against_what_remedies_took(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet")
+    run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))
+    assert status(store).paces == {}
+    late, early = ids_at(config, shard=0, slice_index=2), ids_at(config, shard=1, slice_index=0)
+    parts = [revoke(run, [late[place]], strategy="sisa").shards[0] for place in range(3)]
+    parts.append(revoke(run, early[:2], strategy="dpus").shards[0])
+    paces = status(store).paces
+    assert set(paces) == {Remedy.RETRAIN, Remedy.PATCH}
+    retrained = paces[Remedy.RETRAIN]
+    assert retrained.remedies == 3
+    assert retrained.seconds == pytest.approx(sum(part.seconds for part in parts[:3]))
+    assert retrained.forecast_seconds == pytest.approx(sum(part.forecast_seconds for part in parts[:3]))
+    assert retrained.low < retrained.seconds / retrained.forecast_seconds < retrained.high

@@ -1,0 +1,128 @@
+"""Workers that do not do what they report, on a run whose seals and signatures hold: none of them passes."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raymu.core.partition import identity_hashes
+from raymu.core.verdict import Verdict
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.shard.files import read_shard_samples
+from raymu.service.verify.verify import Verification, verify
+from raymu.store.run import RunStore
+from raymu.training.batches import ShardSamples
+from raymu.training.determinism import DeterminismClass
+from raymu.training.trainer import ShardTraining
+from tests.support.coordinated_run import ids_at, lineage_of
+from tests.support.examples import make_config, revoke, settle, silent, train_run, write_samples
+
+
+@pytest.fixture(params=["gradient", "group"])
+def course(request: pytest.FixtureRequest, tmp_path: Path) -> Coordinator:
+    write_samples(tmp_path / "all.parquet", samples=80)
+    unlearning = {"contributions": request.param, "groups_per_slice": 2}
+    return train_run(make_config(tmp_path / "all.parquet", unlearning=unlearning), tmp_path / "run")
+
+
+def revoke_one(run: Coordinator, tmp_path: Path, strategy: str = "sisa") -> None:
+    revoke(run, ids_at(RunStore(str(tmp_path / "run")).config, shard=0)[:1], strategy=strategy)
+
+
+def verified(run: Coordinator, tmp_path: Path, *, is_replayed: bool = False) -> Verification:
+    asyncio.run(run.close())
+    return verify(RunStore(str(tmp_path / "run")), silent, replay=[0, 1] if is_replayed else ())
+
+
+def test_a_row_left_in_is_found(course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymu.service.shard.worker.write_without", lambda _store, _shard, ref, _forget: ref)
+    revoke_one(course, tmp_path)
+    assert verified(course, tmp_path).verdict is Verdict.FAIL
+
+
+def test_a_worker_that_forgets_nothing_and_says_so_nowhere_is_found(
+    course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trains on, and keeps, what is revoked, and its records are in keeping with that."""
+    monkeypatch.setattr(ShardSamples, "held_in", lambda self, _hashes: np.zeros(len(self), dtype=bool))
+    monkeypatch.setattr("raymu.service.shard.worker.write_without", lambda _store, _shard, ref, _forget: ref)
+    revoke_one(course, tmp_path)
+    assert verified(course, tmp_path).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("is_patched_first", [False, True])
+def test_a_worker_that_trains_on_what_it_says_it_forgot_is_found(
+    course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_patched_first: bool
+) -> None:
+    """Every record is as it should be, but the weights are those of a training with the sample: those of before."""
+    everything = read_shard_samples(RunStore(str(tmp_path / "run")), lineage_of(tmp_path / "run", 0).table)
+    if is_patched_first:
+        revoke_one(course, tmp_path, strategy="dpus")
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardTraining, "train_stage", training_on(everything))
+        if is_patched_first:
+            settle(course)
+        else:
+            revoke_one(course, tmp_path)
+    found = verified(course, tmp_path, is_replayed=True)
+    assert {check.name: check.verdict for check in found.checks if check.name in ("lineage", "replay")} == {
+        "lineage": Verdict.INCONCLUSIVE,
+        "replay": Verdict.FAIL,
+    }
+
+
+def test_a_worker_that_also_covers_its_tracks_is_found_by_the_replay(
+    course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves out one of the samples that it is to forget, and leaves the other one in."""
+    table = lineage_of(tmp_path / "run", 0).table
+    samples = read_shard_samples(RunStore(str(tmp_path / "run")), table)
+    config = RunStore(str(tmp_path / "run")).config
+    left_in, *others = ids_at(config, shard=0, slice_index=0)[:2]
+    is_left_out = samples.held_in(identity_hashes(others, seed=config.partition.seed, purpose="sample"))
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardTraining, "train_stage", training_on(samples.where(~is_left_out)))
+        revoke(course, [left_in, *others], strategy="sisa")
+    assert verified(course, tmp_path).verdict is Verdict.PASS  # the records alone cannot tell
+    assert verified(course, tmp_path, is_replayed=True).verdict is Verdict.FAIL
+
+
+def training_on(samples: ShardSamples) -> Callable[..., int]:
+    """Training that looks at nothing but these samples, whatever it is told."""
+    train_stage = ShardTraining.train_stage
+
+    def train(training: ShardTraining, _samples: ShardSamples, *stage: Any) -> int:
+        return train_stage(training, samples, *stage)
+
+    return train
+
+
+def test_training_with_another_thread_count_cannot_be_compared(
+    course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunStore(str(tmp_path / "run")).config
+    others = replace(config, cluster=replace(config.cluster, threads=2))
+    monkeypatch.setattr(RunStore, "config", others)
+    found = verified(course, tmp_path, is_replayed=True)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "threads 1" in found.checks[-1].findings[0].what
+
+
+@pytest.mark.parametrize("change", [{"torch": "1.0"}, {"device": "cpu of another kind"}, {"deterministic": False}])
+def test_training_in_another_determinism_class_cannot_be_compared(
+    course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """A worker that hides behind another class what it did."""
+    own = DeterminismClass.json
+    with monkeypatch.context() as patch:
+        patch.setattr(DeterminismClass, "json", lambda it: json.dumps(json.loads(own(it)) | change, sort_keys=True))
+        revoke_one(course, tmp_path)
+    found = verified(course, tmp_path, is_replayed=True)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    [(name, value)] = change.items()
+    assert f"{name} {value}" in found.checks[-1].findings[0].what

@@ -1,0 +1,201 @@
+"""A sound run passes; what is not sound, or not exact, never does."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from raymu.core.events import Event, ShardFailed, ShardRepaired
+from raymu.core.verdict import Verdict
+from raymu.errors import RequestInvalid, RunInvalid, RunTooNew
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import RepairTask
+from raymu.service.verify.verify import Verification, verify
+from raymu.store.journal.event_chain import sealed
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import FleetThatFailsOnce, WatchedFleet, ids_at, journal_events, opened
+from tests.support.examples import make_config, silent, train_run, write_samples
+from tests.system.verify.forgery import execute
+
+
+def verified(location: Path, **asked: object) -> Verification:
+    return verify(RunStore(str(location)), silent, **asked)  # type: ignore[arg-type]
+
+
+def verdicts(verification: Verification) -> dict[str, str]:
+    """Of the checks that do not pass."""
+    return {check.name: check.verdict for check in verification.checks if check.verdict is not Verdict.PASS}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verified")
+    write_samples(folder / "all.parquet", samples=80)
+    run = train_run(make_config(folder / "all.parquet"), folder / "run")
+    asyncio.run(run.close())
+    return folder / "run"
+
+
+@pytest.fixture
+def location(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def revoke_some(location: Path, strategy: str, number: int = 0) -> str:
+    """Revoke one sample. returns: the request"""
+    config = RunStore(str(location)).config
+    with opened(location) as run:
+        return run.revoke(ids_at(config, shard=0, slice_index=1)[number : number + 1], strategy=strategy).request_id
+
+
+def settle(location: Path) -> None:
+    with opened(location) as run:
+        run.settle()
+
+
+def test_a_run_passes_from_its_training_on(location: Path) -> None:
+    assert verified(location, replay=[0, 1]).verdict is Verdict.PASS
+    revoke_some(location, "sisa")
+    verification = verified(location, replay=[0, 1])
+    assert verification.verdict is Verdict.PASS
+    assert {check.name: check.checked for check in verification.checks}["receipts"] == 1
+
+
+def test_a_patched_run_is_inconclusive_until_it_is_settled(location: Path) -> None:
+    revoke_some(location, "dpus")
+    patched = verified(location, replay=[0, 1])
+    assert verdicts(patched) == {"lineage": "inconclusive", "replay": "inconclusive"}
+    settle(location)
+    assert verified(location, replay=[0, 1]).verdict is Verdict.PASS
+
+
+def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
+    location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunStore(str(location)).config
+    with opened(location, FleetThatFailsOnce(RunStore(str(location)), after_stages=1)) as run:
+        execution = run.coordinator._execution
+        monkeypatch.setattr(execution, "record", dying_at_a_failure(execution.record))
+        with pytest.raises(ConnectionError):
+            run.revoke(ids_at(config, shard=0, slice_index=0)[:1], strategy="sisa")
+        found = verdicts(verified(location))
+        assert found == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
+    settle(location)
+    assert verified(location).verdict is Verdict.PASS
+
+
+def test_a_shard_that_is_past_a_request_before_the_others_is_left_open(location: Path) -> None:
+    """It is served as it is repaired, and what it superseded is there until the request is repaired."""
+    config = RunStore(str(location)).config
+    found: list[Verification] = []
+
+    def look(task: RepairTask) -> None:
+        if task.shard == 1:
+            found.append(verified(location))
+
+    first, second = (ids_at(config, shard=shard, slice_index=at)[0] for shard, at in ((0, 0), (1, 2)))
+    with opened(location, WatchedFleet(RunStore(str(location)), look)) as run:
+        run.revoke([first, second], strategy="sisa")
+    assert {event.report.shard for event in journal_events(location) if isinstance(event, ShardRepaired)} == {0, 1}
+    assert verdicts(found[0]) == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
+
+
+def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
+    revoke_some(location, "sisa")
+    store = RunStore(str(location))
+    epoch = store.succession.epoch()
+    payload = '{"kind":"moved","at":"2030-01-01T00:00:00Z"}'
+    with closing(store.journal()) as journal:
+        head = sealed(journal.head(), payload, store.keys.hash_key)
+    insert = f"INSERT INTO events SELECT run, {head.sequence}, 'moved', '{payload}', '{head.seal}' FROM runs"
+    execute(location, insert)
+    found = verified(location)
+    assert verdicts(found) == {"journal": "inconclusive"}
+    assert f"journal event {head.sequence}: was written by a newer raymu" in found.checks[0].findings[0].what
+    with pytest.raises(RunTooNew):  # and the coordinator that wrote it is not fenced out
+        store.take_over()
+    assert RunStore(str(location)).succession.epoch() == epoch
+
+
+def test_training_that_is_under_way_is_left_open(location: Path, tmp_path: Path) -> None:
+    config = RunStore(str(location)).config
+    prepare_run(config, str(tmp_path / "new")).write()
+    found: list[Verification] = []
+    coordinator = Coordinator(RunStore(str(tmp_path / "new")), LocalFleet(RunStore(str(tmp_path / "new"))))
+    asyncio.run(coordinator.train(lambda _stage: found.append(verified(tmp_path / "new"))))
+    assert {one.verdict for one in found} == {Verdict.INCONCLUSIVE}
+    asyncio.run(coordinator.close())
+    assert verified(tmp_path / "new").verdict is Verdict.PASS
+
+
+def test_a_run_whose_coordinator_stays_is_left_open_until_that_is_down(location: Path) -> None:
+    with opened(location):
+        found = verified(location)
+    assert verdicts(found) == {"journal": "inconclusive"}
+    assert "`raymu down` it" in found.checks[0].findings[0].what
+    assert verified(location).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("name", [".epoch.0123.partial", "shards/0000/.stage-0-0123.safetensors.4567.partial"])
+def test_a_half_written_file_is_left_open(location: Path, name: str) -> None:
+    """Whoever writes it may be at it."""
+    (location / name).write_bytes(b"half")
+    assert verdicts(verified(location)) == {"purge": "inconclusive"}
+    settle(location)
+    assert verified(location).verdict is Verdict.PASS
+
+
+def test_a_take_over_that_broke_off_is_left_open(location: Path) -> None:
+    def die(_epoch: int) -> None:
+        RunStore(str(location)).files.write("epoch", b"2")
+        raise ConnectionError("the coordinator is gone")
+
+    with closing(RunStore(str(location)).journal()) as journal, pytest.raises(ConnectionError):
+        journal.take_over(die)
+    assert verdicts(verified(location)) == {"journal": "inconclusive"}
+    settle(location)
+    assert verified(location).verdict is Verdict.PASS
+
+
+def dying_at_a_failure(record: Callable[[Event], None]) -> Callable[[Event], None]:
+    """A coordinator that dies before it can note that a repair broke off."""
+
+    def refuse(event: Event) -> None:
+        if isinstance(event, ShardFailed):
+            raise ConnectionError("the coordinator is gone too")
+        record(event)
+
+    return refuse
+
+
+def test_an_anchor_tells_a_run_that_was_rolled_back_whole(location: Path, tmp_path: Path) -> None:
+    before = verified(location)
+    shutil.copytree(location, tmp_path / "old")
+    revoke_some(location, "sisa")
+    after = verified(location, anchor=before.anchor)
+    assert after.verdict is Verdict.PASS
+    shutil.rmtree(location)
+    shutil.copytree(tmp_path / "old", location)
+    assert verified(location).verdict is Verdict.PASS  # nothing in it can tell
+    assert verdicts(verified(location, anchor=after.anchor)) == {"anchor": "fail"}
+
+
+@pytest.mark.parametrize("anchor", ["", "17", "x:abc", "3:"])
+def test_what_is_no_anchor_is_refused(location: Path, anchor: str) -> None:
+    with pytest.raises(RequestInvalid, match="no anchor"):
+        verified(location, anchor=anchor)
+
+
+def test_a_shard_that_is_not_there_cannot_be_replayed(location: Path) -> None:
+    with pytest.raises(RequestInvalid, match="no shard 7"):
+        verified(location, replay=[7])
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunInvalid, match="not a run"):
+        verified(tmp_path)

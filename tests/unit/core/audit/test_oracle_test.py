@@ -1,0 +1,112 @@
+"""A model that could be a retrained oracle passes about as often as it should; one that could not does not."""
+
+import numpy as np
+import pytest
+
+from raymu.core.audit import oracle_test as comparison
+from raymu.core.audit.oracle_test import Comparison, Trial, compare_with_oracles
+
+UNSEEN, MODELS, GAP = 400, 16, 2.0
+
+
+def make_trial(
+    random: np.random.Generator, *, forgotten: int, shift: float = 0.0, left_in: int = 0, gap: float = GAP
+) -> Trial:
+    """shift: of the model's confidence on its forget set; left_in: how many of it are as confident as trained samples"""
+    count = forgotten + UNSEEN
+    hardness = random.normal(size=count) * 3.0
+    is_forgotten = np.arange(count) < forgotten
+    cuts = random.random((MODELS // 2, count)) < 0.5
+    is_in = np.stack([cuts, ~cuts], axis=1).reshape(MODELS, count)
+    extra = np.where(is_forgotten, shift, 0.0) + np.where(np.arange(count) < left_in, gap, 0.0)
+    return Trial(
+        model=hardness + extra + random.normal(size=count),
+        oracles=hardness + random.normal(size=(3, count)),
+        shadows=hardness + gap * is_in + random.normal(size=(MODELS, count)),
+        is_in=is_in,
+        is_forgotten=is_forgotten,
+    )
+
+
+def compared(*trials: Trial, level: float = 0.05) -> Comparison:
+    return compare_with_oracles(trials, level=level, seed=1)
+
+
+@pytest.mark.parametrize("forgotten", [1, 5, 50])
+def test_an_exact_retraining_is_seldom_taken_for_none(forgotten: int) -> None:
+    random = np.random.default_rng(0)
+    found = [compared(make_trial(random, forgotten=forgotten), level=0.2) for _ in range(150)]
+    assert np.mean([one.remembers or one.over_forgets for one in found]) < 0.25
+
+
+@pytest.mark.parametrize(("shift", "remembers", "over_forgets"), [(GAP, True, False), (-GAP, False, True)])
+def test_a_forget_set_that_is_too_well_or_too_little_known_is_found(
+    shift: float, remembers: bool, over_forgets: bool
+) -> None:
+    found = compared(make_trial(np.random.default_rng(1), forgotten=10, shift=shift))
+    assert (found.remembers, found.over_forgets) == (remembers, over_forgets)
+    assert found.difference.low < found.difference.value < found.difference.high
+    assert np.sign(found.difference.value) == np.sign(shift)
+
+
+def test_one_sample_left_in_is_found_where_the_mean_shows_nothing() -> None:
+    found = compared(make_trial(np.random.default_rng(3), forgotten=15, left_in=1, gap=8.0))
+    assert found.remembers
+    assert found.remembered < 0.0125
+    whole = compared(make_trial(np.random.default_rng(3), forgotten=15, gap=8.0))
+    assert not whole.remembers
+
+
+def test_samples_in_several_shards_tell_together_what_none_tells_alone() -> None:
+    random = np.random.default_rng(5)
+    trials = [make_trial(random, forgotten=2, shift=1.2) for _ in range(12)]
+    assert sum(compared(trial).remembers for trial in trials) < 6
+    together = compared(*trials)
+    assert together.remembers
+    assert together.samples == 24
+
+
+def faults_of_exact_retrainings() -> float:
+    """How often the interval of an exact retraining lies beside 0, for a forget set of hard samples among easy ones."""
+    random = np.random.default_rng(7)
+
+    def noisy(count: int) -> np.ndarray:
+        return hardness + np.where(hardness < 3.0, 2.0, 0.2) * random.normal(size=(count, len(hardness)))
+
+    faults = []
+    for _ in range(150):
+        hardness = np.concatenate([np.zeros(6), random.uniform(-3.0, 9.0, UNSEEN)])
+        trial = Trial(
+            model=noisy(1)[0],
+            oracles=noisy(3),
+            shadows=noisy(2),
+            is_in=np.stack([hardness < 0.0, hardness >= 0.0]),
+            is_forgotten=np.arange(len(hardness)) < 6,
+        )
+        difference = compared(trial, level=0.2).difference
+        faults.append(not difference.low <= 0.0 <= difference.high)
+    return float(np.mean(faults))
+
+
+def test_hard_samples_are_held_against_hard_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They differ more among exact retrainings."""
+    assert faults_of_exact_retrainings() < 0.16
+    monkeypatch.setattr(comparison, "NEIGHBOURS", 10_000)
+    assert faults_of_exact_retrainings() > 0.22
+
+
+def test_a_comparison_can_be_repeated() -> None:
+    trial = make_trial(np.random.default_rng(0), forgotten=5)
+    assert compared(trial) == compared(trial)
+
+
+def test_one_oracle_does_not_tell_how_much_exact_retrainings_differ() -> None:
+    trial = make_trial(np.random.default_rng(0), forgotten=2)
+    with pytest.raises(ValueError, match="two retrained oracles"):
+        Trial(
+            model=trial.model,
+            oracles=trial.oracles[:1],
+            shadows=trial.shadows,
+            is_in=trial.is_in,
+            is_forgotten=trial.is_forgotten,
+        )

@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+import pytest
+
+from raymu.core.audit.oracle_test import Comparison, judge
+from raymu.core.audit.roc import Estimate
+from raymu.core.verdict import Verdict
+
+UNTOLD = Comparison(
+    samples=20,
+    difference=Estimate(value=0.1, low=-0.4, high=0.6),
+    remembered=0.8,
+    over_forgotten=0.5,
+    level=0.05,
+)
+REMEMBERS = replace(UNTOLD, difference=Estimate(value=1.1, low=0.6, high=1.6))
+OVER_FORGETS = replace(UNTOLD, difference=Estimate(value=-1.1, low=-1.6, high=-0.6))
+HOLDS_ONE = replace(UNTOLD, remembered=0.01)
+LOST_ONE = replace(UNTOLD, over_forgotten=0.01)
+
+
+@pytest.mark.parametrize(
+    ("served", "control", "verdict", "words"),
+    [
+        (UNTOLD, REMEMBERS, Verdict.PASS, "not to be told"),
+        (UNTOLD, HOLDS_ONE, Verdict.PASS, "not to be told"),
+        (UNTOLD, UNTOLD, Verdict.INCONCLUSIVE, "too little data"),
+        (UNTOLD, OVER_FORGETS, Verdict.INCONCLUSIVE, "too little data"),
+        (REMEMBERS, REMEMBERS, Verdict.FAIL, "remembers"),
+        (HOLDS_ONE, REMEMBERS, Verdict.FAIL, "remembers"),
+        (OVER_FORGETS, REMEMBERS, Verdict.FAIL, "over-forgets"),
+        (LOST_ONE, REMEMBERS, Verdict.FAIL, "over-forgets"),
+        (OVER_FORGETS, UNTOLD, Verdict.FAIL, "over-forgets"),
+        (replace(OVER_FORGETS, remembered=0.001), REMEMBERS, Verdict.FAIL, "remembers and over-forgets"),
+    ],
+)
+def test_a_verdict_is_about_both_sides_and_about_what_the_data_can_tell(
+    served: Comparison, control: Comparison, verdict: Verdict, words: str
+) -> None:
+    judgement = judge(served, control, is_oracle=False)
+    assert judgement.verdict is verdict
+    assert words in judgement.reason
+
+
+def test_the_oracle_itself_passes_however_little_data_there_is() -> None:
+    judgement = judge(UNTOLD, UNTOLD, is_oracle=True)
+    assert judgement.verdict is Verdict.PASS
+    assert "bit for bit" in judgement.reason

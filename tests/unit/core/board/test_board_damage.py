@@ -1,0 +1,66 @@
+"""What a board makes of files that are lost."""
+
+from raymu.core.commands import PublishGeneration, RepairShard
+from raymu.core.events import RequestsPurged, ShardFailed, WorkResumed
+from raymu.core.records import Remedy, ShardState
+from raymu.core.requests import Strategy
+from tests.unit.core.commands import damaged, publications, published, purges, repaired, repairs
+from tests.unit.core.examples import NOW, SLICES, accepted, request, trained_board
+
+
+def test_a_damaged_shard_serves_what_is_sound_until_it_is_trained_again() -> None:
+    board = trained_board()
+    publication, command = board.handle(damaged({1: 2}))
+    assert isinstance(publication, PublishGeneration)
+    assert publication.cause == "rebuild"
+    states = [(one.state, one.stages_trained) for one in publication.constituents]
+    assert states == [(ShardState.EXACT, SLICES), (ShardState.REWOUND, 2), (ShardState.EXACT, SLICES)]
+    assert isinstance(command, RepairShard)
+    assert (command.shard, command.earliest_slice, command.decision.remedy) == (1, 2, Remedy.RETRAIN)
+    [rebuilt] = publications(board.handle(repaired(command)))
+    assert {one.state for one in rebuilt.constituents} == {ShardState.EXACT}
+    [purge] = purges(board.handle(published(rebuilt, number=3)))
+    assert purge.request_ids == ()
+    board.handle(RequestsPurged(at=NOW, request_ids=(), files=(), rows=0))
+    assert board.is_idle
+
+
+def test_a_request_for_a_damaged_shard_is_retrained_from_the_earlier_of_both() -> None:
+    board = trained_board()
+    board.handle(accepted(request("r1", {1: {0: 1}})))
+    [first] = board.at_work
+    board.handle(ShardFailed(at=NOW, shard=1, command_id=first.command_id))
+    [command] = repairs(board.handle(damaged({1: 2})))
+    assert (command.request_ids, command.earliest_slice) == (("r1",), 0)
+
+
+def test_a_damaged_shard_is_retrained_whatever_its_request_asks_for() -> None:
+    board = trained_board()
+    [first] = repairs(board.handle(accepted(request("r1", {1: {3: 1}}, strategy=Strategy.DPUS))))
+    board.handle(ShardFailed(at=NOW, shard=1, command_id=first.command_id))
+    [command] = repairs(board.handle(damaged({1: 3})))
+    assert command.decision.remedy is Remedy.RETRAIN
+    assert command.decision.reason == "files of the shard were lost"
+
+
+def test_no_patch_aims_at_what_is_damaged() -> None:
+    board = trained_board()
+    board.handle(damaged({1: 0}))
+    [command] = repairs(board.handle(accepted(request("r1", {0: {3: 1}}, strategy=Strategy.DPUS))))
+    assert [reference.shard for reference in command.references] == [2]
+
+
+def test_a_damaged_shard_whose_training_fails_is_taken_up_again() -> None:
+    board = trained_board()
+    [command] = repairs(board.handle(damaged({1: 2})))
+    board.handle(ShardFailed(at=NOW, shard=1, command_id=command.command_id))
+    assert not board.is_idle
+    assert board.stalled
+    assert repairs(board.handle(WorkResumed(at=NOW))) == [command]
+
+
+def test_a_lost_generation_alone_is_published_again() -> None:
+    board = trained_board()
+    [publication] = board.handle(damaged({}))
+    assert isinstance(publication, PublishGeneration)
+    assert {one.state for one in publication.constituents} == {ShardState.EXACT}

@@ -1,0 +1,166 @@
+"""The board's laws, in whatever order requests, reports, failures and losses of the coordinator come."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from raymu.config import OhsConfig, UnlearningConfig
+from raymu.core.board import publication
+from raymu.core.board.serving import constituent
+from raymu.core.commands import RepairShard
+from raymu.core.events import GenerationPublished, WorkResumed
+from raymu.core.records import Exactness, OnAccept, Remedy
+from raymu.core.requests import Strategy
+from tests.unit.core.checked_run import CheckedRun, CoordinatorLost
+from tests.unit.core.examples import NOW, SLICES
+
+SHARDS = 3
+shards = st.integers(0, SHARDS - 1)
+forget_sets = st.dictionaries(
+    shards, st.dictionaries(st.integers(0, SLICES - 1), st.integers(1, 3), min_size=1), min_size=1
+)
+
+
+class CourseOfEvents(RuleBasedStateMachine):
+    run: CheckedRun
+
+    @initialize(
+        on_accept=st.sampled_from(["rewind", "abstain", "keep"]),
+        remedy=st.sampled_from(["fine_tune", "replay"]),
+        slice_samples=st.sampled_from([2, 6]),
+    )
+    def train(self, on_accept: str, remedy: str, slice_samples: int) -> None:
+        ohs = OhsConfig(remedy=remedy)  # type: ignore[arg-type]
+        config = UnlearningConfig(on_accept=on_accept, ohs=ohs)  # type: ignore[arg-type]
+        self.run = CheckedRun(config, shards=SHARDS, slice_samples=slice_samples)
+
+    @rule(
+        touched=forget_sets,
+        strategy=st.sampled_from(Strategy),
+        boundary=st.sampled_from([0.0, 0.5, 1.0, "0.5s", "deadline:1s"]),
+        is_part=st.booleans(),
+    )
+    def revoke(
+        self, touched: dict[int, dict[int, int]], strategy: Strategy, boundary: float | str, is_part: bool
+    ) -> None:
+        self._go_on(lambda: self.run.revoke(touched, strategy, boundary, is_part=is_part))
+
+    @precondition(lambda self: self.run.working)
+    @rule(which=shards, patch_fails=st.booleans())
+    def repair(self, which: int, patch_fails: bool) -> None:
+        self._go_on(lambda: self.run.repair(self._at_work(which), patch_fails=patch_fails))
+
+    @precondition(lambda self: self.run.working)
+    @rule(which=shards)
+    def fail(self, which: int) -> None:
+        self._go_on(lambda: self.run.fail(self._at_work(which)))
+
+    @precondition(lambda self: self.run.board.stalled)
+    @rule()
+    def resume(self) -> None:
+        self._go_on(self.run.resume)
+
+    @precondition(lambda self: self.run.debts)
+    @rule()
+    def settle(self) -> None:
+        self._go_on(self.run.settle)
+
+    @precondition(lambda self: self.run.steps_left is None)
+    @rule(steps=st.integers(0, 6))
+    def lose_the_coordinator_soon(self, steps: int) -> None:
+        self.run.steps_left = steps
+
+    @invariant()
+    def replaying_the_journal_rebuilds_the_board(self) -> None:
+        board = self.run.board
+        for replayed in (self.run.replayed(), self.run.replayed(times=2)):
+            assert replayed.lineages == board.lineages
+            assert replayed.open_requests == board.open_requests
+            assert replayed.outstanding() == board.outstanding()
+            assert (replayed.is_idle, replayed.stalled) == (board.is_idle, board.stalled)
+
+    @invariant()
+    def another_fleet_takes_up_the_same_commands(self) -> None:
+        """More workers may decide otherwise; a report of before must still find its command."""
+        board, other = self.run.board, self.run.replayed(workers=7)
+        assert (other.lineages, other.open_requests) == (board.lineages, board.open_requests)
+        ids = [
+            {one.command_id for one in each.outstanding() if isinstance(one, RepairShard)} for each in (board, other)
+        ]
+        assert ids[0] == ids[1] == {command.command_id for command in self.run.working.values()}
+
+    @invariant()
+    def requests_are_open_until_every_shard_is_past_them(self) -> None:
+        pending = {request_id for shard in self.run.shards.samples for request_id in self.run.shards.pending(shard)}
+        assert set(self.run.board.open_requests) == pending
+
+    @invariant()
+    def a_debt_that_is_to_be_settled_is_at_work_or_retrained_when_work_resumes(self) -> None:
+        owing = {shard for shard, _ in self.run.to_settle & self.run.debts}
+        resumed = self.run.replayed()
+        begun = {one.shard: one for one in resumed.handle(WorkResumed(at=NOW)) if isinstance(one, RepairShard)}
+        assert owing <= self.run.working.keys() | begun.keys()
+        assert {begun[shard].decision.remedy for shard in owing & begun.keys()} <= {Remedy.RETRAIN}
+        assert not (self.run.board.is_idle and (owing or begun or self.run.working))
+
+    def teardown(self) -> None:
+        """In the end every request is served, every debt settled, and only what is needed is left."""
+        if not hasattr(self, "run"):
+            return
+        self.run.steps_left = None
+        self.run.finish()
+        board = self.run.board
+        assert board.is_idle
+        assert board.open_requests == ()
+        assert board.outstanding() == []
+        assert board.lineages == tuple(self.run.shards.trained(shard) for shard in range(SHARDS))
+        assert self.run.served == tuple(
+            constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in board.lineages
+        )
+        assert self.run.shards.files.keys() == {file for lineage in board.lineages for file in lineage.files}
+        self._check_receipts()
+
+    def _check_receipts(self) -> None:
+        published = [event for event in self.run.events if isinstance(event, GenerationPublished)]
+        assert Counter(one for event in published for one in event.repaired) == Counter(list(self.run.shards.forget))
+        assert max(Counter(one for event in published for one in event.settled).values(), default=0) <= 1
+        receipts = self.run.receipts().receipts()
+        assert receipts == self.run.receipts(times=2).receipts()
+        assert [receipt.request_id for receipt in receipts] == list(self.run.shards.forget)
+        for receipt in receipts:
+            assert receipt.exactness is Exactness.EXACT
+            assert None not in (receipt.published_at, receipt.purged_at, receipt.settled_at)
+            assert {part.shard for part in receipt.shards} == {
+                one[0] for one in self.run.shards.forget[receipt.request_id]
+            }
+            assert sum(part.samples for part in receipt.shards) == len(self.run.shards.forget[receipt.request_id])
+            assert (receipt.rewound_at is None) == (self.run.config.on_accept == "keep")
+
+    def _at_work(self, which: int) -> int:
+        """A shard that is at work."""
+        working = sorted(self.run.working)
+        return working[which % len(working)]
+
+    def _go_on(self, happening: Callable[[], None]) -> None:
+        try:
+            happening()
+        except CoordinatorLost:
+            self.run.take_over()
+
+
+@pytest.mark.parametrize("most_generations", [1, 16])
+def test_the_laws_hold_in_every_course_of_events(monkeypatch: pytest.MonkeyPatch, most_generations: int) -> None:
+    """most_generations: 1 has the shards wait for each other, 16 has each published as it comes back"""
+    monkeypatch.setattr(publication, "MOST_GENERATIONS", most_generations)
+    run_state_machine_as_test(CourseOfEvents, settings=settings(max_examples=75, stateful_step_count=25, deadline=None))

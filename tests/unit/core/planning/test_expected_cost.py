@@ -1,0 +1,179 @@
+"""Expected work against the board itself: over every trace there is, each as probable as it is, and over drawn ones."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import product
+from math import prod
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from raymu.config import OhsConfig, UnlearningConfig
+from raymu.core.planning.expected_cost import Prospect, drawn_forecasts, expected_work
+from raymu.core.planning.simulated_shard import foreseen_lineages
+from raymu.core.planning.simulator import TraceOutcome, simulate
+from raymu.core.planning.traffic import TRAFFIC, Traffic, draw_trace, slice_prior
+from raymu.core.requests import Boundary, Strategy
+from raymu.core.schedule import slice_epochs
+from tests.unit.core.populations import even_population, population, singles
+
+SHARDS, SLICES, EACH = 2, 3, 200  # more samples in a shard than the unseen ones that end fine-tuning
+EPOCHS = (3, 2, 2)
+PRIOR = (0.2, 0.5, 0.3)
+NO_TIME = 1e-9
+"""Seconds of a pass so short that every remedy is done before the next request comes."""
+
+REPLAY = OhsConfig(remedy="replay", slices=1)
+CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
+    "sisa": ("sisa", 1.0, {}),
+    "dpus": ("dpus", 0.0, {}),
+    "hs from slice 1 on": ("hs", 0.92, {}),
+    "hs from slice 2 on": ("hs", 0.7, {}),
+    "hs without calibration": ("hs", 0.7, {"calibration": False}),
+    "ohs from slice 2 on": ("ohs", 0.7, {}),
+    "ohs on two slices": ("ohs", 0.0, {"ohs": OhsConfig(slices=2, epochs=2)}),
+    "ohs by replay": ("ohs", 0.0, {"ohs": REPLAY}),
+    "ohs by replay from slice 1 on": ("ohs", 0.92, {"ohs": REPLAY}),
+}
+
+
+def prospect(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SHARDS) -> Prospect:
+    return Prospect(
+        shards=shards,
+        slice_samples=(EACH,) * SLICES,
+        epochs=EPOCHS,
+        slice_prior=PRIOR,
+        unlearning=config,
+        has_batch_norm=has_batch_norm,
+    )
+
+
+def every_outcome(
+    config: UnlearningConfig, *, together: int, has_batch_norm: bool, shards: int, requests_in_all: int
+) -> list[tuple[float, TraceOutcome]]:
+    """What the board makes of every sequence of requests, with its probability."""
+    held = even_population(shards=shards, slices=SLICES, each=EACH)
+    lineages = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
+    outcomes = []
+    for cells in product(range(shards * SLICES), repeat=requests_in_all):
+        named = Counter[int]()
+        requests = []
+        for place, cell in enumerate(cells):
+            requests.append((cell * EACH + named[cell], float(place // together)))
+            named[cell] += 1
+        outcome = simulate(
+            singles(*requests),
+            held,
+            lineages,
+            config=config,
+            epochs=EPOCHS,
+            workers=2,
+            has_batch_norm=has_batch_norm,
+        ).outcome
+        outcomes.append((prod(PRIOR[cell % SLICES] / shards for cell in cells), outcome))
+    return outcomes
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize(("shards", "requests"), [(SHARDS, 3), (1, 5)], ids=["two shards", "one shard"])
+@pytest.mark.parametrize("case", CASES)
+def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requests: int, together: int) -> None:
+    strategy, boundary, unlearning = CASES[case]
+    config = UnlearningConfig(strategy=strategy, boundary=boundary, **unlearning)  # type: ignore[arg-type]
+    has_batch_norm = "slice 2" in case
+    outcomes = every_outcome(
+        config, together=together, has_batch_norm=has_batch_norm, shards=shards, requests_in_all=requests
+    )
+    work = expected_work(
+        prospect(config, has_batch_norm=has_batch_norm, shards=shards),
+        Strategy(strategy),
+        Boundary.parse(boundary),
+        requests=requests,
+        together=together,
+    )
+
+    def mean(of: Any) -> Any:
+        return pytest.approx(sum(chance * of(outcome) for chance, outcome in outcomes), rel=1e-9, abs=1e-9)
+
+    assert work.passes == mean(lambda one: one.passes)
+    assert work.remedies == mean(lambda one: one.remedies)
+    assert work.patched == mean(lambda one: one.approximate_share * one.remedies)
+    assert work.debt_shards == mean(lambda one: one.debt_shards)
+    assert work.debt_passes == mean(lambda one: one.debt_passes)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "boundary", "kind", "count"),
+    [("sisa", 1.0, "late", 16), ("sisa", 1.0, "burst", 16), ("hs", 0.97, "late", 16), ("ohs", 0.5, "uniform", 12)],
+)
+def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
+    strategy: str, boundary: float, kind: str, count: int
+) -> None:
+    held = population(samples=8000, shards=8, slices=4)
+    config = UnlearningConfig(strategy=strategy, boundary=boundary)  # type: ignore[arg-type]
+    epochs = slice_epochs(12, 4)
+    traffic = Traffic(kind=kind, count=count, size=4)
+    lineages = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
+    outcomes = [
+        simulate(
+            draw_trace(replace(traffic, seed=seed), held), held, lineages, config=config, epochs=epochs, workers=2
+        ).outcome
+        for seed in range(200)
+    ]
+    each = held.slice_samples.mean(axis=0)
+    expected = expected_work(
+        Prospect(
+            shards=8,
+            slice_samples=tuple(each.tolist()),
+            epochs=epochs,
+            slice_prior=tuple(slice_prior(traffic, each).tolist()),
+            unlearning=config,
+        ),
+        Strategy(strategy),
+        Boundary.parse(boundary),
+        requests=count,
+        together=TRAFFIC[kind].together(traffic),
+    )
+    assert expected.passes == pytest.approx(fmean(outcome.passes for outcome in outcomes), rel=0.02)
+    assert expected.remedies == pytest.approx(fmean(outcome.remedies for outcome in outcomes), rel=0.02)
+
+
+@pytest.mark.parametrize("together", [1, 6])
+@pytest.mark.parametrize("shards", [SHARDS, 1])
+def test_drawn_forecasts_agree_with_the_closed_form(shards: int, together: int) -> None:
+    config = UnlearningConfig()
+    boundary = Boundary.parse(0.92)
+    run = prospect(config, has_batch_norm=False, shards=shards)
+    drawn = drawn_forecasts(run, boundary, together=together, workers=2, draws=1000)
+    for strategy in Strategy:
+        expected = expected_work(run, strategy, boundary, requests=together, together=together)
+        assert drawn[strategy].passes == pytest.approx(expected.passes, rel=0.05)
+        assert drawn[strategy].seconds / 2 <= drawn[strategy].makespan_seconds <= drawn[strategy].seconds
+    alone = drawn_forecasts(run, boundary, together=1, workers=2)[Strategy.SISA]
+    assert alone.makespan_seconds == alone.seconds
+
+
+def test_a_deadline_is_drawn_where_several_requests_come_together() -> None:
+    config = UnlearningConfig()
+    run = prospect(config, has_batch_norm=False)
+    deadline, seconds = Boundary.parse("deadline:1500s"), Boundary.parse("1500s")
+    alone = expected_work(run, Strategy.HS, deadline, requests=5)
+    assert alone == expected_work(run, Strategy.HS, seconds, requests=5)
+    with pytest.raises(ValueError, match="no closed form"):
+        expected_work(run, Strategy.HS, deadline, requests=5, together=5)
+    drawn = drawn_forecasts(run, deadline, together=5, workers=2)
+    assert drawn[Strategy.DPUS].passes < drawn[Strategy.HS].passes < drawn[Strategy.SISA].passes
+
+
+def test_a_run_without_shards_is_no_prospect() -> None:
+    with pytest.raises(ValueError, match="a shard or more, not 0"):
+        prospect(UnlearningConfig(), has_batch_norm=False, shards=0)
+
+
+def test_a_boundary_after_a_slice_retrains_from_there_on() -> None:
+    run = prospect(UnlearningConfig(), has_batch_norm=False)
+    for first in range(SLICES + 1):
+        boundary = Boundary.parse(run.boundary_after(first))
+        assert run.first_retrained(Strategy.HS, boundary) == first
+    assert (run.boundary_after(0), run.boundary_after(SLICES)) == (1.0, 0.0)

@@ -1,0 +1,74 @@
+from dataclasses import replace
+
+import pytest
+
+from raymu.config import UnlearningConfig
+from raymu.core.planning.expected_cost import Prospect
+from raymu.core.planning.recommendation import Demand, exact_passes, recommend
+from raymu.core.requests import Strategy
+from raymu.core.schedule import slice_epochs
+
+SAMPLES = 4800
+
+
+def layout(shards: int, slices: int) -> Prospect:
+    return Prospect(
+        shards=shards,
+        slice_samples=(SAMPLES / shards / slices,) * slices,
+        epochs=slice_epochs(12, slices),
+        slice_prior=(1 / slices,) * slices,
+        unlearning=UnlearningConfig(),
+        seconds_per_pass=1e-4,
+    )
+
+
+LAYOUTS = [layout(shards, slices) for shards in (8, 2, 4) for slices in (5, 1, 2)]
+
+
+FREELY = float("inf")
+
+
+def test_without_limits_the_fewest_shards_and_slices_that_stay_exact_are_chosen() -> None:
+    found = recommend(LAYOUTS, Strategy.HS, Demand(requests=10, together=1, workers=2, most_passes=FREELY))
+    assert (found.shards, found.slices, found.boundary, found.is_within) == (2, 1, 1.0, True)
+    assert found.work.approximate_share == 0.0
+
+
+def test_a_smaller_budget_takes_more_shards_and_then_patches() -> None:
+    shares, shards = [], []
+    for budget in (400_000, 100_000, 50_000, 10_000, 100):
+        found = recommend(LAYOUTS, Strategy.HS, Demand(requests=10, together=1, workers=2, most_passes=budget))
+        assert found.is_within
+        assert found.work.passes <= budget
+        shares.append(found.work.approximate_share)
+        shards.append(found.shards)
+    assert shares == sorted(shares)
+    assert (shares[0], shares[1], shares[-1]) == (0.0, 0.0, 1.0)
+    assert shards[0] < shards[1]
+
+
+@pytest.mark.parametrize("together", [1, 10])
+def test_a_deadline_bounds_what_comes_at_a_time(together: int) -> None:
+    demand = Demand(requests=10, together=together, workers=2, most_passes=FREELY, longest_s=1.0)
+    found = recommend(LAYOUTS, Strategy.OHS, demand)
+    assert found.is_within
+    assert found.makespan_s <= 1.0
+    freely = recommend(LAYOUTS, Strategy.OHS, replace(demand, longest_s=None))
+    assert freely.makespan_s > 1.0
+
+
+def test_where_nothing_is_within_the_limits_the_nearest_is_told() -> None:
+    found = recommend(LAYOUTS, Strategy.HS, Demand(requests=10, together=1, workers=2, most_passes=1.0))
+    assert not found.is_within
+    assert found.boundary == 0.0
+
+
+@pytest.mark.parametrize("together", [1, 10])
+def test_what_retraining_takes_in_a_layout_buys_exactness_there_and_no_dearer_layout(together: int) -> None:
+    configured = LAYOUTS[0]
+    most_passes = exact_passes(configured, requests=10, together=together)
+    demand = Demand(requests=10, together=together, workers=2, most_passes=most_passes)
+    for choice in ([configured], LAYOUTS):
+        found = recommend(choice, Strategy.HS, demand)
+        assert (found.boundary, found.work.approximate_share, found.is_within) == (1.0, 0.0, True)
+        assert found.work.passes <= most_passes

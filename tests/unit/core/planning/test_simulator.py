@@ -1,0 +1,166 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymu.config import OhsConfig, UnlearningConfig
+from raymu.core.commands import Decision, RepairShard
+from raymu.core.events import RevocationsAccepted
+from raymu.core.planning.simulated_shard import foreseen_lineages, foreseen_report
+from raymu.core.planning.simulator import TraceOutcome, simulate
+from raymu.core.planning.trace import Population, Trace
+from raymu.core.planning.traffic import Traffic, draw_trace
+from raymu.core.records import Remedy, ShardLineage
+from raymu.core.requests import Strategy
+from tests.unit.core.examples import EPOCHS, NOW, lineage, request, trained_board
+from tests.unit.core.populations import even_population, population, singles
+from tests.unit.core.traced_shards import TracedShards
+
+SECONDS_PER_PASS = 0.01
+HELD = population(samples=400, shards=4, slices=4, owners=60)
+TRAINED = foreseen_lineages(HELD.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
+
+traces = st.builds(
+    Traffic,
+    kind=st.sampled_from(["uniform", "burst", "owner", "late", "storm"]),
+    count=st.integers(1, 30),
+    over_s=st.sampled_from([1.0, 30.0, 3000.0]),  # crowded, busy, calm
+    seed=st.integers(0, 20),
+).map(lambda traffic: draw_trace(traffic, HELD))
+
+
+def replayed(
+    trace: Trace,
+    strategy: str,
+    boundary: float | str = 0.6,
+    *,
+    held: Population = HELD,
+    trained: tuple[ShardLineage, ...] = TRAINED,
+    workers: int = 2,
+    window_s: float = 0.0,
+    **unlearning: Any,
+) -> TraceOutcome:
+    config = UnlearningConfig(strategy=strategy, boundary=boundary, **unlearning)  # type: ignore[arg-type]
+    return simulate(trace, held, trained, config=config, epochs=EPOCHS, workers=workers, window_s=window_s).outcome
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    trace=traces, strategy=st.sampled_from(Strategy), workers=st.integers(1, 5), window_s=st.sampled_from([0.0, 5.0])
+)
+def test_no_request_is_lost_and_none_is_served_before_it_came(
+    trace: Trace, strategy: Strategy, workers: int, window_s: float
+) -> None:
+    outcome = replayed(trace, strategy, workers=workers, window_s=window_s)
+    assert outcome == replayed(trace, strategy, workers=workers, window_s=window_s)
+    assert [one.arrived_s for one in outcome.requests] == [one.at_s for one in trace.requests]
+    for one in outcome.requests:
+        assert one.arrived_s <= one.accepted_s <= one.arrived_s + window_s
+        assert one.accepted_s < one.repaired_s
+    assert outcome.passes == pytest.approx(sum(outcome.shard_passes))
+    assert outcome.compute_seconds == pytest.approx(outcome.passes * SECONDS_PER_PASS)
+    assert outcome.makespan_s >= outcome.compute_seconds / workers - 1e-9
+    assert 0 < outcome.p50_s <= outcome.p95_s <= outcome.makespan_s
+    assert outcome.remedies <= sum(len(set(HELD.shards[rows].tolist())) for rows in HELD.rows_of(trace))
+
+
+@settings(max_examples=20, deadline=None)
+@given(trace=traces, ohs=st.sampled_from(["fine_tune", "replay"]))
+def test_boundary_one_does_as_sisa_and_boundary_zero_as_dpus(trace: Trace, ohs: Any) -> None:
+    sisa, dpus = replayed(trace, "sisa"), replayed(trace, "dpus")
+    assert replayed(trace, "hs", 1.0) == replayed(trace, "ohs", 1.0, ohs=OhsConfig(remedy=ohs)) == sisa
+    assert replayed(trace, "hs", 0.0) == dpus
+    assert (sisa.approximate_share, sisa.debt_shards, sisa.debt_passes) == (0.0, 0, 0)
+    assert dpus.approximate_share == 1.0
+    assert dpus.debt_passes > 0
+
+
+def test_a_request_waits_for_its_shard_and_shares_its_remedy_with_those_that_wait_too() -> None:
+    """Shard 0 holds 10 samples a slice; retraining it from slice 3 on takes 2 epochs over 39, then over 37."""
+    held = even_population(shards=2, slices=4, each=10)
+    trained = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
+    trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 0.3))
+    outcome = replayed(trace, "sisa", held=held, trained=trained)
+    assert [one.repaired_s for one in outcome.requests] == pytest.approx([0.78, 1.52, 1.52, 0.3 + 0.78])
+    assert outcome.shard_passes == (2 * 39 + 2 * 37, 2 * 39)
+    assert outcome.remedies == 3
+    assert outcome.makespan_s == pytest.approx(1.52)
+
+
+def test_a_window_serves_together_what_comes_within_it() -> None:
+    held = even_population(shards=2, slices=4, each=10)
+    trained = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
+    trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 5.3))
+    outcome = replayed(trace, "sisa", held=held, trained=trained, window_s=0.5)
+    assert [one.accepted_s for one in outcome.requests] == pytest.approx([0.5, 0.5, 0.5, 5.8])
+    assert [one.repaired_s for one in outcome.requests] == pytest.approx([1.24, 1.24, 1.24, 6.58])
+    assert outcome.shard_passes == (2 * 37, 2 * 39)
+
+
+def test_the_longest_remedy_starts_first_and_the_others_when_a_worker_is_idle() -> None:
+    held = even_population(shards=3, slices=4, each=10)
+    trained = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
+    trace = singles((30, 0.0), (40, 0.0), (119, 0.0))  # the last slice of shards 0 and 2, the first of shard 1
+    long, short = 0.01 * 2 * (9 + 19 + 29 + 39), 0.01 * 2 * 39
+    one = replayed(trace, "sisa", held=held, trained=trained, workers=1)
+    two = replayed(trace, "sisa", held=held, trained=trained, workers=2)
+    assert [one.repaired_s for one in one.requests] == pytest.approx([long + short, long, long + 2 * short])
+    assert [one.repaired_s for one in two.requests] == pytest.approx([short, long, 2 * short])
+    assert one.passes == two.passes
+
+
+def test_debt_of_the_run_is_carried_on() -> None:
+    """A shard that was patched from slice 1 on is retrained from there."""
+    held = even_population(shards=2, slices=4, each=10)
+    clean = foreseen_lineages(held.slice_samples.tolist())
+    indebted = (replace(lineage(0, tainted_from=1, debts=("earlier",)), seconds_per_pass=1.0), clean[1])
+    outcome = replayed(singles((35, 0.0)), "sisa", held=held, trained=indebted)
+    assert outcome.shard_passes == (2 * (20 + 30 + 39), 0.0)
+    patched = replayed(singles((35, 0.0)), "dpus", held=held, trained=indebted)
+    assert (patched.debt_shards, patched.debt_passes) == (1, 2 * (20 + 30 + 39))
+
+
+@pytest.mark.parametrize("remedy", [Remedy.RETRAIN, Remedy.PATCH, Remedy.FINE_TUNE, Remedy.REPLAY])
+@pytest.mark.parametrize("earliest", [0, 2])
+def test_a_foreseen_report_changes_the_lineage_as_a_remedy_does(remedy: Remedy, earliest: int) -> None:
+    """The shards of the board's laws know each file by the samples that it has seen."""
+    shards = TracedShards(shards=2, slice_samples=5)
+    forget = shards.choose({0: {earliest: 2, 3: 1}})
+    shards.forget["r1"] = forget
+    board = trained_board(shards=2)
+    [command] = [
+        one
+        for one in board.handle(
+            RevocationsAccepted(at=NOW, requests=(request("r1", {0: {earliest: 2, 3: 1}}),), generation=1)
+        )
+        if isinstance(one, RepairShard)
+    ]
+    command = replace(
+        command,
+        lineage=shards.trained(0),
+        decision=Decision(remedy=remedy, reason="", passes=7.0, seconds=0.5),
+        references=(),
+    )
+    gone = [sum(one[1] == position for one in forget) for position in range(4)]
+    told = shards.carry_out(command, patch_fails=False)
+    foreseen = foreseen_report(command, gone)
+    for name in ("remedy", "passes", "seconds", "exactness", "request_ids", "command_id"):
+        assert getattr(foreseen, name) == getattr(told, name)
+    for name in ("slice_samples", "tainted_from", "debts", "shard"):
+        assert getattr(foreseen.lineage, name) == getattr(told.lineage, name)
+    kept = [ref in command.lineage.checkpoints for ref in told.lineage.checkpoints if ref]
+    assert [ref in command.lineage.checkpoints for ref in foreseen.lineage.checkpoints if ref] == kept
+    assert foreseen.lineage.table != command.lineage.table
+    assert foreseen.lineage.serving != command.lineage.serving
+
+
+def test_a_patch_that_has_nothing_to_aim_at_is_a_retraining() -> None:
+    held = even_population(shards=1, slices=4, each=10)
+    trained = foreseen_lineages(held.slice_samples.tolist())
+    early, late = singles((0, 0.0)), singles((39, 0.0))
+    assert replayed(early, "dpus", held=held, trained=trained).passes == 2 * (9 + 19 + 29 + 39)
+    assert replayed(early, "dpus", held=held, trained=trained).approximate_share == 0.0
+    assert replayed(early, "dpus", held=held, trained=trained, calibration=False).approximate_share == 1.0
+    assert replayed(late, "dpus", held=held, trained=trained).approximate_share == 1.0

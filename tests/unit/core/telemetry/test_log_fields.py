@@ -1,0 +1,64 @@
+"""What a log may hold of an event: never what a request names."""
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from raymu.config import UnlearningConfig
+from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
+from raymu.core.records import Exactness, Remedy
+from raymu.core.requests import Strategy
+from raymu.core.telemetry.log_fields import MOST_REQUESTS, Told, told_of
+from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
+from tests.unit.store.strategies import EVENTS
+
+WORDS = {*Remedy, *Exactness, *Strategy, str(UnlearningConfig().boundary)}
+
+
+def request_ids(event: Event) -> set[str]:
+    match event:
+        case RevocationsAccepted(requests=requests):
+            return {one.request_id for one in requests}
+        case ShardRepaired(report=report):
+            return set(report.request_ids)
+        case GenerationPublished(rewound=rewound, repaired=repaired, settled=settled):
+            return {*rewound, *repaired, *settled}
+        case RequestsPurged():
+            return set(event.request_ids)
+        case _:
+            return set()
+
+
+def texts(told: Iterable[Told]) -> set[str]:
+    """All that is not a number."""
+    found: set[str] = set()
+    for one in told:
+        if isinstance(one, str):
+            found.add(one)
+        elif isinstance(one, tuple):
+            found.update(one)
+    return found
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=range(len(EVENTS)))
+@given(data=st.data())
+def test_every_text_is_a_word_of_raymu_or_a_request(kind: SearchStrategy[Event], data: st.DataObject) -> None:
+    event = data.draw(kind)
+    assert texts(told_of(event).values()) <= WORDS | request_ids(event)
+
+
+def test_a_line_names_only_so_many_requests_and_tells_how_many_there_are() -> None:
+    many = [request(f"r{number:03}", {0: {1: 1}}) for number in range(100)]
+    told = told_of(accepted(*many))
+    assert told["requests"] == 100
+    assert told["request_ids"] == tuple(one.request_id for one in many[:MOST_REQUESTS])
+
+
+def test_a_repair_is_told_with_its_cost() -> None:
+    [_, command] = trained_board().handle(accepted(request("r1", {0: {1: 2}})))
+    told = told_of(ShardRepaired(at=NOW, report=report_of(command, {1: 2}, version="1")))  # type: ignore[arg-type]
+    assert (told["shard"], told["remedy"], told["exactness"], told["request_ids"]) == (0, "retrain", "exact", ("r1",))
+    assert told["passes"] == 2 * (18 + 28 + 38)

@@ -1,0 +1,157 @@
+"""The ids of a request, as files and callers give them."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raymu.core.records import SampleId
+from raymu.data.ids import as_sample_ids, read_ids
+from raymu.errors import DataInvalid, RequestInvalid
+
+READ: dict[str, tuple[str, bytes, list[str]]] = {
+    "one a line": ("ids.txt", b"17\n4021\n", ["17", "4021"]),
+    "no newline at the end": ("ids", b"17\n4021", ["17", "4021"]),
+    "blank lines and spaces": ("ids.txt", b"\n 17 \r\n\n\t4021\n \n", ["17", "4021"]),
+    "a byte order mark": ("ids.txt", b"\xef\xbb\xbf17\n4021\n", ["17", "4021"]),
+    "nothing": ("ids.txt", b"", []),
+    "text with spaces, commas and accents": ("ids.txt", "a b,c\nZoë\n".encode(), ["a b,c", "Zoë"]),
+    "a column called id": ("ids.csv", b"name,id\nanna,007\nzoe,NA\n", ["007", "NA"]),
+    "the only column": ("ids.csv", b"id\n007\n1e3\n", ["007", "1e3"]),
+    "a quoted column": ("ids.csv", b'"id"\n"a,b"\n"c"\n', ["a,b", "c"]),
+    "a column behind a byte order mark": ("ids.csv", b"\xef\xbb\xbfid,name\r\n17,anna\r\n\r\n", ["17"]),
+    "a header with space and blank lines above it": ("ids.csv", b"\n , \n name , id \nanna,17\n", ["17"]),
+    "a value over two lines": ("ids.csv", b'name,id\n"anna\nmaria",17\n', ["17"]),
+    "a header alone": ("ids.csv", b"id\n", []),
+    "an empty table": ("ids.csv", b"", []),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "ids"), READ.values(), ids=READ)
+def test_ids_are_read_as_they_are_written(tmp_path: Path, name: str, content: bytes, ids: list[str]) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert read_ids(str(tmp_path / name)) == ids
+
+
+@pytest.mark.parametrize("ids", [[17, 4021], ["007", "a b"]])
+@pytest.mark.parametrize("columns", [("id",), ("name", "id"), ("sample",)])
+def test_a_parquet_file_gives_its_id_column_or_its_only_one(
+    tmp_path: Path, ids: list[SampleId], columns: tuple[str, ...]
+) -> None:
+    values = {name: ["anna", "zoe"] if name == "name" else ids for name in columns}
+    pq.write_table(pa.table(values), tmp_path / "ids.parquet")
+    assert read_ids(str(tmp_path / "ids.parquet")) == ids
+
+
+CSV_REFUSED: dict[str, tuple[str, str]] = {
+    "a short row": ("name,id\nanna,17\n\nzoe\n", "line 4 has 1 values for 2 columns"),
+    "a row that is short behind the id": ("id,name\n17\n", "line 2 has 1 values for 2 columns"),
+    "a long row": ("id\n17,4021\n", "line 2 has 2 values for 1 columns; put values with commas in quotes"),
+    "an open quote": ('id\n"17\n4021\n', "cannot be read .*give text, CSV or Parquet"),
+    "an endless value": ("id\n" + "9" * 200_000, "cannot be read .field larger than field limit"),
+    "two id columns": ("id,id\n17,4021\n", "several columns called id; rename or drop"),
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), CSV_REFUSED.values(), ids=CSV_REFUSED)
+def test_a_table_in_which_the_ids_are_not_clear_is_refused(tmp_path: Path, content: str, problem: str) -> None:
+    (tmp_path / "ids.csv").write_text(content)
+    with pytest.raises(RequestInvalid, match=problem):
+        read_ids(str(tmp_path / "ids.csv"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        (pa.array([True]), "ids in column id are bool; they must be integers or strings"),
+        (pa.array([17.0]), "ids in column id are double"),
+        (pa.array([[17]]), "ids in column id are list"),
+        (pa.array([b"17"]), "ids in column id are binary"),
+        (pa.array([17, None]), "column id lacks 1 value"),
+    ],
+)
+def test_a_parquet_column_of_something_else_is_refused(tmp_path: Path, ids: pa.Array, problem: str) -> None:
+    pq.write_table(pa.table({"id": ids}), tmp_path / "ids.parquet")
+    with pytest.raises(DataInvalid, match=problem):
+        read_ids(str(tmp_path / "ids.parquet"))
+
+
+def test_a_parquet_file_without_rows_or_columns_names_nothing(tmp_path: Path) -> None:
+    for table in (pa.table({}), pa.table({"id": pa.array([], pa.int64())})):
+        pq.write_table(table, tmp_path / "ids.parquet")
+        assert read_ids(str(tmp_path / "ids.parquet")) == []
+
+
+@pytest.mark.parametrize("name", ["ids.txt", "ids.csv", "ids.parquet"])
+def test_a_directory_is_no_file_of_ids(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    pq.write_table(pa.table({"id": [17]}), tmp_path / name / "part.parquet")
+    with pytest.raises(RequestInvalid, match=r"cannot be read .*directory"):
+        read_ids(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["ids.csv", "ids.parquet"])
+def test_several_columns_without_an_id_are_refused(tmp_path: Path, name: str) -> None:
+    place = tmp_path / name
+    place.write_text("a,b\n1,2\n")
+    if name.endswith(".parquet"):
+        pq.write_table(pa.table({"a": [1], "b": [2]}), place)
+    with pytest.raises(RequestInvalid, match="several columns and none is called id"):
+        read_ids(str(place))
+
+
+@pytest.mark.parametrize("first", ["17", "alice", "sample", "a\u2028b"])
+def test_a_table_without_a_header_is_refused_since_its_first_id_would_be_lost(tmp_path: Path, first: str) -> None:
+    (tmp_path / "ids.csv").write_text(f"{first}\nbob\n")
+    with pytest.raises(RequestInvalid, match=r"begins with .*, not with id; write id above the ids") as refusal:
+        read_ids(str(tmp_path / "ids.csv"))
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["ids.txt", "ids.csv", "ids.parquet"])
+def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RequestInvalid, match=rf"{name}: cannot be read .*give text, CSV or Parquet"):
+        read_ids(str(tmp_path / name))
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00binary\x80")
+    with pytest.raises(RequestInvalid, match=rf"{name}: cannot be read"):
+        read_ids(str(tmp_path / name))
+
+
+@given(numbers=st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_integer_ids_may_come_as_text(numbers: list[int]) -> None:
+    assert as_sample_ids(numbers, integers=True) == numbers
+    assert as_sample_ids([str(number) for number in numbers], integers=True) == numbers
+
+
+@pytest.mark.parametrize("text", ["007", "+7", " 7\t"])
+def test_an_integer_may_be_written_with_a_sign_zeros_and_space(text: str) -> None:
+    assert as_sample_ids([text, *np.array([7], dtype=np.int32)], integers=True) == [7, 7]
+
+
+@given(ids=st.lists(st.integers() | st.text(max_size=5)))
+def test_string_ids_may_come_as_integers(ids: list[SampleId]) -> None:
+    assert as_sample_ids(ids, integers=False) == [str(one) for one in ids]
+
+
+@pytest.mark.parametrize(
+    "value", ["seven", "", "7.0", 7.0, float("nan"), None, True, b"7", "1_0", "\u0667", "7 8", "9" * 5000]
+)
+def test_what_is_no_integer_is_no_id_of_a_run_with_integer_ids(value: SampleId) -> None:
+    with pytest.raises(RequestInvalid, match="no id of this run, whose ids are integers"):
+        as_sample_ids([1, value], integers=True)
+
+
+@pytest.mark.parametrize("value", [7.0, None, True, b"7", ["7"]])
+def test_what_is_no_string_or_integer_is_no_id_of_a_run_with_string_ids(value: SampleId) -> None:
+    with pytest.raises(RequestInvalid, match="no id of this run: ids are integers or strings"):
+        as_sample_ids(["a", value], integers=False)
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, str(2**64)])
+def test_an_integer_beyond_64_bits_is_no_id(value: SampleId) -> None:
+    with pytest.raises(RequestInvalid, match="does not fit 64 bits"):
+        as_sample_ids([value], integers=True)

@@ -1,0 +1,53 @@
+"""The file that predictions are written to."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from raymu.data.predictions import require_format, write_predictions
+from raymu.errors import RequestInvalid
+from tests.support.examples import file_size_limit
+
+PROBABILITIES = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], dtype=np.float32)
+
+
+def write(path: Path, *, samples: int = 3, labels_only: bool = False, id_name: str = "id") -> None:
+    probabilities = np.resize(PROBABILITIES, (samples, 2))
+    ids = np.arange(samples)
+    write_predictions(str(path), probabilities, ids=ids, id_name=id_name, labels_only=labels_only)
+
+
+def test_classes_and_probabilities_stand_beside_the_ids(tmp_path: Path) -> None:
+    write(tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet").to_pydict() == {
+        "id": [0, 1, 2],
+        "label": [1, 0, 0],
+        "probability_0": [0.25, 0.5, 1.0],
+        "probability_1": [0.75, 0.5, 0.0],
+    }
+    write(tmp_path / "out.csv", labels_only=True)
+    assert pyarrow.csv.read_csv(tmp_path / "out.csv").to_pydict() == {"id": [0, 1, 2], "label": [1, 0, 0]}
+
+
+def test_ids_are_kept_whatever_their_column_is_called(tmp_path: Path) -> None:
+    write(tmp_path / "out.csv", labels_only=True, id_name="label")
+    assert (tmp_path / "out.csv").read_text().splitlines() == ['"label","label"', "0,1", "1,0", "2,0"]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_file_that_finds_no_room_leaves_what_was_there(tmp_path: Path, name: str, is_there: bool) -> None:
+    if is_there:
+        (tmp_path / name).write_text("precious")
+    with file_size_limit(500), pytest.raises(RequestInvalid, match=f"{name}: cannot be written .*name another place"):
+        write(tmp_path / name, samples=1000)
+    assert [path.read_text() for path in tmp_path.iterdir()] == (["precious"] if is_there else [])
+
+
+@pytest.mark.parametrize("name", ["out.xls", "out", ""])
+def test_a_format_that_predictions_cannot_have_is_refused(name: str) -> None:
+    with pytest.raises(RequestInvalid, match=r"no known format; name a \.parquet or a \.csv file"):
+        require_format(name)

@@ -1,0 +1,117 @@
+"""PostgreSQL as the journal's database: what is lost, held or left there."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+
+from raymu.errors import JournalBusy, StorageFailed
+from raymu.store.journal.journal import Journal
+from tests.support.postgres_server import PostgresServer
+from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
+
+pytestmark = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+
+
+def files_with(folder: Path, text: str) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def test_purged_rows_are_vacuumed_and_no_raw_id_was_ever_in_the_servers_files(
+    journal: Journal, url: sql.URL, postgres: PostgresServer
+) -> None:
+    journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
+    [kept] = execute(url, "SELECT sample_ids FROM forget")
+    [lying] = execute(url, "SELECT pg_relation_size('forget')")
+    assert lying > 0
+    purge(journal, "r")
+    assert execute(url, "SELECT pg_relation_size('forget')") == [0]
+    postgres.execute("CHECKPOINT")
+    assert files_with(postgres.files, kept)  # in its log: so the search does find what is there
+    assert not files_with(postgres.files, "zoe@example.org")
+
+
+def test_rows_that_could_not_be_vacuumed_at_once_are_with_the_next_write(
+    url: sql.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymu.store.journal.database._LOCK_MS", 50)
+    engine = sql.create_engine(url)
+    with closing(begin(url)) as journal:
+        journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
+        with engine.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE forget IN SHARE UPDATE EXCLUSIVE MODE")
+            purge(journal, "r")
+            assert journal.sample_ids(shard=0) == {}
+        [lying] = execute(url, "SELECT pg_relation_size('forget')")
+        assert lying > 0
+        journal.append(SETTLE)
+        assert execute(url, "SELECT pg_relation_size('forget')") == [0]
+    engine.dispose()
+
+
+def test_a_lost_connection_is_said_in_one_line_and_the_next_write_goes_through(
+    journal: Journal, url: sql.URL, postgres: PostgresServer
+) -> None:
+    def write() -> None:
+        with journal.writing() as entry:
+            entry.add(SETTLE)
+            postgres.disconnect(url)
+            entry.add(SETTLE)
+
+    with pytest.raises(StorageFailed, match="terminating connection") as refusal:
+        write()
+    assert "\n" not in str(refusal.value)
+    assert list(journal.events()) == []
+    journal.append(SETTLE)
+    assert list(journal.events()) == [SETTLE]
+
+
+def test_a_server_that_is_not_there_is_said_in_one_line(url: sql.URL) -> None:
+    with (
+        closing(open_journal(url.update_query_dict({"host": "/tmp/nowhere"}))) as journal,
+        pytest.raises(StorageFailed, match="connection to server") as refusal,
+    ):
+        journal.create()
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_coordinator_that_sleeps_within_a_transaction_loses_the_run_and_writes_nothing(
+    url: sql.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymu.store.journal.database._IDLE_MS", 200)
+    with closing(begin(url)) as sleeper, closing(open_journal(url)) as successor, ThreadPoolExecutor(1) as pool:
+
+        def sleep() -> None:
+            with sleeper.writing() as entry:
+                entry.add(SETTLE)
+                assert pool.submit(successor.take_over).result(timeout=30) == 2  # once the server gave the sleeper up
+                entry.add(SETTLE)
+
+        with pytest.raises(StorageFailed, match="idle-in-transaction timeout"):
+            sleep()
+        assert list(successor.events()) == []
+        successor.append(SETTLE)
+
+
+def test_who_waits_for_a_lock_in_vain_is_told(journal: Journal, url: sql.URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymu.store.journal.database._LOCK_MS", 50)
+    with closing(open_journal(url)) as successor, journal.writing() as entry:
+        entry.add(SETTLE)
+        with pytest.raises(JournalBusy, match="lock timeout"):
+            successor.take_over()
+    assert list(journal.events()) == [SETTLE]
+
+
+def test_two_runs_may_begin_at_once_in_an_empty_database(url: sql.URL) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for journal in pool.map(lambda number: begin(url, run=f"run {number}"), range(4)):
+            with closing(journal):
+                journal.append(SETTLE)
+
+
+def test_a_commit_waits_for_the_disk_whatever_the_server_does_otherwise(url: sql.URL) -> None:
+    execute(url, f"ALTER DATABASE {url.database} SET synchronous_commit = off")
+    with closing(begin(url)) as journal, journal._database.reading() as connection:
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"

@@ -1,0 +1,103 @@
+"""SQLite as the journal's database: what lies in its files."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+
+from raymu.core.records import SampleId
+from raymu.errors import FileUnreadable, StorageFailed
+from raymu.store.journal.journal import Journal
+from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
+
+pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+def files_with(folder: Path, text: str) -> set[str]:
+    return {path.name for path in folder.iterdir() if text.encode() in path.read_bytes()}
+
+
+def kept_of(url: sql.URL, request_id: str) -> str:
+    """The ids of a request, as the database keeps them."""
+    [kept] = execute(url, f"SELECT sample_ids FROM forget WHERE request_id = '{request_id}'")
+    return str(kept)[:200]  # the rest may lie on other pages
+
+
+@pytest.mark.parametrize("count", [1, 3000])
+def test_purged_ids_leave_no_bytes_in_the_files_of_an_open_journal(
+    journal: Journal, url: sql.URL, tmp_path: Path, count: int
+) -> None:
+    forget: dict[str, dict[int, list[SampleId]]] = {
+        name: {0: [f"{name}-{number}@example.org" for number in range(count)]} for name in ("anna", "zoe")
+    }
+    journal.accept(ACCEPTED, forget=forget, hashes={"anna": ["a"], "zoe": ["z"]})
+    anna, zoe = (kept_of(url, name) for name in ("anna", "zoe"))
+    assert files_with(tmp_path, zoe)
+    purge(journal, "zoe")
+    assert files_with(tmp_path, zoe) == set()
+    assert files_with(tmp_path, anna) == {"journal.sqlite"}
+
+
+def test_bytes_that_a_crash_left_behind_are_gone_after_the_next_take_over(
+    journal: Journal, url: sql.URL, tmp_path: Path
+) -> None:
+    journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
+    kept = kept_of(url, "r")
+    killed = sqlite3.connect(tmp_path / "journal.sqlite")  # purges, and never comes to empty its log
+    killed.execute("PRAGMA secure_delete=ON")
+    killed.execute("DELETE FROM forget")
+    killed.commit()
+    assert files_with(tmp_path, kept) == {"journal.sqlite-wal"}
+    successor = open_journal(url)
+    successor.take_over()
+    assert files_with(tmp_path, kept) == set()
+    successor.close()
+    killed.close()
+
+
+def test_ids_that_a_reader_kept_from_being_erased_are_erased_later(
+    url: sql.URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymu.store.journal.database._BUSY_MS", 50)
+    journal = begin(url)
+    journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
+    kept = kept_of(url, "r")
+    reader = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM forget").fetchone()  # a snapshot that holds the log
+    purge(journal, "r")
+    assert files_with(tmp_path, kept)
+    reader.execute("COMMIT")
+    reader.close()
+    journal.append(SETTLE)
+    assert files_with(tmp_path, kept) == set()
+    journal.close()
+
+
+def test_commits_survive_a_power_cut_and_deleted_rows_are_overwritten(journal: Journal) -> None:
+    def pragma(name: str) -> object:
+        with journal._database.reading() as connection:
+            return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+
+    full, on, seconds = 2, 1, 10_000
+    assert pragma("journal_mode") == "wal"
+    assert pragma("synchronous") == full
+    assert pragma("secure_delete") == on
+    assert pragma("busy_timeout") == seconds
+
+
+def test_a_database_that_cannot_be_opened_is_storage_to_be_mended(url: sql.URL, tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed, match="the journal: the storage failed"):
+        begin(url.set(database=str(tmp_path / "no folder" / "journal.sqlite")))
+    (tmp_path / "letter.csv").write_text("not a database, though as long as one may be\n" * 100)
+    with pytest.raises(StorageFailed, match="file is not a database"):
+        begin(url.set(database=str(tmp_path / "letter.csv")))
+
+
+def test_a_reader_does_not_make_a_journal_that_is_not_there(url: sql.URL, tmp_path: Path) -> None:
+    missing = open_journal(url, is_read_only=True)
+    with pytest.raises(FileUnreadable, match="the journal cannot be read"):
+        list(missing.events())
+    missing.close()
+    assert not (tmp_path / "journal.sqlite").exists()

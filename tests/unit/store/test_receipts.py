@@ -1,0 +1,82 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymu.core.receipt import Receipt
+from raymu.errors import FileCorrupt
+from raymu.store.codec import canonical_json
+from raymu.store.keys import new_signing_key, public_key
+from raymu.store.receipts import LedgerRow, check_ledger, issued, latest
+from tests.unit.store.strategies import receipts
+
+KEY, OTHER_KEY = new_signing_key(), new_signing_key()
+many_receipts = st.lists(receipts, min_size=1, max_size=4)
+
+
+def issue(some: list[Receipt], *, key: bytes = KEY) -> list[LedgerRow]:
+    return list(issued(some, after=None, run="run", event=7, signing_key=key))
+
+
+def check(rows: list[LedgerRow], *, run: str = "run") -> list[tuple[int, Receipt]]:
+    return list(check_ledger(rows, run=run, public_key=public_key(KEY)))
+
+
+@settings(max_examples=25)
+@given(first=many_receipts, then=many_receipts)
+def test_receipts_are_read_back_whole_from_a_ledger_that_goes_on(first: list[Receipt], then: list[Receipt]) -> None:
+    rows = issue(first)
+    rows += issued(then, after=rows[-1], run="run", event=9, signing_key=KEY)
+    assert check(rows) == [*((7, receipt) for receipt in first), *((9, receipt) for receipt in then)]
+    documents = latest(rows)
+    assert {request_id: one["ledger"]["number"] for request_id, one in documents.items()} == {
+        row.request_id: row.number for row in rows
+    }
+
+
+def without_the_first(rows: list[LedgerRow]) -> list[LedgerRow]:
+    return rows[1:]
+
+
+def swapped(rows: list[LedgerRow]) -> list[LedgerRow]:
+    return rows[::-1]
+
+
+def of_another_signer(rows: list[LedgerRow]) -> list[LedgerRow]:
+    return issue([receipt for _, receipt in check(rows)], key=OTHER_KEY)
+
+
+def made_exact(rows: list[LedgerRow]) -> list[LedgerRow]:
+    tree = json.loads(rows[0].document) | {"exactness": "exact", "samples": -1}
+    return [replace(rows[0], document=canonical_json(tree).decode()), *rows[1:]]
+
+
+def given_to_another_request(rows: list[LedgerRow]) -> list[LedgerRow]:
+    return [replace(rows[0], request_id="another"), *rows[1:]]
+
+
+def of_no_json(rows: list[LedgerRow]) -> list[LedgerRow]:
+    return [replace(rows[0], document="[]"), *rows[1:]]
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [without_the_first, swapped, of_another_signer, made_exact, given_to_another_request, of_no_json],
+)
+@settings(max_examples=5)
+@given(some=st.lists(receipts, min_size=2, max_size=4))
+def test_what_was_tampered_with_is_refused(
+    tamper: Callable[[list[LedgerRow]], list[LedgerRow]], some: list[Receipt]
+) -> None:
+    with pytest.raises(FileCorrupt, match="receipt "):
+        check(tamper(issue(some)))
+
+
+@settings(max_examples=5)
+@given(some=many_receipts)
+def test_a_ledger_of_another_run_is_refused(some: list[Receipt]) -> None:
+    with pytest.raises(FileCorrupt, match="not in its place"):
+        check(issue(some), run="another")

@@ -1,0 +1,63 @@
+"""Ranks that are processes, which meet over gloo: in a module of its own, since they import it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch.distributed as dist
+
+from raymu.training.ranks import ProcessRanks
+from raymu.training.stages import Stages, TrainedStage, train_stages
+
+Outcome = list[TrainedStage] | BaseException
+
+
+class Gang:
+    """Processes that stay, and train one thing after another."""
+
+    def __init__(self, ends: "list[Connection[object, Outcome]]", folder: Path) -> None:
+        self._ends, self._folder, self._meetings = ends, folder, 0
+
+    def train(self, stages: Stages, *, lost: int | None = None) -> list[Outcome]:
+        """What each rank makes of the stages. lost: a rank that ends after one stage, and says nothing"""
+        self._meetings += 1
+        meeting = str(self._folder / f"meeting-{self._meetings}")
+        ends = self._ends[: stages.plan.workers]
+        for rank, end in enumerate(ends):
+            end.send((stages, rank, meeting, rank == lost))
+        return [end.recv() for rank, end in enumerate(ends) if rank != lost]
+
+
+@contextmanager
+def gang(count: int, folder: Path) -> Iterator[Gang]:
+    context = get_context("spawn")
+    pipes = [Pipe() for _ in range(count)]
+    workers = [context.Process(target=_follow_orders, args=(theirs,)) for _, theirs in pipes]
+    for worker, (_, theirs) in zip(workers, pipes, strict=True):
+        worker.start()
+        theirs.close()  # so that a worker's end is seen
+    try:
+        yield Gang([ours for ours, _ in pipes], folder)
+    finally:
+        for ours, _ in pipes:
+            with suppress(BrokenPipeError):
+                ours.send(None)
+        for worker in workers:
+            worker.join()
+
+
+def _follow_orders(end: "Connection[Outcome, tuple[Stages, int, str, bool] | None]") -> None:
+    while (order := end.recv()) is not None:
+        stages, rank, meeting, is_lost = order
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=stages.plan.workers)
+        trained = train_stages(stages, ProcessRanks())
+        if is_lost:
+            next(trained)
+            return
+        try:
+            end.send(list(trained))
+        except Exception as error:
+            end.send(error)
+        dist.destroy_process_group()

@@ -1,0 +1,230 @@
+"""The line search for a patch's strength, and what a patch leaves of the weights and of batch-norm statistics."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from raymu.core.partition import identity_hashes
+from raymu.errors import PatchFailed
+from raymu.training.batches import ShardSamples
+from raymu.training.classifier import Classifier
+from raymu.training.contributions import READINGS
+from raymu.training.patch import calibrate, find_strength, fine_tune, recompute_batch_norm, subtract
+from raymu.training.spec import ModelPlan
+from raymu.training.trainer import ShardTraining
+from tests.support.examples import make_config
+
+LOSSES: dict[str, Callable[[float, float], float]] = {
+    "linear": lambda base, slope: base + slope,
+    "quadratic": lambda base, slope: base + slope**2,
+    "saturating late": lambda base, slope: base + 100.0 * (1.0 - math.exp(-slope)),
+}
+
+
+@given(
+    shape=st.sampled_from(sorted(LOSSES)),
+    start=st.floats(0.0, 5.0),
+    speed=st.floats(1e-5, 10.0),
+    aim=st.floats(0.05, 20.0),
+)
+def test_the_strength_found_brings_the_loss_to_the_aim(shape: str, start: float, speed: float, aim: float) -> None:
+    def loss_at(strength: float) -> float:
+        return LOSSES[shape](start, speed * strength)
+
+    strength = find_strength(loss_at, aim)
+    if start >= 0.99 * aim:
+        assert strength == 0.0
+    else:
+        assert loss_at(strength) == pytest.approx(aim, rel=0.01)
+
+
+@given(start=st.floats(0.0, 5.0), aim=st.floats(0.0, 5.0))
+def test_a_loss_at_the_aim_already_is_left_alone(start: float, aim: float) -> None:
+    assume(start >= aim)
+    tried: list[float] = []
+
+    def loss_at(strength: float) -> float:
+        tried.append(strength)
+        return start
+
+    assert find_strength(loss_at, aim) == 0.0
+    assert tried == [0.0]
+
+
+@given(ceiling=st.floats(0.0, 0.9))
+def test_a_loss_that_never_reaches_the_aim_is_a_failed_patch(ceiling: float) -> None:
+    with pytest.raises(PatchFailed, match="no strength"):
+        find_strength(lambda strength: ceiling * (1.0 - math.exp(-strength)), 1.0)
+
+
+@given(edge=st.floats(1e-3, 1e6), beyond=st.sampled_from([50.0, math.inf, math.nan]))
+def test_a_loss_that_jumps_over_the_aim_is_a_failed_patch(edge: float, beyond: float) -> None:
+    with pytest.raises(PatchFailed, match="jumps over"):
+        find_strength(lambda strength: 0.1 if strength < edge else beyond, 1.0)
+
+
+@given(edge=st.floats(3.0, 1e6))
+def test_the_aim_is_found_below_strengths_that_have_no_loss(edge: float) -> None:
+    def loss_at(strength: float) -> float:
+        return strength if strength < edge else math.nan
+
+    assert loss_at(find_strength(loss_at, 2.5)) == pytest.approx(2.5, rel=0.01)
+
+
+@pytest.mark.parametrize(("loss", "aim"), [(math.nan, 1.0), (math.inf, 1.0), (0.1, math.nan), (0.1, math.inf)])
+def test_losses_that_are_no_numbers_are_a_failed_patch(loss: float, aim: float) -> None:
+    with pytest.raises(PatchFailed, match="not finite"):
+        find_strength(lambda strength: loss + strength, aim)
+
+
+def make_samples(count: int, *, seed: int) -> ShardSamples:
+    """Two noisy classes: a model of them has something to learn by heart."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, count)
+    features = (random.normal(size=(count, 4)) + 0.7 * labels[:, None]).astype(np.float32)
+    hashes = np.sort(identity_hashes(range(seed * 1000, seed * 1000 + count), seed=0, purpose="sample"))
+    return ShardSamples(hashes=hashes, slices=np.zeros(count, dtype=np.int64), features=features, labels=labels)
+
+
+def make_training(samples: ShardSamples, **model: Any) -> ShardTraining:
+    config = make_config(
+        Path("never-read.parquet"),
+        data={"classes": 2},
+        model={"name": "mlp", "hidden": [16], **model},
+        training={"epochs": 30, "learning_rate": 0.3},
+        partition={"shards": 1, "slices": 1},
+    )
+    training = ShardTraining(ModelPlan.of(config, input_shape=(4,), classes=2), 0, torch.device("cpu"))
+    training.train_stage(samples, 0)
+    return training
+
+
+def parameters(classifier: Classifier) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(classifier.model.parameters()).detach().clone()
+
+
+def gradient(classifier: Classifier, forget: ShardSamples) -> torch.Tensor:
+    return READINGS["gradient"].contributions(classifier, forget, {}, 0.1)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_calibration_reaches_the_unseen_loss_and_reports_the_loss_that_is_left(batch_norm: bool) -> None:
+    samples = make_samples(60, seed=1)
+    training = make_training(samples, batch_norm=batch_norm)
+    forget, retain = samples.where(np.arange(60) < 8), samples.where(np.arange(60) >= 8)
+    classifier = training.classifier
+    aim = 2.0 * classifier.loss_on(forget.features, forget.labels)
+    result = calibrate(classifier, gradient(classifier, forget), forget, retain, unseen_loss=aim)
+    assert result.forget_loss == pytest.approx(aim, rel=0.011)
+    assert result.forget_loss == classifier.loss_on(forget.features, forget.labels)
+    left = {name: tensor.clone() for name, tensor in classifier.tensors().items()}
+    recompute_batch_norm(classifier, retain)
+    assert all(torch.allclose(left[name], tensor) for name, tensor in classifier.tensors().items())
+
+
+def test_calibration_that_has_nothing_to_do_leaves_the_weights_as_they_are() -> None:
+    samples = make_samples(60, seed=1)
+    classifier = make_training(samples).classifier
+    forget, before = samples.where(np.arange(60) < 8), parameters(classifier)
+    result = calibrate(classifier, gradient(classifier, forget), forget, samples, unseen_loss=1e-6)
+    assert torch.equal(parameters(classifier), before)
+    assert result.forget_loss == classifier.loss_on(forget.features, forget.labels)
+
+
+def test_the_published_rule_subtracts_the_contributions_once() -> None:
+    samples = make_samples(60, seed=1)
+    classifier = make_training(samples).classifier
+    before, contributions = parameters(classifier), torch.linspace(-0.1, 0.1, len(parameters(classifier)))
+    subtract(classifier, contributions, samples.where(np.arange(60) < 8), samples)
+    assert torch.equal(parameters(classifier), before - contributions)
+
+
+def test_contributions_that_break_the_weights_are_a_failed_patch() -> None:
+    samples = make_samples(60, seed=1)
+    classifier = make_training(samples).classifier
+    contributions = torch.full_like(parameters(classifier), math.inf)
+    with pytest.raises(PatchFailed, match=r"non-finite values in 1\.weight"):
+        subtract(classifier, contributions, samples, samples)
+    with pytest.raises(PatchFailed, match="not finite"):
+        calibrate(classifier, contributions, samples, samples, unseen_loss=1.0)
+
+
+def test_batch_norm_without_enough_retained_samples_is_a_failed_patch() -> None:
+    samples = make_samples(60, seed=1)
+    classifier = make_training(samples, batch_norm=True).classifier
+    with pytest.raises(PatchFailed, match="fewer than two samples are retained"):
+        recompute_batch_norm(classifier, samples.where(np.arange(60) < 1))
+
+
+def test_recomputing_statistics_takes_the_retained_samples_alone_and_restores_the_modes() -> None:
+    samples = make_samples(60, seed=1)
+    classifier = make_training(samples, batch_norm=True, dropout=0.5).classifier
+    retain = samples.where(np.arange(60) >= 30)
+    classifier.model.train()
+    assert recompute_batch_norm(classifier, retain) == pytest.approx(10.0)
+    assert all(module.training for module in classifier.model.modules())
+    assert isinstance(classifier.model, torch.nn.Sequential)
+    _, linear, norm, *_ = classifier.model
+    assert isinstance(norm, torch.nn.BatchNorm1d)
+    assert norm.running_mean is not None
+    assert norm.momentum == 0.1
+    hidden = linear(classifier.inputs(retain.features)).detach()
+    assert torch.allclose(norm.running_mean, hidden.mean(dim=0), atol=1e-5)
+
+
+def watched(training: ShardTraining, unseen: ShardSamples) -> list[tuple[float, float]]:
+    """Of each epoch to come: its learning rate, and the loss on unseen samples after it."""
+    epochs: list[tuple[float, float]] = []
+    train_epoch = training.train_epoch
+
+    def noted(*args: Any, **known: Any) -> None:
+        train_epoch(*args, **known)
+        loss = training.classifier.loss_on(unseen.features, unseen.labels)
+        epochs.append((training.optimizer.param_groups[0]["lr"], loss))
+
+    training.train_epoch = noted  # type: ignore[method-assign]
+    return epochs
+
+
+def test_the_rate_of_fine_tuning_falls_to_0_while_the_loss_on_unseen_samples_improves() -> None:
+    samples = make_samples(60, seed=1)
+    training = make_training(samples)
+    epochs = watched(training, samples)
+    passes = fine_tune(training, samples, samples, rate=0.2, epochs=4, seed=7)
+    assert [rate for rate, _ in epochs] == pytest.approx([0.2, 0.15, 0.1, 0.05])
+    assert passes == pytest.approx(4 * 60 + 5 * 60 / 3)
+
+
+def test_fine_tuning_keeps_its_best_epoch_on_unseen_samples() -> None:
+    """The first is better than none, and the second, after which it stops, is worse."""
+    samples, unseen = make_samples(60, seed=2), make_samples(40, seed=7)
+    training = make_training(samples)
+    before = training.classifier.loss_on(unseen.features, unseen.labels)
+    epochs = watched(training, unseen)
+    fine_tune(training, samples, unseen, rate=1.0, epochs=8, seed=7)
+    (_, best), (_, worse) = epochs
+    assert best < min(before, worse)
+    assert training.classifier.loss_on(unseen.features, unseen.labels) == best
+
+
+def test_fine_tuning_without_unseen_samples_is_one_epoch() -> None:
+    samples = make_samples(60, seed=1)
+    training = make_training(samples)
+    before = parameters(training.classifier)
+    assert fine_tune(training, samples, None, rate=0.3, epochs=5, seed=7) == 60
+    assert not torch.equal(parameters(training.classifier), before)
+
+
+def test_fine_tuning_on_nothing_changes_nothing() -> None:
+    samples = make_samples(60, seed=1)
+    training = make_training(samples)
+    before = parameters(training.classifier)
+    assert fine_tune(training, samples.where(np.arange(60) < 0), None, rate=0.3, epochs=5, seed=7) == 0
+    assert torch.equal(parameters(training.classifier), before)
