@@ -1,7 +1,6 @@
 """A constituent model as it predicts: a module, and the normalisation of what goes into it."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +12,9 @@ from raymu.errors import ConfigInvalid
 from raymu.text import in_one_line
 from raymu.training.checkpoint_format import below, unpack
 from raymu.training.models import build_model
-from raymu.training.normalizer import Normalizer
+from raymu.training.normalizer import Features, Normalizer
 from raymu.training.spec import ModelPlan
 
-Features = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
 _BATCH = 4096
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from raymu.config import Normalization
-from raymu.training.classifier import Features
+
+Features = npt.NDArray[Any]
 
 PIXELS = (np.dtype(np.uint8), np.dtype(np.uint16))
 """Types whose whole range is [0, 1] to a model; integers of other types are rarely pixels over all of theirs."""
