@@ -1,6 +1,7 @@
 """Moved here."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
