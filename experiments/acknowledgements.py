@@ -31,7 +31,7 @@ from raymu.service.history import replay
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageTrained
+from raymu.service.shard.messages import StageProgress
 from raymu.store.run import RunStore
 
 FEATURES = 4
@@ -123,7 +123,7 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def silent(_stage: StageTrained) -> None:
+def silent(_stage: StageProgress) -> None:
     """No progress."""
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from documents import keep, parser, shard_pool
 
-from raymu.core.audit.oracle_test import Comparison, Trial, compare_with_oracles
+from raymu.core.audit.oracle_test import Comparison, OracleComparison, compare_with_oracles
 from raymu.core.audit.signals import Confidences, Mask
 from raymu.service.audit.audit import LEVEL
 from raymu.service.audit.shard_models import TWINS
-from raymu.training.audit.samples import AuditPool, ModelKind
+from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.audit.shadow_models import train_model
 
 SIZES = (1, 5, 10, 20, 50)
@@ -26,14 +26,14 @@ REVOKED = 100
 class Models:
     """Confidences on the pool. exact: (seeds, samples); before: (samples,); shadows, is_in: (models, samples)"""
 
-    pool: AuditPool
+    pool: AuditSamples
     exact: Confidences
     before: Confidences
     shadows: Confidences
     is_in: Mask
 
     @classmethod
-    def trained(cls, pool: AuditPool, *, seeds: int, shadow_models: int) -> "Models":
+    def trained(cls, pool: AuditSamples, *, seeds: int, shadow_models: int) -> "Models":
         exact = [train_model(pool, ModelKind.ORACLE, number).confidences for number in range(1, 1 + seeds)]
         shadows = [train_model(pool, ModelKind.SHADOW, number).confidences for number in range(shadow_models)]
         return cls(
@@ -46,7 +46,7 @@ class Models:
 
     def compare(self, model: Confidences, oracles: Confidences, is_forgotten: Mask, *, seed: int) -> Comparison:
         kept = is_forgotten | self.pool.is_unseen
-        trial = Trial(
+        trial = OracleComparison(
             model=model[kept],
             oracles=oracles[:, kept],
             shadows=self.shadows[:, kept],

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from plots import legend, look, panels, with_spread
 from rows import Row, Rows, distinct, mean, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
-from workbench import Options, experiment, side_by_side
+from workbench import Options, experiment, map_concurrently
 
-from raymu.benchmark.compare import Method, Trial, revoke_with, train_from_scratch
+from raymu.benchmark.compare import Method, MethodResult, revoke_with, train_from_scratch
 from raymu.core.records import Remedy
 from raymu.core.requests import Strategy
 
@@ -31,7 +31,7 @@ MEASURES = {
 
 
 def measure(options: Options) -> Rows:
-    return side_by_side(sweep, options.subjects(samples=SAMPLES), options)
+    return map_concurrently(sweep, options.subjects(samples=SAMPLES), options)
 
 
 def sweep(subject: Subject) -> Rows:
@@ -51,7 +51,7 @@ def sweep(subject: Subject) -> Rows:
         return rows
 
 
-def _retrained(trial: Trial) -> Row:
+def _retrained(trial: MethodResult) -> Row:
     """Share of the remedies that were retrainings."""
     remedies = [part.remedy for receipt in trial.receipts for part in receipt.shards]
     return {"retrained": remedies.count(Remedy.RETRAIN) / len(remedies)}

@@ -13,7 +13,7 @@ from raymu.core.commands import PublishGeneration
 from raymu.core.events import RevocationsAccepted, RunTrained
 from raymu.core.records import Generation, ShardLineage
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
-from raymu.core.schedule import slice_epochs
+from raymu.core.schedule import epochs_per_stage
 from raymu.store.codec import from_json, to_json
 from raymu.store.run import RunStore
 
@@ -26,7 +26,7 @@ def repeated(lineage: ShardLineage, shards: int) -> tuple[ShardLineage, ...]:
 def measure_coordinator(folder: Path, lineage: ShardLineage, shards: int) -> dict[str, float]:
     """A board of many shards: its memory, and what one request and one publication take."""
     config = configure(folder, samples=2_000)
-    epochs = slice_epochs(config.training.epochs, lineage.slices)
+    epochs = epochs_per_stage(config.training.epochs, lineage.slices)
     gc.collect()
     tracemalloc.start()
     lineages = repeated(lineage, shards)

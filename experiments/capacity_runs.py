@@ -16,7 +16,7 @@ from raymu.core.records import ShardLineage
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import Progress, StageTrained, Work, WorkReport
+from raymu.service.shard.messages import Progress, StageProgress, Work, WorkReport
 from raymu.store.run import RunStore
 
 PIXELS, CLASSES = 784, 10
@@ -49,7 +49,7 @@ def configure(folder: Path, *, samples: int, features: int = PIXELS, **branches:
     return Config.parse(tree)
 
 
-def silent(_stage: StageTrained) -> None:
+def silent(_stage: StageProgress) -> None:
     """No progress."""
 
 

@@ -13,12 +13,19 @@ from matplotlib.figure import Figure
 from plots import legend, look, panels, with_spread
 from rows import Rows, distinct, mean, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
-from workbench import Options, experiment, side_by_side
+from workbench import Options, experiment, map_concurrently
 
-from raymu.benchmark.compare import Bench, Method, Requests, fine_tune_control, revoke_with, train_from_scratch
+from raymu.benchmark.compare import (
+    ComparisonSetup,
+    Method,
+    Requests,
+    fine_tune_control,
+    revoke_with,
+    train_from_scratch,
+)
 from raymu.core.requests import Strategy
 
-READINGS = ("gradient", "group", "batch")
+CONTRIBUTIONS = ("gradient", "group", "batch")
 SHARES = {"1 sample": 0.0, "0.1%": 0.001, "1%": 0.01, "5%": 0.05}
 SAMPLES = {"fashion-mnist": 8000}
 ORACLE, OTHER_ORACLE, CONTROL = "oracle", "another oracle", "control"
@@ -35,8 +42,8 @@ class Reading:
 
 def measure(options: Options) -> Rows:
     subjects = options.subjects(samples=SAMPLES)
-    jobs = [Reading(subject=subject, reading=reading) for subject in subjects for reading in READINGS]
-    return side_by_side(try_reading, jobs, options)
+    jobs = [Reading(subject=subject, reading=reading) for subject in subjects for reading in CONTRIBUTIONS]
+    return map_concurrently(try_reading, jobs, options)
 
 
 def try_reading(job: Reading) -> Rows:
@@ -57,7 +64,7 @@ def try_reading(job: Reading) -> Rows:
         return rows
 
 
-def _try_request(bench: Bench, requests: Requests) -> Rows:
+def _try_request(bench: ComparisonSetup, requests: Requests) -> Rows:
     oracle = train_from_scratch(bench, requests)
     baselines = {
         ORACLE: oracle,
@@ -87,7 +94,7 @@ def draw(rows: Rows) -> Figure:
         (strategy, one) for strategy in ("dpus", "ohs") for one in columns.items()
     ):
         one = axes[place]
-        for position, reading in enumerate(READINGS):
+        for position, reading in enumerate(CONTRIBUTIONS):
             for calibration, dashes in (("True", "-"), ("False", "--")):
                 tried = where(rows, reading=reading, method=strategy, calibration=calibration)
                 groups = [where(tried, scenario=scenario) for scenario in scenarios]

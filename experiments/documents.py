@@ -14,9 +14,9 @@ from raymu.config import Config
 from raymu.core.partition import identity_hashes
 from raymu.data.tables import fit_classes, read_table
 from raymu.service.ingest import place
-from raymu.training.audit.samples import AuditPool
+from raymu.training.audit.samples import AuditSamples
 from raymu.training.batches import ShardSamples
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 
 RESULTS = Path(__file__).parent / "results"
 LETTER = Path(__file__).parent.parent / "raymu" / "datasets" / "letter-train.parquet"
@@ -46,7 +46,7 @@ def mlp_config(train: Path, **branches: Mapping[str, Any]) -> Config:
     return Config.parse(tree)
 
 
-def shard_pool(train: Path, *, revoked: int = 0) -> AuditPool:
+def shard_pool(train: Path, *, revoked: int = 0) -> AuditSamples:
     """Shard 0 of `mlp_config`, trained with Adam, without some of its samples; shard 1's stand for unseen ones."""
     config = mlp_config(train, training={"optimizer": "adam", "learning_rate": 0.003, "device": "cpu"})
     table = read_table(str(train), config.data)
@@ -58,8 +58,8 @@ def shard_pool(train: Path, *, revoked: int = 0) -> AuditPool:
     )
     is_revoked = own.held_in(np.sort(own.hashes)[:revoked])
     classes = fit_classes(table.labels, config.data.classes)
-    plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
-    return AuditPool.gather(
+    plan = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
+    return AuditSamples.gather(
         own.where(~is_revoked), own.where(is_revoked), unseen, plan=plan, shard=0, device="cpu", threads=1
     )
 

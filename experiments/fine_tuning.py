@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from plots import look, panels, with_spread
 from rows import Rows, distinct, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
-from workbench import Options, experiment, side_by_side
+from workbench import Options, experiment, map_concurrently
 
 from raymu.benchmark.compare import SCRATCH, Method, compare
 from raymu.core.requests import Strategy
@@ -28,7 +28,7 @@ METHODS = (
 
 
 def measure(options: Options) -> Rows:
-    return side_by_side(try_epochs, options.subjects(), options)
+    return map_concurrently(try_epochs, options.subjects(), options)
 
 
 def try_epochs(subject: Subject) -> Rows:

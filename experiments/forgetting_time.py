@@ -24,7 +24,7 @@ from subjects import about, shuffled_ids, trained
 from workbench import Options, experiment
 
 from raymu.api import open_run
-from raymu.benchmark.compare import Bench, Method
+from raymu.benchmark.compare import ComparisonSetup, Method
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.requests import Strategy
@@ -99,7 +99,7 @@ def measure(options: Options) -> Rows:
     return rows
 
 
-def _try(bench: Bench, method: Method, forget: Sequence[SampleId], singles: Sequence[SampleId]) -> Rows:
+def _try(bench: ComparisonSetup, method: Method, forget: Sequence[SampleId], singles: Sequence[SampleId]) -> Rows:
     """A request, watched; and requests of one sample after it. returns: a row for each generation, and for each request"""
     with bench.copy_of_base(method.unlearning) as place, open_run(place) as run:
         run.warm_up()
@@ -111,7 +111,7 @@ def _try(bench: Bench, method: Method, forget: Sequence[SampleId], singles: Sequ
         return [*courses, *({"kind": LATENCY, "seconds": _forgotten_s(one)} for one in later)]
 
 
-def _course_row(bench: Bench, receipt: Receipt, published_at: datetime, ensemble: Ensemble | None) -> Row:
+def _course_row(bench: ComparisonSetup, receipt: Receipt, published_at: datetime, ensemble: Ensemble | None) -> Row:
     seconds = max(0.0, (published_at - receipt.received_at).total_seconds())
     return {
         "kind": COURSE,

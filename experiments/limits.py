@@ -15,19 +15,19 @@ from matplotlib.figure import Figure
 from plots import legend, logarithmic_x, logarithmic_y, look, panels, with_spread
 from rows import Row, Rows, distinct, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
-from workbench import Options, experiment, side_by_side
+from workbench import Options, experiment, map_concurrently
 
 from raymu.benchmark.compare import (
     SCRATCH,
     STRATEGIES,
-    Bench,
+    ComparisonSetup,
     Method,
     Requests,
     revoke_with,
     rewound_generation,
     train_from_scratch,
 )
-from raymu.core.oracle_gap import Answers
+from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.records import SampleId
 from raymu.core.requests import Strategy
 from raymu.store.run import RunStore
@@ -64,7 +64,7 @@ def measure(options: Options) -> Rows:
         for width in WIDTHS
         for subject in options.subjects(samples=dict.fromkeys(options.data, size))
     ]
-    return side_by_side(try_limit, jobs, options)
+    return map_concurrently(try_limit, jobs, options)
 
 
 def try_limit(question: Question) -> Rows:
@@ -74,7 +74,7 @@ def try_limit(question: Question) -> Rows:
         return [{**told, **row} for row in found]
 
 
-def _try_many(bench: Bench, question: Question) -> Rows:
+def _try_many(bench: ComparisonSetup, question: Question) -> Rows:
     ids, rows = shuffled_ids(bench), []
     for per_shard in PER_SHARD[: 3 if question.subject.is_smoke else None]:
         forget = ids[: per_shard * bench.config.partition.shards]
@@ -85,13 +85,13 @@ def _try_many(bench: Bench, question: Question) -> Rows:
     return rows
 
 
-def _voters(bench: Bench, ids: list[SampleId]) -> int:
+def _voters(bench: ComparisonSetup, ids: list[SampleId]) -> int:
     """Shards that still vote when the touched ones are rewound."""
     generation = rewound_generation(RunStore(bench.base), ids)
     return sum(one.checkpoint is not None for one in generation.constituents)
 
 
-def _try_small(bench: Bench, question: Question) -> Rows:
+def _try_small(bench: ComparisonSetup, question: Question) -> Rows:
     requests = [[sample_id] for sample_id in shuffled_ids(bench)[:SINGLES]]
     answers, row = _unsharded(question, requests)
     rows: Rows = [row]
@@ -101,7 +101,7 @@ def _try_small(bench: Bench, question: Question) -> Rows:
     return [{"per_shard": None, "voters": None, **one} for one in rows]
 
 
-def _unsharded(question: Question, requests: Requests) -> tuple[Answers, Row]:
+def _unsharded(question: Question, requests: Requests) -> tuple[PredictionSummary, Row]:
     """One model of all samples, trained anew once for each request."""
     partition = {"shards": 1, "slices": 1}
     with trained(question.subject, model={"name": "mlp", "hidden": [question.width]}, partition=partition) as bench:

@@ -19,7 +19,7 @@ from documents import keep, parser, shard_pool
 from raymu.core.audit.attacks import ATTACKS
 from raymu.core.audit.roc import auc
 from raymu.core.audit.signals import Confidences, Mask, Signals
-from raymu.training.audit.samples import AuditPool, ModelKind
+from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.audit.shadow_models import train_model
 
 COMPARED = ("lira_offline", "lira_online")
@@ -27,7 +27,7 @@ MOST_CONFIDENT = 30.0
 """Log odds: the published code takes them from probabilities, and has none beyond what these can hold."""
 
 
-def compare(pool: AuditPool, target: Confidences, shadows: Confidences, is_in: Mask, python: str) -> dict[str, Any]:
+def compare(pool: AuditSamples, target: Confidences, shadows: Confidences, is_in: Mask, python: str) -> dict[str, Any]:
     signals = Signals(target=target, before=target, shadows=shadows, is_in=is_in, is_population=pool.is_unseen)
     scores = {name: ATTACKS[name](signals) for name in COMPARED}
     with tempfile.TemporaryDirectory() as folder:

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from plots import legend, logarithmic_x, logarithmic_y, look, panels, with_spread
 from rows import Rows, distinct, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
-from workbench import Options, experiment, side_by_side
+from workbench import Options, experiment, map_concurrently
 
-from raymu.benchmark.compare import STRATEGIES, Bench, revoke_with, train_from_scratch
+from raymu.benchmark.compare import STRATEGIES, ComparisonSetup, revoke_with, train_from_scratch
 from raymu.core.requests import Strategy
 from raymu.store.run import RunStore
 
@@ -44,7 +44,7 @@ def measure(options: Options) -> Rows:
         for subject in options.subjects(samples=SAMPLES)
         for shards, slices in pairs
     ]
-    return side_by_side(try_partition, jobs, options)
+    return map_concurrently(try_partition, jobs, options)
 
 
 def try_partition(job: Partitioned) -> Rows:
@@ -58,7 +58,7 @@ def try_partition(job: Partitioned) -> Rows:
         return [{**told, **outcome(trial, oracle.answers)} for trial in trials]
 
 
-def _checkpoint_bytes(bench: Bench) -> int:
+def _checkpoint_bytes(bench: ComparisonSetup) -> int:
     lineages = RunStore(bench.base).current().lineages
     return sum(one.file.byte_size for lineage in lineages for one in lineage.checkpoints if one)
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from plots import dodged, legend, logarithmic_y, panels
 from rows import Rows, distinct, where
 from subjects import Subject, about, outcome, shuffled_ids, trained
-from workbench import Options, experiment, side_by_side
+from workbench import Options, experiment, map_concurrently
 
-from raymu.benchmark.compare import SCRATCH, STRATEGIES, Bench, Method, Requests, compare
+from raymu.benchmark.compare import SCRATCH, STRATEGIES, ComparisonSetup, Method, Requests, compare
 from raymu.core.requests import Strategy
 
 SHARES = {"0.01%": 0.0001, "0.1%": 0.001, "1%": 0.01, "10%": 0.1}
@@ -32,7 +32,7 @@ def measure(options: Options) -> Rows:
     images = [name for name in options.data if DATA_SETS[name].is_image]
     small = options.subjects(model="cnn", samples=dict.fromkeys(images, CNN_SAMPLES))
     cnns = [subject for subject in small if subject.data in images]
-    return side_by_side(try_strategies, [*options.subjects(), *cnns], options)
+    return map_concurrently(try_strategies, [*options.subjects(), *cnns], options)
 
 
 def try_strategies(subject: Subject) -> Rows:
@@ -46,7 +46,7 @@ def try_strategies(subject: Subject) -> Rows:
         return rows
 
 
-def scenarios(subject: Subject, bench: Bench) -> Mapping[str, Requests]:
+def scenarios(subject: Subject, bench: ComparisonSetup) -> Mapping[str, Requests]:
     ids = shuffled_ids(bench)
     at_once = {scenario: [ids[: max(1, round(share * len(ids)))]] for scenario, share in SHARES.items()}
     every = {**at_once, SINGLES: [[sample_id] for sample_id in ids[:20]]}

@@ -14,9 +14,9 @@ from data_sets import DATA_SETS, MODELS, data_file
 from rows import Row
 
 from raymu.api import train
-from raymu.benchmark.compare import Bench, Trial
+from raymu.benchmark.compare import ComparisonSetup, MethodResult
 from raymu.config import Config
-from raymu.core.oracle_gap import Answers
+from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.records import SampleId
 
 _SMOKE_SAMPLES = {"mlp": 1600, "cnn": 600}
@@ -72,22 +72,22 @@ class Subject:
 
 
 @contextmanager
-def trained(subject: Subject, **branches: Mapping[str, Any]) -> Iterator[Bench]:
+def trained(subject: Subject, **branches: Mapping[str, Any]) -> Iterator[ComparisonSetup]:
     """The subject as a trained run, until the end of the context."""
     with tempfile.TemporaryDirectory(prefix="raymu-experiment-") as folder:
         place = Path(folder)
         config = subject.config(place, **branches)
         train(config, place / "base").close()
-        yield Bench.of(config, str(place / "base"), place)
+        yield ComparisonSetup.of(config, str(place / "base"), place)
 
 
-def shuffled_ids(bench: Bench) -> list[SampleId]:
+def shuffled_ids(bench: ComparisonSetup) -> list[SampleId]:
     """All ids in the order in which they are revoked: a larger forget set holds the smaller ones."""
     ids: list[SampleId] = np.random.default_rng(bench.config.partition.seed).permutation(bench.table.ids).tolist()
     return ids
 
 
-def about(subject: Subject, bench: Bench) -> Row:
+def about(subject: Subject, bench: ComparisonSetup) -> Row:
     """The columns that say what was tried."""
     partition = bench.config.partition
     return {
@@ -100,7 +100,7 @@ def about(subject: Subject, bench: Bench) -> Row:
     }
 
 
-def outcome(trial: Trial, oracle: Answers) -> Row:
+def outcome(trial: MethodResult, oracle: PredictionSummary) -> Row:
     """The columns that say what a method did. oracle: retrained without the same samples"""
     distance = trial.answers.distance(oracle)
     return {

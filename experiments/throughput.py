@@ -29,14 +29,14 @@ from raymu.data.tables import SampleTable, from_arrow
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.fleet import ShardActor
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import ShardTrained, TrainShard
+from raymu.service.shard.messages import TrainCommand, TrainReport
 from raymu.store.run import RunStore
 from raymu.training.models import build_model
 from raymu.training.normalizer import Normalizer
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import make_optimizer
 
-READINGS = ("gradient", "group", "batch")
+CONTRIBUTIONS = ("gradient", "group", "batch")
 SHARDS, TURNS = 8, 5
 COLOURS = ("#0072b2", "#009e73", "#d55e00")
 
@@ -45,7 +45,7 @@ def measure(options: Options) -> Rows:
     [subject, *_] = options.subjects(seeds=1)
     rows: Rows = []
     with tempfile.TemporaryDirectory() as folder, cluster_connection(subject.config(Path(folder)).cluster):
-        for reading in READINGS:
+        for reading in CONTRIBUTIONS:
             rows += _try_reading(subject, reading, Path(folder) / reading)
     return rows
 
@@ -80,22 +80,22 @@ def _config(subject: Subject, reading: str, place: Path) -> Config:
     return subject.config(place, **plain, unlearning=unlearning, cluster={"fleet": "ray"})
 
 
-def train_in_actor(store: RunStore) -> ShardTrained:
+def train_in_actor(store: RunStore) -> TrainReport:
     """Train shard 0."""
     actor = ShardActor.options(num_cpus=1).remote()
     ray.get(actor.open.remote(store.location))
-    work = TrainShard(shard=0, table=store.manifest.tables[0], epoch=0)
+    work = TrainCommand(shard=0, table=store.manifest.tables[0], epoch=0)
     store.reports.drop([work.command_id])  # or it would answer with the turn before
     *_, last = [ray.get(reference) for reference in actor.run.remote(work)]
     ray.kill(actor)
-    assert isinstance(last, ShardTrained)
+    assert isinstance(last, TrainReport)
     return last
 
 
 def bare_loop(config: Config, table: SampleTable, classes: int, passes: int) -> float:
     """Train for at least this many sample passes. returns: samples per second"""
     torch.set_num_threads(1)
-    plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
+    plan = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
     normalizer = Normalizer.fit(table.features, plan.normalize)
     inputs = normalizer.apply(table.features, torch.device("cpu"))
     labels = torch.from_numpy(table.labels.copy())
@@ -111,7 +111,7 @@ def bare_loop(config: Config, table: SampleTable, classes: int, passes: int) -> 
     return done / (time.perf_counter() - started)
 
 
-def _bytes(trained: ShardTrained) -> Row:
+def _bytes(trained: TrainReport) -> Row:
     """What training the shard left on disk."""
     lineage = trained.lineage
     return {

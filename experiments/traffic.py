@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from plots import dodged, legend, logarithmic_y, panels
 from rows import Rows, distinct
 from subjects import Subject, about, outcome, shuffled_ids, trained
-from workbench import Options, experiment, side_by_side
+from workbench import Options, experiment, map_concurrently
 
-from raymu.benchmark.compare import STRATEGIES, Bench, Requests, revoke_with, train_from_scratch
+from raymu.benchmark.compare import STRATEGIES, ComparisonSetup, Requests, revoke_with, train_from_scratch
 from raymu.core.requests import Strategy
 
 OWNERS, OWNERS_ASKING = 400, 5
@@ -50,7 +50,7 @@ class Partitioned:
 
 def measure(options: Options) -> Rows:
     jobs = [Partitioned(subject=one, policy=policy) for one in options.subjects() for policy in ("uniform", "owner")]
-    return side_by_side(try_traffic, jobs, options)
+    return map_concurrently(try_traffic, jobs, options)
 
 
 def try_traffic(job: Partitioned) -> Rows:
@@ -65,7 +65,7 @@ def try_traffic(job: Partitioned) -> Rows:
 
 
 @contextmanager
-def _with_owners(job: Partitioned) -> Iterator[Bench]:
+def _with_owners(job: Partitioned) -> Iterator[ComparisonSetup]:
     """The subject, each of whose samples belongs to somebody."""
     with tempfile.TemporaryDirectory() as folder:
         train = Path(job.subject.config(Path(folder)).data.train)
@@ -78,7 +78,7 @@ def _with_owners(job: Partitioned) -> Iterator[Bench]:
             yield bench
 
 
-def _traffics(policy: str, bench: Bench) -> Mapping[str, Traffic]:
+def _traffics(policy: str, bench: ComparisonSetup) -> Mapping[str, Traffic]:
     """Single samples only where they are spread uniformly: by owner they would be spread alike."""
     owners = np.random.default_rng(bench.config.partition.seed).permutation(OWNERS)[:OWNERS_ASKING]
     assert bench.table.owners is not None

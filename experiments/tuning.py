@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from plots import legend, look, panels
 from rows import Row, Rows, distinct, where
 from subjects import Subject, about, trained
-from workbench import Options, experiment, side_by_side
+from workbench import Options, experiment, map_concurrently
 
-from raymu.core.tuning import Constraints, SearchSpace, Trial
-from raymu.service.tuning.objective import BenchPlan, TrialBench
-from raymu.service.tuning.report import Judged, TuningReport, judge
+from raymu.core.tuning import Constraints, SearchSpace, TuningTrial
+from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
+from raymu.service.tuning.report import ScoredTrial, TuningReport, score_trials
 
 TRIALS, REQUESTS, WORKERS = 16, 30, 2
 SAMPLES = {"fashion-mnist": 12_000}
@@ -27,7 +27,7 @@ DEBTS = (0.25, 1.0)
 
 
 def measure(options: Options) -> Rows:
-    return side_by_side(tune, options.subjects(samples=SAMPLES), options)
+    return map_concurrently(tune, options.subjects(samples=SAMPLES), options)
 
 
 def tune(subject: Subject) -> Rows:
@@ -35,11 +35,16 @@ def tune(subject: Subject) -> Rows:
         searched, fresh = (_bench(bench.base, bench.config.data.test, bench.scratch, seed) for seed in (0, 1))
         space = SearchSpace(strategies=("hs", "ohs"), contributions=("gradient",))
         choices = space.grid(4 if subject.is_smoke else TRIALS)
-        trials, again = ([Trial(choice=one, score=on.evaluate(one)) for one in choices] for on in (searched, fresh))
+        trials, again = (
+            [TuningTrial(choice=one, score=on.evaluate(one)) for one in choices] for on in (searched, fresh)
+        )
         told, rows = about(subject, bench), Rows()
         for debt in DEBTS:
             bounds = Constraints(most_debt_share=debt)
-            found, held = judge(searched, "searched", trials, bounds, 0), judge(fresh, "fresh", again, bounds, 0)
+            found, held = (
+                score_trials(searched, "searched", trials, bounds, 0),
+                score_trials(fresh, "fresh", again, bounds, 0),
+            )
             rows += [
                 {**told, "most_debt": debt, "trace": report.traffic, **_row(one, report), **_standing(found, one, held)}
                 for report in (found, held)
@@ -48,14 +53,14 @@ def tune(subject: Subject) -> Rows:
         return rows
 
 
-def _bench(base: str, test: str | None, scratch: Path, seed: int) -> TrialBench:
+def _bench(base: str, test: str | None, scratch: Path, seed: int) -> TuningObjective:
     assert test is not None
     traffic = f"uniform:{REQUESTS},seed={seed}"
-    plan = BenchPlan(location=base, traffic=traffic, trace=None, test=test, scratch=str(scratch), workers=WORKERS)
-    return TrialBench(plan)
+    plan = ObjectiveSpec(location=base, traffic=traffic, trace=None, test=test, scratch=str(scratch), workers=WORKERS)
+    return TuningObjective(plan)
 
 
-def _row(one: Judged, report: TuningReport) -> Row:
+def _row(one: ScoredTrial, report: TuningReport) -> Row:
     control = report.control
     return {
         **asdict(one.choice),
@@ -68,7 +73,7 @@ def _row(one: Judged, report: TuningReport) -> Row:
     }
 
 
-def _standing(found: TuningReport, one: Judged, held: TuningReport) -> Row:
+def _standing(found: TuningReport, one: ScoredTrial, held: TuningReport) -> Row:
     """Whether the search chose it, and the loss of what it chose on the fresh trace over the least there."""
     losses = {trial.choice: trial.loss for trial in held.trials}
     regret = losses[found.chosen.choice] - min(losses.values())

@@ -77,7 +77,7 @@ def experiment(
     print(f"{name}: {result}", file=sys.stderr)
 
 
-def side_by_side(job: Callable[[Job], Rows], jobs: Sequence[Job], options: Options) -> Rows:
+def map_concurrently(job: Callable[[Job], Rows], jobs: Sequence[Job], options: Options) -> Rows:
     """One single-threaded process per job, as many at a time as the options say. returns: all rows, in the jobs' order"""
     os.environ["OMP_NUM_THREADS"] = "1"
     rows: Rows = []

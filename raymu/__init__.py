@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "Config", "Revocation", "Run", "open_run", "train"]
+__all__ = ["Config", "Revocation", "Run", "SubmissionResult", "open_run", "train"]
 
 if TYPE_CHECKING:
-    from raymu.api import Answer, Revocation, Run, open_run, train
+    from raymu.api import Revocation, Run, SubmissionResult, open_run, train
     from raymu.config import Config
 
 

@@ -15,7 +15,7 @@ from raymu.config import ClusterConfig, Config
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Constraints, Search
-from raymu.core.uri import is_uri, shown
+from raymu.core.uri import is_uri, redacted
 from raymu.data.tables import read_features
 from raymu.errors import (
     ConfigInvalid,
@@ -31,27 +31,27 @@ from raymu.service.audit.audit import audit
 from raymu.service.audit.forget_set import AuditScope
 from raymu.service.audit.report import AuditReport
 from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
-from raymu.service.coordinator.client import LocalCoordinator, RunCoordinator
+from raymu.service.coordinator.client import CoordinatorClient, LocalClient
 from raymu.service.ingest import prepare_run
 from raymu.service.planning.forecast import Forecast, check_requests, plan
 from raymu.service.prediction import Ensemble, Evaluation
-from raymu.service.requests.revocation import Answer, Revocation
-from raymu.service.shard.messages import Places, Progress, StageTrained
+from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.shard.messages import Progress, ShardLocations, StageProgress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
-from raymu.service.tuning.objective import BenchPlan
+from raymu.service.tuning.objective import ObjectiveSpec
 from raymu.service.tuning.report import TuningReport
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
-from raymu.text import in_one_line
+from raymu.text import one_line
 
-__all__ = ["Answer", "Revocation", "Run", "open_run", "train"]
+__all__ = ["Revocation", "Run", "SubmissionResult", "open_run", "train"]
 
 
 _REFUSALS = (ConfigInvalid, DataInvalid, DeviceUnavailable, TrainingFailed)
 """What settling could not mend: such a training leaves nothing behind."""
 
 
-def silent(_stage: StageTrained) -> None:
+def silent(_stage: StageProgress) -> None:
     """No progress."""
 
 
@@ -69,7 +69,7 @@ class Run:
         self.location, self._address = _absolute(run_dir), address
         self._store = RunStore(self.location)
         self._training: TrainingReport | None = None
-        self._coordinator: RunCoordinator | None = None
+        self._coordinator: CoordinatorClient | None = None
         self._ensemble: Ensemble | None = None
 
     @property
@@ -86,10 +86,10 @@ class Run:
     def training(self) -> TrainingReport:
         """What training cost. Raises RunInvalid where this object did not train the run."""
         if self._training is None:
-            raise RunInvalid(shown(self.location), "was trained earlier: only `train` returns what training cost")
+            raise RunInvalid(redacted(self.location), "was trained earlier: only `train` returns what training cost")
         return self._training
 
-    def coordinator(self) -> RunCoordinator:
+    def coordinator(self) -> CoordinatorClient:
         """The coordinator, started if need be. Raises DeviceUnavailable, RunInvalid."""
         self._ensemble = None  # it may descend from what is revoked now
         if self._coordinator is None:
@@ -103,17 +103,21 @@ class Run:
         """
         self._require_cluster()
         self.close()
-        from raymu.runtime.detached_client import bring_up  # Ray takes a second to import: only where it is used
+        from raymu.runtime.detached_client import (
+            start_coordinator,  # Ray takes a second to import: only where it is used
+        )
 
-        return bring_up(self.location, self.cluster)
+        return start_coordinator(self.location, self.cluster)
 
     def down(self) -> bool:
         """End the coordinator that `up` started, and its workers. returns: whether it was up. Raises DeviceUnavailable."""
         self._require_cluster()
         self.close()
-        from raymu.runtime.detached_client import take_down  # Ray takes a second to import: only where it is used
+        from raymu.runtime.detached_client import (
+            stop_coordinator,  # Ray takes a second to import: only where it is used
+        )
 
-        return take_down(self.location, self.cluster)
+        return stop_coordinator(self.location, self.cluster)
 
     def _require_cluster(self) -> None:
         if self.config.cluster.fleet == "local":
@@ -150,7 +154,7 @@ class Run:
             check_requests(self._store, asked)
         return self.coordinator().revoke(list(asked), progress)
 
-    def submit(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[Answer]:
+    def submit(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[SubmissionResult]:
         """Any number of requests, each accepted or refused by itself, as if they came one after another.
 
         Each shard that they touch is repaired once. returns: what each is told; `receipts` has more on the accepted ones
@@ -206,13 +210,13 @@ class Run:
         Raises RunInvalid where the run owes retraining, TraceInvalid, RequestInvalid, DeviceUnavailable.
         """
         if is_uri(str(out)):
-            raise RequestInvalid(f"{shown(str(out))}: trials need a folder on a local disk; name one with --out")
+            raise RequestInvalid(f"{redacted(str(out))}: trials need a folder on a local disk; name one with --out")
         from raymu.runtime.tuning import tune_boundary  # Ray takes a second to import: only where it is used
 
         measured = test or self.config.data.test
         if measured is None:
             raise RequestInvalid("trials are judged on labelled test data; give --data, or train with data.test")
-        plan = BenchPlan(
+        plan = ObjectiveSpec(
             location=self.location,
             traffic=traffic,
             trace=None if trace is None else _absolute(trace),
@@ -259,7 +263,7 @@ class Run:
         asked = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary)
         return plan(self._store, asked, workers=workers)
 
-    def places(self) -> Places:
+    def places(self) -> ShardLocations:
         """Where the shards live that are in an actor's memory, as the coordinator says that is open here, or stays up.
 
         Starts nothing; nothing where no coordinator answers. Raises DeviceUnavailable where the cluster cannot be joined.
@@ -268,12 +272,12 @@ class Run:
             if self._coordinator is not None:
                 return self._coordinator.places()
             if self.config.cluster.fleet == "ray":
-                from raymu.runtime.detached_client import standing_places  # Ray takes a second to import
+                from raymu.runtime.detached_client import detached_locations  # Ray takes a second to import
 
-                return standing_places(self.location, self.cluster)
+                return detached_locations(self.location, self.cluster)
         return {}
 
-    def status(self, *, places: Places | None = None) -> RunStatus:
+    def status(self, *, places: ShardLocations | None = None) -> RunStatus:
         """places: shown with the shards, as `places` returns them; everything else is read from the run"""
         return status(self._store, places=places)
 
@@ -341,7 +345,7 @@ def train(
     interrupted, settling the run finishes it.
     """
     run = Run(run_dir, address=address)
-    ingest = prepare_run(config.with_data_below(Path.cwd()), run.location, exclude=exclude)
+    ingest = prepare_run(config.relative_to(Path.cwd()), run.location, exclude=exclude)
     ingest.write()
     try:
         run._train(progress)
@@ -366,7 +370,7 @@ def open_run(run_dir: str | Path, *, address: str | None = None) -> Run:
 
 def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
     if isinstance(ids, str | int):  # a text would be taken for a list of its letters
-        raise RequestInvalid(f"ids is {in_one_line(repr(ids))}; give a list of ids")
+        raise RequestInvalid(f"ids is {one_line(repr(ids))}; give a list of ids")
     return tuple(ids)
 
 
@@ -375,9 +379,9 @@ def _absolute(run_dir: str | Path) -> str:
     return str(run_dir) if is_uri(str(run_dir)) else str(Path(run_dir).absolute())
 
 
-def _open_coordinator(location: str, cluster: ClusterConfig) -> RunCoordinator:
+def _open_coordinator(location: str, cluster: ClusterConfig) -> CoordinatorClient:
     if cluster.fleet == "local":
-        return LocalCoordinator(location)
-    from raymu.runtime.client import RayCoordinator  # Ray takes a second to import: only where it is used
+        return LocalClient(location)
+    from raymu.runtime.client import RayClient  # Ray takes a second to import: only where it is used
 
-    return RayCoordinator(location, cluster)
+    return RayClient(location, cluster)

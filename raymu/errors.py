@@ -5,7 +5,7 @@ Every error is built from plain arguments, so it survives pickling between proce
 
 from collections.abc import Sequence
 
-from raymu.text import in_one_line, things
+from raymu.text import one_line, plural
 
 
 class RaymuError(Exception):
@@ -41,8 +41,8 @@ class UnknownSamples(RaymuError):
         self.shown, self.count = tuple(shown), count
 
     def __str__(self) -> str:
-        names = in_one_line(", ".join(self.shown)) + (", ..." if self.count > len(self.shown) else "")
-        return f"{things(self.count, 'unknown sample id')} ({names}): the run never held them; nothing was changed"
+        names = one_line(", ".join(self.shown)) + (", ..." if self.count > len(self.shown) else "")
+        return f"{plural(self.count, 'unknown sample id')} ({names}): the run never held them; nothing was changed"
 
 
 class UnknownOwner(RaymuError):
@@ -54,7 +54,7 @@ class UnknownOwner(RaymuError):
 
     def __str__(self) -> str:
         return (
-            f"there is no sample of owner {in_one_line(repr(self.owner))}: the run never held one, or all are revoked, "
+            f"there is no sample of owner {one_line(repr(self.owner))}: the run never held one, or all are revoked, "
             "each by its id, and forgotten; nothing was changed"
         )
 
@@ -92,7 +92,7 @@ class RunInvalid(RaymuError):
         return f"{self.location}: {self.problem}"
 
 
-class RunTooNew(RunInvalid):
+class RunFormatTooNew(RunInvalid):
     """What a newer raymu wrote, soundly: it means what this one cannot know."""
 
 
@@ -241,7 +241,7 @@ class JobFailed(RaymuError):
         )
 
 
-class NothingFeasible(RaymuError):
+class NoFeasibleTrial(RaymuError):
     """No trial of a search holds the constraints."""
 
     def __init__(self, nearest: str, misses: str) -> None:
@@ -263,7 +263,7 @@ class WorkerLost(RaymuError):
 
     def __str__(self) -> str:
         return (
-            f"the worker of shard {self.shard} was lost {things(self.attempts, 'time')} ({self.problem}); "
+            f"the worker of shard {self.shard} was lost {plural(self.attempts, 'time')} ({self.problem}); "
             "see that its node has memory for it, then run `raymu settle`"
         )
 

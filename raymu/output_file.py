@@ -11,7 +11,7 @@ from raymu.errors import RequestInvalid
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Where to write: it takes the name `path` at the end, and whatever breaks off leaves what was there. Raises OSError."""
     place = Path(path).resolve()  # a link stays one
     partial = place.with_name(f".{uuid4().hex}.partial{Path(path).suffix}")  # the ending may choose the format
@@ -27,7 +27,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def require_place(out: str | Path, *, reads: Mapping[str, str | Path | None], run: str | None = None) -> None:
+def check_output_path(out: str | Path, *, reads: Mapping[str, str | Path | None], run: str | None = None) -> None:
     """Raises RequestInvalid where a file cannot, or must not, be written to `out`.
 
     reads: what the command reads, in words -> its path; run: that it is about, whose directory holds its own files alone

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from raymu.core.tuning import Score
-from raymu.output_file import whole_file
-from raymu.service.planning.capacity import Outlook
+from raymu.output_file import atomic_write
+from raymu.service.planning.capacity import CapacityPlan
 from raymu.service.tuning.report import TuningReport
 
 _EARLIEST_S = 1e-3
@@ -27,7 +27,7 @@ COLOURS = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AccuracyCourse:
+class AccuracyTimeline:
     """Test accuracy after a request came in.
 
     rewound: what is served until the repair, None where no voter is left; times: seconds from the request's receipt
@@ -41,7 +41,7 @@ class AccuracyCourse:
     repaired_at_s: float | None
 
 
-def draw_courses(courses: Mapping[str, Sequence[AccuracyCourse]], path: Path) -> None:
+def plot_accuracy(courses: Mapping[str, Sequence[AccuracyTimeline]], path: Path) -> None:
     """One panel per request: accuracy over time, method by method. The format is the path's suffix."""
     figure = Figure(figsize=(6.2 * len(courses), 4.4), layout="constrained")
     panels = figure.subplots(1, len(courses), sharey=True, squeeze=False)[0]
@@ -53,7 +53,7 @@ def draw_courses(courses: Mapping[str, Sequence[AccuracyCourse]], path: Path) ->
     _save(figure, path)
 
 
-def _draw_panel(axes: Axes, title: str, courses: Sequence[AccuracyCourse]) -> None:
+def _draw_panel(axes: Axes, title: str, courses: Sequence[AccuracyTimeline]) -> None:
     end = 3.0 * max(course.repaired_at_s or 0.0 for course in courses)
     for course in courses:
         colour = COLOURS.get(course.method)
@@ -81,7 +81,7 @@ def _draw_panel(axes: Axes, title: str, courses: Sequence[AccuracyCourse]) -> No
     axes.grid(alpha=0.25)
 
 
-def draw_outlook(outlook: Outlook, path: Path) -> None:
+def plot_capacity(outlook: CapacityPlan, path: Path) -> None:
     """Work by number of requests, and by hybrid boundary. The format is the path's suffix."""
     figure = Figure(figsize=(12.4, 4.6), layout="constrained")
     by_requests, by_boundary = figure.subplots(1, 2)
@@ -94,7 +94,7 @@ def draw_outlook(outlook: Outlook, path: Path) -> None:
     _save(figure, path)
 
 
-def _draw_by_requests(axes: Axes, outlook: Outlook) -> None:
+def _draw_by_requests(axes: Axes, outlook: CapacityPlan) -> None:
     """A band per strategy, from one batch to one by one; a dot for what is replayed in simulated time."""
     for strategy, points in outlook.by_requests.items():
         colour, counts = COLOURS[strategy], [point.requests for point in points]
@@ -111,7 +111,7 @@ def _draw_by_requests(axes: Axes, outlook: Outlook) -> None:
     axes.grid(alpha=0.25)
 
 
-def _draw_by_boundary(axes: Axes, outlook: Outlook) -> None:
+def _draw_by_boundary(axes: Axes, outlook: CapacityPlan) -> None:
     shares = axes.twinx()
     for strategy, points in outlook.by_boundary.items():
         colour, boundaries = COLOURS[strategy], [point.boundary for point in points]
@@ -132,7 +132,7 @@ def _draw_by_boundary(axes: Axes, outlook: Outlook) -> None:
     axes.grid(alpha=0.25)
 
 
-def draw_front(report: TuningReport, path: Path) -> None:
+def plot_pareto_front(report: TuningReport, path: Path) -> None:
     """Compute against accuracy, and against forgetting error: every trial, the Pareto front, the chosen one, the control."""
     figure = Figure(figsize=(12.4, 4.6), layout="constrained")
     accuracy, forgetting = figure.subplots(1, 2)
@@ -171,5 +171,5 @@ def _draw_trials(axes: Axes, report: TuningReport, measure: Callable[[Score], fl
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, dpi=150)

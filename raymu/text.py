@@ -1,7 +1,7 @@
 """Words of messages: in one line, and with a count."""
 
 
-def in_one_line(problem: object, *, longest: int = 300) -> str:
+def one_line(problem: object, *, longest: int = 300) -> str:
     """What foreign code or a user's text says, as a part of one line: printable, and cut where it goes on for long."""
     text = " ".join(str(problem).split())
     if not text and isinstance(problem, BaseException):
@@ -10,6 +10,6 @@ def in_one_line(problem: object, *, longest: int = 300) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
-def things(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """A count with its noun: 1 request, 12 requests."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -17,13 +17,13 @@ import numpy.typing as npt
 from raymu.api import Revocation, open_run, train
 from raymu.config import Config
 from raymu.core.board.serving import constituent
-from raymu.core.oracle_gap import Answers
+from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, Generation, OnAccept, SampleId
 from raymu.core.requests import Strategy
 from raymu.data.tables import SampleTable, read_features, read_table
 from raymu.errors import UnknownSamples
-from raymu.service.negative_control import fine_tune_only
+from raymu.service.negative_control import negative_control
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.store.codec import seal
 from raymu.store.run import RunStore
@@ -48,7 +48,7 @@ STRATEGIES = tuple(Method(name=strategy, strategy=strategy) for strategy in Stra
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Bench:
+class ComparisonSetup:
     """The trained run and the samples that are tried on it."""
 
     config: Config
@@ -61,7 +61,7 @@ class Bench:
     test_labels: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, config: Config, base: str, scratch: Path) -> "Bench":
+    def of(cls, config: Config, base: str, scratch: Path) -> "ComparisonSetup":
         """Raises DataInvalid."""
         assert config.data.test is not None, "a comparison needs test data"
         test = read_features(config.data.test, config.data)
@@ -78,10 +78,10 @@ class Bench:
     def test_accuracy(self, predict: Predict) -> float:
         return float((predict(self.test_features).argmax(axis=1) == self.test_labels).mean())
 
-    def ask(self, predict: Predict, ids: Sequence[SampleId]) -> Answers:
+    def ask(self, predict: Predict, ids: Sequence[SampleId]) -> PredictionSummary:
         """ids: the forget set"""
         rows = np.flatnonzero(np.isin(self.table.ids, ids))
-        return Answers.of(
+        return PredictionSummary.of(
             test=predict(self.test_features),
             test_labels=self.test_labels,
             forget=predict(self.table.features[rows]),
@@ -102,14 +102,14 @@ class Bench:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Trial:
+class MethodResult:
     """What one method did about a scenario's requests. seconds: of compute"""
 
     method: str
     passes: float
     seconds: float
     exactness: str
-    answers: Answers
+    answers: PredictionSummary
     receipts: tuple[Receipt, ...] = ()
     first_accuracy: float | None = None
     """On the test set, after the first of the requests; None where that is not measured."""
@@ -123,13 +123,13 @@ class Trial:
 
 
 def compare(
-    bench: Bench,
+    bench: ComparisonSetup,
     requests: Requests,
     methods: Sequence[Method] = STRATEGIES,
     announce: Callable[[str], None] = lambda _method: None,
-) -> list[Trial]:
+) -> list[MethodResult]:
     """Honour the requests, one after the other, with each method and each baseline. announce: told what is at work"""
-    trials: dict[str, Callable[[], Trial]] = {
+    trials: dict[str, Callable[[], MethodResult]] = {
         method.name: partial(revoke_with, method, bench, requests) for method in methods
     }
     trials |= {
@@ -143,7 +143,7 @@ def compare(
     return done
 
 
-def revoke_with(method: Method, bench: Bench, requests: Requests, *, together: int = 1) -> Trial:
+def revoke_with(method: Method, bench: ComparisonSetup, requests: Requests, *, together: int = 1) -> MethodResult:
     """On a copy of the trained run. together: how many requests come at a time; a remedy that serves several counts once"""
     asked = [Revocation(ids=tuple(ids), strategy=method.strategy, boundary=method.boundary) for ids in requests]
     with bench.copy_of_base(method.unlearning) as place, open_run(place) as run:
@@ -154,7 +154,7 @@ def revoke_with(method: Method, bench: Bench, requests: Requests, *, together: i
             receipts += run.revoke_together(asked[start : start + together])
         remedies = {part.command_id: part for receipt in receipts for part in receipt.shards}.values()
         is_exact = all(receipt.exactness is Exactness.EXACT for receipt in receipts)
-        return Trial(
+        return MethodResult(
             method=method.name,
             passes=sum(remedy.passes for remedy in remedies),
             seconds=sum(remedy.seconds for remedy in remedies),
@@ -166,7 +166,7 @@ def revoke_with(method: Method, bench: Bench, requests: Requests, *, together: i
         )
 
 
-def train_from_scratch(bench: Bench, requests: Requests, *, seed: int | None = None) -> Trial:
+def train_from_scratch(bench: ComparisonSetup, requests: Requests, *, seed: int | None = None) -> MethodResult:
     """The retrained oracle. Trained once, without all the samples; each request would cost as much.
 
     seed: another than the run's: how far one oracle is from another is what no method can be blamed for
@@ -176,7 +176,7 @@ def train_from_scratch(bench: Bench, requests: Requests, *, seed: int | None = N
     place = bench.scratch / uuid4().hex
     with train(config, str(place), exclude=all_of(requests)) as run:
         answers = bench.ask(run.predict, all_of(requests))
-        trial = Trial(
+        trial = MethodResult(
             method=SCRATCH,
             passes=run.training.passes * len(requests),
             seconds=run.training.compute_seconds * len(requests),
@@ -189,12 +189,12 @@ def train_from_scratch(bench: Bench, requests: Requests, *, seed: int | None = N
     return trial
 
 
-def fine_tune_control(bench: Bench, requests: Requests) -> Trial:
+def fine_tune_control(bench: ComparisonSetup, requests: Requests) -> MethodResult:
     """The control that subtracts nothing: its accuracy on the forget set shows that it forgets nothing."""
     store = RunStore(bench.base)
-    each = [fine_tune_only(store, ids) for ids in requests]
-    together = fine_tune_only(store, all_of(requests)) if len(requests) > 1 else each[0]
-    return Trial(
+    each = [negative_control(store, ids) for ids in requests]
+    together = negative_control(store, all_of(requests)) if len(requests) > 1 else each[0]
+    return MethodResult(
         method=CONTROL,
         passes=sum(control.passes for control in each),
         seconds=sum(control.seconds for control in each),

@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.status import Status
 
 from raymu.api import Run, train
-from raymu.benchmark.compare import SCRATCH, Bench, Trial, compare, rewound_generation
+from raymu.benchmark.compare import SCRATCH, ComparisonSetup, MethodResult, compare, rewound_generation
 from raymu.benchmark.demo_result import DemoResult, DemoRow
 from raymu.config import Config
 from raymu.console import stage_progress
 from raymu.core.records import SampleId
 from raymu.core.requests import Strategy
 from raymu.errors import NoVoters, RunInvalid
-from raymu.output_file import whole_file
-from raymu.plots import AccuracyCourse, draw_courses
+from raymu.output_file import atomic_write
+from raymu.plots import AccuracyTimeline, plot_accuracy
 from raymu.runtime.cluster import cluster_connection
 from raymu.service.prediction import Ensemble
 from raymu.store.codec import to_json
@@ -70,13 +70,15 @@ def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
         with stage_progress(shards=config.partition.shards, is_shown=is_shown) as progress:
             run = train(config, base, progress=progress)
         run.close()
-        result = _compare(Bench.of(config, base, Path(scratch)), run, out / "accuracy-over-time.png", is_shown=is_shown)
-    with whole_file(out / "results.json") as file:
+        result = _compare(
+            ComparisonSetup.of(config, base, Path(scratch)), run, out / "accuracy-over-time.png", is_shown=is_shown
+        )
+    with atomic_write(out / "results.json") as file:
         file.write_bytes(to_json(result))
     return result
 
 
-def _compare(bench: Bench, run: Run, figure: Path, *, is_shown: bool) -> DemoResult:
+def _compare(bench: ComparisonSetup, run: Run, figure: Path, *, is_shown: bool) -> DemoResult:
     chosen = np.random.default_rng(7).permutation(bench.table.ids)
     bulk = chosen[: round(BULK_SHARE * len(chosen))].tolist()
     scenarios: dict[str, list[list[SampleId]]] = {
@@ -84,7 +86,7 @@ def _compare(bench: Bench, run: Run, figure: Path, *, is_shown: bool) -> DemoRes
         f"{len(bulk)} samples (1%) at once": [bulk],
     }
     rows: list[DemoRow] = []
-    courses: dict[str, list[AccuracyCourse]] = {}
+    courses: dict[str, list[AccuracyTimeline]] = {}
     trained_accuracy = bench.test_accuracy(run.predict)
     with Console(stderr=True).status("", spinner="dots") if is_shown else nullcontext() as spinner:
         for scenario, requests in scenarios.items():
@@ -92,7 +94,7 @@ def _compare(bench: Bench, run: Run, figure: Path, *, is_shown: bool) -> DemoRes
             rows += _rows(scenario, trials)
             title = scenario if len(requests) == 1 else f"the first of {scenario}"
             courses[title] = _courses(bench, requests[0], trials, trained_accuracy)
-    draw_courses(courses, figure)
+    plot_accuracy(courses, figure)
     return DemoResult(
         trained_accuracy=trained_accuracy,
         shards=bench.config.partition.shards,
@@ -108,7 +110,7 @@ def _announce(spinner: Status | None, scenario: str, method: str) -> None:
         spinner.update(f"{scenario}: {method}")
 
 
-def _rows(scenario: str, trials: Sequence[Trial]) -> list[DemoRow]:
+def _rows(scenario: str, trials: Sequence[MethodResult]) -> list[DemoRow]:
     seconds = {trial.method: trial.seconds for trial in trials}
     return [
         DemoRow(
@@ -130,8 +132,8 @@ def _rows(scenario: str, trials: Sequence[Trial]) -> list[DemoRow]:
 
 
 def _courses(
-    bench: Bench, ids: list[SampleId], trials: Sequence[Trial], trained_accuracy: float
-) -> list[AccuracyCourse]:
+    bench: ComparisonSetup, ids: list[SampleId], trials: Sequence[MethodResult], trained_accuracy: float
+) -> list[AccuracyTimeline]:
     """Accuracy from the request's receipt on: the old generation, the rewound one, and the repaired one."""
     store = RunStore(bench.base)
     try:
@@ -139,7 +141,7 @@ def _courses(
     except NoVoters:
         rewound = None
     return [
-        AccuracyCourse(
+        AccuracyTimeline(
             method=trial.method,
             before=trained_accuracy,
             rewound=rewound if trial.receipts else trained_accuracy,
@@ -152,6 +154,6 @@ def _courses(
     ]
 
 
-def _seconds(at: datetime | None, trial: Trial) -> float | None:
+def _seconds(at: datetime | None, trial: MethodResult) -> float | None:
     """From the receipt of a trial's first request on."""
     return None if at is None else (at - trial.receipts[0].received_at).total_seconds()

@@ -9,7 +9,7 @@ import click
 from raymu.cli import clusters, models, planning, proof, runs
 from raymu.cli.group import cli
 from raymu.errors import RaymuError
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 __all__ = ["clusters", "main", "models", "planning", "proof", "run_command", "runs"]
 
@@ -42,4 +42,4 @@ def run_command(words: Sequence[str]) -> tuple[int, str]:
 
 
 def _complaint(text: str) -> str:
-    return f"raymu: {in_one_line(text, longest=1000)}"
+    return f"raymu: {one_line(text, longest=1000)}"

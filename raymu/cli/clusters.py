@@ -13,7 +13,7 @@ from raymu.cli.options import address_option, json_option, run_argument, show
 from raymu.config.yaml_file import read_settings
 from raymu.core.uri import is_uri
 from raymu.errors import DeviceUnavailable, RequestInvalid
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 _LASTING = {"run_dir", "out_file", "out_dir"}
 """Parameters that name what a command works on, or writes."""
@@ -98,7 +98,7 @@ def _require_lasting_locations(command: tuple[str, ...]) -> None:
             for parameter in sorted(_LASTING & asked.params.keys()):
                 if _is_in_the_jobs_folder(name, parameter, asked.params):
                     raise RequestInvalid(
-                        f"{in_one_line(name)}: {asked.params[parameter] or 'what it writes'} would lie in the job's folder, "
+                        f"{one_line(name)}: {asked.params[parameter] or 'what it writes'} would lie in the job's folder, "
                         "which is gone afterwards; give a whole path, on storage that all nodes share"
                     )
 

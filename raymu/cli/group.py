@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from raymu.service.event_log import LogForm, log_to
+from raymu.service.event_log import LogForm, configure_logging
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
@@ -19,4 +19,4 @@ from raymu.service.event_log import LogForm, log_to
 def cli(log_form: str | None) -> None:
     """Train PyTorch classifiers so that any training sample can be taken out again, and take it out."""
     if log_form is not None:
-        log_to(sys.stderr, LogForm(log_form))
+        configure_logging(sys.stderr, LogForm(log_form))

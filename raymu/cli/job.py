@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tempfile import TemporaryFile
 
 from raymu.cli import run_command
-from raymu.runtime.jobs.package import Outcome, Ticket, begin_line, outcome_line
+from raymu.runtime.jobs.package import CommandResult, JobCommand, begin_line, outcome_line
 
 _STANDARD_OUTPUT = 1
 
@@ -18,7 +18,7 @@ def main() -> None:
     sys.exit(run_ticket(take(job_id, address=os.environ["RAY_ADDRESS"])))
 
 
-def run_ticket(ticket: Ticket) -> int:
+def run_ticket(ticket: JobCommand) -> int:
     """Run a ticket's command; its standard output and its refusal go into the job's log in one piece, sealed.
 
     returns: its exit code
@@ -30,7 +30,7 @@ def run_ticket(ticket: Ticket) -> int:
     return outcome.code
 
 
-def _captured(command: Sequence[str]) -> Outcome:
+def _captured(command: Sequence[str]) -> CommandResult:
     """Ray's log has standard output and standard error in one: nobody could tell the document from the rest."""
     with TemporaryFile() as file:
         own = os.dup(_STANDARD_OUTPUT)
@@ -42,7 +42,7 @@ def _captured(command: Sequence[str]) -> Outcome:
             os.dup2(own, _STANDARD_OUTPUT)
             os.close(own)
         file.seek(0)
-        return Outcome(code=code, output=file.read().decode(errors="replace"), complaint=complaint)
+        return CommandResult(code=code, output=file.read().decode(errors="replace"), complaint=complaint)
 
 
 def _write(line: str) -> None:

@@ -11,8 +11,8 @@ from raymu.cli.options import data_option, json_option, run_argument, show
 from raymu.data.convert import ImportOptions, import_samples
 from raymu.data.predictions import require_format, write_predictions
 from raymu.data.tables import read_features
-from raymu.output_file import require_place
-from raymu.text import things
+from raymu.output_file import check_output_path
+from raymu.text import plural
 
 
 @cli.command("import")
@@ -51,7 +51,7 @@ def import_command(
         classes=tuple(classes.split(",")) if classes else (),
     )
     imported = import_samples(source, out_file, options)
-    what = f"wrote {things(imported.samples, 'sample')} of {things(imported.features, 'feature')} into {out_file}"
+    what = f"wrote {plural(imported.samples, 'sample')} of {plural(imported.features, 'feature')} into {out_file}"
     show(as_json, imported, lambda screen: screen.say(what))
 
 
@@ -74,7 +74,7 @@ def evaluate_command(run_dir: str, data_file: str, as_json: bool) -> None:
 def predict_command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_json: bool) -> None:
     """Predict a table: the class of each sample, and the probabilities of all classes."""
     require_format(out_file)
-    require_place(out_file, reads={"the table to predict": data_file}, run=run_dir)
+    check_output_path(out_file, reads={"the table to predict": data_file}, run=run_dir)
     run = open_run(run_dir)
     fields = run.config.data
     table = read_features(data_file, fields)
@@ -82,7 +82,7 @@ def predict_command(run_dir: str, data_file: str, out_file: str, labels_only: bo
     write_predictions(out_file, probabilities, ids=table.ids, id_name=fields.id, labels_only=labels_only)
     written = {"out": out_file, "samples": len(probabilities)}
     show(
-        as_json, written, lambda screen: screen.say(f"predicted {things(len(probabilities), 'sample')} into {out_file}")
+        as_json, written, lambda screen: screen.say(f"predicted {plural(len(probabilities), 'sample')} into {out_file}")
     )
 
 

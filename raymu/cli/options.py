@@ -29,7 +29,7 @@ address_option = click.option(
 data_option = click.option("--data", "data_file", required=True, help="Parquet or Arrow file.")
 
 
-def duration(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """A span of time such as 7d, 12h, 30m or 45s; within 100,000 days."""
     number, unit = text[:-1], _UNITS.get(text[-1:])
     if unit is None or not number.isdecimal() or len(number) > 5:
@@ -37,7 +37,7 @@ def duration(text: str) -> timedelta:
     return timedelta(**{unit: int(number)})
 
 
-def amount(text: str) -> float:
+def parse_nonnegative(text: str) -> float:
     """A number from 0 up."""
     try:
         value = float(text)
@@ -48,7 +48,7 @@ def amount(text: str) -> float:
     return value
 
 
-def moment(text: str) -> datetime:
+def parse_datetime(text: str) -> datetime:
     """A date or time in ISO 8601; on this machine's clock where it names no zone."""
     try:
         return datetime.fromisoformat(text).astimezone()

@@ -7,16 +7,24 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.group import cli
-from raymu.cli.options import address_option, amount, json_option, named_revocation, request_options, run_argument, show
+from raymu.cli.options import (
+    address_option,
+    json_option,
+    named_revocation,
+    parse_nonnegative,
+    request_options,
+    run_argument,
+    show,
+)
 from raymu.config import Config
 from raymu.console import trial_progress
-from raymu.console.study_tables import show_outlook, show_tuning
+from raymu.console.study_tables import show_capacity, show_tuning
 from raymu.core.planning.traffic import parse_traffic
 from raymu.core.tuning import Constraints, Search, SearchSpace
-from raymu.core.uri import is_uri, name_of
+from raymu.core.uri import basename, is_uri
 from raymu.errors import RequestInvalid
-from raymu.service.planning.capacity import outlook
-from raymu.service.planning.profile import survey
+from raymu.service.planning.capacity import plan_capacity
+from raymu.service.planning.profile import profile
 from raymu.service.tuning.report import require_feasible
 
 
@@ -26,16 +34,23 @@ from raymu.service.tuning.report import require_feasible
 @click.option("--workers", type=click.IntRange(min=1), help="Workers at hand; as many as trained the run by default.")
 @click.option("--traffic", help="For CONFIG.yaml: requests to expect, such as uniform:50 or burst:200,size=20.")
 @click.option(
-    "--window", "window_s", type=amount, default=0.0, help="For --traffic: seconds that requests are gathered."
+    "--window",
+    "window_s",
+    type=parse_nonnegative,
+    default=0.0,
+    help="For --traffic: seconds that requests are gathered.",
 )
 @click.option(
     "--budget",
     "budget_s",
-    type=amount,
+    type=parse_nonnegative,
     help="For --traffic: seconds of compute that all remedies may take; what sisa takes, as configured, by default.",
 )
 @click.option(
-    "--deadline", "longest_s", type=amount, help="For --traffic: seconds that requests of one moment may take."
+    "--deadline",
+    "longest_s",
+    type=parse_nonnegative,
+    help="For --traffic: seconds that requests of one moment may take.",
 )
 @click.option("--out", "out_file", help="For --traffic: draw the curves into this PNG or SVG file.")
 @json_option
@@ -62,9 +77,9 @@ def plan_command(
     if any(request.values()):
         raise RequestInvalid("give --traffic with CONFIG.yaml, or samples of a RUN, not both")
     config = Config.load(place)
-    expected = outlook(
+    expected = plan_capacity(
         config,
-        survey(config),
+        profile(config),
         parse_traffic(traffic),
         workers=workers or config.cluster.live_actors or config.partition.shards,
         window_s=window_s,
@@ -72,10 +87,10 @@ def plan_command(
         longest_s=longest_s,
     )
     if out_file:
-        from raymu.plots import draw_outlook  # matplotlib takes a second to import: only where it is used
+        from raymu.plots import plot_capacity  # matplotlib takes a second to import: only where it is used
 
-        draw_outlook(expected, Path(out_file))
-    show(as_json, expected, lambda screen: show_outlook(screen, expected))
+        plot_capacity(expected, Path(out_file))
+    show(as_json, expected, lambda screen: show_capacity(screen, expected))
 
 
 @cli.command("tune")
@@ -87,11 +102,17 @@ def plan_command(
 @click.option("--trials", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--strategy", "strategies", multiple=True, type=click.Choice(["hs", "ohs"]), help="May be given again.")
 @click.option("--fine-tune-slices", multiple=True, type=click.IntRange(min=1), help="For ohs; may be given again.")
-@click.option("--window", "windows_s", multiple=True, type=amount, help="Seconds of batching; may be given again.")
-@click.option("--most-lost", type=amount, default=0.5, show_default=True, help="Points of accuracy below retraining.")
-@click.option("--most-debt", type=amount, help="Share of shards that may owe retraining at the end, such as 0.2.")
-@click.option("--most-error", type=amount, help="Forgetting error, in nats.")
-@click.option("--most-p95", type=amount, help="Seconds until 95% of requests are repaired.")
+@click.option(
+    "--window", "windows_s", multiple=True, type=parse_nonnegative, help="Seconds of batching; may be given again."
+)
+@click.option(
+    "--most-lost", type=parse_nonnegative, default=0.5, show_default=True, help="Points of accuracy below retraining."
+)
+@click.option(
+    "--most-debt", type=parse_nonnegative, help="Share of shards that may owe retraining at the end, such as 0.2."
+)
+@click.option("--most-error", type=parse_nonnegative, help="Forgetting error, in nats.")
+@click.option("--most-p95", type=parse_nonnegative, help="Seconds until 95% of requests are repaired.")
 @click.option("--workers", type=click.IntRange(min=1), help="Workers of the simulated clock.")
 @click.option("--stop-early", is_flag=True, help="End trials that fall behind (ASHA).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -115,7 +136,7 @@ def tune_command(
 ) -> None:
     """Search for the hybrid boundary: the least compute that holds the constraints, on branches of the run."""
     run = open_run(run_dir, address=address)
-    beside = name_of(run_dir) if is_uri(run_dir) else run_dir.rstrip("/")
+    beside = basename(run_dir) if is_uri(run_dir) else run_dir.rstrip("/")
     out_dir = out_dir or f"{beside}-tuning"
     wanted, constraints = _search(run.config, **asked)
     with trial_progress("trials", is_shown=not as_json) as progress:
@@ -129,10 +150,10 @@ def tune_command(
             workers=workers,
             progress=progress,
         )
-    from raymu.plots import draw_front  # matplotlib takes a second to import: only where it is used
+    from raymu.plots import plot_pareto_front  # matplotlib takes a second to import: only where it is used
 
     out = Path(out_dir)
-    draw_front(report, out / "front.png")
+    plot_pareto_front(report, out / "front.png")
     show(as_json, report, lambda screen: show_tuning(screen, report, out))
     require_feasible(report)
     if is_applied:

@@ -11,10 +11,10 @@ from raymu.cli.group import cli
 from raymu.cli.options import EXIT_CODES, address_option, json_option, run_argument, show
 from raymu.console import Screen, stage_progress, trial_progress
 from raymu.console.study_tables import show_audit
-from raymu.core.uri import name_of
+from raymu.core.uri import basename
 from raymu.errors import RequestInvalid
 from raymu.service.audit.forget_set import AuditScope
-from raymu.text import things
+from raymu.text import plural
 
 
 @cli.command("verify")
@@ -70,13 +70,13 @@ def report_command(
     from raymu.report.write import write_report  # the templates' machinery: only where it is used
 
     run = open_run(run_dir)
-    out = Path(out_file or f"{name_of(run_dir) or 'run'}-report.html")
+    out = Path(out_file or f"{basename(run_dir) or 'run'}-report.html")
     audit = Path(audit_file) if audit_file else None
     with stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         written = write_report(run, out, data=data_file, is_verified=is_verified, audit=audit, progress=progress)
     late = f"; {written.late} late" if written.late else ""
     verdict = f"; verdict: {written.verdict}" if written.verdict else ""
-    what = f"wrote {out}: generation {written.generation}, {things(written.requests, 'request')}{late}{verdict}"
+    what = f"wrote {out}: generation {written.generation}, {plural(written.requests, 'request')}{late}{verdict}"
     show(as_json, written, lambda screen: screen.say(what))
     sys.exit(EXIT_CODES[written.verdict] if written.verdict else 0)
 

@@ -15,10 +15,10 @@ from raymu.api import Revocation, Run, open_run, train
 from raymu.cli.group import cli
 from raymu.cli.options import (
     address_option,
-    duration,
     json_option,
-    moment,
     named_revocation,
+    parse_datetime,
+    parse_duration,
     request_options,
     run_argument,
     show,
@@ -26,11 +26,11 @@ from raymu.cli.options import (
 from raymu.config import Config
 from raymu.console import Screen, stage_progress
 from raymu.core.receipt import Receipt
-from raymu.core.uri import shown
+from raymu.core.uri import redacted
 from raymu.data.ids import read_ids
 from raymu.errors import DeviceUnavailable, RequestInvalid, SamplesRevoked
 from raymu.service.requests.table import read_requests
-from raymu.service.shard.messages import Places, Progress
+from raymu.service.shard.messages import Progress, ShardLocations
 from raymu.store.codec import to_tree
 
 
@@ -58,13 +58,13 @@ def train_command(
         train(config, location, exclude=exclude, address=address, progress=progress) as run,
     ):
         report = run.training
-    show(as_json, report, lambda screen: screen.training(report, shown(location)))
+    show(as_json, report, lambda screen: screen.training(report, redacted(location)))
 
 
 @cli.command("revoke")
 @run_argument
 @request_options
-@click.option("--due", type=moment, help="When it must be exact, in ISO 8601; 30 days from now by default.")
+@click.option("--due", type=parse_datetime, help="When it must be exact, in ISO 8601; 30 days from now by default.")
 @click.option("--key", help="Idempotency key: the same key and payload give the same receipt.")
 @click.option("--requests", "requests_file", help="CSV or Parquet: a request per row; columns id or owner, key, due.")
 @address_option
@@ -116,7 +116,7 @@ def _submit(opened: Run, asked: list[Revocation], as_json: bool) -> None:
 
 @cli.command("settle")
 @run_argument
-@click.option("--due-within", type=duration, help="Only what is due by then, such as 7d, 12h or 30m from now.")
+@click.option("--due-within", type=parse_duration, help="Only what is due by then, such as 7d, 12h or 30m from now.")
 @address_option
 @json_option
 def settle_command(run_dir: str, due_within: timedelta | None, address: str | None, as_json: bool) -> None:
@@ -157,7 +157,7 @@ def status_command(run_dir: str, address: str | None, as_json: bool) -> None:
     show(as_json, status, lambda screen: screen.status(status, unknown=unknown))
 
 
-def _places(run: Run) -> tuple[Places, str | None]:
+def _places(run: Run) -> tuple[ShardLocations, str | None]:
     """returns: where its shards live, and why that is not known where the cluster is out of reach"""
     try:
         return run.places(), None

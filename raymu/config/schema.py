@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from raymu.config.cluster import ClusterConfig
 from raymu.config.fields import LARGEST, SMALLEST, STRICT, Count, Device, Fraction, Name, NonNegative, Number, Positive
-from raymu.config.yaml_file import complaints, read_settings
+from raymu.config.yaml_file import format_validation_error, read_settings
 from raymu.errors import ConfigInvalid
 
 
@@ -198,7 +198,7 @@ class Config:
     @staticmethod
     def load(path: str | Path, overrides: Sequence[str] = ()) -> "Config":
         """Read a YAML file; `overrides` are dotted `key=value` settings. Relative data paths start at the file's folder."""
-        return Config.parse(read_settings(path, overrides)).with_data_below(Path(path).parent)
+        return Config.parse(read_settings(path, overrides)).relative_to(Path(path).parent)
 
     @staticmethod
     def parse(tree: Mapping[str, Any]) -> "Config":
@@ -206,9 +206,9 @@ class Config:
         try:
             return _ADAPTER.validate_python(tree)
         except ValidationError as error:
-            raise ConfigInvalid(complaints(error)) from error
+            raise ConfigInvalid(format_validation_error(error)) from error
 
-    def with_data_below(self, folder: Path) -> "Config":
+    def relative_to(self, folder: Path) -> "Config":
         """The same settings, with relative data paths taken from `folder`."""
         tree = self.tree()
         data = tree["data"]

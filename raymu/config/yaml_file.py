@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from raymu.errors import ConfigInvalid
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 _MOST_COMPLAINTS = 3
 _UNION_TAG = re.compile(r"str|float|Normalization|constrained-.*|.*\[.*")
@@ -38,7 +38,7 @@ def read_settings(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: no UTF-8
-        raise ConfigInvalid(f"{path}: cannot be read ({in_one_line(error)}); give the path of a YAML file") from error
+        raise ConfigInvalid(f"{path}: cannot be read ({one_line(error)}); give the path of a YAML file") from error
     tree = _read_yaml(text, source=str(path))
     if not isinstance(tree, dict):
         raise ConfigInvalid(f"{path}: holds no settings; write them as name: value")
@@ -51,7 +51,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
     dotted, separator, value = text.partition("=")
     *branches, leaf = dotted.split(".")
     if not separator or not branches or not all((*branches, leaf)):
-        raise ConfigInvalid(f"{in_one_line(repr(text))} is no setting; write it as training.epochs=3")
+        raise ConfigInvalid(f"{one_line(repr(text))} is no setting; write it as training.epochs=3")
     for branch in branches:
         if tree.get(branch) is None:
             tree[branch] = {}
@@ -78,13 +78,13 @@ def _read_yaml(text: str, *, source: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
-        problem = in_one_line(getattr(error, "problem", None) or error)
+        problem = one_line(getattr(error, "problem", None) or error)
         raise ConfigInvalid(
             f"{source}: not YAML ({place}{problem}); put text with special letters in quotes"
         ) from error
 
 
-def complaints(error: ValidationError) -> str:
+def format_validation_error(error: ValidationError) -> str:
     """What is wrong with which setting, in one line; of each place once, whatever kinds it might have been of."""
     by_place: dict[tuple[str, ...], list[str]] = {}
     for detail in error.errors():
@@ -98,4 +98,4 @@ def complaints(error: ValidationError) -> str:
         if not any(len(other) > len(place) and other[: len(place)] == place for other in by_place)
     ]
     more = f"; and {len(said) - _MOST_COMPLAINTS} more" if len(said) > _MOST_COMPLAINTS else ""
-    return in_one_line("; ".join(said[:_MOST_COMPLAINTS])) + more
+    return one_line("; ".join(said[:_MOST_COMPLAINTS])) + more

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from raymu.service.shard.messages import FleetLoad, StageTrained
+from raymu.service.shard.messages import FleetLoad, StageProgress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +21,7 @@ class ShardProgress:
     def fraction(self) -> float:
         return self.done / self.stages if self.stages else 0.0
 
-    def after(self, stage: StageTrained) -> "ShardProgress":
+    def after(self, stage: StageProgress) -> "ShardProgress":
         return replace(
             self,
             remedy=(stage.remedy or "train").replace("_", " "),
@@ -42,7 +42,7 @@ class FleetProgress:
         self.waiting = 0
         """Shards that no worker has come to yet."""
 
-    def __call__(self, stage: StageTrained) -> None:
+    def __call__(self, stage: StageProgress) -> None:
         load = stage.load or FleetLoad(at_work=(*self._given, stage.shard), waiting=0, done=0)
         if load.done < self._done:  # there was nothing to do in between
             self._began_s = self._clock()

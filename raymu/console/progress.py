@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from raymu.console.fleet_progress import FleetProgress
 from raymu.console.fleet_view import FleetView
-from raymu.service.event_log import is_logged, tell
+from raymu.service.event_log import is_logged, log_event
 from raymu.service.shard.messages import Progress as Listener
-from raymu.service.shard.messages import StageTrained
+from raymu.service.shard.messages import StageProgress
 
 
 @contextmanager
@@ -32,12 +32,12 @@ def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
         yield progress
 
 
-def _log_progress(progress: FleetProgress, stage: StageTrained) -> None:
+def _log_progress(progress: FleetProgress, stage: StageProgress) -> None:
     """A line for each shard that is done."""
     before = progress.done
     progress(stage)
     if progress.done != before:
-        tell("progress", done=progress.done, at_work=len(progress.at_work), waiting=progress.waiting)
+        log_event("progress", done=progress.done, at_work=len(progress.at_work), waiting=progress.waiting)
 
 
 @contextmanager

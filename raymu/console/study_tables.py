@@ -7,13 +7,13 @@ from rich.text import Text
 
 from raymu.console.tables import Screen, coloured
 from raymu.core.audit.roc import Estimate
-from raymu.service.audit.report import AuditReport, Beside
-from raymu.service.planning.capacity import Outlook
+from raymu.service.audit.report import AuditReport, PerModel
+from raymu.service.planning.capacity import CapacityPlan
 from raymu.service.tuning.report import TuningReport
-from raymu.text import things
+from raymu.text import plural
 
 
-def show_outlook(screen: Screen, outlook: Outlook) -> None:
+def show_capacity(screen: Screen, outlook: CapacityPlan) -> None:
     table = Table(
         "strategy", "passes", "compute s", "p95 repaired, s", "approximate", "owing shards",
         title=f"{outlook.traffic}: {outlook.requests} requests, {outlook.shards} shards x {outlook.slices} slices, "
@@ -43,7 +43,7 @@ def show_outlook(screen: Screen, outlook: Outlook) -> None:
 def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
     table = Table(
         "", "strategy", "boundary", "slices", "window s", "passes", "x less", "points lost", "forgetting error",
-        "debt", "p95 s", title=f"{report.traffic}: {things(report.requests, 'request')}",
+        "debt", "p95 s", title=f"{report.traffic}: {plural(report.requests, 'request')}",
     )  # fmt: skip
     for one in report.trials:
         choice, score = one.choice, one.score
@@ -67,7 +67,7 @@ def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
     screen.say(
         f"retrained oracle: {report.oracle.accuracy:.2%} test accuracy; control that only fine-tunes: "
         f"{control.lost_points:+.2f} points lost, forgetting error {control.too_little + control.too_much:.3f}; "
-        f"{things(report.stopped, 'trial')} stopped early"
+        f"{plural(report.stopped, 'trial')} stopped early"
     )
     screen.say(f"trials: {out / 'trials.parquet'}; figure: {out / 'front.png'}")
 
@@ -99,5 +99,5 @@ def show_audit(screen: Screen, report: AuditReport) -> None:
     screen.say(Text.assemble(what, coloured(report.verdict)))
 
 
-def _beside(estimates: Beside[Estimate]) -> tuple[Estimate, Estimate, Estimate]:
+def _beside(estimates: PerModel[Estimate]) -> tuple[Estimate, Estimate, Estimate]:
     return estimates.served, estimates.oracle, estimates.control

@@ -13,11 +13,11 @@ from raymu.core.verdict import Verdict
 from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
 from raymu.service.planning.forecast import Forecast
 from raymu.service.prediction import Evaluation
-from raymu.service.requests.revocation import Answer
-from raymu.service.shard.messages import ShardPlace
+from raymu.service.requests.revocation import SubmissionResult
+from raymu.service.shard.messages import ShardLocation
 from raymu.service.status import RunStatus
 from raymu.service.verify.verify import Verification
-from raymu.text import things
+from raymu.text import plural
 
 _WIDE = 140
 _MOST_FINDINGS = 8
@@ -47,7 +47,7 @@ class Screen:
 
     def training(self, report: TrainingReport, location: str) -> None:
         self.say(
-            f"trained {things(report.samples, 'sample')} into {location}: {report.passes:,.0f} sample passes, "
+            f"trained {plural(report.samples, 'sample')} into {location}: {report.passes:,.0f} sample passes, "
             f"{report.compute_seconds:.1f} s of compute in {report.seconds:.1f} s"
         )
 
@@ -67,7 +67,7 @@ class Screen:
         self.show(table)
         self.say(_timeline(receipt))
 
-    def answers(self, answers: Sequence[Answer]) -> None:
+    def answers(self, answers: Sequence[SubmissionResult]) -> None:
         """What the requests of a table were told: the first refusals, and how many there are."""
         refused = [(row, answer.refusal) for row, answer in enumerate(answers, start=1) if answer.refusal]
         if refused:
@@ -77,7 +77,7 @@ class Screen:
             self.show(table)
         more = " (all of them: --json)" if len(refused) > _MOST_REFUSALS else ""
         self.say(
-            f"{len(answers) - len(refused):,} of {things(len(answers), 'request')} accepted, {len(refused):,} refused{more}"
+            f"{len(answers) - len(refused):,} of {plural(len(answers), 'request')} accepted, {len(refused):,} refused{more}"
         )
 
     def forecast(self, forecast: Forecast) -> None:
@@ -98,7 +98,7 @@ class Screen:
                 one.reason,
             )
         self.show(shards)
-        strategies = Table("strategy", "passes", "compute s", f"makespan s ({things(forecast.workers, 'worker')})")
+        strategies = Table("strategy", "passes", "compute s", f"makespan s ({plural(forecast.workers, 'worker')})")
         for strategy, cost in forecast.strategies.items():
             strategies.add_row(strategy, f"{cost.passes:,.0f}", f"{cost.seconds:.2f}", f"{cost.makespan_seconds:.2f}")
         self.show(strategies)
@@ -118,7 +118,7 @@ class Screen:
         counts = status.requests
         self.say(
             f"requests: {counts.accepted} accepted, {counts.published} published, {counts.purged} purged, "
-            f"{counts.settled} settled; debt: {things(status.debt.shards, 'shard')}, {status.debt.retrain_passes:,} passes"
+            f"{counts.settled} settled; debt: {plural(status.debt.shards, 'shard')}, {status.debt.retrain_passes:,} passes"
         )
 
         for remedy, pace in status.paces.items():
@@ -130,12 +130,12 @@ class Screen:
             self.show(_deadlines(status.deadlines))
         late = sum(one.is_late for one in status.deadlines)
         if late:
-            what = f"{things(late, 'request')} would be exact too late; run `raymu settle` now, or add workers"
+            what = f"{plural(late, 'request')} would be exact too late; run `raymu settle` now, or add workers"
             self.say(Text(what, style=_LATE))
 
     def rebuilt(self, report: RebuildReport) -> None:
         self.say(
-            f"missing or changed: {things(len(report.files), 'file')}; trained again: {things(len(report.shards), 'shard')}, "
+            f"missing or changed: {plural(len(report.files), 'file')}; trained again: {plural(len(report.shards), 'shard')}, "
             f"{report.passes:,.0f} passes, {report.compute_seconds:.1f} s of compute; generation {report.generation}"
         )
 
@@ -156,15 +156,15 @@ class Screen:
 
     def settled(self, report: SettleReport) -> None:
         self.say(
-            f"settled {things(len(report.request_ids), 'request')}: retrained {things(len(report.shards), 'shard')}, "
+            f"settled {plural(len(report.request_ids), 'request')}: retrained {plural(len(report.shards), 'shard')}, "
             f"{report.passes:,.0f} passes, {report.compute_seconds:.1f} s of compute; generation {report.generation}"
         )
 
     def evaluation(self, evaluation: Evaluation) -> None:
         alone = evaluation.constituent_accuracy.values()
         self.say(
-            f"accuracy {evaluation.accuracy:.2%} on {things(evaluation.samples, 'sample')} "
-            f"(generation {evaluation.generation}); {things(len(alone), 'constituent')} alone: "
+            f"accuracy {evaluation.accuracy:.2%} on {plural(evaluation.samples, 'sample')} "
+            f"(generation {evaluation.generation}); {plural(len(alone), 'constituent')} alone: "
             f"{min(alone):.2%} to {max(alone):.2%}"
         )
 
@@ -186,7 +186,7 @@ def _deadlines(deadlines: Sequence[Deadline]) -> Table:
     return table
 
 
-def _place(place: ShardPlace | None) -> str:
+def _place(place: ShardLocation | None) -> str:
     if place is None:
         return "disk"
     gpus = f", GPU {'+'.join(place.gpus)}" if place.gpus else ""
@@ -205,7 +205,7 @@ def _timeline(receipt: Receipt) -> str:
     }
     times = [f"{name} after {_seconds(receipt.received_at, at):.3f} s" for name, at in steps.items() if at]
     result = receipt.exactness or "not repaired yet"
-    return f"{things(receipt.samples, 'sample')}, {result}: " + ", ".join(times)
+    return f"{plural(receipt.samples, 'sample')}, {result}: " + ", ".join(times)
 
 
 def _seconds(start: datetime, end: datetime) -> float:

@@ -17,7 +17,7 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reference:
+class CalibrationReference:
     """Another shard's serving state, which never saw this shard's samples. table: of its own samples"""
 
     shard: int
@@ -39,7 +39,7 @@ class RepairShard:
     decision: Decision
     earliest_slice: int
     """Retraining starts with this slice's stage: the minimum of the requests' slices and of the debt."""
-    references: tuple[Reference, ...]
+    references: tuple[CalibrationReference, ...]
     """What calibration aims at; the first one's samples are unseen samples to this shard."""
 
     @property

@@ -32,17 +32,17 @@ class Deadline:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settlement:
+class SettleWindow:
     """begin_at: when settling has to begin for all to be exact in time; due_by: of what is settled then"""
 
     begin_at: datetime
     due_by: datetime
 
 
-def next_settlement(owed: Sequence[Deadline]) -> Settlement | None:
+def next_settle_window(owed: Sequence[Deadline]) -> SettleWindow | None:
     """owed: the earliest due first. returns: None where nothing is owed"""
     found = [
-        Settlement(begin_at=one.due_at - _LEAD - _MARGIN * timedelta(seconds=one.exact_after_s), due_by=one.due_at)
+        SettleWindow(begin_at=one.due_at - _LEAD - _MARGIN * timedelta(seconds=one.exact_after_s), due_by=one.due_at)
         for one in owed
     ]
     return min(found, key=lambda one: (one.begin_at, one.due_by), default=None)

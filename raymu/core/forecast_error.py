@@ -17,7 +17,7 @@ COVERAGE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Interval:
+class PredictionInterval:
     """Seconds of compute that a remedy takes. expected_s: the median"""
 
     low_s: float
@@ -26,7 +26,7 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
+class ForecastError:
     """Forecast against actual, over all remedies of one kind."""
 
     remedies: int = 0
@@ -44,12 +44,12 @@ class Pace:
         """Standard deviation of the next ln(seconds / forecast), the bias being an estimate itself."""
         return sqrt(self.deviation / self.weight * (1.0 + 1.0 / self.weight))
 
-    def after(self, forecast_seconds: float, seconds: float) -> "Pace":
+    def after(self, forecast_seconds: float, seconds: float) -> "ForecastError":
         """Take another remedy in (West, 1979, with forgetting). forecast_seconds, seconds: above 0"""
         weight = MEMORY * self.weight + 1.0
         error = log(seconds / forecast_seconds) - self.bias
         bias = self.bias + error / weight
-        return Pace(
+        return ForecastError(
             remedies=self.remedies + 1,
             forecast_seconds=self.forecast_seconds + forecast_seconds,
             seconds=self.seconds + seconds,
@@ -58,18 +58,18 @@ class Pace:
             deviation=MEMORY * self.deviation + error * (error - error / weight),
         )
 
-    def interval(self, forecast_seconds: float) -> Interval:
+    def interval(self, forecast_seconds: float) -> PredictionInterval:
         """What to expect where so much is forecast."""
         reach = NormalDist().inv_cdf((1.0 + COVERAGE) / 2.0) * self.spread
         low, expected, high = (forecast_seconds * exp(self.bias + step) for step in (-reach, 0.0, reach))
-        return Interval(low_s=low, expected_s=expected, high_s=high)
+        return PredictionInterval(low_s=low, expected_s=expected, high_s=high)
 
 
-class PaceBook:
+class ForecastErrors:
     """The pace of every remedy, kept up to date by the events. One that was seen already changes nothing."""
 
     def __init__(self) -> None:
-        self._paces = {remedy: Pace() for remedy in Remedy}
+        self._paces = {remedy: ForecastError() for remedy in Remedy}
         self._seen: set[str] = set()
 
     def handle(self, event: Event) -> None:
@@ -82,6 +82,6 @@ class PaceBook:
             self._paces[report.remedy] = self._paces[report.remedy].after(report.planned.seconds, report.seconds)
 
     @property
-    def paces(self) -> Mapping[Remedy, Pace]:
+    def paces(self) -> Mapping[Remedy, ForecastError]:
         """Of every remedy; one that was never carried out has told nothing yet."""
         return dict(self._paces)

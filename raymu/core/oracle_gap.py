@@ -13,7 +13,7 @@ _LEAST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Distance:
+class OracleGap:
     """From the oracle.
 
     equal_answers: share of the test set; probability: mean distance of the forgotten samples' true labels' probabilities
@@ -27,7 +27,7 @@ class Distance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Answers:
+class PredictionSummary:
     """test: (test samples,) int64 labels; forget: (forgotten,) float64 probabilities of the true labels"""
 
     test: Labels
@@ -36,7 +36,9 @@ class Answers:
     forget_accuracy: float
 
     @classmethod
-    def of(cls, *, test: Probabilities, test_labels: Labels, forget: Probabilities, forget_labels: Labels) -> "Answers":
+    def of(
+        cls, *, test: Probabilities, test_labels: Labels, forget: Probabilities, forget_labels: Labels
+    ) -> "PredictionSummary":
         """test, forget: (samples, classes) float32"""
         answers = test.argmax(axis=1)
         return cls(
@@ -56,10 +58,10 @@ class Answers:
         """Mean cross-entropy in nats."""
         return float(self.losses.mean())
 
-    def distance(self, oracle: "Answers") -> Distance:
+    def distance(self, oracle: "PredictionSummary") -> OracleGap:
         """oracle: about the same samples"""
         gaps = self.losses - oracle.losses
-        return Distance(
+        return OracleGap(
             equal_answers=float((self.test == oracle.test).mean()),
             probability=float(np.abs(self.forget - oracle.forget).mean()),
             under=float(np.maximum(-gaps, 0.0).mean()),

@@ -94,6 +94,6 @@ def mix(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
-def descent_of(hashes: Hashes, *, key: bytes) -> str:
+def descent_digest(hashes: Hashes, *, key: bytes) -> str:
     """The digest of the samples that a state descends from. hashes: (samples,) uint64, in any order; key: of the run"""
     return hmac.new(key, np.sort(hashes).tobytes(), hashlib.sha256).hexdigest()

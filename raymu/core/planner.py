@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raymu.config import OhsConfig
-from raymu.core.commands import Decision, Reference
+from raymu.core.commands import CalibrationReference, Decision
 from raymu.core.records import Remedy, ShardLineage
 from raymu.core.requests import Boundary, BoundaryKind, Strategy
 from raymu.core.workload import ShardWorkload, makespan
@@ -113,7 +113,7 @@ def _optimised_patch(workload: ShardWorkload, boundary: Boundary, ohs: OhsConfig
     return Remedy.REPLAY, over
 
 
-def decisions_for(
+def decide_repairs(
     workloads: Sequence[ShardWorkload],
     requested: Mapping[tuple[Strategy, Boundary], frozenset[int]],
     to_retrain: Mapping[int, str],
@@ -160,9 +160,9 @@ MOST_REFERENCES = 8
 """How many other shards' models a calibration aims at; more cost time and barely move the mean."""
 
 
-def references_for(
+def calibration_references(
     shard: int, sound: Iterable[ShardLineage], *, shards: int, is_awaited: Callable[[int], bool]
-) -> tuple[Reference, ...]:
+) -> tuple[CalibrationReference, ...]:
     """The next shards around the ring that have samples, those that no request waits for first.
 
     sound: the lineages whose files are there; is_awaited: whether a request waits for a shard
@@ -170,5 +170,6 @@ def references_for(
     others = [one for one in sound if one.shard != shard and one.samples]
     others.sort(key=lambda one: (is_awaited(one.shard), (one.shard - shard) % shards))
     return tuple(
-        Reference(shard=one.shard, checkpoint=one.serving, table=one.table) for one in others[:MOST_REFERENCES]
+        CalibrationReference(shard=one.shard, checkpoint=one.serving, table=one.table)
+        for one in others[:MOST_REFERENCES]
     )

@@ -77,7 +77,7 @@ class Receipt:
         return replace(self, due_met=exact_at <= self.due_at if exact_at else None if now <= self.due_at else False)
 
 
-class ReceiptBook:
+class Receipts:
     """The receipts of all requests, kept up to date by the events. One that was seen already changes nothing."""
 
     def __init__(self) -> None:
@@ -99,13 +99,13 @@ class ReceiptBook:
             case GenerationPublished():
                 self._published(event)
             case RequestsPurged():
-                for receipt in self.issued_by(event):
+                for receipt in self.completed_by(event):
                     self._receipts[receipt.request_id] = receipt
                     self._upgraded.pop(receipt.request_id, None)
             case _:
                 pass
 
-    def issued_by(self, event: RequestsPurged) -> list[Receipt]:
+    def completed_by(self, event: RequestsPurged) -> list[Receipt]:
         """The receipts that this event completes: of the requests it purges, and of those settled since the last one."""
         purged = {
             request_id: replace(

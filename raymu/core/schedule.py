@@ -4,10 +4,10 @@ import bisect
 import math
 from collections.abc import Callable, Mapping
 
-from raymu.text import things
+from raymu.text import plural
 
 
-def slice_epochs(epochs: int, slices: int) -> tuple[int, ...]:
+def epochs_per_stage(epochs: int, slices: int) -> tuple[int, ...]:
     """SISA's rule e' = 2e/(R+1) for every stage (Bourtoule et al., S&P 2021), rounded by carrying.
 
     Stage r passes over r + 1 slices, so the carried rest is counted in slices: the work adds up to epochs * slices slice
@@ -17,7 +17,7 @@ def slice_epochs(epochs: int, slices: int) -> tuple[int, ...]:
     if min(per_stage) < 1:
         bound = bisect.bisect_left(range(slices + 2), 1, lo=epochs, key=lambda more: min(_carried(more, slices)))
         raise ValueError(
-            f"{things(epochs, 'epoch')}, too few for {slices} slices: a stage would get none; use {bound} or more"
+            f"{plural(epochs, 'epoch')}, too few for {slices} slices: a stage would get none; use {bound} or more"
         )
     return per_stage
 
@@ -45,9 +45,9 @@ def cosine(progress: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-COURSES: Mapping[str, Callable[[float], float]] = {"constant": constant, "linear": linear, "cosine": cosine}
+LR_SCHEDULES: Mapping[str, Callable[[float], float]] = {"constant": constant, "linear": linear, "cosine": cosine}
 
 
 def learning_rate(base: float, course: str, *, stage: int, stage_decay: float, epoch: int, epochs: int) -> float:
     """The rate of one epoch of a stage: the stage's base rate times the course's factor at the epoch's start."""
-    return base * stage_decay**stage * COURSES[course](epoch / epochs)
+    return base * stage_decay**stage * LR_SCHEDULES[course](epoch / epochs)

@@ -125,7 +125,7 @@ class Constraints:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
+class TuningTrial:
     choice: Choice
     score: Score
 

@@ -12,17 +12,17 @@ def is_uri(location: str) -> bool:
     return "://" in location
 
 
-def shown(location: str) -> str:
+def redacted(location: str) -> str:
     """A location as errors and pages name it: of a URI neither a login nor options, so that a path can follow it."""
     return _LOGIN.sub("", _OPTIONS.sub("", location)) if is_uri(location) else location
 
 
-def name_of(location: str) -> str:
+def basename(location: str) -> str:
     """The last part of a path or a URI; empty where it has none, as of a bucket's root."""
-    return shown(location).rstrip("/").rpartition("/")[2]
+    return redacted(location).rstrip("/").rpartition("/")[2]
 
 
-def holds_secret(location: str) -> bool:
+def has_credentials(location: str) -> bool:
     """Whether a URI has a password or a secret key in it: wherever it is kept or passed on, that would go along."""
     return is_uri(location) and bool(_LOGIN.search(location) or _SECRET_OPTION.search(location))
 

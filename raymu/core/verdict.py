@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from raymu.errors import FileUnreadable, JournalBusy, RaymuError, RunTooNew, StorageFailed
+from raymu.errors import FileUnreadable, JournalBusy, RaymuError, RunFormatTooNew, StorageFailed
 
-_LEAVE_OPEN = (FileUnreadable, JournalBusy, StorageFailed, RunTooNew)
+_LEAVE_OPEN = (FileUnreadable, JournalBusy, StorageFailed, RunFormatTooNew)
 """What was not read, or not understood, speaks neither for nor against a run."""
 
 

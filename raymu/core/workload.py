@@ -131,7 +131,7 @@ def makespan(seconds: Iterable[float], *, workers: int) -> float:
     return max(busy_until)
 
 
-def learned_seconds_per_pass(before: float, *, whole_passes: float, passes: float, seconds: float) -> float:
+def update_seconds_per_pass(before: float, *, whole_passes: float, passes: float, seconds: float) -> float:
     """A shard's seconds per pass after another training: all earlier ones weigh as much as one of the whole shard."""
     if not passes:
         return before

@@ -8,12 +8,12 @@ _EXACT = 2**53
 """Up to it a float holds every integer."""
 
 
-def named_twice(names: Iterable[str]) -> str | None:
+def find_duplicate(names: Iterable[str]) -> str | None:
     """The first column that is there again, space around the names apart."""
     return next((name for name, count in Counter(name.strip() for name in names).items() if count > 1), None)
 
 
-def before_pandas(value: Any) -> Any:
+def undo_pandas_coercion(value: Any) -> Any:
     """A cell as it was meant: pandas has NaN for nothing, and the integers of such a column as floats."""
     if not isinstance(value, float):
         return value

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymu.errors import DataInvalid
-from raymu.text import in_one_line, things
+from raymu.text import one_line, plural
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -40,7 +40,7 @@ class Column:
         counts = self.named().value_counts()
         repeated = counts.filter(pc.greater(counts.field("counts"), 1))
         if len(repeated):
-            example = in_one_line(repr(repeated[0]["values"].as_py()))
+            example = one_line(repr(repeated[0]["values"].as_py()))
             self._refuse(
                 f"ids in column {self.name} are not unique: {len(repeated)} occur again, such as {example}; "
                 "give each sample an id of its own"
@@ -51,7 +51,7 @@ class Column:
         trimmed = pc.utf8_trim_whitespace(self.values)
         odd = self.values.filter(pc.or_(pc.equal(trimmed, ""), pc.not_equal(trimmed, self.values)))
         if len(odd):
-            example = in_one_line(repr(odd[0].as_py()))
+            example = one_line(repr(odd[0].as_py()))
             self._refuse(
                 f"ids in column {self.name} are empty, or have space around them, such as {example}; trim them"
             )
@@ -110,7 +110,7 @@ class Column:
     def _require_all(self) -> None:
         missing = self.values.null_count
         if missing:
-            self._refuse(f"column {self.name} lacks {things(missing, 'value')}; fill them or drop those rows")
+            self._refuse(f"column {self.name} lacks {plural(missing, 'value')}; fill them or drop those rows")
 
     def _integers(self) -> npt.NDArray[np.int64]:
         try:
@@ -137,7 +137,7 @@ def as_features(source: str, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
             features = features.astype(np.float32, copy=False)
         is_bad = ~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))
         if is_bad.any():
-            rows = things(int(is_bad.sum()), "row")
+            rows = plural(int(is_bad.sum()), "row")
             raise DataInvalid(source, f"missing, NaN or infinite features in {rows}; mend or drop them")
     return features
 

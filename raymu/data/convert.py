@@ -29,8 +29,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raymu.errors import DataInvalid
-from raymu.output_file import require_place, whole_file
-from raymu.text import in_one_line
+from raymu.output_file import atomic_write, check_output_path
+from raymu.text import one_line
 
 Values = npt.NDArray[Any]
 
@@ -58,7 +58,7 @@ class ImportOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Imported:
+class ConversionResult:
     """features: of each sample; classes: the text labels, in the order of the numbers that stand for them"""
 
     samples: int
@@ -75,7 +75,7 @@ class _Columns:
     ids: Values | None = None
 
 
-def import_samples(source: str, out: str, options: ImportOptions) -> Imported:
+def import_samples(source: str, out: str, options: ImportOptions) -> ConversionResult:
     """Write a Parquet file with the samples of an IDX, NPZ or CSV file, plain or gzipped; its content tells which it is.
 
     Features become one flat list for each sample: of bytes where all are from 0 to 255 and whole, of float32 otherwise.
@@ -83,7 +83,7 @@ def import_samples(source: str, out: str, options: ImportOptions) -> Imported:
     """
     if not out.endswith(".parquet"):
         raise DataInvalid(out, "is no name for the result; name a .parquet file")
-    require_place(out, reads={"what is imported": source, "the file of its labels": options.labels})
+    check_output_path(out, reads={"what is imported": source, "the file of its labels": options.labels})
     payload = _unpacked(source)
     columns = next(read for fits, read in _FORMATS.items() if fits(payload))(source, payload, options)
     samples = len(columns.labels)
@@ -98,7 +98,7 @@ def import_samples(source: str, out: str, options: ImportOptions) -> Imported:
         raise DataInvalid(source, f"ids in column {options.id} are not unique; leave --id out to number the rows")
     listed = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), features.shape[1])
     _write(pa.table({"id": pa.array(ids), "label": pa.array(labels), "features": listed}), out)
-    return Imported(samples=samples, features=features.shape[1], classes=classes)
+    return ConversionResult(samples=samples, features=features.shape[1], classes=classes)
 
 
 def _unpacked(source: str) -> bytes:
@@ -106,7 +106,7 @@ def _unpacked(source: str) -> bytes:
         payload = Path(source).read_bytes()
         return gzip.decompress(payload) if payload.startswith(_GZIP) else payload
     except (OSError, EOFError, zlib.error) as error:
-        raise DataInvalid(source, f"cannot be read ({in_one_line(error)})") from error
+        raise DataInvalid(source, f"cannot be read ({one_line(error)})") from error
 
 
 def _read_idx(source: str, payload: bytes, options: ImportOptions) -> _Columns:
@@ -136,7 +136,7 @@ def _read_npz(source: str, payload: bytes, options: ImportOptions) -> _Columns:
         with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
             there = {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataInvalid(source, f"is no NPZ file of plain arrays ({in_one_line(error)})") from error
+        raise DataInvalid(source, f"is no NPZ file of plain arrays ({one_line(error)})") from error
     names = options.features or "features", options.label or "label"
     if not set(names) <= there.keys():
         raise DataInvalid(source, f"holds arrays {', '.join(there)}; name two of them with --features and --label")
@@ -163,7 +163,7 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
             parse_options=pyarrow.csv.ParseOptions(delimiter=(delimiter or b",").decode()),
         )
     except (pa.ArrowException, ValueError) as error:
-        raise DataInvalid(source, f"is neither IDX, NPZ nor CSV ({in_one_line(error)})") from error
+        raise DataInvalid(source, f"is neither IDX, NPZ nor CSV ({one_line(error)})") from error
     names = table.column_names
     label = _column(source, names, options.label or "label", "--label")
     chosen = [label] if options.id is None else [label, _column(source, names, options.id, "--id")]
@@ -223,10 +223,10 @@ def _as_labels(source: str, labels: Values, options: ImportOptions) -> tuple[npt
 
 def _write(table: pa.Table, out: str) -> None:
     try:
-        with whole_file(out) as partial:
+        with atomic_write(out) as partial:
             pq.write_table(table, partial, compression="zstd")
     except OSError as error:
-        raise DataInvalid(out, f"cannot be written ({in_one_line(error)})") from error
+        raise DataInvalid(out, f"cannot be written ({one_line(error)})") from error
 
 
 def _is_number(cell: bytes) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from raymu.core.records import SampleId
 from raymu.data.columns import Column
 from raymu.errors import RequestInvalid
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 
@@ -30,7 +30,7 @@ def read_ids(path: str) -> list[SampleId]:
         text = Path(path).read_text(encoding="utf-8-sig")  # spreadsheets begin a file with a byte order mark
         return _of_csv(path, text) if path.endswith(".csv") else _filled(text.splitlines())
     except (OSError, pa.ArrowException, ValueError, csv.Error) as error:  # ValueError: no UTF-8
-        raise RequestInvalid(f"{path}: cannot be read ({in_one_line(error)}); give text, CSV or Parquet") from error
+        raise RequestInvalid(f"{path}: cannot be read ({one_line(error)}); give text, CSV or Parquet") from error
 
 
 def as_sample_ids(values: Iterable[SampleId], *, integers: bool) -> list[SampleId]:
@@ -54,7 +54,7 @@ def _of_csv(path: str, text: str) -> list[SampleId]:
         return []
     (_, header), *rest = rows
     if "id" not in header and len(header) == 1:  # no header, maybe: what is taken for one, and is an id, would be kept
-        raise RequestInvalid(f"{path}: begins with {in_one_line(header[0])}, not with id; write id above the ids")
+        raise RequestInvalid(f"{path}: begins with {one_line(header[0])}, not with id; write id above the ids")
     _require_column(path, header, "id")
     column = header.index("id")
     for line, row in rest:
@@ -87,7 +87,7 @@ def _as_integer(value: SampleId) -> int:
             raise TypeError("no integer")
         number = int(value) if isinstance(value, str) else operator.index(value)
     except TypeError:
-        shown = in_one_line(repr(value))
+        shown = one_line(repr(value))
         raise RequestInvalid(f"{shown} is no id of this run, whose ids are integers; leave it out") from None
     if not -(2**63) <= number < 2**63:
         raise RequestInvalid(f"{number} is no id of this run: it does not fit 64 bits; leave it out")
@@ -96,6 +96,6 @@ def _as_integer(value: SampleId) -> int:
 
 def _as_text(value: SampleId) -> str:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        shown = in_one_line(repr(value))
+        shown = one_line(repr(value))
         raise RequestInvalid(f"{shown} is no id of this run: ids are integers or strings; leave it out")
     return str(value)

@@ -10,8 +10,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raymu.errors import RequestInvalid
-from raymu.output_file import whole_file
-from raymu.text import in_one_line
+from raymu.output_file import atomic_write
+from raymu.text import one_line
 
 _WRITERS = {".parquet": pq.write_table, ".csv": pa.csv.write_csv}
 
@@ -32,7 +32,7 @@ def write_predictions(
         columns += [(f"probability_{number}", column) for number, column in enumerate(probabilities.T)]
     table = pa.Table.from_arrays([pa.array(column) for _, column in columns], names=[name for name, _ in columns])
     try:
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             _WRITERS[Path(path).suffix](table, partial)
     except OSError as error:
-        raise RequestInvalid(f"{path}: cannot be written ({in_one_line(error)}); name another place") from error
+        raise RequestInvalid(f"{path}: cannot be written ({one_line(error)}); name another place") from error

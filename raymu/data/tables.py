@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from raymu.config import DataConfig
-from raymu.core.uri import LEAVE_SECRETS_OUT, holds_secret, is_uri, shown
+from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
 from raymu.data.columns import Column, as_features
 from raymu.errors import DataInvalid
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 _SHAPE = b"raymu.shape"
 
@@ -57,7 +57,7 @@ class SampleTable:
 def read_table(path: str, fields: DataConfig) -> SampleTable:
     """Read and check a training table (Parquet, Arrow IPC or Feather; a local path or a URI). Raises DataInvalid."""
     owner, risk = fields.owner, fields.risk
-    table, path = _load(path), shown(path)
+    table, path = _load(path), redacted(path)
     columns = _columns(path, table, [fields.id, fields.label, *fields.feature_columns, owner, risk])
     return SampleTable(
         ids=columns[fields.id].ids(),
@@ -70,7 +70,7 @@ def read_table(path: str, fields: DataConfig) -> SampleTable:
 
 def read_features(path: str, fields: DataConfig) -> FeatureTable:
     """Read and check a table to predict: ids and labels where there are such columns. Raises DataInvalid."""
-    table, path = _load(path), shown(path)
+    table, path = _load(path), redacted(path)
     there = [name for name in (fields.id, fields.label) if name in table.column_names]
     columns = _columns(path, table, [*fields.feature_columns, *there])
     return FeatureTable(
@@ -118,13 +118,13 @@ def from_arrow(table: pa.Table) -> tuple[SampleTable, npt.NDArray[np.int64]]:
 
 def require_no_secret(place: str) -> None:
     """Raises DataInvalid where a URI has a secret in it: a run keeps the places of its data."""
-    if holds_secret(place):
-        raise DataInvalid(shown(place), LEAVE_SECRETS_OUT)
+    if has_credentials(place):
+        raise DataInvalid(redacted(place), LEAVE_SECRETS_OUT)
 
 
 def _load(path: str) -> pa.Table:
     require_no_secret(path)
-    source = shown(path)
+    source = redacted(path)
     try:
         system, place = fs.FileSystem.from_uri(path if is_uri(path) else Path(path).absolute().as_uri())
         with system.open_input_file(place) as file:
@@ -135,7 +135,7 @@ def _load(path: str) -> pa.Table:
             else:
                 raise DataInvalid(source, "is of no known format; give a .parquet, .arrow or .feather file")
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise DataInvalid(source, f"cannot be read ({in_one_line(error)}); give a whole file that is there") from error
+        raise DataInvalid(source, f"cannot be read ({one_line(error)}); give a whole file that is there") from error
     if not table.num_rows:
         raise DataInvalid(source, "holds no rows")
     return table
@@ -190,9 +190,11 @@ def read_test_data(
     assert data.test is not None, "the configuration sees to it"
     table: FeatureTable = read_features(data.test, data)
     if table.labels is None or not len(table.labels):
-        raise DataInvalid(shown(data.test), f"has no labels in a column {data.label}; data.track_accuracy needs them")
+        raise DataInvalid(
+            redacted(data.test), f"has no labels in a column {data.label}; data.track_accuracy needs them"
+        )
     if table.features.shape[1:] != input_shape:
         raise DataInvalid(
-            shown(data.test), f"has features of shape {table.features.shape[1:]}, the training data of {input_shape}"
+            redacted(data.test), f"has features of shape {table.features.shape[1:]}, the training data of {input_shape}"
         )
     return table.features, table.labels

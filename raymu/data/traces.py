@@ -14,11 +14,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raymu.core.planning.trace import Trace, TracedRequest
-from raymu.data.cells import before_pandas, named_twice
+from raymu.data.cells import find_duplicate, undo_pandas_coercion
 from raymu.data.ids import as_sample_ids
 from raymu.errors import TraceInvalid
-from raymu.output_file import whole_file
-from raymu.text import in_one_line, things
+from raymu.output_file import atomic_write
+from raymu.text import one_line, plural
 
 _TEXT = pa.csv.ConvertOptions(
     column_types={"id": pa.string(), "owner": pa.string(), "request": pa.string()},  # an id 007 is not 7
@@ -32,8 +32,8 @@ def read_trace(path: str, *, integers: bool) -> Trace:
     names = table.column_names
     if "at" not in names or not {"id", "owner"} & set(names):
         raise TraceInvalid(f"{path}: has columns {', '.join(names)}; a trace has at, and id or owner, or both")
-    if twice := named_twice(names):
-        raise TraceInvalid(f"{path}: has several columns called {in_one_line(twice)}; rename or drop the others")
+    if twice := find_duplicate(names):
+        raise TraceInvalid(f"{path}: has several columns called {one_line(twice)}; rename or drop the others")
     if not table.num_rows:
         raise TraceInvalid(f"{path}: the trace holds no requests; it needs at least one")
     times = _seconds(path, table["at"])
@@ -68,10 +68,10 @@ def write_trace(trace: Trace, path: str) -> None:
     if write is None:
         raise TraceInvalid(f"{path}: is of no known format; name a .parquet or a .csv file")
     try:
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             write(table, partial)
     except OSError as error:
-        raise TraceInvalid(f"{path}: cannot be written ({in_one_line(error)})") from error
+        raise TraceInvalid(f"{path}: cannot be written ({one_line(error)})") from error
 
 
 def _load(path: str) -> pa.Table:
@@ -81,20 +81,20 @@ def _load(path: str) -> pa.Table:
         if path.endswith(".csv"):
             return pa.csv.read_csv(path, convert_options=_TEXT)
     except (OSError, pa.ArrowException) as error:
-        raise TraceInvalid(f"{path}: cannot be read ({in_one_line(error)})") from error
+        raise TraceInvalid(f"{path}: cannot be read ({one_line(error)})") from error
     raise TraceInvalid(f"{path}: is of no known format; give a .csv or a .parquet file")
 
 
 def _cells(table: pa.Table, name: str) -> list[Any]:
     """None where a row has none."""
-    return [before_pandas(value) for value in table[name].to_pylist()]
+    return [undo_pandas_coercion(value) for value in table[name].to_pylist()]
 
 
 def _seconds(path: str, column: pa.ChunkedArray) -> list[float]:
     """Seconds of each row. Raises TraceInvalid where they are none, or out of order."""
     kind = column.type
     if column.null_count:
-        raise TraceInvalid(f"{path}: column at lacks {things(column.null_count, 'time')}; every row needs one")
+        raise TraceInvalid(f"{path}: column at lacks {plural(column.null_count, 'time')}; every row needs one")
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         microseconds = column.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False).cast(pa.int64())
         first, *_ = counts = microseconds.to_pylist()

@@ -9,7 +9,7 @@ from raymu.report.charts import Chart, Mark, line_chart
 from raymu.report.formatting import share
 from raymu.report.load import Measured
 from raymu.service.prediction import Evaluation
-from raymu.text import things
+from raymu.text import plural
 
 _LEAST_HEIGHT = 0.02
 """Of the plot's vertical axis, as an accuracy."""
@@ -85,7 +85,7 @@ def _cause(event: GenerationPublished) -> str:
     if event.number == 1:
         return "trained"
     what = (("repaired", event.repaired), ("settled", event.settled), ("rewound", event.rewound))
-    told = ", ".join(f"{name} {things(len(found), 'request')}" for name, found in what if found)
+    told = ", ".join(f"{name} {plural(len(found), 'request')}" for name, found in what if found)
     return told or "one shard repaired, settled or rebuilt"
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from raymu.text import things
+from raymu.text import plural
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _SHOWN = 12
@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
         return _in_units(seconds, _MINUTE, "min", 1.0, "s")
     if seconds < _DAY:
         return _in_units(seconds, _HOUR, "h", _MINUTE, "min")
-    return things(round(seconds / _DAY), "day")
+    return plural(round(seconds / _DAY), "day")
 
 
 def compact(number: float) -> str:

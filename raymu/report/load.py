@@ -8,7 +8,7 @@ from typing import Any
 from raymu.core.events import Event, GenerationEvaluated
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation
-from raymu.core.uri import name_of
+from raymu.core.uri import basename
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.history import replay
 from raymu.service.prediction import Evaluation
@@ -16,7 +16,7 @@ from raymu.service.status import RunStatus, status_of
 from raymu.service.verify.verify import Verification
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
-from raymu.training.checkpoint_format import about
+from raymu.training.checkpoint_format import read_metadata
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ def read_run(
     with closing(store.journal(is_read_only=True)) as journal:
         history, events = replay(journal, store.manifest), tuple(journal.events())
     return RunRecord(
-        name=name_of(store.location),
+        name=basename(store.location),
         read_at=now,
         manifest=store.manifest,
         generation=generation,
@@ -87,6 +87,6 @@ def _without_place(found: Verification, place: str) -> Verification:
 def _determinism(store: RunStore, generation: Generation) -> str | None:
     """Of the first shard's state, where it can be read: what is wrong with it is for verification to say."""
     with suppress(FileMissing, FileCorrupt, FileUnreadable):
-        found = about(store.files.read_checked(generation.lineages[0].serving.file)).get("determinism")
+        found = read_metadata(store.files.read_checked(generation.lineages[0].serving.file)).get("determinism")
         return None if found is None else str(found)
     return None

@@ -9,7 +9,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness
 
 
-class Standing(StrEnum):
+class RequestStatus(StrEnum):
     """Of a request's result, as it is served."""
 
     ACCEPTED = "accepted"
@@ -19,7 +19,7 @@ class Standing(StrEnum):
     EXACT = "exact"
 
 
-class Timeliness(StrEnum):
+class DeadlineStatus(StrEnum):
     """KEPT and MISSED: it is retrained, in time or not. The others are not yet."""
 
     KEPT = "kept"
@@ -29,7 +29,7 @@ class Timeliness(StrEnum):
     MISSED = "exact too late"
 
 
-LATE = frozenset({Timeliness.AT_RISK, Timeliness.OVERDUE})
+LATE = frozenset({DeadlineStatus.AT_RISK, DeadlineStatus.OVERDUE})
 """What somebody must see to."""
 
 
@@ -46,8 +46,8 @@ class Step:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestView:
     receipt: Receipt
-    standing: Standing
-    timeliness: Timeliness
+    standing: RequestStatus
+    timeliness: DeadlineStatus
     steps: tuple[Step, ...]
 
     @property
@@ -66,20 +66,20 @@ def request_view(receipt: Receipt, *, late: Collection[str], now: datetime) -> R
     )
 
 
-def _standing(receipt: Receipt) -> Standing:
+def _standing(receipt: Receipt) -> RequestStatus:
     if receipt.settled_at:
-        return Standing.INCONCLUSIVE if receipt.exactness is Exactness.INCONCLUSIVE else Standing.EXACT
+        return RequestStatus.INCONCLUSIVE if receipt.exactness is Exactness.INCONCLUSIVE else RequestStatus.EXACT
     if receipt.published_at:
-        return Standing.APPROXIMATE
-    return Standing.REWOUND if receipt.rewound_at else Standing.ACCEPTED
+        return RequestStatus.APPROXIMATE
+    return RequestStatus.REWOUND if receipt.rewound_at else RequestStatus.ACCEPTED
 
 
-def _timeliness(receipt: Receipt, late: Collection[str], now: datetime) -> Timeliness:
+def _timeliness(receipt: Receipt, late: Collection[str], now: datetime) -> DeadlineStatus:
     if receipt.settled_at:
-        return Timeliness.KEPT if receipt.settled_at <= receipt.due_at else Timeliness.MISSED
+        return DeadlineStatus.KEPT if receipt.settled_at <= receipt.due_at else DeadlineStatus.MISSED
     if receipt.due_at < now:
-        return Timeliness.OVERDUE
-    return Timeliness.AT_RISK if receipt.request_id in late else Timeliness.IN_TIME
+        return DeadlineStatus.OVERDUE
+    return DeadlineStatus.AT_RISK if receipt.request_id in late else DeadlineStatus.IN_TIME
 
 
 def _steps(receipt: Receipt) -> tuple[Step, ...]:

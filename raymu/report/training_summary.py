@@ -9,11 +9,11 @@ from typing import Any
 from raymu.config import ClusterConfig, Config, DataConfig, ModelConfig, TrainingConfig, UnlearningConfig
 from raymu.core.events import Event, RunTrained
 from raymu.core.records import Generation
-from raymu.core.schedule import slice_epochs
-from raymu.core.uri import shown
+from raymu.core.schedule import epochs_per_stage
+from raymu.core.uri import redacted
 from raymu.report.formatting import count
 from raymu.store.manifest import RunManifest
-from raymu.text import things
+from raymu.text import plural
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class FactGroup:
     facts: Mapping[str, str]
 
 
-def facts_of(
+def training_summary(
     manifest: RunManifest, generation: Generation, events: Iterable[Event], determinism: Iterable[str]
 ) -> tuple[FactGroup, ...]:
     """determinism: the classes that states were made in, as JSON. Nothing is said of databases and their passwords."""
@@ -70,7 +70,7 @@ def _model(model: ModelConfig) -> dict[str, str]:
 def _training(training: TrainingConfig, slices: int) -> dict[str, str]:
     facts = {
         "epochs": str(training.epochs),
-        "epochs of each stage": ", ".join(str(one) for one in slice_epochs(training.epochs, slices)),
+        "epochs of each stage": ", ".join(str(one) for one in epochs_per_stage(training.epochs, slices)),
         "batch size": str(training.batch_size),
         "optimizer": training.optimizer,
         "learning rate": f"{training.learning_rate:g}, {training.schedule}",
@@ -120,7 +120,7 @@ def _run(manifest: RunManifest, cluster: ClusterConfig, trained: RunTrained | No
         "id": manifest.run_id,
         "made by": f"raymu {manifest.raymu_version}",
         "created": f"{manifest.created_at:%Y-%m-%d %H:%M} UTC",
-        "trained": f"{trained.at:%Y-%m-%d %H:%M} UTC, {things(trained.workers, 'worker')}" if trained else "not yet",
+        "trained": f"{trained.at:%Y-%m-%d %H:%M} UTC, {plural(trained.workers, 'worker')}" if trained else "not yet",
         "fleet": cluster.fleet,
         "journal": "SQLite beside the run" if cluster.journal is None else "a database",
     }
@@ -128,4 +128,4 @@ def _run(manifest: RunManifest, cluster: ClusterConfig, trained: RunTrained | No
 
 def file_name(path: str) -> str:
     """A file's own name: where it lies is not for the page."""
-    return PurePath(shown(path)).name
+    return PurePath(redacted(path)).name

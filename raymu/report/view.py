@@ -11,14 +11,14 @@ from raymu.report.accuracy import Accuracy, accuracy_of
 from raymu.report.forecasts import Forecasts, forecasts_of
 from raymu.report.grid import Grid, grid_of
 from raymu.report.load import RunRecord
-from raymu.report.requests import LATE, RequestView, Standing, Timeliness, request_view
-from raymu.report.training_summary import FactGroup, facts_of
+from raymu.report.requests import LATE, DeadlineStatus, RequestStatus, RequestView, request_view
+from raymu.report.training_summary import FactGroup, training_summary
 from raymu.service.status import Debt
 from raymu.service.verify.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Glance:
+class Summary:
     """Counts of requests, unless said otherwise. late: overdue, or exact too late by the forecast; missed: were late"""
 
     requests: int
@@ -39,11 +39,11 @@ class Incident:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Duty:
+class DueRequest:
     """What is owed to a request, and by when."""
 
     deadline: Deadline
-    timeliness: Timeliness
+    timeliness: DeadlineStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,12 +55,12 @@ class ReportView:
     written_at: datetime
     generation: int
     published_at: datetime
-    glance: Glance
+    glance: Summary
     facts: tuple[FactGroup, ...]
     grid: Grid
     requests: tuple[RequestView, ...]
     debt: Debt
-    duties: tuple[Duty, ...]
+    duties: tuple[DueRequest, ...]
     missed: tuple[RequestView, ...]
     incidents: tuple[Incident, ...]
     forecasts: Forecasts
@@ -83,14 +83,14 @@ def view_of(record: RunRecord) -> ReportView:
         generation=record.generation.number,
         published_at=record.generation.published_at,
         glance=_glance(list(requests.values())),
-        facts=facts_of(record.manifest, record.generation, record.events, _determinism(record)),
+        facts=training_summary(record.manifest, record.generation, record.events, _determinism(record)),
         grid=grid_of(record.generation, record.receipts, record.events, alone),
         requests=tuple(reversed(requests.values())),
         debt=record.status.debt,
         duties=tuple(
-            Duty(deadline=one, timeliness=requests[one.request_id].timeliness) for one in record.status.deadlines
+            DueRequest(deadline=one, timeliness=requests[one.request_id].timeliness) for one in record.status.deadlines
         ),
-        missed=tuple(one for one in requests.values() if one.timeliness is Timeliness.MISSED),
+        missed=tuple(one for one in requests.values() if one.timeliness is DeadlineStatus.MISSED),
         incidents=tuple(incident for event in record.events if (incident := _incident(event))),
         forecasts=forecasts_of(record.events),
         accuracy=accuracy_of(record.evaluations, record.events, record.measured, is_tracked=is_tracked, now=now),
@@ -105,18 +105,18 @@ def _determinism(record: RunRecord) -> list[str]:
     return trained + [part.determinism for receipt in record.receipts for part in receipt.shards]
 
 
-def _glance(requests: list[RequestView]) -> Glance:
+def _glance(requests: list[RequestView]) -> Summary:
     standings = [one.standing for one in requests]
-    return Glance(
+    return Summary(
         requests=len(requests),
         samples_revoked=sum(one.receipt.samples for one in requests),
-        exact=standings.count(Standing.EXACT),
-        inconclusive=standings.count(Standing.INCONCLUSIVE),
-        approximate=standings.count(Standing.APPROXIMATE),
-        under_way=standings.count(Standing.REWOUND) + standings.count(Standing.ACCEPTED),
+        exact=standings.count(RequestStatus.EXACT),
+        inconclusive=standings.count(RequestStatus.INCONCLUSIVE),
+        approximate=standings.count(RequestStatus.APPROXIMATE),
+        under_way=standings.count(RequestStatus.REWOUND) + standings.count(RequestStatus.ACCEPTED),
         unpurged=sum(one.receipt.purged_at is None for one in requests),
         late=sum(one.timeliness in LATE for one in requests),
-        missed=sum(one.timeliness is Timeliness.MISSED for one in requests),
+        missed=sum(one.timeliness is DeadlineStatus.MISSED for one in requests),
     )
 
 

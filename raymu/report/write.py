@@ -9,14 +9,14 @@ from typing import Any
 from raymu.api import Run, silent
 from raymu.core.verdict import Verdict
 from raymu.errors import NoVoters, RequestInvalid
-from raymu.output_file import require_place, whole_file
+from raymu.output_file import atomic_write, check_output_path
 from raymu.report.load import Measured, read_run
 from raymu.report.page import render
 from raymu.report.training_summary import file_name
 from raymu.report.view import view_of
 from raymu.service.shard.messages import Progress
 from raymu.store.run import RunStore
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ def write_report(
 
     Raises RunInvalid, DataInvalid, RequestInvalid, FileMissing, FileCorrupt, and then nothing is written.
     """
-    require_place(out, reads={"the samples to measure on": data, "the audit": audit}, run=run.location)
+    check_output_path(out, reads={"the samples to measure on": data, "the audit": audit}, run=run.location)
     found = _read_audit(audit) if audit else None
     record = read_run(
         RunStore(run.location),
@@ -54,10 +54,10 @@ def write_report(
     )
     view = view_of(record)
     try:
-        with whole_file(out) as partial:
+        with atomic_write(out) as partial:
             partial.write_text(render(view), encoding="utf-8")
     except OSError as error:
-        raise RequestInvalid(f"{out}: cannot be written ({in_one_line(error)}); name another place") from error
+        raise RequestInvalid(f"{out}: cannot be written ({one_line(error)}); name another place") from error
     return ReportWritten(
         out=str(out),
         generation=view.generation,

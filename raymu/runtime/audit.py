@@ -11,7 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 from raymu.config import ClusterConfig
 from raymu.errors import WorkerLost
 from raymu.runtime.cluster import cluster_connection
-from raymu.runtime.fleet import cause, gist
+from raymu.runtime.fleet import first_sentence, unwrap
 from raymu.runtime.nodes import this_node
 from raymu.runtime.placement import task_options
 from raymu.runtime.ray_internals import as_remote
@@ -56,9 +56,9 @@ class _Owner:
             try:
                 yield ray.get(call)
             except RayTaskError as error:
-                raise cause(error) from None
+                raise unwrap(error) from None
             except RayError as error:
-                raise WorkerLost(task.pool.shard, 1 + _RETRIES, gist(error)) from error
+                raise WorkerLost(task.pool.shard, 1 + _RETRIES, first_sentence(error)) from error
 
 
 _OwnerActor: Any = as_remote(_Owner)
@@ -75,6 +75,6 @@ def _received(models: Any, shard: int) -> Iterator[AuditedModel]:
         for model in models:
             yield ray.get(model)
     except RayTaskError as error:
-        raise cause(error) from None
+        raise unwrap(error) from None
     except RayError as error:
-        raise WorkerLost(shard, 1, gist(error)) from error
+        raise WorkerLost(shard, 1, first_sentence(error)) from error

@@ -15,12 +15,12 @@ from raymu.errors import CoordinatorLost
 from raymu.runtime.cluster import is_head_there, join_cluster, leave_cluster
 from raymu.runtime.coordinator_actor import CoordinatorActor
 from raymu.runtime.detached_coordinator import find_standing, standing_name
-from raymu.runtime.fleet import cause, gist
+from raymu.runtime.fleet import first_sentence, unwrap
 from raymu.runtime.nodes import this_node
 from raymu.runtime.placement_group import remove_reservation
 from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
-from raymu.service.requests.revocation import Answer, Revocation
-from raymu.service.shard.messages import Places, Progress, StageTrained
+from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.shard.messages import Progress, ShardLocations, StageProgress
 from raymu.store.run import RunStore
 
 CLOSE_S = 30.0
@@ -33,7 +33,7 @@ _HEAD_S = 10.0
 """How long the head may be gone: one that keeps its state elsewhere comes back, and Ray connects to it again."""
 
 
-class RayCoordinator:
+class RayClient:
     """The run's standing coordinator, where it is up; else starts one, and stops what it started on closing."""
 
     def __init__(self, location: str, cluster: ClusterConfig) -> None:
@@ -44,7 +44,7 @@ class RayCoordinator:
         join_cluster(cluster.address)
         try:
             self._actor: Any = find_standing(name) or self._started()
-            with own_errors():
+            with translate_ray_errors():
                 ray.get(self._actor.open.remote(location))
         except BaseException:
             self.close()
@@ -52,7 +52,7 @@ class RayCoordinator:
 
     def warm_up(self) -> None:
         """Start the shard actors, and wait for them."""
-        with own_errors():
+        with translate_ray_errors():
             ray.get(self._actor.warm_up.remote())
 
     def train(self, progress: Progress) -> TrainingReport:
@@ -61,8 +61,8 @@ class RayCoordinator:
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
         return cast(list[Receipt], _last(self._actor.revoke.remote(asked), progress))
 
-    def submit(self, asked: list[Revocation], progress: Progress) -> list[Answer]:
-        return cast(list[Answer], _last(self._actor.submit.remote(asked), progress))
+    def submit(self, asked: list[Revocation], progress: Progress) -> list[SubmissionResult]:
+        return cast(list[SubmissionResult], _last(self._actor.submit.remote(asked), progress))
 
     def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport:
         return cast(SettleReport, _last(self._actor.settle.remote(due_by), progress))
@@ -71,10 +71,10 @@ class RayCoordinator:
         return cast(RebuildReport, _last(self._actor.rebuild.remote(data), progress))
 
     def configure(self, unlearning: UnlearningConfig) -> None:
-        with own_errors():
+        with translate_ray_errors():
             ray.get(self._actor.configure.remote(unlearning))
 
-    def places(self) -> Places:
+    def places(self) -> ShardLocations:
         """Raises CoordinatorLost."""
         return places_of(self._actor)
 
@@ -91,10 +91,10 @@ class RayCoordinator:
         return self._own
 
 
-def places_of(actor: Any) -> Places:
+def places_of(actor: Any) -> ShardLocations:
     """Where a coordinator's shards live. Raises CoordinatorLost."""
-    with own_errors():
-        return cast(Places, ray.get(actor.places.remote(), timeout=_ANSWER_S))
+    with translate_ray_errors():
+        return cast(ShardLocations, ray.get(actor.places.remote(), timeout=_ANSWER_S))
 
 
 def end_coordinator(actor: Any) -> None:
@@ -107,10 +107,10 @@ def end_coordinator(actor: Any) -> None:
 def _last(stream: Any, progress: Progress) -> Any:
     """Follow a stream of reports to its end. returns: the last one"""
     report: Any = None
-    with own_errors():
+    with translate_ray_errors():
         for reference in _watched(stream):
             report = ray.get(reference)
-            if isinstance(report, StageTrained):
+            if isinstance(report, StageProgress):
                 progress(report)
     return report
 
@@ -132,11 +132,11 @@ def _watched(stream: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def own_errors() -> Iterator[None]:
+def translate_ray_errors() -> Iterator[None]:
     """What the coordinator refused, without Ray's wrapping. Raises CoordinatorLost where its actor is gone."""
     try:
         yield
     except RayTaskError as error:
-        raise cause(error) from None
+        raise unwrap(error) from None
     except RayError as error:
-        raise CoordinatorLost(gist(error)) from error
+        raise CoordinatorLost(first_sentence(error)) from error

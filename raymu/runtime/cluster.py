@@ -17,7 +17,7 @@ from ray.exceptions import AuthenticationError, RayError
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 from raymu.runtime.nodes import capacity
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 _door = threading.Lock()
 """Whoever comes or goes, while others do."""
@@ -39,7 +39,7 @@ def cluster_connection(cluster: ClusterConfig) -> Iterator[None]:
 
 
 @contextmanager
-def staying_cluster(address: str | None) -> Iterator[None]:
+def existing_cluster(address: str | None) -> Iterator[None]:
     """Connected to a cluster that others started. Raises DeviceUnavailable where there is none."""
     if not is_cluster_there(address):
         raise DeviceUnavailable(
@@ -141,7 +141,7 @@ def _connect(address: str | None) -> None:
         ray._private.worker._worker_logs_enabled = False
     except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
         raise DeviceUnavailable(
-            f"cluster.address {address}: cannot be joined ({in_one_line(error)}); "
+            f"cluster.address {address}: cannot be joined ({one_line(error)}); "
             "if it asks for a token, set RAY_AUTH_MODE=token and the token's file or variable"
         ) from error
 

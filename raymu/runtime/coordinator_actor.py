@@ -12,8 +12,8 @@ from raymu.runtime.metrics import measured_coordinator
 from raymu.runtime.ray_internals import as_remote
 from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.requests.revocation import Answer, Revocation
-from raymu.service.shard.messages import Places, Progress, StageTrained
+from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.shard.messages import Progress, ShardLocations, StageProgress
 from raymu.store.run import RunStore
 
 Report = TypeVar("Report")
@@ -35,31 +35,31 @@ class CoordinatorService:
     async def warm_up(self) -> None:
         await self._fleet.warm_up()
 
-    async def train(self) -> AsyncIterator[StageTrained | TrainingReport]:
+    async def train(self) -> AsyncIterator[StageProgress | TrainingReport]:
         await self._fleet.warm_up()  # so that the report's seconds are those of training
         async for report in _streamed(self._coordinator.train):
             yield report
 
-    async def revoke(self, asked: list[Revocation]) -> AsyncIterator[StageTrained | list[Receipt]]:
+    async def revoke(self, asked: list[Revocation]) -> AsyncIterator[StageProgress | list[Receipt]]:
         async for report in _streamed(lambda progress: self._coordinator.revoke(asked, progress)):
             yield report
 
-    async def submit(self, asked: list[Revocation]) -> AsyncIterator[StageTrained | list[Answer]]:
+    async def submit(self, asked: list[Revocation]) -> AsyncIterator[StageProgress | list[SubmissionResult]]:
         async for report in _streamed(lambda progress: self._coordinator.submit(asked, progress)):
             yield report
 
-    async def settle(self, due_by: datetime | None) -> AsyncIterator[StageTrained | SettleReport]:
+    async def settle(self, due_by: datetime | None) -> AsyncIterator[StageProgress | SettleReport]:
         async for report in _streamed(lambda progress: self._coordinator.settle(progress, due_by=due_by)):
             yield report
 
-    async def rebuild(self, data: str | None) -> AsyncIterator[StageTrained | RebuildReport]:
+    async def rebuild(self, data: str | None) -> AsyncIterator[StageProgress | RebuildReport]:
         async for report in _streamed(lambda progress: self._coordinator.rebuild(progress, data=data)):
             yield report
 
     async def configure(self, unlearning: UnlearningConfig) -> None:
         await self._coordinator.configure(unlearning)
 
-    async def places(self) -> Places:
+    async def places(self) -> ShardLocations:
         return self._fleet.places()
 
     async def close(self) -> None:
@@ -69,9 +69,9 @@ class CoordinatorService:
 CoordinatorActor: Any = as_remote(CoordinatorService)
 
 
-async def _streamed(run: Callable[[Progress], Awaitable[Report]]) -> AsyncIterator[StageTrained | Report]:
+async def _streamed(run: Callable[[Progress], Awaitable[Report]]) -> AsyncIterator[StageProgress | Report]:
     """What a call reports while it runs, and then what it returns."""
-    queue: asyncio.Queue[StageTrained | None] = asyncio.Queue()
+    queue: asyncio.Queue[StageProgress | None] = asyncio.Queue()
     call = asyncio.ensure_future(run(queue.put_nowait))
     call.add_done_callback(lambda _call: queue.put_nowait(None))
     while (stage := await queue.get()) is not None:

@@ -31,10 +31,10 @@ from raymu.runtime.ray_internals import as_remote
 from raymu.runtime.shard_actor import ShardService
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
-from raymu.text import in_one_line
-from raymu.training.determinism import device_here
-from raymu.training.ranks import ProcessRanks
-from raymu.training.stages import Stages, TrainedStage, train_stages
+from raymu.text import one_line
+from raymu.training.determinism import device_or_cpu
+from raymu.training.ranks import DistributedRanks
+from raymu.training.stages import StageResult, StageTask, train_stages
 
 _LOSSES = 3
 """How often workers are started anew in one piece of work before their loss is reported."""
@@ -56,7 +56,7 @@ class DataParallelShard(ShardService):
     """
 
     _cluster: ClusterConfig
-    _desk: "StageDesk | None" = None
+    _desk: "StageExchange | None" = None
 
     def next_stage(self) -> int | None:
         """Where workers are to begin; None where nothing is left to train, or nobody wants it any more."""
@@ -67,7 +67,7 @@ class DataParallelShard(ShardService):
         assert self._desk
         return self._desk.token, self._desk.stages, self._desk.checkpoint_before(first)
 
-    def hand_in(self, token: str, trained: TrainedStage) -> int | None:
+    def hand_in(self, token: str, trained: StageResult) -> int | None:
         """returns: where to go on, as next_stage does"""
         return self._desk.take(token, trained) if self._desk else None
 
@@ -80,9 +80,9 @@ class DataParallelShard(ShardService):
         self._cluster = store.config.cluster
         return ShardWorker(store, self._train_by_workers, device="cpu")
 
-    def _train_by_workers(self, stages: Stages) -> Iterator[TrainedStage]:
+    def _train_by_workers(self, stages: StageTask) -> Iterator[StageResult]:
         """Who wants no more waits for the stage that workers are at. Raises WorkerLost, and what training raises."""
-        self._desk = desk = StageDesk(stages)
+        self._desk = desk = StageExchange(stages)
         home = ray.get_runtime_context().current_actor
         workers = Thread(target=_run_workers, args=(home, desk, self._cluster, stages), daemon=True)
         workers.start()
@@ -96,16 +96,16 @@ class DataParallelShard(ShardService):
             self._desk = None
 
 
-class StageDesk:
+class StageExchange:
     """Where stages are handed in, by workers who come and go. Its user waits in one thread, they call in another."""
 
-    def __init__(self, stages: Stages) -> None:
+    def __init__(self, stages: StageTask) -> None:
         self.stages = ray.put(stages)
         self.token = uuid4().hex
         """Whoever trains these stages has it. Workers of an earlier piece of work, taken for lost, may come late."""
         self._next, self._end, self._checkpoint = stages.first, stages.end, stages.checkpoint
         self._is_closed = False
-        self._arrivals: SimpleQueue[TrainedStage | Exception] = SimpleQueue()
+        self._arrivals: SimpleQueue[StageResult | Exception] = SimpleQueue()
 
     @property
     def next_stage(self) -> int | None:
@@ -118,7 +118,7 @@ class StageDesk:
             raise RankLost(f"stage {stage} is not the next any more")
         return self._checkpoint
 
-    def take(self, token: str, trained: TrainedStage) -> int | None:
+    def take(self, token: str, trained: StageResult) -> int | None:
         """returns: where to go on; None also where it belongs to another desk"""
         if token != self.token:
             return None
@@ -139,7 +139,7 @@ class StageDesk:
         """Take nothing any more."""
         self._is_closed = True
 
-    def handed_in(self) -> Iterator[TrainedStage]:
+    def handed_in(self) -> Iterator[StageResult]:
         """Each stage once, in their order. Raises what ended the work."""
         last = -1
         while last < self._end - 1:
@@ -154,19 +154,19 @@ class StageDesk:
             yield arrived
 
 
-def _run_workers(home: Any, desk: StageDesk, cluster: ClusterConfig, stages: Stages) -> None:
+def _run_workers(home: Any, desk: StageExchange, cluster: ClusterConfig, stages: StageTask) -> None:
     """Until all is handed in, or given up."""
     problem = "they ended before their work did"
     try:
         _fit(home, cluster, stages)
     except (TrainingFailedError, RayError) as error:
-        problem = in_one_line(error)
+        problem = one_line(error)
     except Exception as error:  # whatever it is, somebody waits for it
         desk.end(error)
     desk.end(WorkerLost(stages.shard, 1 + _LOSSES, problem))  # which nobody waits for where all is handed in
 
 
-def _fit(home: Any, cluster: ClusterConfig, stages: Stages) -> None:
+def _fit(home: Any, cluster: ClusterConfig, stages: StageTask) -> None:
     """Raises TrainingFailedError, and RayError where Ray Train's own process is lost too often."""
     for name, value in _RAY_TRAIN.items():
         os.environ.setdefault(name, value)
@@ -181,7 +181,7 @@ def _fit(home: Any, cluster: ClusterConfig, stages: Stages) -> None:
                 raise
 
 
-def _trainer(home: Any, cluster: ClusterConfig, stages: Stages, folder: str) -> TorchTrainer:
+def _trainer(home: Any, cluster: ClusterConfig, stages: StageTask, folder: str) -> TorchTrainer:
     return TorchTrainer(
         partial(_work, home),
         torch_config=TorchConfig(backend=backend_of(cluster, is_cuda=_have_cuda(cluster, stages.device))),
@@ -201,18 +201,18 @@ def _have_cuda(cluster: ClusterConfig, wish: Device) -> bool:
     """As one finds who has the workers' resources: this process has none, and may be on a node of another kind."""
     if wish == "cpu":
         return False
-    device: torch.device = ray.get(as_remote(device_here).options(**task_options(cluster)).remote(wish))
+    device: torch.device = ray.get(as_remote(device_or_cpu).options(**task_options(cluster)).remote(wish))
     return device.type == "cuda"
 
 
 def _work(home: Any) -> None:
     """One worker's part: all of them train the same stages, and the first hands them in."""
-    ranks = ProcessRanks()
+    ranks = DistributedRanks()
     first = _agreed(ranks, home.next_stage)
     if first is None:
         return
     token, reference, checkpoint = ray.get(home.stages_from.remote(first))
-    stages: Stages = replace(ray.get(reference), first=first, checkpoint=checkpoint)
+    stages: StageTask = replace(ray.get(reference), first=first, checkpoint=checkpoint)
     try:
         for trained in train_stages(stages, ranks):
             if _agreed(ranks, home.hand_in, token, trained) is None:
@@ -224,7 +224,7 @@ def _work(home: Any) -> None:
         raise  # the others may wait for this one: Ray Train ends them all
 
 
-def _agreed(ranks: ProcessRanks, ask: Any, *about: Any) -> int | None:
+def _agreed(ranks: DistributedRanks, ask: Any, *about: Any) -> int | None:
     """The next stage, as the shard's actor says to the first rank. Raises RankLost."""
     said: int | None = ray.get(ask.remote(*about)) if 0 in ranks.own else None
     stage = ranks.agree(-1 if said is None else said)

@@ -6,22 +6,22 @@ import ray
 
 from raymu.config import ClusterConfig
 from raymu.errors import CoordinatorLost
-from raymu.runtime.client import CLOSE_S, end_coordinator, own_errors, places_of
-from raymu.runtime.cluster import is_cluster_there, staying_cluster
+from raymu.runtime.client import CLOSE_S, end_coordinator, places_of, translate_ray_errors
+from raymu.runtime.cluster import existing_cluster, is_cluster_there
 from raymu.runtime.detached_coordinator import find_standing, standing_name, start_standing
-from raymu.service.shard.messages import Places
+from raymu.service.shard.messages import ShardLocations
 
 
-def bring_up(location: str, cluster: ClusterConfig) -> bool:
+def start_coordinator(location: str, cluster: ClusterConfig) -> bool:
     """Start a run's standing coordinator. returns: whether it was up already
 
     Raises DeviceUnavailable where there is no cluster that stays, or it has no room; RunInvalid, CoordinatorLost.
     """
     name = standing_name(location)
-    with staying_cluster(cluster.address):
+    with existing_cluster(cluster.address):
         actor, is_new = start_standing(name, location)
         try:
-            with own_errors():
+            with translate_ray_errors():
                 ray.get(actor.open.remote(location))
         except BaseException:
             if is_new:
@@ -30,13 +30,13 @@ def bring_up(location: str, cluster: ClusterConfig) -> bool:
     return not is_new
 
 
-def take_down(location: str, cluster: ClusterConfig) -> bool:
+def stop_coordinator(location: str, cluster: ClusterConfig) -> bool:
     """End a run's standing coordinator, and its shard actors with it. returns: whether it was up
 
     Raises DeviceUnavailable where there is no cluster that stays; RunInvalid, CoordinatorLost where it does not end.
     """
     name = standing_name(location)
-    with staying_cluster(cluster.address):
+    with existing_cluster(cluster.address):
         actor = find_standing(name)
         if actor is None:
             return False
@@ -49,13 +49,13 @@ def take_down(location: str, cluster: ClusterConfig) -> bool:
     return True
 
 
-def standing_places(location: str, cluster: ClusterConfig) -> Places:
+def detached_locations(location: str, cluster: ClusterConfig) -> ShardLocations:
     """Where a run's standing coordinator says that its shards live; nothing where it is not up. Starts nothing.
 
     Raises DeviceUnavailable where the cluster that is named is not there; RunInvalid, CoordinatorLost.
     """
     if not is_cluster_there(cluster.address):
         return {}
-    with staying_cluster(cluster.address):
+    with existing_cluster(cluster.address):
         actor = find_standing(standing_name(location))
         return places_of(actor) if actor else {}

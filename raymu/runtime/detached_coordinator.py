@@ -10,13 +10,13 @@ from typing import Any
 import ray
 
 from raymu.config import UnlearningConfig
-from raymu.core.deadlines import Settlement, next_settlement
-from raymu.core.uri import shown
+from raymu.core.deadlines import SettleWindow, next_settle_window
+from raymu.core.uri import redacted
 from raymu.errors import CoordinatorSuperseded, RunInvalid
 from raymu.runtime.coordinator_actor import CoordinatorService
 from raymu.runtime.nodes import this_node
 from raymu.runtime.ray_internals import as_remote
-from raymu.service.shard.messages import Places, StageTrained
+from raymu.service.shard.messages import ShardLocations, StageProgress
 from raymu.service.status import status
 from raymu.store.journal.fencing import journal_url
 from raymu.store.run import RunStore
@@ -33,7 +33,7 @@ _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 logger = logging.getLogger(__name__)
 
 
-class StandingService(CoordinatorService):
+class DetachedCoordinator(CoordinatorService):
     """Serves any number of clients, side by side. Where its process is lost Ray starts another: its constructor runs again.
 
     By itself it finishes what an interruption left, and settles what would be late otherwise. Where another coordinator has
@@ -69,7 +69,7 @@ class StandingService(CoordinatorService):
             await self._leave()
             await self._take_over()
 
-    async def places(self) -> Places:
+    async def places(self) -> ShardLocations:
         return await super().places() if self._is_open else {}
 
     async def close(self) -> None:
@@ -100,13 +100,13 @@ class StandingService(CoordinatorService):
 
     async def _see_to_it(self, *, is_caught_up: bool) -> None:
         await self._notice_others()
-        if self._is_relieved and not _has_begun(next_settlement(status(RunStore(self._location)).deadlines)):
+        if self._is_relieved and not _has_begun(next_settle_window(status(RunStore(self._location)).deadlines)):
             return
         if not self._is_open:
             await self.open(self._location)
         if not is_caught_up or self._coordinator.is_interrupted:
             await self._coordinator.settle(_silent, due_by=_LONG_AGO)
-        settlement = next_settlement(self._coordinator.deadlines())
+        settlement = next_settle_window(self._coordinator.deadlines())
         if settlement and _has_begun(settlement):
             await self._coordinator.settle(_silent, due_by=settlement.due_by)
 
@@ -123,7 +123,7 @@ class StandingService(CoordinatorService):
                 await self._leave()
 
 
-StandingActor: Any = as_remote(StandingService)
+DetachedCoordinatorActor: Any = as_remote(DetachedCoordinator)
 
 
 def standing_name(location: str) -> str:
@@ -144,7 +144,7 @@ def start_standing(name: str, location: str) -> tuple[Any, bool]:
     store = RunStore(location)
     # A journal in SQLite is on this machine's disk: the coordinator starts, and comes back, where that is.
     is_bound = journal_url(store.files, store.config).get_backend_name() == "sqlite"
-    options = StandingActor.options(
+    options = DetachedCoordinatorActor.options(
         name=name,
         namespace=NAMESPACE,
         lifetime="detached",
@@ -160,16 +160,16 @@ def start_standing(name: str, location: str) -> tuple[Any, bool]:
 
 def _is_same_location(location: str, other: str) -> bool:
     """As seen from here. location, other: paths or URIs; of a URI, options and a login are left out"""
-    if shown(location).rstrip("/") == shown(other).rstrip("/"):
+    if redacted(location).rstrip("/") == redacted(other).rstrip("/"):
         return True
     with suppress(OSError):
         return os.path.samefile(location, other)
     return False
 
 
-def _has_begun(settlement: Settlement | None) -> bool:
+def _has_begun(settlement: SettleWindow | None) -> bool:
     return settlement is not None and settlement.begin_at <= datetime.now(UTC)
 
 
-def _silent(_stage: StageTrained) -> None:
+def _silent(_stage: StageProgress) -> None:
     """Nobody looks on."""

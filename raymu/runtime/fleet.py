@@ -8,13 +8,13 @@ from ray.exceptions import RayError, RayTaskError
 from raymu.config import ClusterConfig
 from raymu.errors import RaymuError, WorkerLost
 from raymu.runtime.nodes import node_names
-from raymu.runtime.placement_group import Reservation
+from raymu.runtime.placement_group import PlacementGroupReservation
 from raymu.runtime.ray_internals import as_remote
 from raymu.runtime.shard_actor import ShardService
-from raymu.runtime.shard_actor_pool import ActorPool
-from raymu.service.shard.messages import Places, Progress, ShardPlace, StageTrained, Work, WorkReport
+from raymu.runtime.shard_actor_pool import ShardActorPool
+from raymu.service.shard.messages import Progress, ShardLocation, ShardLocations, StageProgress, Work, WorkReport
 from raymu.store.run import RunStore
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 ShardActor: Any = as_remote(ShardService)
 
@@ -36,8 +36,8 @@ class RayFleet:
         """Raises DeviceUnavailable where the cluster has no room for a shard."""
         cluster, self._shards = store.config.cluster, store.config.partition.shards
         self._shard_workers = cluster.workers_per_shard
-        self._reservation = Reservation(cluster, run_id=store.manifest.run_id, most=self._shards)
-        self._pool = ActorPool(_shard_actor(cluster), store.location, self._reservation, idle_s=idle_s)
+        self._reservation = PlacementGroupReservation(cluster, run_id=store.manifest.run_id, most=self._shards)
+        self._pool = ShardActorPool(_shard_actor(cluster), store.location, self._reservation, idle_s=idle_s)
 
     @property
     def workers(self) -> int:
@@ -55,21 +55,21 @@ class RayFleet:
                 async with self._pool.lent(work.shard) as actor:
                     return await _follow(actor, work, progress)
             except RayTaskError as error:
-                raise cause(error) from None
+                raise unwrap(error) from None
             except RayError as error:
                 if attempt == _ATTEMPTS:
-                    raise WorkerLost(work.shard, attempt, gist(error)) from error
+                    raise WorkerLost(work.shard, attempt, first_sentence(error)) from error
         raise AssertionError("the last attempt returns or raises")
 
     async def warm_up(self) -> None:
         """Start as many actors as there is room and work for, and wait until they answer."""
         await self._pool.warm_up(self._shards)
 
-    def places(self) -> Places:
+    def places(self) -> ShardLocations:
         """Where the shards are that an actor has in memory."""
         names = node_names()
         return {
-            one.shard: ShardPlace(
+            one.shard: ShardLocation(
                 node=names.get(one.site.node_id, one.site.node_id),
                 node_id=one.site.node_id,
                 device=one.site.device,
@@ -94,21 +94,21 @@ def _shard_actor(cluster: ClusterConfig) -> Any:
 
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
-    report: StageTrained | WorkReport | None = None
+    report: StageProgress | WorkReport | None = None
     async for reference in actor.run.remote(work):  # to its end: what is pinned for it in the actor is put back there
         report = await reference
-        if isinstance(report, StageTrained):
+        if isinstance(report, StageProgress):
             progress(report)
-    if report is None or isinstance(report, StageTrained):
+    if report is None or isinstance(report, StageProgress):
         raise AssertionError("a worker's last word is its report")
     return report
 
 
-def cause(error: RayTaskError) -> BaseException:
+def unwrap(error: RayTaskError) -> BaseException:
     """What the actor's own code raised, without Ray's wrapping."""
     return error.cause if isinstance(error.cause, RaymuError) else error
 
 
-def gist(error: RayError) -> str:
+def first_sentence(error: RayError) -> str:
     """Ray's first sentence; the rest is about its own processes, and drawn for a terminal."""
-    return in_one_line(_DRAWN.sub("", str(error))).partition(". ")[0].rstrip(".")
+    return one_line(_DRAWN.sub("", str(error))).partition(". ")[0].rstrip(".")

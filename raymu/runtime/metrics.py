@@ -9,15 +9,15 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event
-from raymu.core.receipt import ReceiptBook
-from raymu.core.schedule import slice_epochs
-from raymu.core.telemetry.collector import RunMeter
+from raymu.core.receipt import Receipts
+from raymu.core.schedule import epochs_per_stage
+from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import METRICS, Measurement, Metric, MetricKind
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.executor import Observer
 from raymu.service.event_log import EventLog, log_to_stderr
-from raymu.service.shard.fleet import ObservedFleet, ShardFleet
-from raymu.service.shard.messages import StageTrained
+from raymu.service.shard.fleet import ProgressFleet, ShardFleet
+from raymu.service.shard.messages import StageProgress
 from raymu.store.run import RunStore
 
 REFRESH_S = 1.0
@@ -32,7 +32,7 @@ def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
     log_to_stderr()
     metrics = RunMetrics(store, workers=lambda: fleet.workers)
     observers: list[Observer] = [EventLog(store.manifest.run_id), metrics]
-    return Coordinator(store, ObservedFleet(fleet, metrics.worked), observers=observers)
+    return Coordinator(store, ProgressFleet(fleet, metrics.worked), observers=observers)
 
 
 class RunMetrics:
@@ -42,17 +42,17 @@ class RunMetrics:
         """workers: says how many the fleet has now"""
         config = store.config
         self._run, self._workers = store.manifest.run_id, workers
-        self._epochs = slice_epochs(config.training.epochs, config.partition.slices)
+        self._epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
         self._published = {metric: _published(metric) for metric in METRICS}
 
-    def opened(self, board: RevocationBoard, receipts: ReceiptBook) -> None:
-        self._meter = RunMeter(board, receipts, epochs=self._epochs, workers=self._workers)
+    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
+        self._meter = MetricsCollector(board, receipts, epochs=self._epochs, workers=self._workers)
         self._refreshing = asyncio.create_task(self._refresh())
 
     def happened(self, event: Event) -> None:
         self._publish(self._meter.happened(event))
 
-    def worked(self, stage: StageTrained) -> None:
+    def worked(self, stage: StageProgress) -> None:
         self._publish(self._meter.worked(stage.remedy, passes=stage.passes, seconds=stage.seconds))
 
     def closed(self) -> None:

@@ -19,7 +19,7 @@ FRESH_S = 5.0
 """How long the room that was counted is taken for what there is: counting asks the cluster's head."""
 
 
-class Reservation:
+class PlacementGroupReservation:
     """A placement group with a bundle for each actor, made with the first one; none where any node will do.
 
     Ray moves the bundles of a lost node to others, as far as they have room. Where not one actor finds room that way, the

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import ray
 
-from raymu.core.uri import shown
+from raymu.core.uri import redacted
 from raymu.errors import RaymuError, RunInvalid
 from raymu.runtime.nodes import node_names
 from raymu.service.event_log import log_to_stderr
-from raymu.service.shard.messages import StageTrained, Work, WorkReport
+from raymu.service.shard.messages import StageProgress, Work, WorkReport
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Site:
+class ActorLocation:
     """Where an actor is. gpus: Ray's numbers of them on that node"""
 
     node_id: str
@@ -28,7 +28,7 @@ class ShardService:
 
     _worker: ShardWorker
 
-    def open(self, location: str) -> Site:
+    def open(self, location: str) -> ActorLocation:
         """Not in the constructor, whose errors Ray passes on as text. Raises RunInvalid, which names this node."""
         log_to_stderr()
         context = ray.get_runtime_context()
@@ -39,13 +39,13 @@ class ShardService:
             name = node_names().get(node_id, node_id)
             problem = error.problem if isinstance(error, RunInvalid) else str(error)
             raise RunInvalid(
-                shown(location),
+                redacted(location),
                 f"node {name} cannot open it ({problem}); see that the run's directory is there too, or its credentials",
             ) from error
         gpus = tuple(context.get_accelerator_ids().get("GPU", ()))
-        return Site(node_id=node_id, gpus=gpus, device=self._worker.device_name)
+        return ActorLocation(node_id=node_id, gpus=gpus, device=self._worker.device_name)
 
-    def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:
+    def run(self, work: Work) -> Iterator[StageProgress | WorkReport]:
         """As ShardWorker does."""
         yield from self._worker.run(work)
 

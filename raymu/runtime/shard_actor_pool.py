@@ -11,8 +11,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raymu.errors import CoordinatorLost, RaymuError, TrainingFailed
-from raymu.runtime.placement_group import Reservation
-from raymu.runtime.shard_actor import Site
+from raymu.runtime.placement_group import PlacementGroupReservation
+from raymu.runtime.shard_actor import ActorLocation
 
 _NOWHERE = -1
 """Instead of a shard: of an actor that has not worked yet."""
@@ -21,22 +21,22 @@ PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Holder:
+class LoadedShard:
     """An actor that has a shard's checkpoints in memory."""
 
     shard: int
-    site: Site
+    site: ActorLocation
     is_at_work: bool
 
 
-class ActorPool:
+class ShardActorPool:
     """As many actors as the reservation has room for, at most. One that is lost makes room for another.
 
     One that was started and finds no room, since a node is lost or others are there first, is not waited for where
     another one comes free.
     """
 
-    def __init__(self, actor: Any, location: str, reservation: Reservation, *, idle_s: float) -> None:
+    def __init__(self, actor: Any, location: str, reservation: PlacementGroupReservation, *, idle_s: float) -> None:
         """actor: the class of them, wrapped; location: of the run that each of them opens
 
         idle_s: how long an actor stays without work; it holds what others wait for
@@ -45,7 +45,7 @@ class ActorPool:
         self._idle: dict[Any, int] = {}  # actor -> the shard that it was last at
         self._lent: dict[Any, int] = {}  # actor -> the shard that it is at
         self._starting: dict[Any, asyncio.Task[None]] = {}
-        self._sites: dict[Any, Site] = {}
+        self._sites: dict[Any, ActorLocation] = {}
         self._turns: deque[asyncio.Future[Any]] = deque()  # of those who wait, in order of arrival
         self._is_warming, self._is_closed = False, False
         self._retirements: dict[Any, asyncio.TimerHandle] = {}
@@ -96,12 +96,12 @@ class ActorPool:
             turn.set_exception(_closed())
         self._balance()
 
-    def holders(self) -> Iterator[Holder]:
+    def holders(self) -> Iterator[LoadedShard]:
         """The actors that have a shard in memory."""
         for actors, is_at_work in ((self._idle, False), (self._lent, True)):
             for actor, shard in actors.items():
                 if shard != _NOWHERE:
-                    yield Holder(shard=shard, site=self._sites[actor], is_at_work=is_at_work)
+                    yield LoadedShard(shard=shard, site=self._sites[actor], is_at_work=is_at_work)
 
     @property
     def _alive(self) -> int:

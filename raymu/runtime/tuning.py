@@ -15,14 +15,14 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from raymu.config import ClusterConfig
-from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, Trial
+from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, TuningTrial
 from raymu.errors import RaymuError
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.nodes import require_room_here, this_node
 from raymu.runtime.placement import shard_bundle, task_options
 from raymu.runtime.ray_internals import as_remote
-from raymu.service.tuning.objective import BenchPlan, TrialBench
-from raymu.service.tuning.report import TuningReport, judge, save
+from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
+from raymu.service.tuning.report import TuningReport, save, score_trials
 from raymu.service.tuning.search_folder import claim_folder
 from raymu.store.codec import to_json
 
@@ -33,12 +33,12 @@ _NAME = "search"
 class SearchResult:
     """stopped: how many trials were ended early"""
 
-    trials: tuple[Trial, ...]
+    trials: tuple[TuningTrial, ...]
     stopped: int
 
 
 def tune_boundary(
-    plan: BenchPlan,
+    plan: ObjectiveSpec,
     wanted: Search,
     constraints: Constraints,
     *,
@@ -51,19 +51,19 @@ def tune_boundary(
     Raises RunInvalid where the run owes retraining, TraceInvalid, DataInvalid, RequestInvalid, and then nothing is
     written; DeviceUnavailable, and what a trial raises.
     """
-    bench, folder = TrialBench(plan), Path(plan.scratch)
+    bench, folder = TuningObjective(plan), Path(plan.scratch)
     for choice in wanted.space.grid(1):
         bench.unlearning(choice)  # refuses what the run does not allow for
     folder.mkdir(parents=True, exist_ok=True)
     found = _search(bench, plan, wanted, constraints, cluster=cluster, progress=progress)
-    report = judge(bench, plan.traffic or str(plan.trace), found.trials, constraints, found.stopped)
+    report = score_trials(bench, plan.traffic or str(plan.trace), found.trials, constraints, found.stopped)
     save(report, folder)
     return report
 
 
 def _search(
-    bench: TrialBench,
-    plan: BenchPlan,
+    bench: TuningObjective,
+    plan: ObjectiveSpec,
     wanted: Search,
     constraints: Constraints,
     *,
@@ -105,28 +105,28 @@ def _search(
         return _collected(tuner.fit())
 
 
-def prepare(plan: BenchPlan) -> None:
+def prepare(plan: ObjectiveSpec) -> None:
     """Make the oracle where a shard is trained, once for all trials."""
-    _ = TrialBench(plan).oracle
+    _ = TuningObjective(plan).oracle
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
     """digest: of the run, the trace and the test data as they were"""
 
-    plan: BenchPlan
+    plan: ObjectiveSpec
     search: Search
     constraints: Constraints
     digest: str
 
 
 @cache
-def _bench(plan: BenchPlan) -> TrialBench:
+def _bench(plan: ObjectiveSpec) -> TuningObjective:
     """One for all trials of a process."""
-    return TrialBench(plan)
+    return TuningObjective(plan)
 
 
-def _trial(choice: Mapping[str, Any], *, plan: BenchPlan, constraints: Constraints, tells: bool) -> None:
+def _trial(choice: Mapping[str, Any], *, plan: ObjectiveSpec, constraints: Constraints, tells: bool) -> None:
     bench = _bench(plan)
 
     def report(accepted: int, score: InterimScore) -> None:
@@ -177,7 +177,7 @@ def _collected(results: tune.ResultGrid) -> SearchResult:
         raise cause if isinstance(cause, RaymuError) else error
     names = {one.name for one in fields(Score)}
     trials = [
-        Trial(choice=Choice(**result.config), score=Score(**{name: result.metrics[name] for name in names}))
+        TuningTrial(choice=Choice(**result.config), score=Score(**{name: result.metrics[name] for name in names}))
         for result in (results[number] for number in range(len(results)))
         if result.config and result.metrics and "weights_sha256" in result.metrics
     ]

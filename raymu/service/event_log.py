@@ -12,8 +12,8 @@ from typing import TextIO
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event
-from raymu.core.receipt import ReceiptBook
-from raymu.core.telemetry.log_fields import Told, told_of
+from raymu.core.receipt import Receipts
+from raymu.core.telemetry.log_fields import LogValue, log_fields
 
 _FIELDS = "raymu_fields"
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class LogForm(StrEnum):
     JSON = "json"
 
 
-def log_to(stream: TextIO, form: LogForm) -> None:
+def configure_logging(stream: TextIO, form: LogForm) -> None:
     """Write raymu's log there from here on, and nowhere else: from INFO up, a line for each record."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines() if form is LogForm.JSON else _TextLines())
@@ -36,7 +36,7 @@ def log_to(stream: TextIO, form: LogForm) -> None:
 
 def log_to_stderr() -> None:
     """The log of a process that nobody watches: JSON on its standard error, which Ray keeps in a file."""
-    log_to(sys.stderr, LogForm.JSON)
+    configure_logging(sys.stderr, LogForm.JSON)
 
 
 def is_logged() -> bool:
@@ -44,7 +44,7 @@ def is_logged() -> bool:
     return _log.isEnabledFor(logging.INFO)
 
 
-def tell(event: str, **told: Told) -> None:
+def log_event(event: str, **told: LogValue) -> None:
     """A line of the log. told: never anything that a request names"""
     _log.info(event, extra={_FIELDS: told})
 
@@ -56,16 +56,16 @@ class EventLog:
         """run: its id"""
         self._run = run
 
-    def opened(self, board: RevocationBoard, receipts: ReceiptBook) -> None:
+    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
         requests = len(receipts.receipts())
-        tell("opened", run=self._run, shards=len(board.lineages), requests=requests, open=len(board.open_requests))
+        log_event("opened", run=self._run, shards=len(board.lineages), requests=requests, open=len(board.open_requests))
 
     def happened(self, event: Event) -> None:
         if is_logged():
-            tell(event.kind, run=self._run, **told_of(event))
+            log_event(event.kind, run=self._run, **log_fields(event))
 
     def closed(self) -> None:
-        tell("closed", run=self._run)
+        log_event("closed", run=self._run)
 
 
 class _TextLines(logging.Formatter):
@@ -80,13 +80,13 @@ class _JsonLines(logging.Formatter):
         return json.dumps({**head, **fields})
 
 
-def _in_short(value: Told) -> str:
+def _in_short(value: LogValue) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _parts(record: logging.LogRecord) -> tuple[dict[str, str], dict[str, Told]]:
+def _parts(record: logging.LogRecord) -> tuple[dict[str, str], dict[str, LogValue]]:
     """When, how grave and what; and the rest. An error's text stays out: it may name samples."""
     fields = dict(getattr(record, _FIELDS, {}))
     time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

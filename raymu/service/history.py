@@ -11,13 +11,13 @@ from raymu.core.events import (
     RunTrained,
     UnlearningConfigured,
 )
-from raymu.core.forecast_error import PaceBook
-from raymu.core.receipt import ReceiptBook
+from raymu.core.forecast_error import ForecastErrors
+from raymu.core.receipt import Receipts
 from raymu.core.records import FileRef
 from raymu.core.requests import RevocationRequest
-from raymu.core.schedule import slice_epochs
+from raymu.core.schedule import epochs_per_stage
 from raymu.errors import FileCorrupt
-from raymu.service.pseudonyms import kept_ids, misnamed
+from raymu.service.pseudonyms import kept_pseudonyms, pseudonym_mismatches
 from raymu.store.journal.journal import Journal
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
@@ -29,12 +29,12 @@ class History:
 
     epochs: tuple[int, ...]
     board: RevocationBoard
-    receipts: ReceiptBook
+    receipts: Receipts
     accepted: dict[str, RevocationRequest]
     """By the request's id."""
     requests_by_key: dict[str, RevocationRequest]
     trained_on: int
-    paces: PaceBook
+    paces: ForecastErrors
     configured: UnlearningConfig | None
     """The settings that were chosen last; None where those of the manifest were never changed."""
     published: GenerationPublished | None
@@ -51,14 +51,14 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
     config = Config.parse(manifest.config)
     events = list(journal.events())
     trained_on = next((event.workers for event in events if isinstance(event, RunTrained)), 1)
-    epochs = slice_epochs(config.training.epochs, config.partition.slices)
+    epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
     board = RevocationBoard(
         config=config.unlearning,
         epochs=epochs,
         workers=workers or trained_on,
         has_batch_norm=manifest.has_batch_norm,
     )
-    receipts, paces = ReceiptBook(), PaceBook()
+    receipts, paces = Receipts(), ForecastErrors()
     accepted: dict[str, RevocationRequest] = {}
     by_key: dict[str, RevocationRequest] = {}
     for event in events:
@@ -84,7 +84,7 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
 
 def require_named(store: RunStore, journal: Journal, history: History) -> None:
     """Raises FileCorrupt where the journal no longer keeps what the accepted requests name: others would be forgotten."""
-    kept = kept_ids(journal, key=store.keys.hash_key)
+    kept = kept_pseudonyms(journal, key=store.keys.hash_key)
     purged = {receipt.request_id for receipt in history.receipts.receipts() if receipt.purged_at}
-    for what in misnamed(kept, journal.revoked(), history.accepted, purged=purged):
+    for what in pseudonym_mismatches(kept, journal.revoked(), history.accepted, purged=purged):
         raise FileCorrupt("the journal", what)

@@ -15,17 +15,17 @@ from raymu.config import Config, PartitionConfig
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary
-from raymu.core.uri import shown
+from raymu.core.uri import redacted
 from raymu.data.ids import as_sample_ids
 from raymu.data.tables import SampleTable, fit_classes, read_table, read_test_data, require_no_secret, to_arrow
 from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, UnknownSamples
 from raymu.store.journal.fencing import require_journal
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
-from raymu.text import in_one_line, things
+from raymu.text import one_line, plural
 from raymu.training.models import check_model
 from raymu.training.normalizer import PIXELS
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -126,24 +126,24 @@ def shard_tables(
         yield to_arrow(table.take(rows), slices[rows])
 
 
-def plan_training(config: Config, table: SampleTable, classes: int) -> ModelPlan:
+def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingSpec:
     """Raises ConfigInvalid, DataInvalid for settings that these data cannot be trained with."""
-    samples, path = len(table.ids), shown(config.data.train)
+    samples, path = len(table.ids), redacted(config.data.train)
     if samples < config.partition.slices:
-        raise DataInvalid(path, f"has {things(samples, 'sample')} for {config.partition.slices} slices; use fewer")
+        raise DataInvalid(path, f"has {plural(samples, 'sample')} for {config.partition.slices} slices; use fewer")
     if config.data.classes is None and classes > samples:
         raise DataInvalid(
             path,
-            f"has a label {classes - 1} among {things(samples, 'sample')}; number the classes from 0, without gaps",
+            f"has a label {classes - 1} among {plural(samples, 'sample')}; number the classes from 0, without gaps",
         )
     try:
-        plan = ModelPlan.of(config, input_shape=table.features.shape[1:], classes=classes)
+        plan = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
     except ValueError as error:
         raise ConfigInvalid(f"training.epochs: {error}") from error
     try:
         Boundary.parse(config.unlearning.boundary)
     except ValueError as error:
-        raise ConfigInvalid(f"unlearning.boundary: {in_one_line(error)}") from error
+        raise ConfigInvalid(f"unlearning.boundary: {one_line(error)}") from error
     if config.data.normalize == "unit" and table.features.dtype not in PIXELS:
         kinds = f"unit is for uint8 and uint16, and the features are {table.features.dtype}"
         raise ConfigInvalid(f"data.normalize: {kinds}; cast to uint8, or use shard")
@@ -157,7 +157,7 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> ModelPlan
     return plan
 
 
-def _check_model(plan: ModelPlan) -> bool:
+def _check_model(plan: TrainingSpec) -> bool:
     """returns: whether it has batch norm. Raises ConfigInvalid"""
     has_batch_norm = check_model(plan.model, input_shape=plan.input_shape, classes=plan.classes)
     if has_batch_norm and plan.groups_per_slice is None and plan.training.batch_size == 1:
@@ -167,14 +167,14 @@ def _check_model(plan: ModelPlan) -> bool:
 
 def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None:
     """Raises DataInvalid for shards that cannot be trained; seen before any sample is excluded."""
-    partition, path = config.partition, shown(config.data.train)
+    partition, path = config.partition, redacted(config.data.train)
     for shard in range(partition.shards):
         labels = table.labels[shards == shard]
         what = f"shard {shard} of {partition.shards}"
         if not len(labels):
             raise DataInvalid(path, f"{what} would hold no samples; use fewer shards")
         if len(labels) < partition.slices:
-            held = things(len(labels), "sample")
+            held = plural(len(labels), "sample")
             raise DataInvalid(path, f"{what} would hold {held} for {partition.slices} slices; use fewer")
         if len(np.unique(labels)) < 2:
             raise DataInvalid(path, f"{what} would hold a single class; use fewer shards")

@@ -15,15 +15,16 @@ from raymu.core.partition import identity_hashes
 from raymu.core.records import Constituent, SampleId
 from raymu.service.shard.files import read_shard_samples
 from raymu.store.run import RunStore
-from raymu.training.classifier import Classifier, Features
-from raymu.training.determinism import pinned
+from raymu.training.classifier import Classifier
+from raymu.training.determinism import deterministic
+from raymu.training.normalizer import Features
 from raymu.training.patch import fine_tune_as_control
-from raymu.training.spec import ModelPlan
-from raymu.training.trainer import ShardTraining
+from raymu.training.spec import TrainingSpec
+from raymu.training.trainer import ShardTrainer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Control:
+class ControlModel:
     """The run's constituents that vote, the touched ones fine-tuned as `ohs` does. seconds: of compute"""
 
     store: RunStore
@@ -40,20 +41,20 @@ class Control:
         return AGGREGATIONS[config.unlearning.aggregation](probabilities, weights)
 
 
-def fine_tune_only(store: RunStore, sample_ids: Collection[SampleId]) -> Control:
+def negative_control(store: RunStore, sample_ids: Collection[SampleId]) -> ControlModel:
     """The control for a request of these samples, on a run that serves all that it has in full. Writes nothing."""
     manifest, config, generation = store.manifest, store.config, store.current()
-    plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+    plan = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
     forget = identity_hashes(sample_ids, seed=plan.seed, purpose="sample")
     device, ohs = torch.device("cpu"), config.unlearning.ohs
     voters = tuple(one for one in generation.constituents if one.checkpoint)  # an emptied shard abstains
     voting = {one.shard for one in voters}
     classifiers: list[Classifier] = []
     passes, seconds = 0.0, 0.0
-    with pinned(device, config.cluster.threads):
+    with deterministic(device, config.cluster.threads):
         for lineage in (one for one in generation.lineages if one.shard in voting):
             samples = read_shard_samples(store, lineage.table)
-            training = ShardTraining(plan, lineage.shard, device)
+            training = ShardTrainer(plan, lineage.shard, device)
             training.load(store.files.read_checked(lineage.serving.file), source=lineage.serving.file.path)
             is_forgotten = samples.held_in(forget)
             if is_forgotten.any():
@@ -62,4 +63,4 @@ def fine_tune_only(store: RunStore, sample_ids: Collection[SampleId]) -> Control
                 passes += fine_tune_as_control(training, retain, plan=plan, shard=lineage.shard, ohs=ohs)
                 seconds += time.perf_counter() - started
             classifiers.append(training.classifier)
-    return Control(store=store, voters=voters, classifiers=tuple(classifiers), passes=passes, seconds=seconds)
+    return ControlModel(store=store, voters=voters, classifiers=tuple(classifiers), passes=passes, seconds=seconds)

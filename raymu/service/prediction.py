@@ -14,11 +14,11 @@ from raymu.core.board.serving import constituent
 from raymu.core.records import Constituent, Generation, OnAccept, ShardLineage
 from raymu.data.columns import as_features
 from raymu.errors import DataInvalid, FileMissing, NoVoters
-from raymu.store.files.concurrency import side_by_side
+from raymu.store.files.concurrency import map_concurrently
 from raymu.store.run import RunStore
 from raymu.training.classifier import Classifier
-from raymu.training.determinism import device_here, pinned
-from raymu.training.spec import ModelPlan
+from raymu.training.determinism import deterministic, device_or_cpu
+from raymu.training.spec import TrainingSpec
 
 Features = npt.NDArray[np.generic]
 
@@ -55,10 +55,10 @@ class Ensemble:
         Raises NoVoters where every shard abstains; FileMissing, FileCorrupt.
         """
         manifest, config = store.manifest, store.config
-        self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        self._plan = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self.generation = generation
         self._threads = config.cluster.threads
-        self._device = device or device_here(config.device)
+        self._device = device or device_or_cpu(config.device)
         self._input_shape = manifest.input_shape
         self._aggregate = AGGREGATIONS[config.unlearning.aggregation]
         self._voters: list[Constituent] = [one for one in generation.constituents if one.checkpoint]
@@ -67,7 +67,7 @@ class Ensemble:
             raise NoVoters(generation.number)
         self._classifiers: list[Classifier] = []
         files = [voter.checkpoint.file for voter in self._voters if voter.checkpoint]
-        for file, payload in zip(files, side_by_side(store.files.read_checked, files), strict=True):
+        for file, payload in zip(files, map_concurrently(store.files.read_checked, files), strict=True):
             self._classifiers.append(Classifier.restore(payload, self._plan, device=self._device, source=file.path))
 
     @classmethod
@@ -118,5 +118,5 @@ class Ensemble:
                 f"have shape {features.shape[1:]}, the run was trained on {self._input_shape}; give such samples",
             )
         features = as_features("features", features)
-        with pinned(self._device, self._threads):
+        with deterministic(self._device, self._threads):
             return np.stack([classifier.probabilities(features) for classifier in self._classifiers])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from raymu.core.records import SampleId
 from raymu.core.requests import RevocationRequest
 from raymu.store.journal.journal import Journal
-from raymu.text import things
+from raymu.text import plural
 
 
 def sample_name(sample_id: SampleId) -> str:
@@ -22,27 +22,31 @@ def key_name(key: str) -> str:
     return f"key/{key}"
 
 
-def keyed_hash(name: str, key: bytes) -> str:
+def pseudonym(name: str, key: bytes) -> str:
     """HMAC-SHA256 (RFC 2104), hex. key: of the run; without it the hash says nothing"""
     return hmac.digest(key, name.encode(), "sha256").hex()
 
 
-Kept = Mapping[str, Mapping[int, frozenset[str]]]
+KeptPseudonym = Mapping[str, Mapping[int, frozenset[str]]]
 """request -> shard -> keyed hashes of the raw ids that are kept"""
 
 
-def kept_ids(journal: Journal, *, key: bytes) -> Kept:
+def kept_pseudonyms(journal: Journal, *, key: bytes) -> KeptPseudonym:
     """key: of the run. Raises FileCorrupt."""
     return {
         request_id: {
-            shard: frozenset(keyed_hash(sample_name(one), key) for one in ids) for shard, ids in by_shard.items()
+            shard: frozenset(pseudonym(sample_name(one), key) for one in ids) for shard, ids in by_shard.items()
         }
         for request_id, by_shard in journal.raw_ids().items()
     }
 
 
-def misnamed(
-    kept: Kept, revoked: Mapping[str, str], accepted: Mapping[str, RevocationRequest], *, purged: Collection[str]
+def pseudonym_mismatches(
+    kept: KeptPseudonym,
+    revoked: Mapping[str, str],
+    accepted: Mapping[str, RevocationRequest],
+    *,
+    purged: Collection[str],
 ) -> Iterator[str]:
     """What is wrong. revoked: keyed hash -> request, as it is kept; accepted: by request"""
     if revoked != revoked_by(accepted):
@@ -55,7 +59,7 @@ def misnamed(
         (are_others, "not those that were accepted"),
     ):
         if request_ids:
-            yield f"raw ids of {things(len(request_ids), 'request')} are {what}, such as of {min(request_ids)}"
+            yield f"raw ids of {plural(len(request_ids), 'request')} are {what}, such as of {min(request_ids)}"
 
 
 def revoked_by(accepted: Mapping[str, RevocationRequest]) -> dict[str, str]:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from raymu.core.deadlines import Deadline, deadlines
-from raymu.core.forecast_error import Pace
+from raymu.core.forecast_error import ForecastError
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation, Remedy
 from raymu.core.workload import settle_passes
 from raymu.service.history import History, replay
-from raymu.service.shard.messages import Places, ShardPlace
-from raymu.store.receipts import latest
+from raymu.service.shard.messages import ShardLocation, ShardLocations
+from raymu.store.receipts import latest_by_request
 from raymu.store.run import RunStore
 
 
@@ -29,7 +29,7 @@ class ShardStatus:
     state: str
     tainted_from: int | None
     weights_sha256: str | None
-    place: ShardPlace | None = None
+    place: ShardLocation | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +77,7 @@ class RunStatus:
     """Of the remedies that were carried out as planned."""
 
 
-def status(store: RunStore, *, places: Places | None = None) -> RunStatus:
+def status(store: RunStore, *, places: ShardLocations | None = None) -> RunStatus:
     """places: as its coordinator says, where one is up. Raises RunInvalid where the run is not trained."""
     generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
@@ -85,7 +85,9 @@ def status(store: RunStore, *, places: Places | None = None) -> RunStatus:
     return status_of(generation, history, now=datetime.now(UTC), places=places)
 
 
-def status_of(generation: Generation, history: History, *, now: datetime, places: Places | None = None) -> RunStatus:
+def status_of(
+    generation: Generation, history: History, *, now: datetime, places: ShardLocations | None = None
+) -> RunStatus:
     """generation: the current one"""
     places = places or {}
     requests, settlements = history.receipts.receipts(), history.board.settlements()
@@ -120,7 +122,7 @@ def status_of(generation: Generation, history: History, *, now: datetime, places
     )
 
 
-def _pace(pace: Pace) -> RemedyPace:
+def _pace(pace: ForecastError) -> RemedyPace:
     ratio = pace.interval(1.0)
     return RemedyPace(
         remedies=pace.remedies,
@@ -147,4 +149,4 @@ def receipts(store: RunStore) -> tuple[Receipt, ...]:
 def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """The receipts as they were issued, signed: the last one of each of these requests, or of all."""
     with closing(store.journal(is_read_only=True)) as journal:
-        return list(latest(journal.ledger(request_ids)).values())
+        return list(latest_by_request(journal.ledger(request_ids)).values())

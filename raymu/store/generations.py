@@ -37,7 +37,7 @@ class GenerationFiles:
         """Of those that are there, ascending."""
         return sorted(int(name.removesuffix(".json")) for name in self._files.list(_FOLDER) if _is_generation(name))
 
-    def drop_all_but(self, number: int) -> None:
+    def delete_except(self, number: int) -> None:
         """Destroy superseded ones, and any that was written and never committed."""
         self._files.delete(*(generation_path(one) for one in self.numbers if one != number))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 MANIFEST = "run.json"
-EPOCH = "epoch"
+TERM = "epoch"
 """The epoch of the coordinator that may write, for those who cannot see the journal."""
 UNFINISHED = "unfinished"
 """There while a run is being created: without it, files that raymu did not write are never touched."""

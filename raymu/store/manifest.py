@@ -8,7 +8,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from raymu.core.records import FileRef
-from raymu.errors import FileCorrupt, FileMissing, RunInvalid, RunTooNew
+from raymu.errors import FileCorrupt, FileMissing, RunFormatTooNew, RunInvalid
 from raymu.store.codec import unseal
 from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import RunKeys
@@ -48,7 +48,7 @@ def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
         raise RunInvalid(files.shown, "is not a run of raymu: its run.json is of something else")
     written = found.get("format")
     if isinstance(written, int) and written > FORMAT:
-        raise RunTooNew(files.shown, f"was written by a newer raymu (format {written}); update raymu")
+        raise RunFormatTooNew(files.shown, f"was written by a newer raymu (format {written}); update raymu")
     manifest: RunManifest = unseal(RunManifest, payload, keys.hash_key, source=source)
     return manifest
 

@@ -16,7 +16,7 @@ _LEDGER, _SIGNATURE = "ledger", "signature"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LedgerRow:
+class ReceiptRow:
     """One issued receipt. number: from 1; document: canonical JSON, with its place in the ledger and its signature"""
 
     number: int
@@ -28,9 +28,9 @@ class LedgerRow:
         return hashlib.sha256(self.document.encode()).hexdigest()
 
 
-def issued(
-    receipts: Iterable[Receipt], *, after: LedgerRow | None, run: str, event: int, signing_key: bytes
-) -> Iterator[LedgerRow]:
+def sign_receipts(
+    receipts: Iterable[Receipt], *, after: ReceiptRow | None, run: str, event: int, signing_key: bytes
+) -> Iterator[ReceiptRow]:
     """Sign receipts, in order. after: the last row there is; event: the journal event that completes them"""
     raymu_version = version("raymu")  # read from a file
     for receipt in receipts:
@@ -44,16 +44,16 @@ def issued(
         }
         tree = to_tree(receipt) | {_LEDGER: place}
         document = canonical_json(tree | {_SIGNATURE: sign(canonical_json(tree), signing_key)}).decode()
-        after = LedgerRow(number=number, request_id=receipt.request_id, document=document)
+        after = ReceiptRow(number=number, request_id=receipt.request_id, document=document)
         yield after
 
 
-def check_ledger(rows: Iterable[LedgerRow], *, run: str, public_key: bytes) -> Iterator[tuple[int, Receipt]]:
+def check_receipts(rows: Iterable[ReceiptRow], *, run: str, public_key: bytes) -> Iterator[tuple[int, Receipt]]:
     """Read the ledger, each row against the one before it. returns: the journal event, and the receipt
 
     Raises FileCorrupt, naming the receipt.
     """
-    before: LedgerRow | None = None
+    before: ReceiptRow | None = None
     for row in rows:
         source = f"receipt {row.number} ({row.request_id})"
         tree, place = _signed(row.document, public_key, source)
@@ -67,7 +67,7 @@ def check_ledger(rows: Iterable[LedgerRow], *, run: str, public_key: bytes) -> I
         yield place["event"], receipt
 
 
-def latest(rows: Sequence[LedgerRow]) -> dict[str, dict[str, Any]]:
+def latest_by_request(rows: Sequence[ReceiptRow]) -> dict[str, dict[str, Any]]:
     """Each request's last receipt, as JSON values. returns: request -> document"""
     return {row.request_id: json.loads(row.document) for row in rows}
 

@@ -65,7 +65,7 @@ class WorkReports:
             return None
         return report if all(self._files.exists(ref.path) for ref in report.lineage.files) else None
 
-    def find_interim(self, kind: type[AnyInterim], command_id: str) -> AnyInterim | None:
+    def find_partial(self, kind: type[AnyInterim], command_id: str) -> AnyInterim | None:
         """What was done of a command that is not done. Raises FileCorrupt."""
         interim: AnyInterim | None = self._read(kind, interim_path(command_id), command_id)
         return interim
@@ -74,7 +74,7 @@ class WorkReports:
         """Once the journal has them."""
         self._files.delete(*(path_of(one) for one in command_ids for path_of in (report_path, interim_path)))
 
-    def drop_all_but(self, command_ids: Collection[str], *, shard: int | None = None) -> None:
+    def delete_except(self, command_ids: Collection[str], *, shard: int | None = None) -> None:
         """Of one shard, or of all."""
         found = dict.fromkeys(command_id for command_id, _ in self._found())
         self.drop(one for one in found if one not in command_ids and shard in (None, _shard_of(one)))

@@ -16,11 +16,11 @@ from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import seal
-from raymu.store.files.concurrency import side_by_side
+from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.local import PARTIAL
 from raymu.store.files.run_files import RunFiles
 from raymu.store.generations import GenerationFiles
-from raymu.store.journal.fencing import Succession, open_journal
+from raymu.store.journal.fencing import Fencing, open_journal
 from raymu.store.journal.file_seal import JOURNAL
 from raymu.store.journal.journal import Journal
 from raymu.store.keys import RunKeys
@@ -41,7 +41,7 @@ class RunStore:
         self.keys = RunKeys(self.files)
         self.generations = GenerationFiles(self.files, self.keys)
         self.reports = WorkReports(self.files, self.keys)
-        self.succession = Succession(self.files, self.keys)
+        self.succession = Fencing(self.files, self.keys)
 
     def __reduce__(self) -> tuple[type["RunStore"], tuple[str]]:
         """What travels to another process is where the run lies, and never its keys."""
@@ -171,7 +171,7 @@ class RunStore:
 
     def read_tables(self, refs: Sequence[FileRef], columns: list[str]) -> list[pa.Table]:
         """Some columns of several shards' samples, read side by side. Raises FileMissing, FileCorrupt."""
-        return side_by_side(lambda ref: self.read_table(ref, columns), refs)
+        return map_concurrently(lambda ref: self.read_table(ref, columns), refs)
 
     def read_table(self, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
         """A shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
@@ -220,13 +220,13 @@ class RunStore:
         # What is half-written first: a superseded worker could still give it its name, and after this no more.
         self.files.delete(*self.files.half_written())
         self.files.delete(*self.strays(needed))
-        self.reports.drop_all_but(reports)
+        self.reports.delete_except(reports)
 
     def sweep_shard(self, needed: Collection[FileRef], reports: Collection[str], shard: int) -> None:
         """Destroy one shard's strays, and its reports of other commands than these, while it is not at work."""
         self.sweep_half_written(shard)
         self.files.delete(*self.strays(needed, shard=shard))
-        self.reports.drop_all_but(reports, shard=shard)
+        self.reports.delete_except(reports, shard=shard)
 
     def sweep_half_written(self, shard: int) -> None:
         """Destroy what a lost worker did not finish writing, while the shard is not at work."""

@@ -79,7 +79,7 @@ class BatchPlan:
     sizes: tuple[int, ...]
     keys: tuple[int, ...]
 
-    def without_singles(self) -> "BatchPlan":
+    def drop_singletons(self) -> "BatchPlan":
         """Without the batches of one sample, which have no batch statistics."""
         if 1 not in self.sizes:
             return self

@@ -13,14 +13,14 @@ from raymu.errors import FileCorrupt
 Tensors = Mapping[str, torch.Tensor]
 
 
-def pack(tensors: Tensors, about: Mapping[str, Any]) -> bytes:
+def serialize(tensors: Tensors, read_metadata: Mapping[str, Any]) -> bytes:
     """One safetensors file. about: JSON values, kept as one metadata entry, so that equal content gives equal bytes."""
     # Cloned: safetensors refuses tensors that share memory, as tied weights do.
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return safetensors.torch.save(own, metadata={"raymu": json.dumps(about, sort_keys=True)})
+    return safetensors.torch.save(own, metadata={"raymu": json.dumps(read_metadata, sort_keys=True)})
 
 
-def unpack(payload: bytes, *, source: str) -> dict[str, torch.Tensor]:
+def deserialize(payload: bytes, *, source: str) -> dict[str, torch.Tensor]:
     """Raises FileCorrupt, naming `source`."""
     try:
         return safetensors.torch.load(payload)
@@ -28,7 +28,7 @@ def unpack(payload: bytes, *, source: str) -> dict[str, torch.Tensor]:
         raise FileCorrupt(source, f"not a safetensors file ({error})") from error
 
 
-def about(payload: bytes) -> dict[str, Any]:
+def read_metadata(payload: bytes) -> dict[str, Any]:
     """The metadata entry that `pack` wrote."""
     length = int.from_bytes(payload[:8], "little")
     header = json.loads(payload[8 : 8 + length])
@@ -46,6 +46,6 @@ def weights_sha256(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def below(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:
+def strip_prefix(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:
     """The tensors under a prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

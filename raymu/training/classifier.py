@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raymu.errors import ConfigInvalid
-from raymu.text import in_one_line
-from raymu.training.checkpoint_format import below, unpack
+from raymu.text import one_line
+from raymu.training.checkpoint_format import deserialize, strip_prefix
 from raymu.training.models import build_model
 from raymu.training.normalizer import Features, Normalizer
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 
 Labels = npt.NDArray[np.int64]
 _BATCH = 4096
@@ -29,11 +29,11 @@ class Classifier:
     normalizer: Normalizer | None = field(default=None)
 
     @classmethod
-    def restore(cls, payload: bytes, plan: ModelPlan, *, device: torch.device, source: str) -> "Classifier":
+    def restore(cls, payload: bytes, plan: TrainingSpec, *, device: torch.device, source: str) -> "Classifier":
         """The classifier of a checkpoint. Raises FileCorrupt."""
         model = build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes).to(device)
         classifier = cls(model=model, classes=plan.classes, device=device)
-        classifier.load_tensors(unpack(payload, source=source))
+        classifier.load_tensors(deserialize(payload, source=source))
         return classifier
 
     def tensors(self) -> dict[str, Tensor]:
@@ -46,12 +46,12 @@ class Classifier:
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Raises ConfigInvalid where the model is not the one that they were of: a factory's code may have changed."""
         try:
-            self.model.load_state_dict(below(tensors, "model."))
+            self.model.load_state_dict(strip_prefix(tensors, "model."))
         except RuntimeError as error:
             raise ConfigInvalid(
-                f"model: the run's checkpoints do not fit it ({in_one_line(error)}); give the factory's code of then"
+                f"model: the run's checkpoints do not fit it ({one_line(error)}); give the factory's code of then"
             ) from error
-        fitted = below(tensors, "normalizer.")
+        fitted = strip_prefix(tensors, "normalizer.")
         self.normalizer = Normalizer(**fitted) if fitted else None
 
     def inputs(self, features: Features) -> Tensor:

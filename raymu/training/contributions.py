@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
 from raymu.errors import PatchFailed
-from raymu.text import things
+from raymu.text import plural
 from raymu.training.batches import BatchPlan, ShardSamples
-from raymu.training.checkpoint_format import pack, unpack
+from raymu.training.checkpoint_format import deserialize, serialize
 from raymu.training.classifier import Classifier
 
 _GRADIENT_BATCH = 4096
@@ -59,11 +59,11 @@ class UpdateLog:
     @classmethod
     def load(cls, payload: bytes, *, source: str) -> "UpdateLog":
         """Raises FileCorrupt."""
-        return cls(**unpack(payload, source=source))
+        return cls(**deserialize(payload, source=source))
 
     def dump(self) -> bytes:
         tensors = {"updates": self.updates, "members": self.members, "sizes": self.sizes, "spent": self.spent}
-        return pack(tensors, {})
+        return serialize(tensors, {})
 
     def forgotten_by_row(self, forget: ShardSamples) -> Tensor:
         """How many of a row's members are to be forgotten. returns: (rows,) int64"""
@@ -179,7 +179,7 @@ Logs = Mapping[int, UpdateLog]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
+class ContributionMethod:
     """One reading of contributions.
 
     recorder: (model, rows of fixed batches in the stage) -> what records a stage; None records nothing
@@ -224,7 +224,7 @@ def _recorded(
     for log in logs.values():
         is_gone &= ~log.has_left(forget)
     if is_gone.any():
-        gone = things(int(is_gone.sum()), "forgotten sample")
+        gone = plural(int(is_gone.sum()), "forgotten sample")
         raise PatchFailed(f"no recorded update is left to subtract for {gone}")
     total = sum(log.take(shares(log.forgotten_by_row(forget), log.sizes)) for log in logs.values())
     assert isinstance(total, Tensor)
@@ -233,14 +233,14 @@ def _recorded(
     return total.to(classifier.device)
 
 
-READINGS: Mapping[str, Reading] = {
-    "gradient": Reading(recorder=None, contributions=_gradient),
-    "group": Reading(recorder=_GroupRecorder, contributions=_group),
-    "batch": Reading(recorder=lambda model, _rows: _BatchRecorder(model), contributions=_batch),
+CONTRIBUTIONS: Mapping[str, ContributionMethod] = {
+    "gradient": ContributionMethod(recorder=None, contributions=_gradient),
+    "group": ContributionMethod(recorder=_GroupRecorder, contributions=_group),
+    "batch": ContributionMethod(recorder=lambda model, _rows: _BatchRecorder(model), contributions=_batch),
 }
 
 
 def record_stage(reading: str, model: nn.Module, *, stage: int, groups_per_slice: int | None) -> UpdateRecorder | None:
     """What records the stage that is about to be trained; None where the reading records nothing."""
-    recorder = READINGS[reading].recorder
+    recorder = CONTRIBUTIONS[reading].recorder
     return recorder(model, (groups_per_slice or 0) * (stage + 1)) if recorder else None

@@ -33,7 +33,7 @@ class DeterminismClass:
         return json.dumps(told, sort_keys=True)
 
 
-def told_apart(earlier: str, now: str) -> str:
+def describe_difference(earlier: str, now: str) -> str:
     """What differs between two classes, each as JSON: `device T4, now A100`."""
     before, after = json.loads(earlier), json.loads(now)
     names = [name for name in after if before.get(name) != after[name]]
@@ -47,7 +47,7 @@ def choose_device(wish: Device) -> torch.device:
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def device_here(wish: Device) -> torch.device:
+def device_or_cpu(wish: Device) -> torch.device:
     """As choose_device, for what is not training: where this machine lacks the run's device, its CPU will do."""
     return choose_device("cpu" if wish == "cpu" else "auto")
 
@@ -59,7 +59,7 @@ def determinism_class(device: torch.device, threads: int, workers: int = 1) -> D
 
 
 @contextmanager
-def pinned(device: torch.device, threads: int, workers: int = 1) -> Iterator[DeterminismClass]:
+def deterministic(device: torch.device, threads: int, workers: int = 1) -> Iterator[DeterminismClass]:
     """Pin the threads, the deterministic algorithms and the random state; all are put back afterwards.
 
     Ray sets the thread count from num_cpus, and it changes the bits.

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from raymu.config import ModelConfig
 from raymu.config.fields import Count, Fraction
-from raymu.config.yaml_file import complaints
+from raymu.config.yaml_file import format_validation_error
 from raymu.errors import ConfigInvalid
-from raymu.text import in_one_line
+from raymu.text import one_line
 from raymu.training.checkpoint_format import weights_sha256
-from raymu.training.determinism import pinned
+from raymu.training.determinism import deterministic
 
 Shape = tuple[int, ...]
 Widths = Annotated[Sequence[Count], Field(min_length=1)]
@@ -147,9 +147,9 @@ def build_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> nn.
     try:
         return build(input_shape, classes, **config.args)
     except ValidationError as error:
-        raise ConfigInvalid(f"model.{complaints(error)}") from error
+        raise ConfigInvalid(f"model.{format_validation_error(error)}") from error
     except RuntimeError as error:  # such as more weights than there is memory
-        raise ConfigInvalid(f"model: {config.name} cannot be built ({in_one_line(error)}); check its size") from error
+        raise ConfigInvalid(f"model: {config.name} cannot be built ({one_line(error)}); check its size") from error
 
 
 def _from_factory(factory: str, args: Mapping[str, Any]) -> nn.Module:
@@ -159,14 +159,14 @@ def _from_factory(factory: str, args: Mapping[str, Any]) -> nn.Module:
     try:
         module = importlib.import_module(place)
     except (Exception, SystemExit) as error:  # its own code runs, and may raise anything
-        raise ConfigInvalid(f"model.factory: {place} cannot be imported ({in_one_line(error)}); install it") from error
+        raise ConfigInvalid(f"model.factory: {place} cannot be imported ({one_line(error)}); install it") from error
     build = getattr(module, name, None)
     if build is None:
         raise ConfigInvalid(f"model.factory: {place} has no {name}; check the name")
     try:
         model = build(**args)
     except (Exception, SystemExit) as error:  # whatever foreign code raises, the user must see which code it was
-        raise ConfigInvalid(f"model.factory: {factory} failed ({in_one_line(error)}); check model.args") from error
+        raise ConfigInvalid(f"model.factory: {factory} failed ({one_line(error)}); check model.args") from error
     if not isinstance(model, nn.Module):
         raise ConfigInvalid(f"model.factory: {factory} returned {type(model).__name__}; it must return an nn.Module")
     return model
@@ -180,7 +180,7 @@ def check_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> boo
     """
     built = set()
     for _ in range(2):
-        with pinned(torch.device("cpu"), threads=1):  # one thread: a process that is forked later has no others
+        with deterministic(torch.device("cpu"), threads=1):  # one thread: a process that is forked later has no others
             torch.manual_seed(0)
             model = build_model(config, input_shape=input_shape, classes=classes)
             try_out(model, input_shape=input_shape, classes=classes)
@@ -202,7 +202,7 @@ def try_out(model: nn.Module, *, input_shape: Shape, classes: int) -> None:
     try:
         F.cross_entropy(logits, torch.zeros(3, dtype=torch.int64)).backward()
     except Exception as error:  # whatever the model's own code raises
-        raise ConfigInvalid(f"model: cannot be trained ({in_one_line(error)})") from error
+        raise ConfigInvalid(f"model: cannot be trained ({one_line(error)})") from error
     foreign = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
     if foreign:
         raise ConfigInvalid(f"model: {foreign[0]} in its state is no tensor, and checkpoints hold nothing else")
@@ -213,7 +213,7 @@ def _logits(model: nn.Module, samples: int, input_shape: Shape, classes: int) ->
         logits = model(torch.zeros(samples, *input_shape))
     except (Exception, SystemExit) as error:  # whatever the model's own code raises
         mode = "in training " if model.training else ""
-        raise ConfigInvalid(f"model: fails {mode}on samples of shape {input_shape} ({in_one_line(error)})") from error
+        raise ConfigInvalid(f"model: fails {mode}on samples of shape {input_shape} ({one_line(error)})") from error
     if not isinstance(logits, Tensor) or logits.shape != (samples, classes) or not logits.is_floating_point():
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ConfigInvalid(

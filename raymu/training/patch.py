@@ -18,8 +18,8 @@ from raymu.errors import PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.models import has_batch_norm
-from raymu.training.spec import ModelPlan
-from raymu.training.trainer import ShardTraining
+from raymu.training.spec import TrainingSpec
+from raymu.training.trainer import ShardTrainer
 
 _DOUBLINGS = 60
 _BISECTIONS = 24
@@ -108,7 +108,7 @@ def find_strength(loss_at: Callable[[float], float], aim: float) -> float:
 
 
 def fine_tune(
-    training: ShardTraining, retain: ShardSamples, unseen: ShardSamples | None, *, rate: float, epochs: int, seed: int
+    training: ShardTrainer, retain: ShardSamples, unseen: ShardSamples | None, *, rate: float, epochs: int, seed: int
 ) -> float:
     """Train on retained samples, the rate falling to 0, until the loss on unseen samples stops improving.
 
@@ -118,7 +118,7 @@ def fine_tune(
     classifier = training.classifier
     if not len(retain) or classifier.normalizer is None:
         return 0.0
-    training.forget_momentum()
+    training.reset_optimizer()
     inputs = classifier.inputs(retain.features)
     labels = torch.from_numpy(retain.labels).to(classifier.device)
     passes = 0.0
@@ -144,7 +144,7 @@ def fine_tune(
 
 
 def fine_tune_as_control(
-    training: ShardTraining, retain: ShardSamples, *, plan: ModelPlan, shard: int, ohs: OhsConfig
+    training: ShardTrainer, retain: ShardSamples, *, plan: TrainingSpec, shard: int, ohs: OhsConfig
 ) -> float:
     """The no-subtraction control: fine-tune on the last slices as `ohs` does, and subtract nothing.
 

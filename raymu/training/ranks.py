@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from raymu.errors import RankLost
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 
 class Ranks(Protocol):
@@ -39,7 +39,7 @@ class Ranks(Protocol):
         ...
 
 
-class PlayedRanks:
+class SimulatedRanks:
     """One process plays all ranks, one after the other."""
 
     def __init__(self, count: int) -> None:
@@ -55,7 +55,7 @@ class PlayedRanks:
         return _in_order(parts)
 
 
-class ProcessRanks:
+class DistributedRanks:
     """Every rank is a process of the default process group, which is there already.
 
     Unlike ranks that one process plays, they have to agree on what they train.
@@ -105,7 +105,7 @@ def _exchange() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankLost(in_one_line(error)) from error
+        raise RankLost(one_line(error)) from error
 
 
 def _in_order(parts: Sequence[Tensor]) -> Tensor:

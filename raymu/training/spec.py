@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from raymu.config import Config, ModelConfig, Normalization, TrainingConfig
-from raymu.core.schedule import slice_epochs
+from raymu.core.schedule import epochs_per_stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModelPlan:
+class TrainingSpec:
     """Everything that a shard's training depends on, besides its samples."""
 
     model: ModelConfig
@@ -24,7 +24,7 @@ class ModelPlan:
     """Ranks that share every batch."""
 
     @classmethod
-    def of(cls, config: Config, *, input_shape: tuple[int, ...], classes: int) -> "ModelPlan":
+    def of(cls, config: Config, *, input_shape: tuple[int, ...], classes: int) -> "TrainingSpec":
         """Raises ValueError where a stage would get no epoch."""
         by_group = config.unlearning.contributions == "group"
         return cls(
@@ -34,7 +34,7 @@ class ModelPlan:
             input_shape=input_shape,
             classes=classes,
             seed=config.partition.seed,
-            epochs=slice_epochs(config.training.epochs, config.partition.slices),
+            epochs=epochs_per_stage(config.training.epochs, config.partition.slices),
             groups_per_slice=config.unlearning.groups_per_slice if by_group else None,
             workers=config.cluster.workers_per_shard,
         )

@@ -8,20 +8,20 @@ from typing import TypeAlias
 from raymu.config import Device
 from raymu.training.batches import ShardSamples
 from raymu.training.contributions import record_stage
-from raymu.training.determinism import choose_device, pinned
-from raymu.training.ranks import PlayedRanks, Ranks
-from raymu.training.spec import ModelPlan
-from raymu.training.trainer import ShardTraining
+from raymu.training.determinism import choose_device, deterministic
+from raymu.training.ranks import Ranks, SimulatedRanks
+from raymu.training.spec import TrainingSpec
+from raymu.training.trainer import ShardTrainer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Stages:
+class StageTask:
     """Stages to train: the shard's from `first` to its last.
 
     checkpoint: of the stage before, None where it starts anew; reading: of contributions; device, threads: as configured
     """
 
-    plan: ModelPlan
+    plan: TrainingSpec
     shard: int
     samples: ShardSamples
     first: int
@@ -34,13 +34,13 @@ class Stages:
     def end(self) -> int:
         return len(self.plan.epochs)
 
-    def after(self, trained: "TrainedStage") -> "Stages":
+    def after(self, trained: "StageResult") -> "StageTask":
         """What is left to train."""
         return replace(self, first=trained.stage + 1, checkpoint=trained.checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TrainedStage:
+class StageResult:
     """weights_sha256: of what is predicted from; updates: recorded ones; seconds: of compute
 
     determinism: the class, as JSON; earlier_classes: others that the stages before are of
@@ -56,21 +56,21 @@ class TrainedStage:
     earlier_classes: tuple[str, ...]
 
 
-StageTrainer: TypeAlias = Callable[[Stages], Iterator[TrainedStage]]
+StageTrainer: TypeAlias = Callable[[StageTask], Iterator[StageResult]]
 """Yields the stages in their order, each as soon as it is trained."""
 
 
-def train_stages(stages: Stages, ranks: Ranks | None = None) -> Iterator[TrainedStage]:
+def train_stages(stages: StageTask, ranks: Ranks | None = None) -> Iterator[StageResult]:
     """ranks: as many as the plan has, which all train the same stages; played here where not given.
 
     The first rank alone records updates. Raises DeviceUnavailable, ConfigInvalid, FileCorrupt, TrainingFailed, RankLost.
     """
     plan = stages.plan
-    ranks = ranks or PlayedRanks(plan.workers)
+    ranks = ranks or SimulatedRanks(plan.workers)
     device = choose_device(stages.device)
-    with pinned(device, stages.threads, plan.workers) as determinism:
+    with deterministic(device, stages.threads, plan.workers) as determinism:
         told = replace(determinism, device=ranks.devices(determinism.device)).json()
-        training = ShardTraining(plan, stages.shard, device, ranks)
+        training = ShardTrainer(plan, stages.shard, device, ranks)
         if stages.checkpoint is not None:
             training.load(stages.checkpoint, source=f"the checkpoint of stage {stages.first - 1}")
         for stage in range(stages.first, stages.end):
@@ -81,7 +81,7 @@ def train_stages(stages: Stages, ranks: Ranks | None = None) -> Iterator[Trained
                 recorder = record_stage(stages.reading, model, stage=stage, groups_per_slice=groups)
             passes = training.train_stage(stages.samples, stage, recorder)
             checkpoint, weights = training.dump(stage=stage, determinism=told)
-            yield TrainedStage(
+            yield StageResult(
                 stage=stage,
                 checkpoint=checkpoint,
                 weights_sha256=weights,

@@ -11,27 +11,27 @@ from raymu.config import TrainingConfig
 from raymu.core.partition import derive_seed
 from raymu.core.schedule import learning_rate
 from raymu.errors import RankLost, TrainingFailed
-from raymu.text import in_one_line
+from raymu.text import one_line
 from raymu.training.batches import BatchPlan, ShardSamples, grouped_batches, shuffled_batches
-from raymu.training.checkpoint_format import about, below, pack, unpack, weights_sha256
+from raymu.training.checkpoint_format import deserialize, read_metadata, serialize, strip_prefix, weights_sha256
 from raymu.training.classifier import Classifier
 from raymu.training.contributions import UpdateRecorder
 from raymu.training.models import build_model, has_batch_norm
 from raymu.training.normalizer import Normalizer
-from raymu.training.ranks import PlayedRanks, Ranks
-from raymu.training.spec import ModelPlan
+from raymu.training.ranks import Ranks, SimulatedRanks
+from raymu.training.spec import TrainingSpec
 from raymu.training.steps import parted_batches, whole_batches
 
 
-class ShardTraining:
+class ShardTrainer:
     """The complete training state of one shard: classifier and optimizer. A checkpoint holds all of it."""
 
-    def __init__(self, plan: ModelPlan, shard: int, device: torch.device, ranks: Ranks | None = None) -> None:
+    def __init__(self, plan: TrainingSpec, shard: int, device: torch.device, ranks: Ranks | None = None) -> None:
         """Initial weights derive from (seed, shard). ranks: as many as the plan has; played here where not given"""
         torch.manual_seed(derive_seed(plan.seed, shard, "weights"))
         model = build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes).to(device)
         self._plan, self._shard = plan, shard
-        self._ranks = ranks or PlayedRanks(plan.workers)
+        self._ranks = ranks or SimulatedRanks(plan.workers)
         self._needs_pairs = has_batch_norm(model)
         self.classifier = Classifier(model=model, classes=plan.classes, device=device)
         self.optimizer = make_optimizer(model.parameters(), plan.training)
@@ -40,13 +40,13 @@ class ShardTraining:
 
     def load(self, payload: bytes, *, source: str) -> None:
         """Take up the state of a checkpoint. Raises FileCorrupt."""
-        tensors = unpack(payload, source=source)
+        tensors = deserialize(payload, source=source)
         self.classifier.load_tensors(tensors)
         self._ready = None  # normalised by what the checkpoint has, from here on
-        written = about(payload)
+        written = read_metadata(payload)
         self._classes = frozenset((written["determinism"], *written.get("earlier_classes", ())))
         state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in below(tensors, "optimizer.").items():
+        for name, tensor in strip_prefix(tensors, "optimizer.").items():
             position, _, key = name.partition(".")
             state.setdefault(int(position), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
@@ -67,13 +67,13 @@ class ShardTraining:
         written: dict[str, Any] = {"shard": self._shard, "stage": stage, "determinism": determinism}
         if earlier := self.earlier_classes(determinism):
             written["earlier_classes"] = earlier
-        return pack(tensors, written), weights_sha256(predictive)
+        return serialize(tensors, written), weights_sha256(predictive)
 
     def earlier_classes(self, determinism: str) -> tuple[str, ...]:
         """The other determinism classes that this state descends from. determinism: the present one; all as JSON"""
         return tuple(sorted(self._classes - {determinism}))
 
-    def forget_momentum(self) -> None:
+    def reset_optimizer(self) -> None:
         """Start the optimizer anew: its moments hold what is to be forgotten."""
         self.optimizer = make_optimizer(self.classifier.model.parameters(), self._plan.training)
 
@@ -93,7 +93,7 @@ class ShardTraining:
         except RankLost:
             raise
         except Exception as error:  # the model's own code runs, on a device that may be too small for it
-            raise TrainingFailed(self._shard, stage, f"{type(error).__name__}: {in_one_line(error)}") from error
+            raise TrainingFailed(self._shard, stage, f"{type(error).__name__}: {one_line(error)}") from error
 
     def _train_stage(
         self, samples: ShardSamples, current: ShardSamples, stage: int, recorder: UpdateRecorder | None
@@ -127,7 +127,7 @@ class ShardTraining:
             batches = shuffled_batches(samples, batch_size=self._plan.training.batch_size, seed=seed)
         else:
             batches = grouped_batches(samples, groups_per_slice=groups, seed=seed)
-        return batches.without_singles() if self._needs_pairs else batches
+        return batches.drop_singletons() if self._needs_pairs else batches
 
     def train_epoch(
         self,

@@ -17,14 +17,14 @@ from raymu.console import Screen
 from raymu.core.records import Exactness, Remedy
 from raymu.core.verdict import Verdict
 from raymu.errors import RankLost, TrainingFailed
-from raymu.runtime.data_parallel import DataParallelShard, StageDesk
+from raymu.runtime.data_parallel import DataParallelShard, StageExchange
 from raymu.runtime.leaked_placement_groups import release_abandoned_room
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageTrained, TrainShard
+from raymu.service.shard.messages import StageProgress, TrainCommand
 from raymu.store.run import RunStore
-from raymu.training.stages import TrainedStage, train_stages
+from raymu.training.stages import StageResult, train_stages
 from tests.support.cluster_process import wait_until
 from tests.support.coordinated_run import ids_at, lineage_of
 from tests.support.examples import make_config, repaired_weights, revoke, served_weights, train_run, write_samples
@@ -72,7 +72,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedTwice:
     write_samples(folder / "all.parquet")
     victims, stages = [SHARD, WORKER, CONTROLLER], list[int]()
 
-    def kill_next(stage: StageTrained) -> None:
+    def kill_next(stage: StageProgress) -> None:
         stages.append(stage.stage)
         if victims:
             os.kill(own_processes(victims.pop(0))[-1].pid, signal.SIGKILL)
@@ -128,11 +128,11 @@ def test_workers_end_where_nobody_wants_their_stages(tmp_path: Path) -> None:
     class Impatient(DataParallelShard):
         handed_in = 0
 
-        def hand_in(self, token: str, trained: TrainedStage) -> int | None:
+        def hand_in(self, token: str, trained: StageResult) -> int | None:
             self.handed_in += 1
             return super().hand_in(token, trained)
 
-        def give_up_early(self, work: TrainShard) -> int:
+        def give_up_early(self, work: TrainCommand) -> int:
             reports = self.run(work)
             next(reports)
             del reports
@@ -140,7 +140,7 @@ def test_workers_end_where_nobody_wants_their_stages(tmp_path: Path) -> None:
 
     actor: Any = ray.remote(Impatient).options(num_cpus=0, max_concurrency=2).remote()
     ray.get(actor.open.remote(store.location))
-    work = TrainShard(shard=0, table=store.manifest.tables[0], epoch=0)
+    work = TrainCommand(shard=0, table=store.manifest.tables[0], epoch=0)
     assert ray.get(actor.give_up_early.remote(work)) < slices
     ray.kill(actor)
 
@@ -172,7 +172,7 @@ def test_room_is_released_whenever_the_actor_that_reserved_it_is_lost() -> None:
 def test_a_desk_keeps_the_last_checkpoint_for_workers_who_come_to_it_in_time() -> None:
     stages = stages_for(1, {})
     first, second, *_ = train_stages(stages)
-    desk = StageDesk(stages)
+    desk = StageExchange(stages)
     assert [desk.take(desk.token, first) for _ in range(2)] == [1, 1]
     assert desk.next_stage == 1
     assert desk.checkpoint_before(1) == first.checkpoint
@@ -188,7 +188,7 @@ def test_a_desk_takes_nothing_from_workers_of_another() -> None:
     """Those of an earlier piece of work, which were taken for lost, may still be at the same stage."""
     stages = stages_for(1, {})
     first, *_ = train_stages(stages)
-    earlier, desk = StageDesk(stages), StageDesk(stages)
+    earlier, desk = StageExchange(stages), StageExchange(stages)
     assert desk.take(earlier.token, first) is None
     desk.give_up(earlier.token, TrainingFailed(0, 0, "it was cut off"))
     assert desk.next_stage == 0

@@ -19,7 +19,7 @@ from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RunInvalid
 from raymu.runtime import detached_coordinator as standing
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageTrained
+from raymu.service.shard.messages import StageProgress
 from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
 from tests.support.cluster_process import wait_until
@@ -62,7 +62,7 @@ def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run
 
 
 def test_one_that_is_lost_comes_back_and_finishes_by_itself(run: raymu.Run, tmp_path: Path) -> None:
-    def kill(_stage: StageTrained) -> None:
+    def kill(_stage: StageProgress) -> None:
         for victim in own_processes(STANDING):
             os.kill(victim.pid, signal.SIGKILL)
 

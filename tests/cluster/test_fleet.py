@@ -16,11 +16,11 @@ from raymu.config import Config
 from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
 from raymu.runtime import cluster
-from raymu.runtime.client import RayCoordinator
+from raymu.runtime.client import RayClient
 from raymu.runtime.fleet import RayFleet
 from raymu.runtime.nodes import capacity
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import StageTrained
+from raymu.service.shard.messages import StageProgress
 from raymu.store.run import RunStore
 from tests.support.cluster_process import wait_until
 from tests.support.examples import (
@@ -72,7 +72,7 @@ def test_two_hundred_shards_need_only_as_many_processes_as_there_is_room_for(tmp
     table = write_samples(tmp_path / "all.parquet", samples=6000)
     most = 0
 
-    def count(_stage: StageTrained) -> None:
+    def count(_stage: StageProgress) -> None:
         nonlocal most
         most = max(most, len(own_processes(SHARD)))
 
@@ -94,7 +94,7 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     killed: list[int] = []
     told: list[tuple[int, int]] = []
 
-    def kill_once(stage: StageTrained) -> None:
+    def kill_once(stage: StageProgress) -> None:
         told.append((stage.shard, stage.stage))
         if not killed:
             victim = own_processes(SHARD)[0]
@@ -120,7 +120,7 @@ def require_once(told: list[tuple[int, int]]) -> None:
 
 
 def test_a_training_that_is_interrupted_leaves_no_process_and_is_finished_by_settling(tmp_path: Path) -> None:
-    def interrupt(_stage: StageTrained) -> None:
+    def interrupt(_stage: StageProgress) -> None:
         raise KeyboardInterrupt
 
     write_samples(tmp_path / "all.parquet", samples=400)
@@ -172,7 +172,7 @@ def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
     config = config_on_ray(tmp_path / "all.parquet", shards=3, live_actors=None, gpus_per_shard=0.6)
     most = 0
 
-    def count(_stage: StageTrained) -> None:
+    def count(_stage: StageProgress) -> None:
         nonlocal most
         most = max(most, len(own_processes(SHARD)))
 
@@ -272,7 +272,7 @@ def test_a_lost_coordinator_is_said_in_one_line_and_settling_finishes_its_work(t
     table = write_samples(tmp_path / "all.parquet", samples=400)
     forget = table["id"].to_pylist()[:30]
 
-    def kill_coordinator(_stage: StageTrained) -> None:
+    def kill_coordinator(_stage: StageProgress) -> None:
         for victim in own_processes(COORDINATOR):
             os.kill(victim.pid, signal.SIGKILL)
 
@@ -321,7 +321,7 @@ def current_lineages(run: raymu.Run) -> tuple[ShardLineage, ...]:
 def held_by_actors(run: raymu.Run) -> set[str]:
     """Paths of the files whose bytes the idle actors of a run have in memory."""
     coordinator = run.coordinator()
-    assert isinstance(coordinator, RayCoordinator)
+    assert isinstance(coordinator, RayClient)
     idle = ray.get(coordinator._actor.__ray_call__.remote(lambda service: list(service._fleet._pool._idle)))
     held = [
         one.__ray_call__.remote(lambda service: {ref.path for ref in service._worker._files._payloads}) for one in idle

@@ -19,7 +19,7 @@ from raymu.runtime import shard_actor_pool as pool
 from raymu.runtime.fleet import RayFleet
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import Places, StageTrained
+from raymu.service.shard.messages import ShardLocations, StageProgress
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
@@ -48,7 +48,7 @@ def test_actors_are_spread_or_packed_until_they_are_idle(tmp_path: Path, placeme
     config = config_on_ray(tmp_path / "all.parquet", shards=8, live_actors=2, placement=placement)
     prepare_run(config, str(tmp_path / "run")).write()
 
-    async def trained() -> Places:
+    async def trained() -> ShardLocations:
         store = RunStore(str(tmp_path / "run"))
         fleet = RayFleet(store, idle_s=1.0)
         coordinator = Coordinator(store, fleet)
@@ -96,7 +96,7 @@ def test_a_lost_coordinator_leaves_no_room_reserved(tmp_path: Path) -> None:
     """All eight CPUs: its successor could start no actor."""
     forget = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:30]
 
-    def kill_coordinator(_stage: StageTrained) -> None:
+    def kill_coordinator(_stage: StageProgress) -> None:
         for victim in own_processes(COORDINATOR):
             os.kill(victim.pid, signal.SIGKILL)
 

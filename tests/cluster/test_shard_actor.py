@@ -12,10 +12,10 @@ import ray
 from ray.exceptions import ActorDiedError
 
 from raymu.errors import RaymuError, RunInvalid, TrainingFailed
-from raymu.runtime.fleet import RayFleet, _follow, gist
+from raymu.runtime.fleet import RayFleet, _follow, first_sentence
 from raymu.runtime.nodes import node_names
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import TrainShard
+from raymu.service.shard.messages import TrainCommand
 from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
 from tests.cluster.test_shard_actor_pool import make_run, works_of
@@ -51,7 +51,7 @@ def test_what_ray_says_of_an_actor_that_did_not_start_is_told_without_its_drawin
     with pytest.raises(ActorDiedError) as death:
         ray.get(unborn.__ray_ready__.remote())
     assert "\x1b[" in str(death.value)
-    said = gist(death.value)
+    said = first_sentence(death.value)
     assert said.startswith("The actor died because of an error raised in its creation task, ray::Unborn.__init__()")
     assert not any(mark in said for mark in ("x1b", "^^"))
 
@@ -64,7 +64,7 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
     store = RunStore(str(tmp_path / "run"))
     work, *_ = works_of(store)
 
-    async def shards_held_after(fleet: RayFleet, failing: TrainShard, error: type[RaymuError]) -> set[int]:
+    async def shards_held_after(fleet: RayFleet, failing: TrainCommand, error: type[RaymuError]) -> set[int]:
         with pytest.raises(error):
             await fleet.run(failing, silent)
         return set(fleet.places())
@@ -86,7 +86,7 @@ def test_work_is_over_only_once_its_actor_has_left_it(tmp_path: Path) -> None:
         def __init__(self) -> None:
             self._has_reported, self._may_leave = Event(), Event()
 
-        def run(self, work: TrainShard) -> Iterator[str]:
+        def run(self, work: TrainCommand) -> Iterator[str]:
             yield f"the report of shard {work.shard}"
             self._has_reported.set()
             self._may_leave.wait()

@@ -14,7 +14,7 @@ from raymu.runtime.fleet import RayFleet
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import ShardTrained, StageTrained, TrainShard
+from raymu.service.shard.messages import StageProgress, TrainCommand, TrainReport
 from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
 from tests.cluster.test_placement import reserved
@@ -31,8 +31,8 @@ def make_run(folder: Path, **cluster: Any) -> RunStore:
     return RunStore(str(folder / "run"))
 
 
-def works_of(store: RunStore) -> list[TrainShard]:
-    return [TrainShard(shard=shard, table=table, epoch=0) for shard, table in enumerate(store.manifest.tables)]
+def works_of(store: RunStore) -> list[TrainCommand]:
+    return [TrainCommand(shard=shard, table=table, epoch=0) for shard, table in enumerate(store.manifest.tables)]
 
 
 def assert_trained(folder: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: 
         fleet = RayFleet(store)
         closed: list[asyncio.Task[None]] = []
 
-        def close(_stage: StageTrained) -> None:
+        def close(_stage: StageProgress) -> None:
             if not closed:
                 closed.append(asyncio.ensure_future(fleet.close()))
 
@@ -100,7 +100,7 @@ def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: 
         return done
 
     first, *others = asyncio.run(asyncio.wait_for(train(), timeout=60))
-    assert isinstance(first, ShardTrained)
+    assert isinstance(first, TrainReport)
     assert [str(one) for one in others] == [str(CoordinatorLost("it has left the run"))] * 3
     wait_until(lambda: not (own_processes(SHARD) or reserved()), "nothing is left")
 
@@ -113,7 +113,7 @@ def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -
         coordinator = Coordinator(store, RayFleet(store))
         left: list[asyncio.Task[None]] = []
 
-        def leave(_stage: StageTrained) -> None:
+        def leave(_stage: StageProgress) -> None:
             if not left:
                 other = RunStore(str(tmp_path / "run"))
                 Coordinator(other, LocalFleet(other))
@@ -169,7 +169,7 @@ def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Pat
             await asyncio.sleep(0)
             gone.cancel()
         waiting.cancel()  # at this moment the actor is its own, and it has not run since
-        assert isinstance(await fleet.run(first, silent), ShardTrained)
+        assert isinstance(await fleet.run(first, silent), TrainReport)
         assert len(own_processes(SHARD)) == 1
         await fleet.close()
 

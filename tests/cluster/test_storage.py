@@ -12,7 +12,7 @@ import raymu
 from raymu.core.records import Exactness
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost
-from raymu.service.shard.messages import StageTrained
+from raymu.service.shard.messages import StageProgress
 from tests.cluster.test_fleet import config_on_ray
 from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.object_store_server import ObjectStoreServer
@@ -26,7 +26,7 @@ def killer(name: str) -> Any:
     """Kills one process of a name at the first stage that is trained."""
     killed: list[int] = []
 
-    def kill_once(_stage: StageTrained) -> None:
+    def kill_once(_stage: StageProgress) -> None:
         if not killed:
             killed.append(own_processes(name)[0].pid)
             os.kill(killed[0], signal.SIGKILL)

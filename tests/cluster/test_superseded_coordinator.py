@@ -12,7 +12,7 @@ import pytest
 import raymu
 from raymu.errors import CoordinatorSuperseded
 from raymu.runtime import client
-from raymu.service.shard.messages import StageTrained
+from raymu.service.shard.messages import StageProgress
 from tests.cluster.test_fleet import config_on_ray
 from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.processes import COORDINATOR, SHARD, own_processes
@@ -26,7 +26,7 @@ def test_it_writes_nothing_and_says_that_it_was_superseded(tmp_path: Path) -> No
     run, is_stopped = raymu.train(config, location), Event()
     [zombie] = own_processes(COORDINATOR)
 
-    def stop(_stage: StageTrained) -> None:
+    def stop(_stage: StageProgress) -> None:
         if not is_stopped.is_set():
             os.kill(zombie.pid, signal.SIGSTOP)
             is_stopped.set()

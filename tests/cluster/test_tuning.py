@@ -9,7 +9,7 @@ import pytest
 import raymu
 from raymu.core.tuning import Constraints, Score, Search, SearchSpace
 from raymu.errors import DeviceUnavailable, RequestInvalid, TraceInvalid
-from raymu.service.tuning.objective import BenchPlan, TrialBench
+from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from tests.support.examples import make_config, train_run, write_samples
 from tests.support.processes import TwoNodes
 
@@ -44,8 +44,8 @@ def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_i
     scratch = tmp_path / "alone"
     scratch.mkdir()
     test = location.parent / "all.parquet"
-    bench = TrialBench(
-        BenchPlan(
+    bench = TuningObjective(
+        ObjectiveSpec(
             location=str(location), traffic="uniform:5", trace=None, test=str(test), scratch=str(scratch), workers=1
         )
     )

@@ -20,12 +20,12 @@ from raymu.data.tables import read_table
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import place
 from raymu.service.shard.fleet import LocalFleet, ShardFleet
-from raymu.service.shard.messages import Progress, RepairTask, StageTrained, Work, WorkReport
-from raymu.store.receipts import check_ledger
+from raymu.service.shard.messages import Progress, RepairTask, StageProgress, Work, WorkReport
+from raymu.store.receipts import check_receipts
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 from tests.support.examples import revoke, settle
 
 Home = tuple[SampleId, int, int]
@@ -71,7 +71,7 @@ def constituent_of(location: Path | str, shard: int) -> Constituent:
 def restored(location: Path | str, checkpoint: CheckpointRef) -> Classifier:
     """The model of a checkpoint, on the CPU."""
     store = RunStore(str(location))
-    plan = ModelPlan.of(store.config, input_shape=store.manifest.input_shape, classes=store.manifest.classes)
+    plan = TrainingSpec.of(store.config, input_shape=store.manifest.input_shape, classes=store.manifest.classes)
     payload = store.files.read_checked(checkpoint.file)
     return Classifier.restore(payload, plan, device=torch.device("cpu"), source=checkpoint.file.path)
 
@@ -113,7 +113,7 @@ def issued_receipts(location: Path | str) -> list[Receipt]:
     """The ledger of a run, checked."""
     store = RunStore(str(location))
     with closing(store.journal(is_read_only=True)) as journal:
-        rows = check_ledger(journal.ledger(), run=store.manifest.run_id, public_key=store.keys.public_key)
+        rows = check_receipts(journal.ledger(), run=store.manifest.run_id, public_key=store.keys.public_key)
         return [receipt for _, receipt in rows]
 
 
@@ -160,7 +160,7 @@ class FleetThatFailsOnce(LocalFleet):
             return await super().run(work, progress)
         self._fail_if_due()
 
-        def count(stage: StageTrained) -> None:
+        def count(stage: StageProgress) -> None:
             progress(stage)
             self._stages_left -= 1
             self._fail_if_due()

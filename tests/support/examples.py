@@ -18,11 +18,11 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageTrained
+from raymu.service.shard.messages import StageProgress
 from raymu.store.run import RunStore
 
 
-def silent(_stage: StageTrained) -> None:
+def silent(_stage: StageProgress) -> None:
     """No progress."""
 
 

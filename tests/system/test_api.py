@@ -9,9 +9,9 @@ import sqlalchemy as sql
 import raymu
 from raymu.core.verdict import Verdict
 from raymu.errors import ConfigInvalid, RunInvalid, StorageFailed, TrainingFailed, UnknownSamples, WorkerLost
-from raymu.service.coordinator.client import LocalCoordinator
-from raymu.service.shard.messages import Progress, StageTrained
-from raymu.store.journal.file_seal import sealed_at
+from raymu.service.coordinator.client import LocalClient
+from raymu.service.shard.messages import Progress, StageProgress
+from raymu.store.journal.file_seal import sealed_position
 from raymu.store.journal.tables import TABLES
 from raymu.store.run import RunStore
 from tests.support.examples import file_size_limit, make_config, repaired_weights, train_run, write_samples
@@ -34,12 +34,12 @@ def test_a_training_that_is_refused_leaves_the_place_as_it_was(tmp_path: Path, i
 def test_a_training_that_lost_its_workers_is_finished_by_settling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose(_coordinator: LocalCoordinator, _progress: Progress) -> None:
+    def lose(_coordinator: LocalClient, _progress: Progress) -> None:
         raise WorkerLost(0, 4, "out of memory")
 
     write_samples(tmp_path / "all.parquet")
     with monkeypatch.context() as patched:
-        patched.setattr(LocalCoordinator, "train", lose)
+        patched.setattr(LocalClient, "train", lose)
         with pytest.raises(WorkerLost):
             raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     with raymu.open_run(tmp_path / "run") as run:
@@ -66,14 +66,14 @@ def test_a_training_whose_disk_is_full_is_finished_by_settling(tmp_path: Path) -
 def test_a_training_that_is_interrupted_is_closed_and_finished_by_settling(
     tmp_path: Path, kind: type[BaseException]
 ) -> None:
-    def interrupt(_stage: StageTrained) -> None:
+    def interrupt(_stage: StageProgress) -> None:
         raise kind
 
     write_samples(tmp_path / "all.parquet")
     with pytest.raises(kind):
         raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run", progress=interrupt)
     store = RunStore(str(tmp_path / "run"))
-    assert sealed_at(store.files, store.keys) == (1, 0)
+    assert sealed_position(store.files, store.keys) == (1, 0)
     with raymu.open_run(tmp_path / "run") as run:
         run.settle()
         assert {shard.state for shard in run.status().shards} == {"exact"}

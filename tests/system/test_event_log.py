@@ -12,7 +12,7 @@ import pytest
 
 import raymu
 from raymu.errors import RaymuError, ShardRepairFailed
-from raymu.service.event_log import LogForm, is_logged, log_to
+from raymu.service.event_log import LogForm, configure_logging, is_logged
 from raymu.service.shard.messages import RepairTask
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import WatchedFleet, opened
@@ -72,7 +72,7 @@ class Subjects:
 def log_of(subjects: Subjects, form: LogForm) -> tuple[str, list[str]]:
     """returns: the run's id, and the lines"""
     stream = io.StringIO()
-    log_to(stream, form)
+    configure_logging(stream, form)
     run = subjects.live()
     return run, stream.getvalue().splitlines()
 
@@ -101,7 +101,7 @@ def test_a_request_can_be_followed_from_its_acceptance_to_its_purge(tmp_path: Pa
     table = write_samples(tmp_path / "all.parquet")
     with raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run") as run:
         stream = io.StringIO()
-        log_to(stream, LogForm.JSON)
+        configure_logging(stream, LogForm.JSON)
         receipt = run.revoke(table["id"].to_pylist()[:1], strategy="sisa")
     told = [json.loads(line) for line in stream.getvalue().splitlines()]
     of_request = [one for one in told if receipt.request_id in one.get("request_ids", ())]
@@ -119,7 +119,7 @@ def test_work_that_breaks_off_is_told_without_the_error_s_text(tmp_path: Path) -
     ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
     raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run").close()
     stream = io.StringIO()
-    log_to(stream, LogForm.JSON)
+    configure_logging(stream, LogForm.JSON)
     fleet = WatchedFleet(RunStore(str(tmp_path / "run")), lose_samples)
     with opened(tmp_path / "run", fleet) as run, pytest.raises(ShardRepairFailed, match="samples/"):
         run.revoke(ids[:1], strategy="sisa")
@@ -130,7 +130,7 @@ def test_work_that_breaks_off_is_told_without_the_error_s_text(tmp_path: Path) -
 
 def test_a_library_s_own_record_is_a_line_too() -> None:
     stream = io.StringIO()
-    log_to(stream, LogForm.JSON)
+    configure_logging(stream, LogForm.JSON)
     try:
         raise ValueError(KEY)
     except ValueError:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raymu.core.events import Event
-from raymu.store.receipts import check_ledger
+from raymu.store.receipts import check_receipts
 from tests.support.golden_journals import GOLDEN, restore, state_of
 
 EVERY = sorted(GOLDEN.iterdir())
@@ -32,7 +32,7 @@ def test_a_golden_journal_is_replayed_to_its_state(folder: Path, tmp_path: Path)
         assert of_then(now, then) == then
         rows = journal.ledger()
     receipts = [
-        receipt for _, receipt in check_ledger(rows, run=store.manifest.run_id, public_key=store.keys.public_key)
+        receipt for _, receipt in check_receipts(rows, run=store.manifest.run_id, public_key=store.keys.public_key)
     ]
     assert {one.request_id for one in receipts} == {one["request_id"] for one in then["receipts"] if one["purged_at"]}
 

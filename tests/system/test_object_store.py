@@ -17,7 +17,7 @@ from raymu.core.tuning import Choice
 from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError, RunInvalid
 from raymu.report.write import write_report
-from raymu.service.tuning.objective import BenchPlan, TrialBench
+from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.store.files.run_files import RunFiles
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
@@ -109,7 +109,7 @@ def test_a_choice_is_tried_on_local_branches_of_it_as_on_those_of_a_local_run(
     hashes = []
     for number, place in enumerate((location, str(tmp_path / "local"))):
         (tmp_path / str(number)).mkdir()
-        plan = BenchPlan(
+        plan = ObjectiveSpec(
             location=place,
             traffic="uniform:4",
             trace=None,
@@ -118,7 +118,7 @@ def test_a_choice_is_tried_on_local_branches_of_it_as_on_those_of_a_local_run(
             workers=1,
         )
         choice = Choice(strategy="hs", boundary=0.5, contributions="gradient", fine_tune_slices=1, window_s=0.0)
-        hashes.append(TrialBench(plan).evaluate(choice).weights_sha256)
+        hashes.append(TuningObjective(plan).evaluate(choice).weights_sha256)
     assert hashes[0] == hashes[1]
     assert run.verify().verdict is Verdict.PASS
 

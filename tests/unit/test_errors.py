@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from raymu.errors import FileUnreadable, JobFailed, RaymuError, TrainingFailed, UnknownOwner, UnknownSamples
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from raymu.text import in_one_line
     ],
 )
 def test_whatever_is_said_becomes_one_printable_line(problem: object, line: str) -> None:
-    assert in_one_line(problem) == line
+    assert one_line(problem) == line
 
 
 @pytest.mark.parametrize(

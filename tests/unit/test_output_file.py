@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from raymu.errors import RequestInvalid
-from raymu.output_file import require_place, whole_file
+from raymu.output_file import atomic_write, check_output_path
 from tests.support.examples import file_size_limit
 
 
 def write(path: Path, text: str) -> None:
     """Half of it, where it is long, and the rest."""
-    with whole_file(path) as partial, partial.open("w") as file:
+    with atomic_write(path) as partial, partial.open("w") as file:
         file.write(text[:5000])
         file.flush()
         if "\0" in text:
@@ -26,7 +26,7 @@ def there(folder: Path) -> dict[str, str]:
 def test_a_file_appears_whole_at_the_end(tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     out.write_text("old")
-    with whole_file(out) as partial:
+    with atomic_write(out) as partial:
         partial.write_text("new")
         assert out.read_text() == "old"
         assert partial.suffix == ".html"
@@ -48,7 +48,7 @@ def test_a_file_stays_as_private_as_it_was_and_a_link_stays_a_link(tmp_path: Pat
     private, link = tmp_path / "private.html", tmp_path / "link.html"
     private.touch(mode=0o600)
     link.symlink_to("private.html")
-    with whole_file(link) as partial:
+    with atomic_write(link) as partial:
         partial.write_text("new")
     assert link.is_symlink()
     assert private.read_text() == "new"
@@ -81,12 +81,12 @@ def test_a_place_that_a_file_must_not_take_is_refused(
     Path("run/samples").mkdir(parents=True)
     Path("run/run.json").touch()
     with pytest.raises(RequestInvalid, match=problem):
-        require_place(name, reads={"the table to predict": "data.parquet", "an audit": None}, run="run")
+        check_output_path(name, reads={"the table to predict": "data.parquet", "an audit": None}, run="run")
 
 
 def test_a_new_file_and_an_old_one_may_be_written(tmp_path: Path) -> None:
     (tmp_path / "old.csv").touch()
     for name in ("old.csv", "new.parquet"):
-        require_place(
+        check_output_path(
             tmp_path / name, reads={"the table to predict": "s3://bucket/data.parquet"}, run="s3://bucket/run"
         )

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.audit.roc import proportion
+from raymu.core.audit.roc import clopper_pearson
 from raymu.core.audit.signals import Confidences, Mask
 
 
@@ -15,7 +15,7 @@ def epsilon_bound(true_positives: int, models_in: int, false_positives: int, mod
 
     Each rate is bounded on one side by Clopper and Pearson, so that both bounds hold together with CONFIDENCE.
     """
-    hits, alarms = proportion(true_positives, models_in).low, proportion(false_positives, models_out).high
+    hits, alarms = clopper_pearson(true_positives, models_in).low, clopper_pearson(false_positives, models_out).high
     return max(0.0, _log_ratio(hits, alarms), _log_ratio(1.0 - alarms, 1.0 - hits))
 
 

@@ -17,7 +17,7 @@ NEIGHBOURS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Trial:
+class OracleComparison:
     """One shard's samples that no retrained oracle saw.
 
     model: (samples,) confidences of the model in question; oracles: (oracles, samples), retrained with other seeds
@@ -62,7 +62,7 @@ class Comparison:
         return self.difference.high < 0.0 or self.over_forgotten < self.level / 4.0
 
 
-def compare_with_oracles(trials: Sequence[Trial], *, level: float, seed: int) -> Comparison:
+def compare_with_oracles(trials: Sequence[OracleComparison], *, level: float, seed: int) -> Comparison:
     """Compare on the forget set as a whole, and on its samples one by one, each on both sides at a quarter of the level.
 
     trials: of each shard that holds samples of the request
@@ -70,13 +70,13 @@ def compare_with_oracles(trials: Sequence[Trial], *, level: float, seed: int) ->
     return Comparison(
         samples=sum(int(trial.is_forgotten.sum()) for trial in trials),
         difference=_mean_difference(trials, level=level / 2.0, random=np.random.default_rng(seed)),
-        remembered=_standing_out([_like_members(trial) for trial in trials], trials),
-        over_forgotten=_standing_out([_unlike_all(trial) for trial in trials], trials),
+        remembered=_max_score_p_value([_membership_scores(trial) for trial in trials], trials),
+        over_forgotten=_max_score_p_value([_non_membership_scores(trial) for trial in trials], trials),
         level=level,
     )
 
 
-def _mean_difference(trials: Sequence[Trial], *, level: float, random: np.random.Generator) -> Estimate:
+def _mean_difference(trials: Sequence[OracleComparison], *, level: float, random: np.random.Generator) -> Estimate:
     """In probabilities: of log odds the surest samples decide the mean, of losses the hardest, and both vary by chance."""
     differences = [
         (probabilities(trial.model) - probabilities(trial.oracles).mean(axis=0))[trial.is_forgotten] for trial in trials
@@ -88,7 +88,7 @@ def _mean_difference(trials: Sequence[Trial], *, level: float, random: np.random
     return Estimate(value=value, low=value - float(high), high=value - float(low))
 
 
-def _drawn_differences(trial: Trial, random: np.random.Generator) -> npt.NDArray[np.float64]:
+def _drawn_differences(trial: OracleComparison, random: np.random.Generator) -> npt.NDArray[np.float64]:
     """What the differences would add up to, were the model one more oracle. returns: (DRAWS,)
 
     A draw takes one oracle, and for each forgotten sample its difference from the others on a sample about as hard:
@@ -110,20 +110,20 @@ def _drawn_differences(trial: Trial, random: np.random.Generator) -> npt.NDArray
     return drawn
 
 
-def _like_members(trial: Trial) -> Scores:
+def _membership_scores(trial: OracleComparison) -> Scores:
     """LiRA's log likelihood ratios, of the model and of the oracles. returns: (1 + oracles, samples)"""
     seen, unseen = Gaussians.fit(trial.shadows, trial.is_in), Gaussians.fit(trial.shadows, ~trial.is_in)
     confidences = np.vstack([trial.model, trial.oracles])
     return seen.log_density(confidences) - unseen.log_density(confidences)
 
 
-def _unlike_all(trial: Trial) -> Scores:
+def _non_membership_scores(trial: OracleComparison) -> Scores:
     """How far below the shadow models that never saw a sample its confidence is. returns: (1 + oracles, samples)"""
     unseen = Gaussians.fit(trial.shadows, ~trial.is_in)
     return -unseen.standardise(np.vstack([trial.model, trial.oracles]))
 
 
-def _standing_out(scores: Sequence[Scores], trials: Sequence[Trial]) -> float:
+def _max_score_p_value(scores: Sequence[Scores], trials: Sequence[OracleComparison]) -> float:
     """How probable it is that one of so many samples scores as high in an exact retraining as the highest does here."""
     forgotten = np.concatenate([one[0, trial.is_forgotten] for one, trial in zip(scores, trials, strict=True)])
     in_oracles = np.concatenate([one[1:].ravel() for one in scores])
@@ -132,33 +132,33 @@ def _standing_out(scores: Sequence[Scores], trials: Sequence[Trial]) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judgement:
+class AuditVerdict:
     """PASS: not to be told from a retrained model; FAIL: it can be told; INCONCLUSIVE: too little data to say."""
 
     verdict: Verdict
     reason: str
 
 
-def judge(served: Comparison, control: Comparison, *, is_oracle: bool) -> Judgement:
+def oracle_verdict(served: Comparison, control: Comparison, *, is_oracle: bool) -> AuditVerdict:
     """Hold what is served against retrained oracles; over-forgetting fails as remembering does.
 
     control: the same comparison of a model that forgot nothing. Where even that passes, a pass would say nothing.
     is_oracle: whether what is served is, bit for bit, the retrained oracle
     """
     if is_oracle:
-        return Judgement(verdict=Verdict.PASS, reason="bit for bit the retrained oracle")
+        return AuditVerdict(verdict=Verdict.PASS, reason="bit for bit the retrained oracle")
     faults = [
         what for what, is_found in (("remembers", served.remembers), ("over-forgets", served.over_forgets)) if is_found
     ]
     if faults:
-        return Judgement(
+        return AuditVerdict(
             verdict=Verdict.FAIL, reason=f"{' and '.join(faults)}: retrained oracles do not differ as much"
         )
     if not control.remembers:
-        return Judgement(
+        return AuditVerdict(
             verdict=Verdict.INCONCLUSIVE,
             reason="too little data to say: a model that forgot nothing is not told from retrained oracles either",
         )
-    return Judgement(
+    return AuditVerdict(
         verdict=Verdict.PASS, reason="not to be told from retrained oracles, and a model that forgot nothing is"
     )

@@ -58,10 +58,10 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
     if fewer < 2:
         return Estimate(value=value, low=0.0, high=1.0)
     if value in (0.0, 1.0):
-        return proportion(fewer * int(value), fewer)
+        return clopper_pearson(fewer * int(value), fewer)
     variance = float(above.var(ddof=1) / len(members) + below.var(ddof=1) / len(non_members))
     if not variance:
-        low = proportion(fewer // 2, fewer).low
+        low = clopper_pearson(fewer // 2, fewer).low
         return Estimate(value=value, low=low, high=1.0 - low)
     reach = NormalDist().inv_cdf((1.0 + CONFIDENCE) / 2.0) * math.sqrt(variance) / (value * (1.0 - value))
     odds = value / (1.0 - value)
@@ -69,7 +69,7 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
     return Estimate(value=value, low=low / (1.0 + low), high=high / (1.0 + high))
 
 
-def tells_tpr_at(fpr: float, non_members: int) -> bool:
+def has_enough_for_tpr(fpr: float, non_members: int) -> bool:
     """Whether so many non-members are enough: with fewer the threshold, and the rate with it, is a matter of chance."""
     return non_members * fpr >= ENOUGH_FALSE_POSITIVES - 1e-9
 
@@ -79,14 +79,14 @@ def tpr_at(fpr: float, members: Scores, non_members: Scores) -> Estimate:
 
     Raises ValueError for too few non-members.
     """
-    if not tells_tpr_at(fpr, len(non_members)):
+    if not has_enough_for_tpr(fpr, len(non_members)):
         raise ValueError(f"{len(non_members)} non-members are too few to tell a true positive rate at {fpr:.1%} by")
     allowed = int(len(non_members) * fpr + 1e-9)
     threshold = np.sort(non_members)[-allowed - 1]
-    return proportion(int((members > threshold).sum()), len(members))
+    return clopper_pearson(int((members > threshold).sum()), len(members))
 
 
-def proportion(successes: int, trials: int) -> Estimate:
+def clopper_pearson(successes: int, trials: int) -> Estimate:
     """A share with its exact interval (Clopper and Pearson, Biometrika 1934)."""
     tail = (1.0 - CONFIDENCE) / 2.0
     low = 0.0 if successes == 0 else _rate_with_tail(tail, successes, trials)

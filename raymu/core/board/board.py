@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from raymu.config import UnlearningConfig
-from raymu.core.board.publication import PublicationLedger
+from raymu.core.board.publication import Publication
 from raymu.core.board.serving import constituent
 from raymu.core.board.shard_work import Backlog, Worklist, repair_command
-from raymu.core.commands import Command, Decision, PublishGeneration, Reference, RepairReport, RepairShard
+from raymu.core.commands import CalibrationReference, Command, Decision, PublishGeneration, RepairReport, RepairShard
 from raymu.core.events import (
     DamageFound,
     Event,
@@ -21,7 +21,7 @@ from raymu.core.events import (
     UnlearningConfigured,
     WorkResumed,
 )
-from raymu.core.planner import decisions_for, references_for
+from raymu.core.planner import calibration_references, decide_repairs
 from raymu.core.records import OnAccept, Remedy, ShardLineage
 from raymu.core.requests import Boundary, RevocationRequest, Strategy
 from raymu.core.workload import ShardWorkload, shard_workload
@@ -36,7 +36,7 @@ class RevocationBoard:
         self._config, self._epochs, self._workers = config, tuple(epochs), workers
         self._has_batch_norm = has_batch_norm
         self._lineages: dict[int, ShardLineage] = {}
-        self._backlog, self._ledger = Backlog(), PublicationLedger()
+        self._backlog, self._ledger = Backlog(), Publication()
         self._worklist = Worklist()
         self._patched: set[str] = set()  # requests that some shard only patched, settled or not
 
@@ -232,7 +232,7 @@ class RevocationBoard:
             for request_id in request_ids:
                 request = self._backlog[request_id]
                 requested.setdefault((request.strategy, request.boundary), set()).add(shard)
-        return decisions_for(
+        return decide_repairs(
             list(workloads.values()),
             {asked: frozenset(shards) for asked, shards in requested.items()},
             self._worklist.to_retrain,
@@ -240,6 +240,8 @@ class RevocationBoard:
             ohs=self._config.ohs,
         )
 
-    def _references(self, shard: int) -> tuple[Reference, ...]:
+    def _references(self, shard: int) -> tuple[CalibrationReference, ...]:
         sound = [one for one in self._lineages.values() if self._worklist.lost_from(one.shard) is None]
-        return references_for(shard, sound, shards=len(self._lineages), is_awaited=lambda one: bool(self.pending(one)))
+        return calibration_references(
+            shard, sound, shards=len(self._lineages), is_awaited=lambda one: bool(self.pending(one))
+        )

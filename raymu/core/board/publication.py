@@ -10,7 +10,7 @@ MOST_GENERATIONS = 16
 """About how many generations a change of every shard is spread over; each brings some votes back."""
 
 
-class PublicationLedger:
+class Publication:
     """Requests on their way from a remedy to a generation to the purge, and files on theirs to destruction."""
 
     def __init__(self) -> None:

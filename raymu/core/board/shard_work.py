@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from raymu.core.commands import Decision, Reference, RepairShard
+from raymu.core.commands import CalibrationReference, Decision, RepairShard
 from raymu.core.records import ShardLineage
 from raymu.core.requests import RevocationRequest
 from raymu.core.workload import ShardWorkload
@@ -91,7 +91,7 @@ def repair_command(
     decision: Decision,
     request_ids: Sequence[str],
     *,
-    references: tuple[Reference, ...],
+    references: tuple[CalibrationReference, ...],
 ) -> RepairShard:
     """The same work has the same id, whoever gives it out."""
     identity = "/".join((lineage.serving.file.sha256, str(workload.earliest_slice), *request_ids))

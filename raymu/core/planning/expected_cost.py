@@ -15,8 +15,8 @@ import numpy.typing as npt
 from raymu.config import UnlearningConfig
 from raymu.core.partition import derive_seed
 from raymu.core.planner import MOST_REFERENCES, StrategyForecast, forecast
-from raymu.core.planning.shard_chain import LoneShardOdds, ShardFate, ShardOdds
-from raymu.core.planning.simulated_shard import foreseen_lineages
+from raymu.core.planning.shard_chain import ExpectedShardCost, LoneShardOdds, ShardOdds
+from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.records import ShardLineage
 from raymu.core.requests import Boundary, BoundaryKind, Strategy
 from raymu.core.workload import ShardWorkload, fine_tuning_passes, shard_workload, subtraction_passes
@@ -28,7 +28,7 @@ DRAWS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prospect:
+class Layout:
     """A run that is not trained yet: its shards are alike."""
 
     shards: int
@@ -78,7 +78,7 @@ class Prospect:
         unit = self.retrain_passes[0] if boundary.kind is BoundaryKind.FRACTION else 1.0 / self.seconds_per_pass
         return int(np.argmax(self.retrain_passes <= boundary.value * unit))
 
-    def boundary_after(self, slice_index: int) -> float:
+    def boundary_retraining_from(self, slice_index: int) -> float:
         """A boundary that is sure to retrain from this slice on and to patch before: half way between the two.
 
         slice_index: 0 retrains always, as many as there are slices never
@@ -90,7 +90,7 @@ class Prospect:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExpectedWork:
+class ExpectedCost:
     """Means over all traces of some traffic."""
 
     passes: float
@@ -107,9 +107,9 @@ class ExpectedWork:
         return self.patched / self.remedies
 
 
-def expected_work(
-    prospect: Prospect, strategy: Strategy, boundary: Boundary, *, requests: int, together: int = 1
-) -> ExpectedWork:
+def expected_cost(
+    prospect: Layout, strategy: Strategy, boundary: Boundary, *, requests: int, together: int = 1
+) -> ExpectedCost:
     """The mean cost of so many requests, in groups of `together`. Raises ValueError for a deadline of a group.
 
     A shard whose debt reaches below the boundary is never retrained again: so it is retrained until the first request
@@ -122,7 +122,7 @@ def expected_work(
         first = min(first, _first_cheaper_than_replay(prospect, together))
     fate = _fate(prospect, first, sizes=np.diff(np.append(np.arange(0, requests, together), requests)))
     passes = fate.retrained_passes + _patched_passes(prospect, fate, strategy)
-    return ExpectedWork(
+    return ExpectedCost(
         passes=prospect.shards * passes,
         remedies=prospect.shards * fate.remedies,
         patched=prospect.shards * (fate.patched_first + fate.patched_later),
@@ -131,7 +131,7 @@ def expected_work(
     )
 
 
-def _fate(prospect: Prospect, first: int, *, sizes: npt.NDArray[np.int64]) -> ShardFate:
+def _fate(prospect: Layout, first: int, *, sizes: npt.NDArray[np.int64]) -> ExpectedShardCost:
     """sizes: of the groups, in requests"""
     is_alone = prospect.unlearning.calibration and not prospect.references
     return (LoneShardOdds if is_alone else ShardOdds)(
@@ -143,12 +143,12 @@ def _fate(prospect: Prospect, first: int, *, sizes: npt.NDArray[np.int64]) -> Sh
     ).fate()
 
 
-def drawn_forecasts(
-    prospect: Prospect, boundary: Boundary, *, together: int, workers: int, draws: int = DRAWS, seed: int = 0
+def sampled_forecasts(
+    prospect: Layout, boundary: Boundary, *, together: int, workers: int, draws: int = DRAWS, seed: int = 0
 ) -> dict[Strategy, StrategyForecast]:
     """The mean forecast of one group, for a run without debt: with its makespan, and whatever the boundary."""
     samples = [round(count) for count in prospect.slice_samples]
-    lineages = foreseen_lineages([samples] * prospect.shards, seconds_per_pass=prospect.seconds_per_pass)
+    lineages = untrained_lineages([samples] * prospect.shards, seconds_per_pass=prospect.seconds_per_pass)
     chances = np.tile(np.array(prospect.slice_prior) / prospect.shards, prospect.shards)
     random = np.random.default_rng(derive_seed(seed, "groups"))
     named = random.multinomial(together, chances / chances.sum(), size=draws)
@@ -166,9 +166,7 @@ def drawn_forecasts(
     }
 
 
-def _workloads(
-    prospect: Prospect, lineages: Sequence[ShardLineage], group: npt.NDArray[np.int64]
-) -> list[ShardWorkload]:
+def _workloads(prospect: Layout, lineages: Sequence[ShardLineage], group: npt.NDArray[np.int64]) -> list[ShardWorkload]:
     """group: (shards, slices) int64, samples named"""
     return [
         shard_workload(
@@ -188,7 +186,7 @@ def _workloads(
     ]
 
 
-def _patched_passes(prospect: Prospect, fate: ShardFate, strategy: Strategy) -> float:
+def _patched_passes(prospect: Layout, fate: ExpectedShardCost, strategy: Strategy) -> float:
     """Of one shard, by the same rules as a single forecast: they are linear in the samples."""
     ohs, slices = prospect.unlearning.ohs, prospect.slices
     retained = fate.retained_first + fate.retained_later
@@ -210,7 +208,7 @@ def _patched_passes(prospect: Prospect, fate: ShardFate, strategy: Strategy) -> 
     return passes + remedies * fine_tuning_passes(tuned / remedies, prospect.references, epochs=ohs.epochs)
 
 
-def _first_cheaper_than_replay(prospect: Prospect, together: int) -> int:
+def _first_cheaper_than_replay(prospect: Layout, together: int) -> int:
     """The earliest slice from which retraining costs no more than a replay, for the usual forget set of a group."""
     slices, shards = prospect.slices, prospect.shards
     named = together / shards / (1.0 - (1.0 - 1.0 / shards) ** together)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from raymu.core.planning.expected_cost import ExpectedWork, Prospect, drawn_forecasts, expected_work
+from raymu.core.planning.expected_cost import ExpectedCost, Layout, expected_cost, sampled_forecasts
 from raymu.core.requests import Boundary, Strategy
 
 DRAWS = 50
@@ -11,7 +11,7 @@ DRAWS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Demand:
+class TrafficBudget:
     """Traffic that is expected, and what it may cost. together: requests that come at a time
 
     most_passes: sample passes of all remedies; longest_s: mean makespan of the requests that come at a time
@@ -31,17 +31,17 @@ class Recommendation:
     shards: int
     slices: int
     boundary: float
-    work: ExpectedWork
+    work: ExpectedCost
     makespan_s: float
     is_within: bool
 
 
-def exact_passes(prospect: Prospect, *, requests: int, together: int) -> float:
+def exact_passes(prospect: Layout, *, requests: int, together: int) -> float:
     """What retraining for every request takes in a layout: what traffic may cost where nobody says how much."""
-    return expected_work(prospect, Strategy.SISA, Boundary.parse(1.0), requests=requests, together=together).passes
+    return expected_cost(prospect, Strategy.SISA, Boundary.parse(1.0), requests=requests, together=together).passes
 
 
-def recommend(prospects: Iterable[Prospect], strategy: Strategy, demand: Demand) -> Recommendation:
+def recommend(prospects: Iterable[Layout], strategy: Strategy, demand: TrafficBudget) -> Recommendation:
     """The best layout and boundary within the demand, or the nearest where none is.
 
     The best leaves the fewest approximate states; then it has the fewest shards, whose ensemble is the most accurate;
@@ -49,7 +49,7 @@ def recommend(prospects: Iterable[Prospect], strategy: Strategy, demand: Demand)
     prospects: the layouts to choose among, at least one
     """
     options = [
-        (one, boundary, expected_work(one, strategy, boundary, requests=demand.requests, together=demand.together))
+        (one, boundary, expected_cost(one, strategy, boundary, requests=demand.requests, together=demand.together))
         for one in prospects
         for boundary in _boundaries(one)
     ]
@@ -72,15 +72,15 @@ def recommend(prospects: Iterable[Prospect], strategy: Strategy, demand: Demand)
     return min(tried, key=lambda one: one[0])[1]
 
 
-def _boundaries(prospect: Prospect) -> list[Boundary]:
+def _boundaries(prospect: Layout) -> list[Boundary]:
     """One of each that makes a difference."""
-    return [Boundary.parse(prospect.boundary_after(first)) for first in range(prospect.slices + 1)]
+    return [Boundary.parse(prospect.boundary_retraining_from(first)) for first in range(prospect.slices + 1)]
 
 
-def _makespan_s(prospect: Prospect, strategy: Strategy, boundary: Boundary, demand: Demand) -> float:
+def _makespan_s(prospect: Layout, strategy: Strategy, boundary: Boundary, demand: TrafficBudget) -> float:
     if demand.together == 1:  # one shard's remedy
-        return expected_work(prospect, strategy, boundary, requests=1).passes * prospect.seconds_per_pass
-    drawn = drawn_forecasts(prospect, boundary, together=demand.together, workers=demand.workers, draws=DRAWS)
+        return expected_cost(prospect, strategy, boundary, requests=1).passes * prospect.seconds_per_pass
+    drawn = sampled_forecasts(prospect, boundary, together=demand.together, workers=demand.workers, draws=DRAWS)
     return drawn[strategy].makespan_seconds
 
 

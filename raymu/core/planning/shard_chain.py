@@ -10,7 +10,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ShardFate:
+class ExpectedShardCost:
     """What becomes of one shard, in the mean over all traces of some traffic.
 
     A sum over remedies counts a sample once for each remedy that it is there for.
@@ -58,10 +58,10 @@ class ShardOdds:
         self._is_patched_first = self._is_clean * (1.0 - self._has_none_early)
         self._is_patched_later = (1.0 - self._is_clean) * self._is_touched
 
-    def fate(self) -> ShardFate:
+    def fate(self) -> ExpectedShardCost:
         owes, owed_passes = self._debt()
         each = [slice(position, position + 1) for position in range(len(self._samples))]
-        return ShardFate(
+        return ExpectedShardCost(
             remedies=float(self._is_touched.sum()),
             patched_first=float(self._is_patched_first.sum()),
             patched_later=float(self._is_patched_later.sum()),
@@ -172,10 +172,10 @@ class LoneShardOdds:
         for size in sizes.tolist():
             self._serve(*_group(hit, size))
 
-    def fate(self) -> ShardFate:
+    def fate(self) -> ExpectedShardCost:
         left = self._samples * self._chance[:, None] - self._gone
         stages = np.triu(self._epochs * left.cumsum(axis=1))[: len(self._samples)]  # those that each debt reaches
-        return ShardFate(
+        return ExpectedShardCost(
             remedies=float(self._groups),
             patched_first=float(self._patched[-1]),
             patched_later=float(self._patched[:-1].sum()),

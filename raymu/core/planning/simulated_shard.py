@@ -8,14 +8,14 @@ from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
 from raymu.core.requests import RevocationRequest
 
 
-def foreseen_lineages(
+def untrained_lineages(
     slice_samples: Iterable[Sequence[int]], *, seconds_per_pass: float = 1.0
 ) -> tuple[ShardLineage, ...]:
     """Of a run that is not trained yet. slice_samples: of each shard, by slice"""
     return tuple(_trained(shard, tuple(counts), seconds_per_pass) for shard, counts in enumerate(slice_samples))
 
 
-class ForeseenRemedies:
+class SimulatedRepairs:
     """Remedies that do nothing, and take what they are forecast to."""
 
     def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
@@ -24,13 +24,13 @@ class ForeseenRemedies:
             if part.shard == command.shard:
                 for position, count in part.samples_by_slice.items():
                     forgotten[position] += count
-        return foreseen_report(command, forgotten)
+        return simulated_report(command, forgotten)
 
     def destroy(self, files: Collection[FileRef]) -> None:
         """There are none."""
 
 
-def foreseen_report(command: RepairShard, forgotten: Sequence[int]) -> RepairReport:
+def simulated_report(command: RepairShard, forgotten: Sequence[int]) -> RepairReport:
     """What the worker would report. forgotten: samples of each slice"""
     before, decision = command.lineage, command.decision
     retained = tuple(count - gone for count, gone in zip(before.slice_samples, forgotten, strict=True))

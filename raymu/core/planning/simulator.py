@@ -14,8 +14,8 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import Command, PublishGeneration, Purge, RepairReport, RepairShard
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, RunTrained, ShardRepaired
 from raymu.core.partition import Positions
-from raymu.core.planning.simulated_shard import ForeseenRemedies
-from raymu.core.planning.trace import Population, Trace
+from raymu.core.planning.simulated_shard import SimulatedRepairs
+from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.records import Exactness, FileRef, ShardLineage
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
 from raymu.core.workload import settle_passes
@@ -31,7 +31,7 @@ class RequestTimes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TraceOutcome:
+class SimulationSummary:
     """requests: in the trace's order; compute_seconds: of all shards together"""
 
     requests: tuple[RequestTimes, ...]
@@ -52,20 +52,20 @@ class TraceOutcome:
     debt_passes: int
 
 
-def outcome_of(
+def summarize(
     requests: Sequence[RequestTimes],
     reports: Sequence[RepairReport],
     lineages: Sequence[ShardLineage],
     *,
     epochs: Sequence[int],
-) -> TraceOutcome:
+) -> SimulationSummary:
     """Sum a trace up. requests: at least one; reports: of all remedies; lineages: of each shard, as they are at the end"""
     waits = [one.repaired_s - one.arrived_s for one in requests]
     shard_passes = [0.0] * len(lineages)
     for report in reports:
         shard_passes[report.shard] += report.passes
     patched = sum(report.exactness is Exactness.APPROXIMATE for report in reports)
-    return TraceOutcome(
+    return SimulationSummary(
         requests=tuple(requests),
         shard_passes=tuple(shard_passes),
         remedies=len(reports),
@@ -83,7 +83,7 @@ def outcome_of(
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Remedies(Protocol):
+class RepairExecutor(Protocol):
     """Does what the board asks for. A report's seconds are how long the simulated clock has it take."""
 
     def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
@@ -94,16 +94,16 @@ class Remedies(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Simulation:
+class SimulationResult:
     """What came of a trace, and the shards as they are at the end."""
 
-    outcome: TraceOutcome
+    outcome: SimulationSummary
     lineages: tuple[ShardLineage, ...]
 
 
 def simulate(
     trace: Trace,
-    population: Population,
+    population: RevocableSamples,
     lineages: Sequence[ShardLineage],
     *,
     config: UnlearningConfig,
@@ -111,9 +111,9 @@ def simulate(
     workers: int,
     window_s: float = 0.0,
     has_batch_norm: bool = False,
-    remedies: Remedies | None = None,
+    remedies: RepairExecutor | None = None,
     on_batch: Callable[[int, float, tuple[ShardLineage, ...]], None] = lambda _accepted, _passes, _lineages: None,
-) -> Simulation:
+) -> SimulationResult:
     """What a run would do about a trace, and when. Its strategy and boundary are the configuration's.
 
     lineages: of each shard, as the run has them; population: the samples that they hold; epochs: of each stage
@@ -126,7 +126,7 @@ def simulate(
     board.handle(RunTrained(at=_START, lineages=tuple(lineages), workers=workers))
     board.handle(GenerationPublished(at=_START, number=1, manifest_sha256=""))
     requests = _requests(trace, population, config)
-    course = _Course(board, remedies or ForeseenRemedies(), workers=workers)
+    course = _Simulator(board, remedies or SimulatedRepairs(), workers=workers)
     accepted_s: dict[str, float] = {}
     for batch in trace.batches(window_s):
         names = [str(position) for position in batch.positions]
@@ -138,11 +138,11 @@ def simulate(
         RequestTimes(arrived_s=one.at_s, accepted_s=accepted_s[name], repaired_s=course.repaired_s[name])
         for name, one in zip(requests, trace.requests, strict=True)
     ]
-    outcome = outcome_of(times, course.reports, board.lineages, epochs=epochs)
-    return Simulation(outcome=outcome, lineages=board.lineages)
+    outcome = summarize(times, course.reports, board.lineages, epochs=epochs)
+    return SimulationResult(outcome=outcome, lineages=board.lineages)
 
 
-def _requests(trace: Trace, population: Population, config: UnlearningConfig) -> dict[str, RevocationRequest]:
+def _requests(trace: Trace, population: RevocableSamples, config: UnlearningConfig) -> dict[str, RevocationRequest]:
     """The trace as the board takes it: place in the trace -> request."""
     boundary = Boundary.parse(config.boundary)
     return {
@@ -160,7 +160,7 @@ def _requests(trace: Trace, population: Population, config: UnlearningConfig) ->
     }
 
 
-def _forget(population: Population, rows: Positions) -> tuple[ForgetSet, ...]:
+def _forget(population: RevocableSamples, rows: Positions) -> tuple[ForgetSet, ...]:
     by_shard: dict[int, Counter[int]] = {}
     for shard, position in zip(population.shards[rows].tolist(), population.slices[rows].tolist(), strict=True):
         by_shard.setdefault(shard, Counter())[position] += 1
@@ -171,10 +171,10 @@ def _time(seconds: float) -> datetime:
     return _START + timedelta(seconds=seconds)
 
 
-class _Course:
+class _Simulator:
     """A coordinator and its fleet, on a clock that jumps from one event to the next."""
 
-    def __init__(self, board: RevocationBoard, remedies: Remedies, *, workers: int) -> None:
+    def __init__(self, board: RevocationBoard, remedies: RepairExecutor, *, workers: int) -> None:
         self._board, self._remedies = board, remedies
         self._accepted: dict[str, RevocationRequest] = {}
         self._now_s, self._generation, self._begun = 0.0, 1, 0

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from raymu.core.partition import Hashes, Positions, identity_hashes
 from raymu.core.records import SampleId
 from raymu.errors import TraceInvalid
-from raymu.text import things
+from raymu.text import plural
 
 LATEST_S = 1e11
 """Seconds, some 3000 years: far above the present time in Unix seconds, and below it in Unix milliseconds."""
@@ -77,7 +77,7 @@ class Trace:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Population:
+class RevocableSamples:
     """The samples that requests may name, and where each of them lives.
 
     ids: (samples,) int64, or str objects, distinct; shards, slices, labels: (samples,) int64
@@ -144,7 +144,7 @@ class Population:
         if (rows < 0).any():
             unknown = [sample_id for sample_id, row in zip(sample_ids, rows, strict=True) if row < 0]
             raise TraceInvalid(
-                f"request {number} names {things(len(unknown), 'unknown sample')} ({_shown(unknown)}); "
+                f"request {number} names {plural(len(unknown), 'unknown sample')} ({_shown(unknown)}); "
                 "leave out what the run does not hold, or has revoked already"
             )
         return rows

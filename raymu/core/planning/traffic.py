@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.core.partition import derive_seed, draw_fractions, identity_hashes
-from raymu.core.planning.trace import Population, Trace, TracedRequest
+from raymu.core.planning.trace import RevocableSamples, Trace, TracedRequest
 from raymu.errors import TraceInvalid
 
 Floats = npt.NDArray[np.float64]
@@ -76,7 +76,7 @@ def parse_traffic(text: str) -> Traffic:
         ) from None
 
 
-def draw_trace(traffic: Traffic, population: Population) -> Trace:
+def draw_trace(traffic: Traffic, population: RevocableSamples) -> Trace:
     """A trace of this traffic. Raises TraceInvalid where the population has too few samples, or no owners, for it.
 
     Who asks is a race in which everyone's time follows from identity and seed alone (Efraimidis and Spirakis, 2006): a
@@ -99,7 +99,7 @@ def slice_prior(traffic: Traffic, slice_samples: Floats) -> Floats:
     return weights / weights.sum()
 
 
-def _weights(traffic: Traffic, population: Population) -> Floats:
+def _weights(traffic: Traffic, population: RevocableSamples) -> Floats:
     """How readily each sample is named, relative to others. returns: (samples,) float64"""
     pattern = TRAFFIC[traffic.kind]
     weights = pattern.slice_bias(population.slice_count)[population.slices]
@@ -112,7 +112,7 @@ def _weights(traffic: Traffic, population: Population) -> Floats:
     return np.where(population.labels == label, weights, 0.0)
 
 
-def _first_owners(traffic: Traffic, population: Population) -> list[str]:
+def _first_owners(traffic: Traffic, population: RevocableSamples) -> list[str]:
     owners = sorted(population.rows_of_owner)
     if not owners:
         raise TraceInvalid(f"traffic {traffic} needs owners, and these data name none: set data.owner to their column")

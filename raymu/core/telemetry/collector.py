@@ -14,21 +14,21 @@ from raymu.core.events import (
     ShardFailed,
     ShardRepaired,
 )
-from raymu.core.receipt import Receipt, ReceiptBook
+from raymu.core.receipt import Receipt, Receipts
 from raymu.core.records import Remedy, ShardLineage
 from raymu.core.telemetry import metrics
-from raymu.core.telemetry.metrics import TRAINING, Measurement, RequestState, ShardDuty
+from raymu.core.telemetry.metrics import TRAINING, Measurement, RequestStage, ShardActivity
 from raymu.core.workload import settle_passes
 
 MOST_SHARDS = 64
 """Runs with more shards than this have no measurements of single shards: Prometheus keeps every label for long."""
 
 
-class RunMeter:
+class MetricsCollector:
     """Told of every event once the board and the receipts, which it only looks at, have taken it in."""
 
     def __init__(
-        self, board: RevocationBoard, receipts: ReceiptBook, *, epochs: Sequence[int], workers: Callable[[], int]
+        self, board: RevocationBoard, receipts: Receipts, *, epochs: Sequence[int], workers: Callable[[], int]
     ) -> None:
         """epochs: of each stage; workers: says how many are at hand now"""
         self._board, self._receipts = board, receipts
@@ -52,7 +52,7 @@ class RunMeter:
             case GenerationPublished():
                 return [metrics.GENERATIONS.of(1.0), *self._waits(event)]
             case RequestsPurged(request_ids=request_ids, rows=rows):
-                waits = [self._wait(one, RequestState.PURGED, event.at) for one in request_ids]
+                waits = [self._wait(one, RequestStage.PURGED, event.at) for one in request_ids]
                 return [*([metrics.DESTROYED_SAMPLES.of(float(rows))] if rows else []), *waits]
             case GenerationEvaluated(accuracy=accuracy):
                 self._accuracy = accuracy
@@ -82,8 +82,8 @@ class RunMeter:
         return found
 
     def _of_requests(self) -> list[Measurement]:
-        states = Counter(request_state(receipt) for receipt in self._receipts.receipts())
-        found = [metrics.REQUESTS.of(float(states[state]), state=state) for state in RequestState]
+        states = Counter(request_stage(receipt) for receipt in self._receipts.receipts())
+        found = [metrics.REQUESTS.of(float(states[state]), state=state) for state in RequestStage]
         if self._accuracy is not None:
             found.append(metrics.ACCURACY.of(self._accuracy))
         return found
@@ -94,7 +94,7 @@ class RunMeter:
         duties = Counter(self._duty(lineage, at_work) for lineage in lineages)
         single = lineages if len(lineages) <= MOST_SHARDS else ()
         return [
-            *(metrics.SHARDS.of(float(duties[duty]), duty=duty) for duty in ShardDuty),
+            *(metrics.SHARDS.of(float(duties[duty]), duty=duty) for duty in ShardActivity),
             metrics.SAMPLES.of(float(sum(lineage.samples for lineage in lineages))),
             metrics.WORKERS.of(float(self._workers)),
             metrics.DEBT_SHARDS.of(float(sum(bool(lineage.debts) for lineage in lineages))),
@@ -102,12 +102,12 @@ class RunMeter:
             *(metrics.SHARD_SECONDS_PER_PASS.of(one.seconds_per_pass, shard=str(one.shard)) for one in single),
         ]
 
-    def _duty(self, lineage: ShardLineage, at_work: set[int]) -> ShardDuty:
+    def _duty(self, lineage: ShardLineage, at_work: set[int]) -> ShardActivity:
         if lineage.shard in at_work:
-            return ShardDuty.AT_WORK
+            return ShardActivity.AT_WORK
         if self._board.pending(lineage.shard):
-            return ShardDuty.WAITING
-        return ShardDuty(lineage.exactness)
+            return ShardActivity.WAITING
+        return ShardActivity(lineage.exactness)
 
     def _measure_deadlines(self, now: datetime) -> None:
         owed = self._board.owed
@@ -120,20 +120,20 @@ class RunMeter:
         """How long requests waited for what a generation tells of them."""
         exact = [one for one in event.repaired if self._receipts.receipt(one).settled_at]
         reached = (
-            (RequestState.REWOUND, event.rewound),
-            (RequestState.PUBLISHED, event.repaired),
-            (RequestState.SETTLED, (*exact, *event.settled)),
+            (RequestStage.REWOUND, event.rewound),
+            (RequestStage.PUBLISHED, event.repaired),
+            (RequestStage.SETTLED, (*exact, *event.settled)),
         )
         return [self._wait(one, state, event.at) for state, request_ids in reached for one in request_ids]
 
-    def _wait(self, request_id: str, state: RequestState, at: datetime) -> Measurement:
+    def _wait(self, request_id: str, state: RequestStage, at: datetime) -> Measurement:
         received_at = self._receipts.receipt(request_id).received_at
         return metrics.REQUEST_SECONDS.of(max(0.0, (at - received_at).total_seconds()), state=state)
 
 
-def request_state(receipt: Receipt) -> RequestState:
+def request_stage(receipt: Receipt) -> RequestStage:
     if receipt.purged_at:
-        return RequestState.SETTLED if receipt.settled_at else RequestState.PURGED
+        return RequestStage.SETTLED if receipt.settled_at else RequestStage.PURGED
     if receipt.published_at:
-        return RequestState.PUBLISHED
-    return RequestState.REWOUND if receipt.rewound_at else RequestState.ACCEPTED
+        return RequestStage.PUBLISHED
+    return RequestStage.REWOUND if receipt.rewound_at else RequestStage.ACCEPTED

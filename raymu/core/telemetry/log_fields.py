@@ -24,10 +24,10 @@ from raymu.core.events import (
 MOST_REQUESTS = 20
 """Of one line. How many there are in all is told too; the journal has all of them."""
 
-Told: TypeAlias = str | int | float | tuple[str, ...]
+LogValue: TypeAlias = str | int | float | tuple[str, ...]
 
 
-def told_of(event: Event) -> Mapping[str, Told]:
+def log_fields(event: Event) -> Mapping[str, LogValue]:
     match event:
         case RunTrained(lineages=lineages, workers=workers):
             samples = sum(lineage.samples for lineage in lineages)
@@ -37,7 +37,7 @@ def told_of(event: Event) -> Mapping[str, Told]:
                 "generation": generation,
                 "samples": sum(request.samples for request in requests),
                 "shards": len({part.shard for request in requests for part in request.forget}),
-                **told_requests([request.request_id for request in requests]),
+                **logged_requests([request.request_id for request in requests]),
             }
         case SettleRequested(shards=shards):
             return {"shards": len(shards)}
@@ -48,7 +48,7 @@ def told_of(event: Event) -> Mapping[str, Told]:
                 "exactness": report.exactness,
                 "passes": report.passes,
                 "seconds": report.seconds,
-                **told_requests(report.request_ids),
+                **logged_requests(report.request_ids),
             }
         case ShardFailed(shard=shard):
             return {"shard": shard}
@@ -60,12 +60,12 @@ def told_of(event: Event) -> Mapping[str, Told]:
             return {"strategy": unlearning.strategy, "boundary": str(unlearning.boundary)}
         case GenerationPublished(number=number, rewound=rewound, repaired=repaired, settled=settled):
             counts = {"rewound": len(rewound), "repaired": len(repaired), "settled": len(settled)}
-            return {"generation": number, **counts, **told_requests((*rewound, *repaired, *settled))}
+            return {"generation": number, **counts, **logged_requests((*rewound, *repaired, *settled))}
         case RequestsPurged(request_ids=request_ids, files=files, rows=rows):
-            return {"files": len(files), "rows": rows, **told_requests(request_ids)}
+            return {"files": len(files), "rows": rows, **logged_requests(request_ids)}
         case GenerationEvaluated(number=number, samples=samples, accuracy=accuracy):
             return {"generation": number, "samples": samples, "accuracy": accuracy}
 
 
-def told_requests(request_ids: Sequence[str]) -> Mapping[str, Told]:
+def logged_requests(request_ids: Sequence[str]) -> Mapping[str, LogValue]:
     return {"requests": len(request_ids), "request_ids": tuple(request_ids[:MOST_REQUESTS])}

@@ -20,7 +20,7 @@ class MetricKind(StrEnum):
     """A distribution; a measurement is one more observation."""
 
 
-class RequestState(StrEnum):
+class RequestStage(StrEnum):
     """How far a request has come."""
 
     ACCEPTED = "accepted"
@@ -32,7 +32,7 @@ class RequestState(StrEnum):
     """Exact and purged: done with."""
 
 
-class ShardDuty(StrEnum):
+class ShardActivity(StrEnum):
     """What is left to do at a shard."""
 
     AT_WORK = "at_work"

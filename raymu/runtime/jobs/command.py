@@ -7,10 +7,10 @@ works for it, where nobody removes it with the job. A command may name people.
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.job_submission import JobSubmissionClient
 
-from raymu.runtime.jobs.package import Ticket
+from raymu.runtime.jobs.package import JobCommand
 
 
-def deliver(client: JobSubmissionClient, job_id: str, ticket: Ticket) -> None:
+def deliver(client: JobSubmissionClient, job_id: str, ticket: JobCommand) -> None:
     """Raises RuntimeError or OSError where the cluster does not take it."""
     _put(client, job_id, ticket.dump())
 
@@ -20,12 +20,12 @@ def withdraw(client: JobSubmissionClient, job_id: str) -> None:
     _put(client, job_id, b"")
 
 
-def take(job_id: str, *, address: str) -> Ticket:
+def take(job_id: str, *, address: str) -> JobCommand:
     """In the job itself: nobody finds the command there afterwards. address: of the cluster, not of its dashboard"""
     memory, place = GcsClient(address=address), f"gcs://{_name(job_id)}".encode()
     found = memory.internal_kv_get(place, None)
     memory.internal_kv_del(place, False, None)
-    return Ticket.parse(found)
+    return JobCommand.parse(found)
 
 
 def _put(client: JobSubmissionClient, job_id: str, content: bytes) -> None:

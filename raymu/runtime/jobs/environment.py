@@ -8,7 +8,7 @@ from ray._private.runtime_env.packaging import _get_excludes
 from ray.runtime_env import RuntimeEnv
 
 from raymu.errors import RequestInvalid
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 STOP_S = 30
 """How long a job has to end by itself once it is stopped."""
@@ -44,4 +44,4 @@ class JobEnvironment:
 
 def refusal(error: Exception) -> RequestInvalid:
     """error: what Ray says of an environment"""
-    return RequestInvalid(f"Ray does not take this runtime environment ({in_one_line(error)}); see its documentation")
+    return RequestInvalid(f"Ray does not take this runtime environment ({one_line(error)}); see its documentation")

@@ -18,7 +18,7 @@ LARGEST_BYTES = 100 * 1000 * 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ticket:
+class JobCommand:
     """A command, and how the job answers: the mark of the log's lines that are for the client alone, and their key."""
 
     command: tuple[str, ...]
@@ -26,11 +26,11 @@ class Ticket:
     key: str
 
     @classmethod
-    def issue(cls, command: Sequence[str]) -> "Ticket":
+    def issue(cls, command: Sequence[str]) -> "JobCommand":
         return cls(command=tuple(command), mark=f"raymu-{uuid4().hex}", key=Fernet.generate_key().decode())
 
     @classmethod
-    def parse(cls, text: bytes) -> "Ticket":
+    def parse(cls, text: bytes) -> "JobCommand":
         found = json.loads(text)
         return cls(command=tuple(found["command"]), mark=found["mark"], key=found["key"])
 
@@ -39,7 +39,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class CommandResult:
     """code: the command's exit code; output: what it wrote on standard output; complaint: its refusal's one line"""
 
     code: int
@@ -92,12 +92,12 @@ def _files_below(folder: Path, is_excluded: Callable[[Path], bool]) -> Iterator[
                 yield path
 
 
-def begin_line(ticket: Ticket) -> str:
+def begin_line(ticket: JobCommand) -> str:
     """What a job writes first: what came before is about Ray."""
     return f"{ticket.mark} begins\n"
 
 
-def outcome_line(ticket: Ticket, outcome: Outcome) -> str:
+def outcome_line(ticket: JobCommand, outcome: CommandResult) -> str:
     """What a job writes last; sealed, for the log stays with Ray, and an outcome may name people."""
     return f"{ticket.mark} {Fernet(ticket.key).encrypt(json.dumps(asdict(outcome)).encode()).decode()}\n"
 
@@ -105,11 +105,11 @@ def outcome_line(ticket: Ticket, outcome: Outcome) -> str:
 class JobLog:
     """A job's log as it comes in: what is for people is passed on, the rest is taken out of it."""
 
-    def __init__(self, ticket: Ticket) -> None:
+    def __init__(self, ticket: JobCommand) -> None:
         self._ticket = ticket
         self._preface, self._rest = "", ""  # before the command began; a line that is not complete yet
         self.has_begun = False
-        self.outcome: Outcome | None = None
+        self.outcome: CommandResult | None = None
 
     def feed(self, text: str) -> str:
         """text: the next part of the log, cut anywhere. returns: what is to be shown"""
@@ -131,5 +131,5 @@ class JobLog:
         if not self.has_begun:
             self.has_begun, self._preface = True, ""
             return ""
-        self.outcome = Outcome(**json.loads(Fernet(self._ticket.key).decrypt(message.strip())))
+        self.outcome = CommandResult(**json.loads(Fernet(self._ticket.key).decrypt(message.strip())))
         return f"{before}\n" if before else ""

@@ -21,8 +21,8 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 from raymu.errors import DeviceUnavailable, JobFailed
 from raymu.runtime.jobs.command import deliver, withdraw
 from raymu.runtime.jobs.environment import STOP_S, JobEnvironment, refusal
-from raymu.runtime.jobs.package import JobLog, Outcome, Ticket, pack
-from raymu.text import in_one_line
+from raymu.runtime.jobs.package import CommandResult, JobCommand, JobLog, pack
+from raymu.text import one_line
 
 _PATIENCE_S = 60.0
 """How long a cluster that has just been started may take to accept a job, and one that is followed may not be seen."""
@@ -35,7 +35,7 @@ _NO_AGENT = "No available agent"
 class Job:
     """One command on a cluster."""
 
-    def __init__(self, client: JobSubmissionClient, ticket: Ticket) -> None:
+    def __init__(self, client: JobSubmissionClient, ticket: JobCommand) -> None:
         self.id = f"raymu-{uuid4().hex[:12]}"  # its own, so that it can be stopped however far its submission has come
         self._client, self._ticket, self._log = client, ticket, JobLog(ticket)
         self._seen = 0  # letters of the log
@@ -54,14 +54,14 @@ class Job:
                 raise refusal(error) from error
             except (RuntimeError, OSError) as error:
                 if _NO_AGENT not in str(error):
-                    raise DeviceUnavailable(f"the cluster does not take the job ({in_one_line(error)})") from error
+                    raise DeviceUnavailable(f"the cluster does not take the job ({one_line(error)})") from error
                 if time.monotonic() > patience:
                     raise DeviceUnavailable(
                         "the cluster has no agent that starts jobs; see that its head is up"
                     ) from error
             time.sleep(1.0)
 
-    def follow(self, show: Callable[[str], None]) -> Outcome:
+    def follow(self, show: Callable[[str], None]) -> CommandResult:
         """Pass its log on until it has ended. Raises JobFailed where the command came to no end of its own."""
         while True:
             try:
@@ -74,7 +74,7 @@ class Job:
             except (RuntimeError, OSError, aiohttp.ClientError) as error:
                 self._lost_at = self._lost_at or time.monotonic()
                 if time.monotonic() > self._lost_at + _PATIENCE_S:
-                    raise JobFailed(self.id, f"it is out of sight, and may go on: {in_one_line(error)}") from error
+                    raise JobFailed(self.id, f"it is out of sight, and may go on: {one_line(error)}") from error
             time.sleep(1.0)
         show(self._log.end())
         if self._log.outcome is None:
@@ -109,7 +109,7 @@ class Job:
             show(self._log.feed(fresh))
 
     def _what_happened(self, found: JobDetails) -> str:
-        told = in_one_line((found.message or found.status).partition(", last available logs")[0])
+        told = one_line((found.message or found.status).partition(", last available logs")[0])
         if self._log.has_begun:
             return told
         return f"{told} Is raymu installed on the cluster's nodes, and on the PATH that `ray start` saw?"
@@ -122,13 +122,13 @@ def submit(
     *,
     runtime_env: Mapping[str, Any],
     show: Callable[[str], None],
-) -> Outcome:
+) -> CommandResult:
     """Run a command of raymu on a cluster, in a copy of a folder, and follow it; stop it where that is interrupted.
 
     address: of the cluster's dashboard, or of the cluster; show: told what the job says on standard error
     Raises DeviceUnavailable, RequestInvalid, JobFailed.
     """
-    environment, ticket = JobEnvironment(runtime_env), Ticket.issue(command)
+    environment, ticket = JobEnvironment(runtime_env), JobCommand.issue(command)
     client = connect(address)
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / "job.zip"
@@ -161,7 +161,7 @@ def connect(address: str) -> JobSubmissionClient:
         ) from error
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise DeviceUnavailable(
-            f"{address}: no Ray dashboard answers there ({in_one_line(error)}); start Ray there with "
+            f"{address}: no Ray dashboard answers there ({one_line(error)}); start Ray there with "
             "`ray start --head`, and ray[default] installed"
         ) from error
 

@@ -8,13 +8,13 @@ from raymu.core.verdict import Verdict
 from raymu.data.tables import FeatureTable, read_features
 from raymu.errors import ConfigInvalid, RequestInvalid
 from raymu.service.audit.forget_set import AuditScope, ForgottenSamples, find_forgotten
-from raymu.service.audit.pool import gather_pool
+from raymu.service.audit.pool import assemble_samples
 from raymu.service.audit.report import AuditReport, RequestAudit
-from raymu.service.audit.shard_models import TWINS, ShardEvidence, audit_tasks, gather_evidence
-from raymu.service.audit.statistics import audit_accuracy, audit_exposure, audit_request, audit_shard
+from raymu.service.audit.shard_models import TWINS, ShardModels, audit_tasks, score_models
+from raymu.service.audit.statistics import audit_accuracy, audit_request, audit_shard, retained_baseline
 from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore
-from raymu.training.audit.samples import AuditPool
+from raymu.training.audit.samples import AuditSamples
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask, restored_model, train_model
 
 LEVEL = 0.05
@@ -49,7 +49,9 @@ def audit(
     forgotten = find_forgotten(store, scope)
     test = _test_set(store, scope.test)
     generation = store.current()
-    pools = [gather_pool(store, generation, forgotten, shard, test) for shard in sorted({*forgotten.shards.tolist()})]
+    pools = [
+        assemble_samples(store, generation, forgotten, shard, test) for shard in sorted({*forgotten.shards.tolist()})
+    ]
     evidences = list(_evidences(store, generation, pools, scope.shadow_models, run_tasks, progress))
     together, requests = _requests(evidences, forgotten)
     return AuditReport(
@@ -61,7 +63,7 @@ def audit(
         together=together,
         requests=requests,
         shards=tuple(audit_shard(one) for one in evidences),
-        exposure=audit_exposure(evidences),
+        exposure=retained_baseline(evidences),
         passes=sum(one.passes for one in evidences),
         seconds=sum(one.seconds for one in evidences),
     )
@@ -70,11 +72,11 @@ def audit(
 def _evidences(
     store: RunStore,
     generation: Generation,
-    pools: Sequence[AuditPool],
+    pools: Sequence[AuditSamples],
     shadow_models: int,
     run_tasks: RunTasks,
     progress: Callable[[int, int], None],
-) -> Iterator[ShardEvidence]:
+) -> Iterator[ShardModels]:
     """Start everything, and take it up shard by shard."""
     tasks = [audit_tasks(pool, shadow_models) for pool in pools]
     total = sum(len(some) for some in tasks)
@@ -82,7 +84,7 @@ def _evidences(
     for pool, some in zip(pools, tasks, strict=True):
         file = generation.lineages[pool.shard].serving.file
         served = restored_model(pool, store.files.read_checked(file), source=file.path)
-        yield gather_evidence(pool, served, list(islice(models, len(some))), store.config.unlearning.ohs)
+        yield score_models(pool, served, list(islice(models, len(some))), store.config.unlearning.ohs)
 
 
 def _watched(
@@ -94,7 +96,7 @@ def _watched(
 
 
 def _requests(
-    evidences: Sequence[ShardEvidence], forgotten: ForgottenSamples
+    evidences: Sequence[ShardModels], forgotten: ForgottenSamples
 ) -> tuple[RequestAudit, tuple[RequestAudit, ...]]:
     """All together, and each by itself at its share of the level."""
     request_ids = tuple(sorted({*forgotten.request_ids.tolist()}))

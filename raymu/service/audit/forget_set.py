@@ -16,7 +16,7 @@ from raymu.data.tables import SampleTable, read_table
 from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.history import replay
 from raymu.service.ingest import place
-from raymu.service.pseudonyms import keyed_hash, sample_name
+from raymu.service.pseudonyms import pseudonym, sample_name
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
 
@@ -88,7 +88,7 @@ def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
     chosen = _chosen(receipts, scope.request_ids)
     path = scope.data or store.config.data.train
     table = _read(store, path)
-    every = np.array([keyed_hash(sample_name(one), store.keys.hash_key) for one in table.ids.tolist()])
+    every = np.array([pseudonym(sample_name(one), store.keys.hash_key) for one in table.ids.tolist()])
     request_ids = np.array([revoked.get(name, "") for name in every.tolist()])
     rows = np.flatnonzero(np.isin(request_ids, [receipt.request_id for receipt in chosen]))
     table = table.take(rows)

@@ -11,14 +11,14 @@ from raymu.errors import ConfigInvalid, DataInvalid, RequestInvalid
 from raymu.service.audit.forget_set import ForgottenSamples
 from raymu.service.shard.files import read_shard_samples
 from raymu.store.run import RunStore
-from raymu.training.audit.samples import AuditPool
+from raymu.training.audit.samples import AuditSamples
 from raymu.training.batches import ShardSamples
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 
 
-def gather_pool(
+def assemble_samples(
     store: RunStore, generation: Generation, forgotten: ForgottenSamples, shard: int, test: FeatureTable | None
-) -> AuditPool:
+) -> AuditSamples:
     """test: where unseen samples come from if the run has one shard alone
 
     Raises RequestInvalid where the shard waits for a repair, ConfigInvalid, DataInvalid, FileMissing, FileCorrupt.
@@ -36,11 +36,11 @@ def gather_pool(
         raise DataInvalid(
             "the audited file", f"has features of {forget.features.dtype}, the run's are {retain.features.dtype}"
         )
-    return AuditPool.gather(
+    return AuditSamples.gather(
         retain,
         forget,
         _unseen(store, generation, shard, test, count=len(retain) + len(forget)),
-        plan=ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes),
+        plan=TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes),
         shard=shard,
         device=config.device,
         threads=config.cluster.threads,

@@ -14,7 +14,7 @@ Role = Literal["served", "oracle", "control"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Beside(Generic[Figure]):
+class PerModel(Generic[Figure]):
     """One figure of what is served, of the retrained oracle, and of the control, which subtracts nothing."""
 
     served: Figure
@@ -22,24 +22,24 @@ class Beside(Generic[Figure]):
     control: Figure
 
     @classmethod
-    def each(cls, figure: Callable[[Role], Figure]) -> "Beside[Figure]":
+    def each(cls, figure: Callable[[Role], Figure]) -> "PerModel[Figure]":
         return cls(served=figure("served"), oracle=figure("oracle"), control=figure("control"))
 
     def of(self, role: Role) -> Figure:
         figure: Figure = getattr(self, role)
         return figure
 
-    def map(self, function: Callable[[Figure], Other]) -> "Beside[Other]":
-        return Beside(served=function(self.served), oracle=function(self.oracle), control=function(self.control))
+    def map(self, function: Callable[[Figure], Other]) -> "PerModel[Other]":
+        return PerModel(served=function(self.served), oracle=function(self.oracle), control=function(self.control))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccuracyAudit:
     """Of the ensemble, as shares of correct answers. retain: the touched shards' samples; test: None without a test set"""
 
-    retain: Beside[float]
-    forget: Beside[float]
-    test: Beside[float] | None
+    retain: PerModel[float]
+    forget: PerModel[float]
+    test: PerModel[float] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +47,9 @@ class AttackAudit:
     """How well an attack tells samples from unseen ones. tpr_*: at this false positive rate, None for want of samples"""
 
     attack: str
-    auc: Beside[Estimate]
-    tpr_at_1_percent: Beside[Estimate] | None
-    tpr_at_0_1_percent: Beside[Estimate] | None
+    auc: PerModel[Estimate]
+    tpr_at_1_percent: PerModel[Estimate] | None
+    tpr_at_0_1_percent: PerModel[Estimate] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,15 +65,15 @@ class EpsilonAudit:
 class WorstSample:
     """A forgotten sample that looks most like a member.
 
-    row: in the audited file, from 0; keyed_hash: as in the receipt; loss: in nats
+    row: in the audited file, from 0; pseudonym: as in the receipt; loss: in nats
     likelihood: LiRA's log ratio, above 0 where it looks seen; epsilon: lower bound
     """
 
     row: int
-    keyed_hash: str
+    pseudonym: str
     shard: int
-    likelihood: Beside[float]
-    loss: Beside[float]
+    likelihood: PerModel[float]
+    loss: PerModel[float]
     epsilon: float
 
 
@@ -90,8 +90,8 @@ class RequestAudit:
     shards: tuple[int, ...]
     verdict: Verdict
     reason: str
-    loss: Beside[float]
-    comparison: Beside[Comparison]
+    loss: PerModel[float]
+    comparison: PerModel[Comparison]
     attacks: tuple[AttackAudit, ...]
     epsilon: EpsilonAudit
     worst: tuple[WorstSample, ...]
@@ -106,7 +106,7 @@ class ShardAudit:
 
     shard: int
     is_oracle: bool
-    relearning: Beside[int | None]
+    relearning: PerModel[int | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

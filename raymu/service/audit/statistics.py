@@ -6,8 +6,8 @@ import numpy as np
 
 from raymu.core.audit.attacks import ATTACKS, Scores
 from raymu.core.audit.epsilon import epsilon_ceiling
-from raymu.core.audit.oracle_test import Comparison, compare_with_oracles, judge
-from raymu.core.audit.roc import Estimate, auc, tells_tpr_at, tpr_at
+from raymu.core.audit.oracle_test import Comparison, compare_with_oracles, oracle_verdict
+from raymu.core.audit.roc import Estimate, auc, has_enough_for_tpr, tpr_at
 from raymu.core.audit.signals import Mask, losses
 from raymu.core.partition import derive_seed
 from raymu.data.tables import FeatureTable
@@ -15,24 +15,25 @@ from raymu.service.audit.forget_set import ForgottenSamples
 from raymu.service.audit.report import (
     AccuracyAudit,
     AttackAudit,
-    Beside,
     EpsilonAudit,
+    PerModel,
     RequestAudit,
     Role,
     ShardAudit,
     WorstSample,
 )
-from raymu.service.audit.shard_models import ShardEvidence
+from raymu.service.audit.shard_models import ShardModels
 from raymu.service.prediction import Ensemble
 from raymu.training.audit.relearn_time import relearning_steps
-from raymu.training.classifier import Features, Labels
+from raymu.training.classifier import Labels
+from raymu.training.normalizer import Features
 
 WORST = 5
 """How many samples of a forget set are listed."""
 
 
 def audit_request(
-    evidences: Sequence[ShardEvidence], forgotten: ForgottenSamples, *, request_ids: tuple[str, ...], level: float
+    evidences: Sequence[ShardModels], forgotten: ForgottenSamples, *, request_ids: tuple[str, ...], level: float
 ) -> RequestAudit:
     """evidences: of all audited shards; forgotten: the request's samples; level: of its comparison with the oracles"""
     parts = [one for one in evidences if one.pool.shard in forgotten.shards]
@@ -47,8 +48,8 @@ def audit_request(
         pairs = zip(parts, masks, strict=True)
         return float(losses(np.concatenate([one.models.of(role).confidences[mask] for one, mask in pairs])).mean())
 
-    comparison = Beside.each(compare)
-    judgement = judge(comparison.served, comparison.control, is_oracle=all(one.is_oracle for one in parts))
+    comparison = PerModel.each(compare)
+    judgement = oracle_verdict(comparison.served, comparison.control, is_oracle=all(one.is_oracle for one in parts))
     epsilons = np.concatenate([one.epsilons[mask] for one, mask in zip(parts, masks, strict=True)])
     half = len(parts[0].shadows) // 2
     return RequestAudit(
@@ -57,7 +58,7 @@ def audit_request(
         shards=tuple(one.pool.shard for one in parts),
         verdict=judgement.verdict,
         reason=judgement.reason,
-        loss=Beside.each(mean_loss),
+        loss=PerModel.each(mean_loss),
         comparison=comparison,
         attacks=tuple(audit_attack(name, parts, masks) for name in ATTACKS),
         epsilon=EpsilonAudit(
@@ -67,7 +68,7 @@ def audit_request(
     )
 
 
-def audit_attack(attack: str, evidences: Sequence[ShardEvidence], masks: Sequence[Mask]) -> AttackAudit:
+def audit_attack(attack: str, evidences: Sequence[ShardModels], masks: Sequence[Mask]) -> AttackAudit:
     """How an attack tells the masks' samples from unseen ones, over all these shards."""
 
     def scores(role: Role) -> tuple[Scores, Scores]:
@@ -75,12 +76,12 @@ def audit_attack(attack: str, evidences: Sequence[ShardEvidence], masks: Sequenc
         members = np.concatenate([score[mask] for score, _, mask in pairs])
         return members, np.concatenate([score[one.pool.is_unseen] for score, one, _ in pairs])
 
-    def rates(fpr: float) -> Beside[Estimate] | None:
-        if not tells_tpr_at(fpr, len(both.served[1])):
+    def rates(fpr: float) -> PerModel[Estimate] | None:
+        if not has_enough_for_tpr(fpr, len(both.served[1])):
             return None
         return both.map(lambda pair: tpr_at(fpr, *pair))
 
-    both = Beside.each(scores)
+    both = PerModel.each(scores)
     return AttackAudit(
         attack=attack,
         auc=both.map(lambda pair: auc(*pair)),
@@ -89,13 +90,13 @@ def audit_attack(attack: str, evidences: Sequence[ShardEvidence], masks: Sequenc
     )
 
 
-def audit_exposure(evidences: Sequence[ShardEvidence]) -> tuple[AttackAudit, ...]:
+def retained_baseline(evidences: Sequence[ShardModels]) -> tuple[AttackAudit, ...]:
     """What attacks find on retained samples, which every model was trained on: what they could find at all."""
     masks = [one.pool.is_retained for one in evidences]
     return tuple(audit_attack(name, evidences, masks) for name in ATTACKS if name != "two_generations")
 
 
-def audit_shard(evidence: ShardEvidence) -> ShardAudit:
+def audit_shard(evidence: ShardModels) -> ShardAudit:
     pool = evidence.pool
     aim = float(losses(evidence.before.confidences[pool.is_forgotten]).mean())
     return ShardAudit(
@@ -105,17 +106,17 @@ def audit_shard(evidence: ShardEvidence) -> ShardAudit:
     )
 
 
-def audit_accuracy(ensemble: Ensemble, evidences: Sequence[ShardEvidence], test: FeatureTable | None) -> AccuracyAudit:
+def audit_accuracy(ensemble: Ensemble, evidences: Sequence[ShardModels], test: FeatureTable | None) -> AccuracyAudit:
     """ensemble: what is served"""
 
     def ensemble_of(role: Role) -> Ensemble:
         return ensemble.replacing({one.pool.shard: one.models.of(role).payload for one in evidences})
 
-    def accuracy_on(parts: Sequence[tuple[Features, Labels]]) -> Beside[float]:
+    def accuracy_on(parts: Sequence[tuple[Features, Labels]]) -> PerModel[float]:
         features, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
         return ensembles.map(lambda one: float((one.predict(features).argmax(axis=1) == labels).mean()))
 
-    ensembles = Beside.each(ensemble_of)
+    ensembles = PerModel.each(ensemble_of)
     pools = [one.pool for one in evidences]
     retain = [pool.samples.where(pool.is_retained) for pool in pools]
     forget = [pool.samples.where(pool.is_forgotten) for pool in pools]
@@ -126,9 +127,7 @@ def audit_accuracy(ensemble: Ensemble, evidences: Sequence[ShardEvidence], test:
     )
 
 
-def _worst(
-    parts: Sequence[ShardEvidence], masks: Sequence[Mask], forgotten: ForgottenSamples
-) -> tuple[WorstSample, ...]:
+def _worst(parts: Sequence[ShardModels], masks: Sequence[Mask], forgotten: ForgottenSamples) -> tuple[WorstSample, ...]:
     """The forgotten samples whose confidence speaks most for having been seen."""
     found = [
         (float(one.scores["lira_online"].served[position]), one, int(position))
@@ -139,12 +138,12 @@ def _worst(
     return tuple(_worst_sample(one, position, forgotten) for _, one, position in found[:WORST])
 
 
-def _worst_sample(evidence: ShardEvidence, position: int, forgotten: ForgottenSamples) -> WorstSample:
+def _worst_sample(evidence: ShardModels, position: int, forgotten: ForgottenSamples) -> WorstSample:
     """position: in the shard's pool"""
     [place] = np.flatnonzero(forgotten.hashes == evidence.pool.samples.hashes[position])
     return WorstSample(
         row=int(forgotten.rows[place]),
-        keyed_hash=str(forgotten.names[place]),
+        pseudonym=str(forgotten.names[place]),
         shard=evidence.pool.shard,
         likelihood=evidence.scores["lira_online"].map(lambda scores: float(scores[position])),
         loss=evidence.models.map(lambda model: float(losses(model.confidences[position]))),

@@ -18,7 +18,7 @@ _AT_ONCE = 1024
 _log = logging.getLogger(__name__)
 
 
-class AccuracyTrack:
+class AccuracyTracker:
     """Measures generations on the test file, each once, where the configuration asks for it."""
 
     def __init__(self, store: RunStore, *, clock: Callable[[], datetime], measured: Iterable[int]) -> None:

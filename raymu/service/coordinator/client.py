@@ -11,22 +11,22 @@ from raymu.core.receipt import Receipt
 from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.event_log import EventLog
-from raymu.service.requests.revocation import Answer, Revocation
-from raymu.service.shard.fleet import LocalFleet, ObservedFleet
-from raymu.service.shard.messages import Places, Progress
+from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.shard.fleet import LocalFleet, ProgressFleet
+from raymu.service.shard.messages import Progress, ShardLocations
 from raymu.store.run import RunStore
 
 Report = TypeVar("Report")
 
 
-class RunCoordinator(Protocol):
+class CoordinatorClient(Protocol):
     """What changes a run: in this process, or an actor on a cluster."""
 
     def train(self, progress: Progress) -> TrainingReport: ...
 
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]: ...
 
-    def submit(self, asked: list[Revocation], progress: Progress) -> list[Answer]: ...
+    def submit(self, asked: list[Revocation], progress: Progress) -> list[SubmissionResult]: ...
 
     def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport: ...
 
@@ -36,18 +36,18 @@ class RunCoordinator(Protocol):
 
     def warm_up(self) -> None: ...
 
-    def places(self) -> Places: ...
+    def places(self) -> ShardLocations: ...
 
     def close(self) -> None: ...
 
 
-class LocalCoordinator:
+class LocalClient:
     """Every call runs to its end before it returns."""
 
     def __init__(self, location: str) -> None:
         """location: of the run. Raises RunInvalid."""
         store = RunStore(location)
-        fleet = ObservedFleet(LocalFleet(store))
+        fleet = ProgressFleet(LocalFleet(store))
         self._coordinator = Coordinator(store, fleet, observers=[EventLog(store.manifest.run_id)])
 
     def warm_up(self) -> None:
@@ -59,7 +59,7 @@ class LocalCoordinator:
     def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
         return _finished(self._coordinator.revoke(asked, progress))
 
-    def submit(self, asked: list[Revocation], progress: Progress) -> list[Answer]:
+    def submit(self, asked: list[Revocation], progress: Progress) -> list[SubmissionResult]:
         return _finished(self._coordinator.submit(asked, progress))
 
     def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport:
@@ -71,7 +71,7 @@ class LocalCoordinator:
     def configure(self, unlearning: UnlearningConfig) -> None:
         _finished(self._coordinator.configure(unlearning))
 
-    def places(self) -> Places:
+    def places(self) -> ShardLocations:
         """Nothing: no actor holds anything."""
         return {}
 

@@ -11,13 +11,13 @@ from raymu.core.receipt import Receipt
 from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, RequestInvalid, RunInvalid
 from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
-from raymu.service.coordinator.executor import Execution, Observer
+from raymu.service.coordinator.executor import Executor, Observer
 from raymu.service.coordinator.resumption import Resumption, settle_requests
 from raymu.service.coordinator.training import Training
 from raymu.service.history import replay, require_named
-from raymu.service.requests.admission import RequestDesk
-from raymu.service.requests.revocation import Answer, Revocation
-from raymu.service.requests.rules import ResolvedRevocation, answer_to
+from raymu.service.requests.admission import Admission
+from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.requests.rules import AdmittedRequest, submission_result
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress
 from raymu.store.run import RunStore
@@ -48,8 +48,8 @@ class Coordinator:
         require_named(store, self._journal, history)
         if history.configured and history.configured != store.config.unlearning:  # a crash came in between
             store.configure(history.configured)
-        self._desk = RequestDesk(store, self._journal, history)
-        self._execution = Execution(
+        self._desk = Admission(store, self._journal, history)
+        self._execution = Executor(
             store,
             self._journal,
             fleet,
@@ -77,16 +77,16 @@ class Coordinator:
         nothing is accepted; ShardRepairFailed, and then the requests stay accepted.
         """
         self._execution.catch_up()
-        resolved, answers = self._desk.judge_together(asked, now=self._clock())
+        resolved, answers = self._desk.admit_together(asked, now=self._clock())
         if not self._publisher.published:
             await self._training.finish(progress)
-            resolved, answers = self._desk.judge_together(asked, now=self._clock())  # others may have come in meanwhile
+            resolved, answers = self._desk.admit_together(asked, now=self._clock())  # others may have come in meanwhile
         with self._execution.listening(progress):
             self._accept(resolved)  # first: what an earlier failure left then shares its remedies
             await self._see_through(answers)
         return [self.receipt(one.request_id) for one in answers if one.request_id]
 
-    async def submit(self, asked: Sequence[Revocation], progress: Progress) -> list[Answer]:
+    async def submit(self, asked: Sequence[Revocation], progress: Progress) -> list[SubmissionResult]:
         """Accept or refuse many requests, each by itself, and see them through: each shard that they touch is repaired once.
 
         Raises StorageFailed, ShardRepairFailed: what was committed stays accepted, and is known when it is submitted again.
@@ -98,16 +98,16 @@ class Coordinator:
             await self._see_through(answers)
         return answers
 
-    def accept(self, asked: Sequence[Revocation]) -> list[Answer]:
+    def accept(self, asked: Sequence[Revocation]) -> list[SubmissionResult]:
         """Accept or refuse requests as if they came one after another; what is accepted is committed, in groups.
 
         It is rewound and repaired from the next `submit`, `revoke` or `settle` on.
         """
-        answers: list[Answer] = []
+        answers: list[SubmissionResult] = []
         for start in range(0, len(asked), COMMITTED_TOGETHER):
-            judgements = self._desk.judge(asked[start : start + COMMITTED_TOGETHER], now=self._clock())
-            self._accept([one for one in judgements if isinstance(one, ResolvedRevocation)], is_part=True)
-            answers.extend(answer_to(one) for one in judgements)
+            judgements = self._desk.admit(asked[start : start + COMMITTED_TOGETHER], now=self._clock())
+            self._accept([one for one in judgements if isinstance(one, AdmittedRequest)], is_part=True)
+            answers.extend(submission_result(one) for one in judgements)
         return answers
 
     async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleReport:
@@ -206,7 +206,7 @@ class Coordinator:
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
             self._store.succession.leave(self._journal, self._epoch)
 
-    def _accept(self, resolved: Sequence[ResolvedRevocation], *, is_part: bool = False) -> None:
+    def _accept(self, resolved: Sequence[AdmittedRequest], *, is_part: bool = False) -> None:
         """Acknowledge requests: once this returns they are committed."""
         if not resolved:
             return
@@ -222,7 +222,7 @@ class Coordinator:
         self._desk.remember(requests)
         self._execution.take_in(event)
 
-    async def _see_through(self, answers: Sequence[Answer]) -> None:
+    async def _see_through(self, answers: Sequence[SubmissionResult]) -> None:
         """Until what is accepted is rewound, repaired, published and purged."""
         self._execution.resume()
         accepted = [one.request_id for one in answers if one.request_id]

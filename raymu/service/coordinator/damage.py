@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from raymu.core.records import FileRef, ShardLineage
-from raymu.core.uri import shown
+from raymu.core.uri import redacted
 from raymu.data.tables import read_table
 from raymu.errors import DataInvalid, SamplesLost
 from raymu.service.ingest import place, shard_tables
-from raymu.service.pseudonyms import keyed_hash, sample_name
+from raymu.service.pseudonyms import pseudonym, sample_name
 from raymu.store.layout import pyarrow_here, writer_of
 from raymu.store.run import RunStore
 
@@ -59,7 +59,7 @@ def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, st
     """
     lineage = damage.lineage
     for table in _sources(store, lineage.shard, data):
-        names = [keyed_hash(sample_name(one), store.keys.hash_key) for one in table["id"].to_pylist()]
+        names = [pseudonym(sample_name(one), store.keys.hash_key) for one in table["id"].to_pylist()]
         kept = table.filter(pa.array([name not in revoked for name in names], type=pa.bool_()))
         if store.restore_table(lineage.table, kept):
             return
@@ -76,5 +76,7 @@ def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table
     samples = read_table(data, config.data)
     shards, slices = place(samples, config.partition)
     if not (shards == shard).any():
-        raise DataInvalid(shown(data), f"holds no sample of shard {shard}; name the file that the run was trained from")
+        raise DataInvalid(
+            redacted(data), f"holds no sample of shard {shard}; name the file that the run was trained from"
+        )
     yield list(shard_tables(samples, shards, slices, config.partition))[shard]

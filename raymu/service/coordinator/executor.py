@@ -9,16 +9,16 @@ from typing import Protocol
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import Command, PublishGeneration, Purge, RepairReport, RepairShard
 from raymu.core.events import DamageFound, Event, ShardFailed, ShardRepaired, WorkResumed
-from raymu.core.receipt import ReceiptBook
+from raymu.core.receipt import Receipts
 from raymu.core.records import SampleId
 from raymu.errors import CoordinatorLost, ShardRepairFailed
-from raymu.service.coordinator.accuracy import AccuracyTrack
+from raymu.service.coordinator.accuracy import AccuracyTracker
 from raymu.service.coordinator.damage import Damage, find_damage, restore_samples
-from raymu.service.coordinator.garbage import Sweeper
+from raymu.service.coordinator.garbage import GarbageCollector
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.history import History
 from raymu.service.shard.fleet import ShardFleet
-from raymu.service.shard.messages import Progress, RepairTask, StageTrained, WorkReport
+from raymu.service.shard.messages import Progress, RepairTask, StageProgress, WorkReport
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 
@@ -26,7 +26,7 @@ from raymu.store.run import RunStore
 class Observer(Protocol):
     """Only looks: it changes nothing, waits for nothing and raises nothing."""
 
-    def opened(self, board: RevocationBoard, receipts: ReceiptBook) -> None:
+    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
         """A coordinator has taken the run over. Both are its own, as they stand now and at every event to come."""
 
     def happened(self, event: Event) -> None:
@@ -36,7 +36,7 @@ class Observer(Protocol):
         """The coordinator has left the run: nothing more happens here."""
 
 
-class Execution:
+class Executor:
     """Of one coordinator. What happens goes to the journal first and then to the board, whose commands are carried out."""
 
     def __init__(
@@ -56,11 +56,11 @@ class Execution:
         self._epoch, self._clock, self._forget = epoch, clock, forget
         self.board, self.receipts = history.board, history.receipts
         self.publisher = Publisher(store, journal, clock=clock, published=history.published)
-        self.sweeper = Sweeper(store, journal, self.publisher, self.board)
+        self.sweeper = GarbageCollector(store, journal, self.publisher, self.board)
         self.reports: list[RepairReport] = []
         """Of the remedies that came back, in that order."""
         measured = (one.number for one in history.evaluations)
-        self._track = AccuracyTrack(store, clock=clock, measured=measured)
+        self._track = AccuracyTracker(store, clock=clock, measured=measured)
         self._listeners: list[Progress] = []
         self._tasks: dict[asyncio.Task[None], int] = {}  # of the remedies that are followed -> their shards
         self._failure: tuple[int, BaseException] | None = None  # the last one since work was resumed
@@ -222,7 +222,7 @@ class Execution:
     def _fail(self, shard: int, error: BaseException) -> None:
         self._failure, self.sweeper.is_due = (shard, error), True
 
-    def _tell(self, stage: StageTrained) -> None:
+    def _tell(self, stage: StageProgress) -> None:
         for listener in self._listeners:
             listener(stage)
 

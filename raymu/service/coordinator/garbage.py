@@ -7,12 +7,12 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import RepairReport
 from raymu.core.records import FileRef
 from raymu.service.coordinator.publisher import Publisher
-from raymu.service.shard.stages import find_interim
+from raymu.service.shard.stages import find_partial
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 
 
-class Sweeper:
+class GarbageCollector:
     """Of one coordinator. It sweeps at first, and after each failure, as soon as no worker is at work.
 
     What is done of a remedy that broke off stays for it to go on from, and goes before another begins, which may forget more.
@@ -75,5 +75,5 @@ class Sweeper:
         needed |= {file for command in at_work for reference in command.references for file in reference.files}
         reports = [self._store.reports.find(RepairReport, command.command_id) for command in at_work]
         needed |= {file for report in reports if report for file in report.lineage.files}
-        interims = [find_interim(self._store, command.command_id) for command in at_work]
+        interims = [find_partial(self._store, command.command_id) for command in at_work]
         return needed | {file for interim in interims if interim for file in interim.trained.files}

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from raymu.core.commands import PublishGeneration, Purge
 from raymu.core.events import GenerationPublished, RequestsPurged
-from raymu.core.receipt import ReceiptBook
+from raymu.core.receipt import Receipts
 from raymu.core.records import Generation, ShardLineage
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.store.journal.journal import Journal
-from raymu.store.receipts import issued
+from raymu.store.receipts import sign_receipts
 from raymu.store.run import RunStore
 
 
@@ -71,14 +71,14 @@ class Publisher:
         self.published = event
         return event
 
-    def purge(self, command: Purge, receipts: ReceiptBook) -> RequestsPurged:
+    def purge(self, command: Purge, receipts: Receipts) -> RequestsPurged:
         """Destroy what is superseded, and issue the receipts that this completes.
 
         What is destroyed is told by the command, since a crash may have come in the middle.
         """
         with self._journal.writing() as entry:
             self._store.destroy(command.files)
-            self._store.generations.drop_all_but(self.generation)
+            self._store.generations.delete_except(self.generation)
             event = RequestsPurged(
                 at=self._clock(),
                 request_ids=command.request_ids,
@@ -86,8 +86,8 @@ class Publisher:
                 rows=command.rows,
             )
             head = entry.purge(event)
-            rows = issued(
-                receipts.issued_by(event),
+            rows = sign_receipts(
+                receipts.completed_by(event),
                 after=entry.last_receipt(),
                 run=self._store.manifest.run_id,
                 event=head.sequence,

@@ -5,13 +5,13 @@ from datetime import datetime
 
 from raymu.core.commands import RepairReport
 from raymu.core.events import SettleRequested
-from raymu.service.coordinator.executor import Execution
+from raymu.service.coordinator.executor import Executor
 
 
 class Resumption:
     """What an interruption, or a failure, left undone, and one call takes up."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Executor) -> None:
         """Before the call begins anything: what is followed by then, others wait for."""
         self._execution, self._others = execution, execution.at_work
         self._first = len(execution.reports)
@@ -35,7 +35,7 @@ class Resumption:
         return self._left.keys() <= returned and all(left.isdisjoint(pending(one)) for one, left in self._left.items())
 
 
-async def settle_requests(execution: Execution, request_ids: Set[str], *, clock: Callable[[], datetime]) -> None:
+async def settle_requests(execution: Executor, request_ids: Set[str], *, clock: Callable[[], datetime]) -> None:
     """Have requests retrained wherever they were only patched, and their exact states published."""
     asked: set[int] = set()
 

@@ -9,9 +9,9 @@ from raymu.core.events import RunTrained
 from raymu.core.records import ShardLineage
 from raymu.errors import RunInvalid, WorkerLost
 from raymu.service.coordinator.calls import TrainingReport
-from raymu.service.coordinator.executor import Execution
+from raymu.service.coordinator.executor import Executor
 from raymu.service.shard.fleet import ShardFleet
-from raymu.service.shard.messages import Progress, ShardTrained, TrainShard, WorkReport
+from raymu.service.shard.messages import Progress, TrainCommand, TrainReport, WorkReport
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 
@@ -24,7 +24,7 @@ class Training:
         store: RunStore,
         journal: Journal,
         fleet: ShardFleet,
-        execution: Execution,
+        execution: Executor,
         *,
         epoch: int,
         clock: Callable[[], datetime],
@@ -75,14 +75,14 @@ class Training:
             seconds=seconds,
         )
 
-    async def _train_shards(self, progress: Progress) -> list[ShardTrained]:
+    async def _train_shards(self, progress: Progress) -> list[TrainReport]:
         """Once one has failed no other begins. Those at work are waited for: later, nobody would wait for what they write.
 
         Where a worker was lost the others get on, and settling has less to finish.
         """
         tasks: dict[int, asyncio.Task[WorkReport]] = {}
 
-        async def train(work: TrainShard) -> WorkReport:
+        async def train(work: TrainCommand) -> WorkReport:
             try:
                 return await self._fleet.run(work, progress)
             except WorkerLost:
@@ -93,9 +93,9 @@ class Training:
                 raise
 
         for shard, table in enumerate(self._store.manifest.tables):
-            tasks[shard] = asyncio.create_task(train(TrainShard(shard=shard, table=table, epoch=self._epoch)))
+            tasks[shard] = asyncio.create_task(train(TrainCommand(shard=shard, table=table, epoch=self._epoch)))
         done = await asyncio.gather(*tasks.values(), return_exceptions=True)
         failures = [one for one in done if isinstance(one, BaseException)]
         if failures:  # rather the cause than a shard that never began for it
             raise min(failures, key=lambda one: isinstance(one, asyncio.CancelledError))
-        return [report for report in done if isinstance(report, ShardTrained)]
+        return [report for report in done if isinstance(report, TrainReport)]

@@ -9,15 +9,15 @@ import numpy as np
 
 from raymu.config import Config
 from raymu.core.planner import StrategyForecast
-from raymu.core.planning.expected_cost import ExpectedWork, Prospect, drawn_forecasts, expected_work
-from raymu.core.planning.recommendation import Demand, Recommendation, recommend
-from raymu.core.planning.simulated_shard import foreseen_lineages
+from raymu.core.planning.expected_cost import ExpectedCost, Layout, expected_cost, sampled_forecasts
+from raymu.core.planning.recommendation import Recommendation, TrafficBudget, recommend
+from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.planning.simulator import simulate
 from raymu.core.planning.traffic import Traffic, draw_trace
 from raymu.core.requests import Boundary, BoundaryKind, Strategy
-from raymu.core.schedule import slice_epochs
-from raymu.service.planning.layouts import Prospects
-from raymu.service.planning.profile import Survey
+from raymu.core.schedule import epochs_per_stage
+from raymu.service.planning.layouts import LayoutCandidates
+from raymu.service.planning.profile import Profile
 
 TRACES = 10
 """Traces of the same traffic that what is replayed is the mean of."""
@@ -39,12 +39,12 @@ class BoundaryPoint:
     """boundary: a fraction, that retrains from some slice on and patches before it; work: of all the traffic"""
 
     boundary: float
-    work: ExpectedWork
+    work: ExpectedCost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayedTraffic:
-    """Means over traces that are replayed in simulated time. Fields: see TraceOutcome"""
+    """Means over traces that are replayed in simulated time. Fields: see SimulationSummary"""
 
     passes: float
     compute_seconds: float
@@ -57,7 +57,7 @@ class ReplayedTraffic:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Advice:
+class LayoutAdvice:
     """What is recommended, and what the traffic does there in simulated time."""
 
     recommendation: Recommendation
@@ -65,7 +65,7 @@ class Advice:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outlook:
+class CapacityPlan:
     """boundary: the configured one, which hs and ohs are forecast with; requests: of the traffic, owners or samples"""
 
     traffic: str
@@ -83,22 +83,22 @@ class Outlook:
     replayed: dict[Strategy, ReplayedTraffic]
     budget_s: float | None
     """Compute that the recommendations may take; None for what sisa takes in the configured layout."""
-    within_layout: Advice
+    within_layout: LayoutAdvice
     """The boundary to choose with the shards and slices that are configured, for hs or ohs, as configured."""
-    any_layout: Advice
+    any_layout: LayoutAdvice
     """The same where shards and slices are free too."""
 
 
-def outlook(
+def plan_capacity(
     config: Config,
-    survey: Survey,
+    survey: Profile,
     traffic: Traffic,
     *,
     workers: int,
     window_s: float = 0.0,
     budget_s: float | None = None,
     longest_s: float | None = None,
-) -> Outlook:
+) -> CapacityPlan:
     """Forecast traffic with every strategy, and recommend shards, slices and boundary.
 
     workers: shards that are repaired side by side; window_s: see Trace.batches
@@ -106,17 +106,17 @@ def outlook(
     longest_s: mean time that the remedies of requests which come at the same moment may take
     Raises TraceInvalid, ConfigInvalid.
     """
-    prospects = Prospects(config, survey, traffic)
+    prospects = LayoutCandidates(config, survey, traffic)
     prospect, boundary = prospects.configured(), prospects.boundary
     demand = prospects.demand(workers=workers, budget_s=budget_s, longest_s=longest_s)
     replayed = partial(_replayed, survey, traffic, workers=workers, window_s=window_s)
 
-    def advice(choice: Sequence[Prospect]) -> Advice:
+    def advice(choice: Sequence[Layout]) -> LayoutAdvice:
         strategy = Strategy.OHS if config.unlearning.strategy == "ohs" else Strategy.HS
         found = recommend(choice, strategy, demand)
-        return Advice(recommendation=found, replayed=replayed(_chosen(config, strategy, found)))
+        return LayoutAdvice(recommendation=found, replayed=replayed(_chosen(config, strategy, found)))
 
-    return Outlook(
+    return CapacityPlan(
         traffic=str(traffic),
         requests=traffic.count,
         samples=prospects.samples,
@@ -127,7 +127,7 @@ def outlook(
         seconds_per_pass=survey.seconds_per_pass,
         by_requests={one: _by_requests(prospect, one, boundary, demand) for one in Strategy},
         by_boundary={one: _by_boundary(prospect, one, demand) for one in (Strategy.HS, Strategy.OHS)},
-        one_batch=drawn_forecasts(prospect, boundary, together=demand.requests, workers=workers),
+        one_batch=sampled_forecasts(prospect, boundary, together=demand.requests, workers=workers),
         replayed={one: replayed(_with_strategy(config, one)) for one in Strategy},
         budget_s=budget_s,
         within_layout=advice([prospect]),
@@ -135,31 +135,33 @@ def outlook(
     )
 
 
-def _by_requests(prospect: Prospect, strategy: Strategy, boundary: Boundary, demand: Demand) -> tuple[WorkPoint, ...]:
+def _by_requests(
+    prospect: Layout, strategy: Strategy, boundary: Boundary, demand: TrafficBudget
+) -> tuple[WorkPoint, ...]:
     counts = np.unique(np.linspace(1, demand.requests, POINTS).round()).astype(int).tolist()
     return tuple(
         WorkPoint(
             requests=count,
-            apart=expected_work(prospect, strategy, boundary, requests=count).passes,
+            apart=expected_cost(prospect, strategy, boundary, requests=count).passes,
             together=_of_one_batch(prospect, strategy, boundary, replace(demand, requests=count)),
         )
         for count in counts
     )
 
 
-def _of_one_batch(prospect: Prospect, strategy: Strategy, boundary: Boundary, demand: Demand) -> float:
+def _of_one_batch(prospect: Layout, strategy: Strategy, boundary: Boundary, demand: TrafficBudget) -> float:
     """Mean sample passes."""
     requests = demand.requests
     if boundary.kind is BoundaryKind.DEADLINE and strategy in (Strategy.HS, Strategy.OHS):
-        return drawn_forecasts(prospect, boundary, together=requests, workers=demand.workers)[strategy].passes
-    return expected_work(prospect, strategy, boundary, requests=requests, together=requests).passes
+        return sampled_forecasts(prospect, boundary, together=requests, workers=demand.workers)[strategy].passes
+    return expected_cost(prospect, strategy, boundary, requests=requests, together=requests).passes
 
 
-def _by_boundary(prospect: Prospect, strategy: Strategy, demand: Demand) -> tuple[BoundaryPoint, ...]:
+def _by_boundary(prospect: Layout, strategy: Strategy, demand: TrafficBudget) -> tuple[BoundaryPoint, ...]:
     points = []
     for first in reversed(range(prospect.slices + 1)):
-        boundary = Boundary.parse(prospect.boundary_after(first))
-        work = expected_work(prospect, strategy, boundary, requests=demand.requests, together=demand.together)
+        boundary = Boundary.parse(prospect.boundary_retraining_from(first))
+        work = expected_cost(prospect, strategy, boundary, requests=demand.requests, together=demand.together)
         points.append(BoundaryPoint(boundary=boundary.value, work=work))
     return tuple(points)
 
@@ -177,16 +179,16 @@ def _chosen(config: Config, strategy: Strategy, found: Recommendation) -> Config
     return replace(config, partition=partition, unlearning=unlearning)
 
 
-def _replayed(survey: Survey, traffic: Traffic, config: Config, *, workers: int, window_s: float) -> ReplayedTraffic:
+def _replayed(survey: Profile, traffic: Traffic, config: Config, *, workers: int, window_s: float) -> ReplayedTraffic:
     population = survey.populate(config.partition)
-    lineages = foreseen_lineages(population.slice_samples.tolist(), seconds_per_pass=survey.seconds_per_pass)
+    lineages = untrained_lineages(population.slice_samples.tolist(), seconds_per_pass=survey.seconds_per_pass)
     outcomes = [
         simulate(
             draw_trace(replace(traffic, seed=traffic.seed + number), population),
             population,
             lineages,
             config=config.unlearning,
-            epochs=slice_epochs(config.training.epochs, config.partition.slices),
+            epochs=epochs_per_stage(config.training.epochs, config.partition.slices),
             workers=workers,
             window_s=window_s,
             has_batch_norm=survey.has_batch_norm,

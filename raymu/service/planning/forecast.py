@@ -5,13 +5,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from raymu.core.forecast_error import Interval
+from raymu.core.forecast_error import PredictionInterval
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.records import Remedy
 from raymu.core.requests import RevocationRequest, Strategy
 from raymu.errors import FileCorrupt, FileMissing, RequestInvalid
 from raymu.service.history import History, replay
-from raymu.service.requests.admission import RequestDesk
+from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
 from raymu.store.run import RunStore
 
@@ -32,7 +32,7 @@ class ShardForecast:
     retrain_passes: float
     retrain_seconds: float
     patch_seconds: float
-    interval: Interval
+    interval: PredictionInterval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +52,8 @@ def check_requests(store: RunStore, asked: Sequence[Revocation]) -> None:
     Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict.
     """
     with closing(store.journal(is_read_only=True)) as journal, suppress(FileMissing, FileCorrupt):
-        desk = RequestDesk(store, journal, replay(journal, store.manifest))
-        desk.judge_together(asked, now=datetime.now(UTC))
+        desk = Admission(store, journal, replay(journal, store.manifest))
+        desk.admit_together(asked, now=datetime.now(UTC))
 
 
 def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:
@@ -103,7 +103,7 @@ def _judged(store: RunStore, asked: Revocation, *, workers: int | None) -> tuple
         while True:
             head, history = journal.head(), replay(journal, store.manifest, workers=workers)
             try:
-                [resolved], _ = RequestDesk(store, journal, history).judge_together([asked], now=datetime.now(UTC))
+                [resolved], _ = Admission(store, journal, history).admit_together([asked], now=datetime.now(UTC))
             except FileMissing:
                 if journal.head() == head:
                     raise

@@ -3,22 +3,22 @@
 import numpy as np
 
 from raymu.config import Config
-from raymu.core.planning.expected_cost import Prospect
-from raymu.core.planning.recommendation import Demand, exact_passes
+from raymu.core.planning.expected_cost import Layout
+from raymu.core.planning.recommendation import TrafficBudget, exact_passes
 from raymu.core.planning.traffic import TRAFFIC, Traffic, slice_prior
 from raymu.core.requests import Boundary
-from raymu.core.schedule import slice_epochs
+from raymu.core.schedule import epochs_per_stage
 from raymu.errors import ConfigInvalid
-from raymu.service.planning.profile import Survey
+from raymu.service.planning.profile import Profile
 
 SHARDS, SLICES = (2, 4, 8, 16, 32), (1, 2, 3, 5, 8, 10, 20)
 """The layouts to choose among, besides the configured one."""
 
 
-class Prospects:
+class LayoutCandidates:
     """What a configuration comes to under some traffic, in this layout or that."""
 
-    def __init__(self, config: Config, survey: Survey, traffic: Traffic) -> None:
+    def __init__(self, config: Config, survey: Profile, traffic: Traffic) -> None:
         """Raises ConfigInvalid for a boundary that cannot be read."""
         self._config, self._survey, self._traffic = config, survey, traffic
         self._population = survey.populate(config.partition)
@@ -31,14 +31,14 @@ class Prospects:
     def samples(self) -> int:
         return len(self._population)
 
-    def configured(self) -> Prospect:
+    def configured(self) -> Layout:
         """Raises ConfigInvalid where a stage would get no epoch."""
         try:
             return self._prospect(self._config.partition.shards, self._population.slice_samples.mean(axis=0).tolist())
         except ValueError as error:
             raise ConfigInvalid(f"training.epochs: {error}") from error
 
-    def layouts(self) -> list[Prospect]:
+    def layouts(self) -> list[Layout]:
         """Those that give each stage an epoch and each slice a batch."""
         found = []
         for shards in SHARDS:
@@ -52,7 +52,7 @@ class Prospects:
                     continue
         return found
 
-    def demand(self, *, workers: int, budget_s: float | None, longest_s: float | None) -> Demand:
+    def demand(self, *, workers: int, budget_s: float | None, longest_s: float | None) -> TrafficBudget:
         """budget_s: compute of all remedies; as much as retraining takes in the configured layout where not given
 
         longest_s: mean makespan of the requests that come at a time
@@ -62,7 +62,7 @@ class Prospects:
             most_passes = exact_passes(self.configured(), requests=requests, together=together)
         else:
             most_passes = budget_s / self._survey.seconds_per_pass
-        return Demand(
+        return TrafficBudget(
             requests=requests, together=together, workers=workers, most_passes=most_passes, longest_s=longest_s
         )
 
@@ -77,12 +77,12 @@ class Prospects:
         owned = max(1, round(sum(len(rows) for rows in owners.values()) / max(1, len(owners))))
         return count * owned, owned
 
-    def _prospect(self, shards: int, slice_samples: list[float]) -> Prospect:
+    def _prospect(self, shards: int, slice_samples: list[float]) -> Layout:
         """slice_samples: of each shard. Raises ValueError where a stage would get no epoch."""
-        return Prospect(
+        return Layout(
             shards=shards,
             slice_samples=tuple(slice_samples),
-            epochs=slice_epochs(self._config.training.epochs, len(slice_samples)),
+            epochs=epochs_per_stage(self._config.training.epochs, len(slice_samples)),
             slice_prior=tuple(slice_prior(self._traffic, np.array(slice_samples)).tolist()),
             unlearning=self._config.unlearning,
             has_batch_norm=self._survey.has_batch_norm,

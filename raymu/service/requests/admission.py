@@ -11,28 +11,28 @@ from raymu.core.requests import RevocationRequest
 from raymu.data.ids import as_sample_ids
 from raymu.errors import RaymuError, RequestInvalid
 from raymu.service.history import History
-from raymu.service.pseudonyms import key_name, keyed_hash, owner_name, sample_name
-from raymu.service.requests.revocation import Answer, Revocation
+from raymu.service.pseudonyms import key_name, owner_name, pseudonym, sample_name
+from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.rules import (
-    Judgement,
-    NamedSample,
-    ResolvedRevocation,
-    WellFormed,
-    answer_to,
+    AdmissionResult,
+    AdmittedRequest,
+    ParsedRequest,
+    RequestedSample,
+    admit,
     chosen_boundary,
     chosen_strategy,
-    judge,
-    require_apart,
+    require_disjoint,
+    submission_result,
 )
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
-from raymu.text import in_one_line, things
+from raymu.text import one_line, plural
 
 Sound = TypeVar("Sound")
 
 
-class RequestDesk:
+class Admission:
     """Judges requests in bulk, and writes nothing."""
 
     def __init__(self, store: RunStore, journal: Journal, history: History) -> None:
@@ -50,38 +50,38 @@ class RequestDesk:
         if self._samples is not None:
             self._samples.purge(sample_ids)
 
-    def judge_together(
+    def admit_together(
         self, asked: Sequence[Revocation], *, now: datetime
-    ) -> tuple[list[ResolvedRevocation], list[Answer]]:
+    ) -> tuple[list[AdmittedRequest], list[SubmissionResult]]:
         """Requests that are accepted all or none. returns: those that are to be accepted, and what each is told
 
         Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict, FileMissing, FileCorrupt.
         """
-        judgements = [judgement for one in asked for judgement in self.judge([one], now=now)]
+        judgements = [judgement for one in asked for judgement in self.admit([one], now=now)]
         refusals = [one for one in judgements if isinstance(one, RaymuError)]
         if refusals:
             raise refusals[0]
-        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
-        require_apart(resolved)
-        return resolved, [answer_to(one) for one in judgements]
+        resolved = [one for one in judgements if isinstance(one, AdmittedRequest)]
+        require_disjoint(resolved)
+        return resolved, [submission_result(one) for one in judgements]
 
-    def judge(self, asked: Sequence[Revocation], *, now: datetime) -> list[Judgement]:
+    def admit(self, asked: Sequence[Revocation], *, now: datetime) -> list[AdmissionResult]:
         """Each request as if those before it that can be accepted were. Raises FileMissing, FileCorrupt."""
         read = self._read(asked)
-        sound = [one for one in read if isinstance(one, WellFormed)]
+        sound = [one for one in read if isinstance(one, ParsedRequest)]
         samples = self._named(sample_id for one in sound for sample_id in one.sample_ids)
         owners = [one.owner for one in sound if one.owner is not None]
         revoked = self._journal.revoked_by([*owners, *(sample.name for sample in samples.values())])
         keyed: ChainMap[str, RevocationRequest] = ChainMap({}, self._by_key)
-        judgements: list[Judgement] = []
+        judgements: list[AdmissionResult] = []
         for one in read:
-            judgement: Judgement
+            judgement: AdmissionResult
             if isinstance(one, RaymuError):
                 judgement = one
             else:
                 named = [samples[sample_id] for sample_id in one.sample_ids]
-                judgement = _attempt(partial(judge, one, named, revoked=revoked, by_key=keyed, now=now))
-            if isinstance(judgement, ResolvedRevocation):
+                judgement = _attempt(partial(admit, one, named, revoked=revoked, by_key=keyed, now=now))
+            if isinstance(judgement, AdmittedRequest):
                 request = judgement.request
                 revoked.update(dict.fromkeys(request.hashes, request.request_id))
                 if request.key is not None:
@@ -96,12 +96,12 @@ class RequestDesk:
             self._samples = SampleIndex.read(self._store, self._history.tables(self._store.manifest))
         return self._samples
 
-    def _read(self, asked: Sequence[Revocation]) -> list[WellFormed | RaymuError]:
+    def _read(self, asked: Sequence[Revocation]) -> list[ParsedRequest | RaymuError]:
         owners = list({str(one.owner) for one in asked if one.owner is not None})
         owned = dict(zip(owners, self._index.owned_by(owners), strict=True))
         return [_attempt(partial(self._well_formed, one, owned)) for one in asked]
 
-    def _well_formed(self, asked: Revocation, owned: Mapping[str, Sequence[SampleId]]) -> WellFormed:
+    def _well_formed(self, asked: Revocation, owned: Mapping[str, Sequence[SampleId]]) -> ParsedRequest:
         """owned: owner -> ids of the samples that are left. Raises RequestInvalid."""
         config = self._store.config
         strategy = chosen_strategy(config.unlearning.strategy if asked.strategy is None else asked.strategy)
@@ -115,7 +115,7 @@ class RequestDesk:
         else:
             owner, sample_ids = None, as_sample_ids(asked.ids, integers=self._store.manifest.has_integer_ids)
             _require_distinct(sample_ids)
-        return WellFormed(
+        return ParsedRequest(
             asked=asked,
             strategy=strategy,
             boundary=boundary,
@@ -124,15 +124,15 @@ class RequestDesk:
             sample_ids=tuple(sample_ids),
         )
 
-    def _named(self, sample_ids: Iterable[SampleId]) -> dict[SampleId, NamedSample]:
+    def _named(self, sample_ids: Iterable[SampleId]) -> dict[SampleId, RequestedSample]:
         distinct = list(dict.fromkeys(sample_ids))
         return {
-            sample_id: NamedSample(sample_id=sample_id, name=self._keyed(sample_name(sample_id)), place=place)
+            sample_id: RequestedSample(sample_id=sample_id, name=self._keyed(sample_name(sample_id)), place=place)
             for sample_id, place in zip(distinct, self._index.places(distinct), strict=True)
         }
 
     def _keyed(self, name: str) -> str:
-        return keyed_hash(name, self._store.keys.hash_key)
+        return pseudonym(name, self._store.keys.hash_key)
 
 
 def _attempt(read: Callable[[], Sound]) -> Sound | RaymuError:
@@ -145,5 +145,5 @@ def _attempt(read: Callable[[], Sound]) -> Sound | RaymuError:
 def _require_distinct(sample_ids: Sequence[SampleId]) -> None:
     if len(set(sample_ids)) < len(sample_ids):
         twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
-        shown = in_one_line(", ".join(twice[:3]))
-        raise RequestInvalid(f"the request names {things(len(twice), 'id')} twice ({shown}); name each sample once")
+        shown = one_line(", ".join(twice[:3]))
+        raise RequestInvalid(f"the request names {plural(len(twice), 'id')} twice ({shown}); name each sample once")

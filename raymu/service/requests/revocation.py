@@ -5,7 +5,7 @@ from datetime import datetime
 
 from raymu.core.records import SampleId
 from raymu.errors import RaymuError, RequestInvalid
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 _LONGEST_KEY = 200
 
@@ -26,7 +26,7 @@ class Revocation:
         """Raises RequestInvalid."""
         for text in (*self.ids, self.owner, self.key):
             if isinstance(text, str) and not _is_unicode(text):
-                raise RequestInvalid(f"{in_one_line(repr(text))} is no UTF-8 text; name it as the data do")
+                raise RequestInvalid(f"{one_line(repr(text))} is no UTF-8 text; name it as the data do")
         if self.key is not None and not 0 < len(self.key) <= _LONGEST_KEY:
             raise RequestInvalid(f"a key of {len(self.key)} letters is refused; give 1 to {_LONGEST_KEY}, or no key")
         if self.due is not None and self.due.tzinfo is None:
@@ -34,7 +34,7 @@ class Revocation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class SubmissionResult:
     """What each request of a submission is told: the id under which it is accepted, or why it is refused."""
 
     request_id: str | None = None

@@ -11,16 +11,16 @@ from uuid import uuid4
 from raymu.core.records import SampleId
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
 from raymu.errors import IdempotencyConflict, RaymuError, RequestInvalid, SamplesRevoked, UnknownOwner, UnknownSamples
-from raymu.service.requests.revocation import Answer, Revocation
+from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.store.codec import canonical_json
-from raymu.text import in_one_line, things
+from raymu.text import one_line, plural
 
 DUE_AFTER = timedelta(days=30)
 """How long a request may wait where it names no time: about the month that data protection law gives."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ResolvedRevocation:
+class AdmittedRequest:
     """A request that can be accepted. request: for the board; key: as it was given; forget: shard -> ids"""
 
     request: RevocationRequest
@@ -28,12 +28,12 @@ class ResolvedRevocation:
     forget: dict[int, tuple[SampleId, ...]]
 
 
-Judgement: TypeAlias = ResolvedRevocation | RevocationRequest | RaymuError
+AdmissionResult: TypeAlias = AdmittedRequest | RevocationRequest | RaymuError
 """A request that can be accepted, the one that was accepted under its key before, or why it is refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NamedSample:
+class RequestedSample:
     """A sample that is asked for. name: keyed hash of its id; place: shard and slice, None where the run never held it"""
 
     sample_id: SampleId
@@ -42,7 +42,7 @@ class NamedSample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WellFormed:
+class ParsedRequest:
     """A request whose form is right. key, owner: keyed hashes of what was given; sample_ids: as the run has them"""
 
     asked: Revocation
@@ -53,14 +53,14 @@ class WellFormed:
     sample_ids: tuple[SampleId, ...]
 
 
-def judge(
-    one: WellFormed,
-    samples: Sequence[NamedSample],
+def admit(
+    one: ParsedRequest,
+    samples: Sequence[RequestedSample],
     *,
     revoked: Mapping[str, str],
     by_key: Mapping[str, RevocationRequest],
     now: datetime,
-) -> ResolvedRevocation | RevocationRequest:
+) -> AdmittedRequest | RevocationRequest:
     """Accept a request, or raise what refuses it.
 
     samples: that it names; revoked: keyed hash -> request; by_key: keyed hash of a key -> the request that has it
@@ -102,22 +102,22 @@ def judge(
         ),
         hashes=tuple(sorted({*names, *(sample.name for sample in left)})),
     )
-    return ResolvedRevocation(
+    return AdmittedRequest(
         request=request, key=one.asked.key, forget={shard: tuple(ids) for shard, ids in forget.items()}
     )
 
 
-def answer_to(judgement: Judgement) -> Answer:
+def submission_result(judgement: AdmissionResult) -> SubmissionResult:
     match judgement:
-        case ResolvedRevocation(request=request):
-            return Answer(request_id=request.request_id)
+        case AdmittedRequest(request=request):
+            return SubmissionResult(request_id=request.request_id)
         case RevocationRequest():
-            return Answer(request_id=judgement.request_id)
+            return SubmissionResult(request_id=judgement.request_id)
         case _:
-            return Answer(refusal=judgement)
+            return SubmissionResult(refusal=judgement)
 
 
-def require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
+def require_disjoint(resolved: Sequence[AdmittedRequest]) -> None:
     """Raises RequestInvalid where two requests, accepted all or none, have the same key, or name the same sample."""
     keys = Counter(one.key for one in resolved if one.key)
     for key, count in keys.items():
@@ -126,7 +126,7 @@ def require_apart(resolved: Sequence[ResolvedRevocation]) -> None:
     counts = Counter(identity_hash for one in resolved for identity_hash in one.request.hashes)
     twice = sum(count > 1 for count in counts.values())
     if twice:
-        raise RequestInvalid(f"more than one of these requests names {things(twice, 'sample')}; name each sample once")
+        raise RequestInvalid(f"more than one of these requests names {plural(twice, 'sample')}; name each sample once")
 
 
 def _payload_sha256(asked: Revocation, names: Sequence[str]) -> str:
@@ -150,7 +150,7 @@ def chosen_strategy(name: str) -> Strategy:
     try:
         return Strategy(name)
     except ValueError:
-        raise RequestInvalid(f"{in_one_line(repr(name))} is no strategy; choose among {', '.join(Strategy)}") from None
+        raise RequestInvalid(f"{one_line(repr(name))} is no strategy; choose among {', '.join(Strategy)}") from None
 
 
 def chosen_boundary(boundary: float | str) -> Boundary:
@@ -158,4 +158,4 @@ def chosen_boundary(boundary: float | str) -> Boundary:
     try:
         return Boundary.parse(boundary)
     except ValueError as error:
-        raise RequestInvalid(in_one_line(error)) from None
+        raise RequestInvalid(one_line(error)) from None

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raymu.data.cells import before_pandas, named_twice
+from raymu.data.cells import find_duplicate, undo_pandas_coercion
 from raymu.errors import RequestInvalid
 from raymu.service.requests.revocation import Revocation
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 _COLUMNS = ("id", "owner", "key", "due")
 
@@ -29,7 +29,7 @@ def read_requests(
     try:
         columns = _parquet(path) if path.endswith(".parquet") else _csv(path)
     except (OSError, pa.ArrowException, ValueError, csv.Error) as error:  # ValueError: no UTF-8
-        raise RequestInvalid(f"{path}: cannot be read ({in_one_line(error)}); give a CSV or Parquet table") from error
+        raise RequestInvalid(f"{path}: cannot be read ({one_line(error)}); give a CSV or Parquet table") from error
     strange = [name for name in columns if name not in _COLUMNS]
     if strange or not ("id" in columns or "owner" in columns):
         what = f"has a column {strange[0]!r}" if strange else "has neither a column id nor owner"
@@ -79,13 +79,13 @@ def _parquet(path: str) -> Mapping[str, Sequence[Any]]:
 
 
 def _require_apart(path: str, names: Sequence[str]) -> None:
-    if twice := named_twice(names):
-        raise RequestInvalid(f"{path}: has several columns called {in_one_line(twice)}; rename or drop the others")
+    if twice := find_duplicate(names):
+        raise RequestInvalid(f"{path}: has several columns called {one_line(twice)}; rename or drop the others")
 
 
 def _given(value: Any) -> Any:
     """A cell; None where it is empty."""
-    return value.strip() or None if isinstance(value, str) else before_pandas(value)
+    return value.strip() or None if isinstance(value, str) else undo_pandas_coercion(value)
 
 
 def _moment(value: Any) -> datetime:
@@ -94,5 +94,5 @@ def _moment(value: Any) -> datetime:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return moment if moment.tzinfo else moment.astimezone()
     except (TypeError, ValueError, OverflowError):
-        shown = in_one_line(repr(value))
+        shown = one_line(repr(value))
         raise RequestInvalid(f"it is due {shown}, which is no time such as 2030-01-31T12:00") from None

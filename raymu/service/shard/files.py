@@ -12,7 +12,7 @@ from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
 
 
-class SliceCheckpoints:
+class StateCache:
     """Keeps one shard's checkpoints and recorded updates at hand."""
 
     def __init__(self, store: RunStore) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from raymu.core.commands import RepairReport
 from raymu.core.records import Remedy
-from raymu.service.shard.messages import FleetLoad, Progress, StageTrained, Work, WorkReport
+from raymu.service.shard.messages import FleetLoad, Progress, StageProgress, Work, WorkReport
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 
@@ -40,7 +40,7 @@ class LocalFleet:
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         for report in self._worker.run(work):
-            if not isinstance(report, StageTrained):
+            if not isinstance(report, StageProgress):
                 return report
             progress(report)
         raise AssertionError("a worker's last word is its report")
@@ -49,10 +49,10 @@ class LocalFleet:
         pass
 
 
-class ObservedFleet:
+class ProgressFleet:
     """A fleet whose progress tells how much is at work, waits and is done; patches, which have no stages, are told too."""
 
-    def __init__(self, fleet: ShardFleet, tell: Callable[[StageTrained], None] = lambda _stage: None) -> None:
+    def __init__(self, fleet: ShardFleet, tell: Callable[[StageProgress], None] = lambda _stage: None) -> None:
         """tell: of the progress of all work, whoever asked for it"""
         self._fleet, self._tell = fleet, tell
         self._given: list[Work] = []  # in order of arrival, which is the order in which workers come to it
@@ -83,7 +83,7 @@ class ObservedFleet:
     async def close(self) -> None:
         await self._fleet.close()
 
-    def _told(self, progress: Progress, stage: StageTrained) -> None:
+    def _told(self, progress: Progress, stage: StageProgress) -> None:
         stage = replace(stage, load=self._load)
         self._tell(stage)
         progress(stage)
@@ -94,8 +94,8 @@ class ObservedFleet:
         return FleetLoad(at_work=at_work, waiting=len(self._given) - len(at_work), done=self._done)
 
 
-def _as_one_stage(report: RepairReport) -> StageTrained:
-    return StageTrained(
+def _as_one_stage(report: RepairReport) -> StageProgress:
+    return StageProgress(
         shard=report.shard,
         stage=report.lineage.slices - 1,
         first=report.lineage.slices - 1,

@@ -9,7 +9,7 @@ from raymu.core.records import FileRef, Remedy, SampleId, ShardLineage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainShard:
+class TrainCommand:
     """Command: train a shard from scratch. table: its samples; epoch: of the coordinator that asks"""
 
     shard: int
@@ -47,7 +47,7 @@ class RepairTask:
         return self.command.command_id
 
 
-Work: TypeAlias = TrainShard | RepairTask
+Work: TypeAlias = TrainCommand | RepairTask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +60,7 @@ class FleetLoad:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StageTrained:
+class StageProgress:
     """Progress: one stage of a shard is done, or a patch. first, stages: where this piece of work begins, and how many it has
 
     Work that broke off may be told of again from its first stage, or go on.
@@ -79,7 +79,7 @@ class StageTrained:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShardTrained:
+class TrainReport:
     """A shard is trained. seconds: of compute; determinism: the class, as JSON"""
 
     lineage: ShardLineage
@@ -92,12 +92,12 @@ class ShardTrained:
         return train_id(self.lineage.shard)
 
 
-WorkReport: TypeAlias = ShardTrained | RepairReport
-Progress: TypeAlias = Callable[[StageTrained], None]
+WorkReport: TypeAlias = TrainReport | RepairReport
+Progress: TypeAlias = Callable[[StageProgress], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShardPlace:
+class ShardLocation:
     """The actor that holds a shard's checkpoints: at work on it, or as it left them. node: its name, as Ray has it"""
 
     node: str
@@ -111,5 +111,5 @@ class ShardPlace:
     is_at_work: bool
 
 
-Places: TypeAlias = Mapping[int, ShardPlace]
+ShardLocations: TypeAlias = Mapping[int, ShardLocation]
 """By shard; a shard that is not there lies in the run's directory only."""

@@ -12,20 +12,20 @@ from raymu.core.partition import derive_seed
 from raymu.core.records import CheckpointRef, FileRef, Remedy
 from raymu.core.workload import FORWARD_SHARE, MOST_UNSEEN
 from raymu.errors import PatchFailed
-from raymu.service.shard.files import SliceCheckpoints
+from raymu.service.shard.files import StateCache
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.contributions import READINGS, UpdateLog
+from raymu.training.contributions import CONTRIBUTIONS, UpdateLog
 from raymu.training.patch import PatchResult, calibrate, fine_tune, require_finite, subtract
-from raymu.training.spec import ModelPlan
-from raymu.training.trainer import ShardTraining
+from raymu.training.spec import TrainingSpec
+from raymu.training.trainer import ShardTrainer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Patch:
     """A patched state. updates: of each stage, rewritten without what was subtracted; losses: mean, in nats"""
 
-    training: ShardTraining
+    training: ShardTrainer
     updates: tuple[FileRef | None, ...]
     passes: float
     seconds: float
@@ -38,10 +38,10 @@ class ShardPatcher:
 
     def __init__(
         self,
-        plan: ModelPlan,
+        plan: TrainingSpec,
         config: UnlearningConfig,
         command: RepairShard,
-        files: SliceCheckpoints,
+        files: StateCache,
         *,
         device: torch.device,
     ) -> None:
@@ -60,7 +60,7 @@ class ShardPatcher:
         training.fit_normalizer(retain)  # anew: its statistics may be of forgotten samples
         logs = self._logs(range(base + 1 if is_replay else self._slices))
         subtracted = forget.where(forget.slices <= base) if is_replay else forget
-        reading = READINGS[self._config.contributions]
+        reading = CONTRIBUTIONS[self._config.contributions]
         contributions = reading.contributions(training.classifier, subtracted, logs, self._plan.training.learning_rate)
         self._passes += len(subtracted)
         result = self._subtract(training, contributions, subtracted, retain, unseen_loss)
@@ -69,7 +69,7 @@ class ShardPatcher:
                 self._fine_tune(training, retain, unseen)
                 result = self._calibrate_last(training, forget, retain, unseen_loss)
             case Remedy.REPLAY:
-                training.forget_momentum()
+                training.reset_optimizer()
                 for stage in range(base + 1, self._slices):
                     self._passes += training.train_stage(retain, stage)
                 result = self._calibrate_last(training, forget, retain, unseen_loss)
@@ -84,15 +84,15 @@ class ShardPatcher:
             unseen_loss=unseen_loss,
         )
 
-    def _restored(self, checkpoint: CheckpointRef | None) -> ShardTraining:
+    def _restored(self, checkpoint: CheckpointRef | None) -> ShardTrainer:
         assert checkpoint is not None, "the planner replays only where the checkpoint is there"
-        training = ShardTraining(self._plan, self._command.shard, self._device)
+        training = ShardTrainer(self._plan, self._command.shard, self._device)
         training.load(self._files.read(checkpoint.file), source=checkpoint.file.path)
         return training
 
     def _subtract(
         self,
-        training: ShardTraining,
+        training: ShardTrainer,
         contributions: torch.Tensor,
         forget: ShardSamples,
         retain: ShardSamples,
@@ -106,19 +106,19 @@ class ShardPatcher:
         return result
 
     def _calibrate_last(
-        self, training: ShardTraining, forget: ShardSamples, retain: ShardSamples, unseen_loss: float | None
+        self, training: ShardTrainer, forget: ShardSamples, retain: ShardSamples, unseen_loss: float | None
     ) -> PatchResult:
         """Training after the subtraction brings forgotten samples back; a gradient step takes them out again."""
         if unseen_loss is None:
             loss = training.classifier.loss_on(forget.features, forget.labels)
             return PatchResult(passes=len(forget) * FORWARD_SHARE, forget_loss=loss)
-        gradient = READINGS["gradient"].contributions(
+        gradient = CONTRIBUTIONS["gradient"].contributions(
             training.classifier, forget, {}, self._plan.training.learning_rate
         )
         self._passes += len(forget)
         return self._subtract(training, gradient, forget, retain, unseen_loss)
 
-    def _fine_tune(self, training: ShardTraining, retain: ShardSamples, unseen: ShardSamples | None) -> None:
+    def _fine_tune(self, training: ShardTrainer, retain: ShardSamples, unseen: ShardSamples | None) -> None:
         settings, ohs = self._plan.training, self._config.ohs
         tail = retain.where(retain.slices >= self._slices - ohs.slices)
         if unseen is not None:

@@ -5,19 +5,19 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass, replace
 
 from raymu.core.commands import RepairShard
-from raymu.core.partition import descent_of
+from raymu.core.partition import descent_digest
 from raymu.core.records import CheckpointRef, FileRef, Remedy
 from raymu.errors import FileCorrupt, FileUnreadable
-from raymu.service.shard.files import SliceCheckpoints
-from raymu.service.shard.messages import StageTrained, TrainShard
+from raymu.service.shard.files import StateCache
+from raymu.service.shard.messages import StageProgress, TrainCommand
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
-from raymu.training.spec import ModelPlan
-from raymu.training.stages import Stages, StageTrainer, TrainedStage
+from raymu.training.spec import TrainingSpec
+from raymu.training.stages import StageResult, StageTask, StageTrainer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainedStages:
+class StageResults:
     """What training some stages left behind. seconds: of compute; determinism: the class of the last one, as JSON"""
 
     checkpoints: tuple[CheckpointRef, ...] = ()
@@ -31,7 +31,7 @@ class TrainedStages:
     def files(self) -> frozenset[FileRef]:
         return frozenset({*(one.file for one in self.checkpoints), *filter(None, self.updates)})
 
-    def and_then(self, later: "TrainedStages") -> "TrainedStages":
+    def and_then(self, later: "StageResults") -> "StageResults":
         """With the stages that were trained next."""
         return replace(
             later,
@@ -43,23 +43,23 @@ class TrainedStages:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class InterimReport:
+class PartialReport:
     """The stages that are done of a command which is not. determinism: the class of the worker that was at it, as JSON"""
 
     command_id: str
     determinism: str
-    trained: TrainedStages
+    trained: StageResults
 
 
-def find_interim(store: RunStore, command_id: str) -> InterimReport | None:
+def find_partial(store: RunStore, command_id: str) -> PartialReport | None:
     """None too where its file is not what was written, or cannot be read: it only spares work."""
     try:
-        return store.reports.find_interim(InterimReport, command_id)
+        return store.reports.find_partial(PartialReport, command_id)
     except (FileCorrupt, FileUnreadable):
         return None
 
 
-def trained_before(
+def resume_stages(
     store: RunStore,
     command_id: str,
     samples: ShardSamples,
@@ -67,25 +67,25 @@ def trained_before(
     *,
     determinism: str,
     kept: Collection[FileRef],
-) -> TrainedStages:
+) -> StageResults:
     """What is done already of a command; nothing where not all of it can be gone on from, and then it is destroyed.
 
     samples: that the command is to train on; stages: that it is to train; determinism: the class of this worker, as JSON,
     since a mixture would be exact in none; kept: files that stay, whatever an interim report names
     """
-    interim = find_interim(store, command_id)
+    interim = find_partial(store, command_id)
     if interim is None:
-        return TrainedStages()
+        return StageResults()
     if interim.determinism == determinism and _is_sound(store, interim.trained, samples, stages):
         return interim.trained
     store.destroy(interim.trained.files.difference(kept))
-    return TrainedStages()
+    return StageResults()
 
 
-def _is_sound(store: RunStore, trained: TrainedStages, samples: ShardSamples, stages: range) -> bool:
+def _is_sound(store: RunStore, trained: StageResults, samples: ShardSamples, stages: range) -> bool:
     """Whether these are the first of the stages, trained on these samples and no others, and all that they left is there."""
     numbers = [one.stage for one in trained.checkpoints]
-    descents = [descent_of(samples.up_to(number).hashes, key=store.keys.hash_key) for number in numbers]
+    descents = [descent_digest(samples.up_to(number).hashes, key=store.keys.hash_key) for number in numbers]
     if numbers != list(stages[: len(numbers)]) or descents != [one.descent for one in trained.checkpoints]:
         return False
     try:
@@ -97,22 +97,22 @@ def _is_sound(store: RunStore, trained: TrainedStages, samples: ShardSamples, st
 class StageWriter:
     """Has stages trained, and writes the checkpoint of each before the next one begins."""
 
-    def __init__(self, store: RunStore, plan: ModelPlan, files: SliceCheckpoints, train: StageTrainer) -> None:
+    def __init__(self, store: RunStore, plan: TrainingSpec, files: StateCache, train: StageTrainer) -> None:
         """train: who trains stages"""
         self._store, self._config = store, store.config
         self._plan, self._files, self._train_on = plan, files, train
 
     def train(
-        self, samples: ShardSamples, command: TrainShard | RepairShard, *, determinism: str
-    ) -> Generator[StageTrained, None, TrainedStages]:
+        self, samples: ShardSamples, command: TrainCommand | RepairShard, *, determinism: str
+    ) -> Generator[StageProgress, None, StageResults]:
         """Have the stages that a command asks for trained, each with its checkpoint written through.
 
         It goes on after those that were trained when the command broke off. determinism: of this worker, as JSON
         """
         whole = range(_first_stage(command), len(self._plan.epochs))
         kept = command.lineage.files if isinstance(command, RepairShard) else frozenset[FileRef]()
-        done = trained_before(self._store, command.command_id, samples, whole, determinism=determinism, kept=kept)
-        stages = Stages(
+        done = resume_stages(self._store, command.command_id, samples, whole, determinism=determinism, kept=kept)
+        stages = StageTask(
             plan=self._plan,
             shard=command.shard,
             samples=samples,
@@ -127,9 +127,9 @@ class StageWriter:
             done = done.and_then(stage)
             if trained.stage < whole[-1]:  # else the report comes next
                 self._store.reports.write_interim(
-                    InterimReport(command_id=command.command_id, determinism=determinism, trained=done)
+                    PartialReport(command_id=command.command_id, determinism=determinism, trained=done)
                 )
-            yield StageTrained(
+            yield StageProgress(
                 shard=command.shard,
                 stage=trained.stage,
                 first=whole.start,
@@ -142,29 +142,29 @@ class StageWriter:
 
     def give_up(self, command: RepairShard) -> None:
         """Destroy the stages that were trained of it: its patch failed when it broke off, and has not failed again."""
-        if interim := find_interim(self._store, command.command_id):
+        if interim := find_partial(self._store, command.command_id):
             self._store.destroy(interim.trained.files - command.lineage.files)
 
-    def _checkpoint_before(self, command: TrainShard | RepairShard, done: TrainedStages) -> bytes | None:
+    def _checkpoint_before(self, command: TrainCommand | RepairShard, done: StageResults) -> bytes | None:
         """The state to start from. Raises FileMissing, FileCorrupt."""
         if done.checkpoints:
             return self._files.read(done.checkpoints[-1].file)
         first = _first_stage(command)
-        if isinstance(command, TrainShard) or not first:
+        if isinstance(command, TrainCommand) or not first:
             return None
         restored = command.lineage.checkpoints[first - 1]
         assert restored is not None, "checkpoints below the earliest touched slice are sound"
         return self._files.read(restored.file)
 
-    def _written(self, trained: TrainedStage, samples: ShardSamples, shard: int) -> TrainedStages:
+    def _written(self, trained: StageResult, samples: ShardSamples, shard: int) -> StageResults:
         """One stage, written through."""
         started = time.perf_counter()
         number, log = trained.stage, trained.updates
         file = self._files.write(shard, f"stage-{number}", trained.checkpoint)
-        descent = descent_of(samples.up_to(number).hashes, key=self._store.keys.hash_key)
+        descent = descent_digest(samples.up_to(number).hashes, key=self._store.keys.hash_key)
         weights = trained.weights_sha256
         updates = self._files.write(shard, f"updates-{number}", log) if log else None
-        return TrainedStages(
+        return StageResults(
             checkpoints=(CheckpointRef(stage=number, file=file, weights_sha256=weights, descent=descent),),
             updates=(updates,),
             passes=trained.passes,
@@ -174,5 +174,5 @@ class StageWriter:
         )
 
 
-def _first_stage(command: TrainShard | RepairShard) -> int:
+def _first_stage(command: TrainCommand | RepairShard) -> int:
     return command.earliest_slice if isinstance(command, RepairShard) else 0

@@ -9,41 +9,49 @@ from raymu.config import Device
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.partition import Hashes, identity_hashes
 from raymu.core.records import Remedy, SampleId, ShardLineage
-from raymu.core.telemetry.log_fields import Told, told_requests
+from raymu.core.telemetry.log_fields import LogValue, logged_requests
 from raymu.core.telemetry.metrics import TRAINING
-from raymu.core.workload import learned_seconds_per_pass, training_passes
+from raymu.core.workload import training_passes, update_seconds_per_pass
 from raymu.errors import PatchFailed
-from raymu.service.event_log import tell
-from raymu.service.shard.files import SliceCheckpoints, read_shard_samples, write_without
-from raymu.service.shard.messages import RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
+from raymu.service.event_log import log_event
+from raymu.service.shard.files import StateCache, read_shard_samples, write_without
+from raymu.service.shard.messages import RepairTask, StageProgress, TrainCommand, TrainReport, Work, WorkReport
 from raymu.service.shard.patch import Patch, ShardPatcher
 from raymu.service.shard.stages import StageWriter
 from raymu.store.reports import AnyReport
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
-from raymu.training.determinism import choose_device, determinism_class, device_here, pinned, told_apart
-from raymu.training.spec import ModelPlan
+from raymu.training.determinism import (
+    choose_device,
+    describe_difference,
+    determinism_class,
+    deterministic,
+    device_or_cpu,
+)
+from raymu.training.spec import TrainingSpec
 from raymu.training.stages import StageTrainer, train_stages
 from raymu.training.trainer import make_optimizer
 
 
-def logged(run: str, work: Work, reports: Iterator[StageTrained | WorkReport]) -> Iterator[StageTrained | WorkReport]:
+def log_work(
+    run: str, work: Work, reports: Iterator[StageProgress | WorkReport]
+) -> Iterator[StageProgress | WorkReport]:
     """A worker's reports as they are, and a line for each of them. run: its id"""
-    told: dict[str, Told] = {"run": run, "shard": work.shard, "remedy": TRAINING}
+    told: dict[str, LogValue] = {"run": run, "shard": work.shard, "remedy": TRAINING}
     if isinstance(work, RepairTask):
         told["remedy"] = work.command.decision.remedy
-        told |= told_requests(work.command.request_ids)
-    tell("work_begun", **told)
+        told |= logged_requests(work.command.request_ids)
+    log_event("work_begun", **told)
     try:
         for report in reports:
-            if isinstance(report, StageTrained):
+            if isinstance(report, StageProgress):
                 stage = {"stage": report.stage, "passes": report.passes, "seconds": report.seconds}
-                tell("stage_trained", run=run, shard=report.shard, remedy=report.remedy or TRAINING, **stage)
+                log_event("stage_trained", run=run, shard=report.shard, remedy=report.remedy or TRAINING, **stage)
             else:
-                tell("work_done", **(told | {"passes": report.passes, "seconds": report.seconds}))
+                log_event("work_done", **(told | {"passes": report.passes, "seconds": report.seconds}))
             yield report
     except Exception as error:
-        tell("work_failed", **told, error=type(error).__name__)  # its text may name samples
+        log_event("work_failed", **told, error=type(error).__name__)  # its text may name samples
         raise
 
 
@@ -54,9 +62,9 @@ class ShardWorker:
         """train: who trains stages; device: for all else, which is done here, as configured where not given"""
         self._store = store
         manifest, config = self._store.manifest, self._store.config
-        self._plan = ModelPlan.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        self._plan = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self._config = config
-        self._files = SliceCheckpoints(self._store)
+        self._files = StateCache(self._store)
         self._stages = StageWriter(self._store, self._plan, self._files, train)
         self._device, self._asked_device = torch.device("cpu"), device or config.device
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
@@ -66,28 +74,28 @@ class ShardWorker:
     @property
     def device_name(self) -> str:
         """The kind of device that it works on, as in its determinism class."""
-        return determinism_class(device_here(self._asked_device), self._config.cluster.threads).device
+        return determinism_class(device_or_cpu(self._asked_device), self._config.cluster.threads).device
 
-    def run(self, work: Work) -> Iterator[StageTrained | WorkReport]:
+    def run(self, work: Work) -> Iterator[StageProgress | WorkReport]:
         """Yields progress, and the report last. Raises DeviceUnavailable, CoordinatorSuperseded."""
         self._store.succession.write_under(work.epoch)
         self._files.hold(work.shard)
         self._store.sweep_half_written(work.shard)  # a worker that was lost here left it behind
         self._device = choose_device(self._asked_device)
-        with pinned(self._device, self._config.cluster.threads, self._plan.workers) as determinism:
+        with deterministic(self._device, self._config.cluster.threads, self._plan.workers) as determinism:
             self._determinism = determinism.json()
-            yield from logged(self._store.manifest.run_id, work, self._carry_out(work))
+            yield from log_work(self._store.manifest.run_id, work, self._carry_out(work))
 
-    def _carry_out(self, work: Work) -> Iterator[StageTrained | WorkReport]:
+    def _carry_out(self, work: Work) -> Iterator[StageProgress | WorkReport]:
         match work:
-            case TrainShard():
-                yield from self._once(ShardTrained, work.command_id, self._train(work))
+            case TrainCommand():
+                yield from self._once(TrainReport, work.command_id, self._train(work))
             case RepairTask():
                 yield from self._once(RepairReport, work.command_id, self._repair(work))
 
     def _once(
-        self, kind: type[AnyReport], command_id: str, work: Generator[StageTrained, None, AnyReport]
-    ) -> Iterator[StageTrained | AnyReport]:
+        self, kind: type[AnyReport], command_id: str, work: Generator[StageProgress, None, AnyReport]
+    ) -> Iterator[StageProgress | AnyReport]:
         """The report of work that was done before, or else the work."""
         report = self._store.reports.find(kind, command_id)
         if report is None:
@@ -96,7 +104,7 @@ class ShardWorker:
         self._files.keep(report.lineage.files)
         yield report
 
-    def _train(self, work: TrainShard) -> Generator[StageTrained, None, ShardTrained]:
+    def _train(self, work: TrainCommand) -> Generator[StageProgress, None, TrainReport]:
         samples = read_shard_samples(self._store, work.table)
         trained = yield from self._stages.train(samples, work, determinism=self._determinism)
         lineage = ShardLineage(
@@ -111,11 +119,11 @@ class ShardWorker:
             seconds_per_pass=trained.seconds / max(trained.passes, 1.0),
             earlier_classes=trained.earlier_classes,
         )
-        return ShardTrained(
+        return TrainReport(
             lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=trained.determinism
         )
 
-    def _repair(self, task: RepairTask) -> Generator[StageTrained, None, RepairReport]:
+    def _repair(self, task: RepairTask) -> Generator[StageProgress, None, RepairReport]:
         command = task.command
         samples = read_shard_samples(self._store, command.lineage.table)
         is_forgotten = samples.held_in(self._hashes(task.forget))
@@ -145,12 +153,12 @@ class ShardWorker:
 
     def _retrain(
         self, command: RepairShard, retain: ShardSamples, reason: str
-    ) -> Generator[StageTrained, None, RepairReport]:
+    ) -> Generator[StageProgress, None, RepairReport]:
         """Restore the checkpoint before the earliest touched slice and train the later stages."""
         before, first = command.lineage, command.earliest_slice
         trained = yield from self._stages.train(retain, command, determinism=self._determinism)
         if trained.earlier_classes:
-            differences = "; ".join(told_apart(one, trained.determinism) for one in trained.earlier_classes)
+            differences = "; ".join(describe_difference(one, trained.determinism) for one in trained.earlier_classes)
             reason = (
                 f"{reason}; inconclusive, since its earlier stages are of another determinism class ({differences})"
             )
@@ -163,7 +171,7 @@ class ShardWorker:
             serving=trained.checkpoints[-1],
             tainted_from=None,
             debts=(),
-            seconds_per_pass=learned_seconds_per_pass(
+            seconds_per_pass=update_seconds_per_pass(
                 before.seconds_per_pass,
                 whole_passes=training_passes(before.slice_samples, self._plan.epochs, stages=range(self._slices)),
                 passes=trained.passes,
@@ -185,7 +193,7 @@ class ShardWorker:
 
     def _patched(self, command: RepairShard, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
         before, first = command.lineage, command.earliest_slice
-        patch.training.forget_momentum()  # its moments saw what is forgotten; a patched state is never trained on from
+        patch.training.reset_optimizer()  # its moments saw what is forgotten; a patched state is never trained on from
         payload, weights = patch.training.dump(stage=self._slices - 1, determinism=self._determinism)
         file = self._files.write(command.shard, "patched", payload)
         lineage = replace(

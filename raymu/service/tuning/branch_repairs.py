@@ -7,7 +7,7 @@ import numpy as np
 
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.partition import Positions
-from raymu.core.planning.trace import Population
+from raymu.core.planning.trace import RevocableSamples
 from raymu.core.records import FileRef, SampleId
 from raymu.core.requests import RevocationRequest
 from raymu.service.shard.messages import RepairTask
@@ -15,10 +15,10 @@ from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 
 
-class BranchRemedies:
+class BranchRepairs:
     """Repairs the shards of a branch. The clock runs by forecast, so that a trial ends alike on any machine."""
 
-    def __init__(self, branch: RunStore, population: Population, rows: Sequence[Positions]) -> None:
+    def __init__(self, branch: RunStore, population: RevocableSamples, rows: Sequence[Positions]) -> None:
         """rows: of the population, for each request of the trace"""
         self._branch, self._worker = branch, ShardWorker(branch)
         self._forget: dict[tuple[str, int], frozenset[SampleId]] = {}

@@ -8,25 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config import DataConfig
-from raymu.core.oracle_gap import Answers
+from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.records import ShardLineage
 from raymu.data.tables import SampleTable, from_arrow, read_features
 from raymu.errors import RequestInvalid
-from raymu.output_file import whole_file
+from raymu.output_file import atomic_write
 from raymu.store.run import RunStore
 
 Features = npt.NDArray[np.generic]
 Predict = Callable[[Features], npt.NDArray[np.float32]]
 
 
-def write_answers(answers: Answers, path: Path) -> None:
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, **{one.name: getattr(answers, one.name) for one in fields(Answers)})
+def write_answers(answers: PredictionSummary, path: Path) -> None:
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        np.savez(file, **{one.name: getattr(answers, one.name) for one in fields(PredictionSummary)})
 
 
-def read_answers(path: Path) -> Answers:
+def read_answers(path: Path) -> PredictionSummary:
     found = np.load(path)
-    return Answers(
+    return PredictionSummary(
         test=found["test"],
         test_accuracy=float(found["test_accuracy"]),
         forget=found["forget"],
@@ -35,7 +35,7 @@ def read_answers(path: Path) -> Answers:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Examination:
+class EvaluationSet:
     """features: (test samples, *shape); labels: (test samples,) int64"""
 
     features: Features
@@ -43,7 +43,7 @@ class Examination:
     forgotten: SampleTable
 
     @classmethod
-    def of(cls, test: str, data: DataConfig, forgotten: SampleTable) -> "Examination":
+    def of(cls, test: str, data: DataConfig, forgotten: SampleTable) -> "EvaluationSet":
         """test: a labelled table. Raises DataInvalid, RequestInvalid."""
         table = read_features(test, data)
         if table.labels is None:
@@ -54,9 +54,9 @@ class Examination:
         """On the test data."""
         return float((predict(self.features).argmax(axis=1) == self.labels).mean())
 
-    def answers(self, predict: Predict) -> Answers:
+    def answers(self, predict: Predict) -> PredictionSummary:
         """On the test data, and on the samples to forget."""
-        return Answers.of(
+        return PredictionSummary.of(
             test=predict(self.features),
             test_labels=self.labels,
             forget=predict(self.forgotten.features),

@@ -11,33 +11,33 @@ from pathlib import Path
 import numpy as np
 
 from raymu.config import UnlearningConfig
-from raymu.core.oracle_gap import Answers
-from raymu.core.planning.simulator import Simulation, simulate
-from raymu.core.planning.trace import Population, Trace
+from raymu.core.oracle_gap import PredictionSummary
+from raymu.core.planning.simulator import SimulationResult, simulate
+from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.records import ShardLineage
 from raymu.core.requests import Strategy
-from raymu.core.schedule import slice_epochs
+from raymu.core.schedule import epochs_per_stage
 from raymu.core.tuning import Choice, InterimScore, Score
 from raymu.data.traces import read_trace
 from raymu.errors import RequestInvalid, RunInvalid
 from raymu.service.history import replay
-from raymu.service.negative_control import fine_tune_only
+from raymu.service.negative_control import negative_control
 from raymu.service.planning.population import held_population
 from raymu.service.prediction import Ensemble, repaired_generation
-from raymu.service.tuning.branch_repairs import BranchRemedies
-from raymu.service.tuning.evaluation_set import Examination, held_samples, read_answers, write_answers
+from raymu.service.tuning.branch_repairs import BranchRepairs
+from raymu.service.tuning.evaluation_set import EvaluationSet, held_samples, read_answers, write_answers
 from raymu.service.tuning.search_folder import branches_in
 from raymu.store.codec import to_json
 from raymu.store.run import RunStore
-from raymu.text import things
+from raymu.text import plural
 
 OnProgress = Callable[[int, InterimScore], None]
 """Told how many requests are accepted, and the score until then, as far as it can be told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BenchPlan:
+class ObjectiveSpec:
     """Everything that a bench is made from: small, and without ids.
 
     location: of the run; traffic: such as uniform:50, or trace: a file; test: a labelled table
@@ -56,10 +56,10 @@ class BenchPlan:
             raise RequestInvalid("give either --traffic, such as uniform:50, or --trace with a file of requests")
 
 
-class TrialBench:
+class TuningObjective:
     """Tries choices on branches of one run; the run itself is never touched."""
 
-    def __init__(self, plan: BenchPlan) -> None:
+    def __init__(self, plan: ObjectiveSpec) -> None:
         """Raises RunInvalid where the run is not trained, or is not free of debt; TraceInvalid, DataInvalid."""
         self._plan, self._store = plan, RunStore(plan.location)
         self._lineages = _settled(self._store)
@@ -67,7 +67,7 @@ class TrialBench:
         self.trace = _trace(plan, self._store, self._population)
         self._rows = self._population.rows_of(self.trace)
         forgotten = held_samples(self._store, self._lineages, np.concatenate(self._rows))
-        self._examination = Examination.of(plan.test, self._store.config.data, forgotten)
+        self._examination = EvaluationSet.of(plan.test, self._store.config.data, forgotten)
 
     @cached_property
     def digest(self) -> str:
@@ -87,7 +87,7 @@ class TrialBench:
         on_progress: told at each quarter of the trace but the last; may raise to end the trial
         """
         with self._branch(self.unlearning(choice)) as branch:
-            remedies = BranchRemedies(branch, self._population, self._rows)
+            remedies = BranchRepairs(branch, self._population, self._rows)
             told: list[int] = []
 
             def tell(accepted: int, passes: float, lineages: tuple[ShardLineage, ...]) -> None:
@@ -104,7 +104,7 @@ class TrialBench:
             return self._score(branch, simulation, remedies.measured_seconds)
 
     @cached_property
-    def oracle(self) -> Answers:
+    def oracle(self) -> PredictionSummary:
         """What the run answers once every shard is retrained without the samples of the trace; made once, and kept."""
         kept = Path(self._plan.scratch) / f"answers-{self.digest[:16]}.npz"
         if kept.exists():
@@ -112,16 +112,16 @@ class TrialBench:
         everything = Trace(requests=tuple(replace(one, at_s=0.0) for one in self.trace.requests))
         sisa = replace(self._store.config.unlearning, strategy=Strategy.SISA.value)
         with self._branch(sisa) as branch:
-            remedies = BranchRemedies(branch, self._population, self._rows)
+            remedies = BranchRepairs(branch, self._population, self._rows)
             simulation = self._simulate(branch, everything, remedies)
             answers = self._answers(branch, simulation.lineages)
         write_answers(answers, kept)
         return answers
 
     @cached_property
-    def control(self) -> Answers:
+    def control(self) -> PredictionSummary:
         """What fine-tuning alone comes to, without any subtraction: it forgets nothing."""
-        return self._examination.answers(fine_tune_only(self._store, self._examination.forgotten.ids).predict)
+        return self._examination.answers(negative_control(self._store, self._examination.forgotten.ids).predict)
 
     @cached_property
     def retrain_passes(self) -> float:
@@ -135,11 +135,11 @@ class TrialBench:
         self,
         branch: RunStore,
         trace: Trace,
-        remedies: BranchRemedies,
+        remedies: BranchRepairs,
         *,
         window_s: float = 0.0,
         on_batch: Callable[[int, float, tuple[ShardLineage, ...]], None] = lambda _accepted, _passes, _lineages: None,
-    ) -> Simulation:
+    ) -> SimulationResult:
         return simulate(
             trace,
             self._population,
@@ -153,7 +153,7 @@ class TrialBench:
             on_batch=on_batch,
         )
 
-    def _score(self, branch: RunStore, simulation: Simulation, measured_seconds: float) -> Score:
+    def _score(self, branch: RunStore, simulation: SimulationResult, measured_seconds: float) -> Score:
         answers, done = self._answers(branch, simulation.lineages), simulation.outcome
         distance = answers.distance(self.oracle)
         weights = "".join(lineage.serving.weights_sha256 for lineage in simulation.lineages)
@@ -177,7 +177,7 @@ class TrialBench:
     def _lost_points(self, accuracy: float) -> float:
         return 100.0 * (self.oracle.test_accuracy - accuracy)
 
-    def _answers(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> Answers:
+    def _answers(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> PredictionSummary:
         return self._examination.answers(Ensemble(branch, repaired_generation(lineages)).predict)
 
     @property
@@ -187,7 +187,7 @@ class TrialBench:
     @property
     def _epochs(self) -> tuple[int, ...]:
         config = self._store.config
-        return slice_epochs(config.training.epochs, config.partition.slices)
+        return epochs_per_stage(config.training.epochs, config.partition.slices)
 
     def unlearning(self, choice: Choice) -> UnlearningConfig:
         """The run's settings with a choice. Raises RequestInvalid where the run does not allow for it."""
@@ -224,13 +224,13 @@ def _settled(store: RunStore) -> tuple[ShardLineage, ...]:
     if board.owed:
         raise RunInvalid(
             store.files.shown,
-            f"owes {things(len(board.owed), 'request')} a retraining, which a trial could not tell from its own debt; "
+            f"owes {plural(len(board.owed), 'request')} a retraining, which a trial could not tell from its own debt; "
             "run `raymu settle` first",
         )
     return board.lineages
 
 
-def _trace(plan: BenchPlan, store: RunStore, population: Population) -> Trace:
+def _trace(plan: ObjectiveSpec, store: RunStore, population: RevocableSamples) -> Trace:
     if plan.trace is not None:
         return read_trace(plan.trace, integers=store.manifest.has_integer_ids)
     assert plan.traffic is not None, "a plan has traffic or a trace"

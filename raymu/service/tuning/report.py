@@ -7,16 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raymu.core.oracle_gap import Answers
-from raymu.core.tuning import Choice, Constraints, Score, Trial, pareto_front
-from raymu.errors import NothingFeasible
-from raymu.output_file import whole_file
-from raymu.service.tuning.objective import TrialBench
+from raymu.core.oracle_gap import PredictionSummary
+from raymu.core.tuning import Choice, Constraints, Score, TuningTrial, pareto_front
+from raymu.errors import NoFeasibleTrial
+from raymu.output_file import atomic_write
+from raymu.service.tuning.objective import TuningObjective
 from raymu.store.codec import to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class ScoredTrial:
     """A trial, judged. violations: constraints that it does not hold -> by how much, relative to the bound"""
 
     choice: Choice
@@ -47,21 +47,21 @@ class TuningReport:
     requests: int
     retrain_passes: float
     constraints: Constraints
-    trials: tuple[Judged, ...]
+    trials: tuple[ScoredTrial, ...]
     stopped: int
     oracle: Baseline
     control: Baseline
-    chosen: Judged
+    chosen: ScoredTrial
 
 
-def judge(
-    bench: TrialBench, traffic: str, trials: Sequence[Trial], constraints: Constraints, stopped: int
+def score_trials(
+    bench: TuningObjective, traffic: str, trials: Sequence[TuningTrial], constraints: Constraints, stopped: int
 ) -> TuningReport:
     """Compare trials with the constraints and the baselines. trials: at least one; stopped: how many were ended early"""
     passes = bench.retrain_passes
     on_front = pareto_front([trial.score for trial in trials])
     judged = tuple(
-        Judged(
+        ScoredTrial(
             choice=trial.choice,
             score=trial.score,
             loss=constraints.loss(trial.score, retrain_passes=passes),
@@ -83,7 +83,7 @@ def judge(
     )
 
 
-def _baseline(answers: Answers, oracle: Answers) -> Baseline:
+def _baseline(answers: PredictionSummary, oracle: PredictionSummary) -> Baseline:
     distance = answers.distance(oracle)
     return Baseline(
         accuracy=answers.test_accuracy,
@@ -94,16 +94,16 @@ def _baseline(answers: Answers, oracle: Answers) -> Baseline:
 
 
 def require_feasible(report: TuningReport) -> None:
-    """Raises NothingFeasible, which names the nearest trial."""
+    """Raises NoFeasibleTrial, which names the nearest trial."""
     nearest = report.chosen
     if nearest.violations:
         misses = ", ".join(f"{name} {getattr(nearest.score, name):.3g}" for name in nearest.violations)
-        raise NothingFeasible(f"{nearest.choice.strategy} with boundary {nearest.choice.boundary:.3g}", misses)
+        raise NoFeasibleTrial(f"{nearest.choice.strategy} with boundary {nearest.choice.boundary:.3g}", misses)
 
 
 def save(report: TuningReport, folder: Path) -> None:
     """Write `tuning.json`, and the trials as `trials.parquet`, one row each."""
-    with whole_file(folder / "tuning.json") as partial:
+    with atomic_write(folder / "tuning.json") as partial:
         partial.write_bytes(to_json(report))
     rows = [
         {
@@ -116,5 +116,5 @@ def save(report: TuningReport, folder: Path) -> None:
         }
         for one in report.trials
     ]
-    with whole_file(folder / "trials.parquet") as partial:
+    with atomic_write(folder / "trials.parquet") as partial:
         pq.write_table(pa.Table.from_pylist(rows), partial)

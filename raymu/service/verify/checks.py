@@ -8,14 +8,14 @@ from functools import partial
 from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, finding_of, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
-from raymu.service.pseudonyms import misnamed
-from raymu.service.shard.stages import InterimReport
+from raymu.service.pseudonyms import pseudonym_mismatches
+from raymu.service.shard.stages import PartialReport
 from raymu.service.verify.descent import descent_findings
 from raymu.service.verify.evidence import Evidence
 from raymu.service.verify.leftovers import find_report, leftovers, needed_files, while_at_work
-from raymu.store.files.concurrency import side_by_side
-from raymu.store.journal.file_seal import is_at_rest
-from raymu.store.receipts import check_ledger
+from raymu.store.files.concurrency import map_concurrently
+from raymu.store.journal.file_seal import matches_seal
+from raymu.store.receipts import check_receipts
 from raymu.store.run import RunStore
 
 Findings = Iterator[Finding]
@@ -37,10 +37,10 @@ def _journal(evidence: Evidence) -> Findings:
         yield leaves_open(f"{epochs}: a coordinator takes the run over, or broke off; `raymu settle` does it again")
     elif store.succession.epoch() != recorded.epoch:
         yield fails(epochs)
-    for what in misnamed(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
+    for what in pseudonym_mismatches(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
         yield fails(what)
     if store.config.cluster.journal is None:
-        sealed = is_at_rest(store.files, store.keys, epoch=recorded.epoch, sequence=recorded.head.sequence)
+        sealed = matches_seal(store.files, store.keys, epoch=recorded.epoch, sequence=recorded.head.sequence)
         if sealed is None:
             yield leaves_open(
                 "a coordinator has the journal open, or broke off: `raymu down` it, or `raymu settle` where none is up"
@@ -52,7 +52,7 @@ def _journal(evidence: Evidence) -> Findings:
 def _receipts(evidence: Evidence) -> Findings:
     store, recorded, expected = evidence.store, evidence.recorded, evidence.expected
     _ = store.keys.signing_key  # raises where it is not that of the public key
-    issued = tuple(check_ledger(recorded.ledger, run=store.manifest.run_id, public_key=store.keys.public_key))
+    issued = tuple(check_receipts(recorded.ledger, run=store.manifest.run_id, public_key=store.keys.public_key))
     if issued != expected.receipts:
         yield fails("the issued receipts are not those that follow from the journal")
 
@@ -95,11 +95,11 @@ def _files(evidence: Evidence) -> Findings:
             yield finding_of(error)
     for command_id in evidence.store.reports.interim:
         try:
-            evidence.store.reports.find_interim(InterimReport, command_id)
+            evidence.store.reports.find_partial(PartialReport, command_id)
         except (FileCorrupt, FileUnreadable) as error:
             yield finding_of(error)
     needed = sorted(needed_files(evidence), key=lambda ref: ref.path)
-    yield from filter(None, side_by_side(partial(_problem, evidence.store), needed))
+    yield from filter(None, map_concurrently(partial(_problem, evidence.store), needed))
 
 
 def _problem(store: RunStore, ref: FileRef) -> Finding | None:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.partition import descent_of, identity_hashes
+from raymu.core.partition import descent_digest, identity_hashes
 from raymu.core.records import Constituent, Generation, ShardLineage, ShardState
 from raymu.core.verdict import Finding, Verdict
-from raymu.service.pseudonyms import keyed_hash, sample_name
+from raymu.service.pseudonyms import pseudonym, sample_name
 from raymu.service.verify.evidence import Expected
 from raymu.store.run import RunStore
-from raymu.text import things
+from raymu.text import plural
 
 Statement = tuple[Verdict, str]
 
@@ -37,13 +37,13 @@ class _ShardSamples:
         self._lineage, self._key, self._descents = lineage, store.keys.hash_key, expected.descents
         self._hashes = identity_hashes(ids, seed=store.config.partition.seed, purpose="sample")
         self._slices: npt.NDArray[np.int64] = table["slice"].to_numpy()
-        by_sample = [revoked.get(keyed_hash(sample_name(one), self._key)) for one in ids]
+        by_sample = [revoked.get(pseudonym(sample_name(one), self._key)) for one in ids]
         self._is_left_in = sum(one is not None and one not in waiting for one in by_sample)
         self._is_waiting = np.array([one in waiting for one in by_sample], dtype=bool)
 
     def of_lineage(self) -> Iterator[Statement]:
         if self._is_left_in:
-            yield Verdict.FAIL, f"still holds {things(self._is_left_in, 'revoked sample')} that it is said to be past"
+            yield Verdict.FAIL, f"still holds {plural(self._is_left_in, 'revoked sample')} that it is said to be past"
         counts = np.bincount(self._slices, minlength=self._lineage.slices).tolist()
         if tuple(counts) != self._lineage.slice_samples:
             yield Verdict.FAIL, "has other samples than its lineage says"
@@ -65,9 +65,9 @@ class _ShardSamples:
         stage = served.stages_trained - 1
         waiting = int((self._is_waiting & (self._slices <= stage)).sum())
         if waiting:
-            yield Verdict.INCONCLUSIVE, f"serves on, until it is repaired, what saw {things(waiting, 'revoked sample')}"
+            yield Verdict.INCONCLUSIVE, f"serves on, until it is repaired, what saw {plural(waiting, 'revoked sample')}"
         if served.state is ShardState.APPROXIMATE:
-            requests = things(len(self._lineage.debts), "request")
+            requests = plural(len(self._lineage.debts), "request")
             yield (
                 Verdict.INCONCLUSIVE,
                 f"is approximate: patched for {requests}, it descends from what that revoked; "
@@ -84,4 +84,4 @@ class _ShardSamples:
 
     def _descent(self, stage: int) -> str:
         """Of a state that was trained on slices 0..stage of the samples, and nothing else."""
-        return descent_of(self._hashes[self._slices <= stage], key=self._key)
+        return descent_digest(self._hashes[self._slices <= stage], key=self._key)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, RunTrained, ShardRepaired
-from raymu.core.receipt import Receipt, ReceiptBook
+from raymu.core.receipt import Receipt, Receipts
 from raymu.core.records import FileRef, Generation
 from raymu.core.requests import RevocationRequest
-from raymu.core.schedule import slice_epochs
-from raymu.service.pseudonyms import Kept, kept_ids, revoked_by
+from raymu.core.schedule import epochs_per_stage
+from raymu.service.pseudonyms import KeptPseudonym, kept_pseudonyms, revoked_by
 from raymu.service.shard.messages import train_id
-from raymu.store.journal.event_chain import BEGINNING, Head
+from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.journal.journal import Journal
-from raymu.store.receipts import LedgerRow
+from raymu.store.receipts import ReceiptRow
 from raymu.store.run import RunStore
 
 
@@ -27,14 +27,14 @@ class Recorded:
     """
 
     epoch: int
-    heads: tuple[Head, ...]
+    heads: tuple[ChainHead, ...]
     events: tuple[Event, ...]
-    ledger: tuple[LedgerRow, ...]
+    ledger: tuple[ReceiptRow, ...]
     revoked: dict[str, str]
-    kept: Kept
+    kept: KeptPseudonym
 
     @property
-    def head(self) -> Head:
+    def head(self) -> ChainHead:
         return self.heads[-1] if self.heads else BEGINNING
 
     @classmethod
@@ -52,7 +52,7 @@ class Recorded:
             events=tuple(event for _, event in sealed),
             ledger=tuple(journal.ledger()),
             revoked=journal.revoked(),
-            kept=kept_ids(journal, key=store.keys.hash_key),
+            kept=kept_pseudonyms(journal, key=store.keys.hash_key),
         )
 
 
@@ -104,8 +104,8 @@ class Expected:
     @classmethod
     def of(cls, store: RunStore, events: tuple[Event, ...]) -> "Expected":
         """Replay the events as a coordinator does."""
-        config, book = store.config, ReceiptBook()
-        epochs = slice_epochs(config.training.epochs, config.partition.slices)
+        config, book = store.config, Receipts()
+        epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
         board = RevocationBoard(config=config.unlearning, epochs=epochs, workers=1)
         asked: PublishGeneration | None = None
         publication: PublishGeneration | None = None
@@ -116,7 +116,7 @@ class Expected:
                 publication = asked
                 unpublished.clear()
             if isinstance(event, RequestsPurged):
-                receipts.extend((sequence, receipt) for receipt in book.issued_by(event))
+                receipts.extend((sequence, receipt) for receipt in book.completed_by(event))
             if isinstance(event, ShardRepaired):
                 unpublished.setdefault(event.report.shard, set()).update(event.report.request_ids)
             book.handle(event)

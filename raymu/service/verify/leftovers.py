@@ -8,11 +8,11 @@ from raymu.core.commands import RepairReport
 from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
-from raymu.service.shard.messages import ShardTrained
+from raymu.service.shard.messages import TrainReport
 from raymu.service.verify.evidence import Evidence
-from raymu.store.files.concurrency import side_by_side
+from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.local import PARTIAL
-from raymu.store.layout import EPOCH, kind_of
+from raymu.store.layout import TERM, kind_of
 from raymu.store.reports import report_path
 from raymu.store.run import RunStore
 
@@ -23,7 +23,7 @@ def leftovers(evidence: Evidence) -> Iterator[Finding]:
     """Nothing superseded is left, under its own name or another, and nothing that raymu never wrote."""
     if evidence.expected.is_at_work:
         yield leaves_open(f"not all that is superseded is destroyed: {_UNDER_WAY}")
-    if evidence.store.files.keeps_versions(EPOCH):
+    if evidence.store.files.keeps_versions(TERM):
         yield leaves_open(
             "the bucket keeps versions: suspend that, and delete the earlier versions of what was destroyed"
         )
@@ -46,7 +46,7 @@ def leftovers(evidence: Evidence) -> Iterator[Finding]:
             return fails(f"{path} is a file that was purged")
         return _needless(evidence, path) if path in needless or kind_of(path) in (None, "interim report") else None
 
-    yield from filter(None, side_by_side(look_at, evidence.store.files.every()))
+    yield from filter(None, map_concurrently(look_at, evidence.store.files.every()))
 
 
 def _needless(evidence: Evidence, path: str) -> Finding:
@@ -82,7 +82,7 @@ def _settled_reports(evidence: Evidence) -> set[str]:
     return {report_path(command_id) for command_id in there if command_id not in awaited}
 
 
-def find_report(store: RunStore, command_id: str) -> ShardTrained | RepairReport | None:
+def find_report(store: RunStore, command_id: str) -> TrainReport | RepairReport | None:
     """Raises FileCorrupt."""
-    kind: type[ShardTrained | RepairReport] = ShardTrained if command_id.startswith("train") else RepairReport
+    kind: type[TrainReport | RepairReport] = TrainReport if command_id.startswith("train") else RepairReport
     return store.reports.find(kind, command_id)

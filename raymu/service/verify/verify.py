@@ -11,7 +11,7 @@ from raymu.service.shard.messages import Progress
 from raymu.service.verify.checks import CHECKS, NamedCheck
 from raymu.service.verify.evidence import Evidence, Expected, Recorded
 from raymu.service.verify.replay import replay_findings
-from raymu.store.journal.event_chain import Head
+from raymu.store.journal.event_chain import ChainHead
 from raymu.store.run import RunStore
 
 _AT_MOST = 3
@@ -49,7 +49,7 @@ def verify(
     return _left_open(found)
 
 
-def _journal_at(store: RunStore) -> tuple[int, Head] | None:
+def _journal_at(store: RunStore) -> tuple[int, ChainHead] | None:
     """Its epoch and its last event: where they are others later, the run was written. None where they cannot be read."""
     with suppress(RaymuError), closing(store.journal(is_read_only=True)) as journal:
         return journal.epoch(), journal.head()
@@ -127,6 +127,6 @@ def _anchored(anchor: str, recorded: Recorded) -> Check:
     sequence, _, seal = anchor.partition(":")
     if not (sequence.isdigit() and seal):
         raise RequestInvalid(f"{anchor!r} is no anchor; give the one that an earlier `raymu verify` printed")
-    is_held = Head(sequence=int(sequence), seal=seal) in recorded.heads
+    is_held = ChainHead(sequence=int(sequence), seal=seal) in recorded.heads
     findings = () if is_held else (fails(f"the journal lacks event {sequence}, which was there: it was rolled back"),)
     return Check(name=_ANCHOR, checked=1, findings=findings)

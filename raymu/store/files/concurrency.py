@@ -10,7 +10,7 @@ Answer = TypeVar("Answer")
 _AT_ONCE = 16
 
 
-def side_by_side(ask: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+def map_concurrently(ask: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
     """The answers, in the items' order. Raises what the first that fails raises, once all have ended."""
     if not items:
         return []

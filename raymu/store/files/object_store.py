@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from pyarrow import fs
 
-from raymu.store.files.concurrency import side_by_side
+from raymu.store.files.concurrency import map_concurrently
 
 
 class ObjectStore:
@@ -35,7 +35,7 @@ class ObjectStore:
 
     def delete_each(self, paths: Sequence[str]) -> int:
         """returns: how many were there"""
-        return sum(side_by_side(self.delete, paths))
+        return sum(map_concurrently(self.delete, paths))
 
     def keeps_versions(self, path: str) -> bool:
         """Whether what is deleted stays readable, as an earlier version. path: of an object that was written lately"""

@@ -11,12 +11,12 @@ import pyarrow as pa
 from pyarrow import fs
 
 from raymu.core.records import FileRef
-from raymu.core.uri import LEAVE_SECRETS_OUT, holds_secret, is_uri, shown
+from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RunInvalid, StorageFailed
-from raymu.store.files.concurrency import side_by_side
+from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.local import PARTIAL, LocalDisk, LocalFiles
 from raymu.store.files.object_store import ObjectStore, as_asked
-from raymu.text import in_one_line
+from raymu.text import one_line
 
 
 def content_ref(stem: str, ending: str, payload: bytes) -> FileRef:
@@ -42,8 +42,8 @@ class RunFiles:
 
         Raises RunInvalid where no storage knows it.
         """
-        self.shown = shown(location)
-        if holds_secret(location):
+        self.shown = redacted(location)
+        if has_credentials(location):
             raise RunInvalid(self.shown, LEAVE_SECRETS_OUT)
         try:
             self._system, root = fs.FileSystem.from_uri(
@@ -51,7 +51,7 @@ class RunFiles:
             )
             self._system.get_file_info(root)
         except (ValueError, OSError) as error:
-            raise RunInvalid(self.shown, f"is no place for a run ({in_one_line(error)}); name another") from error
+            raise RunInvalid(self.shown, f"is no place for a run ({one_line(error)}); name another") from error
         self._root = root.rstrip("/")
         is_local = isinstance(self._system, fs.LocalFileSystem)
         self._storage = LocalFiles(disk or LocalDisk()) if is_local else objects(self._system)
@@ -119,7 +119,7 @@ class RunFiles:
                 return error
             return None
 
-        return side_by_side(problem, refs)
+        return map_concurrently(problem, refs)
 
     def every(self, folder: str = "") -> list[str]:
         """Paths of all files of the run, or below one of its folders, hidden and half-written ones too, sorted."""
@@ -225,4 +225,4 @@ class RunFiles:
 
 
 def _said(error: OSError) -> str:
-    return in_one_line(error.strerror or error)
+    return one_line(error.strerror or error)

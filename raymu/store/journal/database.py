@@ -11,8 +11,8 @@ import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from raymu.errors import ConfigInvalid, FileCorrupt, FileUnreadable, JournalBusy, StorageFailed
-from raymu.store.journal.network_fs import shared_file_system
-from raymu.text import in_one_line
+from raymu.store.journal.network_fs import network_file_system
+from raymu.text import one_line
 
 _BUSY_MS = 10_000
 """How long SQLite waits for another's lock."""
@@ -161,7 +161,7 @@ def require_sound(url: sql.URL) -> None:
     file = Path(url.database or "")
     if not file.is_absolute():
         raise ConfigInvalid("cluster.journal: SQLite needs a file's whole path, such as sqlite:////srv/journal.sqlite")
-    if kind := shared_file_system(file):
+    if kind := network_file_system(file):
         raise ConfigInvalid(
             f"{file.parent} is shared by machines ({kind}), where SQLite is not safe; set cluster.journal to "
             "postgresql://HOST/NAME or, for work on one machine, to sqlite:////PATH on a disk of its own"
@@ -173,7 +173,7 @@ def _storage(*, is_reading: bool = False) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        problem = in_one_line(getattr(error, "orig", None) or error)
+        problem = one_line(getattr(error, "orig", None) or error)
         is_held = "database is locked" in problem or "lock timeout" in problem
         if is_held:
             raise JournalBusy(problem) from error

@@ -8,10 +8,10 @@ from raymu.config import Config
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
 from raymu.store.files.run_files import RunFiles
 from raymu.store.journal.database import Database, parse_url, require_sound
-from raymu.store.journal.file_seal import JOURNAL, seal_at_rest, sealed_at
+from raymu.store.journal.file_seal import JOURNAL, seal_journal, sealed_position
 from raymu.store.journal.journal import Journal
 from raymu.store.keys import RunKeys
-from raymu.store.layout import EPOCH
+from raymu.store.layout import TERM
 from raymu.store.manifest import RunManifest
 
 
@@ -43,7 +43,7 @@ def require_journal(files: RunFiles, config: Config) -> None:
         pass
 
 
-class Succession:
+class Fencing:
     """Each coordinator has an epoch: once it takes over, whoever writes under an earlier one is refused."""
 
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
@@ -51,7 +51,7 @@ class Succession:
 
     def begin(self, journal: Journal) -> None:
         """With no coordinator yet; the journal is created, and closed."""
-        self._files.write(EPOCH, b"0")
+        self._files.write(TERM, b"0")
         try:
             journal.create()
         finally:
@@ -97,21 +97,24 @@ class Succession:
 
     def epoch(self) -> int:
         """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""
-        payload = self._files.read_again(EPOCH)  # before every write
+        payload = self._files.read_again(TERM)  # before every write
         if not (payload.isdigit() and str(int(payload)).encode() == payload):
-            raise FileCorrupt(self._files.named(EPOCH), "not the number that was written")
+            raise FileCorrupt(self._files.named(TERM), "not the number that was written")
         return int(payload)
 
     def require_latest(self, journal: Journal) -> None:
         """Raises RunInvalid where the journal is older than it was when a coordinator closed it."""
-        if sealed_at(self._files, self._keys) > (journal.epoch(), journal.head().sequence):  # the seal is read first
+        if sealed_position(self._files, self._keys) > (
+            journal.epoch(),
+            journal.head().sequence,
+        ):  # the seal is read first
             raise self._is_older("it was closed later than it ends")
 
     def _announce(self, epoch: int) -> None:
         with suppress(FileMissing):
             if (current := self.epoch()) > epoch:
                 raise self._is_older(f"epoch {epoch} after {current}")
-        self._files.write(EPOCH, str(epoch).encode())
+        self._files.write(TERM, str(epoch).encode())
 
     def _is_older(self, how: str) -> RunInvalid:
         problem = f"has a journal that is older than its files ({how}); restore both from the same backup"
@@ -119,4 +122,4 @@ class Succession:
 
     def _seal(self, *, epoch: int, sequence: int) -> None:
         if self._files.exists(JOURNAL):  # it is beside the run
-            seal_at_rest(self._files, self._keys, epoch=epoch, sequence=sequence)
+            seal_journal(self._files, self._keys, epoch=epoch, sequence=sequence)

@@ -15,7 +15,7 @@ AT_REST = "journal.seal"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JournalAtRest:
+class JournalSeal:
     """What the file was when its coordinator closed it. It says nothing of a file that was written since.
 
     sequence: of the last event; sha256: of the file; log_sha256: of its write-ahead log, which is empty as a rule
@@ -31,12 +31,12 @@ class JournalAtRest:
         return self.epoch, self.sequence
 
 
-def seal_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> None:
+def seal_journal(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> None:
     """Once nothing writes the journal any more. Raises FileMissing, StorageFailed."""
     files.write(AT_REST, seal(_at_rest(files, epoch=epoch, sequence=sequence), keys.hash_key))
 
 
-def is_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> bool | None:
+def matches_seal(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> bool | None:
     """Whether the file is the one that was sealed; None where it was written since, and not closed.
 
     Raises FileMissing, FileCorrupt.
@@ -49,7 +49,7 @@ def is_at_rest(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> 
     return sealed == found
 
 
-def sealed_at(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
+def sealed_position(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
     """The epoch and the sequence at which the file was closed last; zeros where its seal says nothing.
 
     Raises FileUnreadable: it may say that the journal is an old one.
@@ -60,14 +60,14 @@ def sealed_at(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
         return (0, 0)
 
 
-def _sealed(files: RunFiles, keys: RunKeys) -> JournalAtRest:
-    sealed: JournalAtRest = unseal(JournalAtRest, files.read(AT_REST), keys.hash_key, source=AT_REST)
+def _sealed(files: RunFiles, keys: RunKeys) -> JournalSeal:
+    sealed: JournalSeal = unseal(JournalSeal, files.read(AT_REST), keys.hash_key, source=AT_REST)
     return sealed
 
 
-def _at_rest(files: RunFiles, *, epoch: int, sequence: int) -> JournalAtRest:
+def _at_rest(files: RunFiles, *, epoch: int, sequence: int) -> JournalSeal:
     log = files.read(_LOG) if files.exists(_LOG) else b""  # each reader makes an empty one
-    return JournalAtRest(
+    return JournalSeal(
         epoch=epoch,
         sequence=sequence,
         sha256=hashlib.sha256(files.read(JOURNAL)).hexdigest(),

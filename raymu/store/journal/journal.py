@@ -10,11 +10,11 @@ from raymu.core.events import Event, GenerationPublished, RevocationsAccepted
 from raymu.core.records import SampleId
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, RunInvalid
 from raymu.store.journal.database import Database
-from raymu.store.journal.event_chain import BEGINNING, Head, read_event, sealed
+from raymu.store.journal.event_chain import BEGINNING, ChainHead, next_head, read_event
 from raymu.store.journal.id_cipher import IdCipher
 from raymu.store.journal.tables import EVENTS, FORGET, LEDGER, REVOKED, RUNS, TABLES
-from raymu.store.journal.transaction import Entry, batches, ledger_row
-from raymu.store.receipts import LedgerRow
+from raymu.store.journal.transaction import Transaction, batches, ledger_row
+from raymu.store.receipts import ReceiptRow
 
 
 class Journal:
@@ -54,7 +54,7 @@ class Journal:
         return epoch
 
     @contextmanager
-    def writing(self) -> Iterator[Entry]:
+    def writing(self) -> Iterator[Transaction]:
         """One transaction. While it is open no other coordinator can take over, so files may be written under it too.
 
         Raises CoordinatorSuperseded, StorageFailed; RunInvalid where the journal holds more than this coordinator knows.
@@ -67,7 +67,7 @@ class Journal:
                 raise CoordinatorSuperseded(self._epoch, current or 0)
             if self._last(connection) != self._head:  # the connection was lost just when it was committed
                 raise RunInvalid("the journal", "holds a write that was taken for failed; open the run again")
-            entry = Entry(connection, self._run, self._key, self._head)
+            entry = Transaction(connection, self._run, self._key, self._head)
             yield entry
         self._head = entry.head
 
@@ -106,7 +106,7 @@ class Journal:
         """
         return (event for _, event in self.sealed_events())
 
-    def sealed_events(self) -> Iterator[tuple[Head, Event]]:
+    def sealed_events(self) -> Iterator[tuple[ChainHead, Event]]:
         """The events, each with its place and seal. Raises FileCorrupt, RunInvalid."""
         rows = sql.select(EVENTS).where(EVENTS.c.run == self._run).order_by(EVENTS.c.sequence)
         head = BEGINNING
@@ -116,7 +116,7 @@ class Journal:
                 yield head, read_event(row.payload, row.sequence)
 
     def require_readable(self) -> None:
-        """Raises RunTooNew where the newest event of some kind is one that a newer raymu wrote."""
+        """Raises RunFormatTooNew where the newest event of some kind is one that a newer raymu wrote."""
         newest = sql.select(sql.func.max(EVENTS.c.sequence)).where(EVENTS.c.run == self._run).group_by(EVENTS.c.kind)
         rows = sql.select(EVENTS).where(EVENTS.c.run == self._run, EVENTS.c.sequence.in_(newest))
         with self._database.reading() as connection:
@@ -128,7 +128,7 @@ class Journal:
         with self._database.reading() as connection:
             return self._known_epoch(connection)
 
-    def head(self) -> Head:
+    def head(self) -> ChainHead:
         with self._database.reading() as connection:
             return self._last(connection)
 
@@ -141,13 +141,13 @@ class Journal:
             if row is None:
                 return None
             before = connection.execute(of_run.where(EVENTS.c.sequence == row.sequence - 1)).one_or_none()
-        self._checked(row, Head(sequence=row.sequence - 1, seal=before.seal if before else ""))
+        self._checked(row, ChainHead(sequence=row.sequence - 1, seal=before.seal if before else ""))
         event = read_event(row.payload, row.sequence)
         if not isinstance(event, GenerationPublished):
             raise FileCorrupt(f"journal event {row.sequence}", "it is not of the kind that it is kept as")
         return event
 
-    def ledger(self, request_ids: Sequence[str] | None = None) -> list[LedgerRow]:
+    def ledger(self, request_ids: Sequence[str] | None = None) -> list[ReceiptRow]:
         """The receipts that were issued, of these requests or of all, in order."""
         rows = sql.select(LEDGER).where(LEDGER.c.run == self._run).order_by(LEDGER.c.number)
         with self._database.reading() as connection:
@@ -215,14 +215,14 @@ class Journal:
             raise RunInvalid("the journal", f"knows no run {self._run}; restore the database that belongs to the run")
         return epoch
 
-    def _last(self, connection: sql.Connection) -> Head:
+    def _last(self, connection: sql.Connection) -> ChainHead:
         columns = sql.select(EVENTS.c.sequence, EVENTS.c.seal).where(EVENTS.c.run == self._run)
         row = connection.execute(columns.order_by(EVENTS.c.sequence.desc()).limit(1)).one_or_none()
-        return Head(sequence=row.sequence, seal=row.seal) if row else BEGINNING
+        return ChainHead(sequence=row.sequence, seal=row.seal) if row else BEGINNING
 
-    def _checked(self, row: sql.Row[Any], before: Head) -> Head:
+    def _checked(self, row: sql.Row[Any], before: ChainHead) -> ChainHead:
         """The head that an event makes, which must be the one that is kept with it."""
-        head = sealed(before, row.payload, self._key)
+        head = next_head(before, row.payload, self._key)
         if (row.sequence, row.seal) != (head.sequence, head.seal):
             raise FileCorrupt(f"journal event {row.sequence}", "it, or one before it, is not what was written")
         return head

@@ -14,7 +14,7 @@ _SHARED = re.compile(
 _OCTAL = re.compile(r"\\(\d{3})")
 
 
-def shared_file_system(path: Path) -> str | None:
+def network_file_system(path: Path) -> str | None:
     """The kind of file system that a path lies on, or would, such as nfs4; None where it is this machine's alone."""
     place = path.absolute().resolve()
     kinds = [(len(mount.parts), kind) for mount, kind in _mounts() if place.is_relative_to(mount)]

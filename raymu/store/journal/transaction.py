@@ -10,10 +10,10 @@ import sqlalchemy as sql
 from raymu.core.events import Event, RequestsPurged
 from raymu.core.records import SampleId
 from raymu.store.codec import to_json
-from raymu.store.journal.event_chain import Head, sealed
+from raymu.store.journal.event_chain import ChainHead, next_head
 from raymu.store.journal.id_cipher import IdCipher
 from raymu.store.journal.tables import EVENTS, FORGET, LEDGER, REVOKED
-from raymu.store.receipts import LedgerRow
+from raymu.store.receipts import ReceiptRow
 
 Item = TypeVar("Item")
 
@@ -21,19 +21,19 @@ _AT_ONCE = 1000
 """Rows of a statement: databases bound its parameters, and a transaction that is silent for long is given up."""
 
 
-class Entry:
+class Transaction:
     """An open transaction. head: the journal's, with what this one adds"""
 
-    def __init__(self, connection: sql.Connection, run: str, key: bytes, head: Head) -> None:
+    def __init__(self, connection: sql.Connection, run: str, key: bytes, head: ChainHead) -> None:
         self._connection, self._run, self._key = connection, run, key
         self.head = head
 
-    def add(self, *events: Event) -> Head:
+    def add(self, *events: Event) -> ChainHead:
         """returns: the last event, as it is now"""
         rows = []
         for event in events:
             payload = to_json(event).decode()
-            self.head = sealed(self.head, payload, self._key)
+            self.head = next_head(self.head, payload, self._key)
             rows.append(
                 {"sequence": self.head.sequence, "kind": event.kind, "payload": payload, "seal": self.head.seal}
             )
@@ -64,19 +64,19 @@ class Entry:
             ),
         )
 
-    def purge(self, event: RequestsPurged) -> Head:
+    def purge(self, event: RequestsPurged) -> ChainHead:
         """That requests are purged; their raw ids are dropped. returns: the event, as it is in the journal"""
         head = self.add(event)
         for purged in batches(event.request_ids):
             self._connection.execute(FORGET.delete().where(FORGET.c.run == self._run, FORGET.c.request_id.in_(purged)))
         return head
 
-    def last_receipt(self) -> LedgerRow | None:
+    def last_receipt(self) -> ReceiptRow | None:
         last = sql.select(LEDGER).where(LEDGER.c.run == self._run).order_by(LEDGER.c.number.desc()).limit(1)
         row = self._connection.execute(last).one_or_none()
         return ledger_row(row) if row else None
 
-    def issue(self, receipts: Iterable[LedgerRow]) -> None:
+    def issue(self, receipts: Iterable[ReceiptRow]) -> None:
         """Receipts, for life."""
         self._insert(LEDGER, (asdict(row) for row in receipts))
 
@@ -85,8 +85,8 @@ class Entry:
             self._connection.execute(table.insert(), [{"run": self._run, **row} for row in some])
 
 
-def ledger_row(row: sql.Row[Any]) -> LedgerRow:
-    return LedgerRow(number=row.number, request_id=row.request_id, document=row.document)
+def ledger_row(row: sql.Row[Any]) -> ReceiptRow:
+    return ReceiptRow(number=row.number, request_id=row.request_id, document=row.document)
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:

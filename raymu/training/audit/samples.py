@@ -6,7 +6,7 @@ from enum import StrEnum
 from raymu.config import Device
 from raymu.core.audit.signals import shadow_members
 from raymu.training.batches import Mask, ShardSamples
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 
 
 class ModelKind(StrEnum):
@@ -21,14 +21,14 @@ class ModelKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class AuditPool:
+class AuditSamples:
     """A shard's retained samples, its forgotten ones, and about as many that it never saw.
 
     So half of the pool is as much as the shard was trained on, and shadow models are models like the shard's.
     plan: of the run; device, threads: of its shards; samples: of all three kinds; is_*: (samples,) bool
     """
 
-    plan: ModelPlan
+    plan: TrainingSpec
     shard: int
     device: Device
     threads: int
@@ -43,11 +43,11 @@ class AuditPool:
         forget: ShardSamples,
         unseen: ShardSamples,
         *,
-        plan: ModelPlan,
+        plan: TrainingSpec,
         shard: int,
         device: Device,
         threads: int,
-    ) -> "AuditPool":
+    ) -> "AuditSamples":
         samples = ShardSamples.joined([retain, forget, unseen])
         return cls(
             plan=plan,

@@ -9,12 +9,12 @@ import torch
 
 from raymu.config import OhsConfig
 from raymu.core.partition import derive_seed
-from raymu.training.audit.samples import AuditPool, ModelKind
+from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.determinism import choose_device, device_here, pinned
+from raymu.training.determinism import choose_device, deterministic, device_or_cpu
 from raymu.training.patch import fine_tune_as_control
-from raymu.training.trainer import ShardTraining
+from raymu.training.trainer import ShardTrainer
 
 Confidences = npt.NDArray[np.float64]
 _BATCH = 4096
@@ -24,7 +24,7 @@ _BATCH = 4096
 class AuditTask:
     """One model to train. Tasks on one shard share their pool."""
 
-    pool: AuditPool
+    pool: AuditSamples
     kind: ModelKind
     number: int
 
@@ -40,7 +40,7 @@ class AuditedModel:
     seconds: float
 
 
-def train_model(pool: AuditPool, kind: ModelKind, number: int) -> AuditedModel:
+def train_model(pool: AuditSamples, kind: ModelKind, number: int) -> AuditedModel:
     """Carry out a task: train one model from scratch, by the run's recipe. A function of its arguments, on any machine.
 
     Raises DeviceUnavailable where that lacks the pool's device.
@@ -50,29 +50,29 @@ def train_model(pool: AuditPool, kind: ModelKind, number: int) -> AuditedModel:
         plan = replace(plan, seed=derive_seed(plan.seed, "oracle", number))
     started = time.perf_counter()
     device = choose_device(pool.device)
-    with pinned(device, pool.threads, pool.plan.workers) as determinism:
-        training = ShardTraining(plan, pool.shard, device)
+    with deterministic(device, pool.threads, pool.plan.workers) as determinism:
+        training = ShardTrainer(plan, pool.shard, device)
         samples = pool.samples.where(pool.members(kind, number))
         passes = sum(training.train_stage(samples, stage) for stage in range(len(plan.epochs)))
         return _audited(training, pool, determinism.json(), passes=passes, started=started)
 
 
-def restored_model(pool: AuditPool, payload: bytes, *, source: str) -> AuditedModel:
+def restored_model(pool: AuditSamples, payload: bytes, *, source: str) -> AuditedModel:
     """A checkpoint as it stands. Raises FileCorrupt."""
     started = time.perf_counter()
-    device = device_here(pool.device)
-    with pinned(device, pool.threads, pool.plan.workers) as determinism:
-        training = ShardTraining(pool.plan, pool.shard, device)
+    device = device_or_cpu(pool.device)
+    with deterministic(device, pool.threads, pool.plan.workers) as determinism:
+        training = ShardTrainer(pool.plan, pool.shard, device)
         training.load(payload, source=source)
         return _audited(training, pool, determinism.json(), passes=0.0, started=started)
 
 
-def control_model(pool: AuditPool, before: AuditedModel, ohs: OhsConfig) -> AuditedModel:
+def control_model(pool: AuditSamples, before: AuditedModel, ohs: OhsConfig) -> AuditedModel:
     """The no-subtraction control: the model before, fine-tuned as `ohs` does. It forgot nothing."""
     started = time.perf_counter()
-    device = device_here(pool.device)
-    with pinned(device, pool.threads, pool.plan.workers) as determinism:
-        training = ShardTraining(pool.plan, pool.shard, device)
+    device = device_or_cpu(pool.device)
+    with deterministic(device, pool.threads, pool.plan.workers) as determinism:
+        training = ShardTrainer(pool.plan, pool.shard, device)
         training.load(before.payload, source="the model before the request")
         retain = pool.samples.where(pool.is_retained)
         passes = fine_tune_as_control(training, retain, plan=pool.plan, shard=pool.shard, ohs=ohs)
@@ -94,7 +94,7 @@ def true_class_log_odds(classifier: Classifier, samples: ShardSamples) -> Confid
 
 
 def _audited(
-    training: ShardTraining, pool: AuditPool, determinism: str, *, passes: float, started: float
+    training: ShardTrainer, pool: AuditSamples, determinism: str, *, passes: float, started: float
 ) -> AuditedModel:
     payload, weights = training.dump(stage=len(pool.plan.epochs) - 1, determinism=determinism)
     return AuditedModel(

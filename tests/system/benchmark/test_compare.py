@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from raymu.api import train
-from raymu.benchmark.compare import SCRATCH, STRATEGIES, Bench, Method, compare, revoke_with, train_from_scratch
+from raymu.benchmark.compare import (
+    SCRATCH,
+    STRATEGIES,
+    ComparisonSetup,
+    Method,
+    compare,
+    revoke_with,
+    train_from_scratch,
+)
 from raymu.core.records import Remedy
 from raymu.core.requests import Strategy
 from raymu.store.run import RunStore
@@ -16,19 +24,19 @@ FORGET = [1000 + 7 * number for number in range(4)]
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> ComparisonSetup:
     folder = tmp_path_factory.mktemp("bench")
     write_samples(folder / "train.parquet")
     config = make_config(folder / "train.parquet", data={"test": str(folder / "train.parquet")})
     train(config, folder / "base").close()
-    return Bench.of(config, str(folder / "base"), folder)
+    return ComparisonSetup.of(config, str(folder / "base"), folder)
 
 
 def weights(place: str) -> list[str]:
     return [lineage.serving.weights_sha256 for lineage in RunStore(place).current().lineages]
 
 
-def test_exact_retraining_is_at_no_distance_from_the_oracle(bench: Bench) -> None:
+def test_exact_retraining_is_at_no_distance_from_the_oracle(bench: ComparisonSetup) -> None:
     trials = {trial.method: trial for trial in compare(bench, [FORGET[:2], FORGET[2:]])}
     assert set(trials) == {*Strategy, SCRATCH, "control"}
     oracle = trials[SCRATCH].answers
@@ -38,20 +46,20 @@ def test_exact_retraining_is_at_no_distance_from_the_oracle(bench: Bench) -> Non
     assert trials[SCRATCH].passes > trials[Strategy.SISA].passes > trials[Strategy.DPUS].passes
 
 
-def test_trying_methods_leaves_the_trained_run_and_its_folder_as_they_were(bench: Bench) -> None:
+def test_trying_methods_leaves_the_trained_run_and_its_folder_as_they_were(bench: ComparisonSetup) -> None:
     before, there = weights(bench.base), sorted(bench.scratch.iterdir())
     compare(bench, [FORGET], STRATEGIES[:1])
     assert weights(bench.base) == before
     assert sorted(bench.scratch.iterdir()) == there
 
 
-def test_a_method_may_have_other_settings_than_the_trained_run(bench: Bench) -> None:
+def test_a_method_may_have_other_settings_than_the_trained_run(bench: ComparisonSetup) -> None:
     replay = Method(name="replay", strategy=Strategy.OHS, boundary=0.0, unlearning={"ohs": {"remedy": "replay"}})
     [receipt] = revoke_with(replay, bench, [FORGET]).receipts
     assert Remedy.REPLAY in {part.remedy for part in receipt.shards}
 
 
-def test_a_remedy_that_serves_requests_together_counts_once(bench: Bench) -> None:
+def test_a_remedy_that_serves_requests_together_counts_once(bench: ComparisonSetup) -> None:
     one_by_one, together = (
         revoke_with(STRATEGIES[0], bench, [[one] for one in FORGET], together=count) for count in (1, len(FORGET))
     )
@@ -62,7 +70,7 @@ def test_a_remedy_that_serves_requests_together_counts_once(bench: Bench) -> Non
 
 @pytest.mark.parametrize(("on_accept", "is_rewound"), [("rewind", True), ("keep", False)])
 def test_what_is_not_rewound_is_forgotten_when_the_repair_is_published(
-    bench: Bench, on_accept: str, is_rewound: bool
+    bench: ComparisonSetup, on_accept: str, is_rewound: bool
 ) -> None:
     settings: dict[str, Any] = {"on_accept": on_accept}
     trial = revoke_with(Method(name="m", strategy=Strategy.SISA, unlearning=settings), bench, [FORGET[:1]])
@@ -71,6 +79,6 @@ def test_what_is_not_rewound_is_forgotten_when_the_repair_is_published(
     assert (trial.forgotten_s < trial.repaired_s) == is_rewound
 
 
-def test_an_oracle_of_another_seed_is_another_model(bench: Bench) -> None:
+def test_an_oracle_of_another_seed_is_another_model(bench: ComparisonSetup) -> None:
     first, second = (train_from_scratch(bench, [FORGET], seed=seed).answers for seed in (None, 99))
     assert not np.array_equal(first.forget, second.forget)

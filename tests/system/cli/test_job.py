@@ -1,19 +1,19 @@
 import subprocess
 import sys
 
-from raymu.runtime.jobs.package import JobLog, Ticket
+from raymu.runtime.jobs.package import JobCommand, JobLog
 
 PROGRAM = """
 import sys
 from raymu.cli.job import run_ticket
-from raymu.runtime.parcel import Ticket
-sys.exit(run_ticket(Ticket.parse(sys.stdin.buffer.read())))
+from raymu.runtime.parcel import JobCommand
+sys.exit(run_ticket(JobCommand.parse(sys.stdin.buffer.read())))
 """
 
 
 def run(*command: str) -> tuple[int, JobLog, str, str]:
     """As Ray does: both streams go into one log. returns: the job's exit code, its log, its text, what the client shows"""
-    ticket = Ticket.issue(command)
+    ticket = JobCommand.issue(command)
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         input=ticket.dump(),

@@ -8,13 +8,13 @@ import pytest
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event
-from raymu.core.receipt import ReceiptBook
+from raymu.core.receipt import Receipts
 from raymu.core.records import Remedy
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
-from raymu.service.shard.fleet import LocalFleet, ObservedFleet
-from raymu.service.shard.messages import FleetLoad, Progress, StageTrained, Work, WorkReport
+from raymu.service.shard.fleet import LocalFleet, ProgressFleet
+from raymu.service.shard.messages import FleetLoad, Progress, StageProgress, Work, WorkReport
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events
 from tests.support.examples import make_config, silent, write_samples
@@ -28,7 +28,7 @@ class Witness:
         self.published: list[int] = []
         self.is_closed, self.told_after_the_end = False, False
 
-    def opened(self, board: RevocationBoard, receipts: ReceiptBook) -> None:
+    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
         self.board, self.receipts = board, receipts
 
     def happened(self, event: Event) -> None:
@@ -78,9 +78,9 @@ def test_stages_tell_how_much_is_at_work_waits_and_is_done(tmp_path: Path) -> No
     config = make_config(tmp_path / "all.parquet", partition={"shards": 5, "slices": 2})
     prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
-    told: list[StageTrained] = []
-    overheard: list[StageTrained] = []
-    coordinator = Coordinator(store, ObservedFleet(SideBySide(store), overheard.append))
+    told: list[StageProgress] = []
+    overheard: list[StageProgress] = []
+    coordinator = Coordinator(store, ProgressFleet(SideBySide(store), overheard.append))
     asyncio.run(coordinator.train(told.append))
     assert told == overheard
     assert len(told) == 10
@@ -100,9 +100,9 @@ def test_a_patch_is_told_as_one_stage(tmp_path: Path, strategy: str, remedy: Rem
     config = make_config(tmp_path / "all.parquet")
     prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
-    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
+    coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
     asyncio.run(coordinator.train(silent))
-    told: list[StageTrained] = []
+    told: list[StageProgress] = []
     first = ids_at(config, shard=1, slice_index=0)[0]
     [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=(first,), strategy=strategy)], told.append))
     stages: Mapping[str, int] = {"dpus": 1, "sisa": 3}
@@ -117,9 +117,9 @@ def test_a_fleet_that_had_nothing_to_do_counts_anew(tmp_path: Path) -> None:
     config = make_config(tmp_path / "all.parquet")
     prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
-    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
+    coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
     asyncio.run(coordinator.train(silent))
-    told: list[StageTrained] = []
+    told: list[StageProgress] = []
     asyncio.run(coordinator.revoke([Revocation(ids=(ids_at(config)[0],), strategy="dpus")], told.append))
     assert [one.load and one.load.done for one in told] == [0]
     asyncio.run(coordinator.close())
@@ -130,8 +130,8 @@ def test_one_worker_s_fleet_knows_all_that_it_was_given(tmp_path: Path) -> None:
     config = make_config(tmp_path / "all.parquet", partition={"shards": 3, "slices": 1})
     prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
-    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
-    told: list[StageTrained] = []
+    coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
+    told: list[StageProgress] = []
     asyncio.run(coordinator.train(told.append))
     assert [one.load for one in told] == [
         FleetLoad(at_work=(number,), waiting=2 - number, done=number) for number in range(3)

@@ -14,7 +14,7 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport
-from raymu.store.journal.file_seal import is_at_rest
+from raymu.store.journal.file_seal import matches_seal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events, opened, until_nothing_moves
 from tests.support.examples import make_config, repaired_weights, settle, silent, train_run, write_samples
@@ -88,7 +88,7 @@ def test_nothing_is_written_after_the_seal(config: Config, tmp_path: Path) -> No
     store = RunStore(str(tmp_path / "run"))
     with closing(store.journal(is_read_only=True)) as journal:
         epoch, sequence = journal.epoch(), journal.head().sequence
-    assert is_at_rest(store.files, store.keys, epoch=epoch, sequence=sequence)
+    assert matches_seal(store.files, store.keys, epoch=epoch, sequence=sequence)
 
 
 def test_an_observer_is_told_nothing_after_it_was_told_of_the_end(config: Config, tmp_path: Path) -> None:

@@ -17,11 +17,19 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import Progress, RepairTask, ShardTrained, StageTrained, TrainShard, Work, WorkReport
+from raymu.service.shard.messages import (
+    Progress,
+    RepairTask,
+    StageProgress,
+    TrainCommand,
+    TrainReport,
+    Work,
+    WorkReport,
+)
 from raymu.service.shard.patch import ShardPatcher
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
-from raymu.training.stages import Stages, TrainedStage, train_stages
+from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import FleetThatFailsOnce, WatchedFleet, ids_at, lineage_of, state_files
 from tests.support.examples import make_config, repaired_weights, revoke, silent, train_run, write_samples
 from tests.system.shard.test_other_devices import on
@@ -49,24 +57,24 @@ class Worker(ShardWorker):
         self.stages: list[int] = []
         super().__init__(RunStore(str(location)), self._counted)
 
-    def _counted(self, stages: Stages) -> Iterator[TrainedStage]:
+    def _counted(self, stages: StageTask) -> Iterator[StageResult]:
         for trained in train_stages(stages):
             self.stages.append(trained.stage)
             yield trained
 
     def stop_after(self, stages: int, work: Work) -> None:
         with closing(self.run(work)) as steps:  # type: ignore[type-var]
-            assert all(isinstance(next(steps), StageTrained) for _ in range(stages))
+            assert all(isinstance(next(steps), StageProgress) for _ in range(stages))
 
-    def train(self, work: Work) -> ShardTrained:
+    def train(self, work: Work) -> TrainReport:
         *_, report = self.run(work)
-        assert isinstance(report, ShardTrained)
+        assert isinstance(report, TrainReport)
         return report
 
 
-def training_of(location: Path) -> TrainShard:
+def training_of(location: Path) -> TrainCommand:
     """Shard 0's, in a run that is to be trained."""
-    return TrainShard(shard=0, table=RunStore(str(location)).manifest.tables[0], epoch=0)
+    return TrainCommand(shard=0, table=RunStore(str(location)).manifest.tables[0], epoch=0)
 
 
 def files_there(location: Path) -> set[str]:
@@ -125,7 +133,7 @@ def test_retraining_goes_on_after_its_last_finished_stage(
         revoke(coordinator, ids, strategy="sisa")
     if is_reopened:
         coordinator = Coordinator(RunStore(location), LocalFleet(RunStore(location)))
-    told: list[StageTrained] = []
+    told: list[StageProgress] = []
     asyncio.run(coordinator.settle(told.append))
     assert [(one.first, one.stage, one.stages) for one in told] == [(1, 3, 3)]
     [receipt] = coordinator._execution.receipts.receipts()
@@ -199,7 +207,7 @@ def test_other_samples_are_trained_on_from_the_beginning(tmp_path: Path) -> None
     table = store.read_table(training_of(location).table)
     fewer = store.write_table(0, table.filter(pa.array([one not in ids for one in table["id"].to_pylist()])))
     worker = Worker(location)
-    report = worker.train(TrainShard(shard=0, table=fewer, epoch=0))
+    report = worker.train(TrainCommand(shard=0, table=fewer, epoch=0))
     assert worker.stages == list(range(SLICES))
     train_run(config, tmp_path / "calm", exclude=ids)
     assert content_of(report.lineage) == content_of(lineage_of(tmp_path / "calm", 0))
@@ -228,7 +236,7 @@ def test_a_patch_that_failed_when_it_broke_off_leaves_no_stage_behind(tmp_path: 
     config, location = config_of(tmp_path), tmp_path / "run"
     train_run(config, location)
     ids = ids_at(config, shard=0, slice_index=1)[:2]
-    told: list[StageTrained] = []
+    told: list[StageProgress] = []
     with pytest.MonkeyPatch.context() as patch:
 
         def break_off(task: RepairTask) -> None:
@@ -278,7 +286,7 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
     ids = ids_at(config, shard=0, slice_index=0)[:3]
     held = ids_at(config, shard=1)[:1]
 
-    async def both() -> list[StageTrained]:
+    async def both() -> list[StageProgress]:
         store = RunStore(str(location))
         fleet = FleetThatBreaksOff(store)
         coordinator = Coordinator(store, fleet)
@@ -286,7 +294,7 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
         while not coordinator._board.stalled:
             await asyncio.sleep(0)
         [interim] = interim_reports(location)
-        told: list[StageTrained] = []
+        told: list[StageProgress] = []
         second = coordinator.revoke([Revocation(ids=(ids[2],), strategy="sisa")], told.append)
         requests = asyncio.gather(first, second)
         while len(fleet.found) < 2:
@@ -310,7 +318,7 @@ def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path
     config, location = config_of(tmp_path), tmp_path / "run"
     asyncio.run(train_run(config, location).close())
 
-    async def both_and_settle() -> list[StageTrained]:
+    async def both_and_settle() -> list[StageProgress]:
         fleet = FleetThatBreaksOff(RunStore(str(location)))
         coordinator = Coordinator(RunStore(str(location)), fleet)
         asked = [Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)]
@@ -320,7 +328,7 @@ def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path
         fleet.gate.set()
         broken_off, _ = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(broken_off, ShardRepairFailed)
-        told: list[StageTrained] = []
+        told: list[StageProgress] = []
         await coordinator.settle(told.append)
         await coordinator.close()
         return told
@@ -339,7 +347,7 @@ def test_a_superseded_worker_does_not_tell_of_its_stages(tmp_path: Path) -> None
     with pytest.raises(CoordinatorSuperseded):
         next(steps)
     assert interim.read_bytes() == payload
-    told: list[StageTrained] = []
+    told: list[StageProgress] = []
     asyncio.run(later.settle(told.append))
     assert [one.stage for one in told if not one.shard] == [1, 2, 3]
     assert not interim.exists()

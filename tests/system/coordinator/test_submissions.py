@@ -13,7 +13,7 @@ from raymu.core.events import RevocationsAccepted
 from raymu.core.records import SampleId, ShardState
 from raymu.errors import IdempotencyConflict, RequestInvalid, SamplesRevoked, StorageFailed, UnknownSamples
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.requests.revocation import Answer, Revocation
+from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
@@ -40,7 +40,7 @@ def config(tmp_path: Path) -> Config:
     return make_config(tmp_path / "all.parquet", data={"owner": "owner"}, partition={"shards": 3})
 
 
-def submit(coordinator: Coordinator, asked: Sequence[Revocation]) -> list[Answer]:
+def submit(coordinator: Coordinator, asked: Sequence[Revocation]) -> list[SubmissionResult]:
     return asyncio.run(coordinator.submit(asked, silent))
 
 

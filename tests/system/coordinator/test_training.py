@@ -9,8 +9,8 @@ from raymu.config import UnlearningConfig
 from raymu.errors import RaymuError, RequestInvalid, RunInvalid, TrainingFailed, WorkerLost
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.fleet import LocalFleet, ObservedFleet
-from raymu.service.shard.messages import Progress, StageTrained, Work, WorkReport
+from raymu.service.shard.fleet import LocalFleet, ProgressFleet
+from raymu.service.shard.messages import Progress, StageProgress, Work, WorkReport
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import history_of
 from tests.support.examples import make_config, silent, train_run, write_samples
@@ -71,7 +71,7 @@ def test_once_a_shard_cannot_be_trained_no_other_begins_and_those_at_work_end(
 ) -> None:
     fleet = kind(store := write_run(tmp_path), REFUSAL)
     with pytest.raises(TrainingFailed, match="infinite"):
-        asyncio.run(Coordinator(store, ObservedFleet(fleet)).train(silent))
+        asyncio.run(Coordinator(store, ProgressFleet(fleet)).train(silent))
     assert (fleet.begun, fleet.done) == (begun, done)
 
 
@@ -81,7 +81,7 @@ def test_where_a_worker_is_lost_the_other_shards_are_trained_for_settling_to_fin
 ) -> None:
     fleet = kind(store := write_run(tmp_path), WorkerLost(1, 4, "out of memory"))
     with pytest.raises(WorkerLost):
-        asyncio.run(Coordinator(store, ObservedFleet(fleet)).train(silent))
+        asyncio.run(Coordinator(store, ProgressFleet(fleet)).train(silent))
     assert sorted(fleet.done) == [0, 2, 3, 4]
 
 
@@ -96,12 +96,12 @@ def test_a_run_is_trained_once(tmp_path: Path) -> None:
 
 def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None:
     store = write_run(tmp_path, shards=2)
-    coordinator = Coordinator(store, ObservedFleet(LocalFleet(store)))
+    coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
 
     async def train() -> None:
         asked: list[asyncio.Task[None]] = []
 
-        def configure(_stage: StageTrained) -> None:
+        def configure(_stage: StageProgress) -> None:
             if not asked:
                 asked.append(asyncio.create_task(coordinator.configure(UnlearningConfig(strategy="dpus"))))
 

@@ -177,7 +177,7 @@ class CourseOfARun(RuleBasedStateMachine):
         assert read_files(self.course.location) == before
         self.course.bury_zombie()
 
-    @precondition(lambda self: not self.course.zombie and (self.course.process or self.course.is_at_rest))
+    @precondition(lambda self: not self.course.zombie and (self.course.process or self.course.matches_seal))
     @rule(
         how=st.sampled_from(sorted(TAMPERINGS)),
         which=which_one,
@@ -190,7 +190,7 @@ class CourseOfARun(RuleBasedStateMachine):
             self.course.close()
         files = self.course.files_at_rest
         changed = tamper(files, self.course.past, how=how, which=which, chance=chance)
-        if changed != files and self.course.is_at_rest:
+        if changed != files and self.course.matches_seal:
             check_tampered(self.course, changed, then=then)
 
     @rule()
@@ -200,7 +200,7 @@ class CourseOfARun(RuleBasedStateMachine):
         verdict, findings = verified(course)
         assert verdict is not Verdict.FAIL, findings
         is_exact = run.is_idle and not any(lineage.debts for lineage in run.board.lineages)
-        if course.is_at_rest and course.is_calm:
+        if course.matches_seal and course.is_calm:
             assert (verdict is Verdict.PASS) == is_exact, findings
 
     @invariant()

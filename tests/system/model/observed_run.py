@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
-from raymu.core.receipt import ReceiptBook
+from raymu.core.receipt import Receipts
 from raymu.core.records import FileRef, Generation, SampleId, ShardState
-from raymu.core.schedule import slice_epochs
+from raymu.core.schedule import epochs_per_stage
 from raymu.store.codec import from_json
 from raymu.store.layout import kind_of
 from raymu.store.run import RunStore
@@ -32,9 +32,9 @@ class ObservedRun:
     def __init__(self, location: Path, subjects: tuple[Subject, ...]) -> None:
         self._location, self._store = location, RunStore(str(location))
         self._config = self._store.config
-        epochs = slice_epochs(self._config.training.epochs, self._config.partition.slices)
+        epochs = epochs_per_stage(self._config.training.epochs, self._config.partition.slices)
         self.board = RevocationBoard(config=self._config.unlearning, epochs=epochs, workers=1)
-        self.book = ReceiptBook()
+        self.book = Receipts()
         self.subjects = subjects
         self._by_hash = {subject.keyed: subject for subject in subjects}
         self.events: list[Event] = []

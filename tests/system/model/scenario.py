@@ -15,7 +15,7 @@ from raymu.core.requests import Strategy
 from raymu.core.verdict import Finding, Verdict
 from raymu.errors import RaymuError, ShardRepairFailed
 from raymu.service.coordinator.calls import SettleReport
-from raymu.service.pseudonyms import key_name, keyed_hash
+from raymu.service.pseudonyms import key_name, pseudonym
 from raymu.service.requests.revocation import Revocation
 from raymu.store.run import RunStore
 from tests.support.examples import silent
@@ -67,7 +67,7 @@ class Course:
         self.disk = FaultyDisk(0, fail)  # of the process that is open, or of the next one
         self.is_calm = True
         """Whether nothing was struck since a coordinator last took up what was left."""
-        self.is_at_rest = True
+        self.matches_seal = True
         """Whether the last process left the run as it should."""
         self.submissions: list[Submission] = []
         self.accepted: dict[str, Asked] = {}
@@ -76,7 +76,7 @@ class Course:
         self.look()
 
     def open(self) -> None:
-        self.is_at_rest, is_armed = False, self.disk.is_armed
+        self.matches_seal, is_armed = False, self.disk.is_armed
         try:
             self.process = Process(self.location, self.disk)
         except (RaymuError, OSError, Killed):
@@ -93,7 +93,7 @@ class Course:
         assert self.process
         try:
             self.process.close()
-            self.is_at_rest, self.process, self.disk = True, None, FaultyDisk(0, fail)
+            self.matches_seal, self.process, self.disk = True, None, FaultyDisk(0, fail)
         except (RaymuError, OSError, Killed):
             self._forget_process()
         self.look()
@@ -218,7 +218,7 @@ class Course:
         """What is accepted was asked, and was not accepted before; what comes in together is accepted together."""
         hash_key = RunStore(str(self.location)).keys.hash_key
         given = {one.key for submission in self.submissions for one in submission.asked if one.key}
-        keys = {keyed_hash(key_name(key), hash_key): key for key in given}
+        keys = {pseudonym(key_name(key), hash_key): key for key in given}
         for request in event.requests:
             asked = Asked(
                 samples=self.run.accepted[request.request_id],

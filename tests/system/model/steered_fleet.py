@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from raymu.service.shard.messages import Progress, StageTrained, Work, WorkReport
+from raymu.service.shard.messages import Progress, StageProgress, Work, WorkReport
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 
@@ -14,7 +14,7 @@ class Piece:
     """One piece of work, where it has got to."""
 
     shard: int
-    steps: Iterator[StageTrained | WorkReport]
+    steps: Iterator[StageProgress | WorkReport]
     progress: Progress
     reply: "asyncio.Future[WorkReport]"
 
@@ -46,7 +46,7 @@ class SteeredFleet:
         piece = self._piece(shard)
         try:
             for done in (next(piece.steps) for _ in range(steps)):
-                if isinstance(done, StageTrained):
+                if isinstance(done, StageProgress):
                     piece.progress(done)
                 elif is_reply_lost:
                     return self.break_off(shard)

@@ -15,7 +15,7 @@ from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.pseudonyms import keyed_hash, sample_name
+from raymu.service.pseudonyms import pseudonym, sample_name
 from raymu.service.shard.fleet import LocalFleet
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import homes
@@ -91,7 +91,7 @@ def template(setting: Setting, workshop: Path) -> Template:
                 shard=shard,
                 slice_index=slice_index,
                 identity=identity,
-                keyed=keyed_hash(sample_name(sample_id), store.keys.hash_key),
+                keyed=pseudonym(sample_name(sample_id), store.keys.hash_key),
             )
             for (sample_id, shard, slice_index), identity in zip(placed, identities, strict=True)
         ),

@@ -17,11 +17,11 @@ from raymu.config import UnlearningConfig
 from raymu.core.commands import RepairShard
 from raymu.core.records import FileRef, Remedy
 from raymu.errors import PatchFailed
-from raymu.service.shard.files import SliceCheckpoints
+from raymu.service.shard.files import StateCache
 from raymu.service.shard.patch import Patch
 from raymu.training.batches import ShardSamples
 from raymu.training.ranks import Ranks
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 
 Stages = list[list[int]]
 """By stage, the hashes of its samples in the order of training."""
@@ -35,9 +35,9 @@ def stages_of(payload: bytes) -> Stages:
 
 
 class TracedTraining:
-    """In the place of ShardTraining."""
+    """In the place of ShardTrainer."""
 
-    def __init__(self, plan: ModelPlan, shard: int, _device: torch.device, _ranks: Ranks | None = None) -> None:
+    def __init__(self, plan: TrainingSpec, shard: int, _device: torch.device, _ranks: Ranks | None = None) -> None:
         self._plan, self._shard = plan, shard
         self._stages: Stages = []
         self._subtracted: list[str] = []  # in hexadecimal: such a hash is not among those that are trained on
@@ -72,7 +72,7 @@ class TracedTraining:
         """There is one class here."""
         return ()
 
-    def forget_momentum(self) -> None:
+    def reset_optimizer(self) -> None:
         """There is none."""
 
 
@@ -101,10 +101,10 @@ class TracedPatcher:
 
     def __init__(
         self,
-        plan: ModelPlan,
+        plan: TrainingSpec,
         config: UnlearningConfig,
         command: RepairShard,
-        files: SliceCheckpoints,
+        files: StateCache,
         *,
         device: torch.device,
     ) -> None:
@@ -144,7 +144,7 @@ class TracedPatcher:
 def traced() -> Iterator[None]:
     """Within it, workers leave traces instead of weights."""
     with (
-        mock.patch.multiple("raymu.training.stages", ShardTraining=TracedTraining, record_stage=record_traced),
+        mock.patch.multiple("raymu.training.stages", ShardTrainer=TracedTraining, record_stage=record_traced),
         mock.patch("raymu.service.shard.worker.ShardPatcher", TracedPatcher),
         mock.patch("raymu.service.shard.worker.make_optimizer"),
     ):

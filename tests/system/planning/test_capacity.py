@@ -9,18 +9,18 @@ import pytest
 
 from raymu.config import Config
 from raymu.console import Screen
-from raymu.console.study_tables import show_outlook
-from raymu.core.planning.simulator import TraceOutcome, simulate
+from raymu.console.study_tables import show_capacity
+from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.trace import Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.requests import Strategy
 from raymu.data.tables import read_table
 from raymu.errors import ConfigInvalid, TraceInvalid
-from raymu.plots import draw_outlook
+from raymu.plots import plot_capacity
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.planning.capacity import outlook
+from raymu.service.planning.capacity import plan_capacity
 from raymu.service.planning.population import held_population, planned_population
-from raymu.service.planning.profile import imagined_survey, survey
+from raymu.service.planning.profile import imagined_survey, profile
 from raymu.service.requests.revocation import Revocation
 from raymu.service.status import status
 from raymu.store.codec import to_tree
@@ -33,7 +33,7 @@ def a_config(tmp_path: Path, **branches: Any) -> Config:
     return make_config(tmp_path / "all.parquet", **{"data": {"owner": "owner"}, **branches})
 
 
-def simulated(location: Path, trace: Trace, *, window_s: float) -> TraceOutcome:
+def simulated(location: Path, trace: Trace, *, window_s: float) -> SimulationSummary:
     store = RunStore(str(location))
     lineages = store.current().lineages
     return simulate(
@@ -103,7 +103,7 @@ def test_an_outlook_tells_what_traffic_costs_and_recommends(tmp_path: Path, traf
     config = a_config(
         tmp_path, data={"owner": "owner", "risk": "risk"}, partition={"policy": policy}, unlearning={"boundary": 0.6}
     )
-    view = outlook(config, survey(config), parse_traffic(traffic), workers=2)
+    view = plan_capacity(config, profile(config), parse_traffic(traffic), workers=2)
     for strategy in Strategy:
         points = view.by_requests[strategy]
         assert points[0].requests == 1
@@ -119,7 +119,7 @@ def test_an_outlook_tells_what_traffic_costs_and_recommends(tmp_path: Path, traf
     for advice in (view.within_layout, view.any_layout):
         assert advice.recommendation.boundary == 1.0
         assert advice.replayed.approximate_share == 0.0
-    draw_outlook(view, tmp_path / "outlook.png")
+    plot_capacity(view, tmp_path / "outlook.png")
     assert (tmp_path / "outlook.png").read_bytes().startswith(b"\x89PNG")
     assert to_tree(view)["by_requests"]["sisa"][0]["requests"] == 1
 
@@ -128,19 +128,19 @@ def test_an_outlook_tells_what_traffic_costs_and_recommends(tmp_path: Path, traf
 def test_the_curve_of_a_single_shard_ends_near_what_is_replayed(tmp_path: Path, strategy: Strategy) -> None:
     """A patch that reaches the first slice has no other shard to be calibrated by, and is a retraining."""
     config = a_config(tmp_path, partition={"shards": 1, "slices": 3}, unlearning={"boundary": 0.7})
-    view = outlook(config, imagined_survey(600, seconds_per_pass=1e-6), parse_traffic("uniform:30"), workers=1)
+    view = plan_capacity(config, imagined_survey(600, seconds_per_pass=1e-6), parse_traffic("uniform:30"), workers=1)
     assert view.by_requests[strategy][-1].apart == pytest.approx(view.replayed[strategy].passes, rel=0.15)
 
 
 def test_a_budget_and_a_deadline_bound_what_is_recommended(tmp_path: Path) -> None:
     config = a_config(tmp_path)
     known = imagined_survey(4000, seconds_per_pass=1e-3)
-    freely = outlook(config, known, parse_traffic("uniform:10"), workers=2).any_layout
+    freely = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2).any_layout
     for limits in ({"budget_s": 2.0}, {"longest_s": 0.5}):
-        bound = outlook(config, known, parse_traffic("uniform:10"), workers=2, **limits).any_layout
+        bound = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, **limits).any_layout
         assert bound.recommendation.is_within
         assert bound.replayed.compute_seconds < freely.replayed.compute_seconds
-    never = outlook(config, known, parse_traffic("uniform:10"), workers=2, budget_s=0.0)
+    never = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, budget_s=0.0)
     assert not never.within_layout.recommendation.is_within
 
 
@@ -149,24 +149,26 @@ def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_conf
 ) -> None:
     known = imagined_survey(4000, seconds_per_pass=1e-3)
     config = a_config(tmp_path, partition={"shards": 8, "slices": 3})
-    view = outlook(config, known, parse_traffic("uniform:10"), workers=2)
+    view = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2)
     configured, found = view.within_layout.recommendation, view.any_layout.recommendation
     assert (configured.boundary, found.boundary) == (1.0, 1.0)
     assert found.work.passes <= configured.work.passes
-    lavish = outlook(config, known, parse_traffic("uniform:10"), workers=2, budget_s=1e6)
+    lavish = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, budget_s=1e6)
     chosen = lavish.any_layout.recommendation
     assert (chosen.shards, chosen.slices) == (2, 1)
     assert chosen.work.passes > configured.work.passes
     said = []
     for one in (view, lavish):
-        show_outlook(Screen(), one)
+        show_capacity(Screen(), one)
         said.append("within the compute that sisa takes with these shards and slices" in capsys.readouterr().out)
     assert said == [True, False]
 
 
 def test_a_deadline_as_the_configured_boundary_is_forecast_too(tmp_path: Path) -> None:
     config = a_config(tmp_path, unlearning={"boundary": "deadline:2s"})
-    view = outlook(config, imagined_survey(600, seconds_per_pass=1e-3), parse_traffic("burst:6,size=3"), workers=2)
+    view = plan_capacity(
+        config, imagined_survey(600, seconds_per_pass=1e-3), parse_traffic("burst:6,size=3"), workers=2
+    )
     assert view.boundary == "deadline:2s"
     assert view.one_batch[Strategy.DPUS].passes < view.one_batch[Strategy.HS].passes
 
@@ -175,20 +177,20 @@ def test_what_cannot_be_forecast_is_refused(tmp_path: Path) -> None:
     config = a_config(tmp_path)
     known = imagined_survey(40, seconds_per_pass=1e-3)
     with pytest.raises(TraceInvalid, match="names 41 samples, and there are 40"):
-        outlook(config, known, parse_traffic("uniform:41"), workers=1)
+        plan_capacity(config, known, parse_traffic("uniform:41"), workers=1)
     with pytest.raises(TraceInvalid, match="needs owners"):
-        outlook(config, known, parse_traffic("owner:2"), workers=1)
+        plan_capacity(config, known, parse_traffic("owner:2"), workers=1)
     with pytest.raises(ConfigInvalid, match=r"none of 0\.35, 30s"):
-        outlook(a_config(tmp_path, unlearning={"boundary": "soon"}), known, parse_traffic("uniform:4"), workers=1)
+        plan_capacity(a_config(tmp_path, unlearning={"boundary": "soon"}), known, parse_traffic("uniform:4"), workers=1)
     with pytest.raises(ConfigInvalid, match="too few for 3 slices"):
-        outlook(a_config(tmp_path, training={"epochs": 1}), known, parse_traffic("uniform:4"), workers=1)
+        plan_capacity(a_config(tmp_path, training={"epochs": 1}), known, parse_traffic("uniform:4"), workers=1)
     with pytest.raises(ConfigInvalid, match="too few"):
-        survey(a_config(tmp_path, training={"epochs": 1}))
+        profile(a_config(tmp_path, training={"epochs": 1}))
 
 
 def test_a_survey_times_a_training_and_writes_nothing(tmp_path: Path) -> None:
     config = a_config(tmp_path, model={"name": "mlp", "hidden": [8], "batch_norm": True})
-    found = survey(config)
+    found = profile(config)
     assert 0.0 < found.seconds_per_pass < 0.1
     assert found.has_batch_norm
     assert [path.name for path in tmp_path.iterdir()] == ["all.parquet"]

@@ -16,9 +16,9 @@ from raymu.core.requests import RevocationRequest
 from raymu.errors import IdempotencyConflict, RaymuError, SamplesRevoked
 from raymu.service.history import replay
 from raymu.service.ingest import prepare_run
-from raymu.service.requests.admission import RequestDesk
+from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.rules import Judgement, ResolvedRevocation
+from raymu.service.requests.rules import AdmissionResult, AdmittedRequest
 from raymu.store.journal.database import Database
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
@@ -27,8 +27,8 @@ from tests.support.examples import make_config, write_samples
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
-def new_desk(store: RunStore, journal: Journal) -> RequestDesk:
-    return RequestDesk(store, journal, replay(journal, store.manifest))
+def new_desk(store: RunStore, journal: Journal) -> Admission:
+    return Admission(store, journal, replay(journal, store.manifest))
 
 
 class Clerk:
@@ -46,13 +46,13 @@ class Clerk:
         ]
         places: dict[str, int] = {}
         for place, judgement in enumerate(judgements):
-            if isinstance(judgement, ResolvedRevocation):
+            if isinstance(judgement, AdmittedRequest):
                 places[judgement.request.request_id] = place
         return [_told(judgement, places) for judgement in judgements]
 
-    def _accept(self, asked: Sequence[Revocation]) -> list[Judgement]:
-        judgements = self._desk.judge(asked, now=NOW)
-        resolved = [one for one in judgements if isinstance(one, ResolvedRevocation)]
+    def _accept(self, asked: Sequence[Revocation]) -> list[AdmissionResult]:
+        judgements = self._desk.admit(asked, now=NOW)
+        resolved = [one for one in judgements if isinstance(one, AdmittedRequest)]
         requests = tuple(one.request for one in resolved)
         self._journal.accept(
             RevocationsAccepted(at=NOW, requests=requests, generation=1),
@@ -63,9 +63,9 @@ class Clerk:
         return judgements
 
 
-def _told(judgement: Judgement, places: dict[str, int]) -> object:
+def _told(judgement: AdmissionResult, places: dict[str, int]) -> object:
     match judgement:
-        case ResolvedRevocation(request=request, forget=forget):
+        case AdmittedRequest(request=request, forget=forget):
             return places[request.request_id], request.forget, request.hashes, request.payload_sha256, forget
         case RevocationRequest(request_id=request_id):
             return places[request_id]
@@ -117,8 +117,8 @@ def test_a_submission_is_answered_like_the_same_requests_one_after_another(
     assert Clerk(store, next(journals)).told(asked, group=group) == alone
 
 
-def judged(store: RunStore, journal: Journal, **asked: Any) -> Judgement:
-    [judgement] = new_desk(store, journal).judge([Revocation(**asked)], now=NOW)
+def judged(store: RunStore, journal: Journal, **asked: Any) -> AdmissionResult:
+    [judgement] = new_desk(store, journal).admit([Revocation(**asked)], now=NOW)
     return judgement
 
 
@@ -130,7 +130,7 @@ def test_a_refusal_holds_on_to_nothing(store: RunStore, journals: Iterator[Journ
 
 def test_an_owner_is_found_among_many(store: RunStore, journals: Iterator[Journal]) -> None:
     judgement = judged(store, next(journals), owner="owner-2")
-    assert isinstance(judgement, ResolvedRevocation)
+    assert isinstance(judgement, AdmittedRequest)
     tables = [store.read_table(table) for table in store.manifest.tables]
     owned = {
         shard: {

@@ -18,7 +18,7 @@ from raymu.errors import (
     UnknownSamples,
 )
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.pseudonyms import keyed_hash
+from raymu.service.pseudonyms import pseudonym
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.rules import DUE_AFTER
 from raymu.service.shard.fleet import LocalFleet
@@ -208,7 +208,7 @@ def test_a_key_is_kept_as_a_hash_alone(tmp_path: Path) -> None:
 
 def test_a_key_that_a_journal_keeps_in_clear_is_still_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_clear(name: str, key: bytes) -> str:
-        return name.removeprefix("key/") if name.startswith("key/") else keyed_hash(name, key)
+        return name.removeprefix("key/") if name.startswith("key/") else pseudonym(name, key)
 
     run, ids = make_run(tmp_path)
     with monkeypatch.context() as earlier:

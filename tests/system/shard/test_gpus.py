@@ -13,7 +13,7 @@ from raymu.core.verdict import Verdict
 from raymu.data.tables import read_test_data
 from raymu.service.audit.audit import audit, one_after_another
 from raymu.service.audit.forget_set import AuditScope
-from raymu.service.planning.profile import survey
+from raymu.service.planning.profile import profile
 from raymu.service.prediction import Ensemble
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
@@ -49,7 +49,7 @@ def test_a_run_on_ray_without_a_share_of_gpus_leaves_those_it_sees_alone(
     Ensemble.current(store).evaluate(*read_test_data(config.data, store.manifest.input_shape))
     assert verify(store, silent, replay=range(2)).verdict is not Verdict.FAIL
     assert audit(store, AuditScope(shadow_models=4)).requests
-    assert survey(config).seconds_per_pass > 0
+    assert profile(config).seconds_per_pass > 0
 
 
 def test_a_run_whose_gpus_are_elsewhere_is_predicted_from_verified_audited_and_planned_here(tmp_path: Path) -> None:
@@ -66,4 +66,4 @@ def test_a_run_whose_gpus_are_elsewhere_is_predicted_from_verified_audited_and_p
     assert replayed.verdict is Verdict.INCONCLUSIVE
     assert ["device T4" in finding.what for finding in replayed.findings] == [True, True]
     assert audit(store, AuditScope(shadow_models=4), run_tasks=where_the_gpus_are).requests
-    assert survey(store.config).seconds_per_pass > 0
+    assert profile(store.config).seconds_per_pass > 0

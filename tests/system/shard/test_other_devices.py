@@ -12,13 +12,13 @@ from raymu.core.records import Exactness, SampleId, ShardState
 from raymu.core.verdict import Verdict
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import ShardTrained, TrainShard
+from raymu.service.shard.messages import TrainCommand, TrainReport
 from raymu.service.shard.worker import ShardWorker
 from raymu.service.status import status
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
 from raymu.training.determinism import DeterminismClass
-from raymu.training.stages import Stages, TrainedStage, train_stages
+from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import constituent_of, ids_at, issued_receipts, lineage_of
 from tests.support.examples import make_config, revoke, settle, silent, train_run, write_samples
 
@@ -84,7 +84,7 @@ def test_what_builds_on_it_is_inconclusive_too_and_what_does_not_is_exact(run: C
 
 
 def test_a_shard_that_workers_of_two_kinds_trained_is_inconclusive(tmp_path: Path) -> None:
-    def relayed(stages: Stages) -> Iterator[TrainedStage]:
+    def relayed(stages: StageTask) -> Iterator[StageResult]:
         with on("T4"):
             trained = next(train_stages(stages))
         yield trained
@@ -94,8 +94,8 @@ def test_a_shard_that_workers_of_two_kinds_trained_is_inconclusive(tmp_path: Pat
     write_samples(tmp_path / "all.parquet")
     prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
-    *_, report = ShardWorker(store, relayed).run(TrainShard(shard=0, table=store.manifest.tables[0], epoch=0))
-    assert isinstance(report, ShardTrained)
+    *_, report = ShardWorker(store, relayed).run(TrainCommand(shard=0, table=store.manifest.tables[0], epoch=0))
+    assert isinstance(report, TrainReport)
     assert report.lineage.exactness is Exactness.INCONCLUSIVE
 
 

@@ -10,12 +10,12 @@ from raymu.config import Config
 from raymu.core.records import Remedy
 from raymu.errors import ShardRepairFailed
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.shard.files import SliceCheckpoints
+from raymu.service.shard.files import StateCache
 from raymu.service.shard.messages import RepairTask
 from raymu.service.shard.patch import Patch, ShardPatcher
 from raymu.store.run import RunStore
 from raymu.training.normalizer import Normalizer
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 from tests.support.coordinated_run import WatchedFleet, ids_at, lineage_of, restored, samples_by_fit, samples_of
 from tests.support.examples import make_config, revoke, train_run, write_samples
 
@@ -28,9 +28,9 @@ def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
     ids = ids_at(config, shard=0)
 
     def patch(task: RepairTask) -> None:
-        plan = ModelPlan.of(config, input_shape=store.manifest.input_shape, classes=store.manifest.classes)
+        plan = TrainingSpec.of(config, input_shape=store.manifest.input_shape, classes=store.manifest.classes)
         plan = replace(plan, training=replace(plan.training, learning_rate=learning_rate))
-        files = SliceCheckpoints(store)
+        files = StateCache(store)
         patcher = ShardPatcher(plan, config.unlearning, task.command, files, device=torch.device("cpu"))
         patches.append(patcher.patch(samples_of(config, ids[:5]), samples_of(config, ids[5:]), None))
 

@@ -11,10 +11,10 @@ import pytest
 import raymu
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
-from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Trial
-from raymu.errors import NothingFeasible, RequestInvalid, RunInvalid, TraceInvalid
-from raymu.service.tuning.objective import BenchPlan, TrialBench
-from raymu.service.tuning.report import judge, require_feasible
+from raymu.core.tuning import Choice, Constraints, InterimScore, Score, TuningTrial
+from raymu.errors import NoFeasibleTrial, RequestInvalid, RunInvalid, TraceInvalid
+from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
+from raymu.service.tuning.report import require_feasible, score_trials
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
@@ -24,13 +24,13 @@ CHOICE = Choice(strategy="hs", boundary=1.0, contributions="gradient", fine_tune
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> BenchPlan:
+def plan(tmp_path_factory: pytest.TempPathFactory) -> ObjectiveSpec:
     folder = tmp_path_factory.mktemp("tuned")
     write_samples(folder / "all.parquet", samples=160)
     config = make_config(folder / "all.parquet", data={"owner": "owner"})
     asyncio.run(train_run(config, folder / "run").close())
     (folder / "scratch").mkdir()
-    return BenchPlan(
+    return ObjectiveSpec(
         location=str(folder / "run"),
         traffic="uniform:6",
         trace=None,
@@ -41,8 +41,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> BenchPlan:
 
 
 @pytest.fixture(scope="module")
-def bench(plan: BenchPlan) -> TrialBench:
-    return TrialBench(plan)
+def bench(plan: ObjectiveSpec) -> TuningObjective:
+    return TuningObjective(plan)
 
 
 def is_alike(one: Score, other: Score) -> bool:
@@ -50,7 +50,7 @@ def is_alike(one: Score, other: Score) -> bool:
     return replace(one, measured_seconds=0.0) == replace(other, measured_seconds=0.0)
 
 
-def test_the_whole_boundary_is_sisa_and_equals_the_oracle(bench: TrialBench) -> None:
+def test_the_whole_boundary_is_sisa_and_equals_the_oracle(bench: TuningObjective) -> None:
     score = bench.evaluate(CHOICE)
     assert is_alike(score, bench.evaluate(replace(CHOICE, strategy="sisa", boundary=0.0)))
     assert (score.lost_points, score.forgetting_error, score.debt_share) == (0.0, 0.0, 0.0)
@@ -58,17 +58,17 @@ def test_the_whole_boundary_is_sisa_and_equals_the_oracle(bench: TrialBench) -> 
 
 
 @pytest.mark.parametrize("strategy", ["hs", "ohs"])
-def test_no_boundary_is_patching_alone_and_the_same_each_time(bench: TrialBench, strategy: str) -> None:
+def test_no_boundary_is_patching_alone_and_the_same_each_time(bench: TuningObjective, strategy: str) -> None:
     choice = replace(CHOICE, strategy=strategy, boundary=0.0)
     score = bench.evaluate(choice)
-    assert is_alike(score, TrialBench(bench._plan).evaluate(choice))
+    assert is_alike(score, TuningObjective(bench._plan).evaluate(choice))
     assert score.approximate_share == 1.0
     assert score.forgetting_error == score.too_little + score.too_much > 0.0
     if strategy == "hs":
         assert is_alike(score, bench.evaluate(replace(choice, strategy="dpus", boundary=1.0)))
 
 
-def test_a_trial_comes_to_what_the_run_itself_would(bench: TrialBench, tmp_path: Path) -> None:
+def test_a_trial_comes_to_what_the_run_itself_would(bench: TuningObjective, tmp_path: Path) -> None:
     """A branch, revoked from by a real coordinator in the trace's order, has the same weights in the end."""
     choice = replace(CHOICE, strategy="ohs", boundary=0.5)
     store = RunStore(bench._plan.location)
@@ -85,7 +85,7 @@ def revoke_traced(coordinator: object, ids: tuple[SampleId, ...]) -> Receipt:
     return revoke(coordinator, ids)  # type: ignore[arg-type]
 
 
-def test_trials_leave_the_run_as_it_was_and_no_branch_behind(bench: TrialBench) -> None:
+def test_trials_leave_the_run_as_it_was_and_no_branch_behind(bench: TuningObjective) -> None:
     before = files_of(Path(bench._plan.location))
     bench.evaluate(replace(CHOICE, strategy="ohs", boundary=0.4, fine_tune_slices=2, window_s=900.0))
     assert files_of(Path(bench._plan.location)) == before
@@ -94,7 +94,7 @@ def test_trials_leave_the_run_as_it_was_and_no_branch_behind(bench: TrialBench) 
     assert not list((scratch / "branches").iterdir())
 
 
-def test_progress_is_told_before_the_end_and_may_end_the_trial(bench: TrialBench) -> None:
+def test_progress_is_told_before_the_end_and_may_end_the_trial(bench: TuningObjective) -> None:
     told: list[int] = []
 
     def tell(accepted: int, score: InterimScore) -> None:
@@ -108,10 +108,12 @@ def test_progress_is_told_before_the_end_and_may_end_the_trial(bench: TrialBench
     assert told == [2, 3]
 
 
-def test_the_oracle_is_made_once_and_kept(plan: BenchPlan, bench: TrialBench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oracle_is_made_once_and_kept(
+    plan: ObjectiveSpec, bench: TuningObjective, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = bench.oracle
-    monkeypatch.setattr(TrialBench, "_simulate", None)
-    again = TrialBench(plan).oracle
+    monkeypatch.setattr(TuningObjective, "_simulate", None)
+    again = TuningObjective(plan).oracle
     assert (again.test_accuracy, again.forget_accuracy) == (kept.test_accuracy, kept.forget_accuracy)
     np.testing.assert_array_equal(again.test, kept.test)
     np.testing.assert_array_equal(again.forget, kept.forget)
@@ -122,7 +124,7 @@ def test_a_bench_is_another_once_the_run_is_but_not_for_what_was_chosen(tmp_path
     train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     test = pq.read_table(tmp_path / "all.parquet")
     pq.write_table(test, tmp_path / "test.parquet")
-    plan = BenchPlan(
+    plan = ObjectiveSpec(
         location=str(tmp_path / "run"),
         traffic="uniform:6",
         trace=None,
@@ -130,11 +132,11 @@ def test_a_bench_is_another_once_the_run_is_but_not_for_what_was_chosen(tmp_path
         scratch=str(tmp_path),
         workers=2,
     )
-    digests = [TrialBench(plan).digest]
+    digests = [TuningObjective(plan).digest]
 
     def look() -> bool:
         """Whether it is one that there was not before."""
-        digests.append(TrialBench(plan).digest)
+        digests.append(TuningObjective(plan).digest)
         return digests[-1] not in digests[:-1]
 
     raymu.open_run(tmp_path / "run").configure(strategy="ohs", boundary=0.75)
@@ -148,27 +150,31 @@ def test_a_bench_is_another_once_the_run_is_but_not_for_what_was_chosen(tmp_path
     assert look()
 
 
-def test_the_control_forgets_nothing_and_no_trial_is_better_known(bench: TrialBench) -> None:
+def test_the_control_forgets_nothing_and_no_trial_is_better_known(bench: TuningObjective) -> None:
     assert bench.control.distance(bench.oracle).under > 0.0
 
 
-def test_trials_are_judged_on_a_run_with_an_emptied_shard_too(plan: BenchPlan, tmp_path: Path) -> None:
+def test_trials_are_judged_on_a_run_with_an_emptied_shard_too(plan: ObjectiveSpec, tmp_path: Path) -> None:
     config = RunStore(plan.location).config
     asyncio.run(train_run(config, tmp_path / "run", exclude=ids_at(config, shard=0)).close())
-    bench = TrialBench(replace(plan, location=str(tmp_path / "run")))
-    report = judge(bench, "uniform:6", [Trial(choice=CHOICE, score=bench.evaluate(CHOICE))], Constraints(), 0)
+    bench = TuningObjective(replace(plan, location=str(tmp_path / "run")))
+    report = score_trials(
+        bench, "uniform:6", [TuningTrial(choice=CHOICE, score=bench.evaluate(CHOICE))], Constraints(), 0
+    )
     assert report.oracle.lost_points == 0.0
     assert report.control.too_little > 0.0
 
 
-def test_what_nothing_holds_names_the_nearest(bench: TrialBench) -> None:
-    trials = [Trial(choice=choice, score=bench.evaluate(choice)) for choice in (CHOICE, replace(CHOICE, boundary=0.0))]
+def test_what_nothing_holds_names_the_nearest(bench: TuningObjective) -> None:
+    trials = [
+        TuningTrial(choice=choice, score=bench.evaluate(choice)) for choice in (CHOICE, replace(CHOICE, boundary=0.0))
+    ]
     bounds = Constraints(most_debt_share=0.0, most_p95_s=0.0)
-    report = judge(bench, "uniform:6", trials, bounds, 0)
+    report = score_trials(bench, "uniform:6", trials, bounds, 0)
     assert report.chosen.choice.boundary == 1.0
-    with pytest.raises(NothingFeasible, match="the nearest is hs with boundary 1, with p95_s"):
+    with pytest.raises(NoFeasibleTrial, match="the nearest is hs with boundary 1, with p95_s"):
         require_feasible(report)
-    require_feasible(judge(bench, "uniform:6", trials, Constraints(most_debt_share=0.0), 0))
+    require_feasible(score_trials(bench, "uniform:6", trials, Constraints(most_debt_share=0.0), 0))
 
 
 @pytest.mark.parametrize(
@@ -178,24 +184,26 @@ def test_what_nothing_holds_names_the_nearest(bench: TrialBench) -> None:
         (replace(CHOICE, fine_tune_slices=4), "this run has 3"),
     ],
 )
-def test_choices_that_the_run_does_not_allow_for_are_refused(bench: TrialBench, choice: Choice, complaint: str) -> None:
+def test_choices_that_the_run_does_not_allow_for_are_refused(
+    bench: TuningObjective, choice: Choice, complaint: str
+) -> None:
     with pytest.raises(RequestInvalid, match=complaint):
         bench.unlearning(choice)
 
 
-def test_a_trace_or_traffic_is_needed_and_can_be_met(plan: BenchPlan) -> None:
+def test_a_trace_or_traffic_is_needed_and_can_be_met(plan: ObjectiveSpec) -> None:
     with pytest.raises(RequestInvalid, match="give either --traffic"):
         replace(plan, traffic=None)
     with pytest.raises(TraceInvalid, match="lower the count"):
-        TrialBench(replace(plan, traffic="uniform:1000"))
+        TuningObjective(replace(plan, traffic="uniform:1000"))
 
 
-def test_a_run_in_debt_is_refused(tmp_path: Path, plan: BenchPlan) -> None:
+def test_a_run_in_debt_is_refused(tmp_path: Path, plan: ObjectiveSpec) -> None:
     write_samples(tmp_path / "all.parquet", samples=160)
     run = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     revoke(run, [1000], strategy="dpus")
     with pytest.raises(RunInvalid, match="run `raymu settle` first"):
-        TrialBench(replace(plan, location=str(tmp_path / "run")))
+        TuningObjective(replace(plan, location=str(tmp_path / "run")))
     settle(run)
-    TrialBench(replace(plan, location=str(tmp_path / "run")))
+    TuningObjective(replace(plan, location=str(tmp_path / "run")))
     assert repaired_weights(tmp_path / "run")

@@ -12,11 +12,11 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted
 from raymu.core.records import Generation
-from raymu.core.schedule import slice_epochs
+from raymu.core.schedule import epochs_per_stage
 from raymu.service.verify.evidence import Expected
 from raymu.store.codec import from_json, seal, to_json
-from raymu.store.journal.file_seal import seal_at_rest
-from raymu.store.receipts import LedgerRow, issued
+from raymu.store.journal.file_seal import seal_journal
+from raymu.store.receipts import ReceiptRow, sign_receipts
 from raymu.store.run import RunStore
 
 Change: TypeAlias = Callable[[list[Event]], list[Event]]
@@ -61,7 +61,7 @@ def reseal(location: Path) -> None:
     store = RunStore(str(location))
     with closing(store.journal(is_read_only=True)) as journal:
         epoch, sequence = journal.epoch(), journal.head().sequence
-    seal_at_rest(store.files, store.keys, epoch=epoch, sequence=sequence)
+    seal_journal(store.files, store.keys, epoch=epoch, sequence=sequence)
 
 
 def _retold(text: str, words: Mapping[str, str]) -> str:
@@ -72,7 +72,7 @@ def _retold(text: str, words: Mapping[str, str]) -> str:
 
 def _republished(store: RunStore, events: Iterable[Event]) -> Iterator[Event]:
     """The events, with the generations that follow from them; the last one is written."""
-    epochs = slice_epochs(store.config.training.epochs, store.config.partition.slices)
+    epochs = epochs_per_stage(store.config.training.epochs, store.config.partition.slices)
     board = RevocationBoard(config=store.config.unlearning, epochs=epochs, workers=1)
     asked: PublishGeneration | None = None
     generation: Generation | None = None
@@ -94,12 +94,12 @@ def _republished(store: RunStore, events: Iterable[Event]) -> Iterator[Event]:
         yield event
     if generation:
         store.generations.write(generation)
-        store.generations.drop_all_but(generation.number)
+        store.generations.delete_except(generation.number)
 
 
-def _signed(store: RunStore, events: list[Event]) -> Iterator[LedgerRow]:
-    after: LedgerRow | None = None
+def _signed(store: RunStore, events: list[Event]) -> Iterator[ReceiptRow]:
+    after: ReceiptRow | None = None
     for sequence, receipt in Expected.of(store, tuple(events)).receipts:
         run, key = store.manifest.run_id, store.keys.signing_key
-        [after] = issued([receipt], after=after, run=run, event=sequence, signing_key=key)
+        [after] = sign_receipts([receipt], after=after, run=run, event=sequence, signing_key=key)
         yield after

@@ -16,7 +16,7 @@ from raymu.core.records import CheckpointRef
 from raymu.core.verdict import Verdict
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
-from raymu.training.checkpoint_format import about, pack, weights_sha256
+from raymu.training.checkpoint_format import read_metadata, serialize, weights_sha256
 from tests.support.coordinated_run import ids_at, lineage_of, opened
 from tests.support.examples import make_config, silent, train_run, write_samples
 from tests.system.verify.forgery import execute, forge, reseal, telling
@@ -62,7 +62,7 @@ def with_a_flipped_bit(location: Path, checkpoint: CheckpointRef, prefix: str) -
     tensors = safetensors.torch.load(payload)
     name = min(name for name in tensors if name.startswith(prefix))
     tensors[name].view(torch.uint8).reshape(-1)[0] ^= 1
-    file = store.write_state(0, f"stage-{checkpoint.stage}", pack(tensors, about(payload)))
+    file = store.write_state(0, f"stage-{checkpoint.stage}", serialize(tensors, read_metadata(payload)))
     predictive = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
     return replace(checkpoint, file=file, weights_sha256=weights_sha256(predictive))
 

@@ -18,7 +18,7 @@ from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
 from raymu.training.determinism import DeterminismClass
-from raymu.training.trainer import ShardTraining
+from raymu.training.trainer import ShardTrainer
 from tests.support.coordinated_run import ids_at, lineage_of
 from tests.support.examples import make_config, revoke, settle, silent, train_run, write_samples
 
@@ -64,7 +64,7 @@ def test_a_worker_that_trains_on_what_it_says_it_forgot_is_found(
     if is_patched_first:
         revoke_one(course, tmp_path, strategy="dpus")
     with monkeypatch.context() as patch:
-        patch.setattr(ShardTraining, "train_stage", training_on(everything))
+        patch.setattr(ShardTrainer, "train_stage", training_on(everything))
         if is_patched_first:
             settle(course)
         else:
@@ -86,7 +86,7 @@ def test_a_worker_that_also_covers_its_tracks_is_found_by_the_replay(
     left_in, *others = ids_at(config, shard=0, slice_index=0)[:2]
     is_left_out = samples.held_in(identity_hashes(others, seed=config.partition.seed, purpose="sample"))
     with monkeypatch.context() as patch:
-        patch.setattr(ShardTraining, "train_stage", training_on(samples.where(~is_left_out)))
+        patch.setattr(ShardTrainer, "train_stage", training_on(samples.where(~is_left_out)))
         revoke(course, [left_in, *others], strategy="sisa")
     assert verified(course, tmp_path).verdict is Verdict.PASS  # the records alone cannot tell
     assert verified(course, tmp_path, is_replayed=True).verdict is Verdict.FAIL
@@ -94,9 +94,9 @@ def test_a_worker_that_also_covers_its_tracks_is_found_by_the_replay(
 
 def training_on(samples: ShardSamples) -> Callable[..., int]:
     """Training that looks at nothing but these samples, whatever it is told."""
-    train_stage = ShardTraining.train_stage
+    train_stage = ShardTrainer.train_stage
 
-    def train(training: ShardTraining, _samples: ShardSamples, *stage: Any) -> int:
+    def train(training: ShardTrainer, _samples: ShardSamples, *stage: Any) -> int:
         return train_stage(training, samples, *stage)
 
     return train

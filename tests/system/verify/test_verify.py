@@ -10,13 +10,13 @@ import pytest
 
 from raymu.core.events import Event, ShardFailed, ShardRepaired
 from raymu.core.verdict import Verdict
-from raymu.errors import RequestInvalid, RunInvalid, RunTooNew
+from raymu.errors import RequestInvalid, RunFormatTooNew, RunInvalid
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import RepairTask
 from raymu.service.verify.verify import Verification, verify
-from raymu.store.journal.event_chain import sealed
+from raymu.store.journal.event_chain import next_head
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import FleetThatFailsOnce, WatchedFleet, ids_at, journal_events, opened
 from tests.support.examples import make_config, silent, train_run, write_samples
@@ -111,13 +111,13 @@ def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
     epoch = store.succession.epoch()
     payload = '{"kind":"moved","at":"2030-01-01T00:00:00Z"}'
     with closing(store.journal()) as journal:
-        head = sealed(journal.head(), payload, store.keys.hash_key)
+        head = next_head(journal.head(), payload, store.keys.hash_key)
     insert = f"INSERT INTO events SELECT run, {head.sequence}, 'moved', '{payload}', '{head.seal}' FROM runs"
     execute(location, insert)
     found = verified(location)
     assert verdicts(found) == {"journal": "inconclusive"}
     assert f"journal event {head.sequence}: was written by a newer raymu" in found.checks[0].findings[0].what
-    with pytest.raises(RunTooNew):  # and the coordinator that wrote it is not fenced out
+    with pytest.raises(RunFormatTooNew):  # and the coordinator that wrote it is not fenced out
         store.take_over()
     assert RunStore(str(location)).succession.epoch() == epoch
 

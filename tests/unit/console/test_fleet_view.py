@@ -9,7 +9,7 @@ from rich.console import Console
 from raymu.console.fleet_progress import FleetProgress
 from raymu.console.fleet_view import FleetView
 from raymu.core.records import Remedy
-from raymu.service.shard.messages import FleetLoad, StageTrained
+from raymu.service.shard.messages import FleetLoad, StageProgress
 
 
 class Clock:
@@ -20,9 +20,9 @@ class Clock:
         return self.now_s
 
 
-def a_stage(shard: int, number: int, *, of: int = 5, load: FleetLoad | None = None) -> StageTrained:
+def a_stage(shard: int, number: int, *, of: int = 5, load: FleetLoad | None = None) -> StageProgress:
     """Of a shard's five stages the last so many."""
-    return StageTrained(
+    return StageProgress(
         shard=shard, stage=number, first=5 - of, stages=of, remedy=None, passes=1200.0, seconds=0.5, load=load
     )
 
@@ -143,6 +143,6 @@ def test_without_account_of_the_load_the_shards_that_were_heard_of_are_shown() -
 
 def test_a_patch_is_named_in_plain_words() -> None:
     progress = FleetProgress(Clock())
-    stage = StageTrained(shard=1, stage=3, first=3, stages=2, remedy=Remedy.FINE_TUNE, passes=1.0, seconds=1.0)
+    stage = StageProgress(shard=1, stage=3, first=3, stages=2, remedy=Remedy.FINE_TUNE, passes=1.0, seconds=1.0)
     progress(stage)
     assert progress.at_work[0].remedy == "patch and fine tune"

@@ -10,7 +10,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness
 from raymu.core.verdict import Check, Verdict, fails
 from raymu.errors import UnknownSamples
-from raymu.service.requests.revocation import Answer
+from raymu.service.requests.revocation import SubmissionResult
 from raymu.service.verify.verify import Verification
 
 
@@ -18,7 +18,7 @@ from raymu.service.verify.verify import Verification
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], name: str) -> None:
     screen = Screen()
     screen.say(f"wrote {name}")
-    screen.answers([Answer(refusal=UnknownSamples([name], 1))])
+    screen.answers([SubmissionResult(refusal=UnknownSamples([name], 1))])
     check = Check(name="files", checked=1, findings=(fails(f"{name} is missing"),))
     screen.verification(Verification(verdict=Verdict.FAIL, generation=1, anchor=None, checks=(check,)))
     shown = capsys.readouterr().out

@@ -18,7 +18,7 @@ from raymu.core.events import (
     ShardRepaired,
     WorkResumed,
 )
-from raymu.core.receipt import ReceiptBook
+from raymu.core.receipt import Receipts
 from raymu.core.records import Constituent, OnAccept, ShardLineage, ShardState
 from raymu.core.requests import Strategy
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, request
@@ -122,8 +122,8 @@ class CheckedRun:
                 board.handle(event)
         return board
 
-    def receipts(self, *, times: int = 1) -> ReceiptBook:
-        book = ReceiptBook()
+    def receipts(self, *, times: int = 1) -> Receipts:
+        book = Receipts()
         for event in self.events:
             for _ in range(times):
                 book.handle(event)

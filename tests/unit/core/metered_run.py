@@ -6,8 +6,8 @@ from datetime import timedelta
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration, Purge, RepairShard
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, ShardRepaired
-from raymu.core.receipt import ReceiptBook
-from raymu.core.telemetry.collector import RunMeter
+from raymu.core.receipt import Receipts
+from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import Measurement
 from tests.unit.core.examples import EPOCHS, NOW, report_of, trained_board
 
@@ -20,9 +20,9 @@ class MeteredRun:
 
     def __init__(self, shards: int = 3, *, workers: int = 2) -> None:
         self.board: RevocationBoard = trained_board(shards)
-        self.receipts = ReceiptBook()
+        self.receipts = Receipts()
         self.workers = workers
-        self.meter = RunMeter(self.board, self.receipts, epochs=EPOCHS, workers=lambda: self.workers)
+        self.meter = MetricsCollector(self.board, self.receipts, epochs=EPOCHS, workers=lambda: self.workers)
         self.now = NOW
         self.sums: Measured = {}
         self.times: dict[tuple[str, ...], int] = {}

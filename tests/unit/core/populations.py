@@ -3,16 +3,16 @@
 import numpy as np
 
 from raymu.core.partition import identity_hashes, place_uniform
-from raymu.core.planning.trace import Population, Trace, TracedRequest
+from raymu.core.planning.trace import RevocableSamples, Trace, TracedRequest
 
 
 def population(
     *, samples: int = 400, shards: int = 4, slices: int = 4, owners: int | None = None, classes: int = 5
-) -> Population:
+) -> RevocableSamples:
     """Integer ids from 0, spread by their hash. owners: how many, each of every so-and-so-manieth sample"""
     ids = np.arange(samples)
     homes = place_uniform(identity_hashes(ids.tolist(), seed=3, purpose="place"), shards=shards, slices=slices)
-    return Population(
+    return RevocableSamples(
         ids=ids,
         shards=homes[0],
         slices=homes[1],
@@ -23,10 +23,10 @@ def population(
     )
 
 
-def even_population(*, shards: int, slices: int, each: int) -> Population:
+def even_population(*, shards: int, slices: int, each: int) -> RevocableSamples:
     """As many samples in every slice of every shard; ids count them slice by slice."""
     cells = np.repeat(np.arange(shards * slices), each)
-    return Population(
+    return RevocableSamples(
         ids=np.arange(len(cells)),
         shards=cells // slices,
         slices=cells % slices,
@@ -36,9 +36,9 @@ def even_population(*, shards: int, slices: int, each: int) -> Population:
     )
 
 
-def without(held: Population, sample_id: int) -> Population:
+def without(held: RevocableSamples, sample_id: int) -> RevocableSamples:
     kept = held.ids != sample_id
-    return Population(
+    return RevocableSamples(
         ids=held.ids[kept],
         shards=held.shards[kept],
         slices=held.slices[kept],

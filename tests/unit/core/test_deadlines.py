@@ -2,16 +2,16 @@ from datetime import timedelta
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import RepairShard
-from raymu.core.deadlines import Deadline, deadlines, next_settlement
+from raymu.core.deadlines import Deadline, deadlines, next_settle_window
 from raymu.core.events import Event, ShardRepaired
-from raymu.core.receipt import ReceiptBook
+from raymu.core.receipt import Receipts
 from raymu.core.requests import Strategy
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
 
 
-def course(*events: Event) -> tuple[RevocationBoard, ReceiptBook]:
+def course(*events: Event) -> tuple[RevocationBoard, Receipts]:
     """What a board and a receipt book are after these, each remedy done at once."""
-    board, book = trained_board(), ReceiptBook()
+    board, book = trained_board(), Receipts()
     for event in events:
         book.handle(event)
         for command in board.handle(event):
@@ -22,7 +22,7 @@ def course(*events: Event) -> tuple[RevocationBoard, ReceiptBook]:
     return board, book
 
 
-def found(board: RevocationBoard, book: ReceiptBook, *, after: timedelta, workers: int = 1) -> tuple[Deadline, ...]:
+def found(board: RevocationBoard, book: Receipts, *, after: timedelta, workers: int = 1) -> tuple[Deadline, ...]:
     """after: how long after the due date it is"""
     return deadlines(book.receipts(), board.owed, board.settlements(), now=NOW + after, workers=workers)
 
@@ -49,8 +49,8 @@ def test_what_is_due_earlier_is_retrained_first() -> None:
     alone, after_it = found(board, book, after=timedelta(0))
     assert after_it.exact_after_s == 2 * alone.exact_after_s
     assert after_it.retrain_passes == alone.retrain_passes
-    _, side_by_side = found(board, book, after=timedelta(0), workers=2)
-    assert side_by_side.exact_after_s == alone.exact_after_s
+    _, map_concurrently = found(board, book, after=timedelta(0), workers=2)
+    assert map_concurrently.exact_after_s == alone.exact_after_s
 
 
 def test_settling_begins_in_time_for_all_that_is_due() -> None:
@@ -66,8 +66,8 @@ def test_settling_begins_in_time_for_all_that_is_due() -> None:
         )
         for name, due, seconds in (("r1", timedelta(hours=9), 60.0), ("r2", timedelta(hours=10), 7200.0))
     )
-    assert next_settlement([]) is None
-    alone, both = next_settlement([first]), next_settlement([first, second])
+    assert next_settle_window([]) is None
+    alone, both = next_settle_window([first]), next_settle_window([first, second])
     assert alone is not None
     assert both is not None
     assert NOW + timedelta(hours=8) < alone.begin_at < first.due_at - timedelta(minutes=1)

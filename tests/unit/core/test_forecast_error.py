@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import RevocationsAccepted, ShardRepaired
-from raymu.core.forecast_error import FIRST_SPREAD, Pace, PaceBook
+from raymu.core.forecast_error import FIRST_SPREAD, ForecastError, ForecastErrors
 from raymu.core.records import Remedy
-from raymu.core.workload import learned_seconds_per_pass
+from raymu.core.workload import update_seconds_per_pass
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
 
 
@@ -21,8 +21,8 @@ def a_report() -> RepairReport:
     return report_of(command, {2: 1}, version="1")
 
 
-def followed(ratios: list[float]) -> Pace:
-    pace = Pace()
+def followed(ratios: list[float]) -> ForecastError:
+    pace = ForecastError()
     for ratio in ratios:
         pace = pace.after(10.0, 10.0 * ratio)
     return pace
@@ -30,7 +30,7 @@ def followed(ratios: list[float]) -> Pace:
 
 @given(forecast=st.floats(1e-3, 1e4))
 def test_before_any_remedy_the_forecast_itself_is_expected(forecast: float) -> None:
-    interval = Pace().interval(forecast)
+    interval = ForecastError().interval(forecast)
     assert interval.expected_s == pytest.approx(forecast)
     assert interval.low_s < forecast / (1 + FIRST_SPREAD) < forecast * (1 + FIRST_SPREAD) < interval.high_s
 
@@ -49,7 +49,7 @@ def test_what_is_long_ago_counts_less() -> None:
 
 @pytest.mark.parametrize("spread", [0.05, 0.2, 0.5])
 def test_nine_in_ten_remedies_take_a_time_within_their_interval(spread: float) -> None:
-    random, pace, hits = np.random.default_rng(3), Pace(), []
+    random, pace, hits = np.random.default_rng(3), ForecastError(), []
     for ratio in np.exp(random.normal(0.3, spread, 2000)).tolist():
         interval = pace.interval(5.0)
         hits.append(interval.low_s <= 5.0 * ratio <= interval.high_s)
@@ -59,19 +59,19 @@ def test_nine_in_ten_remedies_take_a_time_within_their_interval(spread: float) -
 
 
 def test_a_book_learns_from_each_remedy_once() -> None:
-    book, event = PaceBook(), ShardRepaired(at=NOW, report=replace(a_report(), seconds=3.0))
+    book, event = ForecastErrors(), ShardRepaired(at=NOW, report=replace(a_report(), seconds=3.0))
     for _ in range(2):
         book.handle(event)
-    assert book.paces[Remedy.RETRAIN] == Pace().after(event.report.planned.seconds, 3.0)
-    assert book.paces[Remedy.PATCH] == Pace()
+    assert book.paces[Remedy.RETRAIN] == ForecastError().after(event.report.planned.seconds, 3.0)
+    assert book.paces[Remedy.PATCH] == ForecastError()
 
 
 def test_a_remedy_that_was_not_carried_out_as_planned_tells_nothing() -> None:
-    book, report = PaceBook(), a_report()
+    book, report = ForecastErrors(), a_report()
     book.handle(ShardRepaired(at=NOW, report=replace(report, remedy=Remedy.PATCH)))
     book.handle(ShardRepaired(at=NOW, report=replace(report, command_id="empty", seconds=0.0)))
     book.handle(RevocationsAccepted(at=NOW, requests=(), generation=1))
-    assert set(book.paces.values()) == {Pace()}
+    assert set(book.paces.values()) == {ForecastError()}
 
 
 @given(
@@ -83,7 +83,7 @@ def test_a_remedy_that_was_not_carried_out_as_planned_tells_nothing() -> None:
 def test_a_shards_speed_moves_towards_what_is_measured_by_how_much_was_trained(
     before: float, measured: float, passes: float, whole: int
 ) -> None:
-    learned = learned_seconds_per_pass(before, whole_passes=whole, passes=passes, seconds=measured * passes)
+    learned = update_seconds_per_pass(before, whole_passes=whole, passes=passes, seconds=measured * passes)
     share = passes / (whole + passes)
     assert learned == pytest.approx(before + share * (measured - before))
-    assert learned_seconds_per_pass(before, whole_passes=0, passes=0.0, seconds=0.0) == before
+    assert update_seconds_per_pass(before, whole_passes=0, passes=0.0, seconds=0.0) == before

@@ -1,11 +1,11 @@
 import numpy as np
 
-from raymu.core.oracle_gap import Answers, Labels, Probabilities
+from raymu.core.oracle_gap import Labels, PredictionSummary, Probabilities
 
 
-def answers(forget: list[list[float]], test: list[list[float]] | None = None) -> Answers:
+def answers(forget: list[list[float]], test: list[list[float]] | None = None) -> PredictionSummary:
     """Of forgotten samples that all have label 0, and two test samples with labels 0 and 1."""
-    return Answers.of(
+    return PredictionSummary.of(
         test=_rows(test or [[0.9, 0.1], [0.2, 0.8]]),
         test_labels=np.array([0, 1]),
         forget=_rows(forget),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import OhsConfig, UnlearningConfig
-from raymu.core.planner import choose_remedies, decisions_for, forecast
+from raymu.core.planner import choose_remedies, decide_repairs, forecast
 from raymu.core.records import Remedy
 from raymu.core.requests import Boundary, Strategy
 from raymu.core.workload import ShardWorkload, makespan, shard_workload
@@ -102,7 +102,7 @@ def test_the_most_exact_of_several_wishes_serves_all() -> None:
         (Strategy.OHS, Boundary.parse(0.0)): frozenset({1}),
         (Strategy.SISA, Boundary.parse(0.5)): frozenset({0}),
     }
-    chosen = decisions_for(workloads, wishes, {}, workers=1, ohs=OhsConfig())
+    chosen = decide_repairs(workloads, wishes, {}, workers=1, ohs=OhsConfig())
     assert {shard: decision.remedy for shard, decision in chosen.items()} == {0: Remedy.RETRAIN, 1: Remedy.FINE_TUNE}
     reason = "one of the requests that share it asked for sisa: sisa always retrains"
     assert chosen[0].reason == reason
@@ -113,7 +113,7 @@ def test_the_reason_of_all_wishes_is_told_as_it_is() -> None:
         (Strategy.DPUS, Boundary.parse(0.5)): frozenset({0}),
         (Strategy.DPUS, Boundary.parse(0.6)): frozenset({0}),
     }
-    [decision] = decisions_for(workloads_of([0]), wishes, {}, workers=1, ohs=OhsConfig()).values()
+    [decision] = decide_repairs(workloads_of([0]), wishes, {}, workers=1, ohs=OhsConfig()).values()
     assert decision.reason == "dpus always patches"
 
 
@@ -123,7 +123,7 @@ def test_a_shard_is_retrained_for_another_reason_where_its_requests_would_have_i
         (Strategy.SISA, Boundary.parse(0.5)): frozenset({1}),
     }
     to_retrain = dict.fromkeys(range(3), "it is time")
-    chosen = decisions_for(workloads_of([0, 0, 0]), wishes, to_retrain, workers=1, ohs=OhsConfig())
+    chosen = decide_repairs(workloads_of([0, 0, 0]), wishes, to_retrain, workers=1, ohs=OhsConfig())
     assert {decision.remedy for decision in chosen.values()} == {Remedy.RETRAIN}
     assert [chosen[shard].reason for shard in range(3)] == ["it is time", "sisa always retrains", "it is time"]
 

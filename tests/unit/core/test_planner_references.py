@@ -1,12 +1,14 @@
 from dataclasses import replace
 
-from raymu.core.planner import MOST_REFERENCES, references_for
+from raymu.core.planner import MOST_REFERENCES, calibration_references
 from tests.unit.core.examples import SLICES, lineage
 
 
 def chosen(shard: int, shards: int, *, awaited: tuple[int, ...] = (), lost: tuple[int, ...] = ()) -> list[int]:
     sound = [lineage(one) for one in range(shards) if one not in lost]
-    return [one.shard for one in references_for(shard, sound, shards=shards, is_awaited=lambda one: one in awaited)]
+    return [
+        one.shard for one in calibration_references(shard, sound, shards=shards, is_awaited=lambda one: one in awaited)
+    ]
 
 
 def test_the_next_shards_around_the_ring_are_references_and_never_the_shard_itself() -> None:
@@ -21,4 +23,4 @@ def test_shards_that_a_request_waits_for_come_last_and_lost_ones_not_at_all() ->
 
 def test_a_shard_without_samples_is_no_reference() -> None:
     empty = replace(lineage(1), slice_samples=(0,) * SLICES)
-    assert references_for(0, [lineage(0), empty], shards=2, is_awaited=lambda _: False) == ()
+    assert calibration_references(0, [lineage(0), empty], shards=2, is_awaited=lambda _: False) == ()

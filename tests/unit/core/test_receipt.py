@@ -2,7 +2,7 @@ from datetime import timedelta
 
 from raymu.core.commands import RepairShard
 from raymu.core.events import GenerationPublished, RequestsPurged, ShardRepaired
-from raymu.core.receipt import ReceiptBook
+from raymu.core.receipt import Receipts
 from raymu.core.records import Exactness
 from raymu.core.requests import Strategy
 from tests.unit.core.examples import NOW, accepted, checkpoint, report_of, request, trained_board
@@ -11,7 +11,7 @@ FILES = tuple(checkpoint(0, stage).file for stage in range(4))
 
 
 def test_a_receipt_follows_its_request_from_acceptance_to_settlement() -> None:
-    board, book = trained_board(), ReceiptBook()
+    board, book = trained_board(), Receipts()
     event = accepted(request("r1", {0: {1: 2}}, strategy=Strategy.DPUS))
     book.handle(event)
     [command] = [one for one in board.handle(event) if isinstance(one, RepairShard)]
@@ -35,7 +35,7 @@ def test_a_receipt_follows_its_request_from_acceptance_to_settlement() -> None:
 
 
 def test_an_exact_remedy_is_settled_with_its_publication() -> None:
-    board, book = trained_board(), ReceiptBook()
+    board, book = trained_board(), Receipts()
     event = accepted(request("r1", {0: {1: 1}}))
     book.handle(event)
     [command] = [one for one in board.handle(event) if isinstance(one, RepairShard)]
@@ -45,7 +45,7 @@ def test_an_exact_remedy_is_settled_with_its_publication() -> None:
 
 
 def test_a_report_that_arrives_twice_is_one_part_of_the_receipt() -> None:
-    board, book = trained_board(), ReceiptBook()
+    board, book = trained_board(), Receipts()
     event = accepted(request("r1", {0: {1: 1}}))
     book.handle(event)
     [command] = [one for one in board.handle(event) if isinstance(one, RepairShard)]

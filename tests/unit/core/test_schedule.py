@@ -4,13 +4,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from raymu.core.schedule import learning_rate, slice_epochs
+from raymu.core.schedule import epochs_per_stage, learning_rate
 
 
 @given(epochs=st.integers(1, 200), slices=st.integers(1, 40))
 def test_the_work_of_all_stages_adds_up_to_the_epochs_asked_for(epochs: int, slices: int) -> None:
     try:
-        per_stage = slice_epochs(epochs, slices)
+        per_stage = epochs_per_stage(epochs, slices)
     except ValueError:
         assume(False)
     work = sum(count * (stage + 1) for stage, count in enumerate(per_stage))
@@ -21,24 +21,24 @@ def test_the_work_of_all_stages_adds_up_to_the_epochs_asked_for(epochs: int, sli
 @given(epochs=st.integers(1, 20), slices=st.integers(1, 60))
 def test_too_few_epochs_are_refused_with_the_least_number_that_works(epochs: int, slices: int) -> None:
     try:
-        slice_epochs(epochs, slices)
+        epochs_per_stage(epochs, slices)
     except ValueError as refusal:
         found = re.search(r"use (\d+) or more", str(refusal))
         assert found is not None
         bound = int(found.group(1))
-        slice_epochs(bound, slices)
+        epochs_per_stage(bound, slices)
         for fewer in range(1, bound):
             if fewer >= epochs:
                 with pytest.raises(ValueError, match="too few"):
-                    slice_epochs(fewer, slices)
+                    epochs_per_stage(fewer, slices)
 
 
 def test_one_slice_trains_all_epochs() -> None:
-    assert slice_epochs(12, 1) == (12,)
+    assert epochs_per_stage(12, 1) == (12,)
 
 
 def test_five_slices_share_thirty_epochs_equally() -> None:
-    assert slice_epochs(30, 5) == (10, 10, 10, 10, 10)
+    assert epochs_per_stage(30, 5) == (10, 10, 10, 10, 10)
 
 
 @pytest.mark.parametrize(("course", "end"), [("constant", 0.1), ("linear", 0.01), ("cosine", 0.1 * 0.0244717)])

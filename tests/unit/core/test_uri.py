@@ -1,6 +1,6 @@
 import pytest
 
-from raymu.core.uri import holds_secret, name_of, shown
+from raymu.core.uri import basename, has_credentials, redacted
 
 SECRETS = [
     "s3://KEY:secret@bucket/run",
@@ -14,9 +14,9 @@ SECRETS = [
 
 @pytest.mark.parametrize("uri", SECRETS)
 def test_a_secret_in_a_uri_is_found_and_never_shown(uri: str) -> None:
-    assert holds_secret(uri)
-    assert "secret" not in shown(uri)
-    assert "KEY" not in shown(uri)
+    assert has_credentials(uri)
+    assert "secret" not in redacted(uri)
+    assert "KEY" not in redacted(uri)
 
 
 @pytest.mark.parametrize(
@@ -37,5 +37,5 @@ def test_a_secret_in_a_uri_is_found_and_never_shown(uri: str) -> None:
     ],
 )
 def test_a_place_without_secrets_is_shown_up_to_its_options(place: str, as_shown: str, name: str) -> None:
-    assert not holds_secret(place)
-    assert (shown(place), name_of(place)) == (as_shown, name)
+    assert not has_credentials(place)
+    assert (redacted(place), basename(place)) == (as_shown, name)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from raymu.data.convert import Imported, ImportOptions, import_samples
+from raymu.data.convert import ConversionResult, ImportOptions, import_samples
 from raymu.data.tables import SampleTable, read_table
 from raymu.errors import DataInvalid, RaymuError
 from tests.unit.training.examples import make_fields
@@ -31,7 +31,7 @@ def write(folder: Path, name: str, payload: bytes | str) -> str:
     return str(folder / name)
 
 
-def imported(folder: Path, source: str, **options: Any) -> tuple[Imported, SampleTable]:
+def imported(folder: Path, source: str, **options: Any) -> tuple[ConversionResult, SampleTable]:
     """What is reported, and what a run would train from."""
     out = str(folder / "out.parquet")
     report = import_samples(source, out, ImportOptions(**options))
@@ -52,7 +52,7 @@ def refusal(folder: Path, source: str, **options: Any) -> str:
 def test_idx_files_of_images_and_labels_become_one_table(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     images, labels = (write(tmp_path, name, pack(idx(part))) for name, part in (("i", IMAGES), ("l", LABELS)))
     report, table = imported(tmp_path, images, labels=labels, first_id=60000)
-    assert report == Imported(samples=3, features=8, classes=())
+    assert report == ConversionResult(samples=3, features=8, classes=())
     assert table.ids.tolist() == [60000, 60001, 60002]
     assert table.labels.tolist() == [2, 0, 1]
     assert table.features.dtype == np.uint8

@@ -8,7 +8,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration, RepairShard
 from raymu.core.events import DamageFound, Event, GenerationPublished, RequestsPurged, ShardRepaired
-from raymu.core.receipt import ReceiptBook
+from raymu.core.receipt import Receipts
 from raymu.core.records import Generation, ShardState
 from raymu.core.requests import Strategy
 from raymu.report.grid import CheckpointState, Grid, grid_of
@@ -23,7 +23,7 @@ class Course:
 
     def __init__(self, **unlearning: Any) -> None:
         self.board = RevocationBoard(config=UnlearningConfig(**unlearning), epochs=EPOCHS, workers=2)
-        self.book = ReceiptBook()
+        self.book = Receipts()
         self.events: list[Event] = []
         self.published = PublishGeneration(cause="train", constituents=(), lineages=())
         for event in training():

@@ -20,7 +20,7 @@ from raymu.core.events import Event, RevocationsAccepted, RunTrained
 from raymu.errors import ShardRepairFailed
 from raymu.report.load import Measured, RunRecord, read_run
 from raymu.report.page import render
-from raymu.report.requests import Timeliness
+from raymu.report.requests import DeadlineStatus
 from raymu.report.view import view_of
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.requests.revocation import Revocation
@@ -167,7 +167,7 @@ def test_the_glance_counts_what_the_receipts_say(record: RunRecord) -> None:
     assert view.glance.exact + view.glance.approximate + view.glance.under_way == 6
     assert view.glance.samples_revoked == sum(receipt.samples for receipt in record.receipts)
     assert (view.glance.late, view.glance.missed, len(view.missed)) == (1, 1, 1)
-    assert view.duties[0].timeliness is Timeliness.OVERDUE
+    assert view.duties[0].timeliness is DeadlineStatus.OVERDUE
     assert [one.receipt.request_id for one in view.requests] == [one.request_id for one in reversed(record.receipts)]
     assert [incident.what for incident in view.incidents] == [
         "a remedy of shard 0 broke off; its requests stayed accepted"

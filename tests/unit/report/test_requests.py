@@ -5,7 +5,7 @@ import pytest
 
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness
-from raymu.report.requests import Standing, Timeliness, request_view
+from raymu.report.requests import DeadlineStatus, RequestStatus, request_view
 from tests.unit.core.examples import NOW
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -29,14 +29,14 @@ EXACT = replace(PATCHED, settled_at=NOW + 2 * HOUR)
 @pytest.mark.parametrize(
     ("receipt", "standing", "done"),
     [
-        (ACCEPTED, Standing.ACCEPTED, "accepted"),
-        (REWOUND, Standing.REWOUND, "rewound"),
-        (PATCHED, Standing.APPROXIMATE, "purged"),
-        (EXACT, Standing.EXACT, "settled"),
-        (replace(EXACT, exactness=Exactness.INCONCLUSIVE), Standing.INCONCLUSIVE, "settled"),
+        (ACCEPTED, RequestStatus.ACCEPTED, "accepted"),
+        (REWOUND, RequestStatus.REWOUND, "rewound"),
+        (PATCHED, RequestStatus.APPROXIMATE, "purged"),
+        (EXACT, RequestStatus.EXACT, "settled"),
+        (replace(EXACT, exactness=Exactness.INCONCLUSIVE), RequestStatus.INCONCLUSIVE, "settled"),
     ],
 )
-def test_a_request_stands_where_its_receipt_has_come(receipt: Receipt, standing: Standing, done: str) -> None:
+def test_a_request_stands_where_its_receipt_has_come(receipt: Receipt, standing: RequestStatus, done: str) -> None:
     view = request_view(receipt, late=(), now=NOW + 3 * HOUR)
     assert (view.standing, view.done) == (standing, done)
 
@@ -44,15 +44,15 @@ def test_a_request_stands_where_its_receipt_has_come(receipt: Receipt, standing:
 @pytest.mark.parametrize(
     ("receipt", "late", "after", "timeliness"),
     [
-        (PATCHED, (), 3 * HOUR, Timeliness.IN_TIME),
-        (PATCHED, ("r1",), 3 * HOUR, Timeliness.AT_RISK),
-        (PATCHED, ("r1",), 2 * DAY, Timeliness.OVERDUE),
-        (EXACT, (), 2 * DAY, Timeliness.KEPT),
-        (replace(EXACT, settled_at=NOW + 2 * DAY), (), 3 * DAY, Timeliness.MISSED),
+        (PATCHED, (), 3 * HOUR, DeadlineStatus.IN_TIME),
+        (PATCHED, ("r1",), 3 * HOUR, DeadlineStatus.AT_RISK),
+        (PATCHED, ("r1",), 2 * DAY, DeadlineStatus.OVERDUE),
+        (EXACT, (), 2 * DAY, DeadlineStatus.KEPT),
+        (replace(EXACT, settled_at=NOW + 2 * DAY), (), 3 * DAY, DeadlineStatus.MISSED),
     ],
 )
 def test_who_is_late_is_told_from_who_was(
-    receipt: Receipt, late: tuple[str, ...], after: timedelta, timeliness: Timeliness
+    receipt: Receipt, late: tuple[str, ...], after: timedelta, timeliness: DeadlineStatus
 ) -> None:
     assert request_view(receipt, late=late, now=NOW + after).timeliness is timeliness
 

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from raymu.report.formatting import brief, compact, duration, moment, printable, prose
-from raymu.text import things
+from raymu.text import plural
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_axes_are_labelled_briefly() -> None:
 
 
 def test_a_count_agrees_with_its_noun() -> None:
-    assert [things(1, "shard"), things(0, "shard"), things(1200, "row")] == ["1 shard", "0 shards", "1,200 rows"]
+    assert [plural(1, "shard"), plural(0, "shard"), plural(1200, "row")] == ["1 shard", "0 shards", "1,200 rows"]
 
 
 def test_a_moment_is_told_in_utc() -> None:

@@ -64,7 +64,7 @@ def test_a_generation_that_was_not_committed_is_not_served(store: RunStore, jour
     publish(store, journal, generation(1))
     store.generations.write(generation(2))
     assert store.current() == generation(1)
-    store.generations.drop_all_but(1)
+    store.generations.delete_except(1)
     assert store.generations.numbers == [1]
 
 
@@ -76,7 +76,7 @@ def test_one_that_is_superseded_before_it_is_read_gives_way_to_the_next_however_
     def after_the_next_came(files: GenerationFiles, published: GenerationPublished) -> Generation:
         for number in islice(later, 1):
             publish(store, journal, generation(number))
-            files.drop_all_but(number)
+            files.delete_except(number)
         return read(files, published)
 
     publish(store, journal, generation(1))

@@ -10,55 +10,55 @@ from raymu.core.receipt import Receipt
 from raymu.errors import FileCorrupt
 from raymu.store.codec import canonical_json
 from raymu.store.keys import new_signing_key, public_key
-from raymu.store.receipts import LedgerRow, check_ledger, issued, latest
+from raymu.store.receipts import ReceiptRow, check_receipts, latest_by_request, sign_receipts
 from tests.unit.store.strategies import receipts
 
 KEY, OTHER_KEY = new_signing_key(), new_signing_key()
 many_receipts = st.lists(receipts, min_size=1, max_size=4)
 
 
-def issue(some: list[Receipt], *, key: bytes = KEY) -> list[LedgerRow]:
-    return list(issued(some, after=None, run="run", event=7, signing_key=key))
+def issue(some: list[Receipt], *, key: bytes = KEY) -> list[ReceiptRow]:
+    return list(sign_receipts(some, after=None, run="run", event=7, signing_key=key))
 
 
-def check(rows: list[LedgerRow], *, run: str = "run") -> list[tuple[int, Receipt]]:
-    return list(check_ledger(rows, run=run, public_key=public_key(KEY)))
+def check(rows: list[ReceiptRow], *, run: str = "run") -> list[tuple[int, Receipt]]:
+    return list(check_receipts(rows, run=run, public_key=public_key(KEY)))
 
 
 @settings(max_examples=25)
 @given(first=many_receipts, then=many_receipts)
 def test_receipts_are_read_back_whole_from_a_ledger_that_goes_on(first: list[Receipt], then: list[Receipt]) -> None:
     rows = issue(first)
-    rows += issued(then, after=rows[-1], run="run", event=9, signing_key=KEY)
+    rows += sign_receipts(then, after=rows[-1], run="run", event=9, signing_key=KEY)
     assert check(rows) == [*((7, receipt) for receipt in first), *((9, receipt) for receipt in then)]
-    documents = latest(rows)
+    documents = latest_by_request(rows)
     assert {request_id: one["ledger"]["number"] for request_id, one in documents.items()} == {
         row.request_id: row.number for row in rows
     }
 
 
-def without_the_first(rows: list[LedgerRow]) -> list[LedgerRow]:
+def without_the_first(rows: list[ReceiptRow]) -> list[ReceiptRow]:
     return rows[1:]
 
 
-def swapped(rows: list[LedgerRow]) -> list[LedgerRow]:
+def swapped(rows: list[ReceiptRow]) -> list[ReceiptRow]:
     return rows[::-1]
 
 
-def of_another_signer(rows: list[LedgerRow]) -> list[LedgerRow]:
+def of_another_signer(rows: list[ReceiptRow]) -> list[ReceiptRow]:
     return issue([receipt for _, receipt in check(rows)], key=OTHER_KEY)
 
 
-def made_exact(rows: list[LedgerRow]) -> list[LedgerRow]:
+def made_exact(rows: list[ReceiptRow]) -> list[ReceiptRow]:
     tree = json.loads(rows[0].document) | {"exactness": "exact", "samples": -1}
     return [replace(rows[0], document=canonical_json(tree).decode()), *rows[1:]]
 
 
-def given_to_another_request(rows: list[LedgerRow]) -> list[LedgerRow]:
+def given_to_another_request(rows: list[ReceiptRow]) -> list[ReceiptRow]:
     return [replace(rows[0], request_id="another"), *rows[1:]]
 
 
-def of_no_json(rows: list[LedgerRow]) -> list[LedgerRow]:
+def of_no_json(rows: list[ReceiptRow]) -> list[ReceiptRow]:
     return [replace(rows[0], document="[]"), *rows[1:]]
 
 
@@ -69,7 +69,7 @@ def of_no_json(rows: list[LedgerRow]) -> list[LedgerRow]:
 @settings(max_examples=5)
 @given(some=st.lists(receipts, min_size=2, max_size=4))
 def test_what_was_tampered_with_is_refused(
-    tamper: Callable[[list[LedgerRow]], list[LedgerRow]], some: list[Receipt]
+    tamper: Callable[[list[ReceiptRow]], list[ReceiptRow]], some: list[Receipt]
 ) -> None:
     with pytest.raises(FileCorrupt, match="receipt "):
         check(tamper(issue(some)))

@@ -108,13 +108,13 @@ class Interim:
 
 def test_an_interim_report_is_found_until_it_goes_with_the_report(store: RunStore) -> None:
     reports, interim = store.reports, Interim(command_id="train-0003", stages=1)
-    assert reports.find_interim(Interim, "train-0003") is None
+    assert reports.find_partial(Interim, "train-0003") is None
     reports.write_interim(interim)
     reports.write_interim(replace(interim, stages=2))
-    assert reports.find_interim(Interim, "train-0003") == replace(interim, stages=2)
+    assert reports.find_partial(Interim, "train-0003") == replace(interim, stages=2)
     assert (reports.interim, reports.there) == (["train-0003"], [])
     reports.drop(["train-0003"])
-    assert reports.find_interim(Interim, "train-0003") is None
+    assert reports.find_partial(Interim, "train-0003") is None
 
 
 def test_an_interim_report_that_is_changed_or_another_commands_is_refused(store: RunStore) -> None:
@@ -124,7 +124,7 @@ def test_an_interim_report_that_is_changed_or_another_commands_is_refused(store:
     store.files.write("reports/train-0005.interim.json", payload[:-9])
     for command_id, problem in (("train-0004", "another command"), ("train-0005", "not what was written")):
         with pytest.raises(FileCorrupt, match=problem):
-            store.reports.find_interim(Interim, command_id)
+            store.reports.find_partial(Interim, command_id)
 
 
 def test_a_shard_is_swept_of_its_own_interim_reports_alone(store: RunStore) -> None:

@@ -8,7 +8,7 @@ from raymu.config import Config, DataConfig
 from raymu.core.partition import identity_hashes
 from raymu.data.tables import SampleTable
 from raymu.training.batches import ShardSamples
-from raymu.training.spec import ModelPlan
+from raymu.training.spec import TrainingSpec
 
 FEATURES, CLASSES, SLICES = 4, 3, 3
 
@@ -30,8 +30,8 @@ def make_fields(**settings: Any) -> DataConfig:
     return make_config(data=settings).data
 
 
-def make_plan(**branches: dict[str, Any]) -> ModelPlan:
-    return ModelPlan.of(make_config(**branches), input_shape=(FEATURES,), classes=CLASSES)
+def make_plan(**branches: dict[str, Any]) -> TrainingSpec:
+    return TrainingSpec.of(make_config(**branches), input_shape=(FEATURES,), classes=CLASSES)
 
 
 def make_table(count: int = 50) -> SampleTable:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from raymu.training.ranks import ProcessRanks
-from raymu.training.stages import Stages, TrainedStage, train_stages
+from raymu.training.ranks import DistributedRanks
+from raymu.training.stages import StageResult, StageTask, train_stages
 
-Outcome = list[TrainedStage] | BaseException
+Outcome = list[StageResult] | BaseException
 
 
 class Gang:
@@ -20,7 +20,7 @@ class Gang:
     def __init__(self, ends: "list[Connection[object, Outcome]]", folder: Path) -> None:
         self._ends, self._folder, self._meetings = ends, folder, 0
 
-    def train(self, stages: Stages, *, lost: int | None = None) -> list[Outcome]:
+    def train(self, stages: StageTask, *, lost: int | None = None) -> list[Outcome]:
         """What each rank makes of the stages. lost: a rank that ends after one stage, and says nothing"""
         self._meetings += 1
         meeting = str(self._folder / f"meeting-{self._meetings}")
@@ -48,11 +48,11 @@ def gang(count: int, folder: Path) -> Iterator[Gang]:
             worker.join()
 
 
-def _follow_orders(end: "Connection[Outcome, tuple[Stages, int, str, bool] | None]") -> None:
+def _follow_orders(end: "Connection[Outcome, tuple[StageTask, int, str, bool] | None]") -> None:
     while (order := end.recv()) is not None:
         stages, rank, meeting, is_lost = order
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=stages.plan.workers)
-        trained = train_stages(stages, ProcessRanks())
+        trained = train_stages(stages, DistributedRanks())
         if is_lost:
             next(trained)
             return

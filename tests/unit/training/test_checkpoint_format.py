@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as arrays
 from torch import Tensor, nn
 
 from raymu.errors import FileCorrupt
-from raymu.training.checkpoint_format import below, pack, unpack, weights_sha256
+from raymu.training.checkpoint_format import deserialize, serialize, strip_prefix, weights_sha256
 
 NAMES = st.text("abc.", min_size=1, max_size=6)
 DTYPES = ("float32", "float16", "float64", "int64", "uint8", "bool")
@@ -22,8 +22,8 @@ def content(tensor: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:
 
 @given(state=STATES)
 def test_what_was_packed_is_unpacked_bit_for_bit(state: dict[str, Tensor]) -> None:
-    payload = pack(state, {"shard": 1})
-    unpacked = unpack(payload, source="a test")
+    payload = serialize(state, {"shard": 1})
+    unpacked = deserialize(payload, source="a test")
     assert {name: content(one) for name, one in unpacked.items()} == {name: content(one) for name, one in state.items()}
 
 
@@ -32,7 +32,7 @@ def test_equal_content_gives_equal_bytes_and_hashes_whatever_the_order(
     state: dict[str, Tensor], data: st.DataObject
 ) -> None:
     shuffled = {name: state[name].clone() for name in data.draw(st.permutations(sorted(state)))}
-    assert pack(state, {"shard": 1, "stage": 2}) == pack(shuffled, {"stage": 2, "shard": 1})
+    assert serialize(state, {"shard": 1, "stage": 2}) == serialize(shuffled, {"stage": 2, "shard": 1})
     assert weights_sha256(state) == weights_sha256(shuffled)
 
 
@@ -67,7 +67,7 @@ def test_the_hash_depends_on_names_shapes_and_dtypes() -> None:
 def test_the_hash_looks_at_values_and_not_at_how_they_lie_in_memory() -> None:
     matrix = torch.arange(6.0).reshape(2, 3)
     assert weights_sha256({"a": matrix.T.contiguous()}) == weights_sha256({"a": matrix.T})
-    assert pack({"a": matrix.T.contiguous()}, {}) == pack({"a": matrix.T}, {})
+    assert serialize({"a": matrix.T.contiguous()}, {}) == serialize({"a": matrix.T}, {})
     assert weights_sha256({"a": nn.Parameter(matrix)}) == weights_sha256({"a": matrix})
 
 
@@ -75,7 +75,7 @@ def test_tied_weights_are_packed_under_each_of_their_names() -> None:
     encoder, decoder = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
     decoder.weight = encoder.weight
     tied = nn.Sequential(encoder, decoder)
-    unpacked = unpack(pack(tied.state_dict(), {}), source="a test")
+    unpacked = deserialize(serialize(tied.state_dict(), {}), source="a test")
     assert sorted(unpacked) == ["0.weight", "1.weight"]
     restored = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     restored.load_state_dict(unpacked)
@@ -84,17 +84,17 @@ def test_tied_weights_are_packed_under_each_of_their_names() -> None:
 
 def test_views_of_one_memory_are_packed_whole() -> None:
     memory = torch.arange(6.0)
-    unpacked = unpack(pack({"a": memory[:4], "b": memory[2:]}, {}), source="a test")
+    unpacked = deserialize(serialize({"a": memory[:4], "b": memory[2:]}, {}), source="a test")
     assert (unpacked["a"].tolist(), unpacked["b"].tolist()) == ([0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0])
 
 
 @pytest.mark.parametrize("keep", [0, 7, 8, 60, -1])
 def test_a_cut_file_is_refused_by_name(keep: int) -> None:
-    payload = pack({"a": torch.zeros(5)}, {})
+    payload = serialize({"a": torch.zeros(5)}, {})
     with pytest.raises(FileCorrupt, match="shards/0001/stage-02: not a safetensors file"):
-        unpack(payload[:keep], source="shards/0001/stage-02")
+        deserialize(payload[:keep], source="shards/0001/stage-02")
 
 
 def test_a_prefix_is_taken_off_once_and_other_names_are_left_out() -> None:
     one, two = torch.zeros(1), torch.ones(1)
-    assert below({"model.model.a": one, "normalizer.b": two, "my model.c": two}, "model.") == {"model.a": one}
+    assert strip_prefix({"model.model.a": one, "normalizer.b": two, "my model.c": two}, "model.") == {"model.a": one}

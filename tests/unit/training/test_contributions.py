@@ -13,8 +13,8 @@ from torch.nn.utils import parameters_to_vector
 from raymu.errors import FileCorrupt, PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import weights_sha256
-from raymu.training.contributions import READINGS, UpdateLog
-from raymu.training.trainer import ShardTraining
+from raymu.training.contributions import CONTRIBUTIONS, UpdateLog
+from raymu.training.trainer import ShardTrainer
 from tests.unit.training.examples import SLICES, make_plan, make_samples
 
 pytestmark = pytest.mark.usefixtures("one_determinism_class")
@@ -30,15 +30,15 @@ HALF = 2.0**-11
 """Largest relative rounding of float16."""
 
 
-def weights(training: ShardTraining) -> Tensor:
+def weights(training: ShardTrainer) -> Tensor:
     return parameters_to_vector(training.classifier.model.parameters()).detach().clone()
 
 
-def record(kind: str, samples: ShardSamples, stage: int = 1, **changes: Any) -> tuple[ShardTraining, UpdateLog, Tensor]:
+def record(kind: str, samples: ShardSamples, stage: int = 1, **changes: Any) -> tuple[ShardTrainer, UpdateLog, Tensor]:
     """One recorded stage. returns: the training, its log, and (parameters,) the stage's change of the weights"""
-    training = ShardTraining(make_plan(**(KINDS[kind] | changes)), 0, CPU)
+    training = ShardTrainer(make_plan(**(KINDS[kind] | changes)), 0, CPU)
     training.train_stage(samples, stage - 1)
-    make_recorder = READINGS[kind].recorder
+    make_recorder = CONTRIBUTIONS[kind].recorder
     assert make_recorder is not None
     recorder = make_recorder(training.classifier.model, GROUPS * (stage + 1))
     before = weights(training)
@@ -73,7 +73,7 @@ def test_a_log_has_a_row_for_each_fixed_batch_or_step(kind: str) -> None:
 def test_recording_changes_no_bit_of_the_training(kind: str) -> None:
     samples = make_samples()
     recorded, _, _ = record(kind, samples)
-    plain = ShardTraining(make_plan(**KINDS[kind]), 0, CPU)
+    plain = ShardTrainer(make_plan(**KINDS[kind]), 0, CPU)
     for stage in (0, 1):
         plain.train_stage(samples, stage)
     assert weights_sha256(plain.classifier.tensors()) == weights_sha256(recorded.classifier.tensors())
@@ -139,17 +139,17 @@ def test_a_sample_is_subtracted_once_and_then_refused(kind: str) -> None:
     forget = samples.where(samples.hashes == samples.hashes[0])
     counts, sizes, updates = log.forgotten_by_row(forget), log.sizes, log.updates.clone().float()
     shares = counts / sizes.clamp(min=1) if kind == "group" else (counts > 0).float()
-    contributions = READINGS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
+    contributions = CONTRIBUTIONS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
     torch.testing.assert_close(contributions, shares @ updates, atol=1e-5, rtol=1e-5)
     assert log.spent.tolist() == (counts > 0).tolist()
     with pytest.raises(PatchFailed, match="no recorded update is left to subtract for 1 forgotten sample"):
-        READINGS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
+        CONTRIBUTIONS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
 
 
 def test_one_sample_without_an_update_that_is_left_fails_the_patch_of_all() -> None:
     samples = make_samples()
     training, log, _ = record("group", samples)
-    contributions = READINGS["group"].contributions
+    contributions = CONTRIBUTIONS["group"].contributions
     in_row = [
         samples.held_in(row.numpy().view(np.uint64)) for row in log.members.split(log.sizes.tolist()) if len(row) > 1
     ]
@@ -168,7 +168,7 @@ def test_a_log_names_a_sample_no_longer_once_it_is_subtracted(kind: str) -> None
     training, log, _ = record(kind, samples)
     before = UpdateLog.load(log.dump(), source="a copy")
     forget, later = (samples.where(samples.hashes == samples.hashes[row]) for row in (0, 1))
-    READINGS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
+    CONTRIBUTIONS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
     assert forget.hashes.tobytes() in before.dump()
     assert forget.hashes.tobytes() not in log.dump()
     assert not log.forgotten_by_row(forget).any()
@@ -181,7 +181,7 @@ def test_what_is_left_of_a_log_is_shared_as_before() -> None:
     training, log, _ = record("group", samples)
     copy = UpdateLog.load(log.dump(), source="a copy")
     forget, later = (samples.where(samples.hashes.view(np.int64) == log.members[entry].item()) for entry in (0, -1))
-    contributions = READINGS["group"].contributions
+    contributions = CONTRIBUTIONS["group"].contributions
     contributions(training.classifier, forget, {1: log}, 0.1)
     after = contributions(training.classifier, later, {1: log}, 0.1)
     torch.testing.assert_close(after, contributions(training.classifier, later, {1: copy}, 0.1))
@@ -192,7 +192,7 @@ def test_all_samples_together_have_contributed_all_that_was_trained(kind: str) -
     samples = make_samples()
     training, log, change = record(kind, samples)
     trained = samples.where(samples.slices <= 1)
-    contributions = READINGS[kind].contributions(training.classifier, trained, {1: log}, 0.1)
+    contributions = CONTRIBUTIONS[kind].contributions(training.classifier, trained, {1: log}, 0.1)
     torch.testing.assert_close(contributions, change, atol=5e-3, rtol=0.0)
 
 
@@ -203,7 +203,7 @@ def test_logs_of_several_stages_are_subtracted_together(kind: str) -> None:
     _, second, _ = record(kind, samples, stage=SLICES - 1)
     forget = samples.where(samples.slices == SLICES - 1)
     alone = UpdateLog.load(second.dump(), source="a copy")
-    contributions = READINGS[kind].contributions
+    contributions = CONTRIBUTIONS[kind].contributions
     both = contributions(training.classifier, forget, {1: first, 2: second}, 0.1)
     torch.testing.assert_close(both, contributions(training.classifier, forget, {2: alone}, 0.1))
     assert not first.spent.any()
@@ -221,11 +221,11 @@ def test_logs_of_several_stages_are_subtracted_together(kind: str) -> None:
 @pytest.mark.parametrize("count", [1, 7])
 def test_the_gradient_reading_is_one_step_of_descent_at_the_present_weights(model: dict[str, Any], count: int) -> None:
     samples = make_samples()
-    training = ShardTraining(make_plan(model=model), 0, CPU)
+    training = ShardTrainer(make_plan(model=model), 0, CPU)
     training.train_stage(samples, 0)
     before = weights_sha256(training.classifier.tensors())
     forget = samples.where(np.arange(len(samples)) < count)
-    contributions = READINGS["gradient"].contributions(training.classifier, forget, {}, 0.25)
+    contributions = CONTRIBUTIONS["gradient"].contributions(training.classifier, forget, {}, 0.25)
     network = training.classifier.model.eval()
     loss = F.cross_entropy(network(training.classifier.inputs(forget.features)), torch.from_numpy(forget.labels))
     by_hand = torch.autograd.grad(loss, list(network.parameters()))
@@ -234,4 +234,4 @@ def test_the_gradient_reading_is_one_step_of_descent_at_the_present_weights(mode
 
 
 def test_the_gradient_reading_records_nothing() -> None:
-    assert READINGS["gradient"].recorder is None
+    assert CONTRIBUTIONS["gradient"].recorder is None

@@ -6,7 +6,7 @@ import torch
 import torch.utils.deterministic
 
 from raymu.errors import DeviceUnavailable
-from raymu.training.determinism import choose_device, determinism_class, device_here, pinned
+from raymu.training.determinism import choose_device, determinism_class, deterministic, device_or_cpu
 
 CPU = torch.device("cpu")
 SETTINGS: dict[str, Callable[[], object]] = {
@@ -32,7 +32,7 @@ def before(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> d
 
 
 def test_all_settings_are_put_back(before: dict[str, object]) -> None:
-    with pinned(CPU, torch.get_num_threads() + 1):
+    with deterministic(CPU, torch.get_num_threads() + 1):
         torch.manual_seed(5)
         torch.rand(3)
         assert settings() != before
@@ -40,14 +40,14 @@ def test_all_settings_are_put_back(before: dict[str, object]) -> None:
 
 
 def test_all_settings_are_put_back_after_a_failure(before: dict[str, object]) -> None:
-    with pytest.raises(RuntimeError, match="size"), pinned(CPU, torch.get_num_threads() + 1):
+    with pytest.raises(RuntimeError, match="size"), deterministic(CPU, torch.get_num_threads() + 1):
         torch.rand(3) @ torch.rand(2)
     assert settings() == before
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_and_deterministic_algorithms_are_pinned_and_told(threads: int) -> None:
-    with pinned(CPU, threads) as determinism:
+    with deterministic(CPU, threads) as determinism:
         assert torch.get_num_threads() == threads
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.benchmark
@@ -56,8 +56,8 @@ def test_threads_and_deterministic_algorithms_are_pinned_and_told(threads: int) 
 
 
 def test_a_pin_inside_another_gives_the_outer_one_back() -> None:
-    with pinned(CPU, 2):
-        with pinned(CPU, 1):
+    with deterministic(CPU, 2):
+        with deterministic(CPU, 1):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
         assert torch.are_deterministic_algorithms_enabled()
@@ -83,12 +83,12 @@ def test_the_number_of_workers_is_told_where_there_are_several() -> None:
 
 
 def test_the_cpu_is_chosen_where_it_is_asked_for() -> None:
-    assert choose_device("cpu") == device_here("cpu") == CPU
+    assert choose_device("cpu") == device_or_cpu("cpu") == CPU
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_without_a_cuda_device_it_is_refused_and_auto_is_the_cpu() -> None:
-    assert choose_device("auto") == device_here("auto") == device_here("cuda") == CPU
+    assert choose_device("auto") == device_or_cpu("auto") == device_or_cpu("cuda") == CPU
     with pytest.raises(DeviceUnavailable, match="no CUDA device here; use auto or cpu"):
         choose_device("cuda")
 
@@ -96,4 +96,4 @@ def test_without_a_cuda_device_it_is_refused_and_auto_is_the_cpu() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 def test_with_a_cuda_device_it_is_chosen() -> None:
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
-    assert device_here("auto") == device_here("cuda") == torch.device("cuda")
+    assert device_or_cpu("auto") == device_or_cpu("cuda") == torch.device("cuda")

@@ -15,10 +15,10 @@ from raymu.core.partition import identity_hashes
 from raymu.errors import PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.contributions import READINGS
+from raymu.training.contributions import CONTRIBUTIONS
 from raymu.training.patch import calibrate, find_strength, fine_tune, recompute_batch_norm, subtract
-from raymu.training.spec import ModelPlan
-from raymu.training.trainer import ShardTraining
+from raymu.training.spec import TrainingSpec
+from raymu.training.trainer import ShardTrainer
 from tests.support.examples import make_config
 
 LOSSES: dict[str, Callable[[float, float], float]] = {
@@ -93,7 +93,7 @@ def make_samples(count: int, *, seed: int) -> ShardSamples:
     return ShardSamples(hashes=hashes, slices=np.zeros(count, dtype=np.int64), features=features, labels=labels)
 
 
-def make_training(samples: ShardSamples, **model: Any) -> ShardTraining:
+def make_training(samples: ShardSamples, **model: Any) -> ShardTrainer:
     config = make_config(
         Path("never-read.parquet"),
         data={"classes": 2},
@@ -101,7 +101,7 @@ def make_training(samples: ShardSamples, **model: Any) -> ShardTraining:
         training={"epochs": 30, "learning_rate": 0.3},
         partition={"shards": 1, "slices": 1},
     )
-    training = ShardTraining(ModelPlan.of(config, input_shape=(4,), classes=2), 0, torch.device("cpu"))
+    training = ShardTrainer(TrainingSpec.of(config, input_shape=(4,), classes=2), 0, torch.device("cpu"))
     training.train_stage(samples, 0)
     return training
 
@@ -111,7 +111,7 @@ def parameters(classifier: Classifier) -> torch.Tensor:
 
 
 def gradient(classifier: Classifier, forget: ShardSamples) -> torch.Tensor:
-    return READINGS["gradient"].contributions(classifier, forget, {}, 0.1)
+    return CONTRIBUTIONS["gradient"].contributions(classifier, forget, {}, 0.1)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -179,7 +179,7 @@ def test_recomputing_statistics_takes_the_retained_samples_alone_and_restores_th
     assert torch.allclose(norm.running_mean, hidden.mean(dim=0), atol=1e-5)
 
 
-def watched(training: ShardTraining, unseen: ShardSamples) -> list[tuple[float, float]]:
+def watched(training: ShardTrainer, unseen: ShardSamples) -> list[tuple[float, float]]:
     """Of each epoch to come: its learning rate, and the loss on unseen samples after it."""
     epochs: list[tuple[float, float]] = []
     train_epoch = training.train_epoch

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from raymu.errors import RankLost, TrainingFailed
 from raymu.training.batches import BatchPlan
-from raymu.training.checkpoint_format import unpack
-from raymu.training.determinism import pinned
-from raymu.training.ranks import PlayedRanks
-from raymu.training.stages import Stages, TrainedStage, train_stages
+from raymu.training.checkpoint_format import deserialize
+from raymu.training.determinism import deterministic
+from raymu.training.ranks import SimulatedRanks
+from raymu.training.stages import StageResult, StageTask, train_stages
 from raymu.training.steps import parted_batches, whole_batches
-from raymu.training.trainer import ShardTraining
+from raymu.training.trainer import ShardTrainer
 from tests.unit.training.examples import SLICES, make_plan, make_samples, make_table
 from tests.unit.training.rank_group import Gang, gang
 
@@ -28,9 +28,9 @@ RESTLESS: Settings = {
 """All that ranks have to themselves, and all that a checkpoint must hold."""
 
 
-def stages_for(workers: int, settings: Settings, *, samples: int = 50, first: int = 0) -> Stages:
+def stages_for(workers: int, settings: Settings, *, samples: int = 50, first: int = 0) -> StageTask:
     plan = make_plan(**settings, cluster={"workers_per_shard": workers})
-    return Stages(
+    return StageTask(
         plan=plan,
         shard=0,
         samples=make_samples(make_table(samples)),
@@ -42,8 +42,8 @@ def stages_for(workers: int, settings: Settings, *, samples: int = 50, first: in
     )
 
 
-def tensors_of(stage: TrainedStage) -> dict[str, torch.Tensor]:
-    return unpack(stage.checkpoint, source="a checkpoint")
+def tensors_of(stage: StageResult) -> dict[str, torch.Tensor]:
+    return deserialize(stage.checkpoint, source="a checkpoint")
 
 
 @st.composite
@@ -73,15 +73,15 @@ def test_one_rank_takes_the_steps_of_whole_batches_bit_for_bit(settings: Setting
     """The two ways to an epoch's gradients, on the same model."""
     ends = []
     for is_parted in (False, True):
-        with pinned(CPU, 1):
-            training, samples = ShardTraining(make_plan(**settings), 0, CPU), make_samples()
+        with deterministic(CPU, 1):
+            training, samples = ShardTrainer(make_plan(**settings), 0, CPU), make_samples()
             training.fit_normalizer(samples)
             model = training.classifier.model.train()
             inputs, labels = training.classifier.inputs(samples.features), torch.from_numpy(samples.labels)
             for epoch in range(3):
                 batches = training.batches(samples, seed=epoch)
                 if is_parted:
-                    steps = parted_batches(model, inputs, labels, batches, seed=epoch, ranks=PlayedRanks(1), least=1)
+                    steps = parted_batches(model, inputs, labels, batches, seed=epoch, ranks=SimulatedRanks(1), least=1)
                 else:
                     steps = whole_batches(model, inputs, labels, batches, seed=epoch)
                 for _ in steps:
@@ -91,8 +91,8 @@ def test_one_rank_takes_the_steps_of_whole_batches_bit_for_bit(settings: Setting
 
 
 def test_parts_sum_to_the_gradient_of_the_whole_batch() -> None:
-    with pinned(CPU, 1):
-        training, samples = ShardTraining(make_plan(), 0, CPU), make_samples()
+    with deterministic(CPU, 1):
+        training, samples = ShardTrainer(make_plan(), 0, CPU), make_samples()
         training.fit_normalizer(samples)
         model = training.classifier.model
         inputs, labels = training.classifier.inputs(samples.features), torch.from_numpy(samples.labels)
@@ -101,7 +101,7 @@ def test_parts_sum_to_the_gradient_of_the_whole_batch() -> None:
         for _ in whole_batches(model, inputs, labels, batches, seed=1):
             whole.append([parameter.grad for parameter in model.parameters()])
         for ranks in (2, 3, 7, 64):
-            steps = parted_batches(model, inputs, labels, batches, seed=1, ranks=PlayedRanks(ranks), least=1)
+            steps = parted_batches(model, inputs, labels, batches, seed=1, ranks=SimulatedRanks(ranks), least=1)
             for gradients, _ in zip(whole, steps, strict=True):
                 for gradient, parameter in zip(gradients, model.parameters(), strict=True):
                     torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)

@@ -15,10 +15,10 @@ from raymu.config import Normalization
 from raymu.core.partition import identity_hashes
 from raymu.errors import FileCorrupt, TrainingFailed
 from raymu.training.batches import BatchPlan, ShardSamples, grouped_batches, shuffled_batches
-from raymu.training.checkpoint_format import unpack, weights_sha256
+from raymu.training.checkpoint_format import deserialize, weights_sha256
 from raymu.training.classifier import Classifier
 from raymu.training.normalizer import CLIP_AT, Normalizer
-from raymu.training.trainer import ShardTraining
+from raymu.training.trainer import ShardTrainer
 from tests.unit.training.examples import CLASSES, FEATURES, SLICES, make_plan, make_samples, make_table
 
 pytestmark = pytest.mark.usefixtures("one_determinism_class")
@@ -53,14 +53,14 @@ KINDS: Mapping[str, Settings] = {
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
-def train(samples: ShardSamples, kind: Settings, *, stages: range = range(SLICES)) -> ShardTraining:
-    training = ShardTraining(make_plan(**kind), 0, CPU)
+def train(samples: ShardSamples, kind: Settings, *, stages: range = range(SLICES)) -> ShardTrainer:
+    training = ShardTrainer(make_plan(**kind), 0, CPU)
     for stage in stages:
         training.train_stage(samples, stage)
     return training
 
 
-def dump(training: ShardTraining) -> bytes:
+def dump(training: ShardTrainer) -> bytes:
     payload, _ = training.dump(stage=SLICES - 1, determinism="one class")
     return payload
 
@@ -70,7 +70,7 @@ def dump(training: ShardTraining) -> bytes:
 def test_training_on_from_a_checkpoint_equals_training_on_in_memory(kind: Settings, after: int) -> None:
     samples = make_samples()
     in_memory = train(samples, kind, stages=range(after))
-    restored = ShardTraining(make_plan(**kind), 0, CPU)
+    restored = ShardTrainer(make_plan(**kind), 0, CPU)
     restored.load(dump(in_memory), source="a checkpoint")
     assert dump(restored) == dump(in_memory)
     for stage in range(after, SLICES):
@@ -101,7 +101,7 @@ def test_the_order_of_the_rows_does_not_matter(kind: Settings) -> None:
 def test_retraining_without_a_late_sample_equals_never_having_had_it(kind: Settings) -> None:
     samples = make_samples()
     retained = samples.where(samples.hashes != samples.hashes[samples.slices == SLICES - 1][0])
-    restored = ShardTraining(make_plan(**kind), 0, CPU)
+    restored = ShardTrainer(make_plan(**kind), 0, CPU)
     restored.load(dump(train(samples, kind, stages=range(SLICES - 1))), source="a checkpoint")
     restored.train_stage(retained, SLICES - 1)
     assert dump(restored) == dump(train(retained, kind)) != dump(train(samples, kind))
@@ -115,7 +115,7 @@ def test_a_checkpoint_says_what_it_is_and_what_is_predicted_from(tmp_path: Path)
         assert json.loads(file.metadata()["raymu"]) == {"shard": 0, "stage": 2, "determinism": "one class"}
     restored = Classifier.restore(payload, make_plan(), device=CPU, source="a checkpoint")
     assert weights_sha256(restored.tensors()) == weights
-    assert any(name.startswith("optimizer.") for name in unpack(payload, source="a checkpoint"))
+    assert any(name.startswith("optimizer.") for name in deserialize(payload, source="a checkpoint"))
     features = make_table().features
     np.testing.assert_array_equal(restored.probabilities(features), training.classifier.probabilities(features))
     with pytest.raises(FileCorrupt, match="a checkpoint"):
@@ -125,23 +125,23 @@ def test_a_checkpoint_says_what_it_is_and_what_is_predicted_from(tmp_path: Path)
 def test_initial_weights_differ_by_shard_and_seed() -> None:
     plans = [(make_plan(), 0), (make_plan(), 1), (make_plan(partition={"seed": 12}), 0)]
     _, weights = zip(
-        *(ShardTraining(plan, shard, CPU).dump(stage=0, determinism="") for plan, shard in plans), strict=True
+        *(ShardTrainer(plan, shard, CPU).dump(stage=0, determinism="") for plan, shard in plans), strict=True
     )
     assert len(set(weights)) == len(plans)
-    assert dump(ShardTraining(make_plan(), 1, CPU)) == dump(ShardTraining(make_plan(), 1, CPU))
+    assert dump(ShardTrainer(make_plan(), 1, CPU)) == dump(ShardTrainer(make_plan(), 1, CPU))
 
 
 def test_without_its_moments_an_optimizer_starts_anew() -> None:
     training = train(make_samples(), KINDS["adam"])
-    training.forget_momentum()
-    assert not any(name.startswith("optimizer.") for name in unpack(dump(training), source="a checkpoint"))
+    training.reset_optimizer()
+    assert not any(name.startswith("optimizer.") for name in deserialize(dump(training), source="a checkpoint"))
 
 
 @pytest.mark.parametrize("first", range(SLICES))
 def test_the_normalizer_is_fitted_on_the_first_slice_with_samples_only(first: int) -> None:
     samples = make_samples()
     samples = samples.where(samples.slices >= first)
-    training = ShardTraining(make_plan(), 0, CPU)
+    training = ShardTrainer(make_plan(), 0, CPU)
     for stage in range(first):
         assert training.train_stage(samples, stage) == 0
         assert training.classifier.normalizer is None
@@ -179,7 +179,7 @@ def test_pixels_fill_the_unit_range(kind: str, largest: int) -> None:
 def test_a_shard_of_empty_slices_trains_on_what_there_is() -> None:
     samples = make_samples()
     middle = samples.where(samples.slices == 1)
-    training = ShardTraining(make_plan(), 0, CPU)
+    training = ShardTrainer(make_plan(), 0, CPU)
     epochs = make_plan().epochs
     passes = [training.train_stage(middle, stage) for stage in range(SLICES)]
     assert passes == [0, epochs[1] * len(middle), epochs[2] * len(middle)]
@@ -189,7 +189,7 @@ def test_a_shard_of_empty_slices_trains_on_what_there_is() -> None:
 def test_a_batch_of_one_is_left_out_for_batch_norm_only(batch_norm: bool, trained: list[int]) -> None:
     plan = make_plan(model={"name": "mlp", "batch_norm": batch_norm})
     samples = make_samples(make_table(17))
-    batches = ShardTraining(plan, 0, CPU).batches(samples, seed=5)
+    batches = ShardTrainer(plan, 0, CPU).batches(samples, seed=5)
     assert list(batches.sizes) == trained
     assert len(batches.positions) == sum(trained)
     whole = shuffled_batches(samples, batch_size=8, seed=5)
@@ -250,7 +250,7 @@ def test_an_epoch_holds_every_sample_once_whatever_is_dropped_for_being_alone(
     batches = shuffled_batches(samples, batch_size=batch_size, seed=seed)
     assert sorted(batches.positions.tolist()) == list(range(len(samples)))
     assert max(batches.sizes) <= batch_size
-    paired = batches.without_singles()
+    paired = batches.drop_singletons()
     assert 1 not in paired.sizes
     kept = {key: members for key, members in batches_by_key(samples, batches).items() if len(members) > 1}
     if kept:

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from raymu.core.audit import oracle_test as comparison
-from raymu.core.audit.oracle_test import Comparison, Trial, compare_with_oracles
+from raymu.core.audit.oracle_test import Comparison, OracleComparison, compare_with_oracles
 
 UNSEEN, MODELS, GAP = 400, 16, 2.0
 
 
 def make_trial(
     random: np.random.Generator, *, forgotten: int, shift: float = 0.0, left_in: int = 0, gap: float = GAP
-) -> Trial:
+) -> OracleComparison:
     """shift: of the model's confidence on its forget set; left_in: how many of it are as confident as trained samples"""
     count = forgotten + UNSEEN
     hardness = random.normal(size=count) * 3.0
@@ -19,7 +19,7 @@ def make_trial(
     cuts = random.random((MODELS // 2, count)) < 0.5
     is_in = np.stack([cuts, ~cuts], axis=1).reshape(MODELS, count)
     extra = np.where(is_forgotten, shift, 0.0) + np.where(np.arange(count) < left_in, gap, 0.0)
-    return Trial(
+    return OracleComparison(
         model=hardness + extra + random.normal(size=count),
         oracles=hardness + random.normal(size=(3, count)),
         shadows=hardness + gap * is_in + random.normal(size=(MODELS, count)),
@@ -28,7 +28,7 @@ def make_trial(
     )
 
 
-def compared(*trials: Trial, level: float = 0.05) -> Comparison:
+def compared(*trials: OracleComparison, level: float = 0.05) -> Comparison:
     return compare_with_oracles(trials, level=level, seed=1)
 
 
@@ -76,7 +76,7 @@ def faults_of_exact_retrainings() -> float:
     faults = []
     for _ in range(150):
         hardness = np.concatenate([np.zeros(6), random.uniform(-3.0, 9.0, UNSEEN)])
-        trial = Trial(
+        trial = OracleComparison(
             model=noisy(1)[0],
             oracles=noisy(3),
             shadows=noisy(2),
@@ -103,7 +103,7 @@ def test_a_comparison_can_be_repeated() -> None:
 def test_one_oracle_does_not_tell_how_much_exact_retrainings_differ() -> None:
     trial = make_trial(np.random.default_rng(0), forgotten=2)
     with pytest.raises(ValueError, match="two retrained oracles"):
-        Trial(
+        OracleComparison(
             model=trial.model,
             oracles=trial.oracles[:1],
             shadows=trial.shadows,

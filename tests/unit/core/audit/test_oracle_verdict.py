@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from raymu.core.audit.oracle_test import Comparison, judge
+from raymu.core.audit.oracle_test import Comparison, oracle_verdict
 from raymu.core.audit.roc import Estimate
 from raymu.core.verdict import Verdict
 
@@ -37,12 +37,12 @@ LOST_ONE = replace(UNTOLD, over_forgotten=0.01)
 def test_a_verdict_is_about_both_sides_and_about_what_the_data_can_tell(
     served: Comparison, control: Comparison, verdict: Verdict, words: str
 ) -> None:
-    judgement = judge(served, control, is_oracle=False)
+    judgement = oracle_verdict(served, control, is_oracle=False)
     assert judgement.verdict is verdict
     assert words in judgement.reason
 
 
 def test_the_oracle_itself_passes_however_little_data_there_is() -> None:
-    judgement = judge(UNTOLD, UNTOLD, is_oracle=True)
+    judgement = oracle_verdict(UNTOLD, UNTOLD, is_oracle=True)
     assert judgement.verdict is Verdict.PASS
     assert "bit for bit" in judgement.reason

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymu.core.audit.roc import auc, proportion, roc_curve, tells_tpr_at, tpr_at
+from raymu.core.audit.roc import auc, clopper_pearson, has_enough_for_tpr, roc_curve, tpr_at
 
 scores = st.lists(st.integers(-5, 5), min_size=1, max_size=30).map(lambda values: np.array(values, dtype=np.float64))
 
@@ -60,7 +60,7 @@ def test_scores_that_all_tie_leave_the_area_as_open_as_coins_do() -> None:
     [(0, 10, 0.0, 0.3085), (5, 10, 0.1871, 0.8129), (10, 10, 0.6915, 1.0), (1, 1000, 0.0000253, 0.005558)],
 )
 def test_proportions_have_the_published_intervals(successes: int, trials: int, low: float, high: float) -> None:
-    found = proportion(successes, trials)
+    found = clopper_pearson(successes, trials)
     assert found.low == pytest.approx(low, abs=5e-5)
     assert found.high == pytest.approx(high, abs=5e-5)
 
@@ -68,7 +68,7 @@ def test_proportions_have_the_published_intervals(successes: int, trials: int, l
 @given(trials=st.integers(1, 40), data=st.data())
 def test_beyond_a_bound_the_count_would_be_a_rare_one(trials: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, trials))
-    found = proportion(successes, trials)
+    found = clopper_pearson(successes, trials)
 
     def probability(rate: float, counts: range) -> float:
         return sum(comb(trials, count) * rate**count * (1.0 - rate) ** (trials - count) for count in counts)
@@ -80,7 +80,7 @@ def test_beyond_a_bound_the_count_would_be_a_rare_one(trials: int, data: st.Data
 
 
 def test_many_trials_keep_their_interval() -> None:
-    found = proportion(40, 100_000)
+    found = clopper_pearson(40, 100_000)
     assert found.low < 0.0004 < found.high < 0.0006
 
 
@@ -96,8 +96,8 @@ def test_no_more_false_positives_are_taken_than_allowed(members: np.ndarray, see
 @pytest.mark.parametrize(("fpr", "enough"), [(0.001, 10_000), (0.01, 1_000), (0.1, 100)])
 def test_a_rate_at_few_false_positives_needs_many_non_members(fpr: float, enough: int) -> None:
     random = np.random.default_rng(0)
-    assert tells_tpr_at(fpr, enough)
+    assert has_enough_for_tpr(fpr, enough)
     assert 0.0 <= tpr_at(fpr, random.normal(size=50), random.normal(size=enough)).value <= 0.3
-    assert not tells_tpr_at(fpr, enough - 1)
+    assert not has_enough_for_tpr(fpr, enough - 1)
     with pytest.raises(ValueError, match="too few"):
         tpr_at(fpr, np.ones(50), np.zeros(enough - 1))

@@ -1,4 +1,4 @@
-from raymu.core.board.publication import PublicationLedger
+from raymu.core.board.publication import Publication
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import GenerationPublished
 from tests.unit.core.examples import NOW, accepted, lineage, report_of, request, trained_board
@@ -11,7 +11,7 @@ def commands() -> tuple[RepairShard, ...]:
     return board.at_work
 
 
-def repair(ledger: PublicationLedger, command: RepairShard) -> RepairReport:
+def repair(ledger: Publication, command: RepairShard) -> RepairReport:
     report = report_of(command, {1: 2}, version="1")
     ledger.repair(command.lineage, report, repaired=["r1"], settled=[])
     return report
@@ -22,7 +22,7 @@ def published(number: int, repaired: tuple[str, ...]) -> GenerationPublished:
 
 
 def test_nothing_is_destroyed_before_the_generation_that_supersedes_it() -> None:
-    ledger = PublicationLedger()
+    ledger = Publication()
     report = repair(ledger, commands()[0])
     ledger.publish((), (report.lineage,))
     assert ledger.purge([report.lineage], [], rows=0) == []
@@ -37,7 +37,7 @@ def test_nothing_is_destroyed_before_the_generation_that_supersedes_it() -> None
 
 def test_what_a_remedy_at_work_aims_at_is_kept() -> None:
     first, second = commands()
-    ledger = PublicationLedger()
+    ledger = Publication()
     report = repair(ledger, first)
     ledger.published(published(2, ("r1",)))
     assert ledger.purge([report.lineage], [second], rows=2) == []
@@ -45,7 +45,7 @@ def test_what_a_remedy_at_work_aims_at_is_kept() -> None:
 
 
 def test_a_generation_says_what_it_was_made_for() -> None:
-    ledger = PublicationLedger()
+    ledger = Publication()
     assert ledger.publish((), ()).cause == "train"
     ledger.published(published(1, ()))
     assert ledger.publish((), ()).cause == "settle"

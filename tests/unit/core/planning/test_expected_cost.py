@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from raymu.config import OhsConfig, UnlearningConfig
-from raymu.core.planning.expected_cost import Prospect, drawn_forecasts, expected_work
-from raymu.core.planning.simulated_shard import foreseen_lineages
-from raymu.core.planning.simulator import TraceOutcome, simulate
+from raymu.core.planning.expected_cost import Layout, expected_cost, sampled_forecasts
+from raymu.core.planning.simulated_shard import untrained_lineages
+from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.traffic import TRAFFIC, Traffic, draw_trace, slice_prior
 from raymu.core.requests import Boundary, Strategy
-from raymu.core.schedule import slice_epochs
+from raymu.core.schedule import epochs_per_stage
 from tests.unit.core.populations import even_population, population, singles
 
 SHARDS, SLICES, EACH = 2, 3, 200  # more samples in a shard than the unseen ones that end fine-tuning
@@ -38,8 +38,8 @@ CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
 }
 
 
-def prospect(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SHARDS) -> Prospect:
-    return Prospect(
+def prospect(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SHARDS) -> Layout:
+    return Layout(
         shards=shards,
         slice_samples=(EACH,) * SLICES,
         epochs=EPOCHS,
@@ -51,10 +51,10 @@ def prospect(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SH
 
 def every_outcome(
     config: UnlearningConfig, *, together: int, has_batch_norm: bool, shards: int, requests_in_all: int
-) -> list[tuple[float, TraceOutcome]]:
+) -> list[tuple[float, SimulationSummary]]:
     """What the board makes of every sequence of requests, with its probability."""
     held = even_population(shards=shards, slices=SLICES, each=EACH)
-    lineages = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
+    lineages = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
     outcomes = []
     for cells in product(range(shards * SLICES), repeat=requests_in_all):
         named = Counter[int]()
@@ -85,7 +85,7 @@ def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requ
     outcomes = every_outcome(
         config, together=together, has_batch_norm=has_batch_norm, shards=shards, requests_in_all=requests
     )
-    work = expected_work(
+    work = expected_cost(
         prospect(config, has_batch_norm=has_batch_norm, shards=shards),
         Strategy(strategy),
         Boundary.parse(boundary),
@@ -112,9 +112,9 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
 ) -> None:
     held = population(samples=8000, shards=8, slices=4)
     config = UnlearningConfig(strategy=strategy, boundary=boundary)  # type: ignore[arg-type]
-    epochs = slice_epochs(12, 4)
+    epochs = epochs_per_stage(12, 4)
     traffic = Traffic(kind=kind, count=count, size=4)
-    lineages = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
+    lineages = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
     outcomes = [
         simulate(
             draw_trace(replace(traffic, seed=seed), held), held, lineages, config=config, epochs=epochs, workers=2
@@ -122,8 +122,8 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
         for seed in range(200)
     ]
     each = held.slice_samples.mean(axis=0)
-    expected = expected_work(
-        Prospect(
+    expected = expected_cost(
+        Layout(
             shards=8,
             slice_samples=tuple(each.tolist()),
             epochs=epochs,
@@ -145,12 +145,12 @@ def test_drawn_forecasts_agree_with_the_closed_form(shards: int, together: int) 
     config = UnlearningConfig()
     boundary = Boundary.parse(0.92)
     run = prospect(config, has_batch_norm=False, shards=shards)
-    drawn = drawn_forecasts(run, boundary, together=together, workers=2, draws=1000)
+    drawn = sampled_forecasts(run, boundary, together=together, workers=2, draws=1000)
     for strategy in Strategy:
-        expected = expected_work(run, strategy, boundary, requests=together, together=together)
+        expected = expected_cost(run, strategy, boundary, requests=together, together=together)
         assert drawn[strategy].passes == pytest.approx(expected.passes, rel=0.05)
         assert drawn[strategy].seconds / 2 <= drawn[strategy].makespan_seconds <= drawn[strategy].seconds
-    alone = drawn_forecasts(run, boundary, together=1, workers=2)[Strategy.SISA]
+    alone = sampled_forecasts(run, boundary, together=1, workers=2)[Strategy.SISA]
     assert alone.makespan_seconds == alone.seconds
 
 
@@ -158,11 +158,11 @@ def test_a_deadline_is_drawn_where_several_requests_come_together() -> None:
     config = UnlearningConfig()
     run = prospect(config, has_batch_norm=False)
     deadline, seconds = Boundary.parse("deadline:1500s"), Boundary.parse("1500s")
-    alone = expected_work(run, Strategy.HS, deadline, requests=5)
-    assert alone == expected_work(run, Strategy.HS, seconds, requests=5)
+    alone = expected_cost(run, Strategy.HS, deadline, requests=5)
+    assert alone == expected_cost(run, Strategy.HS, seconds, requests=5)
     with pytest.raises(ValueError, match="no closed form"):
-        expected_work(run, Strategy.HS, deadline, requests=5, together=5)
-    drawn = drawn_forecasts(run, deadline, together=5, workers=2)
+        expected_cost(run, Strategy.HS, deadline, requests=5, together=5)
+    drawn = sampled_forecasts(run, deadline, together=5, workers=2)
     assert drawn[Strategy.DPUS].passes < drawn[Strategy.HS].passes < drawn[Strategy.SISA].passes
 
 
@@ -174,6 +174,6 @@ def test_a_run_without_shards_is_no_prospect() -> None:
 def test_a_boundary_after_a_slice_retrains_from_there_on() -> None:
     run = prospect(UnlearningConfig(), has_batch_norm=False)
     for first in range(SLICES + 1):
-        boundary = Boundary.parse(run.boundary_after(first))
+        boundary = Boundary.parse(run.boundary_retraining_from(first))
         assert run.first_retrained(Strategy.HS, boundary) == first
-    assert (run.boundary_after(0), run.boundary_after(SLICES)) == (1.0, 0.0)
+    assert (run.boundary_retraining_from(0), run.boundary_retraining_from(SLICES)) == (1.0, 0.0)

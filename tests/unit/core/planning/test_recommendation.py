@@ -3,19 +3,19 @@ from dataclasses import replace
 import pytest
 
 from raymu.config import UnlearningConfig
-from raymu.core.planning.expected_cost import Prospect
-from raymu.core.planning.recommendation import Demand, exact_passes, recommend
+from raymu.core.planning.expected_cost import Layout
+from raymu.core.planning.recommendation import TrafficBudget, exact_passes, recommend
 from raymu.core.requests import Strategy
-from raymu.core.schedule import slice_epochs
+from raymu.core.schedule import epochs_per_stage
 
 SAMPLES = 4800
 
 
-def layout(shards: int, slices: int) -> Prospect:
-    return Prospect(
+def layout(shards: int, slices: int) -> Layout:
+    return Layout(
         shards=shards,
         slice_samples=(SAMPLES / shards / slices,) * slices,
-        epochs=slice_epochs(12, slices),
+        epochs=epochs_per_stage(12, slices),
         slice_prior=(1 / slices,) * slices,
         unlearning=UnlearningConfig(),
         seconds_per_pass=1e-4,
@@ -29,7 +29,7 @@ FREELY = float("inf")
 
 
 def test_without_limits_the_fewest_shards_and_slices_that_stay_exact_are_chosen() -> None:
-    found = recommend(LAYOUTS, Strategy.HS, Demand(requests=10, together=1, workers=2, most_passes=FREELY))
+    found = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=FREELY))
     assert (found.shards, found.slices, found.boundary, found.is_within) == (2, 1, 1.0, True)
     assert found.work.approximate_share == 0.0
 
@@ -37,7 +37,7 @@ def test_without_limits_the_fewest_shards_and_slices_that_stay_exact_are_chosen(
 def test_a_smaller_budget_takes_more_shards_and_then_patches() -> None:
     shares, shards = [], []
     for budget in (400_000, 100_000, 50_000, 10_000, 100):
-        found = recommend(LAYOUTS, Strategy.HS, Demand(requests=10, together=1, workers=2, most_passes=budget))
+        found = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=budget))
         assert found.is_within
         assert found.work.passes <= budget
         shares.append(found.work.approximate_share)
@@ -49,7 +49,7 @@ def test_a_smaller_budget_takes_more_shards_and_then_patches() -> None:
 
 @pytest.mark.parametrize("together", [1, 10])
 def test_a_deadline_bounds_what_comes_at_a_time(together: int) -> None:
-    demand = Demand(requests=10, together=together, workers=2, most_passes=FREELY, longest_s=1.0)
+    demand = TrafficBudget(requests=10, together=together, workers=2, most_passes=FREELY, longest_s=1.0)
     found = recommend(LAYOUTS, Strategy.OHS, demand)
     assert found.is_within
     assert found.makespan_s <= 1.0
@@ -58,7 +58,7 @@ def test_a_deadline_bounds_what_comes_at_a_time(together: int) -> None:
 
 
 def test_where_nothing_is_within_the_limits_the_nearest_is_told() -> None:
-    found = recommend(LAYOUTS, Strategy.HS, Demand(requests=10, together=1, workers=2, most_passes=1.0))
+    found = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=1.0))
     assert not found.is_within
     assert found.boundary == 0.0
 
@@ -67,7 +67,7 @@ def test_where_nothing_is_within_the_limits_the_nearest_is_told() -> None:
 def test_what_retraining_takes_in_a_layout_buys_exactness_there_and_no_dearer_layout(together: int) -> None:
     configured = LAYOUTS[0]
     most_passes = exact_passes(configured, requests=10, together=together)
-    demand = Demand(requests=10, together=together, workers=2, most_passes=most_passes)
+    demand = TrafficBudget(requests=10, together=together, workers=2, most_passes=most_passes)
     for choice in ([configured], LAYOUTS):
         found = recommend(choice, Strategy.HS, demand)
         assert (found.boundary, found.work.approximate_share, found.is_within) == (1.0, 0.0, True)

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from raymu.core.planning.shard_chain import LoneShardOdds, ShardFate, ShardOdds
+from raymu.core.planning.shard_chain import ExpectedShardCost, LoneShardOdds, ShardOdds
 
 SAMPLES, EPOCHS, SLICES = (9, 6, 7), (3, 2, 1), 3
 AMONG_OTHERS, ALONE = (0.1, 0.25, 0.15), (0.2, 0.5, 0.3)
@@ -16,7 +16,7 @@ TOTALS = ("remedies", "first", "later", "named", "retrained", "owes", "owed")
 GROUPS = ([1, 1, 1, 1], [2, 2], [1, 3], [4])
 
 
-def enumerated(hit: Sequence[float], *, first: int, sizes: Sequence[int], is_alone: bool) -> ShardFate:
+def enumerated(hit: Sequence[float], *, first: int, sizes: Sequence[int], is_alone: bool) -> ExpectedShardCost:
     """Mean over every sequence of requests, which name a slice, or another shard."""
     chances = [*hit, 1.0 - sum(hit)]
     total, retained = dict.fromkeys(TOTALS, 0.0), {"first": np.zeros(SLICES), "later": np.zeros(SLICES)}
@@ -42,7 +42,7 @@ def enumerated(hit: Sequence[float], *, first: int, sizes: Sequence[int], is_alo
                 owed = start
         total["owes"] += chance * (owed < SLICES)
         total["owed"] += chance * trained(left, owed)
-    return ShardFate(
+    return ExpectedShardCost(
         remedies=total["remedies"],
         patched_first=total["first"],
         patched_later=total["later"],
@@ -60,12 +60,12 @@ def trained(left: np.ndarray, start: int) -> float:
     return float(sum(EPOCHS[stage] * left[: stage + 1].sum() for stage in range(start, SLICES)))
 
 
-def among_others(first: int, sizes: Sequence[int]) -> ShardFate:
+def among_others(first: int, sizes: Sequence[int]) -> ExpectedShardCost:
     hit = np.array(AMONG_OTHERS)
     return ShardOdds(slice_samples=SAMPLES, epochs=EPOCHS, hit=hit, first=first, sizes=np.array(sizes)).fate()
 
 
-def alone(first: int, sizes: Sequence[int]) -> ShardFate:
+def alone(first: int, sizes: Sequence[int]) -> ExpectedShardCost:
     hit = np.array(ALONE)
     return LoneShardOdds(slice_samples=SAMPLES, epochs=EPOCHS, hit=hit, first=first, sizes=np.array(sizes)).fate()
 
@@ -74,8 +74,8 @@ def alone(first: int, sizes: Sequence[int]) -> ShardFate:
 @pytest.mark.parametrize("first", range(SLICES + 1))
 @pytest.mark.parametrize(("fate", "hit"), [(among_others, AMONG_OTHERS), (alone, ALONE)])
 def test_a_fate_is_the_mean_over_every_sequence_of_requests(
-    fate: Callable[[int, Sequence[int]], ShardFate], hit: Sequence[float], first: int, sizes: list[int]
+    fate: Callable[[int, Sequence[int]], ExpectedShardCost], hit: Sequence[float], first: int, sizes: list[int]
 ) -> None:
     found, expected = fate(first, sizes), enumerated(hit, first=first, sizes=sizes, is_alone=fate is alone)
-    for one in fields(ShardFate):
+    for one in fields(ExpectedShardCost):
         assert getattr(found, one.name) == pytest.approx(getattr(expected, one.name), rel=1e-9, abs=1e-9), one.name

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from raymu.config import OhsConfig, UnlearningConfig
 from raymu.core.commands import Decision, RepairShard
 from raymu.core.events import RevocationsAccepted
-from raymu.core.planning.simulated_shard import foreseen_lineages, foreseen_report
-from raymu.core.planning.simulator import TraceOutcome, simulate
-from raymu.core.planning.trace import Population, Trace
+from raymu.core.planning.simulated_shard import simulated_report, untrained_lineages
+from raymu.core.planning.simulator import SimulationSummary, simulate
+from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import Traffic, draw_trace
 from raymu.core.records import Remedy, ShardLineage
 from raymu.core.requests import Strategy
@@ -20,7 +20,7 @@ from tests.unit.core.traced_shards import TracedShards
 
 SECONDS_PER_PASS = 0.01
 HELD = population(samples=400, shards=4, slices=4, owners=60)
-TRAINED = foreseen_lineages(HELD.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
+TRAINED = untrained_lineages(HELD.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
 
 traces = st.builds(
     Traffic,
@@ -36,12 +36,12 @@ def replayed(
     strategy: str,
     boundary: float | str = 0.6,
     *,
-    held: Population = HELD,
+    held: RevocableSamples = HELD,
     trained: tuple[ShardLineage, ...] = TRAINED,
     workers: int = 2,
     window_s: float = 0.0,
     **unlearning: Any,
-) -> TraceOutcome:
+) -> SimulationSummary:
     config = UnlearningConfig(strategy=strategy, boundary=boundary, **unlearning)  # type: ignore[arg-type]
     return simulate(trace, held, trained, config=config, epochs=EPOCHS, workers=workers, window_s=window_s).outcome
 
@@ -80,7 +80,7 @@ def test_boundary_one_does_as_sisa_and_boundary_zero_as_dpus(trace: Trace, ohs: 
 def test_a_request_waits_for_its_shard_and_shares_its_remedy_with_those_that_wait_too() -> None:
     """Shard 0 holds 10 samples a slice; retraining it from slice 3 on takes 2 epochs over 39, then over 37."""
     held = even_population(shards=2, slices=4, each=10)
-    trained = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
+    trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 0.3))
     outcome = replayed(trace, "sisa", held=held, trained=trained)
     assert [one.repaired_s for one in outcome.requests] == pytest.approx([0.78, 1.52, 1.52, 0.3 + 0.78])
@@ -91,7 +91,7 @@ def test_a_request_waits_for_its_shard_and_shares_its_remedy_with_those_that_wai
 
 def test_a_window_serves_together_what_comes_within_it() -> None:
     held = even_population(shards=2, slices=4, each=10)
-    trained = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
+    trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 5.3))
     outcome = replayed(trace, "sisa", held=held, trained=trained, window_s=0.5)
     assert [one.accepted_s for one in outcome.requests] == pytest.approx([0.5, 0.5, 0.5, 5.8])
@@ -101,7 +101,7 @@ def test_a_window_serves_together_what_comes_within_it() -> None:
 
 def test_the_longest_remedy_starts_first_and_the_others_when_a_worker_is_idle() -> None:
     held = even_population(shards=3, slices=4, each=10)
-    trained = foreseen_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
+    trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (40, 0.0), (119, 0.0))  # the last slice of shards 0 and 2, the first of shard 1
     long, short = 0.01 * 2 * (9 + 19 + 29 + 39), 0.01 * 2 * 39
     one = replayed(trace, "sisa", held=held, trained=trained, workers=1)
@@ -114,7 +114,7 @@ def test_the_longest_remedy_starts_first_and_the_others_when_a_worker_is_idle() 
 def test_debt_of_the_run_is_carried_on() -> None:
     """A shard that was patched from slice 1 on is retrained from there."""
     held = even_population(shards=2, slices=4, each=10)
-    clean = foreseen_lineages(held.slice_samples.tolist())
+    clean = untrained_lineages(held.slice_samples.tolist())
     indebted = (replace(lineage(0, tainted_from=1, debts=("earlier",)), seconds_per_pass=1.0), clean[1])
     outcome = replayed(singles((35, 0.0)), "sisa", held=held, trained=indebted)
     assert outcome.shard_passes == (2 * (20 + 30 + 39), 0.0)
@@ -145,7 +145,7 @@ def test_a_foreseen_report_changes_the_lineage_as_a_remedy_does(remedy: Remedy, 
     )
     gone = [sum(one[1] == position for one in forget) for position in range(4)]
     told = shards.carry_out(command, patch_fails=False)
-    foreseen = foreseen_report(command, gone)
+    foreseen = simulated_report(command, gone)
     for name in ("remedy", "passes", "seconds", "exactness", "request_ids", "command_id"):
         assert getattr(foreseen, name) == getattr(told, name)
     for name in ("slice_samples", "tainted_from", "debts", "shard"):
@@ -158,7 +158,7 @@ def test_a_foreseen_report_changes_the_lineage_as_a_remedy_does(remedy: Remedy, 
 
 def test_a_patch_that_has_nothing_to_aim_at_is_a_retraining() -> None:
     held = even_population(shards=1, slices=4, each=10)
-    trained = foreseen_lineages(held.slice_samples.tolist())
+    trained = untrained_lineages(held.slice_samples.tolist())
     early, late = singles((0, 0.0)), singles((39, 0.0))
     assert replayed(early, "dpus", held=held, trained=trained).passes == 2 * (9 + 19 + 29 + 39)
     assert replayed(early, "dpus", held=held, trained=trained).approximate_share == 0.0

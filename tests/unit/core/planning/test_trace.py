@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymu.core.planning.trace import Population, Trace, TracedRequest
+from raymu.core.planning.trace import RevocableSamples, Trace, TracedRequest
 from raymu.errors import TraceInvalid
 from tests.unit.core.populations import population, singles
 
@@ -72,7 +72,7 @@ def test_an_owner_takes_out_what_is_left() -> None:
 
 
 def test_a_population_counts_the_samples_of_every_slice() -> None:
-    held = Population(
+    held = RevocableSamples(
         ids=np.array(["a", "b", "c"], dtype=object),
         shards=np.array([1, 1, 0]),
         slices=np.array([2, 2, 0]),

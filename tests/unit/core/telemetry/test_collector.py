@@ -9,7 +9,7 @@ from raymu.core.events import GenerationEvaluated, SettleRequested, ShardFailed
 from raymu.core.records import Remedy
 from raymu.core.requests import RevocationRequest, Strategy
 from raymu.core.telemetry.collector import MOST_SHARDS
-from raymu.core.telemetry.metrics import METRICS, MetricKind, RequestState
+from raymu.core.telemetry.metrics import METRICS, MetricKind, RequestStage
 from tests.unit.core.examples import NOW, accepted, request
 from tests.unit.core.metered_run import MeteredRun
 
@@ -23,7 +23,7 @@ def patched(request_id: str, shard: int, *, due_days: float = 30.0) -> Revocatio
 
 def states(run: MeteredRun) -> dict[str, float]:
     found = run.standing()
-    return {state: found["requests", state] for state in RequestState if found["requests", state]}
+    return {state: found["requests", state] for state in RequestStage if found["requests", state]}
 
 
 def duties(run: MeteredRun) -> dict[str, float]:
@@ -135,10 +135,10 @@ def test_workers_that_come_and_go_are_counted_and_move_the_time_to_begin_by() ->
         run.repair(shard, {3: 1}, after_s=0.0)
     one_after_the_other = run.standing()
     run.workers = 2
-    side_by_side = run.standing()
-    assert (one_after_the_other["workers",], side_by_side["workers",]) == (1.0, 2.0)
+    map_concurrently = run.standing()
+    assert (one_after_the_other["workers",], map_concurrently["workers",]) == (1.0, 2.0)
     for name in ("settle_by_timestamp_seconds", "deadline_slack_seconds"):
-        assert side_by_side[name,] - one_after_the_other[name,] == pytest.approx(2 * 39 * 0.01)
+        assert map_concurrently[name,] - one_after_the_other[name,] == pytest.approx(2 * 39 * 0.01)
 
 
 def test_single_shards_are_measured_in_small_runs_only() -> None:

@@ -11,7 +11,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
 from raymu.core.records import Exactness, Remedy
 from raymu.core.requests import Strategy
-from raymu.core.telemetry.log_fields import MOST_REQUESTS, Told, told_of
+from raymu.core.telemetry.log_fields import MOST_REQUESTS, LogValue, log_fields
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
 from tests.unit.store.strategies import EVENTS
 
@@ -32,7 +32,7 @@ def request_ids(event: Event) -> set[str]:
             return set()
 
 
-def texts(told: Iterable[Told]) -> set[str]:
+def texts(told: Iterable[LogValue]) -> set[str]:
     """All that is not a number."""
     found: set[str] = set()
     for one in told:
@@ -47,18 +47,18 @@ def texts(told: Iterable[Told]) -> set[str]:
 @given(data=st.data())
 def test_every_text_is_a_word_of_raymu_or_a_request(kind: SearchStrategy[Event], data: st.DataObject) -> None:
     event = data.draw(kind)
-    assert texts(told_of(event).values()) <= WORDS | request_ids(event)
+    assert texts(log_fields(event).values()) <= WORDS | request_ids(event)
 
 
 def test_a_line_names_only_so_many_requests_and_tells_how_many_there_are() -> None:
     many = [request(f"r{number:03}", {0: {1: 1}}) for number in range(100)]
-    told = told_of(accepted(*many))
+    told = log_fields(accepted(*many))
     assert told["requests"] == 100
     assert told["request_ids"] == tuple(one.request_id for one in many[:MOST_REQUESTS])
 
 
 def test_a_repair_is_told_with_its_cost() -> None:
     [_, command] = trained_board().handle(accepted(request("r1", {0: {1: 2}})))
-    told = told_of(ShardRepaired(at=NOW, report=report_of(command, {1: 2}, version="1")))  # type: ignore[arg-type]
+    told = log_fields(ShardRepaired(at=NOW, report=report_of(command, {1: 2}, version="1")))  # type: ignore[arg-type]
     assert (told["shard"], told["remedy"], told["exactness"], told["request_ids"]) == (0, "retrain", "exact", ("r1",))
     assert told["passes"] == 2 * (18 + 28 + 38)

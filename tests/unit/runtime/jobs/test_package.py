@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from raymu.errors import RequestInvalid
 from raymu.runtime.jobs import package as parcel
-from raymu.runtime.jobs.package import JobLog, Outcome, Ticket, begin_line, outcome_line, pack
+from raymu.runtime.jobs.package import CommandResult, JobCommand, JobLog, begin_line, outcome_line, pack
 from raymu.store.layout import MANIFEST, UNFINISHED
 
-TICKET = Ticket.issue(["status", "r"])
-DONE = Outcome(code=0, output="", complaint="")
+TICKET = JobCommand.issue(["status", "r"])
+DONE = CommandResult(code=0, output="", complaint="")
 PREFACE = "Running entrypoint for job raymu-77: exec python3\nRuntime env is setting up.\n"
 
 
@@ -71,9 +71,9 @@ def test_what_is_excluded_stays_too_and_is_not_counted(tmp_path: Path, monkeypat
 
 
 def test_a_ticket_arrives_as_it_was_issued_and_no_two_are_alike() -> None:
-    ticket = Ticket.issue(["revoke", "runs/r", "--id", "Zoë"])
-    assert Ticket.parse(ticket.dump()) == ticket
-    other = Ticket.issue(ticket.command)
+    ticket = JobCommand.issue(["revoke", "runs/r", "--id", "Zoë"])
+    assert JobCommand.parse(ticket.dump()) == ticket
+    other = JobCommand.issue(ticket.command)
     assert (other.mark != ticket.mark, other.key != ticket.key) == (True, True)
 
 
@@ -95,7 +95,7 @@ def test_the_output_comes_out_as_it_went_in_wherever_the_log_is_cut(
     output: str, said: list[str], cuts: list[int]
 ) -> None:
     own = "".join(f"{line}\n" for line in said)
-    outcome = Outcome(code=3, output=output, complaint="")
+    outcome = CommandResult(code=3, output=output, complaint="")
     text = PREFACE + begin_line(TICKET) + own + outcome_line(TICKET, outcome) + "Ray says goodbye.\n"
     log, shown, places = JobLog(TICKET), "", sorted({0, *cuts, len(text)})
     for start, end in pairwise(places):
@@ -117,7 +117,9 @@ def test_where_the_command_never_began_all_is_shown_that_ray_says() -> None:
 
 
 def test_an_outcome_is_one_line_that_tells_nothing_to_others() -> None:
-    outcome = Outcome(code=2, output=json.dumps({"name": "Zoë"}) + "\n", complaint="raymu: 1 unknown sample id (Zoë)")
+    outcome = CommandResult(
+        code=2, output=json.dumps({"name": "Zoë"}) + "\n", complaint="raymu: 1 unknown sample id (Zoë)"
+    )
     line = outcome_line(TICKET, outcome)
     assert line.isascii()
     assert line.count("\n") == 1

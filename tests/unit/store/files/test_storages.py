@@ -6,11 +6,11 @@ import pytest
 
 from raymu.config import Config
 from raymu.errors import ConfigInvalid, RunInvalid
-from raymu.store.files.concurrency import side_by_side
+from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.run_files import RunFiles
 from raymu.store.journal import network_fs as mounts
 from raymu.store.journal.fencing import require_journal
-from raymu.store.journal.network_fs import shared_file_system
+from raymu.store.journal.network_fs import network_file_system
 from raymu.store.run import RunStore
 from tests.support.object_store_server import ObjectStoreServer
 from tests.support.postgres_server import PostgresServer
@@ -63,7 +63,7 @@ def test_an_epoch_that_is_the_one_of_last_time_is_not_fetched_again(object_store
 def test_more_objects_than_a_page_holds_are_all_listed_and_removed(object_store: ObjectStoreServer) -> None:
     files = RunFiles(object_store.uri(f"{object_store.new_bucket()}/run"))
     paths = [f"reports/{number:04d}" for number in range(1005)]
-    side_by_side(lambda path: files.write(path, b""), paths)
+    map_concurrently(lambda path: files.write(path, b""), paths)
     with object_store.counted() as listed:
         assert files.every() == paths
     assert listed == {"GET": 2}
@@ -121,14 +121,14 @@ def test_a_file_system_that_machines_share_is_known(
 ) -> None:
     mount(tmp_path, kind, monkeypatch)
     for inside in ("shared runs", "shared runs/one/run"):
-        assert shared_file_system(tmp_path / inside) == (kind if is_shared else None)
-    assert shared_file_system(tmp_path) is None
+        assert network_file_system(tmp_path / inside) == (kind if is_shared else None)
+    assert network_file_system(tmp_path) is None
     (tmp_path / "link").symlink_to(tmp_path / "shared runs")
-    assert (shared_file_system(tmp_path / "link" / "run") is not None) == is_shared
+    assert (network_file_system(tmp_path / "link" / "run") is not None) == is_shared
 
 
 def test_this_machine_says_what_its_own_disks_are(tmp_path: Path) -> None:
-    assert shared_file_system(tmp_path) is None
+    assert network_file_system(tmp_path) is None
 
 
 @pytest.mark.parametrize("is_beside", [True, False])

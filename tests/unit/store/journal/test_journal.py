@@ -14,7 +14,7 @@ from raymu.core.events import Event
 from raymu.core.records import SampleId
 from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, RunInvalid, StorageFailed
 from raymu.store.journal.database import parse_url
-from raymu.store.journal.event_chain import sealed
+from raymu.store.journal.event_chain import next_head
 from raymu.store.journal.journal import Journal
 from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge, purged
 from tests.unit.store.strategies import EVENTS, names
@@ -218,7 +218,7 @@ NEWER = {
 def test_an_event_of_a_newer_format_is_refused_in_one_line(journal: Journal, url: sql.URL, payload: str) -> None:
     """It is not damage: its seal holds."""
     journal.append(SETTLE)
-    head = sealed(journal.head(), payload, b"key")
+    head = next_head(journal.head(), payload, b"key")
     kind = json.loads(payload)["kind"]
     execute(url, f"INSERT INTO events VALUES ('run', 2, '{kind}', '{payload}', '{head.seal}')")
     with pytest.raises(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from raymu.training.audit.samples import AuditPool
+from raymu.training.audit.samples import AuditSamples
 from raymu.training.batches import ShardSamples
 from tests.unit.training.examples import make_plan, make_samples, make_table
 
@@ -20,6 +20,6 @@ def make_parts() -> tuple[ShardSamples, ShardSamples, ShardSamples]:
     return retain, forget, unseen
 
 
-def make_pool(**branches: dict[str, Any]) -> AuditPool:
+def make_pool(**branches: dict[str, Any]) -> AuditSamples:
     retain, forget, unseen = make_parts()
-    return AuditPool.gather(retain, forget, unseen, plan=make_plan(**branches), shard=0, device="cpu", threads=1)
+    return AuditSamples.gather(retain, forget, unseen, plan=make_plan(**branches), shard=0, device="cpu", threads=1)

@@ -2,14 +2,14 @@ import pytest
 
 from raymu.core.audit.signals import losses
 from raymu.training.audit.relearn_time import MOST_STEPS, relearning_steps
-from raymu.training.audit.samples import AuditPool, ModelKind
+from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.audit.shadow_models import AuditedModel, train_model
 from tests.unit.training.audit.examples import make_pool
 
 MODEL = {"name": "mlp", "hidden": [5], "batch_norm": True}
 
 
-def forget_loss(pool: AuditPool, model: AuditedModel) -> float:
+def forget_loss(pool: AuditSamples, model: AuditedModel) -> float:
     return float(losses(model.confidences[pool.is_forgotten]).mean())
 
 

@@ -6,21 +6,21 @@ import torch
 
 from raymu.config import OhsConfig
 from raymu.core.audit.signals import losses
-from raymu.training.audit.samples import AuditPool, ModelKind
+from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.audit.shadow_models import control_model, restored_model, train_model, true_class_log_odds
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.determinism import pinned
+from raymu.training.determinism import deterministic
 from raymu.training.normalizer import Normalizer
-from raymu.training.trainer import ShardTraining
+from raymu.training.trainer import ShardTrainer
 from tests.unit.training.audit.examples import FORGOTTEN, make_parts, make_pool
 from tests.unit.training.examples import SLICES, make_plan
 
 
 def trained_weights(samples: ShardSamples) -> str:
     """Of a shard that a run trains on these samples."""
-    with pinned(torch.device("cpu"), 1):
-        training = ShardTraining(make_plan(), 0, torch.device("cpu"))
+    with deterministic(torch.device("cpu"), 1):
+        training = ShardTrainer(make_plan(), 0, torch.device("cpu"))
         for stage in range(SLICES):
             training.train_stage(samples, stage)
         return training.dump(stage=SLICES - 1, determinism="")[1]
@@ -46,7 +46,7 @@ def test_further_oracles_saw_the_same_samples_and_are_other_models() -> None:
 @pytest.mark.parametrize("kind", ModelKind)
 def test_a_model_is_a_function_of_its_pool_wherever_it_is_trained(kind: ModelKind) -> None:
     pool = make_pool()
-    sent: AuditPool = pickle.loads(pickle.dumps(pool))
+    sent: AuditSamples = pickle.loads(pickle.dumps(pool))
     torch.manual_seed(5)
     first = train_model(pool, kind, 1)
     torch.manual_seed(9)
