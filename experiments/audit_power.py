@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from documents import keep, parser, shard_pool
 
-from raymu.core.audit.oracle_test import Comparison, OracleComparison, compare_with_oracles
+from raymu.core.audit.oracle_comparison import Comparison, OracleComparison, compare_with_oracles
 from raymu.core.audit.signals import Confidences, Mask
 from raymu.service.audit.audit import LEVEL
 from raymu.service.audit.shard_models import TWINS

@@ -201,13 +201,13 @@ class CoordinatorSuperseded(RaymuError):
 
     exit_code = 1
 
-    def __init__(self, epoch: int, current: int) -> None:
-        super().__init__(epoch, current)
-        self.epoch, self.current = epoch, current
+    def __init__(self, term: int, current: int) -> None:
+        super().__init__(term, current)
+        self.term, self.current = term, current
 
     def __str__(self) -> str:
         return (
-            f"another coordinator has taken the run over (epoch {self.current} after {self.epoch}), and carries on what "
+            f"another coordinator has taken the run over (term {self.current} after {self.term}), and carries on what "
             "was accepted; see `raymu status`, and run the command again if its request is not there"
         )
 

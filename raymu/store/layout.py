@@ -8,7 +8,7 @@ import pyarrow as pa
 
 MANIFEST = "run.json"
 TERM = "epoch"
-"""The epoch of the coordinator that may write, for those who cannot see the journal."""
+"""The term of the coordinator that may write, for those who cannot see the journal."""
 UNFINISHED = "unfinished"
 """There while a run is being created: without it, files that raymu did not write are never touched."""
 

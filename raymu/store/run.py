@@ -136,7 +136,7 @@ class RunStore:
         self.files.write(MANIFEST, seal(self.manifest, self.keys.hash_key))
 
     def take_over(self) -> tuple[Journal, int]:
-        """Become the run's coordinator. returns: the journal, and the epoch under which this store writes from here on
+        """Become the run's coordinator. returns: the journal, and the term under which this store writes from here on
 
         Raises RunInvalid, where its journal is older than its files too; StorageFailed.
         """

@@ -140,7 +140,7 @@ def test_workers_end_where_nobody_wants_their_stages(tmp_path: Path) -> None:
 
     actor: Any = ray.remote(Impatient).options(num_cpus=0, max_concurrency=2).remote()
     ray.get(actor.open.remote(store.location))
-    work = TrainCommand(shard=0, table=store.manifest.tables[0], epoch=0)
+    work = TrainCommand(shard=0, table=store.manifest.tables[0], term=0)
     assert ray.get(actor.give_up_early.remote(work)) < slices
     ray.kill(actor)
 

@@ -32,7 +32,7 @@ def make_run(folder: Path, **cluster: Any) -> RunStore:
 
 
 def works_of(store: RunStore) -> list[TrainCommand]:
-    return [TrainCommand(shard=shard, table=table, epoch=0) for shard, table in enumerate(store.manifest.tables)]
+    return [TrainCommand(shard=shard, table=table, term=0) for shard, table in enumerate(store.manifest.tables)]
 
 
 def assert_trained(folder: Path) -> None:

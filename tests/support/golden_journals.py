@@ -79,7 +79,9 @@ def restore(folder: Path, location: Path) -> RunStore:
         TABLES.create_all(connection)
         for line in (folder / "journal.jsonl").read_text().splitlines():
             kept = json.loads(line)
-            connection.execute(TABLES.tables[kept["table"]].insert(), kept["row"])
+            table = TABLES.tables[kept["table"]]
+            row = {column.key: kept["row"][column.name] for column in table.columns}
+            connection.execute(table.insert(), row)
     engine.dispose()
     return RunStore(str(location))
 
@@ -118,9 +120,9 @@ def _single(sample_id: SampleId) -> Revocation:
 
 
 def _lose_a_checkpoint(store: RunStore) -> None:
-    journal, epoch = store.take_over()
+    journal, term = store.take_over()
     journal.append(DamageFound(at=utc_now(), first_stages={0: 1}))
-    store.succession.leave(journal, epoch)
+    store.succession.leave(journal, term)
 
 
 def main() -> None:

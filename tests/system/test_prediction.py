@@ -96,10 +96,10 @@ def test_what_python_lets_pass_and_nobody_can_mean_is_refused(
 
 
 def test_a_refused_request_takes_the_run_from_no_coordinator(location: Path) -> None:
-    epoch = (location / "epoch").read_bytes()
+    term = (location / "epoch").read_bytes()
     with raymu.open_run(location) as run, pytest.raises(RequestInvalid):
         run.revoke([True])
-    assert (location / "epoch").read_bytes() == epoch
+    assert (location / "epoch").read_bytes() == term
 
 
 class BusyRun(RunStore):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from raymu.core.audit.oracle_test import Comparison
+from raymu.core.audit.oracle_comparison import Comparison
 from raymu.core.audit.roc import Estimate
 from raymu.core.verdict import Verdict
 

@@ -8,7 +8,7 @@ import numpy as np
 from raymu.config import OhsConfig
 from raymu.core.audit.attacks import ATTACKS, Scores
 from raymu.core.audit.epsilon import epsilon_bounds
-from raymu.core.audit.oracle_test import OracleComparison
+from raymu.core.audit.oracle_comparison import OracleComparison
 from raymu.core.audit.signals import Confidences, Mask, Signals
 from raymu.core.partition import Hashes
 from raymu.service.audit.report import PerModel

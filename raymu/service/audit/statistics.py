@@ -6,7 +6,7 @@ import numpy as np
 
 from raymu.core.audit.attacks import ATTACKS, Scores
 from raymu.core.audit.epsilon import epsilon_ceiling
-from raymu.core.audit.oracle_test import Comparison, compare_with_oracles, oracle_verdict
+from raymu.core.audit.oracle_comparison import Comparison, compare_with_oracles, oracle_verdict
 from raymu.core.audit.roc import Estimate, auc, has_enough_for_tpr, tpr_at
 from raymu.core.audit.signals import Mask, losses
 from raymu.core.partition import derive_seed

@@ -43,7 +43,7 @@ class Coordinator:
     ) -> None:
         """Raises RunInvalid, FileMissing, FileCorrupt."""
         self._store, self._fleet, self._clock = store, fleet, clock
-        self._journal, self._epoch = store.take_over()
+        self._journal, self._term = store.take_over()
         history = replay(self._journal, store.manifest, workers=fleet.workers)
         require_named(store, self._journal, history)
         if history.configured and history.configured != store.config.unlearning:  # a crash came in between
@@ -54,13 +54,13 @@ class Coordinator:
             self._journal,
             fleet,
             history,
-            epoch=self._epoch,
+            term=self._term,
             clock=clock,
             forget=self._desk.forget,
             observers=observers,
         )
         self._board, self._publisher = self._execution.board, self._execution.publisher
-        self._training = Training(store, self._journal, fleet, self._execution, epoch=self._epoch, clock=clock)
+        self._training = Training(store, self._journal, fleet, self._execution, term=self._term, clock=clock)
 
     async def train(self, progress: Progress) -> TrainingReport:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so.
@@ -204,7 +204,7 @@ class Coordinator:
         self._execution.close()  # first: who waits in the fleet is sent away
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
-            self._store.succession.leave(self._journal, self._epoch)
+            self._store.succession.leave(self._journal, self._term)
 
     def _accept(self, resolved: Sequence[AdmittedRequest], *, is_part: bool = False) -> None:
         """Acknowledge requests: once this returns they are committed."""

@@ -46,14 +46,14 @@ class Executor:
         fleet: ShardFleet,
         history: History,
         *,
-        epoch: int,
+        term: int,
         clock: Callable[[], datetime],
         forget: Callable[[Iterable[SampleId]], None],
         observers: Sequence[Observer] = (),
     ) -> None:
         """history: up to now; forget: told of samples once they are purged"""
         self._store, self._journal, self._fleet = store, journal, fleet
-        self._epoch, self._clock, self._forget = epoch, clock, forget
+        self._term, self._clock, self._forget = term, clock, forget
         self.board, self.receipts = history.board, history.receipts
         self.publisher = Publisher(store, journal, clock=clock, published=history.published)
         self.sweeper = GarbageCollector(store, journal, self.publisher, self.board)
@@ -209,7 +209,7 @@ class Executor:
             command=command,
             forget=_union(held[request_id] for request_id in command.request_ids if request_id in held),
             unseen_forgotten=_union(unseen.values()),
-            epoch=self._epoch,
+            term=self._term,
         )
 
     def _end(self, task: asyncio.Task[None]) -> None:

@@ -26,11 +26,11 @@ class Training:
         fleet: ShardFleet,
         execution: Executor,
         *,
-        epoch: int,
+        term: int,
         clock: Callable[[], datetime],
     ) -> None:
         self._store, self._journal, self._fleet, self._execution = store, journal, fleet, execution
-        self._epoch, self._clock = epoch, clock
+        self._term, self._clock = term, clock
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -93,7 +93,7 @@ class Training:
                 raise
 
         for shard, table in enumerate(self._store.manifest.tables):
-            tasks[shard] = asyncio.create_task(train(TrainCommand(shard=shard, table=table, epoch=self._epoch)))
+            tasks[shard] = asyncio.create_task(train(TrainCommand(shard=shard, table=table, term=self._term)))
         done = await asyncio.gather(*tasks.values(), return_exceptions=True)
         failures = [one for one in done if isinstance(one, BaseException)]
         if failures:  # rather the cause than a shard that never began for it

@@ -10,11 +10,11 @@ from raymu.core.records import FileRef, Remedy, SampleId, ShardLineage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainCommand:
-    """Command: train a shard from scratch. table: its samples; epoch: of the coordinator that asks"""
+    """Command: train a shard from scratch. table: its samples; term: of the coordinator that asks"""
 
     shard: int
     table: FileRef
-    epoch: int
+    term: int
 
     @property
     def command_id(self) -> str:
@@ -30,13 +30,13 @@ class RepairTask:
     """A repair command with the ids that it is about, which only the journal knows.
 
     unseen_forgotten: revoked samples of the first reference's shard, which may not serve as unseen samples
-    epoch: of the coordinator that asks: the worker writes nothing once there is a later one
+    term: of the coordinator that asks: the worker writes nothing once there is a later one
     """
 
     command: RepairShard
     forget: frozenset[SampleId]
     unseen_forgotten: frozenset[SampleId]
-    epoch: int
+    term: int
 
     @property
     def shard(self) -> int:

@@ -35,7 +35,7 @@ class BranchRepairs:
             command=command,
             forget=self._named(command.request_ids, command.shard),
             unseen_forgotten=frozenset() if unseen is None else self._named(accepted, unseen),
-            epoch=self._branch.succession.epoch(),
+            term=self._branch.succession.term(),
         )
         *_, report = self._worker.run(task)
         assert isinstance(report, RepairReport)

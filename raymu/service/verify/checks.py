@@ -32,15 +32,15 @@ class NamedCheck:
 def _journal(evidence: Evidence) -> Findings:
     """The events are sealed and chained (reading them has checked that); the rest of the database follows from them."""
     store, recorded, expected = evidence.store, evidence.recorded, evidence.expected
-    epochs = f"the files are of epoch {store.succession.epoch()}, the journal of epoch {recorded.epoch}"
-    if store.succession.epoch() == recorded.epoch + 1:  # the files are told first
-        yield leaves_open(f"{epochs}: a coordinator takes the run over, or broke off; `raymu settle` does it again")
-    elif store.succession.epoch() != recorded.epoch:
-        yield fails(epochs)
+    terms = f"the files are of term {store.succession.term()}, the journal of term {recorded.term}"
+    if store.succession.term() == recorded.term + 1:  # the files are told first
+        yield leaves_open(f"{terms}: a coordinator takes the run over, or broke off; `raymu settle` does it again")
+    elif store.succession.term() != recorded.term:
+        yield fails(terms)
     for what in pseudonym_mismatches(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
         yield fails(what)
     if store.config.cluster.journal is None:
-        sealed = matches_seal(store.files, store.keys, epoch=recorded.epoch, sequence=recorded.head.sequence)
+        sealed = matches_seal(store.files, store.keys, term=recorded.term, sequence=recorded.head.sequence)
         if sealed is None:
             yield leaves_open(
                 "a coordinator has the journal open, or broke off: `raymu down` it, or `raymu settle` where none is up"

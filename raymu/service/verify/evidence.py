@@ -26,7 +26,7 @@ class Recorded:
     heads: of the events, each with its seal; revoked: keyed hash -> request
     """
 
-    epoch: int
+    term: int
     heads: tuple[ChainHead, ...]
     events: tuple[Event, ...]
     ledger: tuple[ReceiptRow, ...]
@@ -47,7 +47,7 @@ class Recorded:
     def of(cls, store: RunStore, journal: Journal) -> "Recorded":
         sealed = list(journal.sealed_events())
         return cls(
-            epoch=journal.epoch(),
+            term=journal.term(),
             heads=tuple(head for head, _ in sealed),
             events=tuple(event for _, event in sealed),
             ledger=tuple(journal.ledger()),

@@ -50,9 +50,9 @@ def verify(
 
 
 def _journal_at(store: RunStore) -> tuple[int, ChainHead] | None:
-    """Its epoch and its last event: where they are others later, the run was written. None where they cannot be read."""
+    """Its term and its last event: where they are others later, the run was written. None where they cannot be read."""
     with suppress(RaymuError), closing(store.journal(is_read_only=True)) as journal:
-        return journal.epoch(), journal.head()
+        return journal.term(), journal.head()
     return None
 
 

@@ -44,7 +44,7 @@ def require_journal(files: RunFiles, config: Config) -> None:
 
 
 class Fencing:
-    """Each coordinator has an epoch: once it takes over, whoever writes under an earlier one is refused."""
+    """Each coordinator has an term: once it takes over, whoever writes under an earlier one is refused."""
 
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
         self._files, self._keys = files, keys
@@ -56,7 +56,7 @@ class Fencing:
             journal.create()
         finally:
             journal.close()
-        self._seal(epoch=0, sequence=0)
+        self._seal(term=0, sequence=0)
 
     def end(self, manifest: RunManifest) -> None:
         """Of a run that is given up: its journal goes, where it is not beside the run. Raises StorageFailed, JournalBusy."""
@@ -65,37 +65,37 @@ class Fencing:
                 journal.remove()
 
     def take_over(self, journal: Journal) -> int:
-        """Become the run's coordinator, or close the journal. returns: the epoch under which is written from here on
+        """Become the run's coordinator, or close the journal. returns: the term under which is written from here on
 
         Raises RunInvalid, where the journal is older than the run's files too; StorageFailed.
         """
         try:
             self.require_latest(journal)
             journal.require_readable()  # before a newer raymu, which could go on, is fenced out
-            epoch = journal.take_over(self._announce)
+            term = journal.take_over(self._announce)
         except BaseException:
             journal.close()
             raise
-        self.write_under(epoch)
-        return epoch
+        self.write_under(term)
+        return term
 
-    def leave(self, journal: Journal, epoch: int) -> None:
+    def leave(self, journal: Journal, term: int) -> None:
         """Close the journal of a coordinator, and seal its file. Raises CoordinatorSuperseded."""
         head = journal.head()
         journal.close()
-        self._seal(epoch=epoch, sequence=head.sequence)
+        self._seal(term=term, sequence=head.sequence)
 
-    def write_under(self, epoch: int) -> None:
+    def write_under(self, term: int) -> None:
         """From here on, nothing is written or deleted once a later coordinator has taken over."""
 
         def fence() -> None:
-            current = self.epoch()
-            if current != epoch:
-                raise CoordinatorSuperseded(epoch, current)
+            current = self.term()
+            if current != term:
+                raise CoordinatorSuperseded(term, current)
 
         self._files.fence = fence
 
-    def epoch(self) -> int:
+    def term(self) -> int:
         """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""
         payload = self._files.read_again(TERM)  # before every write
         if not (payload.isdigit() and str(int(payload)).encode() == payload):
@@ -105,21 +105,21 @@ class Fencing:
     def require_latest(self, journal: Journal) -> None:
         """Raises RunInvalid where the journal is older than it was when a coordinator closed it."""
         if sealed_position(self._files, self._keys) > (
-            journal.epoch(),
+            journal.term(),
             journal.head().sequence,
         ):  # the seal is read first
             raise self._is_older("it was closed later than it ends")
 
-    def _announce(self, epoch: int) -> None:
+    def _announce(self, term: int) -> None:
         with suppress(FileMissing):
-            if (current := self.epoch()) > epoch:
-                raise self._is_older(f"epoch {epoch} after {current}")
-        self._files.write(TERM, str(epoch).encode())
+            if (current := self.term()) > term:
+                raise self._is_older(f"term {term} after {current}")
+        self._files.write(TERM, str(term).encode())
 
     def _is_older(self, how: str) -> RunInvalid:
         problem = f"has a journal that is older than its files ({how}); restore both from the same backup"
         return RunInvalid(self._files.shown, problem)
 
-    def _seal(self, *, epoch: int, sequence: int) -> None:
+    def _seal(self, *, term: int, sequence: int) -> None:
         if self._files.exists(JOURNAL):  # it is beside the run
-            seal_journal(self._files, self._keys, epoch=epoch, sequence=sequence)
+            seal_journal(self._files, self._keys, term=term, sequence=sequence)

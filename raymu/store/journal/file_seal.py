@@ -22,6 +22,7 @@ class JournalSeal:
     """
 
     epoch: int
+    """The coordinator's term, under the name that version 0.1 stored it by."""
     sequence: int
     sha256: str
     log_sha256: str
@@ -31,17 +32,17 @@ class JournalSeal:
         return self.epoch, self.sequence
 
 
-def seal_journal(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> None:
+def seal_journal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) -> None:
     """Once nothing writes the journal any more. Raises FileMissing, StorageFailed."""
-    files.write(AT_REST, seal(_at_rest(files, epoch=epoch, sequence=sequence), keys.hash_key))
+    files.write(AT_REST, seal(_at_rest(files, term=term, sequence=sequence), keys.hash_key))
 
 
-def matches_seal(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -> bool | None:
+def matches_seal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) -> bool | None:
     """Whether the file is the one that was sealed; None where it was written since, and not closed.
 
     Raises FileMissing, FileCorrupt.
     """
-    sealed, found = _sealed(files, keys), _at_rest(files, epoch=epoch, sequence=sequence)
+    sealed, found = _sealed(files, keys), _at_rest(files, term=term, sequence=sequence)
     if sealed.at > found.at:  # an old copy of the file
         return False
     if sealed.at < found.at or sealed.log_sha256 != found.log_sha256:
@@ -50,7 +51,7 @@ def matches_seal(files: RunFiles, keys: RunKeys, *, epoch: int, sequence: int) -
 
 
 def sealed_position(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
-    """The epoch and the sequence at which the file was closed last; zeros where its seal says nothing.
+    """The term and the sequence at which the file was closed last; zeros where its seal says nothing.
 
     Raises FileUnreadable: it may say that the journal is an old one.
     """
@@ -65,10 +66,10 @@ def _sealed(files: RunFiles, keys: RunKeys) -> JournalSeal:
     return sealed
 
 
-def _at_rest(files: RunFiles, *, epoch: int, sequence: int) -> JournalSeal:
+def _at_rest(files: RunFiles, *, term: int, sequence: int) -> JournalSeal:
     log = files.read(_LOG) if files.exists(_LOG) else b""  # each reader makes an empty one
     return JournalSeal(
-        epoch=epoch,
+        epoch=term,
         sequence=sequence,
         sha256=hashlib.sha256(files.read(JOURNAL)).hexdigest(),
         log_sha256=hashlib.sha256(log).hexdigest(),

@@ -18,19 +18,19 @@ from raymu.store.receipts import ReceiptRow
 
 
 class Journal:
-    """One run's events, in the order in which they happened. A coordinator writes under its epoch; a lower one is refused."""
+    """One run's events, in the order in which they happened. A coordinator writes under its term; a lower one is refused."""
 
     def __init__(self, database: Database, *, run: str, key: bytes) -> None:
         """run: the run's id; key: of the seals and of the raw ids, kept outside the database"""
         self._database, self._run, self._key = database, run, key
-        self._epoch, self._head = 0, BEGINNING
+        self._term, self._head = 0, BEGINNING
 
     def create(self) -> None:
         """Begin the run's journal; where it is there already, nothing changes. Raises StorageFailed."""
         self._database.create(TABLES)
         with self._database.writing() as connection:
-            if self._current_epoch(connection) is None:
-                connection.execute(RUNS.insert().values(run=self._run, epoch=0))
+            if self._current_term(connection) is None:
+                connection.execute(RUNS.insert().values(run=self._run, term=0))
 
     def remove(self) -> None:
         """Have nothing more in the database of a run that is given up. Raises StorageFailed."""
@@ -38,20 +38,20 @@ class Journal:
             for table in TABLES.sorted_tables:
                 connection.execute(table.delete().where(table.c.run == self._run))
 
-    def take_over(self, announce: Callable[[int], object] = lambda _epoch: None) -> int:
-        """Become the run's coordinator: from here on, writes of earlier ones are refused. returns: the epoch
+    def take_over(self, announce: Callable[[int], object] = lambda _term: None) -> int:
+        """Become the run's coordinator: from here on, writes of earlier ones are refused. returns: the term
 
-        announce: tells the epoch to those who cannot see the database, while no other coordinator can take over
+        announce: tells the term to those who cannot see the database, while no other coordinator can take over
         Raises RunInvalid where the database does not know the run, StorageFailed.
         """
         with self._database.writing() as connection:
-            connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(epoch=RUNS.c.epoch + 1))
-            epoch = self._known_epoch(connection)
+            connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term + 1))
+            term = self._known_term(connection)
             head = self._last(connection)
-            announce(epoch)
-        self._epoch, self._head = epoch, head
+            announce(term)
+        self._term, self._head = term, head
         self._database.erase_deleted(FORGET.name)  # a crash may have come between a purge and this
-        return epoch
+        return term
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -60,11 +60,11 @@ class Journal:
         Raises CoordinatorSuperseded, StorageFailed; RunInvalid where the journal holds more than this coordinator knows.
         """
         with self._database.writing() as connection:
-            # Takes the write lock (SQLite: of the database; PostgreSQL: of this row) before the epoch is read.
-            connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(epoch=RUNS.c.epoch))
-            current = self._current_epoch(connection)
-            if current != self._epoch:
-                raise CoordinatorSuperseded(self._epoch, current or 0)
+            # Takes the write lock (SQLite: of the database; PostgreSQL: of this row) before the term is read.
+            connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term))
+            current = self._current_term(connection)
+            if current != self._term:
+                raise CoordinatorSuperseded(self._term, current or 0)
             if self._last(connection) != self._head:  # the connection was lost just when it was committed
                 raise RunInvalid("the journal", "holds a write that was taken for failed; open the run again")
             entry = Transaction(connection, self._run, self._key, self._head)
@@ -123,10 +123,10 @@ class Journal:
             for row in connection.execute(rows):
                 read_event(row.payload, row.sequence)
 
-    def epoch(self) -> int:
+    def term(self) -> int:
         """Of the coordinator that may write; 0 before the first. Raises RunInvalid where the run is not known."""
         with self._database.reading() as connection:
-            return self._known_epoch(connection)
+            return self._known_term(connection)
 
     def head(self) -> ChainHead:
         with self._database.reading() as connection:
@@ -206,14 +206,14 @@ class Journal:
     def close(self) -> None:
         self._database.close()
 
-    def _current_epoch(self, connection: sql.Connection) -> int | None:
-        return connection.execute(sql.select(RUNS.c.epoch).where(RUNS.c.run == self._run)).scalar_one_or_none()
+    def _current_term(self, connection: sql.Connection) -> int | None:
+        return connection.execute(sql.select(RUNS.c.term).where(RUNS.c.run == self._run)).scalar_one_or_none()
 
-    def _known_epoch(self, connection: sql.Connection) -> int:
-        epoch = self._current_epoch(connection)
-        if epoch is None:
+    def _known_term(self, connection: sql.Connection) -> int:
+        term = self._current_term(connection)
+        if term is None:
             raise RunInvalid("the journal", f"knows no run {self._run}; restore the database that belongs to the run")
-        return epoch
+        return term
 
     def _last(self, connection: sql.Connection) -> ChainHead:
         columns = sql.select(EVENTS.c.sequence, EVENTS.c.seal).where(EVENTS.c.run == self._run)

@@ -13,9 +13,9 @@ RUNS = sql.Table(
     "runs",
     TABLES,
     _run(),
-    sql.Column("epoch", sql.Integer, nullable=False),
+    sql.Column("epoch", sql.Integer, key="term", nullable=False),
 )
-"""The epoch of the coordinator that may write; 0 before there was one."""
+"""The term of the coordinator that may write; 0 before there was one."""
 
 EVENTS = sql.Table(
     "events",

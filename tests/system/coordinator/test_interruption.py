@@ -183,7 +183,7 @@ def test_a_superseded_coordinator_can_accept_nothing(tmp_path: Path) -> None:
     before = history_of(tmp_path / "run")
     with pytest.raises(CoordinatorSuperseded) as refusal:
         revoke(earlier, ids_at(config)[:1])
-    assert refusal.value.current == refusal.value.epoch + 1
+    assert refusal.value.current == refusal.value.term + 1
     with pytest.raises(CoordinatorSuperseded):
         settle(earlier)
     assert history_of(tmp_path / "run") == before

@@ -59,10 +59,10 @@ def test_a_worker_lets_go_of_the_shard_before_also_where_its_work_was_done_by_an
     prepare_run(course.config, str(location)).write()
     tables = RunStore(str(location)).manifest.tables
     first, second = ShardWorker(RunStore(str(location))), ShardWorker(RunStore(str(location)))
-    assert list(second.run(TrainCommand(shard=1, table=tables[1], epoch=0)))
-    assert list(first.run(TrainCommand(shard=0, table=tables[0], epoch=0)))
+    assert list(second.run(TrainCommand(shard=1, table=tables[1], term=0)))
+    assert list(first.run(TrainCommand(shard=0, table=tables[0], term=0)))
     assert {ref.path[:11] for ref in first._files._payloads} == {"shards/0000"}
-    assert list(first.run(TrainCommand(shard=1, table=tables[1], epoch=0)))
+    assert list(first.run(TrainCommand(shard=1, table=tables[1], term=0)))
     assert not first._files._payloads
 
 

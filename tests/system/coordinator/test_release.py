@@ -87,8 +87,8 @@ def test_nothing_is_written_after_the_seal(config: Config, tmp_path: Path) -> No
     assert [event.kind for event in events] == ["trained", "published", "accepted", "published"]
     store = RunStore(str(tmp_path / "run"))
     with closing(store.journal(is_read_only=True)) as journal:
-        epoch, sequence = journal.epoch(), journal.head().sequence
-    assert matches_seal(store.files, store.keys, epoch=epoch, sequence=sequence)
+        term, sequence = journal.term(), journal.head().sequence
+    assert matches_seal(store.files, store.keys, term=term, sequence=sequence)
 
 
 def test_an_observer_is_told_nothing_after_it_was_told_of_the_end(config: Config, tmp_path: Path) -> None:

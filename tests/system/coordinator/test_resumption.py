@@ -74,7 +74,7 @@ class Worker(ShardWorker):
 
 def training_of(location: Path) -> TrainCommand:
     """Shard 0's, in a run that is to be trained."""
-    return TrainCommand(shard=0, table=RunStore(str(location)).manifest.tables[0], epoch=0)
+    return TrainCommand(shard=0, table=RunStore(str(location)).manifest.tables[0], term=0)
 
 
 def files_there(location: Path) -> set[str]:
@@ -207,7 +207,7 @@ def test_other_samples_are_trained_on_from_the_beginning(tmp_path: Path) -> None
     table = store.read_table(training_of(location).table)
     fewer = store.write_table(0, table.filter(pa.array([one not in ids for one in table["id"].to_pylist()])))
     worker = Worker(location)
-    report = worker.train(TrainCommand(shard=0, table=fewer, epoch=0))
+    report = worker.train(TrainCommand(shard=0, table=fewer, term=0))
     assert worker.stages == list(range(SLICES))
     train_run(config, tmp_path / "calm", exclude=ids)
     assert content_of(report.lineage) == content_of(lineage_of(tmp_path / "calm", 0))

@@ -94,7 +94,7 @@ def test_a_shard_that_workers_of_two_kinds_trained_is_inconclusive(tmp_path: Pat
     write_samples(tmp_path / "all.parquet")
     prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
-    *_, report = ShardWorker(store, relayed).run(TrainCommand(shard=0, table=store.manifest.tables[0], epoch=0))
+    *_, report = ShardWorker(store, relayed).run(TrainCommand(shard=0, table=store.manifest.tables[0], term=0))
     assert isinstance(report, TrainReport)
     assert report.lineage.exactness is Exactness.INCONCLUSIVE
 

@@ -30,13 +30,13 @@ def forge(location: Path, change: Change) -> None:
     with closing(sqlite3.connect(location / "journal.sqlite")) as connection:
         connection.executescript("DELETE FROM events; DELETE FROM ledger; DELETE FROM revoked;")
     reseal(location)
-    journal, epoch = store.take_over()
+    journal, term = store.take_over()
     accepted = [one for event in events if isinstance(event, RevocationsAccepted) for one in event.requests]
     with journal.writing() as entry:
         entry.add(*events)
         entry.keep({}, {request.request_id: request.hashes for request in accepted})
         entry.issue(_signed(store, events))
-    store.succession.leave(journal, epoch)
+    store.succession.leave(journal, term)
 
 
 def telling(words: Mapping[str, str]) -> Change:
@@ -60,8 +60,8 @@ def reseal(location: Path) -> None:
     """Seal the journal's file as it is now."""
     store = RunStore(str(location))
     with closing(store.journal(is_read_only=True)) as journal:
-        epoch, sequence = journal.epoch(), journal.head().sequence
-    seal_journal(store.files, store.keys, epoch=epoch, sequence=sequence)
+        term, sequence = journal.term(), journal.head().sequence
+    seal_journal(store.files, store.keys, term=term, sequence=sequence)
 
 
 def _retold(text: str, words: Mapping[str, str]) -> str:

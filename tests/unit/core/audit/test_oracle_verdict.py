@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from raymu.core.audit.oracle_test import Comparison, oracle_verdict
+from raymu.core.audit.oracle_comparison import Comparison, oracle_verdict
 from raymu.core.audit.roc import Estimate
 from raymu.core.verdict import Verdict
 

@@ -32,7 +32,7 @@ def test_a_run_that_lost_its_journal_says_so(local_store: RunStore, tmp_path: Pa
 
 
 def test_once_another_has_taken_over_nothing_is_written_or_destroyed(store: RunStore) -> None:
-    journal, epoch = store.take_over()
+    journal, term = store.take_over()
     kept = store.write_state(0, "stage-0", b"weights")
     successor = RunStore(store.location)
     other, _ = successor.take_over()
@@ -42,7 +42,7 @@ def test_once_another_has_taken_over_nothing_is_written_or_destroyed(store: RunS
         lambda: store.destroy([kept]),
         lambda: store.sweep((), ()),
     ):
-        with pytest.raises(CoordinatorSuperseded, match=f"epoch {epoch + 1} after {epoch}"):
+        with pytest.raises(CoordinatorSuperseded, match=f"term {term + 1} after {term}"):
             write()
     assert successor.files.every() == before
     successor.write_state(0, "stage-1", b"weights")
@@ -70,5 +70,5 @@ def test_a_writer_that_slept_before_the_file_appears_leaves_nothing(tmp_path: Pa
 
 def test_a_journal_that_is_older_than_its_files_cannot_be_taken_over(store: RunStore) -> None:
     store.files.write("epoch", b"7")
-    with pytest.raises(RunInvalid, match=r"epoch 1 after 7.*same backup"):
+    with pytest.raises(RunInvalid, match=r"term 1 after 7.*same backup"):
         store.take_over()

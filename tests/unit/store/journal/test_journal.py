@@ -136,10 +136,10 @@ def test_a_superseded_coordinator_writes_nothing(
 ) -> None:
     journal.accept(ACCEPTED, forget={"r1": {0: [1]}}, hashes={"r1": ["a"]})
     with closing(open_journal(url)) as successor:
-        epoch = successor.take_over()
-        with pytest.raises(CoordinatorSuperseded, match=f"epoch {epoch} after {epoch - 1}") as refusal:
+        term = successor.take_over()
+        with pytest.raises(CoordinatorSuperseded, match=f"term {term} after {term - 1}") as refusal:
             write(journal)
-        assert (refusal.value.epoch, refusal.value.current) == (epoch - 1, epoch)
+        assert (refusal.value.term, refusal.value.current) == (term - 1, term)
         assert list(successor.events()) == [ACCEPTED]
         assert successor.sample_ids(shard=0) == {"r1": {1}}
         write(successor)
@@ -149,7 +149,7 @@ def test_a_superseded_coordinator_writes_nothing(
 def test_a_write_that_comes_while_another_takes_over_waits_and_is_refused(journal: Journal, url: sql.URL) -> None:
     with closing(open_journal(url)) as successor, ThreadPoolExecutor(1) as pool:
 
-        def announce(_epoch: int) -> None:
+        def announce(_term: int) -> None:
             late.append(pool.submit(journal.append, SETTLE))
             assert not wait(late, timeout=0.2).done  # until the other's transaction is over
 
@@ -271,14 +271,14 @@ def test_runs_that_share_a_database_do_not_mix(journal: Journal, url: sql.URL) -
         assert not journal.sample_ids(shard=0)
         assert (set(journal.raw_ids()), set(other.raw_ids())) == (set(), {"r1"})
         assert other.sample_ids(shard=0) == {"r1": {2}}
-        journal.append(SETTLE)  # its epoch is its own
+        journal.append(SETTLE)  # its term is its own
         assert (journal.head().sequence, other.head().sequence) == (3, 2)
 
 
 @pytest.mark.usefixtures("journal")
 def test_a_database_that_does_not_know_the_run_is_refused(url: sql.URL) -> None:
     with closing(open_journal(url, run="stranger")) as stranger:
-        for ask in (stranger.take_over, stranger.epoch):
+        for ask in (stranger.take_over, stranger.term):
             with pytest.raises(RunInvalid, match="knows no run stranger"):
                 ask()
 

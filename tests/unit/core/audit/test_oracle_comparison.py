@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from raymu.core.audit import oracle_test as comparison
-from raymu.core.audit.oracle_test import Comparison, OracleComparison, compare_with_oracles
+from raymu.core.audit import oracle_comparison as comparison
+from raymu.core.audit.oracle_comparison import Comparison, OracleComparison, compare_with_oracles
 
 UNSEEN, MODELS, GAP = 400, 16, 2.0
 
