@@ -9,7 +9,7 @@ from raymu.report import json_view as documents
 from raymu.report.view import ReportView
 
 _FILTERS = {
-    name: getattr(wording, name) for name in ("abbreviated", "count", "duration", "moment", "prose", "share", "things")
+    name: getattr(wording, name) for name in ("abbreviated", "count", "duration", "moment", "prose", "share", "plural")
 }
 _AXES = {"brief": wording.brief, "compact": wording.compact, "share": wording.share, "whole": wording.count}
 

@@ -212,7 +212,7 @@ def test_a_key_that_a_journal_keeps_in_clear_is_still_known(tmp_path: Path, monk
 
     run, ids = make_run(tmp_path)
     with monkeypatch.context() as earlier:
-        earlier.setattr("raymu.service.requests.admission.keyed_hash", in_clear)
+        earlier.setattr("raymu.service.requests.admission.pseudonym", in_clear)
         receipt = revoke(run, ids[:1], key="order 17", strategy="sisa")
     assert traces(tmp_path / "run", "order 17")
     asyncio.run(run.close())
