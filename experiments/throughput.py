@@ -85,7 +85,7 @@ def train_in_actor(store: RunStore) -> TrainReport:
     actor = ShardActor.options(num_cpus=1).remote()
     ray.get(actor.open.remote(store.location))
     work = TrainCommand(shard=0, table=store.manifest.tables[0], term=0)
-    store.reports.drop([work.command_id])  # or it would answer with the turn before
+    store.reports.delete([work.command_id])  # or it would answer with the turn before
     *_, last = [ray.get(reference) for reference in actor.run.remote(work)]
     ray.kill(actor)
     assert isinstance(last, TrainReport)

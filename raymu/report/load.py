@@ -68,7 +68,7 @@ def read_run(
         evaluations=history.evaluations,
         determinism=_determinism(store, generation),
         measured=measured,
-        verification=verification and _without_place(verification, f"{store.files.shown}/"),
+        verification=verification and _without_place(verification, f"{store.files.display_location}/"),
         audit=audit,
     )
 

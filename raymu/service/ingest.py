@@ -19,7 +19,7 @@ from raymu.core.uri import redacted
 from raymu.data.ids import as_sample_ids
 from raymu.data.tables import SampleTable, fit_classes, read_table, read_test_data, require_no_secret, to_arrow
 from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, UnknownSamples
-from raymu.store.journal.fencing import require_journal
+from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 from raymu.text import one_line, plural
@@ -54,7 +54,7 @@ class PreparedRun:
     def remove(self) -> None:
         """Leave the place as it was before the run was written, and the database of its journal too."""
         with suppress(RaymuError):  # it may be what failed, or never have been asked
-            self.store.succession.end(self.manifest)
+            self.store.fencing.remove(self.manifest)
         self.store.remove(self.new_folders)
 
 
@@ -76,7 +76,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     _check_shards(config, table, shards)
     kept = np.flatnonzero(~_excluded(table, exclude))
     has_batch_norm = _check_model(plan)
-    require_journal(store.files, config)
+    check_journal_access(store.files, config)
     return PreparedRun(
         store=store,
         manifest=RunManifest(

@@ -149,4 +149,4 @@ def receipts(store: RunStore) -> tuple[Receipt, ...]:
 def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """The receipts as they were issued, signed: the last one of each of these requests, or of all."""
     with closing(store.journal(is_read_only=True)) as journal:
-        return list(latest_by_request(journal.ledger(request_ids)).values())
+        return list(latest_by_request(journal.receipt_rows(request_ids)).values())

@@ -26,7 +26,7 @@ class GenerationFiles:
     def read(self, published: GenerationPublished) -> Generation:
         """Raises FileMissing, FileCorrupt."""
         path = generation_path(published.number)
-        payload, source = self._files.read(path), self._files.named(path)
+        payload, source = self._files.read(path), self._files.display_path(path)
         if hashlib.sha256(payload).hexdigest() != published.manifest_sha256:
             raise FileCorrupt(source, "not the generation that the journal names")
         generation: Generation = unseal(Generation, payload, self._keys.hash_key, source=source)
@@ -46,7 +46,7 @@ class GenerationFiles:
         numbers = self.numbers
         return published not in numbers and max(numbers, default=0) < published
 
-    def why_missing(self, published: int) -> str:
+    def explain_missing(self, published: int) -> str:
         """What is wrong where the published generation is not there, and what to do."""
         newest = max(self.numbers, default=0)
         if self.is_behind(published):

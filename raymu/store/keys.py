@@ -25,7 +25,7 @@ def sign(message: bytes, signing_key: bytes) -> str:
     return Ed25519PrivateKey.from_private_bytes(signing_key).sign(message).hex()
 
 
-def is_signed(message: bytes, signature: str, public: bytes) -> bool:
+def has_valid_signature(message: bytes, signature: str, public: bytes) -> bool:
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(signature), message)
     except (InvalidSignature, ValueError):
@@ -65,7 +65,7 @@ class RunKeys:
         """Private: receipts are signed with it."""
         key = self._read(_SIGNING)
         if public_key(key) != self.public_key:
-            raise FileCorrupt(self._files.named(_SIGNING), f"not the key that {_PUBLIC} belongs to")
+            raise FileCorrupt(self._files.display_path(_SIGNING), f"not the key that {_PUBLIC} belongs to")
         return key
 
     @cached_property
@@ -83,5 +83,5 @@ class RunKeys:
         except ValueError:
             key = b""
         if len(key) != 32 or key.hex().encode() != payload:
-            raise FileCorrupt(self._files.named(name), "not a key of 32 bytes in hex")
+            raise FileCorrupt(self._files.display_path(name), "not a key of 32 bytes in hex")
         return key

@@ -29,7 +29,7 @@ KINDS: Mapping[str, re.Pattern[str]] = {
         "updates": rf"shards/\d{{4,}}/updates-\d+{_DIGEST}safetensors",
         "patched state": rf"shards/\d{{4,}}/patched{_DIGEST}safetensors",
         "report": rf"reports/{_COMMAND}\.json",
-        "interim report": rf"reports/{_COMMAND}\.interim\.json",
+        "partial report": rf"reports/{_COMMAND}\.interim\.json",
         "mark of an unfinished run": UNFINISHED,
     }.items()
 }
@@ -53,14 +53,14 @@ def samples_stem(shard: int) -> str:
 
 def table_stem(shard: int) -> str:
     """The same for one that is written now. The same samples are the same bytes in one version of pyarrow only."""
-    return f"{samples_stem(shard)}-pyarrow{pyarrow_here()}"
+    return f"{samples_stem(shard)}-pyarrow{pyarrow_version()}"
 
 
-def pyarrow_here() -> str:
+def pyarrow_version() -> str:
     return str(pa.__version__).partition("+")[0]
 
 
-def writer_of(path: str) -> str | None:
+def pyarrow_version_of(path: str) -> str | None:
     """The version of pyarrow that wrote a table; None where its name does not say."""
     found = KINDS["samples"].fullmatch(path)
     return found["writer"] if found else None

@@ -40,15 +40,15 @@ def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
         payload = files.read(MANIFEST)
     except FileMissing:
         raise RunInvalid(
-            files.shown, "is not a run: it has no run.json; name a directory made by `raymu train`"
+            files.display_location, "is not a run: it has no run.json; name a directory made by `raymu train`"
         ) from None
-    source = files.named(MANIFEST)
+    source = files.display_path(MANIFEST)
     found = _tree(payload, source)
     if found.get("kind") != "raymu run":
-        raise RunInvalid(files.shown, "is not a run of raymu: its run.json is of something else")
+        raise RunInvalid(files.display_location, "is not a run of raymu: its run.json is of something else")
     written = found.get("format")
     if isinstance(written, int) and written > FORMAT:
-        raise RunFormatTooNew(files.shown, f"was written by a newer raymu (format {written}); update raymu")
+        raise RunFormatTooNew(files.display_location, f"was written by a newer raymu (format {written}); update raymu")
     manifest: RunManifest = unseal(RunManifest, payload, keys.hash_key, source=source)
     return manifest
 

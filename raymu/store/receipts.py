@@ -10,7 +10,7 @@ from typing import Any
 from raymu.core.receipt import Receipt
 from raymu.errors import FileCorrupt
 from raymu.store.codec import canonical_json, from_json, to_tree
-from raymu.store.keys import is_signed, sign
+from raymu.store.keys import has_valid_signature, sign
 
 _LEDGER, _SIGNATURE = "ledger", "signature"
 
@@ -77,7 +77,7 @@ def _signed(document: str, public_key: bytes, source: str) -> tuple[dict[str, An
     try:
         tree = json.loads(document)
         signature = tree.pop(_SIGNATURE)
-        is_own = is_signed(canonical_json(tree), signature, public_key)
+        is_own = has_valid_signature(canonical_json(tree), signature, public_key)
         place = tree.pop(_LEDGER)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise FileCorrupt(source, "not a receipt of this version") from error

@@ -13,7 +13,7 @@ from raymu.store.layout import kind_of
 _FOLDER = "reports"
 
 
-class Interim(Protocol):
+class Partial(Protocol):
     """What a piece of work has done so far."""
 
     @property
@@ -31,7 +31,7 @@ class Report(Protocol):
 
 
 AnyReport = TypeVar("AnyReport", bound=Report)
-AnyInterim = TypeVar("AnyInterim", bound=Interim)
+AnyPartial = TypeVar("AnyPartial", bound=Partial)
 
 
 class WorkReports:
@@ -41,22 +41,22 @@ class WorkReports:
         self._files, self._keys = files, keys
 
     @property
-    def there(self) -> list[str]:
+    def finished(self) -> list[str]:
         """The commands that have a report, sorted."""
         return [command_id for command_id, kind in self._found() if kind == "report"]
 
     @property
-    def interim(self) -> list[str]:
+    def partial(self) -> list[str]:
         """The commands that have an interim report, sorted."""
-        return [command_id for command_id, kind in self._found() if kind == "interim report"]
+        return [command_id for command_id, kind in self._found() if kind == "partial report"]
 
     def write(self, report: Report) -> None:
         """Raises StorageFailed."""
         self._files.write(report_path(report.command_id), seal(report, self._keys.hash_key))
 
-    def write_interim(self, interim: Interim) -> None:
+    def write_partial(self, interim: Partial) -> None:
         """Raises StorageFailed."""
-        self._files.write(interim_path(interim.command_id), seal(interim, self._keys.hash_key))
+        self._files.write(partial_path(interim.command_id), seal(interim, self._keys.hash_key))
 
     def find(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:
         """The report of a command that ran already, if what it wrote is still there. Raises FileCorrupt."""
@@ -65,19 +65,19 @@ class WorkReports:
             return None
         return report if all(self._files.exists(ref.path) for ref in report.lineage.files) else None
 
-    def find_partial(self, kind: type[AnyInterim], command_id: str) -> AnyInterim | None:
+    def find_partial(self, kind: type[AnyPartial], command_id: str) -> AnyPartial | None:
         """What was done of a command that is not done. Raises FileCorrupt."""
-        interim: AnyInterim | None = self._read(kind, interim_path(command_id), command_id)
+        interim: AnyPartial | None = self._read(kind, partial_path(command_id), command_id)
         return interim
 
-    def drop(self, command_ids: Iterable[str]) -> None:
+    def delete(self, command_ids: Iterable[str]) -> None:
         """Once the journal has them."""
-        self._files.delete(*(path_of(one) for one in command_ids for path_of in (report_path, interim_path)))
+        self._files.delete(*(path_of(one) for one in command_ids for path_of in (report_path, partial_path)))
 
     def delete_except(self, command_ids: Collection[str], *, shard: int | None = None) -> None:
         """Of one shard, or of all."""
         found = dict.fromkeys(command_id for command_id, _ in self._found())
-        self.drop(one for one in found if one not in command_ids and shard in (None, _shard_of(one)))
+        self.delete(one for one in found if one not in command_ids and shard in (None, _shard_of(one)))
 
     def _found(self) -> Iterator[tuple[str, str]]:
         """(command, kind of file)"""
@@ -91,7 +91,7 @@ class WorkReports:
             payload = self._files.read(path)
         except FileMissing:
             return None
-        source = self._files.named(path)
+        source = self._files.display_path(path)
         found = unseal(kind, payload, self._keys.hash_key, source=source)
         if found.command_id != command_id:
             raise FileCorrupt(source, "the report of another command")
@@ -102,7 +102,7 @@ def report_path(command_id: str) -> str:
     return f"{_FOLDER}/{command_id}.json"
 
 
-def interim_path(command_id: str) -> str:
+def partial_path(command_id: str) -> str:
     return f"{_FOLDER}/{command_id}.interim.json"
 
 

@@ -41,7 +41,7 @@ class RunStore:
         self.keys = RunKeys(self.files)
         self.generations = GenerationFiles(self.files, self.keys)
         self.reports = WorkReports(self.files, self.keys)
-        self.succession = Fencing(self.files, self.keys)
+        self.fencing = Fencing(self.files, self.keys)
 
     def __reduce__(self) -> tuple[type["RunStore"], tuple[str]]:
         """What travels to another process is where the run lies, and never its keys."""
@@ -87,16 +87,16 @@ class RunStore:
         if self.files.keeps_versions(UNFINISHED):
             self.files.delete(UNFINISHED)
             raise RunInvalid(
-                self.files.shown,
+                self.files.display_location,
                 "lies in a bucket that keeps versions, so that what is revoked would stay readable; name another bucket, or "
                 "suspend its versioning",
             )
-        self.files.delete(*(path for path in self.files.every() if path != UNFINISHED))
+        self.files.delete(*(path for path in self.files.walk() if path != UNFINISHED))
         yield
         self.files.delete(UNFINISHED)
 
     def _begin(self, manifest: RunManifest) -> None:
-        self.succession.begin(open_journal(self.files, self.keys, manifest))
+        self.fencing.create(open_journal(self.files, self.keys, manifest))
         self.files.write(MANIFEST, seal(manifest, self.keys.hash_key))
 
     def require_empty(self) -> None:
@@ -104,14 +104,14 @@ class RunStore:
         self.files.missing_folders()
         if self.files.exists(MANIFEST):
             what = "holds a run already (`raymu settle` finishes one that broke off)"
-            raise RunInvalid(self.files.shown, f"{what}; name another directory with --run")
+            raise RunInvalid(self.files.display_location, f"{what}; name another directory with --run")
         if not (self.files.is_empty or self._is_unfinished):
-            raise RunInvalid(self.files.shown, "is not empty; name a new directory with --run")
+            raise RunInvalid(self.files.display_location, "is not empty; name a new directory with --run")
 
     @property
     def _is_unfinished(self) -> bool:
         """Whether a creation broke off here; its mark may itself be half-written, and alone."""
-        there = self.files.every()
+        there = self.files.walk()
         is_only_mark = bool(there) and all(path.startswith(f".{UNFINISHED}.") for path in there)
         return UNFINISHED in there or is_only_mark
 
@@ -141,12 +141,14 @@ class RunStore:
         Raises RunInvalid, where its journal is older than its files too; StorageFailed.
         """
         journal = self.journal()
-        return journal, self.succession.take_over(journal)
+        return journal, self.fencing.take_over(journal)
 
     def journal(self, *, is_read_only: bool = False) -> Journal:
         """Raises RunInvalid, ConfigInvalid."""
         if self.config.cluster.journal is None and not self.files.exists(JOURNAL):
-            raise RunInvalid(self.files.shown, f"has lost its {JOURNAL}; restore it from a backup, or train anew")
+            raise RunInvalid(
+                self.files.display_location, f"has lost its {JOURNAL}; restore it from a backup, or train anew"
+            )
         return open_journal(self.files, self.keys, self.manifest, is_read_only=is_read_only)
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
@@ -161,7 +163,7 @@ class RunStore:
             self.files.write(ref.path, payload)
         return is_same
 
-    def tables_of(self, shard: int) -> Iterator[pa.Table]:
+    def readable_tables(self, shard: int) -> Iterator[pa.Table]:
         """Every readable table of a shard that lies in the run, needed or not."""
         for name in self.files.list("samples"):
             if f"samples/{name}".startswith(f"{samples_stem(shard)}-"):
@@ -179,7 +181,9 @@ class RunStore:
         try:
             return pq.read_table(source, columns=columns, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise FileCorrupt(self.files.named(ref.path), f"not the Parquet file that was written ({error})") from error
+            raise FileCorrupt(
+                self.files.display_path(ref.path), f"not the Parquet file that was written ({error})"
+            ) from error
 
     def write_state(self, shard: int, name: str, payload: bytes) -> FileRef:
         """Write a checkpoint or recorded updates, named by `name` and by content."""
@@ -191,49 +195,51 @@ class RunStore:
         Raises RunInvalid where this is no run, its training has not finished, or its files are not its journal's.
         """
         with closing(self.journal(is_read_only=True)) as journal:
-            self.succession.require_latest(journal)
+            self.fencing.require_latest(journal)
             missing = None
             while (published := journal.published()) and published.number != missing:
                 missing = published.number  # unless it was superseded, and destroyed, between asking and reading
                 with suppress(FileMissing):
                     return self.generations.read(published)
         if published is None:
-            raise RunInvalid(self.files.shown, "has no generation yet: its training did not finish; run `raymu settle`")
-        raise RunInvalid(self.files.shown, self.generations.why_missing(published.number))
+            raise RunInvalid(
+                self.files.display_location, "has no generation yet: its training did not finish; run `raymu settle`"
+            )
+        raise RunInvalid(self.files.display_location, self.generations.explain_missing(published.number))
 
     def destroy(self, refs: Iterable[FileRef]) -> int:
         """returns: how many files were there"""
         return self.files.delete(*sorted(ref.path for ref in refs))
 
-    def strays(self, needed: Collection[FileRef], *, shard: int | None = None) -> list[str]:
+    def garbage(self, needed: Collection[FileRef], *, shard: int | None = None) -> list[str]:
         """Paths of samples and states that nothing needs, and of half-written files; of one shard, or of all and the run."""
         kept = {ref.path for ref in needed}
         if shard is None:
-            there = self.files.every()
+            there = self.files.walk()
         else:
-            there = [path for path in self.files.every("samples") if path.startswith(f"{samples_stem(shard)}-")]
-            there += self.files.every(shard_folder(shard))
+            there = [path for path in self.files.walk("samples") if path.startswith(f"{samples_stem(shard)}-")]
+            there += self.files.walk(shard_folder(shard))
         return [path for path in there if _is_stray(path) and path not in kept]
 
-    def sweep(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
-        """Destroy strays, and the reports of other commands than these. Only while nothing is at work."""
+    def delete_garbage(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
+        """Destroy garbage, and the reports of other commands than these. Only while nothing is at work."""
         # What is half-written first: a superseded worker could still give it its name, and after this no more.
-        self.files.delete(*self.files.half_written())
-        self.files.delete(*self.strays(needed))
+        self.files.delete(*self.files.partial_writes())
+        self.files.delete(*self.garbage(needed))
         self.reports.delete_except(reports)
 
-    def sweep_shard(self, needed: Collection[FileRef], reports: Collection[str], shard: int) -> None:
-        """Destroy one shard's strays, and its reports of other commands than these, while it is not at work."""
-        self.sweep_half_written(shard)
-        self.files.delete(*self.strays(needed, shard=shard))
+    def delete_shard_garbage(self, needed: Collection[FileRef], reports: Collection[str], shard: int) -> None:
+        """Destroy one shard's garbage, and its reports of other commands than these, while it is not at work."""
+        self.delete_partial_writes(shard)
+        self.files.delete(*self.garbage(needed, shard=shard))
         self.reports.delete_except(reports, shard=shard)
 
-    def sweep_half_written(self, shard: int) -> None:
+    def delete_partial_writes(self, shard: int) -> None:
         """Destroy what a lost worker did not finish writing, while the shard is not at work."""
         is_own = re.compile(rf"{shard_folder(shard)}|(samples|reports)/\.([a-z]+-)?{shard:04d}\b")
         folders = (shard_folder(shard), "samples", "reports")
-        half_written = (path for folder in folders for path in self.files.half_written(folder))
-        self.files.delete(*filter(is_own.match, half_written))
+        partial_writes = (path for folder in folders for path in self.files.partial_writes(folder))
+        self.files.delete(*filter(is_own.match, partial_writes))
 
 
 def _is_stray(path: str) -> bool:

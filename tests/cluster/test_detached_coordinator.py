@@ -98,19 +98,19 @@ def test_a_copy_of_the_run_is_not_served_for_it(run: raymu.Run, tmp_path: Path) 
 def test_one_that_was_superseded_takes_the_run_back_for_its_next_client(run: raymu.Run) -> None:
     store = RunStore(run.location)
     Coordinator(store, LocalFleet(store))
-    term = store.succession.term()
+    term = store.fencing.term()
     with raymu.open_run(run.location) as client:
         assert client.revoke([1000], strategy="sisa").exactness is Exactness.EXACT
-    assert store.succession.term() == term + 1
+    assert store.fencing.term() == term + 1
 
 
 def test_one_that_lost_track_of_its_journal_reads_it_anew(run: raymu.Run) -> None:
     store = RunStore(run.location)
-    term = store.succession.term()
+    term = store.fencing.term()
     with closing(store.journal()) as journal:  # as if the answer to its own commit had been lost
         journal._term, journal._head = term, journal.head()
         journal.append(SettleRequested(at=datetime.now(UTC), shards=()))
-    wait_until(lambda: store.succession.term() > term, "it has taken the run over again")
+    wait_until(lambda: store.fencing.term() > term, "it has taken the run over again")
 
 
 def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: raymu.Run) -> None:

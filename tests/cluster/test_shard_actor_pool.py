@@ -152,7 +152,7 @@ def test_once_a_shard_cannot_be_trained_those_that_wait_for_an_actor_are_left_al
         coordinator = Coordinator(store, RayFleet(store))
         with pytest.raises(FileMissing, match="samples/0000-"):
             await coordinator.train(silent)
-        assert store.files.every("shards") == store.files.every("reports") == []
+        assert store.files.walk("shards") == store.files.walk("reports") == []
         await coordinator.close()
 
     asyncio.run(asyncio.wait_for(train(), timeout=60))

@@ -113,7 +113,7 @@ def issued_receipts(location: Path | str) -> list[Receipt]:
     """The ledger of a run, checked."""
     store = RunStore(str(location))
     with closing(store.journal(is_read_only=True)) as journal:
-        rows = check_receipts(journal.ledger(), run=store.manifest.run_id, public_key=store.keys.public_key)
+        rows = check_receipts(journal.receipt_rows(), run=store.manifest.run_id, public_key=store.keys.public_key)
         return [receipt for _, receipt in rows]
 
 

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from raymu.errors import CoordinatorSuperseded
 from raymu.store.files.local import LocalDisk
-from raymu.store.files.object_store import ObjectStore
+from raymu.store.files.object_store import ObjectStorage
 from raymu.store.files.run_files import RunFiles
 
 Answer = TypeVar("Answer")
@@ -122,20 +122,20 @@ class FaultyRequests(Steps):
         return answer
 
 
-class _CountedObjects(ObjectStore):
+class _CountedObjects(ObjectStorage):
     def __init__(self, steps: FaultyRequests, system: fs.FileSystem) -> None:
         super().__init__(system)
         self._steps = steps
 
     def write(self, path: str, payload: bytes, *, mode: int, fence: Callable[[], None]) -> None:
-        self._steps.send(lambda: ObjectStore.write(self, path, payload, mode=mode, fence=fence))
+        self._steps.send(lambda: ObjectStorage.write(self, path, payload, mode=mode, fence=fence))
 
-    def delete(self, path: str) -> bool:
-        return self._steps.send(lambda: ObjectStore.delete(self, path))
+    def delete_object(self, path: str) -> bool:
+        return self._steps.send(lambda: ObjectStorage.delete_object(self, path))
 
-    def delete_each(self, paths: Sequence[str]) -> int:
-        """One after the other, so that the n-th step is always the same one."""
-        return sum(map(self.delete, paths))
+    def delete(self, paths: Sequence[str]) -> int:
+        """Delete one after the other, so that the n-th step is always the same one."""
+        return sum(map(self.delete_object, paths))
 
 
 def fail() -> None:

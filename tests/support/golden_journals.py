@@ -122,7 +122,7 @@ def _single(sample_id: SampleId) -> Revocation:
 def _lose_a_checkpoint(store: RunStore) -> None:
     journal, term = store.take_over()
     journal.append(DamageFound(at=utc_now(), first_stages={0: 1}))
-    store.succession.leave(journal, term)
+    store.fencing.release(journal, term)
 
 
 def main() -> None:

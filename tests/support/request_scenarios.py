@@ -80,9 +80,9 @@ def outcome(location: Path | str) -> object:
         [event.kind for event in events if event.kind in ("trained", "accepted")],
         [len(event.request_ids) for event in events if isinstance(event, RequestsPurged) and event.request_ids],
         raw_ids_in_journal(location),
-        store.strays(needed),
+        store.garbage(needed),
         [(one.exactness, one.samples, one.generation_after) for one in issued_receipts(location)],
-        [name for name in store.files.every() if not name.startswith("journal.sqlite-")],
+        [name for name in store.files.walk() if not name.startswith("journal.sqlite-")],
     )
 
 

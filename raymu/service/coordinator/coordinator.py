@@ -140,7 +140,9 @@ class Coordinator:
         data: the file that the run was trained from. Raises RunInvalid where the run is not trained yet, SamplesLost.
         """
         if not self._publisher.published:
-            raise RunInvalid(self._store.files.shown, "is not trained yet; run `raymu settle`, or train anew")
+            raise RunInvalid(
+                self._store.files.display_location, "is not trained yet; run `raymu settle`, or train anew"
+            )
         resumption = Resumption(self._execution)
         with self._execution.listening(progress):
             damage = self._execution.make_sound(data)
@@ -204,7 +206,7 @@ class Coordinator:
         self._execution.close()  # first: who waits in the fleet is sent away
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):  # then its successor closes the journal
-            self._store.succession.leave(self._journal, self._term)
+            self._store.fencing.release(self._journal, self._term)
 
     def _accept(self, resolved: Sequence[AdmittedRequest], *, is_part: bool = False) -> None:
         """Acknowledge requests: once this returns they are committed."""

@@ -11,7 +11,7 @@ from raymu.data.tables import read_table
 from raymu.errors import DataInvalid, SamplesLost
 from raymu.service.ingest import place, shard_tables
 from raymu.service.pseudonyms import pseudonym, sample_name
-from raymu.store.layout import pyarrow_here, writer_of
+from raymu.store.layout import pyarrow_version, pyarrow_version_of
 from raymu.store.run import RunStore
 
 
@@ -63,13 +63,13 @@ def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, st
         kept = table.filter(pa.array([name not in revoked for name in names], type=pa.bool_()))
         if store.restore_table(lineage.table, kept):
             return
-    writer = writer_of(lineage.table.path)
-    raise SamplesLost(lineage.shard, None if writer == pyarrow_here() else writer)
+    writer = pyarrow_version_of(lineage.table.path)
+    raise SamplesLost(lineage.shard, None if writer == pyarrow_version() else writer)
 
 
 def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table]:
     """Tables that hold a shard's samples, and perhaps others that are revoked since."""
-    yield from store.tables_of(shard)
+    yield from store.readable_tables(shard)
     if data is None:
         return
     config = store.config

@@ -200,7 +200,7 @@ class Executor:
         assert isinstance(report, RepairReport)
         self.record(ShardRepaired(at=self._clock(), report=report))
         self.reports.append(report)
-        self._store.reports.drop([report.command_id])
+        self._store.reports.delete([report.command_id])
 
     def _task(self, command: RepairShard) -> RepairTask:
         held = self._journal.sample_ids(shard=command.shard)

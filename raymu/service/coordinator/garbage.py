@@ -33,7 +33,7 @@ class GarbageCollector:
         """
         if shard in self._broken_off:
             with self._journal.writing():
-                self._store.sweep_shard(self._needed(), self._commands, shard)
+                self._store.delete_shard_garbage(self._needed(), self._commands, shard)
         self._broken_off.add(shard)
         self._workers += 1
         try:
@@ -59,7 +59,7 @@ class GarbageCollector:
     def sweep(self) -> None:
         """Of the whole run, while no worker is at work. Raises CoordinatorSuperseded, StorageFailed."""
         with self._journal.writing():  # until it ends no other coordinator can take over, and need what goes here
-            self._store.sweep(self._needed(), self._commands)
+            self._store.delete_garbage(self._needed(), self._commands)
         self.is_due = False
         self._broken_off.clear()
 

@@ -93,6 +93,6 @@ class Publisher:
                 event=head.sequence,
                 signing_key=self._store.keys.signing_key,
             )
-            entry.issue(rows)
-        self._journal.erase_purged()
+            entry.add_receipts(rows)
+        self._journal.scrub_purged()
         return event

@@ -47,7 +47,9 @@ class Training:
         """Train every shard, side by side, and publish the first generation. Raises RunInvalid where that is done."""
         async with self._one_at_a_time:
             if self._execution.publisher.published:
-                raise RunInvalid(self._store.files.shown, "is trained already; name another directory to train anew")
+                raise RunInvalid(
+                    self._store.files.display_location, "is trained already; name another directory to train anew"
+                )
             return await self._train(progress)
 
     def record(self, lineages: tuple[ShardLineage, ...]) -> None:
@@ -64,7 +66,7 @@ class Training:
         else:
             self.record(lineages)
         self._execution.sweeper.sweep()
-        self._store.reports.drop(report.command_id for report in trained)
+        self._store.reports.delete(report.command_id for report in trained)
         seconds = time.perf_counter() - started
         await self._execution.measure()
         return TrainingReport(

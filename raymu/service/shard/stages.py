@@ -126,7 +126,7 @@ class StageWriter:
             stage = self._written(trained, samples, command.shard)
             done = done.and_then(stage)
             if trained.stage < whole[-1]:  # else the report comes next
-                self._store.reports.write_interim(
+                self._store.reports.write_partial(
                     PartialReport(command_id=command.command_id, determinism=determinism, trained=done)
                 )
             yield StageProgress(

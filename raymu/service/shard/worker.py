@@ -78,9 +78,9 @@ class ShardWorker:
 
     def run(self, work: Work) -> Iterator[StageProgress | WorkReport]:
         """Yields progress, and the report last. Raises DeviceUnavailable, CoordinatorSuperseded."""
-        self._store.succession.write_under(work.term)
+        self._store.fencing.fence_writes(work.term)
         self._files.hold(work.shard)
-        self._store.sweep_half_written(work.shard)  # a worker that was lost here left it behind
+        self._store.delete_partial_writes(work.shard)  # a worker that was lost here left it behind
         self._device = choose_device(self._asked_device)
         with deterministic(self._device, self._config.cluster.threads, self._plan.workers) as determinism:
             self._determinism = determinism.json()

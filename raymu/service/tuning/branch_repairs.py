@@ -35,11 +35,11 @@ class BranchRepairs:
             command=command,
             forget=self._named(command.request_ids, command.shard),
             unseen_forgotten=frozenset() if unseen is None else self._named(accepted, unseen),
-            term=self._branch.succession.term(),
+            term=self._branch.fencing.term(),
         )
         *_, report = self._worker.run(task)
         assert isinstance(report, RepairReport)
-        self._branch.reports.drop([report.command_id])
+        self._branch.reports.delete([report.command_id])
         self.measured_seconds += report.seconds
         pace = command.lineage.seconds_per_pass
         return replace(report, seconds=report.passes * pace, lineage=replace(report.lineage, seconds_per_pass=pace))

@@ -223,7 +223,7 @@ def _settled(store: RunStore) -> tuple[ShardLineage, ...]:
         board = replay(journal, store.manifest).board
     if board.owed:
         raise RunInvalid(
-            store.files.shown,
+            store.files.display_location,
             f"owes {plural(len(board.owed), 'request')} a retraining, which a trial could not tell from its own debt; "
             "run `raymu settle` first",
         )

@@ -32,10 +32,10 @@ class NamedCheck:
 def _journal(evidence: Evidence) -> Findings:
     """The events are sealed and chained (reading them has checked that); the rest of the database follows from them."""
     store, recorded, expected = evidence.store, evidence.recorded, evidence.expected
-    terms = f"the files are of term {store.succession.term()}, the journal of term {recorded.term}"
-    if store.succession.term() == recorded.term + 1:  # the files are told first
+    terms = f"the files are of term {store.fencing.term()}, the journal of term {recorded.term}"
+    if store.fencing.term() == recorded.term + 1:  # the files are told first
         yield leaves_open(f"{terms}: a coordinator takes the run over, or broke off; `raymu settle` does it again")
-    elif store.succession.term() != recorded.term:
+    elif store.fencing.term() != recorded.term:
         yield fails(terms)
     for what in pseudonym_mismatches(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
         yield fails(what)
@@ -52,7 +52,7 @@ def _journal(evidence: Evidence) -> Findings:
 def _receipts(evidence: Evidence) -> Findings:
     store, recorded, expected = evidence.store, evidence.recorded, evidence.expected
     _ = store.keys.signing_key  # raises where it is not that of the public key
-    issued = tuple(check_receipts(recorded.ledger, run=store.manifest.run_id, public_key=store.keys.public_key))
+    issued = tuple(check_receipts(recorded.receipt_rows, run=store.manifest.run_id, public_key=store.keys.public_key))
     if issued != expected.receipts:
         yield fails("the issued receipts are not those that follow from the journal")
 
@@ -88,12 +88,12 @@ def _other_generation(evidence: Evidence, number: int) -> Finding:
 
 
 def _files(evidence: Evidence) -> Findings:
-    for command_id in evidence.store.reports.there:
+    for command_id in evidence.store.reports.finished:
         try:
             find_report(evidence.store, command_id)
         except (FileCorrupt, FileUnreadable) as error:
             yield finding_of(error)
-    for command_id in evidence.store.reports.interim:
+    for command_id in evidence.store.reports.partial:
         try:
             evidence.store.reports.find_partial(PartialReport, command_id)
         except (FileCorrupt, FileUnreadable) as error:
@@ -118,12 +118,12 @@ def _lineage(evidence: Evidence) -> Findings:
 
 CHECKS: Mapping[str, NamedCheck] = {
     "journal": NamedCheck(count=lambda it: len(it.recorded.events), find=_journal),
-    "receipts": NamedCheck(count=lambda it: len(it.recorded.ledger), find=_receipts),
+    "receipts": NamedCheck(count=lambda it: len(it.recorded.receipt_rows), find=_receipts),
     "generation": NamedCheck(
         count=lambda it: len(it.generation.constituents) if it.generation else 0, find=_generation
     ),
     "files": NamedCheck(count=lambda it: len(needed_files(it)), find=_files),
     "lineage": NamedCheck(count=lambda it: len(it.generation.lineages) if it.generation else 0, find=_lineage),
-    "purge": NamedCheck(count=lambda it: len(it.store.files.every()), find=leftovers),
+    "purge": NamedCheck(count=lambda it: len(it.store.files.walk()), find=leftovers),
 }
 """What is checked, in this order; one row each."""

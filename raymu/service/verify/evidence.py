@@ -29,7 +29,7 @@ class Recorded:
     term: int
     heads: tuple[ChainHead, ...]
     events: tuple[Event, ...]
-    ledger: tuple[ReceiptRow, ...]
+    receipt_rows: tuple[ReceiptRow, ...]
     revoked: dict[str, str]
     kept: KeptPseudonym
 
@@ -50,7 +50,7 @@ class Recorded:
             term=journal.term(),
             heads=tuple(head for head, _ in sealed),
             events=tuple(event for _, event in sealed),
-            ledger=tuple(journal.ledger()),
+            receipt_rows=tuple(journal.receipt_rows()),
             revoked=journal.revoked(),
             kept=kept_pseudonyms(journal, key=store.keys.hash_key),
         )

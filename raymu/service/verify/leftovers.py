@@ -33,7 +33,7 @@ def leftovers(evidence: Evidence) -> Iterator[Finding]:
             f"{ref.path} is needed, and was destroyed once: restore a sound run from a backup, or train anew"
         )
     gone = {ref.sha256 for ref in superseded} - {ref.sha256 for ref in needed}
-    needless = {*evidence.store.strays(needed), *_settled_reports(evidence)}
+    needless = {*evidence.store.garbage(needed), *_settled_reports(evidence)}
 
     def look_at(path: str) -> Finding | None:
         try:
@@ -44,14 +44,14 @@ def leftovers(evidence: Evidence) -> Iterator[Finding]:
             return leaves_open(str(error))
         if digest in gone:
             return fails(f"{path} is a file that was purged")
-        return _needless(evidence, path) if path in needless or kind_of(path) in (None, "interim report") else None
+        return _needless(evidence, path) if path in needless or kind_of(path) in (None, "partial report") else None
 
-    yield from filter(None, map_concurrently(look_at, evidence.store.files.every()))
+    yield from filter(None, map_concurrently(look_at, evidence.store.files.walk()))
 
 
 def _needless(evidence: Evidence, path: str) -> Finding:
     """What a write or a command left behind may be there at any time; a state in the middle of a repair only."""
-    if path.endswith(PARTIAL) or kind_of(path) in ("report", "interim report", "mark of an unfinished run"):
+    if path.endswith(PARTIAL) or kind_of(path) in ("report", "partial report", "mark of an unfinished run"):
         return leaves_open(f"{path} was left behind: `raymu settle` destroys it")
     if kind_of(path) is None:
         return fails(f"{path} is no file of a run")
@@ -78,7 +78,7 @@ def needed_files(evidence: Evidence) -> set[FileRef]:
 
 def _settled_reports(evidence: Evidence) -> set[str]:
     """Paths of the reports that nobody waits for."""
-    there, awaited = evidence.store.reports.there, evidence.expected.awaited
+    there, awaited = evidence.store.reports.finished, evidence.expected.awaited
     return {report_path(command_id) for command_id in there if command_id not in awaited}
 
 

@@ -1,18 +1,18 @@
-"""Several requests to storage at a time: an object store answers each of them late, and many at once."""
+"""Requests to storage side by side: an object store answers each one late, and many at once."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-_AT_ONCE = 16
+MAX_THREADS = 16
 
 
-def map_concurrently(ask: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
-    """The answers, in the items' order. Raises what the first that fails raises, once all have ended."""
+def map_concurrently(request: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return the results in the order of the items. After all have ended, raise the first failure, if any."""
     if not items:
         return []
-    with ThreadPoolExecutor(min(_AT_ONCE, len(items))) as threads:
-        return list(threads.map(ask, items))
+    with ThreadPoolExecutor(min(MAX_THREADS, len(items))) as threads:
+        return list(threads.map(request, items))

@@ -1,4 +1,4 @@
-"""A local disk, one durable step at a time: the only place where a run's bytes are written or deleted locally."""
+"""The local disk as a storage. Only this module writes or deletes bytes of a run on a disk."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,11 +7,11 @@ from pathlib import Path
 from uuid import uuid4
 
 PARTIAL = ".partial"
-"""The end of a name while a file is being written; what a crash leaves under such a name is no file of the run."""
+"""The ending of a file name while the file is being written. A crash leaves such files, which are not part of the run."""
 
 
 class LocalDisk:
-    """Every method is one step after which a crash may come; tests fail each of them in turn."""
+    """Single durable steps on a disk. A crash may come after each one, and tests fail each of them in turn."""
 
     def write(self, path: Path, payload: bytes, mode: int) -> None:
         """Write a new file, through to the disk."""
@@ -21,25 +21,26 @@ class LocalDisk:
             os.fsync(file.fileno())
 
     def make_folder(self, folder: Path) -> None:
-        """With the folders above it, as far as they are missing."""
+        """Make a folder, and the missing ones above it."""
         if not folder.is_dir():
             self.make_folder(folder.parent)
             folder.mkdir(exist_ok=True)
             self.sync_folder(folder.parent)
 
     def link(self, source: Path, target: Path) -> None:
-        """Give a file another name. Raises OSError across disks, and where the target is there already."""
+        """Give a file a second name. Raises OSError across disks, and if the target exists."""
         target.hardlink_to(source)
 
     def replace(self, source: Path, target: Path) -> None:
+        """Rename a file, over the target if it exists, in one step."""
         source.replace(target)
 
     def delete(self, path: Path) -> None:
-        """Raises FileNotFoundError."""
+        """Delete a file. Raises FileNotFoundError."""
         path.unlink()
 
     def sync_folder(self, folder: Path) -> None:
-        """Names that came or went in a folder survive a power cut only after this."""
+        """Make names that were added to a folder, or removed from it, survive a power cut."""
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -47,20 +48,21 @@ class LocalDisk:
             os.close(descriptor)
 
 
-class LocalFiles:
-    """Files that appear whole or not at all, whenever a crash comes."""
+class LocalStorage:
+    """Files on a local disk, written under another name first and renamed once they are whole."""
+
+    is_local = True
 
     def __init__(self, disk: LocalDisk) -> None:
         self._disk = disk
 
     def write(self, path: str, payload: bytes, *, mode: int, fence: Callable[[], None]) -> None:
-        """fence: raises where the file may not appear any more"""
         target = Path(path)
         partial = target.with_name(f".{target.name}.{uuid4().hex}{PARTIAL}")
         self._disk.make_folder(target.parent)
         try:
             self._disk.write(partial, payload, mode)
-            fence()  # again: the process may have slept in between, for hours
+            fence()  # again: the process may have slept for hours during the write
             self._disk.replace(partial, target)
         except Exception:
             with suppress(OSError):
@@ -69,16 +71,14 @@ class LocalFiles:
         self._disk.sync_folder(target.parent)
 
     def link(self, source: str, target: str) -> bool:
-        """Give a file another name. returns: False where that cannot be, as across disks"""
         self._disk.make_folder(Path(target).parent)
         try:
             self._disk.link(Path(source), Path(target))
-        except OSError:
+        except OSError:  # across disks, for example
             return False
         return True
 
-    def delete_each(self, paths: Sequence[str]) -> int:
-        """returns: how many were there"""
+    def delete(self, paths: Sequence[str]) -> int:
         folders = []
         for path in map(Path, paths):
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -89,5 +89,4 @@ class LocalFiles:
         return len(folders)
 
     def keeps_versions(self, path: str) -> bool:  # noqa: ARG002
-        """Never: what is deleted is gone."""
         return False

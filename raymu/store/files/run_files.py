@@ -1,4 +1,4 @@
-"""The one seam through which a run's bytes go to storage and come back."""
+"""Reading, writing and listing the files of a run, on any storage, with the errors that raymu raises."""
 
 import hashlib
 import os
@@ -14,85 +14,97 @@ from raymu.core.records import FileRef
 from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RunInvalid, StorageFailed
 from raymu.store.files.concurrency import map_concurrently
-from raymu.store.files.local import PARTIAL, LocalDisk, LocalFiles
-from raymu.store.files.object_store import ObjectStore, as_asked
+from raymu.store.files.local import PARTIAL, LocalDisk, LocalStorage
+from raymu.store.files.object_store import ObjectStorage, with_delayed_open
+from raymu.store.files.storage import Storage
 from raymu.text import one_line
 
 
 def content_ref(stem: str, ending: str, payload: bytes) -> FileRef:
-    """A file that is named by its content too: the same bytes, the same file."""
+    """Return the reference of a file whose name contains its hash, so that equal bytes are one file."""
     digest = hashlib.sha256(payload).hexdigest()
     return FileRef(path=f"{stem}-{digest[:16]}{ending}", sha256=digest, byte_size=len(payload))
 
 
 class RunFiles:
-    """Files below a run directory, on any `pyarrow.fs` URI. A file appears whole or not at all."""
+    """The files below a run directory, at any `pyarrow.fs` URI. A file appears whole or not at all."""
 
     fence: Callable[[], None] = staticmethod(lambda: None)
-    """Asked before every write and deletion: raises where another coordinator has taken the run over."""
+    """Called before every write and deletion. Raises if a later coordinator has taken the run over."""
 
     def __init__(
         self,
         location: str,
         *,
         disk: LocalDisk | None = None,
-        objects: Callable[[fs.FileSystem], ObjectStore] = ObjectStore,
+        objects: Callable[[fs.FileSystem], ObjectStorage] = ObjectStorage,
     ) -> None:
-        """location: a local path, or a URI such as s3://bucket/run; credentials are the environment's, never the URI's
+        """Find the storage of a location.
 
-        Raises RunInvalid where no storage knows it.
+        Args:
+            location: a local path, or a URI such as s3://bucket/run. Credentials come from the environment, never the URI.
+            disk: the steps on a local disk; tests replace them by failing ones
+            objects: the storage of an object store; tests replace it likewise
+
+        Raises:
+            RunInvalid: no storage has such a location.
         """
-        self.shown = redacted(location)
+        self.display_location = redacted(location)
         if has_credentials(location):
-            raise RunInvalid(self.shown, LEAVE_SECRETS_OUT)
+            raise RunInvalid(self.display_location, LEAVE_SECRETS_OUT)
         try:
             self._system, root = fs.FileSystem.from_uri(
-                as_asked(location) if is_uri(location) else Path(location).absolute().as_uri()
+                with_delayed_open(location) if is_uri(location) else Path(location).absolute().as_uri()
             )
             self._system.get_file_info(root)
         except (ValueError, OSError) as error:
-            raise RunInvalid(self.shown, f"is no place for a run ({one_line(error)}); name another") from error
+            raise RunInvalid(
+                self.display_location, f"is not a location for a run ({one_line(error)}); name another"
+            ) from error
         self._root = root.rstrip("/")
         is_local = isinstance(self._system, fs.LocalFileSystem)
-        self._storage = LocalFiles(disk or LocalDisk()) if is_local else objects(self._system)
+        self._storage: Storage = LocalStorage(disk or LocalDisk()) if is_local else objects(self._system)
         self._remembered: dict[str, tuple[bytes, bytes]] = {}
 
-    def named(self, path: str) -> str:
-        """A file of the run as errors name it."""
-        return f"{self.shown}/{path}".rstrip("/")
+    def display_path(self, path: str) -> str:
+        """Return the path of a file as error messages show it, without credentials."""
+        return f"{self.display_location}/{path}".rstrip("/")
 
     @property
     def local(self) -> Path | None:
         """The run directory on a local disk; None on an object store."""
-        return Path(self._root) if isinstance(self._storage, LocalFiles) else None
+        return Path(self._root) if self._storage.is_local else None
 
     def write(self, path: str, payload: bytes, *, mode: int = 0o644) -> FileRef:
-        """Write durably: after this returns, the whole file is there, also after a crash. Raises StorageFailed."""
+        """Write a file durably: once this returns, no crash takes it away. Raises StorageFailed."""
         return self._write(path, payload, hashlib.sha256(payload).hexdigest(), mode)
 
     def write_content(self, stem: str, ending: str, payload: bytes) -> FileRef:
-        """Write a file that is named by its content too: the same bytes, the same file."""
+        """Write a file whose name contains its hash, so that equal bytes are one file. Raises StorageFailed."""
         ref = content_ref(stem, ending, payload)
         return self._write(ref.path, payload, ref.sha256, 0o644)
 
     def adopt(self, other: "RunFiles", refs: Iterable[FileRef]) -> None:
-        """Have another run's files too. On one local disk nothing is copied: files are replaced whole, never changed.
+        """Take files of another run into this one. On one local disk they are linked: no file of a run changes in place.
 
         Raises FileMissing, FileCorrupt, StorageFailed.
         """
         for ref in refs:
-            places = self.local, other.local
-            if not (all(places) and self._storage.link(other._at(ref.path), self._at(ref.path))):
+            folders = self.local, other.local
+            if not (all(folders) and self._storage.link(other._at(ref.path), self._at(ref.path))):
                 self.write(ref.path, other.read_checked(ref))
 
     def read(self, path: str) -> bytes:
-        """Raises FileMissing, FileUnreadable."""
+        """Return the bytes of a file. Raises FileMissing, FileUnreadable."""
         with self._opened(path) as file:
             payload: bytes = file.read()
         return payload
 
-    def read_again(self, path: str) -> bytes:
-        """As `read`, for a small file that rarely changes: an object whose tag is the one of last time is not fetched."""
+    def read_cached(self, path: str) -> bytes:
+        """Read a small file that rarely changes: an object with an unchanged ETag is not fetched again.
+
+        Raises FileMissing, FileUnreadable.
+        """
         with self._opened(path) as file:
             tag = (file.metadata() or {}).get("ETag")
             if tag is None or self._remembered.get(path, (b"", b""))[0] != tag:
@@ -106,11 +118,11 @@ class RunFiles:
         """
         payload = self.read(ref.path)
         if hashlib.sha256(payload).hexdigest() != ref.sha256:
-            raise FileCorrupt(self.named(ref.path), "its bytes are not those that were written")
+            raise FileCorrupt(self.display_path(ref.path), "its bytes are not those that were written")
         return payload
 
     def damage(self, refs: Sequence[FileRef]) -> list[FileMissing | FileCorrupt | None]:
-        """What is wrong with each of these files, None where it is what was written. Raises FileUnreadable."""
+        """Return what is wrong with each of these files, or None for one that is as written. Raises FileUnreadable."""
 
         def problem(ref: FileRef) -> FileMissing | FileCorrupt | None:
             try:
@@ -121,77 +133,81 @@ class RunFiles:
 
         return map_concurrently(problem, refs)
 
-    def every(self, folder: str = "") -> list[str]:
-        """Paths of all files of the run, or below one of its folders, hidden and half-written ones too, sorted."""
+    def walk(self, folder: str = "") -> list[str]:
+        """Return the sorted paths of all files of the run, or below a folder, hidden and partly written ones included."""
         below = self._at(folder).rstrip("/")
         with self._reading(folder):
-            found = self._system.get_file_info(fs.FileSelector(below, recursive=True, allow_not_found=True))
-        return sorted(info.path.removeprefix(f"{self._root}/") for info in found if info.is_file)
+            entries = self._system.get_file_info(fs.FileSelector(below, recursive=True, allow_not_found=True))
+        return sorted(entry.path.removeprefix(f"{self._root}/") for entry in entries if entry.is_file)
 
-    def half_written(self, folder: str = "") -> list[str]:
-        """Paths of what a crash left in the middle of a write; an object store has no such files."""
-        return [] if self.local is None else [path for path in self.every(folder) if path.endswith(PARTIAL)]
+    def partial_writes(self, folder: str = "") -> list[str]:
+        """Return the paths of files whose writing a crash interrupted; an object store has none."""
+        return [] if self.local is None else [path for path in self.walk(folder) if path.endswith(PARTIAL)]
 
     def list(self, folder: str) -> list[str]:
-        """Names of the files in a folder, sorted; none where the folder is not there."""
+        """Return the sorted names of the files in a folder; none if the folder does not exist."""
         with self._reading(folder):
-            found = self._system.get_file_info(fs.FileSelector(self._at(folder), allow_not_found=True))
-        return sorted(info.base_name for info in found if info.is_file and not info.base_name.startswith("."))
+            entries = self._system.get_file_info(fs.FileSelector(self._at(folder), allow_not_found=True))
+        return sorted(entry.base_name for entry in entries if entry.is_file and not entry.base_name.startswith("."))
 
     def exists(self, path: str) -> bool:
         with self._reading(path):
             return bool(self._system.get_file_info(self._at(path)).type == fs.FileType.File)
 
     def keeps_versions(self, path: str) -> bool:
-        """Whether what is deleted stays in the storage, as an earlier version. path: of a file that was written lately"""
+        """Return whether deleted files stay readable as earlier versions. `path` names a file that was just written."""
         with self._reading(path):
             return self._storage.keeps_versions(self._at(path))
 
     @property
     def is_empty(self) -> bool:
-        """Whether the run directory is not there, or holds nothing at all: no file, hidden or not, and no folder."""
+        """True if the run directory does not exist, or contains no file (hidden or not) and no folder."""
         with self._reading(""):
             if self._system.get_file_info(self._root).type == fs.FileType.File:
                 return False
             return not self._system.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
 
     def missing_folders(self) -> tuple[Path, ...]:
-        """The folders that a first write will make, the run directory first; none on an object store.
+        """Return the folders that a first write will make, the run directory first; none on an object store.
 
-        Raises RunInvalid where something else is in their place, or the bucket is not there.
+        Raises RunInvalid if something else has one of their names, or if the bucket does not exist.
         """
         if self.local is None:
             bucket = self._root.partition("/")[0]
             if bucket and self._system.get_file_info(bucket).type == fs.FileType.NotFound:
-                raise RunInvalid(self.shown, "is no place for a run: its bucket is not there; make it, or name another")
+                raise RunInvalid(
+                    self.display_location,
+                    "is not a location for a run: its bucket does not exist; make it, or name another",
+                )
             return ()
         folders = (self.local, *self.local.parents)
         missing = tuple(takewhile(lambda folder: not os.path.lexists(folder), folders))
-        ground = folders[len(missing)]
-        if not ground.is_dir():
-            raise RunInvalid(self.shown, f"is no place for a run: {ground} is no directory; name another")
+        lowest = folders[len(missing)]
+        if not lowest.is_dir():
+            problem = f"is not a location for a run: {lowest} is not a directory; name another"
+            raise RunInvalid(self.display_location, problem)
         return missing
 
     def delete(self, *paths: str) -> int:
-        """Destroy files, durably. returns: how many were there; fewer than asked as after a crash in the middle"""
+        """Destroy files durably. Returns how many existed, which can be fewer after a crash. Raises StorageFailed."""
         if not paths:
             return 0
         self.fence()
         try:
-            return self._storage.delete_each([self._at(path) for path in paths])
+            return self._storage.delete([self._at(path) for path in paths])
         except OSError as error:
-            raise StorageFailed(self.shown, _said(error)) from error
+            raise StorageFailed(self.display_location, _message(error)) from error
 
     def delete_all(self, folders: Iterable[Path]) -> None:
-        """Destroy every file of the run; then these folders, where they are empty. Raises StorageFailed."""
+        """Destroy every file of the run, and then those of the folders that are empty. Raises StorageFailed."""
         try:
             self._system.delete_dir_contents(self._root, missing_dir_ok=True)
             if self.local is None and "/" in self._root:  # a bucket stays
-                self._system.delete_dir(self._root)  # the object that pyarrow keeps for an empty folder
+                self._system.delete_dir(self._root)  # the object by which pyarrow marks an empty folder
         except OSError as error:
-            raise StorageFailed(self.shown, _said(error)) from error
+            raise StorageFailed(self.display_location, _message(error)) from error
         for folder in folders:
-            with suppress(OSError):  # another run may lie in it by now
+            with suppress(OSError):  # another run may use it by now
                 folder.rmdir()
 
     @contextmanager
@@ -199,7 +215,7 @@ class RunFiles:
         try:
             yield
         except OSError as error:
-            raise FileUnreadable(self.named(path), _said(error)) from error
+            raise FileUnreadable(self.display_path(path), _message(error)) from error
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[pa.NativeFile]:
@@ -209,20 +225,20 @@ class RunFiles:
                 with self._system.open_input_file(self._at(path)) as file:
                     yield file
             except (FileNotFoundError, NotADirectoryError):
-                raise FileMissing(self.named(path)) from None
+                raise FileMissing(self.display_path(path)) from None
 
     def _write(self, path: str, payload: bytes, sha256: str, mode: int) -> FileRef:
         self.fence()
         try:
             self._storage.write(self._at(path), payload, mode=mode, fence=self.fence)
         except OSError as error:
-            self.fence()  # what is half-written is swept by whoever takes the run over
-            raise StorageFailed(self.named(path), _said(error)) from error
+            self.fence()  # the next coordinator deletes the partly written file
+            raise StorageFailed(self.display_path(path), _message(error)) from error
         return FileRef(path=path, sha256=sha256, byte_size=len(payload))
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}"
 
 
-def _said(error: OSError) -> str:
+def _message(error: OSError) -> str:
     return one_line(error.strerror or error)

@@ -60,7 +60,7 @@ class Database:
         self._engine = sql.create_engine(
             url, **({} if self._is_sqlite else {"pool_pre_ping": True, "connect_args": _CONNECT})
         )
-        self._traces: str | None = None  # a table whose deleted rows may still be read in the files
+        self._dirty_table: str | None = None  # a table whose deleted rows may still be read in the files
         self._has_written = False
 
         def prepare(connection: Any, _record: object) -> None:
@@ -82,7 +82,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sql.Connection]:
         """One transaction. Raises JournalBusy, StorageFailed."""
-        self._erase()
+        self._scrub()
         with _storage(), self._engine.begin() as connection:
             yield connection
             self._has_written = True
@@ -93,23 +93,23 @@ class Database:
         with _storage(is_reading=True), self._engine.connect() as connection:
             yield connection
 
-    def erase_deleted(self, table: str) -> None:
+    def scrub_deleted(self, table: str) -> None:
         """Have the bytes of deleted rows overwritten, now or, where a reader or a failure is in the way, at the next write.
 
         SQLite's write-ahead log keeps old pages until it is cut off; PostgreSQL keeps dead rows until it vacuums.
         """
-        self._traces = table
-        self._erase()
+        self._dirty_table = table
+        self._scrub()
 
     def close(self) -> None:
         """After it, SQLite's file is whole by itself, also where another process has it open."""
         if self._is_sqlite and self._has_written:
-            self._traces = self._traces or ""
-        self._erase()
+            self._dirty_table = self._dirty_table or ""
+        self._scrub()
         self._engine.dispose()
 
-    def _erase(self) -> None:
-        if self._traces is None:
+    def _scrub(self) -> None:
+        if self._dirty_table is None:
             return
         with (
             suppress(
@@ -121,10 +121,10 @@ class Database:
             if self._is_sqlite:
                 is_busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
             else:
-                connection.exec_driver_sql(f"VACUUM {self._traces}")
+                connection.exec_driver_sql(f"VACUUM {self._dirty_table}")
                 is_busy = False
             if not is_busy:
-                self._traces = None
+                self._dirty_table = None
 
 
 def parse_url(text: str) -> sql.URL:
@@ -149,7 +149,7 @@ def parse_url(text: str) -> sql.URL:
     return url
 
 
-def require_sound(url: sql.URL) -> None:
+def check_journal_url(url: sql.URL) -> None:
     """For the journal of a new run. Raises ConfigInvalid where it would tell a password, or could be torn."""
     if url.password is not None or _PASSWORDS & url.query.keys():
         raise ConfigInvalid(

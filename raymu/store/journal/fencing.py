@@ -7,7 +7,7 @@ import sqlalchemy as sql
 from raymu.config import Config
 from raymu.errors import CoordinatorSuperseded, FileCorrupt, FileMissing, RunInvalid
 from raymu.store.files.run_files import RunFiles
-from raymu.store.journal.database import Database, parse_url, require_sound
+from raymu.store.journal.database import Database, check_journal_url, parse_url
 from raymu.store.journal.file_seal import JOURNAL, seal_journal, sealed_position
 from raymu.store.journal.journal import Journal
 from raymu.store.keys import RunKeys
@@ -21,7 +21,7 @@ def journal_url(files: RunFiles, config: Config) -> sql.URL:
         return parse_url(config.cluster.journal)
     if files.local is None:
         raise RunInvalid(
-            files.shown,
+            files.display_location,
             "is on no local disk, which SQLite needs; name a database: cluster.journal=postgresql://HOST/NAME",
         )
     return sql.URL.create("sqlite", database=str(files.local / JOURNAL))
@@ -33,10 +33,10 @@ def open_journal(files: RunFiles, keys: RunKeys, manifest: RunManifest, *, is_re
     return Journal(database, run=manifest.run_id, key=keys.hash_key)
 
 
-def require_journal(files: RunFiles, config: Config) -> None:
+def check_journal_access(files: RunFiles, config: Config) -> None:
     """For a run that is to be created. Raises ConfigInvalid, RunInvalid, FileUnreadable where it can have no journal."""
     url = journal_url(files, config)
-    require_sound(url)
+    check_journal_url(url)
     if config.cluster.journal is None:
         return
     with closing(Database(url)) as database, database.reading():
@@ -49,7 +49,7 @@ class Fencing:
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
         self._files, self._keys = files, keys
 
-    def begin(self, journal: Journal) -> None:
+    def create(self, journal: Journal) -> None:
         """With no coordinator yet; the journal is created, and closed."""
         self._files.write(TERM, b"0")
         try:
@@ -58,7 +58,7 @@ class Fencing:
             journal.close()
         self._seal(term=0, sequence=0)
 
-    def end(self, manifest: RunManifest) -> None:
+    def remove(self, manifest: RunManifest) -> None:
         """Of a run that is given up: its journal goes, where it is not beside the run. Raises StorageFailed, JournalBusy."""
         if Config.parse(manifest.config).cluster.journal is not None:
             with closing(open_journal(self._files, self._keys, manifest)) as journal:
@@ -76,16 +76,16 @@ class Fencing:
         except BaseException:
             journal.close()
             raise
-        self.write_under(term)
+        self.fence_writes(term)
         return term
 
-    def leave(self, journal: Journal, term: int) -> None:
+    def release(self, journal: Journal, term: int) -> None:
         """Close the journal of a coordinator, and seal its file. Raises CoordinatorSuperseded."""
         head = journal.head()
         journal.close()
         self._seal(term=term, sequence=head.sequence)
 
-    def write_under(self, term: int) -> None:
+    def fence_writes(self, term: int) -> None:
         """From here on, nothing is written or deleted once a later coordinator has taken over."""
 
         def fence() -> None:
@@ -97,9 +97,9 @@ class Fencing:
 
     def term(self) -> int:
         """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""
-        payload = self._files.read_again(TERM)  # before every write
+        payload = self._files.read_cached(TERM)  # before every write
         if not (payload.isdigit() and str(int(payload)).encode() == payload):
-            raise FileCorrupt(self._files.named(TERM), "not the number that was written")
+            raise FileCorrupt(self._files.display_path(TERM), "not the number that was written")
         return int(payload)
 
     def require_latest(self, journal: Journal) -> None:
@@ -118,7 +118,7 @@ class Fencing:
 
     def _is_older(self, how: str) -> RunInvalid:
         problem = f"has a journal that is older than its files ({how}); restore both from the same backup"
-        return RunInvalid(self._files.shown, problem)
+        return RunInvalid(self._files.display_location, problem)
 
     def _seal(self, *, term: int, sequence: int) -> None:
         if self._files.exists(JOURNAL):  # it is beside the run

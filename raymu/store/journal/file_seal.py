@@ -11,7 +11,7 @@ from raymu.store.keys import RunKeys
 JOURNAL = "journal.sqlite"
 _LOG = "journal.sqlite-wal"
 """What SQLite reads besides the file: committed pages that a reader kept from being moved into it."""
-AT_REST = "journal.seal"
+JOURNAL_SEAL = "journal.seal"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,13 +28,13 @@ class JournalSeal:
     log_sha256: str
 
     @property
-    def at(self) -> tuple[int, int]:
+    def position(self) -> tuple[int, int]:
         return self.epoch, self.sequence
 
 
 def seal_journal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) -> None:
     """Once nothing writes the journal any more. Raises FileMissing, StorageFailed."""
-    files.write(AT_REST, seal(_at_rest(files, term=term, sequence=sequence), keys.hash_key))
+    files.write(JOURNAL_SEAL, seal(_current_seal(files, term=term, sequence=sequence), keys.hash_key))
 
 
 def matches_seal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) -> bool | None:
@@ -42,12 +42,12 @@ def matches_seal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) ->
 
     Raises FileMissing, FileCorrupt.
     """
-    sealed, found = _sealed(files, keys), _at_rest(files, term=term, sequence=sequence)
-    if sealed.at > found.at:  # an old copy of the file
+    sealed, current = _read_seal(files, keys), _current_seal(files, term=term, sequence=sequence)
+    if sealed.position > current.position:  # an old copy of the file
         return False
-    if sealed.at < found.at or sealed.log_sha256 != found.log_sha256:
+    if sealed.position < current.position or sealed.log_sha256 != current.log_sha256:
         return None
-    return sealed == found
+    return sealed == current
 
 
 def sealed_position(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
@@ -56,17 +56,17 @@ def sealed_position(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
     Raises FileUnreadable: it may say that the journal is an old one.
     """
     try:
-        return _sealed(files, keys).at
+        return _read_seal(files, keys).position
     except (FileMissing, FileCorrupt):
         return (0, 0)
 
 
-def _sealed(files: RunFiles, keys: RunKeys) -> JournalSeal:
-    sealed: JournalSeal = unseal(JournalSeal, files.read(AT_REST), keys.hash_key, source=AT_REST)
+def _read_seal(files: RunFiles, keys: RunKeys) -> JournalSeal:
+    sealed: JournalSeal = unseal(JournalSeal, files.read(JOURNAL_SEAL), keys.hash_key, source=JOURNAL_SEAL)
     return sealed
 
 
-def _at_rest(files: RunFiles, *, term: int, sequence: int) -> JournalSeal:
+def _current_seal(files: RunFiles, *, term: int, sequence: int) -> JournalSeal:
     log = files.read(_LOG) if files.exists(_LOG) else b""  # each reader makes an empty one
     return JournalSeal(
         epoch=term,

@@ -12,8 +12,8 @@ from raymu.errors import CoordinatorSuperseded, FileCorrupt, RunInvalid
 from raymu.store.journal.database import Database
 from raymu.store.journal.event_chain import BEGINNING, ChainHead, next_head, read_event
 from raymu.store.journal.id_cipher import IdCipher
-from raymu.store.journal.tables import EVENTS, FORGET, LEDGER, REVOKED, RUNS, TABLES
-from raymu.store.journal.transaction import Transaction, batches, ledger_row
+from raymu.store.journal.tables import EVENTS, FORGET, RECEIPTS, REVOKED, RUNS, TABLES
+from raymu.store.journal.transaction import Transaction, batches, receipt_row
 from raymu.store.receipts import ReceiptRow
 
 
@@ -50,7 +50,7 @@ class Journal:
             head = self._last(connection)
             announce(term)
         self._term, self._head = term, head
-        self._database.erase_deleted(FORGET.name)  # a crash may have come between a purge and this
+        self._database.scrub_deleted(FORGET.name)  # a crash may have come between a purge and this
         return term
 
     @contextmanager
@@ -67,14 +67,14 @@ class Journal:
                 raise CoordinatorSuperseded(self._term, current or 0)
             if self._last(connection) != self._head:  # the connection was lost just when it was committed
                 raise RunInvalid("the journal", "holds a write that was taken for failed; open the run again")
-            entry = Transaction(connection, self._run, self._key, self._head)
-            yield entry
-        self._head = entry.head
+            transaction = Transaction(connection, self._run, self._key, self._head)
+            yield transaction
+        self._head = transaction.head
 
     def append(self, *events: Event) -> None:
         """Commit events together. Raises CoordinatorSuperseded, StorageFailed."""
-        with self.writing() as entry:
-            entry.add(*events)
+        with self.writing() as transaction:
+            transaction.add(*events)
 
     def accept(
         self,
@@ -87,13 +87,13 @@ class Journal:
 
         forget: request -> shard -> sample ids; hashes: request -> keyed hashes of its ids and owner
         """
-        with self.writing() as entry:
-            entry.add(event)
-            entry.keep(forget, hashes)
+        with self.writing() as transaction:
+            transaction.add(event)
+            transaction.add_ids(forget, hashes)
 
-    def erase_purged(self) -> None:
+    def scrub_purged(self) -> None:
         """After a purge is committed: no trace of its raw ids may stay in the database's files."""
-        self._database.erase_deleted(FORGET.name)
+        self._database.scrub_deleted(FORGET.name)
 
     def require_current(self) -> None:
         """Raises CoordinatorSuperseded where a later coordinator has taken over."""
@@ -147,16 +147,16 @@ class Journal:
             raise FileCorrupt(f"journal event {row.sequence}", "it is not of the kind that it is kept as")
         return event
 
-    def ledger(self, request_ids: Sequence[str] | None = None) -> list[ReceiptRow]:
+    def receipt_rows(self, request_ids: Sequence[str] | None = None) -> list[ReceiptRow]:
         """The receipts that were issued, of these requests or of all, in order."""
-        rows = sql.select(LEDGER).where(LEDGER.c.run == self._run).order_by(LEDGER.c.number)
+        rows = sql.select(RECEIPTS).where(RECEIPTS.c.run == self._run).order_by(RECEIPTS.c.number)
         with self._database.reading() as connection:
             if request_ids is None:
-                return [ledger_row(row) for row in connection.execute(rows)]
+                return [receipt_row(row) for row in connection.execute(rows)]
             found = [
-                ledger_row(row)
+                receipt_row(row)
                 for some in batches(request_ids)
-                for row in connection.execute(rows.where(LEDGER.c.request_id.in_(some)))
+                for row in connection.execute(rows.where(RECEIPTS.c.request_id.in_(some)))
             ]
         return sorted(found, key=lambda row: row.number)
 

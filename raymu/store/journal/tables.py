@@ -39,7 +39,7 @@ FORGET = sql.Table(
 )
 """Raw ids of accepted requests, encrypted, until they are purged."""
 
-LEDGER = sql.Table(
+RECEIPTS = sql.Table(
     "ledger",
     TABLES,
     _run(),

@@ -12,7 +12,7 @@ from raymu.core.records import SampleId
 from raymu.store.codec import to_json
 from raymu.store.journal.event_chain import ChainHead, next_head
 from raymu.store.journal.id_cipher import IdCipher
-from raymu.store.journal.tables import EVENTS, FORGET, LEDGER, REVOKED
+from raymu.store.journal.tables import EVENTS, FORGET, RECEIPTS, REVOKED
 from raymu.store.receipts import ReceiptRow
 
 Item = TypeVar("Item")
@@ -40,7 +40,9 @@ class Transaction:
         self._insert(EVENTS, rows)
         return self.head
 
-    def keep(self, forget: Mapping[str, Mapping[int, Sequence[SampleId]]], hashes: Mapping[str, Sequence[str]]) -> None:
+    def add_ids(
+        self, forget: Mapping[str, Mapping[int, Sequence[SampleId]]], hashes: Mapping[str, Sequence[str]]
+    ) -> None:
         """The raw ids of requests, until they are purged, and the keyed hashes, for life."""
         cipher = IdCipher(self._key)
         self._insert(
@@ -72,20 +74,20 @@ class Transaction:
         return head
 
     def last_receipt(self) -> ReceiptRow | None:
-        last = sql.select(LEDGER).where(LEDGER.c.run == self._run).order_by(LEDGER.c.number.desc()).limit(1)
+        last = sql.select(RECEIPTS).where(RECEIPTS.c.run == self._run).order_by(RECEIPTS.c.number.desc()).limit(1)
         row = self._connection.execute(last).one_or_none()
-        return ledger_row(row) if row else None
+        return receipt_row(row) if row else None
 
-    def issue(self, receipts: Iterable[ReceiptRow]) -> None:
+    def add_receipts(self, receipts: Iterable[ReceiptRow]) -> None:
         """Receipts, for life."""
-        self._insert(LEDGER, (asdict(row) for row in receipts))
+        self._insert(RECEIPTS, (asdict(row) for row in receipts))
 
     def _insert(self, table: sql.Table, rows: Iterable[Mapping[str, object]]) -> None:
         for some in batches(rows):
             self._connection.execute(table.insert(), [{"run": self._run, **row} for row in some])
 
 
-def ledger_row(row: sql.Row[Any]) -> ReceiptRow:
+def receipt_row(row: sql.Row[Any]) -> ReceiptRow:
     return ReceiptRow(number=row.number, request_id=row.request_id, document=row.document)
 
 

@@ -58,7 +58,7 @@ def rebuild(location: Path, data: Path | None = None) -> RebuildReport:
         return asyncio.run(run.coordinator.rebuild(silent, data=None if data is None else str(data)))
 
 
-def require_sound(location: Path) -> None:
+def check_journal_url(location: Path) -> None:
     verification = verify(RunStore(str(location)), silent, replay=[0, 1])
     assert [finding for check in verification.checks for finding in check.findings] == []
 
@@ -89,7 +89,7 @@ def test_a_lost_state_is_trained_again_from_the_sound_one_before_it(
     report = rebuild(location)
     assert (report.files, report.shards) == ((path,), (0,))
     assert repaired_weights(location) == weights
-    require_sound(location)
+    check_journal_url(location)
 
 
 def test_rebuilding_waits_for_no_shard_that_another_caller_keeps_at_work(location: Path) -> None:
@@ -125,7 +125,7 @@ def test_what_is_lost_of_a_shard_at_work_is_made_again_before_rebuilding_ends(lo
         await coordinator.close()
 
     asyncio.run(rebuild_what_another_is_at())
-    require_sound(location)
+    check_journal_url(location)
 
 
 def test_until_it_is_trained_again_a_shard_serves_what_is_sound(location: Path) -> None:
@@ -140,7 +140,7 @@ def test_until_it_is_trained_again_a_shard_serves_what_is_sound(location: Path) 
     Ensemble.current(RunStore(str(location)))
     with opened(location) as run:
         run.settle()
-    require_sound(location)
+    check_journal_url(location)
 
 
 def test_a_lost_patch_is_made_exact_instead(location: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_lost_patch_is_made_exact_instead(location: Path) -> None:
     rebuild(location)
     assert constituent_of(location, 0).state is ShardState.EXACT
     assert [one.settled_at is not None for one in issued_receipts(location) if one.request_id == request_id][-1]
-    require_sound(location)
+    check_journal_url(location)
 
 
 def test_lost_samples_are_had_back_from_the_users_file_alone_and_without_what_is_revoked(
@@ -166,7 +166,7 @@ def test_lost_samples_are_had_back_from_the_users_file_alone_and_without_what_is
         rebuild(location, location.parent / "other.parquet")
     rebuild(location, trained / "all.parquet")
     assert lineage_of(location, 0) == lineage
-    require_sound(location)
+    check_journal_url(location)
 
 
 def train_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, writer: dict[str, object]) -> Path:
@@ -192,7 +192,7 @@ def test_lost_samples_that_another_pyarrow_wrote_need_that_one(tmp_path: Path, m
         rebuild(location, tmp_path / "all.parquet")
     monkeypatch.setattr("raymu.store.run._parquet", in_other_bytes)
     rebuild(location, tmp_path / "all.parquet")
-    require_sound(location)
+    check_journal_url(location)
 
 
 def test_lost_samples_whose_file_does_not_name_its_writer_are_had_back(
@@ -203,7 +203,7 @@ def test_lost_samples_whose_file_does_not_name_its_writer_are_had_back(
         rebuild(location)
     assert "pyarrow" not in str(lost.value)
     rebuild(location, tmp_path / "all.parquet")
-    require_sound(location)
+    check_journal_url(location)
 
 
 def test_lost_samples_come_back_with_those_that_a_waiting_request_names(location: Path, trained: Path) -> None:
@@ -215,7 +215,7 @@ def test_lost_samples_come_back_with_those_that_a_waiting_request_names(location
     (location / lineage_of(location, 0).table.path).unlink()
     rebuild(location, trained / "all.parquet")
     assert raw_ids_in_journal(location) == 0
-    require_sound(location)
+    check_journal_url(location)
 
 
 def test_a_lost_generation_is_published_again(location: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_lost_generation_is_published_again(location: Path) -> None:
     assert rebuild(location).shards == ()
     assert repaired_weights(location) == weights
     assert RunStore(str(location)).current().cause == "rebuild"
-    require_sound(location)
+    check_journal_url(location)
 
 
 def test_nothing_is_done_to_a_sound_run(location: Path) -> None:
@@ -257,7 +257,7 @@ def test_files_from_an_old_copy_have_the_revocations_repeated_before_anything_is
             assert repaired_weights(location) == weights
         else:
             run.revoke(own_ids(location, slice_index=1)[3:4], strategy="sisa")
-    require_sound(location)
+    check_journal_url(location)
 
 
 def test_an_untrained_run_is_not_rebuilt(tmp_path: Path) -> None:

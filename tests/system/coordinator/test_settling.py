@@ -212,5 +212,5 @@ def require_settled(location: Path) -> None:
     assert {constituent_of(location, shard).state for shard in range(SHARDS)} == {ShardState.EXACT}
     last = {receipt.request_id: receipt.exactness for receipt in issued_receipts(location)}
     assert set(last.values()) == {Exactness.EXACT}
-    assert store.strays({file for one in store.current().lineages for file in one.files}) == []
+    assert store.garbage({file for one in store.current().lineages for file in one.files}) == []
     assert verify(store, silent).verdict is Verdict.PASS

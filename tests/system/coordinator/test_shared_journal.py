@@ -71,7 +71,7 @@ def test_runs_in_one_database_are_trained_revoked_and_settled_each_for_itself(
         assert issued_receipts(location)[-1].exactness is Exactness.EXACT
         store = RunStore(location)
         assert verify(store, silent, replay=[0, 1]).verdict is Verdict.PASS
-        assert not [path for path in store.files.every() if "journal" in path]
+        assert not [path for path in store.files.walk() if "journal" in path]
 
 
 def test_a_reopened_run_goes_on_where_it_was(config: Config, place: Place) -> None:
@@ -90,13 +90,13 @@ def test_an_earlier_coordinator_changes_nothing(config: Config, place: Place) ->
     ids = ids_at(config)
     zombie = train_run(config, place("run"))
     successor = reopened(place("run"))
-    before, files = journal_events(place("run")), RunStore(place("run")).files.every()
+    before, files = journal_events(place("run")), RunStore(place("run")).files.walk()
     with pytest.raises(CoordinatorSuperseded):
         revoke(zombie, ids[:1])
     with pytest.raises(CoordinatorSuperseded):
         settle(zombie)
     assert journal_events(place("run")) == before
-    assert RunStore(place("run")).files.every() == files
+    assert RunStore(place("run")).files.walk() == files
     assert revoke(successor, ids[:1], strategy="sisa").exactness is Exactness.EXACT
     close(zombie, successor)
 

@@ -185,7 +185,7 @@ class ObservedRun:
         for path in self.files:
             kind = kind_of(path)
             assert kind is not None, path
-            assert path in needed or kind not in ("samples", "report", "interim report", *STATES), path
+            assert path in needed or kind not in ("samples", "report", "partial report", *STATES), path
             assert kind != "generation" or path == f"generations/{number:08d}.json", path
 
 

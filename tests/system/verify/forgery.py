@@ -34,9 +34,9 @@ def forge(location: Path, change: Change) -> None:
     accepted = [one for event in events if isinstance(event, RevocationsAccepted) for one in event.requests]
     with journal.writing() as entry:
         entry.add(*events)
-        entry.keep({}, {request.request_id: request.hashes for request in accepted})
-        entry.issue(_signed(store, events))
-    store.succession.leave(journal, term)
+        entry.add_ids({}, {request.request_id: request.hashes for request in accepted})
+        entry.add_receipts(_signed(store, events))
+    store.fencing.release(journal, term)
 
 
 def telling(words: Mapping[str, str]) -> Change:

@@ -149,7 +149,7 @@ def test_every_flipped_bit_and_every_cut_is_found_and_never_loaded(
 
 def test_every_file_is_missed(varied: Path, retrained: Path) -> None:
     """But for reports, and what only they need: that work is done again."""
-    needed = {**by_kind(varied), "report": [], "interim report": [], **by_kind(retrained)}
+    needed = {**by_kind(varied), "report": [], "partial report": [], **by_kind(retrained)}
     for kind, path in ((kind, path) for kind, paths in needed.items() for path in paths[:1]):
         payload = path.read_bytes()
         path.unlink()

@@ -108,7 +108,7 @@ def test_a_shard_that_is_past_a_request_before_the_others_is_left_open(location:
 def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
     revoke_some(location, "sisa")
     store = RunStore(str(location))
-    term = store.succession.term()
+    term = store.fencing.term()
     payload = '{"kind":"moved","at":"2030-01-01T00:00:00Z"}'
     with closing(store.journal()) as journal:
         head = next_head(journal.head(), payload, store.keys.hash_key)
@@ -119,7 +119,7 @@ def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
     assert f"journal event {head.sequence}: was written by a newer raymu" in found.checks[0].findings[0].what
     with pytest.raises(RunFormatTooNew):  # and the coordinator that wrote it is not fenced out
         store.take_over()
-    assert RunStore(str(location)).succession.term() == term
+    assert RunStore(str(location)).fencing.term() == term
 
 
 def test_training_that_is_under_way_is_left_open(location: Path, tmp_path: Path) -> None:

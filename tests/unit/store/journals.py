@@ -33,7 +33,7 @@ def begin(url: sql.URL, **named: Any) -> Journal:
 def purge(journal: Journal, *request_ids: str) -> None:
     with journal.writing() as entry:
         entry.purge(purged(*request_ids))
-    journal.erase_purged()
+    journal.scrub_purged()
 
 
 def execute(url: sql.URL, statement: str) -> list[Any]:

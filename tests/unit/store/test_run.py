@@ -90,7 +90,7 @@ def test_a_report_is_found_until_it_is_dropped(shared: RunStore, report: RepairR
     shared.reports.write(report)
     assert shared.reports.find(RepairReport, report.command_id) == report
     for _ in range(2):
-        shared.reports.drop([report.command_id])
+        shared.reports.delete([report.command_id])
         assert shared.reports.find(RepairReport, report.command_id) is None
 
 
@@ -109,16 +109,16 @@ class Interim:
 def test_an_interim_report_is_found_until_it_goes_with_the_report(store: RunStore) -> None:
     reports, interim = store.reports, Interim(command_id="train-0003", stages=1)
     assert reports.find_partial(Interim, "train-0003") is None
-    reports.write_interim(interim)
-    reports.write_interim(replace(interim, stages=2))
+    reports.write_partial(interim)
+    reports.write_partial(replace(interim, stages=2))
     assert reports.find_partial(Interim, "train-0003") == replace(interim, stages=2)
-    assert (reports.interim, reports.there) == (["train-0003"], [])
-    reports.drop(["train-0003"])
+    assert (reports.partial, reports.finished) == (["train-0003"], [])
+    reports.delete(["train-0003"])
     assert reports.find_partial(Interim, "train-0003") is None
 
 
 def test_an_interim_report_that_is_changed_or_another_commands_is_refused(store: RunStore) -> None:
-    store.reports.write_interim(Interim(command_id="train-0003", stages=1))
+    store.reports.write_partial(Interim(command_id="train-0003", stages=1))
     payload = store.files.read("reports/train-0003.interim.json")
     store.files.write("reports/train-0004.interim.json", payload)
     store.files.write("reports/train-0005.interim.json", payload[:-9])
@@ -130,11 +130,11 @@ def test_an_interim_report_that_is_changed_or_another_commands_is_refused(store:
 def test_a_shard_is_swept_of_its_own_interim_reports_alone(store: RunStore) -> None:
     at_work, broken_off, others = "repair-0003-00000000000000aa", "repair-0003-00000000000000bb", "train-0013"
     for command_id in (at_work, broken_off, others):
-        store.reports.write_interim(Interim(command_id=command_id, stages=1))
-    store.sweep_shard((), {at_work}, 3)
-    assert store.reports.interim == [at_work, others]
-    store.sweep((), ())
-    assert store.reports.interim == []
+        store.reports.write_partial(Interim(command_id=command_id, stages=1))
+    store.delete_shard_garbage((), {at_work}, 3)
+    assert store.reports.partial == [at_work, others]
+    store.delete_garbage((), ())
+    assert store.reports.partial == []
 
 
 @given(payloads=st.lists(st.binary(max_size=40), min_size=1, max_size=4))
@@ -159,9 +159,9 @@ def test_what_nothing_needs_is_swept(store: RunStore, manifest: RunManifest) -> 
     needed = store.write_state(0, "stage-0", b"needed")
     stray, other = store.write_state(0, "stage-1", b"stray"), store.write_state(1, "stage-1", b"other")
     table, others = (store.write_table(shard, pa.table({"id": [shard]})) for shard in (0, 1))
-    store.sweep_shard({needed}, (), 0)
+    store.delete_shard_garbage({needed}, (), 0)
     assert present(store, needed, stray, other, table, others) == {needed, other, others}
-    store.sweep({needed}, ())
+    store.delete_garbage({needed}, ())
     assert present(store, needed, other, others) == {needed}
     assert RunStore(store.location).manifest == manifest
 
@@ -180,9 +180,9 @@ def test_what_is_half_written_is_swept(local_store: RunStore, tmp_path: Path, is
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(b"half")
     if is_whole_run:
-        local_store.sweep({kept}, ())
+        local_store.delete_garbage({kept}, ())
     else:
-        local_store.sweep_shard({kept}, (), 0)
+        local_store.delete_shard_garbage({kept}, (), 0)
     assert not any(place.exists() for place in half_written)
     assert local_store.files.exists(kept.path)
 

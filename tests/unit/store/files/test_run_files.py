@@ -93,32 +93,32 @@ def test_files_are_listed_by_name_without_folders(files: RunFiles) -> None:
     for name in ("b", "a", "deeper/c"):
         files.write(f"folder/{name}", PAYLOAD)
     assert files.list("folder") == ["a", "b"]
-    assert files.every("folder") == ["folder/a", "folder/b", "folder/deeper/c"]
-    assert files.list("no folder") == files.every("no folder") == files.half_written() == []
+    assert files.walk("folder") == ["folder/a", "folder/b", "folder/deeper/c"]
+    assert files.list("no folder") == files.walk("no folder") == files.partial_writes() == []
 
 
 def test_half_written_files_are_listed_apart(local_files: RunFiles, tmp_path: Path) -> None:
     local_files.write("folder/a", PAYLOAD)
     (tmp_path / "run" / "folder" / ".d.17.partial").write_bytes(b"left by a crash")
     assert local_files.list("folder") == ["a"]
-    assert local_files.half_written() == local_files.half_written("folder") == ["folder/.d.17.partial"]
+    assert local_files.partial_writes() == local_files.partial_writes("folder") == ["folder/.d.17.partial"]
 
 
 def test_a_rewritten_file_is_the_new_one_alone(files: RunFiles) -> None:
     files.write("state", PAYLOAD * 10)
     ref = files.write("state", b"short")
     assert files.read_checked(ref) == b"short"
-    assert files.every() == ["state"]
+    assert files.walk() == ["state"]
 
 
 def test_a_file_that_is_read_again_is_the_one_that_lies_there(files: RunFiles, location: str) -> None:
     other = RunFiles(location)
     for payload in (b"1", b"1", b"2", b"3"):
         other.write("epoch", payload)
-        assert files.read_again("epoch") == files.read_again("epoch") == payload
+        assert files.read_cached("epoch") == files.read_cached("epoch") == payload
     other.delete("epoch")
     with pytest.raises(FileMissing):
-        files.read_again("epoch")
+        files.read_cached("epoch")
 
 
 def test_a_removed_run_leaves_its_place_empty(files: RunFiles) -> None:
@@ -130,7 +130,7 @@ def test_a_removed_run_leaves_its_place_empty(files: RunFiles) -> None:
     files.delete("folder/0", "folder/1")
     files.delete_all(folders)
     assert files.is_empty
-    assert files.every() == []
+    assert files.walk() == []
 
 
 def test_a_large_file_is_written_whole(files: RunFiles) -> None:
@@ -168,7 +168,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["nowhere://bucket/run", "://run", "a\0b", "x" * 300, "\udcff"])
 def test_a_place_that_no_storage_knows_is_refused(location: str) -> None:
-    with pytest.raises(RunInvalid, match="is no place for a run"):
+    with pytest.raises(RunInvalid, match="is not a location for a run"):
         RunFiles(location)
 
 
@@ -186,7 +186,9 @@ def test_a_run_needs_a_place_for_its_directory(tmp_path: Path, inside: str) -> N
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "device").symlink_to("/dev/null")
-    with pytest.raises(RunInvalid, match=f"is no place for a run: .*{inside.partition('/')[0]} is no directory"):
+    with pytest.raises(
+        RunInvalid, match=f"is not a location for a run: .*{inside.partition('/')[0]} is not a directory"
+    ):
         RunFiles(str(tmp_path / inside)).missing_folders()
 
 

@@ -9,7 +9,7 @@ from raymu.errors import ConfigInvalid, RunInvalid
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.run_files import RunFiles
 from raymu.store.journal import network_fs as mounts
-from raymu.store.journal.fencing import require_journal
+from raymu.store.journal.fencing import check_journal_access
 from raymu.store.journal.network_fs import network_file_system
 from raymu.store.run import RunStore
 from tests.support.object_store_server import ObjectStoreServer
@@ -35,7 +35,7 @@ def test_a_secret_in_the_uri_of_a_run_is_refused_and_not_repeated() -> None:
 
 
 def test_a_bucket_that_is_not_there_is_refused(object_store: ObjectStoreServer) -> None:
-    with pytest.raises(RunInvalid, match=r"s3://no-bucket/run: .* its bucket is not there"):
+    with pytest.raises(RunInvalid, match=r"s3://no-bucket/run: .* its bucket does not exist"):
         RunStore(object_store.uri("no-bucket/run")).require_empty()
 
 
@@ -46,7 +46,7 @@ def test_a_bucket_that_keeps_versions_is_refused_and_left_empty(
     store = RunStore(object_store.uri(f"{bucket}/run"))
     with pytest.raises(RunInvalid, match="keeps versions"):
         store.create(with_journal(str(postgres.new_database())))
-    assert store.files.every() == []
+    assert store.files.walk() == []
 
 
 def test_an_epoch_that_is_the_one_of_last_time_is_not_fetched_again(object_store: ObjectStoreServer) -> None:
@@ -54,9 +54,9 @@ def test_an_epoch_that_is_the_one_of_last_time_is_not_fetched_again(object_store
     with object_store.counted() as written:
         files.write("epoch", b"1")
     assert written == {"PUT": 1}
-    files.read_again("epoch")
+    files.read_cached("epoch")
     with object_store.counted() as read:
-        files.read_again("epoch")
+        files.read_cached("epoch")
     assert read == {"HEAD": 1}
 
 
@@ -65,7 +65,7 @@ def test_more_objects_than_a_page_holds_are_all_listed_and_removed(object_store:
     paths = [f"reports/{number:04d}" for number in range(1005)]
     map_concurrently(lambda path: files.write(path, b""), paths)
     with object_store.counted() as listed:
-        assert files.every() == paths
+        assert files.walk() == paths
     assert listed == {"GET": 2}
     assert files.delete(*paths[:20], "reports/none") == 20
     with object_store.counted() as removed:
@@ -87,7 +87,7 @@ def test_what_is_destroyed_is_gone_from_the_bucket(object_store: ObjectStoreServ
 def test_a_run_on_an_object_store_needs_a_database(object_store: ObjectStoreServer) -> None:
     store = RunStore(object_store.uri(f"{object_store.new_bucket()}/run"))
     with pytest.raises(RunInvalid, match=r"/run: is on no local disk.*cluster\.journal=postgresql://") as refusal:
-        require_journal(store.files, CONFIG)
+        check_journal_access(store.files, CONFIG)
     assert "endpoint_override" not in str(refusal.value)
 
 
@@ -97,7 +97,7 @@ def test_a_run_on_an_object_store_needs_a_database(object_store: ObjectStoreServ
 )
 def test_a_password_of_the_journal_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigInvalid, match=r"cluster\.journal has a password.*PGPASSWORD") as refusal:
-        require_journal(RunFiles(str(tmp_path / "run")), config_with(url))
+        check_journal_access(RunFiles(str(tmp_path / "run")), config_with(url))
     assert "secret" not in str(refusal.value)
 
 
@@ -139,5 +139,5 @@ def test_sqlite_on_a_file_system_that_machines_share_is_refused(
     shared, own = tmp_path / "shared runs", tmp_path
     location, journal = (shared, None) if is_beside else (own, f"sqlite:///{shared}/journal.sqlite")
     with pytest.raises(ConfigInvalid, match=r"shared runs.* is shared by machines \(nfs4\).*postgresql://"):
-        require_journal(RunFiles(str(location / "run")), config_with(journal))
-    require_journal(RunFiles(str(shared / "run")), config_with(f"sqlite:///{own}/journal.sqlite"))
+        check_journal_access(RunFiles(str(location / "run")), config_with(journal))
+    check_journal_access(RunFiles(str(shared / "run")), config_with(f"sqlite:///{own}/journal.sqlite"))

@@ -36,15 +36,15 @@ def test_once_another_has_taken_over_nothing_is_written_or_destroyed(store: RunS
     kept = store.write_state(0, "stage-0", b"weights")
     successor = RunStore(store.location)
     other, _ = successor.take_over()
-    before = successor.files.every()
+    before = successor.files.walk()
     for write in (
         lambda: store.write_state(0, "stage-1", b"weights"),
         lambda: store.destroy([kept]),
-        lambda: store.sweep((), ()),
+        lambda: store.delete_garbage((), ()),
     ):
         with pytest.raises(CoordinatorSuperseded, match=f"term {term + 1} after {term}"):
             write()
-    assert successor.files.every() == before
+    assert successor.files.walk() == before
     successor.write_state(0, "stage-1", b"weights")
     journal.close()
     other.close()
@@ -64,7 +64,7 @@ def test_a_writer_that_slept_before_the_file_appears_leaves_nothing(tmp_path: Pa
     journal, _ = store.take_over()
     with pytest.raises(CoordinatorSuperseded):
         store.write_state(0, "stage-1", b"weights")
-    assert not [path for path in store.files.every() if "stage" in path]
+    assert not [path for path in store.files.walk() if "stage" in path]
     journal.close()
 
 
