@@ -41,13 +41,13 @@ def sweep(subject: Subject) -> Rows:
         other = train_from_scratch(bench, requests, seed=subject.seed + 1000)
         told = {**about(subject, bench), "scenario": f"{SINGLES} singles"}
         rows: Rows = [
-            {**told, "boundary": None, "retrained": None, **outcome(trial, oracle.answers), "method": name}
+            {**told, "boundary": None, "retrained": None, **outcome(trial, oracle.predictions), "method": name}
             for name, trial in ((ORACLE, oracle), (OTHER_ORACLE, other))
         ]
         for strategy in (Strategy.HS, Strategy.OHS):
             for boundary in BOUNDARIES:
                 trial = revoke_with(Method(name=strategy, strategy=strategy, boundary=boundary), bench, requests)
-                rows.append({**told, "boundary": boundary, **_retrained(trial), **outcome(trial, oracle.answers)})
+                rows.append({**told, "boundary": boundary, **_retrained(trial), **outcome(trial, oracle.predictions)})
         return rows
 
 

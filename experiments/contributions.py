@@ -72,13 +72,13 @@ def _try_request(bench: ComparisonSetup, requests: Requests) -> Rows:
         CONTROL: fine_tune_control(bench, requests),
     }
     rows: Rows = [
-        {"calibration": None, **outcome(trial, oracle.answers), "method": name} for name, trial in baselines.items()
+        {"calibration": None, **outcome(trial, oracle.predictions), "method": name} for name, trial in baselines.items()
     ]
     for strategy in (Strategy.DPUS, Strategy.OHS):
         for calibration in (True, False):
             method = Method(name=strategy, strategy=strategy, unlearning={"calibration": calibration})
             trial = revoke_with(method, bench, requests)
-            rows.append({"calibration": str(calibration), **outcome(trial, oracle.answers)})
+            rows.append({"calibration": str(calibration), **outcome(trial, oracle.predictions)})
     return rows
 
 

@@ -41,7 +41,7 @@ def try_epochs(subject: Subject) -> Rows:
         return [
             {
                 **told,
-                **outcome(trial, scratch.answers),
+                **outcome(trial, scratch.predictions),
                 "share_of_passes": trial.passes / scratch.passes,
                 "share_of_seconds": trial.seconds / scratch.seconds,
             }

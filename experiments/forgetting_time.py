@@ -101,7 +101,7 @@ def measure(options: Options) -> Rows:
 
 def _try(bench: ComparisonSetup, method: Method, forget: Sequence[SampleId], singles: Sequence[SampleId]) -> Rows:
     """A request, watched; and requests of one sample after it. returns: a row for each generation, and for each request"""
-    with bench.copy_of_base(method.unlearning) as place, open_run(place) as run:
+    with bench.branch(method.unlearning) as place, open_run(place) as run:
         run.warm_up()
         watcher = Watcher(place)
         with watcher.watching():

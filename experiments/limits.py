@@ -81,7 +81,7 @@ def _try_many(bench: ComparisonSetup, question: Question) -> Rows:
         oracle = train_from_scratch(bench, [forget])
         told: Row = {"per_shard": per_shard, "voters": _voters(bench, forget)}
         trials = [oracle, *(revoke_with(method, bench, [forget]) for method in METHODS)]
-        rows += [{**told, **outcome(trial, oracle.answers)} for trial in trials]
+        rows += [{**told, **outcome(trial, oracle.predictions)} for trial in trials]
     return rows
 
 
@@ -106,7 +106,7 @@ def _unsharded(question: Question, requests: Requests) -> tuple[PredictionSummar
     partition = {"shards": 1, "slices": 1}
     with trained(question.subject, model={"name": "mlp", "hidden": [question.width]}, partition=partition) as bench:
         trial = train_from_scratch(bench, requests)
-        return trial.answers, outcome(trial, trial.answers) | {"method": UNSHARDED}
+        return trial.predictions, outcome(trial, trial.predictions) | {"method": UNSHARDED}
 
 
 def draw(rows: Rows) -> Figure:

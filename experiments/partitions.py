@@ -55,7 +55,7 @@ def try_partition(job: Partitioned) -> Rows:
         # A patch of a lone shard has no other shard to aim at; a checkpoint of its own stands in, or it is retrained.
         trials = [oracle, *(revoke_with(method, bench, requests) for method in METHODS)]
         told = {**about(subject, bench), "scenario": f"{SINGLES} singles", "bytes": _checkpoint_bytes(bench)}
-        return [{**told, **outcome(trial, oracle.answers)} for trial in trials]
+        return [{**told, **outcome(trial, oracle.predictions)} for trial in trials]
 
 
 def _checkpoint_bytes(bench: ComparisonSetup) -> int:

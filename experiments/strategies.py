@@ -40,7 +40,7 @@ def try_strategies(subject: Subject) -> Rows:
         rows: Rows = []
         for scenario, requests in scenarios(subject, bench).items():
             trials = compare(bench, requests, (*STRATEGIES, REPLAY))
-            [oracle] = [trial.answers for trial in trials if trial.method == SCRATCH]
+            [oracle] = [trial.predictions for trial in trials if trial.method == SCRATCH]
             told = {**about(subject, bench), "scenario": scenario, "forgotten": sum(map(len, requests))}
             rows += [{**told, **outcome(trial, oracle)} for trial in trials]
         return rows

@@ -102,17 +102,17 @@ def about(subject: Subject, bench: ComparisonSetup) -> Row:
 
 def outcome(trial: MethodResult, oracle: PredictionSummary) -> Row:
     """The columns that say what a method did. oracle: retrained without the same samples"""
-    distance = trial.answers.distance(oracle)
+    distance = trial.predictions.distance(oracle)
     return {
         "method": trial.method,
         "exactness": str(trial.exactness),
         "passes": trial.passes,
         "seconds": trial.seconds,
-        "test_accuracy": trial.answers.test_accuracy,
-        "accuracy_lost": oracle.test_accuracy - trial.answers.test_accuracy,
+        "test_accuracy": trial.predictions.test_accuracy,
+        "accuracy_lost": oracle.test_accuracy - trial.predictions.test_accuracy,
         "equal_answers": distance.equal_answers,
-        "forget_accuracy": trial.answers.forget_accuracy,
-        "forget_loss": trial.answers.forget_loss,
+        "forget_accuracy": trial.predictions.forget_accuracy,
+        "forget_loss": trial.predictions.forget_loss,
         "forget_distance": distance.probability,
         "under_forgetting": distance.under,
         "over_forgetting": distance.over,

@@ -60,7 +60,7 @@ def try_traffic(job: Partitioned) -> Rows:
             oracle = train_from_scratch(bench, traffic.requests)
             tried = (revoke_with(method, bench, traffic.requests, together=traffic.together) for method in METHODS)
             told = {**about(job.subject, bench), "policy": job.policy, "scenario": scenario}
-            rows += [{**told, **outcome(trial, oracle.answers)} for trial in (oracle, *tried)]
+            rows += [{**told, **outcome(trial, oracle.predictions)} for trial in (oracle, *tried)]
         return rows
 
 

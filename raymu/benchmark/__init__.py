@@ -1,4 +1,8 @@
-"""The demonstration: train on real data, revoke with every strategy, and show what each cost."""
+"""Comparisons of unlearning methods on one trained run.
+
+`compare` measures methods beside an oracle and a control, `demo` does so on the bundled letter data, and `demo_result`
+prints the outcome.
+"""
 
 from raymu.benchmark.demo import run_demo
 from raymu.benchmark.demo_result import DemoResult, DemoRow, show_demo

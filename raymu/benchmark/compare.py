@@ -1,10 +1,10 @@
-"""Ways to honour requests side by side on one trained run, with the retrained oracle and the no-subtraction control."""
+"""Methods of honouring requests, compared on one trained run with the retrained oracle and the negative control."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 
 from raymu.api import Revocation, open_run, train
 from raymu.config import Config
@@ -21,27 +20,36 @@ from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, Generation, OnAccept, SampleId
 from raymu.core.requests import Strategy
-from raymu.data.tables import SampleTable, read_features, read_table
+from raymu.data.tables import SampleTable, read_table
 from raymu.errors import UnknownSamples
-from raymu.service.negative_control import negative_control
 from raymu.service.requests.sample_index import SampleIndex
-from raymu.store.codec import seal
+from raymu.service.trial import (
+    EvaluationSet,
+    Features,
+    Labels,
+    Predict,
+    publish_branch,
+    read_test_set,
+    temporary_branch,
+)
 from raymu.store.run import RunStore
 
 SCRATCH, CONTROL = "from scratch", "control"
 
 Requests = Sequence[Sequence[SampleId]]
-Predict = Callable[[npt.NDArray[np.generic]], npt.NDArray[np.float32]]
+"""The sample ids of each request, in the order in which the requests arrive."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Method:
-    """A way to honour a request. boundary: the run's own where it is None; unlearning: settings that differ from the run's"""
+    """A way to honour a request."""
 
     name: str
     strategy: Strategy
     boundary: float | str | None = None
+    """The hybrid boundary; None for the run's own."""
     unlearning: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of `unlearning` that differ from the run's."""
 
 
 STRATEGIES = tuple(Method(name=strategy, strategy=strategy) for strategy in Strategy)
@@ -49,109 +57,127 @@ STRATEGIES = tuple(Method(name=strategy, strategy=strategy) for strategy in Stra
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ComparisonSetup:
-    """The trained run and the samples that are tried on it."""
+    """A trained run, the samples that can be revoked from it, and the test set."""
 
     config: Config
     base: str
-    """Where the trained run lies."""
+    """Location of the trained run."""
     scratch: Path
-    """A folder for copies of it."""
+    """A folder for branches and oracles."""
     table: SampleTable
-    test_features: npt.NDArray[np.generic]
-    test_labels: npt.NDArray[np.int64]
+    test_features: Features
+    test_labels: Labels
 
     @classmethod
     def of(cls, config: Config, base: str, scratch: Path) -> "ComparisonSetup":
-        """Raises DataInvalid."""
+        """Read the run's training and test data. Raises DataInvalid, RequestInvalid."""
         assert config.data.test is not None, "a comparison needs test data"
-        test = read_features(config.data.test, config.data)
-        assert test.labels is not None, "a comparison needs labelled test data"
+        features, labels = read_test_set(config.data.test, config.data)
         return cls(
             config=config,
             base=base,
             scratch=scratch,
             table=read_table(config.data.train, config.data),
-            test_features=test.features,
-            test_labels=test.labels,
+            test_features=features,
+            test_labels=labels,
         )
+
+    def evaluation_set(self, requests: Requests) -> EvaluationSet:
+        """Build the evaluation set whose forget set is the samples of these requests."""
+        forgotten = self.table.take(np.flatnonzero(np.isin(self.table.ids, all_ids(requests))))
+        return EvaluationSet(features=self.test_features, labels=self.test_labels, forgotten=forgotten)
 
     def test_accuracy(self, predict: Predict) -> float:
-        return float((predict(self.test_features).argmax(axis=1) == self.test_labels).mean())
-
-    def ask(self, predict: Predict, ids: Sequence[SampleId]) -> PredictionSummary:
-        """ids: the forget set"""
-        rows = np.flatnonzero(np.isin(self.table.ids, ids))
-        return PredictionSummary.of(
-            test=predict(self.test_features),
-            test_labels=self.test_labels,
-            forget=predict(self.table.features[rows]),
-            forget_labels=self.table.labels[rows],
-        )
+        """Return the accuracy on the test set."""
+        return self.evaluation_set([]).accuracy(predict)
 
     @contextmanager
-    def copy_of_base(self, unlearning: Mapping[str, Any]) -> Iterator[str]:
-        """A run of its own to revoke from, with other settings of unlearning: the trained one stays as it is."""
-        with tempfile.TemporaryDirectory(dir=self.scratch) as place:
-            shutil.copytree(self.base, place, dirs_exist_ok=True)
-            store = RunStore(place)
-            tree = self.config.tree()
-            config = Config.parse(tree | {"unlearning": {**tree["unlearning"], **unlearning}})
-            manifest = replace(store.manifest, config=config.tree())
-            store.files.write("run.json", seal(manifest, store.keys.hash_key))
-            yield place
+    def branch(self, unlearning: Mapping[str, Any]) -> Iterator[str]:
+        """Branch the trained run with other settings of `unlearning`. Yields the branch's location."""
+        store = RunStore(self.base)
+        lineages = store.current().lineages
+        tree = self.config.tree()
+        config = Config.parse(tree | {"unlearning": {**tree["unlearning"], **unlearning}})
+        with temporary_branch(store, lineages, config.unlearning, folder=self.scratch) as branch:
+            publish_branch(branch, lineages)
+            yield branch.location
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class MethodResult:
-    """What one method did about a scenario's requests. seconds: of compute"""
+    """What one method cost for a series of requests, and what the run predicts afterwards."""
 
     method: str
     passes: float
+    """Sample passes over all requests."""
     seconds: float
+    """Compute seconds over all requests."""
     exactness: str
-    answers: PredictionSummary
+    predictions: PredictionSummary
+    """Predictions after the last request."""
     receipts: tuple[Receipt, ...] = ()
     first_accuracy: float | None = None
-    """On the test set, after the first of the requests; None where that is not measured."""
+    """Test accuracy after the first request; None if it is not measured."""
     repaired_s: float | None = None
     """Median seconds from a request's receipt until the repaired generation was published."""
 
     @property
     def forgotten_s(self) -> float | None:
-        """Median seconds from a request's receipt until all that is served was trained without its samples, or patched."""
-        return _median_seconds([(one, one.rewound_at or one.published_at) for one in self.receipts])
+        """Median seconds from a request's receipt until every served state was trained without its samples, or patched."""
+        return _median_seconds(
+            [(receipt.received_at, receipt.rewound_at or receipt.published_at) for receipt in self.receipts]
+        )
+
+
+def no_announcement(_method: str) -> None:
+    """Announce nothing."""
 
 
 def compare(
-    bench: ComparisonSetup,
+    setup: ComparisonSetup,
     requests: Requests,
     methods: Sequence[Method] = STRATEGIES,
-    announce: Callable[[str], None] = lambda _method: None,
+    announce: Callable[[str], None] = no_announcement,
 ) -> list[MethodResult]:
-    """Honour the requests, one after the other, with each method and each baseline. announce: told what is at work"""
-    trials: dict[str, Callable[[], MethodResult]] = {
-        method.name: partial(revoke_with, method, bench, requests) for method in methods
+    """Honour the requests, one after the other, with each method, with the oracle and with the control.
+
+    Args:
+        setup: The trained run.
+        requests: What is revoked.
+        methods: The methods to compare.
+        announce: Called with the name of each method before it starts.
+    """
+    runs: dict[str, Callable[[], MethodResult]] = {
+        method.name: partial(revoke_with, method, setup, requests) for method in methods
     }
-    trials |= {
-        SCRATCH: partial(train_from_scratch, bench, requests),
-        CONTROL: partial(fine_tune_control, bench, requests),
+    runs |= {
+        SCRATCH: partial(train_from_scratch, setup, requests),
+        CONTROL: partial(fine_tune_control, setup, requests),
     }
-    done = []
-    for name, try_it in trials.items():
+    results = []
+    for name, run in runs.items():
         announce(name)
-        done.append(try_it())
-    return done
+        results.append(run())
+    return results
 
 
-def revoke_with(method: Method, bench: ComparisonSetup, requests: Requests, *, together: int = 1) -> MethodResult:
-    """On a copy of the trained run. together: how many requests come at a time; a remedy that serves several counts once"""
-    asked = [Revocation(ids=tuple(ids), strategy=method.strategy, boundary=method.boundary) for ids in requests]
-    with bench.copy_of_base(method.unlearning) as place, open_run(place) as run:
+def revoke_with(method: Method, setup: ComparisonSetup, requests: Requests, *, together: int = 1) -> MethodResult:
+    """Honour the requests with one method, on a branch of the trained run.
+
+    Args:
+        method: Strategy and settings.
+        setup: The trained run.
+        requests: What is revoked.
+        together: Number of requests that arrive at the same moment. A remedy that serves several of them counts once.
+    """
+    revocations = [Revocation(ids=tuple(ids), strategy=method.strategy, boundary=method.boundary) for ids in requests]
+    evaluation = setup.evaluation_set(requests)
+    with setup.branch(method.unlearning) as location, open_run(location) as run:
         run.warm_up()
-        receipts = run.revoke_together(asked[:together])
-        first_accuracy = bench.test_accuracy(run.predict)
-        for start in range(together, len(asked), together):
-            receipts += run.revoke_together(asked[start : start + together])
+        receipts = run.revoke_together(revocations[:together])
+        first_accuracy = evaluation.accuracy(run.predict)
+        for start in range(together, len(revocations), together):
+            receipts += run.revoke_together(revocations[start : start + together])
         remedies = {part.command_id: part for receipt in receipts for part in receipt.shards}.values()
         is_exact = all(receipt.exactness is Exactness.EXACT for receipt in receipts)
         return MethodResult(
@@ -159,62 +185,67 @@ def revoke_with(method: Method, bench: ComparisonSetup, requests: Requests, *, t
             passes=sum(remedy.passes for remedy in remedies),
             seconds=sum(remedy.seconds for remedy in remedies),
             exactness=Exactness.EXACT if is_exact else Exactness.APPROXIMATE,
-            answers=bench.ask(run.predict, all_of(requests)),
+            predictions=evaluation.summarize(run.predict),
             receipts=tuple(receipts),
             first_accuracy=first_accuracy,
-            repaired_s=_median_seconds([(one, one.published_at) for one in receipts]),
+            repaired_s=_median_seconds([(receipt.received_at, receipt.published_at) for receipt in receipts]),
         )
 
 
-def train_from_scratch(bench: ComparisonSetup, requests: Requests, *, seed: int | None = None) -> MethodResult:
-    """The retrained oracle. Trained once, without all the samples; each request would cost as much.
+def train_from_scratch(setup: ComparisonSetup, requests: Requests, *, seed: int | None = None) -> MethodResult:
+    """Train the oracle once without all the samples. Its cost is counted for every request.
 
-    seed: another than the run's: how far one oracle is from another is what no method can be blamed for
+    Args:
+        setup: The trained run.
+        requests: What the oracle is trained without.
+        seed: A seed other than the run's. The distance between two oracles is noise that no method can avoid.
     """
-    partition = replace(bench.config.partition, seed=bench.config.partition.seed if seed is None else seed)
-    config = replace(bench.config, partition=partition)
-    place = bench.scratch / uuid4().hex
-    with train(config, str(place), exclude=all_of(requests)) as run:
-        answers = bench.ask(run.predict, all_of(requests))
-        trial = MethodResult(
+    partition = replace(setup.config.partition, seed=setup.config.partition.seed if seed is None else seed)
+    config = replace(setup.config, partition=partition)
+    location = setup.scratch / uuid4().hex
+    with train(config, str(location), exclude=all_ids(requests)) as run:
+        predictions = setup.evaluation_set(requests).summarize(run.predict)
+        result = MethodResult(
             method=SCRATCH,
             passes=run.training.passes * len(requests),
             seconds=run.training.compute_seconds * len(requests),
             exactness=Exactness.EXACT,
-            answers=answers,
-            first_accuracy=answers.test_accuracy if len(requests) == 1 else None,
+            predictions=predictions,
+            first_accuracy=predictions.test_accuracy if len(requests) == 1 else None,
             repaired_s=run.training.seconds,
         )
-    shutil.rmtree(place)
-    return trial
+    shutil.rmtree(location)
+    return result
 
 
-def fine_tune_control(bench: ComparisonSetup, requests: Requests) -> MethodResult:
-    """The control that subtracts nothing: its accuracy on the forget set shows that it forgets nothing."""
-    store = RunStore(bench.base)
-    each = [negative_control(store, ids) for ids in requests]
-    together = negative_control(store, all_of(requests)) if len(requests) > 1 else each[0]
+def fine_tune_control(setup: ComparisonSetup, requests: Requests) -> MethodResult:
+    """Fine-tune for each request without subtracting anything. The predictions are those of one control for all requests."""
+    store = RunStore(setup.base)
+    evaluation = setup.evaluation_set(requests)
+    controls = [setup.evaluation_set([ids]).control(store) for ids in requests]
+    control = evaluation.control(store) if len(requests) > 1 else controls[0]
     return MethodResult(
         method=CONTROL,
-        passes=sum(control.passes for control in each),
-        seconds=sum(control.seconds for control in each),
+        passes=sum(each.passes for each in controls),
+        seconds=sum(each.seconds for each in controls),
         exactness="no forgetting",
-        answers=bench.ask(together.predict, all_of(requests)),
+        predictions=evaluation.summarize(control.predict),
     )
 
 
-def all_of(requests: Requests) -> list[SampleId]:
+def all_ids(requests: Requests) -> list[SampleId]:
+    """Join the sample ids of all requests."""
     return [sample_id for ids in requests for sample_id in ids]
 
 
-def _median_seconds(moments: Sequence[tuple[Receipt, Any]]) -> float | None:
-    """From each request's receipt to a moment. returns: None where there is none"""
-    seconds = [(at - receipt.received_at).total_seconds() for receipt, at in moments if at is not None]
+def _median_seconds(spans: Sequence[tuple[datetime, datetime | None]]) -> float | None:
+    """Return the median length of the spans that have an end; None if none has."""
+    seconds = [(end - start).total_seconds() for start, end in spans if end is not None]
     return median(seconds) if seconds else None
 
 
 def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Generation:
-    """The generation that accepting a request of these samples would publish; nothing is published.
+    """Return the generation that accepting a request for these samples would publish. Nothing is published.
 
     Raises UnknownSamples.
     """
@@ -225,8 +256,8 @@ def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Gener
     if unknown:
         raise UnknownSamples(unknown[:3], len(unknown))
     earliest: dict[int, int] = {}
-    for shard, position in zip(index.shards[rows].tolist(), index.slices[rows].tolist(), strict=True):
-        earliest[shard] = min(position, earliest.get(shard, position))
+    for shard, slice_index in zip(index.shards[rows].tolist(), index.slices[rows].tolist(), strict=True):
+        earliest[shard] = min(slice_index, earliest.get(shard, slice_index))
     return replace(
         current,
         constituents=tuple(

@@ -1,19 +1,25 @@
-"""Train on the bundled letter data, and revoke with every strategy."""
+"""The demonstration: train on the bundled letter data, and compare every strategy."""
 
 import tempfile
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.status import Status
 
 from raymu.api import Run, train
-from raymu.benchmark.compare import SCRATCH, ComparisonSetup, MethodResult, compare, rewound_generation
+from raymu.benchmark.compare import (
+    SCRATCH,
+    ComparisonSetup,
+    MethodResult,
+    Requests,
+    compare,
+    no_announcement,
+    rewound_generation,
+)
 from raymu.benchmark.demo_result import DemoResult, DemoRow
 from raymu.config import Config
 from raymu.console import stage_progress
@@ -28,15 +34,15 @@ from raymu.store.codec import to_json
 from raymu.store.run import RunStore
 
 SINGLES = 20
-"""Requests of one sample each, one after the other."""
+"""Number of requests of one sample each, one after the other."""
 BULK_SHARE = 0.01
-"""Of the training samples, in one request."""
+"""Share of the training samples that one request names."""
 BOUNDARY = 0.85
-"""Hybrid boundary of `hs` and `ohs`: a shard is retrained where its first two slices of five are untouched."""
+"""Hybrid boundary of `hs` and `ohs`. A shard is retrained if its first two slices of five are untouched."""
 
 
 def demo_config(folder: Path) -> Config:
-    """Settings that reach 90% on the letter data in seconds. folder: where the bundled tables lie"""
+    """Return settings that reach 90% test accuracy on the letter data in seconds. The bundled tables are in `folder`."""
     return Config.parse(
         {
             "data": {
@@ -53,9 +59,9 @@ def demo_config(folder: Path) -> Config:
 
 
 def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
-    """Run the comparison on Ray, and leave `results.json` and `accuracy-over-time.png` in `out`.
+    """Run the comparison on Ray, and write `results.json` and `accuracy-over-time.png` to `out`.
 
-    Raises RunInvalid where `out` cannot be made.
+    Raises RunInvalid if `out` cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -70,90 +76,99 @@ def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
         with stage_progress(shards=config.partition.shards, is_shown=is_shown) as progress:
             run = train(config, base, progress=progress)
         run.close()
-        result = _compare(
-            ComparisonSetup.of(config, base, Path(scratch)), run, out / "accuracy-over-time.png", is_shown=is_shown
-        )
+        setup = ComparisonSetup.of(config, base, Path(scratch))
+        with _spinner(is_shown=is_shown) as announce:
+            result = _compare(setup, run, out / "accuracy-over-time.png", announce)
     with atomic_write(out / "results.json") as file:
         file.write_bytes(to_json(result))
     return result
 
 
-def _compare(bench: ComparisonSetup, run: Run, figure: Path, *, is_shown: bool) -> DemoResult:
-    chosen = np.random.default_rng(7).permutation(bench.table.ids)
-    bulk = chosen[: round(BULK_SHARE * len(chosen))].tolist()
-    scenarios: dict[str, list[list[SampleId]]] = {
+@contextmanager
+def _spinner(*, is_shown: bool) -> Iterator[Callable[[str], None]]:
+    """Show a spinner on standard error. Yields a function that sets its text."""
+    if not is_shown:
+        yield no_announcement
+        return
+    with Console(stderr=True).status("", spinner="dots") as status:
+        yield status.update
+
+
+def _scenarios(setup: ComparisonSetup) -> dict[str, Requests]:
+    ids = np.random.default_rng(7).permutation(setup.table.ids)
+    bulk: list[SampleId] = ids[: round(BULK_SHARE * len(ids))].tolist()
+    return {
         f"{SINGLES} requests of one sample": [[sample_id] for sample_id in bulk[:SINGLES]],
         f"{len(bulk)} samples (1%) at once": [bulk],
     }
+
+
+def _compare(setup: ComparisonSetup, run: Run, figure: Path, announce: Callable[[str], None]) -> DemoResult:
     rows: list[DemoRow] = []
-    courses: dict[str, list[AccuracyTimeline]] = {}
-    trained_accuracy = bench.test_accuracy(run.predict)
-    with Console(stderr=True).status("", spinner="dots") if is_shown else nullcontext() as spinner:
-        for scenario, requests in scenarios.items():
-            trials = compare(bench, requests, announce=partial(_announce, spinner, scenario))
-            rows += _rows(scenario, trials)
-            title = scenario if len(requests) == 1 else f"the first of {scenario}"
-            courses[title] = _courses(bench, requests[0], trials, trained_accuracy)
-    plot_accuracy(courses, figure)
+    timelines: dict[str, list[AccuracyTimeline]] = {}
+    trained_accuracy = setup.test_accuracy(run.predict)
+    for scenario, requests in _scenarios(setup).items():
+        results = compare(setup, requests, announce=lambda method, scenario=scenario: announce(f"{scenario}: {method}"))
+        rows += _rows(scenario, results)
+        title = scenario if len(requests) == 1 else f"the first of {scenario}"
+        timelines[title] = _timelines(setup, requests[0], results, trained_accuracy)
+    plot_accuracy(timelines, figure)
     return DemoResult(
         trained_accuracy=trained_accuracy,
-        shards=bench.config.partition.shards,
-        slices=bench.config.partition.slices,
+        shards=setup.config.partition.shards,
+        slices=setup.config.partition.slices,
         train_seconds=run.training.seconds,
         rows=tuple(rows),
         figure=str(figure),
     )
 
 
-def _announce(spinner: Status | None, scenario: str, method: str) -> None:
-    if spinner:
-        spinner.update(f"{scenario}: {method}")
-
-
-def _rows(scenario: str, trials: Sequence[MethodResult]) -> list[DemoRow]:
-    seconds = {trial.method: trial.seconds for trial in trials}
+def _rows(scenario: str, results: Sequence[MethodResult]) -> list[DemoRow]:
+    seconds = {result.method: result.seconds for result in results}
     return [
         DemoRow(
             scenario=scenario,
-            method=trial.method,
-            passes=trial.passes,
-            seconds=trial.seconds,
-            speedup_over_sisa=seconds[Strategy.SISA] / trial.seconds,
-            speedup_over_scratch=seconds[SCRATCH] / trial.seconds,
-            test_accuracy=trial.answers.test_accuracy,
-            forget_accuracy=trial.answers.forget_accuracy,
-            forget_loss=trial.answers.forget_loss,
-            exactness=trial.exactness,
-            forgotten_s=trial.forgotten_s,
-            repaired_s=trial.repaired_s,
+            method=result.method,
+            passes=result.passes,
+            seconds=result.seconds,
+            speedup_over_sisa=seconds[Strategy.SISA] / result.seconds,
+            speedup_over_scratch=seconds[SCRATCH] / result.seconds,
+            test_accuracy=result.predictions.test_accuracy,
+            forget_accuracy=result.predictions.forget_accuracy,
+            forget_loss=result.predictions.forget_loss,
+            exactness=result.exactness,
+            forgotten_s=result.forgotten_s,
+            repaired_s=result.repaired_s,
         )
-        for trial in trials
+        for result in results
     ]
 
 
-def _courses(
-    bench: ComparisonSetup, ids: list[SampleId], trials: Sequence[MethodResult], trained_accuracy: float
+def _timelines(
+    setup: ComparisonSetup, ids: Sequence[SampleId], results: Sequence[MethodResult], trained_accuracy: float
 ) -> list[AccuracyTimeline]:
-    """Accuracy from the request's receipt on: the old generation, the rewound one, and the repaired one."""
-    store = RunStore(bench.base)
+    """Return the accuracy of the old, the rewound and the repaired generation of the first request, for each method."""
+    store = RunStore(setup.base)
     try:
-        rewound = bench.test_accuracy(Ensemble(store, rewound_generation(store, ids)).predict)
+        rewound = setup.test_accuracy(Ensemble(store, rewound_generation(store, ids)).predict)
     except NoVoters:
         rewound = None
     return [
         AccuracyTimeline(
-            method=trial.method,
+            method=result.method,
             before=trained_accuracy,
-            rewound=rewound if trial.receipts else trained_accuracy,
-            rewound_at_s=_seconds(trial.receipts[0].rewound_at, trial) if trial.receipts else None,
-            repaired=trial.first_accuracy,
-            repaired_at_s=_seconds(trial.receipts[0].published_at, trial) if trial.receipts else trial.repaired_s,
+            rewound=rewound if result.receipts else trained_accuracy,
+            rewound_at_s=_seconds_until(result.receipts[0].rewound_at, result) if result.receipts else None,
+            repaired=result.first_accuracy,
+            repaired_at_s=(
+                _seconds_until(result.receipts[0].published_at, result) if result.receipts else result.repaired_s
+            ),
         )
-        for trial in trials
-        if trial.first_accuracy is not None
+        for result in results
+        if result.first_accuracy is not None
     ]
 
 
-def _seconds(at: datetime | None, trial: MethodResult) -> float | None:
-    """From the receipt of a trial's first request on."""
-    return None if at is None else (at - trial.receipts[0].received_at).total_seconds()
+def _seconds_until(at: datetime | None, result: MethodResult) -> float | None:
+    """Return the seconds from the receipt of the first request until `at`."""
+    return None if at is None else (at - result.receipts[0].received_at).total_seconds()

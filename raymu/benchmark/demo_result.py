@@ -1,4 +1,4 @@
-"""What the demonstration comes to, and the tables that show it."""
+"""The result of the demonstration, and its tables."""
 
 from dataclasses import dataclass
 
@@ -10,41 +10,45 @@ from raymu.console import Screen
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoRow:
-    """One way to honour the requests of one scenario.
-
-    passes, seconds: of compute; speed-ups: ratios of seconds; accuracies: shares of correct answers
-    forget_loss: of the ensemble on the forget set, mean cross-entropy in nats
-    forgotten_s, repaired_s: median seconds from a request's receipt; None for what has no such moment
-    """
+    """One method on the requests of one scenario."""
 
     scenario: str
     method: str
     passes: float
+    """Sample passes."""
     seconds: float
+    """Compute seconds, summed over shards."""
     speedup_over_sisa: float
+    """Compute seconds of `sisa` divided by those of this method."""
     speedup_over_scratch: float
+    """Compute seconds of training from scratch divided by those of this method."""
     test_accuracy: float
     forget_accuracy: float
     forget_loss: float
+    """Mean cross-entropy of the ensemble on the forget set, in nats."""
     exactness: str
     forgotten_s: float | None
+    """Median seconds from a request's receipt until the touched shards were rewound; None for a baseline."""
     repaired_s: float | None
+    """Median seconds from a request's receipt until the repaired generation was published; None for the control."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoResult:
-    """trained_accuracy: on the test set, before anything is revoked"""
+    """The comparison on the letter data."""
 
     trained_accuracy: float
+    """Test accuracy before anything is revoked."""
     shards: int
     slices: int
     train_seconds: float
     rows: tuple[DemoRow, ...]
     figure: str
+    """Path of the figure."""
 
 
 def show_demo(result: DemoResult, screen: Screen) -> None:
-    """The result as tables, one for each scenario."""
+    """Print one table for each scenario."""
     screen.say(
         f"Letter data, {result.shards} shards x {result.slices} slices, trained on Ray in {result.train_seconds:.1f} s "
         f"to {result.trained_accuracy:.2%} test accuracy"
@@ -61,11 +65,11 @@ def show_demo(result: DemoResult, screen: Screen) -> None:
                 table.add_row(*_cells(row))
         screen.show(table)
     screen.say(
-        "passes: sample passes; compute: seconds, summed over shards; x SISA, x scratch: how many times less compute than "
-        "these;\nforgotten, repaired: median seconds from a request's receipt until the touched shards were rewound, and "
-        "until the repaired\ngeneration was published, the workers being up. From scratch is measured once, and counted for "
-        "every request.\nThe control only fine-tunes, and subtracts nothing: it shows what no forgetting looks like on the "
-        "forget set;\na patch should come close to the exact rows there."
+        "passes: sample passes. compute: seconds, summed over shards. x SISA, x scratch: how many times less compute.\n"
+        "forgotten, repaired: median seconds from a request's receipt until the touched shards were rewound, and until\n"
+        "the repaired generation was published, with workers running. Training from scratch is measured once and\n"
+        "counted for every request. The control fine-tunes without subtracting: it shows what no forgetting looks like\n"
+        "on the forget set. A good patch comes close to the exact rows there."
     )
     screen.say(f"accuracy over time: {result.figure}")
 

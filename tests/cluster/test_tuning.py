@@ -59,7 +59,7 @@ def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_i
     again = run.tune(wanted, Constraints(), out=tmp_path, traffic="uniform:5")
     assert again.trials == report.trials
     assert (left.exists(), (tmp_path / "branch-old").exists()) == (False, True)
-    with pytest.raises(RequestInvalid, match="holds another search"):
+    with pytest.raises(RequestInvalid, match="belongs to another search"):
         run.tune(wanted, Constraints(), out=tmp_path, traffic="uniform:4")
 
 

@@ -8,6 +8,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, UnlearningConfigured
 from raymu.core.receipt import Receipt
+from raymu.core.records import ShardLineage
 from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, RequestInvalid, RunInvalid
 from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
@@ -68,6 +69,10 @@ class Coordinator:
         Raises RunInvalid where the run is trained, TrainingFailed.
         """
         return await self._training.train(progress)
+
+    def adopt(self, lineages: Sequence[ShardLineage]) -> None:
+        """Publish states that another run trained as this run's first generation. Their files must be in this run."""
+        self._training.record(tuple(lineages))
 
     async def revoke(self, asked: Sequence[Revocation], progress: Progress) -> list[Receipt]:
         """Accept requests together and see them through: rewound, repaired, published, purged.

@@ -1,4 +1,4 @@
-"""Remedies that are really carried out, in simulated time."""
+"""Repairs that are carried out for real while the clock is simulated."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -16,36 +16,48 @@ from raymu.store.run import RunStore
 
 
 class BranchRepairs:
-    """Repairs the shards of a branch. The clock runs by forecast, so that a trial ends alike on any machine."""
+    """Repairs the shards of a branch. Reported seconds are forecasts, so a trial gives the same score on any machine."""
 
     def __init__(self, branch: RunStore, population: RevocableSamples, rows: Sequence[Positions]) -> None:
-        """rows: of the population, for each request of the trace"""
+        """Index the samples to forget.
+
+        Args:
+            branch: The run to repair.
+            population: The samples of the run.
+            rows: For each request of the trace, row numbers in the population.
+        """
         self._branch, self._worker = branch, ShardWorker(branch)
         self._forget: dict[tuple[str, int], frozenset[SampleId]] = {}
-        for place, of_request in enumerate(rows):
-            shards = population.shards[of_request]
+        """(request id, shard) -> samples to forget"""
+        for request_index, request_rows in enumerate(rows):
+            shards = population.shards[request_rows]
             for shard in np.unique(shards).tolist():
-                ids = population.ids[of_request[shards == shard]].tolist()
-                self._forget[str(place), shard] = frozenset(ids)
+                ids = population.ids[request_rows[shards == shard]].tolist()
+                self._forget[str(request_index), shard] = frozenset(ids)
         self.measured_seconds = 0.0
+        """Compute seconds that the repairs really took."""
 
     def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
+        """Repair one shard. `accepted` holds all requests so far, by id."""
         unseen = command.references[0].shard if command.references else None
         task = RepairTask(
             command=command,
-            forget=self._named(command.request_ids, command.shard),
-            unseen_forgotten=frozenset() if unseen is None else self._named(accepted, unseen),
+            forget=self._samples_of(command.request_ids, command.shard),
+            unseen_forgotten=frozenset() if unseen is None else self._samples_of(accepted, unseen),
             term=self._branch.fencing.term(),
         )
         *_, report = self._worker.run(task)
         assert isinstance(report, RepairReport)
         self._branch.reports.delete([report.command_id])
         self.measured_seconds += report.seconds
-        pace = command.lineage.seconds_per_pass
-        return replace(report, seconds=report.passes * pace, lineage=replace(report.lineage, seconds_per_pass=pace))
+        seconds_per_pass = command.lineage.seconds_per_pass
+        lineage = replace(report.lineage, seconds_per_pass=seconds_per_pass)
+        return replace(report, seconds=report.passes * seconds_per_pass, lineage=lineage)
 
     def destroy(self, files: Collection[FileRef]) -> None:
+        """Delete files of the branch."""
         self._branch.destroy(files)
 
-    def _named(self, request_ids: Collection[str], shard: int) -> frozenset[SampleId]:
-        return frozenset[SampleId]().union(*(self._forget.get((one, shard), frozenset()) for one in request_ids))
+    def _samples_of(self, request_ids: Collection[str], shard: int) -> frozenset[SampleId]:
+        samples = (self._forget.get((request_id, shard), frozenset()) for request_id in request_ids)
+        return frozenset[SampleId]().union(*samples)

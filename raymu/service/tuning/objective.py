@@ -1,10 +1,9 @@
-"""Where choices are tried: a trained run, a trace, and the oracle that each of them is measured against."""
+"""The objective of a search: one choice of settings, tried on a branch of the run."""
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,35 +20,37 @@ from raymu.core.schedule import epochs_per_stage
 from raymu.core.tuning import Choice, InterimScore, Score
 from raymu.data.traces import read_trace
 from raymu.errors import RequestInvalid, RunInvalid
+from raymu.output_file import atomic_write
 from raymu.service.history import replay
-from raymu.service.negative_control import negative_control
 from raymu.service.planning.population import held_population
 from raymu.service.prediction import Ensemble, repaired_generation
+from raymu.service.trial import EvaluationSet, read_test_set, samples_at, temporary_branch
 from raymu.service.tuning.branch_repairs import BranchRepairs
-from raymu.service.tuning.evaluation_set import EvaluationSet, held_samples, read_answers, write_answers
 from raymu.service.tuning.search_folder import branches_in
 from raymu.store.codec import to_json
 from raymu.store.run import RunStore
 from raymu.text import plural
 
 OnProgress = Callable[[int, InterimScore], None]
-"""Told how many requests are accepted, and the score until then, as far as it can be told."""
+"""Called with the number of accepted requests and the score so far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectiveSpec:
-    """Everything that a bench is made from: small, and without ids.
-
-    location: of the run; traffic: such as uniform:50, or trace: a file; test: a labelled table
-    scratch: a folder for branches, on the run's disk if it is to be quick; workers: that repair side by side
-    """
+    """Everything that an objective is made from. It is small and holds no sample ids, so it can be sent anywhere."""
 
     location: str
+    """The run."""
     traffic: str | None
+    """Traffic to draw a trace from, such as uniform:50."""
     trace: str | None
+    """A file of requests, instead of traffic."""
     test: str
+    """A labelled table."""
     scratch: str
+    """The search's folder. Branches are fast if it is on the run's disk."""
     workers: int
+    """Shards that are repaired side by side."""
 
     def __post_init__(self) -> None:
         if (self.traffic is None) == (self.trace is None):
@@ -57,140 +58,94 @@ class ObjectiveSpec:
 
 
 class TuningObjective:
-    """Tries choices on branches of one run; the run itself is never touched."""
+    """Scores choices on branches of one run. The run itself is never changed."""
 
-    def __init__(self, plan: ObjectiveSpec) -> None:
-        """Raises RunInvalid where the run is not trained, or is not free of debt; TraceInvalid, DataInvalid."""
-        self._plan, self._store = plan, RunStore(plan.location)
-        self._lineages = _settled(self._store)
+    def __init__(self, spec: ObjectiveSpec) -> None:
+        """Read the run, the trace and the test set.
+
+        Raises RunInvalid if the run is not trained or owes retraining; TraceInvalid, DataInvalid.
+        """
+        self._spec, self._store = spec, RunStore(spec.location)
+        self._lineages = _lineages_without_debt(self._store)
         self._population = held_population(self._store, [lineage.table for lineage in self._lineages])
-        self.trace = _trace(plan, self._store, self._population)
+        self.trace = _read_trace(spec, self._store, self._population)
         self._rows = self._population.rows_of(self.trace)
-        forgotten = held_samples(self._store, self._lineages, np.concatenate(self._rows))
-        self._examination = EvaluationSet.of(plan.test, self._store.config.data, forgotten)
+        features, labels = read_test_set(spec.test, self._store.config.data)
+        forgotten = samples_at(self._store, self._lineages, np.concatenate(self._rows))
+        self._evaluation = EvaluationSet(features=features, labels=labels, forgotten=forgotten)
 
     @cached_property
     def digest(self) -> str:
-        """Of all that a trial depends on, but for its choice: the trace, the run's states and settings, the test data."""
+        """SHA-256 of everything that a score depends on except the choice: trace, states, settings and test data."""
         own = self._store.config.unlearning
         unchosen = replace(own, strategy="sisa", boundary=0.0, ohs=replace(own.ohs, slices=1))
         digest = hashlib.sha256(repr(self.trace).encode())
         for record in (unchosen, *self._lineages):
             digest.update(to_json(record))
-        for values in (self._examination.features, self._examination.labels):
+        for values in (self._evaluation.features, self._evaluation.labels):
             digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
 
     def evaluate(self, choice: Choice, on_progress: OnProgress | None = None) -> Score:
-        """Replay the trace with a choice. Raises RequestInvalid where the run does not allow for it.
+        """Replay the trace with a choice, and score the branch that it leaves.
 
-        on_progress: told at each quarter of the trace but the last; may raise to end the trial
+        Args:
+            choice: Settings to try.
+            on_progress: Called after each quarter of the trace but the last. It may raise, to stop the trial.
+
+        Raises RequestInvalid if the run does not allow the choice.
         """
         with self._branch(self.unlearning(choice)) as branch:
-            remedies = BranchRepairs(branch, self._population, self._rows)
-            told: list[int] = []
+            repairs = BranchRepairs(branch, self._population, self._rows)
+            reported_quarters = 0
 
-            def tell(accepted: int, passes: float, lineages: tuple[ShardLineage, ...]) -> None:
-                is_due = self._quarter * (1 + len(told)) <= accepted < len(self.trace.requests)
+            def report(accepted: int, passes: float, lineages: tuple[ShardLineage, ...]) -> None:
+                nonlocal reported_quarters
+                is_due = self._quarter * (1 + reported_quarters) <= accepted < len(self.trace.requests)
                 if on_progress is None or not is_due:
                     return
-                told.append(accepted)
-                answering = Ensemble(branch, repaired_generation(lineages))
-                lost_points = self._lost_points(self._examination.accuracy(answering.predict))
-                debts = _debt_share(lineages)
-                on_progress(accepted, InterimScore(passes=passes, lost_points=lost_points, debt_share=debts))
+                reported_quarters += 1
+                accuracy = self._evaluation.accuracy(Ensemble(branch, repaired_generation(lineages)).predict)
+                score = InterimScore(
+                    passes=passes, lost_points=self._lost_points(accuracy), debt_share=_debt_share(lineages)
+                )
+                on_progress(accepted, score)
 
-            simulation = self._simulate(branch, self.trace, remedies, window_s=choice.window_s, on_batch=tell)
-            return self._score(branch, simulation, remedies.measured_seconds)
+            simulation = self._simulate(branch, self.trace, repairs, window_s=choice.window_s, on_batch=report)
+            return self._score(branch, simulation, repairs.measured_seconds)
 
     @cached_property
     def oracle(self) -> PredictionSummary:
-        """What the run answers once every shard is retrained without the samples of the trace; made once, and kept."""
-        kept = Path(self._plan.scratch) / f"answers-{self.digest[:16]}.npz"
-        if kept.exists():
-            return read_answers(kept)
-        everything = Trace(requests=tuple(replace(one, at_s=0.0) for one in self.trace.requests))
-        sisa = replace(self._store.config.unlearning, strategy=Strategy.SISA.value)
-        with self._branch(sisa) as branch:
-            remedies = BranchRepairs(branch, self._population, self._rows)
-            simulation = self._simulate(branch, everything, remedies)
-            answers = self._answers(branch, simulation.lineages)
-        write_answers(answers, kept)
-        return answers
+        """Predictions of the run with every touched shard retrained without the trace's samples. Kept in a file."""
+        path = Path(self._spec.scratch) / f"oracle-{self.digest[:16]}.npz"
+        if path.exists():
+            return _read_predictions(path)
+        at_once = Trace(requests=tuple(replace(request, at_s=0.0) for request in self.trace.requests))
+        with self._branch(self._with_sisa) as branch:
+            simulation = self._simulate(branch, at_once, BranchRepairs(branch, self._population, self._rows))
+            predictions = self._predictions(branch, simulation.lineages)
+        _write_predictions(predictions, path)
+        return predictions
 
     @cached_property
     def control(self) -> PredictionSummary:
-        """What fine-tuning alone comes to, without any subtraction: it forgets nothing."""
-        return self._examination.answers(negative_control(self._store, self._examination.forgotten.ids).predict)
+        """Predictions of the negative control, which forgets nothing."""
+        return self._evaluation.summarize(self._evaluation.control(self._store).predict)
 
     @cached_property
     def retrain_passes(self) -> float:
-        """What retraining for every request as it comes would take, as foreseen."""
-        sisa = replace(self._store.config.unlearning, strategy=Strategy.SISA.value)
+        """Forecast sample passes of retraining for each request as it arrives."""
         return simulate(
-            self.trace, self._population, self._lineages, config=sisa, epochs=self._epochs, workers=self._plan.workers
-        ).outcome.passes
-
-    def _simulate(
-        self,
-        branch: RunStore,
-        trace: Trace,
-        remedies: BranchRepairs,
-        *,
-        window_s: float = 0.0,
-        on_batch: Callable[[int, float, tuple[ShardLineage, ...]], None] = lambda _accepted, _passes, _lineages: None,
-    ) -> SimulationResult:
-        return simulate(
-            trace,
+            self.trace,
             self._population,
             self._lineages,
-            config=branch.config.unlearning,
+            config=self._with_sisa,
             epochs=self._epochs,
-            workers=self._plan.workers,
-            window_s=window_s,
-            has_batch_norm=branch.manifest.has_batch_norm,
-            remedies=remedies,
-            on_batch=on_batch,
-        )
-
-    def _score(self, branch: RunStore, simulation: SimulationResult, measured_seconds: float) -> Score:
-        answers, done = self._answers(branch, simulation.lineages), simulation.outcome
-        distance = answers.distance(self.oracle)
-        weights = "".join(lineage.serving.weights_sha256 for lineage in simulation.lineages)
-        return Score(
-            passes=done.passes,
-            compute_seconds=done.compute_seconds,
-            measured_seconds=measured_seconds,
-            makespan_s=done.makespan_s,
-            p50_s=done.p50_s,
-            p95_s=done.p95_s,
-            accuracy=answers.test_accuracy,
-            lost_points=self._lost_points(answers.test_accuracy),
-            forgetting_error=distance.under + distance.over,
-            too_little=distance.under,
-            too_much=distance.over,
-            approximate_share=done.approximate_share,
-            debt_share=_debt_share(simulation.lineages),
-            weights_sha256=hashlib.sha256(weights.encode()).hexdigest(),
-        )
-
-    def _lost_points(self, accuracy: float) -> float:
-        return 100.0 * (self.oracle.test_accuracy - accuracy)
-
-    def _answers(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> PredictionSummary:
-        return self._examination.answers(Ensemble(branch, repaired_generation(lineages)).predict)
-
-    @property
-    def _quarter(self) -> float:
-        return len(self.trace.requests) / 4
-
-    @property
-    def _epochs(self) -> tuple[int, ...]:
-        config = self._store.config
-        return epochs_per_stage(config.training.epochs, config.partition.slices)
+            workers=self._spec.workers,
+        ).outcome.passes
 
     def unlearning(self, choice: Choice) -> UnlearningConfig:
-        """The run's settings with a choice. Raises RequestInvalid where the run does not allow for it."""
+        """Return the run's settings with a choice. Raises RequestInvalid if the run does not allow it."""
         own = self._store.config.unlearning
         if choice.contributions not in (own.contributions, *(["gradient"] if own.contributions == "batch" else [])):
             raise RequestInvalid(
@@ -207,35 +162,112 @@ class TuningObjective:
             ohs=replace(own.ohs, slices=choice.fine_tune_slices),
         )
 
+    def _simulate(
+        self,
+        branch: RunStore,
+        trace: Trace,
+        repairs: BranchRepairs,
+        *,
+        window_s: float = 0.0,
+        on_batch: Callable[[int, float, tuple[ShardLineage, ...]], None] = lambda _accepted, _passes, _lineages: None,
+    ) -> SimulationResult:
+        """Replay a trace with real repairs on a simulated clock."""
+        return simulate(
+            trace,
+            self._population,
+            self._lineages,
+            config=branch.config.unlearning,
+            epochs=self._epochs,
+            workers=self._spec.workers,
+            window_s=window_s,
+            has_batch_norm=branch.manifest.has_batch_norm,
+            remedies=repairs,
+            on_batch=on_batch,
+        )
+
+    def _score(self, branch: RunStore, simulation: SimulationResult, measured_seconds: float) -> Score:
+        predictions, summary = self._predictions(branch, simulation.lineages), simulation.outcome
+        gap = predictions.distance(self.oracle)
+        weights = "".join(lineage.serving.weights_sha256 for lineage in simulation.lineages)
+        return Score(
+            passes=summary.passes,
+            compute_seconds=summary.compute_seconds,
+            measured_seconds=measured_seconds,
+            makespan_s=summary.makespan_s,
+            p50_s=summary.p50_s,
+            p95_s=summary.p95_s,
+            accuracy=predictions.test_accuracy,
+            lost_points=self._lost_points(predictions.test_accuracy),
+            forgetting_error=gap.under + gap.over,
+            too_little=gap.under,
+            too_much=gap.over,
+            approximate_share=summary.approximate_share,
+            debt_share=_debt_share(simulation.lineages),
+            weights_sha256=hashlib.sha256(weights.encode()).hexdigest(),
+        )
+
+    def _predictions(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> PredictionSummary:
+        return self._evaluation.summarize(Ensemble(branch, repaired_generation(lineages)).predict)
+
+    def _lost_points(self, accuracy: float) -> float:
+        return 100.0 * (self.oracle.test_accuracy - accuracy)
+
+    @property
+    def _quarter(self) -> float:
+        return len(self.trace.requests) / 4
+
+    @property
+    def _epochs(self) -> tuple[int, ...]:
+        config = self._store.config
+        return epochs_per_stage(config.training.epochs, config.partition.slices)
+
+    @property
+    def _with_sisa(self) -> UnlearningConfig:
+        return replace(self._store.config.unlearning, strategy=Strategy.SISA.value)
+
     @contextmanager
     def _branch(self, unlearning: UnlearningConfig) -> Iterator[RunStore]:
-        """A branch that is gone afterwards: it holds samples of people."""
-        branches = branches_in(Path(self._plan.scratch))
+        branches = branches_in(Path(self._spec.scratch))
         branches.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=branches) as folder:
-            yield self._store.branch(folder, self._lineages, unlearning)
+        with temporary_branch(self._store, self._lineages, unlearning, folder=branches) as branch:
+            yield branch
 
 
-def _settled(store: RunStore) -> tuple[ShardLineage, ...]:
-    """The shards of a run that owes nothing. Raises RunInvalid."""
-    _ = store.current()
+def _lineages_without_debt(store: RunStore) -> tuple[ShardLineage, ...]:
+    """Return a run's shards. Raises RunInvalid if the run is not trained or owes retraining."""
+    store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         board = replay(journal, store.manifest).board
     if board.owed:
         raise RunInvalid(
             store.files.display_location,
-            f"owes {plural(len(board.owed), 'request')} a retraining, which a trial could not tell from its own debt; "
+            f"owes {plural(len(board.owed), 'request')} a retraining, which would be mixed with the debt of a trial; "
             "run `raymu settle` first",
         )
     return board.lineages
 
 
-def _trace(plan: ObjectiveSpec, store: RunStore, population: RevocableSamples) -> Trace:
-    if plan.trace is not None:
-        return read_trace(plan.trace, integers=store.manifest.has_integer_ids)
-    assert plan.traffic is not None, "a plan has traffic or a trace"
-    return draw_trace(parse_traffic(plan.traffic), population)
+def _read_trace(spec: ObjectiveSpec, store: RunStore, population: RevocableSamples) -> Trace:
+    if spec.trace is not None:
+        return read_trace(spec.trace, integers=store.manifest.has_integer_ids)
+    assert spec.traffic is not None, "a specification has traffic or a trace"
+    return draw_trace(parse_traffic(spec.traffic), population)
 
 
 def _debt_share(lineages: tuple[ShardLineage, ...]) -> float:
     return sum(bool(lineage.debts) for lineage in lineages) / len(lineages)
+
+
+def _write_predictions(predictions: PredictionSummary, path: Path) -> None:
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        np.savez(file, **{field.name: getattr(predictions, field.name) for field in fields(PredictionSummary)})
+
+
+def _read_predictions(path: Path) -> PredictionSummary:
+    arrays = np.load(path)
+    return PredictionSummary(
+        test=arrays["test"],
+        test_accuracy=float(arrays["test_accuracy"]),
+        forget=arrays["forget"],
+        forget_accuracy=float(arrays["forget_accuracy"]),
+    )

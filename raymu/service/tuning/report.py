@@ -1,4 +1,4 @@
-"""What a search found, as records and as a table."""
+"""The result of a search: scored trials, baselines and the chosen settings."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,50 +17,62 @@ from raymu.store.codec import to_json
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredTrial:
-    """A trial, judged. violations: constraints that it does not hold -> by how much, relative to the bound"""
+    """A trial, compared with the constraints and with the other trials."""
 
     choice: Choice
     score: Score
     loss: float
     violations: dict[str, float]
+    """Violated constraint -> excess, relative to the bound."""
     is_on_front: bool
+    """Whether no other trial is better in compute, accuracy and forgetting error at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
-    """What a trial is compared with. Losses in nats, below the oracle's and above them, on average."""
+    """The oracle or the control, measured as a trial is."""
 
     accuracy: float
     lost_points: float
     too_little: float
+    """Mean nats by which losses on the forget set are below the oracle's."""
     too_much: float
+    """Mean nats by which losses on the forget set are above the oracle's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TuningReport:
-    """requests: of the trace; retrain_passes: what retraining for each of them takes, as foreseen
-
-    stopped: trials that were ended early; control: fine-tuning alone, which forgets nothing
-    """
+    """The result of a search."""
 
     traffic: str
     requests: int
+    """Number of requests in the trace."""
     retrain_passes: float
+    """Forecast sample passes of retraining for each request."""
     constraints: Constraints
     trials: tuple[ScoredTrial, ...]
     stopped: int
+    """Number of trials that were stopped early."""
     oracle: Baseline
     control: Baseline
     chosen: ScoredTrial
 
 
 def score_trials(
-    bench: TuningObjective, traffic: str, trials: Sequence[TuningTrial], constraints: Constraints, stopped: int
+    objective: TuningObjective, traffic: str, trials: Sequence[TuningTrial], constraints: Constraints, stopped: int
 ) -> TuningReport:
-    """Compare trials with the constraints and the baselines. trials: at least one; stopped: how many were ended early"""
-    passes = bench.retrain_passes
+    """Compare trials with the constraints and the baselines, and choose the one with the smallest loss.
+
+    Args:
+        objective: What the trials were scored by.
+        traffic: The traffic or the trace, as the user wrote it.
+        trials: At least one.
+        constraints: What the chosen settings must satisfy.
+        stopped: Number of trials that were stopped early.
+    """
+    passes = objective.retrain_passes
     on_front = pareto_front([trial.score for trial in trials])
-    judged = tuple(
+    scored = tuple(
         ScoredTrial(
             choice=trial.choice,
             score=trial.score,
@@ -72,29 +84,29 @@ def score_trials(
     )
     return TuningReport(
         traffic=traffic,
-        requests=len(bench.trace.requests),
+        requests=len(objective.trace.requests),
         retrain_passes=passes,
         constraints=constraints,
-        trials=judged,
+        trials=scored,
         stopped=stopped,
-        oracle=_baseline(bench.oracle, bench.oracle),
-        control=_baseline(bench.control, bench.oracle),
-        chosen=min(judged, key=lambda one: one.loss),
+        oracle=_baseline(objective.oracle, objective.oracle),
+        control=_baseline(objective.control, objective.oracle),
+        chosen=min(scored, key=lambda trial: trial.loss),
     )
 
 
-def _baseline(answers: PredictionSummary, oracle: PredictionSummary) -> Baseline:
-    distance = answers.distance(oracle)
+def _baseline(predictions: PredictionSummary, oracle: PredictionSummary) -> Baseline:
+    gap = predictions.distance(oracle)
     return Baseline(
-        accuracy=answers.test_accuracy,
-        lost_points=100.0 * (oracle.test_accuracy - answers.test_accuracy),
-        too_little=distance.under,
-        too_much=distance.over,
+        accuracy=predictions.test_accuracy,
+        lost_points=100.0 * (oracle.test_accuracy - predictions.test_accuracy),
+        too_little=gap.under,
+        too_much=gap.over,
     )
 
 
 def require_feasible(report: TuningReport) -> None:
-    """Raises NoFeasibleTrial, which names the nearest trial."""
+    """Raise NoFeasibleTrial, which names the nearest trial, if no trial satisfies all constraints."""
     nearest = report.chosen
     if nearest.violations:
         misses = ", ".join(f"{name} {getattr(nearest.score, name):.3g}" for name in nearest.violations)
@@ -102,19 +114,19 @@ def require_feasible(report: TuningReport) -> None:
 
 
 def save(report: TuningReport, folder: Path) -> None:
-    """Write `tuning.json`, and the trials as `trials.parquet`, one row each."""
+    """Write the report as `tuning.json`, and the trials as `trials.parquet`, one row a trial."""
     with atomic_write(folder / "tuning.json") as partial:
         partial.write_bytes(to_json(report))
     rows = [
         {
-            **asdict(one.choice),
-            **asdict(one.score),
-            "loss": one.loss,
-            "is_feasible": not one.violations,
-            "is_on_front": one.is_on_front,
-            "is_chosen": one == report.chosen,
+            **asdict(trial.choice),
+            **asdict(trial.score),
+            "loss": trial.loss,
+            "is_feasible": not trial.violations,
+            "is_on_front": trial.is_on_front,
+            "is_chosen": trial == report.chosen,
         }
-        for one in report.trials
+        for trial in report.trials
     ]
     with atomic_write(folder / "trials.parquet") as partial:
         pq.write_table(pa.Table.from_pylist(rows), partial)

@@ -1,4 +1,4 @@
-"""A search's folder: what was asked for, and the branches that trials are at work on, which hold samples of people."""
+"""The folder of a search: its request, and branches of the run, which hold training samples."""
 
 import shutil
 from pathlib import Path
@@ -9,21 +9,25 @@ _REQUEST = "request.json"
 
 
 def branches_in(folder: Path) -> Path:
-    """Where the branches of a search lie. folder: its own"""
+    """Return the directory for branches in a search's folder."""
     return folder / "branches"
 
 
 def claim_folder(folder: Path, request: bytes) -> None:
-    """Make a folder that of a search, and remove the branches that the same one left there when it was killed.
+    """Make a folder that of a search, and delete branches that an interrupted attempt of the same search left there.
 
-    request: everything that the search is told by. Raises RequestInvalid where something else is there.
+    Args:
+        folder: An existing directory. Files of the user beside the search's own stay.
+        request: Everything that defines the search. The same request resumes a search, another one is refused.
+
+    Raises RequestInvalid if the folder belongs to another search.
     """
-    kept, branches = folder / _REQUEST, branches_in(folder)
-    if not kept.exists():
+    request_file, branches = folder / _REQUEST, branches_in(folder)
+    if not request_file.exists():
         if branches.exists():
-            raise RequestInvalid(f"{branches} is there already, and no search's; name another --out")
-        kept.write_bytes(request)
-    if kept.read_bytes() != request:
-        raise RequestInvalid(f"{folder} holds another search, or this one of other data; name another --out")
+            raise RequestInvalid(f"{branches} exists already and belongs to no search; name another --out")
+        request_file.write_bytes(request)
+    if request_file.read_bytes() != request:
+        raise RequestInvalid(f"{folder} belongs to another search, or to this one on other data; name another --out")
     if branches.exists():
         shutil.rmtree(branches)

@@ -39,10 +39,10 @@ def weights(place: str) -> list[str]:
 def test_exact_retraining_is_at_no_distance_from_the_oracle(bench: ComparisonSetup) -> None:
     trials = {trial.method: trial for trial in compare(bench, [FORGET[:2], FORGET[2:]])}
     assert set(trials) == {*Strategy, SCRATCH, "control"}
-    oracle = trials[SCRATCH].answers
-    exact = trials[Strategy.SISA].answers.distance(oracle)
+    oracle = trials[SCRATCH].predictions
+    exact = trials[Strategy.SISA].predictions.distance(oracle)
     assert (exact.equal_answers, exact.probability) == (1.0, 0.0)
-    assert trials["control"].answers.distance(oracle).probability > 0.0
+    assert trials["control"].predictions.distance(oracle).probability > 0.0
     assert trials[SCRATCH].passes > trials[Strategy.SISA].passes > trials[Strategy.DPUS].passes
 
 
@@ -80,5 +80,5 @@ def test_what_is_not_rewound_is_forgotten_when_the_repair_is_published(
 
 
 def test_an_oracle_of_another_seed_is_another_model(bench: ComparisonSetup) -> None:
-    first, second = (train_from_scratch(bench, [FORGET], seed=seed).answers for seed in (None, 99))
+    first, second = (train_from_scratch(bench, [FORGET], seed=seed).predictions for seed in (None, 99))
     assert not np.array_equal(first.forget, second.forget)

@@ -61,7 +61,7 @@ def test_the_whole_boundary_is_sisa_and_equals_the_oracle(bench: TuningObjective
 def test_no_boundary_is_patching_alone_and_the_same_each_time(bench: TuningObjective, strategy: str) -> None:
     choice = replace(CHOICE, strategy=strategy, boundary=0.0)
     score = bench.evaluate(choice)
-    assert is_alike(score, TuningObjective(bench._plan).evaluate(choice))
+    assert is_alike(score, TuningObjective(bench._spec).evaluate(choice))
     assert score.approximate_share == 1.0
     assert score.forgetting_error == score.too_little + score.too_much > 0.0
     if strategy == "hs":
@@ -71,10 +71,10 @@ def test_no_boundary_is_patching_alone_and_the_same_each_time(bench: TuningObjec
 def test_a_trial_comes_to_what_the_run_itself_would(bench: TuningObjective, tmp_path: Path) -> None:
     """A branch, revoked from by a real coordinator in the trace's order, has the same weights in the end."""
     choice = replace(CHOICE, strategy="ohs", boundary=0.5)
-    store = RunStore(bench._plan.location)
+    store = RunStore(bench._spec.location)
     branch = store.branch(str(tmp_path / "branch"), store.current().lineages, bench.unlearning(choice))
     with opened(Path(branch.location)) as run:
-        run.coordinator._training.record(store.current().lineages)  # as if the branch had trained them itself
+        run.coordinator.adopt(store.current().lineages)
         receipts = [revoke_traced(run.coordinator, request.ids) for request in bench.trace.requests]
     assert len(receipts) == 6
     passes = sum(part.passes for receipt in receipts for part in receipt.shards)
@@ -86,10 +86,10 @@ def revoke_traced(coordinator: object, ids: tuple[SampleId, ...]) -> Receipt:
 
 
 def test_trials_leave_the_run_as_it_was_and_no_branch_behind(bench: TuningObjective) -> None:
-    before = files_of(Path(bench._plan.location))
+    before = files_of(Path(bench._spec.location))
     bench.evaluate(replace(CHOICE, strategy="ohs", boundary=0.4, fine_tune_slices=2, window_s=900.0))
-    assert files_of(Path(bench._plan.location)) == before
-    scratch = Path(bench._plan.scratch)
+    assert files_of(Path(bench._spec.location)) == before
+    scratch = Path(bench._spec.scratch)
     assert {path.suffix or path.name for path in scratch.iterdir()} == {".npz", "branches"}
     assert not list((scratch / "branches").iterdir())
 

@@ -36,13 +36,13 @@ def test_one_that_goes_on_removes_the_branches_that_it_left(tmp_path: Path) -> N
 def test_another_search_is_refused_and_leaves_the_branches_of_the_one_at_work(tmp_path: Path) -> None:
     claim_folder(tmp_path, b"asked")
     fill(branches_in(tmp_path), "one/samples/0")
-    with pytest.raises(RequestInvalid, match=r"holds another search, .*; name another --out"):
+    with pytest.raises(RequestInvalid, match=r"belongs to another search, .*; name another --out"):
         claim_folder(tmp_path, b"asked otherwise")
     assert files_in(tmp_path) == ["branches/one/samples/0", "request.json"]
 
 
 def test_branches_of_somebody_else_are_not_taken_for_a_search_s(tmp_path: Path) -> None:
     fill(tmp_path, "branches/mine.txt")
-    with pytest.raises(RequestInvalid, match="branches is there already, and no search's; name another --out"):
+    with pytest.raises(RequestInvalid, match="branches exists already and belongs to no search; name another --out"):
         claim_folder(tmp_path, b"asked")
     assert files_in(tmp_path) == ["branches/mine.txt"]

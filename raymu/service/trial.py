@@ -1,0 +1,108 @@
+"""Trials of a strategy on branches of a trained run.
+
+A branch begins with the run's states and settings of its own, so the run itself stays as it is. What a trial did is
+measured on one `EvaluationSet`, beside the retrained oracle and the negative control.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from raymu.config import DataConfig, UnlearningConfig
+from raymu.core.oracle_gap import PredictionSummary
+from raymu.core.records import ShardLineage
+from raymu.data.tables import SampleTable, from_arrow, read_features
+from raymu.errors import RequestInvalid
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.negative_control import NegativeControl, negative_control
+from raymu.service.shard.fleet import LocalFleet
+from raymu.store.run import RunStore
+
+Features = npt.NDArray[np.generic]
+Labels = npt.NDArray[np.int64]
+Predict = Callable[[Features], npt.NDArray[np.float32]]
+"""Maps features to class probabilities: (samples, classes) float32."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class EvaluationSet:
+    """The test set and the forget set that a trial's predictions are measured on."""
+
+    features: Features
+    """(test samples, *input shape)"""
+    labels: Labels
+    """(test samples,) int64"""
+    forgotten: SampleTable
+
+    def accuracy(self, predict: Predict) -> float:
+        """Return the accuracy on the test set."""
+        return float((predict(self.features).argmax(axis=1) == self.labels).mean())
+
+    def summarize(self, predict: Predict) -> PredictionSummary:
+        """Predict the test set and the forget set."""
+        return PredictionSummary.of(
+            test=predict(self.features),
+            test_labels=self.labels,
+            forget=predict(self.forgotten.features),
+            forget_labels=self.forgotten.labels,
+        )
+
+    def control(self, store: RunStore) -> NegativeControl:
+        """Fine-tune a run for the forget set without subtracting it."""
+        return negative_control(store, self.forgotten.ids.tolist())
+
+
+def read_test_set(path: str, data: DataConfig) -> tuple[Features, Labels]:
+    """Read a labelled table. Raises DataInvalid, RequestInvalid."""
+    table = read_features(path, data)
+    if table.labels is None:
+        raise RequestInvalid(f"{path}: has no column {data.label}; trials need labels")
+    return table.features, table.labels
+
+
+def samples_at(store: RunStore, lineages: Sequence[ShardLineage], rows: npt.NDArray[np.int64]) -> SampleTable:
+    """Read some of a run's samples.
+
+    Args:
+        store: The run.
+        lineages: The run's shards, in order.
+        rows: Row numbers over the shards' tables joined in order. The result is sorted by row number.
+    """
+    rows = np.sort(rows)
+    tables = [from_arrow(store.read_table(lineage.table))[0] for lineage in lineages]
+    starts = np.cumsum([0, *(len(table.ids) for table in tables)])
+    parts = [
+        table.take(rows[(rows >= start) & (rows < start + len(table.ids))] - start)
+        for table, start in zip(tables, starts[:-1], strict=True)
+    ]
+    return SampleTable(
+        ids=np.concatenate([part.ids for part in parts]),
+        features=np.concatenate([part.features for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+    )
+
+
+@contextmanager
+def temporary_branch(
+    store: RunStore, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig, *, folder: Path
+) -> Iterator[RunStore]:
+    """Branch a run into a new directory in `folder`. The branch holds training samples, so it is deleted at the end."""
+    with tempfile.TemporaryDirectory(dir=folder) as directory:
+        yield store.branch(directory, lineages, unlearning)
+
+
+def publish_branch(branch: RunStore, lineages: Sequence[ShardLineage]) -> None:
+    """Publish the states that a branch begins with as its first generation, so that it can be opened as a run."""
+
+    async def publish() -> None:
+        coordinator = Coordinator(branch, LocalFleet(branch))
+        coordinator.adopt(lineages)
+        await coordinator.close()
+
+    asyncio.run(publish())
