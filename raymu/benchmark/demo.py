@@ -94,6 +94,10 @@ def _spinner(*, is_shown: bool) -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
+def _announce(announce: Callable[[str], None], scenario: str, method: str) -> None:
+    announce(f"{scenario}: {method}")
+
+
 def _scenarios(setup: ComparisonSetup) -> dict[str, Requests]:
     ids = np.random.default_rng(7).permutation(setup.table.ids)
     bulk: list[SampleId] = ids[: round(BULK_SHARE * len(ids))].tolist()
