@@ -112,7 +112,7 @@ def _compare(setup: ComparisonSetup, run: Run, figure: Path, announce: Callable[
     timelines: dict[str, list[AccuracyTimeline]] = {}
     trained_accuracy = setup.test_accuracy(run.predict)
     for scenario, requests in _scenarios(setup).items():
-        results = compare(setup, requests, announce=lambda method, scenario=scenario: announce(f"{scenario}: {method}"))
+        results = compare(setup, requests, announce=partial(_announce, announce, scenario))
         rows += _rows(scenario, results)
         title = scenario if len(requests) == 1 else f"the first of {scenario}"
         timelines[title] = _timelines(setup, requests[0], results, trained_accuracy)
