@@ -1,4 +1,9 @@
-"""The Python API: train a run, open one, and ask of it what the command line asks."""
+"""The Python API: train a run, open one, and ask of it what the command line asks.
+
+What needs PyTorch or Ray is imported by the method that uses it: opening a run and reading its status need neither.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -6,17 +11,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Self
 
 from raymu.config import ClusterConfig, Config
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
-from raymu.core.tuning import Constraints, Search
 from raymu.core.uri import is_uri, redacted
-from raymu.data.tables import read_features
 from raymu.errors import (
     ConfigInvalid,
     CoordinatorLost,
@@ -27,22 +27,25 @@ from raymu.errors import (
     RunInvalid,
     TrainingFailed,
 )
-from raymu.service.audit.audit import audit
-from raymu.service.audit.forget_set import AuditScope
-from raymu.service.audit.report import AuditReport
 from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
-from raymu.service.coordinator.client import CoordinatorClient, LocalClient
-from raymu.service.ingest import prepare_run
-from raymu.service.planning.forecast import Forecast, check_requests, plan
-from raymu.service.prediction import Ensemble, Evaluation
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
-from raymu.service.tuning.objective import ObjectiveSpec
-from raymu.service.tuning.report import TuningReport
-from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
 from raymu.text import one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from raymu.core.tuning import Constraints, Search
+    from raymu.service.audit.forget_set import AuditScope
+    from raymu.service.audit.report import AuditReport
+    from raymu.service.coordinator.client import CoordinatorClient
+    from raymu.service.planning.forecast import Forecast
+    from raymu.service.prediction import Ensemble, Evaluation
+    from raymu.service.tuning.report import TuningReport
+    from raymu.service.verify.verify import Verification
 
 __all__ = ["Revocation", "Run", "SubmissionResult", "open_run", "train"]
 
@@ -104,7 +107,7 @@ class Run:
         self._require_cluster()
         self.close()
         from raymu.runtime.detached_client import (
-            start_coordinator,  # Ray takes a second to import: only where it is used
+            start_coordinator,
         )
 
         return start_coordinator(self.location, self.cluster)
@@ -114,7 +117,7 @@ class Run:
         self._require_cluster()
         self.close()
         from raymu.runtime.detached_client import (
-            stop_coordinator,  # Ray takes a second to import: only where it is used
+            stop_coordinator,
         )
 
         return stop_coordinator(self.location, self.cluster)
@@ -151,6 +154,8 @@ class Run:
     def revoke_together(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[Receipt]:
         """Several requests at once: those that wait for the same shard are served by one remedy."""
         if self._coordinator is None:  # one that is opened takes the run over, from another that may be at work
+            from raymu.service.planning.forecast import check_requests
+
             check_requests(self._store, asked)
         return self.coordinator().revoke(list(asked), progress)
 
@@ -211,7 +216,8 @@ class Run:
         """
         if is_uri(str(out)):
             raise RequestInvalid(f"{redacted(str(out))}: trials need a folder on a local disk; name one with --out")
-        from raymu.runtime.tuning import tune_boundary  # Ray takes a second to import: only where it is used
+        from raymu.runtime.tuning import tune_boundary
+        from raymu.service.tuning.objective import ObjectiveSpec
 
         measured = test or self.config.data.test
         if measured is None:
@@ -233,9 +239,11 @@ class Run:
 
         progress: told how many models are trained, and of how many. Raises RequestInvalid, DataInvalid, ConfigInvalid.
         """
+        from raymu.service.audit.audit import audit
+
         if self.config.cluster.fleet == "local":
             return audit(self._store, scope, progress=progress)
-        from raymu.runtime.audit import audit_runner  # Ray takes a second to import: only where it is used
+        from raymu.runtime.audit import audit_runner
 
         with audit_runner(self.cluster) as run_tasks:
             return audit(self._store, scope, run_tasks=run_tasks, progress=progress)
@@ -247,6 +255,8 @@ class Run:
 
         replay: shards to train again from scratch, None for all; anchor: what an earlier verification ended with
         """
+        from raymu.service.verify.verify import verify
+
         shards = range(self.config.partition.shards) if replay is None else replay
         return verify(self._store, progress, replay=shards, anchor=anchor)
 
@@ -260,6 +270,8 @@ class Run:
         workers: int | None = None,
     ) -> Forecast:
         """Forecast a request with every strategy; nothing changes."""
+        from raymu.service.planning.forecast import plan
+
         asked = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary)
         return plan(self._store, asked, workers=workers)
 
@@ -271,8 +283,10 @@ class Run:
         with suppress(CoordinatorLost):
             if self._coordinator is not None:
                 return self._coordinator.places()
-            if self.config.cluster.fleet == "ray":
-                from raymu.runtime.detached_client import detached_locations  # Ray takes a second to import
+            from raymu.runtime.known_cluster import may_find_cluster
+
+            if self.config.cluster.fleet == "ray" and may_find_cluster(self.cluster.address):
+                from raymu.runtime.detached_client import detached_locations
 
                 return detached_locations(self.location, self.cluster)
         return {}
@@ -300,6 +314,8 @@ class Run:
 
     def evaluate_file(self, path: str) -> Evaluation:
         """Evaluate on a table with labels. Raises DataInvalid."""
+        from raymu.data.tables import read_features
+
         fields = replace(self.config.data, classes=self._store.manifest.classes)
         table = read_features(path, fields)
         if table.labels is None:
@@ -324,6 +340,8 @@ class Run:
 
     def _current(self) -> Ensemble:
         """The current generation's constituents, loaded once for each generation."""
+        from raymu.service.prediction import Ensemble
+
         if self._ensemble is None or self._ensemble.generation.number != self._store.current().number:
             self._ensemble = Ensemble.current(self._store)
         return self._ensemble
@@ -344,6 +362,8 @@ def train(
     of it; StorageFailed too, while it is written. Where the cluster or the storage lets its training down later, or it is
     interrupted, settling the run finishes it.
     """
+    from raymu.service.ingest import prepare_run
+
     run = Run(run_dir, address=address)
     ingest = prepare_run(config.relative_to(Path.cwd()), run.location, exclude=exclude)
     ingest.write()
@@ -381,7 +401,9 @@ def _absolute(run_dir: str | Path) -> str:
 
 def _open_coordinator(location: str, cluster: ClusterConfig) -> CoordinatorClient:
     if cluster.fleet == "local":
+        from raymu.service.coordinator.client import LocalClient
+
         return LocalClient(location)
-    from raymu.runtime.client import RayClient  # Ray takes a second to import: only where it is used
+    from raymu.runtime.client import RayClient
 
     return RayClient(location, cluster)

@@ -6,7 +6,7 @@ from raymu.runtime.jobs.package import JobCommand, JobLog
 PROGRAM = """
 import sys
 from raymu.cli.job import run_ticket
-from raymu.runtime.parcel import JobCommand
+from raymu.runtime.jobs.package import JobCommand
 sys.exit(run_ticket(JobCommand.parse(sys.stdin.buffer.read())))
 """
 
