@@ -31,7 +31,7 @@ from raymu.service.history import replay
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageProgress
+from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
 
 FEATURES = 4
@@ -91,7 +91,7 @@ def commits(store: RunStore, after: float) -> list[float]:
 def submitted(store: RunStore, coordinator: Coordinator, asked: Sequence[Revocation]) -> dict[str, Any]:
     before = resident_mb()
     after, started = time.time(), time.perf_counter()
-    answers = asyncio.run(coordinator.submit(asked, silent))
+    answers = asyncio.run(coordinator.submit(asked, no_progress))
     seconds = time.perf_counter() - started
     waited = commits(store, after)
     refusals = Counter(type(answer.refusal).__name__ for answer in answers if answer.refusal)
@@ -123,10 +123,6 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def silent(_stage: StageProgress) -> None:
-    """No progress."""
-
-
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--database", help="URL of a journal on PostgreSQL")
@@ -149,7 +145,7 @@ def main() -> None:
         prepare_run(config, f"{folder}/run").write()
         store = RunStore(f"{folder}/run")
         coordinator = Coordinator(store, LocalFleet(store))
-        asyncio.run(coordinator.train(silent))
+        asyncio.run(coordinator.train(no_progress))
         ids = np.random.default_rng(2).permutation(requests + singles + grouped).tolist()
         result: dict[str, Any] = {
             "database": "postgresql" if chosen.database else "sqlite",

@@ -24,12 +24,13 @@ from typing import Any
 import capacity_page
 import torch
 from capacity_coordinator import measure_coordinator
-from capacity_runs import CLASSES, PIXELS, configure, lineages_of, silent, timed, trained
+from capacity_runs import CLASSES, PIXELS, configure, lineages_of, timed, trained
 from documents import RESULTS
 
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.sample_index import MOST_PURGED, SampleIndex
+from raymu.service.shard.messages import no_progress
 from raymu.store.journal.file_seal import JOURNAL
 from raymu.store.run import RunStore
 from raymu.training.models import build_model
@@ -122,13 +123,13 @@ def measure_requests(folder: Path, requests: int) -> Found:
     for kind, strategy in (("retrained", "sisa"), ("patched", "dpus")):
         before, messages = _journal(folder), fleet.message_bytes
         for _ in range(requests):
-            asyncio.run(coordinator.revoke([Revocation(ids=(next(ids),), strategy=strategy)], silent))
+            asyncio.run(coordinator.revoke([Revocation(ids=(next(ids),), strategy=strategy)], no_progress))
         after = _journal(folder)
         grown = {name: (after[name] - before[name]) / requests for name in after}
         found[kind] = {**grown, "message_bytes": (fleet.message_bytes - messages) / requests}
     before = _journal(folder)
     many = tuple(next(ids) for _ in range(500))
-    asyncio.run(coordinator.revoke([Revocation(ids=many, strategy="dpus")], silent))
+    asyncio.run(coordinator.revoke([Revocation(ids=many, strategy="dpus")], no_progress))
     found["bytes_per_further_id"] = (_journal(folder)["bytes"] - before["bytes"]) / len(many)
     asyncio.run(coordinator.close())
     return found

@@ -16,7 +16,7 @@ from raymu.core.records import ShardLineage
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import Progress, StageProgress, Work, WorkReport
+from raymu.service.shard.messages import Progress, Work, WorkReport, no_progress
 from raymu.store.run import RunStore
 
 PIXELS, CLASSES = 784, 10
@@ -49,10 +49,6 @@ def configure(folder: Path, *, samples: int, features: int = PIXELS, **branches:
     return Config.parse(tree)
 
 
-def silent(_stage: StageProgress) -> None:
-    """No progress."""
-
-
 class MeasuringFleet(LocalFleet):
     """message_bytes: pickled, of all work and its reports; busy_s: of the processor; passes: of samples"""
 
@@ -73,7 +69,7 @@ def trained(config: Config, location: Path) -> tuple[Coordinator, MeasuringFleet
     prepare_run(config, str(location)).write()
     fleet = MeasuringFleet(RunStore(str(location)))
     coordinator = Coordinator(RunStore(str(location)), fleet)
-    asyncio.run(coordinator.train(silent))
+    asyncio.run(coordinator.train(no_progress))
     return coordinator, fleet
 
 

@@ -22,10 +22,11 @@ from rows import Row, Rows, column, distinct, where
 from subjects import Subject
 from workbench import Options, experiment
 
-from raymu.api import Run, silent
+from raymu.api import Run
 from raymu.config import ClusterConfig
 from raymu.runtime.cluster import cluster_connection
 from raymu.service.ingest import prepare_run
+from raymu.service.shard.messages import no_progress
 
 TURNS = 5
 SHARDS, SMOKE_SAMPLES = 8, 1600
@@ -65,7 +66,7 @@ def _train(subject: Subject, workers: int, shards: int) -> Row:
         with Run(f"{folder}/run") as run:
             run.warm_up()
             up = time.perf_counter() - started
-            report = run.coordinator().train(silent)
+            report = run.coordinator().train(no_progress)
     seconds, passes = report.seconds, report.passes
     return {"actor_start_s": up, "seconds": seconds, "passes": passes, "rate": passes / seconds}
 

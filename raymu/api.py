@@ -29,7 +29,7 @@ from raymu.errors import (
 )
 from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
 from raymu.service.requests.revocation import Revocation, SubmissionResult
-from raymu.service.shard.messages import Progress, ShardLocations, StageProgress
+from raymu.service.shard.messages import Progress, ShardLocations, no_progress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
 from raymu.store.run import RunStore
 from raymu.text import one_line
@@ -52,10 +52,6 @@ __all__ = ["Revocation", "Run", "SubmissionResult", "open_run", "train"]
 
 _REFUSALS = (ConfigInvalid, DataInvalid, DeviceUnavailable, TrainingFailed)
 """What settling could not mend: such a training leaves nothing behind."""
-
-
-def silent(_stage: StageProgress) -> None:
-    """No progress."""
 
 
 class Run:
@@ -141,7 +137,7 @@ class Run:
         boundary: float | str | None = None,
         due: datetime | None = None,
         key: str | None = None,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> Receipt:
         """Take samples out: rewound at once, then repaired, published and purged. returns: the receipt
 
@@ -151,7 +147,7 @@ class Run:
         asked = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary, due=due, key=key)
         return self.revoke_together([asked], progress=progress)[0]
 
-    def revoke_together(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[Receipt]:
+    def revoke_together(self, asked: Sequence[Revocation], *, progress: Progress = no_progress) -> list[Receipt]:
         """Several requests at once: those that wait for the same shard are served by one remedy."""
         if self._coordinator is None:  # one that is opened takes the run over, from another that may be at work
             from raymu.service.planning.forecast import check_requests
@@ -159,14 +155,14 @@ class Run:
             check_requests(self._store, asked)
         return self.coordinator().revoke(list(asked), progress)
 
-    def submit(self, asked: Sequence[Revocation], *, progress: Progress = silent) -> list[SubmissionResult]:
+    def submit(self, asked: Sequence[Revocation], *, progress: Progress = no_progress) -> list[SubmissionResult]:
         """Any number of requests, each accepted or refused by itself, as if they came one after another.
 
         Each shard that they touch is repaired once. returns: what each is told; `receipts` has more on the accepted ones
         """
         return self.coordinator().submit(list(asked), progress)
 
-    def settle(self, *, due_within: timedelta | None = None, progress: Progress = silent) -> SettleReport:
+    def settle(self, *, due_within: timedelta | None = None, progress: Progress = no_progress) -> SettleReport:
         """Retrain exactly what was only patched, and finish what was interrupted.
 
         due_within: only what is owed to requests that are due by then
@@ -174,7 +170,7 @@ class Run:
         due_by = None if due_within is None else datetime.now(UTC) + due_within
         return self.coordinator().settle(progress, due_by)
 
-    def rebuild(self, *, data: str | Path | None = None, progress: Progress = silent) -> RebuildReport:
+    def rebuild(self, *, data: str | Path | None = None, progress: Progress = no_progress) -> RebuildReport:
         """Make good what is missing or changed: samples from a copy that is at hand, states by training again.
 
         data: the file that the run was trained from. Raises SamplesLost where nothing gives the samples back.
@@ -249,7 +245,7 @@ class Run:
             return audit(self._store, scope, run_tasks=run_tasks, progress=progress)
 
     def verify(
-        self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = silent
+        self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = no_progress
     ) -> Verification:
         """Check the journal, the receipts, every file, the lineage and the purge; nothing is written.
 
@@ -353,7 +349,7 @@ def train(
     *,
     exclude: Collection[SampleId] = (),
     address: str | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Run:
     """Train a new run in an empty directory (a path, or a URI). exclude: samples that it never gets to see
 

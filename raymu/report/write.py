@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from raymu.api import Run, silent
+from raymu.api import Run
 from raymu.core.verdict import Verdict
 from raymu.errors import NoVoters, RequestInvalid
 from raymu.output_file import atomic_write, check_output_path
@@ -14,7 +14,7 @@ from raymu.report.load import Measured, read_run
 from raymu.report.page import render
 from raymu.report.training_summary import file_name
 from raymu.report.view import view_of
-from raymu.service.shard.messages import Progress
+from raymu.service.shard.messages import Progress, no_progress
 from raymu.store.run import RunStore
 from raymu.text import one_line
 
@@ -37,7 +37,7 @@ def write_report(
     data: str | None = None,
     is_verified: bool = False,
     audit: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> ReportWritten:
     """data: labelled samples to measure the current generation on; audit: what an audit found, as JSON
 

@@ -16,7 +16,7 @@ from raymu.errors import CoordinatorSuperseded, RunInvalid
 from raymu.runtime.coordinator_actor import CoordinatorService
 from raymu.runtime.nodes import this_node
 from raymu.runtime.ray_internals import as_remote
-from raymu.service.shard.messages import ShardLocations, StageProgress
+from raymu.service.shard.messages import ShardLocations, no_progress
 from raymu.service.status import status
 from raymu.store.journal.fencing import journal_url
 from raymu.store.run import RunStore
@@ -105,10 +105,10 @@ class DetachedCoordinator(CoordinatorService):
         if not self._is_open:
             await self.open(self._location)
         if not is_caught_up or self._coordinator.is_interrupted:
-            await self._coordinator.settle(_silent, due_by=_LONG_AGO)
+            await self._coordinator.settle(no_progress, due_by=_LONG_AGO)
         settlement = next_settle_window(self._coordinator.deadlines())
         if settlement and _has_begun(settlement):
-            await self._coordinator.settle(_silent, due_by=settlement.due_by)
+            await self._coordinator.settle(no_progress, due_by=settlement.due_by)
 
     async def _notice_others(self) -> None:
         async with self._door:
@@ -169,7 +169,3 @@ def _is_same_location(location: str, other: str) -> bool:
 
 def _has_begun(settlement: SettleWindow | None) -> bool:
     return settlement is not None and settlement.begin_at <= datetime.now(UTC)
-
-
-def _silent(_stage: StageProgress) -> None:
-    """Nobody looks on."""

@@ -19,11 +19,11 @@ from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RunInvalid
 from raymu.runtime import detached_coordinator as standing
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageProgress
+from raymu.service.shard.messages import StageProgress, no_progress
 from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
 from tests.support.cluster_process import wait_until
-from tests.support.examples import repaired_weights, silent, train_run, write_samples
+from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.processes import COORDINATOR, SHARD, STANDING, TwoNodes, own_processes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -119,7 +119,7 @@ def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: r
     wait_until(lambda: not own_processes(SHARD), "its actors are gone")
 
     def patch(sample_id: int, due: datetime | None) -> None:
-        asyncio.run(other.revoke([raymu.Revocation(ids=(sample_id,), strategy="dpus", due=due)], silent))
+        asyncio.run(other.revoke([raymu.Revocation(ids=(sample_id,), strategy="dpus", due=due)], no_progress))
 
     patch(1000, None)
     other.require_current()

@@ -15,10 +15,11 @@ from raymu.config import Config
 from raymu.core.records import ShardState
 from raymu.core.verdict import Verdict
 from raymu.errors import FileUnreadable, RaymuError, ShardRepairFailed, StorageFailed
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, raw_ids_in_journal
-from tests.support.examples import make_config, silent, write_samples
+from tests.support.examples import make_config, write_samples
 from tests.support.faults import in_child
 from tests.support.request_scenarios import outcome
 
@@ -59,7 +60,7 @@ class Requests:
 
     def require_undisturbed(self, location: Path) -> None:
         assert outcome(location) == self.outcome
-        assert verify(RunStore(str(location)), silent, replay=range(2)).verdict is Verdict.PASS
+        assert verify(RunStore(str(location)), no_progress, replay=range(2)).verdict is Verdict.PASS
 
 
 class Disk:

@@ -19,11 +19,11 @@ from raymu.runtime import shard_actor_pool as pool
 from raymu.runtime.fleet import RayFleet
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import ShardLocations, StageProgress
+from raymu.service.shard.messages import ShardLocations, StageProgress, no_progress
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
-from tests.support.examples import repaired_weights, silent, train_run, write_samples
+from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.processes import COORDINATOR, SHARD, TwoNodes, own_processes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -53,7 +53,7 @@ def test_actors_are_spread_or_packed_until_they_are_idle(tmp_path: Path, placeme
         fleet = RayFleet(store, idle_s=1.0)
         coordinator = Coordinator(store, fleet)
         await fleet.warm_up()
-        await coordinator.train(silent)
+        await coordinator.train(no_progress)
         places = fleet.places()
         assert reserved() == ["CREATED"]
         await gone(lambda: bool(fleet.places() or reserved() or own_processes(SHARD)))
@@ -83,7 +83,7 @@ def test_a_group_that_finds_no_room_is_given_up(tmp_path: Path, monkeypatch: pyt
     async def train() -> None:
         store = RunStore(str(tmp_path / "run"))
         coordinator = Coordinator(store, RayFleet(store))
-        await coordinator.train(silent)
+        await coordinator.train(no_progress)
         assert reserved() == []
         await coordinator.close()
 

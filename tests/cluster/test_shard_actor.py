@@ -15,11 +15,11 @@ from raymu.errors import RaymuError, RunInvalid, TrainingFailed
 from raymu.runtime.fleet import RayFleet, _follow, first_sentence
 from raymu.runtime.nodes import node_names
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import TrainCommand
+from raymu.service.shard.messages import TrainCommand, no_progress
 from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
 from tests.cluster.test_shard_actor_pool import make_run, works_of
-from tests.support.examples import silent, write_samples
+from tests.support.examples import write_samples
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -32,7 +32,7 @@ def test_a_node_that_cannot_see_the_run_is_named_in_one_line(tmp_path: Path) -> 
         fleet = RayFleet(store)
         (tmp_path / "run").rename(tmp_path / "elsewhere")
         with pytest.raises(RunInvalid) as refusal:
-            await fleet.run(work, silent)
+            await fleet.run(work, no_progress)
         await fleet.close()
         return str(refusal.value)
 
@@ -66,7 +66,7 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
 
     async def shards_held_after(fleet: RayFleet, failing: TrainCommand, error: type[RaymuError]) -> set[int]:
         with pytest.raises(error):
-            await fleet.run(failing, silent)
+            await fleet.run(failing, no_progress)
         return set(fleet.places())
 
     async def fail() -> None:
@@ -101,7 +101,7 @@ def test_work_is_over_only_once_its_actor_has_left_it(tmp_path: Path) -> None:
 
     async def follow() -> None:
         actor: Any = ray.remote(Lingering).options(num_cpus=0, max_concurrency=3).remote()
-        following = asyncio.ensure_future(_follow(actor, work, silent))
+        following = asyncio.ensure_future(_follow(actor, work, no_progress))
         await actor.wait_for_report.remote()
         assert await asyncio.wait({following}, timeout=0.5) == (set(), {following})
         await actor.leave.remote()

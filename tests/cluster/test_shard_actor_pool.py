@@ -14,12 +14,12 @@ from raymu.runtime.fleet import RayFleet
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageProgress, TrainCommand, TrainReport
+from raymu.service.shard.messages import StageProgress, TrainCommand, TrainReport, no_progress
 from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
 from tests.cluster.test_placement import reserved
 from tests.support.cluster_process import wait_until
-from tests.support.examples import repaired_weights, silent, train_run, write_samples
+from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.processes import SHARD, TwoNodes, own_processes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -51,7 +51,7 @@ def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkey
         coordinator = Coordinator(store, fleet)
         await fleet.warm_up()
         assert len(own_processes(SHARD)) == 1
-        await coordinator.train(silent)
+        await coordinator.train(no_progress)
         await coordinator.close()
 
     asyncio.run(asyncio.wait_for(train(), timeout=60))
@@ -69,7 +69,7 @@ def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: 
         node = TwoNodes(num_cpus=5)
         try:
             await fleet.warm_up()  # else one may have trained all before the other is up
-            await coordinator.train(silent)
+            await coordinator.train(no_progress)
             assert coordinator.workers == 2
             places = fleet.places().values()
             assert (len(places), node.node_id in {place.node_id for place in places}) == (2, True)
@@ -96,7 +96,7 @@ def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: 
         done = await asyncio.gather(*(fleet.run(one, close) for one in works), return_exceptions=True)
         assert closed
         with pytest.raises(CoordinatorLost):
-            await fleet.run(works[1], silent)
+            await fleet.run(works[1], no_progress)
         return done
 
     first, *others = asyncio.run(asyncio.wait_for(train(), timeout=60))
@@ -151,7 +151,7 @@ def test_once_a_shard_cannot_be_trained_those_that_wait_for_an_actor_are_left_al
     async def train() -> None:
         coordinator = Coordinator(store, RayFleet(store))
         with pytest.raises(FileMissing, match="samples/0000-"):
-            await coordinator.train(silent)
+            await coordinator.train(no_progress)
         assert store.files.walk("shards") == store.files.walk("reports") == []
         await coordinator.close()
 
@@ -165,11 +165,11 @@ def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Pat
         fleet = RayFleet(store)
         first, second, third, _ = works_of(store)
         async with fleet._pool.lent(first.shard):
-            waiting, gone = (asyncio.ensure_future(fleet.run(one, silent)) for one in (second, third))
+            waiting, gone = (asyncio.ensure_future(fleet.run(one, no_progress)) for one in (second, third))
             await asyncio.sleep(0)
             gone.cancel()
         waiting.cancel()  # at this moment the actor is its own, and it has not run since
-        assert isinstance(await fleet.run(first, silent), TrainReport)
+        assert isinstance(await fleet.run(first, no_progress), TrainReport)
         assert len(own_processes(SHARD)) == 1
         await fleet.close()
 

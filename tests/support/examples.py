@@ -18,12 +18,8 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageProgress
+from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
-
-
-def silent(_stage: StageProgress) -> None:
-    """No progress."""
 
 
 @contextmanager
@@ -89,17 +85,17 @@ def train_run(config: Config, location: Path | str, *, exclude: Collection[Sampl
     """A trained run, and its coordinator in this process."""
     prepare_run(config, str(location), exclude=exclude).write()
     coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
-    asyncio.run(coordinator.train(silent))
+    asyncio.run(coordinator.train(no_progress))
     return coordinator
 
 
 def revoke(coordinator: Coordinator, ids: Sequence[SampleId] = (), **asked: Any) -> Receipt:
-    [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=tuple(ids), **asked)], silent))
+    [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=tuple(ids), **asked)], no_progress))
     return receipt
 
 
 def settle(coordinator: Coordinator) -> None:
-    asyncio.run(coordinator.settle(silent))
+    asyncio.run(coordinator.settle(no_progress))
 
 
 def served_weights(location: Path | str) -> dict[int, str | None]:

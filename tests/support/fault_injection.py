@@ -18,10 +18,11 @@ from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, ShardRepairFailed, WorkerLost
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at
-from tests.support.examples import make_config, silent, write_samples
+from tests.support.examples import make_config, write_samples
 from tests.support.file_events import watched
 from tests.support.processes import Actors, kill
 from tests.support.request_scenarios import outcome
@@ -41,7 +42,7 @@ class Step:
         if self.asked:
             run.revoke_together([self.asked])
         elif self.kind == "train" and not is_again:
-            run.coordinator().train(silent)
+            run.coordinator().train(no_progress)
         else:
             run.settle()
 
@@ -160,7 +161,7 @@ class Ordeal:
         now = {request_id for request_id, _ in accepted(self._location)}
         assert now >= self.accepted, "a request that was accepted is gone"
         self.accepted = now
-        found = verify(RunStore(str(self._location)), silent)
+        found = verify(RunStore(str(self._location)), no_progress)
         assert found.verdict is not Verdict.FAIL, [check for check in found.checks if check.findings]
 
     def _planned(self) -> list[Strike]:
@@ -210,7 +211,7 @@ def account(ordeal: Ordeal, location: Path, undisturbed: Path) -> Account:
         accepted_twice=sum(count > 1 for count in keys.values()),
         repaired_twice=sum(count > 1 for count in repairs.values()),
         is_outcome_equal=outcome(location) == outcome(undisturbed),
-        verdict=verify(store, silent, replay=range(store.config.partition.shards)).verdict,
+        verdict=verify(store, no_progress, replay=range(store.config.partition.shards)).verdict,
     )
 
 

@@ -23,12 +23,13 @@ from raymu.errors import ShardRepairFailed
 from raymu.service.coordinator.coordinator import utc_now
 from raymu.service.history import replay
 from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.messages import no_progress
 from raymu.store.codec import canonical_json, to_tree
 from raymu.store.journal.journal import Journal
 from raymu.store.journal.tables import TABLES
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import FleetThatFailsOnce, ids_at, opened
-from tests.support.examples import make_config, silent, train_run, write_samples
+from tests.support.examples import make_config, train_run, write_samples
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _KEPT = ("run.json", "hash.key", "signing.pub")
@@ -105,7 +106,7 @@ def live(folder: Path) -> None:
     with opened(location) as run:
         run.revoke(late[:2], strategy="dpus", key="order 1")
         run.revoke([], owner="owner-3", strategy="ohs", boundary=0.0)
-        asyncio.run(run.coordinator.submit([_single(one) for one in late[2:5]] + [_single("nobody")], silent))
+        asyncio.run(run.coordinator.submit([_single(one) for one in late[2:5]] + [_single("nobody")], no_progress))
         run.settle()
     _lose_a_checkpoint(RunStore(str(location)))
     with opened(location) as run:

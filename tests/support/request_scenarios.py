@@ -11,9 +11,10 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet, ShardFleet
+from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, issued_receipts, journal_events, raw_ids_in_journal
-from tests.support.examples import make_config, silent, write_samples
+from tests.support.examples import make_config, write_samples
 from tests.support.faults import FaultyDisk, FaultyRequests
 
 
@@ -55,13 +56,13 @@ class Course:
     def train(self, location: Path) -> None:
         prepare_run(self.config, str(location)).write()
         coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
-        asyncio.run(coordinator.train(silent))
+        asyncio.run(coordinator.train(no_progress))
         asyncio.run(coordinator.close())
 
     async def _revoke(self, coordinator: Coordinator) -> None:
         for one in self.asked:
-            await coordinator.revoke([one], silent)
-        await coordinator.settle(silent)
+            await coordinator.revoke([one], no_progress)
+        await coordinator.settle(no_progress)
 
 
 def outcome(location: Path | str) -> object:

@@ -96,6 +96,10 @@ WorkReport: TypeAlias = TrainReport | RepairReport
 Progress: TypeAlias = Callable[[StageProgress], None]
 
 
+def no_progress(_stage: StageProgress) -> None:
+    """Ignore all progress."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardLocation:
     """The actor that holds a shard's checkpoints: at work on it, or as it left them. node: its name, as Ray has it"""

@@ -14,7 +14,7 @@ from raymu.service.history import replay
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import RepairTask
+from raymu.service.shard.messages import RepairTask, no_progress
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
@@ -28,7 +28,7 @@ from tests.support.coordinated_run import (
     state_files,
     traces,
 )
-from tests.support.examples import make_config, repaired_weights, revoke, settle, silent, train_run, write_samples
+from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
 
 
 def watched_run(
@@ -42,7 +42,7 @@ def watched_run(
     seen: list[Generation] = []
     fleet = WatchedFleet(RunStore(location), lambda _task: seen.append(RunStore(location).current()))
     coordinator = Coordinator(RunStore(location), fleet)
-    asyncio.run(coordinator.train(silent))
+    asyncio.run(coordinator.train(no_progress))
     trained = RunStore(location).current()
     revoke(coordinator, ids_at(config, shard=0, slice_index=ids_slice)[:1], strategy=strategy)
     asyncio.run(coordinator.close())
@@ -126,14 +126,14 @@ def test_settling_issues_a_receipt_that_says_exact(tmp_path: Path) -> None:
     request_id = revoke(run, ids_at(config)[:5], strategy="dpus").request_id
     first = issued_receipts(tmp_path / "run")
     assert [receipt.exactness for receipt in first] == [Exactness.APPROXIMATE]
-    report = asyncio.run(run.settle(silent))
+    report = asyncio.run(run.settle(no_progress))
     assert (report.shards, report.request_ids) == ((0, 1), (request_id,))
     [_, last] = issued_receipts(tmp_path / "run")
     assert last == run.receipt(request_id)
     assert (last.exactness, last.due_met) == (Exactness.EXACT, True)
     assert last.settled_at is not None
     assert all(part.settled_by and part.exactness is Exactness.EXACT for part in last.shards)
-    again = asyncio.run(run.settle(silent))
+    again = asyncio.run(run.settle(no_progress))
     assert (again.shards, again.passes, again.generation) == ((), 0, report.generation)
 
 
@@ -152,7 +152,7 @@ def test_nothing_of_a_revoked_sample_stays_in_the_run(tmp_path: Path, strategy: 
         RunStore(str(location)),
         WatchedFleet(RunStore(str(location)), lambda _task: during.append(traces(location, marker))),
     )
-    asyncio.run(coordinator.train(silent))
+    asyncio.run(coordinator.train(no_progress))
     before = lineage_of(location, 0).files | lineage_of(location, 1).files
     receipt = revoke(coordinator, [marker, "sample-11"], strategy=strategy)
     assert any(name.endswith(".parquet") for name in during[0])  # so the search does find what is there
@@ -174,7 +174,7 @@ def test_requests_submitted_together_share_one_remedy_per_shard(tmp_path: Path) 
     prepare_run(config, location).write()
     fleet = WatchedFleet(RunStore(location))
     coordinator = Coordinator(RunStore(location), fleet)
-    asyncio.run(coordinator.train(silent))
+    asyncio.run(coordinator.train(no_progress))
     shard_0, shard_1 = ids_at(config, shard=0), ids_at(config, shard=1)
     first, second = asyncio.run(
         coordinator.revoke(
@@ -182,7 +182,7 @@ def test_requests_submitted_together_share_one_remedy_per_shard(tmp_path: Path) 
                 Revocation(ids=tuple(shard_0[:2]), strategy="dpus"),
                 Revocation(ids=(shard_0[2], shard_1[0]), strategy="sisa"),
             ],
-            silent,
+            no_progress,
         )
     )
     assert sorted(task.command.shard for task in fleet.repairs) == [0, 1]
@@ -256,7 +256,7 @@ def test_a_shard_votes_again_before_the_last_one_of_its_request_is_repaired(tmp_
         seen.append([one.state for one in RunStore(str(location)).current().constituents])
 
     coordinator = Coordinator(RunStore(str(location)), WatchedFleet(RunStore(str(location)), look))
-    asyncio.run(coordinator.train(silent))
+    asyncio.run(coordinator.train(no_progress))
     before = lineage_of(location, 0).files | lineage_of(location, 1).files
     ids = [ids_at(config, shard=shard, slice_index=0)[0] for shard in (0, 1)]
     receipt = revoke(coordinator, ids, strategy="sisa")

@@ -11,7 +11,7 @@ from raymu.errors import CoordinatorSuperseded, ShardRepairFailed
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import RepairTask
+from raymu.service.shard.messages import RepairTask, no_progress
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
@@ -26,7 +26,7 @@ from tests.support.coordinated_run import (
     state_files,
     until_nothing_moves,
 )
-from tests.support.examples import make_config, repaired_weights, revoke, settle, silent, train_run, write_samples
+from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
 
 
 def make_run(tmp_path: Path, *, shards: int = 2) -> tuple[Config, str]:
@@ -62,7 +62,7 @@ def test_a_repair_that_broke_off_is_finished_later(tmp_path: Path, strategy: str
 
     if is_reopened:
         coordinator = open_coordinator(location)
-    report = asyncio.run(coordinator.settle(silent))
+    report = asyncio.run(coordinator.settle(no_progress))
     assert report.shards == (0,)
     assert coordinator.receipt(pending.request_id).exactness is Exactness.EXACT
     assert raw_ids_in_journal(tmp_path / "run") == 0
@@ -93,7 +93,7 @@ def test_a_settlement_that_broke_off_is_a_failure_and_is_finished_later(tmp_path
     assert lineage_of(tmp_path / "run", 0).debts == (patched.request_id,)
     if is_reopened:
         coordinator = open_coordinator(location)
-    report = asyncio.run(coordinator.settle(silent))
+    report = asyncio.run(coordinator.settle(no_progress))
     assert (report.shards, report.request_ids) == ((0,), (patched.request_id,))
     train_run(config, tmp_path / "calm", exclude=ids)
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
@@ -108,7 +108,7 @@ def test_what_is_at_work_already_is_not_begun_again(tmp_path: Path) -> None:
         requests = []
         for shard in (0, 1):
             asked = Revocation(ids=tuple(ids_at(config, shard=shard)[:2]))
-            requests.append(asyncio.create_task(coordinator.revoke([asked], silent)))
+            requests.append(asyncio.create_task(coordinator.revoke([asked], no_progress)))
             await until_nothing_moves()
         held.gates[0].set()
         await asyncio.gather(*requests)
@@ -209,8 +209,8 @@ def test_two_callers_of_one_coordinator_wait_for_the_same_shard(tmp_path: Path) 
 
     async def both() -> None:
         await asyncio.gather(
-            coordinator.revoke([Revocation(ids=tuple(ids[:2]), strategy="dpus")], silent),
-            coordinator.revoke([Revocation(ids=tuple(ids[2:4]), strategy="sisa")], silent),
+            coordinator.revoke([Revocation(ids=tuple(ids[:2]), strategy="dpus")], no_progress),
+            coordinator.revoke([Revocation(ids=tuple(ids[2:4]), strategy="sisa")], no_progress),
         )
 
     asyncio.run(both())
@@ -230,7 +230,7 @@ def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(tmp_path: 
         retrain = Revocation(ids=(first[1], third[0]), strategy="sisa")
         requests = []
         for asked in (patch, retrain):
-            requests.append(asyncio.create_task(coordinator.revoke([asked], silent)))
+            requests.append(asyncio.create_task(coordinator.revoke([asked], no_progress)))
             await until_nothing_moves()  # shard 0 is done, the other one is held
         for shard in (1, 2):
             fleet.gates[shard].set()

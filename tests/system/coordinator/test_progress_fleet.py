@@ -14,10 +14,10 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet, ProgressFleet
-from raymu.service.shard.messages import FleetLoad, Progress, StageProgress, Work, WorkReport
+from raymu.service.shard.messages import FleetLoad, Progress, StageProgress, Work, WorkReport, no_progress
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events
-from tests.support.examples import make_config, silent, write_samples
+from tests.support.examples import make_config, write_samples
 
 
 class Witness:
@@ -60,9 +60,9 @@ def test_an_observer_is_told_every_event_in_order_after_the_receipts(tmp_path: P
     prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     store, witness = RunStore(str(tmp_path / "run")), Witness()
     coordinator = Coordinator(store, LocalFleet(store), observers=[witness])
-    asyncio.run(coordinator.train(silent))
-    asyncio.run(coordinator.revoke([Revocation(ids=(ids[0],), strategy="dpus")], silent))
-    asyncio.run(coordinator.settle(silent))
+    asyncio.run(coordinator.train(no_progress))
+    asyncio.run(coordinator.revoke([Revocation(ids=(ids[0],), strategy="dpus")], no_progress))
+    asyncio.run(coordinator.settle(no_progress))
     assert not witness.is_closed
     asyncio.run(coordinator.close())
     assert witness.is_closed
@@ -101,7 +101,7 @@ def test_a_patch_is_told_as_one_stage(tmp_path: Path, strategy: str, remedy: Rem
     prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
-    asyncio.run(coordinator.train(silent))
+    asyncio.run(coordinator.train(no_progress))
     told: list[StageProgress] = []
     first = ids_at(config, shard=1, slice_index=0)[0]
     [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=(first,), strategy=strategy)], told.append))
@@ -118,7 +118,7 @@ def test_a_fleet_that_had_nothing_to_do_counts_anew(tmp_path: Path) -> None:
     prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
-    asyncio.run(coordinator.train(silent))
+    asyncio.run(coordinator.train(no_progress))
     told: list[StageProgress] = []
     asyncio.run(coordinator.revoke([Revocation(ids=(ids_at(config)[0],), strategy="dpus")], told.append))
     assert [one.load and one.load.done for one in told] == [0]

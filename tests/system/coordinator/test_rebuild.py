@@ -16,6 +16,7 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.prediction import Ensemble
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.layout import samples_stem
 from raymu.store.run import RunStore
@@ -30,7 +31,7 @@ from tests.support.coordinated_run import (
     raw_ids_in_journal,
     until_nothing_moves,
 )
-from tests.support.examples import make_config, repaired_weights, silent, train_run, write_samples
+from tests.support.examples import make_config, repaired_weights, train_run, write_samples
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +56,11 @@ def own_ids(location: Path, *, slice_index: int) -> list[SampleId]:
 
 def rebuild(location: Path, data: Path | None = None) -> RebuildReport:
     with opened(location) as run:
-        return asyncio.run(run.coordinator.rebuild(silent, data=None if data is None else str(data)))
+        return asyncio.run(run.coordinator.rebuild(no_progress, data=None if data is None else str(data)))
 
 
 def check_journal_url(location: Path) -> None:
-    verification = verify(RunStore(str(location)), silent, replay=[0, 1])
+    verification = verify(RunStore(str(location)), no_progress, replay=[0, 1])
     assert [finding for check in verification.checks for finding in check.findings] == []
 
 
@@ -98,9 +99,9 @@ def test_rebuilding_waits_for_no_shard_that_another_caller_keeps_at_work(locatio
     async def rebuild_beside_another() -> None:
         coordinator = Coordinator(RunStore(str(location)), HeldFleet(RunStore(str(location)), [1]))
         ids = ids_at(RunStore(str(location)).config, shard=1)
-        other = asyncio.create_task(coordinator.revoke([Revocation(ids=(ids[0],), strategy="dpus")], silent))
+        other = asyncio.create_task(coordinator.revoke([Revocation(ids=(ids[0],), strategy="dpus")], no_progress))
         await until_nothing_moves()
-        rebuilding = asyncio.create_task(coordinator.rebuild(silent))
+        rebuilding = asyncio.create_task(coordinator.rebuild(no_progress))
         await until_nothing_moves()
         assert (rebuilding.done(), other.done()) == (True, False)
         assert rebuilding.result().shards == (0,)
@@ -114,10 +115,10 @@ def test_what_is_lost_of_a_shard_at_work_is_made_again_before_rebuilding_ends(lo
         fleet = HeldFleet(RunStore(str(location)), [0])
         coordinator = Coordinator(RunStore(str(location)), fleet)
         asked = Revocation(ids=tuple(own_ids(location, slice_index=2)[:1]), strategy="dpus")
-        other = asyncio.create_task(coordinator.revoke([asked], silent))
+        other = asyncio.create_task(coordinator.revoke([asked], no_progress))
         await until_nothing_moves()
         (location / STATES["first stage"](lineage_of(location, 0))).unlink()
-        rebuilding = asyncio.create_task(coordinator.rebuild(silent))
+        rebuilding = asyncio.create_task(coordinator.rebuild(no_progress))
         await until_nothing_moves()
         fleet.gates[0].set()
         await asyncio.gather(other, rebuilding)
@@ -134,7 +135,7 @@ def test_until_it_is_trained_again_a_shard_serves_what_is_sound(location: Path) 
         pytest.raises(Exception, match="the worker is gone"),
         opened(location, FleetThatFailsOnce(RunStore(str(location)))) as run,
     ):
-        asyncio.run(run.coordinator.rebuild(silent))
+        asyncio.run(run.coordinator.rebuild(no_progress))
     served = constituent_of(location, 0)
     assert (served.state, served.stages_trained) == (ShardState.REWOUND, 2)
     Ensemble.current(RunStore(str(location)))
@@ -267,4 +268,4 @@ def test_an_untrained_run_is_not_rebuilt(tmp_path: Path) -> None:
     prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     with pytest.raises(RunInvalid, match="not trained yet"):
-        asyncio.run(Coordinator(store, LocalFleet(store)).rebuild(silent))
+        asyncio.run(Coordinator(store, LocalFleet(store)).rebuild(no_progress))

@@ -13,11 +13,11 @@ from raymu.errors import CoordinatorLost, CoordinatorSuperseded
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport
+from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport, no_progress
 from raymu.store.journal.file_seal import matches_seal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events, opened, until_nothing_moves
-from tests.support.examples import make_config, repaired_weights, settle, silent, train_run, write_samples
+from tests.support.examples import make_config, repaired_weights, settle, train_run, write_samples
 from tests.system.coordinator.test_progress_fleet import Witness
 
 SHARDS = 3
@@ -66,7 +66,7 @@ async def leave_in_the_middle(
     store = RunStore(str(location))
     fleet = OneAtATime(store)
     coordinator = Coordinator(store, fleet, observers=[witness])
-    revoking = asyncio.create_task(coordinator.revoke([Revocation(ids=tuple(ids), strategy="sisa")], silent))
+    revoking = asyncio.create_task(coordinator.revoke([Revocation(ids=tuple(ids), strategy="sisa")], no_progress))
     await until_nothing_moves()
     assert len(fleet.begun) == 1
     if is_superseded:

@@ -25,13 +25,14 @@ from raymu.service.shard.messages import (
     TrainReport,
     Work,
     WorkReport,
+    no_progress,
 )
 from raymu.service.shard.patch import ShardPatcher
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import FleetThatFailsOnce, WatchedFleet, ids_at, lineage_of, state_files
-from tests.support.examples import make_config, repaired_weights, revoke, silent, train_run, write_samples
+from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
 from tests.system.shard.test_other_devices import on
 
 SLICES = 4
@@ -290,7 +291,9 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
         store = RunStore(str(location))
         fleet = FleetThatBreaksOff(store)
         coordinator = Coordinator(store, fleet)
-        first = asyncio.create_task(coordinator.revoke([Revocation(ids=(*ids[:2], *held), strategy="sisa")], silent))
+        first = asyncio.create_task(
+            coordinator.revoke([Revocation(ids=(*ids[:2], *held), strategy="sisa")], no_progress)
+        )
         while not coordinator._board.stalled:
             await asyncio.sleep(0)
         [interim] = interim_reports(location)
@@ -322,7 +325,7 @@ def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path
         fleet = FleetThatBreaksOff(RunStore(str(location)))
         coordinator = Coordinator(RunStore(str(location)), fleet)
         asked = [Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)]
-        calls = [asyncio.create_task(coordinator.revoke([one], silent)) for one in asked]
+        calls = [asyncio.create_task(coordinator.revoke([one], no_progress)) for one in asked]
         while not coordinator._board.stalled:
             await asyncio.sleep(0)
         fleet.gate.set()

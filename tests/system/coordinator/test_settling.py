@@ -17,6 +17,7 @@ from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
@@ -29,7 +30,7 @@ from tests.support.coordinated_run import (
     opened,
     until_nothing_moves,
 )
-from tests.support.examples import make_config, silent, train_run, write_samples
+from tests.support.examples import make_config, train_run, write_samples
 from tests.support.faults import FaultyDisk, fail
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -104,7 +105,7 @@ def test_settling_together_that_is_struck_on_its_way_is_made_good_by_the_next(pa
 def test_a_patch_whose_process_was_lost_is_finished_and_settled_at_once(config: Config, location: Path) -> None:
     request_id = lose_the_process(config, location)
     with opened(location) as run:
-        report = asyncio.run(run.coordinator.settle(silent))
+        report = asyncio.run(run.coordinator.settle(no_progress))
         assert request_id in report.request_ids
         assert run.coordinator.receipt(request_id).exactness is Exactness.EXACT
     require_settled(location)
@@ -113,7 +114,7 @@ def test_a_patch_whose_process_was_lost_is_finished_and_settled_at_once(config: 
 def test_taking_up_what_was_interrupted_settles_nothing_that_is_not_due(config: Config, location: Path) -> None:
     request_id = lose_the_process(config, location)
     with opened(location, fleet := WatchedFleet(RunStore(str(location)))) as run:
-        asyncio.run(run.coordinator.settle(silent, due_by=LONG_AGO))
+        asyncio.run(run.coordinator.settle(no_progress, due_by=LONG_AGO))
         assert run.coordinator.receipt(request_id).exactness is Exactness.APPROXIMATE
     assert [task.command.decision.remedy for task in fleet.repairs] == [Remedy.PATCH]
     assert not [event for event in journal_events(location) if isinstance(event, SettleRequested)]
@@ -125,7 +126,7 @@ def test_what_is_due_is_settled_while_another_caller_keeps_a_shard_at_work(confi
         other = begin_revoking(coordinator, ids_at(config, shard=1)[-1:])
         await until_nothing_moves()
         first = coordinator._execution.receipts.receipts()[0]
-        settling = asyncio.create_task(coordinator.settle(silent, due_by=first.due_at))
+        settling = asyncio.create_task(coordinator.settle(no_progress, due_by=first.due_at))
         await until_nothing_moves()
         assert (settling.done(), other.done()) == (True, False)
         assert settling.result().request_ids == (first.request_id,)
@@ -138,7 +139,7 @@ def test_settling_waits_for_no_request_that_came_later(config: Config, location:
     async def settle_before_another() -> None:
         fleet = HeldFleet(RunStore(str(location)), [0])
         coordinator = Coordinator(RunStore(str(location)), fleet)
-        settling = asyncio.create_task(coordinator.settle(silent))
+        settling = asyncio.create_task(coordinator.settle(no_progress))
         await until_nothing_moves()
         fleet.gates[2] = asyncio.Event()
         other = begin_revoking(coordinator, ids_at(config, shard=2)[-1:])
@@ -158,7 +159,7 @@ def test_taking_up_what_was_interrupted_waits_for_that_alone(config: Config, loc
     async def take_up_beside_another() -> None:
         fleet = HeldFleet(RunStore(str(location)), [0, 1])
         coordinator = Coordinator(RunStore(str(location)), fleet)
-        settling = asyncio.create_task(coordinator.settle(silent, due_by=LONG_AGO))
+        settling = asyncio.create_task(coordinator.settle(no_progress, due_by=LONG_AGO))
         await until_nothing_moves()
         other = begin_revoking(coordinator, ids_at(config, shard=1)[-1:])
         await until_nothing_moves()
@@ -182,12 +183,12 @@ def test_what_waited_for_an_interrupted_shard_is_taken_up_too(config: Config, lo
 
     asyncio.run(be_lost_with_a_request_at_work_and_one_waiting())
     with opened(location) as run:
-        asyncio.run(run.coordinator.settle(silent, due_by=LONG_AGO))
+        asyncio.run(run.coordinator.settle(no_progress, due_by=LONG_AGO))
         assert all(receipt.purged_at for receipt in run.coordinator._execution.receipts.receipts())
 
 
 def begin_revoking(coordinator: Coordinator, ids: list[SampleId]) -> asyncio.Task[list[Receipt]]:
-    return asyncio.create_task(coordinator.revoke([Revocation(ids=tuple(ids), strategy="dpus")], silent))
+    return asyncio.create_task(coordinator.revoke([Revocation(ids=tuple(ids), strategy="dpus")], no_progress))
 
 
 def lose_the_process(config: Config, location: Path) -> str:
@@ -213,4 +214,4 @@ def require_settled(location: Path) -> None:
     last = {receipt.request_id: receipt.exactness for receipt in issued_receipts(location)}
     assert set(last.values()) == {Exactness.EXACT}
     assert store.garbage({file for one in store.current().lineages for file in one.files}) == []
-    assert verify(store, silent).verdict is Verdict.PASS
+    assert verify(store, no_progress).verdict is Verdict.PASS

@@ -13,10 +13,11 @@ from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorSuperseded, FileUnreadable
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, issued_receipts, journal_events
-from tests.support.examples import make_config, repaired_weights, revoke, settle, silent, train_run, write_samples
+from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
 from tests.support.object_store_server import ObjectStoreServer
 from tests.support.postgres_server import PostgresServer
 
@@ -70,7 +71,7 @@ def test_runs_in_one_database_are_trained_revoked_and_settled_each_for_itself(
         assert repaired_weights(location) == repaired_weights(tmp_path / f"{name} anew")
         assert issued_receipts(location)[-1].exactness is Exactness.EXACT
         store = RunStore(location)
-        assert verify(store, silent, replay=[0, 1]).verdict is Verdict.PASS
+        assert verify(store, no_progress, replay=[0, 1]).verdict is Verdict.PASS
         assert not [path for path in store.files.walk() if "journal" in path]
 
 

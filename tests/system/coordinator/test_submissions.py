@@ -14,6 +14,7 @@ from raymu.core.records import SampleId, ShardState
 from raymu.errors import IdempotencyConflict, RequestInvalid, SamplesRevoked, StorageFailed, UnknownSamples
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.shard.messages import no_progress
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
@@ -26,7 +27,7 @@ from tests.support.coordinated_run import (
     opened,
     raw_ids_in_journal,
 )
-from tests.support.examples import make_config, repaired_weights, silent, train_run, write_samples
+from tests.support.examples import make_config, repaired_weights, train_run, write_samples
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def config(tmp_path: Path) -> Config:
 
 
 def submit(coordinator: Coordinator, asked: Sequence[Revocation]) -> list[SubmissionResult]:
-    return asyncio.run(coordinator.submit(asked, silent))
+    return asyncio.run(coordinator.submit(asked, no_progress))
 
 
 def single(sample_id: SampleId, **asked: Any) -> Revocation:

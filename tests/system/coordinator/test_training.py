@@ -10,10 +10,10 @@ from raymu.errors import RaymuError, RequestInvalid, RunInvalid, TrainingFailed,
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet, ProgressFleet
-from raymu.service.shard.messages import Progress, StageProgress, Work, WorkReport
+from raymu.service.shard.messages import Progress, StageProgress, Work, WorkReport, no_progress
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import history_of
-from tests.support.examples import make_config, silent, train_run, write_samples
+from tests.support.examples import make_config, train_run, write_samples
 
 REFUSAL = TrainingFailed(1, 0, "its weights became infinite")
 
@@ -71,7 +71,7 @@ def test_once_a_shard_cannot_be_trained_no_other_begins_and_those_at_work_end(
 ) -> None:
     fleet = kind(store := write_run(tmp_path), REFUSAL)
     with pytest.raises(TrainingFailed, match="infinite"):
-        asyncio.run(Coordinator(store, ProgressFleet(fleet)).train(silent))
+        asyncio.run(Coordinator(store, ProgressFleet(fleet)).train(no_progress))
     assert (fleet.begun, fleet.done) == (begun, done)
 
 
@@ -81,7 +81,7 @@ def test_where_a_worker_is_lost_the_other_shards_are_trained_for_settling_to_fin
 ) -> None:
     fleet = kind(store := write_run(tmp_path), WorkerLost(1, 4, "out of memory"))
     with pytest.raises(WorkerLost):
-        asyncio.run(Coordinator(store, ProgressFleet(fleet)).train(silent))
+        asyncio.run(Coordinator(store, ProgressFleet(fleet)).train(no_progress))
     assert sorted(fleet.done) == [0, 2, 3, 4]
 
 
@@ -90,7 +90,7 @@ def test_a_run_is_trained_once(tmp_path: Path) -> None:
     coordinator = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     before = history_of(tmp_path / "run")
     with pytest.raises(RunInvalid, match="is trained already"):
-        asyncio.run(coordinator.train(silent))
+        asyncio.run(coordinator.train(no_progress))
     assert history_of(tmp_path / "run") == before
 
 

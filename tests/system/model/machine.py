@@ -18,7 +18,7 @@ from raymu.core.records import Exactness
 from raymu.core.requests import Strategy
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, SamplesRevoked, UnknownSamples
-from tests.support.examples import silent
+from raymu.service.shard.messages import no_progress
 from tests.support.faults import FaultyDisk, fail, run_full
 from tests.system.model.observed_run import read_files
 from tests.system.model.process import die
@@ -172,7 +172,7 @@ class CourseOfARun(RuleBasedStateMachine):
         zombie, before = self.course.zombie, read_files(self.course.location)
         assert zombie
         zombie.steer(SteeredFleet.finish)
-        reply = zombie.start(zombie.coordinator.settle(silent))
+        reply = zombie.start(zombie.coordinator.settle(no_progress))
         assert isinstance(reply.exception(), CoordinatorSuperseded)
         assert read_files(self.course.location) == before
         self.course.bury_zombie()

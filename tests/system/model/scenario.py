@@ -17,8 +17,8 @@ from raymu.errors import RaymuError, ShardRepairFailed
 from raymu.service.coordinator.calls import SettleReport
 from raymu.service.pseudonyms import key_name, pseudonym
 from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
-from tests.support.examples import silent
 from tests.support.faults import FaultyDisk, fail
 from tests.system.model.observed_run import ObservedRun, Samples
 from tests.system.model.process import Killed, Process
@@ -111,7 +111,7 @@ class Course:
 
     def submit(self, asked: Sequence[Asked]) -> Submission:
         assert self.process
-        reply = self.process.start(self.process.coordinator.revoke([one.revocation for one in asked], silent))
+        reply = self.process.start(self.process.coordinator.revoke([one.revocation for one in asked], no_progress))
         submission = Submission(asked=tuple(asked), reply=reply, is_early=not self.run.published)
         self.submissions.append(submission)
         self._aftermath(is_resumed=not reply.done())
@@ -119,7 +119,7 @@ class Course:
 
     def settle(self) -> "asyncio.Task[SettleReport]":
         assert self.process
-        task = self.process.start(self.process.coordinator.settle(silent))
+        task = self.process.start(self.process.coordinator.settle(no_progress))
         self._aftermath(is_resumed=True)
         return task
 

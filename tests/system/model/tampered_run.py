@@ -10,9 +10,9 @@ from raymu.core.requests import Strategy
 from raymu.core.verdict import Finding, Verdict
 from raymu.errors import RaymuError
 from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
-from tests.support.examples import silent
 from tests.support.faults import FaultyDisk, fail
 from tests.system.model.observed_run import ObservedRun
 from tests.system.model.process import Process
@@ -21,9 +21,9 @@ from tests.system.model.steered_fleet import SteeredFleet
 from tests.system.model.tampering import Files
 
 GOINGS_ON: Mapping[str, Callable[[Course, Coordinator], Coroutine[Any, Any, object]]] = {
-    "settle": lambda _course, coordinator: coordinator.settle(silent),
-    "rebuild": lambda course, coordinator: coordinator.rebuild(silent, data=str(course.template.data)),
-    "revoke": lambda course, coordinator: coordinator.revoke([_another(course).revocation], silent),
+    "settle": lambda _course, coordinator: coordinator.settle(no_progress),
+    "rebuild": lambda course, coordinator: coordinator.rebuild(no_progress, data=str(course.template.data)),
+    "revoke": lambda course, coordinator: coordinator.revoke([_another(course).revocation], no_progress),
 }
 
 
@@ -53,7 +53,7 @@ def verified(course: Course) -> Verified:
 
 def findings_of(location: Path) -> Verified:
     try:
-        found = verify(RunStore(str(location)), silent)
+        found = verify(RunStore(str(location)), no_progress)
     except RaymuError as error:  # no run at all
         return Verdict.FAIL, (Finding(verdict=Verdict.FAIL, what=str(error)),)
     return found.verdict, tuple(finding for check in found.checks for finding in check.findings)

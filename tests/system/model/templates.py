@@ -17,9 +17,10 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.pseudonyms import pseudonym, sample_name
 from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import homes
-from tests.support.examples import make_config, silent, write_samples
+from tests.support.examples import make_config, write_samples
 from tests.system.model.traced_training import Stages, traced
 
 SAMPLES, SHARDS, SLICES = 36, 3, 3
@@ -78,7 +79,7 @@ def template(setting: Setting, workshop: Path) -> Template:
     if setting.is_trained:
         with traced():
             coordinator = Coordinator(store, LocalFleet(store))
-            asyncio.run(coordinator.train(silent))
+            asyncio.run(coordinator.train(no_progress))
         asyncio.run(coordinator.close())
     placed = homes(config)
     identities = identity_hashes((one for one, _, _ in placed), seed=config.partition.seed, purpose="sample").tolist()

@@ -22,10 +22,11 @@ from raymu.service.planning.capacity import plan_capacity
 from raymu.service.planning.population import held_population, planned_population
 from raymu.service.planning.profile import imagined_survey, profile
 from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.messages import no_progress
 from raymu.service.status import status
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
-from tests.support.examples import make_config, revoke, silent, train_run, write_samples
+from tests.support.examples import make_config, revoke, train_run, write_samples
 
 
 def a_config(tmp_path: Path, **branches: Any) -> Config:
@@ -52,7 +53,7 @@ def really(coordinator: Coordinator, trace: Trace, *, window_s: float) -> dict[i
     passes: dict[str, tuple[int, float]] = {}
     for batch in trace.batches(window_s):
         asked = [Revocation(ids=one.ids, owner=one.owner) for one in (trace.requests[at] for at in batch.positions)]
-        for receipt in asyncio.run(coordinator.revoke(asked, silent)):
+        for receipt in asyncio.run(coordinator.revoke(asked, no_progress)):
             passes.update({part.command_id: (part.shard, part.passes) for part in receipt.shards})
     return {shard: sum(of for one, of in passes.values() if one == shard) for shard, _ in passes.values()}
 

@@ -22,9 +22,10 @@ from raymu.service.pseudonyms import pseudonym
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.rules import DUE_AFTER
 from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import FleetThatFailsOnce, history_of, ids_at, traces
-from tests.support.examples import make_config, revoke, settle, silent, train_run, write_samples
+from tests.support.examples import make_config, revoke, settle, train_run, write_samples
 
 
 def make_run(tmp_path: Path, **branches: dict[str, Any]) -> tuple[Coordinator, list[SampleId]]:
@@ -60,7 +61,7 @@ def test_a_refused_request_changes_nothing(tmp_path: Path, case: str) -> None:
     run, ids = make_run(tmp_path)
     before = history_of(tmp_path / "run")
     with pytest.raises(error, match=message):
-        asyncio.run(run.revoke([Revocation(ids=(ids[-1],)), Revocation(**asked)], silent))
+        asyncio.run(run.revoke([Revocation(ids=(ids[-1],)), Revocation(**asked)], no_progress))
     assert history_of(tmp_path / "run") == before
 
 
@@ -78,7 +79,7 @@ def test_one_sample_in_two_requests_submitted_together_is_refused(tmp_path: Path
     run, ids = make_run(tmp_path)
     before = history_of(tmp_path / "run")
     with pytest.raises(RequestInvalid, match="more than one of these requests names 1 sample"):
-        asyncio.run(run.revoke([Revocation(ids=tuple(ids[:2])), Revocation(ids=tuple(ids[1:3]))], silent))
+        asyncio.run(run.revoke([Revocation(ids=tuple(ids[:2])), Revocation(ids=tuple(ids[1:3]))], no_progress))
     assert history_of(tmp_path / "run") == before
 
 
@@ -99,7 +100,7 @@ def test_the_same_key_with_another_payload_is_a_conflict(tmp_path: Path, other: 
     before = history_of(tmp_path / "run")
     asked = {"ids": () if "owner" in other else tuple(ids[2:4]), "key": "k", **other}
     with pytest.raises(IdempotencyConflict) as refusal:
-        asyncio.run(run.revoke([Revocation(**asked)], silent))
+        asyncio.run(run.revoke([Revocation(**asked)], no_progress))
     assert (refusal.value.key, refusal.value.request_id) == ("k", first.request_id)
     assert history_of(tmp_path / "run") == before
 
@@ -108,7 +109,7 @@ def test_one_key_for_two_requests_submitted_together_is_refused(tmp_path: Path) 
     run, ids = make_run(tmp_path)
     before = history_of(tmp_path / "run")
     with pytest.raises(RequestInvalid, match="key 'k' is given to more than one"):
-        asyncio.run(run.revoke([Revocation(ids=(ids[0],), key="k"), Revocation(ids=(ids[1],), key="k")], silent))
+        asyncio.run(run.revoke([Revocation(ids=(ids[0],), key="k"), Revocation(ids=(ids[1],), key="k")], no_progress))
     assert history_of(tmp_path / "run") == before
 
 

@@ -15,11 +15,12 @@ from raymu.service.audit.audit import audit, one_after_another
 from raymu.service.audit.forget_set import AuditScope
 from raymu.service.planning.profile import profile
 from raymu.service.prediction import Ensemble
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask
 from tests.support.coordinated_run import ids_at, journal_events
-from tests.support.examples import make_config, revoke, silent, train_run, write_samples
+from tests.support.examples import make_config, revoke, train_run, write_samples
 from tests.system.shard.test_other_devices import on
 
 
@@ -47,7 +48,7 @@ def test_a_run_on_ray_without_a_share_of_gpus_leaves_those_it_sees_alone(
     assert [event.kind for event in journal_events(location)].count("evaluated") == 3
     store = RunStore(str(location))
     Ensemble.current(store).evaluate(*read_test_data(config.data, store.manifest.input_shape))
-    assert verify(store, silent, replay=range(2)).verdict is not Verdict.FAIL
+    assert verify(store, no_progress, replay=range(2)).verdict is not Verdict.FAIL
     assert audit(store, AuditScope(shadow_models=4)).requests
     assert profile(config).seconds_per_pass > 0
 
@@ -62,7 +63,7 @@ def test_a_run_whose_gpus_are_elsewhere_is_predicted_from_verified_audited_and_p
     tree["training"]["device"], tree["cluster"]["gpus_per_shard"] = "cuda", 0.25
     store.config = Config.parse(tree)
     Ensemble.current(store).evaluate(*read_test_data(config.data, store.manifest.input_shape))
-    [replayed] = [one for one in verify(store, silent, replay=range(2)).checks if one.name == "replay"]
+    [replayed] = [one for one in verify(store, no_progress, replay=range(2)).checks if one.name == "replay"]
     assert replayed.verdict is Verdict.INCONCLUSIVE
     assert ["device T4" in finding.what for finding in replayed.findings] == [True, True]
     assert audit(store, AuditScope(shadow_models=4), run_tasks=where_the_gpus_are).requests

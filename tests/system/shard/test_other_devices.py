@@ -12,7 +12,7 @@ from raymu.core.records import Exactness, SampleId, ShardState
 from raymu.core.verdict import Verdict
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import TrainCommand, TrainReport
+from raymu.service.shard.messages import TrainCommand, TrainReport, no_progress
 from raymu.service.shard.worker import ShardWorker
 from raymu.service.status import status
 from raymu.service.verify.verify import verify
@@ -20,7 +20,7 @@ from raymu.store.run import RunStore
 from raymu.training.determinism import DeterminismClass
 from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import constituent_of, ids_at, issued_receipts, lineage_of
-from tests.support.examples import make_config, revoke, settle, silent, train_run, write_samples
+from tests.support.examples import make_config, revoke, settle, train_run, write_samples
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def test_it_is_inconclusive_wherever_it_is_told_of(run: Coordinator, tmp_path: P
     assert issued_receipts(location)[-1].exactness is Exactness.INCONCLUSIVE
     assert constituent_of(location, 0).state is ShardState.INCONCLUSIVE
     assert [one.state for one in status(RunStore(str(location))).shards] == ["inconclusive", "exact"]
-    found = verify(RunStore(str(location)), silent)
+    found = verify(RunStore(str(location)), no_progress)
     assert found.verdict is Verdict.INCONCLUSIVE
     [finding] = [finding for check in found.checks if check.name == "lineage" for finding in check.findings]
     assert finding.what.startswith("shard 0 is of more than one determinism class")

@@ -14,11 +14,12 @@ import torch
 from raymu.core.events import Event, RequestsPurged, ShardRepaired
 from raymu.core.records import CheckpointRef
 from raymu.core.verdict import Verdict
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
 from raymu.training.checkpoint_format import read_metadata, serialize, weights_sha256
 from tests.support.coordinated_run import ids_at, lineage_of, opened
-from tests.support.examples import make_config, silent, train_run, write_samples
+from tests.support.examples import make_config, train_run, write_samples
 from tests.system.verify.forgery import execute, forge, reseal, telling
 
 
@@ -52,7 +53,7 @@ def revoke_one(location: Path, strategy: str = "sisa", number: int = 0) -> None:
 
 
 def verified(location: Path, *, is_replayed: bool = False, anchor: str | None = None) -> Verification:
-    return verify(RunStore(str(location)), silent, replay=[0, 1] if is_replayed else (), anchor=anchor)
+    return verify(RunStore(str(location)), no_progress, replay=[0, 1] if is_replayed else (), anchor=anchor)
 
 
 def with_a_flipped_bit(location: Path, checkpoint: CheckpointRef, prefix: str) -> CheckpointRef:

@@ -14,13 +14,14 @@ from raymu.core.partition import identity_hashes
 from raymu.core.verdict import Verdict
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.shard.files import read_shard_samples
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
 from raymu.training.determinism import DeterminismClass
 from raymu.training.trainer import ShardTrainer
 from tests.support.coordinated_run import ids_at, lineage_of
-from tests.support.examples import make_config, revoke, settle, silent, train_run, write_samples
+from tests.support.examples import make_config, revoke, settle, train_run, write_samples
 
 
 @pytest.fixture(params=["gradient", "group"])
@@ -36,7 +37,7 @@ def revoke_one(run: Coordinator, tmp_path: Path, strategy: str = "sisa") -> None
 
 def verified(run: Coordinator, tmp_path: Path, *, is_replayed: bool = False) -> Verification:
     asyncio.run(run.close())
-    return verify(RunStore(str(tmp_path / "run")), silent, replay=[0, 1] if is_replayed else ())
+    return verify(RunStore(str(tmp_path / "run")), no_progress, replay=[0, 1] if is_replayed else ())
 
 
 def test_a_row_left_in_is_found(course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

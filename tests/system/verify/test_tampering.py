@@ -15,12 +15,12 @@ from raymu.data.tables import read_features
 from raymu.errors import FileCorrupt, RaymuError, RunInvalid
 from raymu.service.prediction import Ensemble
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport
+from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport, no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.layout import KINDS, kind_of
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
-from tests.support.examples import make_config, repaired_weights, silent, train_run, write_samples
+from tests.support.examples import make_config, repaired_weights, train_run, write_samples
 from tests.system.verify.forgery import execute
 
 FLIPS, FLIPS_THAT_ARE_CARRIED_ON = 10, 2
@@ -76,7 +76,7 @@ def varied(folder: Path, tmp_path: Path) -> Path:
 
 
 def verified(location: Path) -> Verification:
-    return verify(RunStore(str(location)), silent)
+    return verify(RunStore(str(location)), no_progress)
 
 
 def verdict(location: Path) -> Verdict:

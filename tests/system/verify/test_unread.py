@@ -14,6 +14,7 @@ import sqlalchemy as sql
 from raymu.core.events import DamageFound
 from raymu.core.verdict import Verdict
 from raymu.errors import FileUnreadable
+from raymu.service.shard.messages import no_progress
 from raymu.service.verify import verify as verification
 from raymu.service.verify.checks import CHECKS, Findings, NamedCheck
 from raymu.service.verify.evidence import Evidence
@@ -21,7 +22,7 @@ from raymu.service.verify.verify import Verification, verify
 from raymu.store.files.run_files import RunFiles
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events, lineage_of, opened
-from tests.support.examples import make_config, silent, train_run, write_samples
+from tests.support.examples import make_config, train_run, write_samples
 from tests.support.postgres_server import PostgresServer
 
 
@@ -39,7 +40,7 @@ def location(trained: Path, tmp_path: Path) -> Path:
 
 
 def verified(location: Path) -> Verification:
-    return verify(RunStore(str(location)), silent)
+    return verify(RunStore(str(location)), no_progress)
 
 
 def left_open(found: Verification) -> set[str]:
@@ -66,7 +67,7 @@ def test_a_state_that_cannot_be_read_is_not_damaged(location: Path) -> None:
     restore = hide(location, lineage_of(location, 0).serving.file.path)
     assert "files" in left_open(verified(location))
     with opened(location) as run, pytest.raises(FileUnreadable, match="see to its storage"):
-        asyncio.run(run.coordinator.rebuild(silent))
+        asyncio.run(run.coordinator.rebuild(no_progress))
     restore()
     assert not [event for event in journal_events(location) if isinstance(event, DamageFound)]
     assert verified(location).verdict is Verdict.PASS
@@ -129,7 +130,7 @@ class PurgedMeanwhile(RunFiles):
 def test_a_file_that_is_destroyed_after_it_was_listed_is_not_missed(location: Path) -> None:
     (location / "shards" / "0000" / "stage-0-0123456789abcdef.safetensors").write_bytes(b"superseded")
     store = RunStore(str(location), PurgedMeanwhile(str(location)))
-    assert verify(store, silent).verdict is Verdict.PASS
+    assert verify(store, no_progress).verdict is Verdict.PASS
 
 
 def checks_after(write: Callable[[], None], *, times: int) -> Mapping[str, NamedCheck]:

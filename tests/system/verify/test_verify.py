@@ -14,17 +14,17 @@ from raymu.errors import RequestInvalid, RunFormatTooNew, RunInvalid
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import RepairTask
+from raymu.service.shard.messages import RepairTask, no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.journal.event_chain import next_head
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import FleetThatFailsOnce, WatchedFleet, ids_at, journal_events, opened
-from tests.support.examples import make_config, silent, train_run, write_samples
+from tests.support.examples import make_config, train_run, write_samples
 from tests.system.verify.forgery import execute
 
 
 def verified(location: Path, **asked: object) -> Verification:
-    return verify(RunStore(str(location)), silent, **asked)  # type: ignore[arg-type]
+    return verify(RunStore(str(location)), no_progress, **asked)  # type: ignore[arg-type]
 
 
 def verdicts(verification: Verification) -> dict[str, str]:
