@@ -169,7 +169,7 @@ def test_a_training_that_is_refused_leaves_nothing_in_the_bucket(
 ) -> None:
     tree = config.tree()
     tree["cluster"]["journal"] = None
-    with pytest.raises(RunInvalid, match=r"runs/letter: is on no local disk.*cluster\.journal=postgresql://"):
+    with pytest.raises(RunInvalid, match=r"runs/letter: is not on a local disk.*cluster\.journal=postgresql://"):
         raymu.train(Config.parse(tree), location)
     objects = object_store.client.list_objects_v2(Bucket=bucket)["Contents"]
     assert [one["Key"] for one in objects] == ["data/all.parquet"]

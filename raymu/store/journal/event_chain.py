@@ -1,4 +1,4 @@
-"""The journal's events as they are kept: each sealed, and chained to the one before it."""
+"""The events of a journal as they are stored: each sealed, and chained to the one before it."""
 
 import hashlib
 import hmac
@@ -14,38 +14,40 @@ from raymu.errors import RunFormatTooNew
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChainHead:
-    """The last event of a journal: its sequence, from 1, and its seal."""
+    """The last event of a journal."""
 
     sequence: int
+    """Number of the event, from 1."""
     seal: str
+    """Hex HMAC-SHA256 over the event and the seal before it."""
 
 
 BEGINNING = ChainHead(sequence=0, seal="")
-"""Of a journal without events."""
+"""The head of a journal without events."""
 
 
 def next_head(before: ChainHead, payload: str, key: bytes) -> ChainHead:
-    """The head after an event: one that is changed, taken out or put elsewhere breaks every seal from there on."""
+    """Return the head after an event. An event that is changed, removed or moved breaks every later seal."""
     sequence = before.sequence + 1
     message = f"{sequence}\n{before.seal}\n{payload}".encode()
     return ChainHead(sequence=sequence, seal=hmac.new(key, message, hashlib.sha256).hexdigest())
 
 
 def read_event(payload: str, sequence: int) -> Event:
-    """An event whose seal holds. Raises RunFormatTooNew where a newer raymu wrote it."""
+    """Read an event whose seal is valid. Raises RunFormatTooNew if a newer raymu wrote it."""
     try:
         event: Event = _events().validate_json(payload)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])
         raise RunFormatTooNew(
             f"journal event {sequence}",
-            f"was written by a newer raymu ({f'{where}: ' if where else ''}{first['msg']}); update raymu",
+            f"was written by a newer raymu ({f'{field}: ' if field else ''}{first['msg']}); update raymu",
         ) from error
     return event
 
 
 @cache
 def _events() -> TypeAdapter[Any]:
-    # A field that is not known is as bad as a kind that is not: what it says would be left undone.
+    # An unknown field is as bad as an unknown kind: ignoring it would leave its meaning undone.
     return TypeAdapter(Annotated[Event, Discriminator("kind")], config=ConfigDict(extra="forbid"))

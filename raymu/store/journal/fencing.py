@@ -1,4 +1,4 @@
-"""A run's journal: where it lies, and the coordinators that hold it, one after another."""
+"""Opening the journal of a run, and passing it from one coordinator to the next."""
 
 from contextlib import closing, suppress
 
@@ -16,25 +16,28 @@ from raymu.store.manifest import RunManifest
 
 
 def journal_url(files: RunFiles, config: Config) -> sql.URL:
-    """Where the journal is: the configured database, or SQLite beside the run. Raises ConfigInvalid, RunInvalid."""
+    """Return the URL of the journal: the configured database, or SQLite in the run directory.
+
+    Raises ConfigInvalid, RunInvalid.
+    """
     if config.cluster.journal is not None:
         return parse_url(config.cluster.journal)
     if files.local is None:
         raise RunInvalid(
             files.display_location,
-            "is on no local disk, which SQLite needs; name a database: cluster.journal=postgresql://HOST/NAME",
+            "is not on a local disk, which SQLite needs; name a database: cluster.journal=postgresql://HOST/NAME",
         )
     return sql.URL.create("sqlite", database=str(files.local / JOURNAL))
 
 
 def open_journal(files: RunFiles, keys: RunKeys, manifest: RunManifest, *, is_read_only: bool = False) -> Journal:
-    """Raises ConfigInvalid, RunInvalid."""
+    """Open the journal of a run. Raises ConfigInvalid, RunInvalid."""
     database = Database(journal_url(files, Config.parse(manifest.config)), is_read_only=is_read_only)
     return Journal(database, run=manifest.run_id, key=keys.hash_key)
 
 
 def check_journal_access(files: RunFiles, config: Config) -> None:
-    """For a run that is to be created. Raises ConfigInvalid, RunInvalid, FileUnreadable where it can have no journal."""
+    """Check that a new run can have its journal. Raises ConfigInvalid, RunInvalid, FileUnreadable."""
     url = journal_url(files, config)
     check_journal_url(url)
     if config.cluster.journal is None:
@@ -44,13 +47,13 @@ def check_journal_access(files: RunFiles, config: Config) -> None:
 
 
 class Fencing:
-    """Each coordinator has an term: once it takes over, whoever writes under an earlier one is refused."""
+    """Terms of coordinators: after a takeover, writes under an earlier term are refused."""
 
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
         self._files, self._keys = files, keys
 
     def create(self, journal: Journal) -> None:
-        """With no coordinator yet; the journal is created, and closed."""
+        """Create the journal of a new run, without a coordinator yet, and close it."""
         self._files.write(TERM, b"0")
         try:
             journal.create()
@@ -59,19 +62,21 @@ class Fencing:
         self._seal(term=0, sequence=0)
 
     def remove(self, manifest: RunManifest) -> None:
-        """Of a run that is given up: its journal goes, where it is not beside the run. Raises StorageFailed, JournalBusy."""
+        """Delete the rows of an abandoned run from a shared database. Raises StorageFailed, JournalBusy."""
         if Config.parse(manifest.config).cluster.journal is not None:
             with closing(open_journal(self._files, self._keys, manifest)) as journal:
                 journal.remove()
 
     def take_over(self, journal: Journal) -> int:
-        """Become the run's coordinator, or close the journal. returns: the term under which is written from here on
+        """Become the coordinator of the run, or close the journal. Returns the term under which this process now writes.
 
-        Raises RunInvalid, where the journal is older than the run's files too; StorageFailed.
+        Raises:
+            RunInvalid: the database does not know the run, or the journal is older than the files of the run.
+            StorageFailed: the journal or the file of the term cannot be written.
         """
         try:
             self.require_latest(journal)
-            journal.require_readable()  # before a newer raymu, which could go on, is fenced out
+            journal.require_readable()  # before fencing out a newer raymu, which can read it
             term = journal.take_over(self._announce)
         except BaseException:
             journal.close()
@@ -80,13 +85,13 @@ class Fencing:
         return term
 
     def release(self, journal: Journal, term: int) -> None:
-        """Close the journal of a coordinator, and seal its file. Raises CoordinatorSuperseded."""
+        """Close the journal as its coordinator, and seal its file. Raises CoordinatorSuperseded."""
         head = journal.head()
         journal.close()
         self._seal(term=term, sequence=head.sequence)
 
     def fence_writes(self, term: int) -> None:
-        """From here on, nothing is written or deleted once a later coordinator has taken over."""
+        """Refuse writes and deletions of files as soon as a later coordinator has taken over."""
 
         def fence() -> None:
             current = self.term()
@@ -96,30 +101,28 @@ class Fencing:
         self._files.fence = fence
 
     def term(self) -> int:
-        """Of the coordinator that may write. Raises FileMissing, FileCorrupt."""
-        payload = self._files.read_cached(TERM)  # before every write
+        """Return the term of the coordinator that may write files. Raises FileMissing, FileCorrupt."""
+        payload = self._files.read_cached(TERM)  # read before every write
         if not (payload.isdigit() and str(int(payload)).encode() == payload):
             raise FileCorrupt(self._files.display_path(TERM), "not the number that was written")
         return int(payload)
 
     def require_latest(self, journal: Journal) -> None:
-        """Raises RunInvalid where the journal is older than it was when a coordinator closed it."""
-        if sealed_position(self._files, self._keys) > (
-            journal.term(),
-            journal.head().sequence,
-        ):  # the seal is read first
-            raise self._is_older("it was closed later than it ends")
+        """Raise RunInvalid if the journal is older than it was when a coordinator last closed it."""
+        sealed = sealed_position(self._files, self._keys)  # before the journal, which only grows
+        if sealed > (journal.term(), journal.head().sequence):
+            raise self._older_journal("it was closed at a later event than it contains")
 
     def _announce(self, term: int) -> None:
         with suppress(FileMissing):
             if (current := self.term()) > term:
-                raise self._is_older(f"term {term} after {current}")
+                raise self._older_journal(f"term {term} after {current}")
         self._files.write(TERM, str(term).encode())
 
-    def _is_older(self, how: str) -> RunInvalid:
-        problem = f"has a journal that is older than its files ({how}); restore both from the same backup"
+    def _older_journal(self, reason: str) -> RunInvalid:
+        problem = f"has a journal that is older than its files ({reason}); restore both from the same backup"
         return RunInvalid(self._files.display_location, problem)
 
     def _seal(self, *, term: int, sequence: int) -> None:
-        if self._files.exists(JOURNAL):  # it is beside the run
+        if self._files.exists(JOURNAL):  # not in a shared database
             seal_journal(self._files, self._keys, term=term, sequence=sequence)

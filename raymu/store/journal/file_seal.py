@@ -1,4 +1,4 @@
-"""The journal's file at rest: its hash, sealed, since a flipped bit between rows is seen by no query."""
+"""The seal of the closed journal file: its hash, since no query notices a flipped bit between the rows."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,40 +10,41 @@ from raymu.store.keys import RunKeys
 
 JOURNAL = "journal.sqlite"
 _LOG = "journal.sqlite-wal"
-"""What SQLite reads besides the file: committed pages that a reader kept from being moved into it."""
+"""SQLite's write-ahead log: committed pages that a reader kept from being moved into the file."""
 JOURNAL_SEAL = "journal.seal"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JournalSeal:
-    """What the file was when its coordinator closed it. It says nothing of a file that was written since.
-
-    sequence: of the last event; sha256: of the file; log_sha256: of its write-ahead log, which is empty as a rule
-    """
+    """The journal file as its coordinator closed it. It says nothing about a file that was written since."""
 
     epoch: int
     """The coordinator's term, under the name that version 0.1 stored it by."""
     sequence: int
+    """Number of the last event."""
     sha256: str
+    """SHA-256 of the file, hex."""
     log_sha256: str
+    """SHA-256 of its write-ahead log, which is usually empty."""
 
     @property
     def position(self) -> tuple[int, int]:
+        """The term and the sequence, which order the seals of a run."""
         return self.epoch, self.sequence
 
 
 def seal_journal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) -> None:
-    """Once nothing writes the journal any more. Raises FileMissing, StorageFailed."""
+    """Write the seal, once nothing writes to the journal any more. Raises FileMissing, StorageFailed."""
     files.write(JOURNAL_SEAL, seal(_current_seal(files, term=term, sequence=sequence), keys.hash_key))
 
 
 def matches_seal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) -> bool | None:
-    """Whether the file is the one that was sealed; None where it was written since, and not closed.
+    """Return whether the file is the sealed one, or None if it was written since and not closed.
 
     Raises FileMissing, FileCorrupt.
     """
     sealed, current = _read_seal(files, keys), _current_seal(files, term=term, sequence=sequence)
-    if sealed.position > current.position:  # an old copy of the file
+    if sealed.position > current.position:  # the file is an old copy
         return False
     if sealed.position < current.position or sealed.log_sha256 != current.log_sha256:
         return None
@@ -51,9 +52,9 @@ def matches_seal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) ->
 
 
 def sealed_position(files: RunFiles, keys: RunKeys) -> tuple[int, int]:
-    """The term and the sequence at which the file was closed last; zeros where its seal says nothing.
+    """Return the term and the sequence at which the file was last closed; zeros without a readable seal.
 
-    Raises FileUnreadable: it may say that the journal is an old one.
+    Raises FileUnreadable: a seal that cannot be read now may show that the journal is an old copy.
     """
     try:
         return _read_seal(files, keys).position
@@ -67,7 +68,7 @@ def _read_seal(files: RunFiles, keys: RunKeys) -> JournalSeal:
 
 
 def _current_seal(files: RunFiles, *, term: int, sequence: int) -> JournalSeal:
-    log = files.read(_LOG) if files.exists(_LOG) else b""  # each reader makes an empty one
+    log = files.read(_LOG) if files.exists(_LOG) else b""  # each reader creates an empty one
     return JournalSeal(
         epoch=term,
         sequence=sequence,

@@ -1,4 +1,4 @@
-"""The durable record of requests and decisions. Acknowledged means committed."""
+"""The durable record of requests and decisions. What is acknowledged is committed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,31 +18,41 @@ from raymu.store.receipts import ReceiptRow
 
 
 class Journal:
-    """One run's events, in the order in which they happened. A coordinator writes under its term; a lower one is refused."""
+    """The events of one run, in order. A coordinator writes under its term, and writes of a lower term are refused."""
 
     def __init__(self, database: Database, *, run: str, key: bytes) -> None:
-        """run: the run's id; key: of the seals and of the raw ids, kept outside the database"""
+        """Use a database for one of its runs.
+
+        Args:
+            database: may serve other runs too
+            run: the id of the run
+            key: of the seals and of the raw ids; it lies outside the database
+        """
         self._database, self._run, self._key = database, run, key
         self._term, self._head = 0, BEGINNING
 
     def create(self) -> None:
-        """Begin the run's journal; where it is there already, nothing changes. Raises StorageFailed."""
+        """Create the journal of the run; an existing one stays as it is. Raises StorageFailed."""
         self._database.create(TABLES)
         with self._database.writing() as connection:
             if self._current_term(connection) is None:
                 connection.execute(RUNS.insert().values(run=self._run, term=0))
 
     def remove(self) -> None:
-        """Have nothing more in the database of a run that is given up. Raises StorageFailed."""
+        """Delete everything that the database holds of the run. Raises StorageFailed."""
         with self._database.writing() as connection:
             for table in TABLES.sorted_tables:
                 connection.execute(table.delete().where(table.c.run == self._run))
 
     def take_over(self, announce: Callable[[int], object] = lambda _term: None) -> int:
-        """Become the run's coordinator: from here on, writes of earlier ones are refused. returns: the term
+        """Become the coordinator of the run, which refuses later writes of earlier ones. Returns the term.
 
-        announce: tells the term to those who cannot see the database, while no other coordinator can take over
-        Raises RunInvalid where the database does not know the run, StorageFailed.
+        Args:
+            announce: called with the term, while no other coordinator can take over
+
+        Raises:
+            RunInvalid: the database does not know the run.
+            StorageFailed: the database cannot be written.
         """
         with self._database.writing() as connection:
             connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term + 1))
@@ -50,23 +60,23 @@ class Journal:
             head = self._last(connection)
             announce(term)
         self._term, self._head = term, head
-        self._database.scrub_deleted(FORGET.name)  # a crash may have come between a purge and this
+        self._database.scrub_deleted(FORGET.name)  # a crash may have followed a purge
         return term
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
-        """One transaction. While it is open no other coordinator can take over, so files may be written under it too.
+        """Open a transaction. No other coordinator can take over while it is open, so it also protects files.
 
-        Raises CoordinatorSuperseded, StorageFailed; RunInvalid where the journal holds more than this coordinator knows.
+        Raises CoordinatorSuperseded, StorageFailed; RunInvalid if the journal has an event that this object did not write.
         """
         with self._database.writing() as connection:
-            # Takes the write lock (SQLite: of the database; PostgreSQL: of this row) before the term is read.
+            # Take the write lock (SQLite: of the database; PostgreSQL: of this row) before reading the term.
             connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term))
             current = self._current_term(connection)
             if current != self._term:
                 raise CoordinatorSuperseded(self._term, current or 0)
-            if self._last(connection) != self._head:  # the connection was lost just when it was committed
-                raise RunInvalid("the journal", "holds a write that was taken for failed; open the run again")
+            if self._last(connection) != self._head:  # the connection was lost during a commit
+                raise RunInvalid("the journal", "holds a write that seemed to have failed; open the run again")
             transaction = Transaction(connection, self._run, self._key, self._head)
             yield transaction
         self._head = transaction.head
@@ -83,31 +93,37 @@ class Journal:
         forget: Mapping[str, Mapping[int, Sequence[SampleId]]],
         hashes: Mapping[str, Sequence[str]],
     ) -> None:
-        """Commit accepted requests in one transaction, with what they name.
+        """Commit accepted requests in one transaction, with the ids that they name.
 
-        forget: request -> shard -> sample ids; hashes: request -> keyed hashes of its ids and owner
+        Args:
+            event: the acceptance
+            forget: request -> shard -> sample ids
+            hashes: request -> pseudonyms of its ids, owner and idempotency key
+
+        Raises CoordinatorSuperseded, StorageFailed.
         """
         with self.writing() as transaction:
             transaction.add(event)
             transaction.add_ids(forget, hashes)
 
     def scrub_purged(self) -> None:
-        """After a purge is committed: no trace of its raw ids may stay in the database's files."""
+        """Remove the residue of raw ids from the database's files, after a purge is committed."""
         self._database.scrub_deleted(FORGET.name)
 
     def require_current(self) -> None:
-        """Raises CoordinatorSuperseded where a later coordinator has taken over."""
+        """Raise CoordinatorSuperseded if a later coordinator has taken over."""
         with self.writing():
             pass
 
     def events(self) -> Iterator[Event]:
-        """Raises FileCorrupt where an event is not what was written, or one is missing before it; RunInvalid where a newer
-        raymu wrote it.
+        """Yield the events in order.
+
+        Raises FileCorrupt if an event was changed or an earlier one is missing; RunFormatTooNew if a newer raymu wrote one.
         """
         return (event for _, event in self.sealed_events())
 
     def sealed_events(self) -> Iterator[tuple[ChainHead, Event]]:
-        """The events, each with its place and seal. Raises FileCorrupt, RunInvalid."""
+        """Yield the events, each with its sequence and seal. Raises FileCorrupt, RunFormatTooNew."""
         rows = sql.select(EVENTS).where(EVENTS.c.run == self._run).order_by(EVENTS.c.sequence)
         head = BEGINNING
         with self._database.reading() as connection:
@@ -116,7 +132,7 @@ class Journal:
                 yield head, read_event(row.payload, row.sequence)
 
     def require_readable(self) -> None:
-        """Raises RunFormatTooNew where the newest event of some kind is one that a newer raymu wrote."""
+        """Raise RunFormatTooNew if a newer raymu wrote the newest event of some kind."""
         newest = sql.select(sql.func.max(EVENTS.c.sequence)).where(EVENTS.c.run == self._run).group_by(EVENTS.c.kind)
         rows = sql.select(EVENTS).where(EVENTS.c.run == self._run, EVENTS.c.sequence.in_(newest))
         with self._database.reading() as connection:
@@ -124,16 +140,17 @@ class Journal:
                 read_event(row.payload, row.sequence)
 
     def term(self) -> int:
-        """Of the coordinator that may write; 0 before the first. Raises RunInvalid where the run is not known."""
+        """Return the term of the coordinator that may write; 0 before the first. Raises RunInvalid for an unknown run."""
         with self._database.reading() as connection:
             return self._known_term(connection)
 
     def head(self) -> ChainHead:
+        """Return the last event's sequence and seal."""
         with self._database.reading() as connection:
             return self._last(connection)
 
     def published(self) -> GenerationPublished | None:
-        """The last generation that was published. Raises FileCorrupt, RunInvalid."""
+        """Return the event of the generation that was published last. Raises FileCorrupt, RunFormatTooNew."""
         of_run = sql.select(EVENTS).where(EVENTS.c.run == self._run)
         last = of_run.where(EVENTS.c.kind == "published").order_by(EVENTS.c.sequence.desc()).limit(1)
         with self._database.reading() as connection:
@@ -144,24 +161,24 @@ class Journal:
         self._checked(row, ChainHead(sequence=row.sequence - 1, seal=before.seal if before else ""))
         event = read_event(row.payload, row.sequence)
         if not isinstance(event, GenerationPublished):
-            raise FileCorrupt(f"journal event {row.sequence}", "it is not of the kind that it is kept as")
+            raise FileCorrupt(f"journal event {row.sequence}", "its kind is not the one that it is stored under")
         return event
 
     def receipt_rows(self, request_ids: Sequence[str] | None = None) -> list[ReceiptRow]:
-        """The receipts that were issued, of these requests or of all, in order."""
+        """Return the receipts that were issued, for these requests or for all, in order."""
         rows = sql.select(RECEIPTS).where(RECEIPTS.c.run == self._run).order_by(RECEIPTS.c.number)
         with self._database.reading() as connection:
             if request_ids is None:
                 return [receipt_row(row) for row in connection.execute(rows)]
-            found = [
+            selected = [
                 receipt_row(row)
-                for some in batches(request_ids)
-                for row in connection.execute(rows.where(RECEIPTS.c.request_id.in_(some)))
+                for batch in batches(request_ids)
+                for row in connection.execute(rows.where(RECEIPTS.c.request_id.in_(batch)))
             ]
-        return sorted(found, key=lambda row: row.number)
+        return sorted(selected, key=lambda row: row.number)
 
     def sample_ids(self, *, shard: int) -> dict[str, frozenset[SampleId]]:
-        """Raw ids of the requests that are not purged. returns: request -> its ids in this shard. Raises FileCorrupt"""
+        """Return the raw ids of the requests that are not purged: request -> its ids in this shard. Raises FileCorrupt."""
         query = sql.select(FORGET).where(FORGET.c.run == self._run, FORGET.c.shard == shard)
         cipher = IdCipher(self._key)
         with self._database.reading() as connection:
@@ -171,39 +188,40 @@ class Journal:
             }
 
     def raw_ids(self, request_ids: Iterable[str] | None = None) -> dict[str, dict[int, frozenset[SampleId]]]:
-        """Of the requests that are not purged; only of these, where some are given. returns: request -> shard -> its ids
+        """Return the raw ids of all requests that are not purged, or of some of them: request -> shard -> its ids.
 
         Raises FileCorrupt.
         """
-        cipher, kept = IdCipher(self._key), sql.select(FORGET).where(FORGET.c.run == self._run)
-        asked = (
-            [kept]
+        cipher, stored = IdCipher(self._key), sql.select(FORGET).where(FORGET.c.run == self._run)
+        queries = (
+            [stored]
             if request_ids is None
-            else [kept.where(FORGET.c.request_id.in_(some)) for some in batches(request_ids)]
+            else [stored.where(FORGET.c.request_id.in_(batch)) for batch in batches(request_ids)]
         )
-        found: dict[str, dict[int, frozenset[SampleId]]] = {}
+        ids_of: dict[str, dict[int, frozenset[SampleId]]] = {}
         with self._database.reading() as connection:
-            for row in (row for query in asked for row in connection.execute(query)):
+            for row in (row for query in queries for row in connection.execute(query)):
                 ids = cipher.decrypt(row.sample_ids, request_id=row.request_id, shard=row.shard)
-                found.setdefault(row.request_id, {})[row.shard] = frozenset(ids)
-        return found
+                ids_of.setdefault(row.request_id, {})[row.shard] = frozenset(ids)
+        return ids_of
 
     def revoked_by(self, identity_hashes: Sequence[str]) -> dict[str, str]:
-        """Which of these are revoked. returns: keyed hash -> request"""
-        found: dict[str, str] = {}
+        """Return those pseudonyms that are revoked: pseudonym -> request."""
+        revoked: dict[str, str] = {}
         with self._database.reading() as connection:
-            for asked in batches(identity_hashes):
-                query = sql.select(REVOKED).where(REVOKED.c.run == self._run, REVOKED.c.identity_hash.in_(asked))
-                found.update({row.identity_hash: row.request_id for row in connection.execute(query)})
-        return found
+            for batch in batches(identity_hashes):
+                query = sql.select(REVOKED).where(REVOKED.c.run == self._run, REVOKED.c.identity_hash.in_(batch))
+                revoked.update({row.identity_hash: row.request_id for row in connection.execute(query)})
+        return revoked
 
     def revoked(self) -> dict[str, str]:
-        """Everything that is revoked. returns: keyed hash -> request"""
+        """Return everything that is revoked: pseudonym -> request."""
         query = sql.select(REVOKED).where(REVOKED.c.run == self._run)
         with self._database.reading() as connection:
             return {row.identity_hash: row.request_id for row in connection.execute(query)}
 
     def close(self) -> None:
+        """Close the database. SQLite's file is then complete by itself."""
         self._database.close()
 
     def _current_term(self, connection: sql.Connection) -> int | None:
@@ -221,7 +239,7 @@ class Journal:
         return ChainHead(sequence=row.sequence, seal=row.seal) if row else BEGINNING
 
     def _checked(self, row: sql.Row[Any], before: ChainHead) -> ChainHead:
-        """The head that an event makes, which must be the one that is kept with it."""
+        """Return the head after an event. Raises FileCorrupt if it differs from the stored one."""
         head = next_head(before, row.payload, self._key)
         if (row.sequence, row.seal) != (head.sequence, head.seal):
             raise FileCorrupt(f"journal event {row.sequence}", "it, or one before it, is not what was written")

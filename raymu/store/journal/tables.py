@@ -15,7 +15,7 @@ RUNS = sql.Table(
     _run(),
     sql.Column("epoch", sql.Integer, key="term", nullable=False),
 )
-"""The term of the coordinator that may write; 0 before there was one."""
+"""The term of the coordinator that may write; 0 before the first."""
 
 EVENTS = sql.Table(
     "events",
@@ -26,7 +26,7 @@ EVENTS = sql.Table(
     sql.Column("payload", sql.Text, nullable=False),
     sql.Column("seal", sql.String, nullable=False),
 )
-"""What happened, in order from 1. seal: keyed hash over the event and the seal before it."""
+"""The events, in order from 1. `seal` is a keyed hash over the event and the seal before it."""
 
 FORGET = sql.Table(
     "forget",
@@ -47,7 +47,7 @@ RECEIPTS = sql.Table(
     sql.Column("request_id", sql.String, nullable=False, index=True),
     sql.Column("document", sql.Text, nullable=False),
 )
-"""Receipts as they were issued, in order from 1. A request has a second one when what was patched is made exact."""
+"""Receipts as they were issued, in order from 1. A request that was patched has a second one once it is exact."""
 
 REVOKED = sql.Table(
     "revoked",
@@ -56,4 +56,4 @@ REVOKED = sql.Table(
     sql.Column("identity_hash", sql.String, primary_key=True),
     sql.Column("request_id", sql.String, nullable=False),
 )
-"""Keyed hashes of revoked ids and owners, for life: they answer a request that was made before."""
+"""Pseudonyms of revoked ids, owners and idempotency keys. They are never deleted: they recognize a repeated request."""

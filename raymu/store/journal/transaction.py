@@ -1,4 +1,4 @@
-"""What one transaction writes into a run's journal."""
+"""One open transaction of a run's journal."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,19 +17,19 @@ from raymu.store.receipts import ReceiptRow
 
 Item = TypeVar("Item")
 
-_AT_ONCE = 1000
-"""Rows of a statement: databases bound its parameters, and a transaction that is silent for long is given up."""
+ROWS_PER_STATEMENT = 1000
+"""Databases limit the parameters of a statement, and end a transaction that is idle for long."""
 
 
 class Transaction:
-    """An open transaction. head: the journal's, with what this one adds"""
+    """An open transaction, with the journal's head after what it adds."""
 
     def __init__(self, connection: sql.Connection, run: str, key: bytes, head: ChainHead) -> None:
         self._connection, self._run, self._key = connection, run, key
         self.head = head
 
     def add(self, *events: Event) -> ChainHead:
-        """returns: the last event, as it is now"""
+        """Add events at the end. Returns the new head."""
         rows = []
         for event in events:
             payload = to_json(event).decode()
@@ -43,7 +43,12 @@ class Transaction:
     def add_ids(
         self, forget: Mapping[str, Mapping[int, Sequence[SampleId]]], hashes: Mapping[str, Sequence[str]]
     ) -> None:
-        """The raw ids of requests, until they are purged, and the keyed hashes, for life."""
+        """Store what requests name: raw ids until the purge, pseudonyms for ever.
+
+        Args:
+            forget: request -> shard -> sample ids
+            hashes: request -> pseudonyms of its ids, owner and idempotency key
+        """
         cipher = IdCipher(self._key)
         self._insert(
             FORGET,
@@ -67,32 +72,34 @@ class Transaction:
         )
 
     def purge(self, event: RequestsPurged) -> ChainHead:
-        """That requests are purged; their raw ids are dropped. returns: the event, as it is in the journal"""
+        """Record that requests are purged, and delete their raw ids. Returns the new head."""
         head = self.add(event)
         for purged in batches(event.request_ids):
             self._connection.execute(FORGET.delete().where(FORGET.c.run == self._run, FORGET.c.request_id.in_(purged)))
         return head
 
     def last_receipt(self) -> ReceiptRow | None:
+        """Return the receipt that was issued last; None before the first."""
         last = sql.select(RECEIPTS).where(RECEIPTS.c.run == self._run).order_by(RECEIPTS.c.number.desc()).limit(1)
         row = self._connection.execute(last).one_or_none()
         return receipt_row(row) if row else None
 
     def add_receipts(self, receipts: Iterable[ReceiptRow]) -> None:
-        """Receipts, for life."""
+        """Store issued receipts, which are never deleted."""
         self._insert(RECEIPTS, (asdict(row) for row in receipts))
 
     def _insert(self, table: sql.Table, rows: Iterable[Mapping[str, object]]) -> None:
-        for some in batches(rows):
-            self._connection.execute(table.insert(), [{"run": self._run, **row} for row in some])
+        for batch in batches(rows):
+            self._connection.execute(table.insert(), [{"run": self._run, **row} for row in batch])
 
 
 def receipt_row(row: sql.Row[Any]) -> ReceiptRow:
+    """Return a row of the table as a record."""
     return ReceiptRow(number=row.number, request_id=row.request_id, document=row.document)
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Few enough for one statement each."""
+    """Split items into lists that fit into one statement each."""
     rest = iter(items)
-    while some := list(islice(rest, _AT_ONCE)):
-        yield some
+    while batch := list(islice(rest, ROWS_PER_STATEMENT)):
+        yield batch

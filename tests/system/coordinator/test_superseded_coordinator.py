@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from raymu.errors import JournalBusy
-from raymu.store.journal import database
+from raymu.store.journal import dialects
 from tests.support.faults import FaultyDisk, StoppedChild, fail, stop
 from tests.support.request_scenarios import Course, files_of, outcome
 
@@ -22,7 +22,7 @@ def test_a_coordinator_that_was_stopped_writes_nothing_once_another_took_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped inside a transaction it keeps the run: nobody can take over, and it goes on where it was."""
-    monkeypatch.setattr(database, "_BUSY_MS", 50)
+    monkeypatch.setattr(dialects, "SQLITE_BUSY_MS", 50)
     course, trained = Course(tmp_path), tmp_path / "trained"
     course.train(trained)
     disk = FaultyDisk(0, fail)

@@ -92,7 +92,7 @@ def test_a_journal_whose_seal_cannot_be_read_is_not_taken_for_the_latest(locatio
 
 
 def test_a_journal_that_another_process_holds_leaves_it_open(location: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raymu.store.journal.database._BUSY_MS", 50)
+    monkeypatch.setattr("raymu.store.journal.dialects.SQLITE_BUSY_MS", 50)
     with closing(sqlite3.connect(location / "journal.sqlite", isolation_level=None)) as holder:
         holder.execute("PRAGMA locking_mode=EXCLUSIVE")
         holder.execute("BEGIN IMMEDIATE")

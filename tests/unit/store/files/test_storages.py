@@ -86,7 +86,7 @@ def test_what_is_destroyed_is_gone_from_the_bucket(object_store: ObjectStoreServ
 
 def test_a_run_on_an_object_store_needs_a_database(object_store: ObjectStoreServer) -> None:
     store = RunStore(object_store.uri(f"{object_store.new_bucket()}/run"))
-    with pytest.raises(RunInvalid, match=r"/run: is on no local disk.*cluster\.journal=postgresql://") as refusal:
+    with pytest.raises(RunInvalid, match=r"/run: is not on a local disk.*cluster\.journal=postgresql://") as refusal:
         check_journal_access(store.files, CONFIG)
     assert "endpoint_override" not in str(refusal.value)
 

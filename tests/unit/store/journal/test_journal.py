@@ -251,7 +251,7 @@ def test_a_commit_that_got_through_after_all_is_noticed_before_the_next_write(
         patch.setattr(sql.Connection, "_commit_impl", lose_the_answer)
         with pytest.raises(StorageFailed, match="connection lost"):
             journal.append(SETTLE)
-    with pytest.raises(RunInvalid, match="a write that was taken for failed; open the run again"):
+    with pytest.raises(RunInvalid, match="a write that seemed to have failed; open the run again"):
         journal.append(SETTLE)
     with closing(open_journal(url)) as successor:
         successor.take_over()
@@ -298,7 +298,7 @@ def test_readers_neither_write_nor_wait(journal: Journal, url: sql.URL) -> None:
     ("text", "complaint"),
     [
         ("not a url", "no database URL"),
-        ("nosuch://host/db", "nosuch is no database for a journal"),
+        ("nosuch://host/db", "nosuch cannot hold a journal"),
         ("mysql+nosuch://host/db", "use PostgreSQL, or SQLite"),
         ("oracle://host/db", "use PostgreSQL, or SQLite"),
         ("postgresql+psycopg2://me:secret@host/db", "pip install 'raymu.postgres.'"),

@@ -36,7 +36,7 @@ def test_purged_rows_are_vacuumed_and_no_raw_id_was_ever_in_the_servers_files(
 def test_rows_that_could_not_be_vacuumed_at_once_are_with_the_next_write(
     url: sql.URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raymu.store.journal.database._LOCK_MS", 50)
+    monkeypatch.setattr("raymu.store.journal.dialects.LOCK_MS", 50)
     engine = sql.create_engine(url)
     with closing(begin(url)) as journal:
         journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
@@ -80,7 +80,7 @@ def test_a_server_that_is_not_there_is_said_in_one_line(url: sql.URL) -> None:
 def test_a_coordinator_that_sleeps_within_a_transaction_loses_the_run_and_writes_nothing(
     url: sql.URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raymu.store.journal.database._IDLE_MS", 200)
+    monkeypatch.setattr("raymu.store.journal.dialects.IDLE_MS", 200)
     with closing(begin(url)) as sleeper, closing(open_journal(url)) as successor, ThreadPoolExecutor(1) as pool:
 
         def sleep() -> None:
@@ -96,7 +96,7 @@ def test_a_coordinator_that_sleeps_within_a_transaction_loses_the_run_and_writes
 
 
 def test_who_waits_for_a_lock_in_vain_is_told(journal: Journal, url: sql.URL, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raymu.store.journal.database._LOCK_MS", 50)
+    monkeypatch.setattr("raymu.store.journal.dialects.LOCK_MS", 50)
     with closing(open_journal(url)) as successor, journal.writing() as entry:
         entry.add(SETTLE)
         with pytest.raises(JournalBusy, match="lock timeout"):

@@ -59,7 +59,7 @@ def test_bytes_that_a_crash_left_behind_are_gone_after_the_next_take_over(
 def test_ids_that_a_reader_kept_from_being_erased_are_erased_later(
     url: sql.URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raymu.store.journal.database._BUSY_MS", 50)
+    monkeypatch.setattr("raymu.store.journal.dialects.SQLITE_BUSY_MS", 50)
     journal = begin(url)
     journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
     kept = kept_of(url, "r")

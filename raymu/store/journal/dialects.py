@@ -1,0 +1,144 @@
+"""What SQLite and PostgreSQL do differently as the journal's database, one row each."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sql
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+
+from raymu.errors import ConfigInvalid
+from raymu.store.journal.network_fs import network_file_system
+
+SQLITE_BUSY_MS = 10_000
+"""How long SQLite waits for a lock of another connection."""
+IDLE_MS = 60_000
+"""When PostgreSQL ends an idle transaction: its process sleeps, and holds the run's lock."""
+LOCK_MS = 90_000
+"""How long PostgreSQL waits for a lock: longer than an idle transaction can hold one."""
+STATEMENT_MS = 300_000
+CONNECT_ARGS: Mapping[str, object] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Parameters of libpq that detect a dead server within half a minute."""
+SCHEMA_LOCK = 7_205_759_403
+"""An arbitrary number that names PostgreSQL's lock on the creation of the tables."""
+UNREADABLE = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""SQLite's error codes that say nothing about what is in the file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """The differences of one kind of database."""
+
+    settings: Callable[[bool], list[str]]
+    """Return the SQL that configures a new connection. The argument is True for one that only reads."""
+    scrub: Callable[[sql.Connection, str], bool]
+    """Overwrite the residue of rows deleted from a table. Returns False if a reader prevents it."""
+    check_url: Callable[[sql.URL], None]
+    """Raise ConfigInvalid if a journal at this URL could be damaged."""
+    is_unreachable: Callable[[SQLAlchemyError], bool]
+    """Return whether a failed read says nothing about the content of the database."""
+    lock_message: str
+    """Part of the error message of a lock that another connection holds."""
+    read_only_url: Callable[[sql.URL], sql.URL] = lambda url: url
+    schema_lock: str | None = None
+    """SQL that lets one transaction at a time create the tables."""
+    scrubs_on_close: bool = False
+    """True if committed changes can lie in a second file, which the last writer moves into the first."""
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _sqlite_settings(is_read_only: bool) -> list[str]:
+    durable = ["PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA secure_delete=ON"]
+    return [f"PRAGMA busy_timeout={SQLITE_BUSY_MS}", *([] if is_read_only else durable)]
+
+
+def _postgresql_settings(is_read_only: bool) -> list[str]:
+    return [
+        f"SET lock_timeout = {LOCK_MS}",
+        f"SET statement_timeout = {STATEMENT_MS}",
+        f"SET idle_in_transaction_session_timeout = {IDLE_MS}",
+        "SET default_transaction_read_only = on" if is_read_only else "SET synchronous_commit = on",
+    ]
+
+
+def _truncate_log(connection: sql.Connection, _table: str) -> bool:
+    """Move the write-ahead log, which keeps old pages, into the database file."""
+    is_busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    return not is_busy
+
+
+def _vacuum(connection: sql.Connection, table: str) -> bool:
+    """Remove the dead rows of a table."""
+    connection.exec_driver_sql(f"VACUUM {table}")
+    return True
+
+
+def _sqlite_read_only(url: sql.URL) -> sql.URL:
+    path = quote(url.database or "")  # the path can contain characters with a meaning in URIs
+    return url.set(database=f"file:{path}").update_query_dict({"mode": "ro", "uri": "true"})
+
+
+def _check_sqlite_file(url: sql.URL) -> None:
+    file = Path(url.database or "")
+    if not file.is_absolute():
+        raise ConfigInvalid("cluster.journal: SQLite needs a file's whole path, such as sqlite:////srv/journal.sqlite")
+    if kind := network_file_system(file):
+        raise ConfigInvalid(
+            f"{file.parent} is shared by machines ({kind}), where SQLite is not safe; set cluster.journal to "
+            "postgresql://HOST/NAME or, for work on one machine, to sqlite:////PATH on a disk of its own"
+        )
+
+
+def _is_sqlite_unreachable(error: SQLAlchemyError) -> bool:
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.Error):
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # text that is not UTF-8 has no code
+        return code & 0xFF in UNREADABLE
+    return cause is None or isinstance(error, OperationalError | InterfaceError)
+
+
+def _is_server_unreachable(error: SQLAlchemyError) -> bool:
+    return getattr(error, "orig", None) is None or isinstance(error, OperationalError | InterfaceError)
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "sqlite": Dialect(
+        settings=_sqlite_settings,
+        scrub=_truncate_log,
+        check_url=_check_sqlite_file,
+        is_unreachable=_is_sqlite_unreachable,
+        lock_message="database is locked",
+        read_only_url=_sqlite_read_only,
+        scrubs_on_close=True,
+    ),
+    "postgresql": Dialect(
+        settings=_postgresql_settings,
+        scrub=_vacuum,
+        check_url=lambda _url: None,
+        is_unreachable=_is_server_unreachable,
+        lock_message="lock timeout",
+        schema_lock=f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",
+        engine_options={"pool_pre_ping": True, "connect_args": dict(CONNECT_ARGS)},
+    ),
+}
+"""By the name of SQLAlchemy's backend."""
