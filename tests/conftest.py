@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import settings
@@ -10,24 +10,31 @@ from tests.support.postgres_server import PostgresServer
 settings.register_profile("change", deadline=None, max_examples=10)
 settings.register_profile("nightly", settings.get_profile("change"), max_examples=300)
 
+REASONS: Mapping[str, str] = {
+    "nightly": "takes too long for every change",
+    "servers": "starts PostgreSQL or an S3 server",
+}
+"""Marker -> why a test with it is skipped, unless pytest is called with the flag of that name."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--nightly", action="store_true", help="run the tests marked `nightly`, and 300 examples of each law"
-    )
+    for name, reason in REASONS.items():
+        parser.addoption(f"--{name}", action="store_true", help=f"also run tests that are marked `{name}`: {reason}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "nightly: takes too long for every change; runs with --nightly")
+    for name, reason in REASONS.items():
+        config.addinivalue_line("markers", f"{name}: {reason}; runs with --{name} only")
     if not config.getoption("--hypothesis-profile", default=None):
         settings.load_profile("nightly" if config.getoption("--nightly") else "change")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--nightly"):
-        for item in items:
-            if item.get_closest_marker("nightly"):
-                item.add_marker(pytest.mark.skip(reason="takes too long for every change: run it with --nightly"))
+    left_out = [name for name in REASONS if not config.getoption(f"--{name}")]
+    for item in items:
+        for name in left_out:
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"{REASONS[name]}; run it with --{name}"))
 
 
 @pytest.fixture(scope="session")

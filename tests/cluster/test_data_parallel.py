@@ -29,7 +29,7 @@ from tests.support.cluster_process import wait_until
 from tests.support.coordinated_run import ids_at, lineage_of
 from tests.support.examples import make_config, repaired_weights, revoke, served_weights, train_run, write_samples
 from tests.support.processes import own_processes
-from tests.unit.training.test_ranks import stages_for
+from tests.support.shard_training import stages_for
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -156,22 +156,6 @@ def test_an_owner_whose_samples_are_all_forgotten_is_not_said_to_be_unknown(tmp_
     assert history_of(tmp_path / "run") == before
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"key": ""}, "a key of 0 letters"),
-        ({"key": "k" * 201}, "a key of 201 letters"),
-        ({"key": "\udcff"}, r"'\\udcff' is no UTF-8 text"),
-        ({"owner": "\udcff"}, "is no UTF-8 text"),
-        ({"ids": ("\udcff",)}, "is no UTF-8 text"),
-        ({"due": datetime(2030, 1, 1)}, "names no time zone"),
-    ],
-)
-def test_what_can_be_no_part_of_a_request_is_refused_at_once(asked: dict[str, Any], message: str) -> None:
-    with pytest.raises(RequestInvalid, match=message):
-        Revocation(**asked)
-
-
 def test_a_run_without_owners_says_so(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     run = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")

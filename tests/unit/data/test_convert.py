@@ -14,7 +14,7 @@ import pytest
 from raymu.data.convert import ConversionResult, ImportOptions, import_samples
 from raymu.data.tables import SampleTable, read_table
 from raymu.errors import DataInvalid, RaymuError
-from tests.unit.training.examples import make_fields
+from tests.support.shard_training import make_fields
 
 CODES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
 IMAGES = np.arange(3 * 2 * 4, dtype=np.uint8).reshape(3, 2, 4)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from raymu.data.tables import SampleTable, from_arrow, read_table, to_arrow
-from tests.unit.training.examples import make_fields
+from tests.support.shard_training import make_fields
 
 Pixels = npt.NDArray[Any]
 

@@ -13,7 +13,7 @@ import pytest
 from raymu.config import DataConfig
 from raymu.data.tables import fit_classes, read_features, read_table
 from raymu.errors import DataInvalid
-from tests.unit.training.examples import make_fields
+from tests.support.shard_training import make_fields
 
 GOOD: dict[str, Any] = {
     "id": [3, 1, 2],

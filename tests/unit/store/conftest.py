@@ -8,13 +8,13 @@ from raymu.core.uri import is_uri
 from raymu.store.journal.journal import Journal
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
+from tests.support.journals import begin
+from tests.support.manifests import MANIFEST, with_journal
 from tests.support.object_store_server import ObjectStoreServer
 from tests.support.postgres_server import PostgresServer
-from tests.unit.store.journals import begin
-from tests.unit.store.manifests import MANIFEST, with_journal
 
-DATABASES = ["sqlite", "postgresql"]
-STORAGES = ["local disk", "object store"]
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)]
+STORAGES = ["local disk", pytest.param("object store", marks=pytest.mark.servers)]
 
 
 def new_database(request: pytest.FixtureRequest, folder: Path) -> sql.URL:
@@ -26,7 +26,7 @@ def new_database(request: pytest.FixtureRequest, folder: Path) -> sql.URL:
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> sql.URL:
-    """An empty database; of one kind alone: `pytest.mark.parametrize("url", ["sqlite"], indirect=True)`."""
+    """An empty database. For one kind alone, mark `pytest.mark.parametrize("url", ["sqlite"], indirect=True)`."""
     return new_database(request, tmp_path)
 
 

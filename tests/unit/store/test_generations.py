@@ -14,8 +14,8 @@ from raymu.errors import FileCorrupt, RunInvalid
 from raymu.store.generations import GenerationFiles, generation_path
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
-from tests.unit.store.manifests import MANIFEST
-from tests.unit.store.strategies import generations
+from tests.support.manifests import MANIFEST
+from tests.support.stored_records import generations
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 ONE_STORE = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,7 +8,7 @@ from raymu.errors import FileCorrupt, RunInvalid
 from raymu.store.codec import to_json
 from raymu.store.manifest import FORMAT
 from raymu.store.run import RunStore
-from tests.unit.store.manifests import MANIFEST
+from tests.support.manifests import MANIFEST
 
 
 def manifest_with(place: Path, **changes: object) -> RunStore:

@@ -11,7 +11,7 @@ from raymu.errors import FileCorrupt
 from raymu.store.codec import canonical_json
 from raymu.store.keys import new_signing_key, public_key
 from raymu.store.receipts import ReceiptRow, check_receipts, latest_by_request, sign_receipts
-from tests.unit.store.strategies import receipts
+from tests.support.stored_records import receipts
 
 KEY, OTHER_KEY = new_signing_key(), new_signing_key()
 many_receipts = st.lists(receipts, min_size=1, max_size=4)

@@ -13,8 +13,8 @@ from raymu.core.records import CheckpointRef, FileRef
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
-from tests.unit.store.manifests import MANIFEST
-from tests.unit.store.strategies import reports
+from tests.support.manifests import MANIFEST
+from tests.support.stored_records import reports
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.contributions import CONTRIBUTIONS, UpdateLog
 from raymu.training.trainer import ShardTrainer
-from tests.unit.training.examples import SLICES, make_plan, make_samples
+from tests.support.shard_training import SLICES, make_plan, make_samples
 
 pytestmark = pytest.mark.usefixtures("one_determinism_class")
 

@@ -23,7 +23,7 @@ from raymu.training.patch import calibrate, fine_tune
 from raymu.training.spec import TrainingSpec
 from raymu.training.stages import StageTask, train_stages
 from raymu.training.trainer import ShardTrainer
-from tests.unit.training.examples import SLICES, make_config, make_samples
+from tests.support.shard_training import SLICES, make_config, make_samples
 
 GOLDEN: Mapping[str, Any] = json.loads(Path(__file__).with_name("golden_weights.json").read_text())
 CPU = torch.device("cpu")

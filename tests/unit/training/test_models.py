@@ -11,7 +11,7 @@ from raymu.config import ModelConfig
 from raymu.errors import ConfigInvalid
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.models import build_model, check_model, has_batch_norm, try_out
-from tests.unit.training.examples import make_config
+from tests.support.shard_training import make_config
 
 HERE = __name__
 

@@ -19,7 +19,7 @@ from raymu.training.checkpoint_format import deserialize, weights_sha256
 from raymu.training.classifier import Classifier
 from raymu.training.normalizer import CLIP_AT, Normalizer
 from raymu.training.trainer import ShardTrainer
-from tests.unit.training.examples import CLASSES, FEATURES, SLICES, make_plan, make_samples, make_table
+from tests.support.shard_training import CLASSES, FEATURES, SLICES, make_plan, make_samples, make_table
 
 pytestmark = pytest.mark.usefixtures("one_determinism_class")
 

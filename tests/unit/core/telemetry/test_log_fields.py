@@ -12,8 +12,8 @@ from raymu.core.events import Event, GenerationPublished, RequestsPurged, Revoca
 from raymu.core.records import Exactness, Remedy
 from raymu.core.requests import Strategy
 from raymu.core.telemetry.log_fields import MOST_REQUESTS, LogValue, log_fields
+from tests.support.stored_records import EVENTS
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
-from tests.unit.store.strategies import EVENTS
 
 WORDS = {*Remedy, *Exactness, *Strategy, str(UnlearningConfig().boundary)}
 

@@ -6,7 +6,7 @@ from raymu.errors import CoordinatorSuperseded, RunInvalid
 from raymu.store.files.local import LocalDisk
 from raymu.store.files.run_files import RunFiles
 from raymu.store.run import RunStore
-from tests.unit.store.manifests import MANIFEST, with_journal
+from tests.support.manifests import MANIFEST, with_journal
 
 
 @pytest.mark.parametrize("name", ["run", "a run", "is it? 50% #1"])

@@ -16,8 +16,8 @@ from raymu.errors import ConfigInvalid, CoordinatorSuperseded, FileCorrupt, RunI
 from raymu.store.journal.database import parse_url
 from raymu.store.journal.event_chain import next_head
 from raymu.store.journal.journal import Journal
-from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge, purged
-from tests.unit.store.strategies import EVENTS, names
+from tests.support.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge, purged
+from tests.support.stored_records import EVENTS, names
 
 
 @settings(max_examples=20)

@@ -9,7 +9,7 @@ import sqlalchemy as sql
 from raymu.core.records import SampleId
 from raymu.errors import FileUnreadable, StorageFailed
 from raymu.store.journal.journal import Journal
-from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
+from tests.support.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from raymu.training.audit.samples import AuditSamples
 from raymu.training.batches import ShardSamples
-from tests.unit.training.examples import make_plan, make_samples, make_table
+from tests.support.shard_training import make_plan, make_samples, make_table
 
 FORGOTTEN = 4
 

@@ -13,8 +13,8 @@ from raymu.training.classifier import Classifier
 from raymu.training.determinism import deterministic
 from raymu.training.normalizer import Normalizer
 from raymu.training.trainer import ShardTrainer
+from tests.support.shard_training import SLICES, make_plan
 from tests.unit.training.audit.examples import FORGOTTEN, make_parts, make_pool
-from tests.unit.training.examples import SLICES, make_plan
 
 
 def trained_weights(samples: ShardSamples) -> str:

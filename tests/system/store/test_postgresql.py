@@ -9,10 +9,8 @@ import sqlalchemy as sql
 
 from raymu.errors import JournalBusy, StorageFailed
 from raymu.store.journal.journal import Journal
+from tests.support.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
 from tests.support.postgres_server import PostgresServer
-from tests.unit.store.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
-
-pytestmark = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 
 
 def files_with(folder: Path, text: str) -> list[Path]:

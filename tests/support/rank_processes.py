@@ -1,4 +1,4 @@
-"""Ranks that are processes, which meet over gloo: in a module of its own, since they import it."""
+"""Ranks as processes that communicate over gloo. The processes import this module, so it is not a test module."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +14,8 @@ from raymu.training.stages import StageResult, StageTask, train_stages
 Outcome = list[StageResult] | BaseException
 
 
-class Gang:
-    """Processes that stay, and train one thing after another."""
+class RankProcesses:
+    """Worker processes, started once, that train one task after another."""
 
     def __init__(self, ends: "list[Connection[object, Outcome]]", folder: Path) -> None:
         self._ends, self._folder, self._meetings = ends, folder, 0
@@ -31,15 +31,15 @@ class Gang:
 
 
 @contextmanager
-def gang(count: int, folder: Path) -> Iterator[Gang]:
+def rank_processes(count: int, folder: Path) -> Iterator[RankProcesses]:
     context = get_context("spawn")
     pipes = [Pipe() for _ in range(count)]
-    workers = [context.Process(target=_follow_orders, args=(theirs,)) for _, theirs in pipes]
+    workers = [context.Process(target=_train_on_request, args=(theirs,)) for _, theirs in pipes]
     for worker, (_, theirs) in zip(workers, pipes, strict=True):
         worker.start()
         theirs.close()  # so that a worker's end is seen
     try:
-        yield Gang([ours for ours, _ in pipes], folder)
+        yield RankProcesses([ours for ours, _ in pipes], folder)
     finally:
         for ours, _ in pipes:
             with suppress(BrokenPipeError):
@@ -48,7 +48,7 @@ def gang(count: int, folder: Path) -> Iterator[Gang]:
             worker.join()
 
 
-def _follow_orders(end: "Connection[Outcome, tuple[StageTask, int, str, bool] | None]") -> None:
+def _train_on_request(end: "Connection[Outcome, tuple[StageTask, int, str, bool] | None]") -> None:
     while (order := end.recv()) is not None:
         stages, rank, meeting, is_lost = order
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=stages.plan.workers)

@@ -1,16 +1,26 @@
-"""Configurations and small shards that these tests share."""
+"""Configurations and small shards for tests of training."""
 
 from typing import Any
 
 import numpy as np
+import torch
 
 from raymu.config import Config, DataConfig
 from raymu.core.partition import identity_hashes
 from raymu.data.tables import SampleTable
 from raymu.training.batches import ShardSamples
 from raymu.training.spec import TrainingSpec
+from raymu.training.stages import StageTask
+
+Settings = dict[str, dict[str, Any]]
 
 FEATURES, CLASSES, SLICES = 4, 3, 3
+
+STATEFUL: Settings = {
+    "model": {"name": "mlp", "hidden": [6], "batch_norm": True, "dropout": 0.4},
+    "training": {"optimizer": "adam", "learning_rate": 0.01},
+}
+"""Settings whose checkpoints hold every kind of state: running statistics, dropout, and the optimizer's moments."""
 
 
 def make_config(**branches: dict[str, Any]) -> Config:
@@ -48,3 +58,31 @@ def make_samples(table: SampleTable | None = None) -> ShardSamples:
     table = make_table() if table is None else table
     hashes = identity_hashes(table.ids.tolist(), seed=11, purpose="order")
     return ShardSamples.ordered(table, hashes=hashes, slices=table.ids.astype(np.int64) % SLICES)
+
+
+def stages_for(workers: int, settings: Settings, *, samples: int = 50, first: int = 0) -> StageTask:
+    plan = make_plan(**settings, cluster={"workers_per_shard": workers})
+    return StageTask(
+        plan=plan,
+        shard=0,
+        samples=make_samples(make_table(samples)),
+        first=first,
+        checkpoint=None,
+        reading="gradient" if plan.groups_per_slice is None else "group",
+        device="cpu",
+        threads=1,
+    )
+
+
+class Counting(torch.nn.Linear):
+    """Draws its own noise, and scales it by how often it was called: a rank is called for its own parts alone."""
+
+    calls: torch.Tensor
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls = self.calls + 1
+        return super().forward(inputs) + self.calls * torch.rand(len(inputs), 1) * 1e-3

@@ -10,7 +10,7 @@ from raymu.core.records import SampleId
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.service.shard.files import write_without
 from raymu.store.run import RunStore
-from tests.unit.store.strategies import names
+from tests.support.stored_records import names
 
 
 @pytest.fixture

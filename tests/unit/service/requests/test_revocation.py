@@ -1,0 +1,25 @@
+"""What a user asks: arguments that no request can have."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from raymu.errors import RequestInvalid
+from raymu.service.requests.revocation import Revocation
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"key": ""}, "a key of 0 letters"),
+        ({"key": "k" * 201}, "a key of 201 letters"),
+        ({"key": "\udcff"}, r"'\\udcff' is no UTF-8 text"),
+        ({"owner": "\udcff"}, "is no UTF-8 text"),
+        ({"ids": ("\udcff",)}, "is no UTF-8 text"),
+        ({"due": datetime(2030, 1, 1)}, "names no time zone"),
+    ],
+)
+def test_what_can_be_no_part_of_a_request_is_refused_at_once(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestInvalid, match=message):
+        Revocation(**asked)
