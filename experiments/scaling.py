@@ -25,8 +25,8 @@ from workbench import Options, experiment
 from raymu.api import Run
 from raymu.config import ClusterConfig
 from raymu.runtime.cluster import cluster_connection
+from raymu.service.coordinator.calls import Train
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import no_progress
 
 TURNS = 5
 SHARDS, SMOKE_SAMPLES = 8, 1600
@@ -66,7 +66,7 @@ def _train(subject: Subject, workers: int, shards: int) -> Row:
         with Run(f"{folder}/run") as run:
             run.warm_up()
             up = time.perf_counter() - started
-            report = run.coordinator().train(no_progress)
+            report = run.coordinator().call(Train())
     seconds, passes = report.seconds, report.passes
     return {"actor_start_s": up, "seconds": seconds, "passes": passes, "rate": passes / seconds}
 

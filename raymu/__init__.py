@@ -1,23 +1,67 @@
-"""raymu trains PyTorch classifiers so that any training sample can be taken out of them again, on a Ray cluster."""
+"""raymu trains PyTorch classifiers so that any training sample can be taken out of them again, exactly.
 
+`raymu.api` has what users call; the packages below it are laid out by floor: `config`, `core`, `data`, `training`, `store`,
+`service` and `runtime`, each importing only those before it.
+"""
+
+import importlib
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["Config", "Revocation", "Run", "SubmissionResult", "open_run", "train"]
-
 if TYPE_CHECKING:
-    from raymu.api import Revocation, Run, SubmissionResult, open_run, train
+    from raymu.api import Run, open_run, train
     from raymu.config import Config
+    from raymu.core.receipt import Receipt
+    from raymu.core.tuning import Constraints, Search
+    from raymu.errors import RaymuError
+    from raymu.service.audit.forget_set import AuditScope
+    from raymu.service.planning.forecast import Forecast
+    from raymu.service.requests.revocation import Revocation, SubmissionResult
+    from raymu.service.verify.verify import Verification
+
+__version__ = "0.1.0"
+__all__ = [
+    "AuditScope",
+    "Config",
+    "Constraints",
+    "Forecast",
+    "RaymuError",
+    "Receipt",
+    "Revocation",
+    "Run",
+    "Search",
+    "SubmissionResult",
+    "Verification",
+    "open_run",
+    "train",
+]
+
+_MODULES: Mapping[str, str] = {
+    "AuditScope": "raymu.service.audit.forget_set",
+    "Config": "raymu.config",
+    "Constraints": "raymu.core.tuning",
+    "Forecast": "raymu.service.planning.forecast",
+    "RaymuError": "raymu.errors",
+    "Receipt": "raymu.core.receipt",
+    "Revocation": "raymu.service.requests.revocation",
+    "Run": "raymu.api",
+    "Search": "raymu.core.tuning",
+    "SubmissionResult": "raymu.service.requests.revocation",
+    "Verification": "raymu.service.verify.verify",
+    "open_run": "raymu.api",
+    "train": "raymu.api",
+}
+"""Where each public name is defined."""
+_RENAMED: Mapping[str, str] = {"Answer": "SubmissionResult"}
+"""Names of version 0.1, which the next version drops."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load the public API on first use: importing a part of raymu does not load Ray and torch."""
-    if name == "Config":
-        from raymu.config import Config
-
-        return Config
-    if name in __all__:
-        from raymu import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'raymu' has no attribute {name!r}")
+    """Import a public name on its first use, so that `import raymu` imports neither PyTorch nor Ray."""
+    if name in _RENAMED:
+        warnings.warn(f"raymu.{name} is now raymu.{_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
+    if name not in _MODULES:
+        raise AttributeError(f"module 'raymu' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,18 +1,21 @@
-"""The Python API: train a run, open one, and ask of it what the command line asks.
+"""The Python API: train a run, open one, revoke samples, and check the result.
 
-What needs PyTorch or Ray is imported by the method that uses it: opening a run and reading its status need neither.
+Methods import what needs PyTorch or Ray when they are called: opening a run and reading its status need neither.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from raymu.backends import Backend, backend_of
 from raymu.config import ClusterConfig, Config
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
@@ -27,7 +30,19 @@ from raymu.errors import (
     RunInvalid,
     TrainingFailed,
 )
-from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
+from raymu.service.coordinator.calls import (
+    Configure,
+    Locations,
+    Rebuild,
+    RebuildResult,
+    Revoke,
+    Settle,
+    SettleResult,
+    Submit,
+    Train,
+    TrainingResult,
+    WarmUp,
+)
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.shard.messages import Progress, ShardLocations, no_progress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
@@ -49,25 +64,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Revocation", "Run", "SubmissionResult", "open_run", "train"]
 
-
-_REFUSALS = (ConfigInvalid, DataInvalid, DeviceUnavailable, TrainingFailed)
-"""What settling could not mend: such a training leaves nothing behind."""
+_USER_ERRORS = (ConfigInvalid, DataInvalid, DeviceUnavailable, TrainingFailed)
+"""Errors of a training that settling cannot repair: the new run is removed."""
 
 
 class Run:
-    """A trained run. Reading needs no cluster; the coordinator starts with the first call that changes something.
+    """A run. Reading it needs no cluster, and the first call that changes it starts a coordinator.
 
     Close it, or use it in a `with` statement, to stop what it started.
     """
 
     def __init__(self, run_dir: str | Path, *, address: str | None = None) -> None:
-        """run_dir: a path, or a URI such as s3://bucket/run; address: of the Ray cluster, the configured one where not given
+        """Open a run.
 
-        Raises RunInvalid where nothing answers there.
+        Args:
+            run_dir: A path, or a URI such as s3://bucket/run.
+            address: The Ray cluster to use instead of the configured one.
+
+        Raises:
+            RunInvalid: The storage at `run_dir` cannot be reached.
         """
         self.location, self._address = _absolute(run_dir), address
         self._store = RunStore(self.location)
-        self._training: TrainingReport | None = None
+        self._training: TrainingResult | None = None
         self._coordinator: CoordinatorClient | None = None
         self._ensemble: Ensemble | None = None
 
@@ -77,56 +96,49 @@ class Run:
 
     @property
     def cluster(self) -> ClusterConfig:
-        """What its shards are to have, and where."""
+        """The cluster settings, with the address that this object was opened with."""
         configured = self.config.cluster
         return replace(configured, address=self._address or configured.address)
 
     @property
-    def training(self) -> TrainingReport:
-        """What training cost. Raises RunInvalid where this object did not train the run."""
+    def training(self) -> TrainingResult:
+        """The cost of the training. Raises RunInvalid unless this object trained the run."""
         if self._training is None:
             raise RunInvalid(redacted(self.location), "was trained earlier: only `train` returns what training cost")
         return self._training
 
     def coordinator(self) -> CoordinatorClient:
-        """The coordinator, started if need be. Raises DeviceUnavailable, RunInvalid."""
-        self._ensemble = None  # it may descend from what is revoked now
+        """Return the run's coordinator, started if none is running. Raises DeviceUnavailable, RunInvalid."""
+        self._ensemble = None  # the call that follows may revoke what it was trained on
         if self._coordinator is None:
-            self._coordinator = _open_coordinator(self.location, self.cluster)
+            self._coordinator = self._backend.open_client()
         return self._coordinator
 
-    def up(self) -> bool:
-        """Start a coordinator that stays on the cluster, until `down`: whoever opens the run there has it serve them.
+    def start(self) -> bool:
+        """Start a detached coordinator, which serves everyone who opens the run on the cluster until `stop`.
 
-        returns: whether it was up already. Raises DeviceUnavailable where no cluster is there that stays.
+        Returns:
+            Whether it was running already.
+
+        Raises:
+            RequestInvalid: The run has no cluster.
+            DeviceUnavailable: No cluster is running that outlives this process.
         """
-        self._require_cluster()
         self.close()
-        from raymu.runtime.detached_client import (
-            start_coordinator,
-        )
+        return self._backend.start()
 
-        return start_coordinator(self.location, self.cluster)
+    def stop(self) -> bool:
+        """Stop the detached coordinator and its workers. Raises RequestInvalid, DeviceUnavailable.
 
-    def down(self) -> bool:
-        """End the coordinator that `up` started, and its workers. returns: whether it was up. Raises DeviceUnavailable."""
-        self._require_cluster()
+        Returns:
+            Whether it was running.
+        """
         self.close()
-        from raymu.runtime.detached_client import (
-            stop_coordinator,
-        )
-
-        return stop_coordinator(self.location, self.cluster)
-
-    def _require_cluster(self) -> None:
-        if self.config.cluster.fleet == "local":
-            raise RequestInvalid(
-                "this run works without a cluster (cluster.fleet is local); no coordinator of it stays up"
-            )
+        return self._backend.stop()
 
     def warm_up(self) -> None:
         """Start the workers now, so that the first request does not wait for them."""
-        self.coordinator().warm_up()
+        self.coordinator().call(WarmUp())
 
     def revoke(
         self,
@@ -139,61 +151,96 @@ class Run:
         key: str | None = None,
         progress: Progress = no_progress,
     ) -> Receipt:
-        """Take samples out: rewound at once, then repaired, published and purged. returns: the receipt
+        """Take samples out of the models: rewind their shards at once, then repair, publish and purge.
 
-        Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict, and then nothing has
-        changed.
+        Args:
+            ids: The samples.
+            owner: All samples of this owner, instead of `ids`.
+            strategy: sisa, dpus, hs or ohs instead of the configured one.
+            boundary: The hybrid boundary, such as 0.35, "30s" or "deadline:60s", instead of the configured one.
+            due: When the samples must be forgotten exactly, with a time zone. The default is 30 days from now.
+            key: An idempotency key. The same key and request return the same receipt.
+            progress: Called after every trained stage.
+
+        Returns:
+            The receipt.
+
+        Raises:
+            RequestInvalid: The request contradicts itself or the run's configuration.
+            UnknownSamples: The run never held some of the samples.
+            UnknownOwner: The run holds no samples of the owner.
+            SamplesRevoked: An earlier request revoked some of the samples.
+            IdempotencyConflict: The key belongs to another request.
         """
-        asked = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary, due=due, key=key)
-        return self.revoke_together([asked], progress=progress)[0]
+        revocation = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary, due=due, key=key)
+        return self.revoke_together([revocation], progress=progress)[0]
 
-    def revoke_together(self, asked: Sequence[Revocation], *, progress: Progress = no_progress) -> list[Receipt]:
-        """Several requests at once: those that wait for the same shard are served by one remedy."""
-        if self._coordinator is None:  # one that is opened takes the run over, from another that may be at work
+    def revoke_together(self, revocations: Sequence[Revocation], *, progress: Progress = no_progress) -> list[Receipt]:
+        """Accept all of these requests or none. Each shard that they touch is repaired once.
+
+        Returns:
+            The receipts, in the order of the requests.
+
+        Raises:
+            RaymuError: As `revoke`. Nothing has changed then.
+        """
+        if self._coordinator is None:  # starting one may take the run from a coordinator that is running
             from raymu.service.planning.forecast import check_requests
 
-            check_requests(self._store, asked)
-        return self.coordinator().revoke(list(asked), progress)
+            check_requests(self._store, revocations)
+        return self.coordinator().call(Revoke(revocations=tuple(revocations)), progress)
 
-    def submit(self, asked: Sequence[Revocation], *, progress: Progress = no_progress) -> list[SubmissionResult]:
-        """Any number of requests, each accepted or refused by itself, as if they came one after another.
+    def revoke_many(
+        self, revocations: Sequence[Revocation], *, progress: Progress = no_progress
+    ) -> list[SubmissionResult]:
+        """Accept or refuse any number of requests, each as if they arrived one after another.
 
-        Each shard that they touch is repaired once. returns: what each is told; `receipts` has more on the accepted ones
+        Each shard that the accepted ones touch is repaired once.
+
+        Returns:
+            The result of each request, in their order. `receipts` has the details of the accepted ones.
         """
-        return self.coordinator().submit(list(asked), progress)
+        return self.coordinator().call(Submit(revocations=tuple(revocations)), progress)
 
-    def settle(self, *, due_within: timedelta | None = None, progress: Progress = no_progress) -> SettleReport:
-        """Retrain exactly what was only patched, and finish what was interrupted.
+    def settle(self, *, due_within: timedelta | None = None, progress: Progress = no_progress) -> SettleResult:
+        """Retrain the patched shards exactly, and finish interrupted work.
 
-        due_within: only what is owed to requests that are due by then
+        Args:
+            due_within: Settle only requests that are due within this time.
+            progress: Called after every trained stage.
         """
         due_by = None if due_within is None else datetime.now(UTC) + due_within
-        return self.coordinator().settle(progress, due_by)
+        return self.coordinator().call(Settle(due_by=due_by), progress)
 
-    def rebuild(self, *, data: str | Path | None = None, progress: Progress = no_progress) -> RebuildReport:
-        """Make good what is missing or changed: samples from a copy that is at hand, states by training again.
+    def rebuild(self, *, data: str | Path | None = None, progress: Progress = no_progress) -> RebuildResult:
+        """Restore missing or changed files: samples from a remaining copy, states by training again.
 
-        data: the file that the run was trained from. Raises SamplesLost where nothing gives the samples back.
+        Args:
+            data: The file that the run was trained from.
+            progress: Called after every trained stage.
+
+        Raises:
+            SamplesLost: No copy has the samples of a shard.
         """
-        return self.coordinator().rebuild(progress, None if data is None else _absolute(data))
+        return self.coordinator().call(Rebuild(data=None if data is None else _absolute(data)), progress)
 
     def configure(self, **unlearning: Any) -> None:
-        """Change settings of `unlearning`, such as strategy="ohs" or ohs={"epochs": 1}, for the requests to come.
+        """Change settings of `unlearning`, such as strategy="ohs" or ohs={"epochs": 1}, for later requests.
 
-        The others stay as they are. Raises ConfigInvalid, RequestInvalid.
+        Settings that are not named stay as they are. Raises ConfigInvalid, RequestInvalid.
         """
         tree = self.config.tree()
-        own = tree["unlearning"]
+        settings = tree["unlearning"]
         if isinstance(ohs := unlearning.get("ohs"), Mapping):
-            unlearning["ohs"] = {**own["ohs"], **ohs}
-        own |= unlearning
-        self.coordinator().configure(Config.parse(tree).unlearning)
+            unlearning["ohs"] = {**settings["ohs"], **ohs}
+        settings |= unlearning
+        self.coordinator().call(Configure(unlearning=Config.parse(tree).unlearning))
         self.close()
         self._store = RunStore(self.location)
 
     def tune(
         self,
-        wanted: Search,
+        search: Search,
         constraints: Constraints,
         *,
         out: str | Path,
@@ -201,55 +248,68 @@ class Run:
         trace: str | Path | None = None,
         test: str | Path | None = None,
         workers: int | None = None,
-        progress: Callable[[int, int], None] = lambda _done, _of: None,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> TuningReport:
-        """Search for the hybrid boundary on branches of this run, which itself stays as it is.
+        """Search for the hybrid boundary on branches of this run, which itself does not change.
 
-        out: a local folder for the search's state and results, best on the run's disk; one that broke off there goes on
-        traffic: such as uniform:50, or trace: a file of requests; test: a labelled table, data.test where not given
-        workers: that repair side by side; as many as trained the run where not given; progress: told of trials
-        Raises RunInvalid where the run owes retraining, TraceInvalid, RequestInvalid, DeviceUnavailable.
+        Args:
+            search: What to try, and how often.
+            constraints: What a choice must satisfy.
+            out: A local folder for the search's state and results. A search that was interrupted there resumes.
+            traffic: Requests to draw, such as uniform:50.
+            trace: A file of requests, instead of `traffic`.
+            test: A labelled table, instead of data.test.
+            workers: Shards that are repaired side by side. The default is as many as trained the run.
+            progress: Called with the numbers of ended trials and of all trials.
+
+        Raises:
+            RunInvalid: The run has patched shards or interrupted work.
+            RaymuError: TraceInvalid, RequestInvalid, DeviceUnavailable.
         """
         if is_uri(str(out)):
             raise RequestInvalid(f"{redacted(str(out))}: trials need a folder on a local disk; name one with --out")
         from raymu.runtime.tuning import tune_boundary
         from raymu.service.tuning.objective import ObjectiveSpec
 
-        measured = test or self.config.data.test
-        if measured is None:
+        test_data = test or self.config.data.test
+        if test_data is None:
             raise RequestInvalid("trials are judged on labelled test data; give --data, or train with data.test")
-        plan = ObjectiveSpec(
+        objective = ObjectiveSpec(
             location=self.location,
             traffic=traffic,
             trace=None if trace is None else _absolute(trace),
-            test=_absolute(measured),
+            test=_absolute(test_data),
             scratch=str(Path(out).absolute()),
             workers=workers or trained_on(self._store),
         )
-        return tune_boundary(plan, wanted, constraints, cluster=self.cluster, progress=progress)
+        return tune_boundary(objective, search, constraints, cluster=self.cluster, progress=progress)
 
     def audit(
-        self, scope: AuditScope, *, progress: Callable[[int, int], None] = lambda _done, _of: None
+        self, scope: AuditScope, *, progress: Callable[[int, int], None] = lambda _done, _total: None
     ) -> AuditReport:
-        """Attack what was forgotten, beside the retrained oracle and the control; nothing is written.
+        """Attack the forgotten samples, beside the retrained oracle and the negative control. Nothing is written.
 
-        progress: told how many models are trained, and of how many. Raises RequestInvalid, DataInvalid, ConfigInvalid.
+        Args:
+            scope: The requests to audit, and the data to audit with.
+            progress: Called with the numbers of trained models and of all models.
+
+        Raises:
+            RaymuError: RequestInvalid, DataInvalid, ConfigInvalid, DeviceUnavailable.
         """
         from raymu.service.audit.audit import audit
 
-        if self.config.cluster.fleet == "local":
-            return audit(self._store, scope, progress=progress)
-        from raymu.runtime.audit import audit_runner
-
-        with audit_runner(self.cluster) as run_tasks:
+        with self._backend.audit_runner() as run_tasks:
             return audit(self._store, scope, run_tasks=run_tasks, progress=progress)
 
     def verify(
         self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = no_progress
     ) -> Verification:
-        """Check the journal, the receipts, every file, the lineage and the purge; nothing is written.
+        """Check the journal, the receipts, every file, the lineages and the purge. Nothing is written.
 
-        replay: shards to train again from scratch, None for all; anchor: what an earlier verification ended with
+        Args:
+            replay: Shards to train again from scratch and compare bit for bit. None replays all.
+            anchor: The anchor of an earlier verification.
+            progress: Called after every replayed stage.
         """
         from raymu.service.verify.verify import verify
 
@@ -265,51 +325,68 @@ class Run:
         boundary: float | str | None = None,
         workers: int | None = None,
     ) -> Forecast:
-        """Forecast a request with every strategy; nothing changes."""
+        """Forecast the cost of a request under every strategy. Nothing changes.
+
+        Args:
+            ids: The samples.
+            owner: All samples of this owner, instead of `ids`.
+            strategy: The strategy to forecast in detail instead of the configured one.
+            boundary: The hybrid boundary instead of the configured one.
+            workers: Shards that are repaired side by side. The default is as many as trained the run.
+        """
         from raymu.service.planning.forecast import plan
 
-        asked = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary)
-        return plan(self._store, asked, workers=workers)
+        revocation = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary)
+        return plan(self._store, revocation, workers=workers)
 
-    def places(self) -> ShardLocations:
-        """Where the shards live that are in an actor's memory, as the coordinator says that is open here, or stays up.
+    def locations(self) -> ShardLocations:
+        """Return which actor has which shard in memory, by the coordinator of this object or a detached one.
 
-        Starts nothing; nothing where no coordinator answers. Raises DeviceUnavailable where the cluster cannot be joined.
+        Nothing is started, and the result is empty if no coordinator answers. Raises DeviceUnavailable if the cluster
+        cannot be joined.
         """
+        if self._coordinator is None:
+            return self._backend.locations()
         with suppress(CoordinatorLost):
-            if self._coordinator is not None:
-                return self._coordinator.places()
-            from raymu.runtime.known_cluster import may_find_cluster
-
-            if self.config.cluster.fleet == "ray" and may_find_cluster(self.cluster.address):
-                from raymu.runtime.detached_client import detached_locations
-
-                return detached_locations(self.location, self.cluster)
+            return self._coordinator.call(Locations())
         return {}
 
-    def status(self, *, places: ShardLocations | None = None) -> RunStatus:
-        """places: shown with the shards, as `places` returns them; everything else is read from the run"""
-        return status(self._store, places=places)
+    def status(self, *, locations: ShardLocations | None = None) -> RunStatus:
+        """Read the run's status. The `locations` are shown with the shards. Raises RunInvalid if it is not trained."""
+        return status(self._store, locations=locations)
 
     def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
-        """The receipts of these requests, or of all, in the order of acceptance."""
-        every = receipts(self._store)
-        return [one for one in every if request_ids is None or one.request_id in request_ids]
+        """Return the receipts of these requests, or of all, in the order of acceptance."""
+        return [
+            receipt for receipt in receipts(self._store) if request_ids is None or receipt.request_id in request_ids
+        ]
 
     def signed_receipts(self, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """The receipts as they were issued, chained and signed (Ed25519; the public key is the run's signing.pub)."""
+        """Return the receipts as they were issued, chained and signed (Ed25519; the public key is signing.pub)."""
         return signed_receipts(self._store, request_ids)
 
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """features: (samples, *input shape). returns: (samples, classes) float32, from one generation"""
+        """Predict with the current generation.
+
+        Args:
+            features: (samples, *input shape).
+
+        Returns:
+            Probabilities, (samples, classes) float32.
+        """
         return self._current().predict(features)
 
     def evaluate(self, features: npt.NDArray[np.generic], labels: npt.NDArray[np.int64]) -> Evaluation:
-        """labels: (samples,) int64"""
+        """Measure the accuracy of the current generation.
+
+        Args:
+            features: (samples, *input shape).
+            labels: (samples,) int64.
+        """
         return self._current().evaluate(features, labels)
 
     def evaluate_file(self, path: str) -> Evaluation:
-        """Evaluate on a table with labels. Raises DataInvalid."""
+        """Measure the accuracy of the current generation on a table with labels. Raises DataInvalid."""
         from raymu.data.tables import read_features
 
         fields = replace(self.config.data, classes=self._store.manifest.classes)
@@ -319,6 +396,7 @@ class Run:
         return self.evaluate(table.features, table.labels)
 
     def close(self) -> None:
+        """Stop the coordinator that this object started, if any."""
         if self._coordinator is not None:
             self._coordinator.close()
             self._coordinator = None
@@ -331,11 +409,20 @@ class Run:
     ) -> None:
         self.close()
 
+    def submit(self, revocations: Sequence[Revocation], *, progress: Progress = no_progress) -> list[SubmissionResult]:
+        """Call `revoke_many`, by its name in version 0.1."""
+        warnings.warn("Run.submit is now Run.revoke_many", DeprecationWarning, stacklevel=2)
+        return self.revoke_many(revocations, progress=progress)
+
+    @cached_property
+    def _backend(self) -> Backend:
+        return backend_of(self.location, self.cluster)
+
     def _train(self, progress: Progress) -> None:
-        self._training = self.coordinator().train(progress)
+        self._training = self.coordinator().call(Train(), progress)
 
     def _current(self) -> Ensemble:
-        """The current generation's constituents, loaded once for each generation."""
+        """Return the current generation's ensemble, loaded once for each generation."""
         from raymu.service.prediction import Ensemble
 
         if self._ensemble is None or self._ensemble.generation.number != self._store.current().number:
@@ -351,33 +438,46 @@ def train(
     address: str | None = None,
     progress: Progress = no_progress,
 ) -> Run:
-    """Train a new run in an empty directory (a path, or a URI). exclude: samples that it never gets to see
+    """Train a new run.
 
-    address: of the Ray cluster to work on this time, the configured one where not given
-    Raises ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable, TrainingFailed, and then nothing is left
-    of it; StorageFailed too, while it is written. Where the cluster or the storage lets its training down later, or it is
-    interrupted, settling the run finishes it.
+    If the cluster or the storage fails later, or the training is interrupted, settling the run finishes it.
+
+    Args:
+        config: The settings, as the run keeps them.
+        run_dir: An empty or missing directory, as a path or a URI.
+        exclude: Samples that the run never holds.
+        address: The Ray cluster to use this time instead of the configured one.
+        progress: Called after every trained stage.
+
+    Raises:
+        RaymuError: ConfigInvalid, DataInvalid, UnknownSamples, RunInvalid, DeviceUnavailable or TrainingFailed, or
+            StorageFailed while the run is written. Nothing is left of the run then.
     """
     from raymu.service.ingest import prepare_run
 
     run = Run(run_dir, address=address)
-    ingest = prepare_run(config.relative_to(Path.cwd()), run.location, exclude=exclude)
-    ingest.write()
+    prepared = prepare_run(config.relative_to(Path.cwd()), run.location, exclude=exclude)
+    prepared.write()
     try:
         run._train(progress)
     except BaseException as error:
         with suppress(RaymuError):
             run.close()
-        if isinstance(error, _REFUSALS):
-            ingest.remove()
+        if isinstance(error, _USER_ERRORS):
+            prepared.remove()
         raise
     return run
 
 
 def open_run(run_dir: str | Path, *, address: str | None = None) -> Run:
-    """Open a run; where its training broke off, settling finishes it. Raises RunInvalid where there is none.
+    """Open a run. If its training was interrupted, settling finishes it.
 
-    address: of the Ray cluster to work on, the configured one where not given
+    Args:
+        run_dir: A path or a URI.
+        address: The Ray cluster to use instead of the configured one.
+
+    Raises:
+        RunInvalid: There is no run.
     """
     run = Run(run_dir, address=address)
     _ = run.config
@@ -390,16 +490,6 @@ def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
     return tuple(ids)
 
 
-def _absolute(run_dir: str | Path) -> str:
-    """A path that means the same to actors, which work in directories of their own."""
-    return str(run_dir) if is_uri(str(run_dir)) else str(Path(run_dir).absolute())
-
-
-def _open_coordinator(location: str, cluster: ClusterConfig) -> CoordinatorClient:
-    if cluster.fleet == "local":
-        from raymu.service.coordinator.client import LocalClient
-
-        return LocalClient(location)
-    from raymu.runtime.client import RayClient
-
-    return RayClient(location, cluster)
+def _absolute(path: str | Path) -> str:
+    """Return a path or URI that means the same to actors, whose working directories differ."""
+    return str(path) if is_uri(str(path)) else str(Path(path).absolute())

@@ -69,7 +69,7 @@ def submit_command(
 @json_option
 def up_command(run_dir: str, address: str | None, as_json: bool) -> None:
     """Start a run's coordinator for good: it serves whoever asks, and settles in time what comes due."""
-    was_up = open_run(run_dir, address=address).up()
+    was_up = open_run(run_dir, address=address).start()
     said = f"{run_dir} is up already" if was_up else f"{run_dir} is up, until `raymu down {run_dir}`"
     show(as_json, {"run": run_dir, "is_up": True, "was_up": was_up}, lambda screen: screen.say(said))
 
@@ -80,7 +80,7 @@ def up_command(run_dir: str, address: str | None, as_json: bool) -> None:
 @json_option
 def down_command(run_dir: str, address: str | None, as_json: bool) -> None:
     """End the coordinator that `raymu up` started, and its workers."""
-    was_up = open_run(run_dir, address=address).down()
+    was_up = open_run(run_dir, address=address).stop()
     said = f"{run_dir} is down" if was_up else f"{run_dir} was not up on this cluster"
     show(as_json, {"run": run_dir, "is_up": False, "was_up": was_up}, lambda screen: screen.say(said))
 

@@ -105,7 +105,7 @@ def _show_earlier(receipts: Sequence[Receipt], as_json: bool) -> None:
 
 def _submit(opened: Run, asked: list[Revocation], as_json: bool) -> None:
     with _working_on(opened, as_json) as (run, progress):
-        answers = run.submit(asked, progress=progress)
+        answers = run.revoke_many(asked, progress=progress)
     told = [
         {"row": row, "request_id": answer.request_id, "refusal": answer.refusal and str(answer.refusal)}
         for row, answer in enumerate(answers, start=1)
@@ -152,14 +152,14 @@ def _working_on(run: Run, as_json: bool) -> Iterator[tuple[Run, Progress]]:
 def status_command(run_dir: str, address: str | None, as_json: bool) -> None:
     """Show what every shard serves, how far the requests are, and where the shards live of a run that is up."""
     run = open_run(run_dir, address=address)
-    places, unknown = _places(run)
-    status = run.status(places=places)
+    locations, unknown = _locations(run)
+    status = run.status(locations=locations)
     show(as_json, status, lambda screen: screen.status(status, unknown=unknown))
 
 
-def _places(run: Run) -> tuple[ShardLocations, str | None]:
+def _locations(run: Run) -> tuple[ShardLocations, str | None]:
     """returns: where its shards live, and why that is not known where the cluster is out of reach"""
     try:
-        return run.places(), None
+        return run.locations(), None
     except DeviceUnavailable as problem:
         return {}, str(problem)

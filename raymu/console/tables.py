@@ -10,7 +10,7 @@ from rich.text import Text
 from raymu.core.deadlines import Deadline
 from raymu.core.receipt import Receipt
 from raymu.core.verdict import Verdict
-from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
+from raymu.service.coordinator.calls import RebuildResult, SettleResult, TrainingResult
 from raymu.service.planning.forecast import Forecast
 from raymu.service.prediction import Evaluation
 from raymu.service.requests.revocation import SubmissionResult
@@ -45,7 +45,7 @@ class Screen:
     def show(self, table: Table) -> None:
         self._console.print(table)
 
-    def training(self, report: TrainingReport, location: str) -> None:
+    def training(self, report: TrainingResult, location: str) -> None:
         self.say(
             f"trained {plural(report.samples, 'sample')} into {location}: {report.passes:,.0f} sample passes, "
             f"{report.compute_seconds:.1f} s of compute in {report.seconds:.1f} s"
@@ -133,7 +133,7 @@ class Screen:
             what = f"{plural(late, 'request')} would be exact too late; run `raymu settle` now, or add workers"
             self.say(Text(what, style=_LATE))
 
-    def rebuilt(self, report: RebuildReport) -> None:
+    def rebuilt(self, report: RebuildResult) -> None:
         self.say(
             f"missing or changed: {plural(len(report.files), 'file')}; trained again: {plural(len(report.shards), 'shard')}, "
             f"{report.passes:,.0f} passes, {report.compute_seconds:.1f} s of compute; generation {report.generation}"
@@ -154,7 +154,7 @@ class Screen:
             self.say("anchor, to be kept elsewhere and given to the next verification:")
             self._console.print(found.anchor, soft_wrap=True)  # in one piece, to be copied
 
-    def settled(self, report: SettleReport) -> None:
+    def settled(self, report: SettleResult) -> None:
         self.say(
             f"settled {plural(len(report.request_ids), 'request')}: retrained {plural(len(report.shards), 'shard')}, "
             f"{report.passes:,.0f} passes, {report.compute_seconds:.1f} s of compute; generation {report.generation}"

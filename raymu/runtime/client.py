@@ -1,123 +1,158 @@
-"""A run's coordinator as its client sees it: an actor on a cluster, its own or one that stays up."""
+"""How callers reach a run's coordinator on a cluster: an actor of their own, or the detached one."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import Any, cast
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from raymu.config import ClusterConfig, UnlearningConfig
-from raymu.core.receipt import Receipt
+from raymu.config import ClusterConfig
 from raymu.errors import CoordinatorLost
-from raymu.runtime.cluster import is_head_there, join_cluster, leave_cluster
+from raymu.runtime.cluster import existing_cluster, is_cluster_there, is_head_there, join_cluster, leave_cluster
 from raymu.runtime.coordinator_actor import CoordinatorActor
-from raymu.runtime.detached_coordinator import find_standing, standing_name
+from raymu.runtime.detached_coordinator import coordinator_name, find_detached, start_detached
 from raymu.runtime.fleet import first_sentence, unwrap
 from raymu.runtime.nodes import this_node
 from raymu.runtime.placement_group import remove_reservation
-from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
-from raymu.service.requests.revocation import Revocation, SubmissionResult
-from raymu.service.shard.messages import Progress, ShardLocations, StageProgress
+from raymu.service.coordinator.calls import Call, Locations, Result
+from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
 from raymu.store.run import RunStore
 
 CLOSE_S = 30.0
-"""How long a coordinator has to end by itself."""
-_ANSWER_S = 10.0
-"""How long it has to say where its shards live, which is worth no longer wait."""
+"""How long a coordinator may take to leave its run before its actor is killed."""
 _WATCH_S = 2.0
-"""How often it is looked whether the head is there while a report is waited for."""
+"""How often a waiting client checks that the cluster's head answers."""
 _HEAD_S = 10.0
 """How long the head may be gone: one that keeps its state elsewhere comes back, and Ray connects to it again."""
 
 
 class RayClient:
-    """The run's standing coordinator, where it is up; else starts one, and stops what it started on closing."""
+    """A run's detached coordinator if one is running, otherwise a coordinator that ends when this client closes."""
 
     def __init__(self, location: str, cluster: ClusterConfig) -> None:
-        """Raises DeviceUnavailable where the cluster is not there, or has no room; RunInvalid."""
+        """Join the cluster, and have a coordinator take over the run.
+
+        Raises:
+            DeviceUnavailable: The cluster is not running, or has no room for a shard.
+            RunInvalid: There is no run at the location.
+        """
         self._run_id = RunStore(location).manifest.run_id if cluster.placement != "any" else None
-        name = standing_name(location)
+        name = coordinator_name(location)
         self._own: Any = None
         join_cluster(cluster.address)
         try:
-            self._actor: Any = find_standing(name) or self._started()
+            self._actor: Any = find_detached(name) or self._started()
             with translate_ray_errors():
                 ray.get(self._actor.open.remote(location))
         except BaseException:
             self.close()
             raise
 
-    def warm_up(self) -> None:
-        """Start the shard actors, and wait for them."""
-        with translate_ray_errors():
-            ray.get(self._actor.warm_up.remote())
-
-    def train(self, progress: Progress) -> TrainingReport:
-        return cast(TrainingReport, _last(self._actor.train.remote(), progress))
-
-    def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
-        return cast(list[Receipt], _last(self._actor.revoke.remote(asked), progress))
-
-    def submit(self, asked: list[Revocation], progress: Progress) -> list[SubmissionResult]:
-        return cast(list[SubmissionResult], _last(self._actor.submit.remote(asked), progress))
-
-    def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport:
-        return cast(SettleReport, _last(self._actor.settle.remote(due_by), progress))
-
-    def rebuild(self, progress: Progress, data: str | None) -> RebuildReport:
-        return cast(RebuildReport, _last(self._actor.rebuild.remote(data), progress))
-
-    def configure(self, unlearning: UnlearningConfig) -> None:
-        with translate_ray_errors():
-            ray.get(self._actor.configure.remote(unlearning))
-
-    def places(self) -> ShardLocations:
-        """Raises CoordinatorLost."""
-        return places_of(self._actor)
+    def call(self, call: Call[Result], progress: Progress = no_progress) -> Result:
+        """Carry a call out. Raises what the coordinator raises, and CoordinatorLost."""
+        return _call(self._actor, call, progress)
 
     def close(self) -> None:
         if self._own and ray.is_initialized() and is_head_there():
-            end_coordinator(self._own)
+            _end(self._own)
             if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
                 remove_reservation(self._run_id)
         leave_cluster()
 
     def _started(self) -> Any:
-        """Beside its client, where a journal in SQLite lies too: no other node can take it away."""
+        """Start a coordinator on this node, where a journal in SQLite lies too: no other node can take it away."""
         self._own = CoordinatorActor.options(num_cpus=0, scheduling_strategy=this_node()).remote()
         return self._own
 
 
-def places_of(actor: Any) -> ShardLocations:
-    """Where a coordinator's shards live. Raises CoordinatorLost."""
-    with translate_ray_errors():
-        return cast(ShardLocations, ray.get(actor.places.remote(), timeout=_ANSWER_S))
+def start_coordinator(location: str, cluster: ClusterConfig) -> bool:
+    """Start a run's detached coordinator.
+
+    Returns:
+        Whether it was running already.
+
+    Raises:
+        DeviceUnavailable: No cluster is running that outlives this process, or it has no room for a shard.
+        RaymuError: RunInvalid, CoordinatorLost.
+    """
+    name = coordinator_name(location)
+    with existing_cluster(cluster.address):
+        actor, is_new = start_detached(name, location)
+        try:
+            with translate_ray_errors():
+                ray.get(actor.open.remote(location))
+        except BaseException:
+            if is_new:
+                ray.kill(actor)
+            raise
+    return not is_new
 
 
-def end_coordinator(actor: Any) -> None:
-    """Have it leave its run, and be gone."""
+def stop_coordinator(location: str, cluster: ClusterConfig) -> bool:
+    """Stop a run's detached coordinator, and its shard actors with it.
+
+    Returns:
+        Whether it was running.
+
+    Raises:
+        DeviceUnavailable: No cluster is running that outlives this process.
+        CoordinatorLost: The coordinator does not end.
+    """
+    name = coordinator_name(location)
+    with existing_cluster(cluster.address):
+        actor = find_detached(name)
+        if actor is None:
+            return False
+        _end(actor)
+        deadline = time.monotonic() + CLOSE_S
+        while find_detached(name) == actor:
+            if time.monotonic() > deadline:
+                raise CoordinatorLost("it was stopped, and its cluster still lists it")
+            time.sleep(0.1)
+    return True
+
+
+def detached_locations(location: str, cluster: ClusterConfig) -> ShardLocations:
+    """Return where a run's shards are by its detached coordinator, if one is running. Nothing is started.
+
+    Raises:
+        DeviceUnavailable: The configured cluster is not running.
+        RaymuError: RunInvalid, CoordinatorLost.
+    """
+    if not is_cluster_there(cluster.address):
+        return {}
+    with existing_cluster(cluster.address):
+        actor = find_detached(coordinator_name(location))
+        return _call(actor, Locations(), no_progress) if actor else {}
+
+
+def _end(actor: Any) -> None:
+    """Have a coordinator leave its run, and kill its actor."""
     with suppress(RayError):  # it may be gone already, or hang
         ray.get(actor.close.remote(), timeout=CLOSE_S)
     ray.kill(actor)
 
 
-def _last(stream: Any, progress: Progress) -> Any:
-    """Follow a stream of reports to its end. returns: the last one"""
-    report: Any = None
+def _call(actor: Any, call: Call[Result], progress: Progress) -> Result:
+    """Follow the stream of a call's progress. Returns its last item, the result."""
+    item: Any = None
     with translate_ray_errors():
-        for reference in _watched(stream):
-            report = ray.get(reference)
-            if isinstance(report, StageProgress):
-                progress(report)
-    return report
+        for reference in _watched(actor.call.remote(call), call.answer_within_s):
+            item = ray.get(reference)
+            if isinstance(item, StageProgress):
+                progress(item)
+    return cast(Result, item)
 
 
-def _watched(stream: Any) -> Iterator[Any]:
-    """The references of a stream. Raises CoordinatorLost once the cluster's head is gone for a while."""
-    last_seen = time.monotonic()
+def _watched(stream: Any, within_s: float | None) -> Iterator[Any]:
+    """Yield the references of a stream.
+
+    Raises:
+        CoordinatorLost: The cluster's head does not answer for a while, or the coordinator does not within its time.
+    """
+    begun = last_seen = time.monotonic()
     while True:
         ready, _ = ray.wait([stream], timeout=_WATCH_S)
         if ready:
@@ -125,15 +160,18 @@ def _watched(stream: Any) -> Iterator[Any]:
                 yield next(stream)
             except StopIteration:
                 return
+        now = time.monotonic()
+        if within_s is not None and now - begun > within_s:
+            raise CoordinatorLost("it does not answer")
         if ready or is_head_there():
-            last_seen = time.monotonic()
-        elif time.monotonic() - last_seen > _HEAD_S:
+            last_seen = now
+        elif now - last_seen > _HEAD_S:
             raise CoordinatorLost("the head of the cluster does not answer")
 
 
 @contextmanager
 def translate_ray_errors() -> Iterator[None]:
-    """What the coordinator refused, without Ray's wrapping. Raises CoordinatorLost where its actor is gone."""
+    """Raise what the coordinator raised, without Ray's wrapping, or CoordinatorLost if its actor is gone."""
     try:
         yield
     except RayTaskError as error:

@@ -3,20 +3,21 @@
 import asyncio
 import logging
 import os
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import ray
 
-from raymu.config import UnlearningConfig
 from raymu.core.deadlines import SettleWindow, next_settle_window
 from raymu.core.uri import redacted
 from raymu.errors import CoordinatorSuperseded, RunInvalid
 from raymu.runtime.coordinator_actor import CoordinatorService
 from raymu.runtime.nodes import this_node
 from raymu.runtime.ray_internals import as_remote
-from raymu.service.shard.messages import ShardLocations, no_progress
+from raymu.service.coordinator.calls import Call, Configure, Locations
+from raymu.service.shard.messages import no_progress
 from raymu.service.status import status
 from raymu.store.journal.fencing import journal_url
 from raymu.store.run import RunStore
@@ -42,8 +43,8 @@ class DetachedCoordinator(CoordinatorService):
 
     def __init__(self, location: str, *, every_s: float) -> None:
         self._location, self._every_s = location, every_s
-        self._is_open, self._is_relieved, self._door = False, False, asyncio.Lock()
-        self._duties = asyncio.ensure_future(self._attend())
+        self._is_open, self._is_superseded, self._lock = False, False, asyncio.Lock()
+        self._loop = asyncio.ensure_future(self._run_loop())
 
     async def open(self, location: str) -> int:
         """What a client calls first. It takes the run over, and again where another coordinator has done so in between.
@@ -54,7 +55,7 @@ class DetachedCoordinator(CoordinatorService):
             raise RunInvalid(
                 location, f"is up from another directory, {self._location}; name that one, or `raymu down` it"
             )
-        async with self._door:
+        async with self._lock:
             if self._is_open:
                 try:
                     self._coordinator.require_current()
@@ -63,44 +64,49 @@ class DetachedCoordinator(CoordinatorService):
                     await self._leave()
             return await self._take_over()
 
-    async def configure(self, unlearning: UnlearningConfig) -> None:
-        async with self._door:
-            await super().configure(unlearning)
-            await self._leave()
-            await self._take_over()
-
-    async def places(self) -> ShardLocations:
-        return await super().places() if self._is_open else {}
+    async def call(self, call: Call[Any]) -> AsyncIterator[Any]:
+        match call:
+            case Locations() if not self._is_open:
+                yield {}
+            case Configure():
+                async with self._lock:
+                    async for item in super().call(call):
+                        yield item
+                    await self._leave()
+                    await self._take_over()
+            case _:
+                async for item in super().call(call):
+                    yield item
 
     async def close(self) -> None:
-        self._duties.cancel()
+        self._loop.cancel()
         if self._is_open:
             await self._leave()
 
     async def _take_over(self) -> int:
         workers = await super().open(self._location)
-        self._is_open, self._is_relieved = True, False
+        self._is_open, self._is_superseded = True, False
         return workers
 
     async def _leave(self) -> None:
         self._is_open = False
         await super().close()
 
-    async def _attend(self) -> None:
+    async def _run_loop(self) -> None:
         is_caught_up = False
         while True:
             try:
-                await self._see_to_it(is_caught_up=is_caught_up)
+                await self._do_due_work(is_caught_up=is_caught_up)
                 is_caught_up = True
             except Exception as problem:  # whatever it is, the next client is told, and it may pass
                 logger.warning("the run could not be seen to: %s", type(problem).__name__)  # its text may hold a path
                 is_caught_up = False
-            pause_s = self._every_s * (_SELDOM if self._is_relieved else 1)
+            pause_s = self._every_s * (_SELDOM if self._is_superseded else 1)
             await asyncio.sleep(pause_s if is_caught_up else max(pause_s, _AFTER_FAILURE_S))
 
-    async def _see_to_it(self, *, is_caught_up: bool) -> None:
-        await self._notice_others()
-        if self._is_relieved and not _has_begun(next_settle_window(status(RunStore(self._location)).deadlines)):
+    async def _do_due_work(self, *, is_caught_up: bool) -> None:
+        await self._check_superseded()
+        if self._is_superseded and not _has_begun(next_settle_window(status(RunStore(self._location)).deadlines)):
             return
         if not self._is_open:
             await self.open(self._location)
@@ -110,14 +116,14 @@ class DetachedCoordinator(CoordinatorService):
         if settlement and _has_begun(settlement):
             await self._coordinator.settle(no_progress, due_by=settlement.due_by)
 
-    async def _notice_others(self) -> None:
-        async with self._door:
+    async def _check_superseded(self) -> None:
+        async with self._lock:
             if not self._is_open:
                 return
             try:
                 self._coordinator.require_current()
             except CoordinatorSuperseded:
-                self._is_relieved = True
+                self._is_superseded = True
                 await self._leave()
             except RunInvalid:  # it has lost track of the journal, and reads it anew
                 await self._leave()
@@ -126,12 +132,12 @@ class DetachedCoordinator(CoordinatorService):
 DetachedCoordinatorActor: Any = as_remote(DetachedCoordinator)
 
 
-def standing_name(location: str) -> str:
+def coordinator_name(location: str) -> str:
     """From the run's id: its directory may have other paths elsewhere. Raises RunInvalid where it is none."""
     return f"coordinator-{RunStore(location).manifest.run_id}"
 
 
-def find_standing(name: str) -> Any | None:
+def find_detached(name: str) -> Any | None:
     """The standing coordinator of a run, on the cluster that was joined; None where it is not up."""
     try:
         return ray.get_actor(name, namespace=NAMESPACE)
@@ -139,7 +145,7 @@ def find_standing(name: str) -> Any | None:
         return None
 
 
-def start_standing(name: str, location: str) -> tuple[Any, bool]:
+def start_detached(name: str, location: str) -> tuple[Any, bool]:
     """Of two that are started at once, one is up. returns: the run's, and whether this call started it"""
     store = RunStore(location)
     # A journal in SQLite is on this machine's disk: the coordinator starts, and comes back, where that is.

@@ -1,5 +1,6 @@
 """The actors: shards at work, and the coordinator; each a plain class, wrapped here."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -65,9 +66,9 @@ class RayFleet:
         """Start as many actors as there is room and work for, and wait until they answer."""
         await self._pool.warm_up(self._shards)
 
-    def places(self) -> ShardLocations:
-        """Where the shards are that an actor has in memory."""
-        names = node_names()
+    async def locations(self) -> ShardLocations:
+        """Say which actor has which shard in memory."""
+        names = await asyncio.to_thread(node_names)
         return {
             one.shard: ShardLocation(
                 node=names.get(one.site.node_id, one.site.node_id),

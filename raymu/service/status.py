@@ -77,19 +77,19 @@ class RunStatus:
     """Of the remedies that were carried out as planned."""
 
 
-def status(store: RunStore, *, places: ShardLocations | None = None) -> RunStatus:
-    """places: as its coordinator says, where one is up. Raises RunInvalid where the run is not trained."""
+def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunStatus:
+    """Read a run's status; `locations` are shown with the shards. Raises RunInvalid if the run is not trained."""
     generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest)
-    return status_of(generation, history, now=datetime.now(UTC), places=places)
+    return status_of(generation, history, now=datetime.now(UTC), locations=locations)
 
 
 def status_of(
-    generation: Generation, history: History, *, now: datetime, places: ShardLocations | None = None
+    generation: Generation, history: History, *, now: datetime, locations: ShardLocations | None = None
 ) -> RunStatus:
     """generation: the current one"""
-    places = places or {}
+    locations = locations or {}
     requests, settlements = history.receipts.receipts(), history.board.settlements()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
@@ -103,7 +103,7 @@ def status_of(
                 state=states[lineage.shard],
                 tainted_from=lineage.tainted_from,
                 weights_sha256=weights.get(lineage.shard),
-                place=places.get(lineage.shard),
+                place=locations.get(lineage.shard),
             )
             for lineage in generation.lineages
         ),

@@ -35,14 +35,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[raymu.Run]:
     write_samples(tmp_path / "all.parquet", samples=400)
     train_run(config_on_ray(tmp_path / "all.parquet", live_actors=2), tmp_path / "run")
     with raymu.open_run(tmp_path / "run") as trained:
-        assert not trained.up()
+        assert not trained.start()
         yield trained
-        trained.down()
+        trained.stop()
         wait_until(lambda: not (own_processes(STANDING) or own_processes(SHARD)), "nothing is left")
 
 
 def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run, tmp_path: Path) -> None:
-    assert run.up()
+    assert run.start()
     forget = [[1000 + 7 * number for number in range(at, at + 5)] for at in (0, 5, 10)]
 
     def revoke(ids: list[int]) -> Exactness | None:
@@ -52,13 +52,13 @@ def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run
     with ThreadPoolExecutor() as threads:
         assert set(threads.map(revoke, forget)) == {Exactness.EXACT}
     assert (len(own_processes(STANDING)), own_processes(COORDINATOR)) == (1, [])
-    assert run.places()
+    assert run.locations()
     config, forgotten = config_on_ray(tmp_path / "all.parquet"), [one for ids in forget for one in ids]
     train_run(config, tmp_path / "calm", exclude=forgotten)
     assert repaired_weights(Path(run.location)) == repaired_weights(tmp_path / "calm")
-    assert run.down()
-    assert not run.down()
-    assert run.places() == {}
+    assert run.stop()
+    assert not run.stop()
+    assert run.locations() == {}
 
 
 def test_one_that_is_lost_comes_back_and_finishes_by_itself(run: raymu.Run, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_one_that_is_lost_comes_back_and_finishes_by_itself(run: raymu.Run, tmp_
     wait_until(lambda: run.status().requests.settled == 1, "the request is settled")
     train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "calm", exclude=forget)
     assert repaired_weights(Path(run.location)) == repaired_weights(tmp_path / "calm")
-    assert run.up()
+    assert run.start()
 
 
 def test_what_comes_due_is_settled_in_time(run: raymu.Run) -> None:
@@ -133,7 +133,7 @@ def test_it_is_on_the_machine_that_has_its_journal(run: raymu.Run) -> None:
     other = TwoNodes(num_cpus=1)
     try:
         for _ in range(3):  # Ray itself would choose any
-            assert (run.down(), run.up()) == (True, False)
+            assert (run.stop(), run.start()) == (True, False)
             [coordinator] = own_processes(STANDING)
             assert coordinator.pid not in other.find("node")
     finally:

@@ -155,7 +155,7 @@ def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_on
     asked = [raymu.Revocation(ids=(one,), strategy="dpus") for one in [*ids[:2500], *ids[:2], *range(3)]]
     repaired: list[int] = []
     with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
-        answers = run.submit(asked, progress=lambda stage: repaired.append(stage.shard))
+        answers = run.revoke_many(asked, progress=lambda stage: repaired.append(stage.shard))
         refusals = [answer.refusal for answer in answers]
         assert refusals[:2500] == [None] * 2500
         assert [type(one) for one in refusals[2500:]] == [SamplesRevoked] * 2 + [UnknownSamples] * 3

@@ -54,9 +54,11 @@ def test_actors_are_spread_or_packed_until_they_are_idle(tmp_path: Path, placeme
         coordinator = Coordinator(store, fleet)
         await fleet.warm_up()
         await coordinator.train(no_progress)
-        places = fleet.places()
+        places = await fleet.locations()
         assert reserved() == ["CREATED"]
-        await gone(lambda: bool(fleet.places() or reserved() or own_processes(SHARD)))
+        while await fleet.locations():
+            await asyncio.sleep(0.1)
+        await gone(lambda: bool(reserved() or own_processes(SHARD)))
         await coordinator.close()
         return places
 
@@ -113,11 +115,11 @@ def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFi
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=2, gpus_per_shard=1)
     with raymu.train(config, tmp_path / "run") as run:
-        places = run.places()
+        places = run.locations()
         [node] = [one for one in ray.nodes() if one["Alive"]]  # type: ignore[no-untyped-call]
         assert {place.gpus for place in places.values()} == {("0",), ("1",)}
         assert {(place.node, place.node_id) for place in places.values()} == {(node["NodeName"], node["NodeID"])}
-        status = run.status(places=places)
+        status = run.status(locations=places)
         assert {one.shard: one.place for one in status.shards if one.place} == places
         shown = to_tree(status)["shards"]
         assert sorted(one["shard"] for one in shown if one["place"]) == sorted(places)
@@ -125,7 +127,7 @@ def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFi
         printed = capsys.readouterr().out
         assert printed.count(f"{node['NodeName']}, GPU ") == 2
         assert printed.count("disk") == 2
-    assert run.places() == {}
+    assert run.locations() == {}
     Screen().status(run.status())
     assert "disk" not in capsys.readouterr().out
 
@@ -141,7 +143,7 @@ def test_a_cluster_that_grows_is_asked_for_more_than_there_is(tmp_path: Path) ->
         node = TwoNodes(num_cpus=4, resources={"slot": 2})
         try:
             run = training.result(timeout=60)
-            assert {place.node_id for place in run.places().values()} == {node.node_id}
+            assert {place.node_id for place in run.locations().values()} == {node.node_id}
             run.close()
         finally:
             node.close()

@@ -67,7 +67,7 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
     async def shards_held_after(fleet: RayFleet, failing: TrainCommand, error: type[RaymuError]) -> set[int]:
         with pytest.raises(error):
             await fleet.run(failing, no_progress)
-        return set(fleet.places())
+        return set(await fleet.locations())
 
     async def fail() -> None:
         fleet = RayFleet(store)

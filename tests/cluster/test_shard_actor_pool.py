@@ -71,7 +71,7 @@ def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: 
             await fleet.warm_up()  # else one may have trained all before the other is up
             await coordinator.train(no_progress)
             assert coordinator.workers == 2
-            places = fleet.places().values()
+            places = (await fleet.locations()).values()
             assert (len(places), node.node_id in {place.node_id for place in places}) == (2, True)
             await coordinator.close()
         finally:

@@ -16,6 +16,7 @@ from raymu.config import Config
 from raymu.core.events import Event, RevocationsAccepted, ShardRepaired
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, ShardRepairFailed, WorkerLost
+from raymu.service.coordinator.calls import Train
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import no_progress
@@ -42,7 +43,7 @@ class Step:
         if self.asked:
             run.revoke_together([self.asked])
         elif self.kind == "train" and not is_again:
-            run.coordinator().train(no_progress)
+            run.coordinator().call(Train())
         else:
             run.settle()
 

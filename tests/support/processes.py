@@ -11,7 +11,7 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-COORDINATOR, STANDING, SHARD = "ray::CoordinatorService", "ray::StandingService", "ray::ShardService"
+COORDINATOR, STANDING, SHARD = "ray::CoordinatorService", "ray::DetachedCoordinator", "ray::ShardService"
 
 
 def own_processes(name: str, *, under: int | None = None) -> list[psutil.Process]:

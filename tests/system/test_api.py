@@ -9,6 +9,7 @@ import sqlalchemy as sql
 import raymu
 from raymu.core.verdict import Verdict
 from raymu.errors import ConfigInvalid, RunInvalid, StorageFailed, TrainingFailed, UnknownSamples, WorkerLost
+from raymu.service.coordinator.calls import Train
 from raymu.service.coordinator.client import LocalClient
 from raymu.service.shard.messages import Progress, StageProgress
 from raymu.store.journal.file_seal import sealed_position
@@ -34,12 +35,12 @@ def test_a_training_that_is_refused_leaves_the_place_as_it_was(tmp_path: Path, i
 def test_a_training_that_lost_its_workers_is_finished_by_settling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose(_coordinator: LocalClient, _progress: Progress) -> None:
+    def lose(_client: LocalClient, _call: Train, _progress: Progress) -> None:
         raise WorkerLost(0, 4, "out of memory")
 
     write_samples(tmp_path / "all.parquet")
     with monkeypatch.context() as patched:
-        patched.setattr(LocalClient, "train", lose)
+        patched.setattr(LocalClient, "call", lose)
         with pytest.raises(WorkerLost):
             raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     with raymu.open_run(tmp_path / "run") as run:

@@ -54,7 +54,7 @@ class Subjects:
             ):
                 with pytest.raises(RaymuError):
                     run.revoke(**refused)
-            answers = run.submit(
+            answers = run.revoke_many(
                 [raymu.Revocation(ids=(one,), key=f"{KEY}-{one}") for one in (*ids[30:40], UNKNOWN_ID)]
             )
             assert sum(answer.refusal is not None for answer in answers) == 1

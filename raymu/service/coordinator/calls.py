@@ -1,36 +1,109 @@
-"""What a coordinator's calls return."""
+"""The calls on a run's coordinator, and what they return."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Generic, TypeVar
+
+from raymu.config import UnlearningConfig
+from raymu.core.receipt import Receipt
+from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.shard.messages import ShardLocations
+
+Result = TypeVar("Result")
+
+
+class Call(Generic[Result]):
+    """A call on a coordinator, which returns a `Result`. It travels to another process as it is."""
+
+    __slots__ = ()
+
+    answer_within_s: ClassVar[float | None] = None
+    """Seconds after which a client gives up; None for as long as the coordinator works."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingReport:
-    """compute_seconds: of all shards together; seconds: of wall time, the fleet's start apart"""
-
+class TrainingResult:
     generation: int
     samples: int
     passes: float
+    """Sample passes of all shards."""
     compute_seconds: float
+    """Compute of all shards, summed."""
     seconds: float
+    """Wall time without the start of the fleet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SettleReport:
-    """What settling did. request_ids: those whose receipts are exact from now on"""
-
+class SettleResult:
     generation: int
     shards: tuple[int, ...]
+    """The shards that were retrained, or whose interrupted repair was finished."""
     request_ids: tuple[str, ...]
+    """The requests whose receipts became exact."""
     passes: float
     compute_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RebuildReport:
-    """What was made good. files: that were missing or changed; shards: that were trained again"""
-
+class RebuildResult:
     generation: int
     files: tuple[str, ...]
+    """Paths of the files that were missing or changed."""
     shards: tuple[int, ...]
+    """The shards that were trained again."""
     passes: float
     compute_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarmUp(Call[None]):
+    """Start the workers, and wait until they answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train(Call[TrainingResult]):
+    """Train every shard and publish the first generation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revoke(Call[list[Receipt]]):
+    """Accept all of these requests or none, and carry them out."""
+
+    revocations: tuple[Revocation, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submit(Call[list[SubmissionResult]]):
+    """Accept or refuse each of these requests by itself, and carry the accepted ones out."""
+
+    revocations: tuple[Revocation, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settle(Call[SettleResult]):
+    """Retrain the patched shards, and finish interrupted work."""
+
+    due_by: datetime | None = None
+    """Settle only requests that are due by then; None settles all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rebuild(Call[RebuildResult]):
+    """Restore missing or changed files."""
+
+    data: str | None = None
+    """The file that the run was trained from, for samples that have no other copy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configure(Call[None]):
+    """Change the settings that later requests use by default."""
+
+    unlearning: UnlearningConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Locations(Call[ShardLocations]):
+    """Say which actor has which shard in memory."""
+
+    answer_within_s = 10.0  # the answer is shown beside other facts, which are not worth a longer wait

@@ -1,86 +1,46 @@
-"""Whom a run is asked through: a coordinator's interface, and the coordinator in this process, without Ray."""
+"""How callers reach a run's coordinator: the interface, and the coordinator in this process, without Ray."""
 
 import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from raymu.config import UnlearningConfig
-from raymu.core.receipt import Receipt
-from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
+from raymu.service.coordinator.calls import Call, Result
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.event_log import EventLog
-from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.shard.fleet import LocalFleet, ProgressFleet
-from raymu.service.shard.messages import Progress, ShardLocations
+from raymu.service.shard.messages import Progress, no_progress
 from raymu.store.run import RunStore
-
-Report = TypeVar("Report")
 
 
 class CoordinatorClient(Protocol):
-    """What changes a run: in this process, or an actor on a cluster."""
+    """Sends calls to a coordinator, in this process or in an actor on a cluster."""
 
-    def train(self, progress: Progress) -> TrainingReport: ...
-
-    def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]: ...
-
-    def submit(self, asked: list[Revocation], progress: Progress) -> list[SubmissionResult]: ...
-
-    def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport: ...
-
-    def rebuild(self, progress: Progress, data: str | None) -> RebuildReport: ...
-
-    def configure(self, unlearning: UnlearningConfig) -> None: ...
-
-    def warm_up(self) -> None: ...
-
-    def places(self) -> ShardLocations: ...
+    def call(self, call: Call[Result], progress: Progress = no_progress) -> Result:
+        """Carry a call out, and wait for its result. Raises what the coordinator raises."""
+        ...
 
     def close(self) -> None: ...
 
 
 class LocalClient:
-    """Every call runs to its end before it returns."""
+    """A coordinator in this process, which returns from each call only when nothing is running."""
 
     def __init__(self, location: str) -> None:
-        """location: of the run. Raises RunInvalid."""
+        """Take over the run at a location. Raises RunInvalid."""
         store = RunStore(location)
         fleet = ProgressFleet(LocalFleet(store))
         self._coordinator = Coordinator(store, fleet, observers=[EventLog(store.manifest.run_id)])
 
-    def warm_up(self) -> None:
-        """Nothing to start: the worker is this process."""
-
-    def train(self, progress: Progress) -> TrainingReport:
-        return _finished(self._coordinator.train(progress))
-
-    def revoke(self, asked: list[Revocation], progress: Progress) -> list[Receipt]:
-        return _finished(self._coordinator.revoke(asked, progress))
-
-    def submit(self, asked: list[Revocation], progress: Progress) -> list[SubmissionResult]:
-        return _finished(self._coordinator.submit(asked, progress))
-
-    def settle(self, progress: Progress, due_by: datetime | None) -> SettleReport:
-        return _finished(self._coordinator.settle(progress, due_by=due_by))
-
-    def rebuild(self, progress: Progress, data: str | None) -> RebuildReport:
-        return _finished(self._coordinator.rebuild(progress, data=data))
-
-    def configure(self, unlearning: UnlearningConfig) -> None:
-        _finished(self._coordinator.configure(unlearning))
-
-    def places(self) -> ShardLocations:
-        """Nothing: no actor holds anything."""
-        return {}
+    def call(self, call: Call[Result], progress: Progress = no_progress) -> Result:
+        return _run(self._coordinator.call(call, progress))
 
     def close(self) -> None:
-        _finished(self._coordinator.close())
+        _run(self._coordinator.close())
 
 
-def _finished(call: Coroutine[Any, Any, Report]) -> Report:
-    """What a call returns. Where a loop runs in this thread, as in a notebook, the call has a thread of its own."""
+def _run(call: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end, in a thread of its own if this thread has a running loop, as a notebook's does."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

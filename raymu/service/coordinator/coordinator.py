@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any, cast
 
 from raymu.config import UnlearningConfig
 from raymu.core.deadlines import Deadline, deadlines
@@ -11,7 +12,21 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
 from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, RequestInvalid, RunInvalid
-from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
+from raymu.service.coordinator.calls import (
+    Call,
+    Configure,
+    Locations,
+    Rebuild,
+    RebuildResult,
+    Result,
+    Revoke,
+    Settle,
+    SettleResult,
+    Submit,
+    Train,
+    TrainingResult,
+    WarmUp,
+)
 from raymu.service.coordinator.executor import Executor, Observer
 from raymu.service.coordinator.resumption import Resumption, settle_requests
 from raymu.service.coordinator.training import Training
@@ -63,7 +78,32 @@ class Coordinator:
         self._board, self._publisher = self._execution.board, self._execution.publisher
         self._training = Training(store, self._journal, fleet, self._execution, term=self._term, clock=clock)
 
-    async def train(self, progress: Progress) -> TrainingReport:
+    async def call(self, call: Call[Result], progress: Progress) -> Result:
+        """Carry out one call. Raises what the method of its name raises."""
+        result: Any = None
+        match call:
+            case WarmUp():
+                await self._fleet.warm_up()
+            case Train():
+                await self._fleet.warm_up()  # so that the result's seconds are those of training
+                result = await self.train(progress)
+            case Revoke(revocations=revocations):
+                result = await self.revoke(revocations, progress)
+            case Submit(revocations=revocations):
+                result = await self.submit(revocations, progress)
+            case Settle(due_by=due_by):
+                result = await self.settle(progress, due_by=due_by)
+            case Rebuild(data=data):
+                result = await self.rebuild(progress, data=data)
+            case Configure(unlearning=unlearning):
+                await self.configure(unlearning)
+            case Locations():
+                result = await self._fleet.locations()
+            case _:
+                raise AssertionError(f"a coordinator has no case for {type(call).__name__}")
+        return cast(Result, result)
+
+    async def train(self, progress: Progress) -> TrainingResult:
         """Train every shard, side by side, and publish the first generation; shards that are trained already stay so.
 
         Raises RunInvalid where the run is trained, TrainingFailed.
@@ -115,7 +155,7 @@ class Coordinator:
             answers.extend(submission_result(one) for one in judgements)
         return answers
 
-    async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleReport:
+    async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleResult:
         """Retrain every shard that was only patched, and take up what an interruption left: training too.
 
         due_by: only what is owed to requests that are due by then
@@ -131,7 +171,7 @@ class Coordinator:
             await settle_requests(self._execution, due, clock=self._clock)
             await self._execution.until(lambda: resumption.is_over)
         done = resumption.reports
-        return SettleReport(
+        return SettleResult(
             generation=self._publisher.generation,
             shards=tuple(sorted({report.shard for report in done})),
             request_ids=tuple(one.request_id for one in unsettled if self.receipt(one.request_id).settled_at),
@@ -139,7 +179,7 @@ class Coordinator:
             compute_seconds=sum(report.seconds for report in done),
         )
 
-    async def rebuild(self, progress: Progress, *, data: str | None = None) -> RebuildReport:
+    async def rebuild(self, progress: Progress, *, data: str | None = None) -> RebuildResult:
         """Make good what is missing or changed: samples from a copy that is at hand, states by training again.
 
         data: the file that the run was trained from. Raises RunInvalid where the run is not trained yet, SamplesLost.
@@ -154,7 +194,7 @@ class Coordinator:
             resumption.begin()
             await self._execution.until(lambda: resumption.is_over and not self._board.is_rebuilding)
         done = resumption.reports
-        return RebuildReport(
+        return RebuildResult(
             generation=self._publisher.generation,
             files=tuple(file.path for one in damage for file in one.files),
             shards=tuple(sorted({report.shard for report in done})),

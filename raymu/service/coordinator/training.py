@@ -8,7 +8,7 @@ from datetime import datetime
 from raymu.core.events import RunTrained
 from raymu.core.records import ShardLineage
 from raymu.errors import RunInvalid, WorkerLost
-from raymu.service.coordinator.calls import TrainingReport
+from raymu.service.coordinator.calls import TrainingResult
 from raymu.service.coordinator.executor import Executor
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress, TrainCommand, TrainReport, WorkReport
@@ -43,7 +43,7 @@ class Training:
             if not self._execution.publisher.published:
                 await self._train(progress)
 
-    async def train(self, progress: Progress) -> TrainingReport:
+    async def train(self, progress: Progress) -> TrainingResult:
         """Train every shard, side by side, and publish the first generation. Raises RunInvalid where that is done."""
         async with self._one_at_a_time:
             if self._execution.publisher.published:
@@ -56,7 +56,7 @@ class Training:
         """The shards are trained: publish their states. lineages: whose files are there"""
         self._execution.record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
 
-    async def _train(self, progress: Progress) -> TrainingReport:
+    async def _train(self, progress: Progress) -> TrainingResult:
         started = time.perf_counter()
         self._journal.require_current()
         trained = await self._train_shards(progress)
@@ -69,7 +69,7 @@ class Training:
         self._store.reports.delete(report.command_id for report in trained)
         seconds = time.perf_counter() - started
         await self._execution.measure()
-        return TrainingReport(
+        return TrainingResult(
             generation=1,
             samples=sum(lineage.samples for lineage in lineages),
             passes=sum(report.passes for report in trained),

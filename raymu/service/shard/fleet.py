@@ -8,7 +8,7 @@ from typing import Protocol
 
 from raymu.core.commands import RepairReport
 from raymu.core.records import Remedy
-from raymu.service.shard.messages import FleetLoad, Progress, StageProgress, Work, WorkReport
+from raymu.service.shard.messages import FleetLoad, Progress, ShardLocations, StageProgress, Work, WorkReport
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 
@@ -24,6 +24,13 @@ class ShardFleet(Protocol):
         """The shards that workers are at; the others' work waits, and begins nowhere once it is cancelled."""
 
     async def run(self, work: Work, progress: Progress) -> WorkReport: ...
+
+    async def warm_up(self) -> None:
+        """Start the workers, and wait until they answer."""
+
+    async def locations(self) -> ShardLocations:
+        """Say which actor has which shard in memory."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -44,6 +51,13 @@ class LocalFleet:
                 return report
             progress(report)
         raise AssertionError("a worker's last word is its report")
+
+    async def warm_up(self) -> None:
+        """Do nothing: the worker is this process."""
+
+    async def locations(self) -> ShardLocations:
+        """Return nothing: no actor has a shard in memory."""
+        return {}
 
     async def close(self) -> None:
         pass
@@ -79,6 +93,12 @@ class ProgressFleet:
             return report
         finally:
             self._given.remove(work)
+
+    async def warm_up(self) -> None:
+        await self._fleet.warm_up()
+
+    async def locations(self) -> ShardLocations:
+        return await self._fleet.locations()
 
     async def close(self) -> None:
         await self._fleet.close()

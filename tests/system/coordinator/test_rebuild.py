@@ -11,7 +11,7 @@ import pytest
 
 from raymu.core.records import SampleId, ShardLineage, ShardState
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid, SamplesLost
-from raymu.service.coordinator.calls import RebuildReport
+from raymu.service.coordinator.calls import RebuildResult
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.prediction import Ensemble
 from raymu.service.requests.revocation import Revocation
@@ -54,7 +54,7 @@ def own_ids(location: Path, *, slice_index: int) -> list[SampleId]:
     return ids_at(RunStore(str(location)).config, shard=0, slice_index=slice_index)
 
 
-def rebuild(location: Path, data: Path | None = None) -> RebuildReport:
+def rebuild(location: Path, data: Path | None = None) -> RebuildResult:
     with opened(location) as run:
         return asyncio.run(run.coordinator.rebuild(no_progress, data=None if data is None else str(data)))
 

@@ -14,7 +14,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.requests import Strategy
 from raymu.core.verdict import Finding, Verdict
 from raymu.errors import RaymuError, ShardRepairFailed
-from raymu.service.coordinator.calls import SettleReport
+from raymu.service.coordinator.calls import SettleResult
 from raymu.service.pseudonyms import key_name, pseudonym
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import no_progress
@@ -117,7 +117,7 @@ class Course:
         self._aftermath(is_resumed=not reply.done())
         return submission
 
-    def settle(self) -> "asyncio.Task[SettleReport]":
+    def settle(self) -> "asyncio.Task[SettleResult]":
         assert self.process
         task = self.process.start(self.process.coordinator.settle(no_progress))
         self._aftermath(is_resumed=True)

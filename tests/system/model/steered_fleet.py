@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from raymu.service.shard.messages import Progress, StageProgress, Work, WorkReport
+from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, Work, WorkReport
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 
@@ -34,6 +34,12 @@ class SteeredFleet:
         """The shards whose work somebody waits for."""
         self._pieces = [piece for piece in self._pieces if not piece.reply.done()]
         return sorted({piece.shard for piece in self._pieces})
+
+    async def warm_up(self) -> None:
+        pass
+
+    async def locations(self) -> ShardLocations:
+        return {}
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         reply: asyncio.Future[WorkReport] = asyncio.get_running_loop().create_future()

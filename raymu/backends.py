@@ -1,0 +1,117 @@
+"""The two places where a run's work is done: this process, and a Ray cluster.
+
+Each method imports what it needs, because PyTorch and Ray take seconds to import and most commands need neither.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from raymu.config import ClusterConfig
+from raymu.errors import CoordinatorLost, RequestInvalid
+from raymu.service.shard.messages import ShardLocations
+
+if TYPE_CHECKING:
+    from raymu.service.audit.audit import RunTasks
+    from raymu.service.coordinator.client import CoordinatorClient
+
+
+class Backend(Protocol):
+    """Where one run's coordinator, detached coordinator and audit tasks are started."""
+
+    def open_client(self) -> CoordinatorClient:
+        """Return the run's coordinator, started if none is running. Raises DeviceUnavailable, RunInvalid."""
+        ...
+
+    def audit_runner(self) -> AbstractContextManager[RunTasks]:
+        """Return a context whose value runs the training tasks of an audit. Raises DeviceUnavailable."""
+        ...
+
+    def start(self) -> bool:
+        """Start a detached coordinator. Return whether one was running. Raises RequestInvalid, DeviceUnavailable."""
+        ...
+
+    def stop(self) -> bool:
+        """Stop the detached coordinator. Return whether one was running. Raises RequestInvalid, DeviceUnavailable."""
+        ...
+
+    def locations(self) -> ShardLocations:
+        """Return the shards that a detached coordinator's actors have in memory, without starting anything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBackend:
+    """This process."""
+
+    location: str
+
+    def open_client(self) -> CoordinatorClient:
+        from raymu.service.coordinator.client import LocalClient
+
+        return LocalClient(self.location)
+
+    def audit_runner(self) -> AbstractContextManager[RunTasks]:
+        from raymu.service.audit.audit import one_after_another
+
+        return nullcontext(one_after_another)
+
+    def start(self) -> bool:
+        raise self._no_cluster()
+
+    def stop(self) -> bool:
+        raise self._no_cluster()
+
+    def locations(self) -> ShardLocations:
+        return {}
+
+    def _no_cluster(self) -> RequestInvalid:
+        return RequestInvalid(
+            "this run has no cluster (cluster.fleet is local), so it cannot have a detached coordinator"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RayBackend:
+    """A Ray cluster."""
+
+    location: str
+    cluster: ClusterConfig
+
+    def open_client(self) -> CoordinatorClient:
+        from raymu.runtime.client import RayClient
+
+        return RayClient(self.location, self.cluster)
+
+    def audit_runner(self) -> AbstractContextManager[RunTasks]:
+        from raymu.runtime.audit import audit_runner
+
+        return audit_runner(self.cluster)
+
+    def start(self) -> bool:
+        from raymu.runtime.client import start_coordinator
+
+        return start_coordinator(self.location, self.cluster)
+
+    def stop(self) -> bool:
+        from raymu.runtime.client import stop_coordinator
+
+        return stop_coordinator(self.location, self.cluster)
+
+    def locations(self) -> ShardLocations:
+        from raymu.runtime.known_cluster import may_find_cluster
+
+        if not may_find_cluster(self.cluster.address):
+            return {}
+        from raymu.runtime.client import detached_locations
+
+        with suppress(CoordinatorLost):
+            return detached_locations(self.location, self.cluster)
+        return {}
+
+
+def backend_of(location: str, cluster: ClusterConfig) -> Backend:
+    """Return where the run at a location does its work."""
+    return LocalBackend(location) if cluster.fleet == "local" else RayBackend(location, cluster)
