@@ -1,4 +1,4 @@
-"""Records to canonical JSON and back."""
+"""Records as canonical JSON, plain or sealed, and back."""
 
 import hashlib
 import hmac
@@ -20,23 +20,33 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def to_tree(record: object) -> dict[str, Any]:
-    """A record as plain JSON values."""
+    """Return a record as plain JSON values."""
     kind: Any = type(record)
     tree: dict[str, Any] = _adapter(kind).dump_python(record, mode="json")
     return tree
 
 
 def to_json(record: object) -> bytes:
-    """Canonical JSON: sorted keys, no spaces, UTF-8; equal records give equal bytes."""
+    """Return a record as canonical JSON: sorted keys, no spaces, UTF-8. Equal records give equal bytes."""
     return canonical_json(to_tree(record))
 
 
 def canonical_json(tree: Mapping[str, Any]) -> bytes:
+    """Return JSON values as canonical JSON."""
     return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def from_json(kind: Any, payload: bytes | str, *, source: str) -> Any:
-    """A record of `kind` (a class, or a union of classes). Raises FileCorrupt, naming `source`."""
+    """Read a record.
+
+    Args:
+        kind: a class, or a union of classes
+        payload: its JSON
+        source: what error messages call it
+
+    Raises:
+        FileCorrupt: the JSON is not such a record.
+    """
     try:
         return _adapter(kind).validate_json(payload)
     except ValidationError as error:
@@ -48,21 +58,21 @@ _SEAL = "seal"
 
 
 def seal(record: object, key: bytes) -> bytes:
-    """Canonical JSON of the record, with an entry for the seal (HMAC-SHA256, RFC 2104)."""
+    """Return a record as canonical JSON with an entry for its seal (HMAC-SHA256, RFC 2104)."""
     tree = to_tree(record)
     return canonical_json(tree | {_SEAL: _seal_of(tree, key)})
 
 
 def unseal(kind: Any, payload: bytes, key: bytes, *, source: str) -> Any:
-    """A record of `kind`. Raises FileCorrupt, naming `source`."""
+    """Read a sealed record of `kind`. Raises FileCorrupt, naming `source`, unless the bytes are those that `seal` gave."""
     try:
         tree = json.loads(payload)
-        found = tree.pop(_SEAL)
+        stored = tree.pop(_SEAL)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise FileCorrupt(source, "not what was written: it bears no seal") from error
-    if not (isinstance(found, str) and hmac.compare_digest(found.encode(), _seal_of(tree, key).encode())):
+        raise FileCorrupt(source, "not what was written: it has no seal") from error
+    if not (isinstance(stored, str) and hmac.compare_digest(stored.encode(), _seal_of(tree, key).encode())):
         raise FileCorrupt(source, "not what was written here: its seal is broken")
-    if payload != canonical_json(tree | {_SEAL: found}):
+    if payload != canonical_json(tree | {_SEAL: stored}):
         raise FileCorrupt(source, "not the bytes that were written")
     return from_json(kind, canonical_json(tree), source=source)
 

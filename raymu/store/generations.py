@@ -1,4 +1,4 @@
-"""The files of a run's generations: each sealed, and chained to the one before it."""
+"""The files of the generations of a run: each sealed, and chained to the one before it."""
 
 import hashlib
 
@@ -14,17 +14,17 @@ _FOLDER = "generations"
 
 
 class GenerationFiles:
-    """Which of them is current, the journal says: a file by itself may be rolled back, or not committed."""
+    """Generation files of a run. The journal says which one is current: a file alone may be an old copy, or not committed."""
 
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
         self._files, self._keys = files, keys
 
     def write(self, generation: Generation) -> FileRef:
-        """Raises StorageFailed."""
+        """Write the file of a generation. Raises StorageFailed."""
         return self._files.write(generation_path(generation.number), seal(generation, self._keys.hash_key))
 
     def read(self, published: GenerationPublished) -> Generation:
-        """Raises FileMissing, FileCorrupt."""
+        """Read a published generation. Raises FileMissing, FileCorrupt."""
         path = generation_path(published.number)
         payload, source = self._files.read(path), self._files.display_path(path)
         if hashlib.sha256(payload).hexdigest() != published.manifest_sha256:
@@ -34,20 +34,20 @@ class GenerationFiles:
 
     @property
     def numbers(self) -> list[int]:
-        """Of those that are there, ascending."""
+        """Numbers of the generations that have a file, ascending."""
         return sorted(int(name.removesuffix(".json")) for name in self._files.list(_FOLDER) if _is_generation(name))
 
     def delete_except(self, number: int) -> None:
-        """Destroy superseded ones, and any that was written and never committed."""
-        self._files.delete(*(generation_path(one) for one in self.numbers if one != number))
+        """Destroy the files of all other generations: superseded, or written and never committed."""
+        self._files.delete(*(generation_path(other) for other in self.numbers if other != number))
 
     def is_behind(self, published: int) -> bool:
-        """Whether the files are an old copy: they lack the published generation, and have none later."""
+        """Return whether the files are an old copy: without the published generation, and without a later one."""
         numbers = self.numbers
         return published not in numbers and max(numbers, default=0) < published
 
     def explain_missing(self, published: int) -> str:
-        """What is wrong where the published generation is not there, and what to do."""
+        """Return what is wrong if the published generation has no file, and what to do about it."""
         newest = max(self.numbers, default=0)
         if self.is_behind(published):
             return (
@@ -65,4 +65,5 @@ def _is_generation(name: str) -> bool:
 
 
 def generation_path(number: int) -> str:
+    """Return the path of a generation within the run directory."""
     return f"{_FOLDER}/{number:08d}.json"

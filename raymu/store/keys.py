@@ -1,4 +1,4 @@
-"""The keys of a run: they lie beside its files, and outside its journal."""
+"""The keys of a run, which lie beside its files and outside its journal, and signatures made with them."""
 
 import secrets
 from functools import cached_property
@@ -11,21 +11,22 @@ from raymu.store.files.run_files import RunFiles
 
 
 def new_signing_key() -> bytes:
-    """A private key, 32 bytes."""
+    """Generate a private Ed25519 key (RFC 8032), 32 bytes."""
     return Ed25519PrivateKey.generate().private_bytes_raw()
 
 
 def public_key(signing_key: bytes) -> bytes:
-    """The public key that belongs to a private one, 32 bytes."""
+    """Return the public key of a private one, 32 bytes."""
     return Ed25519PrivateKey.from_private_bytes(signing_key).public_key().public_bytes_raw()
 
 
 def sign(message: bytes, signing_key: bytes) -> str:
-    """returns: the signature, hex"""
+    """Return the signature of a message, hex."""
     return Ed25519PrivateKey.from_private_bytes(signing_key).sign(message).hex()
 
 
 def has_valid_signature(message: bytes, signature: str, public: bytes) -> bool:
+    """Return whether a signature, hex, belongs to a message and a public key."""
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(signature), message)
     except (InvalidSignature, ValueError):
@@ -38,31 +39,32 @@ KEY_FILES = frozenset({_HASH, _SIGNING, _PUBLIC})
 
 
 class RunKeys:
-    """Read when they are asked for. Each raises FileMissing, FileCorrupt."""
+    """The key files of a run, read on first use. Reading a key raises FileMissing, FileCorrupt."""
 
     def __init__(self, files: RunFiles) -> None:
         self._files = files
 
     def create(self) -> None:
+        """Generate and write the keys of a new run. Raises StorageFailed."""
         signing_key = new_signing_key()
         self._write(_HASH, secrets.token_bytes(32), mode=0o600)
         self._write(_SIGNING, signing_key, mode=0o600)
         self._write(_PUBLIC, public_key(signing_key), mode=0o644)
 
     def copy(self, other: "RunKeys") -> None:
-        """Take over another run's keys."""
+        """Write the keys of another run. Raises StorageFailed."""
         self._write(_HASH, other.hash_key, mode=0o600)
         self._write(_SIGNING, other.signing_key, mode=0o600)
         self._write(_PUBLIC, other.public_key, mode=0o644)
 
     @cached_property
     def hash_key(self) -> bytes:
-        """Of the seals, and of the hashes that stand for purged ids; without it those say nothing."""
+        """The secret key of the seals and of the pseudonyms. Without it pseudonyms cannot be linked to ids."""
         return self._read(_HASH)
 
     @cached_property
     def signing_key(self) -> bytes:
-        """Private: receipts are signed with it."""
+        """The private key that signs receipts."""
         key = self._read(_SIGNING)
         if public_key(key) != self.public_key:
             raise FileCorrupt(self._files.display_path(_SIGNING), f"not the key that {_PUBLIC} belongs to")
@@ -70,7 +72,7 @@ class RunKeys:
 
     @cached_property
     def public_key(self) -> bytes:
-        """Whoever has a copy of it can check receipts."""
+        """The key with which anyone can check receipts."""
         return self._read(_PUBLIC)
 
     def _write(self, name: str, key: bytes, *, mode: int) -> None:

@@ -1,4 +1,4 @@
-"""What lies where in a run directory: every kind of file that raymu writes there."""
+"""The layout of a run directory: every kind of file that raymu writes there, by its path."""
 
 import re
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ import pyarrow as pa
 
 MANIFEST = "run.json"
 TERM = "epoch"
-"""The term of the coordinator that may write, for those who cannot see the journal."""
+"""The file of the term of the coordinator that may write, for workers that cannot read the journal."""
 UNFINISHED = "unfinished"
-"""There while a run is being created: without it, files that raymu did not write are never touched."""
+"""A file that exists while a run is being created. Without it raymu never touches files that it did not write."""
 
 _DIGEST = r"-[0-9a-f]{16}\."
 _COMMAND = r"(repair-\d{4,}-[0-9a-f]{16}|train-\d{4,})"
@@ -33,39 +33,40 @@ KINDS: Mapping[str, re.Pattern[str]] = {
         "mark of an unfinished run": UNFINISHED,
     }.items()
 }
-"""By the path within the run directory."""
+"""Kinds of files, each with the pattern of its paths within the run directory."""
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run lies in a folder on disk, or what is left of one whose creation broke off. Raises OSError."""
+    """Return whether a folder on disk contains a run, or the remains of an interrupted creation. Raises OSError."""
     return any((folder / mark).is_file() for mark in (MANIFEST, UNFINISHED))
 
 
 def shard_folder(shard: int) -> str:
-    """Where a shard's checkpoints and recorded updates lie."""
+    """Return the folder of a shard's checkpoints and recorded updates."""
     return f"shards/{shard:04d}/"
 
 
 def samples_stem(shard: int) -> str:
-    """What the names of a shard's tables begin with."""
+    """Return the beginning of the paths of a shard's tables."""
     return f"samples/{shard:04d}"
 
 
 def table_stem(shard: int) -> str:
-    """The same for one that is written now. The same samples are the same bytes in one version of pyarrow only."""
+    """Return the beginning of the path of a new table. Equal samples are equal bytes in one version of pyarrow only."""
     return f"{samples_stem(shard)}-pyarrow{pyarrow_version()}"
 
 
 def pyarrow_version() -> str:
+    """Return the installed version of pyarrow, without a local suffix."""
     return str(pa.__version__).partition("+")[0]
 
 
 def pyarrow_version_of(path: str) -> str | None:
-    """The version of pyarrow that wrote a table; None where its name does not say."""
-    found = KINDS["samples"].fullmatch(path)
-    return found["writer"] if found else None
+    """Return the version of pyarrow that wrote a table; None if its name does not contain one."""
+    match = KINDS["samples"].fullmatch(path)
+    return match["writer"] if match else None
 
 
 def kind_of(path: str) -> str | None:
-    """None for what is no file of a run."""
+    """Return the kind of a file by its path; None if raymu writes no such file."""
     return next((kind for kind, pattern in KINDS.items() if pattern.fullmatch(path)), None)

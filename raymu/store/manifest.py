@@ -1,4 +1,4 @@
-"""What a run is, fixed when it is created."""
+"""The manifest `run.json`: what a run is, fixed when it is created."""
 
 import json
 from collections.abc import Mapping
@@ -19,23 +19,35 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunManifest:
-    """config: the settings as plain JSON values; tables: each shard's samples as they were when the run was created"""
+    """The settings of a run, and what was derived from its data."""
 
     config: Mapping[str, Any]
+    """All settings as plain JSON values."""
     input_shape: tuple[int, ...]
+    """Shape of one sample's features."""
     classes: int
+    """Number of classes."""
     has_integer_ids: bool
+    """True for integer sample ids, False for strings."""
     has_batch_norm: bool = False
+    """True if the model has batch-norm buffers, which a patch has to recompute."""
     created_at: datetime
     raymu_version: str
     run_id: str = field(default_factory=lambda: uuid4().hex)
+    """Name of the run in a database that holds several."""
     tables: tuple[FileRef, ...] = ()
+    """Each shard's samples when the run was created."""
     format: int = FORMAT
     kind: Literal["raymu run"] = field(default="raymu run")
 
 
 def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
-    """Raises RunInvalid where no run is, or one of a newer format; FileCorrupt."""
+    """Read the manifest of a run.
+
+    Raises:
+        RunInvalid: there is no run, or one of a newer format.
+        FileCorrupt: the manifest is not what was written.
+    """
     try:
         payload = files.read(MANIFEST)
     except FileMissing:
@@ -43,12 +55,12 @@ def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
             files.display_location, "is not a run: it has no run.json; name a directory made by `raymu train`"
         ) from None
     source = files.display_path(MANIFEST)
-    found = _tree(payload, source)
-    if found.get("kind") != "raymu run":
-        raise RunInvalid(files.display_location, "is not a run of raymu: its run.json is of something else")
-    written = found.get("format")
-    if isinstance(written, int) and written > FORMAT:
-        raise RunFormatTooNew(files.display_location, f"was written by a newer raymu (format {written}); update raymu")
+    tree = _tree(payload, source)
+    if tree.get("kind") != "raymu run":
+        raise RunInvalid(files.display_location, "is not a run of raymu: its run.json belongs to something else")
+    version = tree.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise RunFormatTooNew(files.display_location, f"was written by a newer raymu (format {version}); update raymu")
     manifest: RunManifest = unseal(RunManifest, payload, keys.hash_key, source=source)
     return manifest
 

@@ -1,4 +1,4 @@
-"""The ledger of receipts: each one signed, and chained to the one before it."""
+"""Issued receipts: each one signed, and chained to the one before it."""
 
 import hashlib
 import json
@@ -12,75 +12,91 @@ from raymu.errors import FileCorrupt
 from raymu.store.codec import canonical_json, from_json, to_tree
 from raymu.store.keys import has_valid_signature, sign
 
-_LEDGER, _SIGNATURE = "ledger", "signature"
+_CHAIN, _SIGNATURE = "ledger", "signature"
+"""Entries of the document beside those of the receipt."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceiptRow:
-    """One issued receipt. number: from 1; document: canonical JSON, with its place in the ledger and its signature"""
+    """One issued receipt."""
 
     number: int
+    """From 1, in the order of issue."""
     request_id: str
     document: str
+    """Canonical JSON of the receipt, its link to the receipt before it, and its signature."""
 
     @property
     def sha256(self) -> str:
+        """Hash of the document, hex, which the next receipt contains."""
         return hashlib.sha256(self.document.encode()).hexdigest()
 
 
 def sign_receipts(
     receipts: Iterable[Receipt], *, after: ReceiptRow | None, run: str, event: int, signing_key: bytes
 ) -> Iterator[ReceiptRow]:
-    """Sign receipts, in order. after: the last row there is; event: the journal event that completes them"""
-    raymu_version = version("raymu")  # read from a file
+    """Sign receipts, in order.
+
+    Args:
+        receipts: to be issued
+        after: the receipt that was issued last; None before the first
+        run: the id of the run
+        event: number of the journal event that completes them
+        signing_key: 32 bytes
+    """
+    raymu_version = version("raymu")  # read from a file, so once for all
     for receipt in receipts:
         number = after.number + 1 if after else 1
-        place = {
+        link = {
             "run": run,
             "number": number,
             "previous_sha256": after.sha256 if after else "",
             "event": event,
             "raymu_version": raymu_version,
         }
-        tree = to_tree(receipt) | {_LEDGER: place}
+        tree = to_tree(receipt) | {_CHAIN: link}
         document = canonical_json(tree | {_SIGNATURE: sign(canonical_json(tree), signing_key)}).decode()
         after = ReceiptRow(number=number, request_id=receipt.request_id, document=document)
         yield after
 
 
 def check_receipts(rows: Iterable[ReceiptRow], *, run: str, public_key: bytes) -> Iterator[tuple[int, Receipt]]:
-    """Read the ledger, each row against the one before it. returns: the journal event, and the receipt
+    """Read all issued receipts of a run, checking signatures and links.
 
-    Raises FileCorrupt, naming the receipt.
+    Returns:
+        for each receipt, the number of the journal event that completed it, and the receipt
+
+    Raises:
+        FileCorrupt: a receipt was changed, removed or moved; the message names it.
     """
     before: ReceiptRow | None = None
     for row in rows:
         source = f"receipt {row.number} ({row.request_id})"
-        tree, place = _signed(row.document, public_key, source)
+        tree, link = _signed(row.document, public_key, source)
         expected = (run, before.number + 1 if before else 1, before.sha256 if before else "")
-        if (place.get("run"), place.get("number"), place.get("previous_sha256")) != expected:
-            raise FileCorrupt(source, "it, or one before it, is not in its place in the ledger")
+        if (link.get("run"), link.get("number"), link.get("previous_sha256")) != expected:
+            raise FileCorrupt(source, "it, or one before it, is missing or in another order")
         receipt: Receipt = from_json(Receipt, canonical_json(tree), source=source)
-        if (receipt.request_id, place["number"]) != (row.request_id, row.number):
-            raise FileCorrupt(source, "it is of another request")
+        if (receipt.request_id, link["number"]) != (row.request_id, row.number):
+            raise FileCorrupt(source, "it belongs to another request")
         before = row
-        yield place["event"], receipt
+        yield link["event"], receipt
 
 
 def latest_by_request(rows: Sequence[ReceiptRow]) -> dict[str, dict[str, Any]]:
-    """Each request's last receipt, as JSON values. returns: request -> document"""
+    """Return the last receipt of each request: request -> document as JSON values."""
     return {row.request_id: json.loads(row.document) for row in rows}
 
 
 def _signed(document: str, public_key: bytes, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """returns: the receipt's own entries, and its place in the ledger"""
+    """Return the entries of a receipt, and its link to the receipt before it. Raises FileCorrupt."""
     try:
         tree = json.loads(document)
         signature = tree.pop(_SIGNATURE)
-        is_own = has_valid_signature(canonical_json(tree), signature, public_key)
-        place = tree.pop(_LEDGER)
+        is_valid = has_valid_signature(canonical_json(tree), signature, public_key)
+        link = tree.pop(_CHAIN)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise FileCorrupt(source, "not a receipt of this version") from error
-    if not is_own:
-        raise FileCorrupt(source, "its signature does not hold")
-    return tree, place
+    if not is_valid:
+        raise FileCorrupt(source, "its signature is invalid")
+    return tree, link

@@ -1,4 +1,4 @@
-"""The reports of work that is not in the journal yet: of work that was done, and of what was done when it broke off."""
+"""Reports of commands that are not in the journal yet: of finished ones, and of what interrupted ones had finished."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
@@ -14,14 +14,14 @@ _FOLDER = "reports"
 
 
 class Partial(Protocol):
-    """What a piece of work has done so far."""
+    """What a command has done so far."""
 
     @property
     def command_id(self) -> str: ...
 
 
 class Report(Protocol):
-    """What a piece of work did, and the shard's state after it."""
+    """What a command did, and the state of the shard after it."""
 
     @property
     def command_id(self) -> str: ...
@@ -35,52 +35,54 @@ AnyPartial = TypeVar("AnyPartial", bound=Partial)
 
 
 class WorkReports:
-    """Two sealed files per command at most: its report, whose first reply may have been lost, and its interim report."""
+    """At most two sealed files per command: its report, in case the first reply was lost, and its partial report."""
 
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
         self._files, self._keys = files, keys
 
     @property
     def finished(self) -> list[str]:
-        """The commands that have a report, sorted."""
-        return [command_id for command_id, kind in self._found() if kind == "report"]
+        """Ids of the commands that have a report, sorted."""
+        return [command_id for command_id, kind in self._listed() if kind == "report"]
 
     @property
     def partial(self) -> list[str]:
-        """The commands that have an interim report, sorted."""
-        return [command_id for command_id, kind in self._found() if kind == "partial report"]
+        """Ids of the commands that have a partial report, sorted."""
+        return [command_id for command_id, kind in self._listed() if kind == "partial report"]
 
     def write(self, report: Report) -> None:
-        """Raises StorageFailed."""
+        """Write the report of a finished command. Raises StorageFailed."""
         self._files.write(report_path(report.command_id), seal(report, self._keys.hash_key))
 
-    def write_partial(self, interim: Partial) -> None:
-        """Raises StorageFailed."""
-        self._files.write(partial_path(interim.command_id), seal(interim, self._keys.hash_key))
+    def write_partial(self, partial: Partial) -> None:
+        """Write what an unfinished command has done so far. Raises StorageFailed."""
+        self._files.write(partial_path(partial.command_id), seal(partial, self._keys.hash_key))
 
     def find(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:
-        """The report of a command that ran already, if what it wrote is still there. Raises FileCorrupt."""
+        """Return the report of a command that ran before, if the files that it wrote still exist. Raises FileCorrupt."""
         report: AnyReport | None = self._read(kind, report_path(command_id), command_id)
         if report is None:
             return None
         return report if all(self._files.exists(ref.path) for ref in report.lineage.files) else None
 
     def find_partial(self, kind: type[AnyPartial], command_id: str) -> AnyPartial | None:
-        """What was done of a command that is not done. Raises FileCorrupt."""
-        interim: AnyPartial | None = self._read(kind, partial_path(command_id), command_id)
-        return interim
+        """Return what an unfinished command has done so far; None if nothing is stored. Raises FileCorrupt."""
+        partial: AnyPartial | None = self._read(kind, partial_path(command_id), command_id)
+        return partial
 
     def delete(self, command_ids: Iterable[str]) -> None:
-        """Once the journal has them."""
-        self._files.delete(*(path_of(one) for one in command_ids for path_of in (report_path, partial_path)))
+        """Delete the reports of commands, once the journal has them."""
+        self._files.delete(
+            *(path_of(command_id) for command_id in command_ids for path_of in (report_path, partial_path))
+        )
 
     def delete_except(self, command_ids: Collection[str], *, shard: int | None = None) -> None:
-        """Of one shard, or of all."""
-        found = dict.fromkeys(command_id for command_id, _ in self._found())
-        self.delete(one for one in found if one not in command_ids and shard in (None, _shard_of(one)))
+        """Delete the reports of all other commands, of one shard or of all."""
+        others = {command_id for command_id, _ in self._listed()}.difference(command_ids)
+        self.delete(command_id for command_id in sorted(others) if shard in (None, _shard_of(command_id)))
 
-    def _found(self) -> Iterator[tuple[str, str]]:
-        """(command, kind of file)"""
+    def _listed(self) -> Iterator[tuple[str, str]]:
+        """Yield the command and the kind of every file."""
         for name in self._files.list(_FOLDER):
             kind = kind_of(f"{_FOLDER}/{name}")
             if kind:
@@ -92,17 +94,19 @@ class WorkReports:
         except FileMissing:
             return None
         source = self._files.display_path(path)
-        found = unseal(kind, payload, self._keys.hash_key, source=source)
-        if found.command_id != command_id:
+        report = unseal(kind, payload, self._keys.hash_key, source=source)
+        if report.command_id != command_id:
             raise FileCorrupt(source, "the report of another command")
-        return found
+        return report
 
 
 def report_path(command_id: str) -> str:
+    """Return the path of a report within the run directory."""
     return f"{_FOLDER}/{command_id}.json"
 
 
 def partial_path(command_id: str) -> str:
+    """Return the path of a partial report within the run directory."""
     return f"{_FOLDER}/{command_id}.interim.json"
 
 

@@ -1,4 +1,4 @@
-"""A run directory: where each kind of file lives, and how it is written and read."""
+"""A run directory as a whole: creating it, taking it over, and its samples, states and garbage."""
 
 import hashlib
 import re
@@ -28,12 +28,12 @@ from raymu.store.layout import MANIFEST, UNFINISHED, samples_stem, shard_folder,
 from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.reports import WorkReports
 
-_CONTENT = ("samples/", "shards/")
+_CONTENT_FOLDERS = ("samples/", "shards/")
 """Folders of files that are named by their content, and that generations refer to."""
 
 
 class RunStore:
-    """The files of one run. It knows paths and bytes, not models."""
+    """The files of one run, as paths and bytes."""
 
     def __init__(self, location: str, files: RunFiles | None = None) -> None:
         self.location = location
@@ -44,26 +44,31 @@ class RunStore:
         self.fencing = Fencing(self.files, self.keys)
 
     def __reduce__(self) -> tuple[type["RunStore"], tuple[str]]:
-        """What travels to another process is where the run lies, and never its keys."""
+        """Pickle the location alone, so that keys never travel to another process."""
         return RunStore, (self.location,)
 
     def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
-        """Write a run with its samples, shard by shard; it is one only once all is there.
+        """Write a new run with its samples, shard by shard. The manifest comes last: without it there is no run.
 
-        Raises RunInvalid where something else is there already, StorageFailed.
+        Raises RunInvalid if something else exists there, StorageFailed.
         """
         with self._creation():
             self.keys.create()
-            self._begin(
+            self._finish_creation(
                 replace(manifest, tables=tuple(self.write_table(shard, table) for shard, table in enumerate(tables)))
             )
 
     def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
-        """A run of its own that begins with these states; this one stays as it is. Its journal is SQLite, beside it.
+        """Create another run that begins with these states, and has its journal in SQLite.
 
-        It shares files: what this run destroys is gone only once its branches are.
+        The two runs share files: what this run destroys stays readable until its branches are removed.
 
-        Raises RunInvalid where something is there already, FileMissing, FileCorrupt, StorageFailed.
+        Args:
+            location: of the new run
+            lineages: one state for each shard
+            unlearning: the settings of the new run
+
+        Raises RunInvalid if something exists there, FileMissing, FileCorrupt, StorageFailed.
         """
         cluster = replace(self.config.cluster, journal=None)
         config = replace(self.config, unlearning=unlearning, cluster=cluster)
@@ -77,7 +82,7 @@ class RunStore:
         with branch._creation():
             branch.keys.copy(self.keys)
             branch.files.adopt(self.files, {file for lineage in lineages for file in lineage.files})
-            branch._begin(manifest)
+            branch._finish_creation(manifest)
         return branch
 
     @contextmanager
@@ -88,48 +93,49 @@ class RunStore:
             self.files.delete(UNFINISHED)
             raise RunInvalid(
                 self.files.display_location,
-                "lies in a bucket that keeps versions, so that what is revoked would stay readable; name another bucket, or "
+                "is in a bucket that keeps versions, so that revoked samples would stay readable; name another bucket, or "
                 "suspend its versioning",
             )
         self.files.delete(*(path for path in self.files.walk() if path != UNFINISHED))
         yield
         self.files.delete(UNFINISHED)
 
-    def _begin(self, manifest: RunManifest) -> None:
+    def _finish_creation(self, manifest: RunManifest) -> None:
         self.fencing.create(open_journal(self.files, self.keys, manifest))
         self.files.write(MANIFEST, seal(manifest, self.keys.hash_key))
 
     def require_empty(self) -> None:
-        """Raises RunInvalid where a run is, or anything but the remains of one whose creation broke off."""
+        """Raise RunInvalid unless the location is empty, or contains only the remains of an interrupted creation."""
         self.files.missing_folders()
         if self.files.exists(MANIFEST):
-            what = "holds a run already (`raymu settle` finishes one that broke off)"
-            raise RunInvalid(self.files.display_location, f"{what}; name another directory with --run")
+            problem = "holds a run already (`raymu settle` finishes an interrupted one)"
+            raise RunInvalid(self.files.display_location, f"{problem}; name another directory with --run")
         if not (self.files.is_empty or self._is_unfinished):
             raise RunInvalid(self.files.display_location, "is not empty; name a new directory with --run")
 
     @property
     def _is_unfinished(self) -> bool:
-        """Whether a creation broke off here; its mark may itself be half-written, and alone."""
-        there = self.files.walk()
-        is_only_mark = bool(there) and all(path.startswith(f".{UNFINISHED}.") for path in there)
-        return UNFINISHED in there or is_only_mark
+        """True after an interrupted creation, which may have written its mark only in part."""
+        paths = self.files.walk()
+        is_only_mark = bool(paths) and all(path.startswith(f".{UNFINISHED}.") for path in paths)
+        return UNFINISHED in paths or is_only_mark
 
     def remove(self, folders: Iterable[Path]) -> None:
-        """Destroy the run and all that it holds. folders: that were made for it, its own first"""
+        """Destroy the run with everything in it, and those of the folders that are empty then. Raises StorageFailed."""
         self.files.delete_all(folders)
 
     @cached_property
     def manifest(self) -> RunManifest:
-        """Raises RunInvalid where this is no run, or one of a newer format; FileCorrupt."""
+        """What the run is. Raises RunInvalid if there is no run, or one of a newer format; FileCorrupt."""
         return read_manifest(self.files, self.keys)
 
     @cached_property
     def config(self) -> Config:
+        """The settings of the run."""
         return Config.parse(self.manifest.config)
 
     def configure(self, unlearning: UnlearningConfig) -> None:
-        """Change what the manifest says of unlearning; the journal says it first. Raises StorageFailed."""
+        """Write other unlearning settings into the manifest, after the journal has them. Raises StorageFailed."""
         config = replace(self.config, unlearning=unlearning)
         self.manifest = replace(self.manifest, config=config.tree())
         self.config = config
@@ -144,7 +150,7 @@ class RunStore:
         return journal, self.fencing.take_over(journal)
 
     def journal(self, *, is_read_only: bool = False) -> Journal:
-        """Raises RunInvalid, ConfigInvalid."""
+        """Open the journal. Raises RunInvalid, ConfigInvalid."""
         if self.config.cluster.journal is None and not self.files.exists(JOURNAL):
             raise RunInvalid(
                 self.files.display_location, f"has lost its {JOURNAL}; restore it from a backup, or train anew"
@@ -152,11 +158,11 @@ class RunStore:
         return open_journal(self.files, self.keys, self.manifest, is_read_only=is_read_only)
 
     def write_table(self, shard: int, table: pa.Table) -> FileRef:
-        """The run's own copy of a shard's samples, named by content: the same samples, the same file."""
+        """Write the run's copy of a shard's samples, named by its content. Raises StorageFailed."""
         return self.files.write_content(table_stem(shard), ".parquet", _parquet(table))
 
     def restore_table(self, ref: FileRef, table: pa.Table) -> bool:
-        """Write a table that was lost. returns: False, and nothing is written, where the bytes would be others"""
+        """Write a missing table again, if that gives the same bytes. Returns whether it did."""
         payload = _parquet(table)
         is_same = hashlib.sha256(payload).hexdigest() == ref.sha256
         if is_same:
@@ -164,7 +170,7 @@ class RunStore:
         return is_same
 
     def readable_tables(self, shard: int) -> Iterator[pa.Table]:
-        """Every readable table of a shard that lies in the run, needed or not."""
+        """Yield every readable table of a shard in the run, needed or not."""
         for name in self.files.list("samples"):
             if f"samples/{name}".startswith(f"{samples_stem(shard)}-"):
                 with suppress(pa.ArrowException, OSError, ValueError):
@@ -172,11 +178,11 @@ class RunStore:
                     yield pq.read_table(source, page_checksum_verification=True)
 
     def read_tables(self, refs: Sequence[FileRef], columns: list[str]) -> list[pa.Table]:
-        """Some columns of several shards' samples, read side by side. Raises FileMissing, FileCorrupt."""
+        """Return some columns of several tables, read side by side. Raises FileMissing, FileCorrupt."""
         return map_concurrently(lambda ref: self.read_table(ref, columns), refs)
 
     def read_table(self, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
-        """A shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
+        """Return a shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
         source = pa.BufferReader(self.files.read_checked(ref))
         try:
             return pq.read_table(source, columns=columns, page_checksum_verification=True)
@@ -186,19 +192,19 @@ class RunStore:
             ) from error
 
     def write_state(self, shard: int, name: str, payload: bytes) -> FileRef:
-        """Write a checkpoint or recorded updates, named by `name` and by content."""
+        """Write a checkpoint or recorded updates under `name` and a hash of the content. Raises StorageFailed."""
         return self.files.write_content(f"{shard_folder(shard)}{name}", ".safetensors", payload)
 
     def current(self) -> Generation:
-        """The generation that the journal names.
+        """Return the generation that predictions are made from.
 
-        Raises RunInvalid where this is no run, its training has not finished, or its files are not its journal's.
+        Raises RunInvalid if there is no run, its training has not finished, or its files do not belong to its journal.
         """
         with closing(self.journal(is_read_only=True)) as journal:
             self.fencing.require_latest(journal)
             missing = None
             while (published := journal.published()) and published.number != missing:
-                missing = published.number  # unless it was superseded, and destroyed, between asking and reading
+                missing = published.number  # unless it was destroyed after the journal was read
                 with suppress(FileMissing):
                     return self.generations.read(published)
         if published is None:
@@ -208,42 +214,47 @@ class RunStore:
         raise RunInvalid(self.files.display_location, self.generations.explain_missing(published.number))
 
     def destroy(self, refs: Iterable[FileRef]) -> int:
-        """returns: how many files were there"""
+        """Destroy files durably. Returns how many existed. Raises StorageFailed."""
         return self.files.delete(*sorted(ref.path for ref in refs))
 
     def garbage(self, needed: Collection[FileRef], *, shard: int | None = None) -> list[str]:
-        """Paths of samples and states that nothing needs, and of half-written files; of one shard, or of all and the run."""
+        """Return the paths of samples and states that nothing needs, and of partly written files.
+
+        Args:
+            needed: the files that something refers to
+            shard: look at the files of this shard only; without it at all files of the run
+        """
         kept = {ref.path for ref in needed}
         if shard is None:
-            there = self.files.walk()
+            paths = self.files.walk()
         else:
-            there = [path for path in self.files.walk("samples") if path.startswith(f"{samples_stem(shard)}-")]
-            there += self.files.walk(shard_folder(shard))
-        return [path for path in there if _is_stray(path) and path not in kept]
+            paths = [path for path in self.files.walk("samples") if path.startswith(f"{samples_stem(shard)}-")]
+            paths += self.files.walk(shard_folder(shard))
+        return [path for path in paths if _can_be_garbage(path) and path not in kept]
 
     def delete_garbage(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
-        """Destroy garbage, and the reports of other commands than these. Only while nothing is at work."""
-        # What is half-written first: a superseded worker could still give it its name, and after this no more.
+        """Destroy garbage, and the reports of all commands but these. Only while no repair is running."""
+        # Partly written files first: afterwards a superseded worker can no longer rename one.
         self.files.delete(*self.files.partial_writes())
         self.files.delete(*self.garbage(needed))
         self.reports.delete_except(reports)
 
     def delete_shard_garbage(self, needed: Collection[FileRef], reports: Collection[str], shard: int) -> None:
-        """Destroy one shard's garbage, and its reports of other commands than these, while it is not at work."""
+        """Destroy the garbage of one shard, and its reports of all commands but these, while no repair of it is running."""
         self.delete_partial_writes(shard)
         self.files.delete(*self.garbage(needed, shard=shard))
         self.reports.delete_except(reports, shard=shard)
 
     def delete_partial_writes(self, shard: int) -> None:
-        """Destroy what a lost worker did not finish writing, while the shard is not at work."""
-        is_own = re.compile(rf"{shard_folder(shard)}|(samples|reports)/\.([a-z]+-)?{shard:04d}\b")
+        """Destroy files that a lost worker did not finish writing, while no repair of the shard is running."""
+        of_shard = re.compile(rf"{shard_folder(shard)}|(samples|reports)/\.([a-z]+-)?{shard:04d}\b")
         folders = (shard_folder(shard), "samples", "reports")
         partial_writes = (path for folder in folders for path in self.files.partial_writes(folder))
-        self.files.delete(*filter(is_own.match, partial_writes))
+        self.files.delete(*filter(of_shard.match, partial_writes))
 
 
-def _is_stray(path: str) -> bool:
-    return path.startswith(_CONTENT) or path.endswith(PARTIAL) or path == UNFINISHED
+def _can_be_garbage(path: str) -> bool:
+    return path.startswith(_CONTENT_FOLDERS) or path.endswith(PARTIAL) or path == UNFINISHED
 
 
 def _parquet(table: pa.Table) -> bytes:

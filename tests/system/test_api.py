@@ -55,7 +55,7 @@ def test_a_training_whose_disk_is_full_is_finished_by_settling(tmp_path: Path) -
     config = make_config(tmp_path / "all.parquet", model={"name": "mlp", "hidden": [8192]})
     with file_size_limit(150_000), pytest.raises(StorageFailed, match=r"shards/0000/.* the storage failed"):
         raymu.train(config, tmp_path / "run")
-    with pytest.raises(RunInvalid, match="`raymu settle` finishes one that broke off"):
+    with pytest.raises(RunInvalid, match="`raymu settle` finishes an interrupted one"):
         raymu.train(config, tmp_path / "run")
     with raymu.open_run(tmp_path / "run") as run:
         run.settle()

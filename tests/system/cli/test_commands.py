@@ -272,7 +272,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["settle", "runs/run", "--due-within", "9" * 30 + "d"], "is no span of time"),
         (["status", "run.yaml"], "is not a run"),
         (["status", "\0"], "is not a location for a run"),
-        (["status", "foreign"], "its run.json is of something else"),
+        (["status", "foreign"], "its run.json belongs to something else"),
         (["status", "newer"], "was written by a newer raymu (format 99); update raymu"),
         (["status", "nested"], "not the JSON that was written"),
         (["status", "folder"], "run.json cannot be read"),

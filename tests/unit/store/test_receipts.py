@@ -78,5 +78,5 @@ def test_what_was_tampered_with_is_refused(
 @settings(max_examples=5)
 @given(some=many_receipts)
 def test_a_ledger_of_another_run_is_refused(some: list[Receipt]) -> None:
-    with pytest.raises(FileCorrupt, match="not in its place"):
+    with pytest.raises(FileCorrupt, match="missing or in another order"):
         check(issue(some), run="another")

@@ -297,7 +297,7 @@ def test_readers_neither_write_nor_wait(journal: Journal, url: sql.URL) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("not a url", "no database URL"),
+        ("not a url", "not a database URL"),
         ("nosuch://host/db", "nosuch cannot hold a journal"),
         ("mysql+nosuch://host/db", "use PostgreSQL, or SQLite"),
         ("oracle://host/db", "use PostgreSQL, or SQLite"),
