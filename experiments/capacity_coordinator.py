@@ -13,7 +13,7 @@ from raymu.core.commands import PublishGeneration
 from raymu.core.events import RevocationsAccepted, RunTrained
 from raymu.core.records import Generation, ShardLineage
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
-from raymu.core.schedule import epochs_per_stage
+from raymu.core.workload import RunShape
 from raymu.store.codec import from_json, to_json
 from raymu.store.run import RunStore
 
@@ -26,11 +26,10 @@ def repeated(lineage: ShardLineage, shards: int) -> tuple[ShardLineage, ...]:
 def measure_coordinator(folder: Path, lineage: ShardLineage, shards: int) -> dict[str, float]:
     """A board of many shards: its memory, and what one request and one publication take."""
     config = configure(folder, samples=2_000)
-    epochs = epochs_per_stage(config.training.epochs, lineage.slices)
     gc.collect()
     tracemalloc.start()
     lineages = repeated(lineage, shards)
-    board = RevocationBoard(config=config.unlearning, epochs=epochs, workers=1)
+    board = RevocationBoard(RunShape.of(config), workers=1)
     board.handle(RunTrained(at=datetime.now(UTC), lineages=lineages, workers=1))
     gc.collect()
     held, _ = tracemalloc.get_traced_memory()

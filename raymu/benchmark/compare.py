@@ -15,7 +15,7 @@ import numpy as np
 
 from raymu.api import Revocation, open_run, train
 from raymu.config import Config
-from raymu.core.board.serving import constituent
+from raymu.core.board.serving import served_constituent
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, Generation, OnAccept, SampleId
@@ -261,7 +261,7 @@ def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Gener
     return replace(
         current,
         constituents=tuple(
-            constituent(lineage, pending_from=earliest.get(lineage.shard), on_accept=OnAccept.REWIND)
+            served_constituent(lineage, pending_from=earliest.get(lineage.shard), on_accept=OnAccept.REWIND)
             for lineage in current.lineages
         ),
     )

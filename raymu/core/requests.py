@@ -1,7 +1,7 @@
 """What a user asks for: whose samples to forget, and how."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -107,3 +107,12 @@ class RevocationRequest:
     @property
     def samples(self) -> int:
         return sum(part.samples for part in self.forget)
+
+
+def touched_slices(requests: Iterable[RevocationRequest], shard: int) -> dict[int, int]:
+    """Count the samples that requests together take out of each slice of a shard. Slices without any are left out."""
+    touched: dict[int, int] = {}
+    for part in (part for request in requests for part in request.forget if part.shard == shard):
+        for slice_index, samples in part.samples_by_slice.items():
+            touched[slice_index] = touched.get(slice_index, 0) + samples
+    return touched

@@ -3,9 +3,14 @@
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from raymu.config import UnlearningConfig
 from raymu.core.records import Remedy, ShardLineage
+from raymu.core.schedule import epochs_per_stage
+
+if TYPE_CHECKING:
+    from raymu.config import Config
 
 FORWARD_SHARE = 1 / 3
 """A forward pass alone, as a share of a sample pass (a backward pass costs about two forward passes)."""
@@ -15,6 +20,27 @@ STATISTICS_RECOMPUTED = 9
 """How often a calibration recomputes batch-norm statistics, typically; once where the loss is at its aim already."""
 MOST_UNSEEN = 512
 """How many unseen samples tell fine-tuning when to stop."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunShape:
+    """What the cost of a remedy depends on besides the shard itself."""
+
+    unlearning: UnlearningConfig
+    epochs: tuple[int, ...]
+    """Epochs of each stage."""
+    has_batch_norm: bool = False
+    """Whether the model has batch-norm layers, whose statistics a patch computes anew."""
+
+    @classmethod
+    def of(cls, config: "Config", *, has_batch_norm: bool = False) -> Self:
+        """Derive the shape of a run from its configuration."""
+        epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
+        return cls(unlearning=config.unlearning, epochs=epochs, has_batch_norm=has_batch_norm)
+
+    @property
+    def slices(self) -> int:
+        return len(self.epochs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,18 +107,20 @@ def shard_workload(
     lineage: ShardLineage,
     touched: Mapping[int, int],
     *,
-    epochs: Sequence[int],
-    config: UnlearningConfig,
+    shape: RunShape,
     references: Sequence[int] = (),
-    has_batch_norm: bool = False,
     lost_from: int | None = None,
 ) -> ShardWorkload:
     """Predict the remedies of one shard for a forget set.
 
-    touched: slice -> forgotten samples; empty where only debt is to be settled
-    epochs: of each stage; lost_from: first stage whose files are missing or changed
-    references: samples of each shard whose model a calibration aims at; where there is none, a checkpoint stands in
+    Args:
+        lineage: The shard.
+        touched: The forgotten samples of each slice; empty if the shard is retrained for another reason.
+        shape: The run.
+        references: Samples of each shard whose model a calibration aims at. Without any, a checkpoint stands in.
+        lost_from: First stage whose files are missing or changed; None without any.
     """
+    config, epochs = shape.unlearning, shape.epochs
     slices = lineage.slices
     retained = [count - touched.get(position, 0) for position, count in enumerate(lineage.slice_samples)]
     starts = [*touched, *(one for one in (lineage.tainted_from, lost_from) if one is not None)]
@@ -100,7 +128,7 @@ def shard_workload(
     retrain = training_passes(retained, epochs, stages=range(earliest, slices))
     whole = training_passes(retained, epochs, stages=range(slices))
     samples = sum(touched.values())
-    statistics = sum(retained) if has_batch_norm else 0
+    statistics = sum(retained) if shape.has_batch_norm else 0
     patch, again = subtraction_passes(samples, statistics, len(references), is_calibrated=config.calibration)
     fine_tune = fine_tuning_passes(sum(retained[slices - config.ohs.slices :]), references, epochs=config.ohs.epochs)
     replay = training_passes(retained, epochs, stages=range(slices - config.ohs.slices, slices))

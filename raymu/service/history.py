@@ -15,7 +15,7 @@ from raymu.core.forecast_error import ForecastErrors
 from raymu.core.receipt import Receipts
 from raymu.core.records import FileRef
 from raymu.core.requests import RevocationRequest
-from raymu.core.schedule import epochs_per_stage
+from raymu.core.workload import RunShape
 from raymu.errors import FileCorrupt
 from raymu.service.pseudonyms import kept_pseudonyms, pseudonym_mismatches
 from raymu.store.journal.journal import Journal
@@ -51,25 +51,19 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
     config = Config.parse(manifest.config)
     events = list(journal.events())
     trained_on = next((event.workers for event in events if isinstance(event, RunTrained)), 1)
-    epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
-    board = RevocationBoard(
-        config=config.unlearning,
-        epochs=epochs,
-        workers=workers or trained_on,
-        has_batch_norm=manifest.has_batch_norm,
-    )
+    shape = RunShape.of(config, has_batch_norm=manifest.has_batch_norm)
+    board = RevocationBoard.replayed(events, shape, workers=workers or trained_on)
     receipts, paces = Receipts(), ForecastErrors()
     accepted: dict[str, RevocationRequest] = {}
     by_key: dict[str, RevocationRequest] = {}
     for event in events:
-        board.handle(event)
         receipts.handle(event)
         paces.handle(event)
         if isinstance(event, RevocationsAccepted):
             accepted.update({request.request_id: request for request in event.requests})
             by_key.update({request.key: request for request in event.requests if request.key})
     return History(
-        epochs=epochs,
+        epochs=shape.epochs,
         board=board,
         receipts=receipts,
         accepted=accepted,

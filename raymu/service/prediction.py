@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
-from raymu.core.board.serving import constituent
+from raymu.core.board.serving import served_constituent
 from raymu.core.records import Constituent, Generation, OnAccept, ShardLineage
 from raymu.data.columns import as_features
 from raymu.errors import DataInvalid, FileMissing, NoVoters
@@ -41,7 +41,7 @@ def repaired_generation(lineages: Sequence[ShardLineage]) -> Generation:
         cause="trial",
         request_ids=(),
         published_at=datetime.fromtimestamp(0, UTC),
-        constituents=tuple(constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in lineages),
+        constituents=tuple(served_constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in lineages),
         lineages=tuple(lineages),
     )
 

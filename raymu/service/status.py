@@ -90,7 +90,7 @@ def status_of(
 ) -> RunStatus:
     """generation: the current one"""
     locations = locations or {}
-    requests, settlements = history.receipts.receipts(), history.board.settlements()
+    requests, settlements = history.receipts.receipts(), history.board.settle_workloads()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
     return RunStatus(

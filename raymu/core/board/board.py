@@ -1,11 +1,12 @@
 """The state machine of a run: events in, commands out. It never waits, sends or locks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Self
 
-from raymu.config import UnlearningConfig
 from raymu.core.board.publication import Publication
-from raymu.core.board.serving import constituent
-from raymu.core.board.shard_work import Backlog, Worklist, repair_command
+from raymu.core.board.serving import served_constituent
+from raymu.core.board.shard_work import ShardWork, repair_command
 from raymu.core.commands import CalibrationReference, Command, Decision, PublishGeneration, RepairReport, RepairShard
 from raymu.core.events import (
     DamageFound,
@@ -23,225 +24,284 @@ from raymu.core.events import (
 )
 from raymu.core.planner import calibration_references, decide_repairs
 from raymu.core.records import OnAccept, Remedy, ShardLineage
-from raymu.core.requests import Boundary, RevocationRequest, Strategy
-from raymu.core.workload import ShardWorkload, shard_workload
+from raymu.core.requests import Boundary, RevocationRequest, Strategy, touched_slices
+from raymu.core.workload import RunShape, ShardWorkload, shard_workload
 
 
 class RevocationBoard:
-    """Routes requests to shards, batches those that wait for the same shard, and says what to publish and to destroy."""
+    """Routes requests to shards, batches those that wait for one shard, and orders generations and purges."""
 
-    def __init__(
-        self, *, config: UnlearningConfig, epochs: Sequence[int], workers: int, has_batch_norm: bool = False
-    ) -> None:
-        self._config, self._epochs, self._workers = config, tuple(epochs), workers
-        self._has_batch_norm = has_batch_norm
-        self._lineages: dict[int, ShardLineage] = {}
-        self._backlog, self._ledger = Backlog(), Publication()
-        self._worklist = Worklist()
-        self._patched: set[str] = set()  # requests that some shard only patched, settled or not
+    def __init__(self, shape: RunShape, *, workers: int) -> None:
+        """Begin with a run that is not trained yet.
+
+        Args:
+            shape: The epochs of the run's stages and its settings of unlearning, until an event changes these.
+            workers: How many shards are repaired side by side.
+        """
+        self._shape, self._workers = shape, workers
+        self._shards: list[ShardWork] = []
+        self._requests: dict[str, RevocationRequest] = {}  # from acceptance to purge
+        self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
+        self._patched: set[str] = set()  # requests that some shard patched at first, settled or not
+        self._publication = Publication()
+
+    @classmethod
+    def replayed(cls, events: Iterable[Event], shape: RunShape, *, workers: int) -> Self:
+        """Rebuild a board from the events of a journal, without carrying out any command."""
+        board = cls(shape, workers=workers)
+        for event in events:
+            board.handle(event)
+        return board
 
     def handle(self, event: Event) -> list[Command]:
-        """Take in what happened and say what to do next. An event that was seen already changes nothing."""
+        """Apply an event and return the commands that follow. An event that was seen already changes nothing."""
         match event:
             case RunTrained(lineages=lineages):
-                self._lineages = {lineage.shard: lineage for lineage in lineages}
+                self._shards = [ShardWork(lineage=each) for each in sorted(lineages, key=lambda each: each.shard)]
                 return [self._publish()]
             case RevocationsAccepted(requests=requests, is_part=is_part):
-                return self._accept([one for one in requests if one.request_id not in self._backlog], is_part=is_part)
+                return self._accept(requests, is_part=is_part)
             case SettleRequested(shards=shards):
-                self._worklist.settle(shard for shard in shards if self._lineages[shard].debts)
+                for work in (self._shards[shard] for shard in shards):
+                    work.must_settle |= bool(work.lineage.debts)
                 return self._start(shards)
             case DamageFound(first_stages=first_stages):
-                return self._lose(first_stages)
+                for shard, stage in first_stages.items():
+                    self._shards[shard].lose_from(stage)
+                self._publication.is_rebuilding = True
+                return [self._publish(), *self._start(first_stages)]
             case WorkResumed():
-                return self._start(self.stalled)
+                return self._start(self.idle_with_work)
             case ShardRepaired(report=report):
-                return self._take_back(report)
+                return self._finish(report)
             case ShardFailed(shard=shard, command_id=command_id):
-                return self._give_up(shard, command_id)
+                return self._fail(shard, command_id)
             case GenerationPublished():
-                self._ledger.published(event)
-                self._ledger.is_rebuilding = self._worklist.has_lost
+                self._publication.record_published(event)
+                self._publication.is_rebuilding = any(work.lost_from is not None for work in self._shards)
                 return self._purge()
             case UnlearningConfigured(unlearning=unlearning):
-                self._config = unlearning
+                self._shape = replace(self._shape, unlearning=unlearning)
                 return []
             case RequestsPurged(request_ids=request_ids):
-                self._ledger.purged(request_ids)
-                self._backlog.drop(request_ids)
+                self._publication.record_purged(request_ids)
+                for request_id in request_ids:
+                    self._requests.pop(request_id, None)
                 return []
             case GenerationEvaluated():
                 return []
 
-    def outstanding(self) -> list[Command]:
-        """The commands whose outcome is still awaited, for a coordinator that takes over after a replay.
+    def pending_commands(self) -> list[Command]:
+        """Return the commands that are not done, for a coordinator that takes over after a replay.
 
-        It starts nothing: what is at work must follow from the journal alone, so that takes an event.
+        The call starts no repair: which repairs are running must follow from the journal, so starting one takes an event.
         """
-        publish: list[Command] = [self._publish()] if self._ledger.is_stale else []
+        publish: list[Command] = [self._publish()] if self._publication.is_stale else []
         purge: list[Command] = [] if publish else self._purge()
-        return [*publish, *purge, *self.at_work]
+        return [*publish, *purge, *_longest_first(self.running)]
 
     @property
-    def stalled(self) -> set[int]:
-        """The shards that have work and are not at it."""
-        return (self._backlog.shards | self._worklist.to_retrain.keys()) - self._worklist.working
+    def running(self) -> tuple[RepairShard, ...]:
+        """The repairs that are running, by shard."""
+        return tuple(work.repair for work in self._shards if work.repair)
+
+    @property
+    def idle_with_work(self) -> set[int]:
+        """The shards that have work while no repair of them is running."""
+        return {shard for shard, work in enumerate(self._shards) if work.is_idle_with_work}
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is at work, waits, or is left to settle, to publish or to destroy."""
-        return not (self.at_work or self.stalled) and self._ledger.is_clear
+        """Whether nothing runs, waits, or is left to settle, to publish or to destroy."""
+        return not (self.running or self.idle_with_work) and self._publication.is_clear
 
     @property
     def is_rebuilding(self) -> bool:
-        """Whether files are lost, or a generation with them made good is not published yet."""
-        return self._ledger.is_rebuilding
-
-    @property
-    def at_work(self) -> tuple[RepairShard, ...]:
-        """The remedies that are being carried out."""
-        return self._worklist.at_work
+        """Whether files are lost, or their replacements are not published yet."""
+        return self._publication.is_rebuilding
 
     @property
     def lineages(self) -> tuple[ShardLineage, ...]:
-        return tuple(self._lineages[shard] for shard in sorted(self._lineages))
+        """The lineage of each shard; empty before training."""
+        return tuple(work.lineage for work in self._shards)
+
+    @property
+    def published(self) -> PublishGeneration | None:
+        """The command that the published generation follows from; None before the first."""
+        return self._publication.published
 
     @property
     def open_requests(self) -> tuple[str, ...]:
         """Requests that are accepted but not repaired on every shard."""
-        return self._backlog.unrepaired
-
-    def workloads(self, request: RevocationRequest) -> list[ShardWorkload]:
-        """What the remedies of a request would cost, each shard served for this request and those that it is not past."""
-        return [
-            self._workload(part.shard, self._backlog.touched(part.shard, self.pending(part.shard), request))
-            for part in request.forget
-        ]
+        return tuple(self._unrepaired)
 
     @property
     def owed(self) -> dict[str, frozenset[int]]:
-        """What is not exact yet. returns: request -> the shards that are not past it, or have only patched it"""
+        """For each request that is not exact yet, the shards that are not repaired for it or have only patched it."""
         owed: dict[str, set[int]] = {}
-        for shard, lineage in self._lineages.items():
-            for request_id in (*self.pending(shard), *lineage.debts):
+        for shard, work in enumerate(self._shards):
+            for request_id in (*work.pending, *work.lineage.debts):
                 owed.setdefault(request_id, set()).add(shard)
         return {request_id: frozenset(shards) for request_id, shards in owed.items()}
 
-    def settlements(self) -> dict[int, ShardWorkload]:
-        """What retraining each shard that owes something would cost, with all that it is not past."""
+    def pending_requests(self, shard: int) -> list[str]:
+        """Return the requests that a shard is not repaired for."""
+        return self._shards[shard].pending
+
+    def workloads(self, request: RevocationRequest) -> list[ShardWorkload]:
+        """Predict the remedies of a request, each shard repaired for it together with all pending requests."""
+        return [self._workload(part.shard, [*self._pending(part.shard), request]) for part in request.forget]
+
+    def settle_workloads(self) -> dict[int, ShardWorkload]:
+        """Predict the retraining of each shard that owes something, together with all pending requests."""
         owing = frozenset[int]().union(*self.owed.values())
-        return {shard: self._workload(shard, self._backlog.touched(shard, self.pending(shard))) for shard in owing}
+        return {shard: self._workload(shard, self._pending(shard)) for shard in owing}
 
     def _accept(self, requests: Sequence[RevocationRequest], *, is_part: bool) -> list[Command]:
-        touched = {shard for request in requests for shard in self._backlog.add(request)}
-        is_rewinding = bool(requests) and OnAccept(self._config.on_accept) is not OnAccept.KEEP
+        new = [request for request in requests if request.request_id not in self._requests]
+        touched = {shard for request in new for shard in self._enqueue(request)}
+        is_rewinding = bool(new) and self._on_accept is not OnAccept.KEEP
         if is_rewinding:
-            self._ledger.rewind(request.request_id for request in requests)
+            self._publication.add_rewound(request.request_id for request in new)
         if is_part:
             return []
         return [*([self._publish()] if is_rewinding else []), *self._start(touched)]
 
-    def _lose(self, first_stages: Mapping[int, int]) -> list[Command]:
-        """Serve what is sound, and train the rest again."""
-        self._worklist.lose(first_stages)
-        self._ledger.is_rebuilding = True
-        return [self._publish(), *self._start(first_stages)]
+    def _enqueue(self, request: RevocationRequest) -> set[int]:
+        """Let a request wait for each shard that it touches, and return these."""
+        shards = {part.shard for part in request.forget}
+        self._requests[request.request_id] = request
+        self._unrepaired[request.request_id] = set(shards)
+        for shard in shards:
+            self._shards[shard].waiting.append(request.request_id)
+        return shards
 
-    def _take_back(self, report: RepairReport) -> list[Command]:
-        command = self._worklist.find(report.shard, report.command_id)
-        if command is None:
+    def _finish(self, report: RepairReport) -> list[Command]:
+        work = self._shards[report.shard]
+        command, before = work.repair, work.lineage
+        if command is None or command.command_id != report.command_id:
             return []
-        before = self._lineages[report.shard]
-        self._lineages[report.shard] = report.lineage
-        self._worklist.end(report.shard, is_owing=bool(report.lineage.debts))
-        if report.remedy is Remedy.RETRAIN:
-            self._worklist.rebuild(report.shard, command.earliest_slice)
-        repaired = self._backlog.repair(command.request_ids, report.shard)
-        still_owed = {request_id for lineage in self._lineages.values() for request_id in lineage.debts}
+        is_retrained = report.remedy is Remedy.RETRAIN
+        work.finish(report.lineage, retrained_from=command.earliest_slice if is_retrained else None)
         self._patched.update(report.lineage.debts)
-        candidates = dict.fromkeys((*before.debts, *(one for one in repaired if one in self._patched)))
-        settled = [one for one in candidates if one not in still_owed and self._backlog.is_repaired(one)]
+        repaired = [request_id for request_id in command.request_ids if self._is_last(request_id, report.shard)]
+        settled = self._settled([*before.debts, *(each for each in repaired if each in self._patched)])
         is_part = bool(command.request_ids) and not repaired
-        self._ledger.repair(before, report, repaired=repaired, settled=settled, is_part=is_part)
-        has_company = (is_part and bool(self.at_work)) if command.request_ids else self._worklist.has_company
-        if has_company and self._ledger.can_wait(shards=len(self._lineages)):
+        self._publication.add_repair(before, report, repaired=repaired, settled=settled, is_part=is_part)
+        if self._has_company(command, is_part=is_part) and self._publication.may_defer(shards=len(self._shards)):
             return [*self._start([report.shard]), *self._purge()]
         return [self._publish(), *self._start([report.shard])]
 
-    def _give_up(self, shard: int, command_id: str) -> list[Command]:
-        """Its requests wait again. What others held back is published once nothing is left at work to wait for."""
-        if command := self._worklist.find(shard, command_id):
-            self._backlog.put_back(shard, command.request_ids)
-            self._worklist.end(shard, is_owing=bool(self._lineages[shard].debts))
-        if self._ledger.unpublished and not self.at_work:
+    def _is_last(self, request_id: str, shard: int) -> bool:
+        """Note that a shard is repaired for a request, and say whether it was the last shard of it."""
+        self._unrepaired[request_id].discard(shard)
+        if self._unrepaired[request_id]:
+            return False
+        del self._unrepaired[request_id]
+        return True
+
+    def _settled(self, request_ids: Iterable[str]) -> list[str]:
+        """Those of the requests that every shard is repaired for and no shard owes."""
+        owed = {request_id for work in self._shards for request_id in work.lineage.debts}
+        return [each for each in dict.fromkeys(request_ids) if each not in owed and each not in self._unrepaired]
+
+    def _has_company(self, command: RepairShard, *, is_part: bool) -> bool:
+        """Whether other repairs are running that the result of this one can be published with.
+
+        For requests, those are the repairs of their other shards; otherwise, other settlements and rebuilds.
+        """
+        if command.request_ids:
+            return is_part and bool(self.running)
+        return any(work.repair and (work.is_settling or work.retrain_reason) for work in self._shards)
+
+    def _fail(self, shard: int, command_id: str) -> list[Command]:
+        """Let the requests of a failed repair wait again.
+
+        A result that was deferred until this repair ended is published if no other repair is running.
+        """
+        work = self._shards[shard]
+        if work.repair and work.repair.command_id == command_id:
+            work.fail()
+        if self._publication.unpublished and not self.running:
             return [self._publish()]
         return self._purge()
 
     def _publish(self) -> PublishGeneration:
-        on_accept = OnAccept(self._config.on_accept)
         constituents = tuple(
-            constituent(
-                lineage,
-                pending_from=min(self._backlog.touched(lineage.shard, self.pending(lineage.shard)), default=None),
-                on_accept=on_accept,
-                lost_from=self._worklist.lost_from(lineage.shard),
+            served_constituent(
+                work.lineage,
+                pending_from=min(touched_slices(self._pending(shard), shard), default=None),
+                on_accept=self._on_accept,
+                lost_from=work.lost_from,
             )
-            for lineage in self.lineages
+            for shard, work in enumerate(self._shards)
         )
-        return self._ledger.publish(constituents, self.lineages)
+        return self._publication.publish(constituents, self.lineages)
 
     def _purge(self) -> list[Command]:
-        rows = self._backlog.samples(self._ledger.to_purge)
-        return [*self._ledger.purge(self.lineages, self.at_work, rows=rows)]
-
-    def pending(self, shard: int) -> list[str]:
-        """The requests that a shard is not past yet."""
-        return [*self._worklist.request_ids(shard), *self._backlog.waiting(shard)]
-
-    def _workload(self, shard: int, touched: Mapping[int, int]) -> ShardWorkload:
-        return shard_workload(
-            self._lineages[shard],
-            touched,
-            epochs=self._epochs,
-            config=self._config,
-            references=[self._lineages[one.shard].samples for one in self._references(shard)],
-            has_batch_norm=self._has_batch_norm,
-            lost_from=self._worklist.lost_from(shard),
-        )
+        rows = sum(self._requests[request_id].samples for request_id in self._publication.to_purge)
+        return [*self._publication.purge(self.lineages, self.running, rows=rows)]
 
     def _start(self, shards: Iterable[int]) -> list[Command]:
-        """Start the remedies of idle shards that have work, the longest first."""
-        ready = {shard: self._backlog.waiting(shard) for shard in sorted(self.stalled.intersection(shards))}
-        workloads = {
-            shard: self._workload(shard, self._backlog.touched(shard, waiting)) for shard, waiting in ready.items()
-        }
-        decisions = self._decide(workloads, ready)
-        for shard, decision in decisions.items():
-            self._backlog.take(shard)
-            self._worklist.begin(
-                repair_command(
-                    self._lineages[shard], workloads[shard], decision, ready[shard], references=self._references(shard)
-                )
+        """Start the repairs of those shards that are idle and have work, the longest first."""
+        ready = sorted(self.idle_with_work.intersection(shards))
+        workloads = [self._workload(shard, self._waiting(shard)) for shard in ready]
+        decisions = self._decide(workloads)
+        commands = [
+            repair_command(
+                self._shards[workload.shard],
+                workload,
+                decisions[workload.shard],
+                references=self._references(workload.shard),
             )
-        begun = [one for one in self.at_work if one.shard in decisions]
-        return [*sorted(begun, key=lambda one: (-one.decision.seconds, one.shard))]
+            for workload in workloads
+        ]
+        for command in commands:
+            self._shards[command.shard].start(command)
+        return [*_longest_first(commands)]
 
-    def _decide(self, workloads: dict[int, ShardWorkload], ready: dict[int, list[str]]) -> dict[int, Decision]:
+    def _decide(self, workloads: Sequence[ShardWorkload]) -> dict[int, Decision]:
         requested: dict[tuple[Strategy, Boundary], set[int]] = {}
-        for shard, request_ids in ready.items():
-            for request_id in request_ids:
-                request = self._backlog[request_id]
+        to_retrain: dict[int, str] = {}
+        for shard in (workload.shard for workload in workloads):
+            for request in self._waiting(shard):
                 requested.setdefault((request.strategy, request.boundary), set()).add(shard)
+            if reason := self._shards[shard].retrain_reason:
+                to_retrain[shard] = reason
         return decide_repairs(
-            list(workloads.values()),
-            {asked: frozenset(shards) for asked, shards in requested.items()},
-            self._worklist.to_retrain,
+            workloads,
+            {rule: frozenset(shards) for rule, shards in requested.items()},
+            to_retrain,
             workers=self._workers,
-            ohs=self._config.ohs,
+            ohs=self._shape.unlearning.ohs,
+        )
+
+    def _workload(self, shard: int, requests: Iterable[RevocationRequest]) -> ShardWorkload:
+        work = self._shards[shard]
+        return shard_workload(
+            work.lineage,
+            touched_slices(requests, shard),
+            shape=self._shape,
+            references=[self._shards[each.shard].lineage.samples for each in self._references(shard)],
+            lost_from=work.lost_from,
         )
 
     def _references(self, shard: int) -> tuple[CalibrationReference, ...]:
-        sound = [one for one in self._lineages.values() if self._worklist.lost_from(one.shard) is None]
+        sound = [work.lineage for work in self._shards if work.lost_from is None]
         return calibration_references(
-            shard, sound, shards=len(self._lineages), is_awaited=lambda one: bool(self.pending(one))
+            shard, sound, shards=len(self._shards), is_awaited=lambda other: bool(self.pending_requests(other))
         )
+
+    def _pending(self, shard: int) -> list[RevocationRequest]:
+        return [self._requests[request_id] for request_id in self._shards[shard].pending]
+
+    def _waiting(self, shard: int) -> list[RevocationRequest]:
+        return [self._requests[request_id] for request_id in self._shards[shard].waiting]
+
+    @property
+    def _on_accept(self) -> OnAccept:
+        return OnAccept(self._shape.unlearning.on_accept)
+
+
+def _longest_first(commands: Iterable[RepairShard]) -> list[RepairShard]:
+    return sorted(commands, key=lambda command: (-command.decision.seconds, command.shard))

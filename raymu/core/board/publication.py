@@ -1,4 +1,4 @@
-"""What the next generation tells, and which files may be destroyed once it is published."""
+"""What the next generation contains, and which files may be destroyed once it is published."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,27 +7,29 @@ from raymu.core.events import GenerationPublished
 from raymu.core.records import Constituent, FileRef, ShardLineage
 
 MOST_GENERATIONS = 16
-"""About how many generations a change of every shard is spread over; each brings some votes back."""
+"""Number of generations, roughly, that a change of every shard is spread over; each brings some votes back."""
 
 
 class Publication:
-    """Requests on their way from a remedy to a generation to the purge, and files on theirs to destruction."""
+    """Follows requests from their repair to a generation to the purge, and superseded files to their destruction."""
 
     def __init__(self) -> None:
         self._to_publish: dict[str, list[str]] = {"rewound": [], "repaired": [], "settled": []}
         self._to_purge: list[str] = []
-        self._superseded: set[FileRef] = set()  # by lineages that are not published yet
-        self._kept: set[FileRef] = set()  # superseded too, on the way to the last shard of a request
-        self._is_repair = False  # a remedy for requests is to be published, if only for a part of them
-        self._doomed: set[FileRef] = set()  # by a published generation
-        self._is_published = False
-        self._has_predecessor = False  # an earlier generation's file is there, beside the published one's
+        self._kept: set[FileRef] = set()  # superseded by some shards of a request that waits for its last shard
+        self._superseded: set[FileRef] = set()  # superseded by lineages that are not published yet
+        self._doomed: set[FileRef] = set()  # superseded by a published generation
+        self._has_predecessor = False  # an earlier generation's own file still exists
+        self._has_repair = False  # the next generation contains a repair for requests
+        self._ordered: PublishGeneration | None = None
+        self.published: PublishGeneration | None = None
+        """The command that the published generation follows from; None before the first."""
         self.is_stale = False
         """Whether a generation is to be published."""
         self.is_rebuilding = False
-        """Whether it is published because of damage."""
+        """Whether files are lost, or their replacements are not published yet."""
         self.unpublished = 0
-        """How many remedies came back since the last generation."""
+        """Number of repairs since the last generation."""
 
     @property
     def is_clear(self) -> bool:
@@ -39,15 +41,16 @@ class Publication:
         """Requests that are published and not purged."""
         return tuple(self._to_purge)
 
-    def can_wait(self, *, shards: int) -> bool:
-        """Whether so few remedies came back that they may wait for others: a generation names every shard."""
+    def may_defer(self, *, shards: int) -> bool:
+        """Whether the repairs since the last generation are too few to publish: a generation names every shard."""
         return self.unpublished * MOST_GENERATIONS < shards
 
-    def rewind(self, request_ids: Iterable[str]) -> None:
+    def add_rewound(self, request_ids: Iterable[str]) -> None:
+        """Let the next generation serve the shards of these requests rewound."""
         self._to_publish["rewound"].extend(request_ids)
         self.is_stale = True
 
-    def repair(
+    def add_repair(
         self,
         before: ShardLineage,
         report: RepairReport,
@@ -56,13 +59,18 @@ class Publication:
         settled: Iterable[str],
         is_part: bool = False,
     ) -> None:
-        """A lineage took the place of another.
+        """Let the next generation serve a repaired shard.
 
-        repaired, settled: requests that it was the last shard of; is_part: it was for requests, and the last of none, so
-        that what it supersedes is destroyed with those
+        Args:
+            before: The shard's lineage before the repair.
+            report: The worker's report.
+            repaired: Requests that every shard is repaired for, now that this one is.
+            settled: Requests that every shard is retrained for, now that this one is.
+            is_part: Whether the repair serves requests of which other shards are left. The files that it supersedes
+                are then destroyed together with those of the other shards.
         """
         self._kept |= before.files - report.lineage.files
-        self._is_repair |= bool(report.request_ids)
+        self._has_repair |= bool(report.request_ids)
         self.unpublished += 1
         if not is_part:
             self._superseded |= self._kept
@@ -71,8 +79,9 @@ class Publication:
         self._to_publish["settled"].extend(settled)
 
     def publish(self, constituents: tuple[Constituent, ...], lineages: tuple[ShardLineage, ...]) -> PublishGeneration:
+        """Order a generation of these constituents."""
         self.is_stale = True
-        return PublishGeneration(
+        self._ordered = PublishGeneration(
             cause=self._cause(),
             constituents=constituents,
             lineages=lineages,
@@ -80,41 +89,46 @@ class Publication:
             repaired=tuple(self._to_publish["repaired"]),
             settled=tuple(self._to_publish["settled"]),
         )
+        return self._ordered
 
     def _cause(self) -> str:
-        if not self._is_published:
+        if not self.published:
             return "train"
-        if self._is_repair:
+        if self._has_repair:
             return "repair"
-        for cause, what in (("rewind", "rewound"), ("settle", "settled")):
-            if self._to_publish[what]:
+        for cause, change in (("rewind", "rewound"), ("settle", "settled")):
+            if self._to_publish[change]:
                 return cause
         return "rebuild" if self.is_rebuilding else "settle"
 
-    def published(self, event: GenerationPublished) -> None:
+    def record_published(self, event: GenerationPublished) -> None:
+        """Note that the ordered generation is published, so that the files it superseded may be destroyed."""
         self._has_predecessor = event.number > 1
-        self.is_stale, self._is_repair, self._is_published, self.unpublished = False, False, True, 0
-        for told in self._to_publish.values():  # all three: in a replay under later settings some were never told
-            told.clear()
+        self.published = self._ordered
+        self.is_stale, self._has_repair, self.unpublished = False, False, 0
+        # All three lists: a replay under other settings may have ordered less than was published.
+        for request_ids in self._to_publish.values():
+            request_ids.clear()
         self._to_purge.extend(event.repaired)
         self._doomed |= self._superseded
         self._superseded.clear()
 
-    def purge(self, lineages: Iterable[ShardLineage], working: Sequence[RepairShard], *, rows: int) -> list[Purge]:
-        """Destroy what a published generation superseded, once no remedy at work aims at it.
+    def purge(self, lineages: Iterable[ShardLineage], running: Sequence[RepairShard], *, rows: int) -> list[Purge]:
+        """Order the destruction of superseded files, unless a running repair still reads one of them.
 
-        A generation's own file, which names no sample, goes along, or at the latest when no remedy is at work.
+        Superseded generation files, which name no sample, are deleted with the next purge, or once no repair is running.
         """
-        if self._doomed:  # the same content may have come about again
+        if self._doomed:  # a repair may have produced the same content again
             self._doomed.difference_update(*(lineage.files for lineage in lineages))
-        if not (self._doomed or self._to_purge or (self._has_predecessor and not working)):
+        if not (self._doomed or self._to_purge or (self._has_predecessor and not running)):
             return []
-        if any(file in self._doomed for command in working for one in command.references for file in one.files):
+        if any(file in self._doomed for command in running for each in command.references for file in each.files):
             return []
         return [Purge(files=frozenset(self._doomed), request_ids=self.to_purge, rows=rows)]
 
-    def purged(self, request_ids: Sequence[str]) -> None:
+    def record_purged(self, request_ids: Sequence[str]) -> None:
+        """Note that the superseded files and the raw ids of these requests are destroyed."""
         self._doomed.clear()
         self._has_predecessor = False
         purged = set(request_ids)
-        self._to_purge = [one for one in self._to_purge if one not in purged]
+        self._to_purge = [request_id for request_id in self._to_purge if request_id not in purged]

@@ -1,15 +1,18 @@
-"""What a shard may serve, given its lineage and the requests that wait for it."""
+"""Which state of a shard is served while requests wait for it or files of it are lost."""
 
 from raymu.core.records import CheckpointRef, Constituent, OnAccept, ShardLineage, ShardState
 
 
-def constituent(
+def served_constituent(
     lineage: ShardLineage, *, pending_from: int | None, on_accept: OnAccept, lost_from: int | None = None
 ) -> Constituent:
-    """The state that a shard serves.
+    """Choose the state that a shard serves.
 
-    pending_from: earliest slice touched by requests that are accepted but not repaired; None without any
-    lost_from: first stage whose files are missing or changed; None without any
+    Args:
+        lineage: The shard.
+        pending_from: Earliest slice touched by requests that are accepted but not repaired; None without any.
+        on_accept: What a shard serves while requests wait for it.
+        lost_from: First stage whose files are missing or changed; None without any.
     """
     if on_accept is OnAccept.KEEP:
         pending_from = None
@@ -26,7 +29,7 @@ def constituent(
 def _serve(
     lineage: ShardLineage, state: ShardState, checkpoint: CheckpointRef | None, stages: int, samples: int
 ) -> Constituent:
-    """Serve a checkpoint, if there is one and it has seen any sample: an untrained model has no vote."""
+    """Serve a checkpoint, or abstain without one or with one that has seen no sample: an untrained model has no vote."""
     if checkpoint is None or samples == 0:
         return _abstain(lineage.shard)
     return Constituent(shard=lineage.shard, state=state, checkpoint=checkpoint, stages_trained=stages, samples=samples)

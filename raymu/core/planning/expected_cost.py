@@ -12,14 +12,13 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from raymu.config import UnlearningConfig
 from raymu.core.partition import derive_seed
 from raymu.core.planner import MOST_REFERENCES, StrategyForecast, forecast
 from raymu.core.planning.shard_chain import ExpectedShardCost, LoneShardOdds, ShardOdds
 from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.records import ShardLineage
 from raymu.core.requests import Boundary, BoundaryKind, Strategy
-from raymu.core.workload import ShardWorkload, fine_tuning_passes, shard_workload, subtraction_passes
+from raymu.core.workload import RunShape, ShardWorkload, fine_tuning_passes, shard_workload, subtraction_passes
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,23 +33,20 @@ class Layout:
     shards: int
     slice_samples: tuple[float, ...]
     """Of each shard."""
-    epochs: tuple[int, ...]
-    """Of each stage."""
     slice_prior: tuple[float, ...]
     """How probable it is that a request's sample lives in each slice."""
-    unlearning: UnlearningConfig
-    has_batch_norm: bool = False
+    shape: RunShape
     seconds_per_pass: float = 1.0
 
     def __post_init__(self) -> None:
         if self.shards < 1:
             raise ValueError(f"a run has a shard or more, not {self.shards}")
-        if not len(self.slice_samples) == len(self.epochs) == len(self.slice_prior):
-            raise ValueError("slice_samples, epochs and slice_prior differ in number")
+        if not len(self.slice_samples) == self.shape.slices == len(self.slice_prior):
+            raise ValueError("slice_samples, slice_prior and the stages of the shape differ in number")
 
     @property
     def slices(self) -> int:
-        return len(self.epochs)
+        return self.shape.slices
 
     @cached_property
     def references(self) -> tuple[float, ...]:
@@ -60,7 +56,7 @@ class Layout:
     @cached_property
     def retrain_passes(self) -> Floats:
         """Of one shard, from each slice on. returns: (slices + 1,) float64, the last one 0"""
-        stages = np.array(self.epochs) * np.cumsum(self.slice_samples)
+        stages = np.array(self.shape.epochs) * np.cumsum(self.slice_samples)
         return np.append(np.cumsum(stages[::-1])[::-1], 0.0)
 
     def first_retrained(self, strategy: Strategy, boundary: Boundary) -> int:
@@ -118,7 +114,7 @@ def expected_cost(
     if boundary.kind is BoundaryKind.DEADLINE and together == 1:  # of one shard's retraining
         boundary = Boundary(kind=BoundaryKind.SECONDS, value=boundary.value)
     first = prospect.first_retrained(strategy, boundary)
-    if strategy is Strategy.OHS and prospect.unlearning.ohs.remedy == "replay":
+    if strategy is Strategy.OHS and prospect.shape.unlearning.ohs.remedy == "replay":
         first = min(first, _first_cheaper_than_replay(prospect, together))
     fate = _fate(prospect, first, sizes=np.diff(np.append(np.arange(0, requests, together), requests)))
     passes = fate.retrained_passes + _patched_passes(prospect, fate, strategy)
@@ -133,10 +129,10 @@ def expected_cost(
 
 def _fate(prospect: Layout, first: int, *, sizes: npt.NDArray[np.int64]) -> ExpectedShardCost:
     """sizes: of the groups, in requests"""
-    is_alone = prospect.unlearning.calibration and not prospect.references
+    is_alone = prospect.shape.unlearning.calibration and not prospect.references
     return (LoneShardOdds if is_alone else ShardOdds)(
         slice_samples=prospect.slice_samples,
-        epochs=prospect.epochs,
+        epochs=prospect.shape.epochs,
         hit=np.array(prospect.slice_prior) / prospect.shards,
         first=first,
         sizes=sizes,
@@ -153,7 +149,9 @@ def sampled_forecasts(
     random = np.random.default_rng(derive_seed(seed, "groups"))
     named = random.multinomial(together, chances / chances.sum(), size=draws)
     costs = [
-        forecast(_workloads(prospect, lineages, group), boundary=boundary, workers=workers, ohs=prospect.unlearning.ohs)
+        forecast(
+            _workloads(prospect, lineages, group), boundary=boundary, workers=workers, ohs=prospect.shape.unlearning.ohs
+        )
         for group in named.reshape(draws, prospect.shards, prospect.slices)
     ]
     return {
@@ -176,10 +174,8 @@ def _workloads(prospect: Layout, lineages: Sequence[ShardLineage], group: npt.ND
                 for place, count in enumerate(counts)
                 if count
             },
-            epochs=prospect.epochs,
-            config=prospect.unlearning,
+            shape=prospect.shape,
             references=[round(samples) for samples in prospect.references],
-            has_batch_norm=prospect.has_batch_norm,
         )
         for shard, counts in enumerate(group)
         if counts.any()
@@ -188,18 +184,18 @@ def _workloads(prospect: Layout, lineages: Sequence[ShardLineage], group: npt.ND
 
 def _patched_passes(prospect: Layout, fate: ExpectedShardCost, strategy: Strategy) -> float:
     """Of one shard, by the same rules as a single forecast: they are linear in the samples."""
-    ohs, slices = prospect.unlearning.ohs, prospect.slices
+    ohs, slices = prospect.shape.unlearning.ohs, prospect.slices
     retained = fate.retained_first + fate.retained_later
-    statistics = float(retained.sum()) if prospect.has_batch_norm else 0.0
+    statistics = float(retained.sum()) if prospect.shape.has_batch_norm else 0.0
     patch, again = subtraction_passes(
-        fate.named, statistics, len(prospect.references), is_calibrated=prospect.unlearning.calibration
+        fate.named, statistics, len(prospect.references), is_calibrated=prospect.shape.unlearning.calibration
     )
     if strategy is not Strategy.OHS:
         return patch
     tail, passes = slice(slices - ohs.slices, slices), patch + again
     if ohs.remedy == "replay":
         for stage in range(slices)[tail]:
-            passes += prospect.epochs[stage] * float(fate.retained_first[: stage + 1].sum())
+            passes += prospect.shape.epochs[stage] * float(fate.retained_first[: stage + 1].sum())
         tuned, remedies = float(fate.retained_later[tail].sum()), fate.patched_later
     else:
         tuned, remedies = float(retained[tail].sum()), fate.patched_first + fate.patched_later
@@ -212,9 +208,9 @@ def _first_cheaper_than_replay(prospect: Layout, together: int) -> int:
     """The earliest slice from which retraining costs no more than a replay, for the usual forget set of a group."""
     slices, shards = prospect.slices, prospect.shards
     named = together / shards / (1.0 - (1.0 - 1.0 / shards) ** together)
-    statistics = sum(prospect.slice_samples) if prospect.has_batch_norm else 0.0
+    statistics = sum(prospect.slice_samples) if prospect.shape.has_batch_norm else 0.0
     patch = subtraction_passes(
-        named, statistics, len(prospect.references), is_calibrated=prospect.unlearning.calibration
+        named, statistics, len(prospect.references), is_calibrated=prospect.shape.unlearning.calibration
     )
-    replay = sum(patch) + prospect.retrain_passes[slices - prospect.unlearning.ohs.slices]
+    replay = sum(patch) + prospect.retrain_passes[slices - prospect.shape.unlearning.ohs.slices]
     return int(np.argmax(prospect.retrain_passes <= replay))

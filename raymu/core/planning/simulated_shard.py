@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
-from raymu.core.requests import RevocationRequest
+from raymu.core.requests import RevocationRequest, touched_slices
 
 
 def untrained_lineages(
@@ -19,12 +19,8 @@ class SimulatedRepairs:
     """Remedies that do nothing, and take what they are forecast to."""
 
     def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
-        forgotten = [0] * command.lineage.slices
-        for part in (part for one in command.request_ids for part in accepted[one].forget):
-            if part.shard == command.shard:
-                for position, count in part.samples_by_slice.items():
-                    forgotten[position] += count
-        return simulated_report(command, forgotten)
+        touched = touched_slices((accepted[request_id] for request_id in command.request_ids), command.shard)
+        return simulated_report(command, [touched.get(slice_index, 0) for slice_index in range(command.lineage.slices)])
 
     def destroy(self, files: Collection[FileRef]) -> None:
         """There are none."""

@@ -18,7 +18,7 @@ from raymu.core.planning.simulated_shard import SimulatedRepairs
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.records import Exactness, FileRef, ShardLineage
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
-from raymu.core.workload import settle_passes
+from raymu.core.workload import RunShape, settle_passes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,26 +106,26 @@ def simulate(
     population: RevocableSamples,
     lineages: Sequence[ShardLineage],
     *,
-    config: UnlearningConfig,
-    epochs: Sequence[int],
+    shape: RunShape,
     workers: int,
     window_s: float = 0.0,
-    has_batch_norm: bool = False,
     remedies: RepairExecutor | None = None,
     on_batch: Callable[[int, float, tuple[ShardLineage, ...]], None] = lambda _accepted, _passes, _lineages: None,
 ) -> SimulationResult:
     """What a run would do about a trace, and when. Its strategy and boundary are the configuration's.
 
-    lineages: of each shard, as the run has them; population: the samples that they hold; epochs: of each stage
+    lineages: of each shard, as the run has them; population: the samples that they hold
     workers: shards that are repaired side by side; window_s: see Trace.batches
     remedies: what carries them out, in the simulated order; foreseen where not given
     on_batch: told how many requests are accepted, and the passes of all remedies done and the shards until then
     Raises TraceInvalid.
     """
-    board = RevocationBoard(config=config, epochs=epochs, workers=workers, has_batch_norm=has_batch_norm)
-    board.handle(RunTrained(at=_START, lineages=tuple(lineages), workers=workers))
-    board.handle(GenerationPublished(at=_START, number=1, manifest_sha256=""))
-    requests = _requests(trace, population, config)
+    training = (
+        RunTrained(at=_START, lineages=tuple(lineages), workers=workers),
+        GenerationPublished(at=_START, number=1, manifest_sha256=""),
+    )
+    board = RevocationBoard.replayed(training, shape, workers=workers)
+    requests = _requests(trace, population, shape.unlearning)
     course = _Simulator(board, remedies or SimulatedRepairs(), workers=workers)
     accepted_s: dict[str, float] = {}
     for batch in trace.batches(window_s):
@@ -138,7 +138,7 @@ def simulate(
         RequestTimes(arrived_s=one.at_s, accepted_s=accepted_s[name], repaired_s=course.repaired_s[name])
         for name, one in zip(requests, trace.requests, strict=True)
     ]
-    outcome = summarize(times, course.reports, board.lineages, epochs=epochs)
+    outcome = summarize(times, course.reports, board.lineages, epochs=shape.epochs)
     return SimulationResult(outcome=outcome, lineages=board.lineages)
 
 

@@ -90,7 +90,7 @@ class MetricsCollector:
 
     def _of_shards(self) -> list[Measurement]:
         lineages = self._board.lineages
-        at_work = {command.shard for command in self._board.at_work}
+        at_work = {command.shard for command in self._board.running}
         duties = Counter(self._duty(lineage, at_work) for lineage in lineages)
         single = lineages if len(lineages) <= MOST_SHARDS else ()
         return [
@@ -105,14 +105,14 @@ class MetricsCollector:
     def _duty(self, lineage: ShardLineage, at_work: set[int]) -> ShardActivity:
         if lineage.shard in at_work:
             return ShardActivity.AT_WORK
-        if self._board.pending(lineage.shard):
+        if self._board.pending_requests(lineage.shard):
             return ShardActivity.WAITING
         return ShardActivity(lineage.exactness)
 
     def _measure_deadlines(self, now: datetime) -> None:
         owed = self._board.owed
         receipts = [self._receipts.receipt(request_id) for request_id in owed]
-        due = deadlines(receipts, owed, self._board.settlements(), now=now, workers=self._workers)
+        due = deadlines(receipts, owed, self._board.settle_workloads(), now=now, workers=self._workers)
         self._next_due_s = min((one.due_at.timestamp() for one in due), default=0.0)
         self._settle_by_s = min((one.due_at.timestamp() - one.exact_after_s for one in due), default=0.0)
 

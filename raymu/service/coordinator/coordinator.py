@@ -235,7 +235,7 @@ class Coordinator:
         if not owed:
             return ()
         now, workers, receipts = self._clock(), self._fleet.workers, self._execution.receipts.receipts()
-        return deadlines(receipts, owed, self._board.settlements(), now=now, workers=workers)
+        return deadlines(receipts, owed, self._board.settle_workloads(), now=now, workers=workers)
 
     def require_current(self) -> None:
         """Raises CoordinatorSuperseded where a later coordinator has taken the run over, RunInvalid where this one has lost

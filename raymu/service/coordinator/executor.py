@@ -103,10 +103,10 @@ class Executor:
     def resume(self) -> None:
         """Take up what an earlier coordinator, or an earlier failure, left undone."""
         self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
-        if self.board.stalled:
+        if self.board.idle_with_work:
             self.record(WorkResumed(at=self._clock()))
         self.sweeper.sweep_if_due()  # once all that is left to do is at work: what is done of that stays
-        for command in self.board.outstanding():
+        for command in self.board.pending_commands():
             if not (isinstance(command, RepairShard) and self._is_followed(command)):
                 self.carry_out([command])
         self._failure = None
@@ -128,13 +128,13 @@ class Executor:
         revoked = self._journal.revoked()
         for one in damage:
             if one.has_lost_samples:
-                waiting = self.board.pending(one.lineage.shard)
+                waiting = self.board.pending_requests(one.lineage.shard)
                 past = {name: request_id for name, request_id in revoked.items() if request_id not in waiting}
                 with self.sweeper.minding():
                     restore_samples(self._store, one, revoked=past, data=data)
         first_stages = {one.lineage.shard: stage for one in damage if (stage := one.first_stage) is not None}
         if first_stages or not self.publisher.is_sound:
-            for command in self.board.at_work:  # left behind: they would start from, or aim at, what is lost
+            for command in self.board.running:  # left behind: they would start from, or aim at, what is lost
                 if not self._is_followed(command):
                     self.record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
             self.record(DamageFound(at=self._clock(), first_stages=first_stages))
@@ -164,7 +164,7 @@ class Executor:
             for task in done:
                 task.result()  # raises where the outcome could not be recorded
         self.sweeper.sweep_if_due()  # another call's remedy failed meanwhile
-        if not self.board.at_work:
+        if not self.board.running:
             await self.measure()
 
     @property

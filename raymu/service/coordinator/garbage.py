@@ -53,7 +53,7 @@ class GarbageCollector:
 
     def sweep_if_due(self) -> None:
         """What broke off and is not at work again would be lost, so that is waited for."""
-        if self.is_due and not (self._workers or self._board.stalled):
+        if self.is_due and not (self._workers or self._board.idle_with_work):
             self.sweep()
 
     def sweep(self) -> None:
@@ -66,11 +66,11 @@ class GarbageCollector:
     @property
     def _commands(self) -> set[str]:
         """Those at work, whose reports are awaited."""
-        return {command.command_id for command in self._board.at_work}
+        return {command.command_id for command in self._board.running}
 
     def _needed(self) -> set[FileRef]:
         """Every file that is served, or that a remedy at work starts from, aims at or has reported, done or not."""
-        at_work = self._board.at_work
+        at_work = self._board.running
         needed = {file for one in (*self._board.lineages, *self._publisher.served) for file in one.files}
         needed |= {file for command in at_work for reference in command.references for file in reference.files}
         reports = [self._store.reports.find(RepairReport, command.command_id) for command in at_work]

@@ -20,7 +20,7 @@ class Resumption:
     def begin(self) -> None:
         self._execution.resume()
         shards = self._execution.at_work - self._others
-        self._left = {shard: frozenset(self._execution.board.pending(shard)) for shard in shards}
+        self._left = {shard: frozenset(self._execution.board.pending_requests(shard)) for shard in shards}
 
     @property
     def reports(self) -> list[RepairReport]:
@@ -31,7 +31,7 @@ class Resumption:
     def is_over(self) -> bool:
         """Whether each shard that was taken up came back, and is past what waited for it."""
         returned = {report.shard for report in self.reports}
-        pending = self._execution.board.pending
+        pending = self._execution.board.pending_requests
         return self._left.keys() <= returned and all(left.isdisjoint(pending(one)) for one, left in self._left.items())
 
 

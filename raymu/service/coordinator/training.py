@@ -62,7 +62,7 @@ class Training:
         trained = await self._train_shards(progress)
         lineages = tuple(report.lineage for report in trained)
         if self._execution.board.lineages:
-            self._execution.carry_out(self._execution.board.outstanding())
+            self._execution.carry_out(self._execution.board.pending_commands())
         else:
             self.record(lineages)
         self._execution.sweeper.sweep()

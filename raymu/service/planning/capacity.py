@@ -15,7 +15,7 @@ from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.planning.simulator import simulate
 from raymu.core.planning.traffic import Traffic, draw_trace
 from raymu.core.requests import Boundary, BoundaryKind, Strategy
-from raymu.core.schedule import epochs_per_stage
+from raymu.core.workload import RunShape
 from raymu.service.planning.layouts import LayoutCandidates
 from raymu.service.planning.profile import Profile
 
@@ -187,11 +187,9 @@ def _replayed(survey: Profile, traffic: Traffic, config: Config, *, workers: int
             draw_trace(replace(traffic, seed=traffic.seed + number), population),
             population,
             lineages,
-            config=config.unlearning,
-            epochs=epochs_per_stage(config.training.epochs, config.partition.slices),
+            shape=RunShape.of(config, has_batch_norm=survey.has_batch_norm),
             workers=workers,
             window_s=window_s,
-            has_batch_norm=survey.has_batch_norm,
         ).outcome
         for number in range(TRACES)
     ]

@@ -8,6 +8,7 @@ from raymu.core.planning.recommendation import TrafficBudget, exact_passes
 from raymu.core.planning.traffic import TRAFFIC, Traffic, slice_prior
 from raymu.core.requests import Boundary
 from raymu.core.schedule import epochs_per_stage
+from raymu.core.workload import RunShape
 from raymu.errors import ConfigInvalid
 from raymu.service.planning.profile import Profile
 
@@ -82,9 +83,11 @@ class LayoutCandidates:
         return Layout(
             shards=shards,
             slice_samples=tuple(slice_samples),
-            epochs=epochs_per_stage(self._config.training.epochs, len(slice_samples)),
             slice_prior=tuple(slice_prior(self._traffic, np.array(slice_samples)).tolist()),
-            unlearning=self._config.unlearning,
-            has_batch_norm=self._survey.has_batch_norm,
+            shape=RunShape(
+                unlearning=self._config.unlearning,
+                epochs=epochs_per_stage(self._config.training.epochs, len(slice_samples)),
+                has_batch_norm=self._survey.has_batch_norm,
+            ),
             seconds_per_pass=self._survey.seconds_per_pass,
         )

@@ -16,8 +16,8 @@ from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.records import ShardLineage
 from raymu.core.requests import Strategy
-from raymu.core.schedule import epochs_per_stage
 from raymu.core.tuning import Choice, InterimScore, Score
+from raymu.core.workload import RunShape
 from raymu.data.traces import read_trace
 from raymu.errors import RequestInvalid, RunInvalid
 from raymu.output_file import atomic_write
@@ -139,8 +139,7 @@ class TuningObjective:
             self.trace,
             self._population,
             self._lineages,
-            config=self._with_sisa,
-            epochs=self._epochs,
+            shape=replace(RunShape.of(self._store.config), unlearning=self._with_sisa),
             workers=self._spec.workers,
         ).outcome.passes
 
@@ -176,11 +175,9 @@ class TuningObjective:
             trace,
             self._population,
             self._lineages,
-            config=branch.config.unlearning,
-            epochs=self._epochs,
+            shape=RunShape.of(branch.config, has_batch_norm=branch.manifest.has_batch_norm),
             workers=self._spec.workers,
             window_s=window_s,
-            has_batch_norm=branch.manifest.has_batch_norm,
             remedies=repairs,
             on_batch=on_batch,
         )
@@ -215,11 +212,6 @@ class TuningObjective:
     @property
     def _quarter(self) -> float:
         return len(self.trace.requests) / 4
-
-    @property
-    def _epochs(self) -> tuple[int, ...]:
-        config = self._store.config
-        return epochs_per_stage(config.training.epochs, config.partition.slices)
 
     @property
     def _with_sisa(self) -> UnlearningConfig:

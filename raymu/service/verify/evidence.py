@@ -10,7 +10,7 @@ from raymu.core.events import Event, GenerationPublished, RequestsPurged, Revoca
 from raymu.core.receipt import Receipt, Receipts
 from raymu.core.records import FileRef, Generation
 from raymu.core.requests import RevocationRequest
-from raymu.core.schedule import epochs_per_stage
+from raymu.core.workload import RunShape
 from raymu.service.pseudonyms import KeptPseudonym, kept_pseudonyms, revoked_by
 from raymu.service.shard.messages import train_id
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
@@ -90,7 +90,7 @@ class Expected:
     def awaited(self) -> set[str]:
         """Commands whose reports may be there."""
         training = set() if self.board.lineages else {train_id(shard) for shard in range(self.shards)}
-        return training | {command.command_id for command in self.board.at_work}
+        return training | {command.command_id for command in self.board.running}
 
     @property
     def is_at_work(self) -> bool:
@@ -99,35 +99,30 @@ class Expected:
 
     def waiting(self, shard: int) -> set[str]:
         """The requests that a shard of the published generation is not past yet."""
-        return {*self.board.pending(shard), *self.unpublished.get(shard, ())}
+        return {*self.board.pending_requests(shard), *self.unpublished.get(shard, ())}
 
     @classmethod
     def of(cls, store: RunStore, events: tuple[Event, ...]) -> "Expected":
         """Replay the events as a coordinator does."""
         config, book = store.config, Receipts()
-        epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
-        board = RevocationBoard(config=config.unlearning, epochs=epochs, workers=1)
-        asked: PublishGeneration | None = None
-        publication: PublishGeneration | None = None
+        board = RevocationBoard.replayed(events, RunShape.of(config), workers=1)
         receipts: list[tuple[int, Receipt]] = []
         unpublished: dict[int, set[str]] = {}
         for sequence, event in enumerate(events, start=1):
             if isinstance(event, GenerationPublished):
-                publication = asked
                 unpublished.clear()
             if isinstance(event, RequestsPurged):
                 receipts.extend((sequence, receipt) for receipt in book.completed_by(event))
             if isinstance(event, ShardRepaired):
                 unpublished.setdefault(event.report.shard, set()).update(event.report.request_ids)
             book.handle(event)
-            asked = next((one for one in board.handle(event) if isinstance(one, PublishGeneration)), asked)
         accepted = [event for event in events if isinstance(event, RevocationsAccepted)]
         purged = [event for event in events if isinstance(event, RequestsPurged)]
         return cls(
             shards=config.partition.shards,
             board=board,
             generations=tuple(event for event in events if isinstance(event, GenerationPublished)),
-            publication=publication,
+            publication=board.published,
             receipts=tuple(receipts),
             accepted={request.request_id: request for event in accepted for request in event.requests},
             purged=frozenset(request_id for event in purged for request_id in event.request_ids),

@@ -72,7 +72,7 @@ def needed_files(evidence: Evidence) -> set[FileRef]:
             report = find_report(store, command_id)
             lineages.extend([report.lineage] if report else [])
     needed = {file for lineage in lineages for file in lineage.files}
-    needed |= {file for work in board.at_work for reference in work.references for file in reference.files}
+    needed |= {file for work in board.running for reference in work.references for file in reference.files}
     return needed if board.lineages else needed | set(store.manifest.tables)
 
 

@@ -225,7 +225,7 @@ def test_replaying_the_journal_gives_the_lineages_of_the_current_generation(tmp_
         history = replay(store.journal(), store.manifest)
         assert history.board.lineages == store.current().lineages
         assert history.board.is_idle
-        assert history.board.outstanding() == []
+        assert history.board.pending_commands() == []
     settle(run)
     kinds = [event.kind for event in journal_events(tmp_path / "run")]
     assert kinds[:2] == ["trained", "published"]

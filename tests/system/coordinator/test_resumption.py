@@ -294,7 +294,7 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
         first = asyncio.create_task(
             coordinator.revoke([Revocation(ids=(*ids[:2], *held), strategy="sisa")], no_progress)
         )
-        while not coordinator._board.stalled:
+        while not coordinator._board.idle_with_work:
             await asyncio.sleep(0)
         [interim] = interim_reports(location)
         told: list[StageProgress] = []
@@ -326,7 +326,7 @@ def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path
         coordinator = Coordinator(RunStore(str(location)), fleet)
         asked = [Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)]
         calls = [asyncio.create_task(coordinator.revoke([one], no_progress)) for one in asked]
-        while not coordinator._board.stalled:
+        while not coordinator._board.idle_with_work:
             await asyncio.sleep(0)
         fleet.gate.set()
         broken_off, _ = await asyncio.gather(*calls, return_exceptions=True)

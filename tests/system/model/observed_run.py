@@ -15,7 +15,7 @@ from raymu.core.commands import PublishGeneration
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
 from raymu.core.receipt import Receipts
 from raymu.core.records import FileRef, Generation, SampleId, ShardState
-from raymu.core.schedule import epochs_per_stage
+from raymu.core.workload import RunShape
 from raymu.store.codec import from_json
 from raymu.store.layout import kind_of
 from raymu.store.run import RunStore
@@ -32,8 +32,7 @@ class ObservedRun:
     def __init__(self, location: Path, subjects: tuple[Subject, ...]) -> None:
         self._location, self._store = location, RunStore(str(location))
         self._config = self._store.config
-        epochs = epochs_per_stage(self._config.training.epochs, self._config.partition.slices)
-        self.board = RevocationBoard(config=self._config.unlearning, epochs=epochs, workers=1)
+        self.board = RevocationBoard(RunShape.of(self._config), workers=1)
         self.book = Receipts()
         self.subjects = subjects
         self._by_hash = {subject.keyed: subject for subject in subjects}
@@ -93,7 +92,7 @@ class ObservedRun:
 
     @property
     def is_to_publish(self) -> bool:
-        return any(isinstance(command, PublishGeneration) for command in self.board.outstanding())
+        return any(isinstance(command, PublishGeneration) for command in self.board.pending_commands())
 
     @property
     def generation(self) -> Generation | None:

@@ -14,6 +14,7 @@ from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.trace import Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.requests import Strategy
+from raymu.core.workload import RunShape
 from raymu.data.tables import read_table
 from raymu.errors import ConfigInvalid, TraceInvalid
 from raymu.plots import plot_capacity
@@ -41,8 +42,7 @@ def simulated(location: Path, trace: Trace, *, window_s: float) -> SimulationSum
         trace,
         held_population(store, [lineage.table for lineage in lineages]),
         [replace(lineage, seconds_per_pass=1e-9) for lineage in lineages],  # done before the next request comes
-        config=store.config.unlearning,
-        epochs=(2, 2, 2),
+        shape=RunShape(unlearning=store.config.unlearning, epochs=(2, 2, 2)),
         workers=1,
         window_s=window_s,
     ).outcome

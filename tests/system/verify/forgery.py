@@ -12,7 +12,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted
 from raymu.core.records import Generation
-from raymu.core.schedule import epochs_per_stage
+from raymu.core.workload import RunShape
 from raymu.service.verify.evidence import Expected
 from raymu.store.codec import from_json, seal, to_json
 from raymu.store.journal.file_seal import seal_journal
@@ -72,8 +72,7 @@ def _retold(text: str, words: Mapping[str, str]) -> str:
 
 def _republished(store: RunStore, events: Iterable[Event]) -> Iterator[Event]:
     """The events, with the generations that follow from them; the last one is written."""
-    epochs = epochs_per_stage(store.config.training.epochs, store.config.partition.slices)
-    board = RevocationBoard(config=store.config.unlearning, epochs=epochs, workers=1)
+    board = RevocationBoard(RunShape.of(store.config), workers=1)
     asked: PublishGeneration | None = None
     generation: Generation | None = None
     before = ""

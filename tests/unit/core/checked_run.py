@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from raymu.config import UnlearningConfig
 from raymu.core.board.board import RevocationBoard
-from raymu.core.board.serving import constituent
+from raymu.core.board.serving import served_constituent
 from raymu.core.commands import Command, PublishGeneration, Purge, RepairReport, RepairShard
 from raymu.core.events import (
     Event,
@@ -21,6 +21,7 @@ from raymu.core.events import (
 from raymu.core.receipt import Receipts
 from raymu.core.records import Constituent, OnAccept, ShardLineage, ShardState
 from raymu.core.requests import Strategy
+from raymu.core.workload import RunShape
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, request
 from tests.unit.core.traced_shards import TracedShards
 
@@ -41,7 +42,7 @@ class CheckedRun:
         self.to_settle: set[tuple[int, str]] = set()  # debts that were to be settled, with their shards
         self.steps_left: int | None = None  # until the coordinator is lost
         lineages = tuple(self.shards.trained(shard) for shard in range(shards))
-        self.served = tuple(constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in lineages)
+        self.served = tuple(served_constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in lineages)
         self.events.append(RunTrained(at=NOW, lineages=lineages, workers=2))
         self.events.append(GenerationPublished(at=NOW, number=1, manifest_sha256=""))
         self.board = self.replayed()
@@ -82,9 +83,9 @@ class CheckedRun:
             self._happen(ShardFailed(at=NOW, shard=shard, command_id=command.command_id))
 
     def resume(self) -> None:
-        if self.board.stalled:
+        if self.board.idle_with_work:
             self._happen(WorkResumed(at=NOW))
-        for command in self.board.outstanding():
+        for command in self.board.pending_commands():
             if not isinstance(command, RepairShard):
                 self._obey(command)
 
@@ -111,16 +112,13 @@ class CheckedRun:
         known = {asked.request_id for event in journalled for asked in event.requests}
         self.shards.forget = {one: forget for one, forget in self.shards.forget.items() if one in known}
         self.board, self.working = self.replayed(), {}
-        for command in self.board.outstanding():
+        for command in self.board.pending_commands():
             self._obey(command)
 
     def replayed(self, *, workers: int = 2, times: int = 1) -> RevocationBoard:
         """A board from the journal. times: how often each event arrives"""
-        board = RevocationBoard(config=self.config, epochs=EPOCHS, workers=workers)
-        for event in self.events:
-            for _ in range(times):
-                board.handle(event)
-        return board
+        events = (event for event in self.events for _ in range(times))
+        return RevocationBoard.replayed(events, RunShape(unlearning=self.config, epochs=EPOCHS), workers=workers)
 
     def receipts(self, *, times: int = 1) -> Receipts:
         book = Receipts()

@@ -11,6 +11,7 @@ from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted, RunTrained
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
 from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
+from raymu.core.workload import RunShape
 
 NOW = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
 SLICES = 4
@@ -78,10 +79,8 @@ def accepted(*requests: RevocationRequest, is_part: bool = False) -> Revocations
 
 
 def trained_board(shards: int = 3, **unlearning: Any) -> RevocationBoard:
-    board = RevocationBoard(config=UnlearningConfig(**unlearning), epochs=EPOCHS, workers=2)
-    for event in training(shards):
-        board.handle(event)
-    return board
+    shape = RunShape(unlearning=UnlearningConfig(**unlearning), epochs=EPOCHS)
+    return RevocationBoard.replayed(training(shards), shape, workers=2)
 
 
 def training(shards: int = 3) -> list[Event]:

@@ -24,7 +24,7 @@ def course(*events: Event) -> tuple[RevocationBoard, Receipts]:
 
 def found(board: RevocationBoard, book: Receipts, *, after: timedelta, workers: int = 1) -> tuple[Deadline, ...]:
     """after: how long after the due date it is"""
-    return deadlines(book.receipts(), board.owed, board.settlements(), now=NOW + after, workers=workers)
+    return deadlines(book.receipts(), board.owed, board.settle_workloads(), now=NOW + after, workers=workers)
 
 
 def patched(request_id: str, shard: int) -> Event:

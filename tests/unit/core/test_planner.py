@@ -8,14 +8,14 @@ from raymu.config import OhsConfig, UnlearningConfig
 from raymu.core.planner import choose_remedies, decide_repairs, forecast
 from raymu.core.records import Remedy
 from raymu.core.requests import Boundary, Strategy
-from raymu.core.workload import ShardWorkload, makespan, shard_workload
+from raymu.core.workload import RunShape, ShardWorkload, makespan, shard_workload
 from tests.unit.core.examples import EPOCHS, SLICES, lineage
 
 
 def workloads_of(earliest: list[int], *, ohs: OhsConfig | None = None) -> list[ShardWorkload]:
-    config = UnlearningConfig(ohs=ohs or OhsConfig())
+    shape = RunShape(unlearning=UnlearningConfig(ohs=ohs or OhsConfig()), epochs=EPOCHS)
     return [
-        shard_workload(lineage(shard), {slice_index: 1}, epochs=EPOCHS, config=config, references=(40,))
+        shard_workload(lineage(shard), {slice_index: 1}, shape=shape, references=(40,))
         for shard, slice_index in enumerate(earliest)
     ]
 
@@ -76,19 +76,21 @@ def test_replay_is_chosen_where_it_is_cheaper_and_possible() -> None:
     assert remedy(first) is Remedy.REPLAY
     assert remedy(last) is Remedy.RETRAIN
     indebted = lineage(tainted_from=1, debts=("r0",))
-    config = UnlearningConfig(ohs=ohs)
-    assert remedy(shard_workload(indebted, {0: 1}, epochs=EPOCHS, config=config, references=(40,))) is Remedy.FINE_TUNE
+    shape = RunShape(unlearning=UnlearningConfig(ohs=ohs), epochs=EPOCHS)
+    assert remedy(shard_workload(indebted, {0: 1}, shape=shape, references=(40,))) is Remedy.FINE_TUNE
 
 
 def test_an_emptied_shard_is_retrained_whatever_is_asked() -> None:
-    empty = shard_workload(lineage(slice_samples=(1, 0, 0, 0)), {0: 1}, epochs=EPOCHS, config=UnlearningConfig())
+    empty = shard_workload(
+        lineage(slice_samples=(1, 0, 0, 0)), {0: 1}, shape=RunShape(unlearning=UnlearningConfig(), epochs=EPOCHS)
+    )
     assert remedies([empty], Strategy.DPUS, 0.0) == [Remedy.RETRAIN]
 
 
 def test_a_patch_that_nothing_calibrates_is_planned_as_a_retraining() -> None:
     def remedy(slice_index: int, **unlearning: Any) -> Remedy:
-        config = UnlearningConfig(**unlearning)
-        alone = shard_workload(lineage(), {slice_index: 1}, epochs=EPOCHS, config=config)
+        shape = RunShape(unlearning=UnlearningConfig(**unlearning), epochs=EPOCHS)
+        alone = shard_workload(lineage(), {slice_index: 1}, shape=shape)
         return remedies([alone], Strategy.DPUS, 0.0)[0]
 
     assert [remedy(0), remedy(1)] == [Remedy.RETRAIN, Remedy.PATCH]

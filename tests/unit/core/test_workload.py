@@ -1,4 +1,4 @@
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,7 @@ from raymu.core.workload import (
     FORWARD_SHARE,
     MOST_UNSEEN,
     STATISTICS_RECOMPUTED,
+    RunShape,
     fine_tuning_passes,
     makespan,
     shard_workload,
@@ -17,19 +18,21 @@ from raymu.core.workload import (
 )
 from tests.unit.core.examples import EPOCHS, lineage
 
+SHAPE = RunShape(unlearning=UnlearningConfig(), epochs=EPOCHS)
+
 
 @given(slices=st.integers(1, 12), data=st.data())
 def test_the_fraction_has_its_closed_form_for_equal_slices(slices: int, data: st.DataObject) -> None:
     earliest = data.draw(st.integers(0, slices - 1))
     shard = lineage(slice_samples=(100,) * slices)
     counts = {earliest: 1}
-    workload = shard_workload(shard, counts, epochs=(3,) * slices, config=UnlearningConfig())
+    workload = shard_workload(shard, counts, shape=RunShape(unlearning=UnlearningConfig(), epochs=(3,) * slices))
     expected = (slices * (slices + 1) - earliest * (earliest + 1)) / (slices * (slices + 1))
     assert workload.retrain_fraction == pytest.approx(expected, abs=0.02)
 
 
 def test_passes_count_the_retained_samples_of_every_retrained_stage() -> None:
-    workload = shard_workload(lineage(), {1: 2, 3: 1}, epochs=EPOCHS, config=UnlearningConfig())
+    workload = shard_workload(lineage(), {1: 2, 3: 1}, shape=SHAPE)
     assert workload.passes[Remedy.RETRAIN] == 2 * 18 + 2 * 28 + 2 * 37
     assert workload.touched_samples == 3
     assert workload.seconds(Remedy.RETRAIN) == pytest.approx(166 * 0.01)
@@ -37,29 +40,29 @@ def test_passes_count_the_retained_samples_of_every_retrained_stage() -> None:
 
 def test_retraining_starts_below_an_earlier_debt() -> None:
     indebted = lineage(tainted_from=1, debts=("r0",))
-    workload = shard_workload(indebted, {3: 1}, epochs=EPOCHS, config=UnlearningConfig())
+    workload = shard_workload(indebted, {3: 1}, shape=SHAPE)
     assert workload.earliest_slice == 1
 
 
 def test_a_shard_without_samples_costs_nothing() -> None:
-    workload = shard_workload(lineage(slice_samples=(1, 0, 0, 0)), {0: 1}, epochs=EPOCHS, config=UnlearningConfig())
+    workload = shard_workload(lineage(slice_samples=(1, 0, 0, 0)), {0: 1}, shape=SHAPE)
     assert workload.passes[Remedy.RETRAIN] == 0
     assert workload.retrain_fraction == 0.0
 
 
 def test_a_destroyed_checkpoint_cannot_be_replayed() -> None:
     touched = {3: 1}
-    config = UnlearningConfig()
-    assert shard_workload(lineage(), touched, epochs=EPOCHS, config=config).can_replay
+    assert shard_workload(lineage(), touched, shape=SHAPE).can_replay
     indebted = lineage(tainted_from=2, debts=("r0",))
-    assert not shard_workload(indebted, touched, epochs=EPOCHS, config=config).can_replay
+    assert not shard_workload(indebted, touched, shape=SHAPE).can_replay
 
 
 def test_a_patch_pays_for_its_references_and_its_batch_norm_statistics() -> None:
-    def patch(**known: Any) -> float:
-        return shard_workload(lineage(), {1: 6}, epochs=EPOCHS, config=UnlearningConfig(), **known).passes[Remedy.PATCH]
+    def patch(*references: int, has_batch_norm: bool = False) -> float:
+        shape = replace(SHAPE, has_batch_norm=has_batch_norm)
+        return shard_workload(lineage(), {1: 6}, shape=shape, references=references).passes[Remedy.PATCH]
 
-    assert patch(references=(40,) * 5) - patch(references=(40,)) == pytest.approx(4 * 6 * FORWARD_SHARE)
+    assert patch(*(40,) * 5) - patch(40) == pytest.approx(4 * 6 * FORWARD_SHARE)
     statistics = STATISTICS_RECOMPUTED * 34 * FORWARD_SHARE
     assert patch(has_batch_norm=True) - patch(has_batch_norm=False) == pytest.approx(statistics)
 

@@ -11,6 +11,7 @@ from raymu.core.events import DamageFound, Event, GenerationPublished, RequestsP
 from raymu.core.receipt import Receipts
 from raymu.core.records import Generation, ShardState
 from raymu.core.requests import Strategy
+from raymu.core.workload import RunShape
 from raymu.report.grid import CheckpointState, Grid, grid_of
 from tests.unit.core.examples import EPOCHS, NOW, accepted, report_of, request, training
 
@@ -22,7 +23,7 @@ class Course:
     """A run of three shards with four slices, and its grid as its generations are published."""
 
     def __init__(self, **unlearning: Any) -> None:
-        self.board = RevocationBoard(config=UnlearningConfig(**unlearning), epochs=EPOCHS, workers=2)
+        self.board = RevocationBoard(RunShape(unlearning=UnlearningConfig(**unlearning), epochs=EPOCHS), workers=2)
         self.book = Receipts()
         self.events: list[Event] = []
         self.published = PublishGeneration(cause="train", constituents=(), lineages=())

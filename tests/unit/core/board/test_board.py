@@ -1,21 +1,18 @@
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from raymu.config import UnlearningConfig
 from raymu.core.board.board import RevocationBoard
-from raymu.core.commands import Command, PublishGeneration, Purge, RepairShard
-from raymu.core.events import Event, RequestsPurged, SettleRequested, ShardFailed, ShardRepaired, WorkResumed
+from raymu.core.commands import Command, PublishGeneration, RepairShard
+from raymu.core.events import RequestsPurged, SettleRequested, ShardFailed, WorkResumed
 from raymu.core.records import Remedy, ShardState
 from raymu.core.requests import Strategy
+from raymu.core.workload import RunShape
 from tests.unit.core.commands import publications, published, purges, repaired, repairs
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, lineage, report_of, request, trained_board, training
 
 
 def test_a_forecast_counts_the_other_shards_as_references_and_the_models_batch_norm() -> None:
     def patch(shards: int, **known: bool) -> float:
-        board = RevocationBoard(config=UnlearningConfig(), epochs=EPOCHS, workers=2, **known)
-        for event in training(shards):
-            board.handle(event)
+        shape = RunShape(unlearning=UnlearningConfig(), epochs=EPOCHS, **known)
+        board = RevocationBoard.replayed(training(shards), shape, workers=2)
         [workload] = board.workloads(request("r1", {0: {2: 3}}))
         return workload.passes[Remedy.PATCH]
 
@@ -68,7 +65,7 @@ def test_requests_accepted_together_share_one_remedy() -> None:
 def resumed(board: RevocationBoard) -> list[Command]:
     """What a coordinator does when it takes up what is left."""
     begun = board.handle(WorkResumed(at=NOW))
-    return [*(one for one in board.outstanding() if not isinstance(one, RepairShard)), *begun]
+    return [*(one for one in board.pending_commands() if not isinstance(one, RepairShard)), *begun]
 
 
 def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_resumes() -> None:
@@ -76,7 +73,7 @@ def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_r
     parts = [{0: {3: 1}}, {0: {2: 1}, 1: {0: 1}}, {0: {1: 2}}]
     for number, part in enumerate(parts):
         assert board.handle(accepted(request(f"r{number}", part), is_part=True)) == []
-    assert board.stalled
+    assert board.idle_with_work
     assert not board.is_idle
     publication, *rest = resumed(board)
     assert isinstance(publication, PublishGeneration)
@@ -85,7 +82,7 @@ def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_r
     served = {command.shard: command.request_ids for command in repairs(rest)}
     assert served == {0: ("r0", "r1", "r2"), 1: ("r1",)}
     assert board.handle(published(publication)) == []
-    assert not board.stalled
+    assert not board.idle_with_work
 
 
 def test_a_request_that_comes_by_itself_takes_the_parts_along() -> None:
@@ -196,14 +193,14 @@ def test_after_a_failure_the_requests_wait_again() -> None:
     [command] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}))))
     board.handle(ShardFailed(at=NOW, shard=0, command_id=command.command_id))
     assert board.open_requests == ("r1",)
-    assert board.stalled
+    assert board.idle_with_work
     assert not board.is_idle
-    assert board.outstanding() == []
+    assert board.pending_commands() == []
     [again] = repairs(board.handle(WorkResumed(at=NOW)))
     assert again == command
     assert board.handle(WorkResumed(at=NOW)) == []
-    assert board.outstanding() == [again]
-    assert not board.stalled
+    assert board.pending_commands() == [again]
+    assert not board.idle_with_work
 
 
 def test_a_settlement_that_fails_is_still_to_be_done() -> None:
@@ -246,71 +243,3 @@ def test_a_forecast_counts_the_requests_that_the_shard_is_at_work_on() -> None:
     board.handle(repaired(first))
     [workload] = board.workloads(request("r3", {0: {3: 4}}))
     assert (workload.touched_samples, workload.earliest_slice) == (5, 2)
-
-
-steps = st.lists(
-    st.one_of(
-        st.tuples(
-            st.just("revoke"),
-            st.dictionaries(st.integers(0, 2), st.integers(0, SLICES - 1), min_size=1),
-            st.sampled_from(Strategy),
-        ),
-        st.tuples(st.just("repaired"), st.integers(0, 2), st.booleans()),
-        st.tuples(st.just("failed"), st.integers(0, 2), st.booleans()),
-        st.tuples(st.just("settle"), st.integers(0, 2), st.booleans()),
-        st.tuples(st.just("resume"), st.integers(0, 2), st.booleans()),
-    ),
-    max_size=25,
-)
-
-
-@settings(deadline=None)
-@given(steps=steps)
-def test_replaying_the_events_rebuilds_the_board(steps: list[tuple[str, object, object]]) -> None:
-    """And: files that the current lineages need are never purged; no request is lost."""
-    board = trained_board()
-    events = training()
-    working: dict[int, RepairShard] = {}
-
-    def happen(event: Event) -> None:
-        events.append(event)
-        for command in board.handle(event):
-            match command:
-                case RepairShard():
-                    assert command.shard not in working
-                    working[command.shard] = command
-                case PublishGeneration():
-                    happen(published(command, len(events)))
-                case Purge(files=files, request_ids=request_ids):
-                    assert not files & {file for one in board.lineages for file in one.files}
-                    happen(RequestsPurged(at=NOW, request_ids=request_ids, files=tuple(files), rows=0))
-
-    for number, (what, where, how) in enumerate(steps):
-        if what == "revoke":
-            assert isinstance(where, dict)
-            assert isinstance(how, Strategy)
-            touched = {shard: {slice_index: 1} for shard, slice_index in where.items()}
-            happen(accepted(request(f"r{number}", touched, strategy=how)))
-        elif what == "settle":
-            happen(SettleRequested(at=NOW, shards=(0, 1, 2)))
-        elif what == "resume":
-            happen(WorkResumed(at=NOW))
-        elif (command := working.pop(where, None)) is not None:  # type: ignore[call-overload]
-            if what == "repaired":
-                happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=str(number))))
-            else:
-                happen(ShardFailed(at=NOW, shard=command.shard, command_id=command.command_id))
-
-    replayed = RevocationBoard(config=board._config, epochs=EPOCHS, workers=2)
-    for event in events:
-        replayed.handle(event)
-    assert replayed.lineages == board.lineages
-    assert replayed.outstanding() == board.outstanding()
-    assert replayed.open_requests == board.open_requests
-    for last in (WorkResumed(at=NOW), SettleRequested(at=NOW, shards=(0, 1, 2))):
-        happen(last)
-        while working:
-            command = working.pop(next(iter(working)))
-            happen(ShardRepaired(at=NOW, report=report_of(command, {}, version=f"last-{len(events)}")))
-    assert board.open_requests == ()
-    assert board.is_idle

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from raymu.config import OhsConfig, UnlearningConfig
 from raymu.core.board import publication
-from raymu.core.board.serving import constituent
+from raymu.core.board.serving import served_constituent
 from raymu.core.commands import RepairShard
 from raymu.core.events import GenerationPublished, WorkResumed
 from raymu.core.records import Exactness, OnAccept, Remedy
@@ -66,7 +66,7 @@ class CourseOfEvents(RuleBasedStateMachine):
     def fail(self, which: int) -> None:
         self._go_on(lambda: self.run.fail(self._at_work(which)))
 
-    @precondition(lambda self: self.run.board.stalled)
+    @precondition(lambda self: self.run.board.idle_with_work)
     @rule()
     def resume(self) -> None:
         self._go_on(self.run.resume)
@@ -87,8 +87,8 @@ class CourseOfEvents(RuleBasedStateMachine):
         for replayed in (self.run.replayed(), self.run.replayed(times=2)):
             assert replayed.lineages == board.lineages
             assert replayed.open_requests == board.open_requests
-            assert replayed.outstanding() == board.outstanding()
-            assert (replayed.is_idle, replayed.stalled) == (board.is_idle, board.stalled)
+            assert replayed.pending_commands() == board.pending_commands()
+            assert (replayed.is_idle, replayed.idle_with_work) == (board.is_idle, board.idle_with_work)
 
     @invariant()
     def another_fleet_takes_up_the_same_commands(self) -> None:
@@ -96,7 +96,8 @@ class CourseOfEvents(RuleBasedStateMachine):
         board, other = self.run.board, self.run.replayed(workers=7)
         assert (other.lineages, other.open_requests) == (board.lineages, board.open_requests)
         ids = [
-            {one.command_id for one in each.outstanding() if isinstance(one, RepairShard)} for each in (board, other)
+            {one.command_id for one in each.pending_commands() if isinstance(one, RepairShard)}
+            for each in (board, other)
         ]
         assert ids[0] == ids[1] == {command.command_id for command in self.run.working.values()}
 
@@ -123,10 +124,10 @@ class CourseOfEvents(RuleBasedStateMachine):
         board = self.run.board
         assert board.is_idle
         assert board.open_requests == ()
-        assert board.outstanding() == []
+        assert board.pending_commands() == []
         assert board.lineages == tuple(self.run.shards.trained(shard) for shard in range(SHARDS))
         assert self.run.served == tuple(
-            constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in board.lineages
+            served_constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in board.lineages
         )
         assert self.run.shards.files.keys() == {file for lineage in board.lineages for file in lineage.files}
         self._check_receipts()

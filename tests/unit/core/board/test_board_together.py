@@ -48,7 +48,7 @@ def test_the_last_shard_that_is_settled_waits_for_no_other_work() -> None:
     board = patched_board(3 * MOST_GENERATIONS)
     [at_work] = repairs(board.handle(accepted(request("s", {40: {0: 1}}))))
     first, last = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1))))
-    assert at_work in board.at_work
+    assert at_work in board.running
     assert obey(board, *board.handle(repaired(first, version="2"))) == []
     [publication] = obey(board, *board.handle(repaired(last, version="2")))
     assert publication.settled == ("r0", "r1")

@@ -16,6 +16,7 @@ from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.traffic import TRAFFIC, Traffic, draw_trace, slice_prior
 from raymu.core.requests import Boundary, Strategy
 from raymu.core.schedule import epochs_per_stage
+from raymu.core.workload import RunShape
 from tests.unit.core.populations import even_population, population, singles
 
 SHARDS, SLICES, EACH = 2, 3, 200  # more samples in a shard than the unseen ones that end fine-tuning
@@ -42,10 +43,8 @@ def prospect(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SH
     return Layout(
         shards=shards,
         slice_samples=(EACH,) * SLICES,
-        epochs=EPOCHS,
         slice_prior=PRIOR,
-        unlearning=config,
-        has_batch_norm=has_batch_norm,
+        shape=RunShape(unlearning=config, epochs=EPOCHS, has_batch_norm=has_batch_norm),
     )
 
 
@@ -66,10 +65,8 @@ def every_outcome(
             singles(*requests),
             held,
             lineages,
-            config=config,
-            epochs=EPOCHS,
+            shape=RunShape(unlearning=config, epochs=EPOCHS, has_batch_norm=has_batch_norm),
             workers=2,
-            has_batch_norm=has_batch_norm,
         ).outcome
         outcomes.append((prod(PRIOR[cell % SLICES] / shards for cell in cells), outcome))
     return outcomes
@@ -112,13 +109,11 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
 ) -> None:
     held = population(samples=8000, shards=8, slices=4)
     config = UnlearningConfig(strategy=strategy, boundary=boundary)  # type: ignore[arg-type]
-    epochs = epochs_per_stage(12, 4)
+    shape = RunShape(unlearning=config, epochs=epochs_per_stage(12, 4))
     traffic = Traffic(kind=kind, count=count, size=4)
     lineages = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
     outcomes = [
-        simulate(
-            draw_trace(replace(traffic, seed=seed), held), held, lineages, config=config, epochs=epochs, workers=2
-        ).outcome
+        simulate(draw_trace(replace(traffic, seed=seed), held), held, lineages, shape=shape, workers=2).outcome
         for seed in range(200)
     ]
     each = held.slice_samples.mean(axis=0)
@@ -126,9 +121,8 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
         Layout(
             shards=8,
             slice_samples=tuple(each.tolist()),
-            epochs=epochs,
             slice_prior=tuple(slice_prior(traffic, each).tolist()),
-            unlearning=config,
+            shape=shape,
         ),
         Strategy(strategy),
         Boundary.parse(boundary),

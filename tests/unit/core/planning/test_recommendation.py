@@ -7,6 +7,7 @@ from raymu.core.planning.expected_cost import Layout
 from raymu.core.planning.recommendation import TrafficBudget, exact_passes, recommend
 from raymu.core.requests import Strategy
 from raymu.core.schedule import epochs_per_stage
+from raymu.core.workload import RunShape
 
 SAMPLES = 4800
 
@@ -15,9 +16,8 @@ def layout(shards: int, slices: int) -> Layout:
     return Layout(
         shards=shards,
         slice_samples=(SAMPLES / shards / slices,) * slices,
-        epochs=epochs_per_stage(12, slices),
         slice_prior=(1 / slices,) * slices,
-        unlearning=UnlearningConfig(),
+        shape=RunShape(unlearning=UnlearningConfig(), epochs=epochs_per_stage(12, slices)),
         seconds_per_pass=1e-4,
     )
 

@@ -14,6 +14,7 @@ from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import Traffic, draw_trace
 from raymu.core.records import Remedy, ShardLineage
 from raymu.core.requests import Strategy
+from raymu.core.workload import RunShape
 from tests.unit.core.examples import EPOCHS, NOW, lineage, request, trained_board
 from tests.unit.core.populations import even_population, population, singles
 from tests.unit.core.traced_shards import TracedShards
@@ -43,7 +44,8 @@ def replayed(
     **unlearning: Any,
 ) -> SimulationSummary:
     config = UnlearningConfig(strategy=strategy, boundary=boundary, **unlearning)  # type: ignore[arg-type]
-    return simulate(trace, held, trained, config=config, epochs=EPOCHS, workers=workers, window_s=window_s).outcome
+    shape = RunShape(unlearning=config, epochs=EPOCHS)
+    return simulate(trace, held, trained, shape=shape, workers=workers, window_s=window_s).outcome
 
 
 @settings(max_examples=30, deadline=None)
