@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one for the occasion, and leaving it again."""
+"""Connecting this process to a Ray cluster, or starting a temporary one, and disconnecting again."""
 
 import logging
 import os
@@ -6,30 +6,32 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
 
 import ray
-from ray._private import services
-from ray._raylet import GcsClient  # type: ignore[attr-defined]  # Ray's types lack it
-from ray.exceptions import AuthenticationError, RayError
+from ray.exceptions import AuthenticationError
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 from raymu.runtime.nodes import capacity
+from raymu.runtime.ray_internals import find_local_cluster, hidden_entrypoint, is_connected_to, silence_lost_workers
 from raymu.text import one_line
 
-_door = threading.Lock()
-"""Whoever comes or goes, while others do."""
-_visits = 0
-"""How many of this process's connections are open: Ray itself knows one connection per process."""
+_lock = threading.Lock()
+"""Held while connecting or disconnecting."""
+_open_connections = 0
+"""Users of this process's connection. Ray allows one connection per process."""
 _own_job: str | None = None
-"""Ray's id of the connection that raymu made, and has to close; another one is somebody else's."""
+"""Ray's id of the connection that raymu opened and has to close. A connection with another id belongs to the caller."""
 
 
 @contextmanager
 def cluster_connection(cluster: ClusterConfig) -> Iterator[None]:
-    """Stay connected while several runs are worked on. Raises DeviceUnavailable where there is no room for a shard, too."""
+    """Stay connected while several runs are worked on.
+
+    Raises:
+        DeviceUnavailable: The cluster cannot be joined, or has no room for a shard.
+    """
     join_cluster(cluster.address)
     try:
         capacity(cluster)
@@ -40,7 +42,11 @@ def cluster_connection(cluster: ClusterConfig) -> Iterator[None]:
 
 @contextmanager
 def existing_cluster(address: str | None) -> Iterator[None]:
-    """Connected to a cluster that others started. Raises DeviceUnavailable where there is none."""
+    """Connect to a cluster that was started before, and never start one.
+
+    Raises:
+        DeviceUnavailable: There is no such cluster.
+    """
     if not is_cluster_there(address):
         raise DeviceUnavailable(
             "there is no Ray cluster that stays; run `ray start --head`, or name one with --address"
@@ -53,37 +59,38 @@ def existing_cluster(address: str | None) -> Iterator[None]:
 
 
 def join_cluster(address: str | None) -> None:
-    """Connect to the cluster, or start one; every call needs a `leave_cluster`.
+    """Connect to a cluster, or start one. Every call needs a `leave_cluster`.
 
-    Raises DeviceUnavailable, also where this process is connected to another cluster already.
+    Raises:
+        DeviceUnavailable: The cluster cannot be joined, or this process is connected to another one.
     """
-    global _visits, _own_job
-    with _door:
+    global _open_connections, _own_job
+    with _lock:
         if ray.is_initialized():
             _require_connected(address)
         else:
             _connect(address)
-            _own_job, _visits = _job(), 0
-        _visits += 1
+            _own_job, _open_connections = _current_job(), 0
+        _open_connections += 1
 
 
 def leave_cluster() -> None:
-    """The last one to leave disconnects, where raymu had connected."""
-    global _visits, _own_job
-    with _door:
-        _visits -= 1
-        if _visits == 0 and ray.is_initialized() and _own_job == _job():
+    """Disconnect after the last user, if raymu opened the connection."""
+    global _open_connections, _own_job
+    with _lock:
+        _open_connections -= 1
+        if _open_connections == 0 and ray.is_initialized() and _own_job == _current_job():
             _own_job = None
             ray.shutdown()
 
 
 def is_cluster_there(address: str | None) -> bool:
-    """Whether a cluster is named, or one is up on this machine: Ray would start another, which ends with this process."""
-    return ray.is_initialized() or _found(address) is not None
+    """Whether a cluster is named or runs on this machine. Otherwise Ray would start one that ends with this process."""
+    return ray.is_initialized() or _resolve(address) is not None
 
 
 def is_head_there() -> bool:
-    """Whether the cluster's head answers. Ray itself waits for it for a minute, and then ends this process."""
+    """Whether the cluster's head answers. Ray itself waits a minute for the head, and then ends this process."""
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
@@ -92,53 +99,47 @@ def is_head_there() -> bool:
     return True
 
 
-def _job() -> str:
+def _current_job() -> str:
     job: str = ray.get_runtime_context().get_job_id()
     return job
 
 
-def _found(address: str | None) -> str | None:
-    """Where the cluster is that is named, or was left known on this machine; None where there is none."""
-    if address not in (None, "auto", "local"):
-        return address
-    services.logger.setLevel(logging.ERROR)  # it warns where several are up, and joins the latest
-    with suppress(ConnectionError, ValueError):
-        found: str | None = services.canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
-        return found
-    return address
+def _resolve(address: str | None) -> str | None:
+    """Return the address of the named cluster, or of the one that runs on this machine. None if there is none."""
+    return find_local_cluster(address) if _is_default(address) else address
+
+
+def _is_default(address: str | None) -> bool:
+    return address in (None, "auto", "local")
 
 
 def _require_connected(address: str | None) -> None:
-    """Raises DeviceUnavailable where another cluster is named than the one that this process is connected to."""
-    if address in (None, "auto", "local"):
+    """Raise DeviceUnavailable if this process is connected to another cluster than the named one."""
+    if address is None or _is_default(address):
         return
     _require_reachable(address)
-    worker: Any = ray._private.worker.global_worker
-    with suppress(RayError):  # it asks for another token, or is no cluster
-        # Each cluster has an id. Addresses differ also where they mean the same: 127.0.0.1, a node's name, a service's.
-        if GcsClient(address=address).cluster_id == worker.gcs_client.cluster_id:
-            return
-    here = ray.get_runtime_context().gcs_address
+    if is_connected_to(address):
+        return
+    current = ray.get_runtime_context().gcs_address
     raise DeviceUnavailable(
-        f"cluster.address {address}: this process is connected to another Ray cluster, {here}, and can be to one at a time; "
+        f"cluster.address {address}: this process is connected to another Ray cluster, {current}, and can be to one at a time; "
         "close what is open there, or work on this one in a process of its own"
     )
 
 
 def _connect(address: str | None) -> None:
-    if found := _found(address):
-        _require_reachable(found)
+    if resolved := _resolve(address):
+        _require_reachable(resolved)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        with _discreet():
+        with hidden_entrypoint(), _own_sigterm_handler():
             ray.init(
                 address=address,
                 include_dashboard=None if address else False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-        # Ray tells of lost workers on standard output, which holds nothing but raymu's own documents.
-        ray._private.worker._worker_logs_enabled = False
+        silence_lost_workers()
     except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
         raise DeviceUnavailable(
             f"cluster.address {address}: cannot be joined ({one_line(error)}); "
@@ -147,24 +148,22 @@ def _connect(address: str | None) -> None:
 
 
 @contextmanager
-def _discreet() -> Iterator[None]:
-    """Ray would show the command line, with ids in it, on its dashboard, and answer SIGTERM with a trace of its own code."""
-    before, ray._private.utils.get_entrypoint_name = ray._private.utils.get_entrypoint_name, lambda: "raymu"
+def _own_sigterm_handler() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM. Ray's own one prints a trace of Ray's code."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        ray._private.utils.get_entrypoint_name = before
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
 def _require_reachable(address: str) -> None:
-    """Ray itself would wait many minutes for a head that is not there. Raises DeviceUnavailable."""
+    """Raise DeviceUnavailable if nothing answers at an address. Ray itself would wait for many minutes."""
     if "://" in address:
         raise DeviceUnavailable(
             f"cluster.address {address}: is not the cluster's own address, such as 10.0.0.1:6379, which its nodes join by; "
-            "from a machine that is none of them, use `raymu submit`"
+            "from a machine that is none of them, use `raymu job submit`"
         )
     host, separator, port = address.rpartition(":")
     if not separator or not port.isdigit():
@@ -173,6 +172,6 @@ def _require_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise DeviceUnavailable(
-            f"cluster.address {address}: nothing answers there ({error}); start Ray there, or, where it crashed on this "
+            f"cluster.address {address}: nothing answers there ({error}); start Ray there or, if it crashed on this "
             "machine, run `ray stop`"
         ) from error

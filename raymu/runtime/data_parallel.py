@@ -1,32 +1,28 @@
-"""A shard's stages by several workers: Ray Train starts them for a piece of work, and starts others where some are lost.
+"""A shard whose stages are trained by several processes: plain actors in one placement group, joined by torch.distributed.
 
-The shard's actor keeps what is to be trained and what is trained already. So workers leave nothing behind that others
-would need: those who come after a loss go on from the last stage's checkpoint. Ray Train itself is given no samples and
-no checkpoints, and keeps none.
+Why not Ray Train? Its parts are replaced or unused here. `training.ranks` replaces DistributedDataParallel, whose order
+of summation is not fixed, so that the bits equal those of a single process. The run keeps the checkpoints, with hashes,
+so Ray Train was given none. What remained was starting workers and restarting them after a loss. For that, Ray Train
+needs one more actor per shard, through which every stage would have to travel back, and if that actor is killed, its
+placement group stays reserved as long as the job lives: the cleaner that Ray Train starts asks Ray's dashboard, which a
+cluster may do without. Here the coordinator's pool owns the placement group, and removes it with the shard's actor. The
+workers are children of the shard's actor, so Ray ends them with it, and a stage's result is an item of a stream.
 """
 
-import logging
-import os
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from queue import Empty, SimpleQueue
-from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any
-from uuid import uuid4
 
 import ray
-import torch
-from ray.exceptions import RayError
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchConfig, TorchTrainer
+import torch.distributed as dist
+from ray.exceptions import RayError, RayTaskError
+from ray.util import get_current_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raymu.config import ClusterConfig, Device
-from raymu.errors import RankLost, RaymuError, WorkerLost
-from raymu.runtime.leaked_placement_groups import release_abandoned_room
-from raymu.runtime.placement import backend_of, shard_bundle, task_options
-from raymu.runtime.placement_group import STRATEGIES
+from raymu.errors import RankLost, WorkerLost
+from raymu.runtime.placement import backend_of, task_options
+from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.runtime.ray_internals import as_remote
 from raymu.runtime.shard_actor import ShardService
 from raymu.service.shard.worker import ShardWorker
@@ -36,196 +32,156 @@ from raymu.training.determinism import device_or_cpu
 from raymu.training.ranks import DistributedRanks
 from raymu.training.stages import StageResult, StageTask, train_stages
 
-_LOSSES = 3
-"""How often workers are started anew in one piece of work before their loss is reported."""
-_PATIENCE_S = 3.0
-"""How long nothing happens before a look whether workers lack room."""
-_RAY_TRAIN = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # two seconds otherwise, which the end of all work waits for
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more, for warnings that nobody here asks for
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model's factory is imported from where it is imported elsewhere
-}
+_ATTEMPTS = 4
+"""How often ranks are started for one piece of work before their loss is reported."""
+
+
+class RankWorker:
+    """One of the processes that train a shard together. It keeps nothing that its successor would need."""
+
+    def uses_cuda(self, device: Device) -> bool:
+        """Whether this process computes on a GPU. A process without the rank's resources cannot know."""
+        return device_or_cpu(device).type == "cuda"
+
+    def open_store(self, world_size: int) -> tuple[str, int]:
+        """Open the store at which the ranks meet, in rank 0's process, and return its host and port."""
+        self._store = dist.TCPStore(  # on a port that is free
+            ray.util.get_node_ip_address(), 0, world_size, is_master=True, wait_for_workers=False
+        )
+        return self._store.host, self._store.port
+
+    def join(self, backend: str, host: str, port: int, rank: int, world_size: int) -> None:
+        """Become a rank of the process group.
+
+        Raises:
+            RankLost: Another rank did not come.
+        """
+        try:
+            if rank > 0:
+                self._store = dist.TCPStore(host, port, world_size, is_master=False)
+            dist.init_process_group(backend, store=self._store, rank=rank, world_size=world_size)
+        except RuntimeError as error:
+            raise RankLost(one_line(error)) from error
+
+    def train(self, task: StageTask, first: int, checkpoint: bytes | None) -> Iterator[StageResult]:
+        """Train the stages from the first one on, after a checkpoint. Every rank has the same results."""
+        yield from train_stages(replace(task, first=first, checkpoint=checkpoint), DistributedRanks())
+
+    def follow(self, task: StageTask, first: int, checkpoint: bytes | None) -> None:
+        """Train the same stages without returning them."""
+        for _ in self.train(task, first, checkpoint):
+            pass
+
+
+RankActor: Any = as_remote(RankWorker)
+
+
+class RankGroup:
+    """The ranks of one shard, in the placement group of the shard's actor."""
+
+    def __init__(self, cluster: ClusterConfig, device: Device) -> None:
+        """Start the ranks and join them.
+
+        Args:
+            cluster: Resources of each rank, and their number.
+            device: As configured for training.
+
+        Raises:
+            RayError: A rank was lost.
+        """
+        group, size = get_current_placement_group(), cluster.workers_per_shard
+        self._ranks = [
+            RankActor.options(
+                **task_options(cluster),
+                scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
+            ).remote()
+            for rank in range(size)
+        ]
+        try:
+            is_cuda = all(ray.get([rank.uses_cuda.remote(device) for rank in self._ranks]))
+            host, port = ray.get(self._ranks[0].open_store.remote(size))
+            backend = backend_of(cluster, is_cuda=is_cuda)
+            ray.get([worker.join.remote(backend, host, port, rank, size) for rank, worker in enumerate(self._ranks)])
+        except BaseException:
+            self.close()
+            raise
+
+    def train(self, task: Any, first: int, checkpoint: bytes | None) -> Iterator[StageResult]:
+        """Yield the results of rank 0.
+
+        Args:
+            task: The stages, as a reference into Ray's object store.
+            first: The stage to begin with.
+            checkpoint: Of the stage before, if there is one.
+
+        Raises:
+            RayError: A rank was lost, or raised an error.
+        """
+        results, *others = [
+            (rank.follow if number else rank.train).remote(task, first, checkpoint)
+            for number, rank in enumerate(self._ranks)
+        ]
+        is_done = False
+        while not is_done or others:
+            ready, _ = ray.wait([*others, *([] if is_done else [results])])
+            if ready[0] is results:
+                try:
+                    yield ray.get(next(results))
+                except StopIteration:
+                    is_done = True
+            else:
+                ray.get(ready[0])
+                others.remove(ready[0])
+
+    def close(self) -> None:
+        """End the ranks, whatever they do."""
+        for rank in self._ranks:
+            ray.kill(rank)
 
 
 class DataParallelShard(ShardService):
-    """As an actor it needs a thread for its work, and one for the workers, who call it meanwhile.
+    """A shard's actor that leaves the training of stages to ranks.
 
-    It asks for no resources, since they do. So all but the training of stages is done on its CPU: patches, by playing
-    the ranks one after the other.
+    The ranks have the resources of the shard. So everything else runs on this actor's CPU: a patch, for example, which
+    simulates the ranks one after the other.
     """
 
     _cluster: ClusterConfig
-    _desk: "StageExchange | None" = None
+    _group: RankGroup | None = None
 
-    def next_stage(self) -> int | None:
-        """Where workers are to begin; None where nothing is left to train, or nobody wants it any more."""
-        return self._desk.next_stage if self._desk else None
-
-    def stages_from(self, first: int) -> tuple[str, Any, bytes | None]:
-        """The desk's token, the stages, in the object store, and the checkpoint to begin with. Raises RankLost"""
-        assert self._desk
-        return self._desk.token, self._desk.stages, self._desk.checkpoint_before(first)
-
-    def hand_in(self, token: str, trained: StageResult) -> int | None:
-        """returns: where to go on, as next_stage does"""
-        return self._desk.take(token, trained) if self._desk else None
-
-    def give_up(self, token: str, error: RaymuError) -> None:
-        """What the stages' own code raised: nobody is to try again."""
-        if self._desk:
-            self._desk.give_up(token, error)
-
-    def _made(self, store: RunStore) -> ShardWorker:
+    def _make_worker(self, store: RunStore) -> ShardWorker:
         self._cluster = store.config.cluster
-        return ShardWorker(store, self._train_by_workers, device="cpu")
+        return ShardWorker(store, self._train_by_ranks, device="cpu")
 
-    def _train_by_workers(self, stages: StageTask) -> Iterator[StageResult]:
-        """Who wants no more waits for the stage that workers are at. Raises WorkerLost, and what training raises."""
-        self._desk = desk = StageExchange(stages)
-        home = ray.get_runtime_context().current_actor
-        workers = Thread(target=_run_workers, args=(home, desk, self._cluster, stages), daemon=True)
-        workers.start()
-        try:
-            yield from desk.handed_in()
-        finally:
-            desk.close()
-            while workers.is_alive():  # what they hold, the next piece of work waits for
-                workers.join(_PATIENCE_S)
-                release_abandoned_room()
-            self._desk = None
+    def _train_by_ranks(self, task: StageTask) -> Iterator[StageResult]:
+        """Train the stages, and after a loss the ones that are left, by new ranks.
 
+        The ranks stay for the next piece of work, unless the caller stops early: then they are in the middle of a stage.
 
-class StageExchange:
-    """Where stages are handed in, by workers who come and go. Its user waits in one thread, they call in another."""
-
-    def __init__(self, stages: StageTask) -> None:
-        self.stages = ray.put(stages)
-        self.token = uuid4().hex
-        """Whoever trains these stages has it. Workers of an earlier piece of work, taken for lost, may come late."""
-        self._next, self._end, self._checkpoint = stages.first, stages.end, stages.checkpoint
-        self._is_closed = False
-        self._arrivals: SimpleQueue[StageResult | Exception] = SimpleQueue()
-
-    @property
-    def next_stage(self) -> int | None:
-        """None where nothing is left to train, or nobody wants it any more."""
-        return None if self._is_closed or self._next == self._end else self._next
-
-    def checkpoint_before(self, stage: int) -> bytes | None:
-        """The last one alone is kept. Raises RankLost where the stage was handed in since, by workers taken for lost."""
-        if stage != self.next_stage:
-            raise RankLost(f"stage {stage} is not the next any more")
-        return self._checkpoint
-
-    def take(self, token: str, trained: StageResult) -> int | None:
-        """returns: where to go on; None also where it belongs to another desk"""
-        if token != self.token:
-            return None
-        if trained.stage == self.next_stage:  # else handed in before, by one who was lost since
-            self._next, self._checkpoint = trained.stage + 1, trained.checkpoint
-            self._arrivals.put(trained)
-        return self.next_stage
-
-    def give_up(self, token: str, error: Exception) -> None:
-        if token == self.token:
-            self.end(error)
-
-    def end(self, error: Exception) -> None:
-        self.close()
-        self._arrivals.put(error)
-
-    def close(self) -> None:
-        """Take nothing any more."""
-        self._is_closed = True
-
-    def handed_in(self) -> Iterator[StageResult]:
-        """Each stage once, in their order. Raises what ended the work."""
-        last = -1
-        while last < self._end - 1:
+        Raises:
+            WorkerLost: Ranks were lost again and again.
+            RaymuError: What training itself raises.
+        """
+        reference, first, checkpoint = ray.put(task), task.first, task.checkpoint
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                arrived = self._arrivals.get(timeout=_PATIENCE_S)
-            except Empty:
-                release_abandoned_room()  # others may have been lost, and workers wait for their room
-                continue
-            if isinstance(arrived, Exception):
-                raise arrived
-            last = arrived.stage
-            yield arrived
-
-
-def _run_workers(home: Any, desk: StageExchange, cluster: ClusterConfig, stages: StageTask) -> None:
-    """Until all is handed in, or given up."""
-    problem = "they ended before their work did"
-    try:
-        _fit(home, cluster, stages)
-    except (TrainingFailedError, RayError) as error:
-        problem = one_line(error)
-    except Exception as error:  # whatever it is, somebody waits for it
-        desk.end(error)
-    desk.end(WorkerLost(stages.shard, 1 + _LOSSES, problem))  # which nobody waits for where all is handed in
-
-
-def _fit(home: Any, cluster: ClusterConfig, stages: StageTask) -> None:
-    """Raises TrainingFailedError, and RayError where Ray Train's own process is lost too often."""
-    for name, value in _RAY_TRAIN.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
-    for losses in range(1 + _LOSSES):
-        try:
-            with TemporaryDirectory(prefix="raymu-") as folder:  # for Ray Train's own notes
-                _trainer(home, cluster, stages, folder).fit()
-            return
-        except RayError:
-            if losses == _LOSSES:
-                raise
-
-
-def _trainer(home: Any, cluster: ClusterConfig, stages: StageTask, folder: str) -> TorchTrainer:
-    return TorchTrainer(
-        partial(_work, home),
-        torch_config=TorchConfig(backend=backend_of(cluster, is_cuda=_have_cuda(cluster, stages.device))),
-        scaling_config=ScalingConfig(
-            num_workers=cluster.workers_per_shard,
-            use_gpu=cluster.gpus_per_shard > 0,
-            resources_per_worker=shard_bundle(cluster),
-            placement_strategy=STRATEGIES.get(cluster.placement, "PACK"),
-        ),
-        run_config=RunConfig(
-            name=f"shard-{stages.shard}", storage_path=folder, failure_config=FailureConfig(max_failures=_LOSSES)
-        ),
-    )
-
-
-def _have_cuda(cluster: ClusterConfig, wish: Device) -> bool:
-    """As one finds who has the workers' resources: this process has none, and may be on a node of another kind."""
-    if wish == "cpu":
-        return False
-    device: torch.device = ray.get(as_remote(device_or_cpu).options(**task_options(cluster)).remote(wish))
-    return device.type == "cuda"
-
-
-def _work(home: Any) -> None:
-    """One worker's part: all of them train the same stages, and the first hands them in."""
-    ranks = DistributedRanks()
-    first = _agreed(ranks, home.next_stage)
-    if first is None:
-        return
-    token, reference, checkpoint = ray.get(home.stages_from.remote(first))
-    stages: StageTask = replace(ray.get(reference), first=first, checkpoint=checkpoint)
-    try:
-        for trained in train_stages(stages, ranks):
-            if _agreed(ranks, home.hand_in, token, trained) is None:
+                self._group = self._group or RankGroup(self._cluster, task.device)
+                for result in self._group.train(reference, first, checkpoint):
+                    yield result
+                    first, checkpoint = result.stage + 1, result.checkpoint
                 return
-    except RankLost:
-        raise
-    except RaymuError as error:
-        ray.get(home.give_up.remote(token, error))
-        raise  # the others may wait for this one: Ray Train ends them all
+            except RayError as error:
+                self._end_ranks()
+                if isinstance(error, RayTaskError) and not isinstance(error.cause, RankLost):
+                    raise unwrap(error) from None
+                if attempt == _ATTEMPTS:
+                    raise WorkerLost(task.shard, attempt, first_sentence(error)) from error
+            except GeneratorExit:
+                self._end_ranks()
+                raise
+        raise AssertionError("the last attempt returns or raises")
 
-
-def _agreed(ranks: DistributedRanks, ask: Any, *about: Any) -> int | None:
-    """The next stage, as the shard's actor says to the first rank. Raises RankLost."""
-    said: int | None = ray.get(ask.remote(*about)) if 0 in ranks.own else None
-    stage = ranks.agree(-1 if said is None else said)
-    return None if stage < 0 else stage
+    def _end_ranks(self) -> None:
+        if self._group:
+            self._group.close()
+        self._group = None

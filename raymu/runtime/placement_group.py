@@ -1,11 +1,15 @@
-"""Room for a fleet's actors: what the cluster has, or what is reserved together, spread over nodes or packed on few."""
+"""Room for a fleet's actors: counted on the cluster's nodes, or reserved in Ray's placement groups."""
 
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
+from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raymu.config import ClusterConfig
@@ -14,87 +18,140 @@ from raymu.runtime.nodes import capacity
 from raymu.runtime.placement import actor_options, shard_bundle
 
 STRATEGIES: Mapping[str, str] = {"spread": "SPREAD", "pack": "PACK"}
-"""Ray's names for kinds of placement; any has none."""
-FRESH_S = 5.0
-"""How long the room that was counted is taken for what there is: counting asks the cluster's head."""
+"""Ray's strategy for each kind of placement. `any` has none."""
+CAPACITY_TTL_S = 5.0
+"""How long a counted capacity is used before it is counted again. Counting is a call to the cluster's head."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActorSpace:
+    """Where one actor is to start."""
+
+    options: Mapping[str, Any]
+    """Options of the actor."""
+    own_group: PlacementGroup | None = None
+    """A placement group for this actor and its rank workers alone. It has to be removed with the actor."""
 
 
 class PlacementGroupReservation:
-    """A placement group with a bundle for each actor, made with the first one; none where any node will do.
+    """The room that a fleet may use, in one of three ways.
 
-    Ray moves the bundles of a lost node to others, as far as they have room. Where not one actor finds room that way, the
-    reservation is given up: actors go wherever there is any, until it is released. It does not grow either: nodes that join
-    are in the next one, while without one they count at once.
+    With `placement: any`, nothing is reserved: actors start wherever there is room, and a node that joins counts at once.
+    With `spread` or `pack`, one placement group has a bundle for each actor. It is created with the first actor, and does
+    not grow. Ray moves the bundles of a lost node to other nodes that have room. If not one actor can start in the group,
+    the group is given up, and actors start wherever there is room until the reservation is released.
+    If several rank workers train a shard, each actor has a placement group of its own, with a bundle for each rank.
+
+    Methods without `async` callers in mind: `recount`, `reserve` and `is_ready` wait for the cluster's head, so an event
+    loop calls them in a thread.
     """
 
-    def __init__(self, cluster: ClusterConfig, *, run_id: str, most: int) -> None:
-        """most: actors that there is work for at once. Raises DeviceUnavailable where there is no room for one"""
-        self._cluster, self._run_id, self._most = cluster, run_id, most
-        self._group: Any = None
-        self._is_given_up = False
+    def __init__(self, cluster: ClusterConfig, *, run_id: str, max_actors: int) -> None:
+        """Count the capacity, which waits for the cluster's head.
+
+        Args:
+            cluster: What each actor needs, and how actors are placed.
+            run_id: Names the placement groups, so that a later coordinator of the run finds them.
+            max_actors: Actors that there is work for at once.
+
+        Raises:
+            DeviceUnavailable: There is no room for a single actor.
+        """
+        self._cluster, self._run_id, self._max_actors = cluster, run_id, max_actors
+        self._strategy = STRATEGIES.get(cluster.placement)
+        self._group: PlacementGroup | None = None
+        self._is_given_up, self._is_swept = False, False
+        self._lock = threading.Lock()  # the pool reserves for several actors at once, each in a thread
         self._count()
 
     @property
-    def room(self) -> int:
-        """Actors that there is room for at once; as many as there were at last, where it is none for the moment."""
-        if not self.is_held and time.monotonic() - self._counted_at > FRESH_S:
-            with suppress(DeviceUnavailable):
-                self._count()
-        return self._room
+    def capacity(self) -> int:
+        """Actors that fit at once, as last counted. It stays as it was while there is no room for a single one."""
+        return self._capacity
 
     @property
-    def is_held(self) -> bool:
+    def is_stale(self) -> bool:
+        """Whether the capacity should be counted again. A placement group does not change its size."""
+        return not self.exists and time.monotonic() - self._counted_at > CAPACITY_TTL_S
+
+    @property
+    def exists(self) -> bool:
+        """Whether a placement group for the whole fleet exists."""
         return self._group is not None
 
-    @property
-    def is_placed(self) -> bool:
-        """Whether every bundle has its node, so that actors will come up."""
-        return self.is_held and placement_group_table(self._group)["state"] == "CREATED"
+    def recount(self) -> None:
+        """Count the capacity again."""
+        with suppress(DeviceUnavailable):
+            self._count()
 
-    def options(self) -> dict[str, Any]:
-        """Options of an actor that goes there."""
-        strategy = STRATEGIES.get(self._cluster.placement)
-        if self._cluster.workers_per_shard > 1:  # Ray Train places them
-            return actor_options(self._cluster)
-        if strategy and not self.is_held and not self._is_given_up:
-            self._group = self._made(strategy)
+    def is_ready(self) -> bool:
+        """Whether every bundle of the fleet's placement group has a node, so that actors will start."""
+        group = self._group
+        return group is not None and placement_group_table(group)["state"] == "CREATED"
+
+    def reserve(self) -> ActorSpace:
+        """Return the space of one more actor. The first call removes what a lost coordinator of the run left."""
         options = actor_options(self._cluster)
-        if self.is_held:
+        with self._lock:
+            if self._cluster.workers_per_shard > 1:
+                return self._space_of_ranks(options)
+            if self._strategy and not self.exists and not self._is_given_up:
+                self._group = self._fleet_group(self._strategy)
+        if self._group is not None:
             options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._group)
-        elif strategy == "SPREAD":
-            options["scheduling_strategy"] = strategy  # without a group Ray tries, and promises nothing
-        return options
+        elif self._strategy == "SPREAD":
+            options["scheduling_strategy"] = "SPREAD"  # without a group Ray only tries
+        return ActorSpace(options=options)
 
     def give_up(self) -> None:
+        """Remove the fleet's placement group, and let actors start anywhere until the next `release`."""
         self.release()
         self._is_given_up = True
 
     def release(self) -> None:
-        """Give the room back; actors that are there end."""
-        if self.is_held:
-            remove_placement_group(self._group)
-        self._group, self._is_given_up = None, False
+        """Remove the fleet's placement group. Ray ends the actors in it."""
+        with self._lock:
+            if self._group is not None:
+                remove_placement_group(self._group)
+            self._group, self._is_given_up = None, False
 
-    def _made(self, strategy: str) -> Any:
-        """As large as the nodes that are left allow."""
-        remove_reservation(self._run_id)  # a coordinator that was lost left it behind
+    def _space_of_ranks(self, options: dict[str, Any]) -> ActorSpace:
+        self._sweep()
+        bundles = [shard_bundle(self._cluster)] * self._cluster.workers_per_shard
+        name = f"{_prefix(self._run_id)}-{uuid4().hex[:8]}"
+        group = placement_group(bundles, strategy=self._strategy or "PACK", name=name)
+        return ActorSpace(
+            options=options | {"scheduling_strategy": PlacementGroupSchedulingStrategy(group)}, own_group=group
+        )
+
+    def _fleet_group(self, strategy: str) -> PlacementGroup | None:
+        """Create a group as large as the present nodes allow. None if there is no node with room: any later one will do."""
+        self._sweep()
         try:
             self._count()
-        except DeviceUnavailable:  # no node is left; one that comes is taken as it is
+        except DeviceUnavailable:
             return None
-        bundles = [shard_bundle(self._cluster)] * min(self._most, self._room)
-        return placement_group(bundles, strategy=strategy, name=_name_of(self._run_id))
+        bundles = [shard_bundle(self._cluster)] * min(self._max_actors, self._capacity)
+        return placement_group(bundles, strategy=strategy, name=_prefix(self._run_id))
+
+    def _sweep(self) -> None:
+        if not self._is_swept:
+            remove_reservations(self._run_id)
+            self._is_swept = True
 
     def _count(self) -> None:
         self._counted_at = time.monotonic()
-        self._room = capacity(self._cluster)
+        self._capacity = capacity(self._cluster)
 
 
-def remove_reservation(run_id: str) -> None:
-    """Give back the room that a run's coordinator has reserved, and holds although it is gone."""
-    with suppress(ValueError):  # there is none
-        remove_placement_group(get_placement_group(_name_of(run_id)))
+def remove_reservations(run_id: str) -> None:
+    """Remove the placement groups of a run whose coordinator is gone. Ray would keep them as long as its job."""
+    prefix = _prefix(run_id)
+    for row in placement_group_table().values():
+        if row["name"].startswith(prefix) and row["state"] != "REMOVED":
+            with suppress(ValueError):  # it was removed in between, or belongs to another namespace
+                remove_placement_group(get_placement_group(row["name"]))
 
 
-def _name_of(run_id: str) -> str:
+def _prefix(run_id: str) -> str:
     return f"raymu-{run_id}"

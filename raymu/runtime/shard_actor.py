@@ -34,7 +34,7 @@ class ShardService:
         context = ray.get_runtime_context()
         node_id = context.get_node_id()
         try:
-            self._worker = self._made(RunStore(location))
+            self._worker = self._make_worker(RunStore(location))
         except RaymuError as error:
             name = node_names().get(node_id, node_id)
             problem = error.problem if isinstance(error, RunInvalid) else str(error)
@@ -49,5 +49,5 @@ class ShardService:
         """As ShardWorker does."""
         yield from self._worker.run(work)
 
-    def _made(self, store: RunStore) -> ShardWorker:
+    def _make_worker(self, store: RunStore) -> ShardWorker:
         return ShardWorker(store)

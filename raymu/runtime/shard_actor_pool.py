@@ -1,220 +1,293 @@
-"""The shard actors of a fleet: started as they are needed, handed out in turn, ended where nobody needs them."""
+"""The shard actors of a fleet: started on demand, handed out in order of arrival, ended after a time without work."""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayTaskError
+from ray.util import remove_placement_group
 
 from raymu.errors import CoordinatorLost, RaymuError, TrainingFailed
-from raymu.runtime.placement_group import PlacementGroupReservation
+from raymu.runtime.placement_group import ActorSpace, PlacementGroupReservation
 from raymu.runtime.shard_actor import ActorLocation
 
-_NOWHERE = -1
-"""Instead of a shard: of an actor that has not worked yet."""
-PATIENCE_S = 20.0
-"""How long a warm-up waits for one more actor where some are up: a node may be lost, or others are there first."""
+START_TIMEOUT_S = 20.0
+"""How long to wait for one more actor to start: a node may be lost, or other programs may use its room."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedShard:
-    """An actor that has a shard's checkpoints in memory."""
+    """A shard whose checkpoints an actor has in memory."""
 
     shard: int
-    site: ActorLocation
-    is_at_work: bool
+    location: ActorLocation
+    is_running: bool
+    """Whether the actor works on the shard now."""
+
+
+class _Phase(Enum):
+    STARTING = auto()
+    IDLE = auto()
+    BUSY = auto()
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class _Member:
+    """An actor of the pool, and what it does."""
+
+    phase: _Phase = _Phase.STARTING
+    actor: Any = None
+    """Ray's handle. None until there is room reserved for the actor."""
+    space: ActorSpace | None = None
+    shard: int | None = None
+    """The shard that the actor works on, or worked on last."""
+    location: ActorLocation | None = None
+    start: "asyncio.Task[None] | None" = None
+    retirement: asyncio.TimerHandle | None = None
 
 
 class ShardActorPool:
-    """As many actors as the reservation has room for, at most. One that is lost makes room for another.
+    """At most as many actors as the reservation has room for. One that is lost makes room for another.
 
-    One that was started and finds no room, since a node is lost or others are there first, is not waited for where
-    another one comes free.
+    `ray.util.ActorPool` does not fit: its actors are started beforehand and never replaced, it blocks the event loop, and
+    it hands out any free actor. Here the actor that has a shard's checkpoints in memory is preferred for that shard.
+    An actor that was started but finds no room delays nobody while another actor comes free.
     """
 
     def __init__(self, actor: Any, location: str, reservation: PlacementGroupReservation, *, idle_s: float) -> None:
-        """actor: the class of them, wrapped; location: of the run that each of them opens
+        """Start nothing yet.
 
-        idle_s: how long an actor stays without work; it holds what others wait for
+        Args:
+            actor: The actor class, wrapped by Ray.
+            location: The run that each actor opens.
+            reservation: Where actors start, and how many fit.
+            idle_s: How long an actor stays without work, in seconds. Other programs may wait for its room.
         """
         self._actor, self._location, self._reservation, self._idle_s = actor, location, reservation, idle_s
-        self._idle: dict[Any, int] = {}  # actor -> the shard that it was last at
-        self._lent: dict[Any, int] = {}  # actor -> the shard that it is at
-        self._starting: dict[Any, asyncio.Task[None]] = {}
-        self._sites: dict[Any, ActorLocation] = {}
-        self._turns: deque[asyncio.Future[Any]] = deque()  # of those who wait, in order of arrival
+        self._members: list[_Member] = []  # the one that has been idle longest comes first among those that are idle
+        self._waiters: deque[asyncio.Future[_Member]] = deque()  # in order of arrival
         self._is_warming, self._is_closed = False, False
-        self._retirements: dict[Any, asyncio.TimerHandle] = {}
-        self._patience: asyncio.TimerHandle | None = None
+        self._start_timeout: asyncio.Task[None] | None = None
+        self._recount: asyncio.Task[None] | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Actors that there is room for. If the count is old, a new one begins in the background."""
+        self._refresh_capacity()
+        return self._room
 
     @asynccontextmanager
-    async def lent(self, shard: int) -> AsyncIterator[Any]:
-        """An actor: rather the one that holds this shard's checkpoints.
+    async def acquire(self, shard: int) -> AsyncIterator[Any]:
+        """Lend an actor, preferably the one that has this shard's checkpoints in memory.
 
-        It is taken back after a refusal of its own; after anything else it is ended, lest it work on unattended.
-        Raises RayError where a new one did not start, CoordinatorLost once the pool is closed.
+        The actor returns to the pool after a refusal by raymu's own code. After any other error it is ended, so that it
+        does not work on unattended.
+
+        Raises:
+            RayError: A new actor did not start.
+            CoordinatorLost: The pool is closed.
         """
-        actor = await self._take(shard)
-        self._lent[actor] = shard
+        member = await self._acquire(shard)
+        member.shard = shard
         try:
-            yield actor
+            yield member.actor
         except BaseException as error:
             if _is_refusal(error):
-                self._put(actor, shard)
+                self._release(member)
             else:
-                self._end(actor)
-                self._balance()
+                self._kill(member)
+                self._reconcile()
             raise
-        self._put(actor, shard)
+        self._release(member)
 
     async def warm_up(self, count: int) -> None:
-        """Start actors, and wait until they answer; for those that find no room, no longer than patience lasts."""
+        """Start actors and wait until they answer. Stop waiting at START_TIMEOUT_S if at least one answers."""
         self._is_warming = True
         try:
-            for _ in range(min(count, self._room) - self._alive):
-                self._begin()
-            self._balance()
-            while self._starting:
-                starting = self._starting.values()
-                up, _ = await asyncio.wait(starting, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
-                if not up and (self._idle or self._lent):
+            if self._reservation.is_stale:
+                await asyncio.to_thread(self._reservation.recount)
+            for _ in range(min(count, self._room) - len(self._members)):
+                self._start_one()
+            self._reconcile()
+            while starts := [member.start for member in self._in(_Phase.STARTING) if member.start]:
+                done, _ = await asyncio.wait(starts, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+                if not done and self._has(_Phase.IDLE, _Phase.BUSY):
                     return
         finally:
             self._is_warming = False
-            self._balance()
+            self._reconcile()
 
     def close(self) -> None:
-        """End the actors that are not at work, and each of the others as it comes back; who waits for one gets none."""
+        """End the actors that are not busy, and each other one when it is released. Waiters get CoordinatorLost."""
         self._is_closed = True
-        for actor in (*self._idle, *self._starting):
-            self._end(actor)
-        while turn := self._next_turn():
-            turn.set_exception(_closed())
-        self._balance()
+        for member in [*self._in(_Phase.IDLE), *self._in(_Phase.STARTING)]:
+            self._kill(member)
+        while waiter := self._next_waiter():
+            waiter.set_exception(_closed())
+        self._reconcile()
 
-    def holders(self) -> Iterator[LoadedShard]:
-        """The actors that have a shard in memory."""
-        for actors, is_at_work in ((self._idle, False), (self._lent, True)):
-            for actor, shard in actors.items():
-                if shard != _NOWHERE:
-                    yield LoadedShard(shard=shard, site=self._sites[actor], is_at_work=is_at_work)
-
-    @property
-    def _alive(self) -> int:
-        return len(self._idle) + len(self._lent) + len(self._starting)
+    def loaded_shards(self) -> Iterator[LoadedShard]:
+        """Yield the shards that actors have in memory."""
+        for member in self._members:
+            if member.shard is not None and member.location is not None:
+                is_running = member.phase is _Phase.BUSY
+                yield LoadedShard(shard=member.shard, location=member.location, is_running=is_running)
 
     @property
     def _room(self) -> int:
-        return 0 if self._is_closed else self._reservation.room
+        return 0 if self._is_closed else self._reservation.capacity
 
-    async def _take(self, shard: int) -> Any:
+    def _in(self, phase: _Phase) -> list[_Member]:
+        return [member for member in self._members if member.phase is phase]
+
+    def _has(self, *phases: _Phase) -> bool:
+        return any(member.phase in phases for member in self._members)
+
+    def _refresh_capacity(self) -> None:
+        if self._reservation.is_stale and not self._is_closed and (self._recount is None or self._recount.done()):
+            self._recount = asyncio.ensure_future(self._count_capacity())
+
+    async def _count_capacity(self) -> None:
+        await asyncio.to_thread(self._reservation.recount)
+        self._reconcile()
+
+    async def _acquire(self, shard: int) -> _Member:
         if self._is_closed:
             raise _closed()
-        if not self._idle:
+        self._refresh_capacity()
+        idle = self._in(_Phase.IDLE)
+        if not idle:
             return await self._wait()
-        actor = next((one for one, at in self._idle.items() if at == shard), next(iter(self._idle)))
-        self._lent[actor] = self._idle.pop(actor)
-        self._balance()
-        return actor
+        member = next((member for member in idle if member.shard == shard), idle[0])
+        member.phase = _Phase.BUSY
+        self._reconcile()
+        return member
 
-    async def _wait(self) -> Any:
-        turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._turns.append(turn)
-        self._balance()
+    async def _wait(self) -> _Member:
+        waiter: asyncio.Future[_Member] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._reconcile()
         try:
-            return await turn
+            return await waiter
         except asyncio.CancelledError:
-            if turn.cancelled():
+            if waiter.cancelled():
                 with suppress(ValueError):
-                    self._turns.remove(turn)
-                self._balance()
-            elif not turn.exception():  # it was given one, and does not know yet
-                self._put(turn.result(), self._lent[turn.result()])
+                    self._waiters.remove(waiter)
+                self._reconcile()
+            elif not waiter.exception():  # it was given an actor, and was cancelled before it could run
+                self._release(waiter.result())
             raise
 
-    def _next_turn(self) -> asyncio.Future[Any] | None:
-        """None where nobody waits; a turn that was cancelled may be there still."""
-        while self._turns:
-            turn = self._turns.popleft()
-            if not turn.done():
-                return turn
+    def _next_waiter(self) -> "asyncio.Future[_Member] | None":
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():  # else it was cancelled, and has not removed itself yet
+                return waiter
         return None
 
-    def _put(self, actor: Any, shard: int) -> None:
-        self._lent.pop(actor, None)
+    def _release(self, member: _Member) -> None:
+        self._refresh_capacity()
         if self._is_closed:
-            self._end(actor)
-        elif turn := self._next_turn():
-            self._lent[actor] = shard
-            turn.set_result(actor)
+            self._kill(member)
+        elif waiter := self._next_waiter():
+            member.phase = _Phase.BUSY
+            waiter.set_result(member)
         else:
-            self._idle[actor] = shard
-        self._balance()
+            member.phase = _Phase.IDLE
+            self._members.remove(member)
+            self._members.append(member)
+        self._reconcile()
 
-    def _begin(self) -> None:
-        actor = self._actor.options(**self._reservation.options()).remote()
-        self._starting[actor] = asyncio.ensure_future(self._bring_up(actor))
+    def _start_one(self) -> None:
+        member = _Member()
+        self._members.append(member)
+        member.start = asyncio.ensure_future(self._start(member))
 
-    async def _bring_up(self, actor: Any) -> None:
+    async def _start(self, member: _Member) -> None:
         try:
-            self._sites[actor] = await actor.open.remote(self._location)
-        except RayError as error:
-            self._end(actor)
-            if turn := self._next_turn():
-                turn.set_exception(error)
-            self._balance()
+            space = await asyncio.to_thread(self._reservation.reserve)
+            if member not in self._members:  # it was ended in the meantime
+                _remove_own_group(space)
+                self._reconcile()
+                return
+            member.space = space
+            member.actor = self._actor.options(**space.options).remote()
+            self._reconcile()
+            member.location = await member.actor.open.remote(self._location)
+        except Exception as error:  # whatever it is, a waiter needs to know
+            self._kill(member)
+            if waiter := self._next_waiter():
+                waiter.set_exception(error)
+            self._reconcile()
         else:
-            del self._starting[actor]
-            self._put(actor, _NOWHERE)
+            self._release(member)
 
-    def _end(self, actor: Any) -> None:
-        ray.kill(actor)
-        for actors in (self._idle, self._lent, self._sites):
-            actors.pop(actor, None)
-        if timer := self._retirements.pop(actor, None):
-            timer.cancel()
-        start = self._starting.pop(actor, None)
-        if start and start is not asyncio.current_task():
-            start.cancel()
+    def _kill(self, member: _Member) -> None:
+        if member not in self._members:
+            return
+        self._members.remove(member)
+        if member.retirement:
+            member.retirement.cancel()
+        if member.actor is None:
+            return  # its start notices
+        ray.kill(member.actor)
+        if member.space:
+            _remove_own_group(member.space)
+        if member.phase is _Phase.STARTING and member.start and member.start is not asyncio.current_task():
+            member.start.cancel()
 
-    def _balance(self) -> None:
-        """Start actors for those who wait, and have those retired that nobody needs for a while."""
-        while len(self._starting) < len(self._turns) and self._alive < self._room:
-            self._begin()
-        needless = set() if self._is_warming else {*self._idle, *(() if self._turns else self._starting)}
-        for actor in self._retirements.keys() - needless:
-            self._retirements.pop(actor).cancel()
-        loop = asyncio.get_running_loop()
-        for actor in needless - self._retirements.keys():
-            self._retirements[actor] = loop.call_later(self._idle_s, self._retire, actor)
-        is_stuck = self._reservation.is_held and self._starting and not (self._idle or self._lent)
-        if self._patience and not is_stuck:
-            self._patience.cancel()
-            self._patience = None
-        elif is_stuck and not self._patience:
-            self._patience = loop.call_later(PATIENCE_S, self._lose_patience)
-        if not self._alive:
+    def _reconcile(self) -> None:
+        """Start actors for waiters, plan the end of those that nobody needs, and release what no actor uses."""
+        while len(self._in(_Phase.STARTING)) < len(self._waiters) and len(self._members) < self._room:
+            self._start_one()
+        for member in self._members:
+            if self._is_needed(member):
+                if member.retirement:
+                    member.retirement.cancel()
+                    member.retirement = None
+            elif not member.retirement:
+                member.retirement = asyncio.get_running_loop().call_later(self._idle_s, self._retire, member)
+        is_stuck = self._reservation.exists and bool(self._members) and not self._has(_Phase.IDLE, _Phase.BUSY)
+        if self._start_timeout and not is_stuck:
+            self._start_timeout.cancel()
+            self._start_timeout = None
+        elif is_stuck and not self._start_timeout:
+            self._start_timeout = asyncio.ensure_future(self._on_start_timeout())
+        if not self._members:
             self._reservation.release()
 
-    def _retire(self, actor: Any) -> None:
-        self._end(actor)
-        self._balance()
+    def _is_needed(self, member: _Member) -> bool:
+        if self._is_warming or member.phase is _Phase.BUSY:
+            return True
+        return member.phase is _Phase.STARTING and bool(self._waiters)
 
-    def _lose_patience(self) -> None:
-        """Not one actor is up: where the reservation found no room, they are started anew, wherever there is any."""
-        self._patience = None
-        if not self._reservation.is_placed:
-            count = len(self._starting)
-            for actor in tuple(self._starting):
-                self._end(actor)
+    def _retire(self, member: _Member) -> None:
+        self._kill(member)
+        self._reconcile()
+
+    async def _on_start_timeout(self) -> None:
+        """Start the actors anywhere if the reservation found no room, and so not one of them has started."""
+        await asyncio.sleep(START_TIMEOUT_S)
+        is_ready = await asyncio.to_thread(self._reservation.is_ready)
+        self._start_timeout = None
+        if not is_ready:
+            starting = self._in(_Phase.STARTING)
+            for member in starting:
+                self._kill(member)
             self._reservation.give_up()
-            for _ in range(count):
-                self._begin()
-        self._balance()
+            for _ in starting:
+                self._start_one()
+        self._reconcile()
+
+
+def _remove_own_group(space: ActorSpace) -> None:
+    if space.own_group is not None:
+        remove_placement_group(space.own_group)
 
 
 def _closed() -> CoordinatorLost:
@@ -222,9 +295,9 @@ def _closed() -> CoordinatorLost:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether raymu's own code refused some work. What failed in a model's or foreign code may leave a GPU unusable:
+    """Whether raymu's own code refused the work.
 
-    CUDA then answers with errors for as long as the process lives.
+    An error in a model or in foreign code may leave a GPU unusable: CUDA then fails as long as the process lives.
     """
     cause = error.cause if isinstance(error, RayTaskError) else None
     return isinstance(cause, RaymuError) and not isinstance(cause, TrainingFailed)
