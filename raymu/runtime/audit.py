@@ -11,9 +11,9 @@ from ray.exceptions import RayError, RayTaskError
 from raymu.config import ClusterConfig
 from raymu.errors import WorkerLost
 from raymu.runtime.cluster import cluster_connection
-from raymu.runtime.fleet import first_sentence, unwrap
 from raymu.runtime.nodes import this_node
 from raymu.runtime.placement import task_options
+from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.runtime.ray_internals import as_remote
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask, train_model
 

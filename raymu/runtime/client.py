@@ -13,9 +13,10 @@ from raymu.errors import CoordinatorLost
 from raymu.runtime.cluster import existing_cluster, is_cluster_there, is_head_there, join_cluster, leave_cluster
 from raymu.runtime.coordinator_actor import CoordinatorActor
 from raymu.runtime.detached_coordinator import coordinator_name, find_detached, start_detached
-from raymu.runtime.fleet import first_sentence, unwrap
 from raymu.runtime.nodes import this_node
-from raymu.runtime.placement_group import remove_reservation
+from raymu.runtime.placement import uses_placement_groups
+from raymu.runtime.placement_group import remove_reservations
+from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.service.coordinator.calls import Call, Locations, Result
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
 from raymu.store.run import RunStore
@@ -38,7 +39,7 @@ class RayClient:
             DeviceUnavailable: The cluster is not running, or has no room for a shard.
             RunInvalid: There is no run at the location.
         """
-        self._run_id = RunStore(location).manifest.run_id if cluster.placement != "any" else None
+        self._run_id = RunStore(location).manifest.run_id if uses_placement_groups(cluster) else None
         name = coordinator_name(location)
         self._own: Any = None
         join_cluster(cluster.address)
@@ -58,7 +59,7 @@ class RayClient:
         if self._own and ray.is_initialized() and is_head_there():
             _end(self._own)
             if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
-                remove_reservation(self._run_id)
+                remove_reservations(self._run_id)
         leave_cluster()
 
     def _started(self) -> Any:

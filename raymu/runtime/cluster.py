@@ -122,8 +122,8 @@ def _require_connected(address: str | None) -> None:
         return
     current = ray.get_runtime_context().gcs_address
     raise DeviceUnavailable(
-        f"cluster.address {address}: this process is connected to another Ray cluster, {current}, and can be to one at a time; "
-        "close what is open there, or work on this one in a process of its own"
+        f"cluster.address {address}: this process is connected to another Ray cluster, {current}, and can be to one "
+        "at a time; close what is open there, or work on this one in a process of its own"
     )
 
 

@@ -25,7 +25,7 @@ class CoordinatorService:
             The number of workers.
         """
         store = RunStore(location)
-        self._coordinator = measured_coordinator(store, RayFleet(store))
+        self._coordinator = measured_coordinator(store, await asyncio.to_thread(RayFleet, store))
         return self._coordinator.workers
 
     async def call(self, call: Call[Any]) -> AsyncIterator[Any]:

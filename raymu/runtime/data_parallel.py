@@ -16,8 +16,9 @@ from typing import Any
 import ray
 import torch.distributed as dist
 from ray.exceptions import RayError, RayTaskError
-from ray.util import get_current_placement_group
+from ray.util import get_current_placement_group, get_node_ip_address
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # exported, but not listed
 
 from raymu.config import ClusterConfig, Device
 from raymu.errors import RankLost, WorkerLost
@@ -45,10 +46,9 @@ class RankWorker:
 
     def open_store(self, world_size: int) -> tuple[str, int]:
         """Open the store at which the ranks meet, in rank 0's process, and return its host and port."""
-        self._store = dist.TCPStore(  # on a port that is free
-            ray.util.get_node_ip_address(), 0, world_size, is_master=True, wait_for_workers=False
-        )
-        return self._store.host, self._store.port
+        host: str = get_node_ip_address()  # type: ignore[no-untyped-call]
+        self._store = TCPStore(host, 0, world_size, is_master=True, wait_for_workers=False)  # 0: any free port
+        return host, self._store.port
 
     def join(self, backend: str, host: str, port: int, rank: int, world_size: int) -> None:
         """Become a rank of the process group.
@@ -58,7 +58,7 @@ class RankWorker:
         """
         try:
             if rank > 0:
-                self._store = dist.TCPStore(host, port, world_size, is_master=False)
+                self._store = TCPStore(host, port, world_size, is_master=False)
             dist.init_process_group(backend, store=self._store, rank=rank, world_size=world_size)
         except RuntimeError as error:
             raise RankLost(one_line(error)) from error
@@ -90,6 +90,7 @@ class RankGroup:
             RayError: A rank was lost.
         """
         group, size = get_current_placement_group(), cluster.workers_per_shard
+        assert group is not None, "the reservation starts a shard's actor in a placement group"
         self._ranks = [
             RankActor.options(
                 **task_options(cluster),
@@ -117,21 +118,21 @@ class RankGroup:
         Raises:
             RayError: A rank was lost, or raised an error.
         """
-        results, *others = [
-            (rank.follow if number else rank.train).remote(task, first, checkpoint)
-            for number, rank in enumerate(self._ranks)
-        ]
-        is_done = False
-        while not is_done or others:
-            ready, _ = ray.wait([*others, *([] if is_done else [results])])
-            if ready[0] is results:
+        leader, *followers = self._ranks
+        results = leader.train.remote(task, first, checkpoint)
+        running: list[Any] = [results, *(rank.follow.remote(task, first, checkpoint) for rank in followers)]
+        while running:
+            ready: Any = ray.wait(running)[0][0]
+            if ready is results:
                 try:
-                    yield ray.get(next(results))
+                    result: StageResult = ray.get(next(ready))
                 except StopIteration:
-                    is_done = True
+                    running.remove(results)
+                else:
+                    yield result
             else:
-                ray.get(ready[0])
-                others.remove(ready[0])
+                ray.get(ready)  # raises what ended this rank early
+                running.remove(ready)
 
     def close(self) -> None:
         """End the ranks, whatever they do."""

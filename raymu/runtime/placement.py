@@ -52,7 +52,12 @@ def shard_capacity(nodes: Sequence[Resources], cluster: ClusterConfig) -> int:
 
 def actor_options(cluster: ClusterConfig) -> dict[str, Any]:
     """Options of a shard actor. Where several workers train a shard, they take its resources, and the actor takes none."""
-    return task_options(cluster) if cluster.workers_per_shard == 1 else {"num_cpus": 0, "max_concurrency": 2}
+    return task_options(cluster) if cluster.workers_per_shard == 1 else {"num_cpus": 0}
+
+
+def uses_placement_groups(cluster: ClusterConfig) -> bool:
+    """Whether a fleet reserves room, which a lost coordinator leaves behind."""
+    return cluster.placement != "any" or cluster.workers_per_shard > 1
 
 
 def task_options(cluster: ClusterConfig) -> dict[str, Any]:

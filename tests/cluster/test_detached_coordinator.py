@@ -24,7 +24,7 @@ from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
 from tests.support.cluster_process import wait_until
 from tests.support.examples import repaired_weights, train_run, write_samples
-from tests.support.processes import COORDINATOR, SHARD, STANDING, TwoNodes, own_processes
+from tests.support.processes import COORDINATOR, SHARD, DETACHED, TwoNodes, own_processes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -38,7 +38,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[raymu.Run]:
         assert not trained.start()
         yield trained
         trained.stop()
-        wait_until(lambda: not (own_processes(STANDING) or own_processes(SHARD)), "nothing is left")
+        wait_until(lambda: not (own_processes(DETACHED) or own_processes(SHARD)), "nothing is left")
 
 
 def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run
 
     with ThreadPoolExecutor() as threads:
         assert set(threads.map(revoke, forget)) == {Exactness.EXACT}
-    assert (len(own_processes(STANDING)), own_processes(COORDINATOR)) == (1, [])
+    assert (len(own_processes(DETACHED)), own_processes(COORDINATOR)) == (1, [])
     assert run.locations()
     config, forgotten = config_on_ray(tmp_path / "all.parquet"), [one for ids in forget for one in ids]
     train_run(config, tmp_path / "calm", exclude=forgotten)
@@ -63,7 +63,7 @@ def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run
 
 def test_one_that_is_lost_comes_back_and_finishes_by_itself(run: raymu.Run, tmp_path: Path) -> None:
     def kill(_stage: StageProgress) -> None:
-        for victim in own_processes(STANDING):
+        for victim in own_processes(DETACHED):
             os.kill(victim.pid, signal.SIGKILL)
 
     forget = [1000 + 7 * number for number in range(30)]
@@ -134,7 +134,7 @@ def test_it_is_on_the_machine_that_has_its_journal(run: raymu.Run) -> None:
     try:
         for _ in range(3):  # Ray itself would choose any
             assert (run.stop(), run.start()) == (True, False)
-            [coordinator] = own_processes(STANDING)
+            [coordinator] = own_processes(DETACHED)
             assert coordinator.pid not in other.find("node")
     finally:
         other.close()
@@ -144,4 +144,4 @@ def test_it_goes_by_settings_that_are_changed_meanwhile(run: raymu.Run) -> None:
     run.configure(strategy="dpus")
     receipt = run.revoke([1000])
     assert receipt.exactness is Exactness.APPROXIMATE
-    assert (len(own_processes(STANDING)), own_processes(COORDINATOR)) == (1, [])
+    assert (len(own_processes(DETACHED)), own_processes(COORDINATOR)) == (1, [])

@@ -125,10 +125,10 @@ def test_a_training_that_is_interrupted_leaves_no_process_and_is_finished_by_set
 
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet")
-    open_before = cluster._visits
+    open_before = cluster._open_connections
     with pytest.raises(KeyboardInterrupt):
         raymu.train(config, str(tmp_path / "run"), progress=interrupt)
-    assert cluster._visits == open_before
+    assert cluster._open_connections == open_before
     wait_until(lambda: not (own_processes(COORDINATOR) or own_processes(SHARD)), "nothing is left")
     with raymu.open_run(tmp_path / "run") as run:
         run.settle()
@@ -322,7 +322,11 @@ def held_by_actors(run: raymu.Run) -> set[str]:
     """Paths of the files whose bytes the idle actors of a run have in memory."""
     coordinator = run.coordinator()
     assert isinstance(coordinator, RayClient)
-    idle = ray.get(coordinator._actor.__ray_call__.remote(lambda service: list(service._fleet._pool._idle)))
+    idle = ray.get(
+        coordinator._actor.__ray_call__.remote(
+            lambda service: [member.actor for member in service._fleet._pool._members]
+        )
+    )
     held = [
         one.__ray_call__.remote(lambda service: {ref.path for ref in service._worker._files._payloads}) for one in idle
     ]

@@ -13,7 +13,7 @@ from raymu.store.codec import to_tree
 from tests.support.cluster_process import StartedCluster, end, wait_until
 from tests.support.examples import make_config, repaired_weights, train_run, write_samples
 from tests.support.interruptions import cut_off
-from tests.support.processes import COORDINATOR, SHARD, STANDING
+from tests.support.processes import COORDINATOR, DETACHED, SHARD
 
 
 @pytest.fixture(scope="module")
@@ -204,12 +204,12 @@ def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedClust
     there = {"RAY_ADDRESS": cluster.address}
     up = cluster.raymu("submit", "--json", "--", "up", run, cwd=folder, **there)
     assert up.document == {"run": run, "is_up": True, "was_up": False}
-    [standing] = cluster.processes(STANDING)
+    [standing] = cluster.processes(DETACHED)
     assert_a_refusal_is_not_told(cluster, folder, run)
     words = ["revoke", run, "--strategy", "sisa", "--json"]
     two = [cluster.begin(*words, "--id", one, cwd=folder, **there) for one in IDS[4:6]]
     assert [end(one).document["exactness"] for one in two] == ["exact", "exact"]
-    assert (cluster.processes(STANDING), cluster.processes(COORDINATOR)) == ([standing], [])
+    assert (cluster.processes(DETACHED), cluster.processes(COORDINATOR)) == ([standing], [])
     shards = cluster.raymu("status", run, "--json", cwd=folder, **there).document["shards"]
     found = {one["place"]["node_id"] for one in shards if one["place"]}
     assert found
@@ -217,5 +217,5 @@ def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedClust
     assert raymu.open_run(run).verify().verdict == "inconclusive"  # as long as its journal is open
     down = cluster.raymu("down", run, "--address", cluster.address, cwd=folder)
     assert (down.code, down.out) == (0, f"{run} is down\n")
-    wait_until(lambda: not (cluster.processes(STANDING) or cluster.processes(SHARD)), "its actors are gone")
+    wait_until(lambda: not (cluster.processes(DETACHED) or cluster.processes(SHARD)), "its actors are gone")
     assert raymu.open_run(run).verify().verdict == "pass"

@@ -12,8 +12,9 @@ import ray
 from ray.exceptions import ActorDiedError
 
 from raymu.errors import RaymuError, RunInvalid, TrainingFailed
-from raymu.runtime.fleet import RayFleet, _follow, first_sentence
+from raymu.runtime.fleet import RayFleet, _follow
 from raymu.runtime.nodes import node_names
+from raymu.runtime.ray_errors import first_sentence
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.messages import TrainCommand, no_progress
 from raymu.store.run import RunStore
@@ -66,7 +67,11 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
 
     async def shards_held_after(fleet: RayFleet, failing: TrainCommand, error: type[RaymuError]) -> set[int]:
         with pytest.raises(error):
+<<<<<<< HEAD
             await fleet.run(failing, no_progress)
+=======
+            await fleet.run(failing, silent)
+>>>>>>> 4fab0d2 (Ranks of a shard are plain actors in its placement group; Ray Train and its leaked groups are gone)
         return set(await fleet.locations())
 
     async def fail() -> None:

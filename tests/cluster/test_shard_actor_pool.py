@@ -43,7 +43,7 @@ def assert_trained(folder: Path) -> None:
 @pytest.mark.usefixtures("room_for_one")
 def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, which may be less patient than an actor."""
-    monkeypatch.setattr(pool, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(pool, "START_TIMEOUT_S", 0.1)
     store = make_run(tmp_path, live_actors=3)
 
     async def train() -> None:
@@ -59,7 +59,7 @@ def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkey
 
 
 def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reservation, "FRESH_S", 0.0)
+    monkeypatch.setattr(reservation, "CAPACITY_TTL_S", 0.0)
     store = make_run(tmp_path, cpus_per_shard=5)
 
     async def train() -> None:
@@ -164,8 +164,13 @@ def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Pat
     async def take_turns() -> None:
         fleet = RayFleet(store)
         first, second, third, _ = works_of(store)
+<<<<<<< HEAD
         async with fleet._pool.lent(first.shard):
             waiting, gone = (asyncio.ensure_future(fleet.run(one, no_progress)) for one in (second, third))
+=======
+        async with fleet._pool.acquire(first.shard):
+            waiting, gone = (asyncio.ensure_future(fleet.run(one, silent)) for one in (second, third))
+>>>>>>> 4fab0d2 (Ranks of a shard are plain actors in its placement group; Ray Train and its leaked groups are gone)
             await asyncio.sleep(0)
             gone.cancel()
         waiting.cancel()  # at this moment the actor is its own, and it has not run since

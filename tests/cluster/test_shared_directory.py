@@ -14,7 +14,7 @@ from raymu.core.records import SampleId
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorSuperseded
 from raymu.runtime.coordinator_actor import CoordinatorActor
-from raymu.runtime.fleet import unwrap
+from raymu.runtime.ray_errors import unwrap
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from tests.cluster.test_fleet import config_on_ray
