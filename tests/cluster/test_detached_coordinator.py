@@ -24,7 +24,7 @@ from raymu.store.run import RunStore
 from tests.cluster.test_fleet import config_on_ray
 from tests.support.cluster_process import wait_until
 from tests.support.examples import repaired_weights, train_run, write_samples
-from tests.support.processes import COORDINATOR, SHARD, DETACHED, TwoNodes, own_processes
+from tests.support.processes import COORDINATOR, DETACHED, SHARD, TwoNodes, own_processes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -67,11 +67,7 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
 
     async def shards_held_after(fleet: RayFleet, failing: TrainCommand, error: type[RaymuError]) -> set[int]:
         with pytest.raises(error):
-<<<<<<< HEAD
             await fleet.run(failing, no_progress)
-=======
-            await fleet.run(failing, silent)
->>>>>>> 4fab0d2 (Ranks of a shard are plain actors in its placement group; Ray Train and its leaked groups are gone)
         return set(await fleet.locations())
 
     async def fail() -> None:

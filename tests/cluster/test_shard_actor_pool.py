@@ -164,13 +164,8 @@ def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Pat
     async def take_turns() -> None:
         fleet = RayFleet(store)
         first, second, third, _ = works_of(store)
-<<<<<<< HEAD
-        async with fleet._pool.lent(first.shard):
-            waiting, gone = (asyncio.ensure_future(fleet.run(one, no_progress)) for one in (second, third))
-=======
         async with fleet._pool.acquire(first.shard):
-            waiting, gone = (asyncio.ensure_future(fleet.run(one, silent)) for one in (second, third))
->>>>>>> 4fab0d2 (Ranks of a shard are plain actors in its placement group; Ray Train and its leaked groups are gone)
+            waiting, gone = (asyncio.ensure_future(fleet.run(one, no_progress)) for one in (second, third))
             await asyncio.sleep(0)
             gone.cancel()
         waiting.cancel()  # at this moment the actor is its own, and it has not run since

@@ -11,9 +11,6 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-<<<<<<< HEAD
-COORDINATOR, STANDING, SHARD = "ray::CoordinatorService", "ray::DetachedCoordinator", "ray::ShardService"
-=======
 from raymu.runtime.coordinator_actor import CoordinatorService
 from raymu.runtime.data_parallel import DataParallelShard, RankWorker
 from raymu.runtime.detached_coordinator import DetachedCoordinator
@@ -24,7 +21,6 @@ COORDINATOR, DETACHED, SHARD, DATA_PARALLEL_SHARD, RANK = (
     for actor in (CoordinatorService, DetachedCoordinator, ShardService, DataParallelShard, RankWorker)
 )
 """Names that Ray gives to the processes of raymu's actors."""
->>>>>>> 4fab0d2 (Ranks of a shard are plain actors in its placement group; Ray Train and its leaked groups are gone)
 
 
 def own_processes(name: str, *, under: int | None = None) -> list[psutil.Process]:
