@@ -15,8 +15,8 @@ from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, map_concurrently
 
 from raymu.benchmark.compare import Method, MethodResult, revoke_with, train_from_scratch
+from raymu.config.unlearning import Strategy
 from raymu.core.records import Remedy
-from raymu.core.requests import Strategy
 
 BOUNDARIES = (0.0, 0.35, 0.65, 0.85, 0.95, 1.0)
 SINGLES = 20

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from capacity_runs import configure, timed
 
+from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import RevocationsAccepted, RunTrained
 from raymu.core.records import Generation, ShardLineage
-from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
+from raymu.core.requests import ForgetSet, RevocationRequest
 from raymu.core.workload import RunShape
 from raymu.store.codec import from_json, to_json
 from raymu.store.run import RunStore

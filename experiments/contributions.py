@@ -23,7 +23,7 @@ from raymu.benchmark.compare import (
     revoke_with,
     train_from_scratch,
 )
-from raymu.core.requests import Strategy
+from raymu.config.unlearning import Strategy
 
 CONTRIBUTIONS = ("gradient", "group", "batch")
 SHARES = {"1 sample": 0.0, "0.1%": 0.001, "1%": 0.01, "5%": 0.05}

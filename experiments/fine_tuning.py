@@ -14,7 +14,7 @@ from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, map_concurrently
 
 from raymu.benchmark.compare import SCRATCH, Method, compare
-from raymu.core.requests import Strategy
+from raymu.config.unlearning import Strategy
 
 MOST_EPOCHS = (1, 2, 3)
 SHARE = 0.01

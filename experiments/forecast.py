@@ -12,7 +12,7 @@ from subjects import about, shuffled_ids, trained
 from workbench import Options, experiment
 
 from raymu.api import open_run
-from raymu.core.requests import Strategy
+from raymu.config.unlearning import Strategy
 from raymu.runtime.cluster import cluster_connection
 
 REQUESTS, SMOKE_REQUESTS = 40, 5

@@ -25,9 +25,9 @@ from workbench import Options, experiment
 
 from raymu.api import open_run
 from raymu.benchmark.compare import ComparisonSetup, Method
+from raymu.config.unlearning import Strategy
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
-from raymu.core.requests import Strategy
 from raymu.errors import FileMissing, NoVoters
 from raymu.plots import COLOURS
 from raymu.runtime.cluster import cluster_connection

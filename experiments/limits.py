@@ -27,9 +27,9 @@ from raymu.benchmark.compare import (
     rewound_generation,
     train_from_scratch,
 )
+from raymu.config.unlearning import Strategy
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.records import SampleId
-from raymu.core.requests import Strategy
 from raymu.store.run import RunStore
 
 AT_ONCE = "many at once"

@@ -15,7 +15,7 @@ from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, map_concurrently
 
 from raymu.benchmark.compare import STRATEGIES, ComparisonSetup, revoke_with, train_from_scratch
-from raymu.core.requests import Strategy
+from raymu.config.unlearning import Strategy
 from raymu.store.run import RunStore
 
 SHARDS = (1, 2, 4, 8, 16)

@@ -19,7 +19,7 @@ from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, map_concurrently
 
 from raymu.benchmark.compare import SCRATCH, STRATEGIES, ComparisonSetup, Method, Requests, compare
-from raymu.core.requests import Strategy
+from raymu.config.unlearning import Strategy
 
 SHARES = {"0.01%": 0.0001, "0.1%": 0.001, "1%": 0.01, "10%": 0.1}
 SINGLES = "20 singles"

@@ -24,7 +24,7 @@ from subjects import Subject, about, outcome, shuffled_ids, trained
 from workbench import Options, experiment, map_concurrently
 
 from raymu.benchmark.compare import STRATEGIES, ComparisonSetup, Requests, revoke_with, train_from_scratch
-from raymu.core.requests import Strategy
+from raymu.config.unlearning import Strategy
 
 OWNERS, OWNERS_ASKING = 400, 5
 REQUESTS, BURST = 40, 10

@@ -16,6 +16,7 @@ from rows import Row, Rows, distinct, where
 from subjects import Subject, about, trained
 from workbench import Options, experiment, map_concurrently
 
+from raymu.config.unlearning import Contributions, Strategy
 from raymu.core.tuning import Constraints, SearchSpace, TuningTrial
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import ScoredTrial, TuningReport, score_trials
@@ -33,7 +34,7 @@ def measure(options: Options) -> Rows:
 def tune(subject: Subject) -> Rows:
     with trained(subject) as bench:
         searched, fresh = (_bench(bench.base, bench.config.data.test, bench.scratch, seed) for seed in (0, 1))
-        space = SearchSpace(strategies=("hs", "ohs"), contributions=("gradient",))
+        space = SearchSpace(strategies=(Strategy.HS, Strategy.OHS), contributions=(Contributions.GRADIENT,))
         choices = space.grid(4 if subject.is_smoke else TRIALS)
         trials, again = (
             [TuningTrial(choice=one, score=on.evaluate(one)) for one in choices] for on in (searched, fresh)

@@ -15,11 +15,11 @@ import numpy as np
 
 from raymu.api import Revocation, open_run, train
 from raymu.config import Config
+from raymu.config.unlearning import OnAccept, Strategy
 from raymu.core.board.serving import served_constituent
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.receipt import Receipt
-from raymu.core.records import Exactness, Generation, OnAccept, SampleId
-from raymu.core.requests import Strategy
+from raymu.core.records import Exactness, Generation, SampleId
 from raymu.data.tables import SampleTable, read_table
 from raymu.errors import UnknownSamples
 from raymu.service.requests.sample_index import SampleIndex

@@ -23,9 +23,9 @@ from raymu.benchmark.compare import (
 )
 from raymu.benchmark.demo_result import DemoResult, DemoRow
 from raymu.config import Config
+from raymu.config.unlearning import Strategy
 from raymu.console import stage_progress
 from raymu.core.records import SampleId
-from raymu.core.requests import Strategy
 from raymu.errors import NoVoters, RunInvalid
 from raymu.output_file import atomic_write
 from raymu.plots import AccuracyTimeline, plot_accuracy

@@ -17,6 +17,7 @@ from raymu.cli.options import (
     show,
 )
 from raymu.config import Config
+from raymu.config.unlearning import Strategy
 from raymu.console import trial_progress
 from raymu.console.study_tables import show_capacity, show_tuning
 from raymu.core.planning.traffic import parse_traffic
@@ -167,7 +168,7 @@ def _search(
     *,
     method: Any,
     trials: int,
-    strategies: tuple[str, ...],
+    strategies: tuple[Strategy, ...],
     fine_tune_slices: tuple[int, ...],
     windows_s: tuple[float, ...],
     most_lost: float,
@@ -178,7 +179,7 @@ def _search(
     seed: int,
 ) -> tuple[Search, Constraints]:
     space = SearchSpace(
-        strategies=strategies or ("hs", "ohs"),
+        strategies=tuple(map(Strategy, strategies)) or (Strategy.HS, Strategy.OHS),
         contributions=(config.unlearning.contributions,),
         fine_tune_slices=fine_tune_slices or (config.unlearning.ohs.slices,),
         windows_s=windows_s or (0.0,),

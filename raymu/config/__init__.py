@@ -1,17 +1,16 @@
-"""Settings: one frozen tree, read once at the door; each class gets only its own branch."""
+"""Settings: one frozen tree, read and checked once; each class gets only its own branch.
+
+`schema.Config` is the tree; `data`, `training` (with the model), `unlearning` and `cluster` hold its branches and the
+vocabularies that these choose from. `yaml_file` reads settings, `validation_errors` says what is wrong with them, and
+`stage_epochs` has the rule that relates epochs to slices.
+"""
 
 from raymu.config.cluster import ClusterConfig
+from raymu.config.data import DataConfig, Normalization
 from raymu.config.fields import Device
-from raymu.config.schema import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    Normalization,
-    OhsConfig,
-    PartitionConfig,
-    TrainingConfig,
-    UnlearningConfig,
-)
+from raymu.config.schema import Config, PartitionConfig
+from raymu.config.training import ModelConfig, TrainingConfig
+from raymu.config.unlearning import OhsConfig, UnlearningConfig
 
 __all__ = [
     "ClusterConfig",

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raymu.config import OhsConfig
+from raymu.config.unlearning import Boundary, BoundaryKind, Strategy
 from raymu.core.commands import CalibrationReference, Decision
 from raymu.core.records import Remedy, ShardLineage
-from raymu.core.requests import Boundary, BoundaryKind, Strategy
 from raymu.core.workload import ShardWorkload, makespan
 
 _MOST_EXACT_FIRST = (Remedy.RETRAIN, Remedy.REPLAY, Remedy.FINE_TUNE, Remedy.PATCH)

@@ -38,14 +38,6 @@ class ShardState(StrEnum):
     ABSTAINING = "abstaining"
 
 
-class OnAccept(StrEnum):
-    """What a touched shard serves from the moment a request is accepted until its remedy is published."""
-
-    REWIND = "rewind"
-    ABSTAIN = "abstain"
-    KEEP = "keep"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileRef:
     """A file of the run by its content. path: relative to the run directory; sha256: hex of the bytes."""

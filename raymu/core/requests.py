@@ -1,69 +1,10 @@
 """What a user asks for: whose samples to forget, and how."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from typing import Self
 
-
-class Strategy(StrEnum):
-    """What the user asks for (Li et al., arXiv 2412.14505; SISA: Bourtoule et al., S&P 2021)."""
-
-    SISA = "sisa"
-    DPUS = "dpus"
-    HS = "hs"
-    OHS = "ohs"
-
-
-class BoundaryKind(StrEnum):
-    FRACTION = "fraction"
-    SECONDS = "seconds"
-    DEADLINE = "deadline"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Boundary:
-    """The hybrid boundary.
-
-    FRACTION: of the whole shard's retraining passes. SECONDS: of one shard's retraining compute.
-    DEADLINE: seconds of makespan over the workers at hand, for all shards of a batch together.
-    """
-
-    kind: BoundaryKind
-    value: float
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.value < math.inf:
-            raise ValueError(
-                f"boundary {self.value} is not a finite number from 0 up; to retrain at any cost, use sisa"
-            )
-        if self.kind is BoundaryKind.FRACTION and self.value > 1.0:
-            raise ValueError(f"boundary {self.value} is over 1; give a fraction of the shard, or seconds such as 30s")
-
-    @classmethod
-    def parse(cls, text: float | str) -> Self:
-        """`0.35`, `30s` or `deadline:60s`. Raises ValueError for anything else."""
-        kind, number = BoundaryKind.FRACTION, str(text)
-        if number.startswith("deadline:"):
-            kind, number = BoundaryKind.DEADLINE, number.removeprefix("deadline:").removesuffix("s")
-        elif number.endswith("s"):
-            kind, number = BoundaryKind.SECONDS, number.removesuffix("s")
-        try:
-            value = float(number)
-        except ValueError:
-            raise ValueError(f"boundary {text!r} is none of 0.35, 30s or deadline:60s") from None
-        return cls(kind=kind, value=value)
-
-    def __str__(self) -> str:
-        match self.kind:
-            case BoundaryKind.FRACTION:
-                return f"{self.value:g}"
-            case BoundaryKind.SECONDS:
-                return f"{self.value:g}s"
-            case BoundaryKind.DEADLINE:
-                return f"deadline:{self.value:g}s"
+from raymu.config.unlearning import Boundary, Strategy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from raymu.config.unlearning import Contributions, Strategy
+
 _INFEASIBLE = 10.0
 """The loss of a trial that meets the constraints is at most about 1: what all retraining costs."""
 
@@ -16,9 +18,9 @@ _INFEASIBLE = 10.0
 class Choice:
     """What a run would be configured with. boundary: a fraction; fine_tune_slices: for ohs; window_s: of batching"""
 
-    strategy: str
+    strategy: Strategy
     boundary: float
-    contributions: str
+    contributions: Contributions
     fine_tune_slices: int
     window_s: float
 
@@ -27,8 +29,8 @@ class Choice:
 class SearchSpace:
     """What a search chooses among. boundaries: lowest and highest fraction"""
 
-    strategies: tuple[str, ...]
-    contributions: tuple[str, ...]
+    strategies: tuple[Strategy, ...]
+    contributions: tuple[Contributions, ...]
     boundaries: tuple[float, float] = (0.0, 1.0)
     fine_tune_slices: tuple[int, ...] = (1,)
     windows_s: tuple[float, ...] = (0.0,)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from raymu.config import UnlearningConfig
+from raymu.config.stage_epochs import epochs_per_stage
 from raymu.core.records import Remedy, ShardLineage
-from raymu.core.schedule import epochs_per_stage
 
 if TYPE_CHECKING:
     from raymu.config import Config

@@ -7,9 +7,9 @@ from pathlib import PurePath
 from typing import Any
 
 from raymu.config import ClusterConfig, Config, DataConfig, ModelConfig, TrainingConfig, UnlearningConfig
+from raymu.config.stage_epochs import epochs_per_stage
 from raymu.core.events import Event, RunTrained
 from raymu.core.records import Generation
-from raymu.core.schedule import epochs_per_stage
 from raymu.core.uri import redacted
 from raymu.report.formatting import count
 from raymu.store.manifest import RunManifest

@@ -7,10 +7,10 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from raymu.config.stage_epochs import epochs_per_stage
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event
 from raymu.core.receipt import Receipts
-from raymu.core.schedule import epochs_per_stage
 from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import METRICS, Measurement, Metric, MetricKind
 from raymu.service.coordinator.coordinator import Coordinator

@@ -14,7 +14,6 @@ import pyarrow as pa
 from raymu.config import Config, PartitionConfig
 from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
 from raymu.core.records import SampleId
-from raymu.core.requests import Boundary
 from raymu.core.uri import redacted
 from raymu.data.ids import as_sample_ids
 from raymu.data.tables import SampleTable, fit_classes, read_table, read_test_data, require_no_secret, to_arrow
@@ -22,7 +21,7 @@ from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, 
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
-from raymu.text import one_line, plural
+from raymu.text import plural
 from raymu.training.models import check_model
 from raymu.training.normalizer import PIXELS
 from raymu.training.spec import TrainingSpec
@@ -136,14 +135,7 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingS
             path,
             f"has a label {classes - 1} among {plural(samples, 'sample')}; number the classes from 0, without gaps",
         )
-    try:
-        plan = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
-    except ValueError as error:
-        raise ConfigInvalid(f"training.epochs: {error}") from error
-    try:
-        Boundary.parse(config.unlearning.boundary)
-    except ValueError as error:
-        raise ConfigInvalid(f"unlearning.boundary: {one_line(error)}") from error
+    plan = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
     if config.data.normalize == "unit" and table.features.dtype not in PIXELS:
         kinds = f"unit is for uint8 and uint16, and the features are {table.features.dtype}"
         raise ConfigInvalid(f"data.normalize: {kinds}; cast to uint8, or use shard")

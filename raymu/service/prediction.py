@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from raymu.config.unlearning import OnAccept
 from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
 from raymu.core.board.serving import served_constituent
-from raymu.core.records import Constituent, Generation, OnAccept, ShardLineage
+from raymu.core.records import Constituent, Generation, ShardLineage
 from raymu.data.columns import as_features
 from raymu.errors import DataInvalid, FileMissing, NoVoters
 from raymu.store.files.concurrency import map_concurrently

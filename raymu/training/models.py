@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from raymu.config import ModelConfig
 from raymu.config.fields import Count, Fraction
-from raymu.config.yaml_file import format_validation_error
+from raymu.config.validation_errors import format_validation_error
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
 from raymu.training.checkpoint_format import weights_sha256

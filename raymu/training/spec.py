@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from raymu.config import Config, ModelConfig, Normalization, TrainingConfig
-from raymu.core.schedule import epochs_per_stage
+from raymu.config.stage_epochs import epochs_per_stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from raymu.config import TrainingConfig
+from raymu.config.training import OptimizerName
 from raymu.core.partition import derive_seed
 from raymu.core.schedule import learning_rate
 from raymu.errors import RankLost, TrainingFailed
@@ -168,9 +169,9 @@ class ShardTrainer:
 def make_optimizer(parameters: Iterator[torch.nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
     rate, decay = training.learning_rate, training.weight_decay
     match training.optimizer:
-        case "sgd":
+        case OptimizerName.SGD:
             return torch.optim.SGD(parameters, lr=rate, momentum=training.momentum, weight_decay=decay)
-        case "adam":
+        case OptimizerName.ADAM:
             return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
-        case "adamw":
+        case OptimizerName.ADAMW:
             return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)

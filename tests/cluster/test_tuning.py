@@ -7,15 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 
 import raymu
+from raymu.config.unlearning import Boundary, Contributions, Strategy
 from raymu.core.tuning import Constraints, Score, Search, SearchSpace
-from raymu.errors import DeviceUnavailable, RequestInvalid, TraceInvalid
+from raymu.errors import ConfigInvalid, DeviceUnavailable, RequestInvalid, TraceInvalid
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from tests.support.examples import make_config, train_run, write_samples
 from tests.support.processes import TwoNodes
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-SPACE = SearchSpace(strategies=("hs", "ohs"), contributions=("gradient",))
+SPACE = SearchSpace(strategies=(Strategy.HS, Strategy.OHS), contributions=(Contributions.GRADIENT,))
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +76,10 @@ def test_what_is_chosen_becomes_the_runs_own_and_is_journalled(location: Path) -
     with raymu.open_run(location) as run:
         generation = run.status().generation
         run.configure(strategy="ohs", boundary=0.75)
-        assert (run.config.unlearning.strategy, run.config.unlearning.boundary) == ("ohs", 0.75)
-        assert raymu.open_run(location).config.unlearning.boundary == 0.75
+        assert (run.config.unlearning.strategy, run.config.unlearning.boundary) == (Strategy.OHS, Boundary.parse(0.75))
+        assert raymu.open_run(location).config.unlearning.boundary == Boundary.parse(0.75)
         assert run.status().generation == generation
-        with pytest.raises(RequestInvalid, match="is over 1"):
+        with pytest.raises(ConfigInvalid, match="is over 1"):
             run.configure(boundary=2.0)
         with pytest.raises(RequestInvalid, match="train anew"):
             run.configure(contributions="batch")

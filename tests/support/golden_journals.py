@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Boundary
 from raymu.core.events import DamageFound
 from raymu.core.records import SampleId
 from raymu.errors import ShardRepairFailed
@@ -102,7 +103,7 @@ def live(folder: Path) -> None:
     owned = {row["id"] for row in table.to_pylist() if row["owner"] == "owner-3"}
     early, late = ([one for one in ids_at(config, slice_index=position) if one not in owned] for position in (0, 1))
     with opened(location) as run:
-        asyncio.run(run.coordinator.configure(UnlearningConfig(boundary=0.5)))
+        asyncio.run(run.coordinator.configure(UnlearningConfig(boundary=Boundary.parse(0.5))))
     with opened(location) as run:
         run.revoke(late[:2], strategy="dpus", key="order 1")
         run.revoke([], owner="owner-3", strategy="ohs", boundary=0.0)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Boundary, BoundaryKind, Strategy
 from raymu.core.commands import Decision, RepairReport
 from raymu.core.events import (
     DamageFound,
@@ -34,7 +35,7 @@ from raymu.core.records import (
     ShardLineage,
     ShardState,
 )
-from raymu.core.requests import Boundary, BoundaryKind, ForgetSet, RevocationRequest, Strategy
+from raymu.core.requests import ForgetSet, RevocationRequest
 
 times = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC))
 names = st.text(st.characters(codec="utf-8"), max_size=8)

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import raymu
 from raymu.cli.group import cli
 from raymu.config import Config
+from raymu.config.unlearning import Contributions, Strategy
 from raymu.core.records import Exactness
 from raymu.core.tuning import Choice
 from raymu.core.verdict import Verdict
@@ -117,7 +118,9 @@ def test_a_choice_is_tried_on_local_branches_of_it_as_on_those_of_a_local_run(
             scratch=str(tmp_path / str(number)),
             workers=1,
         )
-        choice = Choice(strategy="hs", boundary=0.5, contributions="gradient", fine_tune_slices=1, window_s=0.0)
+        choice = Choice(
+            strategy=Strategy.HS, boundary=0.5, contributions=Contributions.GRADIENT, fine_tune_slices=1, window_s=0.0
+        )
         hashes.append(TuningObjective(plan).evaluate(choice).weights_sha256)
     assert hashes[0] == hashes[1]
     assert run.verify().verdict is Verdict.PASS

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Self
 
+from raymu.config.unlearning import Boundary, OnAccept, Strategy
 from raymu.core.board.publication import Publication
 from raymu.core.board.serving import served_constituent
 from raymu.core.board.shard_work import ShardWork, repair_command
@@ -23,8 +24,8 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.planner import calibration_references, decide_repairs
-from raymu.core.records import OnAccept, Remedy, ShardLineage
-from raymu.core.requests import Boundary, RevocationRequest, Strategy, touched_slices
+from raymu.core.records import Remedy, ShardLineage
+from raymu.core.requests import RevocationRequest, touched_slices
 from raymu.core.workload import RunShape, ShardWorkload, shard_workload
 
 
@@ -300,7 +301,7 @@ class RevocationBoard:
 
     @property
     def _on_accept(self) -> OnAccept:
-        return OnAccept(self._shape.unlearning.on_accept)
+        return self._shape.unlearning.on_accept
 
 
 def _longest_first(commands: Iterable[RepairShard]) -> list[RepairShard]:

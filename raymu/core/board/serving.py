@@ -1,6 +1,7 @@
 """Which state of a shard is served while requests wait for it or files of it are lost."""
 
-from raymu.core.records import CheckpointRef, Constituent, OnAccept, ShardLineage, ShardState
+from raymu.config.unlearning import OnAccept
+from raymu.core.records import CheckpointRef, Constituent, ShardLineage, ShardState
 
 
 def served_constituent(

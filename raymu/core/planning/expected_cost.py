@@ -12,12 +12,12 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
+from raymu.config.unlearning import Boundary, BoundaryKind, OhsRemedy, Strategy
 from raymu.core.partition import derive_seed
 from raymu.core.planner import MOST_REFERENCES, StrategyForecast, forecast
 from raymu.core.planning.shard_chain import ExpectedShardCost, LoneShardOdds, ShardOdds
 from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.records import ShardLineage
-from raymu.core.requests import Boundary, BoundaryKind, Strategy
 from raymu.core.workload import RunShape, ShardWorkload, fine_tuning_passes, shard_workload, subtraction_passes
 
 Floats = npt.NDArray[np.float64]
@@ -114,7 +114,7 @@ def expected_cost(
     if boundary.kind is BoundaryKind.DEADLINE and together == 1:  # of one shard's retraining
         boundary = Boundary(kind=BoundaryKind.SECONDS, value=boundary.value)
     first = prospect.first_retrained(strategy, boundary)
-    if strategy is Strategy.OHS and prospect.shape.unlearning.ohs.remedy == "replay":
+    if strategy is Strategy.OHS and prospect.shape.unlearning.ohs.remedy is OhsRemedy.REPLAY:
         first = min(first, _first_cheaper_than_replay(prospect, together))
     fate = _fate(prospect, first, sizes=np.diff(np.append(np.arange(0, requests, together), requests)))
     passes = fate.retrained_passes + _patched_passes(prospect, fate, strategy)

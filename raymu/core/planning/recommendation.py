@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.planning.expected_cost import ExpectedCost, Layout, expected_cost, sampled_forecasts
-from raymu.core.requests import Boundary, Strategy
 
 DRAWS = 50
 """Groups that each makespan is the mean of: there are many layouts to try."""

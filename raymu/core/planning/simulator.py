@@ -17,7 +17,7 @@ from raymu.core.partition import Positions
 from raymu.core.planning.simulated_shard import SimulatedRepairs
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.records import Exactness, FileRef, ShardLineage
-from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
+from raymu.core.requests import ForgetSet, RevocationRequest
 from raymu.core.workload import RunShape, settle_passes
 
 
@@ -144,13 +144,12 @@ def simulate(
 
 def _requests(trace: Trace, population: RevocableSamples, config: UnlearningConfig) -> dict[str, RevocationRequest]:
     """The trace as the board takes it: place in the trace -> request."""
-    boundary = Boundary.parse(config.boundary)
     return {
         str(place): RevocationRequest(
             request_id=str(place),
             payload_sha256="",
-            strategy=Strategy(config.strategy),
-            boundary=boundary,
+            strategy=config.strategy,
+            boundary=config.boundary,
             received_at=_time(traced.at_s),
             due_at=_time(traced.at_s),
             forget=_forget(population, rows),

@@ -10,7 +10,6 @@ from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, UnlearningConfigured
 from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
-from raymu.core.requests import Boundary
 from raymu.errors import CoordinatorSuperseded, RequestInvalid, RunInvalid
 from raymu.service.coordinator.calls import (
     Call,
@@ -208,10 +207,6 @@ class Coordinator:
         Raises RequestInvalid while work is under way, and for settings that training depended on.
         """
         own = self._store.config.unlearning
-        try:
-            Boundary.parse(unlearning.boundary)
-        except ValueError as error:
-            raise RequestInvalid(f"unlearning.boundary: {error}") from error
         if self._training.is_at_work or not self._board.is_idle:
             raise RequestInvalid("the run is at work; settle it before its settings are changed")
         for name in ("contributions", "groups_per_slice"):

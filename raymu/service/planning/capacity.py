@@ -8,13 +8,13 @@ from statistics import fmean
 import numpy as np
 
 from raymu.config import Config
+from raymu.config.unlearning import Boundary, BoundaryKind, Strategy
 from raymu.core.planner import StrategyForecast
 from raymu.core.planning.expected_cost import ExpectedCost, Layout, expected_cost, sampled_forecasts
 from raymu.core.planning.recommendation import Recommendation, TrafficBudget, recommend
 from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.planning.simulator import simulate
 from raymu.core.planning.traffic import Traffic, draw_trace
-from raymu.core.requests import Boundary, BoundaryKind, Strategy
 from raymu.core.workload import RunShape
 from raymu.service.planning.layouts import LayoutCandidates
 from raymu.service.planning.profile import Profile
@@ -112,7 +112,7 @@ def plan_capacity(
     replayed = partial(_replayed, survey, traffic, workers=workers, window_s=window_s)
 
     def advice(choice: Sequence[Layout]) -> LayoutAdvice:
-        strategy = Strategy.OHS if config.unlearning.strategy == "ohs" else Strategy.HS
+        strategy = Strategy.OHS if config.unlearning.strategy is Strategy.OHS else Strategy.HS
         found = recommend(choice, strategy, demand)
         return LayoutAdvice(recommendation=found, replayed=replayed(_chosen(config, strategy, found)))
 
@@ -167,7 +167,7 @@ def _by_boundary(prospect: Layout, strategy: Strategy, demand: TrafficBudget) ->
 
 
 def _with_strategy(config: Config, strategy: Strategy) -> Config:
-    return replace(config, unlearning=replace(config.unlearning, strategy=strategy.value))
+    return replace(config, unlearning=replace(config.unlearning, strategy=strategy))
 
 
 def _chosen(config: Config, strategy: Strategy, found: Recommendation) -> Config:
@@ -175,7 +175,7 @@ def _chosen(config: Config, strategy: Strategy, found: Recommendation) -> Config
     partition = config.partition
     if (found.shards, found.slices) != (partition.shards, partition.slices):
         partition = replace(partition, shards=found.shards, slices=found.slices, risk_bands=None)
-    unlearning = replace(config.unlearning, strategy=strategy.value, boundary=found.boundary)
+    unlearning = replace(config.unlearning, strategy=strategy, boundary=Boundary.parse(found.boundary))
     return replace(config, partition=partition, unlearning=unlearning)
 
 

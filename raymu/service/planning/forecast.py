@@ -5,10 +5,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from raymu.config.unlearning import Strategy
 from raymu.core.forecast_error import PredictionInterval
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.records import Remedy
-from raymu.core.requests import RevocationRequest, Strategy
+from raymu.core.requests import RevocationRequest
 from raymu.errors import FileCorrupt, FileMissing, RequestInvalid
 from raymu.service.history import History, replay
 from raymu.service.requests.admission import Admission

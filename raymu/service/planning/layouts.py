@@ -3,13 +3,11 @@
 import numpy as np
 
 from raymu.config import Config
+from raymu.config.stage_epochs import epochs_per_stage
 from raymu.core.planning.expected_cost import Layout
 from raymu.core.planning.recommendation import TrafficBudget, exact_passes
 from raymu.core.planning.traffic import TRAFFIC, Traffic, slice_prior
-from raymu.core.requests import Boundary
-from raymu.core.schedule import epochs_per_stage
 from raymu.core.workload import RunShape
-from raymu.errors import ConfigInvalid
 from raymu.service.planning.profile import Profile
 
 SHARDS, SLICES = (2, 4, 8, 16, 32), (1, 2, 3, 5, 8, 10, 20)
@@ -20,24 +18,16 @@ class LayoutCandidates:
     """What a configuration comes to under some traffic, in this layout or that."""
 
     def __init__(self, config: Config, survey: Profile, traffic: Traffic) -> None:
-        """Raises ConfigInvalid for a boundary that cannot be read."""
         self._config, self._survey, self._traffic = config, survey, traffic
         self._population = survey.populate(config.partition)
-        try:
-            self.boundary = Boundary.parse(config.unlearning.boundary)
-        except ValueError as error:
-            raise ConfigInvalid(f"unlearning.boundary: {error}") from error
+        self.boundary = config.unlearning.boundary
 
     @property
     def samples(self) -> int:
         return len(self._population)
 
     def configured(self) -> Layout:
-        """Raises ConfigInvalid where a stage would get no epoch."""
-        try:
-            return self._prospect(self._config.partition.shards, self._population.slice_samples.mean(axis=0).tolist())
-        except ValueError as error:
-            raise ConfigInvalid(f"training.epochs: {error}") from error
+        return self._prospect(self._config.partition.shards, self._population.slice_samples.mean(axis=0).tolist())
 
     def layouts(self) -> list[Layout]:
         """Those that give each stage an epoch and each slice a batch."""

@@ -104,8 +104,8 @@ class Admission:
     def _well_formed(self, asked: Revocation, owned: Mapping[str, Sequence[SampleId]]) -> ParsedRequest:
         """owned: owner -> ids of the samples that are left. Raises RequestInvalid."""
         config = self._store.config
-        strategy = chosen_strategy(config.unlearning.strategy if asked.strategy is None else asked.strategy)
-        boundary = chosen_boundary(config.unlearning.boundary if asked.boundary is None else asked.boundary)
+        strategy = config.unlearning.strategy if asked.strategy is None else chosen_strategy(asked.strategy)
+        boundary = config.unlearning.boundary if asked.boundary is None else chosen_boundary(asked.boundary)
         if (asked.owner is None) == (not asked.ids):
             raise RequestInvalid("name samples by id, or an owner: a request needs one of them, and not both")
         if asked.owner is not None:

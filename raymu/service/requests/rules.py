@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import uuid4
 
+from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.records import SampleId
-from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
+from raymu.core.requests import ForgetSet, RevocationRequest
 from raymu.errors import IdempotencyConflict, RaymuError, RequestInvalid, SamplesRevoked, UnknownOwner, UnknownSamples
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.store.codec import canonical_json

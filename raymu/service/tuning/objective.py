@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Boundary, Contributions, Strategy
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.planning.simulator import SimulationResult, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.records import ShardLineage
-from raymu.core.requests import Strategy
 from raymu.core.tuning import Choice, InterimScore, Score
 from raymu.core.workload import RunShape
 from raymu.data.traces import read_trace
@@ -78,7 +78,7 @@ class TuningObjective:
     def digest(self) -> str:
         """SHA-256 of everything that a score depends on except the choice: trace, states, settings and test data."""
         own = self._store.config.unlearning
-        unchosen = replace(own, strategy="sisa", boundary=0.0, ohs=replace(own.ohs, slices=1))
+        unchosen = replace(own, strategy=Strategy.SISA, boundary=Boundary.parse(0.0), ohs=replace(own.ohs, slices=1))
         digest = hashlib.sha256(repr(self.trace).encode())
         for record in (unchosen, *self._lineages):
             digest.update(to_json(record))
@@ -146,7 +146,10 @@ class TuningObjective:
     def unlearning(self, choice: Choice) -> UnlearningConfig:
         """Return the run's settings with a choice. Raises RequestInvalid if the run does not allow it."""
         own = self._store.config.unlearning
-        if choice.contributions not in (own.contributions, *(["gradient"] if own.contributions == "batch" else [])):
+        if choice.contributions not in (
+            own.contributions,
+            *([Contributions.GRADIENT] if own.contributions is Contributions.BATCH else []),
+        ):
             raise RequestInvalid(
                 f"contributions {choice.contributions} cannot be tried: this run was trained for {own.contributions}"
             )
@@ -155,9 +158,9 @@ class TuningObjective:
             raise RequestInvalid(f"fine-tuning on the last {choice.fine_tune_slices} slices: this run has {slices}")
         return replace(
             own,
-            strategy=Strategy(choice.strategy).value,
-            boundary=choice.boundary,
-            contributions=choice.contributions,  # type: ignore[arg-type]  # checked above
+            strategy=choice.strategy,
+            boundary=Boundary.parse(choice.boundary),
+            contributions=choice.contributions,
             ohs=replace(own.ohs, slices=choice.fine_tune_slices),
         )
 
@@ -215,7 +218,7 @@ class TuningObjective:
 
     @property
     def _with_sisa(self) -> UnlearningConfig:
-        return replace(self._store.config.unlearning, strategy=Strategy.SISA.value)
+        return replace(self._store.config.unlearning, strategy=Strategy.SISA)
 
     @contextmanager
     def _branch(self, unlearning: UnlearningConfig) -> Iterator[RunStore]:

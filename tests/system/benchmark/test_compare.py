@@ -15,8 +15,8 @@ from raymu.benchmark.compare import (
     revoke_with,
     train_from_scratch,
 )
+from raymu.config.unlearning import Strategy
 from raymu.core.records import Remedy
-from raymu.core.requests import Strategy
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, write_samples
 

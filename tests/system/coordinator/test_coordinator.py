@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raymu.config.unlearning import OnAccept
 from raymu.core.records import Exactness, Generation, Remedy, ShardState
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.history import replay
@@ -238,7 +239,7 @@ def test_a_request_of_before_is_not_rewound_under_settings_of_after(tmp_path: Pa
     coordinator = train_run(config, tmp_path / "run")
     ids = ids_at(config, shard=0)
     before = revoke(coordinator, ids[:2])
-    asyncio.run(coordinator.configure(replace(config.unlearning, on_accept="rewind")))
+    asyncio.run(coordinator.configure(replace(config.unlearning, on_accept=OnAccept.REWIND)))
     reopened = Coordinator(RunStore(str(tmp_path / "run")), LocalFleet(RunStore(str(tmp_path / "run"))))
     after = revoke(reopened, ids[2:4])
     assert (before.rewound_at, after.generation_rewound) == (None, 3)

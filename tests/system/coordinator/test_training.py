@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Strategy
 from raymu.errors import RaymuError, RequestInvalid, RunInvalid, TrainingFailed, WorkerLost
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
@@ -103,7 +104,7 @@ def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None
 
         def configure(_stage: StageProgress) -> None:
             if not asked:
-                asked.append(asyncio.create_task(coordinator.configure(UnlearningConfig(strategy="dpus"))))
+                asked.append(asyncio.create_task(coordinator.configure(UnlearningConfig(strategy=Strategy.DPUS))))
 
         await coordinator.train(configure)
         with pytest.raises(RequestInvalid, match="is at work"):
@@ -111,4 +112,4 @@ def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None
 
     asyncio.run(train())
     assert RunStore(store.location).config.unlearning == store.config.unlearning
-    asyncio.run(coordinator.configure(UnlearningConfig(strategy="dpus")))
+    asyncio.run(coordinator.configure(UnlearningConfig(strategy=Strategy.DPUS)))

@@ -14,8 +14,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from raymu.config.unlearning import Strategy
 from raymu.core.records import Exactness
-from raymu.core.requests import Strategy
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, SamplesRevoked, UnknownSamples
 from raymu.service.shard.messages import no_progress

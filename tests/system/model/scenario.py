@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TypeAlias
 
+from raymu.config.unlearning import Strategy
 from raymu.core.events import RevocationsAccepted
 from raymu.core.receipt import Receipt
-from raymu.core.requests import Strategy
 from raymu.core.verdict import Finding, Verdict
 from raymu.errors import RaymuError, ShardRepairFailed
 from raymu.service.coordinator.calls import SettleResult

@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from raymu.config.unlearning import Strategy
 from raymu.core.records import Generation
-from raymu.core.requests import Strategy
 from raymu.core.verdict import Finding, Verdict
 from raymu.errors import RaymuError
 from raymu.service.coordinator.coordinator import Coordinator

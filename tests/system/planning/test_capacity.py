@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from raymu.config import Config
+from raymu.config.unlearning import Strategy
 from raymu.console import Screen
 from raymu.console.study_tables import show_capacity
 from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.trace import Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
-from raymu.core.requests import Strategy
 from raymu.core.workload import RunShape
 from raymu.data.tables import read_table
 from raymu.errors import ConfigInvalid, TraceInvalid

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import raymu
+from raymu.config.unlearning import Contributions, Strategy
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Choice, Constraints, InterimScore, Score, TuningTrial
@@ -20,7 +21,9 @@ from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
 from tests.support.request_scenarios import files_of
 
-CHOICE = Choice(strategy="hs", boundary=1.0, contributions="gradient", fine_tune_slices=1, window_s=0.0)
+CHOICE = Choice(
+    strategy=Strategy.HS, boundary=1.0, contributions=Contributions.GRADIENT, fine_tune_slices=1, window_s=0.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,25 +55,25 @@ def is_alike(one: Score, other: Score) -> bool:
 
 def test_the_whole_boundary_is_sisa_and_equals_the_oracle(bench: TuningObjective) -> None:
     score = bench.evaluate(CHOICE)
-    assert is_alike(score, bench.evaluate(replace(CHOICE, strategy="sisa", boundary=0.0)))
+    assert is_alike(score, bench.evaluate(replace(CHOICE, strategy=Strategy.SISA, boundary=0.0)))
     assert (score.lost_points, score.forgetting_error, score.debt_share) == (0.0, 0.0, 0.0)
     assert score.passes == bench.retrain_passes
 
 
-@pytest.mark.parametrize("strategy", ["hs", "ohs"])
-def test_no_boundary_is_patching_alone_and_the_same_each_time(bench: TuningObjective, strategy: str) -> None:
+@pytest.mark.parametrize("strategy", [Strategy.HS, Strategy.OHS])
+def test_no_boundary_is_patching_alone_and_the_same_each_time(bench: TuningObjective, strategy: Strategy) -> None:
     choice = replace(CHOICE, strategy=strategy, boundary=0.0)
     score = bench.evaluate(choice)
     assert is_alike(score, TuningObjective(bench._spec).evaluate(choice))
     assert score.approximate_share == 1.0
     assert score.forgetting_error == score.too_little + score.too_much > 0.0
     if strategy == "hs":
-        assert is_alike(score, bench.evaluate(replace(choice, strategy="dpus", boundary=1.0)))
+        assert is_alike(score, bench.evaluate(replace(choice, strategy=Strategy.DPUS, boundary=1.0)))
 
 
 def test_a_trial_comes_to_what_the_run_itself_would(bench: TuningObjective, tmp_path: Path) -> None:
     """A branch, revoked from by a real coordinator in the trace's order, has the same weights in the end."""
-    choice = replace(CHOICE, strategy="ohs", boundary=0.5)
+    choice = replace(CHOICE, strategy=Strategy.OHS, boundary=0.5)
     store = RunStore(bench._spec.location)
     branch = store.branch(str(tmp_path / "branch"), store.current().lineages, bench.unlearning(choice))
     with opened(Path(branch.location)) as run:
@@ -87,7 +90,7 @@ def revoke_traced(coordinator: object, ids: tuple[SampleId, ...]) -> Receipt:
 
 def test_trials_leave_the_run_as_it_was_and_no_branch_behind(bench: TuningObjective) -> None:
     before = files_of(Path(bench._spec.location))
-    bench.evaluate(replace(CHOICE, strategy="ohs", boundary=0.4, fine_tune_slices=2, window_s=900.0))
+    bench.evaluate(replace(CHOICE, strategy=Strategy.OHS, boundary=0.4, fine_tune_slices=2, window_s=900.0))
     assert files_of(Path(bench._spec.location)) == before
     scratch = Path(bench._spec.scratch)
     assert {path.suffix or path.name for path in scratch.iterdir()} == {".npz", "branches"}
@@ -180,7 +183,7 @@ def test_what_nothing_holds_names_the_nearest(bench: TuningObjective) -> None:
 @pytest.mark.parametrize(
     ("choice", "complaint"),
     [
-        (replace(CHOICE, contributions="group"), "was trained for gradient"),
+        (replace(CHOICE, contributions=Contributions.GROUP), "was trained for gradient"),
         (replace(CHOICE, fine_tune_slices=4), "this run has 3"),
     ],
 )

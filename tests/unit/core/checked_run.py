@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import OnAccept, Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.board.serving import served_constituent
 from raymu.core.commands import Command, PublishGeneration, Purge, RepairReport, RepairShard
@@ -19,8 +20,7 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.receipt import Receipts
-from raymu.core.records import Constituent, OnAccept, ShardLineage, ShardState
-from raymu.core.requests import Strategy
+from raymu.core.records import Constituent, ShardLineage, ShardState
 from raymu.core.workload import RunShape
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, request
 from tests.unit.core.traced_shards import TracedShards

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted, RunTrained
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
-from raymu.core.requests import Boundary, ForgetSet, RevocationRequest, Strategy
+from raymu.core.requests import ForgetSet, RevocationRequest
 from raymu.core.workload import RunShape
 
 NOW = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)

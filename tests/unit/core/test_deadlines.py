@@ -1,11 +1,11 @@
 from datetime import timedelta
 
+from raymu.config.unlearning import Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import RepairShard
 from raymu.core.deadlines import Deadline, deadlines, next_settle_window
 from raymu.core.events import Event, ShardRepaired
 from raymu.core.receipt import Receipts
-from raymu.core.requests import Strategy
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
 
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import OhsConfig, UnlearningConfig
+from raymu.config.unlearning import Boundary, OhsRemedy, Strategy
 from raymu.core.planner import choose_remedies, decide_repairs, forecast
 from raymu.core.records import Remedy
-from raymu.core.requests import Boundary, Strategy
 from raymu.core.workload import RunShape, ShardWorkload, makespan, shard_workload
 from tests.unit.core.examples import EPOCHS, SLICES, lineage
 
@@ -65,7 +65,7 @@ def test_a_deadline_retrains_as_many_shards_as_are_done_in_time(
 
 
 def test_replay_is_chosen_where_it_is_cheaper_and_possible() -> None:
-    ohs = OhsConfig(remedy="replay", slices=1)
+    ohs = OhsConfig(remedy=OhsRemedy.REPLAY, slices=1)
     boundary = Boundary.parse(0.0)
 
     def remedy(workload: ShardWorkload) -> Remedy:

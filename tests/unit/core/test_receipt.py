@@ -1,10 +1,10 @@
 from datetime import timedelta
 
+from raymu.config.unlearning import Strategy
 from raymu.core.commands import RepairShard
 from raymu.core.events import GenerationPublished, RequestsPurged, ShardRepaired
 from raymu.core.receipt import Receipts
 from raymu.core.records import Exactness
-from raymu.core.requests import Strategy
 from tests.unit.core.examples import NOW, accepted, checkpoint, report_of, request, trained_board
 
 FILES = tuple(checkpoint(0, stage).file for stage in range(4))

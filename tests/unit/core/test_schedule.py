@@ -4,7 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from raymu.core.schedule import epochs_per_stage, learning_rate
+from raymu.config.stage_epochs import epochs_per_stage
+from raymu.core.schedule import learning_rate
 
 
 @given(epochs=st.integers(1, 200), slices=st.integers(1, 40))

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from raymu.config.unlearning import Contributions, Strategy
 from raymu.core.tuning import Constraints, InterimScore, Score, SearchSpace, pareto_front
 
 SCORE = Score(
@@ -64,7 +65,9 @@ def test_the_front_is_what_nothing_beats_in_everything() -> None:
 
 
 def test_a_grid_holds_every_combination_and_both_ends() -> None:
-    space = SearchSpace(strategies=("hs", "ohs"), contributions=("gradient",), fine_tune_slices=(1, 2))
+    space = SearchSpace(
+        strategies=(Strategy.HS, Strategy.OHS), contributions=(Contributions.GRADIENT,), fine_tune_slices=(1, 2)
+    )
     grid = space.grid(16)
     assert len(set(grid)) == len(grid) == 16
     assert {one.boundary for one in grid if one.strategy == "ohs" and one.fine_tune_slices == 2} >= {0.0, 1.0}

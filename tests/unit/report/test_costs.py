@@ -3,10 +3,10 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from raymu.config.unlearning import Strategy
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import Event, GenerationEvaluated, GenerationPublished, ShardRepaired
 from raymu.core.records import Remedy
-from raymu.core.requests import Strategy
 from raymu.report.accuracy import Accuracy, accuracy_of
 from raymu.report.forecasts import forecasts_of
 from raymu.report.load import Measured

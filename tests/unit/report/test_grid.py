@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration, RepairShard
 from raymu.core.events import DamageFound, Event, GenerationPublished, RequestsPurged, ShardRepaired
 from raymu.core.receipt import Receipts
 from raymu.core.records import Generation, ShardState
-from raymu.core.requests import Strategy
 from raymu.core.workload import RunShape
 from raymu.report.grid import CheckpointState, Grid, grid_of
 from tests.unit.core.examples import EPOCHS, NOW, accepted, report_of, request, training

@@ -121,17 +121,17 @@ class Forwarding(nn.Module):
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "an unknown name": ({"name": "vgg"}, r"model\.name: 'vgg' is none of logistic, mlp, cnn, resnet; or give"),
+    "an unknown name": ({"name": "vgg"}, r"model\.name: must be logistic, mlp, cnn or resnet"),
     "an unknown setting": ({"name": "mlp", "layers": 2}, r"model\.layers: mlp has no such setting; it has hidden, dro"),
     "a setting of a model without any": ({"name": "logistic", "hidden": 2}, r"model\.hidden: .* it has none"),
     "a setting of the wrong type": ({"name": "mlp", "hidden": 8}, r"model\.hidden: must be a list"),
     "text for numbers": ({"name": "mlp", "hidden": "88"}, r"model\.hidden: must be a list"),
-    "a setting out of range": ({"name": "mlp", "dropout": 1.5}, r"model\.dropout: Input should be less than 1"),
-    "a layer of no units": ({"name": "mlp", "hidden": [8, 0]}, r"model\.hidden\.1: Input should be .*equal to 1"),
-    "a truth that is none": ({"name": "mlp", "batch_norm": "maybe"}, r"model\.batch_norm: .*valid boolean"),
-    "less than no blocks": ({"name": "resnet", "blocks": -1}, r"model\.blocks: Input should be .*equal to 1"),
-    "an image of text": ({"name": "cnn", "image_shape": ["a"]}, r"model\.image_shape\.0: .*valid integer"),
-    "an image of nothing": ({"name": "cnn", "image_shape": [1, 0, 0]}, r"model\.image_shape\.1: .*equal to 1"),
+    "a setting out of range": ({"name": "mlp", "dropout": 1.5}, r"model\.dropout: must be less than 1"),
+    "a layer of no units": ({"name": "mlp", "hidden": [8, 0]}, r"model\.hidden\.1: must be at least 1"),
+    "a truth that is none": ({"name": "mlp", "batch_norm": "maybe"}, r"model\.batch_norm: must be true or false"),
+    "less than no blocks": ({"name": "resnet", "blocks": -1}, r"model\.blocks: must be at least 1"),
+    "an image of text": ({"name": "cnn", "image_shape": ["a"]}, r"model\.image_shape\.0: must be a whole number"),
+    "an image of nothing": ({"name": "cnn", "image_shape": [1, 0, 0]}, r"model\.image_shape\.1: must be at least 1"),
     "an image that does not fit": ({"name": "cnn", "image_shape": [1, 3, 3]}, r"image_shape: \(4,\) .* no image of sh"),
     "an image too small to pool": ({"name": "cnn", "channels": [2, 2]}, r"2x2 is too small to halve 2 times"),
     "no channels": ({"name": "resnet", "channels": []}, r"model\.channels: must not be empty"),
@@ -145,7 +145,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a module that fails": ({"factory": f"{__package__}.broken_factory:build"}, "cannot be imported .no licence for"),
     "a module that exits": ({"factory": f"{__package__}.exiting_factory:build"}, "cannot be imported .no licence"),
     "a factory that exits": ({"factory": "sys:exit", "args": {}}, "sys:exit failed .SystemExit"),
-    "a relative module": ({"factory": ".models:build"}, "cannot be imported"),
+    "a relative module": ({"factory": ".models:build"}, "must read package.module:function"),
     "a function that is not there": ({"factory": f"{HERE}:build_huge"}, "has no build_huge; check the name"),
     "a factory that fails": (
         {"factory": f"{HERE}:build_failing"},

@@ -1,9 +1,9 @@
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import Command, PublishGeneration, RepairShard
 from raymu.core.events import RequestsPurged, SettleRequested, ShardFailed, WorkResumed
 from raymu.core.records import Remedy, ShardState
-from raymu.core.requests import Strategy
 from raymu.core.workload import RunShape
 from tests.unit.core.commands import publications, published, purges, repaired, repairs
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, lineage, report_of, request, trained_board, training

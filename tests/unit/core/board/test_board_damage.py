@@ -1,9 +1,9 @@
 """What a board makes of files that are lost."""
 
+from raymu.config.unlearning import Strategy
 from raymu.core.commands import PublishGeneration, RepairShard
 from raymu.core.events import RequestsPurged, ShardFailed, WorkResumed
 from raymu.core.records import Remedy, ShardState
-from raymu.core.requests import Strategy
 from tests.unit.core.commands import damaged, publications, published, purges, repaired, repairs
 from tests.unit.core.examples import NOW, SLICES, accepted, request, trained_board
 

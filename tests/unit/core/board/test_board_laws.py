@@ -16,12 +16,12 @@ from hypothesis.stateful import (
 )
 
 from raymu.config import OhsConfig, UnlearningConfig
+from raymu.config.unlearning import OnAccept, Strategy
 from raymu.core.board import publication
 from raymu.core.board.serving import served_constituent
 from raymu.core.commands import RepairShard
 from raymu.core.events import GenerationPublished, WorkResumed
-from raymu.core.records import Exactness, OnAccept, Remedy
-from raymu.core.requests import Strategy
+from raymu.core.records import Exactness, Remedy
 from tests.unit.core.checked_run import CheckedRun, CoordinatorLost
 from tests.unit.core.examples import NOW, SLICES
 

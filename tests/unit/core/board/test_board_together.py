@@ -1,11 +1,11 @@
 """Many shards of one request, one settlement or one rebuilding share a generation."""
 
+from raymu.config.unlearning import Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.board.publication import MOST_GENERATIONS
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import SettleRequested, ShardFailed, WorkResumed
 from raymu.core.records import ShardState
-from raymu.core.requests import Strategy
 from tests.unit.core.commands import damaged, obey, publications, published, repaired, repairs
 from tests.unit.core.examples import NOW, accepted, request, trained_board
 

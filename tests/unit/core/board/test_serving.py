@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymu.config.unlearning import OnAccept
 from raymu.core.board.serving import served_constituent
-from raymu.core.records import OnAccept, ShardState
+from raymu.core.records import ShardState
 from tests.unit.core.examples import SLICES, lineage
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from raymu.config import OhsConfig, UnlearningConfig
+from raymu.config.stage_epochs import epochs_per_stage
+from raymu.config.unlearning import Boundary, OhsRemedy, Strategy
 from raymu.core.planning.expected_cost import Layout, expected_cost, sampled_forecasts
 from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.traffic import TRAFFIC, Traffic, draw_trace, slice_prior
-from raymu.core.requests import Boundary, Strategy
-from raymu.core.schedule import epochs_per_stage
 from raymu.core.workload import RunShape
 from tests.unit.core.populations import even_population, population, singles
 
@@ -25,7 +25,7 @@ PRIOR = (0.2, 0.5, 0.3)
 NO_TIME = 1e-9
 """Seconds of a pass so short that every remedy is done before the next request comes."""
 
-REPLAY = OhsConfig(remedy="replay", slices=1)
+REPLAY = OhsConfig(remedy=OhsRemedy.REPLAY, slices=1)
 CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
     "sisa": ("sisa", 1.0, {}),
     "dpus": ("dpus", 0.0, {}),

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from raymu.config import UnlearningConfig
+from raymu.config.stage_epochs import epochs_per_stage
+from raymu.config.unlearning import Strategy
 from raymu.core.planning.expected_cost import Layout
 from raymu.core.planning.recommendation import TrafficBudget, exact_passes, recommend
-from raymu.core.requests import Strategy
-from raymu.core.schedule import epochs_per_stage
 from raymu.core.workload import RunShape
 
 SAMPLES = 4800

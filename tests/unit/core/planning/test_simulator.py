@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymu.config import OhsConfig, UnlearningConfig
+from raymu.config.unlearning import Strategy
 from raymu.core.commands import Decision, RepairShard
 from raymu.core.events import RevocationsAccepted
 from raymu.core.planning.simulated_shard import simulated_report, untrained_lineages
@@ -13,7 +14,6 @@ from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import Traffic, draw_trace
 from raymu.core.records import Remedy, ShardLineage
-from raymu.core.requests import Strategy
 from raymu.core.workload import RunShape
 from tests.unit.core.examples import EPOCHS, NOW, lineage, request, trained_board
 from tests.unit.core.populations import even_population, population, singles

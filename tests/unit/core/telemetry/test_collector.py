@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from raymu.config.unlearning import Strategy
 from raymu.core.events import GenerationEvaluated, SettleRequested, ShardFailed
 from raymu.core.records import Remedy
-from raymu.core.requests import RevocationRequest, Strategy
+from raymu.core.requests import RevocationRequest
 from raymu.core.telemetry.collector import MOST_SHARDS
 from raymu.core.telemetry.metrics import METRICS, MetricKind, RequestStage
 from tests.unit.core.examples import NOW, accepted, request

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Strategy
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
 from raymu.core.records import Exactness, Remedy
-from raymu.core.requests import Strategy
 from raymu.core.telemetry.log_fields import MOST_REQUESTS, LogValue, log_fields
 from tests.support.stored_records import EVENTS
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board

@@ -1,0 +1,61 @@
+"""What the samples are: the settings of the branch `data`."""
+
+from collections import Counter
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from raymu.config.fields import LARGEST, SMALLEST, STRICT, Name, Number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Normalization:
+    """A fixed standardisation: the same mean and standard deviation for every feature."""
+
+    mean: Number
+    std: Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
+
+
+NormalizeSetting: TypeAlias = Literal["none", "unit", "shard"] | Normalization
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class DataConfig:
+    """Tables of samples, and the names of their columns."""
+
+    train: Name
+    """Parquet or Arrow file with one row per sample."""
+    test: Name | None = None
+    """File of the same columns, with samples that are not trained on."""
+    id: Name = "id"
+    label: Name = "label"
+    features: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "features"
+    """A fixed-size list or tensor column, or the names of scalar columns."""
+    owner: Name | None = None
+    risk: Name | None = None
+    """Column with each sample's revocation probability, within [0, 1]."""
+    classes: Annotated[int, Field(ge=2)] | None = None
+    """Number of classes. By default one more than the highest label of the training file, excluded samples included."""
+    normalize: NormalizeSetting = "shard"
+    """`none`; `unit` maps pixels to [0, 1]; `shard` standardises by the shard's first slice; or a fixed mean and std."""
+    track_accuracy: bool = False
+    """Measure each generation that ends a piece of work on the test file, and keep the accuracy in the journal."""
+
+    @model_validator(mode="after")
+    def _tracking_needs_test_data(self) -> "DataConfig":
+        if self.track_accuracy and self.test is None:
+            raise ValueError("track_accuracy needs data.test, a file with labels to measure on")
+        return self
+
+    @property
+    def feature_columns(self) -> tuple[str, ...]:
+        return (self.features,) if isinstance(self.features, str) else self.features
+
+    @model_validator(mode="after")
+    def _columns_are_distinct(self) -> "DataConfig":
+        counts = Counter((self.id, self.label, *self.feature_columns))
+        repeated = [name for name, count in counts.items() if count > 1]
+        if repeated:
+            raise ValueError(f"column {repeated[0]!r} is named twice among id, label and features; each needs its own")
+        return self

@@ -1,0 +1,155 @@
+"""How a run forgets: the settings of the branch `unlearning`, and the words that they are made of."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Self
+
+import pydantic.dataclasses
+from pydantic import Field, PlainSerializer, PlainValidator
+
+from raymu.config.fields import STRICT, Count
+
+
+class Strategy(StrEnum):
+    """What the user asks for (Li et al., arXiv 2412.14505; SISA: Bourtoule et al., S&P 2021)."""
+
+    SISA = "sisa"
+    """Retrain every touched shard."""
+    DPUS = "dpus"
+    """Patch every touched shard."""
+    HS = "hs"
+    """Retrain a shard up to the hybrid boundary, and patch it beyond."""
+    OHS = "ohs"
+    """As `hs`, with training after the patch (see `OhsRemedy`)."""
+
+
+class BoundaryKind(StrEnum):
+    """The quantity that a hybrid boundary limits."""
+
+    FRACTION = "fraction"
+    """Retraining passes of one shard, as a fraction of those of the whole shard."""
+    SECONDS = "seconds"
+    """Seconds of compute that retraining one shard takes."""
+    DEADLINE = "deadline"
+    """Seconds of makespan over the workers at hand, for all shards of a batch together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boundary:
+    """The hybrid boundary: the largest workload that is retrained rather than patched."""
+
+    kind: BoundaryKind
+    value: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.value < math.inf:
+            raise ValueError(
+                f"boundary {self.value} is not a finite number from 0 up; to retrain at any cost, use sisa"
+            )
+        if self.kind is BoundaryKind.FRACTION and self.value > 1.0:
+            raise ValueError(f"boundary {self.value} is over 1; give a fraction of the shard, or seconds such as 30s")
+
+    @classmethod
+    def parse(cls, text: float | str) -> Self:
+        """Read `0.35`, `30s` or `deadline:60s`. Raises ValueError for anything else."""
+        kind, number = BoundaryKind.FRACTION, str(text)
+        if number.startswith("deadline:"):
+            kind, number = BoundaryKind.DEADLINE, number.removeprefix("deadline:").removesuffix("s")
+        elif number.endswith("s"):
+            kind, number = BoundaryKind.SECONDS, number.removesuffix("s")
+        try:
+            value = float(number)
+        except ValueError:
+            raise ValueError(f"boundary {text!r} is none of 0.35, 30s or deadline:60s") from None
+        return cls(kind=kind, value=value)
+
+    def __str__(self) -> str:
+        """Six digits of the value, in the form that `parse` reads."""
+        return self._written(f"{self.value:g}")
+
+    def setting(self) -> float | str:
+        """The exact value, in the form that `parse` reads; a fraction is a number."""
+        return self.value if self.kind is BoundaryKind.FRACTION else self._written(f"{self.value!r}".removesuffix(".0"))
+
+    def _written(self, number: str) -> str:
+        match self.kind:
+            case BoundaryKind.FRACTION:
+                return number
+            case BoundaryKind.SECONDS:
+                return f"{number}s"
+            case BoundaryKind.DEADLINE:
+                return f"deadline:{number}s"
+
+
+class Contributions(StrEnum):
+    """Which updates a patch subtracts: how the published method computes them is not known."""
+
+    GRADIENT = "gradient"
+    """A step against the forget set's present gradient; nothing is recorded."""
+    GROUP = "group"
+    """One accumulated update for each fixed batch and stage, scaled by its forgotten share."""
+    BATCH = "batch"
+    """Every step's update, subtracted whole (Amnesiac unlearning, Graves et al., AAAI 2021)."""
+
+
+class OnAccept(StrEnum):
+    """What a touched shard serves from the moment a request is accepted until its remedy is published."""
+
+    REWIND = "rewind"
+    """Its newest checkpoint that never saw the forgotten samples."""
+    ABSTAIN = "abstain"
+    """Nothing: it does not vote."""
+    KEEP = "keep"
+    """What it served before."""
+
+
+class AggregationName(StrEnum):
+    """How the constituents' predictions become the ensemble's."""
+
+    MEAN_PROBABILITY = "mean_probability"
+    MAJORITY_VOTE = "majority_vote"
+    SIZE_WEIGHTED = "size_weighted"
+
+
+class OhsRemedy(StrEnum):
+    """What `ohs` does to a shard beyond the hybrid boundary."""
+
+    FINE_TUNE = "fine_tune"
+    """Patch, then fine-tune on the last slices."""
+    REPLAY = "replay"
+    """Patch an earlier checkpoint, then train the last stages again."""
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class OhsConfig:
+    """What `ohs` does beyond the hybrid boundary."""
+
+    remedy: OhsRemedy = OhsRemedy.FINE_TUNE
+    slices: Count = 1
+    """How many of the last slices are fine-tuned on, or of the last stages replayed."""
+    epochs: Count = 3
+    """Most epochs of fine-tuning; it ends earlier if the loss on unseen samples stops improving."""
+
+
+def _boundary(setting: float | str | Boundary) -> Boundary:
+    return setting if isinstance(setting, Boundary) else Boundary.parse(setting)
+
+
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class UnlearningConfig:
+    """Defaults of every revocation request, and what training records for them."""
+
+    strategy: Strategy = Strategy.HS
+    boundary: Annotated[Boundary, PlainValidator(_boundary), PlainSerializer(Boundary.setting)] = Boundary(
+        kind=BoundaryKind.FRACTION, value=0.35
+    )
+    """Hybrid boundary: a fraction (0.35), compute seconds of a shard ("30s"), or a makespan ("deadline:60s")."""
+    contributions: Contributions = Contributions.GRADIENT
+    groups_per_slice: Count | None = None
+    """For `group`: how many fixed batches a slice has. Part of the configuration, since it may not depend on the data."""
+    calibration: bool = True
+    """Patch at the strength that brings the forget set's loss to that of models which never saw it."""
+    on_accept: OnAccept = OnAccept.REWIND
+    aggregation: AggregationName = AggregationName.MEAN_PROBABILITY
+    ohs: OhsConfig = Field(default_factory=OhsConfig)

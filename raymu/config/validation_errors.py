@@ -1,0 +1,115 @@
+"""What is wrong with a tree of settings, in one line and in raymu's words: pydantic's own never reach a user."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from raymu.text import did_you_mean, one_line
+
+_MAX_PROBLEMS = 3
+_UNION_TAG = re.compile(r"str|float|int|Normalization|constrained-.*|.*\[.*")
+"""Parts of a location by which pydantic names the members of a union, and not a setting."""
+_UNKNOWN = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
+_MUST_BE_TEXT, _MUST_BE_LIST = "must be text", "must be a list"
+_MUST_BE_SETTINGS = "must be settings, such as {name: value}"
+_NOT_EMPTY = "must not be empty"
+
+_WRONG_KINDS: Mapping[str, str] = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "string_type": _MUST_BE_TEXT,
+    "tuple_type": _MUST_BE_LIST,
+    "list_type": _MUST_BE_LIST,
+    "is_instance_of": _MUST_BE_LIST,
+    "sequence_str": _MUST_BE_LIST,
+    "dict_type": _MUST_BE_SETTINGS,
+    "mapping_type": _MUST_BE_SETTINGS,
+    "dataclass_type": _MUST_BE_SETTINGS,
+}
+"""Error type -> message, for a value of another kind than the setting's."""
+_WRONG_VALUES: Mapping[str, str] = {
+    "missing": "must be given",
+    "missing_argument": "must be given",
+    "missing_keyword_only_argument": "must be given",
+    "string_too_short": _NOT_EMPTY,
+    "too_short": _NOT_EMPTY,
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "finite_number": "must be a finite number",
+    "int_parsing_size": "has too many digits",
+    "invalid-json-value": "must be a value that JSON has",
+    "value_error": "{error}",
+}
+"""Error type -> message, with names of the error's context, for a value of the right kind."""
+
+
+def format_validation_error(error: ValidationError, kind: type | None = None) -> str:
+    """Say in one line what is wrong with which setting; each setting is named once.
+
+    Args:
+        error: From checking the settings.
+        kind: The dataclass of settings that was checked; from its fields a misspelt name is guessed.
+    """
+    by_location: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for detail in error.errors():
+        location = tuple(str(part) for part in detail["loc"] if not _UNION_TAG.fullmatch(str(part)))
+        by_location.setdefault(location, []).append(detail)
+    problems = [
+        f"{'.'.join(location)}: {_problem(location, details, kind)}".removeprefix(": ")
+        for location, details in by_location.items()
+        # If one kind of a union fits but for a part of it, that part is named and the other kinds are not.
+        if not any(len(other) > len(location) and other[: len(location)] == location for other in by_location)
+    ]
+    more = f"; and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
+    return one_line("; ".join(problems[:_MAX_PROBLEMS])) + more
+
+
+def _problem(location: Sequence[str], details: Sequence[ErrorDetails], kind: type | None) -> str:
+    """One setting's problem; of a union, what each member would accept."""
+    if details[0]["type"] in _UNKNOWN:
+        names = _setting_names(kind, location[:-1]) if kind else ()
+        return "no such setting" + did_you_mean(location[-1], names)
+    # A member of the union that the value's kind fits says more than those that it does not.
+    fitting = [detail for detail in details if detail["type"] not in _WRONG_KINDS]
+    choices = [detail for detail in fitting if "expected" in detail.get("ctx", {})]
+    shown = details if len(choices) == len(fitting) else fitting
+    first, *others = dict.fromkeys(_message(detail) for detail in shown)
+    text = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+    return text + "".join(_guess(detail) for detail in choices)
+
+
+def _message(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    if "expected" in context:
+        return f"must be {context['expected'].replace(chr(39), '')}"
+    if message := _WRONG_KINDS.get(detail["type"]):
+        return message
+    template = _WRONG_VALUES.get(detail["type"])
+    return template.format_map(context) if template else detail["msg"]
+
+
+def _guess(detail: ErrorDetails) -> str:
+    names = re.findall(r"'([^']*)'", detail.get("ctx", {}).get("expected", ""))
+    return did_you_mean(detail["input"], names) if isinstance(detail["input"], str) else ""
+
+
+def _setting_names(kind: type, branches: Iterable[str]) -> tuple[str, ...]:
+    """The names of a branch's settings; none if the branch is not settings."""
+    branch: Any = kind
+    for name in branches:
+        hint = get_type_hints(branch).get(name)
+        branch = next((member for member in (hint, *get_args(hint)) if is_dataclass(member)), None)
+        if branch is None:
+            return ()
+    return tuple(field.name for field in fields(branch))
