@@ -1,4 +1,4 @@
-"""The checks of a verification. Each takes the evidence and yields what speaks against it."""
+"""The checks of a verification, one row each: how many objects a check looks at, and what it finds against them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -12,7 +12,7 @@ from raymu.service.pseudonyms import pseudonym_mismatches
 from raymu.service.shard.stages import PartialReport
 from raymu.service.verify.descent import descent_findings
 from raymu.service.verify.evidence import Evidence
-from raymu.service.verify.leftovers import find_report, leftovers, needed_files, while_at_work
+from raymu.service.verify.leftovers import find_report, leftover_findings, needed_files, unless_unfinished
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.journal.file_seal import matches_seal
 from raymu.store.receipts import check_receipts
@@ -22,50 +22,53 @@ Findings = Iterator[Finding]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NamedCheck:
-    """count: of the objects that it looks at"""
+class CheckRow:
+    """One kind of check."""
 
     count: Callable[[Evidence], int]
+    """Return how many objects are checked."""
     find: Callable[[Evidence], Findings]
+    """Yield what speaks against them; nothing if all is well. Raises RaymuError if it cannot go on."""
 
 
 def _journal(evidence: Evidence) -> Findings:
-    """The events are sealed and chained (reading them has checked that); the rest of the database follows from them."""
+    """Check the term, the pseudonyms and the file. Reading the events has checked their seals and their chain."""
     store, recorded, expected = evidence.store, evidence.recorded, evidence.expected
-    terms = f"the files are of term {store.fencing.term()}, the journal of term {recorded.term}"
-    if store.fencing.term() == recorded.term + 1:  # the files are told first
-        yield leaves_open(f"{terms}: a coordinator takes the run over, or broke off; `raymu settle` does it again")
-    elif store.fencing.term() != recorded.term:
+    file_term = store.fencing.term()
+    terms = f"the files have term {file_term}, the journal has term {recorded.term}"
+    if file_term == recorded.term + 1:  # a takeover writes the file first
+        yield leaves_open(f"{terms}: a takeover is running or was interrupted; `raymu settle` completes it")
+    elif file_term != recorded.term:
         yield fails(terms)
-    for what in pseudonym_mismatches(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
-        yield fails(what)
+    for mismatch in pseudonym_mismatches(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
+        yield fails(mismatch)
     if store.config.cluster.journal is None:
-        sealed = matches_seal(store.files, store.keys, term=recorded.term, sequence=recorded.head.sequence)
-        if sealed is None:
+        is_sealed = matches_seal(store.files, store.keys, term=recorded.term, sequence=recorded.head.sequence)
+        if is_sealed is None:
             yield leaves_open(
-                "a coordinator has the journal open, or broke off: `raymu down` it, or `raymu settle` where none is up"
+                "a coordinator has the journal open (`raymu down` stops it), or was interrupted (run `raymu settle`)"
             )
-        elif not sealed:
-            yield fails("the journal's file is not the one that its coordinator closed")
+        elif not is_sealed:
+            yield fails("the journal file is not the one that its coordinator closed")
 
 
 def _receipts(evidence: Evidence) -> Findings:
     store, recorded, expected = evidence.store, evidence.recorded, evidence.expected
-    _ = store.keys.signing_key  # raises where it is not that of the public key
-    issued = tuple(check_receipts(recorded.receipt_rows, run=store.manifest.run_id, public_key=store.keys.public_key))
-    if issued != expected.receipts:
-        yield fails("the issued receipts are not those that follow from the journal")
+    _ = store.keys.signing_key  # raises if it does not belong to the public key
+    issued = check_receipts(recorded.receipt_rows, run=store.manifest.run_id, public_key=store.keys.public_key)
+    if tuple(issued) != expected.receipts:
+        yield fails("the issued receipts differ from those that follow from the journal")
 
 
 def _generation(evidence: Evidence) -> Findings:
     store, expected = evidence.store, evidence.expected
     if expected.published is None:
-        yield leaves_open("the run is not trained: `raymu settle` finishes its training")
+        yield leaves_open("the run is not trained yet: `raymu settle` finishes its training")
         return
     generation = evidence.generation or store.generations.read(expected.published)  # raises what is wrong with it
     command = expected.publication
     if command is None or (generation.constituents, generation.lineages) != (command.constituents, command.lineages):
-        yield fails(f"generation {generation.number} is not the one that follows from the journal")
+        yield fails(f"generation {generation.number} differs from the one that follows from the journal")
     *_, previous_sha256, _ = ("", *(event.manifest_sha256 for event in expected.generations))
     if generation.previous_sha256 != previous_sha256:
         yield fails(f"generation {generation.number} is not chained to the one before it")
@@ -76,34 +79,35 @@ def _generation(evidence: Evidence) -> Findings:
 
 
 def _other_generation(evidence: Evidence, number: int) -> Finding:
-    """In the middle of a repair the one before may be there, and the next one while it is not committed."""
-    store, numbers = evidence.store, {event.number: event for event in evidence.expected.generations}
-    if number not in numbers:
-        return while_at_work(evidence, f"generation {number} was never committed, and is there")
+    """Judge a second generation file. During a repair the previous one can exist, and the next one before its commit."""
+    store, published = evidence.store, {event.number: event for event in evidence.expected.generations}
+    if number not in published:
+        return unless_unfinished(evidence, f"generation {number} was never committed, but its file exists")
     try:
-        store.generations.read(numbers[number])
+        store.generations.read(published[number])
     except FileCorrupt as error:
         return fails(str(error))
-    return while_at_work(evidence, f"generation {number} is superseded, and is there")
+    return unless_unfinished(evidence, f"generation {number} is superseded, but its file exists")
 
 
 def _files(evidence: Evidence) -> Findings:
-    for command_id in evidence.store.reports.finished:
+    reports = evidence.store.reports
+    for command_id in reports.finished:
         try:
             find_report(evidence.store, command_id)
         except (FileCorrupt, FileUnreadable) as error:
             yield finding_of(error)
-    for command_id in evidence.store.reports.partial:
+    for command_id in reports.partial:
         try:
-            evidence.store.reports.find_partial(PartialReport, command_id)
+            reports.find_partial(PartialReport, command_id)
         except (FileCorrupt, FileUnreadable) as error:
             yield finding_of(error)
     needed = sorted(needed_files(evidence), key=lambda ref: ref.path)
-    yield from filter(None, map_concurrently(partial(_problem, evidence.store), needed))
+    yield from filter(None, map_concurrently(partial(_damage, evidence.store), needed))
 
 
-def _problem(store: RunStore, ref: FileRef) -> Finding | None:
-    """What is wrong with a file; one that cannot be read hides no other's damage."""
+def _damage(store: RunStore, ref: FileRef) -> Finding | None:
+    """Return what is wrong with one file, so that an unreadable file does not hide the damage of another."""
     try:
         store.files.read_checked(ref)
     except (FileMissing, FileCorrupt, FileUnreadable) as error:
@@ -116,14 +120,16 @@ def _lineage(evidence: Evidence) -> Findings:
         yield from descent_findings(evidence.store, evidence.generation, evidence.expected)
 
 
-CHECKS: Mapping[str, NamedCheck] = {
-    "journal": NamedCheck(count=lambda it: len(it.recorded.events), find=_journal),
-    "receipts": NamedCheck(count=lambda it: len(it.recorded.receipt_rows), find=_receipts),
-    "generation": NamedCheck(
-        count=lambda it: len(it.generation.constituents) if it.generation else 0, find=_generation
-    ),
-    "files": NamedCheck(count=lambda it: len(needed_files(it)), find=_files),
-    "lineage": NamedCheck(count=lambda it: len(it.generation.lineages) if it.generation else 0, find=_lineage),
-    "purge": NamedCheck(count=lambda it: len(it.store.files.walk()), find=leftovers),
+def _shards(evidence: Evidence) -> int:
+    return len(evidence.generation.lineages) if evidence.generation else 0
+
+
+CHECKS: Mapping[str, CheckRow] = {
+    "journal": CheckRow(count=lambda evidence: len(evidence.recorded.events), find=_journal),
+    "receipts": CheckRow(count=lambda evidence: len(evidence.recorded.receipt_rows), find=_receipts),
+    "generation": CheckRow(count=_shards, find=_generation),
+    "files": CheckRow(count=lambda evidence: len(needed_files(evidence)), find=_files),
+    "lineage": CheckRow(count=_shards, find=_lineage),
+    "purge": CheckRow(count=lambda evidence: len(evidence.store.files.walk()), find=leftover_findings),
 }
-"""What is checked, in this order; one row each."""
+"""All checks, in the order in which they run."""

@@ -1,4 +1,4 @@
-"""From which samples a served state descends."""
+"""The check of descent: every served state was trained on the retained samples of its shard, and on nothing else."""
 
 from collections.abc import Iterator
 
@@ -14,63 +14,68 @@ from raymu.store.run import RunStore
 from raymu.text import plural
 
 Statement = tuple[Verdict, str]
+"""A verdict, and the rest of a sentence that begins with the shard."""
 
 
 def descent_findings(store: RunStore, generation: Generation, expected: Expected) -> Iterator[Finding]:
-    """What speaks against it that every served state descends from retained samples alone.
+    """Yield what speaks against the claim that every served state descends from retained samples alone.
 
     Raises FileMissing, FileCorrupt.
     """
     for lineage, constituent in zip(generation.lineages, generation.constituents, strict=True):
         shard = _ShardSamples(store, lineage, expected)
-        for verdict, what in (*shard.of_lineage(), *shard.of_served(constituent)):
-            yield Finding(verdict=verdict, what=f"shard {lineage.shard} {what}")
+        for verdict, statement in (*shard.check_lineage(), *shard.check_served(constituent)):
+            yield Finding(verdict=verdict, what=f"shard {lineage.shard} {statement}")
 
 
 class _ShardSamples:
-    """The samples that a shard's table holds, against what its states are said to descend from."""
+    """The samples in a shard's table, to be compared with the recorded descent of its states."""
 
     def __init__(self, store: RunStore, lineage: ShardLineage, expected: Expected) -> None:
         table = store.read_table(lineage.table, ["id", "slice"])
-        ids, revoked = table["id"].to_pylist(), expected.revoked
+        sample_ids, revoked = table["id"].to_pylist(), expected.revoked
         waiting = expected.waiting(lineage.shard)
         self._lineage, self._key, self._descents = lineage, store.keys.hash_key, expected.descents
-        self._hashes = identity_hashes(ids, seed=store.config.partition.seed, purpose="sample")
+        self._hashes = identity_hashes(sample_ids, seed=store.config.partition.seed, purpose="sample")
         self._slices: npt.NDArray[np.int64] = table["slice"].to_numpy()
-        by_sample = [revoked.get(pseudonym(sample_name(one), self._key)) for one in ids]
-        self._is_left_in = sum(one is not None and one not in waiting for one in by_sample)
-        self._is_waiting = np.array([one in waiting for one in by_sample], dtype=bool)
+        requests = [revoked.get(pseudonym(sample_name(sample_id), self._key)) for sample_id in sample_ids]
+        self._left_in = sum(request is not None and request not in waiting for request in requests)
+        self._is_waiting = np.array([request in waiting for request in requests], dtype=bool)
 
-    def of_lineage(self) -> Iterator[Statement]:
-        if self._is_left_in:
-            yield Verdict.FAIL, f"still holds {plural(self._is_left_in, 'revoked sample')} that it is said to be past"
+    def check_lineage(self) -> Iterator[Statement]:
+        """Compare the table and the checkpoints with the lineage."""
+        if self._left_in:
+            samples = plural(self._left_in, "revoked sample")
+            yield Verdict.FAIL, f"still contains {samples} of requests that are recorded as repaired"
         counts = np.bincount(self._slices, minlength=self._lineage.slices).tolist()
         if tuple(counts) != self._lineage.slice_samples:
-            yield Verdict.FAIL, "has other samples than its lineage says"
+            yield Verdict.FAIL, "contains other samples than its lineage records"
         if self._lineage.tainted_from is None and self._lineage.serving != self._lineage.checkpoints[-1]:
-            yield Verdict.FAIL, "is said to be exact, and has another state than the last one that it was trained to"
+            yield Verdict.FAIL, "is recorded as exact, but serves a state other than its last trained checkpoint"
         for checkpoint in filter(None, self._lineage.checkpoints):
-            what = f"has a checkpoint of stage {checkpoint.stage} that"
+            subject = f"has a checkpoint of stage {checkpoint.stage} that"
             if checkpoint.descent != self._descent(checkpoint.stage):
-                yield Verdict.FAIL, f"{what} descends from other samples"
+                yield Verdict.FAIL, f"{subject} descends from other samples than its lineage records"
             if len(self._descents.get(checkpoint.file.sha256, ())) > 1:
                 yield (
                     Verdict.INCONCLUSIVE,
-                    f"{what} was there before samples were revoked which it is said not to have seen",
+                    f"{subject} existed before the revocation of samples that it is recorded never to have seen",
                 )
 
-    def of_served(self, served: Constituent) -> Iterator[Statement]:
+    def check_served(self, served: Constituent) -> Iterator[Statement]:
+        """Compare the served state with the samples that it may descend from."""
         if served.checkpoint is None:
             return
         stage = served.stages_trained - 1
         waiting = int((self._is_waiting & (self._slices <= stage)).sum())
         if waiting:
-            yield Verdict.INCONCLUSIVE, f"serves on, until it is repaired, what saw {plural(waiting, 'revoked sample')}"
+            samples = plural(waiting, "revoked sample")
+            yield Verdict.INCONCLUSIVE, f"serves a state that saw {samples}, until it is repaired"
         if served.state is ShardState.APPROXIMATE:
             requests = plural(len(self._lineage.debts), "request")
             yield (
                 Verdict.INCONCLUSIVE,
-                f"is approximate: patched for {requests}, it descends from what that revoked; "
+                f"is approximate: it was patched for {requests} and still descends from their samples; "
                 "`raymu settle` makes it exact",
             )
             return
@@ -80,8 +85,11 @@ class _ShardSamples:
                 "is of more than one determinism class: no training from scratch has its bits",
             )
         if served.checkpoint.descent != self._descent(stage):
-            yield Verdict.FAIL, f"serves a state of stage {stage} that descends from other samples"
+            yield (
+                Verdict.FAIL,
+                f"serves a state of stage {stage} that descends from other samples than its table contains",
+            )
 
     def _descent(self, stage: int) -> str:
-        """Of a state that was trained on slices 0..stage of the samples, and nothing else."""
+        """Return the descent of a state that was trained on slices 0 to `stage` of the table, and on nothing else."""
         return descent_digest(self._hashes[self._slices <= stage], key=self._key)

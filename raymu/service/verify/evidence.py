@@ -1,4 +1,4 @@
-"""What a verification looks at: the journal, and what must follow from it."""
+"""The evidence of a verification: what the journal records, and what must follow from it."""
 
 from collections.abc import Iterable
 from contextlib import closing
@@ -21,30 +21,31 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
-    """What the journal's database holds.
-
-    heads: of the events, each with its seal; revoked: keyed hash -> request
-    """
+    """What the database of the journal holds."""
 
     term: int
     heads: tuple[ChainHead, ...]
+    """For each event, its sequence and seal."""
     events: tuple[Event, ...]
     receipt_rows: tuple[ReceiptRow, ...]
     revoked: dict[str, str]
+    """pseudonym -> request"""
     kept: KeptPseudonym
 
     @property
     def head(self) -> ChainHead:
+        """The last event's sequence and seal."""
         return self.heads[-1] if self.heads else BEGINNING
 
     @classmethod
     def read(cls, store: RunStore) -> "Recorded":
-        """Raises FileCorrupt, StorageFailed, RunInvalid."""
+        """Read the journal of a run. Raises FileCorrupt, StorageFailed, RunInvalid."""
         with closing(store.journal(is_read_only=True)) as journal:
             return cls.of(store, journal)
 
     @classmethod
     def of(cls, store: RunStore, journal: Journal) -> "Recorded":
+        """Read an open journal. Raises FileCorrupt, StorageFailed, RunInvalid."""
         sealed = list(journal.sealed_events())
         return cls(
             term=journal.term(),
@@ -58,23 +59,27 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expected:
-    """What must follow from the events.
-
-    receipts: (journal event, receipt) in the order of issue; accepted: every request, by its id
-    superseded: every file that was destroyed; descents: SHA-256 of each checkpoint that was reported -> what it descends from
-    unpublished: shard -> requests that it is past, and the published generation is not
-    """
+    """What must follow from the events."""
 
     shards: int
+    """Number of shards."""
     board: RevocationBoard
+    """The state machine after all events."""
     generations: tuple[GenerationPublished, ...]
     publication: PublishGeneration | None
+    """The command that the last published generation carries out."""
     receipts: tuple[tuple[int, Receipt], ...]
+    """Number of the journal event and the receipt, in the order of issue."""
     accepted: dict[str, RevocationRequest]
+    """Every request by its id."""
     purged: frozenset[str]
+    """Ids of the purged requests."""
     superseded: frozenset[FileRef]
+    """Every file that was destroyed."""
     descents: dict[str, set[str]]
+    """SHA-256 of each checkpoint file -> every descent that was reported for it."""
     unpublished: dict[int, set[str]]
+    """shard -> requests that it is repaired for since the last publication"""
 
     @property
     def published(self) -> GenerationPublished | None:
@@ -83,28 +88,28 @@ class Expected:
 
     @property
     def revoked(self) -> dict[str, str]:
-        """keyed hash -> request"""
+        """The requests by pseudonym."""
         return revoked_by(self.accepted)
 
     @property
     def awaited(self) -> set[str]:
-        """Commands whose reports may be there."""
+        """Ids of the running commands, whose reports can exist."""
         training = set() if self.board.lineages else {train_id(shard) for shard in range(self.shards)}
         return training | {command.command_id for command in self.board.running}
 
     @property
-    def is_at_work(self) -> bool:
-        """Whether something is left to do, but for settling what was patched."""
+    def is_unfinished(self) -> bool:
+        """True while anything is left to do, other than settling patched shards."""
         return self.published is None or not self.board.is_idle
 
     def waiting(self, shard: int) -> set[str]:
-        """The requests that a shard of the published generation is not past yet."""
+        """Return the requests that a shard of the published generation is not repaired for yet."""
         return {*self.board.pending_requests(shard), *self.unpublished.get(shard, ())}
 
     @classmethod
     def of(cls, store: RunStore, events: tuple[Event, ...]) -> "Expected":
         """Replay the events as a coordinator does."""
-        config, book = store.config, Receipts()
+        config, projection = store.config, Receipts()
         board = RevocationBoard.replayed(events, RunShape.of(config), workers=1)
         receipts: list[tuple[int, Receipt]] = []
         unpublished: dict[int, set[str]] = {}
@@ -112,10 +117,10 @@ class Expected:
             if isinstance(event, GenerationPublished):
                 unpublished.clear()
             if isinstance(event, RequestsPurged):
-                receipts.extend((sequence, receipt) for receipt in book.completed_by(event))
+                receipts.extend((sequence, receipt) for receipt in projection.completed_by(event))
             if isinstance(event, ShardRepaired):
                 unpublished.setdefault(event.report.shard, set()).update(event.report.request_ids)
-            book.handle(event)
+            projection.handle(event)
         accepted = [event for event in events if isinstance(event, RevocationsAccepted)]
         purged = [event for event in events if isinstance(event, RequestsPurged)]
         return cls(
@@ -133,18 +138,21 @@ class Expected:
 
 
 def _descents(events: Iterable[Event]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    descents: dict[str, set[str]] = {}
     trained = [lineage for event in events if isinstance(event, RunTrained) for lineage in event.lineages]
     repaired = [event.report.lineage for event in events if isinstance(event, ShardRepaired)]
-    for checkpoint in (one for lineage in (*trained, *repaired) for one in lineage.checkpoints if one):
-        found.setdefault(checkpoint.file.sha256, set()).add(checkpoint.descent)
-    return found
+    for lineage in (*trained, *repaired):
+        for checkpoint in filter(None, lineage.checkpoints):
+            descents.setdefault(checkpoint.file.sha256, set()).add(checkpoint.descent)
+    return descents
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
+    """All that the checks look at."""
+
     store: RunStore
     recorded: Recorded
     expected: Expected
     generation: Generation | None
-    """The served one, whatever checks say of it; None where it cannot be read."""
+    """The served generation, sound or not; None if it cannot be read."""

@@ -1,4 +1,4 @@
-"""What lies in a run and should not: what was superseded, what broke off, and what raymu never wrote."""
+"""The check of the purge: no superseded file is left, no remains of a failure, and no file that raymu never wrote."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,73 +16,73 @@ from raymu.store.layout import TERM, kind_of
 from raymu.store.reports import report_path
 from raymu.store.run import RunStore
 
-_UNDER_WAY = "work is under way, or broke off; `raymu settle` finishes it"
+_UNFINISHED = "work is running or was interrupted; `raymu settle` finishes it"
+_LEFT_BY_FAILURES = ("report", "partial report", "mark of an unfinished run")
+"""Kinds of files that a command or a failure may leave at any time."""
 
 
-def leftovers(evidence: Evidence) -> Iterator[Finding]:
-    """Nothing superseded is left, under its own name or another, and nothing that raymu never wrote."""
-    if evidence.expected.is_at_work:
-        yield leaves_open(f"not all that is superseded is destroyed: {_UNDER_WAY}")
+def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Yield files that should not exist, under whatever name. Raises FileUnreadable if the files cannot be listed."""
+    if evidence.expected.is_unfinished:
+        yield leaves_open(f"superseded files can remain: {_UNFINISHED}")
     if evidence.store.files.keeps_versions(TERM):
-        yield leaves_open(
-            "the bucket keeps versions: suspend that, and delete the earlier versions of what was destroyed"
-        )
+        yield leaves_open("the bucket keeps versions: suspend that, and delete the earlier versions of destroyed files")
     needed, superseded = needed_files(evidence), evidence.expected.superseded
     for ref in sorted(needed & superseded, key=lambda ref: ref.path):
         yield leaves_open(
-            f"{ref.path} is needed, and was destroyed once: restore a sound run from a backup, or train anew"
+            f"{ref.path} is needed, although it was purged before: restore a sound run from a backup, or train again"
         )
-    gone = {ref.sha256 for ref in superseded} - {ref.sha256 for ref in needed}
-    needless = {*evidence.store.garbage(needed), *_settled_reports(evidence)}
+    purged = {ref.sha256 for ref in superseded} - {ref.sha256 for ref in needed}
+    needless = {*evidence.store.garbage(needed), *_unawaited_reports(evidence)}
 
-    def look_at(path: str) -> Finding | None:
+    def check(path: str) -> Finding | None:
         try:
             digest = hashlib.sha256(evidence.store.files.read(path)).hexdigest()
         except FileMissing:  # destroyed since it was listed
             return None
         except FileUnreadable as error:
             return leaves_open(str(error))
-        if digest in gone:
+        if digest in purged:
             return fails(f"{path} is a file that was purged")
         return _needless(evidence, path) if path in needless or kind_of(path) in (None, "partial report") else None
 
-    yield from filter(None, map_concurrently(look_at, evidence.store.files.walk()))
+    yield from filter(None, map_concurrently(check, evidence.store.files.walk()))
 
 
 def _needless(evidence: Evidence, path: str) -> Finding:
-    """What a write or a command left behind may be there at any time; a state in the middle of a repair only."""
-    if path.endswith(PARTIAL) or kind_of(path) in ("report", "partial report", "mark of an unfinished run"):
+    """Judge a file that nothing needs: a write or a command may leave some at any time, states only during a repair."""
+    if path.endswith(PARTIAL) or kind_of(path) in _LEFT_BY_FAILURES:
         return leaves_open(f"{path} was left behind: `raymu settle` destroys it")
     if kind_of(path) is None:
-        return fails(f"{path} is no file of a run")
-    return while_at_work(evidence, f"{path} is needed by nothing, and there")
+        return fails(f"{path} is not a file of a run")
+    return unless_unfinished(evidence, f"{path} exists, but nothing needs it")
 
 
-def while_at_work(evidence: Evidence, what: str) -> Finding:
-    """What may be there in the middle of a repair only."""
-    return leaves_open(f"{what}: {_UNDER_WAY}") if evidence.expected.is_at_work else fails(what)
+def unless_unfinished(evidence: Evidence, problem: str) -> Finding:
+    """Return a failure, or an open finding while work is unfinished, which explains the problem."""
+    return leaves_open(f"{problem}: {_UNFINISHED}") if evidence.expected.is_unfinished else fails(problem)
 
 
 def needed_files(evidence: Evidence) -> set[FileRef]:
-    """Every file that the generation, the board, or a remedy at work and its report refer to."""
+    """Return every file that the generation, the board, or a running repair and its report refer to."""
     store, board = evidence.store, evidence.expected.board
     lineages = [*board.lineages, *(evidence.generation.lineages if evidence.generation else ())]
     for command_id in evidence.expected.awaited:
-        with suppress(FileCorrupt, FileUnreadable):  # the check of the files says so
+        with suppress(FileCorrupt, FileUnreadable):  # the check of the files reports it
             report = find_report(store, command_id)
             lineages.extend([report.lineage] if report else [])
     needed = {file for lineage in lineages for file in lineage.files}
-    needed |= {file for work in board.running for reference in work.references for file in reference.files}
+    needed |= {file for command in board.running for reference in command.references for file in reference.files}
     return needed if board.lineages else needed | set(store.manifest.tables)
 
 
-def _settled_reports(evidence: Evidence) -> set[str]:
-    """Paths of the reports that nobody waits for."""
-    there, awaited = evidence.store.reports.finished, evidence.expected.awaited
-    return {report_path(command_id) for command_id in there if command_id not in awaited}
+def _unawaited_reports(evidence: Evidence) -> set[str]:
+    """Return the paths of reports of commands that are not running."""
+    awaited = evidence.expected.awaited
+    return {report_path(command_id) for command_id in evidence.store.reports.finished if command_id not in awaited}
 
 
 def find_report(store: RunStore, command_id: str) -> TrainReport | RepairReport | None:
-    """Raises FileCorrupt."""
+    """Return the report of a command; None if there is none, or its files are gone. Raises FileCorrupt."""
     kind: type[TrainReport | RepairReport] = TrainReport if command_id.startswith("train") else RepairReport
     return store.reports.find(kind, command_id)

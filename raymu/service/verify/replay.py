@@ -1,4 +1,4 @@
-"""Training a shard again from scratch, and comparing bit for bit."""
+"""Replay: training shards again from scratch, and comparing every bit with the stored states."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -22,47 +22,60 @@ def replay_findings(
 ) -> Iterator[Finding]:
     """Train shards on their retained samples, and compare every checkpoint and recorded update that they have.
 
-    Where their device is not here, none can be compared. Raises FileMissing, FileCorrupt.
+    Args:
+        store: the run
+        generation: the served generation
+        shards: the shards to train
+        progress: called after every stage
+
+    Yields:
+        what differs, and what cannot be compared because it belongs to another determinism class
+
+    Raises:
+        FileMissing: a file of a shard is missing.
+        FileCorrupt: a file of a shard is damaged.
     """
     config, manifest = store.config, store.manifest
-    plan = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+    spec = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
     device = device_or_cpu(config.device)
-    with deterministic(device, config.cluster.threads, plan.workers) as determinism:
+    with deterministic(device, config.cluster.threads, spec.workers) as determinism:
         for lineage in generation.lineages:
             if lineage.shard in shards:
-                yield from _compared(store, lineage, plan, device, determinism.json(), progress)
+                yield from _compare_shard(store, lineage, spec, device, determinism.json(), progress)
 
 
-def _compared(
+def _compare_shard(
     store: RunStore,
     lineage: ShardLineage,
-    plan: TrainingSpec,
+    spec: TrainingSpec,
     device: torch.device,
     determinism: str,
     progress: Progress,
 ) -> Iterator[Finding]:
-    """Up to the first stage that is another, or cannot be compared."""
-    what, reading = f"shard {lineage.shard}", store.config.unlearning.contributions
-    training, samples = ShardTrainer(plan, lineage.shard, device), read_shard_samples(store, lineage.table)
+    """Compare the stages of one shard, up to the first that differs or cannot be compared."""
+    subject, method = f"shard {lineage.shard}", store.config.unlearning.contributions
+    trainer, samples = ShardTrainer(spec, lineage.shard, device), read_shard_samples(store, lineage.table)
     for stage, (checkpoint, updates) in enumerate(zip(lineage.checkpoints, lineage.updates, strict=True)):
         if checkpoint is None:
-            yield leaves_open(f"{what} has no checkpoint of stage {stage}: it was patched, and is not settled")
+            yield leaves_open(f"{subject} has no checkpoint of stage {stage}: it was patched, and not settled since")
             return
         written = store.files.read_checked(checkpoint.file)
         if (other := read_metadata(written)["determinism"]) != determinism:
             yield leaves_open(
-                f"{what} was trained in the determinism class {_class(other)}, this is {_class(determinism)}"
+                f"{subject} was trained in the determinism class {_describe(other)}, and this is {_describe(determinism)}"
             )
             return
-        model = training.classifier.model
-        recorder = record_stage(reading, model, stage=stage, groups_per_slice=plan.groups_per_slice)
-        passes = training.train_stage(samples, stage, recorder)
-        payload, weights = training.dump(stage=stage, determinism=determinism)
-        is_same = weights == checkpoint.weights_sha256 and _content(payload) == _content(written)
+        model = trainer.classifier.model
+        recorder = record_stage(method, model, stage=stage, groups_per_slice=spec.groups_per_slice)
+        passes = trainer.train_stage(samples, stage, recorder)
+        payload, weights = trainer.dump(stage=stage, determinism=determinism)
+        is_same = weights == checkpoint.weights_sha256 and _tensors_sha256(payload) == _tensors_sha256(written)
         if is_same and recorder and updates:
-            is_same = _content(recorder.log().dump()) == _content(store.files.read_checked(updates))
+            is_same = _tensors_sha256(recorder.log().dump()) == _tensors_sha256(store.files.read_checked(updates))
         if not is_same:
-            yield fails(f"{what} has another state at stage {stage} than training without the revoked samples gives")
+            yield fails(
+                f"{subject} has a state at stage {stage} other than the one that training without the revoked samples gives"
+            )
             return
         progress(
             StageProgress(
@@ -77,10 +90,10 @@ def _compared(
         )
 
 
-def _content(payload: bytes) -> str:
-    """Hex SHA-256 over all tensors of a file."""
+def _tensors_sha256(payload: bytes) -> str:
+    """Return the hex SHA-256 over all tensors of a file."""
     return weights_sha256(deserialize(payload, source="a state"))
 
 
-def _class(determinism: str) -> str:
+def _describe(determinism: str) -> str:
     return ", ".join(f"{name} {value}" for name, value in json.loads(determinism).items())

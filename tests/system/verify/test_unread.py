@@ -16,7 +16,7 @@ from raymu.core.verdict import Verdict
 from raymu.errors import FileUnreadable
 from raymu.service.shard.messages import no_progress
 from raymu.service.verify import verify as verification
-from raymu.service.verify.checks import CHECKS, Findings, NamedCheck
+from raymu.service.verify.checks import CHECKS, CheckRow, Findings
 from raymu.service.verify.evidence import Evidence
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.files.run_files import RunFiles
@@ -133,7 +133,7 @@ def test_a_file_that_is_destroyed_after_it_was_listed_is_not_missed(location: Pa
     assert verify(store, no_progress).verdict is Verdict.PASS
 
 
-def checks_after(write: Callable[[], None], *, times: int) -> Mapping[str, NamedCheck]:
+def checks_after(write: Callable[[], None], *, times: int) -> Mapping[str, CheckRow]:
     """The checks, but for the first looks at the files the run is written in between."""
     left = iter(range(times))
 

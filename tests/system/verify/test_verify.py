@@ -137,7 +137,7 @@ def test_a_run_whose_coordinator_stays_is_left_open_until_that_is_down(location:
     with opened(location):
         found = verified(location)
     assert verdicts(found) == {"journal": "inconclusive"}
-    assert "`raymu down` it" in found.checks[0].findings[0].what
+    assert "`raymu down` stops it" in found.checks[0].findings[0].what
     assert verified(location).verdict is Verdict.PASS
 
 
@@ -187,7 +187,7 @@ def test_an_anchor_tells_a_run_that_was_rolled_back_whole(location: Path, tmp_pa
 
 @pytest.mark.parametrize("anchor", ["", "17", "x:abc", "3:"])
 def test_what_is_no_anchor_is_refused(location: Path, anchor: str) -> None:
-    with pytest.raises(RequestInvalid, match="no anchor"):
+    with pytest.raises(RequestInvalid, match="not an anchor"):
         verified(location, anchor=anchor)
 
 
