@@ -1,0 +1,88 @@
+"""A run directory that version 0.1 wrote opens, predicts, forgets, settles and verifies in this version."""
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import raymu
+from raymu.core.records import Exactness, SampleId
+from raymu.core.verdict import Verdict
+from raymu.data.tables import read_table
+from raymu.store.receipts import ReceiptRow, check_receipts
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import ids_at
+
+GOLDEN_RUNS = Path(__file__).parents[1] / "golden_runs"
+STRATEGIES = ("sisa", "dpus", "hs", "ohs")
+EVERY = sorted(folder for version in GOLDEN_RUNS.iterdir() for folder in version.iterdir() if folder.is_dir())
+
+
+@pytest.fixture(params=EVERY, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a golden run, with the file that it was trained from where its settings name it."""
+    golden: Path = request.param
+    shutil.copytree(golden, tmp_path / "run")
+    for key in (tmp_path / "run").glob("*.key"):
+        key.chmod(0o600)  # which Git does not keep
+    shutil.copyfile(golden.with_suffix(".parquet"), tmp_path / "all.parquet")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "run"
+
+
+def issued_receipts(location: Path) -> list[ReceiptRow]:
+    """The receipts as they were issued, in order."""
+    with closing(RunStore(str(location)).journal(is_read_only=True)) as journal:
+        return journal.receipt_rows()
+
+
+def assert_nothing_fails(run: raymu.Run) -> None:
+    """Without `--replay` a settled run passes, and with it on another determinism class it is inconclusive at worst."""
+    verification = run.verify()
+    assert [check.findings for check in verification.checks if check.findings] == []
+    replayed = run.verify(replay=None, anchor=verification.anchor)
+    assert {check.name: check.findings for check in replayed.checks if check.verdict is Verdict.FAIL} == {}
+    assert {check.name for check in replayed.checks if check.findings} <= {"replay"}
+
+
+def test_a_golden_run_goes_on(location: Path) -> None:
+    before = issued_receipts(location)
+    features = read_table("all.parquet", RunStore(str(location)).config.data).features
+    with raymu.open_run(location) as run:
+        assert run.status().generation
+        run.settle()  # first finishes the work of an interrupted run
+        assert run.status().debt.shards == 0
+        probabilities = run.predict(features)
+        assert probabilities.dtype == np.float32
+        assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+        assert {receipt.exactness for receipt in run.receipts()} <= {Exactness.EXACT, Exactness.INCONCLUSIVE}
+    with raymu.open_run(location) as run:
+        assert_nothing_fails(run)
+
+    for strategy in STRATEGIES:
+        with raymu.open_run(location) as run:
+            retained = [sample_id for sample_id in ids_at(run.config) if is_retained(location, sample_id)]
+            receipt = run.revoke(ids=retained[:1], strategy=strategy)
+            assert receipt.purged_at
+            assert not is_retained(location, retained[0])
+
+    with raymu.open_run(location) as run:
+        run.settle()
+    with raymu.open_run(location) as run:
+        assert {receipt.exactness for receipt in run.receipts()} <= {Exactness.EXACT, Exactness.INCONCLUSIVE}
+        assert_nothing_fails(run)
+        store = RunStore(str(location))
+        rows = issued_receipts(location)
+        assert rows[: len(before)] == before, "an issued receipt never changes"
+        checked = list(check_receipts(rows, run=store.manifest.run_id, public_key=store.keys.public_key))
+        last = {receipt.request_id: receipt for _, receipt in checked}
+        assert last == {receipt.request_id: receipt for receipt in run.receipts()}
+
+
+def is_retained(location: Path, sample_id: SampleId) -> bool:
+    """Whether the run still holds a sample."""
+    store = RunStore(str(location))
+    tables = [lineage.table for lineage in store.current().lineages]
+    return any(sample_id in store.read_table(table, ["id"])["id"].to_pylist() for table in tables)
