@@ -1,28 +1,27 @@
-"""what the board asks for, and the report that comes back"""
+"""The commands that the board returns, and the report of a worker that carried one out."""
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
 
-from raymu.core.records import CheckpointRef, Constituent, Exactness, FileRef, Remedy, ShardLineage
+from raymu.core.records import CheckpointRef, Constituent, Cost, Exactness, FileRef, Remedy, ShardLineage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
-    """The remedy of one shard, with its reason and forecast. seconds: of compute."""
+class Decision(Cost):
+    """The remedy of one shard, why it was chosen, and its forecast cost."""
 
     remedy: Remedy
     reason: str
-    passes: float
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationReference:
-    """Another shard's serving state, which never saw this shard's samples. table: of its own samples"""
+    """Another shard's serving state, which never saw this shard's samples."""
 
     shard: int
     checkpoint: CheckpointRef
     table: FileRef
+    """The other shard's retained samples."""
 
     @property
     def files(self) -> frozenset[FileRef]:
@@ -31,7 +30,7 @@ class CalibrationReference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepairShard:
-    """Command: bring one shard's state past these requests. Carries an id and may arrive twice."""
+    """Command: repair one shard for these requests. It carries an id and may arrive twice."""
 
     command_id: str
     request_ids: tuple[str, ...]
@@ -48,24 +47,36 @@ class RepairShard:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RepairReport:
-    """What a remedy did. seconds: of compute, start-up apart; losses: mean cross-entropy in nats."""
+class RepairOutcome(Cost):
+    """What was done to one shard: the facts that a worker reports and that receipts repeat. The cost is measured.
+
+    A new fact is a field here with a default, so that earlier reports and receipts can be read, and is set by the worker.
+    """
 
     command_id: str
-    request_ids: tuple[str, ...]
-    planned: Decision
     remedy: Remedy
-    """The remedy carried out: RETRAIN where a patch failed."""
+    """The remedy carried out: RETRAIN after a patch that failed."""
     reason: str
-    lineage: ShardLineage
-    passes: float
-    seconds: float
     determinism: str
     """The determinism class, as JSON."""
     forget_loss: float | None = None
-    """Of the repaired state on the forget set; only where a patch was calibrated."""
+    """Mean cross-entropy of the repaired state on the forget set, in nats; None unless a patch was calibrated."""
     unseen_loss: float | None = None
-    """The same loss of models that never saw the forget set: the calibration's aim."""
+    """The same loss of models that never saw the forget set, which calibration aims at."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields of this record, for a record that repeats them."""
+        return {field.name: getattr(self, field.name) for field in fields(RepairOutcome)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepairReport(RepairOutcome):
+    """A worker's report of a repair."""
+
+    request_ids: tuple[str, ...]
+    planned: Decision
+    lineage: ShardLineage
+    """The shard after the repair."""
 
     @property
     def shard(self) -> int:
@@ -81,20 +92,25 @@ class PublishGeneration:
     """Command: make these constituents the ones that predictions are made from."""
 
     cause: str
+    """train, rewind, repair, settle or rebuild."""
     constituents: tuple[Constituent, ...]
     lineages: tuple[ShardLineage, ...]
     rewound: tuple[str, ...] = ()
+    """Requests whose shards are rewound from this generation on."""
     repaired: tuple[str, ...] = ()
+    """Requests that every shard is repaired for from this generation on."""
     settled: tuple[str, ...] = ()
+    """Requests that some shard had patched and every shard is retrained for from this generation on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Purge:
-    """Command: destroy superseded files, and the raw ids of these requests. rows: how many samples those name"""
+    """Command: destroy superseded files, and the raw ids of these requests."""
 
     files: frozenset[FileRef]
     request_ids: tuple[str, ...]
     rows: int
+    """Number of samples that the requests name."""
 
 
 Command: TypeAlias = PublishGeneration | RepairShard | Purge

@@ -6,19 +6,18 @@ from dataclasses import dataclass, replace
 from raymu.config import OhsConfig
 from raymu.config.unlearning import Boundary, BoundaryKind, Strategy
 from raymu.core.commands import CalibrationReference, Decision
-from raymu.core.records import Remedy, ShardLineage
+from raymu.core.records import Cost, Remedy, ShardLineage
 from raymu.core.workload import ShardWorkload, makespan
 
 _MOST_EXACT_FIRST = (Remedy.RETRAIN, Remedy.REPLAY, Remedy.FINE_TUNE, Remedy.PATCH)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StrategyForecast:
-    """Predicted cost of one strategy. seconds: of compute in all; makespan_seconds: over the workers at hand."""
+class StrategyForecast(Cost):
+    """Predicted cost of one strategy, over all shards."""
 
-    passes: float
-    seconds: float
     makespan_seconds: float
+    """Seconds until the last repair ends, with the workers at hand."""
 
 
 def choose_remedies(

@@ -3,37 +3,29 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from raymu.core.commands import RepairReport
+from raymu.core.commands import RepairOutcome, RepairReport
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
 from raymu.core.records import Exactness, Remedy
 from raymu.core.requests import RevocationRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShardReceipt:
-    """One shard's part. Passes, seconds: of the remedy, which other requests may have shared."""
+class ShardReceipt(RepairOutcome):
+    """What was done to one shard for a request. Receipts with the same `command_id` share one repair and its cost."""
 
     shard: int
     samples: int
-    remedy: Remedy
+    """Samples of the shard that the request took out."""
     planned: Remedy
-    reason: str
     exactness: Exactness
     forecast_passes: float
     forecast_seconds: float
-    passes: float
-    seconds: float
-    command_id: str
-    """Of the remedy: receipts with the same one were served together."""
     requests: int
-    """How many requests the remedy served."""
+    """Number of requests that the repair served."""
     settled_by: str | None = None
-    """The later retraining that made a patched shard exact."""
-    forget_loss: float | None
-    unseen_loss: float | None
-    determinism: str
+    """Id of the later retraining that made a patched shard exact."""
     earlier_classes: tuple[str, ...] = ()
-    """Other determinism classes of stages that the result builds on; with any it is inconclusive."""
+    """Other determinism classes of stages that the state builds on; with any it is inconclusive."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,21 +151,14 @@ class Receipts:
         receipt = self._receipts[request_id]
         forget = {part.shard: part.samples for part in self._requests[request_id].forget}
         shard = ShardReceipt(
+            **report.facts(),
             shard=report.shard,
             samples=forget[report.shard],
-            remedy=report.remedy,
             planned=report.planned.remedy,
-            reason=report.reason,
             exactness=report.exactness,
             forecast_passes=report.planned.passes,
             forecast_seconds=report.planned.seconds,
-            passes=report.passes,
-            seconds=report.seconds,
-            command_id=report.command_id,
             requests=len(report.request_ids),
-            forget_loss=report.forget_loss,
-            unseen_loss=report.unseen_loss,
-            determinism=report.determinism,
             earlier_classes=report.lineage.earlier_classes if report.remedy is Remedy.RETRAIN else (),
         )
         others = [part for part in receipt.shards if part.shard != report.shard]

@@ -1,15 +1,15 @@
-"""The records that the floors share: what a sample, a shard's state, a generation and a remedy are."""
+"""Records of a run's state: files, checkpoints, a shard's lineage, and the generation that is served."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 SampleId: TypeAlias = int | str
 
 
 class Remedy(StrEnum):
-    """What is done to one shard; only RETRAIN is exact, and that within one determinism class."""
+    """What is done to one shard. Only RETRAIN is exact, and only within one determinism class."""
 
     RETRAIN = "retrain"
     PATCH = "patch"
@@ -18,18 +18,18 @@ class Remedy(StrEnum):
 
 
 class Exactness(StrEnum):
-    """EXACT: as trained from scratch without the forgotten samples, bit for bit. APPROXIMATE: patched, and not retrained yet.
-
-    INCONCLUSIVE: retrained, in another determinism class than earlier stages: no training from scratch has its bits.
-    """
+    """How a shard's state compares with training from scratch without the forgotten samples. From the most exact down."""
 
     EXACT = "exact"
+    """Equal, bit for bit."""
     INCONCLUSIVE = "inconclusive"
+    """Retrained, but in another determinism class than its earlier stages: no training from scratch gives its bits."""
     APPROXIMATE = "approximate"
+    """Patched, and not retrained yet."""
 
 
 class ShardState(StrEnum):
-    """What a shard serves in a generation."""
+    """What a shard serves in a generation: its repaired state of some `Exactness`, an earlier checkpoint, or nothing."""
 
     EXACT = "exact"
     INCONCLUSIVE = "inconclusive"
@@ -39,21 +39,34 @@ class ShardState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """An amount of work, forecast or measured."""
+
+    passes: float
+    """Sample passes: one sample forward, backward and in an optimizer step."""
+    seconds: float
+    """Seconds of compute, without the start of workers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FileRef:
-    """A file of the run by its content. path: relative to the run directory; sha256: hex of the bytes."""
+    """A file of the run, known by its content."""
 
     path: str
+    """Relative to the run directory."""
     sha256: str
+    """SHA-256 of the bytes, in hex."""
     byte_size: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointRef:
-    """The state after a stage. weights_sha256: hex over what predictions are made from (not the optimizer's state)."""
+    """The training state after a stage."""
 
     stage: int
     file: FileRef
     weights_sha256: str
+    """SHA-256, in hex, of what predictions are made from, without the optimizer's state."""
     descent: str
     """Keyed digest of the samples that the state descends from: those trained on, forgotten ones too after a patch."""
 
@@ -68,9 +81,9 @@ class ShardLineage:
     slice_samples: tuple[int, ...]
     """Retained samples of each slice."""
     checkpoints: tuple[CheckpointRef | None, ...]
-    """By stage; None where the checkpoint is destroyed."""
+    """Checkpoint after each stage; None if it is destroyed."""
     updates: tuple[FileRef | None, ...]
-    """Recorded contributions by stage; None where nothing is recorded or left."""
+    """Recorded contributions of each stage; None if nothing is recorded or left."""
     serving: CheckpointRef
     """The repaired state: the last stage's checkpoint, or a patched one."""
     tainted_from: int | None
@@ -78,7 +91,7 @@ class ShardLineage:
     debts: tuple[str, ...]
     """Requests that this shard has only patched."""
     seconds_per_pass: float
-    """Measured seconds of one sample pass (forward, backward and step) of this shard."""
+    """Measured seconds of one sample pass of this shard."""
     earlier_classes: tuple[str, ...] = ()
     """Determinism classes, as JSON, of stages that the last retraining built on and did not share the class of."""
 
@@ -111,25 +124,92 @@ class ShardLineage:
         states = frozenset(ref.file for ref in checkpoints if ref) | frozenset(ref for ref in self.updates if ref)
         return states | {self.table}
 
+    def retrained(
+        self,
+        *,
+        table: FileRef,
+        slice_samples: tuple[int, ...],
+        checkpoints: tuple[CheckpointRef, ...],
+        updates: tuple[FileRef | None, ...],
+        seconds_per_pass: float,
+        earlier_classes: tuple[str, ...] = (),
+    ) -> Self:
+        """Return the shard after its last stages were trained again, which leaves no debt.
+
+        Args:
+            table: The retained samples.
+            slice_samples: Their number in each slice.
+            checkpoints: The checkpoints of the stages that were trained again, at least one.
+            updates: The recorded contributions of these stages.
+            seconds_per_pass: Seconds of one sample pass, this training included.
+            earlier_classes: Other determinism classes, as JSON, of the stages that were kept.
+        """
+        first = self.slices - len(checkpoints)
+        return replace(
+            self,
+            table=table,
+            slice_samples=slice_samples,
+            checkpoints=self.checkpoints[:first] + checkpoints,
+            updates=self.updates[:first] + updates,
+            serving=checkpoints[-1],
+            tainted_from=None,
+            debts=(),
+            seconds_per_pass=seconds_per_pass,
+            earlier_classes=earlier_classes,
+        )
+
+    def patched(
+        self,
+        earliest_slice: int,
+        request_ids: tuple[str, ...],
+        *,
+        table: FileRef,
+        slice_samples: tuple[int, ...],
+        updates: tuple[FileRef | None, ...],
+        serving: CheckpointRef,
+    ) -> Self:
+        """Return the shard after a patch, which taints every checkpoint that saw a forgotten sample.
+
+        Args:
+            earliest_slice: The first slice that a forgotten sample, or an earlier debt, is in.
+            request_ids: The requests that are patched.
+            table: The retained samples.
+            slice_samples: Their number in each slice.
+            updates: The recorded contributions of every stage, without those that were subtracted.
+            serving: The patched state.
+        """
+        return replace(
+            self,
+            table=table,
+            slice_samples=slice_samples,
+            checkpoints=self.checkpoints[:earliest_slice] + (None,) * (self.slices - earliest_slice),
+            updates=updates,
+            serving=serving,
+            tainted_from=earliest_slice,
+            debts=(*self.debts, *request_ids),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constituent:
-    """What one shard contributes to a generation. checkpoint: None where it abstains."""
+    """What one shard contributes to a generation."""
 
     shard: int
     state: ShardState
     checkpoint: CheckpointRef | None
+    """The state that votes; None if the shard abstains."""
     stages_trained: int
     samples: int
+    """Number of samples that the state has seen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
-    """One published, immutable set of constituent states, with the lineage that it was made from."""
+    """One published, immutable set of constituent states, with the lineages that it was made from."""
 
     number: int
     previous_sha256: str
-    """Of the generation's file before this one; empty for the first."""
+    """SHA-256 of the previous generation's file, in hex; empty for the first."""
     cause: str
     """train, rewind, repair, settle or rebuild."""
     request_ids: tuple[str, ...]

@@ -1,7 +1,6 @@
 """Shards in simulated time: what training leaves, and what a remedy does to it, as if every forecast came true."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
@@ -30,14 +29,32 @@ def simulated_report(command: RepairShard, forgotten: Sequence[int]) -> RepairRe
     """What the worker would report. forgotten: samples of each slice"""
     before, decision = command.lineage, command.decision
     retained = tuple(count - gone for count, gone in zip(before.slice_samples, forgotten, strict=True))
-    change = _retrained if decision.remedy is Remedy.RETRAIN else _patched
+    table = _file(f"{command.command_id}/table")
+    if decision.remedy is Remedy.RETRAIN:
+        stages = range(command.earliest_slice, before.slices)
+        lineage = before.retrained(
+            table=table,
+            slice_samples=retained,
+            checkpoints=tuple(_checkpoint(f"{command.command_id}/{stage}", stage) for stage in stages),
+            updates=(None,) * len(stages),
+            seconds_per_pass=before.seconds_per_pass,
+        )
+    else:
+        lineage = before.patched(
+            command.earliest_slice,
+            command.request_ids,
+            table=table,
+            slice_samples=retained,
+            updates=before.updates,
+            serving=_checkpoint(f"{command.command_id}/patched", before.slices - 1),
+        )
     return RepairReport(
         command_id=command.command_id,
         request_ids=command.request_ids,
         planned=decision,
         remedy=decision.remedy,
         reason=decision.reason,
-        lineage=replace(change(command), slice_samples=retained, table=_file(f"{command.command_id}/table")),
+        lineage=lineage,
         passes=decision.passes,
         seconds=decision.seconds,
         determinism="",
@@ -56,31 +73,6 @@ def _trained(shard: int, slice_samples: tuple[int, ...], seconds_per_pass: float
         tainted_from=None,
         debts=(),
         seconds_per_pass=seconds_per_pass,
-    )
-
-
-def _retrained(command: RepairShard) -> ShardLineage:
-    before, first = command.lineage, command.earliest_slice
-    stages = range(first, before.slices)
-    fresh = tuple(_checkpoint(f"{command.command_id}/{stage}", stage) for stage in stages)
-    return replace(
-        before,
-        checkpoints=before.checkpoints[:first] + fresh,
-        updates=before.updates[:first] + (None,) * len(stages),
-        serving=fresh[-1],
-        tainted_from=None,
-        debts=(),
-    )
-
-
-def _patched(command: RepairShard) -> ShardLineage:
-    before, first = command.lineage, command.earliest_slice
-    return replace(
-        before,
-        checkpoints=before.checkpoints[:first] + (None,) * (before.slices - first),
-        serving=_checkpoint(f"{command.command_id}/patched", before.slices - 1),
-        tainted_from=first,
-        debts=(*before.debts, *command.request_ids),
     )
 
 

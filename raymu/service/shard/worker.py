@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 
 from raymu.config import Device
-from raymu.core.commands import RepairReport, RepairShard
+from raymu.core.commands import RepairReport
 from raymu.core.partition import Hashes, identity_hashes
-from raymu.core.records import Remedy, SampleId, ShardLineage
+from raymu.core.records import FileRef, Remedy, SampleId, ShardLineage
 from raymu.core.telemetry.log_fields import LogValue, logged_requests
 from raymu.core.telemetry.metrics import TRAINING
 from raymu.core.workload import training_passes, update_seconds_per_pass
@@ -136,12 +136,11 @@ class ShardWorker:
             except PatchFailed as failure:
                 reason = f"{command.decision.remedy} failed ({failure}); retrained instead"
         if patch is None:
-            report = yield from self._retrain(command, retain, reason)
+            report = yield from self._retrain(task, retain, reason)
         else:
             self._stages.give_up(command)
-            report = self._patched(command, retain, patch, reason)
-        table = write_without(self._store, command.shard, command.lineage.table, task.forget)
-        return replace(report, lineage=replace(report.lineage, table=table))
+            report = self._patched(task, retain, patch, reason)
+        return report
 
     def _patch(self, task: RepairTask, forget: ShardSamples, retain: ShardSamples) -> Patch:
         unseen = None
@@ -152,25 +151,21 @@ class ShardWorker:
         return patcher.patch(forget, retain, unseen)
 
     def _retrain(
-        self, command: RepairShard, retain: ShardSamples, reason: str
+        self, task: RepairTask, retain: ShardSamples, reason: str
     ) -> Generator[StageProgress, None, RepairReport]:
         """Restore the checkpoint before the earliest touched slice and train the later stages."""
-        before, first = command.lineage, command.earliest_slice
+        command, before = task.command, task.command.lineage
         trained = yield from self._stages.train(retain, command, determinism=self._determinism)
         if trained.earlier_classes:
             differences = "; ".join(describe_difference(one, trained.determinism) for one in trained.earlier_classes)
             reason = (
                 f"{reason}; inconclusive, since its earlier stages are of another determinism class ({differences})"
             )
-        lineage = ShardLineage(
-            shard=command.shard,
-            table=before.table,
+        lineage = before.retrained(
+            table=self._retained_table(task),
             slice_samples=retain.slice_samples(self._slices),
-            checkpoints=before.checkpoints[:first] + trained.checkpoints,
-            updates=before.updates[:first] + trained.updates,
-            serving=trained.checkpoints[-1],
-            tainted_from=None,
-            debts=(),
+            checkpoints=trained.checkpoints,
+            updates=trained.updates,
             seconds_per_pass=update_seconds_per_pass(
                 before.seconds_per_pass,
                 whole_passes=training_passes(before.slice_samples, self._plan.epochs, stages=range(self._slices)),
@@ -191,19 +186,18 @@ class ShardWorker:
             determinism=trained.determinism,
         )
 
-    def _patched(self, command: RepairShard, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
-        before, first = command.lineage, command.earliest_slice
+    def _patched(self, task: RepairTask, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
+        command, before = task.command, task.command.lineage
         patch.training.reset_optimizer()  # its moments saw what is forgotten; a patched state is never trained on from
         payload, weights = patch.training.dump(stage=self._slices - 1, determinism=self._determinism)
         file = self._files.write(command.shard, "patched", payload)
-        lineage = replace(
-            before,
+        lineage = before.patched(
+            command.earliest_slice,
+            command.request_ids,
+            table=self._retained_table(task),
             slice_samples=retain.slice_samples(self._slices),
-            checkpoints=before.checkpoints[:first] + (None,) * (self._slices - first),
             updates=patch.updates,
             serving=replace(before.serving, stage=self._slices - 1, file=file, weights_sha256=weights),
-            tainted_from=first,
-            debts=(*before.debts, *command.request_ids),
         )
         return RepairReport(
             command_id=command.command_id,
@@ -218,6 +212,9 @@ class ShardWorker:
             forget_loss=patch.forget_loss,
             unseen_loss=patch.unseen_loss,
         )
+
+    def _retained_table(self, task: RepairTask) -> FileRef:
+        return write_without(self._store, task.command.shard, task.command.lineage.table, task.forget)
 
     @property
     def _slices(self) -> int:

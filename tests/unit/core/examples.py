@@ -1,7 +1,6 @@
 """Small records for the core's tests."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,24 +95,21 @@ def report_of(command: RepairShard, touched: Mapping[int, int], *, version: str)
     retained = tuple(count - touched.get(position, 0) for position, count in enumerate(before.slice_samples))
     fresh = tuple(checkpoint(before.shard, stage, version=version) for stage in range(first, before.slices))
     if command.decision.remedy is Remedy.RETRAIN:
-        after = replace(
-            before,
+        after = before.retrained(
             table=table(before.shard, samples=sum(retained)),
             slice_samples=retained,
-            checkpoints=before.checkpoints[:first] + fresh,
-            serving=fresh[-1],
-            tainted_from=None,
-            debts=(),
+            checkpoints=fresh,
+            updates=(None,) * len(fresh),
+            seconds_per_pass=before.seconds_per_pass,
         )
     else:
-        after = replace(
-            before,
+        after = before.patched(
+            first,
+            command.request_ids,
             table=table(before.shard, samples=sum(retained)),
             slice_samples=retained,
-            checkpoints=before.checkpoints[:first] + (None,) * (before.slices - first),
+            updates=before.updates,
             serving=checkpoint(before.shard, before.slices - 1, version=f"patched-{version}"),
-            tainted_from=first,
-            debts=(*before.debts, *command.request_ids),
         )
     return RepairReport(
         command_id=command.command_id,

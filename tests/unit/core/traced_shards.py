@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
@@ -91,21 +90,19 @@ class TracedShards:
 
     def _patched(self, command: RepairShard, retained: Samples) -> ShardLineage:
         """A patch leaves traces of what it subtracts; recorded updates lose the rows that are subtracted."""
-        before, first, shard = command.lineage, command.earliest_slice, command.shard
-        debts = (*before.debts, *command.request_ids)
+        before, shard = command.lineage, command.shard
         updates = [
             ref and self._write(f"updates-{stage}", shard, self.files[ref] & retained)
             for stage, ref in enumerate(before.updates)
         ]
-        return replace(
-            before,
+        name = f"patched-{(*before.debts, *command.request_ids)}"
+        return before.patched(
+            command.earliest_slice,
+            command.request_ids,
             table=self._write("table", shard, retained),
             slice_samples=_slice_samples(retained),
-            checkpoints=before.checkpoints[:first] + (None,) * (SLICES - first),
             updates=tuple(updates),
-            serving=self._checkpoint(f"patched-{debts}", shard, SLICES - 1, self.files[before.serving.file]),
-            tainted_from=first,
-            debts=debts,
+            serving=self._checkpoint(name, shard, SLICES - 1, self.files[before.serving.file]),
         )
 
     def _checkpoint(self, name: str, shard: int, stage: int, seen: Samples) -> CheckpointRef:

@@ -1,6 +1,3 @@
-from dataclasses import replace
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,13 +42,3 @@ def test_a_checkpoint_that_has_seen_no_sample_has_no_vote() -> None:
 def test_abstain_and_keep_do_as_they_say() -> None:
     assert served_constituent(lineage(), pending_from=3, on_accept=OnAccept.ABSTAIN).state is ShardState.ABSTAINING
     assert served_constituent(lineage(), pending_from=3, on_accept=OnAccept.KEEP).state is ShardState.EXACT
-
-
-def test_a_lineage_cannot_keep_a_tainted_checkpoint() -> None:
-    with pytest.raises(ValueError, match="tainted"):
-        replace(lineage(), tainted_from=2, debts=("r",))
-
-
-def test_a_lineage_owes_exactly_when_it_is_tainted() -> None:
-    with pytest.raises(ValueError, match="debts"):
-        replace(lineage(), debts=("r",))
