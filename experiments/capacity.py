@@ -1,57 +1,152 @@
 """What does a sample, a shard and a request take up: on disk, in memory, in the journal and on the network?
 
-Method: made-up samples of random bytes, which no compression helps, are written, trained on and revoked as runs in this
-process, and what lies in the runs is counted. Checkpoints: of each model, as the files are. Ingest: the peak memory of a
-process of its own, as a slope over the samples. Coordinator: a trained shard's lineage, repeated with its number changed and
-decoded anew, so that nothing is shared. Requests: one sample each, one after the other; what travels to a worker and back is
-its pickled size, which is what Ray sends. Times are the processor's, of one core, so that other work on the machine counts
-for little. A minute or two, on Linux; `cluster/CAPACITY.md` is written anew from the result.
+Method: made-up samples of random bytes, which cannot be compressed, are written, trained on and revoked as runs in this
+process, and what the runs contain is counted. Checkpoints: the size of the files, for each model. Ingest: the peak memory of
+a separate process, as a slope over the number of samples. Coordinator: the lineage of a trained shard is decoded once for
+each shard number, so that nothing is shared. Requests: one sample each, one after the other; the messages to a worker and
+back have their pickled size, which is what Ray sends. Times are CPU times of one core, so that other work on the machine
+matters little. It takes a minute or two, on Linux.
+
+Conclusion: what bounds runs beyond one machine is worked out in [CAPACITY](../cluster/CAPACITY.md).
 """
 
-import argparse
 import asyncio
-import json
-import platform
+import gc
+import pickle
 import re
 import sqlite3
 import tempfile
-from collections.abc import Mapping
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import capacity_page
-import torch
-from capacity_coordinator import measure_coordinator
-from capacity_runs import CLASSES, PIXELS, configure, lineages_of, timed, trained
-from documents import RESULTS
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from experiments.harness import Experiment, document_parser, write_document
+from experiments.markdown import count, table
+from raymu.config import Config
+from raymu.config.unlearning import Boundary, Strategy
+from raymu.core.board.board import RevocationBoard
+from raymu.core.commands import PublishGeneration
+from raymu.core.events import RevocationsAccepted, RunTrained
+from raymu.core.records import Generation, ShardLineage
+from raymu.core.requests import ForgetSet, RevocationRequest
+from raymu.core.workload import RunShape
+from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.sample_index import MOST_PURGED, SampleIndex
-from raymu.service.shard.messages import no_progress
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import Progress, Work, WorkReport, no_progress
+from raymu.store.codec import from_json, to_json
 from raymu.store.journal.file_seal import JOURNAL
 from raymu.store.run import RunStore
 from raymu.training.models import build_model
 
-Found = dict[str, Any]
+PIXELS, CLASSES = 784, 10
+MODEL, MODEL_WITH_MOMENTS = "MLP 784-256-10, SGD", "MLP 784-256-10, Adam"
 MODELS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "logistic, SGD": ({"name": "logistic"}, {"learning_rate": 0.01}),
-    "MLP 784-256-10, SGD": ({"name": "mlp", "hidden": [256]}, {"learning_rate": 0.01}),
-    "MLP 784-256-10, Adam": ({"name": "mlp", "hidden": [256]}, {"optimizer": "adam", "learning_rate": 0.001}),
+    MODEL: ({"name": "mlp", "hidden": [256]}, {"learning_rate": 0.01}),
+    MODEL_WITH_MOMENTS: ({"name": "mlp", "hidden": [256]}, {"optimizer": "adam", "learning_rate": 0.001}),
     "CNN 16-32, SGD": ({"name": "cnn"}, {"learning_rate": 0.01}),
     "ResNet 16-32, SGD": ({"name": "resnet"}, {"learning_rate": 0.01}),
 }
-TABLES = ("events", "forget", "ledger", "revoked")
+JOURNAL_TABLES = ("events", "forget", "ledger", "revoked")
+
+SHARDS, SAMPLES, SLICES, EPOCHS = 10_000, 10**9, 5, 12
+"""The example of CAPACITY.md."""
+GROUP = 64
+"""Samples of a recorded update."""
+REVOKED = 10**6
+"""Requests a year, for one sample each: one in a thousand samples."""
+LINK = 25e9 / 8
+"""Bytes a second of a node's network."""
+DAY_S = 86_400.0
+
+Result = Mapping[str, Any]
 
 
-def measure_models(folder: Path) -> list[Found]:
-    """Bytes of the last stage's checkpoint: weights, normalisation, and the optimizer's state."""
-    rows = []
+class MeasuringFleet(LocalFleet):
+    """A local fleet that counts what it does."""
+
+    def __init__(self, store: RunStore) -> None:
+        super().__init__(store)
+        self.message_bytes = 0
+        """Pickled bytes of all commands and reports."""
+        self.busy_s = 0.0
+        """CPU seconds."""
+        self.passes = 0.0
+        """Sample passes."""
+
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        started = time.process_time()
+        report = await super().run(work, progress)
+        self.busy_s += time.process_time() - started
+        self.passes += report.passes
+        self.message_bytes += len(pickle.dumps(work)) + len(pickle.dumps(report))
+        return report
+
+
+def write_random_bytes(path: Path, *, samples: int, features: int) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, samples * features, dtype=np.uint8)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(pixels), features)
+    labels = random.integers(0, CLASSES, samples)
+    pq.write_table(pa.table({"id": np.arange(samples), "label": labels, "features": column}), path)
+
+
+def configure(folder: Path, *, samples: int, features: int = PIXELS, **branches: Mapping[str, Any]) -> Config:
+    """Return settings for made-up samples, which are written to the folder. `branches` are settings that differ."""
+    train = folder / f"{samples}x{features}.parquet"
+    if not train.exists():
+        write_random_bytes(train, samples=samples, features=features)
+    tree: dict[str, Any] = {
+        "data": {"train": str(train), "classes": CLASSES, "normalize": "unit"},
+        "model": {"name": "mlp", "hidden": [256]},
+        "training": {"epochs": 3, "learning_rate": 0.01, "device": "cpu"},
+        "partition": {"shards": 4, "slices": 5, "seed": 7},
+        "unlearning": {},
+        "cluster": {"fleet": "local"},
+    }
+    for branch, settings in branches.items():
+        tree[branch] = settings if branch == "model" else {**tree[branch], **settings}
+    return Config.parse(tree)
+
+
+def train_run(config: Config, location: Path) -> tuple[Coordinator, MeasuringFleet]:
+    prepare_run(config, str(location)).write()
+    fleet = MeasuringFleet(RunStore(str(location)))
+    coordinator = Coordinator(RunStore(str(location)), fleet)
+    asyncio.run(coordinator.train(no_progress))
+    return coordinator, fleet
+
+
+def lineages_of(location: Path) -> tuple[ShardLineage, ...]:
+    return RunStore(str(location)).current().lineages
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the CPU seconds of a call, and its result."""
+    started = time.process_time()
+    result = call()
+    return time.process_time() - started, result
+
+
+def measure_models(folder: Path) -> list[dict[str, Any]]:
+    """Measure the last stage's checkpoint: weights, normalisation and the optimizer's state."""
+    rows: list[dict[str, Any]] = []
     for number, (name, (model, training)) in enumerate(MODELS.items()):
         config = configure(folder, samples=400, model=model, training=training, partition={"shards": 1, "slices": 2})
-        coordinator, _ = trained(config, folder / f"model-{number}")
+        coordinator, _ = train_run(config, folder / f"model-{number}")
         asyncio.run(coordinator.close())
         [lineage] = lineages_of(folder / f"model-{number}")
         built = build_model(config.model, input_shape=(PIXELS,), classes=CLASSES)
@@ -62,15 +157,15 @@ def measure_models(folder: Path) -> list[Found]:
     return rows
 
 
-def measure_updates(folder: Path, parameters: int) -> Found:
-    """Recorded contributions by group: bytes of a row for each parameter, and for each of its samples."""
+def measure_updates(folder: Path, parameters: int) -> Result:
+    """Measure recorded contributions by group, in bytes for each row and parameter."""
     groups, samples, slices = 4, 1_280, 5
     unlearning = {"contributions": "group", "groups_per_slice": groups}
     config = configure(folder, samples=samples, partition={"shards": 1, "slices": slices}, unlearning=unlearning)
-    coordinator, _ = trained(config, folder / "updates")
+    coordinator, _ = train_run(config, folder / "updates")
     asyncio.run(coordinator.close())
     [lineage] = lineages_of(folder / "updates")
-    size = sum(ref.byte_size for ref in lineage.updates if ref)
+    size = sum(update.byte_size for update in lineage.updates if update)
     rows = sum(groups * (stage + 1) for stage in range(slices))
     return {
         "rows": rows,
@@ -81,105 +176,318 @@ def measure_updates(folder: Path, parameters: int) -> Found:
 
 
 def ingest(folder: Path, samples: int, features: int) -> tuple[int, float]:
-    """In a process of its own. returns: its peak memory in bytes, and the processor's seconds"""
+    """Ingest in a process of its own. Returns its peak memory in bytes, and the CPU seconds."""
     config = configure(folder, samples=samples, features=features)
     seconds, _ = timed(lambda: prepare_run(config, str(folder / f"ingest-{samples}x{features}")).write())
-    # Not getrusage, which tells the parent's peak where that is the higher one.
+    # Not getrusage: it returns the parent's peak if that is higher.
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    assert peak, "Linux alone tells a process's own peak memory"
+    assert peak, "the peak memory of a process is read from /proc, which only Linux has"
     return int(peak[1]) * 1024, seconds
 
 
-def measure_samples(folder: Path, scale: int) -> Found:
+def measure_samples(folder: Path, scale: int) -> Result:
+    """Measure ingest and the sample index, in bytes and seconds a sample. `scale` divides the numbers of samples."""
     sizes = {16: (50_000 // scale, 250_000 // scale), PIXELS: (20_000 // scale, 100_000 // scale)}
-    found: Found = {}
+    result: dict[str, Any] = {}
     for features, (few, many) in sizes.items():
         peaks = []
         for samples in (few, many):
             configure(folder, samples=samples, features=features)
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-                peaks.append(alone.submit(ingest, folder, samples, features).result())
-        (low, quick), (high, slow) = peaks
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                peaks.append(process.submit(ingest, folder, samples, features).result())
+        (low_bytes, low_s), (high_bytes, high_s) = peaks
         tables = RunStore(str(folder / f"ingest-{many}x{features}")).manifest.tables
-        found[f"of_{features}_bytes"] = {
-            "table_bytes": sum(ref.byte_size for ref in tables) / many,
-            "ingest_memory_bytes": (high - low) / (many - few),
-            "ingest_s": (slow - quick) / (many - few),
+        result[f"of_{features}_bytes"] = {
+            "table_bytes": sum(table_ref.byte_size for table_ref in tables) / many,
+            "ingest_memory_bytes": (high_bytes - low_bytes) / (many - few),
+            "ingest_s": (high_s - low_s) / (many - few),
         }
     store = RunStore(str(folder / f"ingest-{sizes[16][1]}x16"))
     seconds, index = timed(lambda: SampleIndex.read(store, store.manifest.tables))
     arrays = (index.hashes, index.shards, index.slices, index.owners)
-    held = sum(array.nbytes for array in arrays) + index.ids.nbytes
-    every = len(index.hashes)
-    copy_s, _ = timed(lambda: index.purge(range(1 + int(MOST_PURGED * every))))
-    return {**found, "index_bytes": held / every, "index_s": seconds / every, "index_copy_s": copy_s / every}
+    index_bytes = sum(array.nbytes for array in arrays) + index.ids.nbytes
+    samples = len(index.hashes)
+    copy_s, _ = timed(lambda: index.purge(range(1 + int(MOST_PURGED * samples))))
+    return {
+        **result,
+        "index_bytes": index_bytes / samples,
+        "index_s": seconds / samples,
+        "index_copy_s": copy_s / samples,
+    }
 
 
-def measure_requests(folder: Path, requests: int) -> Found:
-    """Of requests for one sample each, patched and retrained: the journal's bytes, and what travels."""
-    coordinator, fleet = trained(configure(folder, samples=2_000), folder / "requests")
-    found: Found = {}
+def measure_requests(folder: Path, requests: int) -> Result:
+    """Measure the journal and the messages of requests for one sample each, patched and retrained."""
+    coordinator, fleet = train_run(configure(folder, samples=2_000), folder / "requests")
+    result: dict[str, Any] = {}
     ids = iter(range(2_000))
     for kind, strategy in (("retrained", "sisa"), ("patched", "dpus")):
-        before, messages = _journal(folder), fleet.message_bytes
+        before, messages = _journal_size(folder), fleet.message_bytes
         for _ in range(requests):
             asyncio.run(coordinator.revoke([Revocation(ids=(next(ids),), strategy=strategy)], no_progress))
-        after = _journal(folder)
-        grown = {name: (after[name] - before[name]) / requests for name in after}
-        found[kind] = {**grown, "message_bytes": (fleet.message_bytes - messages) / requests}
-    before = _journal(folder)
+        after = _journal_size(folder)
+        growth = {name: (after[name] - before[name]) / requests for name in after}
+        result[kind] = {**growth, "message_bytes": (fleet.message_bytes - messages) / requests}
+    before = _journal_size(folder)
     many = tuple(next(ids) for _ in range(500))
     asyncio.run(coordinator.revoke([Revocation(ids=many, strategy="dpus")], no_progress))
-    found["bytes_per_further_id"] = (_journal(folder)["bytes"] - before["bytes"]) / len(many)
+    result["bytes_per_further_id"] = (_journal_size(folder)["bytes"] - before["bytes"]) / len(many)
     asyncio.run(coordinator.close())
-    return found
+    return result
 
 
-def _journal(folder: Path) -> dict[str, float]:
-    """Bytes that SQLite keeps for the run, indexes too, and rows of each table."""
+def _journal_size(folder: Path) -> dict[str, float]:
+    """Return the bytes that SQLite uses for the run, with indexes, and the rows of all tables."""
     with sqlite3.connect(f"file:{folder / 'requests' / JOURNAL}?mode=ro", uri=True) as database:
         pages, free, size = (
             database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
         )
-        rows = {name: database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES}
-    return {"bytes": float((pages - free) * size), "rows": float(sum(rows.values()))}
+        counts = [database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in JOURNAL_TABLES]
+    return {"bytes": float((pages - free) * size), "rows": float(sum(counts))}
 
 
-def measure_training(folder: Path, samples: int) -> Found:
-    """Sample passes a second of one shard, one thread, checkpoints written through."""
+def measure_coordinator(folder: Path, lineage: ShardLineage, shards: int) -> Result:
+    """Measure a board of many shards without files: its memory, and one request and publication."""
+    config = configure(folder, samples=2_000)
+    payload = to_json(lineage)
+    gc.collect()
+    tracemalloc.start()
+    lineages = tuple(
+        replace(from_json(ShardLineage, payload, source="a lineage"), shard=shard) for shard in range(shards)
+    )
+    board = RevocationBoard(RunShape.of(config), workers=1)
+    board.handle(RunTrained(at=datetime.now(UTC), lineages=lineages, workers=1))
+    gc.collect()
+    memory, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    accepted = RevocationsAccepted(at=datetime.now(UTC), requests=(_request(),), generation=1)
+    accept_s, commands = timed(lambda: board.handle(accepted))
+    [publish] = [command for command in commands if isinstance(command, PublishGeneration)]
+    generation = Generation(
+        number=1,
+        previous_sha256="",
+        cause=publish.cause,
+        request_ids=(),
+        published_at=datetime.now(UTC),
+        constituents=publish.constituents,
+        lineages=publish.lineages,
+    )
+    store = RunStore(str(folder / "generation"))
+    store.keys.create()
+    write_s, generation_file = timed(lambda: store.generations.write(generation))
+    return {
+        "shards": shards,
+        "slices": lineage.slices,
+        "memory_bytes_per_shard": memory / shards,
+        "generation_bytes_per_shard": generation_file.byte_size / shards,
+        "accept_s_per_shard": accept_s / shards,
+        "publish_s_per_shard": write_s / shards,
+    }
+
+
+def _request() -> RevocationRequest:
+    return RevocationRequest(
+        request_id="r1",
+        payload_sha256="",
+        strategy=Strategy.HS,
+        boundary=Boundary.parse(0.35),
+        received_at=datetime.now(UTC),
+        due_at=datetime.now(UTC),
+        forget=(ForgetSet(shard=0, samples_by_slice={2: 1}),),
+        hashes=("h",),
+    )
+
+
+def measure_training(folder: Path, samples: int) -> Result:
+    """Measure the sample passes a second of one shard, with one thread, including checkpoints."""
     config = configure(folder, samples=samples, partition={"shards": 1, "slices": 5}, training={"epochs": 12})
-    coordinator, fleet = trained(config, folder / "training")
+    coordinator, fleet = train_run(config, folder / "training")
     asyncio.run(coordinator.close())
     return {"passes_per_s": fleet.passes / fleet.busy_s}
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--smoke", action="store_true", help="a small run, to see that it works; nothing is kept")
-    is_smoke = options.parse_args().smoke
+def measure(*, is_smoke: bool) -> Result:
     with tempfile.TemporaryDirectory(prefix="raymu-capacity-") as name:
         folder = Path(name)
         models = measure_models(folder)
-        parameters = next(row["parameters"] for row in models if row["model"] == capacity_page.MODEL)
+        parameters = next(row["parameters"] for row in models if row["model"] == MODEL)
         training = measure_training(folder, 2_000 if is_smoke else 20_000)
         [lineage] = lineages_of(folder / "training")
-        found = {
-            "machine": {
-                "processor": torch.backends.cpu.get_cpu_capability(),
-                "system": platform.system(),
-                "torch": torch.__version__,
-            },
+        return {
             "models": models,
             "updates": measure_updates(folder, parameters),
             "samples": measure_samples(folder, 10 if is_smoke else 1),
-            "coordinator": measure_coordinator(folder, lineage, 500 if is_smoke else capacity_page.SHARDS),
+            "coordinator": measure_coordinator(folder, lineage, 500 if is_smoke else SHARDS),
             "requests": measure_requests(folder, 5 if is_smoke else 50),
             "training": training,
         }
-    print(json.dumps(found, indent=2))
-    if not is_smoke:
-        (RESULTS / "capacity.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        capacity_page.main()
+
+
+def summary(result: Result) -> str:
+    samples, coordinator, patched = result["samples"], result["coordinator"], result["requests"]["patched"]
+    return (
+        f"a sample takes {samples['index_bytes']:.0f} bytes in the coordinator; a shard of {coordinator['slices']} slices "
+        f"{coordinator['generation_bytes_per_shard'] / 1000:.1f} kB in each generation; a request "
+        f"{patched['bytes'] / 1000:.1f} kB in the journal and {patched['message_bytes'] / 1000:.1f} kB of messages"
+    )
+
+
+def constants_table(result: Result) -> str:
+    """Write what was measured."""
+    samples, coordinator, requests = result["samples"], result["coordinator"], result["requests"]
+    images = samples["of_784_bytes"]
+    lines = [
+        [f"checkpoint of a stage: {row['model']}", "parameter", in_bytes(row["checkpoint_bytes"] / row["parameters"])]
+        for row in result["models"]
+    ]
+    update = result["updates"]["bytes_per_row_and_parameter"]
+    lines += [
+        ["recorded update of a group", "parameter", in_bytes(update)],
+        ["the run's copy of a sample of 784 bytes", "sample", in_bytes(images["table_bytes"])],
+        ["memory of ingest, sample of 784 bytes", "sample", in_bytes(images["ingest_memory_bytes"])],
+        ["memory of ingest, sample of 16 bytes", "sample", in_bytes(samples["of_16_bytes"]["ingest_memory_bytes"])],
+        ["time of ingest, sample of 784 bytes", "sample", in_time(images["ingest_s"])],
+        ["the coordinator's index of samples", "sample", in_bytes(samples["index_bytes"])],
+        ["time to read that index", "sample", in_time(samples["index_s"])],
+        ["time to copy it without purged samples", "sample", in_time(samples["index_copy_s"])],
+        ["the coordinator's state", "shard", in_bytes(coordinator["memory_bytes_per_shard"])],
+        ["file of a generation", "shard", in_bytes(coordinator["generation_bytes_per_shard"])],
+        ["time to write it", "shard", in_time(coordinator["publish_s_per_shard"])],
+        ["time to accept a request", "shard", in_time(coordinator["accept_s_per_shard"])],
+    ]
+    for kind in ("patched", "retrained"):
+        request = requests[kind]
+        journal = f"{in_bytes(request['bytes'])} in {request['rows']:.1f} rows"
+        lines += [
+            [f"journal, one sample {kind}", "request", journal],
+            [f"messages to a worker and back, one sample {kind}", "request", in_bytes(request["message_bytes"])],
+        ]
+    lines += [
+        ["journal, each further sample of a request", "sample", in_bytes(requests["bytes_per_further_id"])],
+        [f"training, {MODEL}, one thread", "second", f"{count(result['training']['passes_per_s'])} sample passes"],
+    ]
+    return table(["what", "for each", "measured"], lines, numbers_from=2)
+
+
+def bounds_table(result: Result) -> str:
+    """Write the constants multiplied by the size of the example."""
+    models = {row["model"]: row for row in result["models"]}
+    samples, coordinator, requests = result["samples"], result["coordinator"], result["requests"]
+    images, update = samples["of_784_bytes"], result["updates"]["bytes_per_row_and_parameter"]
+    checkpoint, parameters = models[MODEL]["checkpoint_bytes"], models[MODEL]["parameters"]
+    request_s = SHARDS * (2 * coordinator["publish_s_per_shard"] + coordinator["accept_s_per_shard"])
+    request_s += samples["index_copy_s"] / MOST_PURGED
+    shard_table = SAMPLES / SHARDS * images["table_bytes"]
+    repair = 2 * shard_table + SLICES * checkpoint
+    passes_per_s = result["training"]["passes_per_s"]
+    lines = [
+        [
+            "ingest: memory of one process",
+            in_bytes(SAMPLES * images["ingest_memory_bytes"]),
+            "first bound: it reads the whole file; more than one machine's memory needs an ingest in parts",
+        ],
+        ["ingest: time of one process", in_time(SAMPLES * images["ingest_s"]), "the same"],
+        [
+            "coordinator: index of samples",
+            in_bytes(SAMPLES * samples["index_bytes"]),
+            "second bound: on the coordinator's node; twice as much during the copy after purges",
+        ],
+        ["coordinator: reading the index", in_time(SAMPLES * samples["index_s"]), "once, at its first request"],
+        ["coordinator: state of the shards", in_bytes(SHARDS * coordinator["memory_bytes_per_shard"]), "not a bound"],
+        [
+            "a generation's file",
+            in_bytes(SHARDS * coordinator["generation_bytes_per_shard"]),
+            "it names every shard, and is written as a whole, twice for each request",
+        ],
+        [
+            "coordinator: one request by itself",
+            f"{in_time(request_s)}: {count(DAY_S / request_s)} a day at most",
+            f"the example has {count(REVOKED / 365)} a day; requests that wait together share all of it",
+        ],
+        ["the run's samples", in_bytes(SAMPLES * images["table_bytes"]), "an object store's size"],
+        ["checkpoints, SGD", in_bytes(SHARDS * SLICES * checkpoint), "grows with slices"],
+        [
+            "checkpoints, Adam",
+            in_bytes(SHARDS * SLICES * models[MODEL_WITH_MOMENTS]["checkpoint_bytes"]),
+            "two moments beside each weight",
+        ],
+        [
+            "contributions by group",
+            in_bytes(SAMPLES / GROUP * (SLICES + 1) / 2 * parameters * update),
+            "`contributions: gradient` records none",
+        ],
+        [
+            "objects in the store",
+            count(SHARDS * (SLICES + 1)),
+            "garbage collection lists all of them, a thousand in each call",
+        ],
+        [
+            "journal: a year's requests",
+            f"{in_bytes(REVOKED * requests['patched']['bytes'])}, {count(REVOKED * requests['patched']['rows'])} rows",
+            "one PostgreSQL server; opening a run replays its events",
+        ],
+        [
+            "network: one shard retrained from its first slice",
+            f"{in_bytes(repair)}, {in_time(repair / LINK)}",
+            "its samples read and written, its checkpoints written",
+        ],
+        [
+            "Ray's messages: a year's requests",
+            in_bytes(REVOKED * requests["patched"]["message_bytes"]),
+            "without samples and checkpoints, if each shard has one worker",
+        ],
+        [
+            "Ray's object store: a shard that several workers train; a shard that is audited",
+            f"{in_bytes(shard_table)}; {in_bytes(2 * shard_table)}",
+            "its samples during the training; for an audit, about as many samples of other shards too",
+        ],
+        [
+            "training",
+            f"{count(SAMPLES * EPOCHS / passes_per_s / DAY_S)} core days",
+            "shards train independently: divide by the cores",
+        ],
+        [
+            "retraining one shard from its first slice",
+            in_time(SAMPLES / SHARDS * EPOCHS / passes_per_s),
+            "of one core; the hybrid boundary saves this",
+        ],
+    ]
+    return table(["what", "size or time", "what it means"], lines, numbers_from=3)
+
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def in_bytes(size: float) -> str:
+    """Write a size with three digits, in decimal units."""
+    for unit in _UNITS[:-1]:
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000.0
+    return f"{size:.3g} {_UNITS[-1]}"
+
+
+def in_time(seconds: float) -> str:
+    """Write a time with three digits."""
+    for most, scale, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0, 1 / 60, "minutes")):
+        if seconds < most:
+            return f"{seconds * scale:.3g} {unit}"
+    hours = seconds / 3600.0
+    return f"{hours:.3g} hours" if hours < 72.0 else f"{hours / 24.0:.3g} days"
+
+
+EXPERIMENT = Experiment(
+    name="capacity",
+    doc=__doc__,
+    results=("capacity.json",),
+    summary=summary,
+    tables={"constants": constants_table, "bounds": bounds_table},
+)
+
+
+def main() -> None:
+    arguments = document_parser(EXPERIMENT).parse_args()
+    write_document(EXPERIMENT.results[0], measure(is_smoke=arguments.smoke), is_smoke=arguments.smoke)
 
 
 if __name__ == "__main__":

@@ -1,93 +1,114 @@
-"""What do the numbers of shards and slices change: accuracy, and the work of a request?
+"""How do the numbers of shards and slices change accuracy and the work of a request?
 
-Method: S varied with five slices, and R varied with the data set's usual shards; for each, a trained run, ten requests
-of one sample after the other with sisa, hs and ohs at the default boundary, and the oracle trained from scratch.
-`bytes` is what the slice checkpoints take. The letter data, and 12,000 samples of Fashion-MNIST; three seeds; eleven
-minutes on two cores.
+Method: the number of shards is varied with five slices, and the number of slices with eight shards. Each layout gets a
+trained run, ten requests for one sample each, one after the other, with `sisa`, `hs` and `ohs` at the default boundary, and
+an oracle trained from scratch. `bytes` is the size of the slice checkpoints. The letter data, and 12,000 samples of
+Fashion-MNIST. Three seeds. It takes eleven minutes on two cores.
+
+Conclusion: shards divide the work of a request and cost accuracy, since each model sees fewer samples. Slices divide the
+work further, in exchange for checkpoints on disk.
 """
 
 from dataclasses import dataclass
 
+import pandas as pd
 from matplotlib.figure import Figure
-from plots import legend, logarithmic_x, logarithmic_y, look, panels, with_spread
-from rows import Rows, distinct, where
-from subjects import Subject, about, outcome, shuffled_ids, trained
-from workbench import Options, experiment, map_concurrently
 
+from experiments.harness import Experiment, Options, Row, map_concurrently, run_experiment
+from experiments.markdown import percent, times
+from experiments.plots import legend, logarithmic_x, logarithmic_y, look, panels, plot_spread
+from experiments.setups import Setup, result_columns, setup_columns, shuffled_ids, trained
 from raymu.benchmark.compare import STRATEGIES, ComparisonSetup, revoke_with, train_from_scratch
 from raymu.config.unlearning import Strategy
 from raymu.store.run import RunStore
 
 SHARDS = (1, 2, 4, 8, 16)
 SLICES = (1, 2, 5, 10, 20)
-USUAL_SHARDS, USUAL_SLICES = 8, 5
+USUAL = {"shards": 8, "slices": 5}
 SINGLES = 10
 SAMPLES = {"fashion-mnist": 12_000}
 METHODS = [method for method in STRATEGIES if method.strategy is not Strategy.DPUS]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Partitioned:
-    subject: Subject
+class Job:
+    setup: Setup
     shards: int
     slices: int
 
     def __str__(self) -> str:
-        return f"{self.subject}, {self.shards} x {self.slices}"
+        return f"{self.setup}, {self.shards} x {self.slices}"
 
 
-def measure(options: Options) -> Rows:
-    shards, slices = ((2, 8), (2, 5)) if options.is_smoke else (SHARDS, SLICES)
-    pairs = dict.fromkeys([*((one, USUAL_SLICES) for one in shards), *((USUAL_SHARDS, one) for one in slices)])
+def measure(options: Options) -> list[Row]:
+    shard_counts, slice_counts = ((2, 8), (2, 5)) if options.is_smoke else (SHARDS, SLICES)
+    layouts = [(shards, USUAL["slices"]) for shards in shard_counts]
+    layouts += [(USUAL["shards"], slices) for slices in slice_counts]
     jobs = [
-        Partitioned(subject=subject, shards=shards, slices=slices)
-        for subject in options.subjects(samples=SAMPLES)
-        for shards, slices in pairs
+        Job(setup=setup, shards=shards, slices=slices)
+        for setup in options.setups(samples=SAMPLES)
+        for shards, slices in dict.fromkeys(layouts)
     ]
-    return map_concurrently(try_partition, jobs, options)
+    return map_concurrently(measure_layout, jobs, options)
 
 
-def try_partition(job: Partitioned) -> Rows:
-    subject = job.subject
-    with trained(subject, partition={"shards": job.shards, "slices": job.slices}) as bench:
-        requests = [[sample_id] for sample_id in shuffled_ids(bench)[:SINGLES]]
-        oracle = train_from_scratch(bench, requests)
-        # A patch of a lone shard has no other shard to aim at; a checkpoint of its own stands in, or it is retrained.
-        trials = [oracle, *(revoke_with(method, bench, requests) for method in METHODS)]
-        told = {**about(subject, bench), "scenario": f"{SINGLES} singles", "bytes": _checkpoint_bytes(bench)}
-        return [{**told, **outcome(trial, oracle.predictions)} for trial in trials]
+def measure_layout(job: Job) -> list[Row]:
+    with trained(job.setup, partition={"shards": job.shards, "slices": job.slices}) as comparison:
+        requests = [[sample_id] for sample_id in shuffled_ids(comparison)[:SINGLES]]
+        oracle = train_from_scratch(comparison, requests)
+        # A patch of the only shard has no other shard to be calibrated by: a checkpoint of its own serves instead, or the
+        # shard is retrained.
+        results = [oracle, *(revoke_with(method, comparison, requests) for method in METHODS)]
+        columns = {
+            **setup_columns(job.setup, comparison),
+            "scenario": f"{SINGLES} singles",
+            "bytes": _checkpoint_bytes(comparison),
+        }
+        return [{**columns, **result_columns(result, oracle.predictions)} for result in results]
 
 
-def _checkpoint_bytes(bench: ComparisonSetup) -> int:
-    lineages = RunStore(bench.base).current().lineages
-    return sum(one.file.byte_size for lineage in lineages for one in lineage.checkpoints if one)
+def _checkpoint_bytes(comparison: ComparisonSetup) -> int:
+    lineages = RunStore(comparison.base).current().lineages
+    return sum(checkpoint.file.byte_size for lineage in lineages for checkpoint in lineage.checkpoints if checkpoint)
 
 
-def draw(rows: Rows) -> Figure:
-    names = distinct(rows, "data")
+def summary(rows: pd.DataFrame) -> str:
+    letters = rows.query("data == 'letter' and method == 'sisa' and slices == 5")
+    fewest, most = letters["shards"].min(), letters["shards"].max()
+    few, many = letters.query("shards == @fewest"), letters.query("shards == @most")
+    work = few["passes"].mean() / many["passes"].mean()
+    return (
+        f"letter: {most} shards instead of {fewest} take {times(work)} less work for a request, and reach an accuracy of "
+        f"{percent(many['test_accuracy'])}% instead of {percent(few['test_accuracy'])}%"
+    )
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    names = rows["data"].unique()
     figure, axes = panels(len(names), 4, width=2.4, height=2.6)
-    for line, name in enumerate(names):
-        of_set = where(rows, data=name)
-        for place, (varied, fixed, usual) in enumerate(
-            (("shards", "slices", USUAL_SLICES), ("slices", "shards", USUAL_SHARDS))
-        ):
-            compared = where(of_set, **{fixed: usual})
-            at = sorted(distinct(compared, varied))
-            accuracy, work = axes[4 * line + 2 * place : 4 * line + 2 * place + 2]
+    for panel_row, name in enumerate(names):
+        for column, (varied, fixed) in enumerate((("shards", "slices"), ("slices", "shards"))):
+            compared = rows[(rows["data"] == name) & (rows[fixed] == USUAL[fixed])]
+            accuracy, work = axes[4 * panel_row + 2 * column : 4 * panel_row + 2 * column + 2]
             for method in ("from scratch", "sisa", "hs", "ohs"):
-                groups = [where(compared, method=method, **{varied: one}) for one in at]
-                with_spread(accuracy, at, groups, "test_accuracy", scale=100.0, label=method, **look(method))
-                with_spread(work, at, groups, "passes", scale=1.0 / SINGLES, label=method, **look(method))
+                measured = compared[compared["method"] == method]
+                line = {"label": method, **look(method)}
+                plot_spread(accuracy, measured, varied, "test_accuracy", scale=100.0, **line)
+                plot_spread(work, measured, varied, "passes", scale=1.0 / SINGLES, **line)
             logarithmic_y(work)
             accuracy.set_ylabel("test accuracy, %")
             work.set_ylabel("sample passes a request")
-            for one in (accuracy, work):
-                logarithmic_x(one, at)
-                one.set_xlabel(varied)
-                one.set_title(f"{name}, {usual} {fixed}")
+            for panel in (accuracy, work):
+                logarithmic_x(panel, sorted(compared[varied].unique()))
+                panel.set_xlabel(varied)
+                panel.set_title(f"{name}, {USUAL[fixed]} {fixed}")
     legend(figure, axes)
     return figure
 
 
+EXPERIMENT = Experiment(
+    name="partitions", doc=__doc__, results=("partitions.csv",), summary=summary, figures={"partitions": draw}
+)
+
 if __name__ == "__main__":
-    experiment("partitions", __doc__, measure, {"partitions": draw}, data=("letter", "fashion-mnist"))
+    run_experiment(EXPERIMENT, measure, data=("letter", "fashion-mnist"))

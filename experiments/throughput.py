@@ -1,10 +1,12 @@
 """How much of a bare PyTorch loop's throughput does a shard actor reach, and what do recorded contributions cost?
 
-Method: one shard of eight is trained by a Ray shard actor (stages, checkpoints written through, everything raymu does),
-and as many sample passes by the plainest loop that trains the same model on the same samples: a shuffled index, batches
-picked from one tensor, one thread. Both by turns, five times; the ratio of samples per second. So for each reading of
-contributions, with the bytes that it records for the shard; `gradient` records none. Fashion-MNIST; Ray's start and the
-actors' are left out; two minutes.
+Method: a Ray shard actor trains one shard of eight, with stages, checkpoints and everything else that raymu does. The
+plainest loop makes as many sample passes with the same model on the same samples: a shuffled index, batches taken from one
+tensor, one thread. Both run in turns, five times; the result is the ratio of samples per second, for each kind of
+contributions, with the bytes that are recorded for the shard (`gradient` records none). Fashion-MNIST. The start of Ray and
+of the actors is left out. It takes two minutes.
+
+Conclusion: writing checkpoints, and above all recording updates, is expensive beside little training.
 """
 
 import tempfile
@@ -13,17 +15,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import ray
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
-from plots import panels
-from rows import Row, Rows, column, distinct, mean, spread, where
-from subjects import Subject
 from torch.nn import functional as F
-from workbench import Options, experiment
 
+from experiments.harness import Experiment, Options, Row, run_experiment
+from experiments.plots import panels, spread_bars
+from experiments.setups import Setup
 from raymu.config import Config
 from raymu.data.tables import SampleTable, from_arrow
 from raymu.runtime.cluster import cluster_connection
@@ -41,69 +43,78 @@ SHARDS, TURNS = 8, 5
 COLOURS = ("#0072b2", "#009e73", "#d55e00")
 
 
-def measure(options: Options) -> Rows:
-    [subject, *_] = options.subjects(seeds=1)
-    rows: Rows = []
-    with tempfile.TemporaryDirectory() as folder, cluster_connection(subject.config(Path(folder)).cluster):
-        for reading in CONTRIBUTIONS:
-            rows += _try_reading(subject, reading, Path(folder) / reading)
+def measure(options: Options) -> list[Row]:
+    [setup, *_] = options.setups(seeds=1)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder, cluster_connection(setup.config(Path(folder)).cluster):
+        for contributions in CONTRIBUTIONS:
+            rows += _measure_contributions(setup, contributions, Path(folder) / contributions)
     return rows
 
 
-def _try_reading(subject: Subject, reading: str, place: Path) -> Rows:
-    """By turns, so that what else the machine does falls on both."""
-    place.mkdir()
-    config = _config(subject, reading, place)
-    prepare_run(config, str(place / "run")).write()
-    store = RunStore(str(place / "run"))
+def _measure_contributions(setup: Setup, contributions: str, folder: Path) -> list[Row]:
+    """Time actor and loop in turns, so that other work on the machine slows both."""
+    folder.mkdir()
+    config = _config(setup, contributions, folder)
+    prepare_run(config, str(folder / "run")).write()
+    store = RunStore(str(folder / "run"))
     table, _ = from_arrow(store.read_table(store.manifest.tables[0]))
-    rows: Rows = []
-    for turn in range(1 if subject.is_smoke else TURNS):
-        trained = train_in_actor(store)
-        rate = trained.passes / trained.seconds
-        bare = bare_loop(config, table, store.manifest.classes, int(trained.passes))
-        told: Row = {"data": subject.data, "reading": reading, "turn": turn, "samples_per_second": rate}
-        rows.append(told | {"bare_samples_per_second": bare, "ratio": rate / bare} | _bytes(trained))
+    rows: list[Row] = []
+    for turn in range(1 if setup.is_smoke else TURNS):
+        report = train_in_actor(store)
+        rate = report.passes / report.seconds
+        bare = bare_loop(config, table, store.manifest.classes, int(report.passes))
+        rows.append(
+            {
+                "data": setup.data,
+                "contributions": contributions,
+                "turn": turn,
+                "samples_per_second": rate,
+                "bare_samples_per_second": bare,
+                "ratio": rate / bare,
+                **_written_bytes(report),
+            }
+        )
     return rows
 
 
-def _config(subject: Subject, reading: str, place: Path) -> Config:
-    """Plain SGD, with which every reading goes; fixed batches about as large as the others."""
+def _config(setup: Setup, contributions: str, folder: Path) -> Config:
+    """Return settings with plain SGD, which every kind of contributions supports, and groups about as large as batches."""
     plain: dict[str, Mapping[str, Any]] = {
         "partition": {"shards": SHARDS},
         "training": {"optimizer": "sgd", "learning_rate": 0.1},
     }
-    config = subject.config(place, **plain)
+    config = setup.config(folder, **plain)
     samples = pq.read_metadata(config.data.train).num_rows
     groups = max(1, round(samples / (SHARDS * config.partition.slices * config.training.batch_size)))
-    unlearning = {"contributions": reading, "groups_per_slice": groups}
-    return subject.config(place, **plain, unlearning=unlearning, cluster={"fleet": "ray"})
+    unlearning = {"contributions": contributions, "groups_per_slice": groups}
+    return setup.config(folder, **plain, unlearning=unlearning, cluster={"fleet": "ray"})
 
 
 def train_in_actor(store: RunStore) -> TrainReport:
-    """Train shard 0."""
+    """Train shard 0 in a Ray actor."""
     actor = ShardActor.options(num_cpus=1).remote()
     ray.get(actor.open.remote(store.location))
-    work = TrainCommand(shard=0, table=store.manifest.tables[0], term=0)
-    store.reports.delete([work.command_id])  # or it would answer with the turn before
-    *_, last = [ray.get(reference) for reference in actor.run.remote(work)]
+    command = TrainCommand(shard=0, table=store.manifest.tables[0], term=0)
+    store.reports.delete([command.command_id])  # otherwise the actor returns the report of the turn before
+    *_, report = [ray.get(reference) for reference in actor.run.remote(command)]
     ray.kill(actor)
-    assert isinstance(last, TrainReport)
-    return last
+    assert isinstance(report, TrainReport)
+    return report
 
 
 def bare_loop(config: Config, table: SampleTable, classes: int, passes: int) -> float:
-    """Train for at least this many sample passes. returns: samples per second"""
+    """Train for at least this many sample passes. Returns samples per second."""
     torch.set_num_threads(1)
-    plan = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
-    normalizer = Normalizer.fit(table.features, plan.normalize)
+    spec = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
+    normalizer = Normalizer.fit(table.features, spec.normalize)
     inputs = normalizer.apply(table.features, torch.device("cpu"))
     labels = torch.from_numpy(table.labels.copy())
-    model = build_model(plan.model, input_shape=plan.input_shape, classes=classes)
-    optimizer = make_optimizer(model.parameters(), plan.training)
+    model = build_model(spec.model, input_shape=spec.input_shape, classes=classes)
+    optimizer = make_optimizer(model.parameters(), spec.training)
     done, started = 0, time.perf_counter()
     while done < passes:
-        for rows in torch.randperm(len(labels)).split(plan.training.batch_size):
+        for rows in torch.randperm(len(labels)).split(spec.training.batch_size):
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(model(inputs[rows]), labels[rows]).backward()
             optimizer.step()
@@ -111,38 +122,49 @@ def bare_loop(config: Config, table: SampleTable, classes: int, passes: int) -> 
     return done / (time.perf_counter() - started)
 
 
-def _bytes(trained: TrainReport) -> Row:
-    """What training the shard left on disk."""
-    lineage = trained.lineage
+def _written_bytes(report: TrainReport) -> Row:
+    lineage = report.lineage
     return {
-        "checkpoint_bytes": sum(one.file.byte_size for one in lineage.checkpoints if one),
-        "update_bytes": sum(one.byte_size for one in lineage.updates if one),
+        "checkpoint_bytes": sum(checkpoint.file.byte_size for checkpoint in lineage.checkpoints if checkpoint),
+        "update_bytes": sum(update.byte_size for update in lineage.updates if update),
     }
 
 
-def draw(rows: Rows) -> Figure:
+def summary(rows: pd.DataFrame) -> str:
+    cells = [
+        f"{contributions} {measured['ratio'].median():.2f} ({measured['ratio'].min():.2f} to {measured['ratio'].max():.2f}), "
+        f"{measured['update_bytes'].mean() / 1e6:.0f} MB"
+        for contributions, measured in rows.groupby("contributions", sort=False)
+    ]
+    return (
+        f"samples per second as a share of the bare loop's, and size of a shard's recorded updates: {'; '.join(cells)}"
+    )
+
+
+def draw(rows: pd.DataFrame) -> Figure:
     figure, (rate, size) = panels(1, 2, width=3.2)
-    readings = distinct(rows, "reading")
-    for position, reading in enumerate(readings):
-        found = where(rows, reading=reading)
-        level, ends = mean(found, "ratio"), spread(found, "ratio")
-        bars = [[level - ends[0]], [ends[1] - level]]
-        rate.bar(position, level, yerr=bars, color=COLOURS[position], capsize=3)
-        size.bar(position, mean(found, "update_bytes") / 1e6, color=COLOURS[position])
-    checkpoints = mean(rows, "checkpoint_bytes")
-    size.axhline(checkpoints / 1e6, color="black", lw=1.0, ls=":", label="slice checkpoints")
+    groups = rows.groupby("contributions", sort=False)
+    ratios = groups["ratio"].agg(["mean", "min", "max"])
+    rate.bar(range(len(ratios)), ratios["mean"], yerr=spread_bars(ratios), color=COLOURS, capsize=3)
+    size.bar(range(len(ratios)), groups["update_bytes"].mean() / 1e6, color=COLOURS)
+    checkpoint_bytes = rows["checkpoint_bytes"].mean()
+    size.axhline(checkpoint_bytes / 1e6, color="black", lw=1.0, ls=":", label="slice checkpoints")
     size.set_yscale("symlog", linthresh=1.0)
-    size.set_ylim(0.0, 20.0 * max(checkpoints, *column(rows, "update_bytes")) / 1e6)
-    size.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,g}"))
+    size.set_ylim(0.0, 20.0 * max(checkpoint_bytes, rows["update_bytes"].max()) / 1e6)
+    size.yaxis.set_major_formatter(FuncFormatter(lambda value, _index: f"{value:,g}"))
     size.legend(frameon=False, loc="upper left")
     rate.axhline(1.0, color="black", lw=1.0, ls=":")
-    rate.set_ylabel("samples/s, of a bare loop's")
+    rate.set_ylabel("samples/s, share of a bare loop's")
     size.set_ylabel("recorded for a shard, MB")
-    for one in (rate, size):
-        one.set_xticks(range(len(readings)), readings)
-        one.grid(visible=False, axis="x")
+    for panel in (rate, size):
+        panel.set_xticks(range(len(ratios)), ratios.index)
+        panel.grid(visible=False, axis="x")
     return figure
 
 
+EXPERIMENT = Experiment(
+    name="throughput", doc=__doc__, results=("throughput.csv",), summary=summary, figures={"throughput": draw}
+)
+
 if __name__ == "__main__":
-    experiment("throughput", __doc__, measure, {"throughput": draw}, data=("fashion-mnist",))
+    run_experiment(EXPERIMENT, measure, data=("fashion-mnist",))

@@ -1,10 +1,13 @@
-"""What do requests cost as they come: one by one, in bursts, in a storm, and by owner?
+"""What do requests cost one by one, in bursts, in a storm, and by owner?
 
-Method: the letter data with 400 made-up owners. 40 requests of one sample come one after the other, in bursts of ten,
-and all at once; requests that come together are served by one remedy for each shard. Then five owners ask, one after
-the other, for all their samples (about 40), of a run partitioned uniformly and of one partitioned by owner, where an
-owner's samples share a shard and a slice. sisa, hs and ohs at the default boundary, and the oracle, trained from
-scratch once for each time that something came. Three seeds; three minutes on two cores.
+Method: the letter data with 400 made-up owners. 40 requests for one sample each arrive one after the other, in bursts of
+ten, and all at once. Requests that arrive together share one remedy for each shard. Then five owners revoke all their
+samples (about 40 each), one after the other, on a run that is partitioned uniformly and on a run that is partitioned by
+owner, where the samples of an owner share a shard and a slice. `sisa`, `hs` and `ohs` at the default boundary, and the
+oracle, trained from scratch once for each arrival. Three seeds. It takes three minutes on two cores.
+
+Conclusion: requests that arrive together share their remedies, and exact retraining gains most from that. An owner's request
+is cheap if the partition is by owner.
 """
 
 import tempfile
@@ -12,101 +15,116 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
-from plots import dodged, legend, logarithmic_y, panels
-from rows import Rows, distinct
-from subjects import Subject, about, outcome, shuffled_ids, trained
-from workbench import Options, experiment, map_concurrently
 
+from experiments.harness import Experiment, Options, Row, map_concurrently, run_experiment
+from experiments.markdown import times
+from experiments.plots import legend, logarithmic_y, panels, plot_methods
+from experiments.setups import Setup, result_columns, setup_columns, shuffled_ids, trained
 from raymu.benchmark.compare import STRATEGIES, ComparisonSetup, Requests, revoke_with, train_from_scratch
 from raymu.config.unlearning import Strategy
 
-OWNERS, OWNERS_ASKING = 400, 5
+OWNERS, REVOKING_OWNERS = 400, 5
 REQUESTS, BURST = 40, 10
 METHODS = [method for method in STRATEGIES if method.strategy is not Strategy.DPUS]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Traffic:
-    """together: how many requests come at a time"""
-
+class Arrivals:
     requests: Requests
     together: int
+    """Number of requests that arrive at the same moment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Partitioned:
-    subject: Subject
+class Job:
+    setup: Setup
     policy: str
+    """Partition policy."""
 
     def __str__(self) -> str:
-        return f"{self.subject}, partitioned {self.policy}"
+        return f"{self.setup}, partitioned {self.policy}"
 
 
-def measure(options: Options) -> Rows:
-    jobs = [Partitioned(subject=one, policy=policy) for one in options.subjects() for policy in ("uniform", "owner")]
-    return map_concurrently(try_traffic, jobs, options)
+def measure(options: Options) -> list[Row]:
+    policies = ("uniform", "owner")
+    jobs = [Job(setup=setup, policy=policy) for setup in options.setups() for policy in policies]
+    return map_concurrently(measure_policy, jobs, options)
 
 
-def try_traffic(job: Partitioned) -> Rows:
-    with _with_owners(job) as bench:
-        rows: Rows = []
-        for scenario, traffic in _traffics(job.policy, bench).items():
-            oracle = train_from_scratch(bench, traffic.requests)
-            tried = (revoke_with(method, bench, traffic.requests, together=traffic.together) for method in METHODS)
-            told = {**about(job.subject, bench), "policy": job.policy, "scenario": scenario}
-            rows += [{**told, **outcome(trial, oracle.predictions)} for trial in (oracle, *tried)]
+def measure_policy(job: Job) -> list[Row]:
+    with _trained_with_owners(job) as comparison:
+        rows: list[Row] = []
+        for scenario, arrivals in _scenarios(job.policy, comparison).items():
+            requests, together = arrivals.requests, arrivals.together
+            oracle = train_from_scratch(comparison, requests)
+            results = [revoke_with(method, comparison, requests, together=together) for method in METHODS]
+            columns = {**setup_columns(job.setup, comparison), "policy": job.policy, "scenario": scenario}
+            rows += [{**columns, **result_columns(result, oracle.predictions)} for result in (oracle, *results)]
         return rows
 
 
 @contextmanager
-def _with_owners(job: Partitioned) -> Iterator[ComparisonSetup]:
-    """The subject, each of whose samples belongs to somebody."""
+def _trained_with_owners(job: Job) -> Iterator[ComparisonSetup]:
+    """Train a run in which a random owner is assigned to each sample."""
     with tempfile.TemporaryDirectory() as folder:
-        train = Path(job.subject.config(Path(folder)).data.train)
+        train = Path(job.setup.config(Path(folder)).data.train)
         table = pq.read_table(train)
         owners = np.random.default_rng(1).integers(0, OWNERS, table.num_rows)
         owned = Path(folder) / "owned.parquet"
         pq.write_table(table.append_column("owner", pa.array(owners)), owned)
         data = {"train": str(owned), "owner": "owner"}
-        with trained(job.subject, data=data, partition={"policy": job.policy}) as bench:
-            yield bench
+        with trained(job.setup, data=data, partition={"policy": job.policy}) as comparison:
+            yield comparison
 
 
-def _traffics(policy: str, bench: ComparisonSetup) -> Mapping[str, Traffic]:
-    """Single samples only where they are spread uniformly: by owner they would be spread alike."""
-    owners = np.random.default_rng(bench.config.partition.seed).permutation(OWNERS)[:OWNERS_ASKING]
-    assert bench.table.owners is not None
-    owned = [bench.table.ids[bench.table.owners == owner].tolist() for owner in owners]
-    by_owner = {f"owners, {policy}": Traffic(requests=[ids for ids in owned if ids], together=1)}
+def _scenarios(policy: str, comparison: ComparisonSetup) -> Mapping[str, Arrivals]:
+    """Return the arrivals by name. Single samples are revoked under the uniform policy only: both spread them alike."""
+    owners = np.random.default_rng(comparison.config.partition.seed).permutation(OWNERS)[:REVOKING_OWNERS]
+    table = comparison.table
+    assert table.owners is not None
+    owned = [table.ids[table.owners == owner].tolist() for owner in owners]
+    by_owner = {f"owners, {policy}": Arrivals(requests=[ids for ids in owned if ids], together=1)}
     if policy == "owner":
         return by_owner
-    singles = [[sample_id] for sample_id in shuffled_ids(bench)[:REQUESTS]]
+    singles = [[sample_id] for sample_id in shuffled_ids(comparison)[:REQUESTS]]
     together = {"one by one": 1, f"bursts of {BURST}": BURST, f"storm of {REQUESTS}": REQUESTS}
-    return {name: Traffic(requests=singles, together=count) for name, count in together.items()} | by_owner
+    return {name: Arrivals(requests=singles, together=count) for name, count in together.items()} | by_owner
 
 
-def draw(rows: Rows) -> Figure:
+def summary(rows: pd.DataFrame) -> str:
+    passes = rows[rows["method"] == "sisa"].groupby("scenario")["passes"].mean()
+    at_once = passes["one by one"] / passes[f"storm of {REQUESTS}"]
+    by_owner = passes["owners, uniform"] / passes["owners, owner"]
+    return (
+        f"sisa: {REQUESTS} requests at once take {times(at_once)} less work than one by one; requests of owners take "
+        f"{times(by_owner)} less if the samples of an owner share a slice"
+    )
+
+
+def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(1, 2, width=4.6, height=3.2)
-    scenarios, methods = distinct(rows, "scenario"), [method.name for method in METHODS]
-    shown: dict[str, Any] = {"across": "scenario", "places": scenarios, "methods": methods}
-    dodged(axes[0], rows, name="passes", scale=1e-3, **shown)
-    dodged(axes[1], rows, name="accuracy_lost", scale=100.0, **shown)
+    methods = [method.name for method in METHODS]
+    plot_methods(axes[0], rows, "passes", methods=methods, scale=1e-3)
+    plot_methods(axes[1], rows, "accuracy_lost", methods=methods, scale=100.0)
     axes[0].set_ylabel("sample passes, thousands")
     axes[1].set_ylabel("test accuracy lost, points")
     logarithmic_y(axes[0])
-    for one in axes:
-        one.set_xticks(
-            range(len(scenarios)), [name.replace(" of ", "\nof ").replace(", ", ",\n") for name in scenarios]
-        )
+    scenarios = [name.replace(" of ", "\nof ").replace(", ", ",\n") for name in rows["scenario"].unique()]
+    for panel in axes:
+        panel.set_xticks(range(len(scenarios)), scenarios)
     legend(figure, axes)
     return figure
 
 
+EXPERIMENT = Experiment(
+    name="traffic", doc=__doc__, results=("traffic.csv",), summary=summary, figures={"traffic": draw}
+)
+
 if __name__ == "__main__":
-    experiment("traffic", __doc__, measure, {"traffic": draw})
+    run_experiment(EXPERIMENT, measure)

@@ -1,21 +1,25 @@
-"""Is the boundary that a search finds as good on fresh traffic as every fixed one?
+"""Is the boundary that a search chooses as good on fresh traffic as every other one?
 
-Method: a run is searched on one trace of 30 uniform single requests (16 trials, hs and ohs, at most 0.5 points of test
-accuracy below the retrained oracle and at most a share of the shards in debt); then every trial's choice is tried on
-a fresh trace of the same traffic. The chosen one's regret is how much more work it takes there than the cheapest choice
-that holds the constraints there. In simulated time, in one process; the same trials as through Ray. The letter data, and
-12,000 samples of Fashion-MNIST; three seeds; fifteen minutes on two cores.
+Method: a search scores 16 choices of strategy (`hs`, `ohs`) and boundary on one trace of 30 uniform requests for one sample
+each. A choice may lose at most 0.5 points of test accuracy against the retrained oracle, and leave at most a given share of
+the shards in debt. Then every choice is scored on a fresh trace of the same traffic. The regret of the chosen one is how
+much more work it takes there than the cheapest choice that satisfies the constraints there. The clock is simulated, in one
+process; the scores are those of a search through Ray. The letter data, and 12,000 samples of Fashion-MNIST. Three seeds. It
+takes fifteen minutes on two cores.
+
+Conclusion: the cheapest choice on one trace is the cheapest on another: to retrain always if few shards may owe retraining
+in the end, and to patch always if all of them may.
 """
 
 from dataclasses import asdict
-from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
-from plots import legend, look, panels
-from rows import Row, Rows, distinct, where
-from subjects import Subject, about, trained
-from workbench import Options, experiment, map_concurrently
 
+from experiments.harness import Experiment, Options, Row, map_concurrently, run_experiment
+from experiments.plots import legend, look, panels
+from experiments.setups import Setup, setup_columns, trained
+from raymu.benchmark.compare import ComparisonSetup
 from raymu.config.unlearning import Contributions, Strategy
 from raymu.core.tuning import Constraints, SearchSpace, TuningTrial
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
@@ -24,81 +28,111 @@ from raymu.service.tuning.report import ScoredTrial, TuningReport, score_trials
 TRIALS, REQUESTS, WORKERS = 16, 30, 2
 SAMPLES = {"fashion-mnist": 12_000}
 DEBTS = (0.25, 1.0)
-"""Most share of shards that may owe retraining at the end."""
+"""Largest shares of shards that may owe retraining at the end."""
 
 
-def measure(options: Options) -> Rows:
-    return map_concurrently(tune, options.subjects(samples=SAMPLES), options)
+def measure(options: Options) -> list[Row]:
+    return map_concurrently(measure_setup, options.setups(samples=SAMPLES), options)
 
 
-def tune(subject: Subject) -> Rows:
-    with trained(subject) as bench:
-        searched, fresh = (_bench(bench.base, bench.config.data.test, bench.scratch, seed) for seed in (0, 1))
+def measure_setup(setup: Setup) -> list[Row]:
+    with trained(setup) as comparison:
+        objectives = {name: _objective(comparison, seed) for seed, name in enumerate(("searched", "fresh"))}
         space = SearchSpace(strategies=(Strategy.HS, Strategy.OHS), contributions=(Contributions.GRADIENT,))
-        choices = space.grid(4 if subject.is_smoke else TRIALS)
-        trials, again = (
-            [TuningTrial(choice=one, score=on.evaluate(one)) for one in choices] for on in (searched, fresh)
-        )
-        told, rows = about(subject, bench), Rows()
+        choices = space.grid(4 if setup.is_smoke else TRIALS)
+        trials = {
+            name: [TuningTrial(choice=choice, score=objective.evaluate(choice)) for choice in choices]
+            for name, objective in objectives.items()
+        }
+        rows: list[Row] = []
         for debt in DEBTS:
-            bounds = Constraints(most_debt_share=debt)
-            found, held = (
-                score_trials(searched, "searched", trials, bounds, 0),
-                score_trials(fresh, "fresh", again, bounds, 0),
-            )
+            constraints = Constraints(most_debt_share=debt)
+            reports = {
+                name: score_trials(objective, name, trials[name], constraints, 0)
+                for name, objective in objectives.items()
+            }
+            columns = {**setup_columns(setup, comparison), "most_debt": debt}
+            chosen = _chosen_columns(reports["searched"], reports["fresh"])
             rows += [
-                {**told, "most_debt": debt, "trace": report.traffic, **_row(one, report), **_standing(found, one, held)}
-                for report in (found, held)
-                for one in report.trials
+                {
+                    **columns,
+                    "trace": name,
+                    **_trial_columns(trial, report),
+                    **chosen,
+                    "is_chosen": _is_chosen(trial, reports),
+                }
+                for name, report in reports.items()
+                for trial in report.trials
             ]
         return rows
 
 
-def _bench(base: str, test: str | None, scratch: Path, seed: int) -> TuningObjective:
-    assert test is not None
-    traffic = f"uniform:{REQUESTS},seed={seed}"
-    plan = ObjectiveSpec(location=base, traffic=traffic, trace=None, test=test, scratch=str(scratch), workers=WORKERS)
-    return TuningObjective(plan)
+def _objective(comparison: ComparisonSetup, seed: int) -> TuningObjective:
+    assert comparison.config.data.test is not None
+    return TuningObjective(
+        ObjectiveSpec(
+            location=comparison.base,
+            traffic=f"uniform:{REQUESTS},seed={seed}",
+            trace=None,
+            test=comparison.config.data.test,
+            scratch=str(comparison.scratch),
+            workers=WORKERS,
+        )
+    )
 
 
-def _row(one: ScoredTrial, report: TuningReport) -> Row:
+def _trial_columns(trial: ScoredTrial, report: TuningReport) -> Row:
     control = report.control
     return {
-        **asdict(one.choice),
-        **asdict(one.score),
-        "work": one.score.passes / report.retrain_passes,
-        "is_feasible": not one.violations,
+        **asdict(trial.choice),
+        **asdict(trial.score),
+        "work": trial.score.passes / report.retrain_passes,
+        "is_feasible": not trial.violations,
         "oracle_accuracy": report.oracle.accuracy,
         "control_lost_points": control.lost_points,
         "control_error": control.too_little + control.too_much,
     }
 
 
-def _standing(found: TuningReport, one: ScoredTrial, held: TuningReport) -> Row:
-    """Whether the search chose it, and the loss of what it chose on the fresh trace over the least there."""
-    losses = {trial.choice: trial.loss for trial in held.trials}
-    regret = losses[found.chosen.choice] - min(losses.values())
-    return {"is_chosen": one.choice == found.chosen.choice, "regret": regret}
+def _is_chosen(trial: ScoredTrial, reports: dict[str, TuningReport]) -> bool:
+    return trial.choice == reports["searched"].chosen.choice
 
 
-def draw(rows: Rows) -> Figure:
-    names = distinct(rows, "data")
+def _chosen_columns(searched: TuningReport, fresh: TuningReport) -> Row:
+    """Return how much larger the loss of the chosen settings is on the fresh trace than the smallest loss there."""
+    losses = {trial.choice: trial.loss for trial in fresh.trials}
+    return {"regret": losses[searched.chosen.choice] - min(losses.values())}
+
+
+def summary(rows: pd.DataFrame) -> str:
+    cells = []
+    for name, chosen in rows.query("trace == 'fresh' and is_chosen").groupby("data", sort=False):
+        regret = chosen["regret"]
+        best = f"{(regret <= 1e-9).sum()} of {len(regret)}"
+        cells.append(f"{name}: the best on fresh traffic in {best}, largest regret {regret.max():.3f}")
+    return "; ".join(cells)
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    names = rows["data"].unique()
     figure, axes = panels(1, len(names), width=4.6, height=3.2)
-    for one, name in zip(axes, names, strict=True):
-        fresh = where(rows, data=name, trace="fresh", most_debt=DEBTS[0])
+    for panel, name in zip(axes, names, strict=True):
+        fresh = rows.query("data == @name and trace == 'fresh' and most_debt == @DEBTS[0]")
         for strategy in ("hs", "ohs"):
-            points = where(fresh, strategy=strategy)
-            works, errors = ([point[column] for point in points] for column in ("work", "forgetting_error"))
-            one.plot(works, errors, "o", label=strategy, color=look(strategy)["color"], alpha=0.7)
-        chosen = where(fresh, is_chosen="True")
-        works, errors = ([point[column] for point in chosen] for column in ("work", "forgetting_error"))
-        one.plot(works, errors, "o", ms=12, mfc="none", color="black", label="chosen")
-        one.axhline(fresh[0]["control_error"], color="#8c8c8c", lw=1.0, ls=":", label="control: forgets nothing")
-        one.set(title=name, xscale="log", xlabel="work, share of retraining for every request")
-        one.set_ylabel("forgetting error, nats")
+            trials = fresh[fresh["strategy"] == strategy]
+            line = {"label": strategy, "color": look(strategy)["color"], "alpha": 0.7}
+            panel.plot(trials["work"], trials["forgetting_error"], "o", **line)
+        chosen = fresh[fresh["is_chosen"]]
+        panel.plot(chosen["work"], chosen["forgetting_error"], "o", ms=12, mfc="none", color="black", label="chosen")
+        level = fresh["control_error"].iloc[0]
+        panel.axhline(level, color="#8c8c8c", lw=1.0, ls=":", label="control: forgets nothing")
+        panel.set(title=name, xscale="log", xlabel="work, share of retraining for every request")
+        panel.set_ylabel("forgetting error, nats")
     legend(figure, axes)
     return figure
 
 
+EXPERIMENT = Experiment(name="tuning", doc=__doc__, results=("tuning.csv",), summary=summary, figures={"tuning": draw})
+
 if __name__ == "__main__":
-    experiment("tuning", __doc__, measure, {"tuning": draw}, data=("letter", "fashion-mnist"))
+    run_experiment(EXPERIMENT, measure, data=("letter", "fashion-mnist"))

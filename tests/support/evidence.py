@@ -1,15 +1,20 @@
-"""Results that nobody measured, to tell what comes from a result from what only looks so."""
+"""Changed results, to test that the documents' numbers come from the results."""
 
 from typing import Any
 
+import pandas as pd
 
-def scaled(found: Any) -> Any:
-    """With every broken number half as large again. found: rows, or a document"""
-    match found:
+
+def scaled(result: Any) -> Any:
+    """Return a result with every number that is not whole multiplied by 1.5."""
+    match result:
+        case pd.DataFrame():
+            fractions = result.select_dtypes("float")
+            return result.assign(**fractions.where(fractions % 1 == 0, 1.5 * fractions))
         case dict():
-            return {key: scaled(value) for key, value in found.items()}
+            return {key: scaled(value) for key, value in result.items()}
         case list():
-            return [scaled(value) for value in found]
+            return [scaled(value) for value in result]
         case float():
-            return found * 1.5
-    return found
+            return result * 1.5
+    return result

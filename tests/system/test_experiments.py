@@ -1,32 +1,28 @@
-"""The experiments run as they are called: a small one, and one whose data are not there."""
+"""Experiments run as documented: a smoke run, and a run whose data are missing."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+ROOT = Path(__file__).parents[2]
 
 
-def run(script: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(EXPERIMENTS / script), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=EXPERIMENTS.parent)
+def run(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"experiments.{name}", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-def test_a_smoke_run_leaves_its_result_its_figures_and_its_circumstances(tmp_path: Path) -> None:
-    done = run("fine_tuning.py", "--smoke", "--data-folder", str(tmp_path), "--out", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert found == [
-        *(f"figures/fine_tuning.{ending}" for ending in ("png", "svg")),
-        "results/fine_tuning.csv",
-        "results/runs.csv",
-    ]
+def test_a_smoke_run_writes_its_result_its_figure_and_its_circumstances(tmp_path: Path) -> None:
+    process = run("fine_tuning", "--smoke", "--data-folder", str(tmp_path), "--out", str(tmp_path))
+    assert process.returncode == 0, process.stderr
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert written == ["figures/fine_tuning.png", "results/fine_tuning.csv", "results/runs.csv"]
     assert "fine_tuning,smoke," in (tmp_path / "results" / "runs.csv").read_text(encoding="utf-8")
 
 
-def test_data_that_are_not_there_are_named_before_anything_is_measured(tmp_path: Path) -> None:
-    done = run("boundary.py", "--data-folder", str(tmp_path), "--out", str(tmp_path))
-    assert done.returncode == 2
-    [complaint] = done.stderr.splitlines()
+def test_missing_data_are_named_before_anything_is_measured(tmp_path: Path) -> None:
+    process = run("boundary", "--data-folder", str(tmp_path), "--out", str(tmp_path))
+    assert process.returncode == 2
+    [complaint] = process.stderr.splitlines()
     assert str(tmp_path / "fashion-mnist-train.parquet") in complaint
     assert list(tmp_path.iterdir()) == []

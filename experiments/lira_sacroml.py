@@ -1,6 +1,6 @@
-"""Score confidences with sacroml's LiRA. Runs in an environment of its own, with sacroml and without raymu.
+"""Score confidences with sacroml's LiRA, in an environment that has sacroml and does not have raymu.
 
-python lira_published.py SIGNALS.npz     prints, for each of its modes, Spearman's rank correlation with raymu's scores
+python lira_sacroml.py SIGNALS.npz prints Spearman's rank correlation with raymu's scores, for each mode of the attack.
 """
 
 import json
@@ -15,7 +15,7 @@ MODES = {"offline": "lira_offline", "online-carlini": "lira_online"}
 
 
 def published_scores(signals: dict[str, np.ndarray], mode: str, *, has_one_variance: bool) -> np.ndarray:
-    """returns: (samples,) the higher, the more like a member"""
+    """Return one score a sample: the higher, the more like a member."""
     samples = range(len(signals["target"]))
     odds = np.exp(-signals["target"])
     predictions = np.stack([odds / (1.0 + odds), 1.0 / (1.0 + odds)], axis=1)  # another class's, and the true one's

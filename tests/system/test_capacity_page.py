@@ -1,59 +1,49 @@
-"""The numbers in cluster/CAPACITY.md are those that were measured, and nobody's memory."""
+"""The tables of cluster/CAPACITY.md: an example, multiplied by measured constants."""
 
 import re
 
-import pytest
-from capacity_page import (
+from experiments.capacity import (
     EPOCHS,
     GROUP,
     LINK,
-    PAGE,
     REVOKED,
     SAMPLES,
     SHARDS,
     SLICES,
-    TABLES,
-    bounds,
+    bounds_table,
+    constants_table,
     in_bytes,
     in_time,
-    kept,
-    with_tables,
-    without_tables,
 )
-
+from experiments.harness import ROOT
+from experiments.summarize import read_kept, without_results
 from tests.support.evidence import scaled
 
-
-@pytest.fixture
-def page() -> str:
-    return PAGE.read_text(encoding="utf-8")
+PAGE = ROOT / "cluster" / "CAPACITY.md"
 
 
-def test_every_table_is_what_the_result_gives(page: str) -> None:
-    assert page == with_tables(page, kept()), "run experiments/capacity_page.py"
-    assert all(f"<!-- results: {name} -->" in page for name in TABLES)
+def test_a_changed_result_changes_both_tables() -> None:
+    result = read_kept("capacity.json")
+    for table in (constants_table, bounds_table):
+        assert table(scaled(result)) != table(result)
 
 
-def test_a_changed_result_changes_both_tables(page: str) -> None:
-    other = with_tables(page, scaled(kept()))
-    before, after = ([block.splitlines() for block in text.split("<!-- results: ")[1:]] for text in (page, other))
-    assert [one != two for one, two in zip(before, after, strict=True)] == [True] * len(TABLES)
-
-
-def test_the_only_numbers_outside_the_tables_are_those_that_were_chosen(page: str) -> None:
+def test_the_only_numbers_outside_the_tables_are_those_of_the_example() -> None:
     chosen = {f"{SHARDS:,}", "10^9", "10^6", str(SLICES), str(EPOCHS), str(GROUP), "784", "784-256-10", "25"}
     assert (SAMPLES, REVOKED, LINK) == (10**9, 10**6, 25e9 / 8)
-    prose = re.sub(r"`[^`]*`|\]\([^)]*\)|^\d\. ", "", without_tables(page), flags=re.MULTILINE)
+    prose = re.sub(
+        r"`[^`]*`|\]\([^)]*\)|^\d\. ", "", without_results(PAGE.read_text(encoding="utf-8")), flags=re.MULTILINE
+    )
     assert {number.rstrip(",") for number in re.findall(r"\d[\d,^-]*", prose)} <= chosen
 
 
 def test_a_bound_is_its_constant_times_the_example() -> None:
-    found = kept()
-    table = bounds(found)
-    samples, coordinator = found["samples"], found["coordinator"]
+    result = read_kept("capacity.json")
+    table = bounds_table(result)
+    samples, coordinator = result["samples"], result["coordinator"]
     assert f"| coordinator: index of samples | {in_bytes(SAMPLES * samples['index_bytes'])} |" in table
     assert f"| a generation's file | {in_bytes(SHARDS * coordinator['generation_bytes_per_shard'])} |" in table
-    checkpoint = next(one for one in found["models"] if one["model"].endswith("Adam"))["checkpoint_bytes"]
+    checkpoint = next(row for row in result["models"] if row["model"].endswith("Adam"))["checkpoint_bytes"]
     assert f"| checkpoints, Adam | {in_bytes(SHARDS * SLICES * checkpoint)} |" in table
 
 
