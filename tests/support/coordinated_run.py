@@ -1,7 +1,7 @@
 """What the tests of the service look at in a run, and fleets that fail."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from raymu.data.tables import read_table
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import place
 from raymu.service.shard.fleet import LocalFleet, ShardFleet
-from raymu.service.shard.messages import Progress, RepairTask, StageProgress, Work, WorkReport
 from raymu.store.receipts import check_receipts
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
@@ -145,63 +144,6 @@ def raw_ids_in_journal(location: Path | str) -> int:
     with closing(store.journal(is_read_only=True)) as journal:
         shards = range(store.config.partition.shards)
         return sum(len(ids) for shard in shards for ids in journal.sample_ids(shard=shard).values())
-
-
-class FleetThatFailsOnce(LocalFleet):
-    """Its first repair breaks off: before any work, or after so many stages."""
-
-    def __init__(self, store: RunStore, *, after_stages: int = 0) -> None:
-        super().__init__(store)
-        self._stages_left = after_stages
-        self._has_failed = False
-
-    async def run(self, work: Work, progress: Progress) -> WorkReport:
-        if self._has_failed or not isinstance(work, RepairTask):
-            return await super().run(work, progress)
-        self._fail_if_due()
-
-        def count(stage: StageProgress) -> None:
-            progress(stage)
-            self._stages_left -= 1
-            self._fail_if_due()
-
-        return await super().run(work, count)
-
-    def _fail_if_due(self) -> None:
-        if self._stages_left <= 0:
-            self._has_failed = True
-            raise ConnectionError("the worker is gone")
-
-
-class WatchedFleet(LocalFleet):
-    """Keeps the tasks that it is given, and lets a test look at the run before each repair."""
-
-    def __init__(self, store: RunStore, look: Callable[[RepairTask], None] = lambda _task: None) -> None:
-        super().__init__(store)
-        self._look = look
-        self.repairs: list[RepairTask] = []
-
-    async def run(self, work: Work, progress: Progress) -> WorkReport:
-        if isinstance(work, RepairTask):
-            self.repairs.append(work)
-            self._look(work)
-        return await super().run(work, progress)
-
-
-class HeldFleet(LocalFleet):
-    """Holds the repairs of some shards back until a test lets them go."""
-
-    def __init__(self, store: RunStore, held: Collection[int]) -> None:
-        super().__init__(store)
-        self.gates = {shard: asyncio.Event() for shard in held}
-        self.repairs: list[RepairTask] = []
-
-    async def run(self, work: Work, progress: Progress) -> WorkReport:
-        if isinstance(work, RepairTask):
-            self.repairs.append(work)
-            if work.command.shard in self.gates:
-                await self.gates[work.command.shard].wait()
-        return await super().run(work, progress)
 
 
 async def until_nothing_moves() -> None:

@@ -29,8 +29,9 @@ from raymu.store.codec import canonical_json, to_tree
 from raymu.store.journal.journal import Journal
 from raymu.store.journal.tables import TABLES
 from raymu.store.run import RunStore
-from tests.support.coordinated_run import FleetThatFailsOnce, ids_at, opened
+from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _KEPT = ("run.json", "hash.key", "signing.pub")
@@ -113,7 +114,7 @@ def live(folder: Path) -> None:
     with opened(location) as run:
         run.settle()
         run.revoke(late[5:6], strategy="dpus", boundary="deadline:60s")
-    with opened(location, FleetThatFailsOnce(RunStore(str(location)))) as run, suppress(ShardRepairFailed):
+    with opened(location, ScriptedFleet(RunStore(str(location)), fail_after=0)) as run, suppress(ShardRepairFailed):
         run.revoke(early[:3], strategy="sisa", key="order 2")
 
 

@@ -15,8 +15,9 @@ from raymu.errors import RaymuError, ShardRepairFailed
 from raymu.service.event_log import LogForm, configure_logging, is_logged
 from raymu.service.shard.messages import RepairTask
 from raymu.store.run import RunStore
-from tests.support.coordinated_run import WatchedFleet, opened
+from tests.support.coordinated_run import opened
 from tests.support.examples import make_config, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 UNKNOWN_ID, UNKNOWN_OWNER, KEY = "sample-of-nobody", "owner-unheard-of", "ticket-of-mrs-miller"
 
@@ -120,7 +121,7 @@ def test_work_that_breaks_off_is_told_without_the_error_s_text(tmp_path: Path) -
     raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run").close()
     stream = io.StringIO()
     configure_logging(stream, LogForm.JSON)
-    fleet = WatchedFleet(RunStore(str(tmp_path / "run")), lose_samples)
+    fleet = ScriptedFleet(RunStore(str(tmp_path / "run")), before=lose_samples)
     with opened(tmp_path / "run", fleet) as run, pytest.raises(ShardRepairFailed, match="samples/"):
         run.revoke(ids[:1], strategy="sisa")
     told = [json.loads(line) for line in stream.getvalue().splitlines()]

@@ -19,8 +19,9 @@ from raymu.service.audit.report import AuditReport
 from raymu.service.audit.shard_models import TWINS
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
-from tests.support.coordinated_run import FleetThatFailsOnce, ids_at, opened
+from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import revoke, train_run
+from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.audit.examples import Trainer, letter_config, write_letters
 
 
@@ -171,7 +172,7 @@ def test_a_request_that_is_not_repaired_is_not_audited(run: AuditedRun, tmp_path
     asyncio.run(train_run(run.config, tmp_path / "run").close())
     ids = ids_at(run.config, shard=0)[:1]
     with (
-        opened(tmp_path / "run", FleetThatFailsOnce(RunStore(str(tmp_path / "run")))) as opened_run,
+        opened(tmp_path / "run", ScriptedFleet(RunStore(str(tmp_path / "run")), fail_after=0)) as opened_run,
         pytest.raises(RaymuError, match="could not be repaired"),
     ):
         opened_run.revoke(ids, strategy="sisa")
@@ -183,7 +184,7 @@ def test_a_shard_that_waits_for_another_request_is_not_audited(run: AuditedRun, 
     shutil.copytree(run.location, tmp_path / "run")
     ids = ids_at(run.config, shard=0)[10:11]
     with (
-        opened(tmp_path / "run", FleetThatFailsOnce(RunStore(str(tmp_path / "run")))) as opened_run,
+        opened(tmp_path / "run", ScriptedFleet(RunStore(str(tmp_path / "run")), fail_after=0)) as opened_run,
         pytest.raises(RaymuError, match="could not be repaired"),
     ):
         opened_run.revoke(ids, strategy="sisa")
@@ -195,7 +196,7 @@ def test_all_requests_are_those_that_are_repaired(run: AuditedRun, tmp_path: Pat
     shutil.copytree(run.location, tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
     ids = ids_at(run.config, shard=1)[10:11]
-    with opened(tmp_path / "run", FleetThatFailsOnce(store)) as opened_run, pytest.raises(RaymuError):
+    with opened(tmp_path / "run", ScriptedFleet(store, fail_after=0)) as opened_run, pytest.raises(RaymuError):
         opened_run.revoke(ids, strategy="sisa")
     found = find_forgotten(store, AuditScope())
     assert {*found.request_ids.tolist()} == {run.exact, run.patched}

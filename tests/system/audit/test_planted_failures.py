@@ -16,13 +16,14 @@ from raymu.service.audit.forget_set import AuditScope
 from raymu.service.audit.report import AuditReport
 from raymu.service.shard import patch as patches
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport
+from raymu.service.shard.messages import RepairTask
 from raymu.store.run import RunStore
 from raymu.training import patch
 from raymu.training.audit.samples import ModelKind
 from raymu.training.audit.shadow_models import train_model
 from tests.support.coordinated_run import homes, opened
 from tests.support.examples import train_run
+from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.audit.examples import Trainer, letter_config, write_letters
 
 
@@ -90,15 +91,11 @@ def test_a_patch_at_triple_strength_fails_on_the_other_side(runs: Runs, monkeypa
 
 
 def test_one_sample_that_was_left_in_fails_and_leads_the_worst(runs: Runs) -> None:
-    class LeakyFleet(LocalFleet):
-        """Retrains with one of the forgotten samples still in, and keeps it in the shard's table."""
+    def keep_one_sample(task: RepairTask) -> RepairTask:
+        """Retrain with one of the forgotten samples still in, and keep it in the shard's table."""
+        return replace(task, forget=task.forget - {runs.heart})
 
-        async def run(self, work: Work, progress: Progress) -> WorkReport:
-            if isinstance(work, RepairTask):
-                work = replace(work, forget=work.forget - {runs.heart})
-            return await super().run(work, progress)
-
-    report = runs.revoke("left-in", "sisa", LeakyFleet)
+    report = runs.revoke("left-in", "sisa", lambda store: ScriptedFleet(store, before=keep_one_sample))
     assert report.verdict is Verdict.FAIL
     assert report.together.reason.startswith("remembers:")
     worst = report.together.worst[0]

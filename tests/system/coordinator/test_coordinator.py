@@ -19,7 +19,6 @@ from raymu.service.shard.messages import RepairTask, no_progress
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
-    WatchedFleet,
     constituent_of,
     ids_at,
     issued_receipts,
@@ -30,6 +29,7 @@ from tests.support.coordinated_run import (
     traces,
 )
 from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 
 def watched_run(
@@ -41,7 +41,7 @@ def watched_run(
     location = str(tmp_path / "run")
     prepare_run(config, location).write()
     seen: list[Generation] = []
-    fleet = WatchedFleet(RunStore(location), lambda _task: seen.append(RunStore(location).current()))
+    fleet = ScriptedFleet(RunStore(location), before=lambda _task: seen.append(RunStore(location).current()))
     coordinator = Coordinator(RunStore(location), fleet)
     asyncio.run(coordinator.train(no_progress))
     trained = RunStore(location).current()
@@ -84,8 +84,8 @@ def test_a_patched_shard_is_rewound_below_its_debt(tmp_path: Path) -> None:
     run = train_run(config, tmp_path / "run")
     revoke(run, ids_at(config, shard=0, slice_index=1)[:2], strategy="dpus")
     location = str(tmp_path / "run")
-    look = WatchedFleet(
-        RunStore(location), lambda _task: seen.append(constituent_of(tmp_path / "run", 0).stages_trained)
+    look = ScriptedFleet(
+        RunStore(location), before=lambda _task: seen.append(constituent_of(tmp_path / "run", 0).stages_trained)
     )
     revoke(Coordinator(RunStore(location), look), ids_at(config, shard=0, slice_index=2)[:2], strategy="sisa")
     assert seen == [1]
@@ -151,7 +151,7 @@ def test_nothing_of_a_revoked_sample_stays_in_the_run(tmp_path: Path, strategy: 
     prepare_run(config, str(location)).write()
     coordinator = Coordinator(
         RunStore(str(location)),
-        WatchedFleet(RunStore(str(location)), lambda _task: during.append(traces(location, marker))),
+        ScriptedFleet(RunStore(str(location)), before=lambda _task: during.append(traces(location, marker))),
     )
     asyncio.run(coordinator.train(no_progress))
     before = lineage_of(location, 0).files | lineage_of(location, 1).files
@@ -173,7 +173,7 @@ def test_requests_submitted_together_share_one_remedy_per_shard(tmp_path: Path) 
     config = make_config(tmp_path / "all.parquet")
     location = str(tmp_path / "run")
     prepare_run(config, location).write()
-    fleet = WatchedFleet(RunStore(location))
+    fleet = ScriptedFleet(RunStore(location))
     coordinator = Coordinator(RunStore(location), fleet)
     asyncio.run(coordinator.train(no_progress))
     shard_0, shard_1 = ids_at(config, shard=0), ids_at(config, shard=1)
@@ -209,7 +209,7 @@ def test_a_command_delivered_twice_changes_nothing_the_second_time(tmp_path: Pat
         assert lying == {path: path.stat().st_mtime_ns for path in location.rglob("*") if path.is_file()}
 
     train_run(config, location)
-    fleet = WatchedFleet(RunStore(str(location)), deliver)
+    fleet = ScriptedFleet(RunStore(str(location)), before=deliver)
     receipt = revoke(Coordinator(RunStore(str(location)), fleet), ids_at(config, shard=0)[:3], strategy=strategy)
     assert len(fleet.repairs) == 1
     assert receipt.purged_at is not None
@@ -256,7 +256,7 @@ def test_a_shard_votes_again_before_the_last_one_of_its_request_is_repaired(tmp_
     def look(_task: RepairTask) -> None:
         seen.append([one.state for one in RunStore(str(location)).current().constituents])
 
-    coordinator = Coordinator(RunStore(str(location)), WatchedFleet(RunStore(str(location)), look))
+    coordinator = Coordinator(RunStore(str(location)), ScriptedFleet(RunStore(str(location)), before=look))
     asyncio.run(coordinator.train(no_progress))
     before = lineage_of(location, 0).files | lineage_of(location, 1).files
     ids = [ids_at(config, shard=shard, slice_index=0)[0] for shard in (0, 1)]

@@ -15,9 +15,6 @@ from raymu.service.shard.messages import RepairTask, no_progress
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
-    FleetThatFailsOnce,
-    HeldFleet,
-    WatchedFleet,
     constituent_of,
     history_of,
     ids_at,
@@ -27,6 +24,7 @@ from tests.support.coordinated_run import (
     until_nothing_moves,
 )
 from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 
 def make_run(tmp_path: Path, *, shards: int = 2) -> tuple[Config, str]:
@@ -42,7 +40,7 @@ def open_coordinator(location: str) -> Coordinator:
 
 
 def break_off(location: str, ids: list[SampleId], strategy: str = "sisa", *, after_stages: int = 0) -> Coordinator:
-    coordinator = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location), after_stages=after_stages))
+    coordinator = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=after_stages))
     with pytest.raises(ShardRepairFailed, match="the worker is gone") as failure:
         revoke(coordinator, ids, strategy=strategy)
     assert failure.value.exit_code == 1
@@ -73,7 +71,7 @@ def test_a_repair_that_broke_off_is_finished_later(tmp_path: Path, strategy: str
 def test_the_same_key_after_a_failed_repair_takes_it_up_again(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)[:3]
-    coordinator = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location)))
+    coordinator = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=0))
     with pytest.raises(ShardRepairFailed, match="the worker is gone"):
         revoke(coordinator, ids, strategy="sisa", key="k1")
     receipt = revoke(coordinator, ids, strategy="sisa", key="k1")
@@ -87,7 +85,7 @@ def test_a_settlement_that_broke_off_is_a_failure_and_is_finished_later(tmp_path
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0, slice_index=1)[:3]
     patched = revoke(open_coordinator(location), ids, strategy="dpus")
-    coordinator = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location), after_stages=1))
+    coordinator = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=1))
     with pytest.raises(ShardRepairFailed, match=r"shard 0 .*the worker is gone"):
         settle(coordinator)
     assert lineage_of(tmp_path / "run", 0).debts == (patched.request_id,)
@@ -103,7 +101,7 @@ def test_what_is_at_work_already_is_not_begun_again(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
 
     async def revoke_while_a_repair_is_held() -> list[RepairTask]:
-        held = HeldFleet(RunStore(location), [0])
+        held = ScriptedFleet(RunStore(location), hold=[0])
         coordinator = Coordinator(RunStore(location), held)
         requests = []
         for shard in (0, 1):
@@ -156,7 +154,7 @@ def test_an_outcome_whose_reply_was_lost_is_taken_as_it_is(tmp_path: Path) -> No
 
     ids = ids_at(config, shard=0)[:3]
     receipt = revoke(
-        Coordinator(RunStore(location), WatchedFleet(RunStore(location), lose_the_reply)), ids, strategy="sisa"
+        Coordinator(RunStore(location), ScriptedFleet(RunStore(location), before=lose_the_reply)), ids, strategy="sisa"
     )
     assert receipt.purged_at is not None
     assert list((tmp_path / "run" / "reports").iterdir()) == []
@@ -194,7 +192,7 @@ def test_a_coordinator_superseded_during_a_repair_says_so_and_the_later_one_take
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)[:3]
     later: list[Coordinator] = []
-    fleet = WatchedFleet(RunStore(location), lambda _task: later.append(open_coordinator(location)))
+    fleet = ScriptedFleet(RunStore(location), before=lambda _task: later.append(open_coordinator(location)))
     with pytest.raises(CoordinatorSuperseded):
         revoke(Coordinator(RunStore(location), fleet), ids, strategy="sisa")
     settle(later[0])
@@ -224,7 +222,7 @@ def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(tmp_path: 
     first, second, third = (ids_at(config, shard=shard) for shard in range(3))
 
     async def patch_two_shards_and_retrain_one_of_them_in_between() -> Coordinator:
-        fleet = HeldFleet(RunStore(location), [1, 2])
+        fleet = ScriptedFleet(RunStore(location), hold=[1, 2])
         coordinator = Coordinator(RunStore(location), fleet)
         patch = Revocation(ids=(first[0], second[0]), strategy="dpus")
         retrain = Revocation(ids=(first[1], third[0]), strategy="sisa")
@@ -250,7 +248,9 @@ def test_a_superseded_coordinator_takes_up_nothing(tmp_path: Path) -> None:
     config, location = make_run(tmp_path)
     ids = ids_at(config, shard=0)[:3]
     with pytest.raises(KeyboardInterrupt):
-        revoke(Coordinator(RunStore(location), WatchedFleet(RunStore(location), interrupt)), ids, strategy="sisa")
+        revoke(
+            Coordinator(RunStore(location), ScriptedFleet(RunStore(location), before=interrupt)), ids, strategy="sisa"
+        )
     earlier = open_coordinator(location)
     settle(open_coordinator(location))
     before = history_of(tmp_path / "run")

@@ -21,8 +21,6 @@ from raymu.service.verify.verify import verify
 from raymu.store.layout import samples_stem
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
-    FleetThatFailsOnce,
-    HeldFleet,
     constituent_of,
     ids_at,
     issued_receipts,
@@ -32,6 +30,7 @@ from tests.support.coordinated_run import (
     until_nothing_moves,
 )
 from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +96,7 @@ def test_rebuilding_waits_for_no_shard_that_another_caller_keeps_at_work(locatio
     (location / lineage_of(location, 0).serving.file.path).unlink()
 
     async def rebuild_beside_another() -> None:
-        coordinator = Coordinator(RunStore(str(location)), HeldFleet(RunStore(str(location)), [1]))
+        coordinator = Coordinator(RunStore(str(location)), ScriptedFleet(RunStore(str(location)), hold=[1]))
         ids = ids_at(RunStore(str(location)).config, shard=1)
         other = asyncio.create_task(coordinator.revoke([Revocation(ids=(ids[0],), strategy="dpus")], no_progress))
         await until_nothing_moves()
@@ -112,7 +111,7 @@ def test_rebuilding_waits_for_no_shard_that_another_caller_keeps_at_work(locatio
 
 def test_what_is_lost_of_a_shard_at_work_is_made_again_before_rebuilding_ends(location: Path) -> None:
     async def rebuild_what_another_is_at() -> None:
-        fleet = HeldFleet(RunStore(str(location)), [0])
+        fleet = ScriptedFleet(RunStore(str(location)), hold=[0])
         coordinator = Coordinator(RunStore(str(location)), fleet)
         asked = Revocation(ids=tuple(own_ids(location, slice_index=2)[:1]), strategy="dpus")
         other = asyncio.create_task(coordinator.revoke([asked], no_progress))
@@ -133,7 +132,7 @@ def test_until_it_is_trained_again_a_shard_serves_what_is_sound(location: Path) 
     (location / lineage_of(location, 0).serving.file.path).unlink()
     with (
         pytest.raises(Exception, match="the worker is gone"),
-        opened(location, FleetThatFailsOnce(RunStore(str(location)))) as run,
+        opened(location, ScriptedFleet(RunStore(str(location)), fail_after=0)) as run,
     ):
         asyncio.run(run.coordinator.rebuild(no_progress))
     served = constituent_of(location, 0)
@@ -210,7 +209,7 @@ def test_lost_samples_whose_file_does_not_name_its_writer_are_had_back(
 def test_lost_samples_come_back_with_those_that_a_waiting_request_names(location: Path, trained: Path) -> None:
     with (
         pytest.raises(Exception, match="the worker is gone"),
-        opened(location, FleetThatFailsOnce(RunStore(str(location)))) as run,
+        opened(location, ScriptedFleet(RunStore(str(location)), fail_after=0)) as run,
     ):
         run.revoke(own_ids(location, slice_index=2)[:1], strategy="sisa")
     (location / lineage_of(location, 0).table.path).unlink()

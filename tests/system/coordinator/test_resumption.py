@@ -18,21 +18,20 @@ from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import (
-    Progress,
     RepairTask,
     StageProgress,
     TrainCommand,
     TrainReport,
     Work,
-    WorkReport,
     no_progress,
 )
 from raymu.service.shard.patch import ShardPatcher
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from raymu.training.stages import StageResult, StageTask, train_stages
-from tests.support.coordinated_run import FleetThatFailsOnce, WatchedFleet, ids_at, lineage_of, state_files
+from tests.support.coordinated_run import ids_at, lineage_of, state_files
 from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.shard.test_other_devices import on
 
 SLICES = 4
@@ -129,7 +128,7 @@ def test_retraining_goes_on_after_its_last_finished_stage(
     config, location = config_of(tmp_path, **way), str(tmp_path / "run")
     asyncio.run(train_run(config, location).close())
     ids = ids_at(config, shard=0, slice_index=1)[:3]
-    coordinator = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location), after_stages=2))
+    coordinator = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=2))
     with pytest.raises(ShardRepairFailed):
         revoke(coordinator, ids, strategy="sisa")
     if is_reopened:
@@ -225,7 +224,7 @@ def test_a_worker_of_another_determinism_class_begins_again_and_stays_exact(tmp_
 
     with on("A100"):
         train_run(config, location)
-        fleet = WatchedFleet(RunStore(str(location)), break_off_elsewhere)
+        fleet = ScriptedFleet(RunStore(str(location)), before=break_off_elsewhere)
         receipt = revoke(Coordinator(RunStore(str(location)), fleet), ids, strategy="sisa")
     assert receipt.exactness is Exactness.EXACT
     assert lineage_of(location, 0).earlier_classes == ()
@@ -249,7 +248,7 @@ def test_a_patch_that_failed_when_it_broke_off_leaves_no_stage_behind(tmp_path: 
             raise PatchFailed("it did not forget")
 
         patch.setattr(ShardPatcher, "patch", refuse)
-        coordinator = Coordinator(RunStore(str(location)), WatchedFleet(RunStore(str(location)), break_off))
+        coordinator = Coordinator(RunStore(str(location)), ScriptedFleet(RunStore(str(location)), before=break_off))
         asked = Revocation(ids=tuple(ids), strategy="dpus")
         [receipt] = asyncio.run(coordinator.revoke([asked], told.append))
     assert receipt.exactness is (Exactness.EXACT if fails_again else Exactness.APPROXIMATE)
@@ -257,26 +256,20 @@ def test_a_patch_that_failed_when_it_broke_off_leaves_no_stage_behind(tmp_path: 
     assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
 
 
-class FleetThatBreaksOff(LocalFleet):
-    """Shard 0's first remedy breaks off after two stages; shard 1's waits to be let go."""
+class BreakOffOnce:
+    """Break shard 0's first repair off after two stages, and note the files that later ones find."""
 
-    def __init__(self, store: RunStore) -> None:
-        super().__init__(store)
-        self.gate = asyncio.Event()
-        self.location = Path(store.location)
-        self.found: list[set[str]] = []
-        """The files of shard 0 when it was begun again, after the first stage."""
+    def __init__(self, location: Path) -> None:
+        self._location = location
+        self.files: list[set[str]] = []
+        """The files of shard 0 each time that its repair began."""
 
-    async def run(self, work: Work, progress: Progress) -> WorkReport:
-        if work.shard:
-            await self.gate.wait()
-        elif not self.found:
-            self.found.append(set())
-            Worker(self.location).stop_after(2, work)
-            raise ConnectionError("the worker is gone")
-        elif isinstance(work, RepairTask):
-            self.found.append(files_there(self.location))
-        return await super().run(work, progress)
+    def __call__(self, task: RepairTask) -> None:
+        if task.shard == 0:
+            self.files.append(files_there(self._location))
+            if len(self.files) == 1:
+                Worker(self._location).stop_after(2, task)
+                raise ConnectionError("the worker is gone")
 
 
 def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path: Path) -> None:
@@ -288,8 +281,8 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
     held = ids_at(config, shard=1)[:1]
 
     async def both() -> list[StageProgress]:
-        store = RunStore(str(location))
-        fleet = FleetThatBreaksOff(store)
+        store, break_off = RunStore(str(location)), BreakOffOnce(location)
+        fleet = ScriptedFleet(store, before=break_off, hold=[1])
         coordinator = Coordinator(store, fleet)
         first = asyncio.create_task(
             coordinator.revoke([Revocation(ids=(*ids[:2], *held), strategy="sisa")], no_progress)
@@ -300,12 +293,12 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
         told: list[StageProgress] = []
         second = coordinator.revoke([Revocation(ids=(ids[2],), strategy="sisa")], told.append)
         requests = asyncio.gather(first, second)
-        while len(fleet.found) < 2:
+        while len(break_off.files) < 2:
             await asyncio.sleep(0)
-        left = fleet.found[-1] - before
+        left = break_off.files[-1] - before
         assert not {path for path in left if path.startswith(("samples/", "shards/", "reports/"))}
         assert not interim.exists()
-        fleet.gate.set()
+        fleet.gates[1].set()
         await requests
         await coordinator.close()
         return told
@@ -322,13 +315,14 @@ def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path
     asyncio.run(train_run(config, location).close())
 
     async def both_and_settle() -> list[StageProgress]:
-        fleet = FleetThatBreaksOff(RunStore(str(location)))
-        coordinator = Coordinator(RunStore(str(location)), fleet)
+        store = RunStore(str(location))
+        fleet = ScriptedFleet(store, before=BreakOffOnce(location), hold=[1])
+        coordinator = Coordinator(store, fleet)
         asked = [Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)]
         calls = [asyncio.create_task(coordinator.revoke([one], no_progress)) for one in asked]
         while not coordinator._board.idle_with_work:
             await asyncio.sleep(0)
-        fleet.gate.set()
+        fleet.gates[1].set()
         broken_off, _ = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(broken_off, ShardRepairFailed)
         told: list[StageProgress] = []

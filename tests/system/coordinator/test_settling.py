@@ -21,8 +21,6 @@ from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
-    HeldFleet,
-    WatchedFleet,
     constituent_of,
     ids_at,
     issued_receipts,
@@ -32,6 +30,7 @@ from tests.support.coordinated_run import (
 )
 from tests.support.examples import make_config, train_run, write_samples
 from tests.support.faults import FaultyDisk, fail
+from tests.support.scripted_fleet import ScriptedFleet
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 SHARDS = 3
@@ -113,7 +112,7 @@ def test_a_patch_whose_process_was_lost_is_finished_and_settled_at_once(config: 
 
 def test_taking_up_what_was_interrupted_settles_nothing_that_is_not_due(config: Config, location: Path) -> None:
     request_id = lose_the_process(config, location)
-    with opened(location, fleet := WatchedFleet(RunStore(str(location)))) as run:
+    with opened(location, fleet := ScriptedFleet(RunStore(str(location)))) as run:
         asyncio.run(run.coordinator.settle(no_progress, due_by=LONG_AGO))
         assert run.coordinator.receipt(request_id).exactness is Exactness.APPROXIMATE
     assert [task.command.decision.remedy for task in fleet.repairs] == [Remedy.PATCH]
@@ -122,7 +121,7 @@ def test_taking_up_what_was_interrupted_settles_nothing_that_is_not_due(config: 
 
 def test_what_is_due_is_settled_while_another_caller_keeps_a_shard_at_work(config: Config, location: Path) -> None:
     async def settle_beside_another() -> None:
-        coordinator = Coordinator(RunStore(str(location)), HeldFleet(RunStore(str(location)), [1]))
+        coordinator = Coordinator(RunStore(str(location)), ScriptedFleet(RunStore(str(location)), hold=[1]))
         other = begin_revoking(coordinator, ids_at(config, shard=1)[-1:])
         await until_nothing_moves()
         first = coordinator._execution.receipts.receipts()[0]
@@ -137,7 +136,7 @@ def test_what_is_due_is_settled_while_another_caller_keeps_a_shard_at_work(confi
 
 def test_settling_waits_for_no_request_that_came_later(config: Config, location: Path) -> None:
     async def settle_before_another() -> None:
-        fleet = HeldFleet(RunStore(str(location)), [0])
+        fleet = ScriptedFleet(RunStore(str(location)), hold=[0])
         coordinator = Coordinator(RunStore(str(location)), fleet)
         settling = asyncio.create_task(coordinator.settle(no_progress))
         await until_nothing_moves()
@@ -157,7 +156,7 @@ def test_taking_up_what_was_interrupted_waits_for_that_alone(config: Config, loc
     request_id = lose_the_process(config, location)
 
     async def take_up_beside_another() -> None:
-        fleet = HeldFleet(RunStore(str(location)), [0, 1])
+        fleet = ScriptedFleet(RunStore(str(location)), hold=[0, 1])
         coordinator = Coordinator(RunStore(str(location)), fleet)
         settling = asyncio.create_task(coordinator.settle(no_progress, due_by=LONG_AGO))
         await until_nothing_moves()
@@ -176,7 +175,7 @@ def test_what_waited_for_an_interrupted_shard_is_taken_up_too(config: Config, lo
     ids = ids_at(config, shard=0)
 
     async def be_lost_with_a_request_at_work_and_one_waiting() -> None:
-        coordinator = Coordinator(RunStore(str(location)), HeldFleet(RunStore(str(location)), [0]))
+        coordinator = Coordinator(RunStore(str(location)), ScriptedFleet(RunStore(str(location)), hold=[0]))
         for sample_id in ids[-2:]:
             _ = begin_revoking(coordinator, [sample_id])
             await until_nothing_moves()
@@ -197,7 +196,7 @@ def lose_the_process(config: Config, location: Path) -> str:
     def interrupt(_task: object) -> None:
         raise KeyboardInterrupt
 
-    with opened(location, WatchedFleet(RunStore(str(location)), interrupt)) as run:
+    with opened(location, ScriptedFleet(RunStore(str(location)), before=interrupt)) as run:
         with pytest.raises(KeyboardInterrupt):
             run.revoke(ids_at(config, shard=0)[-1:], strategy="dpus")
         return run.coordinator._execution.receipts.receipts()[-1].request_id

@@ -18,7 +18,6 @@ from raymu.service.shard.messages import no_progress
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
-    WatchedFleet,
     constituent_of,
     history_of,
     ids_at,
@@ -28,6 +27,7 @@ from tests.support.coordinated_run import (
     raw_ids_in_journal,
 )
 from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def single(sample_id: SampleId, **asked: Any) -> Revocation:
 def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, tmp_path: Path) -> None:
     location = tmp_path / "run"
     train_run(config, location)
-    fleet = WatchedFleet(RunStore(str(location)))
+    fleet = ScriptedFleet(RunStore(str(location)))
     coordinator = Coordinator(RunStore(str(location)), fleet)
     good = ids_at(config)[::5]
     asked = [
@@ -134,7 +134,9 @@ def test_what_was_committed_before_a_submission_broke_off_is_seen_through_by_the
     break_off(location, [single(one, strategy="sisa") for one in ids], monkeypatch, groups=2)
     assert RunStore(str(location)).current().number == 1
     seen: list[ShardState] = []
-    fleet = WatchedFleet(RunStore(str(location)), lambda task: seen.append(constituent_of(location, task.shard).state))
+    fleet = ScriptedFleet(
+        RunStore(str(location)), before=lambda task: seen.append(constituent_of(location, task.shard).state)
+    )
     with opened(location, fleet) as run:
         run.settle()
     assert set(seen) == {ShardState.REWOUND}  # before any of them is repaired
@@ -167,7 +169,7 @@ def test_a_request_that_follows_shares_the_remedies_of_what_was_only_accepted(co
     location = tmp_path / "run"
     asyncio.run(train_run(config, location).close())
     ids = ids_at(config, shard=1)[:4]
-    fleet = WatchedFleet(RunStore(str(location)))
+    fleet = ScriptedFleet(RunStore(str(location)))
     with opened(location, fleet) as run:
         run.coordinator.accept([single(one) for one in ids[:3]])
         assert run.revoke(ids[3:]).shards[0].requests == 4

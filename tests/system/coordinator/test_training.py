@@ -1,6 +1,7 @@
 """The way to the first generation: once, and no further than a shard that cannot be trained."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from raymu.service.shard.messages import Progress, StageProgress, Work, WorkRepo
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import history_of
 from tests.support.examples import make_config, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 REFUSAL = TrainingFailed(1, 0, "its weights became infinite")
 
@@ -26,32 +28,18 @@ def write_run(tmp_path: Path, *, shards: int = 5) -> RunStore:
     return RunStore(str(tmp_path / "run"))
 
 
-class FailingFleet(LocalFleet):
-    """Shard 1 cannot be trained."""
-
-    def __init__(self, store: RunStore, error: RaymuError) -> None:
-        super().__init__(store)
-        self._error = error
-        self.begun: list[int] = []
-        self.done: list[int] = []
-
-    async def run(self, work: Work, progress: Progress) -> WorkReport:
-        self.begun.append(work.shard)
-        if work.shard == 1:
-            raise self._error
-        report = await super().run(work, progress)
-        self.done.append(work.shard)
-        return report
+def fail_shard_1(store: RunStore, error: RaymuError) -> ScriptedFleet:
+    return ScriptedFleet(store, failures={1: error})
 
 
-class TwoAtOnce(FailingFleet):
+class TwoAtOnce(ScriptedFleet):
     """Two workers; the one that is at shard 0 ends after the other one."""
 
     workers = 2
     at_work: set[int]
 
     def __init__(self, store: RunStore, error: RaymuError) -> None:
-        super().__init__(store, error)
+        super().__init__(store, failures={1: error})
         self._free = asyncio.Semaphore(self.workers)
         self.at_work = set()
 
@@ -66,21 +54,21 @@ class TwoAtOnce(FailingFleet):
                 self.at_work.remove(work.shard)
 
 
-@pytest.mark.parametrize(("kind", "begun", "done"), [(FailingFleet, [0, 1], [0]), (TwoAtOnce, [1, 0], [0])])
+@pytest.mark.parametrize(("make_fleet", "begun", "done"), [(fail_shard_1, [0, 1], [0]), (TwoAtOnce, [1, 0], [0])])
 def test_once_a_shard_cannot_be_trained_no_other_begins_and_those_at_work_end(
-    tmp_path: Path, kind: type[FailingFleet], begun: list[int], done: list[int]
+    tmp_path: Path, make_fleet: Callable[[RunStore, RaymuError], ScriptedFleet], begun: list[int], done: list[int]
 ) -> None:
-    fleet = kind(store := write_run(tmp_path), REFUSAL)
+    fleet = make_fleet(store := write_run(tmp_path), REFUSAL)
     with pytest.raises(TrainingFailed, match="infinite"):
         asyncio.run(Coordinator(store, ProgressFleet(fleet)).train(no_progress))
     assert (fleet.begun, fleet.done) == (begun, done)
 
 
-@pytest.mark.parametrize("kind", [FailingFleet, TwoAtOnce])
+@pytest.mark.parametrize("make_fleet", [fail_shard_1, TwoAtOnce])
 def test_where_a_worker_is_lost_the_other_shards_are_trained_for_settling_to_finish(
-    tmp_path: Path, kind: type[FailingFleet]
+    tmp_path: Path, make_fleet: Callable[[RunStore, RaymuError], ScriptedFleet]
 ) -> None:
-    fleet = kind(store := write_run(tmp_path), WorkerLost(1, 4, "out of memory"))
+    fleet = make_fleet(store := write_run(tmp_path), WorkerLost(1, 4, "out of memory"))
     with pytest.raises(WorkerLost):
         asyncio.run(Coordinator(store, ProgressFleet(fleet)).train(no_progress))
     assert sorted(fleet.done) == [0, 2, 3, 4]

@@ -27,8 +27,9 @@ from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
-from tests.support.coordinated_run import FleetThatFailsOnce, ids_at, opened
+from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, revoke, settle, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 SECTIONS = (
     "glance", "duties", "trained", "grid", "requests", "forecasts", "accuracy", "verification", "audit", "words"
@@ -60,7 +61,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     revoke(run, ids[3:4], strategy="sisa")
     revoke(run, ids[4:5], strategy="ohs", due=later + timedelta(minutes=1))
     asyncio.run(run.revoke([Revocation(owner="owner-3"), Revocation(ids=(ids[5],))], no_progress))
-    with suppress(ShardRepairFailed), opened(location, FleetThatFailsOnce(RunStore(str(location)))) as broken:
+    with suppress(ShardRepairFailed), opened(location, ScriptedFleet(RunStore(str(location)), fail_after=0)) as broken:
         broken.revoke(ids_at(config, shard=0, slice_index=2)[-1:], strategy="sisa")
     opened_run = open_run(location)
     return read_run(

@@ -8,8 +8,9 @@ from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError, RequestInvalid, ShardRepairFailed
 from raymu.report.write import write_report
 from raymu.store.run import RunStore
-from tests.support.coordinated_run import FleetThatFailsOnce, ids_at, lineage_of, opened
+from tests.support.coordinated_run import ids_at, lineage_of, opened
 from tests.support.examples import file_size_limit, make_config, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_page_takes_the_place_of_nothing_that_is_needed(run: Run, tmp_path: Pa
 
 def test_a_run_without_voters_has_a_page_that_says_so(run: Run, tmp_path: Path) -> None:
     ids = ids_at(run.config, shard=0, slice_index=0)[:1]
-    fleet = FleetThatFailsOnce(RunStore(run.location))
+    fleet = ScriptedFleet(RunStore(run.location), fail_after=0)
     with suppress(ShardRepairFailed), opened(Path(run.location), fleet) as broken:
         broken.revoke(ids, strategy="sisa")
     write_report(run, tmp_path / "page.html", data=str(tmp_path / "all.parquet"))

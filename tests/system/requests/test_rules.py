@@ -24,8 +24,9 @@ from raymu.service.requests.rules import DUE_AFTER
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
-from tests.support.coordinated_run import FleetThatFailsOnce, history_of, ids_at, traces
+from tests.support.coordinated_run import history_of, ids_at, traces
 from tests.support.examples import make_config, revoke, settle, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 
 def make_run(tmp_path: Path, **branches: dict[str, Any]) -> tuple[Coordinator, list[SampleId]]:
@@ -89,7 +90,9 @@ def test_the_same_key_and_payload_give_the_same_receipt(tmp_path: Path) -> None:
     before = history_of(tmp_path / "run")
     assert revoke(run, [str(one) for one in reversed(ids[:3])], key="k", strategy="dpus", boundary="0.5") == first
     assert history_of(tmp_path / "run") == before
-    reopened = Coordinator(RunStore(str(tmp_path / "run")), FleetThatFailsOnce(RunStore(str(tmp_path / "run"))))
+    reopened = Coordinator(
+        RunStore(str(tmp_path / "run")), ScriptedFleet(RunStore(str(tmp_path / "run")), fail_after=0)
+    )
     assert revoke(reopened, ids[:3], key="k", strategy="dpus", boundary=0.5) == first
 
 
@@ -134,7 +137,7 @@ def test_an_owner_whose_samples_all_wait_to_be_forgotten_is_refused(tmp_path: Pa
     owned = [sample_id for sample_id, owner in rows if owner == "owner-3"]
     make_run(tmp_path, partition={"policy": "owner"})
     location = str(tmp_path / "run")
-    broken = Coordinator(RunStore(location), FleetThatFailsOnce(RunStore(location)))
+    broken = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=0))
     with pytest.raises(ShardRepairFailed):
         revoke(broken, owned)
     before = history_of(tmp_path / "run")

@@ -16,8 +16,9 @@ from raymu.service.shard.patch import Patch, ShardPatcher
 from raymu.store.run import RunStore
 from raymu.training.normalizer import Normalizer
 from raymu.training.spec import TrainingSpec
-from tests.support.coordinated_run import WatchedFleet, ids_at, lineage_of, restored, samples_by_fit, samples_of
+from tests.support.coordinated_run import ids_at, lineage_of, restored, samples_by_fit, samples_of
 from tests.support.examples import make_config, revoke, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 
 
 def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
@@ -34,7 +35,7 @@ def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
         patcher = ShardPatcher(plan, config.unlearning, task.command, files, device=torch.device("cpu"))
         patches.append(patcher.patch(samples_of(config, ids[:5]), samples_of(config, ids[5:]), None))
 
-    revoke(Coordinator(store, WatchedFleet(store, patch)), ids[:5], strategy="ohs")
+    revoke(Coordinator(store, ScriptedFleet(store, before=patch)), ids[:5], strategy="ohs")
     return patches[0]
 
 

@@ -14,13 +14,13 @@ from raymu.core.verdict import Verdict
 from raymu.data.tables import read_features
 from raymu.errors import FileCorrupt, RaymuError, RunInvalid
 from raymu.service.prediction import Ensemble
-from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import Progress, RepairTask, Work, WorkReport, no_progress
+from raymu.service.shard.messages import RepairTask, no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.layout import KINDS, kind_of
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, repaired_weights, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.verify.forgery import execute
 
 FLIPS, FLIPS_THAT_ARE_CARRIED_ON = 10, 2
@@ -28,14 +28,9 @@ FLIPS, FLIPS_THAT_ARE_CARRIED_ON = 10, 2
 NEVER_AT_REST = {"journal's log", "mark of an unfinished run"}
 
 
-class FleetThatIsStopped(LocalFleet):
-    """Stops with its coordinator between a worker's report and the journal."""
-
-    async def run(self, work: Work, progress: Progress) -> WorkReport:
-        report = await super().run(work, progress)
-        if isinstance(work, RepairTask):
-            raise asyncio.CancelledError
-        return report
+def stop_with_the_coordinator(_task: RepairTask) -> None:
+    """Stop between a worker's report and the journal."""
+    raise asyncio.CancelledError
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run.revoke(ids_at(config, shard=0, slice_index=1)[:1], strategy=strategy)
     with (
         pytest.raises(asyncio.CancelledError),
-        opened(folder / "varied", FleetThatIsStopped(RunStore(str(folder / "varied")))) as run,
+        opened(
+            folder / "varied", ScriptedFleet(RunStore(str(folder / "varied")), after=stop_with_the_coordinator)
+        ) as run,
     ):
         run.revoke(ids_at(config, shard=1, slice_index=1)[:1], strategy="sisa")
     return folder

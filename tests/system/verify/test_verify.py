@@ -18,8 +18,9 @@ from raymu.service.shard.messages import RepairTask, no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.journal.event_chain import next_head
 from raymu.store.run import RunStore
-from tests.support.coordinated_run import FleetThatFailsOnce, WatchedFleet, ids_at, journal_events, opened
+from tests.support.coordinated_run import ids_at, journal_events, opened
 from tests.support.examples import make_config, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.verify.forgery import execute
 
 
@@ -78,7 +79,7 @@ def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
     location: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = RunStore(str(location)).config
-    with opened(location, FleetThatFailsOnce(RunStore(str(location)), after_stages=1)) as run:
+    with opened(location, ScriptedFleet(RunStore(str(location)), fail_after=1)) as run:
         execution = run.coordinator._execution
         monkeypatch.setattr(execution, "record", dying_at_a_failure(execution.record))
         with pytest.raises(ConnectionError):
@@ -99,7 +100,7 @@ def test_a_shard_that_is_past_a_request_before_the_others_is_left_open(location:
             found.append(verified(location))
 
     first, second = (ids_at(config, shard=shard, slice_index=at)[0] for shard, at in ((0, 0), (1, 2)))
-    with opened(location, WatchedFleet(RunStore(str(location)), look)) as run:
+    with opened(location, ScriptedFleet(RunStore(str(location)), before=look)) as run:
         run.revoke([first, second], strategy="sisa")
     assert {event.report.shard for event in journal_events(location) if isinstance(event, ShardRepaired)} == {0, 1}
     assert verdicts(found[0]) == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
