@@ -16,7 +16,8 @@ from raymu.errors import ConfigInvalid, DataInvalid, FileMissing, RequestInvalid
 from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import constituent_of, ids_at
-from tests.support.examples import make_config, revoke, train_run, write_samples
+from tests.support.examples import make_config, train_run, write_samples
+from tests.support.trained_runs import TrainedRunFactory
 
 GOOD = np.zeros((4, 6), dtype=np.float32)
 
@@ -115,14 +116,12 @@ class BusyRun(RunStore):
         return generation
 
 
-def test_a_reader_follows_a_run_that_publishes_while_it_loads(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    run = train_run(config, tmp_path / "run")
-    early = iter(ids_at(config, shard=0, slice_index=0))
-    busy = BusyRun(tmp_path / "run", (revoke(run, [next(early)], strategy="sisa") for _ in range(3)))
+def test_a_reader_follows_a_run_that_publishes_while_it_loads(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    early = iter(run.ids(shard=0, slice_index=0))
+    busy = BusyRun(run.location, (run.revoke([next(early)], strategy="sisa") for _ in range(3)))
     ensemble = Ensemble.current(busy)
-    assert ensemble.generation == RunStore(str(tmp_path / "run")).current()
+    assert ensemble.generation == run.store.current()
 
 
 def test_only_the_shards_that_hold_the_samples_are_rewound_and_none_for_an_unknown_one(location: Path) -> None:
@@ -134,14 +133,13 @@ def test_only_the_shards_that_hold_the_samples_are_rewound_and_none_for_an_unkno
         rewound_generation(store, [held, 5])
 
 
-def test_a_checkpoint_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
-    checkpoint = constituent_of(tmp_path / "run", 0).checkpoint
+def test_a_checkpoint_that_is_missing_is_said_to_be(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    checkpoint = constituent_of(run.location, 0).checkpoint
     assert checkpoint
-    (tmp_path / "run" / checkpoint.file.path).unlink()
+    (run.location / checkpoint.file.path).unlink()
     with pytest.raises(FileMissing, match="raymu rebuild"):
-        Ensemble.current(RunStore(str(tmp_path / "run")))
+        Ensemble.current(run.store)
 
 
 def test_a_model_that_is_another_one_by_now_is_said_to_be_one(location: Path) -> None:

@@ -14,7 +14,6 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.history import replay
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
-from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import RepairTask, no_progress
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
@@ -30,6 +29,7 @@ from tests.support.coordinated_run import (
 )
 from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
+from tests.support.trained_runs import TrainedRunFactory, weights_without
 
 
 def watched_run(
@@ -77,64 +77,55 @@ def test_a_touched_shard_serves_on_where_the_configuration_says_so(tmp_path: Pat
     assert during == trained
 
 
-def test_a_patched_shard_is_rewound_below_its_debt(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
+def test_a_patched_shard_is_rewound_below_its_debt(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
     seen: list[int] = []
-    run = train_run(config, tmp_path / "run")
-    revoke(run, ids_at(config, shard=0, slice_index=1)[:2], strategy="dpus")
-    location = str(tmp_path / "run")
+    run.revoke(run.ids(shard=0, slice_index=1)[:2], strategy="dpus")
+    location = str(run.location)
     look = ScriptedFleet(
-        RunStore(location), before=lambda _task: seen.append(constituent_of(tmp_path / "run", 0).stages_trained)
+        RunStore(location), before=lambda _task: seen.append(constituent_of(run.location, 0).stages_trained)
     )
-    revoke(Coordinator(RunStore(location), look), ids_at(config, shard=0, slice_index=2)[:2], strategy="sisa")
+    revoke(Coordinator(RunStore(location), look), run.ids(shard=0, slice_index=2)[:2], strategy="sisa")
     assert seen == [1]
 
 
-def test_a_patch_is_approximate_and_leaves_no_tainted_checkpoint(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    run = train_run(config, tmp_path / "run")
-    before = lineage_of(tmp_path / "run", 0)
-    receipt = revoke(run, ids_at(config, shard=0, slice_index=1)[:2], strategy="dpus")
-    after = lineage_of(tmp_path / "run", 0)
+def test_a_patch_is_approximate_and_leaves_no_tainted_checkpoint(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    before = lineage_of(run.location, 0)
+    receipt = run.revoke(run.ids(shard=0, slice_index=1)[:2], strategy="dpus")
+    after = lineage_of(run.location, 0)
     assert (receipt.exactness, receipt.settled_at) == (Exactness.APPROXIMATE, None)
-    assert constituent_of(tmp_path / "run", 0).state is ShardState.APPROXIMATE
+    assert constituent_of(run.location, 0).state is ShardState.APPROXIMATE
     assert (after.tainted_from, after.debts) == (1, (receipt.request_id,))
     assert after.checkpoints == (before.checkpoints[0], None, None)
     assert after.samples == before.samples - 2
-    assert state_files(tmp_path / "run", 0) == {ref.path for ref in after.files}
+    assert state_files(run.location, 0) == {ref.path for ref in after.files}
 
 
-def test_a_retrain_starts_below_the_debt_and_settles_it(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    early, late = ids_at(config, shard=0, slice_index=1)[:2], ids_at(config, shard=0, slice_index=2)[:2]
-    run = train_run(config, tmp_path / "run")
-    patched = revoke(run, early, strategy="dpus")
-    retrained = revoke(run, late, strategy="sisa")
+def test_a_retrain_starts_below_the_debt_and_settles_it(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    early, late = run.ids(shard=0, slice_index=1)[:2], run.ids(shard=0, slice_index=2)[:2]
+    patched = run.revoke(early, strategy="dpus")
+    retrained = run.revoke(late, strategy="sisa")
     assert retrained.exactness is Exactness.EXACT
-    assert run.receipt(patched.request_id).exactness is Exactness.EXACT
-    assert run.receipt(patched.request_id).settled_at == retrained.published_at
-    train_run(config, tmp_path / "excluded", exclude=[*early, *late])
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "excluded")
+    assert run.coordinator.receipt(patched.request_id).exactness is Exactness.EXACT
+    assert run.coordinator.receipt(patched.request_id).settled_at == retrained.published_at
+    assert run.weights == weights_without(run.config, [*early, *late])
 
 
-def test_settling_issues_a_receipt_that_says_exact(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    run = train_run(config, tmp_path / "run")
-    request_id = revoke(run, ids_at(config)[:5], strategy="dpus").request_id
-    first = issued_receipts(tmp_path / "run")
+def test_settling_issues_a_receipt_that_says_exact(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    request_id = run.revoke(run.ids()[:5], strategy="dpus").request_id
+    first = issued_receipts(run.location)
     assert [receipt.exactness for receipt in first] == [Exactness.APPROXIMATE]
-    report = asyncio.run(run.settle(no_progress))
+    report = run.settle()
     assert (report.shards, report.request_ids) == ((0, 1), (request_id,))
-    [_, last] = issued_receipts(tmp_path / "run")
-    assert last == run.receipt(request_id)
+    [_, last] = issued_receipts(run.location)
+    assert last == run.coordinator.receipt(request_id)
     assert (last.exactness, last.due_met) == (Exactness.EXACT, True)
     assert last.settled_at is not None
     assert all(part.settled_by and part.exactness is Exactness.EXACT for part in last.shards)
-    again = asyncio.run(run.settle(no_progress))
+    again = run.settle()
     assert (again.shards, again.passes, again.generation) == ((), 0, report.generation)
 
 
@@ -191,15 +182,15 @@ def test_requests_submitted_together_share_one_remedy_per_shard(tmp_path: Path) 
     assert first.shards[0].command_id == second.shards[0].command_id
     assert first.shards[0].remedy is Remedy.RETRAIN  # the most exact that either asks for
     assert (first.generation_rewound, first.shards[0].passes) == (2, second.shards[0].passes)
-    train_run(config, tmp_path / "excluded", exclude=[*shard_0[:3], shard_1[0]])
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "excluded")
+    assert repaired_weights(tmp_path / "run") == weights_without(config, [*shard_0[:3], shard_1[0]])
 
 
 @pytest.mark.parametrize("strategy", ["sisa", "dpus"])
-def test_a_command_delivered_twice_changes_nothing_the_second_time(tmp_path: Path, strategy: str) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    location = tmp_path / "run"
+def test_a_command_delivered_twice_changes_nothing_the_second_time(
+    trained_run: TrainedRunFactory, strategy: str
+) -> None:
+    run = trained_run()
+    location = run.location
 
     def deliver(task: RepairTask) -> None:
         [*_, first] = ShardWorker(RunStore(str(location))).run(task)
@@ -208,39 +199,34 @@ def test_a_command_delivered_twice_changes_nothing_the_second_time(tmp_path: Pat
         assert second == first
         assert lying == {path: path.stat().st_mtime_ns for path in location.rglob("*") if path.is_file()}
 
-    train_run(config, location)
     fleet = ScriptedFleet(RunStore(str(location)), before=deliver)
-    receipt = revoke(Coordinator(RunStore(str(location)), fleet), ids_at(config, shard=0)[:3], strategy=strategy)
+    receipt = revoke(Coordinator(RunStore(str(location)), fleet), run.ids(shard=0)[:3], strategy=strategy)
     assert len(fleet.repairs) == 1
     assert receipt.purged_at is not None
 
 
-def test_replaying_the_journal_gives_the_lineages_of_the_current_generation(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet", unlearning={"boundary": 0.5})
-    run = train_run(config, tmp_path / "run")
-    ids = np.random.default_rng(1).permutation(ids_at(config)).tolist()
+def test_replaying_the_journal_gives_the_lineages_of_the_current_generation(trained_run: TrainedRunFactory) -> None:
+    run = trained_run(unlearning={"boundary": 0.5})
+    ids = np.random.default_rng(1).permutation(run.ids()).tolist()
     for strategy, start in zip(itertools.cycle(["dpus", "ohs", "sisa", "hs"]), range(0, 30, 5), strict=False):
-        revoke(run, ids[start : start + 5], strategy=strategy)
-        store = RunStore(str(tmp_path / "run"))
+        run.revoke(ids[start : start + 5], strategy=strategy)
+        store = run.store
         history = replay(store.journal(), store.manifest)
         assert history.board.lineages == store.current().lineages
         assert history.board.is_idle
         assert history.board.pending_commands() == []
-    settle(run)
-    kinds = [event.kind for event in journal_events(tmp_path / "run")]
+    run.settle()
+    kinds = [event.kind for event in journal_events(run.location)]
     assert kinds[:2] == ["trained", "published"]
     assert kinds.count("accepted") == 6
 
 
-def test_a_request_of_before_is_not_rewound_under_settings_of_after(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet", unlearning={"on_accept": "keep"})
-    coordinator = train_run(config, tmp_path / "run")
-    ids = ids_at(config, shard=0)
-    before = revoke(coordinator, ids[:2])
-    asyncio.run(coordinator.configure(replace(config.unlearning, on_accept=OnAccept.REWIND)))
-    reopened = Coordinator(RunStore(str(tmp_path / "run")), LocalFleet(RunStore(str(tmp_path / "run"))))
+def test_a_request_of_before_is_not_rewound_under_settings_of_after(trained_run: TrainedRunFactory) -> None:
+    run = trained_run(unlearning={"on_accept": "keep"})
+    ids = run.ids(shard=0)
+    before = run.revoke(ids[:2])
+    asyncio.run(run.coordinator.configure(replace(run.config.unlearning, on_accept=OnAccept.REWIND)))
+    reopened = run.open()
     after = revoke(reopened, ids[2:4])
     assert (before.rewound_at, after.generation_rewound) == (None, 3)
     assert reopened.receipt(before.request_id) == before

@@ -1,19 +1,15 @@
 """Work that breaks off, arrives late, or belongs to a coordinator that was superseded."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
-from raymu.config import Config
 from raymu.core.records import Exactness, SampleId, ShardState
 from raymu.errors import CoordinatorSuperseded, ShardRepairFailed
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.requests.revocation import Revocation
-from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import RepairTask, no_progress
 from raymu.service.shard.worker import ShardWorker
-from raymu.store.run import RunStore
 from tests.support.coordinated_run import (
     constituent_of,
     history_of,
@@ -23,24 +19,13 @@ from tests.support.coordinated_run import (
     state_files,
     until_nothing_moves,
 )
-from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
+from tests.support.examples import revoke, settle
 from tests.support.scripted_fleet import ScriptedFleet
+from tests.support.trained_runs import TrainedRun, TrainedRunFactory, weights_without
 
 
-def make_run(tmp_path: Path, *, shards: int = 2) -> tuple[Config, str]:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet", partition={"shards": shards})
-    train_run(config, tmp_path / "run")
-    return config, str(tmp_path / "run")
-
-
-def open_coordinator(location: str) -> Coordinator:
-    store = RunStore(location)
-    return Coordinator(store, LocalFleet(store))
-
-
-def break_off(location: str, ids: list[SampleId], strategy: str = "sisa", *, after_stages: int = 0) -> Coordinator:
-    coordinator = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=after_stages))
+def break_off(run: TrainedRun, ids: list[SampleId], strategy: str = "sisa", *, after_stages: int = 0) -> Coordinator:
+    coordinator = run.open(ScriptedFleet(run.store, fail_after=after_stages))
     with pytest.raises(ShardRepairFailed, match="the worker is gone") as failure:
         revoke(coordinator, ids, strategy=strategy)
     assert failure.value.exit_code == 1
@@ -49,63 +34,64 @@ def break_off(location: str, ids: list[SampleId], strategy: str = "sisa", *, aft
 
 @pytest.mark.parametrize("strategy", ["sisa", "dpus", "ohs"])
 @pytest.mark.parametrize("is_reopened", [True, False])
-def test_a_repair_that_broke_off_is_finished_later(tmp_path: Path, strategy: str, is_reopened: bool) -> None:
-    config, location = make_run(tmp_path)
-    ids = ids_at(config, shard=0, slice_index=1)[:3]
-    coordinator = break_off(location, ids, strategy)
+def test_a_repair_that_broke_off_is_finished_later(
+    trained_run: TrainedRunFactory, strategy: str, is_reopened: bool
+) -> None:
+    run = trained_run()
+    ids = run.ids(shard=0, slice_index=1)[:3]
+    coordinator = break_off(run, ids, strategy)
     [pending] = coordinator._execution.receipts.receipts()
     assert (pending.published_at, pending.purged_at) == (None, None)
-    assert constituent_of(tmp_path / "run", 0).state is ShardState.REWOUND
-    assert raw_ids_in_journal(tmp_path / "run") == 3
+    assert constituent_of(run.location, 0).state is ShardState.REWOUND
+    assert raw_ids_in_journal(run.location) == 3
 
     if is_reopened:
-        coordinator = open_coordinator(location)
+        coordinator = run.open()
     report = asyncio.run(coordinator.settle(no_progress))
     assert report.shards == (0,)
     assert coordinator.receipt(pending.request_id).exactness is Exactness.EXACT
-    assert raw_ids_in_journal(tmp_path / "run") == 0
-    train_run(config, tmp_path / "calm", exclude=ids)
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert raw_ids_in_journal(run.location) == 0
+    assert run.weights == weights_without(run.config, ids)
 
 
-def test_the_same_key_after_a_failed_repair_takes_it_up_again(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
-    ids = ids_at(config, shard=0)[:3]
-    coordinator = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=0))
+def test_the_same_key_after_a_failed_repair_takes_it_up_again(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    ids = run.ids(shard=0)[:3]
+    coordinator = run.open(ScriptedFleet(run.store, fail_after=0))
     with pytest.raises(ShardRepairFailed, match="the worker is gone"):
         revoke(coordinator, ids, strategy="sisa", key="k1")
     receipt = revoke(coordinator, ids, strategy="sisa", key="k1")
     assert (receipt.purged_at is not None, receipt.exactness) == (True, Exactness.EXACT)
-    train_run(config, tmp_path / "calm", exclude=ids)
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert run.weights == weights_without(run.config, ids)
 
 
 @pytest.mark.parametrize("is_reopened", [True, False])
-def test_a_settlement_that_broke_off_is_a_failure_and_is_finished_later(tmp_path: Path, is_reopened: bool) -> None:
-    config, location = make_run(tmp_path)
-    ids = ids_at(config, shard=0, slice_index=1)[:3]
-    patched = revoke(open_coordinator(location), ids, strategy="dpus")
-    coordinator = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=1))
+def test_a_settlement_that_broke_off_is_a_failure_and_is_finished_later(
+    trained_run: TrainedRunFactory, is_reopened: bool
+) -> None:
+    run = trained_run()
+    ids = run.ids(shard=0, slice_index=1)[:3]
+    patched = revoke(run.open(), ids, strategy="dpus")
+    coordinator = run.open(ScriptedFleet(run.store, fail_after=1))
     with pytest.raises(ShardRepairFailed, match=r"shard 0 .*the worker is gone"):
         settle(coordinator)
-    assert lineage_of(tmp_path / "run", 0).debts == (patched.request_id,)
+    assert lineage_of(run.location, 0).debts == (patched.request_id,)
     if is_reopened:
-        coordinator = open_coordinator(location)
+        coordinator = run.open()
     report = asyncio.run(coordinator.settle(no_progress))
     assert (report.shards, report.request_ids) == ((0,), (patched.request_id,))
-    train_run(config, tmp_path / "calm", exclude=ids)
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert run.weights == weights_without(run.config, ids)
 
 
-def test_what_is_at_work_already_is_not_begun_again(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
+def test_what_is_at_work_already_is_not_begun_again(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
 
     async def revoke_while_a_repair_is_held() -> list[RepairTask]:
-        held = ScriptedFleet(RunStore(location), hold=[0])
-        coordinator = Coordinator(RunStore(location), held)
+        held = ScriptedFleet(run.store, hold=[0])
+        coordinator = Coordinator(run.store, held)
         requests = []
         for shard in (0, 1):
-            asked = Revocation(ids=tuple(ids_at(config, shard=shard)[:2]))
+            asked = Revocation(ids=tuple(run.ids(shard=shard)[:2]))
             requests.append(asyncio.create_task(coordinator.revoke([asked], no_progress)))
             await until_nothing_moves()
         held.gates[0].set()
@@ -116,94 +102,90 @@ def test_what_is_at_work_already_is_not_begun_again(tmp_path: Path) -> None:
     assert [task.command.shard for task in repairs] == [0, 1]
 
 
-def test_work_that_broke_off_is_taken_up_by_the_next_request_too(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
-    ids = ids_at(config, shard=0)
-    first = break_off(location, ids[:2])._execution.receipts.receipts()[0].request_id
-    coordinator = open_coordinator(location)
+def test_work_that_broke_off_is_taken_up_by_the_next_request_too(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    ids = run.ids(shard=0)
+    first = break_off(run, ids[:2])._execution.receipts.receipts()[0].request_id
+    coordinator = run.open()
     receipt = revoke(coordinator, ids[2:4], strategy="sisa")
     assert receipt.shards[0].requests == 2
     assert coordinator.receipt(first).purged_at is not None
-    train_run(config, tmp_path / "calm", exclude=ids[:4])
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert run.weights == weights_without(run.config, ids[:4])
 
 
-def test_a_failure_that_was_made_good_is_no_later_call_s_reason(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
-    coordinator = break_off(location, ids_at(config, shard=0)[:2])
+def test_a_failure_that_was_made_good_is_no_later_call_s_reason(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    coordinator = break_off(run, run.ids(shard=0)[:2])
     settle(coordinator)
     with pytest.raises(AssertionError, match="what is waited for"):
         asyncio.run(coordinator._execution.until(lambda: False))
 
 
-def test_checkpoints_of_a_repair_that_broke_off_do_not_outlive_the_next_one(tmp_path: Path) -> None:
+def test_checkpoints_of_a_repair_that_broke_off_do_not_outlive_the_next_one(trained_run: TrainedRunFactory) -> None:
     """They have seen the samples of the second request."""
-    config, location = make_run(tmp_path)
-    ids = ids_at(config, shard=0, slice_index=0)
-    break_off(location, ids[:2], after_stages=2)
-    revoke(open_coordinator(location), ids[2:4], strategy="sisa")
-    assert state_files(tmp_path / "run", 0) == {ref.path for ref in lineage_of(tmp_path / "run", 0).files}
+    run = trained_run()
+    ids = run.ids(shard=0, slice_index=0)
+    break_off(run, ids[:2], after_stages=2)
+    revoke(run.open(), ids[2:4], strategy="sisa")
+    assert state_files(run.location, 0) == {ref.path for ref in lineage_of(run.location, 0).files}
 
 
-def test_an_outcome_whose_reply_was_lost_is_taken_as_it_is(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
+def test_an_outcome_whose_reply_was_lost_is_taken_as_it_is(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
 
     def lose_the_reply(task: RepairTask) -> None:
-        assert list(ShardWorker(RunStore(location)).run(task))
+        assert list(ShardWorker(run.store).run(task))
         raise ConnectionError("the reply is lost")
 
-    ids = ids_at(config, shard=0)[:3]
-    receipt = revoke(
-        Coordinator(RunStore(location), ScriptedFleet(RunStore(location), before=lose_the_reply)), ids, strategy="sisa"
-    )
+    ids = run.ids(shard=0)[:3]
+    receipt = revoke(run.open(ScriptedFleet(run.store, before=lose_the_reply)), ids, strategy="sisa")
     assert receipt.purged_at is not None
-    assert list((tmp_path / "run" / "reports").iterdir()) == []
-    train_run(config, tmp_path / "calm", exclude=ids)
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert list((run.location / "reports").iterdir()) == []
+    assert run.weights == weights_without(run.config, ids)
 
 
-def test_a_failure_on_one_shard_lets_the_others_finish(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
-    ids = [*ids_at(config, shard=0)[:2], *ids_at(config, shard=1)[:2]]
-    coordinator = break_off(location, ids)
+def test_a_failure_on_one_shard_lets_the_others_finish(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    ids = [*run.ids(shard=0)[:2], *run.ids(shard=1)[:2]]
+    coordinator = break_off(run, ids)
     [pending] = coordinator._execution.receipts.receipts()
     assert len(pending.shards) == 1
     settle(coordinator)
     assert len(coordinator.receipt(pending.request_id).shards) == 2
-    train_run(config, tmp_path / "calm", exclude=ids)
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert run.weights == weights_without(run.config, ids)
 
 
-def test_a_superseded_coordinator_can_accept_nothing(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
-    earlier = open_coordinator(location)
-    later = open_coordinator(location)
-    before = history_of(tmp_path / "run")
+def test_a_superseded_coordinator_can_accept_nothing(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    earlier = run.open()
+    later = run.open()
+    before = history_of(run.location)
     with pytest.raises(CoordinatorSuperseded) as refusal:
-        revoke(earlier, ids_at(config)[:1])
+        revoke(earlier, ids_at(run.config)[:1])
     assert refusal.value.current == refusal.value.term + 1
     with pytest.raises(CoordinatorSuperseded):
         settle(earlier)
-    assert history_of(tmp_path / "run") == before
-    assert revoke(later, ids_at(config)[:1]).purged_at is not None
+    assert history_of(run.location) == before
+    assert revoke(later, ids_at(run.config)[:1]).purged_at is not None
 
 
-def test_a_coordinator_superseded_during_a_repair_says_so_and_the_later_one_takes_over(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
-    ids = ids_at(config, shard=0)[:3]
+def test_a_coordinator_superseded_during_a_repair_says_so_and_the_later_one_takes_over(
+    trained_run: TrainedRunFactory,
+) -> None:
+    run = trained_run()
+    ids = run.ids(shard=0)[:3]
     later: list[Coordinator] = []
-    fleet = ScriptedFleet(RunStore(location), before=lambda _task: later.append(open_coordinator(location)))
+    fleet = ScriptedFleet(run.store, before=lambda _task: later.append(run.open()))
     with pytest.raises(CoordinatorSuperseded):
-        revoke(Coordinator(RunStore(location), fleet), ids, strategy="sisa")
+        revoke(Coordinator(run.store, fleet), ids, strategy="sisa")
     settle(later[0])
-    train_run(config, tmp_path / "calm", exclude=ids)
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert run.weights == weights_without(run.config, ids)
 
 
-def test_two_callers_of_one_coordinator_wait_for_the_same_shard(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
-    ids = ids_at(config, shard=0)
-    coordinator = open_coordinator(location)
+def test_two_callers_of_one_coordinator_wait_for_the_same_shard(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    ids = run.ids(shard=0)
+    coordinator = run.open()
 
     async def both() -> None:
         await asyncio.gather(
@@ -213,17 +195,16 @@ def test_two_callers_of_one_coordinator_wait_for_the_same_shard(tmp_path: Path) 
 
     asyncio.run(both())
     assert {receipt.exactness for receipt in coordinator._execution.receipts.receipts()} == {Exactness.EXACT}
-    train_run(config, tmp_path / "calm", exclude=ids[:4])
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert run.weights == weights_without(run.config, ids[:4])
 
 
-def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path, shards=3)
-    first, second, third = (ids_at(config, shard=shard) for shard in range(3))
+def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(trained_run: TrainedRunFactory) -> None:
+    run = trained_run(partition={"shards": 3})
+    first, second, third = (run.ids(shard=shard) for shard in range(3))
 
     async def patch_two_shards_and_retrain_one_of_them_in_between() -> Coordinator:
-        fleet = ScriptedFleet(RunStore(location), hold=[1, 2])
-        coordinator = Coordinator(RunStore(location), fleet)
+        fleet = ScriptedFleet(run.store, hold=[1, 2])
+        coordinator = Coordinator(run.store, fleet)
         patch = Revocation(ids=(first[0], second[0]), strategy="dpus")
         retrain = Revocation(ids=(first[1], third[0]), strategy="sisa")
         requests = []
@@ -238,25 +219,23 @@ def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(tmp_path: 
 
     coordinator = asyncio.run(patch_two_shards_and_retrain_one_of_them_in_between())
     receipt = coordinator._execution.receipts.receipts()[0]
-    assert lineage_of(tmp_path / "run", 1).debts == (receipt.request_id,)
+    assert lineage_of(run.location, 1).debts == (receipt.request_id,)
     assert (receipt.exactness, receipt.settled_at) == (Exactness.APPROXIMATE, None)
     settle(coordinator)
     assert coordinator.receipt(receipt.request_id).exactness is Exactness.EXACT
 
 
-def test_a_superseded_coordinator_takes_up_nothing(tmp_path: Path) -> None:
-    config, location = make_run(tmp_path)
-    ids = ids_at(config, shard=0)[:3]
+def test_a_superseded_coordinator_takes_up_nothing(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    ids = run.ids(shard=0)[:3]
     with pytest.raises(KeyboardInterrupt):
-        revoke(
-            Coordinator(RunStore(location), ScriptedFleet(RunStore(location), before=interrupt)), ids, strategy="sisa"
-        )
-    earlier = open_coordinator(location)
-    settle(open_coordinator(location))
-    before = history_of(tmp_path / "run")
+        revoke(run.open(ScriptedFleet(run.store, before=interrupt)), ids, strategy="sisa")
+    earlier = run.open()
+    settle(run.open())
+    before = history_of(run.location)
     with pytest.raises(CoordinatorSuperseded):
         settle(earlier)
-    assert history_of(tmp_path / "run") == before
+    assert history_of(run.location) == before
 
 
 def interrupt(_task: RepairTask) -> None:

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from raymu.core.board.board import RevocationBoard
-from raymu.core.events import Event
-from raymu.core.receipt import Receipts
 from raymu.core.records import Remedy
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
@@ -18,26 +15,7 @@ from raymu.service.shard.messages import FleetLoad, Progress, StageProgress, Wor
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events
 from tests.support.examples import make_config, write_samples
-
-
-class Witness:
-    """Keeps what it is told, and what the receipts say at that moment."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.published: list[int] = []
-        self.is_closed, self.told_after_the_end = False, False
-
-    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
-        self.board, self.receipts = board, receipts
-
-    def happened(self, event: Event) -> None:
-        self.told_after_the_end |= self.is_closed
-        self.events.append(event)
-        self.published.append(sum(one.published_at is not None for one in self.receipts.receipts()))
-
-    def closed(self) -> None:
-        self.is_closed = True
+from tests.support.recording_observer import RecordingObserver
 
 
 class SideBySide(LocalFleet):
@@ -58,7 +36,7 @@ class SideBySide(LocalFleet):
 def test_an_observer_is_told_every_event_in_order_after_the_receipts(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
     prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
-    store, witness = RunStore(str(tmp_path / "run")), Witness()
+    store, witness = RunStore(str(tmp_path / "run")), RecordingObserver()
     coordinator = Coordinator(store, LocalFleet(store), observers=[witness])
     asyncio.run(coordinator.train(no_progress))
     asyncio.run(coordinator.revoke([Revocation(ids=(ids[0],), strategy="dpus")], no_progress))

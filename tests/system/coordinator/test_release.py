@@ -18,7 +18,8 @@ from raymu.store.journal.file_seal import matches_seal
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events, opened, until_nothing_moves
 from tests.support.examples import make_config, repaired_weights, settle, train_run, write_samples
-from tests.system.coordinator.test_progress_fleet import Witness
+from tests.support.recording_observer import RecordingObserver
+from tests.support.trained_runs import weights_without
 
 SHARDS = 3
 
@@ -60,7 +61,7 @@ def one_of_each_shard(config: Config) -> tuple[int | str, ...]:
 
 
 async def leave_in_the_middle(
-    location: Path, ids: Sequence[int | str], witness: Witness, *, is_superseded: bool = False
+    location: Path, ids: Sequence[int | str], witness: RecordingObserver, *, is_superseded: bool = False
 ) -> BaseException | None:
     """With one shard at work, whose remedy comes back later, and the others waiting. returns: what the caller is told"""
     store = RunStore(str(location))
@@ -80,7 +81,7 @@ async def leave_in_the_middle(
 
 
 def test_nothing_is_written_after_the_seal(config: Config, tmp_path: Path) -> None:
-    witness = Witness()
+    witness = RecordingObserver()
     error = asyncio.run(leave_in_the_middle(tmp_path / "run", one_of_each_shard(config), witness))
     assert isinstance(error, CoordinatorLost)
     events: list[Event] = journal_events(tmp_path / "run")
@@ -92,22 +93,21 @@ def test_nothing_is_written_after_the_seal(config: Config, tmp_path: Path) -> No
 
 
 def test_an_observer_is_told_nothing_after_it_was_told_of_the_end(config: Config, tmp_path: Path) -> None:
-    witness = Witness()
+    witness = RecordingObserver()
     asyncio.run(leave_in_the_middle(tmp_path / "run", one_of_each_shard(config), witness))
     assert [event.kind for event in witness.events] == ["accepted", "published"]
-    assert not witness.told_after_the_end
+    assert not witness.is_called_after_the_end
 
 
 def test_what_was_at_work_and_what_waited_is_taken_up_by_the_next_one(config: Config, tmp_path: Path) -> None:
     ids = one_of_each_shard(config)
-    asyncio.run(leave_in_the_middle(tmp_path / "run", ids, Witness()))
+    asyncio.run(leave_in_the_middle(tmp_path / "run", ids, RecordingObserver()))
     with opened(tmp_path / "run") as run:
         settle(run.coordinator)
-    train_run(config, tmp_path / "calm", exclude=ids)
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
+    assert repaired_weights(tmp_path / "run") == weights_without(config, ids)
 
 
 def test_whoever_waits_for_a_superseded_one_is_told_so(config: Config, tmp_path: Path) -> None:
     ids = one_of_each_shard(config)
-    error = asyncio.run(leave_in_the_middle(tmp_path / "run", ids, Witness(), is_superseded=True))
+    error = asyncio.run(leave_in_the_middle(tmp_path / "run", ids, RecordingObserver(), is_superseded=True))
     assert isinstance(error, CoordinatorSuperseded)

@@ -31,8 +31,9 @@ from raymu.store.run import RunStore
 from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import ids_at, lineage_of, state_files
 from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
+from tests.support.other_device import on
 from tests.support.scripted_fleet import ScriptedFleet
-from tests.system.shard.test_other_devices import on
+from tests.support.trained_runs import weights_without
 
 SLICES = 4
 WAYS: list[dict[str, dict[str, Any]]] = [
@@ -141,8 +142,7 @@ def test_retraining_goes_on_after_its_last_finished_stage(
     calm = train_run(config, tmp_path / "calm")
     assert receipt.shards[0].passes == revoke(calm, ids, strategy="sisa").shards[0].passes
     assert content_of(lineage_of(location, 0)) == content_of(lineage_of(tmp_path / "calm", 0))
-    train_run(config, tmp_path / "excluded", exclude=ids)
-    assert repaired_weights(location) == repaired_weights(tmp_path / "excluded")
+    assert repaired_weights(location) == weights_without(config, ids)
     assert not interim_reports(tmp_path / "run")
 
 
@@ -306,8 +306,7 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
     told = asyncio.run(both())
     assert [one.stage for one in told if not one.shard] == list(range(SLICES))
     assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
-    train_run(config, tmp_path / "calm", exclude=[*ids, *held])
-    assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
+    assert repaired_weights(location) == weights_without(config, [*ids, *held])
 
 
 def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path: Path) -> None:

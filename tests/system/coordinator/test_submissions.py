@@ -28,6 +28,7 @@ from tests.support.coordinated_run import (
 )
 from tests.support.examples import make_config, repaired_weights, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
+from tests.support.trained_runs import weights_without
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +81,7 @@ def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, t
     assert sorted(task.shard for task in fleet.repairs) == [0, 1, 2]
     assert sorted(receipt.request_id for receipt in issued_receipts(location)) == sorted(filter(None, request_ids))
     assert raw_ids_in_journal(location) == 0
-    train_run(config, tmp_path / "excluded", exclude=good)
-    assert repaired_weights(location) == repaired_weights(tmp_path / "excluded")
+    assert repaired_weights(location) == weights_without(config, good)
 
 
 def test_no_event_holds_more_than_a_group_and_one_generation_rewinds_all(config: Config, tmp_path: Path) -> None:
@@ -142,8 +142,7 @@ def test_what_was_committed_before_a_submission_broke_off_is_seen_through_by_the
     assert set(seen) == {ShardState.REWOUND}  # before any of them is repaired
     assert len(fleet.repairs) == len({task.shard for task in fleet.repairs})
     assert len(issued_receipts(location)) == 8
-    train_run(config, tmp_path / "excluded", exclude=ids[:8])
-    assert repaired_weights(location) == repaired_weights(tmp_path / "excluded")
+    assert repaired_weights(location) == weights_without(config, ids[:8])
 
 
 def test_a_submission_that_broke_off_is_submitted_again(

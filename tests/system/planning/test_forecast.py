@@ -13,6 +13,7 @@ from raymu.service.requests.sample_index import SampleIndex
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, lineage_of
 from tests.support.examples import make_config, revoke, train_run, write_samples
+from tests.support.trained_runs import TrainedRunFactory
 
 
 def test_a_forecast_carries_the_interval_of_the_remedy_that_it_plans(tmp_path: Path) -> None:
@@ -51,22 +52,18 @@ def test_a_forecast_is_made_anew_where_the_run_goes_on_meanwhile(
     assert forecast == plan(store, Revocation(ids=(asked,)))
 
 
-def test_a_forecast_from_tables_that_are_missing_is_refused(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    train_run(config, tmp_path / "run")
-    (tmp_path / "run" / lineage_of(tmp_path / "run", 0).table.path).unlink()
+def test_a_forecast_from_tables_that_are_missing_is_refused(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    (run.location / lineage_of(run.location, 0).table.path).unlink()
     with pytest.raises(FileMissing, match="raymu rebuild"):
-        plan(RunStore(str(tmp_path / "run")), Revocation(ids=(ids_at(config, shard=1)[0],)))
+        plan(run.store, Revocation(ids=(run.ids(shard=1)[0],)))
 
 
-def test_a_shards_speed_is_learned_from_each_retraining(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    run = train_run(config, tmp_path / "run")
-    before = lineage_of(tmp_path / "run", 0)
-    [part] = revoke(run, ids_at(config, shard=0, slice_index=2)[:1], strategy="sisa").shards
-    after = lineage_of(tmp_path / "run", 0)
+def test_a_shards_speed_is_learned_from_each_retraining(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    before = lineage_of(run.location, 0)
+    [part] = run.revoke(run.ids(shard=0, slice_index=2)[:1], strategy="sisa").shards
+    after = lineage_of(run.location, 0)
     measured = part.seconds / part.passes
     low, high = sorted((before.seconds_per_pass, measured))
     assert low < after.seconds_per_pass < high

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from raymu.core.records import SampleId
 from raymu.errors import (
     IdempotencyConflict,
     RaymuError,
@@ -17,22 +16,19 @@ from raymu.errors import (
     UnknownOwner,
     UnknownSamples,
 )
-from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.pseudonyms import pseudonym
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.rules import DUE_AFTER
-from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
-from raymu.store.run import RunStore
-from tests.support.coordinated_run import history_of, ids_at, traces
-from tests.support.examples import make_config, revoke, settle, train_run, write_samples
+from tests.support.coordinated_run import history_of, traces
+from tests.support.examples import revoke, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
+from tests.support.trained_runs import TrainedRun, TrainedRunFactory
 
 
-def make_run(tmp_path: Path, **branches: dict[str, Any]) -> tuple[Coordinator, list[SampleId]]:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet", data={"owner": "owner"}, **branches)
-    return train_run(config, tmp_path / "run"), ids_at(config)
+@pytest.fixture
+def run(trained_run: TrainedRunFactory) -> TrainedRun:
+    return trained_run(data={"owner": "owner"})
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[RaymuError], str]] = {
@@ -57,154 +53,157 @@ REFUSED: dict[str, tuple[dict[str, Any], type[RaymuError], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_refused_request_changes_nothing(tmp_path: Path, case: str) -> None:
+def test_a_refused_request_changes_nothing(run: TrainedRun, case: str) -> None:
     asked, error, message = REFUSED[case]
-    run, ids = make_run(tmp_path)
-    before = history_of(tmp_path / "run")
+    ids = run.ids()
+    before = history_of(run.location)
     with pytest.raises(error, match=message):
-        asyncio.run(run.revoke([Revocation(ids=(ids[-1],)), Revocation(**asked)], no_progress))
-    assert history_of(tmp_path / "run") == before
+        asyncio.run(run.coordinator.revoke([Revocation(ids=(ids[-1],)), Revocation(**asked)], no_progress))
+    assert history_of(run.location) == before
 
 
-def test_a_revoked_id_is_refused_with_the_request_that_revoked_it(tmp_path: Path) -> None:
-    run, ids = make_run(tmp_path)
-    earlier = revoke(run, ids[:2], strategy="sisa")
-    before = history_of(tmp_path / "run")
+def test_a_revoked_id_is_refused_with_the_request_that_revoked_it(run: TrainedRun) -> None:
+    ids = run.ids()
+    earlier = run.revoke(ids[:2], strategy="sisa")
+    before = history_of(run.location)
     with pytest.raises(SamplesRevoked) as refusal:
-        revoke(run, ids[1:3])
+        run.revoke(ids[1:3])
     assert (refusal.value.count, refusal.value.request_ids) == (1, (earlier.request_id,))
-    assert history_of(tmp_path / "run") == before
+    assert history_of(run.location) == before
 
 
-def test_one_sample_in_two_requests_submitted_together_is_refused(tmp_path: Path) -> None:
-    run, ids = make_run(tmp_path)
-    before = history_of(tmp_path / "run")
+def test_one_sample_in_two_requests_submitted_together_is_refused(run: TrainedRun) -> None:
+    ids = run.ids()
+    before = history_of(run.location)
     with pytest.raises(RequestInvalid, match="more than one of these requests names 1 sample"):
-        asyncio.run(run.revoke([Revocation(ids=tuple(ids[:2])), Revocation(ids=tuple(ids[1:3]))], no_progress))
-    assert history_of(tmp_path / "run") == before
+        asyncio.run(
+            run.coordinator.revoke([Revocation(ids=tuple(ids[:2])), Revocation(ids=tuple(ids[1:3]))], no_progress)
+        )
+    assert history_of(run.location) == before
 
 
-def test_the_same_key_and_payload_give_the_same_receipt(tmp_path: Path) -> None:
-    run, ids = make_run(tmp_path)
-    first = revoke(run, ids[:3], key="k", strategy="dpus", boundary=0.5)
-    before = history_of(tmp_path / "run")
-    assert revoke(run, [str(one) for one in reversed(ids[:3])], key="k", strategy="dpus", boundary="0.5") == first
-    assert history_of(tmp_path / "run") == before
-    reopened = Coordinator(
-        RunStore(str(tmp_path / "run")), ScriptedFleet(RunStore(str(tmp_path / "run")), fail_after=0)
-    )
+def test_the_same_key_and_payload_give_the_same_receipt(run: TrainedRun) -> None:
+    ids = run.ids()
+    first = run.revoke(ids[:3], key="k", strategy="dpus", boundary=0.5)
+    before = history_of(run.location)
+    assert run.revoke([str(one) for one in reversed(ids[:3])], key="k", strategy="dpus", boundary="0.5") == first
+    assert history_of(run.location) == before
+    reopened = run.open(ScriptedFleet(run.store, fail_after=0))
     assert revoke(reopened, ids[:3], key="k", strategy="dpus", boundary=0.5) == first
 
 
 @pytest.mark.parametrize("other", [{"ids": (1000,)}, {"strategy": "sisa"}, {"boundary": 0.1}, {"owner": "owner-1"}])
-def test_the_same_key_with_another_payload_is_a_conflict(tmp_path: Path, other: dict[str, Any]) -> None:
-    run, ids = make_run(tmp_path)
-    first = revoke(run, ids[2:4], key="k")
-    before = history_of(tmp_path / "run")
+def test_the_same_key_with_another_payload_is_a_conflict(run: TrainedRun, other: dict[str, Any]) -> None:
+    ids = run.ids()
+    first = run.revoke(ids[2:4], key="k")
+    before = history_of(run.location)
     asked = {"ids": () if "owner" in other else tuple(ids[2:4]), "key": "k", **other}
     with pytest.raises(IdempotencyConflict) as refusal:
-        asyncio.run(run.revoke([Revocation(**asked)], no_progress))
+        asyncio.run(run.coordinator.revoke([Revocation(**asked)], no_progress))
     assert (refusal.value.key, refusal.value.request_id) == ("k", first.request_id)
-    assert history_of(tmp_path / "run") == before
+    assert history_of(run.location) == before
 
 
-def test_one_key_for_two_requests_submitted_together_is_refused(tmp_path: Path) -> None:
-    run, ids = make_run(tmp_path)
-    before = history_of(tmp_path / "run")
+def test_one_key_for_two_requests_submitted_together_is_refused(run: TrainedRun) -> None:
+    ids = run.ids()
+    before = history_of(run.location)
     with pytest.raises(RequestInvalid, match="key 'k' is given to more than one"):
-        asyncio.run(run.revoke([Revocation(ids=(ids[0],), key="k"), Revocation(ids=(ids[1],), key="k")], no_progress))
-    assert history_of(tmp_path / "run") == before
+        asyncio.run(
+            run.coordinator.revoke(
+                [Revocation(ids=(ids[0],), key="k"), Revocation(ids=(ids[1],), key="k")], no_progress
+            )
+        )
+    assert history_of(run.location) == before
 
 
-def test_an_owner_stands_for_the_samples_that_are_left(tmp_path: Path) -> None:
+def test_an_owner_stands_for_the_samples_that_are_left(tmp_path: Path, trained_run: TrainedRunFactory) -> None:
     table = write_samples(tmp_path / "all.parquet")
     rows = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
     owned = [sample_id for sample_id, owner in rows if owner == "owner-3"]
-    run, _ = make_run(tmp_path, partition={"policy": "owner"})
-    revoke(run, owned[:1], strategy="sisa")
-    receipt = revoke(run, owner="owner-3", strategy="sisa")
+    run = trained_run(data={"owner": "owner"}, partition={"policy": "owner"})
+    run.revoke(owned[:1], strategy="sisa")
+    receipt = run.revoke(owner="owner-3", strategy="sisa")
     assert receipt.samples == len(owned) - 1
     assert len(receipt.shards) == 1
     with pytest.raises(SamplesRevoked, match=receipt.request_id):
-        revoke(run, owner="owner-3")
+        run.revoke(owner="owner-3")
     with pytest.raises(SamplesRevoked):
-        revoke(run, owned[1:])
+        run.revoke(owned[1:])
 
 
-def test_an_owner_whose_samples_all_wait_to_be_forgotten_is_refused(tmp_path: Path) -> None:
+def test_an_owner_whose_samples_all_wait_to_be_forgotten_is_refused(
+    tmp_path: Path, trained_run: TrainedRunFactory
+) -> None:
     table = write_samples(tmp_path / "all.parquet")
     rows = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
     owned = [sample_id for sample_id, owner in rows if owner == "owner-3"]
-    make_run(tmp_path, partition={"policy": "owner"})
-    location = str(tmp_path / "run")
-    broken = Coordinator(RunStore(location), ScriptedFleet(RunStore(location), fail_after=0))
+    run = trained_run(data={"owner": "owner"}, partition={"policy": "owner"})
+    broken = run.open(ScriptedFleet(run.store, fail_after=0))
     with pytest.raises(ShardRepairFailed):
         revoke(broken, owned)
-    before = history_of(tmp_path / "run")
+    before = history_of(run.location)
     with pytest.raises(SamplesRevoked):
         revoke(broken, owner="owner-3")
-    assert history_of(tmp_path / "run") == before
+    assert history_of(run.location) == before
 
 
-def test_an_owner_whose_samples_are_all_forgotten_is_not_said_to_be_unknown(tmp_path: Path) -> None:
+def test_an_owner_whose_samples_are_all_forgotten_is_not_said_to_be_unknown(tmp_path: Path, run: TrainedRun) -> None:
     """The run has kept no names, so it can tell such an owner from a stranger no more, and must not try."""
     table = write_samples(tmp_path / "all.parquet")
     rows = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
     owned = [sample_id for sample_id, owner in rows if owner == "owner-3"]
-    run, _ = make_run(tmp_path)
-    revoke(run, owned, strategy="sisa")
-    before = history_of(tmp_path / "run")
+    run.revoke(owned, strategy="sisa")
+    before = history_of(run.location)
     with pytest.raises(UnknownOwner, match="or all are revoked, each by its id, and forgotten"):
-        revoke(run, owner="owner-3")
-    assert history_of(tmp_path / "run") == before
+        run.revoke(owner="owner-3")
+    assert history_of(run.location) == before
 
 
-def test_a_run_without_owners_says_so(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    run = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+def test_a_run_without_owners_says_so(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
     with pytest.raises(RequestInvalid, match=r"trained without data\.owner"):
-        revoke(run, owner="owner-1")
+        run.revoke(owner="owner-1")
 
 
-def test_a_request_is_due_in_a_month_unless_it_names_a_time(tmp_path: Path) -> None:
-    run, ids = make_run(tmp_path)
-    receipt = revoke(run, ids[:1])
+def test_a_request_is_due_in_a_month_unless_it_names_a_time(run: TrainedRun) -> None:
+    ids = run.ids()
+    receipt = run.revoke(ids[:1])
     assert receipt.due_at == receipt.received_at + DUE_AFTER
     due = datetime(2030, 1, 1, tzinfo=UTC)
-    assert revoke(run, ids[1:2], due=due).due_at == due
+    assert run.revoke(ids[1:2], due=due).due_at == due
 
 
-def test_text_that_names_an_integer_id_names_the_sample(tmp_path: Path) -> None:
-    run, ids = make_run(tmp_path)
-    assert revoke(run, [str(ids[0])]).samples == 1
+def test_text_that_names_an_integer_id_names_the_sample(run: TrainedRun) -> None:
+    ids = run.ids()
+    assert run.revoke([str(ids[0])]).samples == 1
     with pytest.raises(SamplesRevoked):
-        revoke(run, ids[:1])
-    settle(run)
+        run.revoke(ids[:1])
+    run.settle()
 
 
-def test_a_key_is_kept_as_a_hash_alone(tmp_path: Path) -> None:
-    run, ids = make_run(tmp_path)
-    receipt = revoke(run, ids[:1], key="delete-alice@example.com", strategy="sisa")
-    assert traces(tmp_path / "run", "alice") == set()
+def test_a_key_is_kept_as_a_hash_alone(run: TrainedRun) -> None:
+    ids = run.ids()
+    receipt = run.revoke(ids[:1], key="delete-alice@example.com", strategy="sisa")
+    assert traces(run.location, "alice") == set()
     with pytest.raises(IdempotencyConflict, match=r"'delete-alice@example\.com' belongs to request"):
-        revoke(run, ids[1:2], key="delete-alice@example.com")
-    asyncio.run(run.close())
-    assert traces(tmp_path / "run", "alice") == set()
-    reopened = Coordinator(RunStore(str(tmp_path / "run")), LocalFleet(RunStore(str(tmp_path / "run"))))
+        run.revoke(ids[1:2], key="delete-alice@example.com")
+    asyncio.run(run.coordinator.close())
+    assert traces(run.location, "alice") == set()
+    reopened = run.open()
     assert revoke(reopened, ids[:1], key="delete-alice@example.com", strategy="sisa") == receipt
 
 
-def test_a_key_that_a_journal_keeps_in_clear_is_still_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_a_journal_keeps_in_clear_is_still_known(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_clear(name: str, key: bytes) -> str:
         return name.removeprefix("key/") if name.startswith("key/") else pseudonym(name, key)
 
-    run, ids = make_run(tmp_path)
+    ids = run.ids()
     with monkeypatch.context() as earlier:
         earlier.setattr("raymu.service.requests.admission.pseudonym", in_clear)
-        receipt = revoke(run, ids[:1], key="order 17", strategy="sisa")
-    assert traces(tmp_path / "run", "order 17")
-    asyncio.run(run.close())
-    reopened = Coordinator(RunStore(str(tmp_path / "run")), LocalFleet(RunStore(str(tmp_path / "run"))))
+        receipt = run.revoke(ids[:1], key="order 17", strategy="sisa")
+    assert traces(run.location, "order 17")
+    asyncio.run(run.coordinator.close())
+    reopened = run.open()
     assert revoke(reopened, ids[:1], key="order 17", strategy="sisa") == receipt
     with pytest.raises(IdempotencyConflict):
         revoke(reopened, ids[1:2], key="order 17")

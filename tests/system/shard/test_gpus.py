@@ -21,7 +21,7 @@ from raymu.store.run import RunStore
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask
 from tests.support.coordinated_run import ids_at, journal_events
 from tests.support.examples import make_config, revoke, train_run, write_samples
-from tests.system.shard.test_other_devices import on
+from tests.support.other_device import on
 
 
 def config_on_ray(folder: Path, **cluster: object) -> Config:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,10 @@ from raymu.service.shard.worker import ShardWorker
 from raymu.service.status import status
 from raymu.service.verify.verify import verify
 from raymu.store.run import RunStore
-from raymu.training.determinism import DeterminismClass
 from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import constituent_of, ids_at, issued_receipts, lineage_of
 from tests.support.examples import make_config, revoke, settle, train_run, write_samples
-
-
-@contextmanager
-def on(device: str) -> Iterator[None]:
-    """As if this process ran on a device of that name; what it computes stays the same."""
-    own = DeterminismClass.json
-    with pytest.MonkeyPatch.context() as patch:
-        named = {"device": device}
-        patch.setattr(DeterminismClass, "json", lambda it: json.dumps(json.loads(own(it)) | named, sort_keys=True))
-        yield
+from tests.support.other_device import on
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from raymu.training.spec import TrainingSpec
 from tests.support.coordinated_run import ids_at, lineage_of, restored, samples_by_fit, samples_of
 from tests.support.examples import make_config, revoke, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
+from tests.support.trained_runs import TrainedRunFactory
 
 
 def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
@@ -61,19 +62,17 @@ def test_training_that_breaks_the_weights_is_a_failed_patch(tmp_path: Path, reme
 )
 @pytest.mark.parametrize(("slice_index", "fitted_to"), [(0, 0), (1, 0), (None, 1)])
 def test_a_patched_shard_normalises_by_its_retained_samples(
-    tmp_path: Path, strategy: str, ohs: str, remedy: Remedy, slice_index: int | None, fitted_to: int
+    trained_run: TrainedRunFactory, strategy: str, ohs: str, remedy: Remedy, slice_index: int | None, fitted_to: int
 ) -> None:
     """slice_index: of ten forgotten samples; None forgets the whole first slice"""
-    write_samples(tmp_path / "all.parquet")
     unlearning = {"boundary": 0.0, "calibration": False, "ohs": {"remedy": ohs}}
-    config = make_config(tmp_path / "all.parquet", training={"epochs": 8}, unlearning=unlearning)
-    run = train_run(config, tmp_path / "run")
-    forgotten = ids_at(config, shard=0, slice_index=slice_index or 0)[: None if slice_index is None else 10]
-    receipt = revoke(run, forgotten, strategy=strategy)
+    run = trained_run(training={"epochs": 8}, unlearning=unlearning)
+    forgotten = run.ids(shard=0, slice_index=slice_index or 0)[: None if slice_index is None else 10]
+    receipt = run.revoke(forgotten, strategy=strategy)
     assert receipt.shards[0].remedy is remedy
-    kept = [one for one in ids_at(config, shard=0, slice_index=fitted_to) if one not in forgotten]
-    expected = Normalizer.fit(samples_of(config, kept).features, "shard")
-    found = restored(tmp_path / "run", lineage_of(tmp_path / "run", 0).serving).normalizer
+    kept = [one for one in run.ids(shard=0, slice_index=fitted_to) if one not in forgotten]
+    expected = Normalizer.fit(samples_of(run.config, kept).features, "shard")
+    found = restored(run.location, lineage_of(run.location, 0).serving).normalizer
     assert found is not None
     assert torch.equal(found.mean, expected.mean)
     assert torch.equal(found.scale, expected.scale)
@@ -83,19 +82,16 @@ def test_a_patched_shard_normalises_by_its_retained_samples(
 @pytest.mark.parametrize("has_batch_norm", [False, True])
 @pytest.mark.parametrize(("strategy", "ohs"), [("dpus", "fine_tune"), ("ohs", "fine_tune"), ("ohs", "replay")])
 def test_a_forecast_is_within_twice_the_passes_that_a_patch_takes(
-    tmp_path: Path, strategy: str, ohs: str, has_batch_norm: bool, calibration: bool
+    trained_run: TrainedRunFactory, strategy: str, ohs: str, has_batch_norm: bool, calibration: bool
 ) -> None:
     """Of samples that the model fits closely, so that a calibration has something to do."""
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(
-        tmp_path / "all.parquet",
+    run = trained_run(
         model={"name": "mlp", "hidden": [8], "batch_norm": has_batch_norm},
         training={"epochs": 12, "learning_rate": 0.2},
         partition={"shards": 3},
         unlearning={"boundary": 0.0, "calibration": calibration, "ohs": {"remedy": ohs}},
     )
-    run = train_run(config, tmp_path / "run")
-    [part] = revoke(run, samples_by_fit(config, tmp_path / "run")[-10:], strategy=strategy).shards
-    assert RunStore(str(tmp_path / "run")).manifest.has_batch_norm is has_batch_norm
+    [part] = run.revoke(samples_by_fit(run.config, run.location)[-10:], strategy=strategy).shards
+    assert run.store.manifest.has_batch_norm is has_batch_norm
     assert part.remedy is not Remedy.RETRAIN
     assert part.passes / 2 <= part.forecast_passes <= 2 * part.passes

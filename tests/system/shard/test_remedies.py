@@ -24,7 +24,8 @@ from tests.support.coordinated_run import (
     samples_of,
     weights_of,
 )
-from tests.support.examples import make_config, revoke, settle, train_run, write_samples
+from tests.support.examples import make_config, revoke, train_run, write_samples
+from tests.support.trained_runs import TrainedRunFactory
 
 MLP = {"name": "mlp", "hidden": [8]}
 TOLERANCE = 0.021
@@ -86,18 +87,16 @@ def test_a_patched_shard_treats_forgotten_samples_as_unseen(
         assert part.forget_loss <= unseen * (1 + TOLERANCE)
 
 
-def test_samples_that_look_unseen_already_are_left_as_they_are(tmp_path: Path) -> None:
+def test_samples_that_look_unseen_already_are_left_as_they_are(trained_run: TrainedRunFactory) -> None:
     """Pushing on would be over-forgetting."""
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    run = train_run(config, tmp_path / "run")
-    ids = samples_by_fit(config, tmp_path / "run")[:10]
-    before = weights_of(tmp_path / "run", 0)
-    [part] = revoke(run, ids, strategy="dpus").shards
+    run = trained_run()
+    ids = samples_by_fit(run.config, run.location)[:10]
+    before = weights_of(run.location, 0)
+    [part] = run.revoke(ids, strategy="dpus").shards
     assert part.forget_loss is not None
     assert part.unseen_loss is not None
     assert part.forget_loss > part.unseen_loss
-    assert torch.equal(weights_of(tmp_path / "run", 0), before)
+    assert torch.equal(weights_of(run.location, 0), before)
 
 
 def test_without_calibration_contributions_are_subtracted_once_and_nothing_is_aimed_at(tmp_path: Path) -> None:
@@ -154,28 +153,24 @@ def test_a_shard_without_samples_abstains(tmp_path: Path, strategy: str) -> None
     assert probabilities.shape == (4, 3)
 
 
-def test_a_run_whose_shards_are_all_empty_refuses_to_predict(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    run = train_run(config, tmp_path / "run")
-    revoke(run, ids_at(config, shard=1), strategy="hs")
-    receipt = revoke(run, ids_at(config, shard=0), strategy="hs")
+def test_a_run_whose_shards_are_all_empty_refuses_to_predict(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    run.revoke(run.ids(shard=1), strategy="hs")
+    receipt = run.revoke(run.ids(shard=0), strategy="hs")
     with pytest.raises(NoVoters) as refusal:
-        Ensemble.current(RunStore(str(tmp_path / "run")))
+        Ensemble.current(run.store)
     assert refusal.value.generation == receipt.generation_after
 
 
 @pytest.mark.parametrize("strategy", ["sisa", "dpus", "ohs"])
-def test_a_whole_class_can_be_revoked(tmp_path: Path, strategy: str) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet", training={"epochs": 12, "learning_rate": 0.2})
-    table = read_table(config.data.train, config.data)
+def test_a_whole_class_can_be_revoked(trained_run: TrainedRunFactory, strategy: str) -> None:
+    run = trained_run(training={"epochs": 12, "learning_rate": 0.2})
+    table = read_table(run.config.data.train, run.config.data)
     ids = table.ids[table.labels == 2].tolist()
-    run = train_run(config, tmp_path / "run")
-    store = RunStore(str(tmp_path / "run"))
+    store = run.store
     features = table.features[table.labels == 2]
     known = Ensemble.current(store).evaluate(features, table.labels[table.labels == 2]).accuracy
-    revoke(run, ids, strategy=strategy)
-    settle(run)
+    run.revoke(ids, strategy=strategy)
+    run.settle()
     assert known > 0.9
     assert Ensemble.current(store).evaluate(features, table.labels[table.labels == 2]).accuracy == 0.0

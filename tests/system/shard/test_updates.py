@@ -9,7 +9,8 @@ from raymu.core.records import Remedy
 from raymu.store.run import RunStore
 from raymu.training.contributions import UpdateLog
 from tests.support.coordinated_run import ids_at, lineage_of, samples_of, state_files, weights_of
-from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
+from tests.support.examples import make_config, revoke, train_run, write_samples
+from tests.support.trained_runs import TrainedRunFactory, weights_without
 
 
 def update_logs(location: Path, shard: int) -> list[UpdateLog]:
@@ -19,48 +20,43 @@ def update_logs(location: Path, shard: int) -> list[UpdateLog]:
 
 
 @pytest.mark.parametrize("contributions", ["group", "batch"])
-def test_subtracted_updates_are_zero_and_never_subtracted_again(tmp_path: Path, contributions: str) -> None:
-    write_samples(tmp_path / "all.parquet")
+def test_subtracted_updates_are_zero_and_never_subtracted_again(
+    trained_run: TrainedRunFactory, contributions: str
+) -> None:
     unlearning = {"contributions": contributions, "groups_per_slice": 2, "calibration": False}
-    config = make_config(tmp_path / "all.parquet", unlearning=unlearning)
-    run = train_run(config, tmp_path / "run")
-    before = update_logs(tmp_path / "run", 0)
-    ids = ids_at(config, shard=0, slice_index=1)
-    revoke(run, ids[:1], strategy="dpus")
-    forget = samples_of(config, ids[:1])
-    for was, log in zip(before, update_logs(tmp_path / "run", 0), strict=True):
+    run = trained_run(unlearning=unlearning)
+    before = update_logs(run.location, 0)
+    ids = run.ids(shard=0, slice_index=1)
+    run.revoke(ids[:1], strategy="dpus")
+    forget = samples_of(run.config, ids[:1])
+    for was, log in zip(before, update_logs(run.location, 0), strict=True):
         is_touched = was.forgotten_by_row(forget) > 0
         assert torch.equal(log.spent, is_touched)
         assert not log.updates[is_touched].any()
         assert torch.equal(log.updates[~is_touched], was.updates[~is_touched])
         assert not bool(was.spent.any())
         assert not log.forgotten_by_row(forget).any()
-    assert state_files(tmp_path / "run", 0) == {ref.path for ref in lineage_of(tmp_path / "run", 0).files}
+    assert state_files(run.location, 0) == {ref.path for ref in lineage_of(run.location, 0).files}
 
 
-def test_a_group_that_is_spent_already_leads_to_a_retrain(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
+def test_a_group_that_is_spent_already_leads_to_a_retrain(trained_run: TrainedRunFactory) -> None:
     unlearning = {"contributions": "group", "groups_per_slice": 1, "calibration": False}
-    config = make_config(tmp_path / "all.parquet", unlearning=unlearning)
-    run = train_run(config, tmp_path / "run")
-    ids = ids_at(config, shard=0, slice_index=1)
-    first, second = revoke(run, ids[:1], strategy="dpus"), revoke(run, ids[1:2], strategy="dpus")
+    run = trained_run(unlearning=unlearning)
+    ids = run.ids(shard=0, slice_index=1)
+    first, second = run.revoke(ids[:1], strategy="dpus"), run.revoke(ids[1:2], strategy="dpus")
     assert (first.shards[0].remedy, second.shards[0].remedy) == (Remedy.PATCH, Remedy.RETRAIN)
     assert "no recorded update is left to subtract for 1 forgotten sample" in second.shards[0].reason
-    train_run(config, tmp_path / "excluded", exclude=ids[:2])
-    assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "excluded")
+    assert run.weights == weights_without(run.config, ids[:2])
 
 
-def test_updates_that_are_not_calibrated_come_off_the_weights_as_recorded(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
+def test_updates_that_are_not_calibrated_come_off_the_weights_as_recorded(trained_run: TrainedRunFactory) -> None:
     unlearning = {"contributions": "group", "groups_per_slice": 1, "calibration": False}
-    config = make_config(tmp_path / "all.parquet", unlearning=unlearning)
-    run = train_run(config, tmp_path / "run")
-    logs, before = update_logs(tmp_path / "run", 0), weights_of(tmp_path / "run", 0)
-    ids = ids_at(config, shard=0, slice_index=1)
-    revoke(run, ids[:2], strategy="dpus")
+    run = trained_run(unlearning=unlearning)
+    logs, before = update_logs(run.location, 0), weights_of(run.location, 0)
+    ids = run.ids(shard=0, slice_index=1)
+    run.revoke(ids[:2], strategy="dpus")
     expected = torch.stack([log.updates[1].float() * (2 / len(ids)) for log in logs[1:]]).sum(dim=0)
-    assert torch.allclose(before - weights_of(tmp_path / "run", 0), expected, atol=1e-5)
+    assert torch.allclose(before - weights_of(run.location, 0), expected, atol=1e-5)
 
 
 def test_a_replay_keeps_no_updates_of_the_stages_it_ran_again(tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+from raymu.core.board.board import RevocationBoard
+from raymu.core.events import Event
+from raymu.core.receipt import Receipts
+
+
+class RecordingObserver:
+    """An observer that keeps each event, and how many receipts were published at that moment."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.published: list[int] = []
+        self.is_closed, self.is_called_after_the_end = False, False
+
+    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
+        self.board, self.receipts = board, receipts
+
+    def happened(self, event: Event) -> None:
+        self.is_called_after_the_end |= self.is_closed
+        self.events.append(event)
+        self.published.append(sum(one.published_at is not None for one in self.receipts.receipts()))
+
+    def closed(self) -> None:
+        self.is_closed = True

@@ -1,0 +1,22 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.trained_runs import RunTemplates, TrainedRun, TrainedRunFactory
+
+
+@pytest.fixture(scope="session")
+def run_templates(tmp_path_factory: pytest.TempPathFactory) -> RunTemplates:
+    """Trained runs, which fixtures of a wider scope than a test copy."""
+    return RunTemplates(tmp_path_factory.mktemp("templates"))
+
+
+@pytest.fixture
+def trained_run(run_templates: RunTemplates, tmp_path: Path) -> TrainedRunFactory:
+    """Call it with settings of `make_config` for a trained run at `tmp_path / "run"`. The test may do anything to it."""
+
+    def copy(**branches: Any) -> TrainedRun:
+        return run_templates.copy(tmp_path / "run", **branches)
+
+    return copy
