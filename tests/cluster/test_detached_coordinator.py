@@ -21,10 +21,10 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import StageProgress, no_progress
 from raymu.store.run import RunStore
-from tests.cluster.test_fleet import config_on_ray
 from tests.support.cluster_process import wait_until
 from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.processes import COORDINATOR, DETACHED, SHARD, TwoNodes, own_processes
+from tests.support.ray_runs import config_on_ray
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

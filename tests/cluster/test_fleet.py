@@ -12,7 +12,6 @@ import ray
 import yaml
 
 import raymu
-from raymu.config import Config
 from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorLost, DeviceUnavailable, SamplesRevoked, UnknownSamples
 from raymu.runtime import cluster
@@ -33,20 +32,11 @@ from tests.support.examples import (
     write_samples,
 )
 from tests.support.processes import COORDINATOR, SHARD, own_processes
+from tests.support.ray_runs import config_on_ray
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 STRATEGIES = ["sisa", "dpus", "hs", "ohs"]
-
-
-def config_on_ray(train: Path, *, shards: int = 4, **cluster: object) -> Config:
-    """On two actors, where it is not said otherwise: each is a process that imports PyTorch."""
-    return make_config(
-        train,
-        partition={"shards": shards, "slices": 3},
-        unlearning={"boundary": 0.7},
-        cluster={"fleet": "ray", "live_actors": 2, **cluster},
-    )
 
 
 @pytest.mark.parametrize("live_actors", [1, 8])

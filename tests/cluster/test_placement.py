@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray.util import placement_group_table
 
 import raymu
 from raymu.console import Screen
@@ -22,9 +21,9 @@ from raymu.service.ingest import prepare_run
 from raymu.service.shard.messages import ShardLocations, StageProgress, no_progress
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
-from tests.cluster.test_fleet import config_on_ray
 from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.processes import COORDINATOR, SHARD, TwoNodes, own_processes
+from tests.support.ray_runs import config_on_ray, placement_group_states
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -34,11 +33,6 @@ def other_node() -> Iterator[TwoNodes]:
     node = TwoNodes(num_cpus=4, resources={"slot": 2})
     yield node
     node.close()
-
-
-def reserved() -> list[str]:
-    """States of the placement groups that hold room, or want to."""
-    return [group["state"] for group in placement_group_table().values() if group["state"] != "REMOVED"]
 
 
 @pytest.mark.usefixtures("other_node")
@@ -55,8 +49,8 @@ def test_actors_are_spread_or_packed_until_they_are_idle(tmp_path: Path, placeme
         await fleet.warm_up()
         await coordinator.train(no_progress)
         places = await fleet.locations()
-        assert reserved() == ["CREATED"]
-        while await fleet.locations() or reserved() or own_processes(SHARD):
+        assert placement_group_states() == ["CREATED"]
+        while await fleet.locations() or placement_group_states() or own_processes(SHARD):
             await asyncio.sleep(0.1)
         await coordinator.close()
         return places
@@ -80,7 +74,7 @@ def test_a_group_that_finds_no_room_is_given_up(tmp_path: Path, monkeypatch: pyt
         store = RunStore(str(tmp_path / "run"))
         coordinator = Coordinator(store, RayFleet(store))
         await coordinator.train(no_progress)
-        assert reserved() == []
+        assert placement_group_states() == []
         await coordinator.close()
 
     asyncio.run(asyncio.wait_for(train(), timeout=60))

@@ -18,16 +18,15 @@ from raymu.runtime.ray_errors import first_sentence
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.messages import TrainCommand, no_progress
 from raymu.store.run import RunStore
-from tests.cluster.test_fleet import config_on_ray
-from tests.cluster.test_shard_actor_pool import make_run, works_of
 from tests.support.examples import write_samples
+from tests.support.ray_runs import config_on_ray, train_commands, write_run
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def test_a_node_that_cannot_see_the_run_is_named_in_one_line(tmp_path: Path) -> None:
-    store = make_run(tmp_path, live_actors=1)
-    work, *_ = works_of(store)
+    store = write_run(tmp_path, live_actors=1)
+    work, *_ = train_commands(store)
 
     async def train() -> str:
         fleet = RayFleet(store)
@@ -63,7 +62,7 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
     config = config_on_ray(tmp_path / "all.parquet", live_actors=1)
     prepare_run(replace(config, training=replace(config.training, learning_rate=1e25)), str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
-    work, *_ = works_of(store)
+    work, *_ = train_commands(store)
 
     async def shards_held_after(fleet: RayFleet, failing: TrainCommand, error: type[RaymuError]) -> set[int]:
         with pytest.raises(error):
@@ -98,7 +97,7 @@ def test_work_is_over_only_once_its_actor_has_left_it(tmp_path: Path) -> None:
         def leave(self) -> None:
             self._may_leave.set()
 
-    work, *_ = works_of(make_run(tmp_path))
+    work, *_ = train_commands(write_run(tmp_path))
 
     async def follow() -> None:
         actor: Any = ray.remote(Lingering).options(num_cpus=0, max_concurrency=3).remote()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,27 +11,15 @@ from raymu.runtime import placement_group as reservation
 from raymu.runtime import shard_actor_pool as pool
 from raymu.runtime.fleet import RayFleet
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageProgress, TrainCommand, TrainReport, no_progress
+from raymu.service.shard.messages import StageProgress, TrainReport, no_progress
 from raymu.store.run import RunStore
-from tests.cluster.test_fleet import config_on_ray
-from tests.cluster.test_placement import reserved
 from tests.support.cluster_process import wait_until
-from tests.support.examples import repaired_weights, train_run, write_samples
+from tests.support.examples import repaired_weights, train_run
 from tests.support.processes import SHARD, TwoNodes, own_processes
+from tests.support.ray_runs import config_on_ray, placement_group_states, train_commands, write_run
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-
-def make_run(folder: Path, **cluster: Any) -> RunStore:
-    write_samples(folder / "all.parquet", samples=400)
-    prepare_run(config_on_ray(folder / "all.parquet", **cluster), str(folder / "run")).write()
-    return RunStore(str(folder / "run"))
-
-
-def works_of(store: RunStore) -> list[TrainCommand]:
-    return [TrainCommand(shard=shard, table=table, term=0) for shard, table in enumerate(store.manifest.tables)]
 
 
 def assert_trained(folder: Path) -> None:
@@ -44,7 +31,7 @@ def assert_trained(folder: Path) -> None:
 def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, which may be less patient than an actor."""
     monkeypatch.setattr(pool, "START_TIMEOUT_S", 0.1)
-    store = make_run(tmp_path, live_actors=3)
+    store = write_run(tmp_path, live_actors=3)
 
     async def train() -> None:
         fleet = RayFleet(store)
@@ -60,7 +47,7 @@ def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkey
 
 def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reservation, "CAPACITY_TTL_S", 0.0)
-    store = make_run(tmp_path, cpus_per_shard=5)
+    store = write_run(tmp_path, cpus_per_shard=5)
 
     async def train() -> None:
         fleet = RayFleet(store)
@@ -82,7 +69,7 @@ def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: 
 
 
 def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: Path) -> None:
-    store = make_run(tmp_path, live_actors=1, placement="pack")
+    store = write_run(tmp_path, live_actors=1, placement="pack")
 
     async def train() -> Sequence[object]:
         fleet = RayFleet(store)
@@ -92,7 +79,7 @@ def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: 
             if not closed:
                 closed.append(asyncio.ensure_future(fleet.close()))
 
-        works = works_of(store)
+        works = train_commands(store)
         done = await asyncio.gather(*(fleet.run(one, close) for one in works), return_exceptions=True)
         assert closed
         with pytest.raises(CoordinatorLost):
@@ -102,12 +89,12 @@ def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: 
     first, *others = asyncio.run(asyncio.wait_for(train(), timeout=60))
     assert isinstance(first, TrainReport)
     assert [str(one) for one in others] == [str(CoordinatorLost("it has left the run"))] * 3
-    wait_until(lambda: not (own_processes(SHARD) or reserved()), "nothing is left")
+    wait_until(lambda: not (own_processes(SHARD) or placement_group_states()), "nothing is left")
 
 
 def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -> None:
     """It leaves as a standing one does, which serves others at that moment."""
-    store = make_run(tmp_path, live_actors=1)
+    store = write_run(tmp_path, live_actors=1)
 
     async def train() -> None:
         coordinator = Coordinator(store, RayFleet(store))
@@ -128,12 +115,12 @@ def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -
 
 def test_work_that_is_cancelled_while_it_waits_keeps_no_fleet_from_closing(tmp_path: Path) -> None:
     """As `down` does in the middle of a training: it cancels, and closes at once."""
-    store = make_run(tmp_path, live_actors=1)
+    store = write_run(tmp_path, live_actors=1)
 
     async def train() -> None:
         fleet = RayFleet(store)
         begun = asyncio.Event()
-        training = asyncio.gather(*(fleet.run(one, lambda _stage: begun.set()) for one in works_of(store)))
+        training = asyncio.gather(*(fleet.run(one, lambda _stage: begun.set()) for one in train_commands(store)))
         await begun.wait()
         training.cancel()
         await fleet.close()
@@ -145,7 +132,7 @@ def test_work_that_is_cancelled_while_it_waits_keeps_no_fleet_from_closing(tmp_p
 
 
 def test_once_a_shard_cannot_be_trained_those_that_wait_for_an_actor_are_left_alone(tmp_path: Path) -> None:
-    store = make_run(tmp_path, live_actors=1)
+    store = write_run(tmp_path, live_actors=1)
     store.files.delete(store.manifest.tables[0].path)
 
     async def train() -> None:
@@ -159,11 +146,11 @@ def test_once_a_shard_cannot_be_trained_those_that_wait_for_an_actor_are_left_al
 
 
 def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Path) -> None:
-    store = make_run(tmp_path, live_actors=1)
+    store = write_run(tmp_path, live_actors=1)
 
     async def take_turns() -> None:
         fleet = RayFleet(store)
-        first, second, third, _ = works_of(store)
+        first, second, third, _ = train_commands(store)
         async with fleet._pool.acquire(first.shard):
             waiting, gone = (asyncio.ensure_future(fleet.run(one, no_progress)) for one in (second, third))
             await asyncio.sleep(0)

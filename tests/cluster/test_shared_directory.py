@@ -17,10 +17,10 @@ from raymu.runtime.coordinator_actor import CoordinatorActor
 from raymu.runtime.ray_errors import unwrap
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
-from tests.cluster.test_fleet import config_on_ray
 from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.postgres_server import PostgresServer
 from tests.support.processes import TwoNodes
+from tests.support.ray_runs import config_on_ray
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

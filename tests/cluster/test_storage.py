@@ -13,11 +13,11 @@ from raymu.core.records import Exactness
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost
 from raymu.service.shard.messages import StageProgress
-from tests.cluster.test_fleet import config_on_ray
 from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.object_store_server import ObjectStoreServer
 from tests.support.postgres_server import PostgresServer
 from tests.support.processes import COORDINATOR, SHARD, own_processes
+from tests.support.ray_runs import config_on_ray
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

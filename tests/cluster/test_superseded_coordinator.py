@@ -13,9 +13,9 @@ import raymu
 from raymu.errors import CoordinatorSuperseded
 from raymu.runtime import client
 from raymu.service.shard.messages import StageProgress
-from tests.cluster.test_fleet import config_on_ray
 from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.processes import COORDINATOR, SHARD, own_processes
+from tests.support.ray_runs import config_on_ray
 from tests.support.request_scenarios import files_of
 
 
