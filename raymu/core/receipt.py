@@ -1,12 +1,27 @@
 """Receipts: what was done about a request, folded from the journal's events."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from raymu.core.commands import RepairOutcome, RepairReport
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
 from raymu.core.records import Exactness, Remedy
 from raymu.core.requests import RevocationRequest
+
+
+class RequestStage(StrEnum):
+    """How far a request is."""
+
+    ACCEPTED = "accepted"
+    REWOUND = "rewound"
+    """Its shards serve states that never saw the samples."""
+    PUBLISHED = "published"
+    """Every shard is repaired for it, and a generation serves the result."""
+    PURGED = "purged"
+    """The states that saw the samples are destroyed; some shard is only patched, and left to settle."""
+    SETTLED = "settled"
+    """Every shard is retrained for it, and the states that saw the samples are destroyed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,16 +42,24 @@ class ShardReceipt(RepairOutcome):
     earlier_classes: tuple[str, ...] = ()
     """Other determinism classes of stages that the state builds on; with any it is inconclusive."""
 
+    def settled(self, report: RepairReport) -> "ShardReceipt":
+        """Return the receipt of the patched shard after it is retrained."""
+        return replace(
+            self,
+            exactness=report.exactness,
+            settled_by=report.command_id,
+            determinism=report.determinism,
+            earlier_classes=report.lineage.earlier_classes,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """Times are None for what has not happened. It says what was done, never what a model knows.
-
-    hashes: keyed, of the ids and the owner; manifest_*: SHA-256 of the files of the generations before and after
-    """
+    """What was done about a request, never what a model knows. A time is None until it has come."""
 
     request_id: str
     hashes: tuple[str, ...]
+    """Pseudonyms of the ids and the owner."""
     strategy: str
     boundary: str
     samples: int
@@ -47,12 +70,15 @@ class Receipt:
     accepted_at: datetime
     generation_before: int
     manifest_before: str
+    """SHA-256, in hex, of the file of the generation served before."""
     rewound_at: datetime | None = None
     generation_rewound: int | None = None
     repaired_at: datetime | None = None
+    """When the last shard so far was repaired; some may be left until `published_at`."""
     published_at: datetime | None = None
     generation_after: int | None = None
     manifest_after: str | None = None
+    """SHA-256, in hex, of the file of the generation served after."""
     purged_at: datetime | None = None
     purged_files: int = 0
     """Superseded files that were destroyed together with this request's."""
@@ -60,26 +86,50 @@ class Receipt:
     """The run's own copies of revoked samples that were destroyed with them."""
     settled_at: datetime | None = None
     exactness: Exactness | None = None
-    """Of the published result, that of its least exact shard: approximate until settled where one was patched."""
-    shards: tuple[ShardReceipt, ...] = field(default=())
+    """Exactness of the published result, that of its least exact shard; APPROXIMATE until a patched shard is settled."""
+    shards: tuple[ShardReceipt, ...] = ()
+
+    @property
+    def stage(self) -> RequestStage:
+        """How far the request is. A retrained request is settled once it is purged."""
+        if self.purged_at:
+            return RequestStage.SETTLED if self.settled_at else RequestStage.PURGED
+        if self.published_at:
+            return RequestStage.PUBLISHED
+        return RequestStage.REWOUND if self.rewound_at else RequestStage.ACCEPTED
+
+    def reached_at(self, stage: RequestStage) -> datetime | None:
+        """Return when the request reached a stage; None if it has not, or was never rewound."""
+        match stage:
+            case RequestStage.ACCEPTED:
+                return self.accepted_at
+            case RequestStage.REWOUND:
+                return self.rewound_at
+            case RequestStage.PUBLISHED:
+                return self.published_at
+            case RequestStage.PURGED:
+                return self.purged_at
+            case RequestStage.SETTLED:
+                return self.settled_at
 
     def at(self, now: datetime) -> "Receipt":
-        """The receipt as it stands at a time: whether it was exact in time."""
+        """Return the receipt as it reads at a time: with whether the request was exact when it was due."""
         exact_at = self.settled_at
         return replace(self, due_met=exact_at <= self.due_at if exact_at else None if now <= self.due_at else False)
 
 
 class Receipts:
-    """The receipts of all requests, kept up to date by the events. One that was seen already changes nothing."""
+    """The receipts of all requests, kept up to date by the events. An event that was seen already changes nothing."""
 
     def __init__(self) -> None:
         self._receipts: dict[str, Receipt] = {}
         self._requests: dict[str, RevocationRequest] = {}
-        self._manifests: dict[int, str] = {}
-        self._owing: dict[int, set[str]] = {}  # by shard, the requests that it has only patched
-        self._upgraded: dict[str, None] = {}  # settled, and no receipt issued since
+        self._manifests: dict[int, str] = {}  # generation -> SHA-256 of its file
+        self._patched: dict[int, set[str]] = {}  # shard -> requests that it has only patched
+        self._upgraded: dict[str, None] = {}  # settled requests whose receipt is not issued again yet
 
     def handle(self, event: Event) -> None:
+        """Apply an event to the receipts."""
         match event:
             case RevocationsAccepted(requests=requests):
                 for request in requests:
@@ -87,9 +137,9 @@ class Receipts:
                         self._requests[request.request_id] = request
                         self._receipts[request.request_id] = self._accepted(event, request)
             case ShardRepaired(report=report):
-                self._repaired(report, event.at)
+                self._apply_report(report, event.at)
             case GenerationPublished():
-                self._published(event)
+                self._apply_generation(event)
             case RequestsPurged():
                 for receipt in self.completed_by(event):
                     self._receipts[receipt.request_id] = receipt
@@ -98,24 +148,26 @@ class Receipts:
                 pass
 
     def completed_by(self, event: RequestsPurged) -> list[Receipt]:
-        """The receipts that this event completes: of the requests it purges, and of those settled since the last one."""
+        """Return the receipts that a purge completes: of the purged requests, and of those settled since the last one."""
         purged = {
             request_id: replace(
                 self._receipts[request_id], purged_at=event.at, purged_files=len(event.files), purged_rows=event.rows
             )
             for request_id in event.request_ids
         }
-        settled = {one: self._receipts[one] for one in self._upgraded if self._receipts[one].purged_at}
+        upgraded = (self._receipts[request_id] for request_id in self._upgraded)
+        settled = {receipt.request_id: receipt for receipt in upgraded if receipt.purged_at}
         return [receipt.at(event.at) for receipt in (settled | purged).values()]
 
     def receipt(self, request_id: str) -> Receipt:
+        """Return the receipt of a request."""
         return self._receipts[request_id]
 
     def receipts(self) -> tuple[Receipt, ...]:
-        """In the order of acceptance."""
+        """Return all receipts, in the order in which the requests were accepted."""
         return tuple(self._receipts.values())
 
-    def _published(self, event: GenerationPublished) -> None:
+    def _apply_generation(self, event: GenerationPublished) -> None:
         self._manifests[event.number] = event.manifest_sha256
         for request_id in event.rewound:
             self._update(request_id, rewound_at=event.at, generation_rewound=event.number)
@@ -129,26 +181,27 @@ class Receipts:
                 settled_at=event.at if is_settled else None,
             )
         for request_id in event.settled:
-            retrained = (part.exactness for part in self._receipts[request_id].shards)
-            is_open = Exactness.INCONCLUSIVE in retrained
-            exactness = Exactness.INCONCLUSIVE if is_open else Exactness.EXACT
+            is_conclusive = all(
+                part.exactness is not Exactness.INCONCLUSIVE for part in self._receipts[request_id].shards
+            )
+            exactness = Exactness.EXACT if is_conclusive else Exactness.INCONCLUSIVE
             self._update(request_id, settled_at=event.at, exactness=exactness)
             self._upgraded[request_id] = None
 
-    def _repaired(self, report: RepairReport, at: datetime) -> None:
+    def _apply_report(self, report: RepairReport, at: datetime) -> None:
         for request_id in report.request_ids:
-            self._add(request_id, report, at)
-        owing = self._owing.setdefault(report.shard, set())
+            self._add_shard(request_id, report, at)
+        patched = self._patched.setdefault(report.shard, set())
         if report.exactness is Exactness.APPROXIMATE:
-            owing.update(report.request_ids)
+            patched.update(report.request_ids)
             return
-        for request_id in owing:
-            shards = (_settled(part, report) for part in self._receipts[request_id].shards)
-            self._update(request_id, shards=tuple(shards))
-        owing.clear()
+        for request_id in patched:
+            parts = self._receipts[request_id].shards
+            shards = tuple(part.settled(report) if part.shard == report.shard else part for part in parts)
+            self._update(request_id, shards=shards)
+        patched.clear()
 
-    def _add(self, request_id: str, report: RepairReport, at: datetime) -> None:
-        receipt = self._receipts[request_id]
+    def _add_shard(self, request_id: str, report: RepairReport, at: datetime) -> None:
         forget = {part.shard: part.samples for part in self._requests[request_id].forget}
         shard = ShardReceipt(
             **report.facts(),
@@ -161,7 +214,7 @@ class Receipts:
             requests=len(report.request_ids),
             earlier_classes=report.lineage.earlier_classes if report.remedy is Remedy.RETRAIN else (),
         )
-        others = [part for part in receipt.shards if part.shard != report.shard]
+        others = [part for part in self._receipts[request_id].shards if part.shard != report.shard]
         shards = tuple(sorted((*others, shard), key=lambda part: part.shard))
         exactness = max((part.exactness for part in shards), key=list(Exactness).index)
         self._update(request_id, repaired_at=at, shards=shards, exactness=exactness)
@@ -182,15 +235,3 @@ class Receipts:
             generation_before=event.generation,
             manifest_before=self._manifests.get(event.generation, ""),
         )
-
-
-def _settled(part: ShardReceipt, report: RepairReport) -> ShardReceipt:
-    if part.shard != report.shard:
-        return part
-    return replace(
-        part,
-        exactness=report.exactness,
-        settled_by=report.command_id,
-        determinism=report.determinism,
-        earlier_classes=report.lineage.earlier_classes,
-    )

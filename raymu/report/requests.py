@@ -5,18 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from raymu.core.receipt import Receipt
+from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Exactness
-
-
-class RequestStatus(StrEnum):
-    """Of a request's result, as it is served."""
-
-    ACCEPTED = "accepted"
-    REWOUND = "rewound"
-    APPROXIMATE = "approximate"
-    INCONCLUSIVE = "inconclusive"
-    EXACT = "exact"
 
 
 class DeadlineStatus(StrEnum):
@@ -46,7 +36,8 @@ class Step:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestView:
     receipt: Receipt
-    standing: RequestStatus
+    result: Exactness | RequestStage
+    """Exactness of the published result; before, how far the request is."""
     timeliness: DeadlineStatus
     steps: tuple[Step, ...]
 
@@ -60,18 +51,10 @@ def request_view(receipt: Receipt, *, late: Collection[str], now: datetime) -> R
     """late: requests that would be exact too late by the forecast"""
     return RequestView(
         receipt=receipt,
-        standing=_standing(receipt),
+        result=(receipt.exactness if receipt.published_at else None) or receipt.stage,
         timeliness=_timeliness(receipt, late, now),
         steps=_steps(receipt),
     )
-
-
-def _standing(receipt: Receipt) -> RequestStatus:
-    if receipt.settled_at:
-        return RequestStatus.INCONCLUSIVE if receipt.exactness is Exactness.INCONCLUSIVE else RequestStatus.EXACT
-    if receipt.published_at:
-        return RequestStatus.APPROXIMATE
-    return RequestStatus.REWOUND if receipt.rewound_at else RequestStatus.ACCEPTED
 
 
 def _timeliness(receipt: Receipt, late: Collection[str], now: datetime) -> DeadlineStatus:

@@ -1,5 +1,6 @@
 """From the records of a run to what its page says: one pure function."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 from raymu.config import Config
 from raymu.core.deadlines import Deadline
 from raymu.core.events import DamageFound, Event, ShardFailed
+from raymu.core.receipt import RequestStage
+from raymu.core.records import Exactness
 from raymu.report.accuracy import Accuracy, accuracy_of
 from raymu.report.forecasts import Forecasts, forecasts_of
 from raymu.report.grid import Grid, grid_of
 from raymu.report.load import RunRecord
-from raymu.report.requests import LATE, DeadlineStatus, RequestStatus, RequestView, request_view
+from raymu.report.requests import LATE, DeadlineStatus, RequestView, request_view
 from raymu.report.training_summary import FactGroup, training_summary
 from raymu.service.status import Debt
 from raymu.service.verify.verify import Verification
@@ -106,14 +109,14 @@ def _determinism(record: RunRecord) -> list[str]:
 
 
 def _glance(requests: list[RequestView]) -> Summary:
-    standings = [one.standing for one in requests]
+    results = Counter(request.result for request in requests)
     return Summary(
         requests=len(requests),
         samples_revoked=sum(one.receipt.samples for one in requests),
-        exact=standings.count(RequestStatus.EXACT),
-        inconclusive=standings.count(RequestStatus.INCONCLUSIVE),
-        approximate=standings.count(RequestStatus.APPROXIMATE),
-        under_way=standings.count(RequestStatus.REWOUND) + standings.count(RequestStatus.ACCEPTED),
+        exact=results[Exactness.EXACT],
+        inconclusive=results[Exactness.INCONCLUSIVE],
+        approximate=results[Exactness.APPROXIMATE],
+        under_way=results[RequestStage.REWOUND] + results[RequestStage.ACCEPTED],
         unpurged=sum(one.receipt.purged_at is None for one in requests),
         late=sum(one.timeliness in LATE for one in requests),
         missed=sum(one.timeliness is DeadlineStatus.MISSED for one in requests),

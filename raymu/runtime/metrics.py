@@ -46,21 +46,21 @@ class RunMetrics:
         self._published = {metric: _published(metric) for metric in METRICS}
 
     def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
-        self._meter = MetricsCollector(board, receipts, epochs=self._epochs, workers=self._workers)
+        self._collector = MetricsCollector(board, receipts, epochs=self._epochs, workers=self._workers)
         self._refreshing = asyncio.create_task(self._refresh())
 
     def happened(self, event: Event) -> None:
-        self._publish(self._meter.happened(event))
+        self._publish(self._collector.on_event(event))
 
     def worked(self, stage: StageProgress) -> None:
-        self._publish(self._meter.worked(stage.remedy, passes=stage.passes, seconds=stage.seconds))
+        self._publish(self._collector.on_work(stage.remedy, passes=stage.passes, seconds=stage.seconds))
 
     def closed(self) -> None:
         self._refreshing.cancel()
 
     async def _refresh(self) -> None:
         while True:
-            self._publish(self._meter.stands(datetime.now(UTC)))
+            self._publish(self._collector.gauges(datetime.now(UTC)))
             await asyncio.sleep(REFRESH_S)
 
     def _publish(self, measurements: Iterable[Measurement]) -> None:

@@ -1,5 +1,6 @@
 """What a run is like, read from its directory: status and receipts. Readers write nothing and need no cluster."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ from typing import Any
 
 from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.forecast_error import ForecastError
-from raymu.core.receipt import Receipt
-from raymu.core.records import Generation, Remedy
+from raymu.core.receipt import Receipt, RequestStage
+from raymu.core.records import Generation, Remedy, ShardState
 from raymu.core.workload import settle_passes
 from raymu.service.history import History, replay
 from raymu.service.shard.messages import ShardLocation, ShardLocations
@@ -19,14 +20,11 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardStatus:
-    """weights_sha256: of what the shard serves, None for nothing; place: None where it lies in the run's directory only
-
-    state: exact, inconclusive, approximate, rewound or abstaining
-    """
+    """weights_sha256: of what the shard serves, None for nothing; place: None where it lies in the run's directory only"""
 
     shard: int
     samples: int
-    state: str
+    state: ShardState
     tainted_from: int | None
     weights_sha256: str | None
     place: ShardLocation | None = None
@@ -93,6 +91,7 @@ def status_of(
     requests, settlements = history.receipts.receipts(), history.board.settle_workloads()
     weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
     states = {one.shard: one.state for one in generation.constituents}
+    reached = Counter(stage for receipt in requests for stage in RequestStage if receipt.reached_at(stage))
     return RunStatus(
         generation=generation.number,
         published_at=generation.published_at,
@@ -108,10 +107,10 @@ def status_of(
             for lineage in generation.lineages
         ),
         requests=RequestCounts(
-            accepted=len(requests),
-            published=sum(receipt.published_at is not None for receipt in requests),
-            purged=sum(receipt.purged_at is not None for receipt in requests),
-            settled=sum(receipt.settled_at is not None for receipt in requests),
+            accepted=reached[RequestStage.ACCEPTED],
+            published=reached[RequestStage.PUBLISHED],
+            purged=reached[RequestStage.PURGED],
+            settled=reached[RequestStage.SETTLED],
         ),
         debt=Debt(
             shards=sum(bool(lineage.debts) for lineage in history.board.lineages),

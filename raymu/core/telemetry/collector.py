@@ -1,4 +1,4 @@
-"""Measures a run: by what happens to it, and by how it stands."""
+"""Measures a run: counters and histograms from its events, gauges from its state."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,33 +14,43 @@ from raymu.core.events import (
     ShardFailed,
     ShardRepaired,
 )
-from raymu.core.receipt import Receipt, Receipts
-from raymu.core.records import Remedy, ShardLineage
+from raymu.core.receipt import Receipts, RequestStage
+from raymu.core.records import Remedy
 from raymu.core.telemetry import metrics
-from raymu.core.telemetry.metrics import TRAINING, Measurement, RequestStage, ShardActivity
+from raymu.core.telemetry.metrics import SHARD_DUTIES, TRAINING, Measurement, ShardActivity
 from raymu.core.workload import settle_passes
 
 MOST_SHARDS = 64
-"""Runs with more shards than this have no measurements of single shards: Prometheus keeps every label for long."""
+"""Runs with more shards have no series for each shard, since Prometheus keeps every label value that it ever saw."""
 
 
 class MetricsCollector:
-    """Told of every event once the board and the receipts, which it only looks at, have taken it in."""
+    """Turns a run's events and state into measurements. It reads the board and the receipts and changes neither."""
 
     def __init__(
         self, board: RevocationBoard, receipts: Receipts, *, epochs: Sequence[int], workers: Callable[[], int]
     ) -> None:
-        """epochs: of each stage; workers: says how many are at hand now"""
+        """Observe a run.
+
+        Args:
+            board: The run's board.
+            receipts: The run's receipts.
+            epochs: Epochs of each stage.
+            workers: Returns how many shards can be repaired side by side now.
+        """
         self._board, self._receipts = board, receipts
         self._epochs, self._count_workers = tuple(epochs), workers
         self._workers = 0
         self._accuracy: float | None = None
-        self._standing: list[Measurement] | None = None  # None: something has happened since
+        self._gauges: list[Measurement] | None = None  # None: an event has come since
         self._next_due_s, self._settle_by_s = 0.0, 0.0
 
-    def happened(self, event: Event) -> list[Measurement]:
-        """What an event adds to counters and histograms. Each event is to be told once."""
-        self._standing = None
+    def on_event(self, event: Event) -> list[Measurement]:
+        """Return what an event adds to counters and histograms.
+
+        Call this once for each event, after the board and the receipts have applied it.
+        """
+        self._gauges = None
         match event:
             case ShardRepaired(report=report):
                 return [
@@ -50,9 +60,9 @@ class MetricsCollector:
             case ShardFailed():
                 return [metrics.REPAIR_FAILURES.of(1.0)]
             case GenerationPublished():
-                return [metrics.GENERATIONS.of(1.0), *self._waits(event)]
+                return [metrics.GENERATIONS.of(1.0), *self._published_waits(event)]
             case RequestsPurged(request_ids=request_ids, rows=rows):
-                waits = [self._wait(one, RequestStage.PURGED, event.at) for one in request_ids]
+                waits = [self._wait(request_id, RequestStage.PURGED, event.at) for request_id in request_ids]
                 return [*([metrics.DESTROYED_SAMPLES.of(float(rows))] if rows else []), *waits]
             case GenerationEvaluated(accuracy=accuracy):
                 self._accuracy = accuracy
@@ -60,80 +70,81 @@ class MetricsCollector:
             case _:
                 return []
 
-    def worked(self, remedy: Remedy | None, *, passes: float, seconds: float) -> list[Measurement]:
-        """What a stage, or a patch, adds. remedy: None while the run is trained; passes: of samples; seconds: of compute"""
-        name = remedy or TRAINING
+    def on_work(self, remedy: Remedy | None, *, passes: float, seconds: float) -> list[Measurement]:
+        """Return what a trained stage or a patch adds.
+
+        Args:
+            remedy: None while the run is trained.
+            passes: Sample passes.
+            seconds: Seconds of compute.
+        """
+        label = remedy or TRAINING
         amounts = ((metrics.PASSES, passes), (metrics.COMPUTE_SECONDS, seconds))
-        found = [metric.of(amount, remedy=name) for metric, amount in amounts if amount > 0.0]
+        measurements = [metric.of(amount, remedy=label) for metric, amount in amounts if amount > 0.0]
         if passes > 0.0:
-            found.append(metrics.SECONDS_PER_PASS.of(seconds / passes, remedy=name))
-        return found
+            measurements.append(metrics.SECONDS_PER_PASS.of(seconds / passes, remedy=label))
+        return measurements
 
-    def stands(self, now: datetime) -> list[Measurement]:
-        """All gauges; computed anew after an event or a change of workers, except those that run with the clock."""
+    def gauges(self, now: datetime) -> list[Measurement]:
+        """Return the current gauge values, cached until the next event; those that depend on the time are recomputed."""
         workers = self._count_workers()
-        if self._standing is None or workers != self._workers:
+        if self._gauges is None or workers != self._workers:
             self._workers = workers
-            self._measure_deadlines(now)
-            self._standing = [*self._of_requests(), *self._of_shards()]
-        found = [*self._standing, metrics.NEXT_DUE.of(self._next_due_s), metrics.SETTLE_BY.of(self._settle_by_s)]
+            self._update_deadlines(now)
+            self._gauges = [*self._request_gauges(), *self._shard_gauges()]
+        timed = [metrics.NEXT_DUE.of(self._next_due_s), metrics.SETTLE_BY.of(self._settle_by_s)]
         if self._settle_by_s:
-            found.append(metrics.DEADLINE_SLACK.of(self._settle_by_s - now.timestamp()))
-        return found
+            timed.append(metrics.DEADLINE_SLACK.of(self._settle_by_s - now.timestamp()))
+        return [*self._gauges, *timed]
 
-    def _of_requests(self) -> list[Measurement]:
-        states = Counter(request_stage(receipt) for receipt in self._receipts.receipts())
-        found = [metrics.REQUESTS.of(float(states[state]), state=state) for state in RequestStage]
+    def _request_gauges(self) -> list[Measurement]:
+        counts = Counter(receipt.stage for receipt in self._receipts.receipts())
+        gauges = [metrics.REQUESTS.of(float(counts[stage]), state=stage) for stage in RequestStage]
         if self._accuracy is not None:
-            found.append(metrics.ACCURACY.of(self._accuracy))
-        return found
+            gauges.append(metrics.ACCURACY.of(self._accuracy))
+        return gauges
 
-    def _of_shards(self) -> list[Measurement]:
+    def _shard_gauges(self) -> list[Measurement]:
         lineages = self._board.lineages
-        at_work = {command.shard for command in self._board.running}
-        duties = Counter(self._duty(lineage, at_work) for lineage in lineages)
-        single = lineages if len(lineages) <= MOST_SHARDS else ()
+        running = {command.shard for command in self._board.running}
+        duties = Counter(self._activity(lineage.shard, running) or str(lineage.exactness) for lineage in lineages)
+        listed = lineages if len(lineages) <= MOST_SHARDS else ()
         return [
-            *(metrics.SHARDS.of(float(duties[duty]), duty=duty) for duty in ShardActivity),
+            *(metrics.SHARDS.of(float(duties[duty]), duty=duty) for duty in SHARD_DUTIES),
             metrics.SAMPLES.of(float(sum(lineage.samples for lineage in lineages))),
             metrics.WORKERS.of(float(self._workers)),
             metrics.DEBT_SHARDS.of(float(sum(bool(lineage.debts) for lineage in lineages))),
             metrics.DEBT_PASSES.of(float(settle_passes(lineages, self._epochs))),
-            *(metrics.SHARD_SECONDS_PER_PASS.of(one.seconds_per_pass, shard=str(one.shard)) for one in single),
+            *(
+                metrics.SHARD_SECONDS_PER_PASS.of(lineage.seconds_per_pass, shard=str(lineage.shard))
+                for lineage in listed
+            ),
         ]
 
-    def _duty(self, lineage: ShardLineage, at_work: set[int]) -> ShardActivity:
-        if lineage.shard in at_work:
-            return ShardActivity.AT_WORK
-        if self._board.pending_requests(lineage.shard):
-            return ShardActivity.WAITING
-        return ShardActivity(lineage.exactness)
+    def _activity(self, shard: int, running: set[int]) -> ShardActivity | None:
+        """Return what a shard is busy with; None if it is idle."""
+        if shard in running:
+            return ShardActivity.RUNNING
+        return ShardActivity.WAITING if self._board.pending_requests(shard) else None
 
-    def _measure_deadlines(self, now: datetime) -> None:
+    def _update_deadlines(self, now: datetime) -> None:
         owed = self._board.owed
         receipts = [self._receipts.receipt(request_id) for request_id in owed]
         due = deadlines(receipts, owed, self._board.settle_workloads(), now=now, workers=self._workers)
-        self._next_due_s = min((one.due_at.timestamp() for one in due), default=0.0)
-        self._settle_by_s = min((one.due_at.timestamp() - one.exact_after_s for one in due), default=0.0)
+        self._next_due_s = min((deadline.due_at.timestamp() for deadline in due), default=0.0)
+        starts_s = [deadline.due_at.timestamp() - deadline.exact_after_s for deadline in due]
+        self._settle_by_s = min(starts_s, default=0.0)
 
-    def _waits(self, event: GenerationPublished) -> list[Measurement]:
-        """How long requests waited for what a generation tells of them."""
-        exact = [one for one in event.repaired if self._receipts.receipt(one).settled_at]
+    def _published_waits(self, event: GenerationPublished) -> list[Measurement]:
+        """How long requests took to the stages that a generation brings them to."""
+        exact = [request_id for request_id in event.repaired if self._receipts.receipt(request_id).settled_at]
         reached = (
             (RequestStage.REWOUND, event.rewound),
             (RequestStage.PUBLISHED, event.repaired),
             (RequestStage.SETTLED, (*exact, *event.settled)),
         )
-        return [self._wait(one, state, event.at) for state, request_ids in reached for one in request_ids]
+        return [self._wait(request_id, stage, event.at) for stage, request_ids in reached for request_id in request_ids]
 
-    def _wait(self, request_id: str, state: RequestStage, at: datetime) -> Measurement:
+    def _wait(self, request_id: str, stage: RequestStage, at: datetime) -> Measurement:
         received_at = self._receipts.receipt(request_id).received_at
-        return metrics.REQUEST_SECONDS.of(max(0.0, (at - received_at).total_seconds()), state=state)
-
-
-def request_stage(receipt: Receipt) -> RequestStage:
-    if receipt.purged_at:
-        return RequestStage.SETTLED if receipt.settled_at else RequestStage.PURGED
-    if receipt.published_at:
-        return RequestStage.PUBLISHED
-    return RequestStage.REWOUND if receipt.rewound_at else RequestStage.ACCEPTED
+        return metrics.REQUEST_SECONDS.of(max(0.0, (at - received_at).total_seconds()), state=stage)

@@ -1,6 +1,6 @@
-"""What may be told of an event in a log: numbers, remedies and the requests' own random ids.
+"""The fields of an event's log line: numbers, remedies and the random ids of requests.
 
-Never what a request names: no sample, no owner, no idempotency key, no hash of one, and no text that came from outside.
+A log never contains what a request names: no sample, owner or idempotency key, no hash of one, and no text from outside.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,13 @@ from raymu.core.events import (
 )
 
 MOST_REQUESTS = 20
-"""Of one line. How many there are in all is told too; the journal has all of them."""
+"""Most request ids in one log line, which also says how many requests there are. The journal has all of them."""
 
 LogValue: TypeAlias = str | int | float | tuple[str, ...]
 
 
 def log_fields(event: Event) -> Mapping[str, LogValue]:
+    """Return what may be logged of an event."""
     match event:
         case RunTrained(lineages=lineages, workers=workers):
             samples = sum(lineage.samples for lineage in lineages)
@@ -68,4 +69,5 @@ def log_fields(event: Event) -> Mapping[str, LogValue]:
 
 
 def logged_requests(request_ids: Sequence[str]) -> Mapping[str, LogValue]:
+    """Return the fields that name requests by their random ids."""
     return {"requests": len(request_ids), "request_ids": tuple(request_ids[:MOST_REQUESTS])}

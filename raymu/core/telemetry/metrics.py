@@ -1,4 +1,4 @@
-"""What is measured of a run, as Prometheus has it: names, kinds and labels, and single measurements.
+"""The table of a run's Prometheus metrics: names, kinds, labels and help texts.
 
 No label ever names a person, a sample, an idempotency key or a path: a run is named by its random id.
 """
@@ -7,65 +7,59 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from raymu.core.records import Exactness
+
 TRAINING = "train"
-"""The label `remedy` while a run is trained."""
+"""Value of the label `remedy` while a run is trained."""
 
 
 class MetricKind(StrEnum):
+    """How measurements of a metric are combined."""
+
     COUNTER = "counter"
-    """What is added up; a measurement is how much more."""
+    """A total; a measurement is an increment."""
     GAUGE = "gauge"
-    """What is so now."""
+    """A current value; a measurement replaces it."""
     HISTOGRAM = "histogram"
-    """A distribution; a measurement is one more observation."""
-
-
-class RequestStage(StrEnum):
-    """How far a request has come."""
-
-    ACCEPTED = "accepted"
-    REWOUND = "rewound"
-    PUBLISHED = "published"
-    PURGED = "purged"
-    """And not exact: left to settle."""
-    SETTLED = "settled"
-    """Exact and purged: done with."""
+    """A distribution; a measurement is one observation."""
 
 
 class ShardActivity(StrEnum):
-    """What is left to do at a shard."""
+    """What a shard is busy with."""
 
-    AT_WORK = "at_work"
+    RUNNING = "at_work"
+    """A repair is running."""
     WAITING = "waiting"
-    """Requests wait for it, and no remedy is at work."""
-    APPROXIMATE = "approximate"
-    """Patched, and left to settle."""
-    INCONCLUSIVE = "inconclusive"
-    """Retrained, in another determinism class than its earlier stages."""
-    EXACT = "exact"
+    """Requests wait for the shard, and no repair is running."""
+
+
+SHARD_DUTIES: tuple[str, ...] = (*ShardActivity, *Exactness)
+"""Values of the label `duty`: what a shard is busy with, or the exactness of an idle one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """A name that measurements go by. unit: of the value; buckets: upper bounds, of a histogram only"""
+    """A metric and its description."""
 
     name: str
     kind: MetricKind
     unit: str
+    """Unit of the value."""
     help: str
     labels: tuple[str, ...]
-    """Beside the run's id, `run`, which every measurement has."""
+    """Labels besides `run`, the run's id, which every measurement has."""
     buckets: tuple[float, ...] = ()
+    """Upper bounds of a histogram's buckets; empty for other kinds."""
 
     def __post_init__(self) -> None:
         if (self.kind is MetricKind.HISTOGRAM) != bool(self.buckets):
-            raise ValueError(f"{self.name}: a histogram has buckets, and nothing else has")
+            raise ValueError(f"{self.name}: a histogram has buckets, and other kinds have none")
         if any(bound <= 0.0 for bound in self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
             raise ValueError(f"{self.name}: buckets {self.buckets} do not rise from above 0")
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The names by which Prometheus has it: Ray puts its own before, and a counter says that it is a total."""
+        """Names of the metric's series in Prometheus: Ray adds a prefix, and `_total` to counters."""
         match self.kind:
             case MetricKind.COUNTER:
                 return (f"ray_{self.name}_total",)
@@ -75,16 +69,18 @@ class Metric:
                 return tuple(f"ray_{self.name}_{part}" for part in ("bucket", "sum", "count"))
 
     def of(self, value: float, **labels: str) -> "Measurement":
+        """Make a measurement. Raises ValueError unless the labels are those of the metric."""
         return Measurement(metric=self, value=value, labels=labels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """labels: beside the run's"""
+    """A value of a metric."""
 
     metric: Metric
     value: float
     labels: Mapping[str, str]
+    """Label values, without the run's id."""
 
     def __post_init__(self) -> None:
         if set(self.labels) != set(self.metric.labels):
@@ -107,43 +103,56 @@ def _histogram(name: str, unit: str, text: str, buckets: tuple[float, ...], *lab
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 14400.0, 86400.0)
 _SECONDS_PER_PASS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 
-REQUESTS = _gauge("requests", "requests", "Requests by how far they have come", "state")
-SHARDS = _gauge("shards", "shards", "Shards by what is left to do there", "duty")
-SAMPLES = _gauge("samples", "samples", "Retained samples")
-WORKERS = _gauge("workers", "workers", "Shards that can be at work side by side")
-DEBT_SHARDS = _gauge("debt_shards", "shards", "Shards that settling would retrain")
-DEBT_PASSES = _gauge("debt_passes", "passes", "Sample passes that settling would take")
+REQUESTS = _gauge("requests", "requests", "Requests by the stage that they have reached", "state")
+SHARDS = _gauge("shards", "shards", "Shards by what they are busy with, idle ones by their exactness", "duty")
+SAMPLES = _gauge("samples", "samples", "Samples that the run retains")
+WORKERS = _gauge("workers", "workers", "Number of shards that can be trained or repaired side by side")
+DEBT_SHARDS = _gauge("debt_shards", "shards", "Number of patched shards, which settling would retrain")
+DEBT_PASSES = _gauge("debt_passes", "passes", "Forecast sample passes of settling every patched shard")
 NEXT_DUE = _gauge(
-    "next_due_timestamp_seconds", "seconds", "When the first request that is not exact yet is due; 0 for none"
+    "next_due_timestamp_seconds",
+    "seconds",
+    "Unix time at which the next request that is not exact is due; 0 if there is none",
 )
 SETTLE_BY = _gauge(
     "settle_by_timestamp_seconds",
     "seconds",
-    "When settling must begin, for every request to be exact in time; 0: never",
+    "Latest Unix time at which settling can begin so that every request is exact in time; 0 if nothing is owed",
 )
 DEADLINE_SLACK = _gauge(
     "deadline_slack_seconds",
     "seconds",
-    "Until settling must begin; below 0 a request will be exact too late. There only while something is owed",
+    "Seconds left until settling must begin; negative if a request will be exact too late. Absent if nothing is owed",
 )
 SHARD_SECONDS_PER_PASS = _gauge(
-    "shard_seconds_per_pass", "seconds", "Measured seconds of a sample pass; of runs with few shards", "shard"
+    "shard_seconds_per_pass",
+    "seconds",
+    "Measured seconds of a sample pass of one shard, in runs of at most 64",
+    "shard",
 )
-ACCURACY = _gauge("accuracy", "ratio", "Of the generation that was measured last, where data.track_accuracy is set")
+ACCURACY = _gauge(
+    "accuracy", "ratio", "Accuracy of the generation that was evaluated last, if data.track_accuracy is set"
+)
 
-REPAIRS = _counter("repairs", "remedies", "Remedies carried out", "remedy")
-REPAIR_FAILURES = _counter("repair_failures", "remedies", "Remedies that did not come back; they are taken up again")
-GENERATIONS = _counter("generations", "generations", "Generations published")
-DESTROYED_SAMPLES = _counter("destroyed_samples", "samples", "The run's own copies of revoked samples, destroyed")
-PASSES = _counter("passes", "passes", "Sample passes trained", "remedy")
-COMPUTE_SECONDS = _counter("compute_seconds", "seconds", "Seconds of compute, of all workers together", "remedy")
+REPAIRS = _counter("repairs", "remedies", "Repairs that are done", "remedy")
+REPAIR_FAILURES = _counter("repair_failures", "remedies", "Repairs that failed; each of them is tried again")
+GENERATIONS = _counter("generations", "generations", "Published generations")
+DESTROYED_SAMPLES = _counter("destroyed_samples", "samples", "Destroyed copies of revoked samples")
+PASSES = _counter("passes", "passes", "Sample passes of training and repairs", "remedy")
+COMPUTE_SECONDS = _counter(
+    "compute_seconds", "seconds", "Compute seconds of training and repairs, summed over workers", "remedy"
+)
 
-REPAIR_SECONDS = _histogram("repair_seconds", "seconds", "Seconds of compute of a remedy", _SECONDS, "remedy")
+REPAIR_SECONDS = _histogram("repair_seconds", "seconds", "Seconds of compute of a repair", _SECONDS, "remedy")
 SECONDS_PER_PASS = _histogram(
-    "seconds_per_pass", "seconds", "Seconds of a sample pass, by stages", _SECONDS_PER_PASS, "remedy"
+    "seconds_per_pass", "seconds", "Seconds of a sample pass, measured at each stage", _SECONDS_PER_PASS, "remedy"
 )
 REQUEST_SECONDS = _histogram(
-    "request_seconds", "seconds", "From a request's arrival until it came so far", _SECONDS, "state"
+    "request_seconds",
+    "seconds",
+    "Seconds from a request's arrival until it reached the stage in `state`",
+    _SECONDS,
+    "state",
 )
 
 METRICS: tuple[Metric, ...] = (

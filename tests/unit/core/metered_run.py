@@ -22,22 +22,22 @@ class MeteredRun:
         self.board: RevocationBoard = trained_board(shards)
         self.receipts = Receipts()
         self.workers = workers
-        self.meter = MetricsCollector(self.board, self.receipts, epochs=EPOCHS, workers=lambda: self.workers)
+        self.collector = MetricsCollector(self.board, self.receipts, epochs=EPOCHS, workers=lambda: self.workers)
         self.now = NOW
         self.sums: Measured = {}
         self.times: dict[tuple[str, ...], int] = {}
         self.working: dict[int, RepairShard] = {}
         self._number = 1
 
-    def tell(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         self.receipts.handle(event)
         commands = self.board.handle(event)
-        self.add(self.meter.happened(event))
+        self.add(self.collector.on_event(event))
         for command in commands:
             match command:
                 case PublishGeneration():
                     self._number += 1
-                    self.tell(
+                    self.handle(
                         GenerationPublished(
                             at=self.now,
                             number=self._number,
@@ -49,7 +49,7 @@ class MeteredRun:
                     )
                 case Purge():
                     files = tuple(command.files)
-                    self.tell(
+                    self.handle(
                         RequestsPurged(at=self.now, request_ids=command.request_ids, files=files, rows=command.rows)
                     )
                 case RepairShard():
@@ -59,7 +59,7 @@ class MeteredRun:
         """The remedy at work there comes back. touched: slice -> samples forgotten; after_s: seconds from now"""
         self.now += timedelta(seconds=after_s)
         report = report_of(self.working.pop(shard), touched, version=str(self._number))
-        self.tell(ShardRepaired(at=self.now, report=report))
+        self.handle(ShardRepaired(at=self.now, report=report))
 
     def add(self, measurements: list[Measurement]) -> None:
         for one in measurements:
@@ -67,9 +67,9 @@ class MeteredRun:
             self.sums[name] = self.sums.get(name, 0.0) + one.value
             self.times[name] = self.times.get(name, 0) + 1
 
-    def standing(self, *, after_s: float = 0.0) -> Measured:
+    def gauges(self, *, after_s: float = 0.0) -> Measured:
         """All gauges, some seconds from now."""
-        found = self.meter.stands(self.now + timedelta(seconds=after_s))
+        found = self.collector.gauges(self.now + timedelta(seconds=after_s))
         assert len({_named(one) for one in found}) == len(found)
         return {_named(one): one.value for one in found}
 

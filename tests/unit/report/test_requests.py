@@ -3,9 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from raymu.core.receipt import Receipt
+from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Exactness
-from raymu.report.requests import DeadlineStatus, RequestStatus, request_view
+from raymu.report.requests import DeadlineStatus, request_view
 from tests.unit.core.examples import NOW
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -23,22 +23,23 @@ ACCEPTED = Receipt(
 )
 REWOUND = replace(ACCEPTED, rewound_at=NOW + timedelta(milliseconds=5))
 PATCHED = replace(REWOUND, repaired_at=NOW + HOUR, published_at=NOW + HOUR, purged_at=NOW + HOUR)
-EXACT = replace(PATCHED, settled_at=NOW + 2 * HOUR)
+PATCHED = replace(PATCHED, exactness=Exactness.APPROXIMATE)
+EXACT = replace(PATCHED, settled_at=NOW + 2 * HOUR, exactness=Exactness.EXACT)
 
 
 @pytest.mark.parametrize(
-    ("receipt", "standing", "done"),
+    ("receipt", "result", "done"),
     [
-        (ACCEPTED, RequestStatus.ACCEPTED, "accepted"),
-        (REWOUND, RequestStatus.REWOUND, "rewound"),
-        (PATCHED, RequestStatus.APPROXIMATE, "purged"),
-        (EXACT, RequestStatus.EXACT, "settled"),
-        (replace(EXACT, exactness=Exactness.INCONCLUSIVE), RequestStatus.INCONCLUSIVE, "settled"),
+        (ACCEPTED, RequestStage.ACCEPTED, "accepted"),
+        (REWOUND, RequestStage.REWOUND, "rewound"),
+        (PATCHED, Exactness.APPROXIMATE, "purged"),
+        (EXACT, Exactness.EXACT, "settled"),
+        (replace(EXACT, exactness=Exactness.INCONCLUSIVE), Exactness.INCONCLUSIVE, "settled"),
     ],
 )
-def test_a_request_stands_where_its_receipt_has_come(receipt: Receipt, standing: RequestStatus, done: str) -> None:
+def test_a_request_shows_its_result_and_its_last_step(receipt: Receipt, result: str, done: str) -> None:
     view = request_view(receipt, late=(), now=NOW + 3 * HOUR)
-    assert (view.standing, view.done) == (standing, done)
+    assert (view.result, view.done) == (result, done)
 
 
 @pytest.mark.parametrize(

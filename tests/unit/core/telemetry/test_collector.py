@@ -7,10 +7,11 @@ import pytest
 
 from raymu.config.unlearning import Strategy
 from raymu.core.events import GenerationEvaluated, SettleRequested, ShardFailed
+from raymu.core.receipt import RequestStage
 from raymu.core.records import Remedy
 from raymu.core.requests import RevocationRequest
 from raymu.core.telemetry.collector import MOST_SHARDS
-from raymu.core.telemetry.metrics import METRICS, MetricKind, RequestStage
+from raymu.core.telemetry.metrics import METRICS, MetricKind
 from tests.unit.core.examples import NOW, accepted, request
 from tests.unit.core.metered_run import MeteredRun
 
@@ -23,35 +24,35 @@ def patched(request_id: str, shard: int, *, due_days: float = 30.0) -> Revocatio
 
 
 def states(run: MeteredRun) -> dict[str, float]:
-    found = run.standing()
+    found = run.gauges()
     return {state: found["requests", state] for state in RequestStage if found["requests", state]}
 
 
 def duties(run: MeteredRun) -> dict[str, float]:
-    return {name[1]: value for name, value in run.standing().items() if name[0] == "shards" and value}
+    return {name[1]: value for name, value in run.gauges().items() if name[0] == "shards" and value}
 
 
 def test_a_patched_request_goes_through_its_states_and_leaves_debt_until_it_is_settled() -> None:
     run = MeteredRun()
     assert (states(run), duties(run)) == ({}, {"exact": 3.0})
-    run.tell(accepted(patched("r1", 0)))
+    run.handle(accepted(patched("r1", 0)))
     assert (states(run), duties(run)) == ({"rewound": 1.0}, {"at_work": 1.0, "exact": 2.0})
     run.repair(0, {3: 1}, after_s=2.0)
     assert (states(run), duties(run)) == ({"purged": 1.0}, {"approximate": 1.0, "exact": 2.0})
-    found = run.standing()
+    found = run.gauges()
     assert found["debt_shards",] == 1.0
     assert found["debt_passes",] == 2 * 39, "the last stage again, two epochs of what is retained"
     assert found["samples",] == 119.0
-    run.tell(SettleRequested(at=run.now, shards=(0,)))
+    run.handle(SettleRequested(at=run.now, shards=(0,)))
     assert duties(run) == {"at_work": 1.0, "exact": 2.0}
     run.repair(0, {}, after_s=3.0)
     assert (states(run), duties(run)) == ({"settled": 1.0}, {"exact": 3.0})
-    assert run.standing()["debt_shards",] == run.standing()["debt_passes",] == 0.0
+    assert run.gauges()["debt_shards",] == run.gauges()["debt_passes",] == 0.0
 
 
 def test_remedies_and_what_they_destroyed_are_counted() -> None:
     run = MeteredRun()
-    run.tell(accepted(request("r1", {0: {1: 2}, 1: {0: 1}}, strategy=Strategy.SISA), patched("r2", 2)))
+    run.handle(accepted(request("r1", {0: {1: 2}, 1: {0: 1}}, strategy=Strategy.SISA), patched("r2", 2)))
     for shard, touched in ((0, {1: 2}), (1, {0: 1}), (2, {3: 1})):
         run.repair(shard, touched, after_s=1.0)
     assert {name[1]: value for name, value in run.sums.items() if name[0] == "repairs"} == {
@@ -65,18 +66,18 @@ def test_remedies_and_what_they_destroyed_are_counted() -> None:
 
 def test_a_remedy_that_failed_is_counted_and_its_shard_waits() -> None:
     run = MeteredRun()
-    run.tell(accepted(patched("r1", 0)))
-    run.tell(ShardFailed(at=run.now, shard=0, command_id=run.working[0].command_id))
+    run.handle(accepted(patched("r1", 0)))
+    run.handle(ShardFailed(at=run.now, shard=0, command_id=run.working[0].command_id))
     assert run.sums["repair_failures",] == 1.0
     assert duties(run) == {"waiting": 1.0, "exact": 2.0}
 
 
 def test_how_long_a_request_took_to_each_state_is_observed() -> None:
     run = MeteredRun()
-    run.tell(accepted(patched("r1", 0), request("r2", {1: {2: 1}}, strategy=Strategy.SISA)))
+    run.handle(accepted(patched("r1", 0), request("r2", {1: {2: 1}}, strategy=Strategy.SISA)))
     run.repair(0, {3: 1}, after_s=2.0)
     run.repair(1, {2: 1}, after_s=5.0)
-    run.tell(SettleRequested(at=run.now, shards=(0,)))
+    run.handle(SettleRequested(at=run.now, shards=(0,)))
     run.repair(0, {}, after_s=10.0)
     waits = {name[1]: value for name, value in run.sums.items() if name[0] == "request_seconds"}
     # What the patch superseded is purged with the other: a remedy at work aimed at it until then.
@@ -86,9 +87,9 @@ def test_how_long_a_request_took_to_each_state_is_observed() -> None:
 
 def test_stages_add_passes_and_seconds_and_their_ratio() -> None:
     run = MeteredRun()
-    run.add(run.meter.worked(None, passes=1000.0, seconds=0.5))
-    run.add(run.meter.worked(None, passes=3000.0, seconds=3.0))
-    run.add(run.meter.worked(Remedy.PATCH, passes=0.0, seconds=0.25))
+    run.add(run.collector.on_work(None, passes=1000.0, seconds=0.5))
+    run.add(run.collector.on_work(None, passes=3000.0, seconds=3.0))
+    run.add(run.collector.on_work(Remedy.PATCH, passes=0.0, seconds=0.25))
     assert run.sums["passes", "train"] == 4000.0
     assert run.sums["compute_seconds", "train"] == 3.5
     assert run.sums["seconds_per_pass", "train"] == pytest.approx(0.0005 + 0.001)
@@ -97,21 +98,21 @@ def test_stages_add_passes_and_seconds_and_their_ratio() -> None:
 
 
 def test_without_anything_owed_there_is_no_due_time() -> None:
-    found = MeteredRun().standing()
+    found = MeteredRun().gauges()
     assert found["next_due_timestamp_seconds",] == found["settle_by_timestamp_seconds",] == 0.0
     assert ("deadline_slack_seconds",) not in found
 
 
 def test_slack_shrinks_with_the_time_alone() -> None:
     run = MeteredRun()
-    run.tell(accepted(patched("r1", 0, due_days=1.0)))
+    run.handle(accepted(patched("r1", 0, due_days=1.0)))
     run.repair(0, {3: 1}, after_s=0.0)
-    found = run.standing()
+    found = run.gauges()
     retraining_s = 2 * 39 * 0.01
     assert found["next_due_timestamp_seconds",] == NOW.timestamp() + DAY_S
     assert found["settle_by_timestamp_seconds",] == pytest.approx(NOW.timestamp() + DAY_S - retraining_s)
     assert found["deadline_slack_seconds",] == pytest.approx(DAY_S - retraining_s)
-    later = run.standing(after_s=2 * DAY_S)
+    later = run.gauges(after_s=2 * DAY_S)
     assert later["deadline_slack_seconds",] == pytest.approx(-DAY_S - retraining_s)
     assert later["settle_by_timestamp_seconds",] == found["settle_by_timestamp_seconds",]
 
@@ -119,24 +120,24 @@ def test_slack_shrinks_with_the_time_alone() -> None:
 def test_the_tightest_deadline_counts_not_the_next_one() -> None:
     """One worker: what is due first delays the other, which then has less to spare."""
     run = MeteredRun(workers=1)
-    run.tell(
+    run.handle(
         accepted(patched("r1", 0, due_days=1.0), replace(patched("r2", 1), due_at=NOW + timedelta(days=1, seconds=0.1)))
     )
     for shard in (0, 1):
         run.repair(shard, {3: 1}, after_s=0.0)
-    found = run.standing()
+    found = run.gauges()
     assert found["next_due_timestamp_seconds",] == NOW.timestamp() + DAY_S
     assert found["deadline_slack_seconds",] == pytest.approx(DAY_S + 0.1 - 2 * 2 * 39 * 0.01)
 
 
 def test_workers_that_come_and_go_are_counted_and_move_the_time_to_begin_by() -> None:
     run = MeteredRun(workers=1)
-    run.tell(accepted(patched("r1", 0, due_days=1.0), patched("r2", 1, due_days=1.0)))
+    run.handle(accepted(patched("r1", 0, due_days=1.0), patched("r2", 1, due_days=1.0)))
     for shard in (0, 1):
         run.repair(shard, {3: 1}, after_s=0.0)
-    one_after_the_other = run.standing()
+    one_after_the_other = run.gauges()
     run.workers = 2
-    map_concurrently = run.standing()
+    map_concurrently = run.gauges()
     assert (one_after_the_other["workers",], map_concurrently["workers",]) == (1.0, 2.0)
     for name in ("settle_by_timestamp_seconds", "deadline_slack_seconds"):
         assert map_concurrently[name,] - one_after_the_other[name,] == pytest.approx(2 * 39 * 0.01)
@@ -144,27 +145,27 @@ def test_workers_that_come_and_go_are_counted_and_move_the_time_to_begin_by() ->
 
 def test_single_shards_are_measured_in_small_runs_only() -> None:
     def of_shards(shards: int) -> int:
-        return sum(name[0] == "shard_seconds_per_pass" for name in MeteredRun(shards).standing())
+        return sum(name[0] == "shard_seconds_per_pass" for name in MeteredRun(shards).gauges())
 
     assert (of_shards(MOST_SHARDS), of_shards(MOST_SHARDS + 1)) == (MOST_SHARDS, 0)
 
 
 def test_accuracy_is_there_once_it_was_measured() -> None:
     run = MeteredRun()
-    assert ("accuracy",) not in run.standing()
-    run.tell(GenerationEvaluated(at=run.now, number=1, samples=100, accuracy=0.875))
-    assert run.standing()["accuracy",] == 0.875
+    assert ("accuracy",) not in run.gauges()
+    run.handle(GenerationEvaluated(at=run.now, number=1, samples=100, accuracy=0.875))
+    assert run.gauges()["accuracy",] == 0.875
 
 
 def test_a_course_measures_everything_that_there_is() -> None:
     run = MeteredRun()
-    run.tell(accepted(patched("r1", 0)))
-    run.tell(GenerationEvaluated(at=run.now, number=1, samples=100, accuracy=0.875))
-    run.tell(ShardFailed(at=run.now, shard=0, command_id=run.working[0].command_id))
-    run.tell(accepted(patched("r2", 1)))
+    run.handle(accepted(patched("r1", 0)))
+    run.handle(GenerationEvaluated(at=run.now, number=1, samples=100, accuracy=0.875))
+    run.handle(ShardFailed(at=run.now, shard=0, command_id=run.working[0].command_id))
+    run.handle(accepted(patched("r2", 1)))
     run.repair(1, {3: 1}, after_s=1.0)
-    run.add(run.meter.worked(None, passes=1000.0, seconds=0.5))
-    measured = {name[0] for name in (*run.sums, *run.standing())}
+    run.add(run.collector.on_work(None, passes=1000.0, seconds=0.5))
+    measured = {name[0] for name in (*run.sums, *run.gauges())}
     assert measured == {metric.name.removeprefix("raymu_") for metric in METRICS}
     gauges = {metric.name.removeprefix("raymu_") for metric in METRICS if metric.kind is MetricKind.GAUGE}
-    assert {name[0] for name in run.standing()} == gauges
+    assert {name[0] for name in run.gauges()} == gauges
