@@ -121,7 +121,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 line = {"label": WHAT[what], **look(what, index)}
                 plot_spread(axes, rows[rows["what"] == what], "shards", column, **line)
     plot_spread(memory, rows[rows["what"] == "every shard"], "shards", "coordinator_mb", **look("", 6))
-    labels = ("wall time, s", "CPU time of the coordinator, s", "memory of the coordinator, MB")
+    labels = ("wall time, s", "coordinator CPU time, s", "coordinator memory, MB")
     for axes, label in zip((seconds, cpu, memory), labels, strict=True):
         logarithmic_x(axes, sorted(rows["shards"].unique()))
         axes.set_xlabel("shards")

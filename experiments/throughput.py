@@ -154,7 +154,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     size.yaxis.set_major_formatter(FuncFormatter(lambda value, _index: f"{value:,g}"))
     size.legend(frameon=False, loc="upper left")
     rate.axhline(1.0, color="black", lw=1.0, ls=":")
-    rate.set_ylabel("samples/s, share of a bare loop's")
+    rate.set_ylabel("throughput / bare loop's")
     size.set_ylabel("recorded for a shard, MB")
     for panel in (rate, size):
         panel.set_xticks(range(len(ratios)), ratios.index)

@@ -1,4 +1,4 @@
-"""What traffic would cost a run that is not trained yet: curves, a replay in simulated time, and a recommendation."""
+"""The capacity plan: what traffic would cost a run that is not trained yet, and which layout to choose for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -20,31 +20,34 @@ from raymu.service.planning.layouts import LayoutCandidates
 from raymu.service.planning.profile import Profile
 
 TRACES = 10
-"""Traces of the same traffic that what is replayed is the mean of."""
+"""Number of traces of the same traffic that a simulation averages over."""
 POINTS = 40
-"""Of a curve, at most."""
+"""Largest number of points of a curve."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkPoint:
-    """Mean sample passes for so many requests. apart: served one by one; together: served as one batch"""
+    """Expected sample passes of a number of requests."""
 
     requests: int
     apart: float
+    """If the requests are served one by one."""
     together: float
+    """If the requests are served as one batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoundaryPoint:
-    """boundary: a fraction, that retrains from some slice on and patches before it; work: of all the traffic"""
+    """Expected cost of all the traffic at a hybrid boundary."""
 
     boundary: float
+    """A fraction of the work of training a whole shard."""
     work: ExpectedCost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReplayedTraffic:
-    """Means over traces that are replayed in simulated time. Fields: see SimulationSummary"""
+class SimulatedTraffic:
+    """Means over simulated traces. The fields are those of `SimulationSummary`."""
 
     passes: float
     compute_seconds: float
@@ -58,40 +61,42 @@ class ReplayedTraffic:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayoutAdvice:
-    """What is recommended, and what the traffic does there in simulated time."""
+    """A recommended layout and boundary, and a simulation of the traffic with them."""
 
     recommendation: Recommendation
-    replayed: ReplayedTraffic
+    replayed: SimulatedTraffic
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CapacityPlan:
-    """boundary: the configured one, which hs and ohs are forecast with; requests: of the traffic, owners or samples"""
+    """What traffic would cost a configuration, and what is recommended."""
 
     traffic: str
     requests: int
+    """Number of requests of the traffic: owners or samples."""
     samples: int
     shards: int
     slices: int
     workers: int
     boundary: str
+    """The configured hybrid boundary, for `hs` and `ohs`."""
     seconds_per_pass: float
     by_requests: dict[Strategy, tuple[WorkPoint, ...]]
     by_boundary: dict[Strategy, tuple[BoundaryPoint, ...]]
     one_batch: dict[Strategy, StrategyForecast]
-    """Mean, where all of it comes at the same moment."""
-    replayed: dict[Strategy, ReplayedTraffic]
+    """Mean forecast of all requests arriving at the same moment."""
+    replayed: dict[Strategy, SimulatedTraffic]
     budget_s: float | None
-    """Compute that the recommendations may take; None for what sisa takes in the configured layout."""
+    """Compute seconds that the recommendations may take; None for what `sisa` takes in the configured layout."""
     within_layout: LayoutAdvice
-    """The boundary to choose with the shards and slices that are configured, for hs or ohs, as configured."""
+    """Advice for the configured shards and slices."""
     any_layout: LayoutAdvice
-    """The same where shards and slices are free too."""
+    """Advice with free shards and slices."""
 
 
 def plan_capacity(
     config: Config,
-    survey: Profile,
+    profile: Profile,
     traffic: Traffic,
     *,
     workers: int,
@@ -99,69 +104,76 @@ def plan_capacity(
     budget_s: float | None = None,
     longest_s: float | None = None,
 ) -> CapacityPlan:
-    """Forecast traffic with every strategy, and recommend shards, slices and boundary.
+    """Compute the cost of traffic with every strategy, and recommend shards, slices and boundary.
 
-    workers: shards that are repaired side by side; window_s: see Trace.batches
-    budget_s: compute of all remedies; as much as sisa takes in the configured layout where not given
-    longest_s: mean time that the remedies of requests which come at the same moment may take
+    Args:
+        config: The configuration.
+        profile: Training data and speed.
+        traffic: What arrives.
+        workers: Shards that are repaired side by side.
+        window_s: Batch window in seconds, see `Trace.batches`.
+        budget_s: Compute seconds of all remedies; by default what `sisa` takes in the configured layout.
+        longest_s: Largest mean makespan of the requests that arrive together, in seconds.
+
     Raises TraceInvalid, ConfigInvalid.
     """
-    prospects = LayoutCandidates(config, survey, traffic)
-    prospect, boundary = prospects.configured(), prospects.boundary
-    demand = prospects.demand(workers=workers, budget_s=budget_s, longest_s=longest_s)
-    replayed = partial(_replayed, survey, traffic, workers=workers, window_s=window_s)
+    candidates = LayoutCandidates(config, profile, traffic)
+    layout, boundary = candidates.configured(), candidates.boundary
+    budget = candidates.budget(workers=workers, budget_s=budget_s, longest_s=longest_s)
+    simulated = partial(_simulated, profile, traffic, workers=workers, window_s=window_s)
 
-    def advice(choice: Sequence[Layout]) -> LayoutAdvice:
+    def advice(layouts: Sequence[Layout]) -> LayoutAdvice:
         strategy = Strategy.OHS if config.unlearning.strategy is Strategy.OHS else Strategy.HS
-        found = recommend(choice, strategy, demand)
-        return LayoutAdvice(recommendation=found, replayed=replayed(_chosen(config, strategy, found)))
+        recommendation = recommend(layouts, strategy, budget)
+        return LayoutAdvice(
+            recommendation=recommendation, replayed=simulated(_recommended(config, strategy, recommendation))
+        )
 
     return CapacityPlan(
         traffic=str(traffic),
         requests=traffic.count,
-        samples=prospects.samples,
-        shards=prospect.shards,
-        slices=prospect.slices,
+        samples=candidates.samples,
+        shards=layout.shards,
+        slices=layout.slices,
         workers=workers,
         boundary=str(boundary),
-        seconds_per_pass=survey.seconds_per_pass,
-        by_requests={one: _by_requests(prospect, one, boundary, demand) for one in Strategy},
-        by_boundary={one: _by_boundary(prospect, one, demand) for one in (Strategy.HS, Strategy.OHS)},
-        one_batch=sampled_forecasts(prospect, boundary, together=demand.requests, workers=workers),
-        replayed={one: replayed(_with_strategy(config, one)) for one in Strategy},
+        seconds_per_pass=profile.seconds_per_pass,
+        by_requests={strategy: _by_requests(layout, strategy, boundary, budget) for strategy in Strategy},
+        by_boundary={strategy: _by_boundary(layout, strategy, budget) for strategy in (Strategy.HS, Strategy.OHS)},
+        one_batch=sampled_forecasts(layout, boundary, together=budget.requests, workers=workers),
+        replayed={strategy: simulated(_with_strategy(config, strategy)) for strategy in Strategy},
         budget_s=budget_s,
-        within_layout=advice([prospect]),
-        any_layout=advice([prospect, *prospects.layouts()]),
+        within_layout=advice([layout]),
+        any_layout=advice([layout, *candidates.layouts()]),
     )
 
 
 def _by_requests(
-    prospect: Layout, strategy: Strategy, boundary: Boundary, demand: TrafficBudget
+    layout: Layout, strategy: Strategy, boundary: Boundary, budget: TrafficBudget
 ) -> tuple[WorkPoint, ...]:
-    counts = np.unique(np.linspace(1, demand.requests, POINTS).round()).astype(int).tolist()
+    counts = np.unique(np.linspace(1, budget.requests, POINTS).round()).astype(int).tolist()
     return tuple(
         WorkPoint(
             requests=count,
-            apart=expected_cost(prospect, strategy, boundary, requests=count).passes,
-            together=_of_one_batch(prospect, strategy, boundary, replace(demand, requests=count)),
+            apart=expected_cost(layout, strategy, boundary, requests=count).passes,
+            together=_batch_passes(layout, strategy, boundary, requests=count, workers=budget.workers),
         )
         for count in counts
     )
 
 
-def _of_one_batch(prospect: Layout, strategy: Strategy, boundary: Boundary, demand: TrafficBudget) -> float:
-    """Mean sample passes."""
-    requests = demand.requests
+def _batch_passes(layout: Layout, strategy: Strategy, boundary: Boundary, *, requests: int, workers: int) -> float:
+    """Return the expected sample passes of requests that are served as one batch."""
     if boundary.kind is BoundaryKind.DEADLINE and strategy in (Strategy.HS, Strategy.OHS):
-        return sampled_forecasts(prospect, boundary, together=requests, workers=demand.workers)[strategy].passes
-    return expected_cost(prospect, strategy, boundary, requests=requests, together=requests).passes
+        return sampled_forecasts(layout, boundary, together=requests, workers=workers)[strategy].passes
+    return expected_cost(layout, strategy, boundary, requests=requests, together=requests).passes
 
 
-def _by_boundary(prospect: Layout, strategy: Strategy, demand: TrafficBudget) -> tuple[BoundaryPoint, ...]:
+def _by_boundary(layout: Layout, strategy: Strategy, budget: TrafficBudget) -> tuple[BoundaryPoint, ...]:
     points = []
-    for first in reversed(range(prospect.slices + 1)):
-        boundary = Boundary.parse(prospect.boundary_retraining_from(first))
-        work = expected_cost(prospect, strategy, boundary, requests=demand.requests, together=demand.together)
+    for first in reversed(range(layout.slices + 1)):
+        boundary = Boundary.parse(layout.boundary_retraining_from(first))
+        work = expected_cost(layout, strategy, boundary, requests=budget.requests, together=budget.together)
         points.append(BoundaryPoint(boundary=boundary.value, work=work))
     return tuple(points)
 
@@ -170,28 +182,32 @@ def _with_strategy(config: Config, strategy: Strategy) -> Config:
     return replace(config, unlearning=replace(config.unlearning, strategy=strategy))
 
 
-def _chosen(config: Config, strategy: Strategy, found: Recommendation) -> Config:
-    """The configuration as recommended."""
-    partition = config.partition
-    if (found.shards, found.slices) != (partition.shards, partition.slices):
-        partition = replace(partition, shards=found.shards, slices=found.slices, risk_bands=None)
-    unlearning = replace(config.unlearning, strategy=strategy, boundary=Boundary.parse(found.boundary))
+def _recommended(config: Config, strategy: Strategy, recommendation: Recommendation) -> Config:
+    """Return the configuration with the recommended layout and boundary."""
+    partition, recommended = config.partition, (recommendation.shards, recommendation.slices)
+    if recommended != (partition.shards, partition.slices):
+        partition = replace(partition, shards=recommendation.shards, slices=recommendation.slices, risk_bands=None)
+    boundary = Boundary.parse(recommendation.boundary)
+    unlearning = replace(config.unlearning, strategy=strategy, boundary=boundary)
     return replace(config, partition=partition, unlearning=unlearning)
 
 
-def _replayed(survey: Profile, traffic: Traffic, config: Config, *, workers: int, window_s: float) -> ReplayedTraffic:
-    population = survey.populate(config.partition)
-    lineages = untrained_lineages(population.slice_samples.tolist(), seconds_per_pass=survey.seconds_per_pass)
-    outcomes = [
+def _simulated(
+    profile: Profile, traffic: Traffic, config: Config, *, workers: int, window_s: float
+) -> SimulatedTraffic:
+    """Simulate traces of the traffic on an untrained run, and average over them."""
+    population = profile.population_of(config.partition)
+    lineages = untrained_lineages(population.slice_samples.tolist(), seconds_per_pass=profile.seconds_per_pass)
+    summaries = [
         simulate(
             draw_trace(replace(traffic, seed=traffic.seed + number), population),
             population,
             lineages,
-            shape=RunShape.of(config, has_batch_norm=survey.has_batch_norm),
+            shape=RunShape.of(config, has_batch_norm=profile.has_batch_norm),
             workers=workers,
             window_s=window_s,
         ).outcome
         for number in range(TRACES)
     ]
-    means = {one.name: fmean(getattr(outcome, one.name) for outcome in outcomes) for one in fields(ReplayedTraffic)}
-    return ReplayedTraffic(**means)
+    names = [field.name for field in fields(SimulatedTraffic)]
+    return SimulatedTraffic(**{name: fmean(getattr(summary, name) for summary in summaries) for name in names})

@@ -1,15 +1,17 @@
-"""What a request would come to, refused or carried out; nothing changes, and no cluster is needed."""
+"""The forecast of one request on a trained run. Nothing is changed, and no cluster is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from raymu.config.unlearning import Strategy
-from raymu.core.forecast_error import PredictionInterval
+from raymu.core.commands import Decision
+from raymu.core.forecast_error import ForecastError, PredictionInterval
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.records import Remedy
 from raymu.core.requests import RevocationRequest
+from raymu.core.workload import ShardWorkload
 from raymu.errors import FileCorrupt, FileMissing, RequestInvalid
 from raymu.service.history import History, replay
 from raymu.service.requests.admission import Admission
@@ -19,55 +21,65 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardForecast:
-    """earliest_slice: where retraining would start; retrain_fraction: of the whole shard; seconds: of compute
-
-    interval: what the remedy will take, nine times in ten, by how earlier forecasts held
-    """
+    """The forecast of one shard that a request touches."""
 
     shard: int
     samples: int
+    """Samples to forget."""
     earliest_slice: int
+    """The slice from which retraining would start."""
     remedy: Remedy
     reason: str
     retrain_fraction: float
+    """Work of retraining, as a fraction of training the whole shard."""
     retrain_passes: float
     retrain_seconds: float
+    """Compute seconds."""
     patch_seconds: float
+    """Compute seconds."""
     interval: PredictionInterval
+    """Seconds that the remedy will take in nine of ten cases, given the errors of earlier forecasts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What a request would cost. strategy, boundary: those that the remedies are forecast for"""
+    """The forecast of one request."""
 
     strategy: Strategy
+    """The strategy that the remedies are chosen by."""
     boundary: str
+    """The hybrid boundary that the remedies are chosen by."""
     workers: int
     shards: tuple[ShardForecast, ...]
     strategies: dict[Strategy, StrategyForecast]
 
 
-def check_requests(store: RunStore, asked: Sequence[Revocation]) -> None:
-    """Refuse what a coordinator would refuse; where files are damaged, that is for the coordinator to say.
+def check_requests(store: RunStore, revocations: Sequence[Revocation]) -> None:
+    """Refuse what a coordinator would refuse. Damaged files are left to the coordinator.
 
     Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict.
     """
     with closing(store.journal(is_read_only=True)) as journal, suppress(FileMissing, FileCorrupt):
-        desk = Admission(store, journal, replay(journal, store.manifest))
-        desk.admit_together(asked, now=datetime.now(UTC))
+        admission = Admission(store, journal, replay(journal, store.manifest))
+        admission.admit_together(revocations, now=datetime.now(UTC))
 
 
-def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> Forecast:
-    """Forecast a request, and change nothing. workers: at hand; as many as trained the run where not given
+def plan(store: RunStore, revocation: Revocation, *, workers: int | None = None) -> Forecast:
+    """Forecast a request.
 
-    Raises RunInvalid where the run is not trained, RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked.
+    Args:
+        store: A trained run.
+        revocation: The request.
+        workers: Available workers; by default as many as trained the run.
+
+    Raises RunInvalid if the run is not trained; RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked.
     """
     if workers is not None and workers < 1:
         raise RequestInvalid(f"workers is {workers}; a forecast needs at least one")
     ohs = store.config.unlearning.ohs
     store.current()  # refuses a run that is not trained
-    request, history = _judged(store, asked, workers=workers)
-    workers, paces = workers or history.trained_on, history.paces.paces
+    request, history = _admitted(store, revocation, workers=workers)
+    workers, errors = workers or history.trained_on, history.paces.paces
     workloads = history.board.workloads(request)
     decisions = choose_remedies(
         workloads, strategy=request.strategy, boundary=request.boundary, workers=workers, ohs=ohs
@@ -76,37 +88,40 @@ def plan(store: RunStore, asked: Revocation, *, workers: int | None = None) -> F
         strategy=request.strategy,
         boundary=str(request.boundary),
         workers=workers,
-        shards=tuple(
-            ShardForecast(
-                shard=one.shard,
-                samples=one.touched_samples,
-                earliest_slice=one.earliest_slice,
-                remedy=decisions[one.shard].remedy,
-                reason=decisions[one.shard].reason,
-                retrain_fraction=one.retrain_fraction,
-                retrain_passes=one.passes[Remedy.RETRAIN],
-                retrain_seconds=one.seconds(Remedy.RETRAIN),
-                patch_seconds=one.seconds(Remedy.PATCH),
-                interval=paces[decisions[one.shard].remedy].interval(decisions[one.shard].seconds),
-            )
-            for one in workloads
-        ),
+        shards=tuple(_shard_forecast(workload, decisions[workload.shard], errors) for workload in workloads),
         strategies=forecast(workloads, boundary=request.boundary, workers=workers, ohs=ohs),
     )
 
 
-def _judged(store: RunStore, asked: Revocation, *, workers: int | None) -> tuple[RevocationRequest, History]:
-    """A request as it would be accepted now, and the history that it is judged by.
+def _shard_forecast(
+    workload: ShardWorkload, decision: Decision, errors: Mapping[Remedy, ForecastError]
+) -> ShardForecast:
+    return ShardForecast(
+        shard=workload.shard,
+        samples=workload.touched_samples,
+        earliest_slice=workload.earliest_slice,
+        remedy=decision.remedy,
+        reason=decision.reason,
+        retrain_fraction=workload.retrain_fraction,
+        retrain_passes=workload.passes[Remedy.RETRAIN],
+        retrain_seconds=workload.seconds(Remedy.RETRAIN),
+        patch_seconds=workload.seconds(Remedy.PATCH),
+        interval=errors[decision.remedy].interval(decision.seconds),
+    )
 
-    The run may go on meanwhile, and purge the tables of samples that its journal named: then it is judged anew.
+
+def _admitted(store: RunStore, revocation: Revocation, *, workers: int | None) -> tuple[RevocationRequest, History]:
+    """Admit a request without recording it. Returns the request, and the history that it was admitted by.
+
+    A coordinator may purge sample tables after the journal was read here. Then everything is read again.
     """
     with closing(store.journal(is_read_only=True)) as journal:
         while True:
             head, history = journal.head(), replay(journal, store.manifest, workers=workers)
             try:
-                [resolved], _ = Admission(store, journal, history).admit_together([asked], now=datetime.now(UTC))
+                [admitted], _ = Admission(store, journal, history).admit_together([revocation], now=datetime.now(UTC))
             except FileMissing:
                 if journal.head() == head:
                     raise
             else:
-                return resolved.request, history
+                return admitted.request, history

@@ -22,7 +22,7 @@ from raymu.data.traces import read_trace
 from raymu.errors import RequestInvalid, RunInvalid
 from raymu.output_file import atomic_write
 from raymu.service.history import replay
-from raymu.service.planning.population import held_population
+from raymu.service.planning.population import current_population
 from raymu.service.prediction import Ensemble, repaired_generation
 from raymu.service.trial import EvaluationSet, read_test_set, samples_at, temporary_branch
 from raymu.service.tuning.branch_repairs import BranchRepairs
@@ -67,7 +67,7 @@ class TuningObjective:
         """
         self._spec, self._store = spec, RunStore(spec.location)
         self._lineages = _lineages_without_debt(self._store)
-        self._population = held_population(self._store, [lineage.table for lineage in self._lineages])
+        self._population = current_population(self._store, [lineage.table for lineage in self._lineages])
         self.trace = _read_trace(spec, self._store, self._population)
         self._rows = self._population.rows_of(self.trace)
         features, labels = read_test_set(spec.test, self._store.config.data)

@@ -2,17 +2,20 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from raymu.config import Config
+from raymu.config import Config, PartitionConfig
 from raymu.config.unlearning import Strategy
 from raymu.console import Screen
 from raymu.console.study_tables import show_capacity
+from raymu.core.partition import identity_hashes, place_uniform
 from raymu.core.planning.simulator import SimulationSummary, simulate
-from raymu.core.planning.trace import Trace
+from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.workload import RunShape
 from raymu.data.tables import read_table
@@ -20,14 +23,34 @@ from raymu.errors import ConfigInvalid, TraceInvalid
 from raymu.plots import plot_capacity
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.planning.capacity import plan_capacity
-from raymu.service.planning.population import held_population, planned_population
-from raymu.service.planning.profile import imagined_survey, profile
+from raymu.service.planning.population import current_population, planned_population
+from raymu.service.planning.profile import Profile, profile
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import no_progress
 from raymu.service.status import status
 from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, revoke, train_run, write_samples
+
+
+def imagined_population(samples: int, partition: PartitionConfig) -> RevocableSamples:
+    """Return samples without owners, all of one class, that are partitioned uniformly."""
+    ids = np.arange(samples)
+    hashes = identity_hashes(ids.tolist(), seed=partition.seed, purpose="place")
+    shards, slices = place_uniform(hashes, shards=partition.shards, slices=partition.slices)
+    return RevocableSamples(
+        ids=ids,
+        shards=shards,
+        slices=slices,
+        labels=np.zeros(samples, dtype=np.int64),
+        shard_count=partition.shards,
+        slice_count=partition.slices,
+    )
+
+
+def imagined_profile(samples: int, *, seconds_per_pass: float) -> Profile:
+    """Return a profile without data, for models without batch norm."""
+    return Profile(population_of=partial(imagined_population, samples), seconds_per_pass=seconds_per_pass)
 
 
 def a_config(tmp_path: Path, **branches: Any) -> Config:
@@ -40,7 +63,7 @@ def simulated(location: Path, trace: Trace, *, window_s: float) -> SimulationSum
     lineages = store.current().lineages
     return simulate(
         trace,
-        held_population(store, [lineage.table for lineage in lineages]),
+        current_population(store, [lineage.table for lineage in lineages]),
         [replace(lineage, seconds_per_pass=1e-9) for lineage in lineages],  # done before the next request comes
         shape=RunShape(unlearning=store.config.unlearning, epochs=(2, 2, 2)),
         workers=1,
@@ -48,7 +71,7 @@ def simulated(location: Path, trace: Trace, *, window_s: float) -> SimulationSum
     ).outcome
 
 
-def really(coordinator: Coordinator, trace: Trace, *, window_s: float) -> dict[int, float]:
+def revoke_really(coordinator: Coordinator, trace: Trace, *, window_s: float) -> dict[int, float]:
     """Revoke batch by batch. returns: shard -> sample passes"""
     passes: dict[str, tuple[int, float]] = {}
     for batch in trace.batches(window_s):
@@ -72,11 +95,11 @@ def test_a_simulated_run_does_what_a_real_one_does(
     trace = draw_trace(
         parse_traffic(traffic), planned_population(read_table(config.data.train, config.data), config.partition)
     )
-    foreseen = simulated(tmp_path / "run", trace, window_s=window_s)
-    passes = really(run, trace, window_s=window_s)
-    assert {shard: of for shard, of in enumerate(foreseen.shard_passes) if of} == pytest.approx(passes)
+    simulated_run = simulated(tmp_path / "run", trace, window_s=window_s)
+    passes = revoke_really(run, trace, window_s=window_s)
+    assert {shard: of for shard, of in enumerate(simulated_run.shard_passes) if of} == pytest.approx(passes)
     debt = status(RunStore(str(tmp_path / "run"))).debt
-    assert (foreseen.debt_shards, foreseen.debt_passes) == (debt.shards, debt.retrain_passes)
+    assert (simulated_run.debt_shards, simulated_run.debt_passes) == (debt.shards, debt.retrain_passes)
 
 
 @pytest.mark.parametrize("text_ids", [False, True])
@@ -86,13 +109,13 @@ def test_a_population_is_the_same_before_training_and_after(tmp_path: Path, text
     run = train_run(config, tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
     planned = planned_population(read_table(config.data.train, config.data), config.partition)
-    held = held_population(store, [lineage.table for lineage in store.current().lineages])
+    held = current_population(store, [lineage.table for lineage in store.current().lineages])
     for kind in ("uniform", "owner", "class", "early"):
         traffic = parse_traffic(f"{kind}:10")
         assert draw_trace(traffic, held) == draw_trace(traffic, planned)
     [gone] = draw_trace(parse_traffic("uniform:1"), held).requests
     revoke(run, gone.ids)
-    left = held_population(store, [lineage.table for lineage in store.current().lineages])
+    left = current_population(store, [lineage.table for lineage in store.current().lineages])
     assert len(left) == len(held) - 1
     with pytest.raises(TraceInvalid, match="unknown sample"):
         left.rows_of(Trace(requests=(gone,)))
@@ -100,7 +123,9 @@ def test_a_population_is_the_same_before_training_and_after(tmp_path: Path, text
 
 @pytest.mark.parametrize("traffic", ["uniform:8", "burst:8,size=4", "owner:5", "storm:8"])
 @pytest.mark.parametrize("policy", ["uniform", "owner", "risk"])
-def test_an_outlook_tells_what_traffic_costs_and_recommends(tmp_path: Path, traffic: str, policy: str) -> None:
+def test_a_capacity_plan_has_the_cost_of_traffic_and_recommends_a_layout(
+    tmp_path: Path, traffic: str, policy: str
+) -> None:
     config = a_config(
         tmp_path, data={"owner": "owner", "risk": "risk"}, partition={"policy": policy}, unlearning={"boundary": 0.6}
     )
@@ -120,8 +145,8 @@ def test_an_outlook_tells_what_traffic_costs_and_recommends(tmp_path: Path, traf
     for advice in (view.within_layout, view.any_layout):
         assert advice.recommendation.boundary == 1.0
         assert advice.replayed.approximate_share == 0.0
-    plot_capacity(view, tmp_path / "outlook.png")
-    assert (tmp_path / "outlook.png").read_bytes().startswith(b"\x89PNG")
+    plot_capacity(view, tmp_path / "plan.png")
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
     assert to_tree(view)["by_requests"]["sisa"][0]["requests"] == 1
 
 
@@ -129,13 +154,13 @@ def test_an_outlook_tells_what_traffic_costs_and_recommends(tmp_path: Path, traf
 def test_the_curve_of_a_single_shard_ends_near_what_is_replayed(tmp_path: Path, strategy: Strategy) -> None:
     """A patch that reaches the first slice has no other shard to be calibrated by, and is a retraining."""
     config = a_config(tmp_path, partition={"shards": 1, "slices": 3}, unlearning={"boundary": 0.7})
-    view = plan_capacity(config, imagined_survey(600, seconds_per_pass=1e-6), parse_traffic("uniform:30"), workers=1)
+    view = plan_capacity(config, imagined_profile(600, seconds_per_pass=1e-6), parse_traffic("uniform:30"), workers=1)
     assert view.by_requests[strategy][-1].apart == pytest.approx(view.replayed[strategy].passes, rel=0.15)
 
 
 def test_a_budget_and_a_deadline_bound_what_is_recommended(tmp_path: Path) -> None:
     config = a_config(tmp_path)
-    known = imagined_survey(4000, seconds_per_pass=1e-3)
+    known = imagined_profile(4000, seconds_per_pass=1e-3)
     freely = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2).any_layout
     for limits in ({"budget_s": 2.0}, {"longest_s": 0.5}):
         bound = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, **limits).any_layout
@@ -148,7 +173,7 @@ def test_a_budget_and_a_deadline_bound_what_is_recommended(tmp_path: Path) -> No
 def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_configured_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = imagined_survey(4000, seconds_per_pass=1e-3)
+    known = imagined_profile(4000, seconds_per_pass=1e-3)
     config = a_config(tmp_path, partition={"shards": 8, "slices": 3})
     view = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2)
     configured, found = view.within_layout.recommendation, view.any_layout.recommendation
@@ -168,7 +193,7 @@ def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_conf
 def test_a_deadline_as_the_configured_boundary_is_forecast_too(tmp_path: Path) -> None:
     config = a_config(tmp_path, unlearning={"boundary": "deadline:2s"})
     view = plan_capacity(
-        config, imagined_survey(600, seconds_per_pass=1e-3), parse_traffic("burst:6,size=3"), workers=2
+        config, imagined_profile(600, seconds_per_pass=1e-3), parse_traffic("burst:6,size=3"), workers=2
     )
     assert view.boundary == "deadline:2s"
     assert view.one_batch[Strategy.DPUS].passes < view.one_batch[Strategy.HS].passes
@@ -176,7 +201,7 @@ def test_a_deadline_as_the_configured_boundary_is_forecast_too(tmp_path: Path) -
 
 def test_what_cannot_be_forecast_is_refused(tmp_path: Path) -> None:
     config = a_config(tmp_path)
-    known = imagined_survey(40, seconds_per_pass=1e-3)
+    known = imagined_profile(40, seconds_per_pass=1e-3)
     with pytest.raises(TraceInvalid, match="names 41 samples, and there are 40"):
         plan_capacity(config, known, parse_traffic("uniform:41"), workers=1)
     with pytest.raises(TraceInvalid, match="needs owners"):
@@ -189,7 +214,7 @@ def test_what_cannot_be_forecast_is_refused(tmp_path: Path) -> None:
         profile(a_config(tmp_path, training={"epochs": 1}))
 
 
-def test_a_survey_times_a_training_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_profile_times_a_training_and_writes_nothing(tmp_path: Path) -> None:
     config = a_config(tmp_path, model={"name": "mlp", "hidden": [8], "batch_norm": True})
     found = profile(config)
     assert 0.0 < found.seconds_per_pass < 0.1
