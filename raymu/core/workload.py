@@ -69,7 +69,7 @@ class ShardWorkload:
 
 
 def training_passes(slice_samples: Sequence[int], epochs: Sequence[int], *, stages: Iterable[int]) -> int:
-    """Sum over the stages j of e_j * |slices 0..j| (DESIGN section 3, SISA)."""
+    """Sum over the stages j of e_j * |slices 0..j| (SISA, Bourtoule et al. 2021)."""
     return sum(epochs[stage] * sum(slice_samples[: stage + 1]) for stage in stages)
 
 

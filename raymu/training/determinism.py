@@ -15,7 +15,7 @@ from raymu.errors import DeviceUnavailable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeterminismClass:
-    """Two results may be compared bit for bit only within one class (DESIGN section 2)."""
+    """Two results may be compared bit for bit only within one class (docs/design.md, Guarantees)."""
 
     torch: str
     device: str
