@@ -1,7 +1,9 @@
-"""Words of messages: in one line, with a count, and with a guess at what was meant."""
+"""Text of messages: foreign text in one line, counts, durations, and a guess at what was meant."""
 
 import difflib
 from collections.abc import Iterable
+
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 
 def one_line(problem: object, *, longest: int = 300) -> str:
@@ -22,3 +24,24 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """The end of a message about an unknown word: the nearest choice, or nothing if none is near."""
     nearest = difflib.get_close_matches(word, list(choices), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in a suitable unit: 4 ms, 0.31 s, 12.4 s, 3 min 20 s, 5 h 2 min, 12 days."""
+    if seconds < 0.0:
+        return f"-{duration(-seconds)}"
+    if seconds < 0.0995:  # 99 ms, rounded
+        return f"{1000 * seconds:.2g} ms"
+    if seconds < _MINUTE:
+        return f"{seconds:.3g} s"
+    seconds = round(seconds)
+    if seconds < _HOUR:
+        return _in_units(seconds, _MINUTE, "min", 1.0, "s")
+    if seconds < _DAY:
+        return _in_units(seconds, _HOUR, "h", _MINUTE, "min")
+    return plural(round(seconds / _DAY), "day")
+
+
+def _in_units(seconds: float, unit: float, name: str, smaller: float, smaller_name: str) -> str:
+    whole, rest = divmod(round(seconds / smaller), round(unit / smaller))
+    return f"{whole} {name} {rest} {smaller_name}" if rest else f"{whole} {name}"

@@ -24,11 +24,11 @@ from raymu.benchmark.compare import (
 from raymu.benchmark.demo_result import DemoResult, DemoRow
 from raymu.config import Config
 from raymu.config.unlearning import Strategy
-from raymu.console import stage_progress
+from raymu.console.progress import stage_progress
 from raymu.core.records import SampleId
 from raymu.errors import NoVoters, RunInvalid
 from raymu.output_file import atomic_write
-from raymu.plots import AccuracyTimeline, plot_accuracy
+from raymu.plots import AccuracyTimeline, plot_accuracy, save_figure
 from raymu.runtime.cluster import cluster_connection
 from raymu.service.prediction import Ensemble
 from raymu.store.codec import to_json

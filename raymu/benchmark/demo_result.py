@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from raymu.console import Screen
+from raymu.console.screen import Screen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +49,7 @@ class DemoResult:
 
 def show_demo(result: DemoResult, screen: Screen) -> None:
     """Print one table for each scenario."""
-    screen.say(
+    screen.print(
         f"Letter data, {result.shards} shards x {result.slices} slices, trained on Ray in {result.train_seconds:.1f} s "
         f"to {result.trained_accuracy:.2%} test accuracy"
     )
@@ -63,15 +63,15 @@ def show_demo(result: DemoResult, screen: Screen) -> None:
         for row in result.rows:
             if row.scenario == scenario:
                 table.add_row(*_cells(row))
-        screen.show(table)
-    screen.say(
+        screen.print(table)
+    screen.print(
         "passes: sample passes. compute: seconds, summed over shards. x SISA, x scratch: how many times less compute.\n"
         "forgotten, repaired: median seconds from a request's receipt until the touched shards were rewound, and until\n"
         "the repaired generation was published, with workers running. Training from scratch is measured once and\n"
         "counted for every request. The control fine-tunes without subtracting: it shows what no forgetting looks like\n"
         "on the forget set. A good patch comes close to the exact rows there."
     )
-    screen.say(f"accuracy over time: {result.figure}")
+    screen.print(f"accuracy over time: {result.figure}")
 
 
 _HEADINGS = (

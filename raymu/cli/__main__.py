@@ -1,4 +1,4 @@
-"""`python -m raymu.cli` is what `raymu` is."""
+"""Run `raymu` as `python -m raymu.cli`."""
 
 from raymu.cli import main
 

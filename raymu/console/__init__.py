@@ -1,6 +1,4 @@
-"""What a person sees on a terminal: progress bars and tables."""
+"""What a person sees on a terminal: progress on standard error, results on standard output.
 
-from raymu.console.progress import stage_progress, trial_progress
-from raymu.console.tables import Screen
-
-__all__ = ["Screen", "stage_progress", "trial_progress"]
+`screen` prints, the `..._tables` modules lay results out by what they show, and `progress` shows how far the shards are.
+"""

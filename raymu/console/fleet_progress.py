@@ -1,4 +1,4 @@
-"""How far all shards of a fleet are, from what it tells of its stages."""
+"""The progress of all shards of a fleet, computed from the stages that it reports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,20 +8,24 @@ from raymu.service.shard.messages import FleetLoad, StageProgress
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardProgress:
-    """A shard at work. done, stages: how many are done, and there are; 0 of 0 where nothing was heard of it yet"""
+    """The progress of one running shard."""
 
     shard: int
     remedy: str = ""
     done: int = 0
+    """Stages that are trained."""
     stages: int = 0
+    """All stages of the command; 0 before the first report."""
     passes_per_s: float = 0.0
-    """Sample passes, in its last stage."""
+    """Sample passes per second in the last stage."""
 
     @property
     def fraction(self) -> float:
+        """Return the share of stages that are trained."""
         return self.done / self.stages if self.stages else 0.0
 
     def after(self, stage: StageProgress) -> "ShardProgress":
+        """Return the progress after a stage."""
         return replace(
             self,
             remedy=(stage.remedy or "train").replace("_", " "),
@@ -32,52 +36,64 @@ class ShardProgress:
 
 
 class FleetProgress:
-    """Listens to stages. Where nobody keeps account of the fleet's load, only shards that were heard of are known."""
+    """Listen to stages, and keep the progress of the fleet.
+
+    A fleet that does not report its load is known only by the shards that have reported a stage.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """clock: seconds, from any time on"""
+        """Begin now.
+
+        Args:
+            clock: Returns seconds since any fixed time.
+        """
         self._clock, self._began_s = clock, clock()
-        self._given: dict[int, ShardProgress] = {}  # to workers, by number
+        self._shards: dict[int, ShardProgress] = {}  # those that workers have or had, in order
         self._done = 0
         self.waiting = 0
-        """Shards that no worker has come to yet."""
+        """Shards that no worker has begun yet."""
 
     def __call__(self, stage: StageProgress) -> None:
-        load = stage.load or FleetLoad(at_work=(*self._given, stage.shard), waiting=0, done=0)
-        if load.done < self._done:  # there was nothing to do in between
+        """Take up a stage that a shard has trained."""
+        load = stage.load or FleetLoad(at_work=(*self._shards, stage.shard), waiting=0, done=0)
+        if load.done < self._done:  # the fleet had nothing to do in between
             self._began_s = self._clock()
         self._done, self.waiting = load.done, load.waiting
-        known = self._given | {stage.shard: self._given.get(stage.shard, ShardProgress(shard=stage.shard)).after(stage)}
-        self._given = {shard: known.get(shard, ShardProgress(shard=shard)) for shard in sorted(set(load.at_work))}
+        before = self._shards.get(stage.shard, ShardProgress(shard=stage.shard))
+        known = {**self._shards, stage.shard: before.after(stage)}
+        self._shards = {shard: known.get(shard, ShardProgress(shard=shard)) for shard in sorted(set(load.at_work))}
 
     @property
-    def at_work(self) -> tuple[ShardProgress, ...]:
-        return tuple(one for one in self._given.values() if one.fraction < 1.0)
+    def running(self) -> tuple[ShardProgress, ...]:
+        """Return the shards that have stages left to train."""
+        return tuple(shard for shard in self._shards.values() if shard.fraction < 1.0)
 
     @property
     def done(self) -> int:
-        return self._done + len(self._given) - len(self.at_work)
+        """Return the number of shards that are trained."""
+        return self._done + len(self._shards) - len(self.running)
 
     @property
     def shards(self) -> int:
-        """All that are done, at work or waiting."""
-        return self._done + len(self._given) + self.waiting
+        """Return the number of shards that are done, running or waiting."""
+        return self._done + len(self._shards) + self.waiting
 
     @property
     def fraction(self) -> float:
-        """Of all of them, each counting the same."""
-        return (self._done + sum(one.fraction for one in self._given.values())) / max(1, self.shards)
+        """Return the share of the work that is done, if all shards have the same work."""
+        return (self._done + sum(shard.fraction for shard in self._shards.values())) / max(1, self.shards)
 
     @property
     def passes_per_s(self) -> float:
-        """Sample passes of all workers together."""
-        return sum(one.passes_per_s for one in self.at_work)
+        """Return the sample passes per second of all workers together."""
+        return sum(shard.passes_per_s for shard in self.running)
 
     @property
     def elapsed_s(self) -> float:
+        """Return the seconds since the fleet began."""
         return self._clock() - self._began_s
 
     @property
     def remaining_s(self) -> float | None:
-        """None before the first stage is done."""
+        """Return the expected seconds until all shards are done; None before the first stage."""
         return self.elapsed_s * (1.0 / self.fraction - 1.0) if self.fraction else None

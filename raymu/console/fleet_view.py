@@ -1,4 +1,4 @@
-"""All shards' progress, drawn within the height and the width of a terminal."""
+"""The progress of all shards, drawn within the height and the width of a terminal."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,69 +10,74 @@ from rich.text import Text
 
 from raymu.console.fleet_progress import FleetProgress, ShardProgress
 
-_NARROW, _NARROWEST = 72, 44
-"""Columns below which a line leaves its speed out, and its bar."""
-_LONGEST_BAR = 40
+_MIN_SPEED_COLUMNS, _MIN_BAR_COLUMNS = 72, 44
+"""Widths below which a line leaves out the speed, and the bar."""
+_MAX_BAR_COLUMNS = 40
 _OTHER_LINES = 3
-"""Beside those of shards: the bar of all, the counts, and the one that the cursor stands in."""
+"""Lines that show no shard: the bar of all shards, the counts, and the line of the cursor."""
 
 
 class FleetView:
-    """A bar of all shards, a line for each that is at work, as many as fit, and how many wait and are done."""
+    """Draw a bar of all shards, a line for as many running shards as fit, and the counts."""
 
     def __init__(self, progress: FleetProgress, *, shards: int) -> None:
-        """shards: of the run, of which some may have nothing to do"""
+        """Draw the progress whenever the console asks for it.
+
+        Args:
+            shards: The number of shards of the run, some of which may have nothing to do.
+        """
         self._progress, self._shards = progress, shards
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the lines of the view."""
         progress, width = self._progress, options.max_width
         if not progress.shards:
-            yield _line(f"{_time(progress.elapsed_s)}: no stage of {self._shards} shards is done yet")
+            yield _line(f"{_time(progress.elapsed_s)}: starting; no stage of {self._shards} shards is trained yet")
             return
-        at_work = progress.at_work
+        running = progress.running
         room = max(0, console.size.height - _OTHER_LINES)
-        shown = at_work if len(at_work) <= room else at_work[: max(0, room - 1)]
+        shown = running if len(running) <= room else running[: max(0, room - 1)]
         table = _grid(width)
-        of_all = f"{progress.done} of {progress.shards} shards"
-        table.add_row(*_row("all", progress.fraction, of_all, progress.passes_per_s, width))
-        for one in shown:
-            table.add_row(*_of_shard(one, width))
+        done = f"{progress.done} of {progress.shards} shards"
+        table.add_row(*_row("all", progress.fraction, done, progress.passes_per_s, width))
+        for shard in shown:
+            table.add_row(*_shard_row(shard, width))
         yield table
-        if len(shown) < len(at_work) and room:
-            yield _line(f"and {len(at_work) - len(shown)} more at work")
+        if len(shown) < len(running) and room:
+            yield _line(f"and {len(running) - len(shown)} more running")
         yield _line(_counts(progress))
 
 
 def _counts(progress: FleetProgress) -> str:
-    """What matters most comes first: a narrow terminal shows no more."""
+    """Return the remaining time and the counts, the most important first: a narrow terminal cuts the rest."""
     remaining_s = progress.remaining_s
     left = f"about {_time(remaining_s)} left after" if remaining_s else "after"
-    at_work = len(progress.at_work)
-    return f"{left} {_time(progress.elapsed_s)}: {at_work} at work, {progress.waiting} waiting, {progress.done} done"
+    running = len(progress.running)
+    return f"{left} {_time(progress.elapsed_s)}: {running} running, {progress.waiting} waiting, {progress.done} done"
 
 
 def _grid(width: int) -> Table:
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True, overflow="ellipsis")
-    if width >= _NARROWEST:
-        table.add_column(width=min(_LONGEST_BAR, width // 3))
+    if width >= _MIN_BAR_COLUMNS:
+        table.add_column(width=min(_MAX_BAR_COLUMNS, width // 3))
     table.add_column(no_wrap=True, overflow="ellipsis", justify="right")
-    if width >= _NARROW:
+    if width >= _MIN_SPEED_COLUMNS:
         table.add_column(no_wrap=True, justify="right")
     return table
 
 
-def _of_shard(one: ShardProgress, width: int) -> Iterator[Text | ProgressBar]:
-    how_far = f"{one.done} of {one.stages} stages" if one.stages else "begun"
-    return _row(f"shard {one.shard} {one.remedy}".rstrip(), one.fraction, how_far, one.passes_per_s, width)
+def _shard_row(shard: ShardProgress, width: int) -> Iterator[Text | ProgressBar]:
+    done = f"{shard.done} of {shard.stages} stages" if shard.stages else "begun"
+    return _row(f"shard {shard.shard} {shard.remedy}".rstrip(), shard.fraction, done, shard.passes_per_s, width)
 
 
-def _row(name: str, fraction: float, how_far: str, passes_per_s: float, width: int) -> Iterator[Text | ProgressBar]:
+def _row(name: str, fraction: float, done: str, passes_per_s: float, width: int) -> Iterator[Text | ProgressBar]:
     yield Text(name)
-    if width >= _NARROWEST:
+    if width >= _MIN_BAR_COLUMNS:
         yield ProgressBar(total=1.0, completed=fraction)
-    yield Text(how_far)
-    if width >= _NARROW:
+    yield Text(done)
+    if width >= _MIN_SPEED_COLUMNS:
         yield Text(f"{passes_per_s:,.0f} passes/s" if passes_per_s else "")
 
 

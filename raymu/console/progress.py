@@ -18,9 +18,14 @@ from raymu.service.shard.messages import StageProgress
 
 @contextmanager
 def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
-    """All shards in one view while the context lasts; with a log, lines in it; nothing where it is not wanted.
+    """Show the progress of all shards in one view; with `--log`, in lines of the log.
 
-    shards: of the run
+    Args:
+        shards: The number of shards of the run.
+        is_shown: Whether a terminal shows the view.
+
+    Yields:
+        The listener to call with every stage.
     """
     console, progress = Console(stderr=True), FleetProgress(time.monotonic)
     if is_logged():
@@ -33,18 +38,26 @@ def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
 
 
 def _log_progress(progress: FleetProgress, stage: StageProgress) -> None:
-    """A line for each shard that is done."""
+    """Log a line whenever a shard is done."""
     before = progress.done
     progress(stage)
     if progress.done != before:
-        log_event("progress", done=progress.done, at_work=len(progress.at_work), waiting=progress.waiting)
+        log_event("progress", done=progress.done, at_work=len(progress.running), waiting=progress.waiting)
 
 
 @contextmanager
-def trial_progress(what: str, *, is_shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """One bar on standard error for so many of so many; nothing where it is not wanted, or on no terminal."""
+def count_progress(name: str, *, is_shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show one bar of a count on standard error, if that is a terminal.
+
+    Args:
+        name: The name of what is counted.
+        is_shown: Whether a terminal shows the bar.
+
+    Yields:
+        The function to call with the number done and the number of all.
+    """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not (is_shown and console.is_terminal), transient=True) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, of: bars.update(task, completed=done, total=of)
+        task = bars.add_task(name, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -5,9 +5,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from raymu.text import plural
 
-_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _SHOWN = 12
 """Characters of a hash that tell it apart for the eye."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -21,22 +19,6 @@ def count(number: float) -> str:
 def share(fraction: float) -> str:
     """0.9075 -> 90.75%"""
     return f"{fraction:.2%}"
-
-
-def duration(seconds: float) -> str:
-    """A span of time in the unit that suits it: 4 ms, 0.31 s, 12.4 s, 3 min 20 s, 5 h 2 min, 12 days."""
-    if seconds < 0.0:
-        return f"-{duration(-seconds)}"
-    if seconds < 0.0995:  # 99 ms, rounded
-        return f"{1000 * seconds:.2g} ms"
-    if seconds < _MINUTE:
-        return f"{seconds:.3g} s"
-    seconds = round(seconds)
-    if seconds < _HOUR:
-        return _in_units(seconds, _MINUTE, "min", 1.0, "s")
-    if seconds < _DAY:
-        return _in_units(seconds, _HOUR, "h", _MINUTE, "min")
-    return plural(round(seconds / _DAY), "day")
 
 
 def compact(number: float) -> str:
@@ -78,8 +60,3 @@ def printable(value: object) -> object:
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "".join(one if one == "\n" or one.isprintable() else _REPLACEMENT for one in value)
-
-
-def _in_units(seconds: float, unit: float, name: str, smaller: float, smaller_name: str) -> str:
-    whole, rest = divmod(round(seconds / smaller), round(unit / smaller))
-    return f"{whole} {name} {rest} {smaller_name}" if rest else f"{whole} {name}"

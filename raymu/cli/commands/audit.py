@@ -1,0 +1,57 @@
+"""`raymu audit`."""
+
+import sys
+
+import click
+
+from raymu.api import open_run
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import EXIT_CODES, address_option, json_option, run_argument, show
+from raymu.cli.parameter_types import FILE, POSITIVE
+from raymu.console.audit_tables import show_audit
+from raymu.console.progress import count_progress
+from raymu.service.audit.forget_set import AuditScope
+
+
+@click.command("audit", cls=RaymuCommand, example="raymu audit runs/letter --shadow-models 16")
+@run_argument
+@click.option("--request", "request_ids", metavar="ID", multiple=True, help="Only this request. Repeat it for more.")
+@click.option("--id", "ids", metavar="ID", multiple=True, help="Only this sample of the requests. Repeat it for more.")
+@click.option(
+    "--training-data", type=FILE, help="A table with the rows of the forgotten samples. By default, the training file."
+)
+@click.option("--test-data", type=FILE, help="A labelled table. By default, the test file of the configuration.")
+@click.option(
+    "--shadow-models",
+    type=POSITIVE,
+    default=16,
+    show_default=True,
+    help="The number of shadow models for each shard.",
+)
+@address_option
+@json_option
+def command(
+    run_dir: str,
+    request_ids: tuple[str, ...],
+    ids: tuple[str, ...],
+    training_data: str | None,
+    test_data: str | None,
+    shadow_models: int,
+    address: str | None,
+    as_json: bool,
+) -> None:
+    """Attack a run to test what it has forgotten.
+
+    Membership inference attacks are run on what is served, on the oracle (retrained without the samples), and on a
+    control that forgot nothing. Nothing is written.
+
+    Exit code 0: as good as the oracle; 1: worse than the oracle; 3: too few samples to say.
+    """
+    run = open_run(run_dir, address=address)
+    scope = AuditScope(
+        request_ids=request_ids, ids=ids, data=training_data, test=test_data, shadow_models=shadow_models
+    )
+    with count_progress("models", is_shown=not as_json) as progress:
+        report = run.audit(scope, progress=progress)
+    show(as_json, report, lambda screen: show_audit(screen, report))
+    sys.exit(EXIT_CODES[report.verdict])

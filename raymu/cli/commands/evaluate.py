@@ -1,0 +1,19 @@
+"""`raymu evaluate`."""
+
+import click
+
+from raymu.api import open_run
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import json_option, run_argument, show
+from raymu.cli.parameter_types import FILE
+from raymu.console.run_tables import show_evaluation
+
+
+@click.command("evaluate", cls=RaymuCommand, example="raymu evaluate runs/letter --test-data test.parquet")
+@run_argument
+@click.option("--test-data", type=FILE, required=True, help="A labelled table, as a Parquet or Arrow file.")
+@json_option
+def command(run_dir: str, test_data: str, as_json: bool) -> None:
+    """Measure the accuracy on labelled data."""
+    evaluation = open_run(run_dir).evaluate_file(test_data)
+    show(as_json, evaluation, lambda screen: show_evaluation(screen, evaluation))

@@ -1,0 +1,57 @@
+"""`raymu import`."""
+
+import click
+
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import json_option, show
+from raymu.cli.parameter_types import FILE
+from raymu.data.convert import ImportOptions, import_samples
+from raymu.text import plural
+
+
+@click.command("import", cls=RaymuCommand, example="raymu import letters.csv --label class --out letters.parquet")
+@click.argument("source", metavar="FILE", type=FILE)
+@click.option("--out", "out_file", type=FILE, required=True, help="The Parquet file to write.")
+@click.option("--labels-file", type=FILE, help="For IDX: the file with the labels.")
+@click.option("--features", metavar="NAME", help="For NPZ: the name of the array with the features.")
+@click.option(
+    "--label",
+    metavar="NAME",
+    help="For NPZ: the name of the array with the labels. "
+    "For CSV: the name of the column, or its number: 1 for the first, -1 for the last.",
+)
+@click.option(
+    "--id", "id_column", metavar="NAME", help="For CSV: the column with the ids. By default, rows are numbered."
+)
+@click.option("--first-id", type=int, default=0, show_default=True, help="The number of the first row.")
+@click.option("--first-label", type=int, default=0, show_default=True, help="The lowest label, which becomes 0.")
+@click.option("--classes", metavar="A,B,...", help="The labels, if they are text, in the order of their numbers.")
+@json_option
+def command(
+    source: str,
+    out_file: str,
+    labels_file: str | None,
+    features: str | None,
+    label: str | None,
+    id_column: str | None,
+    first_id: int,
+    first_label: int,
+    classes: str | None,
+    as_json: bool,
+) -> None:
+    """Convert IDX, NPZ or CSV data to Parquet.
+
+    The file may be compressed with gzip. The result has the columns id, label and features, from which raymu trains.
+    """
+    options = ImportOptions(
+        labels=labels_file,
+        features=features,
+        label=label,
+        id=id_column,
+        first_id=first_id,
+        first_label=first_label,
+        classes=tuple(classes.split(",")) if classes else (),
+    )
+    result = import_samples(source, out_file, options)
+    text = f"wrote {plural(result.samples, 'sample')} of {plural(result.features, 'feature')} into {out_file}"
+    show(as_json, result, lambda screen: screen.print(text))

@@ -1,0 +1,113 @@
+"""`raymu job submit`."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raymu.cli.command import RaymuCommand
+from raymu.cli.commands.train import split_words
+from raymu.cli.options import json_option
+from raymu.cli.parameter_types import DIRECTORY, FILE
+from raymu.config.yaml_file import read_settings
+from raymu.core.uri import is_uri
+from raymu.errors import DeviceUnavailable, RequestInvalid
+from raymu.text import one_line
+
+_LOCATIONS = {"run_dir", "out_file", "out_dir"}
+"""Parameters that name what a command works on or writes."""
+_LOCAL_DEFAULTS = {("train", "run_dir"), ("report", "out_file")}
+"""Those whose default is in the working directory."""
+
+
+@click.group("job")
+def command() -> None:
+    """Run a command as a Ray job."""
+
+
+@command.command(
+    "submit",
+    cls=RaymuCommand,
+    example="raymu job submit --address http://127.0.0.1:8265 -- status /shared/runs/letter",
+    context_settings={"allow_interspersed_args": False},
+)
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    required=True,
+    envvar=["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
+    help="The dashboard of the cluster, such as http://127.0.0.1:8265, or the address of the cluster.",
+)
+@click.option(
+    "--working-dir",
+    default=".",
+    show_default=True,
+    type=DIRECTORY,
+    help="The folder to copy to the job, without hidden files, runs, and the `excludes` of the runtime environment.",
+)
+@click.option(
+    "--runtime-env", type=FILE, help="A YAML file with a Ray runtime environment, such as pip packages or env_vars."
+)
+@json_option
+def submit_command(
+    words: tuple[str, ...], address: str, working_dir: str, runtime_env: str | None, as_json: bool
+) -> None:
+    """Run a command as a Ray job.
+
+    The log of the job is printed on standard error, and its result on standard output; the exit code is that of the
+    command. Interrupting this command stops the job. Runs and output files have to be on storage that all nodes share.
+    """
+    _require_shared_locations(words)
+    environment: dict[str, Any] = read_settings(runtime_env, ()) if runtime_env else {}
+    try:
+        from raymu.runtime.jobs.submission import submit
+    except ImportError as error:
+        raise DeviceUnavailable(
+            f"jobs need ray[default] ({error}); run pip install 'raymu[jobs]', also on the nodes of the cluster"
+        ) from error
+
+    words = (*words, "--json") if as_json and "--json" not in words else words
+    result = submit(address, Path(working_dir), words, runtime_env=environment, show=_print_log)
+    click.echo(result.output, nl=False)
+    if result.complaint:
+        click.echo(result.complaint, err=True)
+    sys.exit(result.code)
+
+
+def _require_shared_locations(words: tuple[str, ...]) -> None:
+    """Parse a command as the job will. Raise UsageError, and RequestInvalid if its result would be lost with the job."""
+    from raymu.cli.group import cli  # which imports this module on use
+
+    with click.Context(cli, info_name="raymu") as context:
+        rest = click.Command.parse_args(cli, context, list(words))  # takes the options of the group
+        if not rest:
+            raise click.UsageError("Missing command.", ctx=context)
+        name, inner, rest = cli.resolve_command(context, rest)
+        assert name is not None
+        assert inner is not None
+        with inner.make_context(name, rest, parent=context) as parsed:
+            parameters = dict(parsed.params)
+    if name == "train":
+        parameters["run_dir"], _ = split_words(parameters["words"], parameters["run_dir"])
+    for parameter in sorted(_LOCATIONS & parameters.keys()):
+        if _is_in_working_dir(name, parameter, parameters):
+            raise RequestInvalid(
+                f"{one_line(name)}: {parameters[parameter] or 'its output'} would be in the working directory of the job, "
+                "which is deleted afterwards; give an absolute path on storage that all nodes share"
+            )
+
+
+def _is_in_working_dir(name: str, parameter: str, parameters: Mapping[str, Any]) -> bool:
+    location = parameters[parameter]
+    if location is not None:
+        return not (is_uri(location) or Path(location).is_absolute())
+    if (name, parameter) == ("tune", "out_dir"):  # beside the run, if that is a folder
+        return is_uri(parameters["run_dir"])
+    return (name, parameter) in _LOCAL_DEFAULTS
+
+
+def _print_log(text: str) -> None:
+    click.echo(text, err=True, nl=False)

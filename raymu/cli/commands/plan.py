@@ -1,0 +1,33 @@
+"""`raymu plan`."""
+
+from typing import Any
+
+import click
+
+from raymu.api import open_run
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import json_option, read_revocation, request_options, run_argument, show
+from raymu.cli.parameter_types import POSITIVE
+from raymu.console.request_tables import show_forecast
+
+
+@click.command("plan", cls=RaymuCommand, example="raymu plan runs/letter --id 17 --strategy hs")
+@run_argument
+@request_options
+@click.option("--workers", type=POSITIVE, help="The number of workers at hand. By default, as many as trained the run.")
+@json_option
+def command(run_dir: str, workers: int | None, as_json: bool, **request: Any) -> None:
+    """Forecast what a request would cost.
+
+    The forecast names the remedy of each affected shard and the cost of every strategy. Nothing is changed.
+    """
+    revocation = read_revocation(**request)
+    with open_run(run_dir) as run:
+        forecast = run.plan(
+            revocation.ids,
+            owner=revocation.owner,
+            strategy=revocation.strategy,
+            boundary=revocation.boundary,
+            workers=workers,
+        )
+    show(as_json, forecast, lambda screen: show_forecast(screen, forecast))

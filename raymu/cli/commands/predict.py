@@ -1,0 +1,36 @@
+"""`raymu predict`."""
+
+import click
+
+from raymu.api import open_run
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import json_option, run_argument, show
+from raymu.cli.parameter_types import FILE
+from raymu.data.predictions import require_format, write_predictions
+from raymu.data.tables import read_features
+from raymu.output_file import check_output_path
+from raymu.text import plural
+
+
+@click.command("predict", cls=RaymuCommand, example="raymu predict runs/letter --data new.parquet --out classes.csv")
+@run_argument
+@click.option("--data", "data_file", type=FILE, required=True, help="The table to predict, as Parquet or Arrow file.")
+@click.option("--out", "out_file", type=FILE, required=True, help="The Parquet or CSV file to write.")
+@click.option(
+    "--labels-only", is_flag=True, help="Leave out the probabilities, which reveal more about single training samples."
+)
+@json_option
+def command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_json: bool) -> None:
+    """Predict the classes of a table.
+
+    The result has the class of each sample and the probabilities of all classes.
+    """
+    require_format(out_file)
+    check_output_path(out_file, reads={"the table to predict": data_file}, run=run_dir)
+    run = open_run(run_dir)
+    fields = run.config.data
+    table = read_features(data_file, fields)
+    probabilities = run.predict(table.features)
+    write_predictions(out_file, probabilities, ids=table.ids, id_name=fields.id, labels_only=labels_only)
+    text = f"predicted {plural(len(probabilities), 'sample')} into {out_file}"
+    show(as_json, {"out": out_file, "samples": len(probabilities)}, lambda screen: screen.print(text))

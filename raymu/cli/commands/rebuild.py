@@ -1,0 +1,28 @@
+"""`raymu rebuild`."""
+
+import click
+
+from raymu.api import open_run
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import address_option, json_option, run_argument, show
+from raymu.cli.parameter_types import FILE
+from raymu.console.progress import stage_progress
+from raymu.console.run_tables import show_rebuild
+
+
+@click.command("rebuild", cls=RaymuCommand, example="raymu rebuild runs/letter --training-data letter.parquet")
+@run_argument
+@click.option("--training-data", type=FILE, help="The file that the run was trained from, if samples are lost.")
+@address_option
+@json_option
+def command(run_dir: str, training_data: str | None, address: str | None, as_json: bool) -> None:
+    """Restore missing or damaged files of a run.
+
+    Samples are restored from the training data. Checkpoints are trained again from the last one that is intact.
+    """
+    with (
+        open_run(run_dir, address=address) as run,
+        stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
+    ):
+        report = run.rebuild(data=training_data, progress=progress)
+    show(as_json, report, lambda screen: show_rebuild(screen, report))

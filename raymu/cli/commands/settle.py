@@ -1,0 +1,30 @@
+"""`raymu settle`."""
+
+from datetime import timedelta
+
+import click
+
+from raymu.api import open_run
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import address_option, json_option, run_argument, show
+from raymu.cli.parameter_types import DURATION
+from raymu.console.progress import stage_progress
+from raymu.console.run_tables import show_settlement
+
+
+@click.command("settle", cls=RaymuCommand, example="raymu settle runs/letter --due-within 7d")
+@run_argument
+@click.option("--due-within", type=DURATION, help="Settle only requests that are due by then, such as 7d, 12h or 30m.")
+@address_option
+@json_option
+def command(run_dir: str, due_within: timedelta | None, address: str | None, as_json: bool) -> None:
+    """Retrain the shards that were only patched.
+
+    Their requests are exact afterwards. Requests and trainings that were interrupted are finished too.
+    """
+    with (
+        open_run(run_dir, address=address) as run,
+        stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
+    ):
+        report = run.settle(due_within=due_within, progress=progress)
+    show(as_json, report, lambda screen: show_settlement(screen, report))

@@ -1,0 +1,21 @@
+"""`raymu start`."""
+
+import click
+
+from raymu.api import open_run
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import address_option, json_option, run_argument, show
+
+
+@click.command("start", cls=RaymuCommand, example="raymu start runs/letter")
+@run_argument
+@address_option
+@json_option
+def command(run_dir: str, address: str | None, as_json: bool) -> None:
+    """Start a coordinator that stays up.
+
+    It serves all later commands on the run, and settles requests before they are due, until you run `raymu stop`.
+    """
+    was_up = open_run(run_dir, address=address).up()
+    text = f"{run_dir} is up already" if was_up else f"{run_dir} is up; `raymu stop {run_dir}` stops it"
+    show(as_json, {"run": run_dir, "is_up": True, "was_up": was_up}, lambda screen: screen.print(text))

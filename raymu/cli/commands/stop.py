@@ -1,0 +1,21 @@
+"""`raymu stop`."""
+
+import click
+
+from raymu.api import open_run
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import address_option, json_option, run_argument, show
+
+
+@click.command("stop", cls=RaymuCommand, example="raymu stop runs/letter")
+@run_argument
+@address_option
+@json_option
+def command(run_dir: str, address: str | None, as_json: bool) -> None:
+    """Stop the coordinator that stays up.
+
+    Its workers stop too. Nobody settles the run by itself from then on.
+    """
+    was_up = open_run(run_dir, address=address).down()
+    text = f"{run_dir} is stopped" if was_up else f"{run_dir} was not up on this cluster"
+    show(as_json, {"run": run_dir, "is_up": False, "was_up": was_up}, lambda screen: screen.print(text))

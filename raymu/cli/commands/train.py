@@ -1,0 +1,67 @@
+"""`raymu train`."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from raymu.api import train
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import address_option, json_option, show
+from raymu.cli.parameter_types import DIRECTORY, FILE
+from raymu.config import Config
+from raymu.console.progress import stage_progress
+from raymu.console.run_tables import show_training
+from raymu.core.uri import redacted
+from raymu.data.ids import read_ids
+from raymu.errors import RequestInvalid
+
+_SETTING = re.compile(r"[\w.]+=")
+"""How KEY=VALUE begins; a path or a URI has a slash or a colon before its first equals sign."""
+
+
+@click.command("train", cls=RaymuCommand, example="raymu train letter.yaml runs/letter training.epochs=3")
+@click.argument("config_file", metavar="CONFIG", type=FILE)
+@click.argument("words", nargs=-1, metavar="[RUN] [KEY=VALUE]...", type=DIRECTORY)
+@click.option("--run", "run_dir", type=DIRECTORY, help="The new run, instead of the argument RUN.")
+@click.option("--exclude-file", type=FILE, help="A file with the ids of samples that the run never gets.")
+@address_option
+@json_option
+def command(
+    config_file: str,
+    words: tuple[str, ...],
+    run_dir: str | None,
+    exclude_file: str | None,
+    address: str | None,
+    as_json: bool,
+) -> None:
+    """Train a run from a configuration file.
+
+    RUN is a new directory or a URI such as s3://bucket/run; by default it is runs/NAME for NAME.yaml. Settings such as
+    training.epochs=3 override the configuration.
+    """
+    new_run, settings = split_words(words, run_dir)
+    config = Config.load(config_file, settings)
+    location = f"runs/{Path(config_file).stem}" if new_run is None else new_run
+    exclude = read_ids(exclude_file) if exclude_file is not None else []
+    with (
+        stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
+        train(config, location, exclude=exclude, address=address, progress=progress) as run,
+    ):
+        report = run.training
+    show(as_json, report, lambda screen: show_training(screen, report, redacted(location)))
+
+
+def split_words(words: Sequence[str], run_dir: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """Return the new run, None if it is not named, and the settings. Raise RequestInvalid if two runs are named.
+
+    Args:
+        words: The arguments after the configuration: RUN, if it is named, and settings.
+        run_dir: The value of --run.
+    """
+    if not words or _SETTING.match(words[0]):
+        return run_dir, tuple(words)
+    if run_dir is not None:
+        raise RequestInvalid(f"two runs are named, {words[0]} and {run_dir}; give RUN or --run, not both")
+    return words[0], tuple(words[1:])

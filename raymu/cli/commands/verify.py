@@ -1,0 +1,38 @@
+"""`raymu verify`."""
+
+import sys
+
+import click
+
+from raymu.api import open_run
+from raymu.cli.command import RaymuCommand
+from raymu.cli.options import EXIT_CODES, json_option, run_argument, show
+from raymu.console.progress import stage_progress
+from raymu.console.run_tables import show_verification
+
+
+@click.command("verify", cls=RaymuCommand, example="raymu verify runs/letter --replay")
+@run_argument
+@click.option(
+    "--replay", is_flag=True, help="Train the shards again without the revoked samples, and compare them bit for bit."
+)
+@click.option(
+    "--shard", "shards", metavar="SHARD", multiple=True, type=int, help="Replay only this shard. Repeat it for more."
+)
+@click.option(
+    "--anchor", metavar="ANCHOR", help="What an earlier verification printed: shows whether the run was rolled back."
+)
+@json_option
+def command(run_dir: str, replay: bool, shards: tuple[int, ...], anchor: str | None, as_json: bool) -> None:
+    """Check a run from its files alone.
+
+    The journal, the receipts, every file, the lineage of what is served and the purge are checked. Nothing is written.
+
+    Exit code 0: pass; 1: fail; 3: inconclusive.
+    """
+    run = open_run(run_dir)
+    chosen = shards or None
+    with stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+        verification = run.verify(replay=chosen if replay or shards else (), anchor=anchor, progress=progress)
+    show(as_json, verification, lambda screen: show_verification(screen, verification))
+    sys.exit(EXIT_CODES[verification.verdict])

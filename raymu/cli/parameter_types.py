@@ -1,0 +1,75 @@
+"""Types of arguments and options: how each is read, and how it is named in help."""
+
+import math
+from datetime import datetime, timedelta
+
+import click
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_MAX_DIGITS = 5
+
+
+class _Location(click.Path):
+    """A path or a URI that the command opens itself; shells complete it as a path."""
+
+    def __init__(self, name: str, *, dir_okay: bool) -> None:
+        super().__init__(file_okay=True, dir_okay=dir_okay)
+        self.name = name
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:  # type: ignore[override]  # noqa: ARG002
+        """Return the location as it is: the command says what is wrong with it."""
+        return value
+
+
+class _Time(click.ParamType):
+    name = "time"
+
+    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read a date or a time in ISO 8601, in the zone of this machine if it names none."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is not a time; write 2030-01-31 or 2030-01-31T12:00+01:00", param, ctx)
+
+
+class _Duration(click.ParamType):
+    name = "duration"
+
+    def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read a duration such as 7d, 12h, 30m or 45s, of up to 99,999 days."""
+        if isinstance(value, timedelta):
+            return value
+        number, unit = value[:-1], _UNITS.get(value[-1:])
+        if unit is None or not number.isdecimal() or len(number) > _MAX_DIGITS:
+            self.fail(f"{value!r} is not a duration; write 7d, 12h, 30m or 45s", param, ctx)
+        return timedelta(**{unit: int(number)})
+
+
+class _Nonnegative(click.ParamType):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a finite number that is not negative."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0.0 <= number < math.inf:
+            self.fail(f"{value!r} is not a number of 0 or more", param, ctx)
+        return number
+
+
+FILE = _Location("file", dir_okay=False)
+DIRECTORY = _Location("dir", dir_okay=True)
+TIME = _Time()
+DURATION = _Duration()
+SECONDS, POINTS, SHARE, NATS = (
+    _Nonnegative("seconds"),
+    _Nonnegative("points"),
+    _Nonnegative("share"),
+    _Nonnegative("nats"),
+)
+POSITIVE = click.IntRange(min=1)

@@ -1,0 +1,46 @@
+"""Audits on the terminal."""
+
+from rich.text import Text
+
+from raymu.console.screen import Screen, make_table, verdict_text
+from raymu.core.audit.roc import Estimate
+from raymu.service.audit.report import AuditReport, PerModel
+
+
+def show_audit(screen: Screen, report: AuditReport) -> None:
+    """Print the verdict on all requests and on each of them, and how well each attack worked."""
+    losses = ("served", "oracle", "control")
+    table = make_table(
+        *("request", "samples", "verdict", *losses, "reason"),
+        numbers=("samples", *losses),
+        title="loss on the forget set, in nats",
+    )
+    for name, part in [("all together", report.together), *((part.request_ids[0], part) for part in report.requests)]:
+        table.add_row(
+            name,
+            f"{part.samples:,}",
+            verdict_text(part.verdict),
+            f"{part.loss.served:.3f}",
+            f"{part.loss.oracle:.3f}",
+            f"{part.loss.control:.3f}",
+            part.reason,
+        )
+    screen.print(table)
+    attacks = make_table("attack", *losses, title="\nAUC of each attack, with its 95% interval")
+    for attack in report.together.attacks:
+        attacks.add_row(attack.attack, *(_interval(estimate) for estimate in _by_model(attack.auc)))
+    screen.print(attacks)
+    accuracy = report.accuracy.forget
+    text = (
+        f"accuracy on the forget set: served {accuracy.served:.2%}, oracle {accuracy.oracle:.2%}, "
+        f"control {accuracy.control:.2%}; verdict: "
+    )
+    screen.print(Text.assemble(text, verdict_text(report.verdict)))
+
+
+def _by_model(estimates: PerModel[Estimate]) -> tuple[Estimate, Estimate, Estimate]:
+    return estimates.served, estimates.oracle, estimates.control
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

@@ -1,0 +1,86 @@
+"""Capacity plans and searches for the hybrid boundary on the terminal."""
+
+from pathlib import Path
+
+from raymu.console.screen import Screen, make_table
+from raymu.service.planning.capacity import CapacityPlan
+from raymu.service.tuning.report import TuningReport
+from raymu.text import duration, plural
+
+
+def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
+    """Print what traffic costs with every strategy, and the recommended layouts."""
+    headings = ("strategy", "passes", "compute", "95% repaired", "approximate", "shards in debt")
+    table = make_table(
+        *headings,
+        numbers=headings[1:],
+        title=f"{plan.traffic}: {plural(plan.requests, 'request')}, {plan.shards} shards x {plan.slices} slices, "
+        f"{plural(plan.workers, 'worker')}, boundary {plan.boundary}",
+    )
+    for strategy, outcome in plan.replayed.items():
+        table.add_row(
+            strategy,
+            f"{outcome.passes:,.0f}",
+            duration(outcome.compute_seconds),
+            duration(outcome.p95_s),
+            f"{outcome.approximate_share:.0%}",
+            f"{outcome.debt_shards:.1f}",
+        )
+    screen.print(table)
+    for layout, advice in (("this layout", plan.within_layout), ("any layout", plan.any_layout)):
+        recommendation = advice.recommendation
+        fits = "" if recommendation.is_within else " (nothing meets the bounds; this is the nearest)"
+        screen.print(
+            f"recommended with {layout}: {recommendation.shards} shards x {recommendation.slices} slices, "
+            f"boundary {recommendation.boundary:.2f}, {recommendation.work.passes:,.0f} passes{fits}"
+        )
+    if plan.budget_s is None:
+        screen.print("budget: the compute that sisa takes with this layout; --budget sets another one")
+
+
+def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
+    """Print the trials of a search, the baselines, and where the results are."""
+    headings = (
+        "",
+        "strategy",
+        "boundary",
+        "slices",
+        "window",
+        "passes",
+        "saved",
+        "points lost",
+        "error",
+        "debt",
+        "p95",
+    )
+    table = make_table(*headings, numbers=headings[2:], title=f"{report.traffic}: {plural(report.requests, 'request')}")
+    for trial in report.trials:
+        choice, score = trial.choice, trial.score
+        is_chosen = trial == report.chosen
+        mark = "chosen" if is_chosen and not trial.violations else "nearest" if is_chosen else "front"
+        table.add_row(
+            mark if is_chosen or trial.is_on_front else "",
+            choice.strategy,
+            f"{choice.boundary:.2f}",
+            str(choice.fine_tune_slices),
+            duration(choice.window_s) if choice.window_s else "",
+            f"{score.passes:,.0f}",
+            f"{report.retrain_passes / max(score.passes, 1.0):,.1f}x",
+            f"{score.lost_points:+.2f}",
+            f"{score.forgetting_error:.3f}",
+            f"{score.debt_share:.0%}",
+            duration(score.p95_s),
+        )
+    screen.print(table)
+    control = report.control
+    screen.print(
+        "slices: those that ohs fine-tunes. saved: how many times less work than retraining for every request. "
+        "points lost: test accuracy below the retrained oracle. error: forgetting error in nats. "
+        "p95: time until 95% of the requests were repaired. front: no other trial is better in work, accuracy and error."
+    )
+    screen.print(
+        f"retrained oracle: {report.oracle.accuracy:.2%} test accuracy; control, which only fine-tunes: "
+        f"{control.lost_points:+.2f} points lost, forgetting error {control.too_little + control.too_much:.3f}; "
+        f"{plural(report.stopped, 'trial')} stopped early"
+    )
+    screen.print(f"trials: {out / 'trials.parquet'}; figure: {out / 'front.png'}")

@@ -1,0 +1,107 @@
+"""Requests on the terminal: their receipts, their forecasts, and the answers to a table of them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from raymu.console.screen import Screen, make_table
+from raymu.core.receipt import Receipt, ShardReceipt
+from raymu.text import duration, plural
+
+if TYPE_CHECKING:
+    from raymu.service.planning.forecast import Forecast
+    from raymu.service.requests.revocation import SubmissionResult
+
+_MAX_REFUSALS = 20
+
+
+def show_receipt(screen: Screen, receipt: Receipt) -> None:
+    """Print what was done to each shard of a request, and when."""
+    table = make_table(
+        *("shard", "samples", "remedy", "result", "passes", "compute", "reason"),
+        numbers=("shard", "samples", "passes", "compute"),
+        title=f"request {receipt.request_id}",
+    )
+    for part in receipt.shards:
+        shared = f" (shared by {plural(part.requests, 'request')})" if part.requests > 1 else ""
+        table.add_row(
+            str(part.shard),
+            f"{part.samples:,}",
+            _remedy(part),
+            part.exactness,
+            f"{part.passes:,.0f}",
+            duration(part.seconds),
+            part.reason + shared,
+        )
+    screen.print(table)
+    screen.print(_timeline(receipt))
+
+
+def show_submission(screen: Screen, results: Sequence["SubmissionResult"]) -> None:
+    """Print the first refusals of a table of requests, and how many were accepted."""
+    refusals = [(row, result.refusal) for row, result in enumerate(results, start=1) if result.refusal]
+    if refusals:
+        table = make_table("row", "refused because", numbers=("row",))
+        for row, refusal in refusals[:_MAX_REFUSALS]:
+            table.add_row(str(row), str(refusal))
+        screen.print(table)
+    more = "; --json shows all of them" if len(refusals) > _MAX_REFUSALS else ""
+    accepted = len(results) - len(refusals)
+    screen.print(f"{accepted:,} of {plural(len(results), 'request')} accepted, {len(refusals):,} refused{more}")
+
+
+def show_forecast(screen: Screen, forecast: "Forecast") -> None:
+    """Print the forecast remedy of each shard, and the cost of each strategy."""
+    shards = make_table(
+        *("shard", "samples", "slice", "remedy", "retrain", "patch", "likely", "reason"),
+        numbers=("shard", "samples", "slice", "retrain", "patch"),
+        title=f"strategy {forecast.strategy}, boundary {forecast.boundary}",
+    )
+    for shard in forecast.shards:
+        shards.add_row(
+            str(shard.shard),
+            f"{shard.samples:,}",
+            str(shard.earliest_slice),
+            _words(shard.remedy),
+            duration(shard.retrain_seconds),
+            duration(shard.patch_seconds),
+            f"{duration(shard.interval.low_s)} to {duration(shard.interval.high_s)}",
+            shard.reason,
+        )
+    screen.print(shards)
+    screen.print(
+        "slice: the earliest affected slice. retrain, patch: forecast compute of either remedy. "
+        "likely: compute of the chosen remedy in nine cases of ten."
+    )
+    headings = ("strategy", "passes", "compute", f"makespan, {plural(forecast.workers, 'worker')}")
+    strategies = make_table(*headings, numbers=headings[1:], title="\nthe request with each strategy")
+    for strategy, cost in forecast.strategies.items():
+        strategies.add_row(strategy, f"{cost.passes:,.0f}", duration(cost.seconds), duration(cost.makespan_seconds))
+    screen.print(strategies)
+
+
+def _remedy(part: ShardReceipt) -> str:
+    """Return the remedy of a shard in words. A patch alone is never exact, so a later retraining is named too."""
+    return f"{_words(part.remedy)}, settled by retraining" if part.settled_by else _words(part.remedy)
+
+
+def _words(remedy: str) -> str:
+    return remedy.replace("_", " ")
+
+
+def _timeline(receipt: Receipt) -> str:
+    """Return how long after its arrival a request reached each step."""
+    steps = {
+        "rewound": receipt.rewound_at,
+        "repaired": receipt.repaired_at,
+        "published": receipt.published_at,
+        "purged": receipt.purged_at,
+        "settled": receipt.settled_at if receipt.settled_at != receipt.published_at else None,
+    }
+    times = [f"{step} after {duration(_seconds(receipt.received_at, at))}" for step, at in steps.items() if at]
+    result = receipt.exactness or "not repaired yet"
+    return f"{plural(receipt.samples, 'sample')}, {result}: {', '.join(times)}"
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    return (end - start).total_seconds()

@@ -1,0 +1,159 @@
+"""A run on the terminal: its training, its status, and what settling, rebuilding and verifying it did."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from raymu.console.screen import LATE_STYLE, Screen, make_table, verdict_text
+from raymu.core.deadlines import Deadline
+from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
+from raymu.service.shard.messages import ShardLocation
+from raymu.service.status import RunStatus
+from raymu.text import duration, plural
+
+if TYPE_CHECKING:
+    from raymu.service.prediction import Evaluation
+    from raymu.service.verify.verify import Verification
+
+_MAX_FINDINGS = 8
+"""Of one check."""
+_MAX_DEADLINES = 20
+_MAX_SHARDS = 8
+"""In one cell."""
+
+
+def show_training(screen: Screen, report: TrainingReport, location: str) -> None:
+    """Print what was trained, where it is, and at what cost."""
+    screen.print(
+        f"trained {plural(report.samples, 'sample')} into {location}: {report.passes:,.0f} sample passes, "
+        f"{duration(report.compute_seconds)} of compute in {duration(report.seconds)}"
+    )
+
+
+def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | None = None) -> None:
+    """Print what every shard serves, how many requests reached each step, what is owed, and by when.
+
+    Args:
+        unknown_locations: Why it is not known on which nodes the shards are.
+    """
+    screen.print(_shards(status))
+    if unknown_locations:
+        screen.print(f"the nodes of the shards are not known: {unknown_locations}")
+    counts = status.requests
+    screen.print(
+        f"requests: {counts.accepted} accepted, {counts.published} published, {counts.purged} purged, "
+        f"{counts.settled} settled"
+    )
+    screen.print(f"debt: {plural(status.debt.shards, 'shard')}, {status.debt.retrain_passes:,} passes to retrain")
+    if status.paces:
+        screen.print(_forecast_errors(status))
+    if status.deadlines:
+        screen.print(_deadlines(status.deadlines))
+    late = sum(deadline.is_late for deadline in status.deadlines)
+    if late:
+        text = f"{plural(late, 'request')} will be exact too late; run `raymu settle` now, or add workers"
+        screen.print(Text(text, style=LATE_STYLE))
+
+
+def show_settlement(screen: Screen, report: SettleReport) -> None:
+    """Print which requests are exact now, and at what cost."""
+    screen.print(f"settled {plural(len(report.request_ids), 'request')}: retrained {_work(report)}")
+
+
+def show_rebuild(screen: Screen, report: RebuildReport) -> None:
+    """Print how many files were missing or changed, and what restoring them cost."""
+    screen.print(f"missing or changed: {plural(len(report.files), 'file')}; retrained {_work(report)}")
+
+
+def show_verification(screen: Screen, verification: "Verification") -> None:
+    """Print the verdict of every check, the findings, and the anchor."""
+    table = make_table(
+        *("check", "objects", "verdict"), numbers=("objects",), title=f"generation {verification.generation}"
+    )
+    for check in verification.checks:
+        table.add_row(check.name, f"{check.checked:,}", verdict_text(check.verdict))
+    screen.print(table)
+    for check in verification.checks:
+        for finding in check.findings[:_MAX_FINDINGS]:
+            screen.print(f"{check.name}: {finding.verdict}: {finding.what}")
+        if len(check.findings) > _MAX_FINDINGS:
+            screen.print(f"{check.name}: {len(check.findings) - _MAX_FINDINGS} more; --json shows all of them")
+    screen.print(Text.assemble("verdict: ", verdict_text(verification.verdict)))
+    if verification.anchor:
+        screen.print("anchor; keep it outside of the run, and pass it to the next verification with --anchor:")
+        screen.print_unwrapped(verification.anchor)
+
+
+def show_evaluation(screen: Screen, evaluation: "Evaluation") -> None:
+    """Print the accuracy of the ensemble, and the range of its constituents."""
+    accuracies = evaluation.constituent_accuracy.values()
+    screen.print(
+        f"accuracy {evaluation.accuracy:.2%} on {plural(evaluation.samples, 'sample')} "
+        f"(generation {evaluation.generation}); each of {plural(len(accuracies), 'constituent')} alone: "
+        f"{min(accuracies):.2%} to {max(accuracies):.2%}"
+    )
+
+
+def _shards(status: RunStatus) -> Table:
+    """Make the table of the shards, with their nodes if a coordinator named some."""
+    has_locations = any(shard.place for shard in status.shards)
+    table = make_table(
+        *("shard", "samples", "state", "debt from slice", "weights", *(["location"] if has_locations else [])),
+        numbers=("shard", "samples", "debt from slice"),
+        title=f"generation {status.generation}",
+    )
+    for shard in status.shards:
+        debt = "" if shard.tainted_from is None else str(shard.tainted_from)
+        row = [str(shard.shard), f"{shard.samples:,}", shard.state, debt, (shard.weights_sha256 or "")[:12]]
+        table.add_row(*row, *([_location(shard.place)] if has_locations else []))
+    return table
+
+
+def _location(location: ShardLocation | None) -> str:
+    if location is None:
+        return "disk"
+    gpus = f", GPU {'+'.join(location.gpus)}" if location.gpus else ""
+    workers = f", trained by {location.workers} workers" if location.workers > 1 else ""
+    return f"{location.node}{gpus}, {location.device}{workers}{', running' if location.is_at_work else ''}"
+
+
+def _forecast_errors(status: RunStatus) -> Table:
+    """Make the table of what remedies cost and were forecast to cost."""
+    headings = ("remedy", "repairs", "forecast", "actual")
+    table = make_table(*headings, numbers=headings[1:], title="\ncompute of all repairs")
+    for remedy, pace in status.paces.items():
+        table.add_row(
+            remedy.replace("_", " "), f"{pace.remedies:,}", duration(pace.forecast_seconds), duration(pace.seconds)
+        )
+    return table
+
+
+def _deadlines(deadlines: Sequence[Deadline]) -> Table:
+    """Make the table of the requests that are not exact yet."""
+    table = make_table(
+        *("request", "due", "shards in debt", "passes", "exact after", ""),
+        numbers=("request", "due", "passes", "exact after"),
+        title="\nrequests that are not exact yet",
+    )
+    for deadline in deadlines[:_MAX_DEADLINES]:
+        shards = ", ".join(str(shard) for shard in deadline.shards[:_MAX_SHARDS])
+        table.add_row(
+            deadline.request_id,
+            f"{deadline.due_at:%Y-%m-%d %H:%M}",
+            shards + (", ..." if len(deadline.shards) > _MAX_SHARDS else ""),
+            f"{deadline.retrain_passes:,.0f}",
+            duration(deadline.exact_after_s),
+            Text("late", style=LATE_STYLE) if deadline.is_late else "in time",
+        )
+    if len(deadlines) > _MAX_DEADLINES:
+        table.caption = f"and {len(deadlines) - _MAX_DEADLINES} more"
+    return table
+
+
+def _work(report: SettleReport | RebuildReport) -> str:
+    return (
+        f"{plural(len(report.shards), 'shard')}, {report.passes:,.0f} passes, "
+        f"{duration(report.compute_seconds)} of compute; generation {report.generation}"
+    )

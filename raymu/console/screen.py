@@ -1,0 +1,52 @@
+"""Standard output, and what all tables on it have in common."""
+
+from collections.abc import Collection
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from raymu.core.verdict import Verdict
+
+_PIPE_COLUMNS = 140
+"""Width of tables in a file or a pipe, which has no width of its own."""
+_VERDICT_STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow"}
+LATE_STYLE = "bold red"
+
+
+class Screen:
+    """Print tables and lines on standard output, as wide as the terminal."""
+
+    def __init__(self) -> None:
+        width = None if Console().is_terminal else _PIPE_COLUMNS
+        # A name that a person chose can look like markup, and has to be shown as it is.
+        self._console = Console(width=width, markup=False, emoji=False, highlight=False)
+
+    def print(self, content: str | Text | Table) -> None:
+        """Print text or a table, wrapped at the width of the terminal."""
+        self._console.print(content)
+
+    def print_unwrapped(self, text: str) -> None:
+        """Print text in one piece, to be copied."""
+        self._console.print(text, soft_wrap=True)
+
+
+def make_table(*headings: str, numbers: Collection[str] = (), title: str | None = None) -> Table:
+    """Make an empty table.
+
+    Args:
+        headings: The headings of the columns.
+        numbers: The headings of columns that are aligned to the right and never broken.
+        title: A line above the table.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for heading in headings:
+        is_number = heading in numbers
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    return table
+
+
+def verdict_text(verdict: Verdict) -> Text:
+    """Return a verdict in its colour."""
+    return Text(verdict, style=_VERDICT_STYLES[verdict])
