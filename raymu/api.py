@@ -273,7 +273,7 @@ class Run:
 
         test_data = test or self.config.data.test
         if test_data is None:
-            raise RequestInvalid("trials are judged on labelled test data; give --data, or train with data.test")
+            raise RequestInvalid("trials are judged on labelled test data; give --test-data, or train with data.test")
         objective = ObjectiveSpec(
             location=self.location,
             traffic=traffic,

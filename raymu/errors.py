@@ -139,7 +139,7 @@ class SamplesLost(RaymuError):
         with_writer = f", with pyarrow {self.pyarrow} installed, which wrote them" if self.pyarrow else ""
         return (
             f"the samples of shard {self.shard} are lost or changed; give the file that the run was trained from, without "
-            f"what was excluded: `raymu rebuild RUN --data FILE`{with_writer}"
+            f"what was excluded: `raymu rebuild RUN --training-data FILE`{with_writer}"
         )
 
 

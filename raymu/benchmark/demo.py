@@ -117,7 +117,7 @@ def _compare(setup: ComparisonSetup, run: Run, figure: Path, announce: Callable[
         rows += _rows(scenario, results)
         title = scenario if len(requests) == 1 else f"the first of {scenario}"
         timelines[title] = _timelines(setup, requests[0], results, trained_accuracy)
-    plot_accuracy(timelines, figure)
+    save_figure(plot_accuracy(timelines), figure)
     return DemoResult(
         trained_accuracy=trained_accuracy,
         shards=setup.config.partition.shards,

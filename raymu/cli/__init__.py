@@ -42,7 +42,9 @@ def run_command(words: Sequence[str]) -> tuple[int, str]:
         return error.exit_code, _error_line(str(error))
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "raymu"
-        return 2, _error_line(f"{error.format_message().rstrip('.')}. Try '{command} --help'.")
+        message = error.format_message()
+        end = "" if message.endswith((".", "?", ")")) else "."
+        return 2, _error_line(f"{message}{end} Try '{command} --help'.")
     except click.ClickException as error:
         return 2, _error_line(error.format_message())
     except (OSError, MemoryError) as error:  # of the machine; whoever knows more has raised a RaymuError

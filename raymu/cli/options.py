@@ -51,15 +51,16 @@ def read_revocation(ids: tuple[str, ...], ids_file: str | None, **request: Any) 
     """Return the request that the options describe. Raise RequestInvalid."""
     from raymu.service.requests.revocation import Revocation
 
-    if ids and ids_file is not None:
+    if ids_file is None:
+        return Revocation(ids=ids, **request)
+    if ids:
         raise RequestInvalid("give --id or --ids-file, not both")
-    if ids_file is not None:
-        from raymu.data.ids import read_ids
+    from raymu.data.ids import read_ids
 
-        ids = tuple(read_ids(ids_file))
-        if not ids:
-            raise RequestInvalid(f"{ids_file}: names no samples; a request needs at least one")
-    return Revocation(ids=ids, **request)
+    sample_ids = tuple(read_ids(ids_file))
+    if not sample_ids:
+        raise RequestInvalid(f"{ids_file}: names no samples; a request needs at least one")
+    return Revocation(ids=sample_ids, **request)
 
 
 def show(as_json: bool, record: Any, draw: Callable[[Screen], None]) -> None:

@@ -21,7 +21,7 @@ class _Location(click.Path):
         return value
 
 
-class _Time(click.ParamType):
+class _Time(click.ParamType):  # type: ignore[type-arg]  # older versions of click are not generic
     name = "time"
 
     def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
@@ -34,7 +34,7 @@ class _Time(click.ParamType):
             self.fail(f"{value!r} is not a time; write 2030-01-31 or 2030-01-31T12:00+01:00", param, ctx)
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType):  # type: ignore[type-arg]
     name = "duration"
 
     def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
@@ -47,7 +47,7 @@ class _Duration(click.ParamType):
         return timedelta(**{unit: int(number)})
 
 
-class _Nonnegative(click.ParamType):
+class _Nonnegative(click.ParamType):  # type: ignore[type-arg]
     def __init__(self, name: str) -> None:
         self.name = name
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from raymu.console.screen import LATE_STYLE, Screen, make_table, verdict_text
 from raymu.core.deadlines import Deadline
-from raymu.service.coordinator.calls import RebuildReport, SettleReport, TrainingReport
+from raymu.service.coordinator.calls import RebuildResult, SettleResult, TrainingResult
 from raymu.service.shard.messages import ShardLocation
 from raymu.service.status import RunStatus
 from raymu.text import duration, plural
@@ -24,7 +24,7 @@ _MAX_SHARDS = 8
 """In one cell."""
 
 
-def show_training(screen: Screen, report: TrainingReport, location: str) -> None:
+def show_training(screen: Screen, report: TrainingResult, location: str) -> None:
     """Print what was trained, where it is, and at what cost."""
     screen.print(
         f"trained {plural(report.samples, 'sample')} into {location}: {report.passes:,.0f} sample passes, "
@@ -57,12 +57,12 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
         screen.print(Text(text, style=LATE_STYLE))
 
 
-def show_settlement(screen: Screen, report: SettleReport) -> None:
+def show_settlement(screen: Screen, report: SettleResult) -> None:
     """Print which requests are exact now, and at what cost."""
     screen.print(f"settled {plural(len(report.request_ids), 'request')}: retrained {_work(report)}")
 
 
-def show_rebuild(screen: Screen, report: RebuildReport) -> None:
+def show_rebuild(screen: Screen, report: RebuildResult) -> None:
     """Print how many files were missing or changed, and what restoring them cost."""
     screen.print(f"missing or changed: {plural(len(report.files), 'file')}; retrained {_work(report)}")
 
@@ -152,7 +152,7 @@ def _deadlines(deadlines: Sequence[Deadline]) -> Table:
     return table
 
 
-def _work(report: SettleReport | RebuildReport) -> str:
+def _work(report: SettleResult | RebuildResult) -> str:
     return (
         f"{plural(len(report.shards), 'shard')}, {report.passes:,.0f} passes, "
         f"{duration(report.compute_seconds)} of compute; generation {report.generation}"

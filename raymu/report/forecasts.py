@@ -8,7 +8,8 @@ from raymu.core.commands import RepairReport
 from raymu.core.events import Event, ShardRepaired
 from raymu.core.records import Remedy
 from raymu.report.charts import Chart, Mark, log_chart
-from raymu.report.formatting import count, duration
+from raymu.report.formatting import count
+from raymu.text import duration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

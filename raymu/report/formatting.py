@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-
 _SHOWN = 12
 """Characters of a hash that tell it apart for the eye."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

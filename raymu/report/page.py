@@ -1,21 +1,34 @@
-"""The page: templates filled with a view. One file that needs nothing beside it, and runs no script."""
+"""Render the report page from its view: one HTML file that loads nothing and runs no script."""
 
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from raymu.report import formatting as wording
-from raymu.report import json_view as documents
+from raymu.report import formatting, json_view
 from raymu.report.view import ReportView
+from raymu.text import duration, plural
 
 _FILTERS = {
-    name: getattr(wording, name) for name in ("abbreviated", "count", "duration", "moment", "prose", "share", "plural")
+    "abbreviated": formatting.abbreviated,
+    "count": formatting.count,
+    "duration": duration,
+    "moment": formatting.moment,
+    "plain": json_view.plain,
+    "plural": plural,
+    "prose": formatting.prose,
+    "share": formatting.share,
 }
-_AXES = {"brief": wording.brief, "compact": wording.compact, "share": wording.share, "whole": wording.count}
+_TESTS = {"nested": json_view.is_nested, "table": json_view.is_table}
+_AXIS_FORMATS = {
+    "brief": formatting.brief,
+    "compact": formatting.compact,
+    "share": formatting.share,
+    "whole": formatting.count,
+}
 
 
 def render(view: ReportView) -> str:
-    """returns: HTML that is well-formed XML too"""
+    """Return the page as HTML that is also well-formed XML."""
     return _environment().get_template("page.html").render(view=view)
 
 
@@ -25,11 +38,11 @@ def _environment() -> Environment:
         loader=PackageLoader("raymu.report"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=wording.printable,
+        finalize=formatting.printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(_FILTERS, plain=documents.plain)
-    environment.tests.update(nested=documents.is_nested, table=documents.is_table)
-    environment.globals.update(_AXES)
+    environment.filters.update(_FILTERS)
+    environment.tests.update(_TESTS)
+    environment.globals.update(_AXIS_FORMATS)
     return environment

@@ -53,7 +53,7 @@ class DetachedCoordinator(CoordinatorService):
         """
         if not _is_same_location(location, self._location):
             raise RunInvalid(
-                location, f"is up from another directory, {self._location}; name that one, or `raymu down` it"
+                location, f"is up from another directory, {self._location}; name that one, or `raymu stop` it"
             )
         async with self._lock:
             if self._is_open:

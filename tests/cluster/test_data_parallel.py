@@ -13,7 +13,8 @@ from ray.util import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 import raymu
-from raymu.console import Screen
+from raymu.console.run_tables import show_status
+from raymu.console.screen import Screen
 from raymu.core.records import Exactness, Remedy
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, TrainingFailed
@@ -101,7 +102,7 @@ def test_two_workers_have_the_bits_of_one_process_that_plays_them(
             assert '"workers": 2' in receipt.shards[0].determinism
             assert served_weights(here) == served_weights(there), strategy
         assert lineage_of(here, 0).checkpoints[0] == lineage_of(trained.run, 0).checkpoints[0]  # not trained again
-        Screen().status(run.status(locations=run.locations()))
+        show_status(Screen(), run.status(locations=run.locations()))
         assert ", trained by 2 workers" in capsys.readouterr().out
         assert {one.exactness for one in run.receipts()} == {Exactness.EXACT}
     assert raymu.open_run(here).verify(replay=None).verdict is Verdict.PASS

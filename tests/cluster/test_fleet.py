@@ -192,7 +192,7 @@ def test_cuda_without_a_device_is_refused_and_nothing_is_written(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("address", "problem"), [("127.0.0.1:9", "nothing answers there"), ("ray://127.0.0.1:9", "use `raymu submit`")]
+    ("address", "problem"), [("127.0.0.1:9", "nothing answers there"), ("ray://127.0.0.1:9", "use `raymu job submit`")]
 )
 def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, address: str, problem: str) -> None:
     """In a process of its own: this one has joined a cluster already."""

@@ -48,7 +48,7 @@ def run(cluster: StartedCluster, folder: Path) -> str:
     """Trained by a job."""
     place = str(folder / "shared" / "run")
     words = ["--json", "--", "train", "run.yaml", "--run", place]
-    trained = cluster.raymu("submit", "--address", cluster.dashboard, *words, cwd=folder)
+    trained = cluster.raymu("job", "submit", "--address", cluster.dashboard, *words, cwd=folder)
     assert trained.document["samples"] == 400
     assert trained.err.startswith("raymu: job raymu-")
     return place
@@ -56,11 +56,11 @@ def run(cluster: StartedCluster, folder: Path) -> str:
 
 def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, run: str) -> None:
     refused = cluster.begin(
-        *("submit", "--address", cluster.dashboard, "--", "revoke", run, "--id", STRANGER, "--json"), cwd=folder
+        *("job", "submit", "--address", cluster.dashboard, "--", "revoke", run, "--id", STRANGER, "--json"), cwd=folder
     )
     named = [word for one in IDS[:2] for word in ("--id", one)]
     revoked = cluster.raymu(
-        *("submit", "--address", cluster.address, "--", "revoke", run, *named, "--strategy", "sisa", "--json"),
+        *("job", "submit", "--address", cluster.address, "--", "revoke", run, *named, "--strategy", "sisa", "--json"),
         cwd=folder,
     )
     [receipt] = raymu.open_run(run).receipts()
@@ -85,7 +85,7 @@ def test_a_cluster_that_asks_for_another_token_is_said_in_one_line(cluster: Star
         "asks for a token, or": {"RAY_AUTH_MODE": "disabled"},
         "or refuses the one": {"RAY_AUTH_TOKEN": "0" * 64},
     }
-    words = ["submit", "--", "status", "/nowhere"]
+    words = ["job", "submit", "--", "status", "/nowhere"]
     begun = {
         said: cluster.begin(*words, cwd=folder, RAY_ADDRESS=cluster.dashboard, **one) for said, one in wrong.items()
     }
@@ -98,7 +98,7 @@ def test_a_cluster_that_asks_for_another_token_is_said_in_one_line(cluster: Star
 
 def test_nothing_stays_up_where_no_cluster_does(cluster: StartedCluster, folder: Path, run: str) -> None:
     ended = cluster.raymu(
-        "up", run, cwd=folder, RAY_TMPDIR=str(folder)
+        "start", run, cwd=folder, RAY_TMPDIR=str(folder)
     )  # where Ray looks for a cluster of this machine
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
@@ -116,7 +116,7 @@ def endless(folder: Path, name: str) -> list[str]:
 
 def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
     """One job has the cluster, and is spread over both of its nodes; the other one waits for room."""
-    submit = ["submit", "--address", cluster.dashboard, "--"]
+    submit = ["job", "submit", "--address", cluster.dashboard, "--"]
     begun = {
         number: cluster.begin(*submit, *endless(folder, number.name), cwd=folder)
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -135,7 +135,7 @@ def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: P
 def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, folder: Path) -> None:
     before = statuses(cluster)
     with cut_off(cluster.dashboard, after="/api/jobs/") as dashboard:
-        ended = cluster.raymu("submit", "--address", dashboard, "--", *endless(folder, "unheard"), cwd=folder)
+        ended = cluster.raymu("job", "submit", "--address", dashboard, "--", *endless(folder, "unheard"), cwd=folder)
     assert (ended.code, ended.out) == (2, "")
     assert "the cluster does not take the job" in ended.err
     assert [status for job, status in statuses(cluster).items() if job not in before] == ["STOPPED"]
@@ -144,7 +144,7 @@ def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, 
 def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:
     there = {"RAY_ADDRESS": cluster.address}
     words = {
-        one: ["revoke", run, "--id", one, "--strategy", "sisa", "--key", f"key-{one}", "--json"] for one in IDS[2:4]
+        one: ["revoke", run, "--id", one, "--strategy", "sisa", "--idempotency-key", f"key-{one}", "--json"] for one in IDS[2:4]
     }
     before = raymu.open_run(run).status().requests.settled
     begun = {one: cluster.begin(*words[one], cwd=folder, **there) for one in words}
@@ -202,7 +202,7 @@ def test_a_refusal_of_an_open_coordinator_is_not_told(cluster: StartedCluster, f
 
 def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedCluster, folder: Path, run: str) -> None:
     there = {"RAY_ADDRESS": cluster.address}
-    up = cluster.raymu("submit", "--json", "--", "up", run, cwd=folder, **there)
+    up = cluster.raymu("job", "submit", "--json", "--", "start", run, cwd=folder, **there)
     assert up.document == {"run": run, "is_up": True, "was_up": False}
     [standing] = cluster.processes(DETACHED)
     assert_a_refusal_is_not_told(cluster, folder, run)
@@ -215,7 +215,7 @@ def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedClust
     assert found
     assert found <= cluster.node_ids()
     assert raymu.open_run(run).verify().verdict == "inconclusive"  # as long as its journal is open
-    down = cluster.raymu("down", run, "--address", cluster.address, cwd=folder)
-    assert (down.code, down.out) == (0, f"{run} is down\n")
+    down = cluster.raymu("stop", run, "--address", cluster.address, cwd=folder)
+    assert (down.code, down.out) == (0, f"stopped the coordinator of {run}\n")
     wait_until(lambda: not (cluster.processes(DETACHED) or cluster.processes(SHARD)), "its actors are gone")
     assert raymu.open_run(run).verify().verdict == "pass"

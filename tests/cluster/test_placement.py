@@ -12,7 +12,8 @@ import pytest
 import ray
 
 import raymu
-from raymu.console import Screen
+from raymu.console.run_tables import show_status
+from raymu.console.screen import Screen
 from raymu.errors import CoordinatorLost
 from raymu.runtime import shard_actor_pool as pool
 from raymu.runtime.fleet import RayFleet
@@ -111,12 +112,12 @@ def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFi
         assert {one.shard: one.place for one in status.shards if one.place} == places
         shown = to_tree(status)["shards"]
         assert sorted(one["shard"] for one in shown if one["place"]) == sorted(places)
-        Screen().status(status)
+        show_status(Screen(), status)
         printed = capsys.readouterr().out
         assert printed.count(f"{node['NodeName']}, GPU ") == 2
         assert printed.count("disk") == 2
     assert run.locations() == {}
-    Screen().status(run.status())
+    show_status(Screen(), run.status())
     assert "disk" not in capsys.readouterr().out
 
 

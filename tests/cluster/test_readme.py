@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -41,10 +42,23 @@ def test_the_settings_shown_are_all_there_are_with_their_defaults() -> None:
 
 
 def test_the_commands_shown_are_those_there_are() -> None:
+    from raymu.cli.group import SECTIONS
+
+    shown = re.findall(r"^raymu (job \w+|\w+)", "\n".join(blocks("text")), flags=re.MULTILINE)
+    assert set(shown) == {command.name for commands in SECTIONS.values() for command in commands}
+
+
+def test_the_options_shown_are_those_of_their_command() -> None:
     from raymu.cli.group import cli
 
-    shown = set(re.findall(r"^raymu (\w+)", "\n".join(blocks("text")), flags=re.MULTILINE))
-    assert shown == set(cli.commands)
+    for name, usage in re.findall(r"raymu (?:job )?(\w+)(.*)", "\n".join([*blocks("text"), *blocks("bash")])):
+        group: click.Group = cli.get_command(click.Context(cli), "job") if name == "submit" else cli  # type: ignore[assignment]
+        command = group.get_command(click.Context(group), name)
+        if command is None:
+            continue  # a line about the project itself, such as `cd raymu`
+        options = {option for parameter in command.params for option in parameter.opts}
+        shown = set(re.findall(r"--[a-z][\w-]*", usage.partition(" -- ")[0]))
+        assert shown <= options | {"--json", "--help"}, name
 
 
 def test_the_set_up_commands_are_there() -> None:

@@ -16,6 +16,6 @@ def command(run_dir: str, address: str | None, as_json: bool) -> None:
 
     It serves all later commands on the run, and settles requests before they are due, until you run `raymu stop`.
     """
-    was_up = open_run(run_dir, address=address).up()
-    text = f"{run_dir} is up already" if was_up else f"{run_dir} is up; `raymu stop {run_dir}` stops it"
+    was_up = open_run(run_dir, address=address).start()
+    text = f"a coordinator of {run_dir} is up already" if was_up else f"started a coordinator of {run_dir}"
     show(as_json, {"run": run_dir, "is_up": True, "was_up": was_up}, lambda screen: screen.print(text))

@@ -21,13 +21,13 @@ def command(run_dir: str, address: str | None, as_json: bool) -> None:
     """
     run = open_run(run_dir, address=address)
     locations, problem = _locations(run)
-    status = run.status(places=locations)
+    status = run.status(locations=locations)
     show(as_json, status, lambda screen: show_status(screen, status, unknown_locations=problem))
 
 
 def _locations(run: Run) -> tuple[ShardLocations, str | None]:
     """Return where the shards are, and why that is not known if the cluster is out of reach."""
     try:
-        return run.places(), None
+        return run.locations(), None
     except DeviceUnavailable as problem:
         return {}, str(problem)

@@ -16,6 +16,6 @@ def command(run_dir: str, address: str | None, as_json: bool) -> None:
 
     Its workers stop too. Nobody settles the run by itself from then on.
     """
-    was_up = open_run(run_dir, address=address).down()
-    text = f"{run_dir} is stopped" if was_up else f"{run_dir} was not up on this cluster"
+    was_up = open_run(run_dir, address=address).stop()
+    text = f"stopped the coordinator of {run_dir}" if was_up else f"no coordinator of {run_dir} was up on this cluster"
     show(as_json, {"run": run_dir, "is_up": False, "was_up": was_up}, lambda screen: screen.print(text))

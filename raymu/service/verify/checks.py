@@ -46,7 +46,7 @@ def _journal(evidence: Evidence) -> Findings:
         is_sealed = matches_seal(store.files, store.keys, term=recorded.term, sequence=recorded.head.sequence)
         if is_sealed is None:
             yield leaves_open(
-                "a coordinator has the journal open (`raymu down` stops it), or was interrupted (run `raymu settle`)"
+                "a coordinator has the journal open (`raymu stop` stops it), or was interrupted (run `raymu settle`)"
             )
         elif not is_sealed:
             yield fails("the journal file is not the one that its coordinator closed")

@@ -1,4 +1,4 @@
-"""What `raymu submit` refuses before it asks a cluster."""
+"""What `raymu job submit` refuses before it connects to a cluster."""
 
 import sys
 
@@ -6,21 +6,22 @@ import pytest
 
 from raymu.cli import main
 
-SUBMIT = ["submit", "--address", "127.0.0.1:9"]
+SUBMIT = ["job", "submit", "--address", "127.0.0.1:9"]
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["train", "run.yaml"], "what it writes would lie in the job's folder"),
-        (["train", "run.yaml", "--run", "runs/r"], "runs/r would lie in the job's folder"),
-        (["revoke", "runs/r", "--id", "1"], "give a whole path"),
-        (["report", "/runs/r"], "what it writes would lie"),
-        (["predict", "/runs/r", "--data", "d.parquet", "--out", "p.csv"], "p.csv would lie"),
-        (["tune", "s3://bucket/r", "--traffic", "uniform:5"], "tune: what it writes would lie"),
+        (["train", "run.yaml"], "its output would be in the working directory of the job"),
+        (["train", "run.yaml", "runs/r"], "runs/r would be in the working directory of the job"),
+        (["train", "run.yaml", "--run", "runs/r"], "runs/r would be in the working directory of the job"),
+        (["revoke", "runs/r", "--id", "1"], "give an absolute path"),
+        (["report", "/runs/r"], "its output would be"),
+        (["predict", "/runs/r", "--data", "d.parquet", "--out", "p.csv"], "p.csv would be"),
+        (["tune", "s3://bucket/r", "--traffic", "uniform:5"], "tune: its output would be"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "/runs/r", "--loudly"], "No such option"),
-        (["--log", "json", "status", "runs/r"], "runs/r would lie in the job's folder"),
+        (["--log", "json", "status", "runs/r"], "runs/r would be in the working directory of the job"),
         (["--log", "loud", "status", "/runs/r"], "Invalid value for '--log'"),
         (["--log", "json"], "Missing command"),
     ],
@@ -43,7 +44,8 @@ def test_a_command_whose_result_would_be_lost_is_refused(
         ["status", "/runs/r"],
         ["--log", "json", "status", "/runs/r"],
         ["train", "run.yaml", "--run", "s3://bucket/r"],
-        ["plan", "run.yaml", "--traffic", "uniform:5"],
+        ["train", "run.yaml", "s3://bucket/r?region=eu-west-1", "training.epochs=3"],
+        ["simulate", "run.yaml", "--traffic", "uniform:5"],
         ["tune", "/runs/r", "--traffic", "uniform:5"],
         ["tune", "s3://bucket/r", "--traffic", "uniform:5", "--out", "/shared/r-tuning"],
     ],

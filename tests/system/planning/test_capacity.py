@@ -11,8 +11,8 @@ import pytest
 
 from raymu.config import Config, PartitionConfig
 from raymu.config.unlearning import Strategy
-from raymu.console import Screen
-from raymu.console.study_tables import show_capacity
+from raymu.console.planning_tables import show_capacity
+from raymu.console.screen import Screen
 from raymu.core.partition import identity_hashes, place_uniform
 from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
@@ -20,7 +20,7 @@ from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.workload import RunShape
 from raymu.data.tables import read_table
 from raymu.errors import ConfigInvalid, TraceInvalid
-from raymu.plots import plot_capacity
+from raymu.plots import plot_capacity, save_figure
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.planning.capacity import plan_capacity
 from raymu.service.planning.population import current_population, planned_population
@@ -145,7 +145,7 @@ def test_a_capacity_plan_has_the_cost_of_traffic_and_recommends_a_layout(
     for advice in (view.within_layout, view.any_layout):
         assert advice.recommendation.boundary == 1.0
         assert advice.replayed.approximate_share == 0.0
-    plot_capacity(view, tmp_path / "plan.png")
+    save_figure(plot_capacity(view), tmp_path / "plan.png")
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
     assert to_tree(view)["by_requests"]["sisa"][0]["requests"] == 1
 
@@ -186,7 +186,7 @@ def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_conf
     said = []
     for one in (view, lavish):
         show_capacity(Screen(), one)
-        said.append("within the compute that sisa takes with these shards and slices" in capsys.readouterr().out)
+        said.append("the compute that sisa takes with this layout" in capsys.readouterr().out)
     assert said == [True, False]
 
 

@@ -138,7 +138,7 @@ def test_a_run_whose_coordinator_stays_is_left_open_until_that_is_down(location:
     with opened(location):
         found = verified(location)
     assert verdicts(found) == {"journal": "inconclusive"}
-    assert "`raymu down` stops it" in found.checks[0].findings[0].what
+    assert "`raymu stop` stops it" in found.checks[0].findings[0].what
     assert verified(location).verdict is Verdict.PASS
 
 

@@ -70,13 +70,13 @@ def test_two_hundred_shards_on_two_workers() -> None:
     assert re.fullmatch(r"all +\S+ +28 of 200 shards +4,800 passes/s ?", all_shards)
     assert re.fullmatch(r"shard 28 train \S+ +2 of 5 stages +2,400 passes/s ?", first)
     assert re.fullmatch(r"shard 29 train \S+ +1 of 5 stages +2,400 passes/s ?", second)
-    assert counts == "about 0:14:17 left after 0:02:23: 2 at work, 170 waiting, 28 done"
+    assert counts == "about 0:14:17 left after 0:02:23: 2 running, 170 waiting, 28 done"
 
 
 def test_shards_that_do_not_fit_are_counted() -> None:
     lines = drawn(fleet_at_work(200, 64, stages=700), width=80, height=24)
     assert sum(line.startswith("shard ") for line in lines) == 20
-    assert lines[-2] == "and 44 more at work"
+    assert lines[-2] == "and 44 more running"
 
 
 def test_a_narrow_terminal_keeps_the_numbers_and_leaves_bars_and_speeds_out() -> None:
@@ -90,19 +90,19 @@ def test_before_the_first_stage_the_time_is_shown() -> None:
     clock = Clock()
     progress = FleetProgress(clock)
     clock.now_s = 65.0
-    assert drawn(progress, width=80, height=24) == ["0:01:05: no stage of 200 shards is done yet"]
+    assert drawn(progress, width=80, height=24) == ["0:01:05: starting; no stage of 200 shards is trained yet"]
 
 
 def test_a_shard_that_nothing_was_heard_of_has_begun() -> None:
     progress = FleetProgress(Clock())
     progress(a_stage(3, 0, load=FleetLoad(at_work=(3, 7), waiting=0, done=0)))
-    assert [(one.shard, one.stages) for one in progress.at_work] == [(3, 5), (7, 0)]
+    assert [(one.shard, one.stages) for one in progress.running] == [(3, 5), (7, 0)]
     assert progress.fraction == pytest.approx(0.1)
 
 
 def test_all_is_done_with_the_last_stage() -> None:
     progress = fleet_at_work(8, 3, stages=40)
-    assert (progress.done, progress.shards, progress.fraction, progress.at_work) == (8, 8, 1.0, ())
+    assert (progress.done, progress.shards, progress.fraction, progress.running) == (8, 8, 1.0, ())
     assert progress.remaining_s == 0.0
 
 
@@ -130,7 +130,7 @@ def test_the_next_batch_starts_from_nothing() -> None:
     clock.now_s = 100.0
     progress(a_stage(3, 3, of=2, load=FleetLoad(at_work=(3, 4), waiting=2, done=0)))
     assert (progress.done, progress.shards, progress.elapsed_s) == (0, 4, 0.0)
-    assert [(one.shard, one.done) for one in progress.at_work] == [(3, 1), (4, 0)]
+    assert [(one.shard, one.done) for one in progress.running] == [(3, 1), (4, 0)]
 
 
 def test_without_account_of_the_load_the_shards_that_were_heard_of_are_shown() -> None:
@@ -138,11 +138,11 @@ def test_without_account_of_the_load_the_shards_that_were_heard_of_are_shown() -
     for shard, number in ((0, 3), (0, 4), (1, 3)):
         progress(a_stage(shard, number, of=2))
     assert (progress.done, progress.shards) == (1, 2)
-    assert [one.shard for one in progress.at_work] == [1]
+    assert [one.shard for one in progress.running] == [1]
 
 
 def test_a_patch_is_named_in_plain_words() -> None:
     progress = FleetProgress(Clock())
     stage = StageProgress(shard=1, stage=3, first=3, stages=2, remedy=Remedy.FINE_TUNE, passes=1.0, seconds=1.0)
     progress(stage)
-    assert progress.at_work[0].remedy == "patch and fine tune"
+    assert progress.running[0].remedy == "patch and fine tune"

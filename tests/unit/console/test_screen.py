@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from raymu.console import Screen
+from raymu.console.request_tables import show_receipt, show_submission
+from raymu.console.run_tables import show_verification
+from raymu.console.screen import Screen
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness
 from raymu.core.verdict import Check, Verdict, fails
@@ -17,10 +19,10 @@ from raymu.service.verify.verify import Verification
 @pytest.mark.parametrize("name", ["runs/[old]", "[/bold]", ":cat:", "[link=x]"])
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], name: str) -> None:
     screen = Screen()
-    screen.say(f"wrote {name}")
-    screen.answers([SubmissionResult(refusal=UnknownSamples([name], 1))])
+    screen.print(f"wrote {name}")
+    show_submission(screen, [SubmissionResult(refusal=UnknownSamples([name], 1))])
     check = Check(name="files", checked=1, findings=(fails(f"{name} is missing"),))
-    screen.verification(Verification(verdict=Verdict.FAIL, generation=1, anchor=None, checks=(check,)))
+    show_verification(screen, Verification(verdict=Verdict.FAIL, generation=1, anchor=None, checks=(check,)))
     shown = capsys.readouterr().out
     assert f"wrote {name}\n" in shown
     assert f"1 unknown sample id ({name})" in shown
@@ -29,7 +31,7 @@ def test_a_name_that_looks_like_markup_is_shown_as_it_is(capsys: pytest.CaptureF
 
 def test_an_anchor_is_shown_in_one_piece(capsys: pytest.CaptureFixture[str]) -> None:
     anchor = f"12345678901:{'0' * 200}"
-    Screen().verification(Verification(verdict=Verdict.PASS, generation=1, anchor=anchor, checks=()))
+    show_verification(Screen(), Verification(verdict=Verdict.PASS, generation=1, anchor=anchor, checks=()))
     assert anchor in capsys.readouterr().out.splitlines()
 
 
@@ -49,7 +51,7 @@ def test_a_receipt_says_when_what_was_patched_became_exact(capsys: pytest.Captur
         published_at=at + timedelta(seconds=1),
         exactness=Exactness.APPROXIMATE,
     )
-    Screen().receipt(patched)
-    assert "1 sample, approximate: published after 1.000 s\n" in capsys.readouterr().out
-    Screen().receipt(replace(patched, exactness=Exactness.EXACT, settled_at=at + timedelta(seconds=9)))
-    assert "1 sample, exact: published after 1.000 s, settled after 9.000 s\n" in capsys.readouterr().out
+    show_receipt(Screen(), patched)
+    assert "1 sample, approximate: published after 1 s\n" in capsys.readouterr().out
+    show_receipt(Screen(), replace(patched, exactness=Exactness.EXACT, settled_at=at + timedelta(seconds=9)))
+    assert "1 sample, exact: published after 1 s, settled after 9 s\n" in capsys.readouterr().out

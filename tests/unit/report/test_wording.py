@@ -2,8 +2,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from raymu.report.formatting import brief, compact, duration, moment, printable, prose
-from raymu.text import plural
+from raymu.report.formatting import brief, compact, moment, printable, prose
+from raymu.text import duration, plural
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""The help of all commands: it fits a terminal, and every example can be typed."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from raymu.cli.command import RaymuCommand
+from raymu.cli.group import SECTIONS, cli
+
+LISTED = [command for commands in SECTIONS.values() for command in commands]
+
+
+def commands() -> Iterator[tuple[str, RaymuCommand]]:
+    """Yield every command with the words that it is typed with."""
+    for row in LISTED:
+        group: click.Group = cli
+        *groups, name = row.name.split()
+        for word in groups:
+            inner = group.get_command(click.Context(group), word)
+            assert isinstance(inner, click.Group)
+            group = inner
+        command = group.get_command(click.Context(group), name)
+        assert isinstance(command, RaymuCommand)
+        yield row.name, command
+
+
+COMMANDS = dict(commands())
+
+
+def test_raymu_alone_prints_its_help() -> None:
+    alone, asked = CliRunner().invoke(cli, []), CliRunner().invoke(cli, ["--help"])
+    assert (alone.exit_code, asked.exit_code) == (0, 0)
+    assert alone.output == asked.output
+    for row in LISTED:
+        assert f"  {row.name}" in alone.output
+        assert row.summary in alone.output
+
+
+def test_the_help_of_all_commands_fits_eighty_columns() -> None:
+    for name in ["", *COMMANDS]:
+        shown = CliRunner().invoke(cli, [*name.split(), "--help"], terminal_width=80)
+        assert shown.exit_code == 0, name
+        assert max(len(line) for line in shown.output.splitlines()) <= 80, name
+        assert "..." not in shown.output.replace("]...", "").replace("COMMAND...", "").replace("A,B,...", ""), name
+
+
+@pytest.mark.parametrize("row", LISTED, ids=lambda row: row.name)
+def test_a_summary_is_short_and_the_first_line_of_the_commands_help(row: object) -> None:
+    summary, name = row.summary, row.name  # type: ignore[attr-defined]
+    assert len(summary) <= 45
+    assert summary == (COMMANDS[name].help or "").split("\n")[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_example_can_be_typed_as_it_stands(name: str) -> None:
+    command = COMMANDS[name]
+    words = shlex.split(command.example)
+    assert words[: 1 + len(name.split())] == ["raymu", *name.split()]
+    command.make_context(name, words[1 + len(name.split()) :])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_described_in_whole_sentences(name: str) -> None:
+    for parameter in COMMANDS[name].params:
+        if isinstance(parameter, click.Option):
+            text = parameter.help or ""
+            assert text[:1].isupper(), parameter.opts
+            assert text.endswith("."), parameter.opts
+            assert "TEXT" not in parameter.make_metavar(click.Context(COMMANDS[name])), parameter.opts
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["tran"], "raymu: No such command 'tran'. Did you mean 'train'? Try 'raymu --help'."),
+        (
+            ["revoke", "r", "--idd", "1"],
+            "raymu: No such option '--idd'. Did you mean '--id'? Try 'raymu revoke --help'.",
+        ),
+        (["revoke"], "raymu: Missing argument 'RUN'. Try 'raymu revoke --help'."),
+        (["job", "submit", "--adress", "a"], "Did you mean '--address'? Try 'raymu job submit --help'."),
+        (["frobnicate"], "raymu: No such command 'frobnicate'. Try 'raymu --help'."),
+    ],
+)
+def test_a_wrong_word_gets_a_suggestion_and_the_place_of_the_help(words: list[str], error: str) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "raymu.cli", *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.endswith(f"{error}\n")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_paths_are_completed_by_shells() -> None:
+    for name, command in COMMANDS.items():
+        for parameter in command.params:
+            if parameter.human_readable_name in ("RUN", "CONFIG", "FILE") or any(
+                option.endswith(("-file", "-data", "--data", "--out")) for option in parameter.opts
+            ):
+                [item] = parameter.shell_complete(click.Context(command), "")
+                assert item.type in ("file", "dir"), (name, parameter.opts)

@@ -1,0 +1,64 @@
+"""Light commands stay light: what they import is checked in a process of their own."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.examples import make_config, revoke, train_run, write_samples
+
+PROGRAM = """
+import json, sys
+from raymu.cli import run_command
+code, error = run_command(sys.argv[1:])
+assert (code, error) == (0, ""), (code, error)
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr)
+"""
+HEAVY = {"torch", "ray", "matplotlib", "scipy", "optuna", "jinja2"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run that is configured for Ray."""
+    place = tmp_path_factory.mktemp("runs")
+    write_samples(place / "all.parquet")
+    coordinator = train_run(make_config(place / "all.parquet", cluster={"fleet": "ray"}), place / "run")
+    revoke(coordinator, [1000])
+    asyncio.run(coordinator.close())
+    return place
+
+
+def imported(folder: Path, *words: str) -> set[str]:
+    """Return the packages that a command imports on a machine without a cluster."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAYMU_LOG")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        cwd=folder,
+        env={**environment, "RAY_TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["--version"]])
+def test_help_imports_click_and_nothing_heavy(folder: Path, words: list[str]) -> None:
+    packages = imported(folder, *words)
+    assert "click" in packages
+    assert not packages & (HEAVY | {"numpy", "pyarrow", "pydantic", "rich", "sqlalchemy", "cryptography"})
+
+
+@pytest.mark.parametrize("words", [["status", "run"], ["receipts", "run"], ["status", "run", "--json"]])
+def test_status_and_receipts_import_neither_pytorch_nor_ray(folder: Path, words: list[str]) -> None:
+    assert not imported(folder, *words) & HEAVY
+
+
+@pytest.mark.parametrize("name", ["revoke", "settle", "plan", "verify", "start", "train", "evaluate"])
+def test_the_help_of_a_command_imports_neither_pytorch_nor_ray(folder: Path, name: str) -> None:
+    assert not imported(folder, name, "--help") & HEAVY
