@@ -43,7 +43,7 @@ class RaymuCommand(click.Command):
         except click.NoSuchOption as error:
             options = [name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
             hint = did_you_mean(error.option_name, options)
-            raise click.UsageError(f"No such option {error.option_name!r}.{hint}", ctx=ctx) from error
+            raise click.UsageError(f"No such option {error.option_name!r}{hint}", ctx=ctx) from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the example at the end of the help."""

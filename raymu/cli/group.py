@@ -78,8 +78,7 @@ class LazyGroup(click.Group):
         """Find the command of a command line, also by an old name; suggest one if there is none."""
         args = current_words(args)
         if args[0] not in _MODULES and not ctx.resilient_parsing:
-            hint = did_you_mean(args[0], _MODULES)
-            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx=ctx)
+            raise click.UsageError(f"No such command {args[0]!r}{did_you_mean(args[0], _MODULES)}", ctx=ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -144,7 +144,8 @@ def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, 
 def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:
     there = {"RAY_ADDRESS": cluster.address}
     words = {
-        one: ["revoke", run, "--id", one, "--strategy", "sisa", "--idempotency-key", f"key-{one}", "--json"] for one in IDS[2:4]
+        one: ["revoke", run, "--id", one, "--strategy", "sisa", "--idempotency-key", f"key-{one}", "--json"]
+        for one in IDS[2:4]
     }
     before = raymu.open_run(run).status().requests.settled
     begun = {one: cluster.begin(*words[one], cwd=folder, **there) for one in words}

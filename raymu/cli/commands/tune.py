@@ -10,6 +10,7 @@ from raymu.cli.command import RaymuCommand
 from raymu.cli.options import address_option, json_option, run_argument, show
 from raymu.cli.parameter_types import DIRECTORY, FILE, NATS, POINTS, POSITIVE, SECONDS, SHARE
 from raymu.config import Config
+from raymu.config.unlearning import Strategy
 from raymu.console.planning_tables import show_tuning
 from raymu.console.progress import count_progress
 from raymu.core.tuning import Constraints, Search, SearchSpace
@@ -117,7 +118,7 @@ def _search(
     *,
     method: Any,
     trials: int,
-    strategies: tuple[str, ...],
+    strategies: tuple[Strategy, ...],
     fine_tune_slices: tuple[int, ...],
     windows_s: tuple[float, ...],
     max_accuracy_loss: float,
@@ -129,7 +130,7 @@ def _search(
 ) -> tuple[Search, Constraints]:
     """Return what the options say about the search, and about its limits."""
     space = SearchSpace(
-        strategies=strategies or ("hs", "ohs"),
+        strategies=tuple(map(Strategy, strategies)) or (Strategy.HS, Strategy.OHS),
         contributions=(config.unlearning.contributions,),
         fine_tune_slices=fine_tune_slices or (config.unlearning.ohs.slices,),
         windows_s=windows_s or (0.0,),

@@ -77,13 +77,13 @@ def test_every_option_is_described_in_whole_sentences(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["tran"], "raymu: No such command 'tran'. Did you mean 'train'? Try 'raymu --help'."),
+        (["tran"], "raymu: No such command 'tran'; did you mean train? Try 'raymu --help'."),
         (
             ["revoke", "r", "--idd", "1"],
-            "raymu: No such option '--idd'. Did you mean '--id'? Try 'raymu revoke --help'.",
+            "raymu: No such option '--idd'; did you mean --id? Try 'raymu revoke --help'.",
         ),
         (["revoke"], "raymu: Missing argument 'RUN'. Try 'raymu revoke --help'."),
-        (["job", "submit", "--adress", "a"], "Did you mean '--address'? Try 'raymu job submit --help'."),
+        (["job", "submit", "--adress", "a"], "did you mean --address? Try 'raymu job submit --help'."),
         (["frobnicate"], "raymu: No such command 'frobnicate'. Try 'raymu --help'."),
     ],
 )
