@@ -17,8 +17,9 @@ import numpy as np
 
 from experiments.harness import Experiment, add_data_options, document_parser, write_document
 from experiments.setups import audit_samples
+from raymu.core.arrays import Mask
 from raymu.core.audit.oracle_comparison import Comparison, OracleComparison, compare_with_oracles
-from raymu.core.audit.signals import Confidences, Mask
+from raymu.core.audit.signals import Confidences
 from raymu.service.audit.audit import LEVEL
 from raymu.service.audit.shard_models import TWINS
 from raymu.training.audit.samples import AuditSamples, ModelKind

@@ -21,9 +21,10 @@ import numpy as np
 from experiments.harness import Experiment, add_data_options, document_parser, write_document
 from experiments.markdown import count
 from experiments.setups import audit_samples
+from raymu.core.arrays import Mask
 from raymu.core.audit.attacks import ATTACKS
 from raymu.core.audit.roc import auc
-from raymu.core.audit.signals import Confidences, Mask, Signals
+from raymu.core.audit.signals import Confidences, Signals
 from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.audit.shadow_models import train_model
 

@@ -205,9 +205,9 @@ def audit_samples(data: str, folder: Path, *, revoked: int = 0) -> AuditSamples:
         ShardSamples.ordered(table.take(rows), hashes=hashes[rows], slices=slices[rows])
         for rows in (np.flatnonzero(shards == shard) for shard in (0, 1))
     )
-    is_revoked = own.held_in(np.sort(own.hashes)[:revoked])
+    is_revoked = own.isin(np.sort(own.hashes)[:revoked])
     classes = fit_classes(table.labels, config.data.classes)
     spec = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
     return AuditSamples.gather(
-        own.where(~is_revoked), own.where(is_revoked), unseen, plan=spec, shard=0, device="cpu", threads=1
+        own.where(~is_revoked), own.where(is_revoked), unseen, spec=spec, shard=0, device="cpu", threads=1
     )

@@ -35,8 +35,8 @@ from raymu.service.shard.messages import TrainCommand, TrainReport
 from raymu.store.run import RunStore
 from raymu.training.models import build_model
 from raymu.training.normalizer import Normalizer
+from raymu.training.optimizers import build_optimizer
 from raymu.training.spec import TrainingSpec
-from raymu.training.trainer import make_optimizer
 
 CONTRIBUTIONS = ("gradient", "group", "batch")
 SHARDS, TURNS = 8, 5
@@ -111,7 +111,7 @@ def bare_loop(config: Config, table: SampleTable, classes: int, passes: int) -> 
     inputs = normalizer.apply(table.features, torch.device("cpu"))
     labels = torch.from_numpy(table.labels.copy())
     model = build_model(spec.model, input_shape=spec.input_shape, classes=classes)
-    optimizer = make_optimizer(model.parameters(), spec.training)
+    optimizer = build_optimizer(model.parameters(), spec.training)
     done, started = 0, time.perf_counter()
     while done < passes:
         for rows in torch.randperm(len(labels)).split(spec.training.batch_size):

@@ -16,6 +16,7 @@ import numpy as np
 from raymu.api import Revocation, open_run, train
 from raymu.config import Config
 from raymu.config.unlearning import OnAccept, Strategy
+from raymu.core.arrays import Features, Labels
 from raymu.core.board.serving import served_constituent
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.receipt import Receipt
@@ -23,15 +24,7 @@ from raymu.core.records import Exactness, Generation, SampleId
 from raymu.data.tables import SampleTable, read_table
 from raymu.errors import UnknownSamples
 from raymu.service.requests.sample_index import SampleIndex
-from raymu.service.trial import (
-    EvaluationSet,
-    Features,
-    Labels,
-    Predict,
-    publish_branch,
-    read_test_set,
-    temporary_branch,
-)
+from raymu.service.trial import EvaluationSet, Predict, publish_branch, read_test_set, temporary_branch
 from raymu.store.run import RunStore
 
 SCRATCH, CONTROL = "from scratch", "control"

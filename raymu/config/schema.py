@@ -11,7 +11,7 @@ from raymu.config.cluster import ClusterConfig
 from raymu.config.data import DataConfig
 from raymu.config.fields import STRICT, Count, Device
 from raymu.config.stage_epochs import epochs_per_stage
-from raymu.config.training import ModelConfig, OptimizerName, TrainingConfig
+from raymu.config.training import ModelConfig, TrainingConfig
 from raymu.config.unlearning import Contributions, UnlearningConfig
 from raymu.config.validation_errors import format_validation_error
 from raymu.config.yaml_file import read_settings
@@ -70,10 +70,10 @@ class Config:
 
     @model_validator(mode="after")
     def _groups_need_plain_sgd(self) -> "Config":
-        is_plain = self.training.optimizer is OptimizerName.SGD and not self.training.momentum
-        if self.unlearning.contributions is Contributions.GROUP and not is_plain:
+        if self.unlearning.contributions is Contributions.GROUP and not self.training.is_plain_sgd:
             raise ValueError(
-                "contributions group needs sgd without momentum, whose updates do not mix batches; use gradient"
+                "contributions group needs sgd without momentum, clipping or other options, so that each update comes of "
+                "one batch; use gradient"
             )
         return self
 

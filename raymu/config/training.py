@@ -1,14 +1,14 @@
 """How a shard is trained: the settings of the branches `model` and `training`, and the names they choose from.
 
-The names are rows of tables in `raymu.training`, which imports PyTorch; nothing here does.
+The names are rows of tables in `raymu.training` and `raymu.core.schedule`; nothing here imports PyTorch.
 """
 
 from collections.abc import Mapping
 from dataclasses import fields
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, SerializerFunctionWrapHandler, WrapSerializer, model_validator
 from pydantic.dataclasses import dataclass
 
 from raymu.config.fields import STRICT, Count, Device, Fraction, NonNegative, Positive
@@ -23,10 +23,27 @@ class ModelName(StrEnum):
     RESNET = "resnet"
 
 
+class LossName(StrEnum):
+    """The built-in losses: rows of `raymu.training.losses.LOSSES`."""
+
+    CROSS_ENTROPY = "cross_entropy"
+
+
 class OptimizerName(StrEnum):
-    SGD = "sgd"
+    """The optimizers of torch.optim: rows of `raymu.training.optimizers.OPTIMIZERS`."""
+
+    ADADELTA = "adadelta"
+    ADAFACTOR = "adafactor"
+    ADAGRAD = "adagrad"
     ADAM = "adam"
+    ADAMAX = "adamax"
     ADAMW = "adamw"
+    ASGD = "asgd"
+    NADAM = "nadam"
+    RADAM = "radam"
+    RMSPROP = "rmsprop"
+    RPROP = "rprop"
+    SGD = "sgd"
 
 
 class ScheduleName(StrEnum):
@@ -48,16 +65,19 @@ FactoryPath = Annotated[str, AfterValidator(_factory)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
-class ModelConfig:
-    """A built-in model by its name, or any other one by its factory.
+class Component:
+    """A part of training: a table's row by its name, or what a user's factory returns.
 
-    Settings beside the name are its arguments: `{name: mlp, hidden: [256]}`. A name alone may be written as text: `mlp`.
+    Settings beside the name are its arguments: `{name: sgd, nesterov: true}`. A name alone may be written as text: `sgd`.
     """
 
-    name: ModelName | None = None
+    name: StrEnum | None = None
     factory: FactoryPath | None = None
-    """`package.module:function`, called with `args`, returning any `nn.Module` with (samples, classes) logits."""
+    """`package.module:function`, called with `args`."""
     args: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name or self.factory or ""
 
     @model_validator(mode="before")
     @classmethod
@@ -65,6 +85,8 @@ class ModelConfig:
         if isinstance(settings, str):
             return {"name": settings}
         given = getattr(settings, "kwargs", settings)
+        if given is None and settings is not None:  # called without any argument
+            return settings
         if not isinstance(given, Mapping):
             return settings
         known = {field.name for field in fields(cls)}
@@ -79,10 +101,63 @@ class ModelConfig:
         return {**own, "args": {**args, **beside}}
 
     @model_validator(mode="after")
-    def _is_chosen_in_one_way(self) -> "ModelConfig":
+    def _is_chosen_in_one_way(self) -> "Component":
         if (self.name is None) == (self.factory is None):
             raise ValueError("give either a name or a factory")
         return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class ModelConfig(Component):
+    """The model. A factory returns any `nn.Module` with (samples, classes) logits."""
+
+    name: ModelName | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class LossConfig(Component):
+    """The loss. A factory returns a function of outputs and targets that gives one loss per sample."""
+
+    name: LossName | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class OptimizerConfig(Component):
+    """The optimizer. A factory returns a function of the parameters and the learning rate that gives an optimizer."""
+
+    name: OptimizerName | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class ScheduleConfig(Component):
+    """The learning rate within each stage, as a factor. Linear and cosine fall to 0 at the stage's end.
+
+    A factory returns a function of the trained share of the stage, within [0, 1), that gives the factor.
+    """
+
+    name: ScheduleName | None = None
+    per: Literal["epoch", "step"] = "epoch"
+    """How often the rate changes."""
+    warm_up: Fraction = 0.0
+    """Share of the stage in which the rate first rises to its full value."""
+
+    @model_validator(mode="after")
+    def _named_schedules_have_no_args(self) -> "ScheduleConfig":
+        if self.name is not None and self.args:
+            raise ValueError(f"{self.name} has no setting {next(iter(self.args))}; it has per and warm_up")
+        return self
+
+
+def _in_short(component: Component, in_full: SerializerFunctionWrapHandler) -> Any:
+    """Write a component that is a name and nothing else as text: the form of version 0.1."""
+    return (
+        str(component.name)
+        if component.name and component == type(component)(name=component.name)
+        else in_full(component)
+    )
+
+
+_IN_SHORT = WrapSerializer(_in_short)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -92,18 +167,38 @@ class TrainingConfig:
     epochs: Count = 12
     """Passes over the shard that the work of all stages adds up to (SISA's rule spreads them over the stages)."""
     batch_size: Count = 64
-    optimizer: OptimizerName = OptimizerName.SGD
+    loss: Annotated[LossConfig, _IN_SHORT] = Field(default_factory=lambda: LossConfig(name=LossName.CROSS_ENTROPY))
+    optimizer: Annotated[OptimizerConfig, _IN_SHORT] = Field(
+        default_factory=lambda: OptimizerConfig(name=OptimizerName.SGD)
+    )
     learning_rate: Positive = 0.1
     momentum: Fraction = 0.0
+    """For `optimizer: sgd`."""
     weight_decay: NonNegative = 0.0
-    schedule: ScheduleName = ScheduleName.CONSTANT
+    """For any named optimizer that has one."""
+    max_grad_norm: Positive | None = None
+    """Scale a batch's gradient down to this Euclidean norm."""
+    schedule: Annotated[ScheduleConfig, _IN_SHORT] = Field(
+        default_factory=lambda: ScheduleConfig(name=ScheduleName.CONSTANT)
+    )
     """Learning rate within each stage; linear and cosine fall to 0 at its end."""
     stage_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Factor on the learning rate from each stage to the next."""
     device: Device = "auto"
 
     @model_validator(mode="after")
-    def _momentum_is_for_sgd(self) -> "TrainingConfig":
-        if self.momentum and self.optimizer is not OptimizerName.SGD:
+    def _shorthand_fits_the_optimizer(self) -> "TrainingConfig":
+        if self.momentum and self.optimizer.name is not OptimizerName.SGD:
             raise ValueError(f"momentum is a setting of sgd; leave it out with {self.optimizer}")
+        if self.weight_decay and self.optimizer.name is None:
+            raise ValueError("weight_decay is a setting of named optimizers; give it in optimizer.args")
+        for name in ("momentum", "weight_decay"):
+            if getattr(self, name) and name in self.optimizer.args:
+                raise ValueError(f"{name} is given twice, beside the optimizer and in it; leave one of them out")
         return self
+
+    @property
+    def is_plain_sgd(self) -> bool:
+        """Whether a step is the learning rate times the batch's gradient, with weight decay and nothing else."""
+        is_sgd = self.optimizer.name is OptimizerName.SGD and self.optimizer.args.keys() <= {"weight_decay"}
+        return is_sgd and not self.momentum and self.max_grad_norm is None

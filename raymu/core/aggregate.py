@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from raymu.core.arrays import Probabilities
 from raymu.core.records import Constituent
 
-Probabilities = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.float64]
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Probabilities = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
+from raymu.core.arrays import Labels, Probabilities
 
 _LEAST = float(np.finfo(np.float32).tiny)
 """A probability is no less, so that every loss is finite."""

@@ -1,10 +1,15 @@
-"""Learning-rate schedules."""
+"""Learning-rate schedules: the factor on the learning rate in the course of a stage."""
 
 import math
 from collections.abc import Callable, Mapping
 
+from raymu.config.training import ScheduleName
 
-def constant(progress: float) -> float:  # noqa: ARG001 - one signature for every course
+Schedule = Callable[[float], float]
+"""Trained share of the stage, within [0, 1) -> factor."""
+
+
+def constant(progress: float) -> float:  # noqa: ARG001 - one signature for every schedule
     return 1.0
 
 
@@ -13,12 +18,27 @@ def linear(progress: float) -> float:
 
 
 def cosine(progress: float) -> float:
+    """Fall along half a cosine (Loshchilov and Hutter, ICLR 2017, equation 5, without restarts)."""
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-LR_SCHEDULES: Mapping[str, Callable[[float], float]] = {"constant": constant, "linear": linear, "cosine": cosine}
+SCHEDULES: Mapping[ScheduleName, Schedule] = {
+    ScheduleName.CONSTANT: constant,
+    ScheduleName.LINEAR: linear,
+    ScheduleName.COSINE: cosine,
+}
 
 
-def learning_rate(base: float, course: str, *, stage: int, stage_decay: float, epoch: int, epochs: int) -> float:
-    """The rate of one epoch of a stage: the stage's base rate times the course's factor at the epoch's start."""
-    return base * stage_decay**stage * LR_SCHEDULES[course](epoch / epochs)
+def rate_factor(schedule: Schedule, *, done: int, total: int, warm_up: float = 0.0) -> float:
+    """Compute the factor on the learning rate of the next epoch or step.
+
+    Args:
+        schedule: It begins after the warm-up, and ends with the stage.
+        done: Epochs or steps of the stage that are trained.
+        total: Epochs or steps of the stage.
+        warm_up: Share of the stage in which the factor rises linearly to that of the schedule's beginning.
+    """
+    warm = warm_up * total
+    if done < warm:
+        return min(1.0, (done + 1) / warm) * schedule(0.0)
+    return schedule((done - warm) / (total - warm))

@@ -72,7 +72,7 @@ def _training(training: TrainingConfig, slices: int) -> dict[str, str]:
         "epochs": str(training.epochs),
         "epochs of each stage": ", ".join(str(one) for one in epochs_per_stage(training.epochs, slices)),
         "batch size": str(training.batch_size),
-        "optimizer": training.optimizer,
+        "optimizer": str(training.optimizer),
         "learning rate": f"{training.learning_rate:g}, {training.schedule}",
     }
     extra = {"momentum": training.momentum, "weight decay": training.weight_decay}

@@ -22,7 +22,7 @@ from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 from raymu.text import plural
-from raymu.training.models import check_model
+from raymu.training.checks import check_training
 from raymu.training.normalizer import PIXELS
 from raymu.training.spec import TrainingSpec
 
@@ -151,7 +151,7 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingS
 
 def _check_model(plan: TrainingSpec) -> bool:
     """returns: whether it has batch norm. Raises ConfigInvalid"""
-    has_batch_norm = check_model(plan.model, input_shape=plan.input_shape, classes=plan.classes)
+    has_batch_norm = check_training(plan)
     if has_batch_norm and plan.groups_per_slice is None and plan.training.batch_size == 1:
         raise ConfigInvalid("training.batch_size: batch norm needs batches of two samples or more")
     return has_batch_norm

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import torch
 
-from raymu.core.aggregate import Probabilities
+from raymu.core.arrays import Features, Probabilities
 from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
 from raymu.service.prediction import Ensemble
 from raymu.service.shard.files import read_shard_samples
 from raymu.store.run import RunStore
 from raymu.training.determinism import deterministic
-from raymu.training.normalizer import Features
 from raymu.training.patch import fine_tune_as_control
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -54,14 +53,14 @@ def negative_control(store: RunStore, sample_ids: Collection[SampleId]) -> Negat
             if lineage.shard not in voting:  # an empty shard abstains
                 continue
             samples = read_shard_samples(store, lineage.table)
-            is_forgotten = samples.held_in(forget)
+            is_forgotten = samples.isin(forget)
             if not is_forgotten.any():
                 continue
             trainer = ShardTrainer(spec, lineage.shard, device)
             trainer.load(store.files.read_checked(lineage.serving.file), source=lineage.serving.file.path)
             started = time.perf_counter()
             passes += fine_tune_as_control(
-                trainer, samples.where(~is_forgotten), plan=spec, shard=lineage.shard, ohs=config.unlearning.ohs
+                trainer, samples.where(~is_forgotten), spec=spec, shard=lineage.shard, ohs=config.unlearning.ohs
             )
             seconds += time.perf_counter() - started
             payloads[lineage.shard], _ = trainer.dump(stage=lineage.slices - 1, determinism=determinism.json())

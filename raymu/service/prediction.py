@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 
 from raymu.config.unlearning import OnAccept
-from raymu.core.aggregate import AGGREGATIONS, Probabilities, voters_of
+from raymu.core.aggregate import AGGREGATIONS, voters_of
+from raymu.core.arrays import Features, Probabilities
 from raymu.core.board.serving import served_constituent
 from raymu.core.records import Constituent, Generation, ShardLineage
 from raymu.data.columns import as_features
@@ -20,8 +21,6 @@ from raymu.store.run import RunStore
 from raymu.training.classifier import Classifier
 from raymu.training.determinism import deterministic, device_or_cpu
 from raymu.training.spec import TrainingSpec
-
-Features = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

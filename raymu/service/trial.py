@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config import DataConfig, UnlearningConfig
+from raymu.core.arrays import Features, Labels
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.records import ShardLineage
 from raymu.data.tables import SampleTable, from_arrow, read_features
@@ -24,8 +25,6 @@ from raymu.service.negative_control import NegativeControl, negative_control
 from raymu.service.shard.fleet import LocalFleet
 from raymu.store.run import RunStore
 
-Features = npt.NDArray[np.generic]
-Labels = npt.NDArray[np.int64]
 Predict = Callable[[Features], npt.NDArray[np.float32]]
 """Maps features to class probabilities: (samples, classes) float32."""
 

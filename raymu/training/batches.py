@@ -1,32 +1,39 @@
 """A shard's samples in canonical order, and one epoch's batches of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
+from raymu.core.arrays import Features, Labels, Mask
 from raymu.core.partition import Hashes, Positions, epoch_order, fixed_batches
 from raymu.data.tables import SampleTable
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ShardSamples:
-    """Samples by slice, then by hash, whatever order their rows came in.
-
-    hashes: (samples,) uint64; slices: (samples,) int64; features: (samples, *shape); labels: (samples,) int64
-    """
+    """Samples in canonical order: by slice, then by hash, whatever order their rows came in."""
 
     hashes: Hashes
+    """(samples,) uint64, of the ids."""
     slices: Positions
-    features: npt.NDArray[np.generic]
-    labels: npt.NDArray[np.int64]
+    """(samples,) int64."""
+    features: Features
+    """(samples, *shape)."""
+    labels: Labels
+    """(samples,) int64."""
 
     @classmethod
     def ordered(cls, table: SampleTable, *, hashes: Hashes, slices: Positions) -> "ShardSamples":
-        """hashes, slices: of the table's rows"""
+        """Put a table's rows in order.
+
+        Args:
+            table: The samples.
+            hashes: Of each row.
+            slices: Of each row.
+        """
         order = np.lexsort((hashes, slices))
         return cls(
             hashes=hashes[order], slices=slices[order], features=table.features[order], labels=table.labels[order]
@@ -34,7 +41,7 @@ class ShardSamples:
 
     @classmethod
     def joined(cls, parts: Sequence["ShardSamples"]) -> "ShardSamples":
-        """Samples from several places, in canonical order."""
+        """Merge several groups of samples."""
         hashes = np.concatenate([part.hashes for part in parts])
         slices = np.concatenate([part.slices for part in parts])
         order = np.lexsort((hashes, slices))
@@ -49,12 +56,13 @@ class ShardSamples:
         return len(self.hashes)
 
     def where(self, mask: Mask) -> "ShardSamples":
+        """Select samples. mask: (samples,) bool"""
         return ShardSamples(
             hashes=self.hashes[mask], slices=self.slices[mask], features=self.features[mask], labels=self.labels[mask]
         )
 
     def up_to(self, stage: int) -> "ShardSamples":
-        """The samples of slices 0..stage: those that come first."""
+        """Select the samples of slices 0..stage, which come first."""
         count = int(np.searchsorted(self.slices, stage, side="right"))
         return ShardSamples(
             hashes=self.hashes[:count],
@@ -63,24 +71,40 @@ class ShardSamples:
             labels=self.labels[:count],
         )
 
-    def held_in(self, hashes: Hashes) -> Mask:
-        """Which samples are among these. returns: (samples,) bool"""
+    def isin(self, hashes: Hashes) -> Mask:
+        """Tell which samples have one of these hashes. Returns (samples,) bool."""
         return np.isin(self.hashes, hashes)
 
     def slice_samples(self, slices: int) -> tuple[int, ...]:
+        """Count the samples of each slice. slices: how many there are"""
         return tuple(int(count) for count in np.bincount(self.slices, minlength=slices))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BatchPlan:
-    """positions: (samples,) int64 in training order, cut into sizes; keys: an identity of each batch"""
+    """The batches of one epoch."""
 
     positions: Positions
+    """(samples,) int64: samples in training order, batch after batch."""
     sizes: tuple[int, ...]
+    """Samples of each batch."""
     keys: tuple[int, ...]
+    """Identity of each batch."""
+
+    def split(self, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the inputs and targets of each batch.
+
+        Args:
+            inputs: (samples, *shape).
+            targets: (samples,).
+        """
+        # One gather per epoch, then views: quicker than an index per batch.
+        order = torch.from_numpy(self.positions).to(inputs.device)
+        sizes = list(self.sizes)
+        return zip(inputs[order].split(sizes), targets[order].split(sizes), strict=True)
 
     def drop_singletons(self) -> "BatchPlan":
-        """Without the batches of one sample, which have no batch statistics."""
+        """Leave out the batches of one sample, which have no batch statistics."""
         if 1 not in self.sizes:
             return self
         is_kept = np.repeat([size > 1 for size in self.sizes], self.sizes)
@@ -91,12 +115,15 @@ class BatchPlan:
             keys=tuple(self.keys[number] for number in kept),
         )
 
-    def part(self, rank: int, ranks: int, *, least: int = 1) -> "BatchPlan":
-        """A rank's part of every batch: consecutive samples, as many as the other ranks', or one more or fewer.
+    def part(self, rank: int, ranks: int, *, min_samples: int = 1) -> "BatchPlan":
+        """Cut out a rank's part of every batch: consecutive samples, as many as the other ranks' or one more or fewer.
 
-        Where a batch has not `least` samples for every rank, the last ranks' parts are empty.
+        Args:
+            rank: Number of the rank, from 0.
+            ranks: How many share each batch.
+            min_samples: Of every part. If a batch has too few for all ranks, the last ranks' parts are empty.
         """
-        cuts = [_part(size, rank, min(ranks, max(1, size // least))) for size in self.sizes]
+        cuts = [_part_bounds(size, rank, min(ranks, max(1, size // min_samples))) for size in self.sizes]
         starts = np.cumsum(self.sizes, dtype=np.int64) - self.sizes
         parts = [self.positions[start + low : start + high] for start, (low, high) in zip(starts, cuts, strict=True)]
         return BatchPlan(
@@ -106,20 +133,20 @@ class BatchPlan:
         )
 
 
-def _part(size: int, rank: int, parts: int) -> tuple[int, int]:
-    """Where a rank's part of a batch begins and ends."""
+def _part_bounds(size: int, rank: int, parts: int) -> tuple[int, int]:
+    """First index of a rank's part of a batch, and the index after its last."""
     return (size * rank // parts, size * (rank + 1) // parts) if rank < parts else (size, size)
 
 
 def shuffled_batches(samples: ShardSamples, *, batch_size: int, seed: int) -> BatchPlan:
-    """Consecutive batches of an order by hash."""
+    """Cut an order by hash into batches of equal size; the last may be smaller."""
     count = len(samples)
     sizes = tuple(min(batch_size, count - start) for start in range(0, count, batch_size))
     return BatchPlan(positions=epoch_order(samples.hashes, seed=seed), sizes=sizes, keys=tuple(range(len(sizes))))
 
 
 def grouped_batches(samples: ShardSamples, *, groups_per_slice: int, seed: int) -> BatchPlan:
-    """Batches whose members are fixed for life, in an order by hash. A batch's key counts groups slice after slice."""
+    """Order by hash batches whose members never change. A batch's key counts the groups, slice after slice."""
     keys = samples.slices * groups_per_slice + fixed_batches(samples.hashes, batches=groups_per_slice)
     present, sizes = np.unique(keys, return_counts=True)
     order = epoch_order(present.astype(np.uint64), seed=seed)

@@ -3,25 +3,31 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import safetensors.torch
 import torch
 
 from raymu.errors import FileCorrupt
 
-Tensors = Mapping[str, torch.Tensor]
+Tensors: TypeAlias = Mapping[str, torch.Tensor]
+"""By name."""
 
 
-def serialize(tensors: Tensors, read_metadata: Mapping[str, Any]) -> bytes:
-    """One safetensors file. about: JSON values, kept as one metadata entry, so that equal content gives equal bytes."""
+def serialize(tensors: Tensors, metadata: Mapping[str, Any]) -> bytes:
+    """Write a safetensors file.
+
+    Args:
+        tensors: By name.
+        metadata: JSON values. They become one entry, so that equal content gives equal bytes.
+    """
     # Cloned: safetensors refuses tensors that share memory, as tied weights do.
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return safetensors.torch.save(own, metadata={"raymu": json.dumps(read_metadata, sort_keys=True)})
+    return safetensors.torch.save(own, metadata={"raymu": json.dumps(metadata, sort_keys=True)})
 
 
 def deserialize(payload: bytes, *, source: str) -> dict[str, torch.Tensor]:
-    """Raises FileCorrupt, naming `source`."""
+    """Read the tensors of a safetensors file. Raises FileCorrupt, naming `source`."""
     try:
         return safetensors.torch.load(payload)
     except safetensors.SafetensorError as error:
@@ -29,15 +35,19 @@ def deserialize(payload: bytes, *, source: str) -> dict[str, torch.Tensor]:
 
 
 def read_metadata(payload: bytes) -> dict[str, Any]:
-    """The metadata entry that `pack` wrote."""
+    """Read the metadata that `serialize` wrote.
+
+    The header is parsed here, because `safetensors.safe_open(...).metadata()` reads files only, and payloads come from
+    object stores and from other processes. It is a length (8 bytes, little-endian) and so much JSON.
+    """
     length = int.from_bytes(payload[:8], "little")
     header = json.loads(payload[8 : 8 + length])
-    found: dict[str, Any] = json.loads(header["__metadata__"]["raymu"])
-    return found
+    metadata: dict[str, Any] = json.loads(header["__metadata__"]["raymu"])
+    return metadata
 
 
 def weights_sha256(tensors: Tensors) -> str:
-    """Hex SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
+    """Hash names, dtypes, shapes and bytes, in the order of the names. Returns hex SHA-256."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -47,5 +57,5 @@ def weights_sha256(tensors: Tensors) -> str:
 
 
 def strip_prefix(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors under a prefix, without it."""
+    """Select the tensors whose names have a prefix, and remove it from the names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

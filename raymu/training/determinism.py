@@ -1,4 +1,4 @@
-"""What the bits of a training run depend on besides its data: the determinism class, pinned and recorded."""
+"""The determinism class: what the bits of a training depend on besides its data, pinned and recorded."""
 
 import json
 import os
@@ -15,44 +15,47 @@ from raymu.errors import DeviceUnavailable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeterminismClass:
-    """Two results may be compared bit for bit only within one class (docs/design.md, Guarantees)."""
+    """Results may be compared bit for bit only within one class (docs/design.md, Guarantees); else it is inconclusive."""
 
     torch: str
+    """Version of PyTorch."""
     device: str
     """The GPU's name, or the CPU capability that torch dispatches on."""
     threads: int
     dtype: str = "float32"
     deterministic: bool = True
     workers: int = 1
-    """Ranks that share every batch: the order of its sums."""
+    """Ranks that share every batch: they set the order of its sums."""
 
     def json(self) -> str:
-        told = asdict(self)
-        if self.workers == 1:  # as classes are written that know of no more
-            del told["workers"]
-        return json.dumps(told, sort_keys=True)
+        """Write the class as JSON, the form in which classes are compared."""
+        members = asdict(self)
+        if self.workers == 1:  # the form of runs that are older than workers
+            del members["workers"]
+        return json.dumps(members, sort_keys=True)
 
 
 def describe_difference(earlier: str, now: str) -> str:
-    """What differs between two classes, each as JSON: `device T4, now A100`."""
+    """Name what differs between two classes, each as JSON: `device T4, now A100`."""
     before, after = json.loads(earlier), json.loads(now)
     names = [name for name in after if before.get(name) != after[name]]
     return ", ".join(f"{name} {before.get(name)}, now {after[name]}" for name in names)
 
 
-def choose_device(wish: Device) -> torch.device:
-    """Raises DeviceUnavailable where CUDA is asked for and there is none."""
-    if wish == "cuda" and not torch.cuda.is_available():
+def choose_device(setting: Device) -> torch.device:
+    """Choose the device to train on. Raises DeviceUnavailable if the setting is CUDA and there is none."""
+    if setting == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable("training.device is cuda, but there is no CUDA device here; use auto or cpu")
-    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def device_or_cpu(wish: Device) -> torch.device:
-    """As choose_device, for what is not training: where this machine lacks the run's device, its CPU will do."""
-    return choose_device("cpu" if wish == "cpu" else "auto")
+def device_or_cpu(setting: Device) -> torch.device:
+    """Choose a device for what is not training: the CPU, if this machine lacks the configured device."""
+    return choose_device("cpu" if setting == "cpu" else "auto")
 
 
 def determinism_class(device: torch.device, threads: int, workers: int = 1) -> DeterminismClass:
+    """Determine the class of this process. workers: ranks that share every batch"""
     is_cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if is_cuda else f"cpu {torch.backends.cpu.get_cpu_capability()}"
     return DeterminismClass(torch=torch.__version__, device=name, threads=threads, workers=workers)
@@ -60,9 +63,17 @@ def determinism_class(device: torch.device, threads: int, workers: int = 1) -> D
 
 @contextmanager
 def deterministic(device: torch.device, threads: int, workers: int = 1) -> Iterator[DeterminismClass]:
-    """Pin the threads, the deterministic algorithms and the random state; all are put back afterwards.
+    """Pin threads, deterministic algorithms and random state; restore them all afterwards.
 
-    Ray sets the thread count from num_cpus, and it changes the bits.
+    Ray sets the thread count from num_cpus, and the thread count changes the bits.
+
+    Args:
+        device: That is computed on.
+        threads: Of one operation.
+        workers: Ranks that share every batch.
+
+    Yields:
+        The determinism class.
     """
     threads_before, mode_before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     benchmark_before = torch.backends.cudnn.benchmark

@@ -1,23 +1,23 @@
-"""Built-in models, and any other one by its factory."""
+"""Models: rows of a table, and any other one by its factory."""
 
-import importlib
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
-from pydantic import Field, ValidationError, validate_call
+from pydantic import Field, validate_call
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raymu.config import ModelConfig
 from raymu.config.fields import Count, Fraction
-from raymu.config.validation_errors import format_validation_error
+from raymu.config.training import ModelName
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.determinism import deterministic
+from raymu.training.factories import call_factory, call_row
+from raymu.training.losses import CrossEntropy, Loss
 
 Shape = tuple[int, ...]
 Widths = Annotated[Sequence[Count], Field(min_length=1)]
@@ -25,7 +25,7 @@ Widths = Annotated[Sequence[Count], Field(min_length=1)]
 
 @validate_call
 def build_logistic(input_shape: Shape, classes: int) -> nn.Module:
-    """Softmax regression. Takes (samples, *input_shape) float32, returns (samples, classes) logits."""
+    """Build a softmax regression."""
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), classes))
 
 
@@ -38,7 +38,7 @@ def build_mlp(
     dropout: Fraction = 0.0,
     batch_norm: bool = False,
 ) -> nn.Module:
-    """Fully connected layers of the given widths with ReLU."""
+    """Build fully connected layers of the given widths with ReLU."""
     layers: list[nn.Module] = [nn.Flatten()]
     width = math.prod(input_shape)
     for units in hidden:
@@ -62,7 +62,7 @@ def build_cnn(
     dropout: Fraction = 0.0,
     image_shape: Sequence[Count] | None = None,
 ) -> nn.Module:
-    """Convolutions of 5x5 with max pooling, then one hidden layer (after LeNet: LeCun et al., 1998)."""
+    """Build convolutions of 5x5 with max pooling, then one hidden layer (after LeNet: LeCun et al., 1998)."""
     image = _image_shape(input_shape, image_shape, halvings=len(channels))
     depth, height, width = image
     layers: list[nn.Module] = [nn.Unflatten(1, image)] if len(input_shape) == 1 else []
@@ -106,7 +106,7 @@ def build_resnet(
     blocks: Count = 1,
     image_shape: Sequence[Count] | None = None,
 ) -> nn.Module:
-    """A small residual network with batch norm: `blocks` blocks per width, each width at half the resolution."""
+    """Build a small residual network with batch norm: `blocks` blocks per width, each width at half the resolution."""
     image = _image_shape(input_shape, image_shape, halvings=len(channels) - 1)
     layers: list[nn.Module] = [nn.Unflatten(1, image)] if len(input_shape) == 1 else []
     if len(input_shape) == 2:
@@ -120,78 +120,61 @@ def build_resnet(
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(depth, classes))
 
 
-MODELS: Mapping[str, Callable[..., nn.Module]] = {
-    "logistic": build_logistic,
-    "mlp": build_mlp,
-    "cnn": build_cnn,
-    "resnet": build_resnet,
+MODELS: Mapping[ModelName, Callable[..., nn.Module]] = {
+    ModelName.LOGISTIC: build_logistic,
+    ModelName.MLP: build_mlp,
+    ModelName.CNN: build_cnn,
+    ModelName.RESNET: build_resnet,
 }
+"""Each row takes the shape of one sample, the number of classes, and the user's keyword arguments."""
 
 
 def build_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> nn.Module:
-    """The configured model, freshly initialised from torch's random state. Raises ConfigInvalid.
+    """Build the configured model, with weights from torch's random state.
 
-    It takes (samples, *input_shape) float32 and returns (samples, classes) logits.
+    The model takes (samples, *input_shape) float32 and returns (samples, classes) logits. Raises ConfigInvalid.
     """
-    if config.factory is not None:
-        return _from_factory(config.factory, config.args)
-    build = MODELS.get(config.name or "")
-    if build is None:
-        raise ConfigInvalid(f"model.name: {config.name!r} is none of {', '.join(MODELS)}; or give model.factory")
-    settings = list(inspect.signature(build).parameters)[2:]
-    unknown = [name for name in config.args if name not in settings]
-    if unknown:
-        raise ConfigInvalid(
-            f"model.{unknown[0]}: {config.name} has no such setting; it has {', '.join(settings) or 'none'}"
-        )
-    try:
-        return build(input_shape, classes, **config.args)
-    except ValidationError as error:
-        raise ConfigInvalid(f"model.{format_validation_error(error)}") from error
-    except RuntimeError as error:  # such as more weights than there is memory
-        raise ConfigInvalid(f"model: {config.name} cannot be built ({one_line(error)}); check its size") from error
-
-
-def _from_factory(factory: str, args: Mapping[str, Any]) -> nn.Module:
-    place, _, name = factory.partition(":")
-    if not place or not name:
-        raise ConfigInvalid(f"model.factory: {factory!r} must read package.module:function")
-    try:
-        module = importlib.import_module(place)
-    except (Exception, SystemExit) as error:  # its own code runs, and may raise anything
-        raise ConfigInvalid(f"model.factory: {place} cannot be imported ({one_line(error)}); install it") from error
-    build = getattr(module, name, None)
-    if build is None:
-        raise ConfigInvalid(f"model.factory: {place} has no {name}; check the name")
-    try:
-        model = build(**args)
-    except (Exception, SystemExit) as error:  # whatever foreign code raises, the user must see which code it was
-        raise ConfigInvalid(f"model.factory: {factory} failed ({one_line(error)}); check model.args") from error
+    if config.name is not None:
+        built: nn.Module = call_row("model", config, MODELS[config.name], input_shape, classes)
+        return built
+    model = call_factory("model", config)
     if not isinstance(model, nn.Module):
-        raise ConfigInvalid(f"model.factory: {factory} returned {type(model).__name__}; it must return an nn.Module")
+        kind = type(model).__name__
+        raise ConfigInvalid(f"model.factory: {config.factory} returned {kind}; it must return an nn.Module")
     return model
 
 
-def check_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> bool:
-    """Build the model twice, and try both out. returns: whether it has batch norm
+def check_model(config: ModelConfig, *, input_shape: Shape, classes: int, loss: Loss | None = None) -> bool:
+    """Build the model twice, and try both out.
 
-    Raises ConfigInvalid where it cannot be built or trained, or the second differs from the first: a shard that is
-    trained again has to start as it started before.
+    Args:
+        config: Of the model.
+        input_shape: Of one sample.
+        classes: How many the model tells apart.
+        loss: To train by; cross-entropy by default.
+
+    Returns:
+        Whether the model has batch norm.
+
+    Raises:
+        ConfigInvalid: The model cannot be built or trained, or the second differs from the first: a shard that is
+            trained again must start as it started before.
     """
-    built = set()
+    hashes = set()
     for _ in range(2):
         with deterministic(torch.device("cpu"), threads=1):  # one thread: a process that is forked later has no others
             torch.manual_seed(0)
             model = build_model(config, input_shape=input_shape, classes=classes)
-            try_out(model, input_shape=input_shape, classes=classes)
-        built.add(weights_sha256(model.state_dict()))
-    if len(built) > 1:
+            try_out(model, input_shape=input_shape, classes=classes, loss=loss)
+        hashes.add(weights_sha256(model.state_dict()))
+    if len(hashes) > 1:
         raise ConfigInvalid("model.factory: gives another model each time; let torch's random state alone decide on it")
     return has_batch_norm(model)
 
 
-def try_out(model: nn.Module, *, input_shape: Shape, classes: int) -> None:
-    """Predict two samples of zeros, and train on three. Raises ConfigInvalid where the model fails, or its logits do."""
+def try_out(model: nn.Module, *, input_shape: Shape, classes: int, loss: Loss | None = None) -> None:
+    """Predict two samples of zeros, and compute the gradient of three. Raises ConfigInvalid if that fails."""
+    loss = loss or CrossEntropy()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigInvalid("model: has no parameters to train")
     model.eval()
@@ -200,12 +183,12 @@ def try_out(model: nn.Module, *, input_shape: Shape, classes: int) -> None:
     model.train()
     logits = _logits(model, 3, input_shape, classes)
     try:
-        F.cross_entropy(logits, torch.zeros(3, dtype=torch.int64)).backward()
+        loss(logits, torch.zeros(3, dtype=torch.int64)).backward()
     except Exception as error:  # whatever the model's own code raises
         raise ConfigInvalid(f"model: cannot be trained ({one_line(error)})") from error
     foreign = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
     if foreign:
-        raise ConfigInvalid(f"model: {foreign[0]} in its state is no tensor, and checkpoints hold nothing else")
+        raise ConfigInvalid(f"model: {foreign[0]} in its state is not a tensor, and checkpoints have nothing else")
 
 
 def _logits(model: nn.Module, samples: int, input_shape: Shape, classes: int) -> Tensor:
@@ -223,20 +206,22 @@ def _logits(model: nn.Module, samples: int, input_shape: Shape, classes: int) ->
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Whether any layer keeps running statistics of its batches."""
+    """Tell whether any layer keeps running statistics of its batches."""
     kinds = nn.modules.batchnorm._BatchNorm
     return any(isinstance(module, kinds) and module.track_running_stats for module in model.modules())
 
 
-def _image_shape(input_shape: Shape, given: Sequence[int] | None, *, halvings: int) -> Shape:
-    """Channels, height, width: as given, as the features have it, or a square."""
-    shape = tuple(given or input_shape)
+def _image_shape(input_shape: Shape, image_shape: Sequence[int] | None, *, halvings: int) -> Shape:
+    """Determine channels, height and width: as configured, as the features have them, or a square."""
+    shape = tuple(image_shape or input_shape)
     if len(shape) == 1 and math.isqrt(shape[0]) ** 2 == shape[0]:
         shape = (1, math.isqrt(shape[0]), math.isqrt(shape[0]))
     if len(shape) == 2:
         shape = (1, *shape)
     if len(shape) != 3 or math.prod(shape) != math.prod(input_shape):
-        raise ConfigInvalid(f"model.image_shape: {input_shape} features are no image of shape {shape}; give [c, h, w]")
+        raise ConfigInvalid(
+            f"model.image_shape: {input_shape} features are not an image of shape {shape}; give [c, h, w]"
+        )
     if min(shape[1:]) < 2**halvings:
         raise ConfigInvalid(f"model.image_shape: {shape[1]}x{shape[2]} is too small to halve {halvings} times")
     return shape

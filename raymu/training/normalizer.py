@@ -1,38 +1,45 @@
-"""Moved here."""
+"""The normalisation of features before they enter a model."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from raymu.config import Normalization
-
-Features = npt.NDArray[Any]
+from raymu.config.data import NormalizeSetting
+from raymu.core.arrays import Features, Floats
 
 PIXELS = (np.dtype(np.uint8), np.dtype(np.uint16))
-"""Types whose whole range is [0, 1] to a model; integers of other types are rarely pixels over all of theirs."""
+"""Types whose whole range `unit` maps to [0, 1]; integers of other types are rarely pixels over all of their range."""
 CLIP_AT = 8.0
 """Standard deviations: a feature that hardly varies in the first slice would otherwise dominate all others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Normalizer:
-    """(x - mean) * scale, clipped. mean, scale: broadcast against one sample; limit: (1,); all float32"""
+    """(x - mean) * scale, clipped to [-limit, limit]."""
 
     mean: Tensor
+    """float32, broadcast against one sample."""
     scale: Tensor
+    """float32, broadcast against one sample."""
     limit: Tensor
+    """(1,) float32."""
 
     @classmethod
-    def fit(cls, features: Features, kind: str | Normalization) -> "Normalizer":
-        """Fit to the first slice that has samples, or take what the configuration fixes. features: (samples, *shape)"""
+    def fit(cls, features: Features, setting: NormalizeSetting) -> "Normalizer":
+        """Fit to features, or take what the setting fixes.
+
+        Args:
+            features: (samples, *shape) of the first slice that has samples. Later slices may be forgotten by restoring an
+                earlier checkpoint, which must not know them.
+            setting: `data.normalize`.
+        """
         mean, scale, limit = np.zeros(1), np.ones(1), np.inf
-        match kind:
+        match setting:
             case Normalization():
-                mean, scale = np.full(1, kind.mean), np.full(1, 1.0 / kind.std)
+                mean, scale = np.full(1, setting.mean), np.full(1, 1.0 / setting.std)
                 if features.dtype in PIXELS:  # published means and deviations are of pixels in [0, 1]
                     largest = np.iinfo(features.dtype).max
                     mean, scale = mean * largest, scale / largest
@@ -45,7 +52,7 @@ class Normalizer:
         return cls(mean=_float32(mean), scale=_float32(scale), limit=_float32(np.full(1, limit)))
 
     def apply(self, features: Features, device: torch.device) -> Tensor:
-        """returns: (samples, *shape) float32 on the device"""
+        """Normalise features. Returns (samples, *shape) float32 on the device."""
         values = torch.from_numpy(np.array(features, dtype=np.float32, order="C")).to(device)
         values.sub_(self.mean.to(device)).mul_(self.scale.to(device))
         limit = float(self.limit)
@@ -55,5 +62,5 @@ class Normalizer:
         return {"mean": self.mean, "scale": self.scale, "limit": self.limit}
 
 
-def _float32(values: npt.NDArray[np.float64]) -> Tensor:
+def _float32(values: Floats) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))

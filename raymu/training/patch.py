@@ -1,4 +1,4 @@
-"""Approximate remedies: subtract contributions at a calibrated strength, fine-tune, and repair batch-norm statistics.
+"""Approximate remedies: subtract contributions at a calibrated strength, fine-tune, and recompute batch-norm statistics.
 
 The strength and the order (fine-tune first, calibrate last) are raymu's own, not the published rule.
 """
@@ -21,26 +21,38 @@ from raymu.training.models import has_batch_norm
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 
-_DOUBLINGS = 60
-_BISECTIONS = 24
+_MAX_DOUBLINGS = 60
+_MAX_BISECTIONS = 24
 _TOLERANCE = 0.01
-"""Of the unseen loss: how near the forget set's loss must come to it."""
+"""How near the forget set's loss must come to the unseen loss, as a fraction of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchResult:
-    """passes: sample passes, a forward pass counted as a third; forget_loss: of the patched model, mean, in nats"""
+    """A patch that is done."""
 
     passes: float
+    """Sample passes; a forward pass counts as a third."""
     forget_loss: float
+    """Mean loss of the patched model on the forget set, in nats for cross-entropy."""
 
 
 def subtract(classifier: Classifier, contributions: Tensor, forget: ShardSamples, retain: ShardSamples) -> PatchResult:
-    """The published rule: subtract the contributions once, whole. Raises PatchFailed on non-finite weights."""
+    """Subtract the contributions once and whole: the published rule.
+
+    Args:
+        classifier: Its weights change.
+        contributions: (parameters,) float32.
+        forget: The forget set.
+        retain: The other samples of the shard.
+
+    Raises:
+        PatchFailed: The weights become infinite or NaN.
+    """
     weights = parameters_to_vector(classifier.model.parameters()).detach().clone()
     _set_weights(classifier, weights - contributions)
     passes = recompute_batch_norm(classifier, retain)
-    loss = classifier.loss_on(forget.features, forget.labels)
+    loss = classifier.mean_loss(forget.features, forget.labels)
     require_finite(classifier)
     return PatchResult(passes=passes + len(forget) * FORWARD_SHARE, forget_loss=loss)
 
@@ -50,13 +62,21 @@ def calibrate(
 ) -> PatchResult:
     """Subtract the contributions at the strength that brings the forget set's mean loss to the unseen loss.
 
-    Where the loss is there already nothing is subtracted: pushing further is over-forgetting, itself a leak.
-    Batch-norm statistics move with the weights, and the loss with them: a second, shorter search has them follow.
-    contributions: (parameters,) float32; unseen_loss: the loss of models that never saw the forget set
-    Raises PatchFailed where no strength reaches it.
+    If the loss is there already, nothing is subtracted: more would be over-forgetting, itself a leak. Batch-norm statistics
+    move with the weights, and the loss with them, so a second search follows them.
+
+    Args:
+        classifier: Its weights change.
+        contributions: (parameters,) float32.
+        forget: The forget set.
+        retain: The other samples of the shard.
+        unseen_loss: Mean loss on the forget set of models that never saw it.
+
+    Raises:
+        PatchFailed: No strength reaches the unseen loss, or the weights become infinite or NaN.
     """
     passes = recompute_batch_norm(classifier, retain)
-    inputs = classifier.inputs(forget.features)
+    inputs = classifier.preprocess(forget.features)
     labels = torch.from_numpy(forget.labels).to(classifier.device)
     weights = parameters_to_vector(classifier.model.parameters()).detach().clone()
 
@@ -74,91 +94,115 @@ def calibrate(
 
     strength = find_strength(loss_at, unseen_loss)
     if strength and has_batch_norm(classifier.model):
-        found = strength
-        strength *= find_strength(lambda factor: loss_with_statistics_at(factor * found), unseen_loss)
+        first_strength = strength
+        strength *= find_strength(lambda factor: loss_with_statistics_at(factor * first_strength), unseen_loss)
     loss = loss_at(strength)  # where the search ended, so the statistics are these weights' own
     require_finite(classifier)
     return PatchResult(passes=passes, forget_loss=loss)
 
 
-def find_strength(loss_at: Callable[[float], float], aim: float) -> float:
-    """The least strength, near enough, at which the loss reaches the aim; 0 where it is there already.
+def find_strength(loss_at: Callable[[float], float], target: float) -> float:
+    """Find the least strength at which the loss is near the target, by doubling and then bisection.
 
-    Doubling finds a bracket, bisection narrows it. Raises PatchFailed where the loss stays below, or jumps over the aim.
+    Args:
+        loss_at: Loss at a strength.
+        target: The loss to reach.
+
+    Returns:
+        0 if the loss reaches the target without any patch.
+
+    Raises:
+        PatchFailed: The loss stays below the target, jumps over it, or is not finite.
     """
     loss = loss_at(0.0)
-    if not (math.isfinite(loss) and math.isfinite(aim)):
+    if not (math.isfinite(loss) and math.isfinite(target)):
         raise PatchFailed("the loss on the forget set is not finite")
-    if loss >= aim * (1.0 - _TOLERANCE):
+    if loss >= target * (1.0 - _TOLERANCE):
         return 0.0
     low, high = 0.0, 1.0
-    for _ in range(_DOUBLINGS):
-        if not loss_at(high) < aim:  # also where the loss is no number
+    for _ in range(_MAX_DOUBLINGS):
+        if not loss_at(high) < target:  # also if the loss is NaN
             break
         low, high = high, 2.0 * high
     else:
         raise PatchFailed("no strength brings the forget set's loss to that of unseen samples")
-    for _ in range(_BISECTIONS):
+    for _ in range(_MAX_BISECTIONS):
         middle = (low + high) / 2.0
         loss = loss_at(middle)
-        if abs(loss - aim) <= _TOLERANCE * aim:
+        if abs(loss - target) <= _TOLERANCE * target:
             return middle
-        low, high = (middle, high) if loss < aim else (low, middle)
+        low, high = (middle, high) if loss < target else (low, middle)
     raise PatchFailed("the forget set's loss jumps over that of unseen samples")
 
 
 def fine_tune(
-    training: ShardTrainer, retain: ShardSamples, unseen: ShardSamples | None, *, rate: float, epochs: int, seed: int
+    trainer: ShardTrainer, retain: ShardSamples, unseen: ShardSamples | None, *, rate: float, epochs: int, seed: int
 ) -> float:
     """Train on retained samples, the rate falling to 0, until the loss on unseen samples stops improving.
 
-    unseen: samples of another shard; without any, one epoch is trained
-    returns: sample passes. The classifier is left as it was after its best epoch.
+    Args:
+        trainer: It ends as it was after its best epoch.
+        retain: Samples to train on.
+        unseen: Samples of another shard. Without any, one epoch is trained.
+        rate: Learning rate of the first epoch.
+        epochs: Most epochs.
+        seed: Of the order of the samples, and of random numbers that the model draws.
+
+    Returns:
+        Sample passes.
     """
-    classifier = training.classifier
+    classifier = trainer.classifier
     if not len(retain) or classifier.normalizer is None:
         return 0.0
-    training.reset_optimizer()
-    inputs = classifier.inputs(retain.features)
+    trainer.reset_optimizer()
+    inputs = classifier.preprocess(retain.features)
     labels = torch.from_numpy(retain.labels).to(classifier.device)
     passes = 0.0
     best = math.inf
     if unseen is not None:
-        best = classifier.loss_on(unseen.features, unseen.labels)
+        best = classifier.mean_loss(unseen.features, unseen.labels)
         passes += len(unseen) * FORWARD_SHARE
-    kept = _state(classifier.model)
+    best_state = _state(classifier.model)
     for epoch in range(epochs if unseen is not None else 1):
-        training.set_rate(rate * (1.0 - epoch / epochs))
-        batches = training.batches(retain, seed=derive_seed(seed, epoch, "order"))
-        training.train_epoch(inputs, labels, batches, seed=derive_seed(seed, epoch, "dropout"))
+        batches = trainer.batches(retain, seed=derive_seed(seed, epoch, "order"))
+        rates = [rate * (1.0 - epoch / epochs)] * len(batches.sizes)
+        trainer.train_epoch(inputs, labels, batches, rates=rates, seed=derive_seed(seed, epoch, "dropout"))
         passes += len(retain)
         if unseen is None:
             return passes
-        loss = classifier.loss_on(unseen.features, unseen.labels)
+        loss = classifier.mean_loss(unseen.features, unseen.labels)
         passes += len(unseen) * FORWARD_SHARE
         if not loss < best:
-            classifier.model.load_state_dict(kept)
+            classifier.model.load_state_dict(best_state)
             return passes
-        best, kept = loss, _state(classifier.model)
+        best, best_state = loss, _state(classifier.model)
     return passes
 
 
 def fine_tune_as_control(
-    training: ShardTrainer, retain: ShardSamples, *, plan: TrainingSpec, shard: int, ohs: OhsConfig
+    trainer: ShardTrainer, retain: ShardSamples, *, spec: TrainingSpec, shard: int, ohs: OhsConfig
 ) -> float:
-    """The no-subtraction control: fine-tune on the last slices as `ohs` does, and subtract nothing.
+    """Fine-tune on the last slices as `ohs` does, and subtract nothing: the control of every measured patch.
 
-    returns: sample passes
+    Returns:
+        Sample passes.
     """
-    tail = retain.where(retain.slices >= len(plan.epochs) - ohs.slices)
-    seed = derive_seed(plan.seed, shard, "control")
-    return fine_tune(training, tail, None, rate=plan.training.learning_rate, epochs=ohs.epochs, seed=seed)
+    tail = retain.where(retain.slices >= len(spec.epochs) - ohs.slices)
+    seed = derive_seed(spec.seed, shard, "control")
+    return fine_tune(trainer, tail, None, rate=spec.training.learning_rate, epochs=ohs.epochs, seed=seed)
 
 
 def recompute_batch_norm(classifier: Classifier, retain: ShardSamples) -> float:
-    """Batch-norm statistics anew from the retained samples: buffers are no contributions, and cannot be subtracted.
+    """Recompute batch-norm statistics from the retained samples: statistics are not updates, and cannot be subtracted.
 
-    returns: sample passes; 0 for a model without batch norm. Raises PatchFailed where too few samples are left
+    PyTorch's `swa_utils.update_bn` would run the whole model in training mode, and so with dropout, and would average over
+    batches of unequal size.
+
+    Returns:
+        Sample passes; 0 for a model without batch norm.
+
+    Raises:
+        PatchFailed: Fewer than two samples are left.
     """
     model = classifier.model
     if not has_batch_norm(model):
@@ -174,7 +218,7 @@ def recompute_batch_norm(classifier: Classifier, retain: ShardSamples) -> float:
         layer.momentum = None  # a plain average over the batches
         layer.train()
     with torch.no_grad():
-        for batch in _even_parts(classifier.inputs(retain.features)):
+        for batch in _even_parts(classifier.preprocess(retain.features)):
             model(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
@@ -184,7 +228,7 @@ def recompute_batch_norm(classifier: Classifier, retain: ShardSamples) -> float:
 
 
 def _even_parts(inputs: Tensor, size: int = 1024) -> tuple[Tensor, ...]:
-    """Parts of nearly equal size, so that every one has batch statistics and counts alike."""
+    """Cut into parts of nearly equal size: each has batch statistics, and all have the same weight in the average."""
     return torch.tensor_split(inputs, -(-len(inputs) // size))
 
 
@@ -198,7 +242,7 @@ def _set_weights(classifier: Classifier, vector: Tensor) -> None:
 
 
 def require_finite(classifier: Classifier) -> None:
-    """Raises PatchFailed on weights or statistics that are no numbers."""
+    """Raise PatchFailed if a weight or a statistic is infinite or NaN."""
     for name, tensor in classifier.model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise PatchFailed(f"the patch left non-finite values in {name}")

@@ -1,8 +1,8 @@
 """The ranks that share the batches of a shard: each computes its part of a batch, and all of them take the same step.
 
 A batch's gradient is the sum of its parts' gradients, each weighted by the part's share of the batch, and always added in
-the order of the ranks. So its bits depend on the number of ranks alone: not on whether each of them is a process, or one
-process plays them all.
+the order of the ranks. So its bits depend on the number of ranks alone, and not on whether each rank is a process or one
+process simulates them all. An all-reduce, as DistributedDataParallel uses it, adds in an order of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,60 +18,67 @@ from raymu.text import one_line
 
 
 class Ranks(Protocol):
-    """What training asks of them. own: the ranks that this process plays, in ascending order"""
+    """What training needs of the ranks."""
 
     @property
-    def count(self) -> int: ...
-
-    @property
-    def own(self) -> Sequence[int]: ...
-
-    def devices(self, name: str) -> str:
-        """What all ranks compute on, given this process's device: its name, or several where they are not alike."""
+    def count(self) -> int:
+        """How many ranks share each batch."""
         ...
 
-    def share_buffers(self, model: nn.Module) -> None:
+    @property
+    def local_ranks(self) -> Sequence[int]:
+        """The ranks that this process computes, in ascending order."""
+        ...
+
+    def devices(self, name: str) -> str:
+        """Name the devices of all ranks: one name, or several if they differ. name: this process's device"""
+        ...
+
+    def broadcast_buffers(self, model: nn.Module) -> None:
         """Give all ranks the first one's buffers."""
         ...
 
-    def add_up(self, parts: Sequence[Tensor]) -> Tensor:
-        """The sum over all ranks. parts: (parameters,) of each own rank. returns: (parameters,). Raises RankLost."""
+    def ordered_all_reduce(self, parts: Sequence[Tensor]) -> Tensor:
+        """Sum over all ranks, in their order.
+
+        Args:
+            parts: (parameters,) of each local rank.
+
+        Returns:
+            (parameters,)
+
+        Raises:
+            RankLost: Another rank does not answer.
+        """
         ...
 
 
 class SimulatedRanks:
-    """One process plays all ranks, one after the other."""
+    """Ranks that one process computes, one after the other."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.own = count, range(count)
+        self.count, self.local_ranks = count, range(count)
 
     def devices(self, name: str) -> str:
         return name
 
-    def share_buffers(self, model: nn.Module) -> None:
-        """There is one model, and each epoch starts with what the first rank left in it."""
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Do nothing: there is one model, and each epoch starts with what the first rank left in it."""
 
-    def add_up(self, parts: Sequence[Tensor]) -> Tensor:
-        return _in_order(parts)
+    def ordered_all_reduce(self, parts: Sequence[Tensor]) -> Tensor:
+        return _sum_in_order(parts)
 
 
 class DistributedRanks:
-    """Every rank is a process of the default process group, which is there already.
+    """Ranks that are the processes of the default process group, which must be initialised.
 
-    Unlike ranks that one process plays, they have to agree on what they train.
+    Unlike simulated ranks, they have to agree on what they train.
     """
 
     def __init__(self) -> None:
-        self.count, self.own = dist.get_world_size(), (dist.get_rank(),)
-        # Gloo meets in main memory: so ranks may share a GPU, which NCCL refuses.
-        self._meets_at = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
-
-    def agree(self, number: int) -> int:
-        """What the first rank says. Raises RankLost."""
-        said = torch.tensor([number], device=self._meets_at)
-        with _exchange():
-            dist.broadcast(said, src=0)
-        return int(said)
+        self.count, self.local_ranks = dist.get_world_size(), (dist.get_rank(),)
+        # Gloo exchanges in main memory: so ranks may share a GPU, which NCCL refuses.
+        self._exchange_device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
     def devices(self, name: str) -> str:
         names: list[str] = [""] * self.count
@@ -79,36 +86,36 @@ class DistributedRanks:
             dist.all_gather_object(names, name)
         return " and ".join(sorted(set(names)))
 
-    def share_buffers(self, model: nn.Module) -> None:
+    def broadcast_buffers(self, model: nn.Module) -> None:
         for buffer in model.buffers():
-            shared = buffer.detach().to(self._meets_at)
+            shared = buffer.detach().to(self._exchange_device)
             with _exchange():
                 dist.broadcast(shared, src=0)
             buffer.detach().copy_(shared)
 
-    def add_up(self, parts: Sequence[Tensor]) -> Tensor:
-        """Each rank adds up one segment of the gradient, so no more is sent than by an all-reduce, whose order is its own."""
+    def ordered_all_reduce(self, parts: Sequence[Tensor]) -> Tensor:
+        """Each rank sums one segment, so no more is sent than by an all-reduce."""
         [own] = parts
         width = -(-len(own) // self.count)
-        sent = own.new_zeros(self.count * width, device=self._meets_at)
+        sent = own.new_zeros(self.count * width, device=self._exchange_device)
         sent[: len(own)] = own
-        received, whole = torch.empty_like(sent), torch.empty_like(sent)
+        received, total = torch.empty_like(sent), torch.empty_like(sent)
         with _exchange():
             dist.all_to_all_single(received, sent)
-            dist.all_gather(list(whole.split(width)), _in_order(received.split(width)))
-        return whole[: len(own)].to(own.device)
+            dist.all_gather(list(total.split(width)), _sum_in_order(received.split(width)))
+        return total[: len(own)].to(own.device)
 
 
 @contextmanager
 def _exchange() -> Iterator[None]:
-    """Raises RankLost where a rank does not answer."""
+    """Raises RankLost if a rank does not answer."""
     try:
         yield
     except RuntimeError as error:
         raise RankLost(one_line(error)) from error
 
 
-def _in_order(parts: Sequence[Tensor]) -> Tensor:
+def _sum_in_order(parts: Sequence[Tensor]) -> Tensor:
     total = parts[0].clone()
     for part in parts[1:]:
         total += part

@@ -1,9 +1,10 @@
-"""Moved here."""
+"""What training depends on."""
 
 from dataclasses import dataclass
 
-from raymu.config import Config, ModelConfig, Normalization, TrainingConfig
-from raymu.config.stage_epochs import epochs_per_stage
+from raymu.config import Config, ModelConfig, TrainingConfig
+from raymu.config.data import NormalizeSetting
+from raymu.config.unlearning import Contributions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,21 +13,22 @@ class TrainingSpec:
 
     model: ModelConfig
     training: TrainingConfig
-    normalize: str | Normalization
+    normalize: NormalizeSetting
     input_shape: tuple[int, ...]
+    """Of one sample's features."""
     classes: int
     seed: int
     epochs: tuple[int, ...]
     """Of each stage."""
     groups_per_slice: int | None
-    """Fixed batches, where contributions are recorded by group."""
+    """Fixed batches of a slice, if contributions are recorded by group."""
     workers: int = 1
     """Ranks that share every batch."""
 
     @classmethod
     def of(cls, config: Config, *, input_shape: tuple[int, ...], classes: int) -> "TrainingSpec":
-        """Raises ValueError where a stage would get no epoch."""
-        by_group = config.unlearning.contributions == "group"
+        """Take from a configuration what training depends on."""
+        by_group = config.unlearning.contributions is Contributions.GROUP
         return cls(
             model=config.model,
             training=config.training,
@@ -34,7 +36,7 @@ class TrainingSpec:
             input_shape=input_shape,
             classes=classes,
             seed=config.partition.seed,
-            epochs=epochs_per_stage(config.training.epochs, config.partition.slices),
+            epochs=config.epochs_per_stage,
             groups_per_slice=config.unlearning.groups_per_slice if by_group else None,
             workers=config.cluster.workers_per_shard,
         )

@@ -1,4 +1,4 @@
-"""Training the stages of one shard, one after the other: here, or by several processes that each call this."""
+"""Training the stages of one shard, one after the other: in one process, or in several that each call `train_stages`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from raymu.config import Device
+from raymu.config.unlearning import Contributions
 from raymu.training.batches import ShardSamples
-from raymu.training.contributions import record_stage
+from raymu.training.contributions import stage_recorder
 from raymu.training.determinism import choose_device, deterministic
 from raymu.training.ranks import Ranks, SimulatedRanks
 from raymu.training.spec import TrainingSpec
@@ -16,71 +17,87 @@ from raymu.training.trainer import ShardTrainer
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StageTask:
-    """Stages to train: the shard's from `first` to its last.
+    """Stages to train: a shard's from `first` to its last."""
 
-    checkpoint: of the stage before, None where it starts anew; reading: of contributions; device, threads: as configured
-    """
-
-    plan: TrainingSpec
+    spec: TrainingSpec
     shard: int
     samples: ShardSamples
     first: int
+    """Number of the first stage to train."""
     checkpoint: bytes | None
-    reading: str
+    """Of the stage before; None to start from new weights."""
+    contributions: Contributions
+    """Which updates are recorded."""
     device: Device
+    """As configured."""
     threads: int
 
     @property
     def end(self) -> int:
-        return len(self.plan.epochs)
+        return len(self.spec.epochs)
 
-    def after(self, trained: "StageResult") -> "StageTask":
-        """What is left to train."""
-        return replace(self, first=trained.stage + 1, checkpoint=trained.checkpoint)
+    def after(self, result: "StageResult") -> "StageTask":
+        """Return the task without a stage that is trained, and those before it."""
+        return replace(self, first=result.stage + 1, checkpoint=result.checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StageResult:
-    """weights_sha256: of what is predicted from; updates: recorded ones; seconds: of compute
-
-    determinism: the class, as JSON; earlier_classes: others that the stages before are of
-    """
+    """One trained stage."""
 
     stage: int
     checkpoint: bytes
     weights_sha256: str
+    """Hex, over what predictions are made from."""
     updates: bytes | None
+    """Recorded updates."""
     passes: int
+    """Sample passes."""
     seconds: float
+    """Of compute."""
     determinism: str
+    """Determinism class, as JSON."""
     earlier_classes: tuple[str, ...]
+    """Other determinism classes of the stages before, as JSON."""
 
 
 StageTrainer: TypeAlias = Callable[[StageTask], Iterator[StageResult]]
 """Yields the stages in their order, each as soon as it is trained."""
 
 
-def train_stages(stages: StageTask, ranks: Ranks | None = None) -> Iterator[StageResult]:
-    """ranks: as many as the plan has, which all train the same stages; played here where not given.
+def train_stages(task: StageTask, ranks: Ranks | None = None) -> Iterator[StageResult]:
+    """Train stages.
 
-    The first rank alone records updates. Raises DeviceUnavailable, ConfigInvalid, FileCorrupt, TrainingFailed, RankLost.
+    Args:
+        task: What to train.
+        ranks: As many as the spec has workers, which all train the same task; simulated by default.
+
+    Yields:
+        Each stage when it is trained. Only the first rank records updates.
+
+    Raises:
+        DeviceUnavailable: The configured device is not on this machine.
+        ConfigInvalid: The model cannot be built.
+        FileCorrupt: The checkpoint is not one.
+        TrainingFailed: The model cannot be trained on these samples.
+        RankLost: Another rank does not answer.
     """
-    plan = stages.plan
-    ranks = ranks or SimulatedRanks(plan.workers)
-    device = choose_device(stages.device)
-    with deterministic(device, stages.threads, plan.workers) as determinism:
-        told = replace(determinism, device=ranks.devices(determinism.device)).json()
-        training = ShardTrainer(plan, stages.shard, device, ranks)
-        if stages.checkpoint is not None:
-            training.load(stages.checkpoint, source=f"the checkpoint of stage {stages.first - 1}")
-        for stage in range(stages.first, stages.end):
+    spec = task.spec
+    ranks = ranks or SimulatedRanks(spec.workers)
+    device = choose_device(task.device)
+    with deterministic(device, task.threads, spec.workers) as own_class:
+        determinism = replace(own_class, device=ranks.devices(own_class.device)).json()
+        trainer = ShardTrainer(spec, task.shard, device, ranks)
+        if task.checkpoint is not None:
+            trainer.load(task.checkpoint, source=f"the checkpoint of stage {task.first - 1}")
+        for stage in range(task.first, task.end):
             started = time.perf_counter()
             recorder = None
-            if 0 in ranks.own:
-                model, groups = training.classifier.model, plan.groups_per_slice
-                recorder = record_stage(stages.reading, model, stage=stage, groups_per_slice=groups)
-            passes = training.train_stage(stages.samples, stage, recorder)
-            checkpoint, weights = training.dump(stage=stage, determinism=told)
+            if 0 in ranks.local_ranks:
+                model, groups = trainer.classifier.model, spec.groups_per_slice
+                recorder = stage_recorder(task.contributions, model, stage=stage, groups_per_slice=groups)
+            passes = trainer.train_stage(task.samples, stage, recorder)
+            checkpoint, weights = trainer.dump(stage=stage, determinism=determinism)
             yield StageResult(
                 stage=stage,
                 checkpoint=checkpoint,
@@ -88,6 +105,6 @@ def train_stages(stages: StageTask, ranks: Ranks | None = None) -> Iterator[Stag
                 updates=recorder.log().dump() if recorder else None,
                 passes=passes,
                 seconds=time.perf_counter() - started,
-                determinism=told,
-                earlier_classes=training.earlier_classes(told),
+                determinism=determinism,
+                earlier_classes=trainer.earlier_classes(determinism),
             )

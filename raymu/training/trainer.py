@@ -1,177 +1,224 @@
 """Training one shard, stage by stage, in an order that depends on identity alone."""
 
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
-from raymu.config import TrainingConfig
-from raymu.config.training import OptimizerName
 from raymu.core.partition import derive_seed
-from raymu.core.schedule import learning_rate
 from raymu.errors import RankLost, TrainingFailed
 from raymu.text import one_line
 from raymu.training.batches import BatchPlan, ShardSamples, grouped_batches, shuffled_batches
 from raymu.training.checkpoint_format import deserialize, read_metadata, serialize, strip_prefix, weights_sha256
 from raymu.training.classifier import Classifier
-from raymu.training.contributions import UpdateRecorder
-from raymu.training.models import build_model, has_batch_norm
+from raymu.training.contributions import UpdateRecorder, recording
+from raymu.training.data_parallel_gradients import data_parallel_gradients
+from raymu.training.learning_rate import LearningRate
+from raymu.training.models import has_batch_norm
 from raymu.training.normalizer import Normalizer
+from raymu.training.optimizers import build_optimizer
 from raymu.training.ranks import Ranks, SimulatedRanks
 from raymu.training.spec import TrainingSpec
-from raymu.training.steps import parted_batches, whole_batches
 
 
 class ShardTrainer:
     """The complete training state of one shard: classifier and optimizer. A checkpoint holds all of it."""
 
-    def __init__(self, plan: TrainingSpec, shard: int, device: torch.device, ranks: Ranks | None = None) -> None:
-        """Initial weights derive from (seed, shard). ranks: as many as the plan has; played here where not given"""
-        torch.manual_seed(derive_seed(plan.seed, shard, "weights"))
-        model = build_model(plan.model, input_shape=plan.input_shape, classes=plan.classes).to(device)
-        self._plan, self._shard = plan, shard
-        self._ranks = ranks or SimulatedRanks(plan.workers)
-        self._needs_pairs = has_batch_norm(model)
-        self.classifier = Classifier(model=model, classes=plan.classes, device=device)
-        self.optimizer = make_optimizer(model.parameters(), plan.training)
-        self._ready: tuple[ShardSamples, Tensor, Tensor] | None = None
+    def __init__(self, spec: TrainingSpec, shard: int, device: torch.device, ranks: Ranks | None = None) -> None:
+        """Build a model whose weights derive from (seed, shard), and its optimizer.
+
+        Args:
+            spec: What training depends on, besides the samples.
+            shard: Number of the shard.
+            device: To train on.
+            ranks: As many as the spec has workers; simulated by default.
+
+        Raises:
+            ConfigInvalid: The model, loss, optimizer or schedule cannot be built.
+        """
+        torch.manual_seed(derive_seed(spec.seed, shard, "weights"))
+        self.classifier = Classifier.build(spec, device=device)
+        self.optimizer = build_optimizer(self.classifier.model.parameters(), spec.training)
+        self._spec, self._shard = spec, shard
+        self._ranks = ranks or SimulatedRanks(spec.workers)
+        self._learning_rate = LearningRate(spec.training)
+        self._has_batch_norm = has_batch_norm(self.classifier.model)
+        self._prepared_samples: tuple[ShardSamples, Tensor, Tensor] | None = None
         self._classes: frozenset[str] = frozenset()
 
     def load(self, payload: bytes, *, source: str) -> None:
-        """Take up the state of a checkpoint. Raises FileCorrupt."""
+        """Restore the state of a checkpoint. Raises FileCorrupt, naming `source`, and ConfigInvalid."""
         tensors = deserialize(payload, source=source)
         self.classifier.load_tensors(tensors)
-        self._ready = None  # normalised by what the checkpoint has, from here on
-        written = read_metadata(payload)
-        self._classes = frozenset((written["determinism"], *written.get("earlier_classes", ())))
+        self._prepared_samples = None  # normalised from here on as the checkpoint has it
+        metadata = read_metadata(payload)
+        self._classes = frozenset((metadata["determinism"], *metadata.get("earlier_classes", ())))
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in strip_prefix(tensors, "optimizer.").items():
-            position, _, key = name.partition(".")
-            state.setdefault(int(position), {})[key] = tensor
+            parameter, _, key = name.partition(".")
+            state.setdefault(int(parameter), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def dump(self, *, stage: int, determinism: str) -> tuple[bytes, str]:
-        """The checkpoint after a stage. returns: the file's bytes, and the hash of what predictions are made from
+        """Write the checkpoint after a stage.
 
-        Raises TrainingFailed where the weights have left the numbers.
+        Args:
+            stage: Number of the stage.
+            determinism: The present determinism class, as JSON.
+
+        Returns:
+            The file's bytes, and the hash of what predictions are made from.
+
+        Raises:
+            TrainingFailed: A weight is infinite or NaN.
         """
         predictive = self.classifier.tensors()
         if not all(weight.isfinite().all() for weight in self.classifier.model.parameters()):
             problem = "its weights became infinite or NaN; lower training.learning_rate, or normalise the features"
             raise TrainingFailed(self._shard, stage, problem)
-        states = self.optimizer.state_dict()["state"]
-        kept = {f"optimizer.{position}.{key}": value for position, of in states.items() for key, value in of.items()}
-        tensors = predictive | {name: value for name, value in kept.items() if isinstance(value, Tensor)}
-        written: dict[str, Any] = {"shard": self._shard, "stage": stage, "determinism": determinism}
+        optimizer = {
+            f"optimizer.{parameter}.{key}": value
+            for parameter, state in self.optimizer.state_dict()["state"].items()
+            for key, value in state.items()
+            if isinstance(value, Tensor)
+        }
+        metadata: dict[str, Any] = {"shard": self._shard, "stage": stage, "determinism": determinism}
         if earlier := self.earlier_classes(determinism):
-            written["earlier_classes"] = earlier
-        return serialize(tensors, written), weights_sha256(predictive)
+            metadata["earlier_classes"] = earlier
+        return serialize(predictive | optimizer, metadata), weights_sha256(predictive)
 
     def earlier_classes(self, determinism: str) -> tuple[str, ...]:
-        """The other determinism classes that this state descends from. determinism: the present one; all as JSON"""
+        """The determinism classes that this state descends from, as JSON, without the present one."""
         return tuple(sorted(self._classes - {determinism}))
 
     def reset_optimizer(self) -> None:
-        """Start the optimizer anew: its moments hold what is to be forgotten."""
-        self.optimizer = make_optimizer(self.classifier.model.parameters(), self._plan.training)
+        """Start with a new optimizer: the moments of the old one depend on samples that are to be forgotten."""
+        self.optimizer = build_optimizer(self.classifier.model.parameters(), self._spec.training)
 
     def fit_normalizer(self, samples: ShardSamples) -> None:
-        """Fit to the first slice that has samples; there is at least one."""
-        first = samples.up_to(int(samples.slices[0]))
-        self.classifier.normalizer = Normalizer.fit(first.features, self._plan.normalize)
-        self._ready = None
+        """Fit the normaliser to the first slice that has samples; there must be at least one sample."""
+        first_slice = samples.up_to(int(samples.slices[0]))
+        self.classifier.normalizer = Normalizer.fit(first_slice.features, self._spec.normalize)
+        self._prepared_samples = None
 
     def train_stage(self, samples: ShardSamples, stage: int, recorder: UpdateRecorder | None = None) -> int:
-        """Train on slices 0..stage of the samples. returns: sample passes. Raises TrainingFailed, RankLost"""
+        """Train on slices 0..stage.
+
+        Args:
+            samples: Of the shard; later slices are left out.
+            stage: Number of the stage.
+            recorder: Keeps the updates of the stage.
+
+        Returns:
+            Sample passes.
+
+        Raises:
+            TrainingFailed: The model's code fails, or the device has too little memory.
+            RankLost: Another rank does not answer.
+        """
         current = samples.up_to(stage)
         if not len(current):
             return 0
         try:
-            return self._train_stage(samples, current, stage, recorder)
+            if self.classifier.normalizer is None:
+                self.fit_normalizer(current)
+            inputs, labels = (tensor[: len(current)] for tensor in self._prepared(samples))
+            with recording(recorder, self.optimizer):
+                for epoch in range(self._spec.epochs[stage]):
+                    self._train_stage_epoch(inputs, labels, current, stage, epoch, recorder)
         except RankLost:
             raise
         except Exception as error:  # the model's own code runs, on a device that may be too small for it
             raise TrainingFailed(self._shard, stage, f"{type(error).__name__}: {one_line(error)}") from error
+        return self._spec.epochs[stage] * len(current)
 
-    def _train_stage(
-        self, samples: ShardSamples, current: ShardSamples, stage: int, recorder: UpdateRecorder | None
-    ) -> int:
-        if self.classifier.normalizer is None:
-            self.fit_normalizer(current)
-        inputs, labels = (tensor[: len(current)] for tensor in self._prepared(samples))
-        epochs = self._plan.epochs[stage]
-        for epoch in range(epochs):
-            self.set_rate(self._rate(stage, epoch))
-            seed, dropout = (
-                derive_seed(self._plan.seed, self._shard, stage, epoch, what) for what in ("order", "dropout")
-            )
-            batches = self.batches(current, seed=seed)
-            if recorder is not None:
-                recorder.begin_epoch(batches, current)
-            self.train_epoch(inputs, labels, batches, recorder, seed=dropout)
-        return epochs * len(current)
-
-    def _prepared(self, samples: ShardSamples) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of all samples, normalised once for all stages."""
-        if self._ready is None or self._ready[0] is not samples:
-            labels = torch.from_numpy(samples.labels.copy()).to(self.classifier.device)
-            self._ready = samples, self.classifier.inputs(samples.features), labels
-        return self._ready[1:]
-
-    def batches(self, samples: ShardSamples, *, seed: int) -> BatchPlan:
-        """One epoch's batches."""
-        groups = self._plan.groups_per_slice
-        if groups is None:
-            batches = shuffled_batches(samples, batch_size=self._plan.training.batch_size, seed=seed)
-        else:
-            batches = grouped_batches(samples, groups_per_slice=groups, seed=seed)
-        return batches.drop_singletons() if self._needs_pairs else batches
-
-    def train_epoch(
+    def _train_stage_epoch(
         self,
         inputs: Tensor,
         labels: Tensor,
-        batches: BatchPlan,
-        recorder: UpdateRecorder | None = None,
-        *,
-        seed: int,
+        samples: ShardSamples,
+        stage: int,
+        epoch: int,
+        recorder: UpdateRecorder | None,
     ) -> None:
-        """inputs: (samples, *shape) float32, normalised; labels: (samples,) int64; seed: of what the model draws"""
-        model, ranks = self.classifier.model.train(), self._ranks
-        if ranks.count == 1:
-            gradients = whole_batches(model, inputs, labels, batches, seed=seed)
+        order, dropout = (
+            derive_seed(self._spec.seed, self._shard, stage, epoch, purpose) for purpose in ("order", "dropout")
+        )
+        batches = self.batches(samples, seed=order)
+        if recorder is not None:
+            recorder.begin_epoch(batches, samples)
+        epochs, steps = self._spec.epochs[stage], len(batches.sizes)
+        rates = self._learning_rate.of_epoch(stage=stage, epoch=epoch, epochs=epochs, steps=steps)
+        self.train_epoch(inputs, labels, batches, rates=rates, seed=dropout)
+
+    def batches(self, samples: ShardSamples, *, seed: int) -> BatchPlan:
+        """Cut samples into the batches of one epoch, in an order that derives from the seed."""
+        groups = self._spec.groups_per_slice
+        if groups is None:
+            batches = shuffled_batches(samples, batch_size=self._spec.training.batch_size, seed=seed)
         else:
-            least = 2 if self._needs_pairs else 1
-            gradients = parted_batches(model, inputs, labels, batches, seed=seed, ranks=ranks, least=least)
-        for number, _ in enumerate(gradients):
-            with recorder.stepping(number, self.optimizer) if recorder else nullcontext():
-                self.optimizer.step()
+            batches = grouped_batches(samples, groups_per_slice=groups, seed=seed)
+        return batches.drop_singletons() if self._has_batch_norm else batches
+
+    def train_epoch(
+        self, inputs: Tensor, labels: Tensor, batches: BatchPlan, *, rates: Sequence[float], seed: int
+    ) -> None:
+        """Train one epoch.
+
+        Args:
+            inputs: (samples, *shape) float32, normalised.
+            labels: (samples,) int64.
+            batches: Of the epoch.
+            rates: Learning rate of each batch's step.
+            seed: Of random numbers that the model draws, as dropout does.
+
+        Raises:
+            RankLost: Another rank does not answer.
+        """
+        model = self.classifier.model.train()
+        if self._ranks.count > 1:
+            self._train_epoch_by_ranks(inputs, labels, batches, rates=rates, seed=seed)
+            return
+        torch.manual_seed(seed)
+        for (batch, targets), rate in zip(batches.split(inputs, labels), rates, strict=True):
+            self.optimizer.zero_grad(set_to_none=True)
+            self.classifier.loss(model(batch), targets).backward()
+            self._step(rate)
+
+    def _train_epoch_by_ranks(
+        self, inputs: Tensor, labels: Tensor, batches: BatchPlan, *, rates: Sequence[float], seed: int
+    ) -> None:
+        gradients = data_parallel_gradients(
+            self.classifier.model,
+            self.classifier.loss,
+            inputs,
+            labels,
+            batches,
+            seed=seed,
+            ranks=self._ranks,
+            min_samples=2 if self._has_batch_norm else 1,
+        )
+        for _, rate in zip(gradients, rates, strict=True):
+            self._step(rate)
+
+    def _step(self, rate: float) -> None:
+        """Take a step along the gradient. Recorders see it through the optimizer's hooks."""
+        if (norm := self._spec.training.max_grad_norm) is not None:
+            clip_grad_norm_(self.classifier.model.parameters(), norm)
+        self.set_rate(rate)
+        self.optimizer.step()
 
     def set_rate(self, rate: float) -> None:
+        """Set the learning rate. Parameter groups of a factory's optimizer keep their rates' proportions."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * (group["initial_lr"] / self._spec.training.learning_rate)
 
-    def _rate(self, stage: int, epoch: int) -> float:
-        training = self._plan.training
-        return learning_rate(
-            training.learning_rate,
-            training.schedule,
-            stage=stage,
-            stage_decay=training.stage_decay,
-            epoch=epoch,
-            epochs=self._plan.epochs[stage],
-        )
-
-
-def make_optimizer(parameters: Iterator[torch.nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
-    rate, decay = training.learning_rate, training.weight_decay
-    match training.optimizer:
-        case OptimizerName.SGD:
-            return torch.optim.SGD(parameters, lr=rate, momentum=training.momentum, weight_decay=decay)
-        case OptimizerName.ADAM:
-            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
-        case OptimizerName.ADAMW:
-            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+    def _prepared(self, samples: ShardSamples) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of all samples, normalised once for all stages."""
+        if self._prepared_samples is None or self._prepared_samples[0] is not samples:
+            labels = torch.from_numpy(samples.labels.copy()).to(self.classifier.device)
+            self._prepared_samples = samples, self.classifier.preprocess(samples.features), labels
+        return self._prepared_samples[1:]

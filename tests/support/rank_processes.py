@@ -24,7 +24,7 @@ class RankProcesses:
         """What each rank makes of the stages. lost: a rank that ends after one stage, and says nothing"""
         self._meetings += 1
         meeting = str(self._folder / f"meeting-{self._meetings}")
-        ends = self._ends[: stages.plan.workers]
+        ends = self._ends[: stages.spec.workers]
         for rank, end in enumerate(ends):
             end.send((stages, rank, meeting, rank == lost))
         return [end.recv() for rank, end in enumerate(ends) if rank != lost]
@@ -51,7 +51,7 @@ def rank_processes(count: int, folder: Path) -> Iterator[RankProcesses]:
 def _train_on_request(end: "Connection[Outcome, tuple[StageTask, int, str, bool] | None]") -> None:
     while (order := end.recv()) is not None:
         stages, rank, meeting, is_lost = order
-        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=stages.plan.workers)
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=stages.spec.workers)
         trained = train_stages(stages, DistributedRanks())
         if is_lost:
             next(trained)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from raymu.config import Config, DataConfig
+from raymu.config.unlearning import Contributions
 from raymu.core.partition import identity_hashes
 from raymu.data.tables import SampleTable
 from raymu.training.batches import ShardSamples
@@ -63,12 +64,12 @@ def make_samples(table: SampleTable | None = None) -> ShardSamples:
 def stages_for(workers: int, settings: Settings, *, samples: int = 50, first: int = 0) -> StageTask:
     plan = make_plan(**settings, cluster={"workers_per_shard": workers})
     return StageTask(
-        plan=plan,
+        spec=plan,
         shard=0,
         samples=make_samples(make_table(samples)),
         first=first,
         checkpoint=None,
-        reading="gradient" if plan.groups_per_slice is None else "group",
+        contributions=Contributions.GRADIENT if plan.groups_per_slice is None else Contributions.GROUP,
         device="cpu",
         threads=1,
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.audit.signals import Confidences, Mask, Signals, losses, probabilities
+from raymu.core.arrays import Mask
+from raymu.core.audit.signals import Confidences, Signals, losses, probabilities
 
 Scores = npt.NDArray[np.float64]
 

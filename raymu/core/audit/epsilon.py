@@ -6,8 +6,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from raymu.core.arrays import Mask
 from raymu.core.audit.roc import clopper_pearson
-from raymu.core.audit.signals import Confidences, Mask
+from raymu.core.audit.signals import Confidences
 
 
 def epsilon_bound(true_positives: int, models_in: int, false_positives: int, models_out: int) -> float:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from raymu.core.arrays import Mask
 from raymu.core.audit.attacks import Gaussians, Scores
 from raymu.core.audit.roc import Estimate
-from raymu.core.audit.signals import Confidences, Mask, probabilities
+from raymu.core.audit.signals import Confidences, probabilities
 from raymu.core.verdict import Verdict
 
 DRAWS = 4000

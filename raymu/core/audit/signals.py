@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from raymu.core.arrays import Mask
 from raymu.core.partition import Hashes, derive_seed, mix
 
 Confidences = npt.NDArray[np.float64]
 """log(p / (1 - p)) of the true class's probability p: over models nearly Gaussian (Carlini et al., S&P 2022)."""
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

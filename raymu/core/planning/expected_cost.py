@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config.unlearning import Boundary, BoundaryKind, OhsRemedy, Strategy
+from raymu.core.arrays import Floats
 from raymu.core.partition import derive_seed
 from raymu.core.planner import MOST_REFERENCES, StrategyForecast, forecast
 from raymu.core.planning.shard_chain import ExpectedShardCost, LoneShardOdds, ShardOdds
 from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.records import ShardLineage
 from raymu.core.workload import RunShape, ShardWorkload, fine_tuning_passes, shard_workload, subtraction_passes
-
-Floats = npt.NDArray[np.float64]
 
 DRAWS = 200
 """Groups that a makespan is the mean of."""

@@ -6,11 +6,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from raymu.core.arrays import Floats
 from raymu.core.partition import derive_seed, draw_fractions, identity_hashes
 from raymu.core.planning.trace import RevocableSamples, Trace, TracedRequest
 from raymu.errors import TraceInvalid
-
-Floats = npt.NDArray[np.float64]
 
 STORM_SHARE = 0.9
 """Of a storm's requests, those of the storm itself; the others come before and after it."""

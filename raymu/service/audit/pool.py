@@ -31,7 +31,7 @@ def assemble_samples(
         )
     forget = forgotten.in_shard(shard)
     held = read_shard_samples(store, generation.lineages[shard].table)
-    retain = held.where(~held.held_in(forget.hashes))  # one that was left in is no sample of the oracle's
+    retain = held.where(~held.isin(forget.hashes))  # one that was left in is no sample of the oracle's
     if forget.features.dtype != retain.features.dtype:
         raise DataInvalid(
             "the audited file", f"has features of {forget.features.dtype}, the run's are {retain.features.dtype}"
@@ -40,7 +40,7 @@ def assemble_samples(
         retain,
         forget,
         _unseen(store, generation, shard, test, count=len(retain) + len(forget)),
-        plan=TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes),
+        spec=TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes),
         shard=shard,
         device=config.device,
         threads=config.cluster.threads,

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from raymu.config import OhsConfig
+from raymu.core.arrays import Mask
 from raymu.core.audit.attacks import ATTACKS, Scores
 from raymu.core.audit.epsilon import epsilon_bounds
 from raymu.core.audit.oracle_comparison import OracleComparison
-from raymu.core.audit.signals import Confidences, Mask, Signals
+from raymu.core.audit.signals import Confidences, Signals
 from raymu.core.partition import Hashes
 from raymu.service.audit.report import PerModel
 from raymu.training.audit.samples import AuditSamples, ModelKind
@@ -49,7 +50,7 @@ class ShardModels:
 
     def trial(self, confidences: Confidences, forgotten: Hashes) -> OracleComparison:
         """A model on some of the forgotten samples, and on those that nobody saw."""
-        is_forgotten = self.pool.samples.held_in(forgotten)
+        is_forgotten = self.pool.samples.isin(forgotten)
         kept = is_forgotten | self.pool.is_unseen
         return OracleComparison(
             model=confidences[kept],

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from raymu.core.arrays import Features, Labels, Mask
 from raymu.core.audit.attacks import ATTACKS, Scores
 from raymu.core.audit.epsilon import epsilon_ceiling
 from raymu.core.audit.oracle_comparison import Comparison, compare_with_oracles, oracle_verdict
 from raymu.core.audit.roc import Estimate, auc, has_enough_for_tpr, tpr_at
-from raymu.core.audit.signals import Mask, losses
+from raymu.core.audit.signals import losses
 from raymu.core.partition import derive_seed
 from raymu.data.tables import FeatureTable
 from raymu.service.audit.forget_set import ForgottenSamples
@@ -25,8 +26,6 @@ from raymu.service.audit.report import (
 from raymu.service.audit.shard_models import ShardModels
 from raymu.service.prediction import Ensemble
 from raymu.training.audit.relearn_time import relearning_steps
-from raymu.training.classifier import Labels
-from raymu.training.normalizer import Features
 
 WORST = 5
 """How many samples of a forget set are listed."""
@@ -37,8 +36,8 @@ def audit_request(
 ) -> RequestAudit:
     """evidences: of all audited shards; forgotten: the request's samples; level: of its comparison with the oracles"""
     parts = [one for one in evidences if one.pool.shard in forgotten.shards]
-    masks = [one.pool.samples.held_in(forgotten.hashes) for one in parts]
-    seed = derive_seed(parts[0].pool.plan.seed, "audit", *request_ids)
+    masks = [one.pool.samples.isin(forgotten.hashes) for one in parts]
+    seed = derive_seed(parts[0].pool.spec.seed, "audit", *request_ids)
 
     def compare(role: Role) -> Comparison:
         trials = [one.trial(one.models.of(role).confidences, forgotten.hashes) for one in parts]
@@ -102,7 +101,7 @@ def audit_shard(evidence: ShardModels) -> ShardAudit:
     return ShardAudit(
         shard=pool.shard,
         is_oracle=evidence.is_oracle,
-        relearning=evidence.models.map(lambda model: relearning_steps(pool, model.payload, aim=aim)),
+        relearning=evidence.models.map(lambda model: relearning_steps(pool, model.payload, target=aim)),
     )
 
 

@@ -15,8 +15,8 @@ from raymu.data.tables import SampleTable, fit_classes, read_table
 from raymu.service.ingest import plan_training
 from raymu.service.planning.population import planned_population
 from raymu.training.batches import ShardSamples
+from raymu.training.checks import check_training
 from raymu.training.determinism import deterministic, device_or_cpu
-from raymu.training.models import check_model
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 
@@ -46,7 +46,7 @@ def profile(config: Config) -> Profile:
     return Profile(
         population_of=partial(planned_population, table),
         seconds_per_pass=_seconds_per_pass(config, spec, table),
-        has_batch_norm=check_model(spec.model, input_shape=spec.input_shape, classes=spec.classes),
+        has_batch_norm=check_training(spec),
     )
 
 
@@ -61,7 +61,7 @@ def _seconds_per_pass(config: Config, spec: TrainingSpec, table: SampleTable) ->
             started = time.perf_counter()
             passes = trainer.train_stage(samples, 0)
             if device.type == "cuda":
-                trainer.classifier.loss_on(samples.features[:1], samples.labels[:1])  # wait for the device
+                trainer.classifier.mean_loss(samples.features[:1], samples.labels[:1])  # wait for the device
             times.append((time.perf_counter() - started) / passes)
     return median(times)
 

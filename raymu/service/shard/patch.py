@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Contributions
 from raymu.core.commands import RepairShard
 from raymu.core.partition import derive_seed
 from raymu.core.records import CheckpointRef, FileRef, Remedy
@@ -110,9 +111,9 @@ class ShardPatcher:
     ) -> PatchResult:
         """Training after the subtraction brings forgotten samples back; a gradient step takes them out again."""
         if unseen_loss is None:
-            loss = training.classifier.loss_on(forget.features, forget.labels)
+            loss = training.classifier.mean_loss(forget.features, forget.labels)
             return PatchResult(passes=len(forget) * FORWARD_SHARE, forget_loss=loss)
-        gradient = CONTRIBUTIONS["gradient"].contributions(
+        gradient = CONTRIBUTIONS[Contributions.GRADIENT].contributions(
             training.classifier, forget, {}, self._plan.training.learning_rate
         )
         self._passes += len(forget)
@@ -144,7 +145,7 @@ class ShardPatcher:
         for checkpoint in models:
             payload = self._files.read(checkpoint.file)
             model = Classifier.restore(payload, self._plan, device=self._device, source=checkpoint.file.path)
-            losses.append(model.loss_on(forget.features, forget.labels))
+            losses.append(model.mean_loss(forget.features, forget.labels))
         if not losses:
             raise PatchFailed("there is no model that never saw these samples to calibrate by")
         self._passes += len(losses) * len(forget) * FORWARD_SHARE

@@ -113,12 +113,12 @@ class StageWriter:
         kept = command.lineage.files if isinstance(command, RepairShard) else frozenset[FileRef]()
         done = resume_stages(self._store, command.command_id, samples, whole, determinism=determinism, kept=kept)
         stages = StageTask(
-            plan=self._plan,
+            spec=self._plan,
             shard=command.shard,
             samples=samples,
             first=whole.start + len(done.checkpoints),
             checkpoint=self._checkpoint_before(command, done),
-            reading=self._config.unlearning.contributions,
+            contributions=self._config.unlearning.contributions,
             device=self._config.device,
             threads=self._config.cluster.threads,
         )

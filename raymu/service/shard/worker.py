@@ -28,9 +28,9 @@ from raymu.training.determinism import (
     deterministic,
     device_or_cpu,
 )
+from raymu.training.optimizers import build_optimizer
 from raymu.training.spec import TrainingSpec
 from raymu.training.stages import StageTrainer, train_stages
-from raymu.training.trainer import make_optimizer
 
 
 def log_work(
@@ -68,7 +68,7 @@ class ShardWorker:
         self._stages = StageWriter(self._store, self._plan, self._files, train)
         self._device, self._asked_device = torch.device("cpu"), device or config.device
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
-        make_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
+        build_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
         self._determinism = ""
 
     @property
@@ -126,7 +126,7 @@ class ShardWorker:
     def _repair(self, task: RepairTask) -> Generator[StageProgress, None, RepairReport]:
         command = task.command
         samples = read_shard_samples(self._store, command.lineage.table)
-        is_forgotten = samples.held_in(self._hashes(task.forget))
+        is_forgotten = samples.isin(self._hashes(task.forget))
         forget, retain = samples.where(is_forgotten), samples.where(~is_forgotten)
         reason = command.decision.reason
         patch: Patch | None = None
@@ -146,7 +146,7 @@ class ShardWorker:
         unseen = None
         if task.command.references:
             others = read_shard_samples(self._store, task.command.references[0].table)
-            unseen = others.where(~others.held_in(self._hashes(task.unseen_forgotten)))
+            unseen = others.where(~others.isin(self._hashes(task.unseen_forgotten)))
         patcher = ShardPatcher(self._plan, self._config.unlearning, task.command, self._files, device=self._device)
         return patcher.patch(forget, retain, unseen)
 

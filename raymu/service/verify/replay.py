@@ -11,7 +11,7 @@ from raymu.service.shard.files import read_shard_samples
 from raymu.service.shard.messages import Progress, StageProgress
 from raymu.store.run import RunStore
 from raymu.training.checkpoint_format import deserialize, read_metadata, weights_sha256
-from raymu.training.contributions import record_stage
+from raymu.training.contributions import stage_recorder
 from raymu.training.determinism import deterministic, device_or_cpu
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -66,7 +66,7 @@ def _compare_shard(
             )
             return
         model = trainer.classifier.model
-        recorder = record_stage(method, model, stage=stage, groups_per_slice=spec.groups_per_slice)
+        recorder = stage_recorder(method, model, stage=stage, groups_per_slice=spec.groups_per_slice)
         passes = trainer.train_stage(samples, stage, recorder)
         payload, weights = trainer.dump(stage=stage, determinism=determinism)
         is_same = weights == checkpoint.weights_sha256 and _tensors_sha256(payload) == _tensors_sha256(written)

@@ -1,37 +1,45 @@
-"""How soon a model learns its forget set again: one that still knows it, sooner than one that never saw it."""
+"""Relearn time: a model that still knows its forget set learns it again sooner than one that never saw it."""
 
 import torch
-from torch.nn import functional as F
 
 from raymu.training.audit.samples import AuditSamples
 from raymu.training.determinism import deterministic, device_or_cpu
 from raymu.training.trainer import ShardTrainer
 
-MOST_STEPS = 200
+MAX_STEPS = 200
 _RATE_SHARE = 0.1
-"""Of the training's learning rate: at the whole rate all models are there within a few steps."""
+"""Of the training's learning rate. At the whole rate all models relearn within a few steps."""
 
 
-def relearning_steps(pool: AuditSamples, payload: bytes, *, aim: float) -> int | None:
-    """Optimizer steps on the whole forget set until its mean loss is at most the aim, in nats; None past MOST_STEPS.
+def relearning_steps(samples: AuditSamples, payload: bytes, *, target: float) -> int | None:
+    """Count optimizer steps on the whole forget set until its mean loss is at most the target.
 
-    In evaluation mode, since a single sample has no batch statistics. payload: the checkpoint to start from
+    The model is in evaluation mode, since a single sample has no batch statistics.
+
+    Args:
+        samples: Of the shard.
+        payload: The checkpoint to start from.
+        target: Mean loss, in nats for cross-entropy.
+
+    Returns:
+        None after MAX_STEPS.
     """
-    device = device_or_cpu(pool.device)
-    with deterministic(device, pool.threads):
-        training = ShardTrainer(pool.plan, pool.shard, device)
-        training.load(payload, source="an audited model")
-        training.reset_optimizer()
-        training.set_rate(_RATE_SHARE * pool.plan.training.learning_rate)
-        forget = pool.samples.where(pool.is_forgotten)
-        inputs = training.classifier.inputs(forget.features)
+    device = device_or_cpu(samples.device)
+    with deterministic(device, samples.threads):
+        trainer = ShardTrainer(samples.spec, samples.shard, device)
+        trainer.load(payload, source="an audited model")
+        trainer.reset_optimizer()
+        trainer.set_rate(_RATE_SHARE * samples.spec.training.learning_rate)
+        forget = samples.samples.where(samples.is_forgotten)
+        classifier = trainer.classifier
+        inputs = classifier.preprocess(forget.features)
         labels = torch.from_numpy(forget.labels).to(device)
-        training.classifier.model.eval()
-        for step in range(MOST_STEPS + 1):
-            training.optimizer.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(training.classifier.model(inputs), labels)
-            if loss.item() <= aim:
+        classifier.model.eval()
+        for step in range(MAX_STEPS + 1):
+            trainer.optimizer.zero_grad(set_to_none=True)
+            loss = classifier.loss(classifier.model(inputs), labels)
+            if loss.item() <= target:
                 return step
             loss.backward()
-            training.optimizer.step()
+            trainer.optimizer.step()
     return None

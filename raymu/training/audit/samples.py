@@ -4,37 +4,42 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from raymu.config import Device
+from raymu.core.arrays import Mask
 from raymu.core.audit.signals import shadow_members
-from raymu.training.batches import Mask, ShardSamples
+from raymu.training.batches import ShardSamples
 from raymu.training.spec import TrainingSpec
 
 
 class ModelKind(StrEnum):
-    """What a model of an audit is trained on."""
+    """Which samples a model of an audit is trained on."""
 
     ORACLE = "oracle"
-    """The retained samples. Number 0 has the run's own seed: it is what settling would give; the others have theirs."""
+    """The retained samples. Number 0 has the run's own seed and is what settling gives; each other has a seed of its own."""
     BEFORE = "before"
     """The retained and the forgotten samples."""
     SHADOW = "shadow"
-    """Half of the pool."""
+    """Half of all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AuditSamples:
     """A shard's retained samples, its forgotten ones, and about as many that it never saw.
 
-    So half of the pool is as much as the shard was trained on, and shadow models are models like the shard's.
-    plan: of the run; device, threads: of its shards; samples: of all three kinds; is_*: (samples,) bool
+    So half of them are as many as the shard was trained on, and shadow models are like the shard's.
     """
 
-    plan: TrainingSpec
+    spec: TrainingSpec
+    """Of the run."""
     shard: int
     device: Device
+    """As configured."""
     threads: int
     samples: ShardSamples
+    """Of all three kinds."""
     is_forgotten: Mask
+    """(samples,)"""
     is_unseen: Mask
+    """(samples,)"""
 
     @classmethod
     def gather(
@@ -43,20 +48,21 @@ class AuditSamples:
         forget: ShardSamples,
         unseen: ShardSamples,
         *,
-        plan: TrainingSpec,
+        spec: TrainingSpec,
         shard: int,
         device: Device,
         threads: int,
     ) -> "AuditSamples":
+        """Put the three kinds together."""
         samples = ShardSamples.joined([retain, forget, unseen])
         return cls(
-            plan=plan,
+            spec=spec,
             shard=shard,
             device=device,
             threads=threads,
             samples=samples,
-            is_forgotten=samples.held_in(forget.hashes),
-            is_unseen=samples.held_in(unseen.hashes),
+            is_forgotten=samples.isin(forget.hashes),
+            is_unseen=samples.isin(unseen.hashes),
         )
 
     @property
@@ -64,11 +70,11 @@ class AuditSamples:
         return ~(self.is_forgotten | self.is_unseen)
 
     def members(self, kind: ModelKind, number: int) -> Mask:
-        """What a model is trained on. returns: (samples,) bool"""
+        """Select what a model is trained on. Returns (samples,) bool."""
         match kind:
             case ModelKind.ORACLE:
                 return self.is_retained
             case ModelKind.BEFORE:
                 return ~self.is_unseen
             case ModelKind.SHADOW:
-                return shadow_members(self.samples.hashes, number, seed=self.plan.seed)
+                return shadow_members(self.samples.hashes, number, seed=self.spec.seed)

@@ -90,7 +90,7 @@ class TracedRecorder:
 
 
 def record_traced(reading: str, _model: object, *, stage: int, groups_per_slice: int | None) -> TracedRecorder | None:
-    """In the place of record_stage."""
+    """In the place of stage_recorder."""
     assert stage >= 0
     assert (groups_per_slice is None) == (reading == "gradient")
     return TracedRecorder([]) if groups_per_slice else None
@@ -144,8 +144,8 @@ class TracedPatcher:
 def traced() -> Iterator[None]:
     """Within it, workers leave traces instead of weights."""
     with (
-        mock.patch.multiple("raymu.training.stages", ShardTrainer=TracedTraining, record_stage=record_traced),
+        mock.patch.multiple("raymu.training.stages", ShardTrainer=TracedTraining, stage_recorder=record_traced),
         mock.patch("raymu.service.shard.worker.ShardPatcher", TracedPatcher),
-        mock.patch("raymu.service.shard.worker.make_optimizer"),
+        mock.patch("raymu.service.shard.worker.build_optimizer"),
     ):
         yield

@@ -77,9 +77,9 @@ def test_a_patched_shard_treats_forgotten_samples_as_unseen(
     serving = restored(tmp_path / "run", lineage_of(tmp_path / "run", 0).serving)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in serving.tensors().values())
     forget = samples_of(config, ids)
-    assert part.forget_loss == pytest.approx(serving.loss_on(forget.features, forget.labels), rel=1e-4)
+    assert part.forget_loss == pytest.approx(serving.mean_loss(forget.features, forget.labels), rel=1e-4)
     others = [restored(tmp_path / "run", lineage_of(tmp_path / "run", shard).serving) for shard in (1, 2)]
-    unseen = np.mean([other.loss_on(forget.features, forget.labels) for other in others])
+    unseen = np.mean([other.mean_loss(forget.features, forget.labels) for other in others])
     assert part.unseen_loss == pytest.approx(unseen, rel=1e-4)
     assert part.forget_loss is not None
     assert part.forget_loss >= unseen * (1 - TOLERANCE)
@@ -125,7 +125,7 @@ def test_a_single_shard_is_patched_towards_its_own_untouched_checkpoint(tmp_path
     checkpoint = lineage_of(tmp_path / "run", 0).checkpoints[1]
     assert checkpoint is not None
     forget = samples_of(config, ids)
-    unseen = restored(tmp_path / "run", checkpoint).loss_on(forget.features, forget.labels)
+    unseen = restored(tmp_path / "run", checkpoint).mean_loss(forget.features, forget.labels)
     assert receipt.shards[0].remedy is Remedy.PATCH
     assert receipt.shards[0].unseen_loss == pytest.approx(unseen, rel=1e-4)
 

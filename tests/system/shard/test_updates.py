@@ -31,10 +31,10 @@ def test_subtracted_updates_are_zero_and_never_subtracted_again(
     forget = samples_of(run.config, ids[:1])
     for was, log in zip(before, update_logs(run.location, 0), strict=True):
         is_touched = was.forgotten_by_row(forget) > 0
-        assert torch.equal(log.spent, is_touched)
+        assert torch.equal(log.consumed, is_touched)
         assert not log.updates[is_touched].any()
         assert torch.equal(log.updates[~is_touched], was.updates[~is_touched])
-        assert not bool(was.spent.any())
+        assert not bool(was.consumed.any())
         assert not log.forgotten_by_row(forget).any()
     assert state_files(run.location, 0) == {ref.path for ref in lineage_of(run.location, 0).files}
 

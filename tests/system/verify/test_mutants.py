@@ -85,7 +85,7 @@ def test_a_worker_that_also_covers_its_tracks_is_found_by_the_replay(
     samples = read_shard_samples(RunStore(str(tmp_path / "run")), table)
     config = RunStore(str(tmp_path / "run")).config
     left_in, *others = ids_at(config, shard=0, slice_index=0)[:2]
-    is_left_out = samples.held_in(identity_hashes(others, seed=config.partition.seed, purpose="sample"))
+    is_left_out = samples.isin(identity_hashes(others, seed=config.partition.seed, purpose="sample"))
     with monkeypatch.context() as patch:
         patch.setattr(ShardTrainer, "train_stage", training_on(samples.where(~is_left_out)))
         revoke(course, [left_in, *others], strategy="sisa")

@@ -1,6 +1,7 @@
 import numpy as np
 
-from raymu.core.oracle_gap import Labels, PredictionSummary, Probabilities
+from raymu.core.arrays import Labels, Probabilities
+from raymu.core.oracle_gap import PredictionSummary
 
 
 def answers(forget: list[list[float]], test: list[list[float]] | None = None) -> PredictionSummary:

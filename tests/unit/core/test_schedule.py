@@ -1,54 +1,42 @@
-import re
-
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from raymu.config.stage_epochs import epochs_per_stage
-from raymu.core.schedule import learning_rate
+from raymu.config.training import ScheduleName
+from raymu.core.schedule import SCHEDULES, rate_factor
+
+names = st.sampled_from(ScheduleName)
 
 
-@given(epochs=st.integers(1, 200), slices=st.integers(1, 40))
-def test_the_work_of_all_stages_adds_up_to_the_epochs_asked_for(epochs: int, slices: int) -> None:
-    try:
-        per_stage = epochs_per_stage(epochs, slices)
-    except ValueError:
-        assume(False)
-    work = sum(count * (stage + 1) for stage, count in enumerate(per_stage))
-    assert min(per_stage) >= 1
-    assert abs(work - epochs * slices) <= slices / 2 + 1e-9
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [(ScheduleName.CONSTANT, 1.0), (ScheduleName.LINEAR, 0.1), (ScheduleName.COSINE, 0.0244717)],
+)
+def test_factors_fall_from_one_along_the_schedule(name: ScheduleName, last: float) -> None:
+    factors = [rate_factor(SCHEDULES[name], done=done, total=10) for done in range(10)]
+    assert factors[0] == 1.0
+    assert factors[-1] == pytest.approx(last, rel=1e-4)
+    assert factors == sorted(factors, reverse=True)
 
 
-@given(epochs=st.integers(1, 20), slices=st.integers(1, 60))
-def test_too_few_epochs_are_refused_with_the_least_number_that_works(epochs: int, slices: int) -> None:
-    try:
-        epochs_per_stage(epochs, slices)
-    except ValueError as refusal:
-        found = re.search(r"use (\d+) or more", str(refusal))
-        assert found is not None
-        bound = int(found.group(1))
-        epochs_per_stage(bound, slices)
-        for fewer in range(1, bound):
-            if fewer >= epochs:
-                with pytest.raises(ValueError, match="too few"):
-                    epochs_per_stage(fewer, slices)
+@pytest.mark.parametrize("name", [ScheduleName.LINEAR, ScheduleName.COSINE])
+def test_linear_and_cosine_end_at_zero(name: ScheduleName) -> None:
+    assert SCHEDULES[name](1.0) == pytest.approx(0.0)
 
 
-def test_one_slice_trains_all_epochs() -> None:
-    assert epochs_per_stage(12, 1) == (12,)
+@given(name=names, total=st.integers(1, 200), warm_up=st.floats(0.0, 0.99))
+def test_warm_up_rises_to_the_schedules_first_factor_and_then_follows_it(
+    name: ScheduleName, total: int, warm_up: float
+) -> None:
+    factors = [rate_factor(SCHEDULES[name], done=done, total=total, warm_up=warm_up) for done in range(total)]
+    warm = [factor for done, factor in enumerate(factors) if done < warm_up * total]
+    assert warm == sorted(warm)
+    assert factors[len(warm) :] == sorted(factors[len(warm) :], reverse=True)
+    assert all(0.0 <= factor <= 1.0 for factor in factors)
+    assert factors[0] > 0.0
 
 
-def test_five_slices_share_thirty_epochs_equally() -> None:
-    assert epochs_per_stage(30, 5) == (10, 10, 10, 10, 10)
-
-
-@pytest.mark.parametrize(("course", "end"), [("constant", 0.1), ("linear", 0.01), ("cosine", 0.1 * 0.0244717)])
-def test_rates_follow_their_course_within_a_stage(course: str, end: float) -> None:
-    rates = [learning_rate(0.1, course, stage=0, stage_decay=0.5, epoch=epoch, epochs=10) for epoch in range(10)]
-    assert rates[0] == 0.1
-    assert rates[-1] == pytest.approx(end, rel=1e-4)
-    assert rates == sorted(rates, reverse=True)
-
-
-def test_rates_decay_from_stage_to_stage() -> None:
-    assert learning_rate(0.1, "constant", stage=2, stage_decay=0.5, epoch=0, epochs=1) == pytest.approx(0.025)
+@given(name=names, total=st.integers(1, 50), data=st.data())
+def test_without_warm_up_only_the_trained_share_counts(name: ScheduleName, total: int, data: st.DataObject) -> None:
+    done = data.draw(st.integers(0, total - 1))
+    assert rate_factor(SCHEDULES[name], done=done, total=total) == SCHEDULES[name](done / total)

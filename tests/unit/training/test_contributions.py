@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
+from raymu.config.unlearning import Contributions
 from raymu.errors import FileCorrupt, PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import weights_sha256
@@ -38,7 +39,7 @@ def record(kind: str, samples: ShardSamples, stage: int = 1, **changes: Any) -> 
     """One recorded stage. returns: the training, its log, and (parameters,) the stage's change of the weights"""
     training = ShardTrainer(make_plan(**(KINDS[kind] | changes)), 0, CPU)
     training.train_stage(samples, stage - 1)
-    make_recorder = CONTRIBUTIONS[kind].recorder
+    make_recorder = CONTRIBUTIONS[Contributions(kind)].recorder
     assert make_recorder is not None
     recorder = make_recorder(training.classifier.model, GROUPS * (stage + 1))
     before = weights(training)
@@ -66,7 +67,7 @@ def test_a_log_has_a_row_for_each_fixed_batch_or_step(kind: str) -> None:
     times = 1 if kind == "group" else epochs
     assert sorted(log.members.numpy().view(np.uint64)) == sorted(times * current.hashes.tolist())
     assert int(log.sizes.sum()) == len(log.members)
-    assert not log.spent.any()
+    assert not log.consumed.any()
 
 
 @every_recorder
@@ -117,7 +118,7 @@ def log_of(updates: Tensor) -> UpdateLog:
         updates=updates.clone(),
         members=torch.arange(rows),
         sizes=torch.ones(rows, dtype=torch.int64),
-        spent=torch.zeros(rows, dtype=torch.bool),
+        consumed=torch.zeros(rows, dtype=torch.bool),
     )
 
 
@@ -126,10 +127,10 @@ def test_taken_rows_are_summed_once_then_zero_and_spent(shares: list[float], see
     updates = torch.randn(len(shares), 3, generator=torch.Generator().manual_seed(seed)).half()
     log = log_of(updates)
     share = torch.tensor(shares)
-    torch.testing.assert_close(log.take(share), share @ updates.float())
-    assert log.spent.tolist() == [part > 0 for part in shares]
+    torch.testing.assert_close(log.subtract_rows(share), share @ updates.float())
+    assert log.consumed.tolist() == [part > 0 for part in shares]
     assert torch.equal(log.updates, torch.where(share[:, None] > 0, 0.0, updates).half())
-    assert log.take(share).tolist() == [0.0] * 3
+    assert log.subtract_rows(share).tolist() == [0.0] * 3
 
 
 @every_recorder
@@ -139,19 +140,19 @@ def test_a_sample_is_subtracted_once_and_then_refused(kind: str) -> None:
     forget = samples.where(samples.hashes == samples.hashes[0])
     counts, sizes, updates = log.forgotten_by_row(forget), log.sizes, log.updates.clone().float()
     shares = counts / sizes.clamp(min=1) if kind == "group" else (counts > 0).float()
-    contributions = CONTRIBUTIONS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
+    contributions = CONTRIBUTIONS[Contributions(kind)].contributions(training.classifier, forget, {1: log}, 0.1)
     torch.testing.assert_close(contributions, shares @ updates, atol=1e-5, rtol=1e-5)
-    assert log.spent.tolist() == (counts > 0).tolist()
+    assert log.consumed.tolist() == (counts > 0).tolist()
     with pytest.raises(PatchFailed, match="no recorded update is left to subtract for 1 forgotten sample"):
-        CONTRIBUTIONS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
+        CONTRIBUTIONS[Contributions(kind)].contributions(training.classifier, forget, {1: log}, 0.1)
 
 
 def test_one_sample_without_an_update_that_is_left_fails_the_patch_of_all() -> None:
     samples = make_samples()
     training, log, _ = record("group", samples)
-    contributions = CONTRIBUTIONS["group"].contributions
+    contributions = CONTRIBUTIONS[Contributions.GROUP].contributions
     in_row = [
-        samples.held_in(row.numpy().view(np.uint64)) for row in log.members.split(log.sizes.tolist()) if len(row) > 1
+        samples.isin(row.numpy().view(np.uint64)) for row in log.members.split(log.sizes.tolist()) if len(row) > 1
     ]
     first, mate = (samples.where(samples.hashes == one) for one in samples.hashes[in_row[0]][:2])
     contributions(training.classifier, first, {1: log}, 0.1)
@@ -168,7 +169,7 @@ def test_a_log_names_a_sample_no_longer_once_it_is_subtracted(kind: str) -> None
     training, log, _ = record(kind, samples)
     before = UpdateLog.load(log.dump(), source="a copy")
     forget, later = (samples.where(samples.hashes == samples.hashes[row]) for row in (0, 1))
-    CONTRIBUTIONS[kind].contributions(training.classifier, forget, {1: log}, 0.1)
+    CONTRIBUTIONS[Contributions(kind)].contributions(training.classifier, forget, {1: log}, 0.1)
     assert forget.hashes.tobytes() in before.dump()
     assert forget.hashes.tobytes() not in log.dump()
     assert not log.forgotten_by_row(forget).any()
@@ -181,7 +182,7 @@ def test_what_is_left_of_a_log_is_shared_as_before() -> None:
     training, log, _ = record("group", samples)
     copy = UpdateLog.load(log.dump(), source="a copy")
     forget, later = (samples.where(samples.hashes.view(np.int64) == log.members[entry].item()) for entry in (0, -1))
-    contributions = CONTRIBUTIONS["group"].contributions
+    contributions = CONTRIBUTIONS[Contributions.GROUP].contributions
     contributions(training.classifier, forget, {1: log}, 0.1)
     after = contributions(training.classifier, later, {1: log}, 0.1)
     torch.testing.assert_close(after, contributions(training.classifier, later, {1: copy}, 0.1))
@@ -192,7 +193,7 @@ def test_all_samples_together_have_contributed_all_that_was_trained(kind: str) -
     samples = make_samples()
     training, log, change = record(kind, samples)
     trained = samples.where(samples.slices <= 1)
-    contributions = CONTRIBUTIONS[kind].contributions(training.classifier, trained, {1: log}, 0.1)
+    contributions = CONTRIBUTIONS[Contributions(kind)].contributions(training.classifier, trained, {1: log}, 0.1)
     torch.testing.assert_close(contributions, change, atol=5e-3, rtol=0.0)
 
 
@@ -203,10 +204,10 @@ def test_logs_of_several_stages_are_subtracted_together(kind: str) -> None:
     _, second, _ = record(kind, samples, stage=SLICES - 1)
     forget = samples.where(samples.slices == SLICES - 1)
     alone = UpdateLog.load(second.dump(), source="a copy")
-    contributions = CONTRIBUTIONS[kind].contributions
+    contributions = CONTRIBUTIONS[Contributions(kind)].contributions
     both = contributions(training.classifier, forget, {1: first, 2: second}, 0.1)
     torch.testing.assert_close(both, contributions(training.classifier, forget, {2: alone}, 0.1))
-    assert not first.spent.any()
+    assert not first.consumed.any()
 
 
 @pytest.mark.parametrize(
@@ -225,13 +226,13 @@ def test_the_gradient_reading_is_one_step_of_descent_at_the_present_weights(mode
     training.train_stage(samples, 0)
     before = weights_sha256(training.classifier.tensors())
     forget = samples.where(np.arange(len(samples)) < count)
-    contributions = CONTRIBUTIONS["gradient"].contributions(training.classifier, forget, {}, 0.25)
+    contributions = CONTRIBUTIONS[Contributions.GRADIENT].contributions(training.classifier, forget, {}, 0.25)
     network = training.classifier.model.eval()
-    loss = F.cross_entropy(network(training.classifier.inputs(forget.features)), torch.from_numpy(forget.labels))
+    loss = F.cross_entropy(network(training.classifier.preprocess(forget.features)), torch.from_numpy(forget.labels))
     by_hand = torch.autograd.grad(loss, list(network.parameters()))
     torch.testing.assert_close(contributions, -0.25 * parameters_to_vector(by_hand))
     assert weights_sha256(training.classifier.tensors()) == before
 
 
 def test_the_gradient_reading_records_nothing() -> None:
-    assert CONTRIBUTIONS["gradient"].recorder is None
+    assert CONTRIBUTIONS[Contributions.GRADIENT].recorder is None

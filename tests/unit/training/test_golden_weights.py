@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from raymu.config.unlearning import Contributions
 from raymu.core.partition import identity_hashes
 from raymu.data.tables import SampleTable
 from raymu.training.batches import ShardSamples
@@ -101,12 +102,12 @@ def spec_of(each: Case) -> TrainingSpec:
 def trained(each: Case) -> list[str]:
     """Hashes of each stage's weights, checkpoint file and recorded updates."""
     task = StageTask(
-        plan=spec_of(each),
+        spec=spec_of(each),
         shard=0,
         samples=samples_of(each),
         first=0,
         checkpoint=None,
-        reading=each.branches["unlearning"].get("contributions", "gradient"),
+        contributions=Contributions(each.branches["unlearning"].get("contributions", "gradient")),
         device="cpu",
         threads=1,
     )
@@ -129,8 +130,8 @@ def patched(each: Case) -> list[str]:
         is_forgotten = np.arange(len(samples)) % 9 == 4
         forget, retain = samples.where(is_forgotten), samples.where(~is_forgotten)
         fine_tune(trainer, retain, forget, rate=0.01, epochs=2, seed=3)
-        gradient = CONTRIBUTIONS["gradient"].contributions(trainer.classifier, forget, {}, 0.1)
-        loss = trainer.classifier.loss_on(forget.features, forget.labels)
+        gradient = CONTRIBUTIONS[Contributions.GRADIENT].contributions(trainer.classifier, forget, {}, 0.1)
+        loss = trainer.classifier.mean_loss(forget.features, forget.labels)
         result = calibrate(trainer.classifier, gradient, forget, retain, unseen_loss=1.5 * loss + 0.01)
         _, weights = trainer.dump(stage=SLICES - 1, determinism="one class")
     return [weights[:16], result.forget_loss.hex(), float(loss).hex()]

@@ -132,10 +132,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "less than no blocks": ({"name": "resnet", "blocks": -1}, r"model\.blocks: must be at least 1"),
     "an image of text": ({"name": "cnn", "image_shape": ["a"]}, r"model\.image_shape\.0: must be a whole number"),
     "an image of nothing": ({"name": "cnn", "image_shape": [1, 0, 0]}, r"model\.image_shape\.1: must be at least 1"),
-    "an image that does not fit": ({"name": "cnn", "image_shape": [1, 3, 3]}, r"image_shape: \(4,\) .* no image of sh"),
+    "an image that does not fit": (
+        {"name": "cnn", "image_shape": [1, 3, 3]},
+        r"image_shape: \(4,\) .* not an image of sh",
+    ),
     "an image too small to pool": ({"name": "cnn", "channels": [2, 2]}, r"2x2 is too small to halve 2 times"),
     "no channels": ({"name": "resnet", "channels": []}, r"model\.channels: must not be empty"),
-    "more weights than memory": ({"name": "mlp", "hidden": [10**13]}, "model: mlp cannot be built .*check its size"),
+    "more weights than memory": (
+        {"name": "mlp", "hidden": [10**13]},
+        "model: mlp cannot be built .*check its settings",
+    ),
     "a factory without a function": ({"factory": HERE}, "must read package.module:function"),
     "a factory without a module": ({"factory": ":build_tiny"}, "must read package.module:function"),
     "a module that is not there": (
@@ -185,7 +191,7 @@ UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "other classes in training": (lambda: Moody(lambda logits: logits[:, :2]), r"gives \(3, 2\) for 3 samples"),
     "an error in training": (lambda: Moody(fail), r"fails in training on samples of shape \(4,\) .*no such.*layer"),
     "logits without a gradient": (lambda: Moody(Tensor.detach), "cannot be trained .*does not require grad"),
-    "a state of more than tensors": (lambda: Annotated(4, 3), "_extra_state in its state is no tensor"),
+    "a state of more than tensors": (lambda: Annotated(4, 3), "_extra_state in its state is not a tensor"),
     "integers": (lambda: Forwarding(lambda logits: logits.long()), r"it must give logits of shape \(2, 3\)"),
 }
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from raymu.config.unlearning import Contributions
 from raymu.core.partition import identity_hashes
 from raymu.errors import PatchFailed
 from raymu.training.batches import ShardSamples
@@ -111,7 +112,7 @@ def parameters(classifier: Classifier) -> torch.Tensor:
 
 
 def gradient(classifier: Classifier, forget: ShardSamples) -> torch.Tensor:
-    return CONTRIBUTIONS["gradient"].contributions(classifier, forget, {}, 0.1)
+    return CONTRIBUTIONS[Contributions.GRADIENT].contributions(classifier, forget, {}, 0.1)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -120,10 +121,10 @@ def test_calibration_reaches_the_unseen_loss_and_reports_the_loss_that_is_left(b
     training = make_training(samples, batch_norm=batch_norm)
     forget, retain = samples.where(np.arange(60) < 8), samples.where(np.arange(60) >= 8)
     classifier = training.classifier
-    aim = 2.0 * classifier.loss_on(forget.features, forget.labels)
+    aim = 2.0 * classifier.mean_loss(forget.features, forget.labels)
     result = calibrate(classifier, gradient(classifier, forget), forget, retain, unseen_loss=aim)
     assert result.forget_loss == pytest.approx(aim, rel=0.011)
-    assert result.forget_loss == classifier.loss_on(forget.features, forget.labels)
+    assert result.forget_loss == classifier.mean_loss(forget.features, forget.labels)
     left = {name: tensor.clone() for name, tensor in classifier.tensors().items()}
     recompute_batch_norm(classifier, retain)
     assert all(torch.allclose(left[name], tensor) for name, tensor in classifier.tensors().items())
@@ -135,7 +136,7 @@ def test_calibration_that_has_nothing_to_do_leaves_the_weights_as_they_are() -> 
     forget, before = samples.where(np.arange(60) < 8), parameters(classifier)
     result = calibrate(classifier, gradient(classifier, forget), forget, samples, unseen_loss=1e-6)
     assert torch.equal(parameters(classifier), before)
-    assert result.forget_loss == classifier.loss_on(forget.features, forget.labels)
+    assert result.forget_loss == classifier.mean_loss(forget.features, forget.labels)
 
 
 def test_the_published_rule_subtracts_the_contributions_once() -> None:
@@ -175,7 +176,7 @@ def test_recomputing_statistics_takes_the_retained_samples_alone_and_restores_th
     assert isinstance(norm, torch.nn.BatchNorm1d)
     assert norm.running_mean is not None
     assert norm.momentum == 0.1
-    hidden = linear(classifier.inputs(retain.features)).detach()
+    hidden = linear(classifier.preprocess(retain.features)).detach()
     assert torch.allclose(norm.running_mean, hidden.mean(dim=0), atol=1e-5)
 
 
@@ -186,7 +187,7 @@ def watched(training: ShardTrainer, unseen: ShardSamples) -> list[tuple[float, f
 
     def noted(*args: Any, **known: Any) -> None:
         train_epoch(*args, **known)
-        loss = training.classifier.loss_on(unseen.features, unseen.labels)
+        loss = training.classifier.mean_loss(unseen.features, unseen.labels)
         epochs.append((training.optimizer.param_groups[0]["lr"], loss))
 
     training.train_epoch = noted  # type: ignore[method-assign]
@@ -206,12 +207,12 @@ def test_fine_tuning_keeps_its_best_epoch_on_unseen_samples() -> None:
     """The first is better than none, and the second, after which it stops, is worse."""
     samples, unseen = make_samples(60, seed=2), make_samples(40, seed=7)
     training = make_training(samples)
-    before = training.classifier.loss_on(unseen.features, unseen.labels)
+    before = training.classifier.mean_loss(unseen.features, unseen.labels)
     epochs = watched(training, unseen)
     fine_tune(training, samples, unseen, rate=1.0, epochs=8, seed=7)
     (_, best), (_, worse) = epochs
     assert best < min(before, worse)
-    assert training.classifier.loss_on(unseen.features, unseen.labels) == best
+    assert training.classifier.mean_loss(unseen.features, unseen.labels) == best
 
 
 def test_fine_tuning_without_unseen_samples_is_one_epoch() -> None:

@@ -85,9 +85,9 @@ def test_every_stage_lowers_the_loss_of_what_it_trains_on(kind: Settings) -> Non
     training = train(samples, kind, stages=range(1))
     for stage in range(1, SLICES):
         current = samples.where(samples.slices <= stage)
-        before = training.classifier.loss_on(current.features, current.labels)
+        before = training.classifier.mean_loss(current.features, current.labels)
         training.train_stage(samples, stage)
-        assert training.classifier.loss_on(current.features, current.labels) < before
+        assert training.classifier.mean_loss(current.features, current.labels) < before
 
 
 @every_kind

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from raymu.core.audit.signals import Mask, Signals
+from raymu.core.arrays import Mask
+from raymu.core.audit.signals import Signals
 
 
 def make_signals(*, models: int, gap: float, samples: int = 2000) -> tuple[Signals, Mask]:

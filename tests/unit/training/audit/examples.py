@@ -22,4 +22,4 @@ def make_parts() -> tuple[ShardSamples, ShardSamples, ShardSamples]:
 
 def make_pool(**branches: dict[str, Any]) -> AuditSamples:
     retain, forget, unseen = make_parts()
-    return AuditSamples.gather(retain, forget, unseen, plan=make_plan(**branches), shard=0, device="cpu", threads=1)
+    return AuditSamples.gather(retain, forget, unseen, spec=make_plan(**branches), shard=0, device="cpu", threads=1)

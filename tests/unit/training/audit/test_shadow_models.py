@@ -11,6 +11,7 @@ from raymu.training.audit.shadow_models import control_model, restored_model, tr
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.determinism import deterministic
+from raymu.training.losses import CrossEntropy
 from raymu.training.normalizer import Normalizer
 from raymu.training.trainer import ShardTrainer
 from tests.support.shard_training import SLICES, make_plan
@@ -89,7 +90,11 @@ def test_log_odds_are_those_of_the_probabilities_and_do_not_saturate() -> None:
     samples, _, _ = make_parts()
     model = torch.nn.Linear(4, 3)
     classifier = Classifier(
-        classes=3, model=model, device=torch.device("cpu"), normalizer=Normalizer.fit(samples.features, "none")
+        classes=3,
+        model=model,
+        loss=CrossEntropy(),
+        device=torch.device("cpu"),
+        normalizer=Normalizer.fit(samples.features, "none"),
     )
     own = classifier.probabilities(samples.features)[np.arange(len(samples)), samples.labels].astype(np.float64)
     assert true_class_log_odds(classifier, samples) == pytest.approx(np.log(own / (1.0 - own)), abs=1e-4)

@@ -1,0 +1,14 @@
+"""Types of arrays, by what they hold. Shapes are said where they are used."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Features: TypeAlias = npt.NDArray[Any]
+"""Of an integer type, or float32."""
+Labels: TypeAlias = npt.NDArray[np.int64]
+"""Classes, numbered from 0."""
+Probabilities: TypeAlias = npt.NDArray[np.float32]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Mask: TypeAlias = npt.NDArray[np.bool_]

@@ -1,0 +1,106 @@
+"""Gradients of batches that several ranks share."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from raymu.core.partition import derive_seed
+from raymu.training.batches import BatchPlan
+from raymu.training.losses import Loss
+from raymu.training.ranks import Ranks
+
+
+def data_parallel_gradients(
+    model: nn.Module,
+    loss: Loss,
+    inputs: Tensor,
+    targets: Tensor,
+    batches: BatchPlan,
+    *,
+    seed: int,
+    ranks: Ranks,
+    min_samples: int,
+) -> Iterator[None]:
+    """Compute each batch's gradient by several ranks, and leave it in the parameters; the caller takes the step.
+
+    Every rank starts an epoch with the first rank's buffers. During the epoch it has its own buffers and random numbers.
+    After it the first rank's buffers are the model's.
+
+    Args:
+        model: In training mode.
+        loss: Its mean over a batch is the weighted mean over the batch's parts.
+        inputs: (samples, *shape) float32, normalised.
+        targets: (samples,) int64.
+        batches: Of the epoch.
+        seed: Of random numbers that the model draws.
+        ranks: That share each batch.
+        min_samples: Fewest samples of a rank's part, unless the part is empty.
+
+    Raises:
+        RankLost: Another rank does not answer.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    ranks.broadcast_buffers(model)
+    parts_of = [
+        batches.part(rank, ranks.count, min_samples=min_samples).split(inputs, targets) for rank in ranks.local_ranks
+    ]
+    states = [_RankState(model, inputs.device, derive_seed(seed, rank) if rank else seed) for rank in ranks.local_ranks]
+    for batch_size in batches.sizes:
+        gradients = []
+        for state, parts in zip(states, parts_of, strict=True):
+            part, part_targets = next(parts)
+            with state.active():
+                gradients.append(_part_gradient(model, loss, parameters, part, part_targets, batch_size=batch_size))
+        _set_gradients(parameters, ranks.ordered_all_reduce(gradients))
+        yield
+    states[0].load()
+
+
+class _RankState:
+    """One rank's buffers and random state, while a process simulates several ranks with one model."""
+
+    def __init__(self, model: nn.Module, device: torch.device, seed: int) -> None:
+        self._model, self._device = model, device
+        self._buffers = [buffer.detach().clone() for buffer in model.buffers()]
+        torch.manual_seed(seed)
+        self._save_random_state()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Give the model this rank's state, and save it afterwards."""
+        self.load()
+        yield
+        self._buffers = [buffer.detach() for buffer in self._model.buffers()]
+        self._save_random_state()
+
+    def load(self) -> None:
+        for buffer, own in zip(self._model.buffers(), self._buffers, strict=True):
+            buffer.data = own  # not copied: the model continues with this very storage
+        torch.set_rng_state(self._random_state)
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(self._random_state_of_gpu, self._device)
+
+    def _save_random_state(self) -> None:
+        self._random_state = torch.get_rng_state()
+        if self._device.type == "cuda":
+            self._random_state_of_gpu = torch.cuda.get_rng_state(self._device)
+
+
+def _part_gradient(
+    model: nn.Module, loss: Loss, parameters: Sequence[nn.Parameter], part: Tensor, targets: Tensor, *, batch_size: int
+) -> Tensor:
+    """Compute a part's gradient, weighted by the part's share of the batch. Returns (parameters,); zeros of an empty part."""
+    model.zero_grad(set_to_none=True)
+    if len(targets):
+        (loss(model(part), targets) * (len(targets) / batch_size)).backward()
+    gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters]
+    return torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+
+def _set_gradients(parameters: Sequence[nn.Parameter], gradient: Tensor) -> None:
+    """Cut a gradient, (parameters,), into those of the parameters."""
+    pieces = gradient.split([parameter.numel() for parameter in parameters])
+    for parameter, piece in zip(parameters, pieces, strict=True):
+        parameter.grad = piece.view_as(parameter).to(parameter.dtype)
