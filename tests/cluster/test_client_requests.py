@@ -1,17 +1,20 @@
-"""What Ray's own code says of a job before any cluster takes it."""
+"""What is refused of a job before a cluster takes it, and what Ray would pack for it."""
 
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from ray.job_submission import JobSubmissionClient
 
 from raymu.errors import DeviceUnavailable, RequestInvalid
-from raymu.runtime.jobs.package import pack
+from raymu.runtime.jobs.submission import Job, checked_environment, connect
+from raymu.runtime.jobs.working_dir import job_environment
+from raymu.store.layout import MANIFEST, UNFINISHED
+from tests.support.ray_internals import packaged_files
 
 
 @pytest.mark.parametrize(
-    ("asked", "complaint"),
+    ("runtime_env", "problem"),
     [
         ({"working_dir": "."}, "give --working-dir instead"),
         ({"env_vars": ["A"]}, "env_vars"),
@@ -19,45 +22,74 @@ from raymu.runtime.jobs.package import pack
         ({"pip": 5}, "pip"),
         ({"config": {"setup_timeout_seconds": "long"}}, "setup_timeout_seconds"),
         ({"excludes": "data"}, "excludes"),
-        ({"excludes": ["!"]}, "does not take"),
         ({5: 5}, "keywords must be strings"),
     ],
 )
-def test_a_runtime_environment_that_is_none_is_refused_in_one_line(asked: dict[Any, Any], complaint: str) -> None:
-    from raymu.runtime.jobs.environment import JobEnvironment
-
-    with pytest.raises(RequestInvalid, match=complaint) as refused:
-        JobEnvironment(asked)
+def test_a_wrong_runtime_environment_is_refused_in_one_line(
+    tmp_path: Path, runtime_env: dict[Any, Any], problem: str
+) -> None:
+    with pytest.raises(RequestInvalid, match=problem) as refused:
+        checked_environment(runtime_env, tmp_path)
     assert "\n" not in str(refused.value)
 
 
-def test_what_is_excluded_is_what_git_would_ignore(tmp_path: Path) -> None:
-    from raymu.runtime.jobs.environment import JobEnvironment
+class RefusingClient:
+    """Packs a working directory as Ray's client does, and takes no job."""
 
-    there = ["build/a", "src/build/a", "data/a", "src/data/a", "a.log", "src/keep.log", "run.yaml"]
-    for path in (tmp_path / "source" / one for one in there):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    environment = JobEnvironment({"excludes": ["build/", "/data", "*.log", "!keep.log"]})
-    pack(tmp_path / "job.zip", tmp_path / "source", is_excluded=environment.exclusion(tmp_path / "source"))
-    packed = zipfile.ZipFile(tmp_path / "job.zip").namelist()
-    assert sorted(packed) == ["run.yaml", "src/data/a", "src/keep.log"]
+    def __init__(self, *, status: str = "") -> None:
+        self._status = status
+
+    def submit_job(self, runtime_env: dict[str, Any], **_: Any) -> None:
+        packaged_files(Path(runtime_env["working_dir"]), runtime_env["excludes"])
+        raise RuntimeError(f"Request failed with status code {self._status}: no.")
 
 
-def test_a_user_s_variables_are_kept_beside_raymu_s_own() -> None:
-    from raymu.runtime.jobs.environment import JobEnvironment
+@pytest.mark.parametrize(
+    ("excludes", "status", "problem"),
+    [(["!"], "", "Ray does not take this runtime environment"), ([], "413", "larger than the 100 MiB")],
+)
+def test_what_ray_refuses_while_it_packs_is_refused_in_one_line(
+    tmp_path: Path, excludes: list[str], status: str, problem: str
+) -> None:
+    job = Job(cast(JobSubmissionClient, RefusingClient(status=status)))
+    with pytest.raises(RequestInvalid, match=problem) as refused:
+        job.start(("status", "/runs/r"), job_environment({"excludes": excludes}, tmp_path))
+    assert "\n" not in str(refused.value)
 
-    asked = {"env_vars": {"A": "1", "RAY_JOB_STOP_WAIT_TIME_S": "90"}, "pip": ["einops"], "excludes": None}
-    assert JobEnvironment(asked).complete(Path("job.zip")) == {
-        "env_vars": {"A": "1", "RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "90"},
-        "pip": ["einops"],
-        "working_dir": "job.zip",
-    }
+
+def fill(folder: Path, *paths: str) -> None:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(path)
 
 
-def test_an_address_where_no_dashboard_answers_is_said_in_one_line() -> None:
-    from raymu.runtime.jobs.submission import connect
+def packed(folder: Path, *excludes: str) -> list[str]:
+    return packaged_files(folder, job_environment({"excludes": [*excludes]}, folder)["excludes"])
 
+
+def test_runs_and_hidden_files_are_not_packed(tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    fill(
+        folder,
+        *("run.yaml", "data/train.csv", ".env", ".git/config", "data/.cache/x", "runs/notes.txt", "a#b/c.txt"),
+        *("runs/letter/samples/0", f"runs/letter/{MANIFEST}", "runs/[odd] name!/hash.key"),
+        *(f"runs/[odd] name!/{UNFINISHED}", "runs/Zoë/hash.key", f"runs/Zoë/{MANIFEST}"),
+    )
+    (folder / "link").symlink_to(folder / "runs" / "letter")
+    (folder / "my.key").symlink_to(folder / "runs" / "Zoë" / "hash.key")
+    (folder / "circle").symlink_to(folder)
+    expected = ["a#b/c.txt", "data/train.csv", "run.yaml", "runs/notes.txt"]
+    assert packed(folder) == expected
+    assert packed(folder, "!.env", "!runs/**", "!/link", "!*.key") == expected
+
+
+def test_what_the_user_excludes_is_what_git_would_ignore(tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    fill(folder, "build/a", "src/build/a", "data/a", "src/data/a", "a.log", "src/keep.log", "run.yaml")
+    assert packed(folder, "build/", "/data", "*.log", "!keep.log") == ["run.yaml", "src/data/a", "src/keep.log"]
+
+
+def test_an_address_without_a_dashboard_is_one_line() -> None:
     with pytest.raises(DeviceUnavailable, match="no Ray dashboard answers there") as refused:
         connect("127.0.0.1:9")
     assert "\n" not in str(refused.value)

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.ray_internals import launcher_configuration
+
 FOLDER = Path(__file__).parents[2] / "cluster"
 
 
@@ -16,10 +18,7 @@ def _read(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "workers"), [("aws.yaml", (0, 8)), ("on-premise.yaml", (2, 2))])
 def test_ray_s_launcher_takes_the_file_with_its_defaults(name: str, workers: tuple[int, int]) -> None:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    prepared = prepare_config(_read(name))
-    validate_config(prepared)
+    prepared = launcher_configuration(_read(name))
     head = prepared["head_node_type"]
     types = prepared["available_node_types"]
     [node_type] = [one for one in types if one != head] or [head]
@@ -30,10 +29,9 @@ def test_ray_s_launcher_takes_the_file_with_its_defaults(name: str, workers: tup
 
 def test_ray_s_launcher_refuses_what_it_does_not_know() -> None:
     import jsonschema
-    from ray.autoscaler._private.util import prepare_config, validate_config
 
     with pytest.raises(jsonschema.ValidationError):
-        validate_config(prepare_config(_read("aws.yaml") | {"dashboard": True}))
+        launcher_configuration(_read("aws.yaml") | {"dashboard": True})
 
 
 def test_ray_takes_the_runtime_environment() -> None:

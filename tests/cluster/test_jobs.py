@@ -55,10 +55,12 @@ def run(cluster: StartedCluster, folder: Path) -> str:
 
 
 def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, run: str) -> None:
-    refused = cluster.begin(
-        *("job", "submit", "--address", cluster.dashboard, "--", "revoke", run, "--id", STRANGER, "--json"), cwd=folder
-    )
-    named = [word for one in IDS[:2] for word in ("--id", one)]
+    files = folder / "shared"
+    (files / "stranger.txt").write_text(STRANGER)
+    (files / "ids.txt").write_text("\n".join(IDS[:2]))
+    to_refuse = ["revoke", run, "--ids-file", str(files / "stranger.txt"), "--json"]
+    refused = cluster.begin("job", "submit", "--address", cluster.dashboard, "--", *to_refuse, cwd=folder)
+    named = ["--ids-file", str(files / "ids.txt")]
     revoked = cluster.raymu(
         *("job", "submit", "--address", cluster.address, "--", "revoke", run, *named, "--strategy", "sisa", "--json"),
         cwd=folder,
@@ -74,10 +76,12 @@ def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, r
     assert f"1 unknown sample id ({STRANGER})" in refusal.err.splitlines()[-1]
 
     jobs = [one for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"]
-    assert {one["entrypoint"].rpartition(" ")[0] for one in jobs} == {"exec python3 -m raymu.cli.job"}
+    assert all(job["entrypoint"].startswith("exec python3 -m raymu.cli.job_runner ") for job in jobs)
     assert not any(name in json.dumps(jobs) for name in (STRANGER, *IDS[:2]))
-    assert any(one.name.startswith("job-driver-") for one in cluster.files_with(" begins\n"))
-    assert cluster.files_with(STRANGER, *IDS[:2], "raymu-job.json") == []
+    assert any(file.name.startswith("job-driver-") for file in cluster.files_with("raymu-result:"))
+    assert cluster.files_with(STRANGER, *IDS[:2]) == []
+    assert not {"run.json", "hash.key", "signing.key", "journal.sqlite"} & cluster.file_names()
+    assert {"run.yaml", "all.parquet"} <= cluster.file_names()
 
 
 def test_a_cluster_that_asks_for_another_token_is_said_in_one_line(cluster: StartedCluster, folder: Path) -> None:
@@ -165,9 +169,9 @@ import ray
 import raymu
 from raymu.config import ClusterConfig
 from raymu.errors import ConfigInvalid, UnknownSamples
-from raymu.learn.audit.models import AuditTask
-from raymu.learn.audit.pool import ModelKind
-from raymu.runtime.auditing import audit_runner
+from raymu.runtime.audit import audit_runner
+from raymu.training.audit.samples import ModelKind
+from raymu.training.audit.shadow_models import AuditTask
 from tests.unit.training.audit.examples import make_pool
 
 location, address, stranger = sys.argv[1:]

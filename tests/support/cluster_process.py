@@ -103,6 +103,10 @@ class StartedCluster:
         files = [one for one in Path(self._folder).rglob("*") if one.is_file() and one.suffix != ".parquet"]
         return [one for one in files if any(word.encode() in one.read_bytes() for word in words)]
 
+    def file_names(self) -> set[str]:
+        """The names of all files that the nodes keep on their disks."""
+        return {path.name for path in Path(self._folder).rglob("*") if path.is_file()}
+
     def node_ids(self) -> set[str]:
         """Of the nodes that are alive, as Ray has them."""
         nodes = [node["raylet"] for node in self.get("/nodes?view=summary")["data"]["summary"]]

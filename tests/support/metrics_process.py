@@ -10,13 +10,13 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import ray
 
 import raymu
 from raymu.errors import RaymuError
 from tests.support.examples import make_config, write_samples
+from tests.support.ray_internals import local_node
 
 PATIENCE_S = 40.0
 KEY = "ticket-of-mrs-miller"
@@ -32,7 +32,7 @@ def main(folder: Path, port: int) -> None:
         _metrics_export_port=port,
         _system_config={"metrics_report_interval_ms": 1000},
     )
-    node: Any = ray._private.worker._global_node
+    node = local_node()
     (folder / "logs").write_text(node.get_logs_dir_path())
     config = make_config(
         folder / "all.parquet",

@@ -15,6 +15,7 @@ from raymu.runtime.coordinator_actor import CoordinatorService
 from raymu.runtime.data_parallel import DataParallelShard, RankWorker
 from raymu.runtime.detached_coordinator import DetachedCoordinator
 from raymu.runtime.shard_actor import ShardService
+from tests.support.ray_internals import local_node
 
 COORDINATOR, DETACHED, SHARD, DATA_PARALLEL_SHARD, RANK = (
     f"ray::{actor.__name__}"
@@ -60,7 +61,7 @@ class TwoNodes(Actors):
     def __init__(self, **resources: Any) -> None:
         self._resources = resources
         self._cluster = Cluster()  # had it started the first node, every other program here would find and join it
-        self._cluster.head_node = ray._private.worker._global_node
+        self._cluster.head_node = local_node()
         self._start()
 
     @property

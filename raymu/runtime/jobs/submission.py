@@ -1,10 +1,11 @@
-"""A command as a Ray job: sent off with its working directory, followed to its end, stopped where nobody waits for it."""
+"""A command as a Ray job: submitted with its working directory, followed to its end, stopped if its client is."""
 
 import asyncio
 import http.client
 import logging
 import os
-import tempfile
+import shlex
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,86 +15,102 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
-from ray.dashboard.utils import ray_address_to_api_server_url
 from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobSubmissionClient
+from ray.runtime_env import RuntimeEnv
 
-from raymu.errors import DeviceUnavailable, JobFailed
-from raymu.runtime.jobs.command import deliver, withdraw
-from raymu.runtime.jobs.environment import STOP_S, JobEnvironment, refusal
-from raymu.runtime.jobs.package import CommandResult, JobCommand, JobLog, pack
+from raymu.errors import DeviceUnavailable, JobFailed, RequestInvalid
+from raymu.runtime.jobs.result import CommandResult, JobLog, ResultKey
+from raymu.runtime.jobs.working_dir import STOP_S, job_environment
 from raymu.text import one_line
 
-_PATIENCE_S = 60.0
-"""How long a cluster that has just been started may take to accept a job, and one that is followed may not be seen."""
-_ANSWER_S = 10.0
-_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
-"""Loggers that tell of their requests on standard error."""
+_RETRY_S = 60.0
+"""How long a new cluster may take to accept a job, and a lost connection to a job may take to come back."""
+_CONNECT_S = 10.0
+"""How long an address may take to answer."""
+_TALKATIVE_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env")
+"""Loggers that describe requests and packing on standard error."""
 _NO_AGENT = "No available agent"
+_TOO_LARGE = "413"
+"""The HTTP status of a package that the dashboard does not take."""
 
 
 class Job:
     """One command on a cluster."""
 
-    def __init__(self, client: JobSubmissionClient, ticket: JobCommand) -> None:
-        self.id = f"raymu-{uuid4().hex[:12]}"  # its own, so that it can be stopped however far its submission has come
-        self._client, self._ticket, self._log = client, ticket, JobLog(ticket)
-        self._seen = 0  # letters of the log
+    def __init__(self, client: JobSubmissionClient) -> None:
+        self.id = f"raymu-{uuid4().hex[:12]}"  # chosen here, so that a job can be stopped whose start got no answer
+        self._client, self._key = client, ResultKey()
+        self._log = JobLog(self._key)
+        self._read = 0  # characters of the log
         self._lost_at: float | None = None  # on the monotonic clock
 
-    def start(self, environment: Mapping[str, Any]) -> None:
-        """environment: Ray's, with a working directory. Raises RequestInvalid, and DeviceUnavailable: it may run then."""
-        entrypoint = f"exec python3 -m raymu.cli.job {self.id}"
-        patience = time.monotonic() + _PATIENCE_S
+    def start(self, words: tuple[str, ...], environment: Mapping[str, Any]) -> None:
+        """Submit the job, and try again while a new cluster starts.
+
+        Args:
+            words: The command line after `raymu`. Ray's dashboard shows it.
+            environment: Ray's runtime environment, with a working directory.
+
+        Raises:
+            RequestInvalid: Ray refuses the environment.
+            DeviceUnavailable: The cluster does not answer. The job may have started.
+        """
+        entrypoint = f"exec python3 -m raymu.cli.job_runner {self._key.public} {shlex.join(words)}"
+        deadline = time.monotonic() + _RETRY_S
         while True:
             try:
-                deliver(self._client, self.id, self._ticket)
                 self._client.submit_job(entrypoint=entrypoint, submission_id=self.id, runtime_env=dict(environment))
                 return
-            except (ValueError, TypeError) as error:
-                raise refusal(error) from error
+            except (ValueError, TypeError, IndexError) as error:  # IndexError: of a pattern such as "!"
+                raise _refusal(error) from error
             except (RuntimeError, OSError) as error:
+                if _TOO_LARGE in str(error):
+                    raise RequestInvalid(
+                        "the working directory is larger than the 100 MiB that a cluster takes; name a smaller "
+                        "--working-dir, and keep data on storage that all nodes share"
+                    ) from error
                 if _NO_AGENT not in str(error):
                     raise DeviceUnavailable(f"the cluster does not take the job ({one_line(error)})") from error
-                if time.monotonic() > patience:
+                if time.monotonic() > deadline:
                     raise DeviceUnavailable(
                         "the cluster has no agent that starts jobs; see that its head is up"
                     ) from error
             time.sleep(1.0)
 
     def follow(self, show: Callable[[str], None]) -> CommandResult:
-        """Pass its log on until it has ended. Raises JobFailed where the command came to no end of its own."""
+        """Pass the log on until the job has ended, and return the command's result.
+
+        Raises:
+            JobFailed: The job ended without a result.
+        """
         while True:
             try:
                 asyncio.run(self._tail(show))
-                found = self._client.get_job_info(self.id)
-                if found.status.is_terminal():
+                details = self._client.get_job_info(self.id)
+                if details.status.is_terminal():
                     self._take(self._client.get_job_logs(self.id), show, start=0)
                     break
                 self._lost_at = None
             except (RuntimeError, OSError, aiohttp.ClientError) as error:
                 self._lost_at = self._lost_at or time.monotonic()
-                if time.monotonic() > self._lost_at + _PATIENCE_S:
-                    raise JobFailed(self.id, f"it is out of sight, and may go on: {one_line(error)}") from error
+                if time.monotonic() > self._lost_at + _RETRY_S:
+                    raise JobFailed(
+                        self.id, f"the cluster does not answer, and the job may go on: {one_line(error)}"
+                    ) from error
             time.sleep(1.0)
         show(self._log.end())
-        if self._log.outcome is None:
-            raise JobFailed(self.id, self._what_happened(found))
-        return self._log.outcome
+        if self._log.result is None:
+            raise JobFailed(self.id, _reason(details))
+        return self._log.result
 
     def stop(self) -> None:
-        """End it, and wait until it has."""
-        patience = time.monotonic() + STOP_S + _ANSWER_S
-        with suppress(RuntimeError, OSError):  # it may never have come to be
+        """Stop the job, and wait until it has ended."""
+        deadline = time.monotonic() + STOP_S + _CONNECT_S
+        with suppress(RuntimeError, OSError):  # it may never have started
             self._client.stop_job(self.id)
-            while not self._client.get_job_status(self.id).is_terminal() and time.monotonic() < patience:
+            while not self._client.get_job_status(self.id).is_terminal() and time.monotonic() < deadline:
                 time.sleep(0.5)
-
-    def forget(self) -> None:
-        """Leave no command behind that it has not come to take."""
-        if not self._log.has_begun:
-            with suppress(RuntimeError, OSError):
-                withdraw(self._client, self.id)
 
     async def _tail(self, show: Callable[[str], None]) -> None:
         start = 0
@@ -102,58 +119,68 @@ class Job:
             start += len(text)
 
     def _take(self, text: str, show: Callable[[str], None], *, start: int) -> None:
-        """start: where the text begins in the log, which is read from its beginning after a connection was lost"""
+        """Show what is new. After a lost connection the log comes from its beginning, so `start` says where `text` is."""
         self._lost_at = None
-        if fresh := text[max(0, self._seen - start) :]:
-            self._seen = start + len(text)
+        if fresh := text[max(0, self._read - start) :]:
+            self._read = start + len(text)
             show(self._log.feed(fresh))
-
-    def _what_happened(self, found: JobDetails) -> str:
-        told = one_line((found.message or found.status).partition(", last available logs")[0])
-        if self._log.has_begun:
-            return told
-        return f"{told} Is raymu installed on the cluster's nodes, and on the PATH that `ray start` saw?"
 
 
 def submit(
     address: str,
     folder: Path,
-    command: tuple[str, ...],
+    words: tuple[str, ...],
     *,
     runtime_env: Mapping[str, Any],
     show: Callable[[str], None],
 ) -> CommandResult:
-    """Run a command of raymu on a cluster, in a copy of a folder, and follow it; stop it where that is interrupted.
+    """Run a command of raymu on a cluster, in a copy of a folder. An interruption stops the job.
 
-    address: of the cluster's dashboard, or of the cluster; show: told what the job says on standard error
-    Raises DeviceUnavailable, RequestInvalid, JobFailed.
+    Args:
+        address: Of the cluster's dashboard, or of the cluster.
+        folder: The working directory to copy.
+        words: The command line after `raymu`. It must not contain sample ids: Ray's dashboard shows it.
+        runtime_env: Ray's runtime environment, without a working directory.
+        show: Called with each part of the job's log.
+
+    Raises:
+        DeviceUnavailable: The cluster does not answer.
+        RequestInvalid: The folder or the environment cannot be used.
+        JobFailed: The job ended without a result.
     """
-    environment, ticket = JobEnvironment(runtime_env), JobCommand.issue(command)
-    client = connect(address)
-    with tempfile.TemporaryDirectory() as scratch:
-        package = Path(scratch) / "job.zip"
-        pack(package, folder, is_excluded=environment.exclusion(folder))
-        job = Job(client, ticket)
-        try:
-            job.start(environment.complete(package))
-            show(f"raymu: job {job.id}\n")
-            return job.follow(show)
-        except (KeyboardInterrupt, DeviceUnavailable):  # it may run, even where it did not seem to start
-            job.stop()
-            raise
-        finally:
-            job.forget()
+    environment = checked_environment(runtime_env, folder)
+    job = Job(connect(address))
+    try:
+        job.start(words, environment)
+        show(f"raymu: job {job.id}\n")
+        return job.follow(show)
+    except (KeyboardInterrupt, DeviceUnavailable):  # it may run, even if its start got no answer
+        job.stop()
+        raise
+
+
+def checked_environment(runtime_env: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the environment of a job. Raises RequestInvalid, also if Ray would refuse it."""
+    try:
+        RuntimeEnv(**runtime_env)
+    except (ValueError, TypeError) as error:
+        raise _refusal(error) from error
+    return job_environment(runtime_env, folder)
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """Raises DeviceUnavailable where no dashboard answers, or it asks for a token."""
-    for name in _CHATTY:
+    """Connect to the dashboard of a cluster.
+
+    Raises:
+        DeviceUnavailable: No dashboard answers, or it asks for a token.
+    """
+    for name in _TALKATIVE_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        url = _dashboard(address)
-        # Ray prefers RAY_ADDRESS to what it is told, and this variable to both.
-        with _variable("RAY_API_SERVER_ADDRESS", url):
-            return JobSubmissionClient(url)
+        address = _reachable(address)
+        # Ray prefers RAY_ADDRESS to the address that it is given, and this variable to both.
+        with _variable("RAY_API_SERVER_ADDRESS", address):
+            return JobSubmissionClient(address)
     except AuthenticationError as error:
         raise DeviceUnavailable(
             f"{address}: asks for a token, or refuses the one it got; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or "
@@ -166,28 +193,36 @@ def connect(address: str) -> JobSubmissionClient:
         ) from error
 
 
-def _dashboard(address: str) -> str:
-    """The URL of a cluster's dashboard. address: that URL, with or without http://, or the cluster's own address
-
-    Raises OSError where nothing answers.
-    """
+def _reachable(address: str) -> str:
+    """Return the address with `http://` before a dashboard's. Raises OSError if nothing answers there, soon."""
     parts = urlsplit(address if "://" in address else f"//{address}")
-    if parts.hostname is None or parts.port is None or parts.scheme not in ("", "http"):
-        return address if "://" in address else ray_address_to_api_server_url(address)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_ANSWER_S)
+    if parts.hostname is None or parts.port is None:
+        return address
+    socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT_S).close()
+    is_dashboard = not parts.scheme and _speaks_http(parts.hostname, parts.port)
+    return f"http://{parts.netloc}" if is_dashboard else address
+
+
+def _speaks_http(host: str, port: int) -> bool:
+    """Whether a dashboard is there. The cluster's own port speaks another protocol."""
+    connection = http.client.HTTPConnection(host, port, timeout=_CONNECT_S)
     try:
-        connection.connect()
         connection.request("GET", "/api/version")
         connection.getresponse()
-    except ConnectionRefusedError:
-        raise
-    except (http.client.HTTPException, OSError):  # the cluster's own port speaks another protocol
-        if parts.scheme:
-            raise
-        return ray_address_to_api_server_url(address)
+    except (http.client.HTTPException, OSError):
+        return False
     finally:
         connection.close()
-    return f"http://{parts.netloc}"
+    return True
+
+
+def _reason(details: JobDetails) -> str:
+    reason = one_line((details.message or details.status).partition(", last available logs")[0])
+    return f"{reason} Is raymu installed on the cluster's nodes, and on the PATH that `ray start` saw?"
+
+
+def _refusal(error: Exception) -> RequestInvalid:
+    return RequestInvalid(f"Ray does not take this runtime environment ({one_line(error)}); see its documentation")
 
 
 @contextmanager

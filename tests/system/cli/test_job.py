@@ -1,42 +1,38 @@
 import subprocess
 import sys
 
-from raymu.runtime.jobs.package import JobCommand, JobLog
-
-PROGRAM = """
-import sys
-from raymu.cli.job import run_ticket
-from raymu.runtime.jobs.package import JobCommand
-sys.exit(run_ticket(JobCommand.parse(sys.stdin.buffer.read())))
-"""
+from raymu.runtime.jobs.result import JobLog, ResultKey
 
 
-def run(*command: str) -> tuple[int, JobLog, str, str]:
-    """As Ray does: both streams go into one log. returns: the job's exit code, its log, its text, what the client shows"""
-    ticket = JobCommand.issue(command)
-    found = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        input=ticket.dump(),
+def run(*words: str) -> tuple[int, JobLog, str, str]:
+    """Run a job's program as Ray does, with both streams in one log.
+
+    Returns:
+        Its exit code, the log as the client reads it, the log's text, and what the client shows.
+    """
+    key = ResultKey()
+    process = subprocess.run(
+        [sys.executable, "-m", "raymu.cli.job_runner", key.public, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=60,
         check=False,
     )
-    log, text = JobLog(ticket), found.stdout.decode()
-    return found.returncode, log, text, log.feed(text) + log.end()
+    log, text = JobLog(key), process.stdout.decode()
+    return process.returncode, log, text, log.feed(text) + log.end()
 
 
-def test_a_job_hands_over_what_its_command_writes() -> None:
+def test_a_job_returns_what_its_command_writes() -> None:
     code, log, text, shown = run("--version")
-    assert log.outcome is not None
-    assert (code, log.outcome.code, log.outcome.complaint, shown) == (0, 0, "", "")
-    assert "version" in log.outcome.output
+    assert log.result is not None
+    assert (code, log.result.exit_code, log.result.error, shown) == (0, 0, "", "")
+    assert "version" in log.result.output
     assert "version" not in text
 
 
-def test_a_refusal_comes_back_and_the_log_does_not_tell_it() -> None:
+def test_a_refusal_is_returned_and_is_not_readable_in_the_log() -> None:
     code, log, text, shown = run("status", "nowhere", "--json")
-    assert log.outcome is not None
-    assert (code, log.outcome.code, log.outcome.output, shown) == (2, 2, "", "")
-    assert "nowhere: is not a run" in log.outcome.complaint
+    assert log.result is not None
+    assert (code, log.result.exit_code, log.result.output, shown) == (2, 2, "", "")
+    assert "nowhere: is not a run" in log.result.error
     assert "nowhere" not in text

@@ -58,3 +58,21 @@ def test_any_other_is_passed_on(
     with pytest.raises(SystemExit):
         main()
     assert "jobs need ray[default]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (
+            ["revoke", "/runs/r", "--id", "1"],
+            "the value of --id would be shown on Ray's dashboard; put ids into a file",
+        ),
+        (["revoke", "/runs/r", "--owner", "Zoë"], "the value of --owner would be shown on Ray's dashboard"),
+        (["revoke", "/runs/r", "--ids-file", "/shared/ids.txt", "--key", "k"], "the value of --key would be shown"),
+        (["revoke", "/runs/r", "--ids-file", "ids.txt"], "ids.txt would be copied to the disks of Ray's nodes"),
+    ],
+)
+def test_ids_on_the_command_line_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], complaint: str
+) -> None:
+    test_a_command_whose_result_would_be_lost_is_refused(monkeypatch, capsys, words, complaint)
