@@ -54,8 +54,8 @@ def run(cluster: StartedCluster, folder: Path) -> str:
     return place
 
 
-def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, run: str) -> None:
-    files = folder / "shared"
+def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, run: str, tmp_path: Path) -> None:
+    files = tmp_path  # not in the working directory, which is copied to the nodes' disks
     (files / "stranger.txt").write_text(STRANGER)
     (files / "ids.txt").write_text("\n".join(IDS[:2]))
     to_refuse = ["revoke", run, "--ids-file", str(files / "stranger.txt"), "--json"]

@@ -28,7 +28,11 @@ _RETRY_S = 60.0
 """How long a new cluster may take to accept a job, and a lost connection to a job may take to come back."""
 _CONNECT_S = 10.0
 """How long an address may take to answer."""
-_TALKATIVE_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env")
+_TALKATIVE_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env",
+)
 """Loggers that describe requests and packing on standard error."""
 _NO_AGENT = "No available agent"
 _TOO_LARGE = "413"
