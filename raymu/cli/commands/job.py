@@ -18,6 +18,10 @@ from raymu.text import one_line
 
 _LOCATIONS = {"run_dir", "out_file", "out_dir"}
 """Parameters that name what a command works on or writes."""
+_IDENTITIES = {"ids": "--id", "owner": "--owner", "key": "--idempotency-key"}
+"""Options whose values may name people. Ray's dashboard and its logs show the command line of a job."""
+_ID_FILES = {"ids_file", "requests_file", "exclude_file"}
+"""Parameters that name a file with ids. It must not be copied to the disks of Ray's nodes."""
 _LOCAL_DEFAULTS = {("train", "run_dir"), ("report", "out_file")}
 """Those whose default is in the working directory."""
 
@@ -58,7 +62,8 @@ def submit_command(
     """Run a command as a Ray job.
 
     The log of the job is printed on standard error, and its result on standard output; the exit code is that of the
-    command. Interrupting this command stops the job. Runs and output files have to be on storage that all nodes share.
+    command. Interrupting this command stops the job. Runs, output files and files
+    with sample ids have to be on storage that all nodes share.
     """
     _require_shared_locations(words)
     environment: dict[str, Any] = read_settings(runtime_env, ()) if runtime_env else {}
@@ -72,9 +77,9 @@ def submit_command(
     words = (*words, "--json") if as_json and "--json" not in words else words
     result = submit(address, Path(working_dir), words, runtime_env=environment, show=_print_log)
     click.echo(result.output, nl=False)
-    if result.complaint:
-        click.echo(result.complaint, err=True)
-    sys.exit(result.code)
+    if result.error:
+        click.echo(result.error, err=True)
+    sys.exit(result.exit_code)
 
 
 def _require_shared_locations(words: tuple[str, ...]) -> None:
@@ -97,6 +102,24 @@ def _require_shared_locations(words: tuple[str, ...]) -> None:
             raise RequestInvalid(
                 f"{one_line(name)}: {parameters[parameter] or 'its output'} would be in the working directory of the job, "
                 "which is deleted afterwards; give an absolute path on storage that all nodes share"
+            )
+    _require_private_ids(name, parameters)
+
+
+def _require_private_ids(name: str, parameters: Mapping[str, Any]) -> None:
+    """Raise RequestInvalid if a job would bring ids to Ray's dashboard or to the disks of its nodes."""
+    for parameter, option in _IDENTITIES.items():
+        if parameters.get(parameter):
+            raise RequestInvalid(
+                f"{one_line(name)}: the value of {option} would be shown on Ray's dashboard; put ids into a file on "
+                "storage that all nodes share"
+            )
+    for parameter in sorted(_ID_FILES & parameters.keys()):
+        location = parameters[parameter]
+        if location and not (is_uri(location) or Path(location).is_absolute()):
+            raise RequestInvalid(
+                f"{one_line(name)}: {location} would be copied to the disks of Ray's nodes; give an absolute path on "
+                "storage that all nodes share"
             )
 
 

@@ -68,7 +68,10 @@ def test_any_other_is_passed_on(
             "the value of --id would be shown on Ray's dashboard; put ids into a file",
         ),
         (["revoke", "/runs/r", "--owner", "Zoë"], "the value of --owner would be shown on Ray's dashboard"),
-        (["revoke", "/runs/r", "--ids-file", "/shared/ids.txt", "--key", "k"], "the value of --key would be shown"),
+        (
+            ["revoke", "/runs/r", "--ids-file", "/shared/ids.txt", "--idempotency-key", "k"],
+            "the value of --idempotency-key would be shown",
+        ),
         (["revoke", "/runs/r", "--ids-file", "ids.txt"], "ids.txt would be copied to the disks of Ray's nodes"),
     ],
 )
