@@ -20,6 +20,7 @@ def show_receipt(screen: Screen, receipt: Receipt) -> None:
     table = make_table(
         *("shard", "samples", "remedy", "result", "passes", "compute", "reason"),
         numbers=("shard", "samples", "passes", "compute"),
+        unbroken=("result",),
         title=f"request {receipt.request_id}",
     )
     for part in receipt.shards:

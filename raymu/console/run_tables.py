@@ -1,6 +1,7 @@
 """A run on the terminal: its training, its status, and what settling, rebuilding and verifying it did."""
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -123,9 +124,9 @@ def _forecast_errors(status: RunStatus) -> Table:
     """Make the table of what remedies cost and were forecast to cost."""
     headings = ("remedy", "repairs", "forecast", "actual")
     table = make_table(*headings, numbers=headings[1:], title="\ncompute of all repairs")
-    for remedy, pace in status.paces.items():
+    for remedy, cost in status.paces.items():
         table.add_row(
-            remedy.replace("_", " "), f"{pace.remedies:,}", duration(pace.forecast_seconds), duration(pace.seconds)
+            remedy.replace("_", " "), f"{cost.remedies:,}", duration(cost.forecast_seconds), duration(cost.seconds)
         )
     return table
 
@@ -133,17 +134,17 @@ def _forecast_errors(status: RunStatus) -> Table:
 def _deadlines(deadlines: Sequence[Deadline]) -> Table:
     """Make the table of the requests that are not exact yet."""
     table = make_table(
-        *("request", "due", "shards in debt", "passes", "exact after", ""),
-        numbers=("request", "due", "passes", "exact after"),
+        *("request", "due (UTC)", "shards", "exact after", ""),
+        numbers=("exact after",),
+        unbroken=("request", "due (UTC)", ""),
         title="\nrequests that are not exact yet",
     )
     for deadline in deadlines[:_MAX_DEADLINES]:
         shards = ", ".join(str(shard) for shard in deadline.shards[:_MAX_SHARDS])
         table.add_row(
             deadline.request_id,
-            f"{deadline.due_at:%Y-%m-%d %H:%M}",
+            f"{deadline.due_at.astimezone(UTC):%Y-%m-%d %H:%M}",
             shards + (", ..." if len(deadline.shards) > _MAX_SHARDS else ""),
-            f"{deadline.retrain_passes:,.0f}",
             duration(deadline.exact_after_s),
             Text("late", style=LATE_STYLE) if deadline.is_late else "in time",
         )

@@ -32,18 +32,24 @@ class Screen:
         self._console.print(text, soft_wrap=True)
 
 
-def make_table(*headings: str, numbers: Collection[str] = (), title: str | None = None) -> Table:
+def make_table(
+    *headings: str, numbers: Collection[str] = (), unbroken: Collection[str] = (), title: str | None = None
+) -> Table:
     """Make an empty table.
 
     Args:
         headings: The headings of the columns.
-        numbers: The headings of columns that are aligned to the right and never broken.
+        numbers: The headings of columns of numbers, which are aligned to the right and never broken.
+        unbroken: The headings of other columns whose cells are never broken.
         title: A line above the table.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left", title_style="bold"
+    )
     for heading in headings:
         is_number = heading in numbers
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        no_wrap = is_number or heading in unbroken
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=no_wrap, overflow="fold")
     return table
 
 

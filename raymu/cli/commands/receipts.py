@@ -40,5 +40,7 @@ def command(ctx: click.Context, run_dir: str, request_ids: tuple[str, ...], as_j
         click.echo(json.dumps(run.signed_receipts(request_ids or None), indent=2))
         return
     screen = Screen()
-    for receipt in receipts:
+    for index, receipt in enumerate(receipts):
+        if index:
+            screen.print("")
         show_receipt(screen, receipt)

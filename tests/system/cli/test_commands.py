@@ -362,7 +362,12 @@ def test_a_run_is_verified_and_every_receipt_is_signed(cli: Cli, trained: list[i
     assert "verdict: pass" in out
     receipts = json.loads(cli("receipts", "runs/run", "--json")[1])
     assert [(one["exactness"], len(one["signature"])) for one in receipts] == [("exact", 128)] * 2
-    assert cli("receipts", "runs/run", "--request", receipts[1]["request_id"])[1].count("sample, exact") == 1
+    settled = cli("receipts", "runs/run", "--request", receipts[1]["request_id"])[1]
+    assert settled.count("sample, exact") == 1
+    assert "patch, settled by retraining" in settled  # a patch alone is never called exact
+    code, out, err = cli("receipts", "runs/run", receipts[0]["request_id"])  # as in version 0.1
+    assert (code, receipts[0]["request_id"] in out, receipts[1]["request_id"] in out) == (0, True, False)
+    assert err.count("\n") == 1
 
 
 def test_a_damaged_run_fails_until_it_is_rebuilt(cli: Cli, trained: list[int], tmp_path: Path) -> None:
