@@ -56,7 +56,7 @@ def measure_commits(coordinator: Coordinator, ids: Sequence[int], group: int) ->
     for start in range(0, len(ids), group):
         requests = [Revocation(ids=(sample_id,)) for sample_id in ids[start : start + group]]
         started = time.perf_counter()
-        coordinator.accept(requests)
+        asyncio.run(coordinator.accept(requests))
         seconds.append(time.perf_counter() - started)
     return {
         "requests": len(ids),

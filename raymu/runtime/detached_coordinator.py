@@ -58,7 +58,7 @@ class DetachedCoordinator(CoordinatorService):
         async with self._lock:
             if self._is_open:
                 try:
-                    self._coordinator.require_current()
+                    await self._coordinator.require_current()
                     return self._coordinator.workers
                 except (CoordinatorSuperseded, RunInvalid):
                     await self._leave()
@@ -106,8 +106,10 @@ class DetachedCoordinator(CoordinatorService):
 
     async def _do_due_work(self, *, is_caught_up: bool) -> None:
         await self._check_superseded()
-        if self._is_superseded and not _has_begun(next_settle_window(status(RunStore(self._location)).deadlines)):
-            return
+        if self._is_superseded:
+            now = await asyncio.to_thread(status, RunStore(self._location))
+            if not _has_begun(next_settle_window(now.deadlines)):
+                return
         if not self._is_open:
             await self.open(self._location)
         if not is_caught_up or self._coordinator.is_interrupted:
@@ -121,7 +123,7 @@ class DetachedCoordinator(CoordinatorService):
             if not self._is_open:
                 return
             try:
-                self._coordinator.require_current()
+                await self._coordinator.require_current()
             except CoordinatorSuperseded:
                 self._is_superseded = True
                 await self._leave()

@@ -32,7 +32,7 @@ def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
     log_to_stderr()
     metrics = RunMetrics(store, workers=lambda: fleet.workers)
     observers: list[Observer] = [EventLog(store.manifest.run_id), metrics]
-    return Coordinator(store, ProgressFleet(fleet, metrics.worked), observers=observers)
+    return Coordinator(store, ProgressFleet(fleet, metrics.on_stage), observers=observers)
 
 
 class RunMetrics:
@@ -45,17 +45,17 @@ class RunMetrics:
         self._epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
         self._published = {metric: _published(metric) for metric in METRICS}
 
-    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
+    def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
         self._collector = MetricsCollector(board, receipts, epochs=self._epochs, workers=self._workers)
         self._refreshing = asyncio.create_task(self._refresh())
 
-    def happened(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self._publish(self._collector.on_event(event))
 
-    def worked(self, stage: StageProgress) -> None:
+    def on_stage(self, stage: StageProgress) -> None:
         self._publish(self._collector.on_work(stage.remedy, passes=stage.passes, seconds=stage.seconds))
 
-    def closed(self) -> None:
+    def on_close(self) -> None:
         self._refreshing.cancel()
 
     async def _refresh(self) -> None:

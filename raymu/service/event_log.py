@@ -56,15 +56,15 @@ class EventLog:
         """run: its id"""
         self._run = run
 
-    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
+    def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
         requests = len(receipts.receipts())
         log_event("opened", run=self._run, shards=len(board.lineages), requests=requests, open=len(board.open_requests))
 
-    def happened(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if is_logged():
             log_event(event.kind, run=self._run, **log_fields(event))
 
-    def closed(self) -> None:
+    def on_close(self) -> None:
         log_event("closed", run=self._run)
 
 

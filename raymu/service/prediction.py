@@ -46,10 +46,23 @@ def repaired_generation(lineages: Sequence[ShardLineage]) -> Generation:
     )
 
 
+def read_states(store: RunStore, generation: Generation) -> list[bytes]:
+    """Read the checkpoints of a generation's voters, side by side. Raises FileMissing, FileCorrupt."""
+    files = [constituent.checkpoint.file for constituent in generation.constituents if constituent.checkpoint]
+    return map_concurrently(store.files.read_checked, files)
+
+
 class Ensemble:
     """The constituents of one generation that vote, loaded and checked."""
 
-    def __init__(self, store: RunStore, generation: Generation, *, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        generation: Generation,
+        *,
+        device: torch.device | None = None,
+        states: Sequence[bytes] | None = None,
+    ) -> None:
         """device: the one that the run is trained on where not given, or the CPU where that is not here
 
         Raises NoVoters where every shard abstains; FileMissing, FileCorrupt.
@@ -67,7 +80,7 @@ class Ensemble:
             raise NoVoters(generation.number)
         self._classifiers: list[Classifier] = []
         files = [voter.checkpoint.file for voter in self._voters if voter.checkpoint]
-        for file, payload in zip(files, map_concurrently(store.files.read_checked, files), strict=True):
+        for file, payload in zip(files, states or read_states(store, generation), strict=True):
             self._classifiers.append(Classifier.restore(payload, self._plan, device=self._device, source=file.path))
 
     @classmethod

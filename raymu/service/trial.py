@@ -101,7 +101,7 @@ def publish_branch(branch: RunStore, lineages: Sequence[ShardLineage]) -> None:
 
     async def publish() -> None:
         coordinator = Coordinator(branch, LocalFleet(branch))
-        coordinator.adopt(lineages)
+        await coordinator.adopt(lineages)
         await coordinator.close()
 
     asyncio.run(publish())

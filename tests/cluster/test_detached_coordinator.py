@@ -122,11 +122,11 @@ def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: r
         asyncio.run(other.revoke([raymu.Revocation(ids=(sample_id,), strategy="dpus", due=due)], no_progress))
 
     patch(1000, None)
-    other.require_current()
+    asyncio.run(other.require_current())
     patch(1007, datetime.now(UTC) + timedelta(seconds=60))
     wait_until(lambda: run.receipts()[1].exactness is Exactness.EXACT, "the request that is due is exact")
     with pytest.raises(CoordinatorSuperseded):
-        other.require_current()
+        asyncio.run(other.require_current())
 
 
 def test_it_is_on_the_machine_that_has_its_journal(run: raymu.Run) -> None:

@@ -166,10 +166,10 @@ class OpenedRun:
 
 
 @contextmanager
-def opened(location: Path | str | RunStore, fleet: ShardFleet | None = None) -> Iterator[OpenedRun]:
+def opened(location: Path | str | RunStore, fleet: ShardFleet | None = None, **options: Any) -> Iterator[OpenedRun]:
     """Take a run over, and leave it."""
     store = location if isinstance(location, RunStore) else RunStore(str(location))
-    coordinator = Coordinator(store, fleet or LocalFleet(store))
+    coordinator = Coordinator(store, fleet or LocalFleet(store), **options)
     try:
         yield OpenedRun(coordinator)
     finally:

@@ -11,13 +11,13 @@ class RecordingObserver:
         self.published: list[int] = []
         self.is_closed, self.is_called_after_the_end = False, False
 
-    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
+    def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
         self.board, self.receipts = board, receipts
 
-    def happened(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.is_called_after_the_end |= self.is_closed
         self.events.append(event)
         self.published.append(sum(one.published_at is not None for one in self.receipts.receipts()))
 
-    def closed(self) -> None:
+    def on_close(self) -> None:
         self.is_closed = True

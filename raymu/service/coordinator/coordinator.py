@@ -1,11 +1,13 @@
-"""The coordinator of a run: what is asked of it, from acceptance to the answer."""
+"""The coordinator of a run: the calls on it, from acceptance to result."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 from raymu.config import UnlearningConfig
+from raymu.core.board.board import RevocationBoard
 from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, UnlearningConfigured
 from raymu.core.receipt import Receipt
@@ -28,17 +30,19 @@ from raymu.service.coordinator.calls import (
 )
 from raymu.service.coordinator.executor import Executor, Observer
 from raymu.service.coordinator.resumption import Resumption, settle_requests
+from raymu.service.coordinator.session import Offload, Session, inline
 from raymu.service.coordinator.training import Training
 from raymu.service.history import replay, require_named
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.rules import AdmittedRequest, submission_result
+from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress
 from raymu.store.run import RunStore
 
-COMMITTED_TOGETHER = 1000
-"""How many requests of a submission are one event, and one commit."""
+REQUESTS_PER_COMMIT = 1000
+"""Requests of a submission that are one event, and one commit."""
 
 
 def utc_now() -> datetime:
@@ -46,7 +50,7 @@ def utc_now() -> datetime:
 
 
 class Coordinator:
-    """One per run. It takes the run over on opening it: an earlier coordinator can write no more."""
+    """The one process that changes a run. Opening it takes the run over: an earlier coordinator can no longer write."""
 
     def __init__(
         self,
@@ -54,28 +58,35 @@ class Coordinator:
         fleet: ShardFleet,
         *,
         clock: Callable[[], datetime] = utc_now,
+        offload: Offload = inline,
         observers: Sequence[Observer] = (),
+        requests_per_commit: int = REQUESTS_PER_COMMIT,
     ) -> None:
-        """Raises RunInvalid, FileMissing, FileCorrupt."""
-        self._store, self._fleet, self._clock = store, fleet, clock
-        self._journal, self._term = store.take_over()
-        history = replay(self._journal, store.manifest, workers=fleet.workers)
-        require_named(store, self._journal, history)
+        """Take over a run.
+
+        Args:
+            store: The run.
+            fleet: Carries the work out.
+            clock: Returns the current time, with a time zone.
+            offload: Runs whatever waits for files or the database.
+            observers: Called at every event.
+            requests_per_commit: Requests of a submission that are one event.
+
+        Raises:
+            RunInvalid: The journal is missing, or older than the files.
+            FileCorrupt: The journal is not what was written.
+        """
+        self._fleet, self._requests_per_commit = fleet, requests_per_commit
+        self._session = session = Session(store, clock=clock, offload=offload)
+        history = replay(session.journal, store.manifest, workers=fleet.workers)
+        require_named(store, session.journal, history)
         if history.configured and history.configured != store.config.unlearning:  # a crash came in between
             store.configure(history.configured)
-        self._desk = Admission(store, self._journal, history)
-        self._execution = Executor(
-            store,
-            self._journal,
-            fleet,
-            history,
-            term=self._term,
-            clock=clock,
-            forget=self._desk.forget,
-            observers=observers,
-        )
-        self._board, self._publisher = self._execution.board, self._execution.publisher
-        self._training = Training(store, self._journal, fleet, self._execution, term=self._term, clock=clock)
+        samples = LazySampleIndex(store, lambda: history.tables(store.manifest))
+        self._admission = Admission(store, session.journal, history, samples)
+        self._executor = Executor(session, fleet, history, samples, observers=observers)
+        self._publisher = self._executor.publisher
+        self._training = Training(session, fleet, self._executor)
 
     async def call(self, call: Call[Result], progress: Progress) -> Result:
         """Carry out one call. Raises what the method of its name raises."""
@@ -109,163 +120,210 @@ class Coordinator:
         """
         return await self._training.train(progress)
 
-    def adopt(self, lineages: Sequence[ShardLineage]) -> None:
+    async def adopt(self, lineages: Sequence[ShardLineage]) -> None:
         """Publish states that another run trained as this run's first generation. Their files must be in this run."""
-        self._training.record(tuple(lineages))
+        await self._training.record(tuple(lineages))
 
-    async def revoke(self, asked: Sequence[Revocation], progress: Progress) -> list[Receipt]:
-        """Accept requests together and see them through: rewound, repaired, published, purged.
+    async def revoke(self, revocations: Sequence[Revocation], progress: Progress) -> list[Receipt]:
+        """Accept all of these requests or none, and carry them out: rewind, repair, publish, purge.
 
-        Requests that wait for the same shard are served by one remedy.
-        Raises RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict, CoordinatorSuperseded, and then
-        nothing is accepted; ShardRepairFailed, and then the requests stay accepted.
+        Requests that wait for the same shard share its repair.
+
+        Raises:
+            RaymuError: RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict or CoordinatorSuperseded.
+                Nothing is accepted then.
+            ShardRepairFailed: A repair failed. The requests stay accepted, and settling finishes them.
         """
-        self._execution.catch_up()
-        resolved, answers = self._desk.admit_together(asked, now=self._clock())
+        executor = self._executor
+        await executor.repeat_lost_revocations()
         if not self._publisher.published:
+            async with self._session.turn():
+                await self._admit_together(revocations)  # refuses before it trains
             await self._training.finish(progress)
-            resolved, answers = self._desk.admit_together(asked, now=self._clock())  # others may have come in meanwhile
-        with self._execution.listening(progress):
-            self._accept(resolved)  # first: what an earlier failure left then shares its remedies
-            await self._see_through(answers)
-        return [self.receipt(one.request_id) for one in answers if one.request_id]
+        with executor.progress_to(progress):
+            async with self._session.turn():
+                admitted, results = await self._admit_together(revocations)
+                await self._accept(admitted)  # first: what an earlier failure left then shares its repairs
+            await self._run_to_completion(results)
+        return [self.receipt(result.request_id) for result in results if result.request_id]
 
-    async def submit(self, asked: Sequence[Revocation], progress: Progress) -> list[SubmissionResult]:
-        """Accept or refuse many requests, each by itself, and see them through: each shard that they touch is repaired once.
+    async def submit(self, revocations: Sequence[Revocation], progress: Progress) -> list[SubmissionResult]:
+        """Accept or refuse many requests, each by itself, and carry them out. Each touched shard is repaired once.
 
-        Raises StorageFailed, ShardRepairFailed: what was committed stays accepted, and is known when it is submitted again.
+        Raises:
+            RaymuError: StorageFailed or ShardRepairFailed. What was committed stays accepted, and is recognized when it
+                is submitted again.
         """
-        self._execution.catch_up()
+        await self._executor.repeat_lost_revocations()
         await self._training.finish(progress)
-        with self._execution.listening(progress):
-            answers = self.accept(asked)
-            await self._see_through(answers)
-        return answers
+        with self._executor.progress_to(progress):
+            results = await self.accept(revocations)
+            await self._run_to_completion(results)
+        return results
 
-    def accept(self, asked: Sequence[Revocation]) -> list[SubmissionResult]:
-        """Accept or refuse requests as if they came one after another; what is accepted is committed, in groups.
+    async def accept(self, revocations: Sequence[Revocation]) -> list[SubmissionResult]:
+        """Accept or refuse requests as if they arrived one after another, and commit the accepted ones in groups.
 
-        It is rewound and repaired from the next `submit`, `revoke` or `settle` on.
+        They are rewound and repaired from the next `submit`, `revoke` or `settle` on.
         """
-        answers: list[SubmissionResult] = []
-        for start in range(0, len(asked), COMMITTED_TOGETHER):
-            judgements = self._desk.admit(asked[start : start + COMMITTED_TOGETHER], now=self._clock())
-            self._accept([one for one in judgements if isinstance(one, AdmittedRequest)], is_part=True)
-            answers.extend(submission_result(one) for one in judgements)
-        return answers
+        results: list[SubmissionResult] = []
+        for start in range(0, len(revocations), self._requests_per_commit):
+            group = revocations[start : start + self._requests_per_commit]
+            async with self._session.turn():
+                admit = partial(self._admission.admit, group, now=self._session.clock())
+                admissions = await self._session.offload(admit)
+                admitted = [admission for admission in admissions if isinstance(admission, AdmittedRequest)]
+                await self._accept(admitted, is_part=True)
+            results.extend(submission_result(admission) for admission in admissions)
+        return results
 
     async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleResult:
-        """Retrain every shard that was only patched, and take up what an interruption left: training too.
+        """Retrain every shard that was only patched, and finish interrupted work, training included.
 
-        due_by: only what is owed to requests that are due by then
-        It waits for nobody else's remedies: what those aim at is destroyed, and receipted, once they are done.
+        Does not wait for repairs of other callers: files that these still read are purged when they finish.
+
+        Args:
+            progress: Called after every trained stage.
+            due_by: Settle only requests that are due by then.
         """
-        resumption = Resumption(self._execution)
-        self._execution.catch_up()
+        executor = self._executor
+        resumption = Resumption(executor)
+        started = await executor.repeat_lost_revocations()
         await self._training.finish(progress)
-        unsettled = [one for one in self._execution.receipts.receipts() if one.settled_at is None]
-        due = {one.request_id for one in unsettled if due_by is None or one.due_at <= due_by}
-        with self._execution.listening(progress):
-            resumption.begin()
-            await settle_requests(self._execution, due, clock=self._clock)
-            await self._execution.until(lambda: resumption.is_over)
-        done = resumption.reports
+        unsettled = [receipt for receipt in executor.receipts.receipts() if receipt.settled_at is None]
+        due = {receipt.request_id for receipt in unsettled if due_by is None or receipt.due_at <= due_by}
+        with executor.progress_to(progress):
+            await resumption.begin(started)
+            await settle_requests(executor, self._session, due)
+            await executor.wait_until(lambda: resumption.is_done)
+        reports = resumption.reports
         return SettleResult(
             generation=self._publisher.generation,
-            shards=tuple(sorted({report.shard for report in done})),
-            request_ids=tuple(one.request_id for one in unsettled if self.receipt(one.request_id).settled_at),
-            passes=sum(report.passes for report in done),
-            compute_seconds=sum(report.seconds for report in done),
+            shards=tuple(sorted({report.shard for report in reports})),
+            request_ids=tuple(
+                receipt.request_id for receipt in unsettled if self.receipt(receipt.request_id).settled_at
+            ),
+            passes=sum(report.passes for report in reports),
+            compute_seconds=sum(report.seconds for report in reports),
         )
 
     async def rebuild(self, progress: Progress, *, data: str | None = None) -> RebuildResult:
-        """Make good what is missing or changed: samples from a copy that is at hand, states by training again.
+        """Restore missing or changed files: samples from a remaining copy, states by training again.
 
-        data: the file that the run was trained from. Raises RunInvalid where the run is not trained yet, SamplesLost.
+        Args:
+            progress: Called after every trained stage.
+            data: The file that the run was trained from.
+
+        Raises:
+            RunInvalid: The run is not trained yet.
+            SamplesLost: No copy has the samples of a shard.
         """
+        executor = self._executor
         if not self._publisher.published:
-            raise RunInvalid(
-                self._store.files.display_location, "is not trained yet; run `raymu settle`, or train anew"
-            )
-        resumption = Resumption(self._execution)
-        with self._execution.listening(progress):
-            damage = self._execution.make_sound(data)
-            resumption.begin()
-            await self._execution.until(lambda: resumption.is_over and not self._board.is_rebuilding)
-        done = resumption.reports
+            location = self._session.store.files.display_location
+            raise RunInvalid(location, "is not trained yet; run `raymu settle`, or train anew")
+        resumption = Resumption(executor)
+        with executor.progress_to(progress):
+            damage, started = await executor.repair_damage(data)
+            await resumption.begin(started)
+            await executor.wait_until(lambda: resumption.is_done and not self.board.is_rebuilding)
+        reports = resumption.reports
         return RebuildResult(
             generation=self._publisher.generation,
-            files=tuple(file.path for one in damage for file in one.files),
-            shards=tuple(sorted({report.shard for report in done})),
-            passes=sum(report.passes for report in done),
-            compute_seconds=sum(report.seconds for report in done),
+            files=tuple(file.path for shard_damage in damage for file in shard_damage.files),
+            shards=tuple(sorted({report.shard for report in reports})),
+            passes=sum(report.passes for report in reports),
+            compute_seconds=sum(report.seconds for report in reports),
         )
 
     async def configure(self, unlearning: UnlearningConfig) -> None:
-        """Choose what requests go by that name nothing else; open the run again afterwards.
+        """Change the settings that later requests use by default. The run must be opened again afterwards.
 
-        Raises RequestInvalid while work is under way, and for settings that training depended on.
+        Raises:
+            RequestInvalid: Work is running, or a setting cannot change after training.
         """
-        own = self._store.config.unlearning
-        if self._training.is_at_work or not self._board.is_idle:
-            raise RequestInvalid("the run is at work; settle it before its settings are changed")
-        for name in ("contributions", "groups_per_slice"):
-            if getattr(own, name) != getattr(unlearning, name):
-                raise RequestInvalid(f"unlearning.{name} is what the run was trained for; train anew to change it")
-        self._execution.record(UnlearningConfigured(at=self._clock(), unlearning=unlearning))
-        self._store.configure(unlearning)
+        session = self._session
+        current = session.store.config.unlearning
+        async with session.turn():
+            if self._training.is_at_work or not self.board.is_idle:
+                raise RequestInvalid("the run is at work; settle it before its settings are changed")
+            for name in ("contributions", "groups_per_slice"):
+                if getattr(current, name) != getattr(unlearning, name):
+                    raise RequestInvalid(f"unlearning.{name} is what the run was trained for; train anew to change it")
+            await self._executor.record_in_turn(UnlearningConfigured(at=session.clock(), unlearning=unlearning))
+            await session.offload(partial(session.store.configure, unlearning))
 
     @property
     def workers(self) -> int:
+        """Shards that are trained or repaired side by side."""
         return self._fleet.workers
 
     @property
+    def board(self) -> RevocationBoard:
+        """The state of the run, to be read only."""
+        return self._executor.board
+
+    @property
     def is_interrupted(self) -> bool:
-        """Whether something is left to do, and nobody is at it."""
-        return not (self._execution.at_work or self._board.is_idle)
+        """True if work is left and none is running."""
+        return not (self._executor.running or self.board.is_idle)
 
     def deadlines(self) -> tuple[Deadline, ...]:
-        """What is owed to the requests that are not exact yet, the earliest due first."""
-        owed = self._board.owed
+        """Return what is owed to requests that are not exact yet, the earliest due first."""
+        owed = self.board.owed
         if not owed:
             return ()
-        now, workers, receipts = self._clock(), self._fleet.workers, self._execution.receipts.receipts()
-        return deadlines(receipts, owed, self._board.settle_workloads(), now=now, workers=workers)
+        now, workers, receipts = self._session.clock(), self._fleet.workers, self._executor.receipts.receipts()
+        return deadlines(receipts, owed, self.board.settle_workloads(), now=now, workers=workers)
 
-    def require_current(self) -> None:
-        """Raises CoordinatorSuperseded where a later coordinator has taken the run over, RunInvalid where this one has lost
-        track of the journal.
-        """
-        self._journal.require_current()
+    async def require_current(self) -> None:
+        """Raise CoordinatorSuperseded after another takeover, and RunInvalid if the journal holds unknown events."""
+        async with self._session.turn():
+            await self._session.require_current()
 
     def receipt(self, request_id: str) -> Receipt:
-        """As it stands now."""
-        return self._execution.receipts.receipt(request_id).at(self._clock())
+        """Return a request's receipt as it stands now."""
+        return self._executor.receipts.receipt(request_id).at(self._session.clock())
+
+    def receipts(self) -> tuple[Receipt, ...]:
+        """Return all receipts as they stand now, in the order of acceptance."""
+        now = self._session.clock()
+        return tuple(receipt.at(now) for receipt in self._executor.receipts.receipts())
 
     async def close(self) -> None:
-        self._execution.close()  # first: who waits in the fleet is sent away
+        """Leave the run. What is running is for the next coordinator to resume."""
+        self._executor.close()  # first: work that waits in the fleet is refused
         await self._fleet.close()
-        with suppress(CoordinatorSuperseded):  # then its successor closes the journal
-            self._store.fencing.release(self._journal, self._term)
+        with suppress(CoordinatorSuperseded):
+            await self._session.leave()
 
-    def _accept(self, resolved: Sequence[AdmittedRequest], *, is_part: bool = False) -> None:
-        """Acknowledge requests: once this returns they are committed."""
-        if not resolved:
+    async def _admit_together(
+        self, revocations: Sequence[Revocation]
+    ) -> tuple[list[AdmittedRequest], list[SubmissionResult]]:
+        admit = partial(self._admission.admit_together, revocations, now=self._session.clock())
+        return await self._session.offload(admit)
+
+    async def _accept(self, admitted: Sequence[AdmittedRequest], *, is_part: bool = False) -> None:
+        """Commit requests, which acknowledges them, within a turn."""
+        if not admitted:
             return
-        requests = tuple(one.request for one in resolved)
+        requests = tuple(admission.request for admission in admitted)
         event = RevocationsAccepted(
-            at=self._clock(), requests=requests, generation=self._publisher.generation, is_part=is_part
+            at=self._session.clock(), requests=requests, generation=self._publisher.generation, is_part=is_part
         )
-        self._journal.accept(
+        commit = partial(
+            self._session.journal.accept,
             event,
-            forget={one.request.request_id: one.forget for one in resolved},
+            forget={admission.request.request_id: admission.forget for admission in admitted},
             hashes={request.request_id: request.hashes for request in requests},
         )
-        self._desk.remember(requests)
-        self._execution.take_in(event)
+        await self._session.offload(commit)
+        self._admission.remember(requests)
+        await self._executor.apply(event)
 
-    async def _see_through(self, answers: Sequence[SubmissionResult]) -> None:
-        """Until what is accepted is rewound, repaired, published and purged."""
-        self._execution.resume()
-        accepted = [one.request_id for one in answers if one.request_id]
-        await self._execution.until(lambda: all(self._execution.receipts.receipt(one).purged_at for one in accepted))
+    async def _run_to_completion(self, results: Sequence[SubmissionResult]) -> None:
+        """Wait until the accepted requests are rewound, repaired, published and purged."""
+        await self._executor.resume()
+        accepted = [result.request_id for result in results if result.request_id]
+        receipt = self._executor.receipts.receipt
+        await self._executor.wait_until(lambda: all(receipt(request_id).purged_at for request_id in accepted))

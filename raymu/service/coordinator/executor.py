@@ -1,9 +1,9 @@
-"""Carries out what a run's board decides: events are recorded, generations published, remedies followed, traces purged."""
+"""Executes what a run's board decides: events are recorded, shards repaired, generations published, and files purged."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from raymu.core.board.board import RevocationBoard
@@ -16,215 +16,281 @@ from raymu.service.coordinator.accuracy import AccuracyTracker
 from raymu.service.coordinator.damage import Damage, find_damage, restore_samples
 from raymu.service.coordinator.garbage import GarbageCollector
 from raymu.service.coordinator.publisher import Publisher
+from raymu.service.coordinator.session import Session
 from raymu.service.history import History
+from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress, RepairTask, StageProgress, WorkReport
-from raymu.store.journal.journal import Journal
-from raymu.store.run import RunStore
 
 
 class Observer(Protocol):
-    """Only looks: it changes nothing, waits for nothing and raises nothing."""
+    """Watches a run. It changes nothing, waits for nothing and raises nothing."""
 
-    def opened(self, board: RevocationBoard, receipts: Receipts) -> None:
-        """A coordinator has taken the run over. Both are its own, as they stand now and at every event to come."""
+    def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
+        """Take note of a coordinator's board and receipts, which every later event changes."""
 
-    def happened(self, event: Event) -> None:
-        """An event that the board and the receipts have taken in."""
+    def on_event(self, event: Event) -> None:
+        """Take note of an event that the board and the receipts have handled."""
 
-    def closed(self) -> None:
-        """The coordinator has left the run: nothing more happens here."""
+    def on_close(self) -> None:
+        """Take note that the coordinator has left the run."""
 
 
 class Executor:
-    """Of one coordinator. What happens goes to the journal first and then to the board, whose commands are carried out."""
+    """One coordinator's hands. An event goes to the journal first and then to the board, whose commands are executed.
+
+    Methods that say so are called within a turn of the session; all others take their own.
+    """
 
     def __init__(
         self,
-        store: RunStore,
-        journal: Journal,
+        session: Session,
         fleet: ShardFleet,
         history: History,
+        samples: LazySampleIndex,
         *,
-        term: int,
-        clock: Callable[[], datetime],
-        forget: Callable[[Iterable[SampleId]], None],
         observers: Sequence[Observer] = (),
     ) -> None:
-        """history: up to now; forget: told of samples once they are purged"""
-        self._store, self._journal, self._fleet = store, journal, fleet
-        self._term, self._clock, self._forget = term, clock, forget
+        """Take up a run's history.
+
+        Args:
+            session: The hold on the run.
+            fleet: Carries the work out.
+            history: All events up to now.
+            samples: Purged samples are removed from it.
+            observers: Called at every event.
+        """
+        self._session, self._fleet, self._samples = session, fleet, samples
         self.board, self.receipts = history.board, history.receipts
-        self.publisher = Publisher(store, journal, clock=clock, published=history.published)
-        self.sweeper = GarbageCollector(store, journal, self.publisher, self.board)
+        self.publisher = Publisher(session, published=history.published)
+        self.garbage = GarbageCollector(session, self.publisher, self.board)
         self.reports: list[RepairReport] = []
-        """Of the remedies that came back, in that order."""
-        measured = (one.number for one in history.evaluations)
-        self._track = AccuracyTracker(store, clock=clock, measured=measured)
+        """Reports of the finished repairs, in the order of their arrival."""
+        self._accuracy = AccuracyTracker(session, measured=(event.number for event in history.evaluations))
         self._listeners: list[Progress] = []
-        self._tasks: dict[asyncio.Task[None], int] = {}  # of the remedies that are followed -> their shards
-        self._failure: tuple[int, BaseException] | None = None  # the last one since work was resumed
+        self._tasks: dict[asyncio.Task[None], int] = {}  # repairs that are followed -> their shards
+        self._failure: BaseException | None = None  # the last one since work was resumed
         self._observers, self._is_closed = observers, False
         for observer in observers:
-            observer.opened(self.board, self.receipts)
+            observer.on_open(self.board, self.receipts)
 
-    def record(self, event: Event) -> None:
-        """Raises CoordinatorLost once it is closed, and CoordinatorSuperseded, StorageFailed."""
+    async def record(self, event: Event) -> None:
+        """Commit an event and execute what follows. Raises CoordinatorLost, CoordinatorSuperseded, StorageFailed."""
+        async with self._session.turn():
+            await self.record_in_turn(event)
+
+    async def record_in_turn(self, event: Event) -> None:
+        """Do as `record`, within a turn."""
         if self._is_closed:
-            self._store.files.fence()  # a superseded coordinator says so
+            await self._session.require_unfenced()  # a superseded coordinator says so
             raise CoordinatorLost("it has left the run")
-        self._journal.append(event)
-        self.take_in(event)
+        await self._session.offload(partial(self._session.journal.append, event))
+        await self.apply(event)
 
-    def take_in(self, event: Event) -> None:
-        """An event that the journal has."""
+    async def apply(self, event: Event) -> None:
+        """Pass on an event that the journal has, and execute what follows. Within a turn."""
         self.receipts.handle(event)
         commands = self.board.handle(event)
         for observer in self._observers:
-            observer.happened(event)
-        self.carry_out(commands)
+            observer.on_event(event)
+        await self.execute(commands)
 
-    def carry_out(self, commands: Sequence[Command]) -> None:
-        with self.sweeper.minding():
+    async def execute(self, commands: Iterable[Command]) -> None:
+        """Execute commands of the board, within a turn. Repairs are started, and not waited for."""
+        with self.garbage.due_on_error():
             for command in commands:
                 match command:
                     case PublishGeneration():
-                        self.take_in(self.publisher.publish(command))
+                        await self.apply(await self.publisher.publish(command))
                     case RepairShard():
                         task = asyncio.create_task(self._follow(command), name=command.command_id)
                         self._tasks[task] = command.shard
                         task.add_done_callback(self._end)
                     case Purge():
-                        raw_ids = self._journal.raw_ids(command.request_ids)
-                        purged = self.publisher.purge(command, self.receipts)
-                        self._forget(_union(ids for by_shard in raw_ids.values() for ids in by_shard.values()))
-                        self.take_in(purged)
+                        raw_ids = await self._session.offload(
+                            partial(self._session.journal.raw_ids, command.request_ids)
+                        )
+                        event = await self.publisher.purge(command, self.receipts)
+                        self._samples.purge(
+                            sample_id for by_shard in raw_ids.values() for ids in by_shard.values() for sample_id in ids
+                        )
+                        await self.apply(event)
 
-    def resume(self) -> None:
-        """Take up what an earlier coordinator, or an earlier failure, left undone."""
-        self._journal.require_current()  # a superseded coordinator would publish, and destroy, by an old state
-        if self.board.idle_with_work:
-            self.record(WorkResumed(at=self._clock()))
-        self.sweeper.sweep_if_due()  # once all that is left to do is at work: what is done of that stays
-        for command in self.board.pending_commands():
-            if not (isinstance(command, RepairShard) and self._is_followed(command)):
-                self.carry_out([command])
-        self._failure = None
+    async def resume(self) -> frozenset[int]:
+        """Continue what an earlier coordinator, or an earlier failure, left undone. Returns the shards that it started."""
+        async with self._session.turn():
+            running = self.running
+            await self._session.require_current()  # a superseded coordinator would publish and purge by an old state
+            self._failure = None
+            if self.board.idle_with_work:
+                await self.record_in_turn(WorkResumed(at=self._session.clock()))
+            await self.garbage.collect_if_due()  # partial results of what is running again are kept
+            for command in self.board.pending_commands():
+                if not (isinstance(command, RepairShard) and self._is_followed(command)):
+                    await self.execute([command])
+            return self.running - running
 
-    def catch_up(self) -> None:
-        """Where the files are an old copy, what the journal knows to be revoked since is taken out of them again."""
-        self._store.files.fence()  # a superseded coordinator would answer by an old state
-        if self.publisher.is_behind:  # so it is the first call: nothing else is at work
-            self.make_sound()
-            self.sweeper.sweep()
+    async def repeat_lost_revocations(self) -> frozenset[int]:
+        """Repair the files if they are an older copy than the journal: revoked samples are removed from them again.
 
-    def make_sound(self, data: str | None = None) -> list[Damage]:
-        """Find what is missing or changed, have the samples back, and begin to train the rest again.
-
-        data: the file that the run was trained from. Raises SamplesLost, DataInvalid.
+        Returns:
+            The shards whose repair it started.
         """
-        self._journal.require_current()
-        damage = find_damage(self._store, self.board.lineages)
-        revoked = self._journal.revoked()
-        for one in damage:
-            if one.has_lost_samples:
-                waiting = self.board.pending_requests(one.lineage.shard)
-                past = {name: request_id for name, request_id in revoked.items() if request_id not in waiting}
-                with self.sweeper.minding():
-                    restore_samples(self._store, one, revoked=past, data=data)
-        first_stages = {one.lineage.shard: stage for one in damage if (stage := one.first_stage) is not None}
-        if first_stages or not self.publisher.is_sound:
-            for command in self.board.running:  # left behind: they would start from, or aim at, what is lost
+        async with self._session.turn():
+            await self._session.require_unfenced()  # a superseded coordinator would answer by an old state
+            running = self.running
+            if await self._session.offload(lambda: self.publisher.is_behind):  # then nothing is running yet
+                await self._repair_damage(None)
+                await self.garbage.collect()
+            return self.running - running
+
+    async def repair_damage(self, data: str | None) -> tuple[list[Damage], frozenset[int]]:
+        """Find missing or changed files, restore samples, and start to train the rest again.
+
+        Args:
+            data: The file that the run was trained from.
+
+        Returns:
+            The damage, and the shards whose repair was started.
+
+        Raises:
+            SamplesLost: No copy has the samples of a shard.
+            DataInvalid: `data` is not the file that the run was trained from.
+        """
+        async with self._session.turn():
+            running = self.running
+            damage = await self._repair_damage(data)
+            return damage, self.running - running
+
+    async def _repair_damage(self, data: str | None) -> list[Damage]:
+        session, board = self._session, self.board
+        await session.require_current()
+        damage = await session.offload(partial(find_damage, session.store, board.lineages))
+        revoked = await session.offload(session.journal.revoked)
+        for shard_damage in damage:
+            if shard_damage.has_lost_samples:
+                pending = board.pending_requests(shard_damage.lineage.shard)
+                gone = {name: request_id for name, request_id in revoked.items() if request_id not in pending}
+                with self.garbage.due_on_error():
+                    await session.offload(
+                        partial(restore_samples, session.store, shard_damage, revoked=gone, data=data)
+                    )
+        first_stages = {
+            shard_damage.lineage.shard: shard_damage.first_stage
+            for shard_damage in damage
+            if shard_damage.first_stage is not None
+        }
+        if first_stages or not await session.offload(lambda: self.publisher.is_sound):
+            for command in board.running:  # interrupted ones would start from, or aim at, what is lost
                 if not self._is_followed(command):
-                    self.record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
-            self.record(DamageFound(at=self._clock(), first_stages=first_stages))
+                    await self.record_in_turn(
+                        ShardFailed(at=session.clock(), shard=command.shard, command_id=command.command_id)
+                    )
+            await self.record_in_turn(DamageFound(at=session.clock(), first_stages=first_stages))
         return damage
 
     @contextmanager
-    def listening(self, progress: Progress) -> Iterator[None]:
-        """Within it, progress is told of the stages of all remedies."""
+    def progress_to(self, progress: Progress) -> Iterator[None]:
+        """Report the stages of all repairs to `progress` within the context."""
         self._listeners.append(progress)
         try:
             yield
         finally:
             self._listeners.remove(progress)
 
-    async def until(self, is_done: Callable[[], bool]) -> None:
-        """Wait for the remedies at work until a condition holds, and measure what they led to.
+    async def wait_until(self, is_done: Callable[[], bool]) -> None:
+        """Wait for the running repairs until a condition holds, and measure the accuracy of what they led to.
 
-        Raises ShardRepairFailed where none is left to wait for, and what kept an outcome from being recorded.
+        Raises:
+            ShardRepairFailed: No repair is running any more, and one has failed.
+            RaymuError: The result of a repair could not be recorded.
         """
         while not is_done():
-            if not self._tasks:
-                if self._failure is None:
-                    raise AssertionError("what is waited for is at work, or failed")
-                shard, error = self._failure
-                raise ShardRepairFailed(shard, f"{type(error).__name__}: {error}") from error
-            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # raises where the outcome could not be recorded
-        self.sweeper.sweep_if_due()  # another call's remedy failed meanwhile
+            if self._tasks:
+                done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()  # raises if its result could not be recorded
+                continue
+            async with self._session.turn():  # another call may be publishing or purging
+                pass
+            if not (is_done() or self._tasks):
+                raise self._failure or AssertionError("no running repair can satisfy the condition being awaited")
+        async with self._session.turn():
+            await self.garbage.collect_if_due()  # a repair of another call may have failed
         if not self.board.running:
             await self.measure()
 
     @property
-    def at_work(self) -> frozenset[int]:
-        """The shards whose remedies are followed here."""
+    def running(self) -> frozenset[int]:
+        """The shards whose repairs are followed here."""
         return frozenset(shard for task, shard in self._tasks.items() if not task.done())
 
     def close(self) -> None:
-        """From here on nothing is recorded: what comes back, or does not, is for the next coordinator to take up."""
+        """Record nothing from now on. The next coordinator resumes what is running."""
         self._is_closed = True
         for observer in self._observers:
-            observer.closed()
+            observer.on_close()
 
     async def measure(self) -> None:
-        """How accurate the current generation is, where the configuration asks for it."""
-        await self._track.follow(self.publisher.published, self.record)
+        """Measure the accuracy of the current generation if the run is configured to."""
+        await self._accuracy.measure(self.publisher.published, self.record)
 
     def _is_followed(self, command: RepairShard) -> bool:
         return any(task.get_name() == command.command_id and not task.done() for task in self._tasks)
 
     async def _follow(self, command: RepairShard) -> None:
-        """See one remedy through; what goes wrong is an event too."""
+        """Have one shard repaired, and record the result. A failure is an event too."""
+        session = self._session
         report: WorkReport | None
         try:
-            with self.sweeper.at_work(command.shard):
-                report = await self._fleet.run(self._task(command), self._tell)
-        except Exception as error:  # whatever it was, the request stays accepted and the caller is told
-            report = self._store.reports.find(RepairReport, command.command_id)
+            async with self.garbage.working_on(command.shard):
+                report = await self._fleet.run(await self._task(command), self._report)
+        except Exception as error:  # the requests stay accepted, and whoever waits for them gets the error
+            find = partial(session.store.reports.find, RepairReport, command.command_id)
+            report = await session.offload(find)  # a lost worker may have finished
             if report is None:
-                self._fail(command.shard, error)
-                self.record(ShardFailed(at=self._clock(), shard=command.shard, command_id=command.command_id))
+                self._fail(_repair_failed(command.shard, error))
+                event = ShardFailed(at=session.clock(), shard=command.shard, command_id=command.command_id)
+                await self.record(event)
                 return
         assert isinstance(report, RepairReport)
-        self.record(ShardRepaired(at=self._clock(), report=report))
+        await self.record(ShardRepaired(at=session.clock(), report=report))
         self.reports.append(report)
-        self._store.reports.delete([report.command_id])
+        await session.offload(partial(session.store.reports.delete, [report.command_id]))
 
-    def _task(self, command: RepairShard) -> RepairTask:
-        held = self._journal.sample_ids(shard=command.shard)
-        unseen = self._journal.sample_ids(shard=command.references[0].shard) if command.references else {}
+    async def _task(self, command: RepairShard) -> RepairTask:
+        """Add what only the journal knows to a command."""
+        read = self._session.journal.sample_ids
+        revoked = await self._session.offload(partial(read, shard=command.shard))
+        unseen: dict[str, frozenset[SampleId]] = {}
+        if command.references:
+            unseen = await self._session.offload(partial(read, shard=command.references[0].shard))
         return RepairTask(
             command=command,
-            forget=_union(held[request_id] for request_id in command.request_ids if request_id in held),
+            forget=_union(revoked[request_id] for request_id in command.request_ids if request_id in revoked),
             unseen_forgotten=_union(unseen.values()),
-            term=self._term,
+            term=self._session.term,
         )
 
     def _end(self, task: asyncio.Task[None]) -> None:
         shard = self._tasks.pop(task)
         if task.cancelled():
-            self.sweeper.is_due = True
-        elif error := task.exception():  # its outcome could not be recorded: told to whoever waits, or comes to wait
-            self._fail(shard, error)
+            self.garbage.is_due = True
+        elif error := task.exception():  # its result could not be recorded
+            self._fail(_repair_failed(shard, error))
 
-    def _fail(self, shard: int, error: BaseException) -> None:
-        self._failure, self.sweeper.is_due = (shard, error), True
+    def _fail(self, error: BaseException) -> None:
+        self._failure, self.garbage.is_due = error, True
 
-    def _tell(self, stage: StageProgress) -> None:
+    def _report(self, stage: StageProgress) -> None:
         for listener in self._listeners:
             listener(stage)
+
+
+def _repair_failed(shard: int, error: BaseException) -> ShardRepairFailed:
+    failure = ShardRepairFailed(shard, f"{type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
 
 
 def _union(sets: Iterable[frozenset[SampleId]]) -> frozenset[SampleId]:

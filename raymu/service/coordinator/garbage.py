@@ -1,79 +1,89 @@
-"""What earlier coordinators, and failures, left behind in a run: destroyed where no worker may still be writing it."""
+"""Files that failures and earlier coordinators left in a run: deleted when no worker may still be writing them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import RepairReport
 from raymu.core.records import FileRef
 from raymu.service.coordinator.publisher import Publisher
+from raymu.service.coordinator.session import Session
 from raymu.service.shard.stages import find_partial
-from raymu.store.journal.journal import Journal
-from raymu.store.run import RunStore
 
 
 class GarbageCollector:
-    """Of one coordinator. It sweeps at first, and after each failure, as soon as no worker is at work.
+    """Deletes garbage at first, and after each failure as soon as no worker is running.
 
-    What is done of a remedy that broke off stays for it to go on from, and goes before another begins, which may forget more.
+    Partial results of an interrupted repair are kept for it to resume from. Before another repair of the shard, which may
+    forget more samples, they are deleted.
     """
 
-    def __init__(self, store: RunStore, journal: Journal, publisher: Publisher, board: RevocationBoard) -> None:
-        self._store, self._journal, self._publisher, self._board = store, journal, publisher, board
+    def __init__(self, session: Session, publisher: Publisher, board: RevocationBoard) -> None:
+        self._session, self._publisher, self._board = session, publisher, board
         self._workers = 0
-        self._broken_off: set[int] = set()  # shards whose worker was lost, or still is at work
+        self._interrupted: set[int] = set()  # shards whose worker was lost, or is running
         self.is_due = True
-        """Whether something may have been left behind."""
+        """True if there may be garbage."""
 
-    @contextmanager
-    def at_work(self, shard: int) -> Iterator[None]:
-        """Around what a worker does for a shard: until its report is there, nothing but itself needs what it writes.
+    @asynccontextmanager
+    async def working_on(self, shard: int) -> AsyncIterator[None]:
+        """Enclose one shard's work. Files that it writes are garbage until its report exists.
 
-        Raises CoordinatorSuperseded, StorageFailed where an earlier one was lost there, and left what this one does not need.
+        Raises CoordinatorSuperseded or StorageFailed if garbage of an earlier worker cannot be deleted.
         """
-        if shard in self._broken_off:
-            with self._journal.writing():
-                self._store.delete_shard_garbage(self._needed(), self._commands, shard)
-        self._broken_off.add(shard)
-        self._workers += 1
+        async with self._session.turn():  # no worker begins while garbage is collected
+            if shard in self._interrupted:
+                await self._session.offload(lambda: self._collect(shard))
+            self._interrupted.add(shard)
+            self._workers += 1
         try:
             yield
-            self._broken_off.discard(shard)
+            self._interrupted.discard(shard)
         finally:
             self._workers -= 1
 
     @contextmanager
-    def minding(self) -> Iterator[None]:
-        """Around what may leave something behind where it fails."""
+    def due_on_error(self) -> Iterator[None]:
+        """Mark garbage collection as due if the context raises."""
         try:
             yield
         except BaseException:
             self.is_due = True
             raise
 
-    def sweep_if_due(self) -> None:
-        """What broke off and is not at work again would be lost, so that is waited for."""
+    async def collect_if_due(self) -> None:
+        """Delete garbage once interrupted work is running again: before, its partial results would be lost.
+
+        The caller has the turn.
+        """
         if self.is_due and not (self._workers or self._board.idle_with_work):
-            self.sweep()
+            await self.collect()
 
-    def sweep(self) -> None:
-        """Of the whole run, while no worker is at work. Raises CoordinatorSuperseded, StorageFailed."""
-        with self._journal.writing():  # until it ends no other coordinator can take over, and need what goes here
-            self._store.delete_garbage(self._needed(), self._commands)
+    async def collect(self) -> None:
+        """Delete the whole run's garbage while no worker is running. The caller has the turn.
+
+        Raises CoordinatorSuperseded, StorageFailed.
+        """
+        await self._session.offload(self._collect)
         self.is_due = False
-        self._broken_off.clear()
+        self._interrupted.clear()
 
-    @property
-    def _commands(self) -> set[str]:
-        """Those at work, whose reports are awaited."""
-        return {command.command_id for command in self._board.running}
+    def _collect(self, shard: int | None = None) -> None:
+        """Delete garbage of one shard, or of the run."""
+        store = self._session.store
+        with self._session.journal.writing():  # no other coordinator can take over, and need what is deleted
+            commands = {command.command_id for command in self._board.running}
+            if shard is None:
+                store.delete_garbage(self._needed(), commands)
+            else:
+                store.delete_shard_garbage(self._needed(), commands, shard)
 
     def _needed(self) -> set[FileRef]:
-        """Every file that is served, or that a remedy at work starts from, aims at or has reported, done or not."""
-        at_work = self._board.running
-        needed = {file for one in (*self._board.lineages, *self._publisher.served) for file in one.files}
-        needed |= {file for command in at_work for reference in command.references for file in reference.files}
-        reports = [self._store.reports.find(RepairReport, command.command_id) for command in at_work]
+        """Return every file that is served, or that a running repair starts from, aims at or has reported."""
+        store, running = self._session.store, self._board.running
+        needed = {file for lineage in (*self._board.lineages, *self._publisher.served) for file in lineage.files}
+        needed |= {file for command in running for reference in command.references for file in reference.files}
+        reports = [store.reports.find(RepairReport, command.command_id) for command in running]
         needed |= {file for report in reports if report for file in report.lineage.files}
-        interims = [find_partial(self._store, command.command_id) for command in at_work]
-        return needed | {file for interim in interims if interim for file in interim.trained.files}
+        partials = [find_partial(store, command.command_id) for command in running]
+        return needed | {file for partial in partials if partial for file in partial.trained.files}

@@ -1,53 +1,55 @@
-"""Settling, and taking up what was left undone: a call waits for its own, whatever else the run is at."""
+"""Settling, and resuming interrupted work: a call waits for the repairs that it started, not for those of other calls."""
 
-from collections.abc import Callable, Set
-from datetime import datetime
+from collections.abc import Set
 
 from raymu.core.commands import RepairReport
 from raymu.core.events import SettleRequested
 from raymu.service.coordinator.executor import Executor
+from raymu.service.coordinator.session import Session
 
 
 class Resumption:
-    """What an interruption, or a failure, left undone, and one call takes up."""
+    """The repairs that one call starts."""
 
-    def __init__(self, execution: Executor) -> None:
-        """Before the call begins anything: what is followed by then, others wait for."""
-        self._execution, self._others = execution, execution.at_work
-        self._first = len(execution.reports)
-        self._left: dict[int, frozenset[str]] = {}  # shard -> the requests that it was not past
+    def __init__(self, executor: Executor) -> None:
+        """Construct before the call starts anything."""
+        self._executor = executor
+        self._first = len(executor.reports)
+        self._pending: dict[int, frozenset[str]] = {}  # shard -> the requests that it has not been repaired for
 
-    def begin(self) -> None:
-        self._execution.resume()
-        shards = self._execution.at_work - self._others
-        self._left = {shard: frozenset(self._execution.board.pending_requests(shard)) for shard in shards}
+    async def begin(self, started: frozenset[int] = frozenset()) -> None:
+        """Resume interrupted work. The call has started repairs of some shards before."""
+        shards = started | await self._executor.resume()
+        self._pending = {shard: frozenset(self._executor.board.pending_requests(shard)) for shard in shards}
 
     @property
     def reports(self) -> list[RepairReport]:
-        """Of all remedies that came back since."""
-        return self._execution.reports[self._first :]
+        """Reports of all repairs that finished since the call began."""
+        return self._executor.reports[self._first :]
 
     @property
-    def is_over(self) -> bool:
-        """Whether each shard that was taken up came back, and is past what waited for it."""
+    def is_done(self) -> bool:
+        """True if each of the shards was repaired, for every request that was waiting for it."""
         returned = {report.shard for report in self.reports}
-        pending = self._execution.board.pending_requests
-        return self._left.keys() <= returned and all(left.isdisjoint(pending(one)) for one, left in self._left.items())
+        pending = self._executor.board.pending_requests
+        is_past = all(request_ids.isdisjoint(pending(shard)) for shard, request_ids in self._pending.items())
+        return self._pending.keys() <= returned and is_past
 
 
-async def settle_requests(execution: Executor, request_ids: Set[str], *, clock: Callable[[], datetime]) -> None:
-    """Have requests retrained wherever they were only patched, and their exact states published."""
-    asked: set[int] = set()
+async def settle_requests(executor: Executor, session: Session, request_ids: Set[str]) -> None:
+    """Retrain every shard that was only patched for these requests, and publish the exact states."""
+    requested: set[int] = set()
 
-    def unasked() -> set[int]:
-        """A patch that broke off is owed for once it is finished."""
-        return {one.shard for one in execution.board.lineages if not request_ids.isdisjoint(one.debts)} - asked
+    def unrequested() -> set[int]:
+        """Return the shards to settle, which an interrupted patch joins when it finishes."""
+        lineages = executor.board.lineages
+        return {lineage.shard for lineage in lineages if not request_ids.isdisjoint(lineage.debts)} - requested
 
     def is_settled() -> bool:
-        return all(execution.receipts.receipt(one).settled_at for one in request_ids)
+        return all(executor.receipts.receipt(request_id).settled_at for request_id in request_ids)
 
     while not is_settled():
-        if shards := unasked():
-            execution.record(SettleRequested(at=clock(), shards=tuple(sorted(shards))))
-            asked |= shards
-        await execution.until(lambda: is_settled() or bool(unasked()))
+        if shards := unrequested():
+            await executor.record(SettleRequested(at=session.clock(), shards=tuple(sorted(shards))))
+            requested |= shards
+        await executor.wait_until(lambda: is_settled() or bool(unrequested()))

@@ -2,35 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from datetime import datetime
 
 from raymu.core.events import RunTrained
 from raymu.core.records import ShardLineage
 from raymu.errors import RunInvalid, WorkerLost
 from raymu.service.coordinator.calls import TrainingResult
 from raymu.service.coordinator.executor import Executor
+from raymu.service.coordinator.session import Session
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress, TrainCommand, TrainReport, WorkReport
-from raymu.store.journal.journal import Journal
-from raymu.store.run import RunStore
 
 
 class Training:
-    """Of one coordinator. Shards that an earlier one has trained stay so."""
+    """The training of one coordinator's run. Shards that an earlier coordinator trained stay as they are."""
 
-    def __init__(
-        self,
-        store: RunStore,
-        journal: Journal,
-        fleet: ShardFleet,
-        execution: Executor,
-        *,
-        term: int,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._store, self._journal, self._fleet, self._execution = store, journal, fleet, execution
-        self._term, self._clock = term, clock
+    def __init__(self, session: Session, fleet: ShardFleet, executor: Executor) -> None:
+        self._session, self._fleet, self._execution = session, fleet, executor
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -48,25 +35,31 @@ class Training:
         async with self._one_at_a_time:
             if self._execution.publisher.published:
                 raise RunInvalid(
-                    self._store.files.display_location, "is trained already; name another directory to train anew"
+                    self._session.store.files.display_location,
+                    "is trained already; name another directory to train anew",
                 )
             return await self._train(progress)
 
-    def record(self, lineages: tuple[ShardLineage, ...]) -> None:
+    async def record(self, lineages: tuple[ShardLineage, ...]) -> None:
         """The shards are trained: publish their states. lineages: whose files are there"""
-        self._execution.record(RunTrained(at=self._clock(), lineages=lineages, workers=self._fleet.workers))
+        await self._execution.record(
+            RunTrained(at=self._session.clock(), lineages=lineages, workers=self._fleet.workers)
+        )
 
     async def _train(self, progress: Progress) -> TrainingResult:
         started = time.perf_counter()
-        self._journal.require_current()
+        async with self._session.turn():
+            await self._session.require_current()
         trained = await self._train_shards(progress)
         lineages = tuple(report.lineage for report in trained)
         if self._execution.board.lineages:
-            self._execution.carry_out(self._execution.board.pending_commands())
+            async with self._session.turn():
+                await self._execution.execute(self._execution.board.pending_commands())
         else:
-            self.record(lineages)
-        self._execution.sweeper.sweep()
-        self._store.reports.delete(report.command_id for report in trained)
+            await self.record(lineages)
+        async with self._session.turn():
+            await self._execution.garbage.collect()
+        self._session.store.reports.delete(report.command_id for report in trained)
         seconds = time.perf_counter() - started
         await self._execution.measure()
         return TrainingResult(
@@ -94,8 +87,8 @@ class Training:
                     tasks[shard].cancel()
                 raise
 
-        for shard, table in enumerate(self._store.manifest.tables):
-            tasks[shard] = asyncio.create_task(train(TrainCommand(shard=shard, table=table, term=self._term)))
+        for shard, table in enumerate(self._session.store.manifest.tables):
+            tasks[shard] = asyncio.create_task(train(TrainCommand(shard=shard, table=table, term=self._session.term)))
         done = await asyncio.gather(*tasks.values(), return_exceptions=True)
         failures = [one for one in done if isinstance(one, BaseException)]
         if failures:  # rather the cause than a shard that never began for it

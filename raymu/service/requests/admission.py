@@ -24,7 +24,7 @@ from raymu.service.requests.rules import (
     require_disjoint,
     submission_result,
 )
-from raymu.service.requests.sample_index import SampleIndex
+from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from raymu.text import one_line, plural
@@ -35,20 +35,24 @@ Sound = TypeVar("Sound")
 class Admission:
     """Judges requests in bulk, and writes nothing."""
 
-    def __init__(self, store: RunStore, journal: Journal, history: History) -> None:
-        """history: up to now, and what is made of it from here on"""
-        self._store, self._journal, self._history = store, journal, history
+    def __init__(
+        self, store: RunStore, journal: Journal, history: History, samples: LazySampleIndex | None = None
+    ) -> None:
+        """Judge by a run's history.
+
+        Args:
+            store: The run.
+            journal: Its journal, which may be read-only.
+            history: All events up to now.
+            samples: The samples that the run holds, if others purge them.
+        """
+        self._store, self._journal = store, journal
         self._by_key = dict(history.requests_by_key)
-        self._samples: SampleIndex | None = None
+        self._samples = samples or LazySampleIndex(store, lambda: history.tables(store.manifest))
 
     def remember(self, requests: Iterable[RevocationRequest]) -> None:
         """These are accepted: from here on they answer to their keys."""
         self._by_key.update({request.key: request for request in requests if request.key})
-
-    def forget(self, sample_ids: Iterable[SampleId]) -> None:
-        """These are purged: they are gone from the index too."""
-        if self._samples is not None:
-            self._samples.purge(sample_ids)
 
     def admit_together(
         self, asked: Sequence[Revocation], *, now: datetime
@@ -89,16 +93,9 @@ class Admission:
             judgements.append(judgement)
         return judgements
 
-    @property
-    def _index(self) -> SampleIndex:
-        """Read when the first request comes: much that a coordinator does needs none."""
-        if self._samples is None:
-            self._samples = SampleIndex.read(self._store, self._history.tables(self._store.manifest))
-        return self._samples
-
     def _read(self, asked: Sequence[Revocation]) -> list[ParsedRequest | RaymuError]:
         owners = list({str(one.owner) for one in asked if one.owner is not None})
-        owned = dict(zip(owners, self._index.owned_by(owners), strict=True))
+        owned = dict(zip(owners, self._samples.get().owned_by(owners), strict=True))
         return [_attempt(partial(self._well_formed, one, owned)) for one in asked]
 
     def _well_formed(self, asked: Revocation, owned: Mapping[str, Sequence[SampleId]]) -> ParsedRequest:
@@ -128,7 +125,7 @@ class Admission:
         distinct = list(dict.fromkeys(sample_ids))
         return {
             sample_id: RequestedSample(sample_id=sample_id, name=self._keyed(sample_name(sample_id)), place=place)
-            for sample_id, place in zip(distinct, self._index.places(distinct), strict=True)
+            for sample_id, place in zip(distinct, self._samples.get().places(distinct), strict=True)
         }
 
     def _keyed(self, name: str) -> str:

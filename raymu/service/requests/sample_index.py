@@ -1,6 +1,6 @@
 """Where each sample lives: read once from the run, looked up by identity."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,3 +106,23 @@ def owner_hashes(owners: Iterable[SampleId | None], *, seed: int) -> Hashes:
     hashes = identity_hashes([str(owner) for owner in owners], seed=seed, purpose="owner")
     hashes[[owner is None for owner in owners]] = 0
     return hashes
+
+
+class LazySampleIndex:
+    """A run's sample index, read when the first request needs it: many calls on a coordinator need none."""
+
+    def __init__(self, store: RunStore, tables: Callable[[], Sequence[FileRef]]) -> None:
+        """Remember where to read. `tables` returns the current table of each shard."""
+        self._store, self._tables = store, tables
+        self._index: SampleIndex | None = None
+
+    def get(self) -> SampleIndex:
+        """Return the index, which later purges change. Raises FileMissing, FileCorrupt."""
+        if self._index is None:
+            self._index = SampleIndex.read(self._store, self._tables())
+        return self._index
+
+    def purge(self, sample_ids: Iterable[SampleId]) -> None:
+        """Remove purged samples, if the index was read."""
+        if self._index is not None:
+            self._index.purge(sample_ids)

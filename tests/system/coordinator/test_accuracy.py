@@ -31,7 +31,7 @@ def evaluations(location: Path) -> list[GenerationEvaluated]:
 def test_what_training_repair_and_settlement_end_with_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "_AT_ONCE", 16)
+    monkeypatch.setattr(tracking, "SAMPLES_PER_TURN", 16)
     config, location = tracked_config(tmp_path), tmp_path / "run"
     run = train_run(config, location)
     revoke(run, ids_at(config)[:2], strategy="dpus")

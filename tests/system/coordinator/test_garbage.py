@@ -1,30 +1,43 @@
-"""What was left behind is destroyed at first and after a failure, and never while a worker is at work."""
+"""Garbage is deleted at first and after a failure, and never while a worker is running."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.support.coordinated_run import lineage_of, opened
+from raymu.service.coordinator.coordinator import utc_now
+from raymu.service.coordinator.garbage import GarbageCollector
+from raymu.service.coordinator.publisher import Publisher
+from raymu.service.coordinator.session import Session
+from raymu.service.history import replay
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import lineage_of
 from tests.support.examples import make_config, train_run, write_samples
 
 
-def test_it_sweeps_at_first_and_after_a_failure_once_no_worker_is_at_work(tmp_path: Path) -> None:
+def test_garbage_is_collected_at_first_and_after_a_failure_once_no_worker_is_running(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet", samples=40)
     train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     serving = tmp_path / "run" / lineage_of(tmp_path / "run", 0).serving.file.path
     stray = serving.with_name("stray.safetensors")
-    with opened(tmp_path / "run") as run:
-        sweeper = run.coordinator._execution.sweeper
+
+    async def collect(session: Session, garbage: GarbageCollector) -> None:
         stray.touch()
-        with sweeper.at_work(0):
-            sweeper.sweep_if_due()
+        async with garbage.working_on(0):
+            await garbage.collect_if_due()
         assert stray.exists()
-        sweeper.sweep_if_due()
+        await garbage.collect_if_due()
         assert (stray.exists(), serving.exists()) == (False, True)
         stray.touch()
-        sweeper.sweep_if_due()
-        assert stray.exists(), "nothing failed since"
-        with pytest.raises(OSError, match="full"), sweeper.minding():
+        await garbage.collect_if_due()
+        assert stray.exists(), "nothing has failed since"
+        with pytest.raises(OSError, match="full"), garbage.due_on_error():
             raise OSError("the disk is full")
-        sweeper.sweep_if_due()
+        await garbage.collect_if_due()
         assert not stray.exists()
+        await session.leave()
+
+    session = Session(RunStore(str(tmp_path / "run")), clock=utc_now)
+    history = replay(session.journal, session.store.manifest)
+    garbage = GarbageCollector(session, Publisher(session, published=history.published), history.board)
+    asyncio.run(collect(session, garbage))

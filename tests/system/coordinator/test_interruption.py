@@ -40,7 +40,7 @@ def test_a_repair_that_broke_off_is_finished_later(
     run = trained_run()
     ids = run.ids(shard=0, slice_index=1)[:3]
     coordinator = break_off(run, ids, strategy)
-    [pending] = coordinator._execution.receipts.receipts()
+    [pending] = coordinator.receipts()
     assert (pending.published_at, pending.purged_at) == (None, None)
     assert constituent_of(run.location, 0).state is ShardState.REWOUND
     assert raw_ids_in_journal(run.location) == 3
@@ -105,20 +105,12 @@ def test_what_is_at_work_already_is_not_begun_again(trained_run: TrainedRunFacto
 def test_work_that_broke_off_is_taken_up_by_the_next_request_too(trained_run: TrainedRunFactory) -> None:
     run = trained_run()
     ids = run.ids(shard=0)
-    first = break_off(run, ids[:2])._execution.receipts.receipts()[0].request_id
+    first = break_off(run, ids[:2]).receipts()[0].request_id
     coordinator = run.open()
     receipt = revoke(coordinator, ids[2:4], strategy="sisa")
     assert receipt.shards[0].requests == 2
     assert coordinator.receipt(first).purged_at is not None
     assert run.weights == weights_without(run.config, ids[:4])
-
-
-def test_a_failure_that_was_made_good_is_no_later_call_s_reason(trained_run: TrainedRunFactory) -> None:
-    run = trained_run()
-    coordinator = break_off(run, run.ids(shard=0)[:2])
-    settle(coordinator)
-    with pytest.raises(AssertionError, match="what is waited for"):
-        asyncio.run(coordinator._execution.until(lambda: False))
 
 
 def test_checkpoints_of_a_repair_that_broke_off_do_not_outlive_the_next_one(trained_run: TrainedRunFactory) -> None:
@@ -148,7 +140,7 @@ def test_a_failure_on_one_shard_lets_the_others_finish(trained_run: TrainedRunFa
     run = trained_run()
     ids = [*run.ids(shard=0)[:2], *run.ids(shard=1)[:2]]
     coordinator = break_off(run, ids)
-    [pending] = coordinator._execution.receipts.receipts()
+    [pending] = coordinator.receipts()
     assert len(pending.shards) == 1
     settle(coordinator)
     assert len(coordinator.receipt(pending.request_id).shards) == 2
@@ -194,7 +186,7 @@ def test_two_callers_of_one_coordinator_wait_for_the_same_shard(trained_run: Tra
         )
 
     asyncio.run(both())
-    assert {receipt.exactness for receipt in coordinator._execution.receipts.receipts()} == {Exactness.EXACT}
+    assert {receipt.exactness for receipt in coordinator.receipts()} == {Exactness.EXACT}
     assert run.weights == weights_without(run.config, ids[:4])
 
 
@@ -218,7 +210,7 @@ def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(trained_ru
         return coordinator
 
     coordinator = asyncio.run(patch_two_shards_and_retrain_one_of_them_in_between())
-    receipt = coordinator._execution.receipts.receipts()[0]
+    receipt = coordinator.receipts()[0]
     assert lineage_of(run.location, 1).debts == (receipt.request_id,)
     assert (receipt.exactness, receipt.settled_at) == (Exactness.APPROXIMATE, None)
     settle(coordinator)

@@ -137,7 +137,7 @@ def test_retraining_goes_on_after_its_last_finished_stage(
     told: list[StageProgress] = []
     asyncio.run(coordinator.settle(told.append))
     assert [(one.first, one.stage, one.stages) for one in told] == [(1, 3, 3)]
-    [receipt] = coordinator._execution.receipts.receipts()
+    [receipt] = coordinator.receipts()
     assert receipt.exactness is Exactness.EXACT
     calm = train_run(config, tmp_path / "calm")
     assert receipt.shards[0].passes == revoke(calm, ids, strategy="sisa").shards[0].passes
@@ -287,7 +287,7 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
         first = asyncio.create_task(
             coordinator.revoke([Revocation(ids=(*ids[:2], *held), strategy="sisa")], no_progress)
         )
-        while not coordinator._board.idle_with_work:
+        while not coordinator.board.idle_with_work:
             await asyncio.sleep(0)
         [interim] = interim_reports(location)
         told: list[StageProgress] = []
@@ -319,7 +319,7 @@ def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path
         coordinator = Coordinator(store, fleet)
         asked = [Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)]
         calls = [asyncio.create_task(coordinator.revoke([one], no_progress)) for one in asked]
-        while not coordinator._board.idle_with_work:
+        while not coordinator.board.idle_with_work:
             await asyncio.sleep(0)
         fleet.gates[1].set()
         broken_off, _ = await asyncio.gather(*calls, return_exceptions=True)

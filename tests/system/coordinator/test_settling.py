@@ -124,7 +124,7 @@ def test_what_is_due_is_settled_while_another_caller_keeps_a_shard_at_work(confi
         coordinator = Coordinator(RunStore(str(location)), ScriptedFleet(RunStore(str(location)), hold=[1]))
         other = begin_revoking(coordinator, ids_at(config, shard=1)[-1:])
         await until_nothing_moves()
-        first = coordinator._execution.receipts.receipts()[0]
+        first = coordinator.receipts()[0]
         settling = asyncio.create_task(coordinator.settle(no_progress, due_by=first.due_at))
         await until_nothing_moves()
         assert (settling.done(), other.done()) == (True, False)
@@ -183,7 +183,7 @@ def test_what_waited_for_an_interrupted_shard_is_taken_up_too(config: Config, lo
     asyncio.run(be_lost_with_a_request_at_work_and_one_waiting())
     with opened(location) as run:
         asyncio.run(run.coordinator.settle(no_progress, due_by=LONG_AGO))
-        assert all(receipt.purged_at for receipt in run.coordinator._execution.receipts.receipts())
+        assert all(receipt.purged_at for receipt in run.coordinator.receipts())
 
 
 def begin_revoking(coordinator: Coordinator, ids: list[SampleId]) -> asyncio.Task[list[Receipt]]:
@@ -199,7 +199,7 @@ def lose_the_process(config: Config, location: Path) -> str:
     with opened(location, ScriptedFleet(RunStore(str(location)), before=interrupt)) as run:
         with pytest.raises(KeyboardInterrupt):
             run.revoke(ids_at(config, shard=0)[-1:], strategy="dpus")
-        return run.coordinator._execution.receipts.receipts()[-1].request_id
+        return run.coordinator.receipts()[-1].request_id
 
 
 def publications(location: Path) -> list[GenerationPublished]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,14 @@ from tests.support.coordinated_run import (
     ids_at,
     issued_receipts,
     journal_events,
-    opened,
     raw_ids_in_journal,
 )
+from tests.support.coordinated_run import opened as opened_run
 from tests.support.examples import make_config, repaired_weights, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import weights_without
 
-
-@pytest.fixture(autouse=True)
-def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raymu.service.coordinator.coordinator.COMMITTED_TOGETHER", 4)
+opened = partial(opened_run, requests_per_commit=4)
 
 
 @pytest.fixture
@@ -54,7 +52,7 @@ def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, t
     location = tmp_path / "run"
     train_run(config, location)
     fleet = ScriptedFleet(RunStore(str(location)))
-    coordinator = Coordinator(RunStore(str(location)), fleet)
+    coordinator = Coordinator(RunStore(str(location)), fleet, requests_per_commit=4)
     good = ids_at(config)[::5]
     asked = [
         *(single(one, key=f"row {one}", strategy="sisa") for one in good),
@@ -170,6 +168,6 @@ def test_a_request_that_follows_shares_the_remedies_of_what_was_only_accepted(co
     ids = ids_at(config, shard=1)[:4]
     fleet = ScriptedFleet(RunStore(str(location)))
     with opened(location, fleet) as run:
-        run.coordinator.accept([single(one) for one in ids[:3]])
+        asyncio.run(run.coordinator.accept([single(one) for one in ids[:3]]))
         assert run.revoke(ids[3:]).shards[0].requests == 4
     assert [task.shard for task in fleet.repairs] == [1]

@@ -77,7 +77,7 @@ def test_a_trial_comes_to_what_the_run_itself_would(bench: TuningObjective, tmp_
     store = RunStore(bench._spec.location)
     branch = store.branch(str(tmp_path / "branch"), store.current().lineages, bench.unlearning(choice))
     with opened(Path(branch.location)) as run:
-        run.coordinator.adopt(store.current().lineages)
+        asyncio.run(run.coordinator.adopt(store.current().lineages))
         receipts = [revoke_traced(run.coordinator, request.ids) for request in bench.trace.requests]
     assert len(receipts) == 6
     passes = sum(part.passes for receipt in receipts for part in receipt.shards)

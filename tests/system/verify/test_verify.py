@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from raymu.core.events import Event, ShardFailed, ShardRepaired
 from raymu.core.verdict import Verdict
 from raymu.errors import RequestInvalid, RunFormatTooNew, RunInvalid
 from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.coordinator.executor import Executor
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import RepairTask, no_progress
@@ -80,8 +81,7 @@ def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
 ) -> None:
     config = RunStore(str(location)).config
     with opened(location, ScriptedFleet(RunStore(str(location)), fail_after=1)) as run:
-        execution = run.coordinator._execution
-        monkeypatch.setattr(execution, "record", dying_at_a_failure(execution.record))
+        monkeypatch.setattr(Executor, "record", dying_at_a_failure(Executor.record))
         with pytest.raises(ConnectionError):
             run.revoke(ids_at(config, shard=0, slice_index=0)[:1], strategy="sisa")
         found = verdicts(verified(location))
@@ -163,13 +163,16 @@ def test_a_take_over_that_broke_off_is_left_open(location: Path) -> None:
     assert verified(location).verdict is Verdict.PASS
 
 
-def dying_at_a_failure(record: Callable[[Event], None]) -> Callable[[Event], None]:
+Record = Callable[[Executor, Event], Awaitable[None]]
+
+
+def dying_at_a_failure(record: Record) -> Record:
     """A coordinator that dies before it can note that a repair broke off."""
 
-    def refuse(event: Event) -> None:
+    async def refuse(executor: Executor, event: Event) -> None:
         if isinstance(event, ShardFailed):
             raise ConnectionError("the coordinator is gone too")
-        record(event)
+        await record(executor, event)
 
     return refuse
 

@@ -1,0 +1,90 @@
+"""A coordinator's hold on a run: its store, its journal, and the term under which it writes both."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from raymu.store.run import RunStore
+
+Value = TypeVar("Value")
+
+
+class Offload(Protocol):
+    """Runs a function that waits for files or the database."""
+
+    def __call__(self, work: Callable[[], Value]) -> Awaitable[Value]: ...
+
+
+async def inline(work: Callable[[], Value]) -> Value:
+    """Run a function at once, for a coordinator whose workers share its thread."""
+    return work()
+
+
+async def in_thread(work: Callable[[], Value]) -> Value:
+    """Run a function in a thread, so that the event loop serves other calls meanwhile.
+
+    A thread cannot be interrupted, and what it wrote must be followed up. So a cancellation takes effect at the next
+    ordinary `await` of the caller.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    is_cancelled = False
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled and (task := asyncio.current_task()):
+        task.cancel()
+    return future.result()
+
+
+class Session:
+    """A run that was taken over. Opening one fences off the coordinator before it.
+
+    Whoever writes takes a turn, so that commits happen one at a time and the board learns of them in their order. Reading
+    needs no turn.
+    """
+
+    def __init__(self, store: RunStore, *, clock: Callable[[], datetime], offload: Offload = inline) -> None:
+        """Take over a run.
+
+        Args:
+            store: The run.
+            clock: Returns the current time, with a time zone.
+            offload: Runs whatever waits for files or the database.
+
+        Raises:
+            RunInvalid: The journal is missing, or older than the files.
+            StorageFailed: The term cannot be written.
+        """
+        self.store, self.clock, self.offload = store, clock, offload
+        self.journal, self.term = store.take_over()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the turn to write, and keep it for the length of the context. Turns do not nest."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # a local client runs each call in a loop of its own
+            self._loop, self._lock = loop, asyncio.Lock()
+        async with self._lock:
+            yield
+
+    async def require_current(self) -> None:
+        """Raise CoordinatorSuperseded after another takeover, and RunInvalid if the journal holds unknown events.
+
+        The caller has the turn.
+        """
+        await self.offload(self.journal.require_current)
+
+    async def require_unfenced(self) -> None:
+        """Raise CoordinatorSuperseded after another takeover, by the run's files alone."""
+        await self.offload(lambda: self.store.files.fence())
+
+    async def leave(self) -> None:
+        """Close the journal and seal its file. Raises CoordinatorSuperseded: its successor closes the journal then."""
+        async with self.turn():
+            await self.offload(lambda: self.store.fencing.release(self.journal, self.term))
