@@ -15,6 +15,7 @@ from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import METRICS, Measurement, Metric, MetricKind
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.executor import Observer
+from raymu.service.coordinator.session import in_thread
 from raymu.service.event_log import EventLog, log_to_stderr
 from raymu.service.shard.fleet import ProgressFleet, ShardFleet
 from raymu.service.shard.messages import StageProgress
@@ -32,7 +33,7 @@ def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
     log_to_stderr()
     metrics = RunMetrics(store, workers=lambda: fleet.workers)
     observers: list[Observer] = [EventLog(store.manifest.run_id), metrics]
-    return Coordinator(store, ProgressFleet(fleet, metrics.on_stage), observers=observers)
+    return Coordinator(store, ProgressFleet(fleet, metrics.on_stage), offload=in_thread, observers=observers)
 
 
 class RunMetrics:

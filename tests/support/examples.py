@@ -81,10 +81,12 @@ def make_config(train: Path | str, **branches: dict[str, Any]) -> Config:
     return Config.parse(tree)
 
 
-def train_run(config: Config, location: Path | str, *, exclude: Collection[SampleId] = ()) -> Coordinator:
-    """A trained run, and its coordinator in this process."""
+def train_run(
+    config: Config, location: Path | str, *, exclude: Collection[SampleId] = (), **options: Any
+) -> Coordinator:
+    """A trained run, and its coordinator in this process, made with these options."""
     prepare_run(config, str(location), exclude=exclude).write()
-    coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))))
+    coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))), **options)
     asyncio.run(coordinator.train(no_progress))
     return coordinator
 

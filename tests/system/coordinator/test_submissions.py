@@ -83,7 +83,7 @@ def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, t
 
 
 def test_no_event_holds_more_than_a_group_and_one_generation_rewinds_all(config: Config, tmp_path: Path) -> None:
-    coordinator = train_run(config, tmp_path / "run")
+    coordinator = train_run(config, tmp_path / "run", requests_per_commit=4)
     submit(coordinator, [single(one) for one in ids_at(config)[:10]])
     events = journal_events(tmp_path / "run")
     assert [len(one.requests) for one in events if isinstance(one, RevocationsAccepted)] == [4, 4, 2]
@@ -96,7 +96,7 @@ def test_no_event_holds_more_than_a_group_and_one_generation_rewinds_all(config:
 
 
 def test_a_submission_without_a_good_request_changes_nothing(config: Config, tmp_path: Path) -> None:
-    coordinator = train_run(config, tmp_path / "run")
+    coordinator = train_run(config, tmp_path / "run", requests_per_commit=4)
     before = history_of(tmp_path / "run")
     answers = submit(coordinator, [single(number) for number in range(6)])
     assert [str(answer.refusal) for answer in answers[:1]] == [
