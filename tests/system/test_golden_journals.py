@@ -1,4 +1,4 @@
-"""Journals of every format there was are read, and replayed to the state that they were replayed to then."""
+"""A journal that version 0.1 wrote is replayed to the state that 0.1 replayed it to."""
 
 import json
 from contextlib import closing
@@ -15,11 +15,11 @@ EVERY = sorted(GOLDEN.iterdir())
 
 
 def of_then(now: Any, then: Any) -> Any:
-    """What a state has by the names that it had then: later versions may know more."""
+    """Return those fields of the present state that the old one has: later versions may have more."""
     if isinstance(then, dict) and isinstance(now, dict):
         return {name: of_then(now[name], value) for name, value in then.items() if name in now}
     if isinstance(then, list) and isinstance(now, list) and len(now) == len(then):
-        return [of_then(one, value) for one, value in zip(now, then, strict=True)]
+        return [of_then(item, value) for item, value in zip(now, then, strict=True)]
     return now
 
 
@@ -34,7 +34,9 @@ def test_a_golden_journal_is_replayed_to_its_state(folder: Path, tmp_path: Path)
     receipts = [
         receipt for _, receipt in check_receipts(rows, run=store.manifest.run_id, public_key=store.keys.public_key)
     ]
-    assert {one.request_id for one in receipts} == {one["request_id"] for one in then["receipts"] if one["purged_at"]}
+    assert {receipt.request_id for receipt in receipts} == {
+        receipt["request_id"] for receipt in then["receipts"] if receipt["purged_at"]
+    }
 
 
 def test_every_kind_of_event_is_in_a_golden_journal(tmp_path: Path) -> None:

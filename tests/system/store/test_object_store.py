@@ -12,7 +12,7 @@ from tests.support.object_store_server import ObjectStoreServer
 from tests.support.postgres_server import PostgresServer
 
 
-def test_a_bucket_that_is_not_there_is_refused(object_store: ObjectStoreServer) -> None:
+def test_a_bucket_that_does_not_exist_is_refused(object_store: ObjectStoreServer) -> None:
     with pytest.raises(RunInvalid, match=r"s3://no-bucket/run: .* its bucket does not exist"):
         RunStore(object_store.uri("no-bucket/run")).require_empty()
 
@@ -27,7 +27,7 @@ def test_a_bucket_that_keeps_versions_is_refused_and_left_empty(
     assert store.files.walk() == []
 
 
-def test_an_epoch_that_is_the_one_of_last_time_is_not_fetched_again(object_store: ObjectStoreServer) -> None:
+def test_an_unchanged_term_is_not_fetched_again(object_store: ObjectStoreServer) -> None:
     files = RunFiles(object_store.uri(f"{object_store.new_bucket()}/run"))
     with object_store.counted() as written:
         files.write("epoch", b"1")
@@ -57,9 +57,9 @@ def test_what_is_destroyed_is_gone_from_the_bucket(object_store: ObjectStoreServ
     files = RunFiles(object_store.uri(f"{bucket}/run"))
     files.write("shards/0000/state", b"weights of zoe")
     files.delete("shards/0000/state")
-    found = object_store.client.list_object_versions(Bucket=bucket)
-    assert [one["Key"] for one in found.get("Versions", ()) if one["Size"]] == []
-    assert "DeleteMarkers" not in found
+    listing = object_store.client.list_object_versions(Bucket=bucket)
+    assert [version["Key"] for version in listing.get("Versions", ()) if version["Size"]] == []
+    assert "DeleteMarkers" not in listing
 
 
 def test_a_run_on_an_object_store_needs_a_database(object_store: ObjectStoreServer) -> None:

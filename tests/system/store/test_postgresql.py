@@ -31,7 +31,7 @@ def test_purged_rows_are_vacuumed_and_no_raw_id_was_ever_in_the_servers_files(
     assert not files_with(postgres.files, "zoe@example.org")
 
 
-def test_rows_that_could_not_be_vacuumed_at_once_are_with_the_next_write(
+def test_rows_that_could_not_be_vacuumed_at_once_are_vacuumed_with_the_next_write(
     url: sql.URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raymu.store.journal.dialects.LOCK_MS", 50)
@@ -49,14 +49,14 @@ def test_rows_that_could_not_be_vacuumed_at_once_are_with_the_next_write(
     engine.dispose()
 
 
-def test_a_lost_connection_is_said_in_one_line_and_the_next_write_goes_through(
+def test_a_lost_connection_is_one_line_of_error_and_the_next_write_succeeds(
     journal: Journal, url: sql.URL, postgres: PostgresServer
 ) -> None:
     def write() -> None:
-        with journal.writing() as entry:
-            entry.add(SETTLE)
+        with journal.writing() as transaction:
+            transaction.add(SETTLE)
             postgres.disconnect(url)
-            entry.add(SETTLE)
+            transaction.add(SETTLE)
 
     with pytest.raises(StorageFailed, match="terminating connection") as refusal:
         write()
@@ -66,7 +66,7 @@ def test_a_lost_connection_is_said_in_one_line_and_the_next_write_goes_through(
     assert list(journal.events()) == [SETTLE]
 
 
-def test_a_server_that_is_not_there_is_said_in_one_line(url: sql.URL) -> None:
+def test_an_unreachable_server_is_one_line_of_error(url: sql.URL) -> None:
     with (
         closing(open_journal(url.update_query_dict({"host": "/tmp/nowhere"}))) as journal,
         pytest.raises(StorageFailed, match="connection to server") as refusal,
@@ -82,10 +82,10 @@ def test_a_coordinator_that_sleeps_within_a_transaction_loses_the_run_and_writes
     with closing(begin(url)) as sleeper, closing(open_journal(url)) as successor, ThreadPoolExecutor(1) as pool:
 
         def sleep() -> None:
-            with sleeper.writing() as entry:
-                entry.add(SETTLE)
+            with sleeper.writing() as transaction:
+                transaction.add(SETTLE)
                 assert pool.submit(successor.take_over).result(timeout=30) == 2  # once the server gave the sleeper up
-                entry.add(SETTLE)
+                transaction.add(SETTLE)
 
         with pytest.raises(StorageFailed, match="idle-in-transaction timeout"):
             sleep()
@@ -93,16 +93,18 @@ def test_a_coordinator_that_sleeps_within_a_transaction_loses_the_run_and_writes
         successor.append(SETTLE)
 
 
-def test_who_waits_for_a_lock_in_vain_is_told(journal: Journal, url: sql.URL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_lock_in_vain_is_an_error(
+    journal: Journal, url: sql.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("raymu.store.journal.dialects.LOCK_MS", 50)
-    with closing(open_journal(url)) as successor, journal.writing() as entry:
-        entry.add(SETTLE)
+    with closing(open_journal(url)) as successor, journal.writing() as transaction:
+        transaction.add(SETTLE)
         with pytest.raises(JournalBusy, match="lock timeout"):
             successor.take_over()
     assert list(journal.events()) == [SETTLE]
 
 
-def test_two_runs_may_begin_at_once_in_an_empty_database(url: sql.URL) -> None:
+def test_two_runs_can_be_created_at_once_in_an_empty_database(url: sql.URL) -> None:
     with ThreadPoolExecutor(4) as pool:
         for journal in pool.map(lambda number: begin(url, run=f"run {number}"), range(4)):
             with closing(journal):

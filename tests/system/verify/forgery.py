@@ -23,7 +23,7 @@ Change: TypeAlias = Callable[[list[Event]], list[Event]]
 
 
 def forge(location: Path, change: Change) -> None:
-    """Tell another past: the journal with its hashes and receipts, and the served generation, follow from it."""
+    """Change the past: the journal with its pseudonyms and receipts, and the served generation, follow from it."""
     store = RunStore(str(location))
     with closing(store.journal(is_read_only=True)) as journal:
         events = list(_republished(store, change(list(journal.events()))))
@@ -31,21 +31,21 @@ def forge(location: Path, change: Change) -> None:
         connection.executescript("DELETE FROM events; DELETE FROM ledger; DELETE FROM revoked;")
     reseal(location)
     journal, term = store.take_over()
-    accepted = [one for event in events if isinstance(event, RevocationsAccepted) for one in event.requests]
-    with journal.writing() as entry:
-        entry.add(*events)
-        entry.add_ids({}, {request.request_id: request.hashes for request in accepted})
-        entry.add_receipts(_signed(store, events))
+    accepted = [request for event in events if isinstance(event, RevocationsAccepted) for request in event.requests]
+    with journal.writing() as transaction:
+        transaction.add(*events)
+        transaction.add_ids({}, {request.request_id: request.hashes for request in accepted})
+        transaction.add_receipts(_signed(store, events))
     store.fencing.release(journal, term)
 
 
-def telling(words: Mapping[str, str]) -> Change:
-    """A past in which some words stand for others."""
+def replacing(words: Mapping[str, str]) -> Change:
+    """Return a change of the journal that replaces some texts by others."""
 
-    def retell(events: list[Event]) -> list[Event]:
-        return [from_json(Event, _retold(to_json(event).decode(), words), source="a forgery") for event in events]
+    def replace_words(events: list[Event]) -> list[Event]:
+        return [from_json(Event, _replaced(to_json(event).decode(), words), source="a forgery") for event in events]
 
-    return retell
+    return replace_words
 
 
 def execute(location: Path, *statements: str) -> None:
@@ -64,7 +64,7 @@ def reseal(location: Path) -> None:
     seal_journal(store.files, store.keys, term=term, sequence=sequence)
 
 
-def _retold(text: str, words: Mapping[str, str]) -> str:
+def _replaced(text: str, words: Mapping[str, str]) -> str:
     for word, other in words.items():
         text = text.replace(word, other)
     return text
@@ -73,23 +73,24 @@ def _retold(text: str, words: Mapping[str, str]) -> str:
 def _republished(store: RunStore, events: Iterable[Event]) -> Iterator[Event]:
     """The events, with the generations that follow from them; the last one is written."""
     board = RevocationBoard(RunShape.of(store.config), workers=1)
-    asked: PublishGeneration | None = None
+    publication: PublishGeneration | None = None
     generation: Generation | None = None
     before = ""
     for event in events:
-        if isinstance(event, GenerationPublished) and asked:
+        if isinstance(event, GenerationPublished) and publication:
             generation = Generation(
                 number=event.number,
                 previous_sha256=before,
-                cause=asked.cause,
+                cause=publication.cause,
                 request_ids=(*event.rewound, *event.repaired, *event.settled),
                 published_at=event.at,
-                constituents=asked.constituents,
-                lineages=asked.lineages,
+                constituents=publication.constituents,
+                lineages=publication.lineages,
             )
             before = sha256(seal(generation, store.keys.hash_key)).hexdigest()
             event = replace(event, manifest_sha256=before)
-        asked = next((one for one in board.handle(event) if isinstance(one, PublishGeneration)), asked)
+        commands = (command for command in board.handle(event) if isinstance(command, PublishGeneration))
+        publication = next(commands, publication)
         yield event
     if generation:
         store.generations.write(generation)

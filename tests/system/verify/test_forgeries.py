@@ -20,7 +20,7 @@ from raymu.store.run import RunStore
 from raymu.training.checkpoint_format import read_metadata, serialize, weights_sha256
 from tests.support.coordinated_run import ids_at, lineage_of, opened
 from tests.support.examples import make_config, train_run, write_samples
-from tests.system.verify.forgery import execute, forge, reseal, telling
+from tests.system.verify.forgery import execute, forge, replacing, reseal
 
 
 @pytest.fixture(scope="module")
@@ -75,20 +75,20 @@ def put_in_place(location: Path, checkpoint: CheckpointRef, other: CheckpointRef
         checkpoint.file.sha256: other.file.sha256,
         checkpoint.weights_sha256: other.weights_sha256,
     }
-    forge(location, telling(words))
+    forge(location, replacing(words))
     RunStore(str(location)).files.delete(checkpoint.file.path)
 
 
 def restored(location: Path, before: Path, stage: int) -> CheckpointRef:
     """A tainted checkpoint, put back among the files, that is said to descend from what is retained."""
-    tainted, sound = (lineage_of(one, 0).checkpoints[stage] for one in (before, location))
+    tainted, sound = (lineage_of(folder, 0).checkpoints[stage] for folder in (before, location))
     assert tainted
     assert sound
     shutil.copy(before / tainted.file.path, location / tainted.file.path)
     return replace(tainted, descent=sound.descent)
 
 
-def test_the_forger_is_good_at_it(location: Path) -> None:
+def test_a_forgery_that_changes_nothing_passes(location: Path) -> None:
     forge(location, lambda events: events)
     assert verified(location, is_replayed=True).verdict is Verdict.PASS
 
@@ -103,8 +103,8 @@ def test_one_flipped_bit_of_a_checkpoint_is_found_by_the_replay(location: Path, 
     assert verified(location, is_replayed=True).verdict is Verdict.FAIL
 
 
-def test_weights_that_are_only_said_to_be_other_ones_are_found_by_the_replay(location: Path) -> None:
-    forge(location, telling({lineage_of(location, 0).serving.weights_sha256: "0" * 64}))
+def test_weights_under_a_forged_hash_are_found_by_the_replay(location: Path) -> None:
+    forge(location, replacing({lineage_of(location, 0).serving.weights_sha256: "0" * 64}))
     assert verified(location, is_replayed=True).verdict is Verdict.FAIL
 
 

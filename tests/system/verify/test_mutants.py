@@ -46,7 +46,7 @@ def test_a_row_left_in_is_found(course: Coordinator, tmp_path: Path, monkeypatch
     assert verified(course, tmp_path).verdict is Verdict.FAIL
 
 
-def test_a_worker_that_forgets_nothing_and_says_so_nowhere_is_found(
+def test_a_worker_that_secretly_forgets_nothing_is_found(
     course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It trains on, and keeps, what is revoked, and its records are in keeping with that."""
@@ -57,7 +57,7 @@ def test_a_worker_that_forgets_nothing_and_says_so_nowhere_is_found(
 
 
 @pytest.mark.parametrize("is_patched_first", [False, True])
-def test_a_worker_that_trains_on_what_it_says_it_forgot_is_found(
+def test_a_worker_that_trains_on_samples_it_claims_to_forget_is_found(
     course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_patched_first: bool
 ) -> None:
     """Every record is as it should be, but the weights are those of a training with the sample: those of before."""
@@ -70,8 +70,8 @@ def test_a_worker_that_trains_on_what_it_says_it_forgot_is_found(
             settle(course)
         else:
             revoke_one(course, tmp_path)
-    found = verified(course, tmp_path, is_replayed=True)
-    assert {check.name: check.verdict for check in found.checks if check.name in ("lineage", "replay")} == {
+    verification = verified(course, tmp_path, is_replayed=True)
+    assert {check.name: check.verdict for check in verification.checks if check.name in ("lineage", "replay")} == {
         "lineage": Verdict.INCONCLUSIVE,
         "replay": Verdict.FAIL,
     }
@@ -109,9 +109,9 @@ def test_training_with_another_thread_count_cannot_be_compared(
     config = RunStore(str(tmp_path / "run")).config
     others = replace(config, cluster=replace(config.cluster, threads=2))
     monkeypatch.setattr(RunStore, "config", others)
-    found = verified(course, tmp_path, is_replayed=True)
-    assert found.verdict is Verdict.INCONCLUSIVE
-    assert "threads 1" in found.checks[-1].findings[0].what
+    verification = verified(course, tmp_path, is_replayed=True)
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    assert "threads 1" in verification.checks[-1].findings[0].what
 
 
 @pytest.mark.parametrize("change", [{"torch": "1.0"}, {"device": "cpu of another kind"}, {"deterministic": False}])
@@ -123,7 +123,7 @@ def test_training_in_another_determinism_class_cannot_be_compared(
     with monkeypatch.context() as patch:
         patch.setattr(DeterminismClass, "json", lambda it: json.dumps(json.loads(own(it)) | change, sort_keys=True))
         revoke_one(course, tmp_path)
-    found = verified(course, tmp_path, is_replayed=True)
-    assert found.verdict is Verdict.INCONCLUSIVE
+    verification = verified(course, tmp_path, is_replayed=True)
+    assert verification.verdict is Verdict.INCONCLUSIVE
     [(name, value)] = change.items()
-    assert f"{name} {value}" in found.checks[-1].findings[0].what
+    assert f"{name} {value}" in verification.checks[-1].findings[0].what

@@ -105,12 +105,12 @@ def cut(payload: bytes, chance: random.Random) -> bytes:
 
 def by_kind(location: Path) -> Mapping[str, list[Path]]:
     """The files of a run at rest."""
-    found: dict[str, list[Path]] = {}
+    paths: dict[str, list[Path]] = {}
     for path in sorted(location.rglob("*")):
         kind = kind_of(str(path.relative_to(location)))
         if path.is_file() and kind not in NEVER_AT_REST:
-            found.setdefault(str(kind), []).append(path)
-    return found
+            paths.setdefault(str(kind), []).append(path)
+    return paths
 
 
 def test_every_kind_of_file_is_tampered_with(varied: Path) -> None:
@@ -154,7 +154,7 @@ def test_every_file_is_missed(varied: Path, retrained: Path) -> None:
             with pytest.raises(RunInvalid, match="not a run"):
                 verdict(path.parent)
         else:
-            location = next(one for one in (varied, retrained) if one in path.parents)
+            location = next(folder for folder in (varied, retrained) if folder in path.parents)
             assert verdict(location) is Verdict.FAIL, kind
         path.write_bytes(payload)
 

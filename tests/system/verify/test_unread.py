@@ -15,7 +15,7 @@ from raymu.core.events import DamageFound
 from raymu.core.verdict import Verdict
 from raymu.errors import FileUnreadable
 from raymu.service.shard.messages import no_progress
-from raymu.service.verify import verify as verification
+from raymu.service.verify import verify as verify_module
 from raymu.service.verify.checks import CHECKS, CheckRow, Findings
 from raymu.service.verify.evidence import Evidence
 from raymu.service.verify.verify import Verification, verify
@@ -43,10 +43,10 @@ def verified(location: Path) -> Verification:
     return verify(RunStore(str(location)), no_progress)
 
 
-def left_open(found: Verification) -> set[str]:
+def left_open(verification: Verification) -> set[str]:
     """The checks that do not pass; none of them fails."""
-    assert found.verdict is Verdict.INCONCLUSIVE
-    return {check.name for check in found.checks if check.verdict is Verdict.INCONCLUSIVE}
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    return {check.name for check in verification.checks if check.verdict is Verdict.INCONCLUSIVE}
 
 
 def hide(location: Path, path: str) -> Callable[[], object]:
@@ -80,18 +80,18 @@ def test_damage_is_found_beside_what_cannot_be_read(location: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run.json", "hash.key", "journal.seal", "epoch"])
-def test_a_file_of_the_run_that_cannot_be_read_leaves_it_open(location: Path, name: str) -> None:
+def test_an_unreadable_file_of_the_run_is_inconclusive(location: Path, name: str) -> None:
     hide(location, name)
     left_open(verified(location))
 
 
-def test_a_journal_whose_seal_cannot_be_read_is_not_taken_for_the_latest(location: Path) -> None:
+def test_a_journal_with_an_unreadable_seal_is_not_assumed_to_be_the_latest(location: Path) -> None:
     hide(location, "journal.seal")
     with pytest.raises(FileUnreadable, match=r"journal\.seal"):
         RunStore(str(location)).current()
 
 
-def test_a_journal_that_another_process_holds_leaves_it_open(location: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_journal_is_inconclusive(location: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raymu.store.journal.dialects.SQLITE_BUSY_MS", 50)
     with closing(sqlite3.connect(location / "journal.sqlite", isolation_level=None)) as holder:
         holder.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -101,14 +101,14 @@ def test_a_journal_that_another_process_holds_leaves_it_open(location: Path, mon
 
 
 @pytest.mark.parametrize("bytes_left", [0, 3000])
-def test_a_journal_that_is_no_database_any_more_fails(location: Path, bytes_left: int) -> None:
+def test_a_journal_that_is_not_a_database_fails(location: Path, bytes_left: int) -> None:
     """It was read, and is something else."""
     journal = location / "journal.sqlite"
     journal.write_bytes(journal.read_bytes()[:bytes_left])
     assert verified(location).verdict is Verdict.FAIL
 
 
-def test_a_journal_whose_server_is_not_reached_leaves_it_open(tmp_path: Path, postgres: PostgresServer) -> None:
+def test_an_unreachable_journal_server_is_inconclusive(tmp_path: Path, postgres: PostgresServer) -> None:
     database: sql.URL = postgres.new_database()
     write_samples(tmp_path / "all.parquet", samples=80)
     config = make_config(tmp_path / "all.parquet", cluster={"journal": str(database)})
@@ -146,11 +146,11 @@ def checks_after(write: Callable[[], None], *, times: int) -> Mapping[str, Check
 
 
 @pytest.mark.parametrize(("times", "verdict"), [(1, Verdict.PASS), (99, Verdict.INCONCLUSIVE)])
-def test_a_run_that_is_written_meanwhile_is_looked_at_again(
+def test_a_run_that_changes_during_verification_is_verified_again(
     location: Path, monkeypatch: pytest.MonkeyPatch, times: int, verdict: Verdict
 ) -> None:
-    monkeypatch.setattr(verification, "CHECKS", checks_after(lambda: revoke_one(location), times=times))
-    found = verified(location)
-    assert found.verdict is verdict
-    told = [finding.what for check in found.checks for finding in check.findings]
-    assert any(what.startswith("the run was written meanwhile") for what in told) is (times > 1)
+    monkeypatch.setattr(verify_module, "CHECKS", checks_after(lambda: revoke_one(location), times=times))
+    verification = verified(location)
+    assert verification.verdict is verdict
+    findings = [finding.what for check in verification.checks for finding in check.findings]
+    assert any(what.startswith("the run was written meanwhile") for what in findings) is (times > 1)

@@ -25,8 +25,8 @@ from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.verify.forgery import execute
 
 
-def verified(location: Path, **asked: object) -> Verification:
-    return verify(RunStore(str(location)), no_progress, **asked)  # type: ignore[arg-type]
+def verified(location: Path, **options: object) -> Verification:
+    return verify(RunStore(str(location)), no_progress, **options)  # type: ignore[arg-type]
 
 
 def verdicts(verification: Verification) -> dict[str, str]:
@@ -76,37 +76,35 @@ def test_a_patched_run_is_inconclusive_until_it_is_settled(location: Path) -> No
     assert verified(location, replay=[0, 1]).verdict is Verdict.PASS
 
 
-def test_while_a_coordinator_is_at_work_what_it_writes_is_left_open(
-    location: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_with_a_running_repair_is_inconclusive(location: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = RunStore(str(location)).config
     with opened(location, ScriptedFleet(RunStore(str(location)), fail_after=1)) as run:
         monkeypatch.setattr(Executor, "record", dying_at_a_failure(Executor.record))
         with pytest.raises(ConnectionError):
             run.revoke(ids_at(config, shard=0, slice_index=0)[:1], strategy="sisa")
-        found = verdicts(verified(location))
-        assert found == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
+        open_checks = verdicts(verified(location))
+        assert open_checks == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
     settle(location)
     assert verified(location).verdict is Verdict.PASS
 
 
-def test_a_shard_that_is_past_a_request_before_the_others_is_left_open(location: Path) -> None:
+def test_a_shard_repaired_before_the_others_is_inconclusive(location: Path) -> None:
     """It is served as it is repaired, and what it superseded is there until the request is repaired."""
     config = RunStore(str(location)).config
-    found: list[Verification] = []
+    verifications: list[Verification] = []
 
     def look(task: RepairTask) -> None:
         if task.shard == 1:
-            found.append(verified(location))
+            verifications.append(verified(location))
 
     first, second = (ids_at(config, shard=shard, slice_index=at)[0] for shard, at in ((0, 0), (1, 2)))
     with opened(location, ScriptedFleet(RunStore(str(location)), before=look)) as run:
         run.revoke([first, second], strategy="sisa")
     assert {event.report.shard for event in journal_events(location) if isinstance(event, ShardRepaired)} == {0, 1}
-    assert verdicts(found[0]) == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
+    assert verdicts(verifications[0]) == dict.fromkeys(("journal", "generation", "purge"), "inconclusive")
 
 
-def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
+def test_an_event_of_a_newer_raymu_is_inconclusive(location: Path) -> None:
     revoke_some(location, "sisa")
     store = RunStore(str(location))
     term = store.fencing.term()
@@ -115,35 +113,35 @@ def test_what_a_newer_raymu_wrote_is_left_open(location: Path) -> None:
         head = next_head(journal.head(), payload, store.keys.hash_key)
     insert = f"INSERT INTO events SELECT run, {head.sequence}, 'moved', '{payload}', '{head.seal}' FROM runs"
     execute(location, insert)
-    found = verified(location)
-    assert verdicts(found) == {"journal": "inconclusive"}
-    assert f"journal event {head.sequence}: was written by a newer raymu" in found.checks[0].findings[0].what
+    verification = verified(location)
+    assert verdicts(verification) == {"journal": "inconclusive"}
+    assert f"journal event {head.sequence}: was written by a newer raymu" in verification.checks[0].findings[0].what
     with pytest.raises(RunFormatTooNew):  # and the coordinator that wrote it is not fenced out
         store.take_over()
     assert RunStore(str(location)).fencing.term() == term
 
 
-def test_training_that_is_under_way_is_left_open(location: Path, tmp_path: Path) -> None:
+def test_a_run_in_training_is_inconclusive(location: Path, tmp_path: Path) -> None:
     config = RunStore(str(location)).config
     prepare_run(config, str(tmp_path / "new")).write()
-    found: list[Verification] = []
+    verifications: list[Verification] = []
     coordinator = Coordinator(RunStore(str(tmp_path / "new")), LocalFleet(RunStore(str(tmp_path / "new"))))
-    asyncio.run(coordinator.train(lambda _stage: found.append(verified(tmp_path / "new"))))
-    assert {one.verdict for one in found} == {Verdict.INCONCLUSIVE}
+    asyncio.run(coordinator.train(lambda _stage: verifications.append(verified(tmp_path / "new"))))
+    assert {verification.verdict for verification in verifications} == {Verdict.INCONCLUSIVE}
     asyncio.run(coordinator.close())
     assert verified(tmp_path / "new").verdict is Verdict.PASS
 
 
-def test_a_run_whose_coordinator_stays_is_left_open_until_that_is_down(location: Path) -> None:
+def test_a_run_is_inconclusive_until_its_coordinator_is_closed(location: Path) -> None:
     with opened(location):
-        found = verified(location)
-    assert verdicts(found) == {"journal": "inconclusive"}
-    assert "`raymu stop` stops it" in found.checks[0].findings[0].what
+        verification = verified(location)
+    assert verdicts(verification) == {"journal": "inconclusive"}
+    assert "`raymu stop` stops it" in verification.checks[0].findings[0].what
     assert verified(location).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("name", [".epoch.0123.partial", "shards/0000/.stage-0-0123.safetensors.4567.partial"])
-def test_a_half_written_file_is_left_open(location: Path, name: str) -> None:
+def test_a_partly_written_file_is_inconclusive(location: Path, name: str) -> None:
     """Whoever writes it may be at it."""
     (location / name).write_bytes(b"half")
     assert verdicts(verified(location)) == {"purge": "inconclusive"}
@@ -151,7 +149,7 @@ def test_a_half_written_file_is_left_open(location: Path, name: str) -> None:
     assert verified(location).verdict is Verdict.PASS
 
 
-def test_a_take_over_that_broke_off_is_left_open(location: Path) -> None:
+def test_an_interrupted_takeover_is_inconclusive(location: Path) -> None:
     def die(_term: int) -> None:
         RunStore(str(location)).files.write("epoch", b"2")
         raise ConnectionError("the coordinator is gone")
@@ -177,7 +175,7 @@ def dying_at_a_failure(record: Record) -> Record:
     return refuse
 
 
-def test_an_anchor_tells_a_run_that_was_rolled_back_whole(location: Path, tmp_path: Path) -> None:
+def test_an_anchor_detects_a_run_that_was_rolled_back(location: Path, tmp_path: Path) -> None:
     before = verified(location)
     shutil.copytree(location, tmp_path / "old")
     revoke_some(location, "sisa")
@@ -190,16 +188,16 @@ def test_an_anchor_tells_a_run_that_was_rolled_back_whole(location: Path, tmp_pa
 
 
 @pytest.mark.parametrize("anchor", ["", "17", "x:abc", "3:"])
-def test_what_is_no_anchor_is_refused(location: Path, anchor: str) -> None:
+def test_a_malformed_anchor_is_refused(location: Path, anchor: str) -> None:
     with pytest.raises(RequestInvalid, match="not an anchor"):
         verified(location, anchor=anchor)
 
 
-def test_a_shard_that_is_not_there_cannot_be_replayed(location: Path) -> None:
+def test_an_unknown_shard_cannot_be_replayed(location: Path) -> None:
     with pytest.raises(RequestInvalid, match="no shard 7"):
         verified(location, replay=[7])
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunInvalid, match="not a run"):
         verified(tmp_path)

@@ -68,7 +68,7 @@ def test_a_generation_that_was_not_committed_is_not_served(store: RunStore, jour
     assert store.generations.numbers == [1]
 
 
-def test_one_that_is_superseded_before_it_is_read_gives_way_to_the_next_however_many_come(
+def test_a_generation_superseded_before_it_is_read_is_replaced_by_its_successor(
     store: RunStore, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, later = GenerationFiles.read, iter(range(2, 7))
@@ -84,7 +84,7 @@ def test_one_that_is_superseded_before_it_is_read_gives_way_to_the_next_however_
     assert store.current() == generation(6)
 
 
-def test_one_that_another_run_sealed_is_refused(store: RunStore, journal: Journal, tmp_path: Path) -> None:
+def test_a_generation_sealed_by_another_run_is_refused(store: RunStore, journal: Journal, tmp_path: Path) -> None:
     foreign = RunStore(str(tmp_path / "foreign"))
     foreign.create(MANIFEST)
     sha256 = foreign.generations.write(generation(1)).sha256
@@ -101,7 +101,7 @@ def test_a_file_that_is_not_the_published_one_is_refused(store: RunStore, journa
         store.current()
 
 
-def test_an_old_copy_of_the_files_is_told_from_an_old_copy_of_the_journal(store: RunStore, journal: Journal) -> None:
+def test_an_old_copy_of_the_files_is_distinguished_from_one_of_the_journal(store: RunStore, journal: Journal) -> None:
     for number in (1, 2, 3):
         publish(store, journal, generation(number))
     store.files.delete(generation_path(3))

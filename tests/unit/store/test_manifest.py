@@ -19,7 +19,7 @@ def manifest_with(place: Path, **changes: object) -> RunStore:
 
 
 @pytest.mark.parametrize("location", ["", "no such directory"])
-def test_a_directory_without_a_manifest_is_no_run(tmp_path: Path, location: str) -> None:
+def test_a_directory_without_a_manifest_is_not_a_run(tmp_path: Path, location: str) -> None:
     with pytest.raises(RunInvalid, match=r"is not a run: it has no run\.json"):
         _ = RunStore(str(tmp_path / location)).manifest
 

@@ -27,12 +27,12 @@ def check(rows: list[ReceiptRow], *, run: str = "run") -> list[tuple[int, Receip
 
 @settings(max_examples=25)
 @given(first=many_receipts, then=many_receipts)
-def test_receipts_are_read_back_whole_from_a_ledger_that_goes_on(first: list[Receipt], then: list[Receipt]) -> None:
+def test_receipts_of_two_purges_are_read_back_in_order(first: list[Receipt], then: list[Receipt]) -> None:
     rows = issue(first)
     rows += sign_receipts(then, after=rows[-1], run="run", event=9, signing_key=KEY)
     assert check(rows) == [*((7, receipt) for receipt in first), *((9, receipt) for receipt in then)]
     documents = latest_by_request(rows)
-    assert {request_id: one["ledger"]["number"] for request_id, one in documents.items()} == {
+    assert {request_id: document["ledger"]["number"] for request_id, document in documents.items()} == {
         row.request_id: row.number for row in rows
     }
 
@@ -68,7 +68,7 @@ def of_no_json(rows: list[ReceiptRow]) -> list[ReceiptRow]:
 )
 @settings(max_examples=5)
 @given(some=st.lists(receipts, min_size=2, max_size=4))
-def test_what_was_tampered_with_is_refused(
+def test_tampered_receipts_are_refused(
     tamper: Callable[[list[ReceiptRow]], list[ReceiptRow]], some: list[Receipt]
 ) -> None:
     with pytest.raises(FileCorrupt, match="receipt "):
@@ -77,6 +77,6 @@ def test_what_was_tampered_with_is_refused(
 
 @settings(max_examples=5)
 @given(some=many_receipts)
-def test_a_ledger_of_another_run_is_refused(some: list[Receipt]) -> None:
+def test_receipts_of_another_run_are_refused(some: list[Receipt]) -> None:
     with pytest.raises(FileCorrupt, match="missing or in another order"):
         check(issue(some), run="another")

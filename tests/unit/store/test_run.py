@@ -49,7 +49,7 @@ def test_a_run_is_never_created_over_another(store: RunStore, manifest: RunManif
 
 
 @pytest.mark.parametrize("inside", ["thesis.tex", ".git", "other runs/"])
-def test_a_run_is_created_in_an_empty_place_only(tmp_path: Path, inside: str) -> None:
+def test_a_run_is_created_in_an_empty_location_only(tmp_path: Path, inside: str) -> None:
     place = tmp_path / "run" / inside
     place.parent.mkdir()
     place.mkdir() if inside.endswith("/") else place.touch()
@@ -72,7 +72,7 @@ def test_a_run_that_was_not_trained_has_no_generation(store: RunStore) -> None:
 
 
 @given(report=reports)
-def test_a_report_is_found_until_it_is_dropped(shared: RunStore, report: RepairReport) -> None:
+def test_a_report_is_found_until_it_is_deleted(shared: RunStore, report: RepairReport) -> None:
     files = [shared.write_state(1, "stage-1", str(number).encode()) for number in range(2)]
     checkpoint = CheckpointRef(stage=1, file=files[0], weights_sha256="w", descent="d")
     lineage = replace(
@@ -95,42 +95,42 @@ def test_a_report_is_found_until_it_is_dropped(shared: RunStore, report: RepairR
 
 
 @given(report=reports)
-def test_a_report_counts_only_while_what_it_tells_of_is_there(shared: RunStore, report: RepairReport) -> None:
+def test_a_report_counts_only_while_its_files_exist(shared: RunStore, report: RepairReport) -> None:
     shared.reports.write(report)
     assert shared.reports.find(RepairReport, report.command_id) is None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Interim:
+class Partial:
     command_id: str
     stages: int
 
 
-def test_an_interim_report_is_found_until_it_goes_with_the_report(store: RunStore) -> None:
-    reports, interim = store.reports, Interim(command_id="train-0003", stages=1)
-    assert reports.find_partial(Interim, "train-0003") is None
+def test_a_partial_report_is_deleted_with_the_report(store: RunStore) -> None:
+    reports, interim = store.reports, Partial(command_id="train-0003", stages=1)
+    assert reports.find_partial(Partial, "train-0003") is None
     reports.write_partial(interim)
     reports.write_partial(replace(interim, stages=2))
-    assert reports.find_partial(Interim, "train-0003") == replace(interim, stages=2)
+    assert reports.find_partial(Partial, "train-0003") == replace(interim, stages=2)
     assert (reports.partial, reports.finished) == (["train-0003"], [])
     reports.delete(["train-0003"])
-    assert reports.find_partial(Interim, "train-0003") is None
+    assert reports.find_partial(Partial, "train-0003") is None
 
 
-def test_an_interim_report_that_is_changed_or_another_commands_is_refused(store: RunStore) -> None:
-    store.reports.write_partial(Interim(command_id="train-0003", stages=1))
+def test_a_partial_report_that_is_changed_or_of_another_command_is_refused(store: RunStore) -> None:
+    store.reports.write_partial(Partial(command_id="train-0003", stages=1))
     payload = store.files.read("reports/train-0003.interim.json")
     store.files.write("reports/train-0004.interim.json", payload)
     store.files.write("reports/train-0005.interim.json", payload[:-9])
     for command_id, problem in (("train-0004", "another command"), ("train-0005", "not what was written")):
         with pytest.raises(FileCorrupt, match=problem):
-            store.reports.find_partial(Interim, command_id)
+            store.reports.find_partial(Partial, command_id)
 
 
-def test_a_shard_is_swept_of_its_own_interim_reports_alone(store: RunStore) -> None:
+def test_deleting_the_garbage_of_a_shard_keeps_partial_reports_of_others(store: RunStore) -> None:
     at_work, broken_off, others = "repair-0003-00000000000000aa", "repair-0003-00000000000000bb", "train-0013"
     for command_id in (at_work, broken_off, others):
-        store.reports.write_partial(Interim(command_id=command_id, stages=1))
+        store.reports.write_partial(Partial(command_id=command_id, stages=1))
     store.delete_shard_garbage((), {at_work}, 3)
     assert store.reports.partial == [at_work, others]
     store.delete_garbage((), ())
@@ -155,7 +155,7 @@ def test_destroying_files_counts_those_that_were_there(store: RunStore) -> None:
     assert store.destroy(frozenset(refs)) == 0
 
 
-def test_what_nothing_needs_is_swept(store: RunStore, manifest: RunManifest) -> None:
+def test_garbage_is_deleted(store: RunStore, manifest: RunManifest) -> None:
     needed = store.write_state(0, "stage-0", b"needed")
     stray, other = store.write_state(0, "stage-1", b"stray"), store.write_state(1, "stage-1", b"other")
     table, others = (store.write_table(shard, pa.table({"id": [shard]})) for shard in (0, 1))
@@ -171,7 +171,7 @@ def present(store: RunStore, *refs: FileRef) -> set[FileRef]:
 
 
 @pytest.mark.parametrize("is_whole_run", [True, False])
-def test_what_is_half_written_is_swept(local_store: RunStore, tmp_path: Path, is_whole_run: bool) -> None:
+def test_partly_written_files_are_deleted(local_store: RunStore, tmp_path: Path, is_whole_run: bool) -> None:
     kept = local_store.write_state(0, "stage-0", b"needed")
     half_written = [
         tmp_path / "run" / place for place in ("shards/0000/.stage-2.17.partial", "samples/.0000.17.partial")
@@ -187,7 +187,7 @@ def test_what_is_half_written_is_swept(local_store: RunStore, tmp_path: Path, is
     assert local_store.files.exists(kept.path)
 
 
-def test_a_creation_that_broke_off_is_begun_anew(location: str, manifest: RunManifest) -> None:
+def test_an_interrupted_creation_starts_again(location: str, manifest: RunManifest) -> None:
     class Crash(Exception):
         pass
 
@@ -206,13 +206,13 @@ def test_a_creation_that_broke_off_is_begun_anew(location: str, manifest: RunMan
     assert len(again.files.list("samples")) == 1
 
 
-def test_a_file_of_nothing_is_a_file(store: RunStore) -> None:
+def test_an_empty_file_is_a_file(store: RunStore) -> None:
     ref = store.write_state(0, "empty", b"")
     assert ref == FileRef(path=ref.path, sha256=ref.sha256, byte_size=0)
     assert store.files.read_checked(ref) == b""
 
 
-def test_a_key_that_is_none_is_refused(store: RunStore) -> None:
+def test_a_malformed_key_is_refused(store: RunStore) -> None:
     store.files.write("hash.key", b"no key")
     with pytest.raises(FileCorrupt, match=r"run/hash\.key: not a key"):
         _ = RunStore(store.location).manifest

@@ -97,7 +97,7 @@ def test_files_are_listed_by_name_without_folders(files: RunFiles) -> None:
     assert files.list("no folder") == files.walk("no folder") == files.partial_writes() == []
 
 
-def test_half_written_files_are_listed_apart(local_files: RunFiles, tmp_path: Path) -> None:
+def test_partly_written_files_are_listed_apart(local_files: RunFiles, tmp_path: Path) -> None:
     local_files.write("folder/a", PAYLOAD)
     (tmp_path / "run" / "folder" / ".d.17.partial").write_bytes(b"left by a crash")
     assert local_files.list("folder") == ["a"]
@@ -111,7 +111,7 @@ def test_a_rewritten_file_is_the_new_one_alone(files: RunFiles) -> None:
     assert files.walk() == ["state"]
 
 
-def test_a_file_that_is_read_again_is_the_one_that_lies_there(files: RunFiles, location: str) -> None:
+def test_a_cached_read_returns_the_present_content(files: RunFiles, location: str) -> None:
     other = RunFiles(location)
     for payload in (b"1", b"1", b"2", b"3"):
         other.write("epoch", payload)
@@ -121,7 +121,7 @@ def test_a_file_that_is_read_again_is_the_one_that_lies_there(files: RunFiles, l
         files.read_cached("epoch")
 
 
-def test_a_removed_run_leaves_its_place_empty(files: RunFiles) -> None:
+def test_a_removed_run_leaves_its_location_empty(files: RunFiles) -> None:
     assert files.is_empty
     folders = files.missing_folders()
     for number in range(3):
@@ -139,9 +139,7 @@ def test_a_large_file_is_written_whole(files: RunFiles) -> None:
     assert files.delete("state") == 1
 
 
-def test_a_write_that_fails_half_way_leaves_the_old_file_whole_and_nothing_else(
-    local_files: RunFiles, tmp_path: Path
-) -> None:
+def test_a_failing_write_leaves_the_old_file_whole_and_nothing_else(local_files: RunFiles, tmp_path: Path) -> None:
     files = local_files
     ref = files.write("state", PAYLOAD)
     with file_size_limit(100), pytest.raises(StorageFailed, match="see that it has room") as failure:
@@ -160,19 +158,19 @@ def test_a_first_write_that_fails_half_way_leaves_no_file(local_files: RunFiles)
     assert files.list("folder") == []
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_location_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no folder")
     with pytest.raises(StorageFailed, match="file/run/state: the storage failed"):
         RunFiles(str(tmp_path / "file" / "run")).write("state", PAYLOAD)
 
 
 @pytest.mark.parametrize("location", ["nowhere://bucket/run", "://run", "a\0b", "x" * 300, "\udcff"])
-def test_a_place_that_no_storage_knows_is_refused(location: str) -> None:
+def test_an_unknown_kind_of_location_is_refused(location: str) -> None:
     with pytest.raises(RunInvalid, match="is not a location for a run"):
         RunFiles(location)
 
 
-def test_what_is_there_and_gives_nothing_out_is_said_to_be_unreadable(local_files: RunFiles, tmp_path: Path) -> None:
+def test_an_existing_path_without_content_is_unreadable(local_files: RunFiles, tmp_path: Path) -> None:
     files = local_files
     (tmp_path / "run" / "state").mkdir(parents=True)
     (tmp_path / "run" / "loop").symlink_to("loop")
@@ -182,7 +180,7 @@ def test_what_is_there_and_gives_nothing_out_is_said_to_be_unreadable(local_file
 
 
 @pytest.mark.parametrize("inside", ["file", "file/run/deeper", "link", "link/run", "device"])
-def test_a_run_needs_a_place_for_its_directory(tmp_path: Path, inside: str) -> None:
+def test_a_run_needs_a_location_for_its_directory(tmp_path: Path, inside: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "device").symlink_to("/dev/null")
@@ -192,7 +190,7 @@ def test_a_run_needs_a_place_for_its_directory(tmp_path: Path, inside: str) -> N
         RunFiles(str(tmp_path / inside)).missing_folders()
 
 
-def test_folders_that_were_made_go_with_the_run_and_others_stay(tmp_path: Path) -> None:
+def test_folders_made_for_a_run_are_removed_with_it_and_others_stay(tmp_path: Path) -> None:
     files = RunFiles(str(tmp_path / "runs" / "one"))
     folders = files.missing_folders()
     assert folders == (tmp_path / "runs" / "one", tmp_path / "runs")
@@ -225,7 +223,7 @@ def test_a_private_file_is_readable_by_its_owner_only(local_files: RunFiles, tmp
 
 
 @pytest.mark.parametrize("name", ["run", "a run", "50% #1?"])
-def test_a_path_and_its_file_uri_are_the_same_place(tmp_path: Path, name: str) -> None:
+def test_a_path_and_its_file_uri_are_the_same_location(tmp_path: Path, name: str) -> None:
     place = tmp_path / name
     by_path, by_uri = RunFiles(str(place)), RunFiles(place.as_uri())
     assert by_path.local == by_uri.local == place
@@ -246,6 +244,6 @@ def test_a_directory_that_holds_anything_is_not_empty(tmp_path: Path, inside: st
     assert not files.is_empty
 
 
-def test_a_regular_file_is_no_empty_place(tmp_path: Path) -> None:
+def test_a_regular_file_is_not_an_empty_location(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     assert not RunFiles(str(tmp_path / "run")).is_empty

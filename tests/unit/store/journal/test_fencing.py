@@ -31,7 +31,7 @@ def test_a_run_that_lost_its_journal_says_so(local_store: RunStore, tmp_path: Pa
     assert not (tmp_path / "run" / "journal.sqlite").exists()
 
 
-def test_once_another_has_taken_over_nothing_is_written_or_destroyed(store: RunStore) -> None:
+def test_a_superseded_coordinator_writes_and_destroys_no_file(store: RunStore) -> None:
     journal, term = store.take_over()
     kept = store.write_state(0, "stage-0", b"weights")
     successor = RunStore(store.location)

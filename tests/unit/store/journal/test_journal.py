@@ -62,7 +62,7 @@ def test_accepted_ids_are_kept_by_request_and_shard_with_their_type(journal: Jou
 
 
 @settings(max_examples=20)
-@given(ids=st.lists(st.integers() | names, min_size=1, unique_by=lambda one: (type(one), one)))
+@given(ids=st.lists(st.integers() | names, min_size=1, unique_by=lambda sample_id: (type(sample_id), sample_id)))
 def test_any_id_is_kept_until_its_request_is_purged(shared: Journal, ids: list[SampleId]) -> None:
     shared.accept(
         ACCEPTED, forget={"r": {5: ids}}, hashes={"r": [f"revoked after {len(list(shared.events()))} events"]}
@@ -162,8 +162,8 @@ def test_a_write_that_comes_while_another_takes_over_waits_and_is_refused(journa
 
 def test_a_take_over_waits_until_what_is_being_written_is_committed(journal: Journal, url: sql.URL) -> None:
     with closing(open_journal(url)) as successor, ThreadPoolExecutor(1) as pool:
-        with journal.writing() as entry:
-            entry.add(SETTLE)
+        with journal.writing() as transaction:
+            transaction.add(SETTLE)
             taking_over = pool.submit(successor.take_over)
             assert not wait([taking_over], timeout=0.2).done
         assert taking_over.result(timeout=10) == 2
@@ -173,7 +173,7 @@ def test_a_take_over_waits_until_what_is_being_written_is_committed(journal: Jou
         successor.append(SETTLE)
 
 
-def test_epochs_rise_with_every_take_over(url: sql.URL) -> None:
+def test_terms_rise_with_every_takeover(url: sql.URL) -> None:
     journals = [begin(url), open_journal(url), open_journal(url)]
     assert [journal.take_over() for journal in journals] == [2, 3, 4]
     for journal in journals:
@@ -184,8 +184,8 @@ def test_epochs_rise_with_every_take_over(url: sql.URL) -> None:
 def test_any_number_of_hashes_is_looked_up(journal: Journal, count: int) -> None:
     revoked = [f"{number:064x}" for number in range(count)]
     journal.accept(ACCEPTED, forget={"r1": {0: [1]}}, hashes={"r1": [*revoked, "last"]})
-    asked = [hashed for number in range(count) for hashed in (f"{number:064x}", f"unknown {number}")]
-    assert journal.revoked_by(asked) == dict.fromkeys(revoked, "r1")
+    pseudonyms = [hashed for number in range(count) for hashed in (f"{number:064x}", f"unknown {number}")]
+    assert journal.revoked_by(pseudonyms) == dict.fromkeys(revoked, "r1")
 
 
 CHANGES = {
@@ -237,7 +237,7 @@ def test_the_seals_need_the_key(journal: Journal, url: sql.URL) -> None:
         list(stranger.events())
 
 
-def test_a_commit_that_got_through_after_all_is_noticed_before_the_next_write(
+def test_a_commit_that_succeeded_despite_an_error_is_noticed_before_the_next_write(
     journal: Journal, url: sql.URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection may be lost between the commit and its acknowledgement."""
@@ -265,7 +265,7 @@ def test_runs_that_share_a_database_do_not_mix(journal: Journal, url: sql.URL) -
         journal.accept(ACCEPTED, forget={"r1": {0: [1]}}, hashes=hashes)
         other.accept(ACCEPTED, forget={"r1": {0: [2]}}, hashes=hashes)
         other.append(SETTLE)
-        assert [len(list(one.events())) for one in (journal, other)] == [1, 2]
+        assert [len(list(each.events())) for each in (journal, other)] == [1, 2]
         assert other.sample_ids(shard=0) == {"r1": {2}}
         purge(journal, "r1")
         assert not journal.sample_ids(shard=0)
@@ -286,8 +286,8 @@ def test_a_database_that_does_not_know_the_run_is_refused(url: sql.URL) -> None:
 def test_readers_neither_write_nor_wait(journal: Journal, url: sql.URL) -> None:
     journal.append(SETTLE)
     with closing(open_journal(url, is_read_only=True)) as reader:
-        with journal.writing() as entry:
-            entry.add(ACCEPTED)
+        with journal.writing() as transaction:
+            transaction.add(ACCEPTED)
             assert list(reader.events()) == [SETTLE]
         assert list(reader.events()) == [SETTLE, ACCEPTED]
         with pytest.raises(StorageFailed, match=r"read-?only"):

@@ -25,7 +25,7 @@ def kept_of(url: sql.URL, request_id: str) -> str:
 
 
 @pytest.mark.parametrize("count", [1, 3000])
-def test_purged_ids_leave_no_bytes_in_the_files_of_an_open_journal(
+def test_purged_ids_leave_no_residue_in_the_files_of_an_open_journal(
     journal: Journal, url: sql.URL, tmp_path: Path, count: int
 ) -> None:
     forget: dict[str, dict[int, list[SampleId]]] = {
@@ -39,9 +39,7 @@ def test_purged_ids_leave_no_bytes_in_the_files_of_an_open_journal(
     assert files_with(tmp_path, anna) == {"journal.sqlite"}
 
 
-def test_bytes_that_a_crash_left_behind_are_gone_after_the_next_take_over(
-    journal: Journal, url: sql.URL, tmp_path: Path
-) -> None:
+def test_residue_of_a_crash_is_gone_after_the_next_takeover(journal: Journal, url: sql.URL, tmp_path: Path) -> None:
     journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
     kept = kept_of(url, "r")
     killed = sqlite3.connect(tmp_path / "journal.sqlite")  # purges, and never comes to empty its log
@@ -56,7 +54,7 @@ def test_bytes_that_a_crash_left_behind_are_gone_after_the_next_take_over(
     killed.close()
 
 
-def test_ids_that_a_reader_kept_from_being_erased_are_erased_later(
+def test_residue_that_a_reader_protects_is_scrubbed_later(
     url: sql.URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raymu.store.journal.dialects.SQLITE_BUSY_MS", 50)
@@ -87,7 +85,7 @@ def test_commits_survive_a_power_cut_and_deleted_rows_are_overwritten(journal: J
     assert pragma("busy_timeout") == seconds
 
 
-def test_a_database_that_cannot_be_opened_is_storage_to_be_mended(url: sql.URL, tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_a_storage_failure(url: sql.URL, tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="the journal: the storage failed"):
         begin(url.set(database=str(tmp_path / "no folder" / "journal.sqlite")))
     (tmp_path / "letter.csv").write_text("not a database, though as long as one may be\n" * 100)
@@ -95,7 +93,7 @@ def test_a_database_that_cannot_be_opened_is_storage_to_be_mended(url: sql.URL, 
         begin(url.set(database=str(tmp_path / "letter.csv")))
 
 
-def test_a_reader_does_not_make_a_journal_that_is_not_there(url: sql.URL, tmp_path: Path) -> None:
+def test_a_reader_does_not_create_a_journal(url: sql.URL, tmp_path: Path) -> None:
     missing = open_journal(url, is_read_only=True)
     with pytest.raises(FileUnreadable, match="the journal cannot be read"):
         list(missing.events())
