@@ -4,9 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from raymu.store.codec import canonical_json
 from tests.support.examples import make_config, repaired_weights, train_run, write_samples
 from tests.support.head_node import started_head
+
+pytestmark = pytest.mark.nightly
 
 PROGRAM = """
 import json, time, ray, raymu

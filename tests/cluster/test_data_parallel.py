@@ -117,6 +117,7 @@ def test_a_model_that_fails_in_training_is_one_line_and_not_tried_again(tmp_path
         raymu.train(failing, str(tmp_path / "run"))
 
 
+@pytest.mark.nightly
 def test_ranks_end_when_nobody_reads_their_stages(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = config_of_two(tmp_path, slices=20)
@@ -140,6 +141,7 @@ def test_ranks_end_when_nobody_reads_their_stages(tmp_path: Path) -> None:
     remove_placement_group(group)
 
 
+@pytest.mark.nightly
 def test_a_lost_coordinator_leaves_no_room_reserved(trained: TrainedTwice, tmp_path: Path) -> None:
     """The two ranks take all CPUs: its successor could start no other ones."""
     location = shutil.copytree(trained.run, tmp_path / "run")

@@ -95,6 +95,7 @@ def test_a_copy_of_the_run_is_not_served_for_it(run: raymu.Run, tmp_path: Path) 
         same.settle()
 
 
+@pytest.mark.nightly
 def test_one_that_was_superseded_takes_the_run_back_for_its_next_client(run: raymu.Run) -> None:
     store = RunStore(run.location)
     Coordinator(store, LocalFleet(store))
@@ -104,6 +105,7 @@ def test_one_that_was_superseded_takes_the_run_back_for_its_next_client(run: ray
     assert store.fencing.term() == term + 1
 
 
+@pytest.mark.nightly
 def test_one_that_lost_track_of_its_journal_reads_it_anew(run: raymu.Run) -> None:
     store = RunStore(run.location)
     term = store.fencing.term()
@@ -113,6 +115,7 @@ def test_one_that_lost_track_of_its_journal_reads_it_anew(run: raymu.Run) -> Non
     wait_until(lambda: store.fencing.term() > term, "it has taken the run over again")
 
 
+@pytest.mark.nightly
 def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: raymu.Run) -> None:
     store = RunStore(run.location)
     other = Coordinator(store, LocalFleet(store))
@@ -129,6 +132,7 @@ def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: r
         asyncio.run(other.require_current())
 
 
+@pytest.mark.nightly
 def test_it_is_on_the_machine_that_has_its_journal(run: raymu.Run) -> None:
     other = TwoNodes(num_cpus=1)
     try:
@@ -140,6 +144,7 @@ def test_it_is_on_the_machine_that_has_its_journal(run: raymu.Run) -> None:
         other.close()
 
 
+@pytest.mark.nightly
 def test_it_goes_by_settings_that_are_changed_meanwhile(run: raymu.Run) -> None:
     run.configure(strategy="dpus")
     receipt = run.revoke([1000])

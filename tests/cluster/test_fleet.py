@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 STRATEGIES = ["sisa", "dpus", "hs", "ohs"]
 
 
-@pytest.mark.parametrize("live_actors", [1, 8])
+@pytest.mark.parametrize("live_actors", [1, pytest.param(8, marks=pytest.mark.nightly)])
 def test_any_number_of_actors_gives_the_hashes_of_one_process(tmp_path: Path, live_actors: int) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=400)
     ids = table["id"].to_pylist()
@@ -58,6 +58,7 @@ def test_any_number_of_actors_gives_the_hashes_of_one_process(tmp_path: Path, li
         assert {receipt.exactness for receipt in run.receipts()} == {Exactness.EXACT}
 
 
+@pytest.mark.nightly
 def test_two_hundred_shards_need_only_as_many_processes_as_there_is_room_for(tmp_path: Path) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=6000)
     most = 0
@@ -156,6 +157,7 @@ def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_on
         assert all(part.requests > 400 for receipt in receipts for part in receipt.shards)
 
 
+@pytest.mark.nightly
 def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
     """One to each of the two GPUs: three would fit their sum."""
     write_samples(tmp_path / "all.parquet", samples=400)
@@ -239,6 +241,7 @@ def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Pa
     wait_until(lambda: not own_processes(SHARD), "its actors are gone")
 
 
+@pytest.mark.nightly
 def test_two_runs_side_by_side_on_a_cluster_with_room_for_one(tmp_path: Path) -> None:
     """In a process of its own, on one CPU: idle actors of the first run make room, and its end leaves the second alone."""
     table = write_samples(tmp_path / "all.parquet")
@@ -291,6 +294,7 @@ def test_idle_actors_are_retired(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(until_none_is_left(), timeout=40))
 
 
+@pytest.mark.nightly
 def test_idle_actors_hold_no_checkpoint_that_is_superseded(tmp_path: Path) -> None:
     """Each took turns at several shards."""
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()

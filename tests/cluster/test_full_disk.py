@@ -95,7 +95,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("fleet", ["local", "ray"])
+@pytest.mark.parametrize("fleet", ["local", pytest.param("ray", marks=pytest.mark.nightly)])
 def test_a_disk_that_is_full_in_the_middle_of_a_repair(
     tmp_path: Path, disk: Disk, fleet: str, request: pytest.FixtureRequest
 ) -> None:
@@ -115,6 +115,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_repair(
     requests.require_undisturbed(location)
 
 
+@pytest.mark.nightly
 def test_a_disk_that_is_full_sooner_or_later(tmp_path: Path, disk: Disk) -> None:
     """Whatever there is room for: nothing, the journal, the rewound generation, some of the checkpoints."""
     requests = Requests(tmp_path, hidden=1024)

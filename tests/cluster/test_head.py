@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import raymu
 from tests.support.examples import make_config, revoke, served_weights, train_run, write_samples
 from tests.support.file_events import watched
 from tests.support.head_node import Head, started_head
+
+pytestmark = pytest.mark.nightly
 
 
 def test_the_run_goes_on_from_its_directory(tmp_path: Path) -> None:

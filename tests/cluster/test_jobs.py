@@ -136,6 +136,7 @@ def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: P
     wait_until(lambda: not cluster.processes(SHARD), "their actors are gone")
 
 
+@pytest.mark.nightly
 def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, folder: Path) -> None:
     before = statuses(cluster)
     with cut_off(cluster.dashboard, after="/api/jobs/") as dashboard:
@@ -145,6 +146,7 @@ def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, 
     assert [status for job, status in statuses(cluster).items() if job not in before] == ["STOPPED"]
 
 
+@pytest.mark.nightly
 def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:
     there = {"RAY_ADDRESS": cluster.address}
     words = {
@@ -201,10 +203,12 @@ def assert_a_refusal_is_not_told(cluster: StartedCluster, folder: Path, run: str
     assert STRANGER not in tasks
 
 
+@pytest.mark.nightly
 def test_a_refusal_of_an_open_coordinator_is_not_told(cluster: StartedCluster, folder: Path, run: str) -> None:
     assert_a_refusal_is_not_told(cluster, folder, run)
 
 
+@pytest.mark.nightly
 def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedCluster, folder: Path, run: str) -> None:
     there = {"RAY_ADDRESS": cluster.address}
     up = cluster.raymu("job", "submit", "--json", "--", "start", run, cwd=folder, **there)

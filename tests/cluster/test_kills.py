@@ -15,6 +15,8 @@ from tests.support.fault_injection import Account, Course, Ordeal, Strike, accou
 from tests.support.file_events import watched
 from tests.support.processes import COORDINATOR, SHARD, TwoNodes, kill, own_processes
 
+pytestmark = pytest.mark.nightly
+
 TRAIN, RETRAIN, PATCH, FINE_TUNE, _, SETTLE = range(6)
 
 KILLS = (

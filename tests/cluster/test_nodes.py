@@ -13,7 +13,7 @@ from tests.support.examples import make_config, revoke, served_weights, train_ru
 from tests.support.file_events import watched
 from tests.support.processes import TwoNodes, kill
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("ray_cluster")]
 
 SHARDS = 24
 

@@ -37,7 +37,7 @@ def other_node() -> Iterator[TwoNodes]:
 
 
 @pytest.mark.usefixtures("other_node")
-@pytest.mark.parametrize(("placement", "nodes"), [("spread", 2), ("pack", 1)])
+@pytest.mark.parametrize(("placement", "nodes"), [("spread", 2), pytest.param("pack", 1, marks=pytest.mark.nightly)])
 def test_actors_are_spread_or_packed_until_they_are_idle(tmp_path: Path, placement: str, nodes: int) -> None:
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", shards=8, live_actors=2, placement=placement)
@@ -83,6 +83,7 @@ def test_a_group_that_finds_no_room_is_given_up(tmp_path: Path, monkeypatch: pyt
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
+@pytest.mark.nightly
 def test_a_lost_coordinator_leaves_no_room_reserved(tmp_path: Path) -> None:
     """All eight CPUs: its successor could start no actor."""
     forget = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:30]
@@ -121,6 +122,7 @@ def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFi
     assert "disk" not in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 def test_a_cluster_that_grows_is_asked_for_more_than_there_is(tmp_path: Path) -> None:
     """No node has what a shard asks for, until one comes."""
     write_samples(tmp_path / "all.parquet", samples=400)

@@ -19,7 +19,7 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.processes import COORDINATOR, SHARD, own_processes
 from tests.support.ray_runs import config_on_ray
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("ray_cluster")]
 
 
 def killer(name: str) -> Any:

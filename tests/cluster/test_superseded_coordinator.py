@@ -49,6 +49,7 @@ def test_it_writes_nothing_and_says_that_it_was_superseded(tmp_path: Path) -> No
     assert repaired_weights(location) == repaired_weights(tmp_path / "calm")
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("ray_cluster")
 def test_closing_ends_a_coordinator_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "CLOSE_S", 0.1)

@@ -64,7 +64,7 @@ def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_i
         run.tune(wanted, Constraints(), out=tmp_path, traffic="uniform:4")
 
 
-@pytest.mark.parametrize("method", ["random", "optuna"])
+@pytest.mark.parametrize("method", [pytest.param("random", marks=pytest.mark.nightly), "optuna"])
 def test_other_ways_to_search_stop_what_falls_behind(location: Path, tmp_path: Path, method: str) -> None:
     wanted = Search(space=SPACE, method=method, trials=4, stops_early=True)  # type: ignore[arg-type]
     report = raymu.open_run(location).tune(wanted, Constraints(), out=tmp_path, traffic="uniform:5")
