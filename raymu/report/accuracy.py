@@ -1,4 +1,4 @@
-"""Accuracy over generations: as the journal has it, and as measured for the page."""
+"""Accuracy on the page: of every generation in the journal, and as measured for the page."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,76 +7,93 @@ from datetime import datetime
 from raymu.core.events import Event, GenerationEvaluated, GenerationPublished
 from raymu.report.charts import Chart, Mark, line_chart
 from raymu.report.formatting import share
-from raymu.report.load import Measured
+from raymu.report.load import Measurement
 from raymu.service.prediction import Evaluation
 from raymu.text import plural
 
-_LEAST_HEIGHT = 0.02
+_MIN_HEIGHT = 0.02
 """Of the plot's vertical axis, as an accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Level:
-    """One generation's accuracy. came_about: why it was published; file: None for the run's own test data"""
+class GenerationAccuracy:
+    """The accuracy of one generation."""
 
     generation: int
     at: datetime
-    came_about: str
+    cause: str
+    """Why the generation was published."""
     samples: int
     accuracy: float
     file: str | None
+    """Name of the test data; None for the test data of the run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """course: a plot of two generations or more; has_voters: whether there was any to measure for the page"""
+    """All accuracies that are known."""
 
-    levels: tuple[Level, ...]
-    course: Chart | None
+    measurements: tuple[GenerationAccuracy, ...]
+    chart: Chart | None
+    """None for fewer than two generations."""
     is_tracked: bool
+    """Whether the run measures its accuracy itself."""
     has_voters: bool
+    """Whether a constituent votes, so that the accuracy could be measured."""
 
     @property
-    def latest(self) -> Level | None:
-        return self.levels[-1] if self.levels else None
+    def latest(self) -> GenerationAccuracy | None:
+        """Return the last measurement, if there is one."""
+        return self.measurements[-1] if self.measurements else None
 
 
 def accuracy_of(
     evaluations: Iterable[GenerationEvaluated],
     events: Iterable[Event],
-    measured: Measured | None,
+    measured: Measurement | None,
     *,
     is_tracked: bool,
     now: datetime,
 ) -> Accuracy:
-    """measured: for the page; is_tracked: whether the run keeps its accuracy"""
+    """Collect all accuracies.
+
+    Args:
+        evaluations: Those in the journal.
+        events: All events of the run.
+        measured: The accuracy that was measured for the page.
+        is_tracked: Whether the run measures its accuracy itself.
+        now: When the page is written.
+    """
     causes = {event.number: _cause(event) for event in events if isinstance(event, GenerationPublished)}
-    levels = [_level(one, one.number, causes, at=one.at, file=None) for one in evaluations]
-    if measured and (found := measured.evaluation):
-        levels.append(_level(found, found.generation, causes, at=now, file=measured.file))
-    is_course = len({one.generation for one in levels}) > 1
+    measurements = [
+        _measurement(evaluation, evaluation.number, causes, at=evaluation.at, file=None) for evaluation in evaluations
+    ]
+    if measured and measured.evaluation:
+        evaluation = measured.evaluation
+        measurements.append(_measurement(evaluation, evaluation.generation, causes, at=now, file=measured.file))
+    has_chart = len({measurement.generation for measurement in measurements}) > 1
     return Accuracy(
-        levels=tuple(levels),
-        course=line_chart([_mark(one) for one in levels], least_height=_LEAST_HEIGHT) if is_course else None,
+        measurements=tuple(measurements),
+        chart=line_chart(list(map(_mark, measurements)), min_height=_MIN_HEIGHT) if has_chart else None,
         is_tracked=is_tracked,
         has_voters=measured is None or measured.evaluation is not None,
     )
 
 
-def _level(
-    found: GenerationEvaluated | Evaluation,
+def _measurement(
+    evaluation: GenerationEvaluated | Evaluation,
     generation: int,
     causes: Mapping[int, str],
     *,
     at: datetime,
     file: str | None,
-) -> Level:
-    return Level(
+) -> GenerationAccuracy:
+    return GenerationAccuracy(
         generation=generation,
         at=at,
-        came_about=causes.get(generation, ""),
-        samples=found.samples,
-        accuracy=found.accuracy,
+        cause=causes.get(generation, ""),
+        samples=evaluation.samples,
+        accuracy=evaluation.accuracy,
         file=file,
     )
 
@@ -84,12 +101,21 @@ def _level(
 def _cause(event: GenerationPublished) -> str:
     if event.number == 1:
         return "trained"
-    what = (("repaired", event.repaired), ("settled", event.settled), ("rewound", event.rewound))
-    told = ", ".join(f"{name} {plural(len(found), 'request')}" for name, found in what if found)
-    return told or "one shard repaired, settled or rebuilt"
+    changes = (("repaired", event.repaired), ("settled", event.settled), ("rewound", event.rewound))
+    cause = ", ".join(f"{change} {plural(len(requests), 'request')}" for change, requests in changes if requests)
+    return cause or "one shard repaired, settled or rebuilt"
 
 
-def _mark(level: Level) -> Mark:
-    source = "the run's test data" if level.file is None else level.file
-    about = f"generation {level.generation}: {share(level.accuracy)} of {level.samples} samples of {source}"
-    return Mark(x=level.generation, y=level.accuracy, kind="tracked" if level.file is None else "measured", about=about)
+def _mark(measurement: GenerationAccuracy) -> Mark:
+    is_tracked = measurement.file is None
+    source = "the test data of the run" if is_tracked else measurement.file
+    label = (
+        f"generation {measurement.generation}: {share(measurement.accuracy)} "
+        f"of {plural(measurement.samples, 'sample')} of {source}"
+    )
+    return Mark(
+        x=measurement.generation,
+        y=measurement.accuracy,
+        kind="tracked" if is_tracked else "measured",
+        label=label,
+    )

@@ -1,4 +1,4 @@
-"""What remedies were forecast to take, and what they took."""
+"""The forecast and the actual cost of all repairs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from raymu.text import duration
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemedyCosts:
-    """All remedies of one kind together. *_ratio: actual over forecast, the median of them; None without a forecast
-
-    replaced: how many were carried out in place of a patch that failed; seconds: of compute
-    """
+    """The costs of all repairs with one remedy. Ratios are medians of actual over forecast, None without a forecast."""
 
     remedy: Remedy
-    remedies: int
+    repairs: int
     replaced: int
+    """Repairs that were done instead of a patch that failed."""
     forecast_passes: float
     passes: float
     passes_ratio: float | None
     forecast_seconds: float
+    """Of compute."""
     seconds: float
+    """Of compute."""
     seconds_ratio: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecasts:
-    """passes, seconds: plots of actual over forecast; None without any remedy"""
+    """The costs by remedy, and plots of actual against forecast, which are None without repairs."""
 
     costs: tuple[RemedyCosts, ...]
     passes: Chart | None
@@ -40,29 +40,29 @@ class Forecasts:
 
 
 def forecasts_of(events: Iterable[Event]) -> Forecasts:
-    """Every remedy once, however many requests it served; settlements too."""
+    """Collect the costs of all repairs, settlements too. Each repair counts once, for any number of requests."""
     reports = list(
         {event.report.command_id: event.report for event in events if isinstance(event, ShardRepaired)}.values()
     )
-    by_remedy = {remedy: [one for one in reports if one.remedy is remedy] for remedy in Remedy}
+    by_remedy = {remedy: [report for report in reports if report.remedy is remedy] for remedy in Remedy}
     return Forecasts(
-        costs=tuple(_costs(remedy, found) for remedy, found in by_remedy.items() if found),
-        passes=log_chart([_passes(one) for one in reports]) if reports else None,
-        seconds=log_chart([_seconds(one) for one in reports]) if reports else None,
+        costs=tuple(_costs(remedy, repairs) for remedy, repairs in by_remedy.items() if repairs),
+        passes=log_chart(list(map(_passes_mark, reports))) if reports else None,
+        seconds=log_chart(list(map(_seconds_mark, reports))) if reports else None,
     )
 
 
 def _costs(remedy: Remedy, reports: Sequence[RepairReport]) -> RemedyCosts:
     return RemedyCosts(
         remedy=remedy,
-        remedies=len(reports),
-        replaced=sum(one.planned.remedy is not remedy for one in reports),
-        forecast_passes=sum(one.planned.passes for one in reports),
-        passes=sum(one.passes for one in reports),
-        passes_ratio=_ratio([(one.passes, one.planned.passes) for one in reports]),
-        forecast_seconds=sum(one.planned.seconds for one in reports),
-        seconds=sum(one.seconds for one in reports),
-        seconds_ratio=_ratio([(one.seconds, one.planned.seconds) for one in reports]),
+        repairs=len(reports),
+        replaced=sum(report.planned.remedy is not remedy for report in reports),
+        forecast_passes=sum(report.planned.passes for report in reports),
+        passes=sum(report.passes for report in reports),
+        passes_ratio=_ratio([(report.passes, report.planned.passes) for report in reports]),
+        forecast_seconds=sum(report.planned.seconds for report in reports),
+        seconds=sum(report.seconds for report in reports),
+        seconds_ratio=_ratio([(report.seconds, report.planned.seconds) for report in reports]),
     )
 
 
@@ -71,13 +71,13 @@ def _ratio(pairs: Iterable[tuple[float, float]]) -> float | None:
     return median(ratios) if ratios else None
 
 
-def _passes(report: RepairReport) -> Mark:
+def _passes_mark(report: RepairReport) -> Mark:
     forecast, actual = report.planned.passes, report.passes
-    about = f"shard {report.shard}: {count(forecast)} passes forecast, {count(actual)} made"
-    return Mark(x=forecast, y=actual, kind=report.remedy, about=about)
+    label = f"shard {report.shard}: {count(forecast)} passes forecast, {count(actual)} actual"
+    return Mark(x=forecast, y=actual, kind=report.remedy, label=label)
 
 
-def _seconds(report: RepairReport) -> Mark:
+def _seconds_mark(report: RepairReport) -> Mark:
     forecast, actual = report.planned.seconds, report.seconds
-    about = f"shard {report.shard}: {duration(forecast)} forecast, {duration(actual)} taken"
-    return Mark(x=forecast, y=actual, kind=report.remedy, about=about)
+    label = f"shard {report.shard}: {duration(forecast)} forecast, {duration(actual)} actual"
+    return Mark(x=forecast, y=actual, kind=report.remedy, label=label)

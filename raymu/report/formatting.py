@@ -1,27 +1,27 @@
-"""Numbers and times as people read them."""
+"""Numbers, times and text as the page shows them."""
 
 import re
 from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-_SHOWN = 12
-"""Characters of a hash that tell it apart for the eye."""
+_DIGEST_LETTERS = 12
+"""Enough for the eye to distinguish hashes."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def count(number: float) -> str:
-    """16000 -> 16,000"""
+    """Format a count: 16000 as 16,000."""
     return f"{number:,.0f}"
 
 
 def share(fraction: float) -> str:
-    """0.9075 -> 90.75%"""
+    """Format a fraction: 0.9075 as 90.75%."""
     return f"{fraction:.2%}"
 
 
 def compact(number: float) -> str:
-    """A round number beside an axis: 5, 100, 10k, 1M"""
+    """Format a round number on an axis: 5, 100, 10k, 1M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if number >= size:
             return f"{number / (1e3 if letter == 'k' else size):g}{letter}"
@@ -29,12 +29,12 @@ def compact(number: float) -> str:
 
 
 def brief(seconds: float) -> str:
-    """A round span of time beside an axis: 10 ms, 100 s"""
+    """Format a round duration on an axis: 10 ms, 100 s."""
     return f"{1000 * seconds:g} ms" if seconds < 1.0 else f"{seconds:,g} s"
 
 
 def moment(at: datetime) -> Markup:
-    """To the second, in UTC."""
+    """Format a time to the second, in UTC."""
     utc = at.astimezone(UTC)
     return Markup('<time datetime="{}">{} UTC</time>').format(
         utc.isoformat(timespec="milliseconds"), utc.strftime("%Y-%m-%d %H:%M:%S")
@@ -42,12 +42,12 @@ def moment(at: datetime) -> Markup:
 
 
 def abbreviated(digest: str | None) -> str:
-    """The beginning of a hash."""
-    return digest[:_SHOWN] if digest else ""
+    """Return the beginning of a hash."""
+    return digest[:_DIGEST_LETTERS] if digest else ""
 
 
 def prose(text: str) -> Markup:
-    """Plain text in which `commands` stand out."""
+    """Mark up plain text: words between backticks become code."""
     parts = re.split("`([^`]+)`", text)
     return Markup("").join(
         Markup("<code>{}</code>" if number % 2 else "{}").format(printable(part)) for number, part in enumerate(parts)
@@ -55,7 +55,7 @@ def prose(text: str) -> Markup:
 
 
 def printable(value: object) -> object:
-    """Text in which what cannot be printed, or would turn the text around it, is replaced; Markup is left alone."""
+    """Replace characters that cannot be printed or that change the direction of text; leave Markup as it is."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return "".join(one if one == "\n" or one.isprintable() else _REPLACEMENT for one in value)
+    return "".join(letter if letter == "\n" or letter.isprintable() else _REPLACEMENT for letter in value)

@@ -1,4 +1,4 @@
-"""Shards and slices as a grid that people can look at: which checkpoints are sound, and what is served."""
+"""The grid of shards and slices on the page: which checkpoints are sound, and which are served."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,75 +11,89 @@ from raymu.core.records import CheckpointRef, Constituent, Generation, Remedy, S
 
 
 class CheckpointState(StrEnum):
-    """SOUND: it never saw a forgotten sample. TOUCHED: it saw samples of an accepted request, and waits for the remedy.
-    TAINTED: it saw forgotten samples, may not be read, and waits for the purge. DESTROYED: it is gone, and owed.
-    LOST: it, or what it was made from, is damaged.
-    """
+    """Whether a checkpoint saw revoked samples, and what will become of it."""
 
     SOUND = "sound"
+    """It never saw a revoked sample."""
     TOUCHED = "touched"
+    """It saw samples of an accepted request, and waits for the repair."""
     TAINTED = "tainted"
+    """It saw revoked samples, may not be read, and waits for the purge."""
     DESTROYED = "destroyed"
+    """It is destroyed, and retraining is owed."""
     LOST = "lost"
+    """It is damaged, or a checkpoint before it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One slice of a shard, and the checkpoint of its stage. is_served: predictions are made from this checkpoint"""
+    """One slice of a shard, and the checkpoint of its stage."""
 
     samples: int
     checkpoint: CheckpointState
     is_served: bool
+    """Whether predictions are made from this checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GridRow:
-    """One shard. accuracy: of its constituent alone, where measured; open_requests: not exact in this shard yet"""
+    """One shard."""
 
     shard: int
     samples: int
     state: ShardState
     weights_sha256: str | None
     open_requests: int
+    """Requests that are not exact in this shard yet."""
     accuracy: float | None
+    """Of the shard's constituent alone; None if it was not measured."""
     cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
+    """All shards of a generation."""
+
     slices: int
     rows: tuple[GridRow, ...]
 
     @property
     def states(self) -> dict[ShardState, int]:
-        """How many shards are in each state."""
+        """Return the number of shards in each state."""
         return {state: sum(row.state is state for row in self.rows) for state in ShardState}
 
     @property
     def checkpoints(self) -> dict[CheckpointState, int]:
-        """How many checkpoints are in each state."""
-        found = [cell.checkpoint for row in self.rows for cell in row.cells]
-        return {state: found.count(state) for state in CheckpointState}
+        """Return the number of checkpoints in each state."""
+        states = [cell.checkpoint for row in self.rows for cell in row.cells]
+        return {state: states.count(state) for state in CheckpointState}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pending:
-    """What the published lineages are not past.
-
-    touched: shard -> request that waits -> the earliest slice it touches; lost: shard -> first stage with damaged files
-    """
+    """Work that the published lineages do not contain yet."""
 
     touched: Mapping[int, Mapping[str, int]]
+    """Shard -> waiting request -> the earliest slice that the request touches."""
     lost: Mapping[int, int]
+    """Shard -> the first stage with damaged files."""
 
     def requests(self, shard: int) -> Mapping[str, int]:
+        """Return the requests that wait for a shard, and the earliest slice of each."""
         return self.touched.get(shard, {})
 
 
 def grid_of(
     generation: Generation, receipts: Iterable[Receipt], events: Iterable[Event], accuracy: Mapping[int, float]
 ) -> Grid:
-    """accuracy: shard -> of its constituent alone, where measured"""
+    """Describe the shards of a generation.
+
+    Args:
+        generation: The current one.
+        receipts: Those of all requests.
+        events: All events of the run.
+        accuracy: Shard -> accuracy of its constituent alone, if it was measured.
+    """
     pending = _pending(events)
     unpurged = {receipt.request_id for receipt in receipts if receipt.purged_at is None}
     return Grid(
@@ -100,14 +114,16 @@ def grid_of(
 
 
 def _pending(events: Iterable[Event]) -> Pending:
+    """Follow the events to what is not published yet."""
     touched: dict[int, dict[str, int]] = {}
     lost: dict[int, int] = {}
     unpublished: list[RepairReport] = []
     for event in events:
         match event:
             case RevocationsAccepted(requests=requests):
-                for request, part in ((one, part) for one in requests for part in one.forget):
-                    touched.setdefault(part.shard, {})[request.request_id] = part.earliest_slice
+                for request in requests:
+                    for part in request.forget:
+                        touched.setdefault(part.shard, {})[request.request_id] = part.earliest_slice
             case DamageFound(first_stages=first_stages):
                 lost |= {shard: min(stage, lost.get(shard, stage)) for shard, stage in first_stages.items()}
             case ShardRepaired(report=report):
@@ -125,6 +141,7 @@ def _pending(events: Iterable[Event]) -> Pending:
 
 
 def _cells(lineage: ShardLineage, constituent: Constituent, pending: Pending, *, is_purged: bool) -> tuple[Cell, ...]:
+    """Describe the slices of a shard. `is_purged` says whether the requests in its debt are purged."""
     touched_from = min(pending.requests(lineage.shard).values(), default=lineage.slices)
     lost_from = pending.lost.get(lineage.shard, lineage.slices)
 

@@ -1,4 +1,4 @@
-"""Everything that a page tells of a run, read at one time. Nothing is written."""
+"""Read everything that the page shows of a run, at one time. Nothing is written."""
 
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ from raymu.core.events import Event, GenerationEvaluated
 from raymu.core.receipt import Receipt
 from raymu.core.records import Generation
 from raymu.core.uri import basename
+from raymu.core.verdict import Check
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.history import replay
 from raymu.service.prediction import Evaluation
@@ -20,18 +21,21 @@ from raymu.training.checkpoint_format import read_metadata
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """The current generation's accuracy, measured for the page. evaluation: None where no shard votes"""
+class Measurement:
+    """The accuracy of the current generation, measured for the page."""
 
     file: str
+    """Name of the test data."""
     evaluation: Evaluation | None
+    """None if no constituent votes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
-    """name: of the run directory; determinism: the class that a served state was made in, as JSON; audit: any JSON"""
+    """All that the page is made from."""
 
     name: str
+    """Name of the run directory."""
     read_at: datetime
     manifest: RunManifest
     generation: Generation
@@ -40,20 +44,35 @@ class RunRecord:
     events: tuple[Event, ...]
     evaluations: tuple[GenerationEvaluated, ...]
     determinism: str | None
-    measured: Measured | None = None
+    """Determinism class of a served state, as JSON; None if the state cannot be read."""
+    measured: Measurement | None = None
     verification: Verification | None = None
     audit: Any = None
+    """Any JSON document."""
 
 
 def read_run(
     store: RunStore,
     *,
     now: datetime,
-    measured: Measured | None = None,
+    measured: Measurement | None = None,
     verification: Verification | None = None,
     audit: Any = None,
 ) -> RunRecord:
-    """Raises RunInvalid where the run is not trained, FileMissing, FileCorrupt."""
+    """Read a run.
+
+    Args:
+        store: The run.
+        now: When the page is written.
+        measured: The accuracy to show.
+        verification: The verification to show.
+        audit: The audit to show, as JSON.
+
+    Raises:
+        RunInvalid: The run is not trained.
+        FileMissing: A file of the current generation is missing.
+        FileCorrupt: Such a file is damaged.
+    """
     generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         history, events = replay(journal, store.manifest), tuple(journal.events())
@@ -68,25 +87,25 @@ def read_run(
         evaluations=history.evaluations,
         determinism=_determinism(store, generation),
         measured=measured,
-        verification=verification and _without_place(verification, f"{store.files.display_location}/"),
+        verification=verification and _without_location(verification, f"{store.files.display_location}/"),
         audit=audit,
     )
 
 
-def _without_place(found: Verification, place: str) -> Verification:
-    """Where a run lies on a disk is not for its page."""
-    return replace(
-        found,
-        checks=tuple(
-            replace(check, findings=tuple(replace(one, what=one.what.replace(place, "")) for one in check.findings))
-            for check in found.checks
-        ),
-    )
+def _without_location(verification: Verification, location: str) -> Verification:
+    """Remove the location of the run from findings: it is not for readers of the page."""
+
+    def shortened(check: Check) -> Check:
+        findings = (replace(finding, what=finding.what.replace(location, "")) for finding in check.findings)
+        return replace(check, findings=tuple(findings))
+
+    return replace(verification, checks=tuple(map(shortened, verification.checks)))
 
 
 def _determinism(store: RunStore, generation: Generation) -> str | None:
-    """Of the first shard's state, where it can be read: what is wrong with it is for verification to say."""
+    """Read the determinism class of the state that the first shard serves; None if its file is damaged."""
     with suppress(FileMissing, FileCorrupt, FileUnreadable):
-        found = read_metadata(store.files.read_checked(generation.lineages[0].serving.file)).get("determinism")
-        return None if found is None else str(found)
+        payload = store.files.read_checked(generation.lineages[0].serving.file)
+        determinism = read_metadata(payload).get("determinism")
+        return None if determinism is None else str(determinism)
     return None

@@ -1,4 +1,4 @@
-"""How far a request is, and whether it keeps its due date."""
+"""Requests on the page: how far each is, and whether it meets its due date."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from raymu.core.records import Exactness
 
 
 class DeadlineStatus(StrEnum):
-    """KEPT and MISSED: it is retrained, in time or not. The others are not yet."""
+    """Whether a request meets its due date. KEPT and MISSED are final: the request is settled."""
 
     KEPT = "kept"
     IN_TIME = "in time"
@@ -20,44 +20,55 @@ class DeadlineStatus(StrEnum):
 
 
 LATE = frozenset({DeadlineStatus.AT_RISK, DeadlineStatus.OVERDUE})
-"""What somebody must see to."""
+"""What somebody has to act on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """at: None where it has not happened; after_s: seconds since the request was received; is_skipped: never will"""
+    """One step of a request, from acceptance to settlement."""
 
     name: str
     at: datetime | None
+    """None if the step has not happened."""
     after_s: float | None
+    """Seconds since the request was received."""
     is_skipped: bool
+    """Whether the step will never happen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestView:
+    """One request as the page shows it."""
+
     receipt: Receipt
     result: Exactness | RequestStage
-    """Exactness of the published result; before, how far the request is."""
-    timeliness: DeadlineStatus
+    """Exactness of the published result; before that, how far the request is."""
+    deadline_status: DeadlineStatus
     steps: tuple[Step, ...]
 
     @property
-    def done(self) -> str:
-        """The last step that has happened."""
+    def last_step(self) -> str:
+        """Return the name of the last step that has happened."""
         return [step.name for step in self.steps if step.at][-1]
 
 
 def request_view(receipt: Receipt, *, late: Collection[str], now: datetime) -> RequestView:
-    """late: requests that would be exact too late by the forecast"""
+    """Describe one request.
+
+    Args:
+        receipt: Its receipt.
+        late: The ids of requests that will be exact too late by the forecast.
+        now: When the page is written.
+    """
     return RequestView(
         receipt=receipt,
         result=(receipt.exactness if receipt.published_at else None) or receipt.stage,
-        timeliness=_timeliness(receipt, late, now),
+        deadline_status=_deadline_status(receipt, late, now),
         steps=_steps(receipt),
     )
 
 
-def _timeliness(receipt: Receipt, late: Collection[str], now: datetime) -> DeadlineStatus:
+def _deadline_status(receipt: Receipt, late: Collection[str], now: datetime) -> DeadlineStatus:
     if receipt.settled_at:
         return DeadlineStatus.KEPT if receipt.settled_at <= receipt.due_at else DeadlineStatus.MISSED
     if receipt.due_at < now:
@@ -69,7 +80,7 @@ def _steps(receipt: Receipt) -> tuple[Step, ...]:
     times = {
         "accepted": receipt.accepted_at,
         "rewound": receipt.rewound_at,
-        "repaired": receipt.repaired_at if receipt.published_at else None,  # before, only some of its shards may be
+        "repaired": receipt.repaired_at if receipt.published_at else None,  # until then, some shards may be unrepaired
         "published": receipt.published_at,
         "purged": receipt.purged_at,
         "settled": receipt.settled_at,

@@ -1,4 +1,4 @@
-"""What was trained: data, model, training, partition, determinism and versions, in pairs of words."""
+"""What was trained, as names and values: data, model, training, partition, determinism and versions."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from raymu.text import plural
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FactGroup:
-    """Facts under one heading: name -> what it is"""
+    """Names and values under one heading."""
 
     heading: str
     facts: Mapping[str, str]
@@ -27,7 +27,14 @@ class FactGroup:
 def training_summary(
     manifest: RunManifest, generation: Generation, events: Iterable[Event], determinism: Iterable[str]
 ) -> tuple[FactGroup, ...]:
-    """determinism: the classes that states were made in, as JSON. Nothing is said of databases and their passwords."""
+    """Describe what was trained. Addresses and passwords of databases are left out.
+
+    Args:
+        manifest: The manifest of the run.
+        generation: The current one.
+        events: All events of the run.
+        determinism: The determinism classes of all states, as JSON.
+    """
     config = Config.parse(manifest.config)
     trained = next((event for event in events if isinstance(event, RunTrained)), None)
     samples = sum(lineage.samples for lineage in trained.lineages) if trained else 0
@@ -45,9 +52,9 @@ def training_summary(
 
 def _data(data: DataConfig, manifest: RunManifest, samples: int, retained: int) -> dict[str, str]:
     facts = {
-        "file": file_name(data.train),
+        "training file": file_name(data.train),
         "samples": count(samples),
-        "retained now": count(retained),
+        "retained": count(retained),
         "input": " x ".join(str(size) for size in manifest.input_shape) or "one number",
         "classes": str(manifest.classes),
         "standardised": _normalization(data),
@@ -70,7 +77,7 @@ def _model(model: ModelConfig) -> dict[str, str]:
 def _training(training: TrainingConfig, slices: int) -> dict[str, str]:
     facts = {
         "epochs": str(training.epochs),
-        "epochs of each stage": ", ".join(str(one) for one in epochs_per_stage(training.epochs, slices)),
+        "epochs of each stage": ", ".join(str(epochs) for epochs in epochs_per_stage(training.epochs, slices)),
         "batch size": str(training.batch_size),
         "optimizer": str(training.optimizer),
         "learning rate": f"{training.learning_rate:g}, {training.schedule}",
@@ -100,11 +107,11 @@ def _unlearning(unlearning: UnlearningConfig) -> dict[str, str]:
 
 
 def _determinism(classes: Iterable[str]) -> dict[str, str]:
-    """One class; where states were made in several, each of them by itself."""
-    found = list(dict.fromkeys(classes))
-    if len(found) == 1:
-        return {name.replace("_", " "): _word(value) for name, value in json.loads(found[0]).items()}
-    return {f"class {number}": _class(json.loads(one)) for number, one in enumerate(found, start=1)}
+    """Describe the parts of one class, or each of several classes in one line."""
+    parts = [json.loads(text) for text in dict.fromkeys(classes)]
+    if len(parts) == 1:
+        return {name.replace("_", " "): _word(value) for name, value in parts[0].items()}
+    return {f"class {number}": _class(values) for number, values in enumerate(parts, start=1)}
 
 
 def _class(parts: Mapping[str, Any]) -> str:
@@ -118,7 +125,7 @@ def _word(value: Any) -> str:
 def _run(manifest: RunManifest, cluster: ClusterConfig, trained: RunTrained | None) -> dict[str, str]:
     return {
         "id": manifest.run_id,
-        "made by": f"raymu {manifest.raymu_version}",
+        "created by": f"raymu {manifest.raymu_version}",
         "created": f"{manifest.created_at:%Y-%m-%d %H:%M} UTC",
         "trained": f"{trained.at:%Y-%m-%d %H:%M} UTC, {plural(trained.workers, 'worker')}" if trained else "not yet",
         "fleet": cluster.fleet,
@@ -127,5 +134,5 @@ def _run(manifest: RunManifest, cluster: ClusterConfig, trained: RunTrained | No
 
 
 def file_name(path: str) -> str:
-    """A file's own name: where it lies is not for the page."""
+    """Return the name of a file without its folder, which is not for readers of the page."""
     return PurePath(redacted(path)).name

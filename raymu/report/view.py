@@ -1,4 +1,4 @@
-"""From the records of a run to what its page says: one pure function."""
+"""What the page says about a run, as one pure function of its records."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from raymu.service.verify.verify import Verification
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """Counts of requests, unless said otherwise. late: overdue, or exact too late by the forecast; missed: were late"""
+    """Counts of requests, unless the name says otherwise."""
 
     requests: int
     samples_revoked: int
@@ -30,15 +30,20 @@ class Summary:
     inconclusive: int
     approximate: int
     under_way: int
+    """Accepted or rewound, and not published yet."""
     unpurged: int
     late: int
+    """Overdue, or exact too late by the forecast."""
     missed: int
+    """Exact now, and later than the due date."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Incident:
+    """A failure that the journal records."""
+
     at: datetime
-    what: str
+    description: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,38 +51,43 @@ class DueRequest:
     """What is owed to a request, and by when."""
 
     deadline: Deadline
-    timeliness: DeadlineStatus
+    deadline_status: DeadlineStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportView:
-    """requests: the newest first; duties: the earliest due first; missed: exact now, and too late"""
+    """Everything that the page says."""
 
     name: str
     run_id: str
     written_at: datetime
     generation: int
     published_at: datetime
-    glance: Summary
-    facts: tuple[FactGroup, ...]
+    summary: Summary
+    training: tuple[FactGroup, ...]
     grid: Grid
     requests: tuple[RequestView, ...]
+    """The newest first."""
     debt: Debt
-    duties: tuple[DueRequest, ...]
+    deadlines: tuple[DueRequest, ...]
+    """The earliest due first."""
     missed: tuple[RequestView, ...]
+    """Exact now, and later than the due date."""
     incidents: tuple[Incident, ...]
     forecasts: Forecasts
     accuracy: Accuracy
     verification: Verification | None
     audit: Any
+    """A JSON document; None if there is none."""
 
 
 def view_of(record: RunRecord) -> ReportView:
+    """Describe a run."""
     now, config = record.read_at, Config.parse(record.manifest.config)
-    late = {one.request_id for one in record.status.deadlines if one.is_late}
-    requests = {one.request_id: request_view(one, late=late, now=now) for one in record.receipts}
+    late = {deadline.request_id for deadline in record.status.deadlines if deadline.is_late}
+    requests = {receipt.request_id: request_view(receipt, late=late, now=now) for receipt in record.receipts}
     evaluation = record.measured.evaluation if record.measured else None
-    alone = evaluation.constituent_accuracy if evaluation else {}
+    shard_accuracy = evaluation.constituent_accuracy if evaluation else {}
     is_tracked = config.data.track_accuracy
     return ReportView(
         name=record.name,
@@ -85,15 +95,16 @@ def view_of(record: RunRecord) -> ReportView:
         written_at=now,
         generation=record.generation.number,
         published_at=record.generation.published_at,
-        glance=_glance(list(requests.values())),
-        facts=training_summary(record.manifest, record.generation, record.events, _determinism(record)),
-        grid=grid_of(record.generation, record.receipts, record.events, alone),
+        summary=_summary(list(requests.values())),
+        training=training_summary(record.manifest, record.generation, record.events, _determinism(record)),
+        grid=grid_of(record.generation, record.receipts, record.events, shard_accuracy),
         requests=tuple(reversed(requests.values())),
         debt=record.status.debt,
-        duties=tuple(
-            DueRequest(deadline=one, timeliness=requests[one.request_id].timeliness) for one in record.status.deadlines
+        deadlines=tuple(
+            DueRequest(deadline=deadline, deadline_status=requests[deadline.request_id].deadline_status)
+            for deadline in record.status.deadlines
         ),
-        missed=tuple(one for one in requests.values() if one.timeliness is DeadlineStatus.MISSED),
+        missed=tuple(request for request in requests.values() if request.deadline_status is DeadlineStatus.MISSED),
         incidents=tuple(incident for event in record.events if (incident := _incident(event))),
         forecasts=forecasts_of(record.events),
         accuracy=accuracy_of(record.evaluations, record.events, record.measured, is_tracked=is_tracked, now=now),
@@ -103,33 +114,34 @@ def view_of(record: RunRecord) -> ReportView:
 
 
 def _determinism(record: RunRecord) -> list[str]:
-    """The classes that states were made in: by training, and by the remedies."""
+    """Return the determinism classes of all states, by training and by repairs."""
     trained = [record.determinism] if record.determinism else []
     return trained + [part.determinism for receipt in record.receipts for part in receipt.shards]
 
 
-def _glance(requests: list[RequestView]) -> Summary:
+def _summary(requests: list[RequestView]) -> Summary:
     results = Counter(request.result for request in requests)
     return Summary(
         requests=len(requests),
-        samples_revoked=sum(one.receipt.samples for one in requests),
+        samples_revoked=sum(request.receipt.samples for request in requests),
         exact=results[Exactness.EXACT],
         inconclusive=results[Exactness.INCONCLUSIVE],
         approximate=results[Exactness.APPROXIMATE],
         under_way=results[RequestStage.REWOUND] + results[RequestStage.ACCEPTED],
-        unpurged=sum(one.receipt.purged_at is None for one in requests),
-        late=sum(one.timeliness in LATE for one in requests),
-        missed=sum(one.timeliness is DeadlineStatus.MISSED for one in requests),
+        unpurged=sum(request.receipt.purged_at is None for request in requests),
+        late=sum(request.deadline_status in LATE for request in requests),
+        missed=sum(request.deadline_status is DeadlineStatus.MISSED for request in requests),
     )
 
 
 def _incident(event: Event) -> Incident | None:
+    """Describe an event if it is a failure."""
     match event:
         case ShardFailed(shard=shard):
-            return Incident(at=event.at, what=f"a remedy of shard {shard} broke off; its requests stayed accepted")
+            return Incident(at=event.at, description=f"a repair of shard {shard} failed; its requests stayed accepted")
         case DamageFound(first_stages=first_stages):
             shards = ", ".join(str(shard) for shard in sorted(first_stages))
-            what = f"of shard {shards}" if first_stages else "of the run"
-            return Incident(at=event.at, what=f"files {what} were missing or changed, and are made again")
+            files = f"files of shard {shards}" if first_stages else "files of the run"
+            return Incident(at=event.at, description=f"{files} were missing or changed; they are restored")
         case _:
             return None

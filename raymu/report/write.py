@@ -1,4 +1,4 @@
-"""Write a run's page: read, measure and verify what is asked for, and keep it as one file."""
+"""Write the page of a run: read it, measure and verify it if asked to, and write one file."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from raymu.api import Run
 from raymu.core.verdict import Verdict
 from raymu.errors import NoVoters, RequestInvalid
 from raymu.output_file import atomic_write, check_output_path
-from raymu.report.load import Measured, read_run
+from raymu.report.load import Measurement, read_run
 from raymu.report.page import render
 from raymu.report.training_summary import file_name
 from raymu.report.view import view_of
@@ -21,13 +21,15 @@ from raymu.text import one_line
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportWritten:
-    """late: requests that are overdue, or would be exact too late; verdict: None where none was asked for"""
+    """What was written."""
 
     out: str
     generation: int
     requests: int
     late: int
+    """Requests that are overdue, or will be exact too late by the forecast."""
     verdict: Verdict | None
+    """None if the run was not verified."""
 
 
 def write_report(
@@ -39,17 +41,30 @@ def write_report(
     audit: Path | None = None,
     progress: Progress = no_progress,
 ) -> ReportWritten:
-    """data: labelled samples to measure the current generation on; audit: what an audit found, as JSON
+    """Write the page of a run.
 
-    Raises RunInvalid, DataInvalid, RequestInvalid, FileMissing, FileCorrupt, and then nothing is written.
+    Args:
+        run: The run.
+        out: The HTML file.
+        data: A labelled table to measure the accuracy on.
+        is_verified: Whether to verify the run.
+        audit: The result of an audit, as a JSON file.
+        progress: Called with the progress of the verification.
+
+    Raises:
+        RunInvalid: The run is not trained.
+        DataInvalid: The table cannot be used.
+        RequestInvalid: The audit cannot be read, or the page cannot be written.
+        FileMissing: A file of the current generation is missing.
+        FileCorrupt: Such a file is damaged.
     """
     check_output_path(out, reads={"the samples to measure on": data, "the audit": audit}, run=run.location)
-    found = _read_audit(audit) if audit else None
+    audit_tree = _read_audit(audit) if audit else None
     record = read_run(
         RunStore(run.location),
         measured=_measure(run, data) if data else None,
         verification=run.verify(progress=progress) if is_verified else None,
-        audit=found,
+        audit=audit_tree,
         now=datetime.now(UTC),
     )
     view = view_of(record)
@@ -61,20 +76,22 @@ def write_report(
     return ReportWritten(
         out=str(out),
         generation=view.generation,
-        requests=view.glance.requests,
-        late=view.glance.late,
+        requests=view.summary.requests,
+        late=view.summary.late,
         verdict=view.verification.verdict if view.verification else None,
     )
 
 
-def _measure(run: Run, data: str) -> Measured:
+def _measure(run: Run, data: str) -> Measurement:
+    """Measure the accuracy. Raise DataInvalid."""
     try:
-        return Measured(file=file_name(data), evaluation=run.evaluate_file(data))
-    except NoVoters:  # the page says so
-        return Measured(file=file_name(data), evaluation=None)
+        return Measurement(file=file_name(data), evaluation=run.evaluate_file(data))
+    except NoVoters:  # which the page says
+        return Measurement(file=file_name(data), evaluation=None)
 
 
 def _read_audit(path: Path) -> Any:
+    """Read the JSON of an audit. Raise RequestInvalid."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from raymu.api import open_run
 from raymu.core.events import Event, RevocationsAccepted, RunTrained
 from raymu.errors import ShardRepairFailed
-from raymu.report.load import Measured, RunRecord, read_run
+from raymu.report.load import Measurement, RunRecord, read_run
 from raymu.report.page import render
 from raymu.report.requests import DeadlineStatus
 from raymu.report.view import view_of
@@ -32,7 +32,7 @@ from tests.support.examples import make_config, revoke, settle, train_run, write
 from tests.support.scripted_fleet import ScriptedFleet
 
 SECTIONS = (
-    "glance", "duties", "trained", "grid", "requests", "forecasts", "accuracy", "verification", "audit", "words"
+    "summary", "deadlines", "training", "grid", "requests", "forecasts", "accuracy", "verification", "audit", "glossary"
 )  # fmt: skip
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&\x00"
 AUDIT = {
@@ -67,7 +67,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     return read_run(
         RunStore(str(location)),
         now=later + timedelta(hours=1),
-        measured=Measured(file="test.parquet", evaluation=opened_run.evaluate_file(str(folder / "all.parquet"))),
+        measured=Measurement(file="test.parquet", evaluation=opened_run.evaluate_file(str(folder / "all.parquet"))),
         verification=opened_run.verify(),
         audit=AUDIT,
     )
@@ -163,26 +163,26 @@ def test_no_state_is_told_by_colour_alone(record: RunRecord, page: str) -> None:
         assert "".join(chip.itertext()).strip()
 
 
-def test_the_glance_counts_what_the_receipts_say(record: RunRecord) -> None:
+def test_the_summary_counts_what_the_receipts_say(record: RunRecord) -> None:
     view = view_of(record)
-    assert (view.glance.requests, view.glance.under_way, view.glance.unpurged) == (6, 1, 1)
-    assert view.glance.exact + view.glance.approximate + view.glance.under_way == 6
-    assert view.glance.samples_revoked == sum(receipt.samples for receipt in record.receipts)
-    assert (view.glance.late, view.glance.missed, len(view.missed)) == (1, 1, 1)
-    assert view.duties[0].timeliness is DeadlineStatus.OVERDUE
+    assert (view.summary.requests, view.summary.under_way, view.summary.unpurged) == (6, 1, 1)
+    assert view.summary.exact + view.summary.approximate + view.summary.under_way == 6
+    assert view.summary.samples_revoked == sum(receipt.samples for receipt in record.receipts)
+    assert (view.summary.late, view.summary.missed, len(view.missed)) == (1, 1, 1)
+    assert view.deadlines[0].deadline_status is DeadlineStatus.OVERDUE
     assert [one.receipt.request_id for one in view.requests] == [one.request_id for one in reversed(record.receipts)]
-    assert [incident.what for incident in view.incidents] == [
-        "a remedy of shard 0 broke off; its requests stayed accepted"
+    assert [incident.description for incident in view.incidents] == [
+        "a repair of shard 0 failed; its requests stayed accepted"
     ]
 
 
 def test_the_page_says_what_was_trained_measured_and_verified(record: RunRecord, page: str) -> None:
     shown = " ".join(text_of(page).split())
     view = view_of(record)
-    samples = {fact: value for group in view.facts for fact, value in group.facts.items()}
+    samples = {fact: value for group in view.training for fact, value in group.facts.items()}
     trained = next(event for event in record.events if isinstance(event, RunTrained))
     assert samples["samples"] == str(sum(lineage.samples for lineage in trained.lineages)) == "240"
-    assert samples["retained now"] == str(sum(lineage.samples for lineage in record.generation.lineages))
+    assert samples["retained"] == str(sum(lineage.samples for lineage in record.generation.lineages))
     assert samples["torch"] in shown
     assert view.accuracy.latest is not None
     assert f"{view.accuracy.latest.accuracy:.2%}" in shown
@@ -227,7 +227,7 @@ def hostile(record: RunRecord, text: str) -> RunRecord:
             )
             for receipt in record.receipts
         ),
-        measured=Measured(file=text, evaluation=record.measured.evaluation if record.measured else None),
+        measured=Measurement(file=text, evaluation=record.measured.evaluation if record.measured else None),
         verification=replace(record.verification, checks=(replace(check, findings=(finding,)),)),
         audit={text: [text, {text: text}]},
     )

@@ -9,7 +9,7 @@ from raymu.core.events import Event, GenerationEvaluated, GenerationPublished, S
 from raymu.core.records import Remedy
 from raymu.report.accuracy import Accuracy, accuracy_of
 from raymu.report.forecasts import forecasts_of
-from raymu.report.load import Measured
+from raymu.report.load import Measurement
 from raymu.service.prediction import Evaluation
 from tests.unit.core.examples import NOW, accepted, report_of, request, trained_board
 
@@ -29,7 +29,7 @@ def test_a_remedy_counts_once_for_all_its_requests_and_deliveries() -> None:
     first, second = remedies()
     slow = replace(second, seconds=3 * second.seconds, passes=2 * second.passes)
     [costs] = forecasts_of(repaired(first, slow, first)).costs
-    assert (costs.remedy, costs.remedies, costs.replaced) == (Remedy.RETRAIN, 2, 0)
+    assert (costs.remedy, costs.repairs, costs.replaced) == (Remedy.RETRAIN, 2, 0)
     assert costs.passes == first.passes + slow.passes
     assert costs.forecast_passes == first.planned.passes + second.planned.passes
     assert (costs.passes_ratio, costs.seconds_ratio) == (1.5, 2.0)
@@ -48,7 +48,7 @@ def test_every_remedy_is_in_both_plots() -> None:
     assert found.passes is not None
     assert found.seconds is not None
     assert [point.kind for point in found.passes.points] == ["retrain"] * 2
-    assert "passes forecast" in found.passes.points[0].about
+    assert "passes forecast" in found.passes.points[0].label
     assert forecasts_of([]).passes is None
 
 
@@ -56,7 +56,7 @@ def evaluated(number: int, accuracy: float) -> GenerationEvaluated:
     return GenerationEvaluated(at=NOW, number=number, samples=100, accuracy=accuracy)
 
 
-def course(*evaluations: GenerationEvaluated, measured: Measured | None = None) -> Accuracy:
+def course(*evaluations: GenerationEvaluated, measured: Measurement | None = None) -> Accuracy:
     events = [
         GenerationPublished(at=NOW, number=1, manifest_sha256=""),
         GenerationPublished(at=NOW, number=2, manifest_sha256="", rewound=("r1", "r2")),
@@ -68,33 +68,33 @@ def course(*evaluations: GenerationEvaluated, measured: Measured | None = None) 
 
 def test_levels_say_what_came_before_them() -> None:
     found = course(evaluated(1, 0.9), evaluated(3, 0.8), evaluated(4, 0.85))
-    assert [level.came_about for level in found.levels] == [
+    assert [level.cause for level in found.measurements] == [
         "trained",
         "repaired 2 requests, settled 1 request",
         "one shard repaired, settled or rebuilt",
     ]
-    assert found.course is not None
-    assert found.latest == found.levels[-1]
+    assert found.chart is not None
+    assert found.latest == found.measurements[-1]
 
 
 def test_what_is_measured_for_the_page_stands_apart() -> None:
     evaluation = Evaluation(generation=2, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
-    found = course(evaluated(1, 0.9), measured=Measured(file="test.parquet", evaluation=evaluation))
-    assert [(level.file, level.came_about) for level in found.levels] == [
+    found = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
+    assert [(level.file, level.cause) for level in found.measurements] == [
         (None, "trained"),
         ("test.parquet", "rewound 2 requests"),
     ]
-    assert found.course is not None
-    assert [point.kind for point in found.course.points] == ["tracked", "measured"]
+    assert found.chart is not None
+    assert [point.kind for point in found.chart.points] == ["tracked", "measured"]
 
 
 def test_one_generation_makes_no_course() -> None:
     evaluation = Evaluation(generation=1, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
-    found = course(evaluated(1, 0.9), measured=Measured(file="test.parquet", evaluation=evaluation))
-    assert (len(found.levels), found.course) == (2, None)
+    found = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
+    assert (len(found.measurements), found.chart) == (2, None)
 
 
 def test_without_voters_there_is_nothing_to_measure() -> None:
-    found = course(measured=Measured(file="test.parquet", evaluation=None))
-    assert (found.has_voters, found.levels, found.course) == (False, (), None)
+    found = course(measured=Measurement(file="test.parquet", evaluation=None))
+    assert (found.has_voters, found.measurements, found.chart) == (False, (), None)
     assert course().has_voters

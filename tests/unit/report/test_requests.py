@@ -39,11 +39,11 @@ EXACT = replace(PATCHED, settled_at=NOW + 2 * HOUR, exactness=Exactness.EXACT)
 )
 def test_a_request_shows_its_result_and_its_last_step(receipt: Receipt, result: str, done: str) -> None:
     view = request_view(receipt, late=(), now=NOW + 3 * HOUR)
-    assert (view.result, view.done) == (result, done)
+    assert (view.result, view.last_step) == (result, done)
 
 
 @pytest.mark.parametrize(
-    ("receipt", "late", "after", "timeliness"),
+    ("receipt", "late", "after", "deadline_status"),
     [
         (PATCHED, (), 3 * HOUR, DeadlineStatus.IN_TIME),
         (PATCHED, ("r1",), 3 * HOUR, DeadlineStatus.AT_RISK),
@@ -53,9 +53,9 @@ def test_a_request_shows_its_result_and_its_last_step(receipt: Receipt, result: 
     ],
 )
 def test_who_is_late_is_told_from_who_was(
-    receipt: Receipt, late: tuple[str, ...], after: timedelta, timeliness: DeadlineStatus
+    receipt: Receipt, late: tuple[str, ...], after: timedelta, deadline_status: DeadlineStatus
 ) -> None:
-    assert request_view(receipt, late=late, now=NOW + after).timeliness is timeliness
+    assert request_view(receipt, late=late, now=NOW + after).deadline_status is deadline_status
 
 
 def test_steps_tell_what_is_done_what_is_open_and_what_never_was() -> None:
@@ -68,4 +68,4 @@ def test_steps_tell_what_is_done_what_is_open_and_what_never_was() -> None:
 
 def test_a_request_is_not_repaired_while_some_of_its_shards_are_not() -> None:
     some = replace(REWOUND, repaired_at=NOW + HOUR)
-    assert request_view(some, late=(), now=NOW + 2 * HOUR).done == "rewound"
+    assert request_view(some, late=(), now=NOW + 2 * HOUR).last_step == "rewound"
