@@ -1,4 +1,4 @@
-"""The audit of a run's requests: what was forgotten, by the models' behaviour alone."""
+"""The audit of a run's requests, by the behaviour of its models alone."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -8,8 +8,8 @@ from raymu.core.verdict import Verdict
 from raymu.data.tables import FeatureTable, read_features
 from raymu.errors import ConfigInvalid, RequestInvalid
 from raymu.service.audit.forget_set import AuditScope, ForgottenSamples, find_forgotten
-from raymu.service.audit.pool import assemble_samples
 from raymu.service.audit.report import AuditReport, RequestAudit
+from raymu.service.audit.samples import assemble_samples
 from raymu.service.audit.shard_models import TWINS, ShardModels, audit_tasks, score_models
 from raymu.service.audit.statistics import audit_accuracy, audit_request, audit_shard, retained_baseline
 from raymu.service.prediction import Ensemble
@@ -18,16 +18,22 @@ from raymu.training.audit.samples import AuditSamples
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask, restored_model, train_model
 
 LEVEL = 0.05
-"""Probability that an exact retraining fails: of all requests together, and of any one of them."""
-FEWEST_SHADOW_MODELS = 4
+"""Probability that an exact retraining fails: over all requests together, and over the requests one by one."""
+MIN_SHADOW_MODELS = 4
 
 RunTasks = Callable[[Sequence[AuditTask]], Iterable[AuditedModel]]
-"""Carries out tasks, in whatever way, and yields the models in the tasks' order."""
+"""Trains the models of some tasks, and yields them in the order of the tasks."""
+Progress = Callable[[int, int], None]
+"""Called with the number of trained models and their total number."""
 
 
 def one_after_another(tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
-    """In this process."""
+    """Train the models in this process."""
     return (train_model(task.pool, task.kind, task.number) for task in tasks)
+
+
+def no_progress(_done: int, _total: int) -> None:
+    """Ignore progress."""
 
 
 def audit(
@@ -35,81 +41,88 @@ def audit(
     scope: AuditScope,
     *,
     run_tasks: RunTasks = one_after_another,
-    progress: Callable[[int, int], None] = lambda _done, _of: None,
+    progress: Progress = no_progress,
 ) -> AuditReport:
-    """Audit requests; nothing is written. progress: called with the models trained so far, and how many there will be
+    """Audit requests. Nothing is written.
+
+    Args:
+        store: The run.
+        scope: What is audited, and with how many models.
+        run_tasks: Trains the models.
+        progress: Called after each trained model.
 
     Raises RequestInvalid, DataInvalid, ConfigInvalid, FileMissing, FileCorrupt, RunInvalid, DeviceUnavailable.
     """
-    if scope.shadow_models < FEWEST_SHADOW_MODELS or scope.shadow_models % 2:
+    if scope.shadow_models < MIN_SHADOW_MODELS or scope.shadow_models % 2:
         raise RequestInvalid(
-            f"an audit takes an even number of shadow models, {FEWEST_SHADOW_MODELS} or more, since each sample is in for "
-            f"half of them; {scope.shadow_models} is none"
+            f"{scope.shadow_models} shadow models: an audit needs an even number, {MIN_SHADOW_MODELS} or more, because "
+            "half of them are trained on each sample"
         )
     forgotten = find_forgotten(store, scope)
-    test = _test_set(store, scope.test)
+    test = _read_test_set(store, scope.test)
     generation = store.current()
-    pools = [
+    audit_samples = [
         assemble_samples(store, generation, forgotten, shard, test) for shard in sorted({*forgotten.shards.tolist()})
     ]
-    evidences = list(_evidences(store, generation, pools, scope.shadow_models, run_tasks, progress))
-    together, requests = _requests(evidences, forgotten)
+    shards = list(_train(store, generation, audit_samples, scope.shadow_models, run_tasks, progress))
+    together, requests = _audit_requests(shards, forgotten)
+    has_failure = any(request.verdict is Verdict.FAIL for request in requests)
     return AuditReport(
         generation=generation.number,
-        verdict=Verdict.FAIL if any(one.verdict is Verdict.FAIL for one in requests) else together.verdict,
+        verdict=Verdict.FAIL if has_failure else together.verdict,
         shadow_models=scope.shadow_models,
         oracles=1 + TWINS,
-        accuracy=audit_accuracy(Ensemble(store, generation), evidences, test),
+        accuracy=audit_accuracy(Ensemble(store, generation), shards, test),
         together=together,
         requests=requests,
-        shards=tuple(audit_shard(one) for one in evidences),
-        exposure=retained_baseline(evidences),
-        passes=sum(one.passes for one in evidences),
-        seconds=sum(one.seconds for one in evidences),
+        shards=tuple(audit_shard(shard) for shard in shards),
+        exposure=retained_baseline(shards),
+        passes=sum(shard.passes for shard in shards),
+        seconds=sum(shard.seconds for shard in shards),
     )
 
 
-def _evidences(
+def _train(
     store: RunStore,
     generation: Generation,
-    pools: Sequence[AuditSamples],
+    audit_samples: Sequence[AuditSamples],
     shadow_models: int,
     run_tasks: RunTasks,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> Iterator[ShardModels]:
-    """Start everything, and take it up shard by shard."""
-    tasks = [audit_tasks(pool, shadow_models) for pool in pools]
-    total = sum(len(some) for some in tasks)
-    models = _watched(run_tasks([task for some in tasks for task in some]), total, progress)
-    for pool, some in zip(pools, tasks, strict=True):
-        file = generation.lineages[pool.shard].serving.file
-        served = restored_model(pool, store.files.read_checked(file), source=file.path)
-        yield score_models(pool, served, list(islice(models, len(some))), store.config.unlearning.ohs)
+    """Start the training of all models at once, and score them shard by shard."""
+    tasks_by_shard = [audit_tasks(samples, shadow_models) for samples in audit_samples]
+    tasks = [task for shard_tasks in tasks_by_shard for task in shard_tasks]
+    models = _with_progress(run_tasks(tasks), len(tasks), progress)
+    for samples, shard_tasks in zip(audit_samples, tasks_by_shard, strict=True):
+        file = generation.lineages[samples.shard].serving.file
+        served = restored_model(samples, store.files.read_checked(file), source=file.path)
+        yield score_models(samples, served, list(islice(models, len(shard_tasks))), store.config.unlearning.ohs)
 
 
-def _watched(
-    models: Iterable[AuditedModel], total: int, progress: Callable[[int, int], None]
-) -> Iterator[AuditedModel]:
+def _with_progress(models: Iterable[AuditedModel], total: int, progress: Progress) -> Iterator[AuditedModel]:
     for done, model in enumerate(models, start=1):
         progress(done, total)
         yield model
 
 
-def _requests(
-    evidences: Sequence[ShardModels], forgotten: ForgottenSamples
+def _audit_requests(
+    shards: Sequence[ShardModels], forgotten: ForgottenSamples
 ) -> tuple[RequestAudit, tuple[RequestAudit, ...]]:
-    """All together, and each by itself at its share of the level."""
+    """Audit all requests together, and each by itself at its share of the level."""
     request_ids = tuple(sorted({*forgotten.request_ids.tolist()}))
-    together = audit_request(evidences, forgotten, request_ids=request_ids, level=LEVEL)
+    together = audit_request(shards, forgotten, request_ids=request_ids, level=LEVEL)
     if len(request_ids) == 1:
         return together, (together,)
     level = LEVEL / len(request_ids)
-    each = (audit_request(evidences, forgotten.of_request(one), request_ids=(one,), level=level) for one in request_ids)
-    return together, tuple(each)
+    return together, tuple(
+        audit_request(shards, forgotten.of_request(request_id), request_ids=(request_id,), level=level)
+        for request_id in request_ids
+    )
 
 
-def _test_set(store: RunStore, path: str | None) -> FeatureTable | None:
-    """The table given, or the one that the run's configuration names. Raises DataInvalid, ConfigInvalid."""
+def _read_test_set(store: RunStore, path: str | None) -> FeatureTable | None:
+    """Read the given table, or the one that the run's configuration names. Raises DataInvalid, ConfigInvalid."""
     path = path or store.config.data.test
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""The forgotten samples of requests, from a file of the user's: once they are purged the run has nothing but their hashes."""
+"""The forgotten samples of requests, read from a file of the user's: the run itself keeps only their keyed hashes."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -23,48 +23,51 @@ from raymu.training.batches import ShardSamples
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditScope:
-    """What is audited.
-
-    request_ids: all that are repaired where empty; ids: only these of the requests' samples, where there are any
-    data: a file with the samples' rows, which the run has destroyed; the one that it was trained from where not given
-    test: a labelled table; the configuration's where not given
-    shadow_models: for each shard, an even number
-    """
+    """What is audited, and how."""
 
     request_ids: tuple[str, ...] = ()
+    """The requests; by default all that are repaired."""
     ids: tuple[SampleId, ...] = ()
+    """The samples; by default all samples of the requests."""
     data: str | None = None
+    """A file with the rows that the run has destroyed; by default the file that it was trained from."""
     test: str | None = None
+    """A labelled table; by default the configured one."""
     shadow_models: int = 16
+    """Shadow models of each shard, an even number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ForgottenSamples:
-    """rows: (samples,) in the file, from 0; names: their keyed hashes; the others: (samples,) too"""
+    """Forgotten samples and their places in the run. All arrays have one element a sample."""
 
     table: SampleTable
     rows: Positions
-    names: npt.NDArray[np.str_]
+    """Row numbers in the user's file, from 0."""
+    pseudonyms: npt.NDArray[np.str_]
+    """Keyed hashes of the sample ids."""
     request_ids: npt.NDArray[np.str_]
     shards: Positions
     slices: Positions
     hashes: Hashes
 
     def of_request(self, request_id: str) -> "ForgottenSamples":
+        """Return the samples of one request."""
         return self._take(np.flatnonzero(self.request_ids == request_id))
 
-    def named(self, ids: Collection[SampleId]) -> "ForgottenSamples":
-        """Raises RequestInvalid where one is not among them."""
-        asked = set(ids)
-        rows = np.flatnonzero([one in asked for one in self.table.ids.tolist()])
-        if len(rows) < len(asked):
+    def with_ids(self, ids: Collection[SampleId]) -> "ForgottenSamples":
+        """Return the samples with these ids. Raises RequestInvalid if one of them is not among the samples."""
+        chosen = set(ids)
+        rows = np.flatnonzero([sample_id in chosen for sample_id in self.table.ids.tolist()])
+        if len(rows) < len(chosen):
             raise RequestInvalid(
-                f"{len(asked) - len(rows)} of the samples named here are not revoked, or not by the requests that are "
-                "audited; an audit is of what was forgotten"
+                f"{len(chosen) - len(rows)} of the given samples are not revoked, or not by the audited requests; only "
+                "forgotten samples can be audited"
             )
         return self._take(rows)
 
     def in_shard(self, shard: int) -> ShardSamples:
+        """Return the samples of one shard."""
         rows = np.flatnonzero(self.shards == shard)
         return ShardSamples.ordered(self.table.take(rows), hashes=self.hashes[rows], slices=self.slices[rows])
 
@@ -72,7 +75,7 @@ class ForgottenSamples:
         return ForgottenSamples(
             table=self.table.take(rows),
             rows=self.rows[rows],
-            names=self.names[rows],
+            pseudonyms=self.pseudonyms[rows],
             request_ids=self.request_ids[rows],
             shards=self.shards[rows],
             slices=self.slices[rows],
@@ -81,44 +84,46 @@ class ForgottenSamples:
 
 
 def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
-    """Raises RequestInvalid, DataInvalid."""
+    """Find the samples of the audited requests in the user's file. Raises RequestInvalid, DataInvalid."""
     with closing(store.journal(is_read_only=True)) as journal:
         receipts = replay(journal, store.manifest).receipts.receipts()
         revoked = journal.revoked()
-    chosen = _chosen(receipts, scope.request_ids)
+    audited = _audited_receipts(receipts, scope.request_ids)
     path = scope.data or store.config.data.train
     table = _read(store, path)
-    every = np.array([pseudonym(sample_name(one), store.keys.hash_key) for one in table.ids.tolist()])
-    request_ids = np.array([revoked.get(name, "") for name in every.tolist()])
-    rows = np.flatnonzero(np.isin(request_ids, [receipt.request_id for receipt in chosen]))
+    pseudonyms = np.array([pseudonym(sample_name(sample_id), store.keys.hash_key) for sample_id in table.ids.tolist()])
+    request_ids = np.array([revoked.get(keyed_hash, "") for keyed_hash in pseudonyms.tolist()])
+    rows = np.flatnonzero(np.isin(request_ids, [receipt.request_id for receipt in audited]))
     table = table.take(rows)
     shards, slices = place(table, store.config.partition)
-    found = ForgottenSamples(
+    forgotten = ForgottenSamples(
         table=table,
         rows=rows,
-        names=every[rows],
+        pseudonyms=pseudonyms[rows],
         request_ids=request_ids[rows],
         shards=shards,
         slices=slices,
         hashes=identity_hashes(table.ids.tolist(), seed=store.config.partition.seed, purpose="sample"),
     )
-    for receipt in chosen:
-        _require_all(path, receipt, Counter(found.of_request(receipt.request_id).shards.tolist()))
-    return found.named(as_sample_ids(scope.ids, integers=store.manifest.has_integer_ids)) if scope.ids else found
+    for receipt in audited:
+        _require_all(path, receipt, Counter(forgotten.of_request(receipt.request_id).shards.tolist()))
+    if not scope.ids:
+        return forgotten
+    return forgotten.with_ids(as_sample_ids(scope.ids, integers=store.manifest.has_integer_ids))
 
 
-def _chosen(receipts: Sequence[Receipt], request_ids: Sequence[str]) -> list[Receipt]:
-    """Those asked for, or all that are repaired."""
+def _audited_receipts(receipts: Sequence[Receipt], request_ids: Sequence[str]) -> list[Receipt]:
+    """Return the receipts with these ids, or of all repaired requests. Raises RequestInvalid."""
     by_id = {receipt.request_id: receipt for receipt in receipts}
-    unknown = [one for one in request_ids if one not in by_id]
+    unknown = [request_id for request_id in request_ids if request_id not in by_id]
     if unknown:
-        raise RequestInvalid(f"the run knows no request {unknown[0]}; leave it out to audit all requests")
-    asked = [by_id[one] for one in dict.fromkeys(request_ids)] or list(receipts)
-    if not asked:
-        raise RequestInvalid("nothing was revoked from this run: an audit is of what was forgotten")
-    repaired = [receipt for receipt in asked if receipt.published_at]
-    if not repaired or (request_ids and repaired != asked):
-        waiting = next(receipt.request_id for receipt in asked if not receipt.published_at)
+        raise RequestInvalid(f"the run has no request {unknown[0]}; leave it out to audit all requests")
+    chosen = [by_id[request_id] for request_id in dict.fromkeys(request_ids)] or list(receipts)
+    if not chosen:
+        raise RequestInvalid("nothing was revoked from this run; only forgotten samples can be audited")
+    repaired = [receipt for receipt in chosen if receipt.published_at]
+    if not repaired or (request_ids and repaired != chosen):
+        waiting = next(receipt.request_id for receipt in chosen if not receipt.published_at)
         raise RequestInvalid(f"request {waiting} is accepted and not repaired yet; run `raymu settle` first")
     return repaired
 
@@ -136,11 +141,11 @@ def _read(store: RunStore, path: str) -> SampleTable:
     return table
 
 
-def _require_all(path: str, receipt: Receipt, found: Counter[int]) -> None:
-    if found != {part.shard: part.samples for part in receipt.shards}:
+def _require_all(path: str, receipt: Receipt, samples_by_shard: Counter[int]) -> None:
+    if samples_by_shard != {part.shard: part.samples for part in receipt.shards}:
         raise DataInvalid(
             path,
             f"lacks samples of request {receipt.request_id}, or has them with other owners or risks "
-            f"({found.total()} of {receipt.samples}); the run destroyed its own: name the file that it was trained from "
-            "with --data",
+            f"({samples_by_shard.total()} of {receipt.samples}); the run destroyed its own rows: name the file that it was "
+            "trained from with --data",
         )

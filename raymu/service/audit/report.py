@@ -1,4 +1,4 @@
-"""What an audit reports. Samples are named by keyed hash and by row number, never by id."""
+"""The result of an audit. Samples are identified by pseudonym and by row number, never by id."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,82 +15,95 @@ Role = Literal["served", "oracle", "control"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PerModel(Generic[Figure]):
-    """One figure of what is served, of the retrained oracle, and of the control, which subtracts nothing."""
+    """A figure of three models, so that none is shown without its baselines."""
 
     served: Figure
     oracle: Figure
+    """Of the model that is retrained without the forgotten samples."""
     control: Figure
+    """Of the model that is fine-tuned without subtracting anything."""
 
     @classmethod
     def each(cls, figure: Callable[[Role], Figure]) -> "PerModel[Figure]":
+        """Compute a figure for each role."""
         return cls(served=figure("served"), oracle=figure("oracle"), control=figure("control"))
 
     def of(self, role: Role) -> Figure:
+        """Return the figure of a role."""
         figure: Figure = getattr(self, role)
         return figure
 
     def map(self, function: Callable[[Figure], Other]) -> "PerModel[Other]":
+        """Apply a function to each figure."""
         return PerModel(served=function(self.served), oracle=function(self.oracle), control=function(self.control))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccuracyAudit:
-    """Of the ensemble, as shares of correct answers. retain: the touched shards' samples; test: None without a test set"""
+    """Accuracies of the ensemble."""
 
     retain: PerModel[float]
+    """On the retained samples of the audited shards."""
     forget: PerModel[float]
+    """On the forgotten samples."""
     test: PerModel[float] | None
+    """On the test set, if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttackAudit:
-    """How well an attack tells samples from unseen ones. tpr_*: at this false positive rate, None for want of samples"""
+    """How well a membership inference attack separates forgotten samples from unseen ones."""
 
     attack: str
     auc: PerModel[Estimate]
     tpr_at_1_percent: PerModel[Estimate] | None
+    """True positive rate at a false positive rate of 1%; None if there are too few samples."""
     tpr_at_0_1_percent: PerModel[Estimate] | None
+    """True positive rate at a false positive rate of 0.1%; None if there are too few samples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpsilonAudit:
-    """Lower bounds on what training shows of a forgotten sample, were it in; ceiling: the most that the models can show"""
+    """Empirical lower bounds on the epsilon of training, for the forgotten samples."""
 
     median: float
     highest: float
     ceiling: float
+    """The largest bound that this number of shadow models can show."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorstSample:
-    """A forgotten sample that looks most like a member.
-
-    row: in the audited file, from 0; pseudonym: as in the receipt; loss: in nats
-    likelihood: LiRA's log ratio, above 0 where it looks seen; epsilon: lower bound
-    """
+    """A forgotten sample that looks most like a member of the training set."""
 
     row: int
+    """Row number in the audited file, from 0."""
     pseudonym: str
+    """As in the receipt."""
     shard: int
     likelihood: PerModel[float]
+    """Log likelihood ratio of LiRA: above 0 if the sample looks like a member."""
     loss: PerModel[float]
+    """Cross-entropy in nats."""
     epsilon: float
+    """Lower bound on epsilon."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestAudit:
-    """Of one request, or of all together. samples: that were audited
+    """The audit of one request, or of all requests together.
 
-    loss: mean over the forget set, in nats; like all but the accuracy it is that of each shard's own model, which shows
-    more than the ensemble does
+    All figures are those of the shards' own models, which reveal more than the ensemble.
     """
 
     request_ids: tuple[str, ...]
     samples: int
+    """Number of audited samples."""
     shards: tuple[int, ...]
     verdict: Verdict
     reason: str
     loss: PerModel[float]
+    """Mean cross-entropy over the forget set, in nats."""
     comparison: PerModel[Comparison]
     attacks: tuple[AttackAudit, ...]
     epsilon: EpsilonAudit
@@ -99,31 +112,33 @@ class RequestAudit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardAudit:
-    """relearning: optimizer steps until the forget set's loss is what it was, None past the most that are tried
-
-    is_oracle: whether what is served is, bit for bit, the retrained oracle
-    """
+    """The audit of one shard."""
 
     shard: int
     is_oracle: bool
+    """Whether the served model equals the retrained oracle bit for bit."""
     relearning: PerModel[int | None]
+    """Optimizer steps until the loss on the forget set is what it was; None if the largest number of steps is too few."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditReport:
-    """verdict: on all requests together, FAIL where one of them fails. exposure: what attacks find on retained samples
-
-    shadow_models, oracles: trained for each shard; passes, seconds: that all models took, of compute
-    """
+    """The result of an audit."""
 
     generation: int
     verdict: Verdict
+    """The verdict on all requests together; FAIL if one of the requests fails."""
     shadow_models: int
+    """Shadow models of each shard."""
     oracles: int
+    """Oracles of each shard."""
     accuracy: AccuracyAudit
     together: RequestAudit
     requests: tuple[RequestAudit, ...]
     shards: tuple[ShardAudit, ...]
     exposure: tuple[AttackAudit, ...]
+    """What the attacks find on retained samples, which every model was trained on."""
     passes: float
+    """Sample passes of all models."""
     seconds: float
+    """Compute seconds of all models."""

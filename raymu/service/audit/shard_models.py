@@ -1,4 +1,4 @@
-"""What an audit's models make of one shard's pool."""
+"""The models of one audited shard, and their scores on its samples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,64 +12,77 @@ from raymu.core.audit.epsilon import epsilon_bounds
 from raymu.core.audit.oracle_comparison import OracleComparison
 from raymu.core.audit.signals import Confidences, Signals
 from raymu.core.partition import Hashes
-from raymu.service.audit.report import PerModel
+from raymu.service.audit.report import PerModel, Role
 from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask, control_model
 
 TWINS = 3
-"""Oracles with seeds of their own: they tell how much exact retrainings differ from each other."""
-
-
-def audit_tasks(pool: AuditSamples, shadow_models: int) -> list[AuditTask]:
-    """The models to train for one shard; `score_models` takes them in this order."""
-    kinds = [(ModelKind.BEFORE, 1), (ModelKind.ORACLE, 1 + TWINS), (ModelKind.SHADOW, shadow_models)]
-    return [AuditTask(pool=pool, kind=kind, number=number) for kind, count in kinds for number in range(count)]
+"""Oracles with seeds of their own. They show how much exact retrainings differ from each other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ShardModels:
-    """twins: (TWINS, samples); shadows, is_in: (models, samples); scores: attack -> (samples,) each
-    epsilons: (samples,) lower bounds on what the recipe shows of a sample
-    passes, seconds: that its models took, of compute
-    """
+    """The models of a shard, and what they predict for its audit samples."""
 
-    pool: AuditSamples
+    audit_samples: AuditSamples
     models: PerModel[AuditedModel]
     before: AuditedModel
+    """The model that saw the forgotten samples."""
     twins: Confidences
+    """(TWINS, samples): confidences of oracles with other seeds"""
     shadows: Confidences
+    """(shadow models, samples)"""
     is_in: Mask
+    """(shadow models, samples): whether a shadow model was trained on a sample"""
     scores: Mapping[str, PerModel[Scores]]
+    """Attack -> (samples,) scores of each model"""
     epsilons: Scores
+    """(samples,) lower bounds on what the training recipe reveals of a sample"""
     passes: float
+    """Sample passes of all models."""
     seconds: float
+    """Compute seconds of all models."""
 
     @property
     def is_oracle(self) -> bool:
+        """Whether the served model equals the oracle bit for bit."""
         return self.models.served.weights_sha256 == self.models.oracle.weights_sha256
 
-    def trial(self, confidences: Confidences, forgotten: Hashes) -> OracleComparison:
-        """A model on some of the forgotten samples, and on those that nobody saw."""
-        is_forgotten = self.pool.samples.isin(forgotten)
-        kept = is_forgotten | self.pool.is_unseen
+    def oracle_comparison(self, role: Role, forgotten: Hashes) -> OracleComparison:
+        """Compare a model with the oracles on some of the forgotten samples and on all unseen ones."""
+        is_forgotten = self.audit_samples.samples.isin(forgotten)
+        is_compared = is_forgotten | self.audit_samples.is_unseen
         return OracleComparison(
-            model=confidences[kept],
-            oracles=self.twins[:, kept],
-            shadows=self.shadows[:, kept],
-            is_in=self.is_in[:, kept],
-            is_forgotten=is_forgotten[kept],
+            model=self.models.of(role).confidences[is_compared],
+            oracles=self.twins[:, is_compared],
+            shadows=self.shadows[:, is_compared],
+            is_in=self.is_in[:, is_compared],
+            is_forgotten=is_forgotten[is_compared],
         )
 
 
+def audit_tasks(audit_samples: AuditSamples, shadow_models: int) -> list[AuditTask]:
+    """Return the models to train for one shard, in the order that `score_models` expects."""
+    kinds = [(ModelKind.BEFORE, 1), (ModelKind.ORACLE, 1 + TWINS), (ModelKind.SHADOW, shadow_models)]
+    return [AuditTask(pool=audit_samples, kind=kind, number=number) for kind, count in kinds for number in range(count)]
+
+
 def score_models(
-    pool: AuditSamples, served: AuditedModel, trained: Sequence[AuditedModel], ohs: OhsConfig
+    audit_samples: AuditSamples, served: AuditedModel, trained: Sequence[AuditedModel], ohs: OhsConfig
 ) -> ShardModels:
-    """trained: the models of `audit_tasks`, in their order"""
+    """Score the served model, the oracle and the control with every attack.
+
+    Args:
+        audit_samples: The shard's samples.
+        served: The model that the run serves.
+        trained: The models of `audit_tasks`, in order.
+        ohs: How the control is fine-tuned.
+    """
     before, oracle, *others = trained
-    models = PerModel(served=served, oracle=oracle, control=control_model(pool, before, ohs))
+    models = PerModel(served=served, oracle=oracle, control=control_model(audit_samples, before, ohs))
     confidences = np.stack([model.confidences for model in others])
     shadows = confidences[TWINS:]
-    is_in = np.stack([pool.members(ModelKind.SHADOW, number) for number in range(len(shadows))])
+    is_in = np.stack([audit_samples.members(ModelKind.SHADOW, number) for number in range(len(shadows))])
 
     def signals(model: AuditedModel) -> Signals:
         return Signals(
@@ -77,11 +90,11 @@ def score_models(
             before=before.confidences,
             shadows=shadows,
             is_in=is_in,
-            is_population=pool.is_unseen,
+            is_population=audit_samples.is_unseen,
         )
 
     return ShardModels(
-        pool=pool,
+        audit_samples=audit_samples,
         models=models,
         before=before,
         twins=confidences[:TWINS],

@@ -1,4 +1,4 @@
-"""The figures of an audit: of a request, of a shard, and of the ensemble."""
+"""The figures of an audit: those of a request, of a shard and of the ensemble."""
 
 from collections.abc import Sequence
 
@@ -28,52 +28,60 @@ from raymu.service.prediction import Ensemble
 from raymu.training.audit.relearn_time import relearning_steps
 
 WORST = 5
-"""How many samples of a forget set are listed."""
+"""Number of forgotten samples that are listed."""
 
 
 def audit_request(
-    evidences: Sequence[ShardModels], forgotten: ForgottenSamples, *, request_ids: tuple[str, ...], level: float
+    shards: Sequence[ShardModels], forgotten: ForgottenSamples, *, request_ids: tuple[str, ...], level: float
 ) -> RequestAudit:
-    """evidences: of all audited shards; forgotten: the request's samples; level: of its comparison with the oracles"""
-    parts = [one for one in evidences if one.pool.shard in forgotten.shards]
-    masks = [one.pool.samples.isin(forgotten.hashes) for one in parts]
-    seed = derive_seed(parts[0].pool.spec.seed, "audit", *request_ids)
+    """Audit the forget set of one request, or of several together.
+
+    Args:
+        shards: All audited shards.
+        forgotten: The forget set.
+        request_ids: The requests.
+        level: Probability that an exact retraining fails.
+    """
+    touched = [shard for shard in shards if shard.audit_samples.shard in forgotten.shards]
+    masks = [shard.audit_samples.samples.isin(forgotten.hashes) for shard in touched]
+    seed = derive_seed(touched[0].audit_samples.spec.seed, "audit", *request_ids)
 
     def compare(role: Role) -> Comparison:
-        trials = [one.trial(one.models.of(role).confidences, forgotten.hashes) for one in parts]
-        return compare_with_oracles(trials, level=level, seed=seed)
+        comparisons = [shard.oracle_comparison(role, forgotten.hashes) for shard in touched]
+        return compare_with_oracles(comparisons, level=level, seed=seed)
 
     def mean_loss(role: Role) -> float:
-        pairs = zip(parts, masks, strict=True)
-        return float(losses(np.concatenate([one.models.of(role).confidences[mask] for one, mask in pairs])).mean())
+        confidences = [shard.models.of(role).confidences[mask] for shard, mask in zip(touched, masks, strict=True)]
+        return float(losses(np.concatenate(confidences)).mean())
 
     comparison = PerModel.each(compare)
-    judgement = oracle_verdict(comparison.served, comparison.control, is_oracle=all(one.is_oracle for one in parts))
-    epsilons = np.concatenate([one.epsilons[mask] for one, mask in zip(parts, masks, strict=True)])
-    half = len(parts[0].shadows) // 2
+    is_oracle = all(shard.is_oracle for shard in touched)
+    verdict = oracle_verdict(comparison.served, comparison.control, is_oracle=is_oracle)
+    epsilons = np.concatenate([shard.epsilons[mask] for shard, mask in zip(touched, masks, strict=True)])
+    half = len(touched[0].shadows) // 2
     return RequestAudit(
         request_ids=request_ids,
         samples=len(forgotten.rows),
-        shards=tuple(one.pool.shard for one in parts),
-        verdict=judgement.verdict,
-        reason=judgement.reason,
+        shards=tuple(shard.audit_samples.shard for shard in touched),
+        verdict=verdict.verdict,
+        reason=verdict.reason,
         loss=PerModel.each(mean_loss),
         comparison=comparison,
-        attacks=tuple(audit_attack(name, parts, masks) for name in ATTACKS),
+        attacks=tuple(audit_attack(name, touched, masks) for name in ATTACKS),
         epsilon=EpsilonAudit(
             median=float(np.median(epsilons)), highest=float(epsilons.max()), ceiling=epsilon_ceiling(half, half)
         ),
-        worst=_worst(parts, masks, forgotten),
+        worst=_worst_samples(touched, masks, forgotten),
     )
 
 
-def audit_attack(attack: str, evidences: Sequence[ShardModels], masks: Sequence[Mask]) -> AttackAudit:
-    """How an attack tells the masks' samples from unseen ones, over all these shards."""
+def audit_attack(attack: str, shards: Sequence[ShardModels], masks: Sequence[Mask]) -> AttackAudit:
+    """Measure how well an attack separates the masked samples from unseen ones, over all these shards."""
 
     def scores(role: Role) -> tuple[Scores, Scores]:
-        pairs = [(one.scores[attack].of(role), one, mask) for one, mask in zip(evidences, masks, strict=True)]
-        members = np.concatenate([score[mask] for score, _, mask in pairs])
-        return members, np.concatenate([score[one.pool.is_unseen] for score, one, _ in pairs])
+        scored = [(shard.scores[attack].of(role), shard, mask) for shard, mask in zip(shards, masks, strict=True)]
+        members = np.concatenate([score[mask] for score, _, mask in scored])
+        return members, np.concatenate([score[shard.audit_samples.is_unseen] for score, shard, _ in scored])
 
     def rates(fpr: float) -> PerModel[Estimate] | None:
         if not has_enough_for_tpr(fpr, len(both.served[1])):
@@ -89,36 +97,37 @@ def audit_attack(attack: str, evidences: Sequence[ShardModels], masks: Sequence[
     )
 
 
-def retained_baseline(evidences: Sequence[ShardModels]) -> tuple[AttackAudit, ...]:
-    """What attacks find on retained samples, which every model was trained on: what they could find at all."""
-    masks = [one.pool.is_retained for one in evidences]
-    return tuple(audit_attack(name, evidences, masks) for name in ATTACKS if name != "two_generations")
+def retained_baseline(shards: Sequence[ShardModels]) -> tuple[AttackAudit, ...]:
+    """Measure the attacks on retained samples, which every model was trained on: this is what they could find at all."""
+    masks = [shard.audit_samples.is_retained for shard in shards]
+    return tuple(audit_attack(name, shards, masks) for name in ATTACKS if name != "two_generations")
 
 
-def audit_shard(evidence: ShardModels) -> ShardAudit:
-    pool = evidence.pool
-    aim = float(losses(evidence.before.confidences[pool.is_forgotten]).mean())
+def audit_shard(shard: ShardModels) -> ShardAudit:
+    """Measure how fast the models of a shard relearn the forget set."""
+    samples = shard.audit_samples
+    target = float(losses(shard.before.confidences[samples.is_forgotten]).mean())
     return ShardAudit(
-        shard=pool.shard,
-        is_oracle=evidence.is_oracle,
-        relearning=evidence.models.map(lambda model: relearning_steps(pool, model.payload, target=aim)),
+        shard=samples.shard,
+        is_oracle=shard.is_oracle,
+        relearning=shard.models.map(lambda model: relearning_steps(samples, model.payload, target=target)),
     )
 
 
-def audit_accuracy(ensemble: Ensemble, evidences: Sequence[ShardModels], test: FeatureTable | None) -> AccuracyAudit:
-    """ensemble: what is served"""
+def audit_accuracy(ensemble: Ensemble, shards: Sequence[ShardModels], test: FeatureTable | None) -> AccuracyAudit:
+    """Measure the accuracy of the served ensemble, and of the ensembles with the oracles and with the controls."""
 
     def ensemble_of(role: Role) -> Ensemble:
-        return ensemble.replacing({one.pool.shard: one.models.of(role).payload for one in evidences})
+        return ensemble.replacing({shard.audit_samples.shard: shard.models.of(role).payload for shard in shards})
 
     def accuracy_on(parts: Sequence[tuple[Features, Labels]]) -> PerModel[float]:
         features, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return ensembles.map(lambda one: float((one.predict(features).argmax(axis=1) == labels).mean()))
+        return ensembles.map(lambda voters: float((voters.predict(features).argmax(axis=1) == labels).mean()))
 
     ensembles = PerModel.each(ensemble_of)
-    pools = [one.pool for one in evidences]
-    retain = [pool.samples.where(pool.is_retained) for pool in pools]
-    forget = [pool.samples.where(pool.is_forgotten) for pool in pools]
+    audited = [shard.audit_samples for shard in shards]
+    retain = [samples.samples.where(samples.is_retained) for samples in audited]
+    forget = [samples.samples.where(samples.is_forgotten) for samples in audited]
     return AccuracyAudit(
         retain=accuracy_on([(part.features, part.labels) for part in retain]),
         forget=accuracy_on([(part.features, part.labels) for part in forget]),
@@ -126,25 +135,27 @@ def audit_accuracy(ensemble: Ensemble, evidences: Sequence[ShardModels], test: F
     )
 
 
-def _worst(parts: Sequence[ShardModels], masks: Sequence[Mask], forgotten: ForgottenSamples) -> tuple[WorstSample, ...]:
-    """The forgotten samples whose confidence speaks most for having been seen."""
-    found = [
-        (float(one.scores["lira_online"].served[position]), one, int(position))
-        for one, mask in zip(parts, masks, strict=True)
-        for position in np.flatnonzero(mask)
+def _worst_samples(
+    shards: Sequence[ShardModels], masks: Sequence[Mask], forgotten: ForgottenSamples
+) -> tuple[WorstSample, ...]:
+    """Return the forgotten samples with the highest LiRA scores."""
+    scored = [
+        (float(shard.scores["lira_online"].served[index]), shard, int(index))
+        for shard, mask in zip(shards, masks, strict=True)
+        for index in np.flatnonzero(mask)
     ]
-    found.sort(key=lambda scored: -scored[0])
-    return tuple(_worst_sample(one, position, forgotten) for _, one, position in found[:WORST])
+    scored.sort(key=lambda sample: -sample[0])
+    return tuple(_worst_sample(shard, index, forgotten) for _, shard, index in scored[:WORST])
 
 
-def _worst_sample(evidence: ShardModels, position: int, forgotten: ForgottenSamples) -> WorstSample:
-    """position: in the shard's pool"""
-    [place] = np.flatnonzero(forgotten.hashes == evidence.pool.samples.hashes[position])
+def _worst_sample(shard: ShardModels, index: int, forgotten: ForgottenSamples) -> WorstSample:
+    """Describe the audit sample of a shard at an index."""
+    [forgotten_index] = np.flatnonzero(forgotten.hashes == shard.audit_samples.samples.hashes[index])
     return WorstSample(
-        row=int(forgotten.rows[place]),
-        pseudonym=str(forgotten.names[place]),
-        shard=evidence.pool.shard,
-        likelihood=evidence.scores["lira_online"].map(lambda scores: float(scores[position])),
-        loss=evidence.models.map(lambda model: float(losses(model.confidences[position]))),
-        epsilon=float(evidence.epsilons[position]),
+        row=int(forgotten.rows[forgotten_index]),
+        pseudonym=str(forgotten.pseudonyms[forgotten_index]),
+        shard=shard.audit_samples.shard,
+        likelihood=shard.scores["lira_online"].map(lambda scores: float(scores[index])),
+        loss=shard.models.map(lambda model: float(losses(model.confidences[index]))),
+        epsilon=float(shard.epsilons[index]),
     )

@@ -152,8 +152,8 @@ def test_a_file_of_other_features_is_refused(run: AuditedRun) -> None:
     [
         ({"shadow_models": 3}, "even number"),
         ({"shadow_models": 2}, "even number"),
-        ({"request_ids": ("r-unknown",)}, "knows no request r-unknown"),
-        ({"ids": ("sample-1", "nobody")}, "2 of the samples named here are not revoked"),
+        ({"request_ids": ("r-unknown",)}, "has no request r-unknown"),
+        ({"ids": ("sample-1", "nobody")}, "2 of the given samples are not revoked"),
     ],
 )
 def test_what_cannot_be_audited_is_refused_in_one_line(run: AuditedRun, scope: dict[str, object], words: str) -> None:

@@ -1,4 +1,4 @@
-"""The samples of each audited shard: retained, forgotten, and others that it never saw."""
+"""The samples that a shard is audited on: retained, forgotten and unseen ones."""
 
 from collections.abc import Iterator
 
@@ -19,19 +19,26 @@ from raymu.training.spec import TrainingSpec
 def assemble_samples(
     store: RunStore, generation: Generation, forgotten: ForgottenSamples, shard: int, test: FeatureTable | None
 ) -> AuditSamples:
-    """test: where unseen samples come from if the run has one shard alone
+    """Collect the samples of one shard.
 
-    Raises RequestInvalid where the shard waits for a repair, ConfigInvalid, DataInvalid, FileMissing, FileCorrupt.
+    Args:
+        store: The run.
+        generation: The served generation.
+        forgotten: The forgotten samples of all shards.
+        shard: The audited shard.
+        test: The source of unseen samples if the run has only one shard.
+
+    Raises RequestInvalid if the shard is waiting for a repair; ConfigInvalid, DataInvalid, FileMissing, FileCorrupt.
     """
     config, manifest = store.config, store.manifest
     served = generation.constituents[shard]
     if served.state in (ShardState.REWOUND, ShardState.ABSTAINING):
         raise RequestInvalid(
-            f"shard {shard} is {served.state}: it waits for a repair, or has no samples left; run `raymu settle` first"
+            f"shard {shard} is {served.state}: it is waiting for a repair, or has no samples left; run `raymu settle` first"
         )
     forget = forgotten.in_shard(shard)
-    held = read_shard_samples(store, generation.lineages[shard].table)
-    retain = held.where(~held.isin(forget.hashes))  # one that was left in is no sample of the oracle's
+    current = read_shard_samples(store, generation.lineages[shard].table)
+    retain = current.where(~current.isin(forget.hashes))  # the oracle never sees a forgotten sample that was left in
     if forget.features.dtype != retain.features.dtype:
         raise DataInvalid(
             "the audited file", f"has features of {forget.features.dtype}, the run's are {retain.features.dtype}"
@@ -50,34 +57,35 @@ def assemble_samples(
 def _unseen(
     store: RunStore, generation: Generation, shard: int, test: FeatureTable | None, *, count: int
 ) -> ShardSamples:
-    """So many samples of the next shards, or of the test set; fewer where there are no more."""
-    samples = ShardSamples.joined(list(_others(store, generation, shard, test, count=count)))
-    order = np.argsort(mix(samples.hashes), kind="stable")
-    is_taken = np.zeros(len(samples), dtype=bool)
-    is_taken[order[:count]] = True
-    return samples.where(is_taken)
+    """Choose `count` unseen samples by hash, from the next shards or the test set; all of them if there are fewer."""
+    candidates = ShardSamples.joined(list(_candidates(store, generation, shard, test, count=count)))
+    order = np.argsort(mix(candidates.hashes), kind="stable")
+    is_chosen = np.zeros(len(candidates), dtype=bool)
+    is_chosen[order[:count]] = True
+    return candidates.where(is_chosen)
 
 
-def _others(
+def _candidates(
     store: RunStore, generation: Generation, shard: int, test: FeatureTable | None, *, count: int
 ) -> Iterator[ShardSamples]:
+    """Read samples that the shard never saw, until there are at least `count`."""
     shards = len(generation.lineages)
     if shards == 1:
         yield _as_shard(store, test)
         return
-    found = 0
+    total = 0
     for step in range(1, shards):
         samples = read_shard_samples(store, generation.lineages[(shard + step) % shards].table)
         yield samples
-        found += len(samples)
-        if found >= count:
+        total += len(samples)
+        if total >= count:
             return
 
 
 def _as_shard(store: RunStore, test: FeatureTable | None) -> ShardSamples:
-    """Test samples in slices of their own: they are known by their rows."""
+    """Return the test set as samples of a shard. The row numbers serve as ids."""
     if test is None or test.labels is None:
-        raise ConfigInvalid("a run of one shard is audited beside its test set, and has none; name one with --test")
+        raise ConfigInvalid("a run of one shard needs a test set for its audit; name one with --test")
     rows = np.arange(len(test.labels))
     partition = store.config.partition
     hashes = identity_hashes(rows.tolist(), seed=partition.seed, purpose="test")
