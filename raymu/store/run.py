@@ -142,9 +142,11 @@ class RunStore:
         self.files.write(MANIFEST, seal(self.manifest, self.keys.hash_key))
 
     def take_over(self) -> tuple[Journal, int]:
-        """Become the run's coordinator. returns: the journal, and the term under which this store writes from here on
+        """Become the coordinator of the run. Returns the open journal, and the term under which this store now writes.
 
-        Raises RunInvalid, where its journal is older than its files too; StorageFailed.
+        Raises:
+            RunInvalid: the journal is missing, or older than the files of the run.
+            StorageFailed: the journal or the file of the term cannot be written.
         """
         journal = self.journal()
         return journal, self.fencing.take_over(journal)

@@ -151,6 +151,7 @@ class RunFiles:
         return sorted(entry.base_name for entry in entries if entry.is_file and not entry.base_name.startswith("."))
 
     def exists(self, path: str) -> bool:
+        """Return whether there is a file at a path. Raises FileUnreadable."""
         with self._reading(path):
             return bool(self._system.get_file_info(self._at(path)).type == fs.FileType.File)
 
@@ -219,7 +220,7 @@ class RunFiles:
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[pa.NativeFile]:
-        """Raises FileMissing, FileUnreadable."""
+        """Open a file to read. Raises FileMissing, FileUnreadable."""
         with self._reading(path):
             try:
                 with self._system.open_input_file(self._at(path)) as file:
