@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from raymu.config.unlearning import AggregationName
 from raymu.core.arrays import Probabilities
 from raymu.core.records import Constituent
 
@@ -49,10 +50,10 @@ def _weighted(values: Probabilities, weights: Weights) -> Probabilities:
     return np.einsum("vsc,v->sc", values.astype(np.float64), weights / weights.sum()).astype(np.float32)
 
 
-AGGREGATIONS: Mapping[str, Aggregation] = {
-    "mean_probability": mean_probability,
-    "majority_vote": majority_vote,
-    "size_weighted": size_weighted,
+AGGREGATIONS: Mapping[AggregationName, Aggregation] = {
+    AggregationName.MEAN_PROBABILITY: mean_probability,
+    AggregationName.MAJORITY_VOTE: majority_vote,
+    AggregationName.SIZE_WEIGHTED: size_weighted,
 }
 
 

@@ -16,6 +16,9 @@ from raymu.config import Config
 from raymu.core.records import Exactness, SampleId
 from raymu.data.tables import read_table
 from raymu.errors import DataInvalid
+from raymu.service.shard.messages import no_progress
+from raymu.service.verify.verify import verify
+from raymu.store.run import RunStore
 from tests.support.coordinated_run import homes, ids_at, write_images
 from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
 
@@ -178,6 +181,33 @@ def test_the_law_holds_for(tmp_path: Path, case: str, strategy: str) -> None:
         unlearning={"boundary": 0.0},
     )
     require_law(config, tmp_path, [CASES[case](config)], strategy)
+
+
+USER_CODE = "tests.unit.training.user_code"
+RECIPES: dict[str, Branches] = {
+    "nesterov": {"training": {"optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True}, "learning_rate": 0.05}},
+    "rmsprop": {"training": {"optimizer": {"name": "rmsprop", "alpha": 0.9}, "learning_rate": 0.01}},
+    "clipping": {"training": {"max_grad_norm": 0.5, "momentum": 0.5}},
+    "warm-up": {"training": {"schedule": {"name": "cosine", "per": "step", "warm_up": 0.25}, "optimizer": "adam"}},
+    "label smoothing": {"training": {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}}},
+    "a loss by its factory": {"training": {"loss": {"factory": f"{USER_CODE}:focal_loss", "args": {"gamma": 2.0}}}},
+    "smoothed groups": {
+        "training": {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}, "schedule": "linear"},
+        "unlearning": {"contributions": "group", "groups_per_slice": 3},
+    },
+}
+
+
+@pytest.mark.parametrize("strategy", ["sisa", "ohs"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_law_holds_for_every_part_of_training(tmp_path: Path, recipe: str, strategy: str) -> None:
+    write_samples(tmp_path / "all.parquet", samples=160)
+    branches = RECIPES[recipe]
+    unlearning = {"boundary": 0.0, **branches.get("unlearning", {})}
+    config = make_config(tmp_path / "all.parquet", **{**branches, "unlearning": unlearning})
+    require_law(config, tmp_path, [ids_at(config, slice_index=2)[:5], ids_at(config, shard=0)[1:9:4]], strategy)
+    checks = verify(RunStore(str(tmp_path / "run")), no_progress, replay=[0, 1]).checks
+    assert [(check.checked, check.findings) for check in checks if check.name == "replay"] == [(2, ())]
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet"])

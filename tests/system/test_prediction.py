@@ -10,6 +10,7 @@ import pytest
 import raymu
 from raymu.benchmark.compare import rewound_generation
 from raymu.config import Config
+from raymu.config.unlearning import AggregationName
 from raymu.core.aggregate import AGGREGATIONS
 from raymu.core.records import Generation
 from raymu.errors import ConfigInvalid, DataInvalid, FileMissing, RequestInvalid, RunInvalid, UnknownSamples
@@ -57,7 +58,7 @@ def test_numbers_of_any_kind_are_predicted_alike(location: Path, dtype: type) ->
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_no_samples_have_no_answers(
-    location: Path, monkeypatch: pytest.MonkeyPatch, aggregation: str, dtype: type
+    location: Path, monkeypatch: pytest.MonkeyPatch, aggregation: AggregationName, dtype: type
 ) -> None:
     ensemble = Ensemble.current(RunStore(str(location)))
     monkeypatch.setattr(ensemble, "_aggregate", AGGREGATIONS[aggregation])

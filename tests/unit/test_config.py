@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from raymu.config import Config
+from raymu.config.training import ModelName
+from raymu.config.unlearning import Boundary
 from raymu.errors import ConfigInvalid
 
 LEAST: dict[str, Any] = {"data": {"train": "a.parquet"}, "model": {"name": "mlp"}}
@@ -114,6 +116,68 @@ def test_impossible_settings_are_named() -> None:
     growing = {"autoscaling": True, "live_actors": 8, "placement": "pack"}
     assert "leave one of them out" in refusal(cluster=growing)
     assert "a part of one GPU, or a whole number" in refusal(cluster={"gpus_per_shard": 1.5})
+
+
+DOOR: dict[str, tuple[dict[str, Any], str]] = {
+    "a boundary of no kind": (
+        {"unlearning": {"boundary": "soon"}},
+        "unlearning.boundary: boundary 'soon' is none of 0.35, 30s or deadline:60s",
+    ),
+    "a boundary over the whole shard": (
+        {"unlearning": {"boundary": 7}},
+        "unlearning.boundary: boundary 7.0 is over 1; give a fraction of the shard, or seconds such as 30s",
+    ),
+    "fewer epochs than stages need": (
+        {"partition": {"slices": 50}},
+        "training.epochs: 12 epochs, too few for 50 slices: a stage would get none; use 26 or more",
+    ),
+    "an unknown model": ({"model": "nonesuch"}, "model.name: must be logistic, mlp, cnn or resnet"),
+    "an unknown model by its name": (
+        {"model": {"name": "mpl"}},
+        "model.name: must be logistic, mlp, cnn or resnet; did you mean mlp?",
+    ),
+    "a factory that is no path": (
+        {"model": {"factory": "models.build"}},
+        "model.factory: 'models.build' must read package.module:function",
+    ),
+    "a misspelt setting": ({"training": {"epoch": 3}}, "training.epoch: no such setting; did you mean epochs?"),
+    "a misspelt branch": ({"trainig": {}}, "trainig: no such setting; did you mean training?"),
+    "a misspelt setting of a setting": (
+        {"unlearning": {"ohs": {"slice": 1}}},
+        "unlearning.ohs.slice: no such setting; did you mean slices?",
+    ),
+    "a misspelt word": (
+        {"unlearning": {"on_accept": "rewnd"}},
+        "unlearning.on_accept: must be rewind, abstain or keep; did you mean rewind?",
+    ),
+    "text for a number": ({"training": {"epochs": "many"}}, "training.epochs: must be a whole number"),
+    "a number for a branch": ({"training": 3}, "training: must be settings, such as {name: value}"),
+    "no number": ({"training": {"learning_rate": "fast"}}, "training.learning_rate: must be a number"),
+    "neither yes nor no": ({"unlearning": {"calibration": "maybe"}}, "unlearning.calibration: must be true or false"),
+}
+
+
+@pytest.mark.parametrize(("branches", "line"), DOOR.values(), ids=DOOR)
+def test_settings_that_cannot_be_run_are_refused_when_they_are_read(branches: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigInvalid) as refused:
+        Config.parse({**LEAST, **branches})
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize("boundary", [0.35, 1, "0.5", "30s", "0.1s", "deadline:60s", "deadline:1234.56789s"])
+def test_a_boundary_is_written_as_it_is_read(boundary: float | str) -> None:
+    config = Config.parse({**LEAST, "unlearning": {"boundary": boundary}})
+    assert Config.parse(config.tree()) == config
+    assert config.unlearning.boundary == Boundary.parse(boundary)
+    written = config.tree()["unlearning"]["boundary"]
+    assert written == (float(boundary) if config.unlearning.boundary.kind == "fraction" else boundary)
+
+
+def test_a_whole_branch_can_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("data: {train: a.parquet}\nmodel: {name: mlp, hidden: [4]}\n")
+    assert Config.load(path, ["model={name: cnn, channels: [2]}"]).model.args == {"channels": [2]}
+    assert Config.load(path, ["model=logistic"]).model.name is ModelName.LOGISTIC
 
 
 @pytest.mark.parametrize(

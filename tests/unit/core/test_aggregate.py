@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymu.config.unlearning import AggregationName
 from raymu.core.aggregate import AGGREGATIONS, Voters, voters_of
 from raymu.core.records import Constituent, ShardState
 from tests.unit.core.examples import checkpoint
@@ -15,26 +16,28 @@ def voters(stages: list[float], samples: list[float]) -> Voters:
 
 
 def test_mean_probability_weights_by_trained_stages() -> None:
-    found = AGGREGATIONS["mean_probability"](PROBABILITIES, voters([1.0, 0.5, 0.5], [1, 1, 1]))
+    found = AGGREGATIONS[AggregationName.MEAN_PROBABILITY](PROBABILITIES, voters([1.0, 0.5, 0.5], [1, 1, 1]))
     np.testing.assert_allclose(found, [[(0.9 + 0.2 + 0.15) / 2, (0.1 + 0.3 + 0.35) / 2]], rtol=1e-6)
 
 
 def test_majority_vote_counts_answers() -> None:
     np.testing.assert_allclose(
-        AGGREGATIONS["majority_vote"](PROBABILITIES, voters([1, 1, 1], [1, 1, 1])), [[1 / 3, 2 / 3]], rtol=1e-6
+        AGGREGATIONS[AggregationName.MAJORITY_VOTE](PROBABILITIES, voters([1, 1, 1], [1, 1, 1])),
+        [[1 / 3, 2 / 3]],
+        rtol=1e-6,
     )
-    half_trained = AGGREGATIONS["majority_vote"](PROBABILITIES, voters([1.0, 0.2, 0.2], [1, 1, 1]))
+    half_trained = AGGREGATIONS[AggregationName.MAJORITY_VOTE](PROBABILITIES, voters([1.0, 0.2, 0.2], [1, 1, 1]))
     assert half_trained.argmax() == 0
 
 
 def test_size_weighted_weights_by_samples_too() -> None:
-    found = AGGREGATIONS["size_weighted"](PROBABILITIES, voters([1, 1, 1], [30, 10, 0]))
+    found = AGGREGATIONS[AggregationName.SIZE_WEIGHTED](PROBABILITIES, voters([1, 1, 1], [30, 10, 0]))
     np.testing.assert_allclose(found, [[0.75 * 0.9 + 0.25 * 0.4, 0.75 * 0.1 + 0.25 * 0.6]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", AGGREGATIONS)
 @given(seed=st.integers(0, 1000), constituents=st.integers(1, 6))
-def test_aggregated_probabilities_sum_to_one(name: str, seed: int, constituents: int) -> None:
+def test_aggregated_probabilities_sum_to_one(name: AggregationName, seed: int, constituents: int) -> None:
     random = np.random.default_rng(seed)
     probabilities = random.dirichlet(np.ones(4), size=(constituents, 5)).astype(np.float32)
     weights = voters(random.uniform(0.1, 1, constituents).tolist(), random.uniform(1, 9, constituents).tolist())

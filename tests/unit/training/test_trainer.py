@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_determinism_class")
 CPU = torch.device("cpu")
 Settings = dict[str, dict[str, Any]]
 
+USER_CODE = "tests.unit.training.user_code"
 KINDS: Mapping[str, Settings] = {
     "sgd": {},
     "momentum": {"training": {"momentum": 0.9, "weight_decay": 0.01}},
@@ -37,6 +38,28 @@ KINDS: Mapping[str, Settings] = {
     "batch norm by groups": {
         "model": {"name": "mlp", "hidden": [6], "batch_norm": True},
         "unlearning": {"contributions": "group", "groups_per_slice": 5},
+    },
+    "nesterov": {"training": {"optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True}}},
+    "rmsprop": {"training": {"optimizer": {"name": "rmsprop", "momentum": 0.5}, "learning_rate": 0.01}},
+    "clipping": {"training": {"max_grad_norm": 0.5}},
+    "warm-up by steps": {
+        "training": {"optimizer": "adam", "schedule": {"name": "cosine", "per": "step", "warm_up": 0.3}}
+    },
+    "label smoothing": {"training": {"loss": {"name": "cross_entropy", "label_smoothing": 0.2}}},
+    "class weights by two workers": {
+        "training": {"loss": {"name": "cross_entropy", "class_weights": [0.2, 1.0, 3.0]}},
+        "cluster": {"workers_per_shard": 2},
+    },
+    "a loss by its factory": {"training": {"loss": {"factory": f"{USER_CODE}:focal_loss", "args": {"gamma": 2.0}}}},
+    "an optimizer by its factory": {
+        "training": {"optimizer": {"factory": f"{USER_CODE}:two_rates", "args": {"share": 0.1}}}
+    },
+    "a schedule by its factory": {
+        "training": {"schedule": {"factory": f"{USER_CODE}:halving", "args": {"times": 3}, "per": "step"}}
+    },
+    "groups with smoothed labels": {
+        "training": {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}, "schedule": "linear"},
+        "unlearning": {"contributions": "group", "groups_per_slice": 3},
     },
     "two workers": {"cluster": {"workers_per_shard": 2}, "training": {"momentum": 0.9}},
     "more workers than samples": {
