@@ -1,4 +1,4 @@
-"""An audit's models, each trained by a Ray task."""
+"""The models of an audit, each trained by a Ray task."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,40 +18,46 @@ from raymu.runtime.ray_internals import as_remote
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask, train_model
 
 _RETRIES = 3
-"""Of a task whose worker died: a model is a function of its arguments, so it may be trained again."""
+"""How often a task is tried again after its worker died. A model depends on the task's arguments alone."""
 
 
 @contextmanager
 def audit_runner(cluster: ClusterConfig) -> Iterator[Callable[[Sequence[AuditTask]], Iterator[AuditedModel]]]:
-    """Stay connected while an audit's tasks run, and end those that nobody waits for any more.
+    """Stay connected while an audit's tasks run. At the end, stop those that are left.
 
-    returns: what `audit` takes as run_tasks. Raises DeviceUnavailable.
+    Yields:
+        A function that trains tasks, for the argument `run_tasks` of `audit`.
+
+    Raises:
+        DeviceUnavailable: The cluster cannot be joined, or has no room.
     """
     with cluster_connection(cluster):
-        owner = _OwnerActor.options(num_cpus=0, scheduling_strategy=this_node()).remote(cluster)
+        owner = _TaskOwnerActor.options(num_cpus=0, scheduling_strategy=this_node()).remote(cluster)
         try:
             yield partial(_run_tasks, owner)
         finally:
             ray.kill(owner)
 
 
-class _Owner:
-    """Owns the tasks: Ray ends them with it, those at work too.
+class _TaskOwner:
+    """Owns the tasks, so that Ray stops them when it is killed.
 
-    Cancelling them instead may abort the process that does it, where one of them is just done.
+    The alternative, to cancel each task, may abort this process if a task ends at the same time.
     """
 
     def __init__(self, cluster: ClusterConfig) -> None:
         self._train = as_remote(train_model).options(**task_options(cluster), max_retries=_RETRIES)
 
     def run(self, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
-        """Start all, and give the models in the tasks' order. A pool is sent once, for all the tasks of its shard.
+        """Start all tasks, and yield the models in their order. The tasks of a shard share one copy of its samples.
 
-        Raises WorkerLost, and what a task itself raises.
+        Raises:
+            WorkerLost: A task's worker died again and again.
+            RaymuError: What a task itself raises.
         """
         pools = {task.pool.shard: task.pool for task in tasks}
-        sent = {shard: ray.put(pool) for shard, pool in pools.items()}
-        calls = [self._train.remote(sent[task.pool.shard], task.kind, task.number) for task in tasks]
+        references = {shard: ray.put(pool) for shard, pool in pools.items()}
+        calls = [self._train.remote(references[task.pool.shard], task.kind, task.number) for task in tasks]
         for task, call in zip(tasks, calls, strict=True):
             try:
                 yield ray.get(call)
@@ -61,19 +67,19 @@ class _Owner:
                 raise WorkerLost(task.pool.shard, 1 + _RETRIES, first_sentence(error)) from error
 
 
-_OwnerActor: Any = as_remote(_Owner)
+_TaskOwnerActor: Any = as_remote(_TaskOwner)
 
 
 def _run_tasks(owner: Any, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
-    """Starts at once. Raises WorkerLost, and what a task itself raises."""
-    return _received(owner.run.remote(tasks), tasks[0].pool.shard)
+    """Start the tasks now, not when the first model is read."""
+    return _models(owner.run.remote(tasks), tasks[0].pool.shard)
 
 
-def _received(models: Any, shard: int) -> Iterator[AuditedModel]:
-    """shard: named where the owner is lost, on whose node this process is"""
+def _models(stream: Any, shard: int) -> Iterator[AuditedModel]:
+    """Yield the models of a stream. If its owner is lost, the error names `shard`."""
     try:
-        for model in models:
-            yield ray.get(model)
+        for reference in stream:
+            yield ray.get(reference)
     except RayTaskError as error:
         raise unwrap(error) from None
     except RayError as error:

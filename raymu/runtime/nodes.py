@@ -1,4 +1,4 @@
-"""The nodes of the cluster that is joined: the room that they have, and which of them this process is on."""
+"""The nodes of the connected cluster: how many shard actors fit on them, and which one this process is on."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,25 +11,33 @@ from raymu.runtime.placement import shard_capacity
 
 
 def capacity(cluster: ClusterConfig) -> int:
-    """Shard actors that the cluster has room for. Raises DeviceUnavailable where it has none for a single one."""
+    """Return how many shard actors fit on the cluster. The call waits for the cluster's head.
+
+    Raises:
+        DeviceUnavailable: Not a single one fits.
+    """
     return shard_capacity([node["Resources"] for node in _living_nodes()], cluster)
 
 
 def this_node(*, is_preferred: bool = False) -> NodeAffinitySchedulingStrategy:
-    """Where the process that asks is; what is placed there starts nowhere else. is_preferred: or elsewhere, if need be"""
+    """Place an actor or a task on the node of this process, or elsewhere too if the node is only preferred."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=is_preferred)
 
 
 def require_room_here(cluster: ClusterConfig) -> str:
-    """returns: the id of this process's node. Raises DeviceUnavailable where it has no room for a shard."""
-    here: str = ray.get_runtime_context().get_node_id()
-    [node] = [node for node in _living_nodes() if node["NodeID"] == here]
+    """Return the id of this process's node.
+
+    Raises:
+        DeviceUnavailable: The node has no room for a shard.
+    """
+    node_id: str = ray.get_runtime_context().get_node_id()
+    [node] = [node for node in _living_nodes() if node["NodeID"] == node_id]
     shard_capacity([node["Resources"]], replace(cluster, autoscaling=False))
-    return here
+    return node_id
 
 
 def node_names() -> dict[str, str]:
-    """By Ray's id; a node that was given no name has its address instead."""
+    """Return the nodes' names by Ray's ids. A node without a name has its address instead."""
     return {node["NodeID"]: node["NodeName"] for node in _living_nodes()}
 
 

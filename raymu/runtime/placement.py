@@ -1,4 +1,4 @@
-"""How many shard actors a cluster has room for, and what each of them asks for."""
+"""How many shard actors fit on a cluster, and what each of them requests from Ray: arithmetic, without a cluster."""
 
 import math
 from collections import Counter
@@ -9,49 +9,55 @@ from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 
 Resources = Mapping[str, float]
-"""Amounts by Ray's names; memory in bytes."""
+"""Amounts by Ray's names of resources. Memory is in bytes."""
 
 _GB = 10**9
 _ACCELERATOR_SHARE = 0.001
-"""What Ray takes of the resource that marks a node's kind of accelerator."""
+"""What Ray takes of the resource that marks a node's type of accelerator."""
 
 
 def shard_bundle(cluster: ClusterConfig) -> dict[str, float]:
-    """What a shard actor takes of the node that it is on, and each of its workers where it has several."""
-    asked: dict[str, float] = {
+    """Return the resources that a shard actor takes from its node, or each of its ranks if it has several."""
+    amounts: dict[str, float] = {
         "CPU": cluster.cpus_per_shard,
         "GPU": cluster.gpus_per_shard,
         "memory": round(cluster.memory_gb_per_shard * _GB),
         **cluster.resources_per_shard,
     }
     if cluster.accelerator:
-        asked[f"accelerator_type:{cluster.accelerator}"] = _ACCELERATOR_SHARE
-    return {name: amount for name, amount in asked.items() if amount}
+        amounts[f"accelerator_type:{cluster.accelerator}"] = _ACCELERATOR_SHARE
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 def shard_capacity(nodes: Sequence[Resources], cluster: ClusterConfig) -> int:
-    """Shard actors that may live at once. nodes: the resources of each; an actor stays on one node
+    """Return how many shard actors fit at once.
 
-    The workers of one actor may be on several nodes, and take what it would have taken.
-    Raises DeviceUnavailable where not even one fits on a cluster that does not grow.
+    An actor stays on one node. If several ranks train a shard, they may be on several nodes.
+
+    Args:
+        nodes: The resources of each node.
+        cluster: What each actor needs, and how many actors are allowed.
+
+    Raises:
+        DeviceUnavailable: Not a single one fits, and the cluster does not grow.
     """
     if cluster.autoscaling and cluster.live_actors:
         return cluster.live_actors
-    asked = shard_bundle(cluster)
-    workers = cluster.workers_per_shard
-    room = sum(_room(node, asked) for node in nodes) // workers
-    if room < 1:
+    bundle = shard_bundle(cluster)
+    ranks = cluster.workers_per_shard
+    count = sum(_count_on(node, bundle) for node in nodes) // ranks
+    if count < 1:
         raise DeviceUnavailable(
-            f"a shard asks for {_said(asked, asked)}{f' for each of its {workers} workers' if workers > 1 else ''}, "
-            f"the cluster's nodes have {_shown(nodes, asked)}; "
-            "lower what cluster asks for each shard, choose another cluster or, where this one grows by itself, set "
+            f"a shard asks for {_listed(bundle, bundle)}{f' for each of its {ranks} workers' if ranks > 1 else ''}, "
+            f"the cluster's nodes have {_summary(nodes, bundle)}; "
+            "lower what cluster asks for each shard, choose another cluster or, if this one grows by itself, set "
             "cluster.autoscaling and cluster.live_actors"
         )
-    return min(room, cluster.live_actors or room)
+    return min(count, cluster.live_actors or count)
 
 
 def actor_options(cluster: ClusterConfig) -> dict[str, Any]:
-    """Options of a shard actor. Where several workers train a shard, they take its resources, and the actor takes none."""
+    """Return Ray's options of a shard actor. If several ranks train a shard, they take its resources."""
     return task_options(cluster) if cluster.workers_per_shard == 1 else {"num_cpus": 0}
 
 
@@ -61,44 +67,48 @@ def uses_placement_groups(cluster: ClusterConfig) -> bool:
 
 
 def task_options(cluster: ClusterConfig) -> dict[str, Any]:
-    """Options of a task that trains a model by itself, on the resources of a shard, or of one of its workers."""
-    asked = shard_bundle(cluster)
+    """Return Ray's options of a process that trains by itself: with the resources of a shard, or of one of its ranks."""
+    bundle = shard_bundle(cluster)
     return {
         "num_cpus": cluster.cpus_per_shard,
         "num_gpus": cluster.gpus_per_shard,
-        "memory": asked.get("memory"),
+        "memory": bundle.get("memory"),
         "resources": dict(cluster.resources_per_shard),
         "accelerator_type": cluster.accelerator,
     }
 
 
 def backend_of(cluster: ClusterConfig, *, is_cuda: bool) -> str:
-    """How the workers of a shard meet. is_cuda: whether each computes on a GPU
+    """Return the torch.distributed backend for the ranks of a shard.
 
-    NCCL wants a whole GPU for each; those who share one meet in main memory.
+    NCCL needs a whole GPU for each rank. Ranks that share a GPU exchange tensors in main memory.
+
+    Args:
+        cluster: The resources of each rank.
+        is_cuda: Whether every rank computes on a GPU.
     """
     return "nccl" if is_cuda and cluster.gpus_per_shard >= 1 else "gloo"
 
 
-def _room(node: Resources, asked: Resources) -> int:
-    return min(_times(name, node.get(name, 0.0), amount) for name, amount in asked.items())
+def _count_on(node: Resources, bundle: Resources) -> int:
+    return min(_times(name, node.get(name, 0.0), amount) for name, amount in bundle.items())
 
 
-def _times(name: str, had: float, amount: float) -> int:
-    """How often an amount can be taken of one resource of a node."""
-    # The tiny rest is for fractions such as 0.1, which do not add up to 1 in binary.
+def _times(name: str, available: float, amount: float) -> int:
+    """Return how often an amount can be taken from one resource of a node."""
+    # The small addend is for fractions such as 0.1, which do not add up to 1 in binary.
     if name == "GPU" and amount < 1:  # Ray takes a fraction from one GPU, never from two
-        return math.floor(had) * math.floor(1 / amount + 1e-9)
-    return math.floor(had / amount + 1e-9)
+        return math.floor(available) * math.floor(1 / amount + 1e-9)
+    return math.floor(available / amount + 1e-9)
 
 
-def _shown(nodes: Sequence[Resources], asked: Resources) -> str:
-    """Equal nodes are told once: a cluster may have hundreds."""
-    kinds = Counter(_said(node, asked) for node in nodes)
+def _summary(nodes: Sequence[Resources], bundle: Resources) -> str:
+    """List equal nodes once: a cluster may have hundreds."""
+    kinds = Counter(_listed(node, bundle) for node in nodes)
     return "; ".join(kind if count == 1 else f"{kind} ({count} of them)" for kind, count in kinds.items()) or "nothing"
 
 
-def _said(amounts: Resources, names: Resources) -> str:
+def _listed(amounts: Resources, names: Resources) -> str:
     return ", ".join(
         f"{amounts.get(name, 0.0) / _GB:g} GB of memory" if name == "memory" else f"{amounts.get(name, 0.0):g} {name}"
         for name in names

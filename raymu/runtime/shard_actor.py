@@ -1,4 +1,4 @@
-"""A shard's worker as an actor, and where it is."""
+"""A shard's worker as an actor, and its location."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,20 +16,27 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActorLocation:
-    """Where an actor is. gpus: Ray's numbers of them on that node"""
+    """The node and the device of an actor."""
 
     node_id: str
+    """Ray's id of the node."""
     gpus: tuple[str, ...]
+    """Ray's numbers of the actor's GPUs on that node."""
     device: str
+    """PyTorch's name of the device."""
 
 
 class ShardService:
-    """Its first call is `open`."""
+    """A plain class that Ray runs as an actor. Its first call is `open`."""
 
     _worker: ShardWorker
 
     def open(self, location: str) -> ActorLocation:
-        """Not in the constructor, whose errors Ray passes on as text. Raises RunInvalid, which names this node."""
+        """Open a run. This is not the constructor, because Ray passes on a constructor's errors as text.
+
+        Raises:
+            RunInvalid: This node cannot open the run. The message names the node.
+        """
         log_to_stderr()
         context = ray.get_runtime_context()
         node_id = context.get_node_id()
@@ -46,7 +53,7 @@ class ShardService:
         return ActorLocation(node_id=node_id, gpus=gpus, device=self._worker.device_name)
 
     def run(self, work: Work) -> Iterator[StageProgress | WorkReport]:
-        """As ShardWorker does."""
+        """Do a piece of work. Yields its progress, and its report last."""
         yield from self._worker.run(work)
 
     def _make_worker(self, store: RunStore) -> ShardWorker:

@@ -1,4 +1,4 @@
-"""The search for the hybrid boundary, by Ray Tune. The objective is an ordinary function, and Tune's types stop here."""
+"""The search for the hybrid boundary with Ray Tune. The objective is a plain class; only this module knows Tune's types."""
 
 import logging
 import os
@@ -27,155 +27,170 @@ from raymu.service.tuning.search_folder import claim_folder
 from raymu.store.codec import to_json
 
 _NAME = "search"
+"""The folder of Tune's own state, below the search's folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchResult:
-    """stopped: how many trials were ended early"""
+    """The trials of a search that ran to their end."""
 
     trials: tuple[TuningTrial, ...]
     stopped: int
+    """How many other trials were ended early."""
 
 
 def tune_boundary(
-    plan: ObjectiveSpec,
-    wanted: Search,
+    spec: ObjectiveSpec,
+    search: Search,
     constraints: Constraints,
     *,
     cluster: ClusterConfig,
     progress: Callable[[int, int], None],
 ) -> TuningReport:
-    """Search for the hybrid boundary, and leave what is found in the plan's folder, which is made where it is missing.
+    """Search for the hybrid boundary, and save a report in the folder of the search.
 
-    progress: told how many trials have ended, and of how many
-    Raises RunInvalid where the run owes retraining, TraceInvalid, DataInvalid, RequestInvalid, and then nothing is
-    written; DeviceUnavailable, and what a trial raises.
+    Args:
+        spec: The run, the traffic and the test data. Its folder is created if it is missing.
+        search: Which settings to try, and how.
+        constraints: What a setting must satisfy to be recommended.
+        cluster: Where trials run, and their resources.
+        progress: Called with the number of trials that have ended, and the number of all.
+
+    Raises:
+        RaymuError: RunInvalid if the run owes retraining, TraceInvalid, DataInvalid or RequestInvalid, before anything is
+            written. DeviceUnavailable, and what a trial raises.
     """
-    bench, folder = TuningObjective(plan), Path(plan.scratch)
-    for choice in wanted.space.grid(1):
-        bench.unlearning(choice)  # refuses what the run does not allow for
+    objective, folder = TuningObjective(spec), Path(spec.scratch)
+    for choice in search.space.grid(1):
+        objective.unlearning(choice)  # raises if the run does not allow it
     folder.mkdir(parents=True, exist_ok=True)
-    found = _search(bench, plan, wanted, constraints, cluster=cluster, progress=progress)
-    report = score_trials(bench, plan.traffic or str(plan.trace), found.trials, constraints, found.stopped)
+    result = _search(objective, spec, search, constraints, cluster=cluster, progress=progress)
+    report = score_trials(objective, spec.traffic or str(spec.trace), result.trials, constraints, result.stopped)
     save(report, folder)
     return report
 
 
 def _search(
-    bench: TuningObjective,
-    plan: ObjectiveSpec,
-    wanted: Search,
+    objective: TuningObjective,
+    spec: ObjectiveSpec,
+    search: Search,
     constraints: Constraints,
     *,
     cluster: ClusterConfig,
     progress: Callable[[int, int], None],
 ) -> SearchResult:
-    """Try choices side by side, as many as this node has room for.
+    """Try choices in parallel, as many as this node has room for.
 
-    The plan's folder keeps the search's state, so that one that broke off goes on when it is asked for again.
-    Raises RequestInvalid where the folder holds another search, DeviceUnavailable, and what a trial raises.
+    The folder keeps the state of the search, so that calling it again resumes an interrupted search.
+
+    Raises:
+        RaymuError: RequestInvalid if the folder belongs to another search, DeviceUnavailable, and what a trial raises.
     """
-    request = to_json(_Request(plan=plan, search=wanted, constraints=constraints, digest=bench.digest))
-    folder = Path(plan.scratch)
+    request = to_json(_Request(plan=spec, search=search, constraints=constraints, digest=objective.digest))
+    folder = Path(spec.scratch)
     state = folder / _NAME
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # The other output writes to standard output, however quiet it is told to be.
+    # Tune's new output writes to standard output at every verbosity.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     with cluster_connection(cluster):
-        here = require_room_here(cluster)  # where the plan's folder is
+        node_id = require_room_here(cluster)  # the folder is on this node
         claim_folder(folder, request)
         preparation = as_remote(prepare).options(**task_options(cluster), scheduling_strategy=this_node())
-        ray.get(preparation.remote(plan))
-        objective = tune.with_resources(
-            partial(_trial, plan=plan, constraints=constraints, tells=wanted.stops_early),
-            tune.PlacementGroupFactory([shard_bundle(cluster)], bundle_label_selector=[{"ray.io/node-id": here}]),
+        ray.get(preparation.remote(spec))
+        trainable = tune.with_resources(
+            partial(_trial, spec=spec, constraints=constraints, reports_progress=search.stops_early),
+            tune.PlacementGroupFactory([shard_bundle(cluster)], bundle_label_selector=[{"ray.io/node-id": node_id}]),
         )
         if tune.Tuner.can_restore(str(state)):
-            tuner = tune.Tuner.restore(str(state), objective, resume_unfinished=True, restart_errored=True)
+            tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=True)
         else:
             tuner = tune.Tuner(
-                objective,
-                param_space=_param_space(wanted),
-                tune_config=_tune_config(wanted, most=len(bench.trace.requests)),
+                trainable,
+                param_space=_param_space(search),
+                tune_config=_tune_config(search, max_requests=len(objective.trace.requests)),
                 run_config=tune.RunConfig(
-                    name=_NAME, storage_path=str(folder), verbose=0, callbacks=[_Counter(progress, wanted.trials)]
+                    name=_NAME, storage_path=str(folder), verbose=0, callbacks=[_TrialCounter(progress, search.trials)]
                 ),
             )
-        return _collected(tuner.fit())
+        return _collect(tuner.fit())
 
 
-def prepare(plan: ObjectiveSpec) -> None:
-    """Make the oracle where a shard is trained, once for all trials."""
-    _ = TuningObjective(plan).oracle
+def prepare(spec: ObjectiveSpec) -> None:
+    """Train the oracle, once for all trials, with the resources of a shard."""
+    _ = TuningObjective(spec).oracle
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
-    """digest: of the run, the trace and the test data as they were"""
+    """What identifies a search. It is stored in the folder, so the names of its fields stay."""
 
     plan: ObjectiveSpec
     search: Search
     constraints: Constraints
     digest: str
+    """A hash of the run, the trace and the test data."""
 
 
 @cache
-def _bench(plan: ObjectiveSpec) -> TuningObjective:
-    """One for all trials of a process."""
-    return TuningObjective(plan)
+def _objective(spec: ObjectiveSpec) -> TuningObjective:
+    """Return the objective that all trials of a process share."""
+    return TuningObjective(spec)
 
 
-def _trial(choice: Mapping[str, Any], *, plan: ObjectiveSpec, constraints: Constraints, tells: bool) -> None:
-    bench = _bench(plan)
+def _trial(choice: Mapping[str, Any], *, spec: ObjectiveSpec, constraints: Constraints, reports_progress: bool) -> None:
+    objective = _objective(spec)
 
     def report(accepted: int, score: InterimScore) -> None:
-        loss = constraints.loss(score, retrain_passes=bench.retrain_passes)
+        loss = constraints.loss(score, retrain_passes=objective.retrain_passes)
         tune.report({**asdict(score), "loss": loss, "accepted": accepted})
 
-    score = bench.evaluate(Choice(**choice), report if tells else None)
-    report(len(bench.trace.requests), score)
+    score = objective.evaluate(Choice(**choice), report if reports_progress else None)
+    report(len(objective.trace.requests), score)
 
 
-def _param_space(wanted: Search) -> dict[str, Any]:
-    space = wanted.space
-    several = {
+def _param_space(search: Search) -> dict[str, Any]:
+    space = search.space
+    options = {
         "strategy": space.strategies,
         "contributions": space.contributions,
         "fine_tune_slices": space.fine_tune_slices,
         "window_s": space.windows_s,
     }
-    if wanted.method == "grid":
-        boundaries = list(dict.fromkeys(one.boundary for one in space.grid(wanted.trials)))
-        grids = {name: tune.grid_search(list(values)) for name, values in several.items()}
+    if search.method == "grid":
+        boundaries = list(dict.fromkeys(choice.boundary for choice in space.grid(search.trials)))
+        grids = {name: tune.grid_search(list(values)) for name, values in options.items()}
         return {"boundary": tune.grid_search(boundaries), **grids}
-    choices = {name: tune.choice(list(values)) for name, values in several.items()}
+    choices = {name: tune.choice(list(values)) for name, values in options.items()}
     return {"boundary": tune.uniform(*space.boundaries), **choices}
 
 
-def _tune_config(wanted: Search, *, most: int) -> tune.TuneConfig:
+def _tune_config(search: Search, *, max_requests: int) -> tune.TuneConfig:
     searchers: dict[str, Callable[[], Any]] = {
         "grid": BasicVariantGenerator,
-        "random": partial(BasicVariantGenerator, random_state=wanted.seed),
-        "optuna": partial(OptunaSearch, seed=wanted.seed),
+        "random": partial(BasicVariantGenerator, random_state=search.seed),
+        "optuna": partial(OptunaSearch, seed=search.seed),
     }
-    asha = partial(ASHAScheduler, time_attr="accepted", max_t=most, grace_period=max(1, most // 4), reduction_factor=2)
+    grace_period = max(1, max_requests // 4)
+    asha = partial(
+        ASHAScheduler, time_attr="accepted", max_t=max_requests, grace_period=grace_period, reduction_factor=2
+    )
     return tune.TuneConfig(
         metric="loss",
         mode="min",
-        search_alg=searchers[wanted.method](),
-        scheduler=asha() if wanted.stops_early else None,
-        num_samples=1 if wanted.method == "grid" else wanted.trials,
+        search_alg=searchers[search.method](),
+        scheduler=asha() if search.stops_early else None,
+        num_samples=1 if search.method == "grid" else search.trials,
         reuse_actors=True,
     )
 
 
-def _collected(results: tune.ResultGrid) -> SearchResult:
-    """Raises what a trial raised."""
+def _collect(results: tune.ResultGrid) -> SearchResult:
+    """Return the trials in a fixed order. Raises what a trial raised."""
     for error in results.errors:
         cause = getattr(error, "cause", error)
         raise cause if isinstance(cause, RaymuError) else error
-    names = {one.name for one in fields(Score)}
+    names = {field.name for field in fields(Score)}
     trials = [
         TuningTrial(choice=Choice(**result.config), score=Score(**{name: result.metrics[name] for name in names}))
         for result in (results[number] for number in range(len(results)))
@@ -185,19 +200,19 @@ def _collected(results: tune.ResultGrid) -> SearchResult:
     return SearchResult(trials=tuple(trials), stopped=len(results) - len(trials))
 
 
-def _untold(_done: int, _of: int) -> None:
-    """Nobody looks on."""
+def _ignore_trials(_done: int, _of: int) -> None:
+    """Ignore the progress of a search."""
 
 
-class _Counter(tune.Callback):
-    """Tells of each trial that ends."""
+class _TrialCounter(tune.Callback):
+    """Reports each trial that ends."""
 
     def __init__(self, progress: Callable[[int, int], None], trials: int) -> None:
         self._progress, self._trials, self._done = progress, trials, 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune keeps its callbacks with the search; a terminal cannot be kept."""
-        return {**self.__dict__, "_progress": _untold}
+        """Leave out the progress: Tune saves its callbacks with the search, and a terminal cannot be saved."""
+        return {**self.__dict__, "_progress": _ignore_trials}
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ARG002
         self._done += 1
