@@ -98,7 +98,8 @@ def test_the_job_s_command_is_one_of_raymu_s_and_its_configuration_is_mounted() 
     place = PurePosixPath(asked["config_file"])
     assert place.parent == PurePosixPath(mount["mountPath"])
     assert (FOLDER / place.name).is_file()
-    assert asked["run_dir"].startswith("s3://")
+    [location] = asked["words"]
+    assert location.startswith("s3://")
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
