@@ -24,14 +24,14 @@ from experiments.harness import Experiment, document_parser, write_document
 from raymu.core.verdict import Verdict
 
 # The tests on a real cluster inject the same faults, so the injection lies with them.
-from tests.support.fault_injection import Account, Course, Ordeal, Strike, account, plan_strikes
+from tests.support.fault_injection import FaultRun, Outcome, PlannedKill, Scenario, judge, plan_kills
 from tests.support.processes import TwoNodes
 
 SHARES = {"coordinator": 0.5, "shard": 0.36, "node": 0.07, "raylet": 0.07}
 PER_STEP = 3
 
 
-def counts(kills: Sequence[Strike], outcomes: Sequence[Account], seconds: float) -> dict[str, Any]:
+def counts(kills: Sequence[PlannedKill], outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
     by_victim: dict[str, Counter[str]] = {}
     for kill in kills:
         by_victim.setdefault(kill.victim, Counter())[kill.moment] += 1
@@ -76,22 +76,22 @@ def main() -> None:
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     nodes = TwoNodes(num_cpus=1)
-    kills: list[Strike] = []
-    outcomes: list[Account] = []
+    kills: list[PlannedKill] = []
+    outcomes: list[Outcome] = []
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        scenario = Course(folder)
-        undisturbed = Ordeal(scenario, folder / "undisturbed")
-        undisturbed.go_through()
+        scenario = Scenario(folder)
+        undisturbed = FaultRun(scenario, folder / "undisturbed")
+        undisturbed.execute()
         while len(kills) < required:
             seed = arguments.seed + len(outcomes)
             location = folder / f"run-{seed}"
-            planned = plan_strikes(undisturbed.seen, SHARES, per_step=PER_STEP, seed=seed)
-            disturbed = Ordeal(scenario, location, planned, nodes)
-            disturbed.go_through()
-            kills.extend(disturbed.struck)
-            outcomes.append(account(disturbed, location, folder / "undisturbed"))
+            planned = plan_kills(undisturbed.seen, SHARES, per_step=PER_STEP, seed=seed)
+            disturbed = FaultRun(scenario, location, planned, nodes)
+            disturbed.execute()
+            kills.extend(disturbed.executed)
+            outcomes.append(judge(disturbed, location, folder / "undisturbed"))
             result = {"seed": arguments.seed, **counts(kills, outcomes, time.perf_counter() - started)}
             write_document(EXPERIMENT.results[0], result, is_smoke=arguments.smoke)
     nodes.close()

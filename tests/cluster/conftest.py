@@ -9,11 +9,11 @@ from tests.support.object_store_server import CREDENTIALS
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One Ray for all tests of a process: 8 logical CPUs, 2 logical GPUs, whatever this machine has. Stopped at the end."""
+    """One Ray for all tests of a process, with 8 logical CPUs and 2 logical GPUs on any machine."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # A node that is killed is missed after seconds, not after a quarter of a minute.
+    # The death of a node is noticed within seconds, not a quarter of a minute.
     os.environ["RAY_health_check_period_ms"] = "500"  # noqa: SIM112
-    os.environ |= CREDENTIALS  # an actor has the environment of its node: there it finds them
+    os.environ |= CREDENTIALS  # an actor inherits the environment of its node
     import ray
 
     ray.init(num_cpus=8, num_gpus=2, include_dashboard=False, log_to_driver=False)
@@ -23,7 +23,7 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.fixture
 def room_for_one() -> Iterator[None]:
-    """Seven of the cluster's eight CPUs are taken, for as long as the test lasts."""
+    """Occupy seven of the cluster's eight CPUs during a test."""
 
     import ray
 

@@ -1,4 +1,4 @@
-"""Coordinators, shard actors and a node are killed on the way; the run ends like one that was left alone."""
+"""Coordinators, shard actors and a node are killed; the run ends like an undisturbed one."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import yaml
 
 from raymu.core.verdict import Verdict
 from tests.support.examples import repaired_weights, train_run
-from tests.support.fault_injection import Account, Course, Ordeal, Strike, account
+from tests.support.fault_injection import FaultRun, Outcome, PlannedKill, Scenario, judge
 from tests.support.file_events import watched
 from tests.support.processes import COORDINATOR, SHARD, TwoNodes, kill, own_processes
 
@@ -20,56 +20,56 @@ pytestmark = pytest.mark.nightly
 TRAIN, RETRAIN, PATCH, FINE_TUNE, _, SETTLE = range(6)
 
 KILLS = (
-    Strike(step=TRAIN, moment="train", nth=7, victim="coordinator"),
-    Strike(step=RETRAIN, moment="rewind", nth=1, victim="coordinator"),
-    Strike(step=RETRAIN, moment="retrain", nth=3, victim="shard"),
-    Strike(step=PATCH, moment="patch", nth=2, victim="shard"),
-    Strike(step=PATCH, moment="publish", nth=1, victim="coordinator"),
-    Strike(step=FINE_TUNE, moment="purge", nth=3, victim="coordinator"),
-    Strike(step=SETTLE, moment="report", nth=1, victim="coordinator"),
+    PlannedKill(step=TRAIN, moment="train", nth=7, victim="coordinator"),
+    PlannedKill(step=RETRAIN, moment="rewind", nth=1, victim="coordinator"),
+    PlannedKill(step=RETRAIN, moment="retrain", nth=3, victim="shard"),
+    PlannedKill(step=PATCH, moment="patch", nth=2, victim="shard"),
+    PlannedKill(step=PATCH, moment="publish", nth=1, victim="coordinator"),
+    PlannedKill(step=FINE_TUNE, moment="purge", nth=3, victim="coordinator"),
+    PlannedKill(step=SETTLE, moment="report", nth=1, victim="coordinator"),
 )
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In this process, which gives the same bytes, and sooner."""
+    """Executed in this process, which gives the same bytes, sooner."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    Ordeal(Course(folder, cluster={"fleet": "local"}), folder / "run").go_through()
+    FaultRun(Scenario(folder, cluster={"fleet": "local"}), folder / "run").execute()
     return folder / "run"
 
 
-def require_nothing_lost(found: Account) -> None:
-    assert found == Account(
+def require_nothing_lost(outcome: Outcome) -> None:
+    assert outcome == Outcome(
         acknowledged=4, lost=0, accepted_twice=0, repaired_twice=0, is_outcome_equal=True, verdict=Verdict.PASS
     )
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_actors_that_are_killed_at_every_kind_of_moment(tmp_path: Path, undisturbed: Path) -> None:
-    ordeal = Ordeal(Course(tmp_path), tmp_path / "run", KILLS)
-    ordeal.go_through()
-    assert tuple(ordeal.struck) == KILLS
-    require_nothing_lost(account(ordeal, tmp_path / "run", undisturbed))
+    fault_run = FaultRun(Scenario(tmp_path), tmp_path / "run", KILLS)
+    fault_run.execute()
+    assert tuple(fault_run.executed) == KILLS
+    require_nothing_lost(judge(fault_run, tmp_path / "run", undisturbed))
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_node_that_is_killed_takes_half_of_the_actors_with_it(tmp_path: Path, undisturbed: Path) -> None:
-    """The work goes on with what is left: no new node comes before it is done."""
-    course = Course(tmp_path, cluster={"fleet": "ray", "live_actors": 2, "gpus_per_shard": 2})
+    """The work continues on the other node. No new node starts before it is done."""
+    scenario = Scenario(tmp_path, cluster={"fleet": "ray", "live_actors": 2, "gpus_per_shard": 2})
     nodes = TwoNodes(num_cpus=2, num_gpus=2)
-    kills = (Strike(step=RETRAIN, moment="retrain", nth=2, victim="node"),)
+    kills = (PlannedKill(step=RETRAIN, moment="retrain", nth=2, victim="node"),)
     try:
-        ordeal = Ordeal(course, tmp_path / "run", kills, nodes)
-        ordeal.go_through()
+        fault_run = FaultRun(scenario, tmp_path / "run", kills, nodes)
+        fault_run.execute()
     finally:
         nodes.close()
-    assert tuple(ordeal.struck) == kills
-    require_nothing_lost(account(ordeal, tmp_path / "run", undisturbed))
+    assert tuple(fault_run.executed) == kills
+    require_nothing_lost(judge(fault_run, tmp_path / "run", undisturbed))
 
 
 def test_on_the_command_line_a_loss_is_one_line_and_the_next_command_carries_on(tmp_path: Path) -> None:
-    """The coordinator is killed while a run is trained, and a shard actor while it is settled: then nothing is told."""
-    config = Course(tmp_path, cluster={"fleet": "ray"}).config
+    """The coordinator is killed during training, and a shard actor during settling, of which the user sees nothing."""
+    config = Scenario(tmp_path, cluster={"fleet": "ray"}).config
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.tree()))
     location = tmp_path / "runs" / "run"
     location.mkdir(parents=True)
@@ -84,9 +84,10 @@ def test_on_the_command_line_a_loss_is_one_line_and_the_next_command_carries_on(
 
 
 def command(*words: str, victim: str, location: Path) -> tuple[int, str, str]:
-    """Run a command in a process of its own, and kill what it started once a checkpoint appears.
+    """Run a command in its own process, and kill an actor that it started once a checkpoint appears.
 
-    returns: exit code, standard output, standard error
+    Returns:
+        The exit code, standard output and standard error.
     """
     program = subprocess.Popen(
         [sys.executable, "-m", "raymu.cli", *words],
@@ -97,12 +98,12 @@ def command(*words: str, victim: str, location: Path) -> tuple[int, str, str]:
     )
     killed: list[int] = []
 
-    def strike(event: str) -> None:
+    def kill_once(event: str) -> None:
         if not killed and re.match(r"appears shards/.*stage-1", event):
-            killed.extend(one.pid for one in own_processes(victim, under=program.pid)[:1])
+            killed.extend(process.pid for process in own_processes(victim, under=program.pid)[:1])
             kill(killed)
 
-    with watched(location, strike):
+    with watched(location, kill_once):
         out, err = program.communicate(timeout=120)
     assert killed
     return program.returncode, out, err

@@ -1,4 +1,4 @@
-"""A cluster as a user starts one: `ray start`, with a token, its dashboard on this machine alone."""
+"""A cluster as a user starts it: with `ray start`, a token, and the dashboard on 127.0.0.1."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _UP_S = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """A command of raymu that has ended."""
+    """What a command of raymu returned."""
 
     code: int
     out: str
@@ -38,12 +38,12 @@ class Ended:
 
 
 class StartedCluster:
-    """A head and a worker, of one CPU each, in the foreground of processes of their own."""
+    """A head and a worker node with one CPU each, in processes of their own."""
 
     def __init__(self) -> None:
-        # Shells have background processes ignore interruptions, and the commands begun here would inherit that.
+        # A shell's background processes ignore interruptions, and the commands started here would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # Not where pytest has its folders: Ray's sockets lie there, and their paths must be short.
+        # Not in pytest's folder: the paths of Ray's sockets must be short.
         self._folder = tempfile.mkdtemp(prefix="raymu-")
         gcs, dashboard = free_port(), free_port()
         self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
@@ -68,11 +68,11 @@ class StartedCluster:
         wait_until(lambda: len(self.node_ids()) == 2, "there are two nodes")
 
     def begin(self, *words: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
-        """A command beside the cluster. variables: of its environment"""
+        """Start a command of raymu outside the cluster, with additional environment variables."""
         return self.begin_python("-m", "raymu.cli", *words, cwd=cwd, **variables)
 
     def begin_python(self, *words: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
-        """The same for any program."""
+        """Start any Python program in the same way."""
         environment = {**self._environment, **variables}
         program = [sys.executable, *words]
         return subprocess.Popen(
@@ -83,38 +83,38 @@ class StartedCluster:
         return end(self.begin(*words, cwd=cwd, **variables))
 
     def get(self, path: str) -> Any:
-        """What the dashboard has under a path, as JSON."""
+        """Return the JSON that the dashboard serves at a path."""
         token = self._environment["RAY_AUTH_TOKEN"]
         request = urllib.request.Request(self.dashboard + path, headers={"authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
     def processes(self, name: str) -> list[psutil.Process]:
-        """Of the cluster's nodes, those whose title has a name in it."""
-        return [one for family in self.processes_by_node(name) for one in family]
+        """Return the cluster's processes whose title contains a name."""
+        return [process for family in self.processes_by_node(name) for process in family]
 
     def processes_by_node(self, name: str) -> list[list[psutil.Process]]:
-        """The same, for the head and for the worker."""
+        """Return the same for the head, and for the worker."""
         families = [node.children(recursive=True) for node in self._nodes]
-        return [[one for one in family if name in _title(one)] for family in families]
+        return [[process for process in family if name in _title(process)] for family in families]
 
     def files_with(self, *words: str) -> list[Path]:
-        """What the nodes keep on their disks that has one of some words in plain, but for tables of samples."""
-        files = [one for one in Path(self._folder).rglob("*") if one.is_file() and one.suffix != ".parquet"]
-        return [one for one in files if any(word.encode() in one.read_bytes() for word in words)]
+        """Return the files on the nodes' disks that contain one of some words as plain text, except tables of samples."""
+        files = [path for path in Path(self._folder).rglob("*") if path.is_file() and path.suffix != ".parquet"]
+        return [path for path in files if any(word.encode() in path.read_bytes() for word in words)]
 
     def file_names(self) -> set[str]:
         """The names of all files that the nodes keep on their disks."""
         return {path.name for path in Path(self._folder).rglob("*") if path.is_file()}
 
     def node_ids(self) -> set[str]:
-        """Of the nodes that are alive, as Ray has them."""
+        """Return Ray's ids of the living nodes."""
         nodes = [node["raylet"] for node in self.get("/nodes?view=summary")["data"]["summary"]]
         return {node["nodeId"] for node in nodes if node.get("state") == "ALIVE"}
 
     def close(self) -> None:
-        """Without grace, which Ray takes a quarter of a minute for."""
-        for process in [one for node in self._nodes for one in (node, *node.children(recursive=True))]:
+        """Kill all processes. `ray stop` would take a quarter of a minute."""
+        for process in [process for node in self._nodes for process in (node, *node.children(recursive=True))]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         for node in self._nodes:
@@ -122,7 +122,7 @@ class StartedCluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, *options: str) -> None:
-        """Each node has a disk of its own, so to say: a folder."""
+        """Start a node, with a folder of its own in place of a disk."""
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"),
             *("--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}"),
@@ -145,16 +145,16 @@ def end(command: subprocess.Popen[str]) -> Ended:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
         return port
 
 
 def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    patience = time.monotonic() + _UP_S
+    deadline = time.monotonic() + _UP_S
     while not is_so():
-        assert time.monotonic() < patience, f"not in {_UP_S:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not in {_UP_S:.0f} s: {what}"
         time.sleep(0.2)
 
 

@@ -28,40 +28,45 @@ from tests.support.file_events import watched
 from tests.support.processes import Actors, kill
 from tests.support.request_scenarios import outcome
 
-MOST_SECONDS = 240
-"""For one step of a course with all its kills: beyond it something hangs."""
+STEP_TIMEOUT_S = 240
+"""For one step of a scenario with all its kills. A step that takes longer hangs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One call of a user, which may be made again at any point. kind: train, retrain, patch or settle"""
+    """One call of a user, which may be repeated at any point."""
 
     kind: str
-    asked: Revocation | None = None
+    """train, retrain, patch or settle."""
+    revocation: Revocation | None = None
 
     def carry_out(self, run: Run, *, is_again: bool) -> None:
-        if self.asked:
-            run.revoke_together([self.asked])
+        if self.revocation:
+            run.revoke_together([self.revocation])
         elif self.kind == "train" and not is_again:
             run.coordinator().call(Train())
         else:
             run.settle()
 
     def moments(self, generation: int) -> dict[str, str]:
-        """Moment -> the file events that show it, in the order of time. generation: the one served before the step"""
+        """Return the file events that show each moment of the step, in the order of time.
+
+        Args:
+            generation: The one that is served before the step.
+        """
         opening, rewound = {"open": r"appears \.?epoch"}, rf"\.?{generation + 1:08d}"
         work, report = {self.kind: r"appears shards/"}, {"report": r"appears reports/\.?[^.]+\.json"}
         published, purge = {"publish": r"appears generations/"}, {"purge": r"goes (shards|samples|generations)/[^.]"}
         if self.kind == "train":
             return opening | work | report | published
-        if self.asked is None:
+        if self.revocation is None:
             return opening | work | report | published | purge
         accepted = {"accept": r"grows journal\.sqlite-wal", "rewind": rf"appears generations/{rewound}"}
         rows, published = {"rows": r"appears samples/"}, {"publish": rf"appears generations/(?!{rewound})"}
         return opening | accepted | work | rows | report | published | purge
 
 
-class Course:
+class Scenario:
     """Train, retrain for some requests and patch for others, and settle what was patched."""
 
     def __init__(self, folder: Path, **branches: dict[str, Any]) -> None:
@@ -86,65 +91,76 @@ class Course:
 
 
 def _revoke(kind: str, key: str, ids: Sequence[Any], strategy: str) -> Step:
-    return Step(kind=kind, asked=Revocation(ids=tuple(ids), strategy=strategy, key=key))
+    return Step(kind=kind, revocation=Revocation(ids=tuple(ids), strategy=strategy, key=key))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Strike:
-    """A kill that is planned. nth: which file event of its moment it follows, from 1; victim: see `victims`"""
+class PlannedKill:
+    """A process to kill at one moment of a step."""
 
     step: int
     moment: str
     nth: int
+    """The file event of the moment that triggers the kill, counted from 1."""
     victim: str
+    """As `Actors.find` takes it."""
 
 
 Seen = Mapping[tuple[int, str], int]
 """(step, moment) -> how many file events"""
 
 
-def plan_strikes(seen: Seen, shares: Mapping[str, float], *, per_step: int, seed: int) -> list[Strike]:
-    """Strikes at moments that an undisturbed course had. shares: victim -> its share of them"""
+def plan_kills(seen: Seen, shares: Mapping[str, float], *, per_step: int, seed: int) -> list[PlannedKill]:
+    """Plan kills at moments that an undisturbed scenario had.
+
+    Args:
+        seen: What the undisturbed scenario showed.
+        shares: How often each kind of victim is chosen, relative to the others.
+        per_step: Kills in each step.
+        seed: Of the choices.
+    """
     chance = random.Random(seed)
-    strikes: list[Strike] = []
+    kills: list[PlannedKill] = []
     for step in sorted({step for step, _ in seen}):
-        moments = [moment for one, moment in seen if one == step]
+        moments = [moment for seen_step, moment in seen if seen_step == step]
         for moment in chance.sample(moments, min(per_step, len(moments))):
             [victim] = chance.choices(list(shares), list(shares.values()))
             # The journal grows all through a step; only its first growth is the acceptance.
             nth = chance.randint(1, 3 if moment == "accept" else seen[step, moment])
-            strikes.append(Strike(step=step, moment=moment, nth=nth, victim=victim))
-    return strikes
+            kills.append(PlannedKill(step=step, moment=moment, nth=nth, victim=victim))
+    return kills
 
 
-class Ordeal:
-    """Carries a course out, whatever is killed on the way."""
+class FaultRun:
+    """Executes a scenario while processes are killed."""
 
-    def __init__(self, course: Course, location: Path, strikes: Sequence[Strike] = (), victims: Actors | None = None):
-        self._course, self._location = course, location
-        self._strikes, self._victims = strikes, victims or Actors()
+    def __init__(
+        self, scenario: Scenario, location: Path, kills: Sequence[PlannedKill] = (), victims: Actors | None = None
+    ):
+        self._scenario, self._location = scenario, location
+        self._kills, self._victims = kills, victims or Actors()
         self._run = Run(location)
         self._step = 0
         self._moments: dict[str, str] = {}
-        self._armed: list[Strike] = []
+        self._armed: list[PlannedKill] = []
         self._counts: Counter[str] = Counter()  # file events of each moment, since the last kill
         self.seen: Counter[tuple[int, str]] = Counter()
-        self.struck: list[Strike] = []
+        self.executed: list[PlannedKill] = []
         self.accepted: set[str] = set()
 
-    def go_through(self) -> None:
-        prepare_run(self._course.config, str(self._location)).write()
+    def execute(self) -> None:
+        prepare_run(self._scenario.config, str(self._location)).write()
         with watched(self._location, self._see):
-            for number, step in enumerate(self._course.steps):
+            for number, step in enumerate(self._scenario.steps):
                 self._step = number
                 self._moments = step.moments(self._run.status().generation if number else 0)
                 self._armed, self._counts = self._planned(), Counter()
-                with within(MOST_SECONDS):
+                with within(STEP_TIMEOUT_S):
                     self._carry_out(step)
                 self._armed = []
                 self._victims.recover()
             self._run.close()
-        self._look()
+        self._check()
 
     def _carry_out(self, step: Step) -> None:
         is_again = False
@@ -154,21 +170,21 @@ class Ordeal:
             except (CoordinatorLost, ShardRepairFailed, WorkerLost):
                 is_again = True
                 self._run.close()
-                self._look()
+                self._check()
                 self._run = Run(self._location)
 
-    def _look(self) -> None:
-        """What must hold at any moment: what was accepted stays so, and nothing speaks against what is there."""
+    def _check(self) -> None:
+        """Check what holds at any moment: accepted requests stay accepted, and the run verifies."""
         now = {request_id for request_id, _ in accepted(self._location)}
         assert now >= self.accepted, "a request that was accepted is gone"
         self.accepted = now
-        found = verify(RunStore(str(self._location)), no_progress)
-        assert found.verdict is not Verdict.FAIL, [check for check in found.checks if check.findings]
+        verification = verify(RunStore(str(self._location)), no_progress)
+        assert verification.verdict is not Verdict.FAIL, [check for check in verification.checks if check.findings]
 
-    def _planned(self) -> list[Strike]:
+    def _planned(self) -> list[PlannedKill]:
         order = list(self._moments)
-        own = (strike for strike in self._strikes if strike.step == self._step)
-        return sorted(own, key=lambda strike: order.index(strike.moment))
+        of_step = (kill for kill in self._kills if kill.step == self._step)
+        return sorted(of_step, key=lambda kill: order.index(kill.moment))
 
     def _see(self, event: str) -> None:
         for moment, pattern in self._moments.items():
@@ -176,39 +192,42 @@ class Ordeal:
                 self.seen[self._step, moment] += 1
                 self._counts[moment] += 1
         if self._armed and self._counts[self._armed[0].moment] >= self._armed[0].nth:
-            self._strike(self._armed[0])
+            self._execute_kill(self._armed[0])
 
-    def _strike(self, strike: Strike) -> None:
-        """Where the victim is not there yet, or not any more, the next event is waited for."""
-        if pids := self._victims.find(strike.victim):
+    def _execute_kill(self, planned: PlannedKill) -> None:
+        """Kill the victim, or wait for the next event if there is no such process now."""
+        if pids := self._victims.find(planned.victim):
             kill(pids)
-            self.struck.append(strike)
+            self.executed.append(planned)
             self._armed.pop(0)
             self._counts.clear()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
-    """What became of a course's requests. acknowledged: at any time; repaired_twice: pairs of a request and a shard"""
+class Outcome:
+    """What a fault run did to the requests of its scenario."""
 
     acknowledged: int
+    """Requests that were accepted at any time."""
     lost: int
     accepted_twice: int
     repaired_twice: int
+    """Pairs of a request and a shard."""
     is_outcome_equal: bool
+    """Whether the run equals an undisturbed one."""
     verdict: Verdict
 
 
-def account(ordeal: Ordeal, location: Path, undisturbed: Path) -> Account:
-    """Compare with a course in which nothing was killed, and train every shard again from scratch."""
+def judge(fault_run: FaultRun, location: Path, undisturbed: Path) -> Outcome:
+    """Compare with a scenario without kills, and train every shard again from scratch."""
     store = RunStore(str(location))
     purged = {receipt.request_id for receipt in Run(location).receipts() if receipt.purged_at and receipt.settled_at}
     keys = Counter(key for _, key in accepted(location))
     reports = (event.report for event in events_of(location) if isinstance(event, ShardRepaired))
     repairs = Counter((request_id, report.shard) for report in reports for request_id in report.request_ids)
-    return Account(
-        acknowledged=len(ordeal.accepted),
-        lost=len(ordeal.accepted - purged),
+    return Outcome(
+        acknowledged=len(fault_run.accepted),
+        lost=len(fault_run.accepted - purged),
         accepted_twice=sum(count > 1 for count in keys.values()),
         repaired_twice=sum(count > 1 for count in repairs.values()),
         is_outcome_equal=outcome(location) == outcome(undisturbed),
@@ -217,9 +236,9 @@ def account(ordeal: Ordeal, location: Path, undisturbed: Path) -> Account:
 
 
 def accepted(location: Path) -> list[tuple[str, str | None]]:
-    """Id and key of every request that the journal has."""
-    taken = [event for event in events_of(location) if isinstance(event, RevocationsAccepted)]
-    return [(request.request_id, request.key) for event in taken for request in event.requests]
+    """Return the id and the key of every request in the journal."""
+    events = [event for event in events_of(location) if isinstance(event, RevocationsAccepted)]
+    return [(request.request_id, request.key) for event in events for request in event.requests]
 
 
 def events_of(location: Path) -> list[Event]:
@@ -229,7 +248,7 @@ def events_of(location: Path) -> list[Event]:
 
 @contextmanager
 def within(seconds: int) -> Iterator[None]:
-    """Raises TimeoutError."""
+    """Raise TimeoutError after this many seconds."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise TimeoutError(f"not done in {seconds} s")

@@ -1,4 +1,4 @@
-"""What happens to the files of a run, told by the kernel at the moment it happens (Linux: inotify)."""
+"""Events of the files of a run, from the kernel as they happen (Linux: inotify)."""
 
 import ctypes
 import os
@@ -17,9 +17,10 @@ _WORDS = {_CREATE: "appears", _MOVED_TO: "appears", _DELETE: "goes", _MODIFY: "g
 
 @contextmanager
 def watched(root: Path, see: Callable[[str], None]) -> Iterator[None]:
-    """Within it, `see` is called for every file below root: "appears PATH", "goes PATH", "grows PATH".
+    """Call `see` for every event of a file below the root: "appears PATH", "goes PATH", "grows PATH".
 
-    In a thread of its own, within a fraction of a millisecond. Half-written files appear too, under their hidden names.
+    The calls come from another thread, within a fraction of a millisecond. Half-written files appear too, under their
+    hidden names.
     """
     watch = _Watch(root, see)
     try:
@@ -58,9 +59,9 @@ class _Watch:
             while at < len(events):
                 watch, mask, _, length = _HEAD.unpack_from(events, at)
                 at += _HEAD.size + length
-                self._tell(self._folders[watch] / os.fsdecode(events[at - length : at].rstrip(b"\0")), mask)
+                self._report(self._folders[watch] / os.fsdecode(events[at - length : at].rstrip(b"\0")), mask)
 
-    def _tell(self, path: Path, mask: int) -> None:
+    def _report(self, path: Path, mask: int) -> None:
         if mask & _IS_FOLDER and mask & _CREATE:
             self._add(path)
         elif not mask & _IS_FOLDER:

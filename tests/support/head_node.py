@@ -1,4 +1,4 @@
-"""A cluster whose head a test starts as a user does, and kills."""
+"""A cluster whose head a test starts like a user, and kills."""
 
 import json
 import os
@@ -19,15 +19,21 @@ _UP_S = 60.0
 
 
 class Head:
-    """`ray start --head`, in a folder and on ports of its own: other clusters of this machine are left alone."""
+    """`ray start --head` in its own folder and on its own ports, apart from other clusters of this machine."""
 
     def __init__(self, folder: Path, *, ports: Sequence[int], words: Sequence[str]) -> None:
-        """ports: three that are free"""
+        """Start nothing yet.
+
+        Args:
+            folder: For Ray's files. Its path has to be short, since sockets are in it.
+            ports: Three free ports.
+            words: More options of `ray start`.
+        """
         port, agent, client = ports
         self.address = f"127.0.0.1:{port}"
         self.environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        """Of whoever may join."""
-        self._said = folder / "head.log"
+        """The environment of a process that may join."""
+        self._log = folder / "head.log"
         self._command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
             *(f"--port={port}", f"--temp-dir={folder}", "--min-worker-port=0", "--max-worker-port=0"),
@@ -37,18 +43,18 @@ class Head:
         ]
 
     def start(self) -> None:
-        """Until it is up. It knows nothing of an earlier one at the same address."""
+        """Start the head, and wait until it runs. It knows nothing of an earlier one at the same address."""
         environment = {**self.environment, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-        with self._said.open("wb") as said:
-            self._process = psutil.Popen(self._command, stdout=said, stderr=said, env=environment)
-        give_up_at = time.monotonic() + _UP_S
-        while "Ray runtime started" not in self._said.read_text():
-            if time.monotonic() > give_up_at or self._process.poll() is not None:
-                raise TimeoutError(self._said.read_text())
+        with self._log.open("wb") as log:
+            self._process = psutil.Popen(self._command, stdout=log, stderr=log, env=environment)
+        deadline = time.monotonic() + _UP_S
+        while "Ray runtime started" not in self._log.read_text():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise TimeoutError(self._log.read_text())
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """Without grace, with all that it started."""
+        """Kill the head and all its processes."""
         if not self._process.is_running():
             return
         processes = [*self._process.children(recursive=True), self._process]
@@ -60,7 +66,12 @@ class Head:
 
 @contextmanager
 def started_head(*words: str, grows_by: Mapping[str, int] | None = None) -> Iterator[Head]:
-    """grows_by: resources of each node that it may start on this machine when there is no room"""
+    """Start a head for the length of a context.
+
+    Args:
+        words: More options of `ray start`.
+        grows_by: Resources of each node that the autoscaler may start on this machine. Without it, none is started.
+    """
     folder = Path(tempfile.mkdtemp(prefix="head-"))  # a short name, since sockets lie in it
     ports = _free_ports(3)
     if grows_by:
@@ -82,7 +93,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _growing(address: str, resources: Mapping[str, int]) -> dict[str, Any]:
-    """Configuration of Ray's autoscaler."""
+    """Return a configuration of Ray's autoscaler."""
     head: dict[str, Any] = {"resources": {}, "node_config": {}, "max_workers": 0}
     worker = {"resources": dict(resources), "node_config": {}, "min_workers": 0, "max_workers": 4}
     commands = ("setup_commands", "head_setup_commands", "worker_setup_commands", "initialization_commands")

@@ -1,4 +1,4 @@
-"""A connection to a cluster's dashboard that breaks where a test wants it to."""
+"""A connection to a cluster's dashboard that breaks at a chosen request."""
 
 import http.client
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 @contextmanager
 def cut_off(dashboard: str, *, after: str) -> Iterator[str]:
-    """Passes requests on to a dashboard; what is posted to one path arrives, and is not answered. returns: its URL"""
+    """Relay requests to a dashboard, except that a POST to the path `after` gets no answer. Yields the relay's URL."""
 
     class Relay(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""The processes of a test's own cluster: how they are found, and killed."""
+"""The processes of a test's own cluster: finding and killing them."""
 
 import os
 import signal
@@ -25,13 +25,18 @@ COORDINATOR, DETACHED, SHARD, DATA_PARALLEL_SHARD, RANK = (
 
 
 def own_processes(name: str, *, under: int | None = None) -> list[psutil.Process]:
-    """Of clusters that this process started, or another one: the machine may run more. under: its id"""
-    found = []
+    """Return the processes of clusters that this process started, because the machine may run others.
+
+    Args:
+        name: Part of a process's title.
+        under: The id of another process, to search its children instead.
+    """
+    processes = []
     for process in psutil.Process(under).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             if name in process.name():
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def kill(pids: Sequence[int]) -> None:
@@ -44,39 +49,43 @@ class Actors:
     """The actors of this process's clusters."""
 
     def find(self, victim: str) -> list[int]:
-        """victim: coordinator or shard. returns: processes to be killed together; none where there is no such now"""
+        """Return the ids of processes to kill together. There may be none now.
+
+        Args:
+            victim: "coordinator" or "shard".
+        """
         if victim == "coordinator":
-            return [one.pid for one in own_processes(COORDINATOR)]
+            return [process.pid for process in own_processes(COORDINATOR)]
         shards = own_processes(SHARD)
-        at_work = [one for one in shards if one.name().endswith(".run")]
-        return [one.pid for one in (at_work or shards)[-1:]]
+        running = [process for process in shards if process.name().endswith(".run")]
+        return [process.pid for process in (running or shards)[-1:]]
 
     def recover(self) -> None:
-        """Start again what was killed and does not come back by itself."""
+        """Start again what was killed and does not restart by itself."""
 
 
 class TwoNodes(Actors):
-    """And a second node beside the one that `ray.init` started here."""
+    """The actors, and a second node beside the one that `ray.init` started in this process."""
 
     def __init__(self, **resources: Any) -> None:
         self._resources = resources
-        self._cluster = Cluster()  # had it started the first node, every other program here would find and join it
+        self._cluster = Cluster()  # if it started the first node, other programs on this machine would find and join it
         self._cluster.head_node = local_node()
         self._start()
 
     @property
     def node_id(self) -> str:
-        """Of the second node, as Ray has it."""
+        """Ray's id of the second node."""
         return str(self._node.node_id)
 
     def find(self, victim: str) -> list[int]:
-        """victim: also node, with all that runs on it, or raylet, which leaves its workers behind for a while"""
+        """Accept two more victims: "node", with all its processes, and "raylet", which leaves its workers for a while."""
         if victim not in ("node", "raylet"):
             return super().find(victim)
         if self._raylet.poll() is not None:
             return []
         children = psutil.Process(self._raylet.pid).children(recursive=True) if victim == "node" else []
-        return [self._raylet.pid, *(one.pid for one in children)]
+        return [self._raylet.pid, *(child.pid for child in children)]
 
     def recover(self) -> None:
         if not self.find("raylet"):
@@ -84,7 +93,7 @@ class TwoNodes(Actors):
             self._start()
 
     def close(self) -> None:
-        """Stop the second node, and wait until Ray knows: it would still place actors there."""
+        """Stop the second node, and wait until Ray has noticed and places no more actors there."""
         self._cluster.remove_node(self._node)
         while any(node["Alive"] and node["NodeID"] == self._node.node_id for node in ray.nodes()):  # type: ignore[no-untyped-call]
             time.sleep(0.2)
