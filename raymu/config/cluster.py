@@ -34,7 +34,7 @@ class ClusterConfig:
     placement: Literal["any", "spread", "pack"] = "any"
     """Spread the shard actors over the nodes, or pack them on few, by a placement group with a bundle for each."""
     workers_per_shard: Annotated[int, Field(ge=1, le=64)] = 1
-    """Ray Train workers that share a shard's batches, each with a shard's CPUs and GPUs. Part of the determinism class."""
+    """Processes that share the batches of a shard, each with a shard's CPUs and GPUs. Part of the determinism class."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of one shard's arithmetic. Part of the determinism class: other thread counts give other bits."""
     journal: str | None = None

@@ -59,7 +59,7 @@ def is_settled(text: str) -> bool:
 
 
 def has(text: str, line: str) -> bool:
-    """line: a regular expression for a part of one"""
+    """Whether a part of a line matches a regular expression."""
     return re.search(line, text) is not None
 
 
