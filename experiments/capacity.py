@@ -39,7 +39,7 @@ from raymu.core.commands import PublishGeneration
 from raymu.core.events import RevocationsAccepted, RunTrained
 from raymu.core.records import Generation, ShardLineage
 from raymu.core.requests import ForgetSet, RevocationRequest
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation

@@ -1,4 +1,4 @@
-"""Retrain or patch: the strategies as a rule per shard, and their forecast."""
+"""Chooses the remedy of each shard from the strategy and the hybrid boundary, and forecasts every strategy."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,9 +7,8 @@ from raymu.config import OhsConfig
 from raymu.config.unlearning import Boundary, BoundaryKind, Strategy
 from raymu.core.commands import CalibrationReference, Decision
 from raymu.core.records import Cost, Remedy, ShardLineage
+from raymu.core.remedies import REMEDIES
 from raymu.core.workload import ShardWorkload, makespan
-
-_MOST_EXACT_FIRST = (Remedy.RETRAIN, Remedy.REPLAY, Remedy.FINE_TUNE, Remedy.PATCH)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,15 +22,30 @@ class StrategyForecast(Cost):
 def choose_remedies(
     workloads: Sequence[ShardWorkload], *, strategy: Strategy, boundary: Boundary, workers: int, ohs: OhsConfig
 ) -> dict[int, Decision]:
-    """The remedy of every touched shard. returns: shard -> decision"""
-    retrained = _retrained(workloads, strategy, boundary, workers)
-    return {one.shard: _decide(one, one.shard in retrained, strategy, boundary, ohs) for one in workloads}
+    """Choose the remedy of each touched shard.
+
+    Args:
+        workloads: The touched shards.
+        strategy: The strategy of the request.
+        boundary: The hybrid boundary, for `hs` and `ohs`.
+        workers: Shards that are repaired side by side, for a deadline.
+        ohs: What `ohs` does beyond the boundary.
+
+    Returns:
+        The decision of each shard.
+    """
+    within = _within(workloads, strategy, boundary, workers)
+    approximate = _approximate_remedy(strategy, ohs)
+    return {
+        workload.shard: _decide(workload, workload.shard in within, strategy, boundary, approximate)
+        for workload in workloads
+    }
 
 
 def forecast(
     workloads: Sequence[ShardWorkload], *, boundary: Boundary, workers: int, ohs: OhsConfig
 ) -> dict[Strategy, StrategyForecast]:
-    """What each of the four strategies would cost."""
+    """Predict what each of the four strategies would cost."""
     forecasts = {}
     for strategy in Strategy:
         chosen = choose_remedies(workloads, strategy=strategy, boundary=boundary, workers=workers, ohs=ohs).values()
@@ -43,13 +57,11 @@ def forecast(
     return forecasts
 
 
-def _retrained(
-    workloads: Sequence[ShardWorkload], strategy: Strategy, boundary: Boundary, workers: int
-) -> frozenset[int]:
+def _within(workloads: Sequence[ShardWorkload], strategy: Strategy, boundary: Boundary, workers: int) -> frozenset[int]:
     """The shards within the hybrid boundary."""
     match strategy:
         case Strategy.SISA:
-            return frozenset(one.shard for one in workloads)
+            return frozenset(workload.shard for workload in workloads)
         case Strategy.DPUS:
             return frozenset()
         case Strategy.HS | Strategy.OHS:
@@ -57,22 +69,22 @@ def _retrained(
 
 
 def _within_fraction(workloads: Sequence[ShardWorkload], value: float, workers: int) -> frozenset[int]:  # noqa: ARG001
-    return frozenset(one.shard for one in workloads if one.retrain_fraction <= value)
+    return frozenset(workload.shard for workload in workloads if workload.retrain_fraction <= value)
 
 
 def _within_seconds(workloads: Sequence[ShardWorkload], value: float, workers: int) -> frozenset[int]:  # noqa: ARG001
-    return frozenset(one.shard for one in workloads if one.seconds(Remedy.RETRAIN) <= value)
+    return frozenset(workload.shard for workload in workloads if workload.seconds(Remedy.RETRAIN) <= value)
 
 
 def _within_deadline(workloads: Sequence[ShardWorkload], value: float, workers: int) -> frozenset[int]:
-    """As many shards, cheapest first, as the workers can retrain in time."""
-    cheapest_first = sorted(workloads, key=lambda one: (one.seconds(Remedy.RETRAIN), one.shard))
-    kept: list[ShardWorkload] = []
-    for one in cheapest_first:
-        if makespan((other.seconds(Remedy.RETRAIN) for other in (*kept, one)), workers=workers) > value:
+    """As many shards, the cheapest first, as the workers can retrain in time."""
+    costs = sorted((workload.seconds(Remedy.RETRAIN), workload.shard) for workload in workloads)
+    kept: list[int] = []
+    for count, (_, shard) in enumerate(costs, start=1):
+        if makespan((seconds for seconds, _ in costs[:count]), workers=workers) > value:
             break
-        kept.append(one)
-    return frozenset(one.shard for one in kept)
+        kept.append(shard)
+    return frozenset(kept)
 
 
 _WITHIN = {
@@ -82,34 +94,46 @@ _WITHIN = {
 }
 
 
+def _approximate_remedy(strategy: Strategy, ohs: OhsConfig) -> Remedy:
+    """The remedy of a shard beyond the boundary, if it is possible."""
+    if strategy is not Strategy.OHS:
+        return Remedy.PATCH
+    return next(remedy for remedy, rule in REMEDIES.items() if rule.ohs == ohs.remedy)
+
+
 def _decide(
-    workload: ShardWorkload, is_within: bool, strategy: Strategy, boundary: Boundary, ohs: OhsConfig
+    workload: ShardWorkload, is_within: bool, strategy: Strategy, boundary: Boundary, approximate: Remedy
 ) -> Decision:
+    fraction = f"{workload.retrain_fraction:.0%} of the shard"
     if workload.passes[Remedy.RETRAIN] == 0:
-        remedy, reason = Remedy.RETRAIN, "no retained sample is left to train on"
-    elif is_within:
-        cost = f"{workload.retrain_fraction:.0%} of the shard"
-        reason = "sisa always retrains" if strategy is Strategy.SISA else f"{cost} is within the boundary {boundary}"
-        remedy = Remedy.RETRAIN
-    elif not workload.can_patch:
-        remedy, reason = Remedy.RETRAIN, "no model that never saw these samples is there to calibrate a patch by"
-    elif strategy is Strategy.OHS:
-        remedy, reason = _optimised_patch(workload, boundary, ohs)
-    else:
-        over = f"{workload.retrain_fraction:.0%} of the shard is over the boundary {boundary}"
-        remedy, reason = Remedy.PATCH, "dpus always patches" if strategy is Strategy.DPUS else over
+        return retrain(workload, "no retained sample is left to train on")
+    if is_within:
+        is_sisa = strategy is Strategy.SISA
+        return retrain(workload, "sisa always retrains" if is_sisa else f"{fraction} is within the boundary {boundary}")
+    is_dpus = strategy is Strategy.DPUS
+    reason = "dpus always patches" if is_dpus else f"{fraction} is over the boundary {boundary}"
+    return _beyond(workload, approximate, reason)
+
+
+def _beyond(workload: ShardWorkload, remedy: Remedy, reason: str) -> Decision:
+    """The remedy of a shard beyond the boundary, or what is done instead if it is not possible or not cheaper."""
+    rule = REMEDIES[remedy]
+    if rule.must_be_cheaper and workload.passes[Remedy.RETRAIN] <= workload.passes[remedy]:
+        return retrain(workload, f"{remedy.replace('_', ' ')} would cost as much as retraining")
+    if remedy in workload.possible:
+        return _decision(workload, remedy, reason)
+    if rule.instead is Remedy.RETRAIN:
+        return retrain(workload, rule.obstacle)
+    return _beyond(workload, rule.instead, f"{reason}; {rule.obstacle}")
+
+
+def retrain(workload: ShardWorkload, reason: str) -> Decision:
+    """Decide to retrain a shard."""
+    return _decision(workload, Remedy.RETRAIN, reason)
+
+
+def _decision(workload: ShardWorkload, remedy: Remedy, reason: str) -> Decision:
     return Decision(remedy=remedy, reason=reason, passes=workload.passes[remedy], seconds=workload.seconds(remedy))
-
-
-def _optimised_patch(workload: ShardWorkload, boundary: Boundary, ohs: OhsConfig) -> tuple[Remedy, str]:
-    over = f"{workload.retrain_fraction:.0%} of the shard is over the boundary {boundary}"
-    if ohs.remedy == "fine_tune":
-        return Remedy.FINE_TUNE, over
-    if workload.passes[Remedy.RETRAIN] <= workload.passes[Remedy.REPLAY]:
-        return Remedy.RETRAIN, "a replay would cost as much as retraining"
-    if not workload.can_replay:
-        return Remedy.FINE_TUNE, f"{over}; the checkpoint to replay from is gone"
-    return Remedy.REPLAY, over
 
 
 def decide_repairs(
@@ -120,55 +144,58 @@ def decide_repairs(
     workers: int,
     ohs: OhsConfig,
 ) -> dict[int, Decision]:
-    """One decision per shard, for several requests at once.
+    """Decide once for each shard, on behalf of several requests.
 
-    requested: what is asked for -> the shards it touches; to_retrain: shard -> why, whatever is asked for
+    Args:
+        workloads: The shards.
+        requested: For each strategy and boundary that a request asks for, the shards that it touches.
+        to_retrain: The shards that must be retrained whatever the requests ask for, with the reason.
+        workers: Shards that are repaired side by side.
+        ohs: What `ohs` does beyond the boundary.
+
+    Returns:
+        The decision of each shard that is requested or must be retrained.
     """
     wishes: dict[int, list[tuple[Strategy, Decision]]] = {}
     for (strategy, boundary), shards in requested.items():
-        theirs = [one for one in workloads if one.shard in shards]
-        for shard, decision in choose_remedies(
-            theirs, strategy=strategy, boundary=boundary, workers=workers, ohs=ohs
-        ).items():
+        touched = [workload for workload in workloads if workload.shard in shards]
+        chosen = choose_remedies(touched, strategy=strategy, boundary=boundary, workers=workers, ohs=ohs)
+        for shard, decision in chosen.items():
             wishes.setdefault(shard, []).append((strategy, decision))
-    decisions = {shard: _most_exact(of) for shard, of in wishes.items()}
-    for one in workloads:
-        if one.shard in to_retrain and not _is_retrained(decisions.get(one.shard)):
-            decisions[one.shard] = retrain(one, to_retrain[one.shard])
+    decisions = {shard: _most_exact(shard_wishes) for shard, shard_wishes in wishes.items()}
+    for workload in workloads:
+        wished = decisions.get(workload.shard)
+        if workload.shard in to_retrain and (wished is None or wished.remedy is not Remedy.RETRAIN):
+            decisions[workload.shard] = retrain(workload, to_retrain[workload.shard])
     return decisions
 
 
-def retrain(workload: ShardWorkload, reason: str) -> Decision:
-    remedy = Remedy.RETRAIN
-    return Decision(remedy=remedy, reason=reason, passes=workload.passes[remedy], seconds=workload.seconds(remedy))
-
-
 def _most_exact(wishes: Sequence[tuple[Strategy, Decision]]) -> Decision:
-    """One remedy serves several requests, and has one reason in all their receipts."""
-    strategy, decision = min(wishes, key=lambda wish: _MOST_EXACT_FIRST.index(wish[1].remedy))
-    if len({one.reason for _, one in wishes}) == 1:
+    """Choose the remedy that serves several requests. It has one reason, which all their receipts repeat."""
+    strategy, decision = min(wishes, key=lambda wish: list(REMEDIES).index(wish[1].remedy))
+    if len({wish.reason for _, wish in wishes}) == 1:
         return decision
     return replace(decision, reason=f"one of the requests that share it asked for {strategy}: {decision.reason}")
 
 
-def _is_retrained(decision: Decision | None) -> bool:
-    return decision is not None and decision.remedy is Remedy.RETRAIN
-
-
 MOST_REFERENCES = 8
-"""How many other shards' models a calibration aims at; more cost time and barely move the mean."""
+"""Largest number of other shards' models that a calibration aims at; more cost time and barely move the mean."""
 
 
 def calibration_references(
     shard: int, sound: Iterable[ShardLineage], *, shards: int, is_awaited: Callable[[int], bool]
 ) -> tuple[CalibrationReference, ...]:
-    """The next shards around the ring that have samples, those that no request waits for first.
+    """Choose the shards whose models a calibration aims at: the next ones around the ring that have samples.
 
-    sound: the lineages whose files are there; is_awaited: whether a request waits for a shard
+    Args:
+        shard: The shard to patch.
+        sound: The lineages whose files exist.
+        shards: Number of shards of the run.
+        is_awaited: Says whether a request waits for a shard. Such shards come last.
     """
-    others = [one for one in sound if one.shard != shard and one.samples]
-    others.sort(key=lambda one: (is_awaited(one.shard), (one.shard - shard) % shards))
+    others = [lineage for lineage in sound if lineage.shard != shard and lineage.samples]
+    others.sort(key=lambda lineage: (is_awaited(lineage.shard), (lineage.shard - shard) % shards))
     return tuple(
-        CalibrationReference(shard=one.shard, checkpoint=one.serving, table=one.table)
-        for one in others[:MOST_REFERENCES]
+        CalibrationReference(shard=lineage.shard, checkpoint=lineage.serving, table=lineage.table)
+        for lineage in others[:MOST_REFERENCES]
     )

@@ -1,46 +1,12 @@
-"""What each remedy of a shard would cost. The unit is a sample pass: one sample forward, backward and in a step."""
+"""The predicted cost of each remedy of a shard, and of many shards over the workers at hand."""
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
 
-from raymu.config import UnlearningConfig
-from raymu.config.stage_epochs import epochs_per_stage
 from raymu.core.records import Remedy, ShardLineage
-
-if TYPE_CHECKING:
-    from raymu.config import Config
-
-FORWARD_SHARE = 1 / 3
-"""A forward pass alone, as a share of a sample pass (a backward pass costs about two forward passes)."""
-LINE_SEARCH_EVALUATIONS = 16
-"""Evaluations of the forget set's loss that a calibration takes, typically; two where the loss is at its aim already."""
-STATISTICS_RECOMPUTED = 9
-"""How often a calibration recomputes batch-norm statistics, typically; once where the loss is at its aim already."""
-MOST_UNSEEN = 512
-"""How many unseen samples tell fine-tuning when to stop."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunShape:
-    """What the cost of a remedy depends on besides the shard itself."""
-
-    unlearning: UnlearningConfig
-    epochs: tuple[int, ...]
-    """Epochs of each stage."""
-    has_batch_norm: bool = False
-    """Whether the model has batch-norm layers, whose statistics a patch computes anew."""
-
-    @classmethod
-    def of(cls, config: "Config", *, has_batch_norm: bool = False) -> Self:
-        """Derive the shape of a run from its configuration."""
-        epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
-        return cls(unlearning=config.unlearning, epochs=epochs, has_batch_norm=has_batch_norm)
-
-    @property
-    def slices(self) -> int:
-        return len(self.epochs)
+from raymu.core.remedies import REMEDIES, RepairScope, training_passes
+from raymu.core.run_shape import RunShape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,16 +15,14 @@ class ShardWorkload:
 
     shard: int
     touched_samples: int
+    """Number of samples to forget."""
     earliest_slice: int
-    """Where retraining would start: the minimum of the forget set's slices and the shard's debt."""
+    """Slice that retraining would start with: the minimum of the forget set's slices and the shard's debt."""
     retrain_fraction: float
-    """Of the passes that training the whole shard on its retained samples takes."""
+    """Passes of retraining, as a fraction of training the whole shard on its retained samples."""
     passes: Mapping[Remedy, float]
     seconds_per_pass: float
-    can_patch: bool
-    """Whether there is a model that never saw the samples, which a calibration aims at, or none is needed."""
-    can_replay: bool
-    """Whether the checkpoint that a replay would patch is still there."""
+    possible: frozenset[Remedy]
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.retrain_fraction <= 1.0:
@@ -66,41 +30,6 @@ class ShardWorkload:
 
     def seconds(self, remedy: Remedy) -> float:
         return self.passes[remedy] * self.seconds_per_pass
-
-
-def training_passes(slice_samples: Sequence[int], epochs: Sequence[int], *, stages: Iterable[int]) -> int:
-    """Sum over the stages j of e_j * |slices 0..j| (SISA, Bourtoule et al. 2021)."""
-    return sum(epochs[stage] * sum(slice_samples[: stage + 1]) for stage in stages)
-
-
-def settle_passes(lineages: Iterable[ShardLineage], epochs: Sequence[int]) -> int:
-    """What retraining every shard that is only patched would take. epochs: of each stage"""
-    return sum(
-        training_passes(lineage.slice_samples, epochs, stages=range(lineage.tainted_from, lineage.slices))
-        for lineage in lineages
-        if lineage.tainted_from is not None
-    )
-
-
-def subtraction_passes(
-    samples: float, statistics: float, references: int, *, is_calibrated: bool
-) -> tuple[float, float]:
-    """What a patch takes, and what it takes again after training, where little is left to search for.
-
-    samples: to forget; statistics: retained samples that batch norm has its statistics from, 0 without batch norm
-    """
-    if not is_calibrated:
-        return samples + (samples + statistics) * FORWARD_SHARE, samples * FORWARD_SHARE
-    unseen = max(1, references) * samples
-    search = LINE_SEARCH_EVALUATIONS * samples + STATISTICS_RECOMPUTED * statistics
-    return samples + (unseen + search) * FORWARD_SHARE, samples + (2 * samples + statistics) * FORWARD_SHARE
-
-
-def fine_tuning_passes(tail: float, references: Sequence[float], *, epochs: int) -> float:
-    """All epochs, each judged by unseen samples; one where there are none. tail: samples that are trained on"""
-    if not references:
-        return float(tail)
-    return epochs * tail + (epochs + 1) * min(references[0], MOST_UNSEEN) * FORWARD_SHARE
 
 
 def shard_workload(
@@ -120,38 +49,49 @@ def shard_workload(
         references: Samples of each shard whose model a calibration aims at. Without any, a checkpoint stands in.
         lost_from: First stage whose files are missing or changed; None without any.
     """
-    config, epochs = shape.unlearning, shape.epochs
-    slices = lineage.slices
-    retained = [count - touched.get(position, 0) for position, count in enumerate(lineage.slice_samples)]
-    starts = [*touched, *(one for one in (lineage.tainted_from, lost_from) if one is not None)]
-    earliest = min(starts)
-    retrain = training_passes(retained, epochs, stages=range(earliest, slices))
-    whole = training_passes(retained, epochs, stages=range(slices))
-    samples = sum(touched.values())
-    statistics = sum(retained) if shape.has_batch_norm else 0
-    patch, again = subtraction_passes(samples, statistics, len(references), is_calibrated=config.calibration)
-    fine_tune = fine_tuning_passes(sum(retained[slices - config.ohs.slices :]), references, epochs=config.ohs.epochs)
-    replay = training_passes(retained, epochs, stages=range(slices - config.ohs.slices, slices))
-    base = slices - 1 - config.ohs.slices
+    starts = [*touched, *(start for start in (lineage.tainted_from, lost_from) if start is not None)]
+    scope = RepairScope(
+        shape=shape,
+        retained=[count - touched.get(slice_index, 0) for slice_index, count in enumerate(lineage.slice_samples)],
+        forgotten=sum(touched.values()),
+        earliest_slice=min(starts),
+        sound_stages=next((stage for stage, ref in enumerate(lineage.checkpoints) if ref is None), lineage.slices),
+        references=references,
+    )
+    return workload_of(scope, shard=lineage.shard, seconds_per_pass=lineage.seconds_per_pass)
+
+
+def workload_of(scope: RepairScope, *, shard: int, seconds_per_pass: float) -> ShardWorkload:
+    """Evaluate every row of the table of remedies for a shard and a forget set."""
+    passes = {remedy: float(rule.passes(scope)) for remedy, rule in REMEDIES.items()}
+    whole = training_passes(scope.retained, scope.shape.epochs, stages=range(scope.slices))
     return ShardWorkload(
-        shard=lineage.shard,
-        touched_samples=samples,
-        earliest_slice=earliest,
-        retrain_fraction=retrain / whole if whole else 0.0,
-        passes={
-            Remedy.RETRAIN: float(retrain),
-            Remedy.PATCH: patch,
-            Remedy.FINE_TUNE: patch + fine_tune + again,
-            Remedy.REPLAY: patch + replay + again,
-        },
-        seconds_per_pass=lineage.seconds_per_pass,
-        can_patch=not config.calibration or bool(references) or any(lineage.slice_samples[:earliest]),
-        can_replay=base >= 0 and lineage.checkpoints[base] is not None,
+        shard=shard,
+        touched_samples=round(scope.forgotten),
+        earliest_slice=scope.earliest_slice,
+        retrain_fraction=passes[Remedy.RETRAIN] / whole if whole else 0.0,
+        passes=passes,
+        seconds_per_pass=seconds_per_pass,
+        possible=frozenset(remedy for remedy, rule in REMEDIES.items() if rule.is_possible(scope)),
+    )
+
+
+def settle_passes(lineages: Iterable[ShardLineage], epochs: Sequence[int]) -> int:
+    """Sum the sample passes of retraining every patched shard. `epochs` are those of each stage."""
+    return sum(
+        int(training_passes(lineage.slice_samples, epochs, stages=range(lineage.tainted_from, lineage.slices)))
+        for lineage in lineages
+        if lineage.tainted_from is not None
     )
 
 
 def makespan(seconds: Iterable[float], *, workers: int) -> float:
-    """Time until all are done when the longest starts first (Graham, 1969: LPT). seconds: of each shard"""
+    """Return the seconds until every shard is done if the longest starts first (Graham, 1969: LPT).
+
+    Args:
+        seconds: Seconds of compute of each shard.
+        workers: Shards that are repaired side by side.
+    """
     works = sorted(seconds, reverse=True)
     busy_until = [0.0] * min(workers, max(1, len(works)))
     for work in works:
@@ -160,7 +100,14 @@ def makespan(seconds: Iterable[float], *, workers: int) -> float:
 
 
 def update_seconds_per_pass(before: float, *, whole_passes: float, passes: float, seconds: float) -> float:
-    """A shard's seconds per pass after another training: all earlier ones weigh as much as one of the whole shard."""
+    """Return a shard's seconds per pass after another training.
+
+    Args:
+        before: The earlier value, which weighs as much as one training of the whole shard.
+        whole_passes: Sample passes of training the whole shard.
+        passes: Sample passes of the new training.
+        seconds: Its seconds of compute.
+    """
     if not passes:
         return before
     return (before * whole_passes + seconds) / (whole_passes + passes)

@@ -15,7 +15,7 @@ from raymu.core.forecast_error import ForecastErrors
 from raymu.core.receipt import Receipts
 from raymu.core.records import FileRef
 from raymu.core.requests import RevocationRequest
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from raymu.errors import FileCorrupt
 from raymu.service.pseudonyms import kept_pseudonyms, pseudonym_mismatches
 from raymu.store.journal.journal import Journal

@@ -13,7 +13,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from raymu.config import OhsConfig
 from raymu.core.partition import derive_seed
-from raymu.core.workload import FORWARD_SHARE
+from raymu.core.remedies import FORWARD_SHARE
 from raymu.errors import PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier

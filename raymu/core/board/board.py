@@ -26,7 +26,8 @@ from raymu.core.events import (
 from raymu.core.planner import calibration_references, decide_repairs
 from raymu.core.records import Remedy, ShardLineage
 from raymu.core.requests import RevocationRequest, touched_slices
-from raymu.core.workload import RunShape, ShardWorkload, shard_workload
+from raymu.core.run_shape import RunShape
+from raymu.core.workload import ShardWorkload, shard_workload
 
 
 class RevocationBoard:

@@ -1,39 +1,40 @@
-"""What traffic will cost a run that is not trained yet, on average: in closed form, or drawn where there is none.
+"""The mean cost of traffic on a run that is not trained yet: in closed form, or sampled if there is none.
 
-A request names one sample. Requests come in groups: those of a group are served by one remedy per shard, and a group is
-served before the next one comes. So 1 together is requests far apart, and all together is one batch.
+A request names one sample. Requests come in groups: a group is served by one repair of each shard that it touches, and a
+group is served before the next one comes. `together=1` models well-separated requests, `together=N` a single batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
 
-from raymu.config.unlearning import Boundary, BoundaryKind, OhsRemedy, Strategy
-from raymu.core.arrays import Floats
+from raymu.config.unlearning import Boundary, BoundaryKind, Strategy
 from raymu.core.partition import derive_seed
-from raymu.core.planner import MOST_REFERENCES, StrategyForecast, forecast
-from raymu.core.planning.shard_chain import ExpectedShardCost, LoneShardOdds, ShardOdds
+from raymu.core.planner import MOST_REFERENCES, StrategyForecast, choose_remedies, forecast
+from raymu.core.planning.shard_chain import ExpectedRepairs, ShardChain
 from raymu.core.planning.simulated_shard import untrained_lineages
-from raymu.core.records import ShardLineage
-from raymu.core.workload import RunShape, ShardWorkload, fine_tuning_passes, shard_workload, subtraction_passes
+from raymu.core.records import Remedy, ShardLineage
+from raymu.core.remedies import REMEDIES, RepairScope
+from raymu.core.run_shape import RunShape
+from raymu.core.workload import ShardWorkload, shard_workload, workload_of
 
 DRAWS = 200
-"""Groups that a makespan is the mean of."""
+"""Number of groups that a mean makespan is sampled from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A run that is not trained yet: its shards are alike."""
+    """A run that is not trained yet and whose shards are alike."""
 
     shards: int
     slice_samples: tuple[float, ...]
-    """Of each shard."""
+    """Samples of each slice of a shard."""
     slice_prior: tuple[float, ...]
-    """How probable it is that a request's sample lives in each slice."""
+    """Probability that a request's sample is in each slice."""
     shape: RunShape
     seconds_per_pass: float = 1.0
 
@@ -52,36 +53,36 @@ class Layout:
         """Samples of the shards whose models a calibration aims at."""
         return (sum(self.slice_samples),) * min(self.shards - 1, MOST_REFERENCES)
 
-    @cached_property
-    def retrain_passes(self) -> Floats:
-        """Of one shard, from each slice on. returns: (slices + 1,) float64, the last one 0"""
-        stages = np.array(self.shape.epochs) * np.cumsum(self.slice_samples)
-        return np.append(np.cumsum(stages[::-1])[::-1], 0.0)
-
-    def first_retrained(self, strategy: Strategy, boundary: Boundary) -> int:
-        """The earliest slice that is within the boundary; as many as there are slices where none is.
-
-        Raises ValueError for a deadline, which depends on the other shards of a group.
-        """
-        match strategy:
-            case Strategy.SISA:
-                return 0
-            case Strategy.DPUS:
-                return self.slices
-        if boundary.kind is BoundaryKind.DEADLINE:
-            raise ValueError(f"boundary {boundary} has no closed form; draw its forecast")
-        unit = self.retrain_passes[0] if boundary.kind is BoundaryKind.FRACTION else 1.0 / self.seconds_per_pass
-        return int(np.argmax(self.retrain_passes <= boundary.value * unit))
-
     def boundary_retraining_from(self, slice_index: int) -> float:
-        """A boundary that is sure to retrain from this slice on and to patch before: half way between the two.
+        """Return a boundary that retrains from this slice on and patches before it, half-way between the two costs.
 
-        slice_index: 0 retrains always, as many as there are slices never
+        Args:
+            slice_index: From 0, which always retrains, to the number of slices, which never does.
         """
-        fractions = self.retrain_passes / self.retrain_passes[0]
+        stages = np.array(self.shape.epochs) * np.cumsum(self.slice_samples)
+        passes = np.append(np.cumsum(stages[::-1])[::-1], 0.0)  # (slices + 1,) of retraining from each slice on
+        fractions = passes / passes[0]
         if slice_index in (0, self.slices):
             return float(fractions[slice_index])
         return float(fractions[slice_index - 1 : slice_index + 1].mean())
+
+    def scope(self, earliest_slice: int, owed: int, *, retained: Sequence[float], forgotten: float) -> RepairScope:
+        """Describe a repair of a shard.
+
+        Args:
+            earliest_slice: First slice of a sample to forget, or what the shard owes, if that is earlier.
+            owed: Earliest slice that the shard owes; the number of slices if it owes nothing.
+            retained: Samples of each slice.
+            forgotten: Samples to forget.
+        """
+        return RepairScope(
+            shape=self.shape,
+            retained=retained,
+            forgotten=forgotten,
+            earliest_slice=earliest_slice,
+            sound_stages=owed,
+            references=self.references,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,65 +94,169 @@ class ExpectedCost:
     patched: float
     """Remedies that leave an approximate state."""
     debt_shards: float
-    """Shards that settling would retrain in the end, and the sample passes that it would take."""
+    """Shards that settling would retrain in the end."""
     debt_passes: float
+    """Sample passes of settling them."""
 
     @property
     def approximate_share(self) -> float:
-        """Of the states that remedies leave."""
+        """Share of the states that remedies leave."""
         return self.patched / self.remedies
 
 
+Rule = tuple[Strategy, Boundary]
+
+
 def expected_cost(
-    prospect: Layout, strategy: Strategy, boundary: Boundary, *, requests: int, together: int = 1
+    layout: Layout, strategy: Strategy, boundary: Boundary, *, requests: int, together: int = 1
 ) -> ExpectedCost:
-    """The mean cost of so many requests, in groups of `together`. Raises ValueError for a deadline of a group.
+    """Compute the mean cost of a number of requests that come in groups of `together`.
 
-    A shard whose debt reaches below the boundary is never retrained again: so it is retrained until the first request
-    that it patches, and patched from then on. Only a single shard, with no other to calibrate by, is retrained at times.
+    Raises ValueError for a deadline of a group, which depends on the other shards of the group.
     """
-    if boundary.kind is BoundaryKind.DEADLINE and together == 1:  # of one shard's retraining
-        boundary = Boundary(kind=BoundaryKind.SECONDS, value=boundary.value)
-    first = prospect.first_retrained(strategy, boundary)
-    if strategy is Strategy.OHS and prospect.shape.unlearning.ohs.remedy is OhsRemedy.REPLAY:
-        first = min(first, _first_cheaper_than_replay(prospect, together))
-    fate = _fate(prospect, first, sizes=np.diff(np.append(np.arange(0, requests, together), requests)))
-    passes = fate.retrained_passes + _patched_passes(prospect, fate, strategy)
-    return ExpectedCost(
-        passes=prospect.shards * passes,
-        remedies=prospect.shards * fate.remedies,
-        patched=prospect.shards * (fate.patched_first + fate.patched_later),
-        debt_shards=prospect.shards * fate.owes,
-        debt_passes=prospect.shards * fate.owed_passes,
+    [cost] = expected_costs(layout, [(strategy, boundary)], requests=requests, together=together)
+    return cost
+
+
+def expected_costs(layout: Layout, rules: Sequence[Rule], *, requests: int, together: int = 1) -> list[ExpectedCost]:
+    """Compute the mean cost of a number of requests with each of several rules, in one pass. See `expected_cost`."""
+    model = _CostModel(layout, rules, together=together)
+    groups, rest = divmod(requests, together)
+    for size in (*[together] * groups, *([rest] if rest else [])):
+        model.serve(size)
+    return model.costs()
+
+
+def expected_curve(layout: Layout, rules: Sequence[Rule], *, counts: Sequence[int]) -> list[list[ExpectedCost]]:
+    """Compute the mean cost of several numbers of well-separated requests, in one pass.
+
+    Args:
+        layout: The run.
+        rules: Strategies with their hybrid boundaries.
+        counts: Numbers of requests, ascending.
+
+    Returns:
+        For each number of requests, the cost with each rule.
+    """
+    model, costs, served = _CostModel(layout, rules, together=1), [], 0
+    for count in counts:
+        for _ in range(count - served):
+            model.serve(1)
+        served = count
+        costs.append(model.costs())
+    return costs
+
+
+def remedy_table(layout: Layout, strategy: Strategy, boundary: Boundary, *, together: int) -> list[list[Remedy]]:
+    """Ask the planner for the remedy of a shard with its samples at first and a typical forget set of a group.
+
+    Returns:
+        The remedy, by what the shard owes (the number of slices if it owes nothing) and by the group's earliest slice.
+
+    Raises ValueError for a deadline of a group.
+    """
+    if boundary.kind is BoundaryKind.DEADLINE and strategy in (Strategy.HS, Strategy.OHS):
+        if together > 1:
+            raise ValueError(f"boundary {boundary} has no closed form; draw its forecast")
+        boundary = Boundary(kind=BoundaryKind.SECONDS, value=boundary.value)  # of one shard's retraining
+    slices = layout.slices
+    workloads = _typical_workloads(layout, together)
+    decisions = choose_remedies(
+        list(workloads.values()), strategy=strategy, boundary=boundary, workers=1, ohs=layout.shape.unlearning.ohs
     )
+    remedies = {case: decisions[workload.shard].remedy for case, workload in workloads.items()}
+    return [[remedies[min(owed, earliest), owed] for earliest in range(slices)] for owed in range(slices + 1)]
 
 
-def _fate(prospect: Layout, first: int, *, sizes: npt.NDArray[np.int64]) -> ExpectedShardCost:
-    """sizes: of the groups, in requests"""
-    is_alone = prospect.shape.unlearning.calibration and not prospect.references
-    return (LoneShardOdds if is_alone else ShardOdds)(
-        slice_samples=prospect.slice_samples,
-        epochs=prospect.shape.epochs,
-        hit=np.array(prospect.slice_prior) / prospect.shards,
-        first=first,
-        sizes=sizes,
-    ).fate()
+@lru_cache(maxsize=64)
+def _typical_workloads(layout: Layout, together: int) -> Mapping[tuple[int, int], ShardWorkload]:
+    """The workload of each case: by the slice that a repair starts from, and by what the shard owes."""
+    # The mean number of samples that a group names in a shard, given that it names any.
+    forgotten = together / layout.shards / (1.0 - (1.0 - 1.0 / layout.shards) ** together)
+    slices = layout.slices
+    cases = [(start, owed) for owed in range(slices + 1) for start in range(min(owed + 1, slices))]
+    return {
+        (start, owed): workload_of(
+            layout.scope(start, owed, retained=layout.slice_samples, forgotten=forgotten),
+            shard=number,
+            seconds_per_pass=layout.seconds_per_pass,
+        )
+        for number, (start, owed) in enumerate(cases)
+    }
+
+
+class _CostModel:
+    """The mean cost of traffic, with several rules side by side."""
+
+    def __init__(self, layout: Layout, rules: Sequence[Rule], *, together: int) -> None:
+        self._layout = layout
+        self._tables = [remedy_table(layout, strategy, boundary, together=together) for strategy, boundary in rules]
+        is_exact = [[[REMEDIES[remedy].is_exact for remedy in row] for row in table] for table in self._tables]
+        hit = np.array(layout.slice_prior) / layout.shards
+        self._chain = ShardChain(hit, np.array(layout.slice_samples), np.array(is_exact))
+
+    def serve(self, size: int) -> None:
+        self._chain.serve(size)
+
+    def costs(self) -> list[ExpectedCost]:
+        """Return the cost of everything that was served so far, with each rule."""
+        expected = self._chain.expected()
+        return [self._cost(table, expected, index) for index, table in enumerate(self._tables)]
+
+    def _cost(self, table: list[list[Remedy]], expected: ExpectedRepairs, index: int) -> ExpectedCost:
+        layout, slices = self._layout, self._layout.slices
+        repairs, owes = expected.repairs[index], expected.owes[index]
+        is_patched = np.array([[not REMEDIES[remedy].is_exact for remedy in row] for row in table])
+        stages = np.array(layout.shape.epochs) * expected.left[index].cumsum(axis=1)  # (owed, stage) sample passes
+        return ExpectedCost(
+            passes=layout.shards * self._passes(table, expected, index),
+            remedies=layout.shards * float(repairs.sum()),
+            patched=layout.shards * float(repairs[is_patched].sum()),
+            debt_shards=layout.shards * float(owes[:slices].sum()),
+            debt_passes=layout.shards * float(np.triu(stages[:slices]).sum()),
+        )
+
+    def _passes(self, table: list[list[Remedy]], expected: ExpectedRepairs, index: int) -> float:
+        """Sample passes of one shard's repairs: for each remedy and start, their number times the cost of their mean."""
+        layout, slices = self._layout, self._layout.slices
+        start = np.minimum(np.arange(slices + 1)[:, None], np.arange(slices))
+        remedies = np.array(table)
+        passes = 0.0
+        for remedy in sorted({remedy for row in table for remedy in row}):
+            for first in range(slices):
+                cases = (remedies == remedy) & (start == first)
+                repairs = float(expected.repairs[index][cases].sum())
+                if repairs > 0.0:
+                    retained = expected.retained[index][cases].sum(axis=0) / repairs
+                    forgotten = float(expected.named[index][cases].sum()) / repairs
+                    scope = layout.scope(first, slices, retained=retained.tolist(), forgotten=forgotten)
+                    passes += repairs * REMEDIES[remedy].passes(scope)
+        return passes
 
 
 def sampled_forecasts(
-    prospect: Layout, boundary: Boundary, *, together: int, workers: int, draws: int = DRAWS, seed: int = 0
+    layout: Layout, boundary: Boundary, *, together: int, workers: int, draws: int = DRAWS, seed: int = 0
 ) -> dict[Strategy, StrategyForecast]:
-    """The mean forecast of one group, for a run without debt: with its makespan, and whatever the boundary."""
-    samples = [round(count) for count in prospect.slice_samples]
-    lineages = untrained_lineages([samples] * prospect.shards, seconds_per_pass=prospect.seconds_per_pass)
-    chances = np.tile(np.array(prospect.slice_prior) / prospect.shards, prospect.shards)
+    """Sample the mean forecast of one group for a run without debt: with its makespan, and for any kind of boundary.
+
+    Args:
+        layout: The run.
+        boundary: The hybrid boundary of `hs` and `ohs`.
+        together: Requests of the group.
+        workers: Shards that are repaired side by side.
+        draws: Number of groups to sample.
+        seed: Seed of the samples.
+    """
+    samples = [round(count) for count in layout.slice_samples]
+    lineages = untrained_lineages([samples] * layout.shards, seconds_per_pass=layout.seconds_per_pass)
+    chances = np.tile(np.array(layout.slice_prior) / layout.shards, layout.shards)
     random = np.random.default_rng(derive_seed(seed, "groups"))
-    named = random.multinomial(together, chances / chances.sum(), size=draws)
+    groups = random.multinomial(together, chances / chances.sum(), size=draws)
     costs = [
         forecast(
-            _workloads(prospect, lineages, group), boundary=boundary, workers=workers, ohs=prospect.shape.unlearning.ohs
+            _workloads(layout, lineages, group), boundary=boundary, workers=workers, ohs=layout.shape.unlearning.ohs
         )
-        for group in named.reshape(draws, prospect.shards, prospect.slices)
+        for group in groups.reshape(draws, layout.shards, layout.slices)
     ]
     return {
         strategy: StrategyForecast(
@@ -163,53 +268,19 @@ def sampled_forecasts(
     }
 
 
-def _workloads(prospect: Layout, lineages: Sequence[ShardLineage], group: npt.NDArray[np.int64]) -> list[ShardWorkload]:
-    """group: (shards, slices) int64, samples named"""
+def _workloads(layout: Layout, lineages: Sequence[ShardLineage], group: npt.NDArray[np.int64]) -> list[ShardWorkload]:
+    """Predict the remedies of a group. `group` is (shards, slices) int64, the number of samples that it names."""
     return [
         shard_workload(
             lineages[shard],
             {
-                place: min(int(count), lineages[shard].slice_samples[place])
-                for place, count in enumerate(counts)
+                slice_index: min(int(count), lineages[shard].slice_samples[slice_index])
+                for slice_index, count in enumerate(counts)
                 if count
             },
-            shape=prospect.shape,
-            references=[round(samples) for samples in prospect.references],
+            shape=layout.shape,
+            references=[round(samples) for samples in layout.references],
         )
         for shard, counts in enumerate(group)
         if counts.any()
     ]
-
-
-def _patched_passes(prospect: Layout, fate: ExpectedShardCost, strategy: Strategy) -> float:
-    """Of one shard, by the same rules as a single forecast: they are linear in the samples."""
-    ohs, slices = prospect.shape.unlearning.ohs, prospect.slices
-    retained = fate.retained_first + fate.retained_later
-    statistics = float(retained.sum()) if prospect.shape.has_batch_norm else 0.0
-    patch, again = subtraction_passes(
-        fate.named, statistics, len(prospect.references), is_calibrated=prospect.shape.unlearning.calibration
-    )
-    if strategy is not Strategy.OHS:
-        return patch
-    tail, passes = slice(slices - ohs.slices, slices), patch + again
-    if ohs.remedy == "replay":
-        for stage in range(slices)[tail]:
-            passes += prospect.shape.epochs[stage] * float(fate.retained_first[: stage + 1].sum())
-        tuned, remedies = float(fate.retained_later[tail].sum()), fate.patched_later
-    else:
-        tuned, remedies = float(retained[tail].sum()), fate.patched_first + fate.patched_later
-    if not remedies:
-        return passes
-    return passes + remedies * fine_tuning_passes(tuned / remedies, prospect.references, epochs=ohs.epochs)
-
-
-def _first_cheaper_than_replay(prospect: Layout, together: int) -> int:
-    """The earliest slice from which retraining costs no more than a replay, for the usual forget set of a group."""
-    slices, shards = prospect.slices, prospect.shards
-    named = together / shards / (1.0 - (1.0 - 1.0 / shards) ** together)
-    statistics = sum(prospect.slice_samples) if prospect.shape.has_batch_norm else 0.0
-    patch = subtraction_passes(
-        named, statistics, len(prospect.references), is_calibrated=prospect.shape.unlearning.calibration
-    )
-    replay = sum(patch) + prospect.retrain_passes[slices - prospect.shape.unlearning.ohs.slices]
-    return int(np.argmax(prospect.retrain_passes <= replay))

@@ -1,32 +1,39 @@
-"""Which layout and which hybrid boundary to choose for a budget of compute, or for a deadline."""
+"""The layout and the hybrid boundary to choose for a budget of compute, or for a deadline."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from raymu.config.unlearning import Boundary, Strategy
-from raymu.core.planning.expected_cost import ExpectedCost, Layout, expected_cost, sampled_forecasts
+from raymu.core.planning.expected_cost import (
+    ExpectedCost,
+    Layout,
+    expected_cost,
+    expected_costs,
+    sampled_forecasts,
+)
 
 DRAWS = 50
-"""Groups that each makespan is the mean of: there are many layouts to try."""
+"""Number of groups that each mean makespan is sampled from: there are many layouts to try."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrafficBudget:
-    """Traffic that is expected, and what it may cost. together: requests that come at a time
-
-    most_passes: sample passes of all remedies; longest_s: mean makespan of the requests that come at a time
-    """
+    """Expected traffic, and what it may cost."""
 
     requests: int
     together: int
+    """Requests that arrive at the same moment."""
     workers: int
+    """Shards that are repaired side by side."""
     most_passes: float
+    """Largest number of sample passes of all remedies."""
     longest_s: float | None = None
+    """Longest mean makespan, in seconds, of requests that arrive at the same moment; None without a limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    """A layout with a boundary, and what the demand costs there. is_within: False where it is only the nearest"""
+    """A layout with a boundary, and the cost of the expected traffic."""
 
     shards: int
     slices: int
@@ -34,54 +41,60 @@ class Recommendation:
     work: ExpectedCost
     makespan_s: float
     is_within: bool
+    """Whether the cost is within the budget. If not, no candidate is, and this one exceeds it least."""
 
 
-def exact_passes(prospect: Layout, *, requests: int, together: int) -> float:
-    """What retraining for every request takes in a layout: what traffic may cost where nobody says how much."""
-    return expected_cost(prospect, Strategy.SISA, Boundary.parse(1.0), requests=requests, together=together).passes
+def exact_passes(layout: Layout, *, requests: int, together: int) -> float:
+    """Return the mean sample passes of retraining for every request, which is the default budget."""
+    return expected_cost(layout, Strategy.SISA, Boundary.parse(1.0), requests=requests, together=together).passes
 
 
-def recommend(prospects: Iterable[Layout], strategy: Strategy, demand: TrafficBudget) -> Recommendation:
-    """The best layout and boundary within the demand, or the nearest where none is.
+def recommend(layouts: Iterable[Layout], strategy: Strategy, budget: TrafficBudget) -> Recommendation:
+    """Choose the best layout and boundary within a budget, or the one that exceeds it least.
 
-    The best leaves the fewest approximate states; then it has the fewest shards, whose ensemble is the most accurate;
-    then the fewest slices, which take the fewest epochs and checkpoints.
-    prospects: the layouts to choose among, at least one
+    The best leaves the fewest approximate states. Among equals it has the fewest shards, whose ensemble is the most
+    accurate, then the fewest slices, which take the fewest epochs and checkpoints.
+
+    Args:
+        layouts: The layouts to choose among, at least one.
+        strategy: The strategy of every request.
+        budget: The traffic and its limits.
     """
-    options = [
-        (one, boundary, expected_cost(one, strategy, boundary, requests=demand.requests, together=demand.together))
-        for one in prospects
-        for boundary in _boundaries(one)
-    ]
+    options = [option for layout in layouts for option in _options(layout, strategy, budget)]
     options.sort(key=lambda option: (round(option[2].approximate_share, 9), option[0].shards, option[0].slices))
-    tried: list[tuple[float, Recommendation]] = []
-    for prospect, boundary, work in options:
-        makespan_s = _makespan_s(prospect, strategy, boundary, demand)
-        excess = max(_share(work.passes, demand.most_passes), _share(makespan_s, demand.longest_s))
-        found = Recommendation(
-            shards=prospect.shards,
-            slices=prospect.slices,
+    nearest: tuple[float, Recommendation] | None = None
+    for layout, boundary, work in options:
+        makespan_s = _makespan_s(layout, strategy, boundary, budget)
+        excess = max(_share(work.passes, budget.most_passes), _share(makespan_s, budget.longest_s))
+        option = Recommendation(
+            shards=layout.shards,
+            slices=layout.slices,
             boundary=boundary.value,
             work=work,
             makespan_s=makespan_s,
             is_within=excess <= 1.0,
         )
-        if found.is_within:
-            return found
-        tried.append((excess, found))
-    return min(tried, key=lambda one: one[0])[1]
+        if option.is_within:
+            return option
+        if nearest is None or excess < nearest[0]:
+            nearest = (excess, option)
+    assert nearest is not None, "there is a layout to choose"
+    return nearest[1]
 
 
-def _boundaries(prospect: Layout) -> list[Boundary]:
-    """One of each that makes a difference."""
-    return [Boundary.parse(prospect.boundary_retraining_from(first)) for first in range(prospect.slices + 1)]
+def _options(layout: Layout, strategy: Strategy, budget: TrafficBudget) -> list[tuple[Layout, Boundary, ExpectedCost]]:
+    """The boundaries that differ in what they retrain, with their costs."""
+    boundaries = [Boundary.parse(layout.boundary_retraining_from(first)) for first in range(layout.slices + 1)]
+    rules = [(strategy, boundary) for boundary in boundaries]
+    costs = expected_costs(layout, rules, requests=budget.requests, together=budget.together)
+    return [(layout, boundary, cost) for boundary, cost in zip(boundaries, costs, strict=True)]
 
 
-def _makespan_s(prospect: Layout, strategy: Strategy, boundary: Boundary, demand: TrafficBudget) -> float:
-    if demand.together == 1:  # one shard's remedy
-        return expected_cost(prospect, strategy, boundary, requests=1).passes * prospect.seconds_per_pass
-    drawn = sampled_forecasts(prospect, boundary, together=demand.together, workers=demand.workers, draws=DRAWS)
-    return drawn[strategy].makespan_seconds
+def _makespan_s(layout: Layout, strategy: Strategy, boundary: Boundary, budget: TrafficBudget) -> float:
+    if budget.together == 1:  # one shard's remedy
+        return expected_cost(layout, strategy, boundary, requests=1).passes * layout.seconds_per_pass
+    sampled = sampled_forecasts(layout, boundary, together=budget.together, workers=budget.workers, draws=DRAWS)
+    return sampled[strategy].makespan_seconds
 
 
 def _share(cost: float, most: float | None) -> float:

@@ -1,215 +1,114 @@
-"""What becomes of a run's only shard under traffic, group by group."""
+"""The Markov chain of one shard's debt under traffic, for several tables of decisions side by side."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from raymu.core.arrays import Floats
+from raymu.core.arrays import Floats, Mask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ExpectedShardCost:
-    """What becomes of one shard, in the mean over all traces of some traffic.
+class ExpectedRepairs:
+    """Means over all traces of some traffic, for one shard.
 
-    A sum over remedies counts a sample once for each remedy that it is there for.
+    The first axis is the table of decisions, `owed` the earliest slice that the shard owes (the number of slices if it
+    owes nothing), and `earliest` the earliest slice that a group of requests touches. A sum over repairs counts a sample
+    once for each repair.
     """
 
-    remedies: float
-    patched_first: float
-    """Patches of the shard while it owed nothing, and of the shard while it did."""
-    patched_later: float
-    named: float
-    """Samples that patches are to forget."""
-    retained_first: Floats
-    """(slices,) samples that are left when it is patched while it owes nothing, and while it does."""
-    retained_later: Floats
-    retrained_passes: float
-    owes: float
-    """The chance that it owes anything in the end, and the mean passes that settle it."""
-    owed_passes: float
+    repairs: Floats
+    """(tables, owed, earliest) number of repairs."""
+    named: Floats
+    """(tables, owed, earliest) samples that the repairs forget."""
+    retained: Floats
+    """(tables, owed, earliest, slices) samples that are left after the repairs."""
+    owes: Floats
+    """(tables, owed) probability of what the shard owes in the end."""
+    left: Floats
+    """(tables, owed, slices) samples left in the end, times that probability."""
 
 
-class ShardOdds:
-    """One shard's chances, group by group: every array is (groups,) float64 unless it says otherwise.
+class ShardChain:
+    """The probability of what a shard owes, taken past one group of requests after the other.
 
-    A request is early where its slice is before the first one that is retrained. The shard is clean until its first early
-    request, and is patched from then on.
+    A request names one sample. A group is served by one repair of the shard, from its earliest slice or from the debt, if
+    that is earlier. A retraining clears the debt, a patch extends it to where it started. Beside each probability, the
+    chain carries the expected samples of each slice that are gone, times that probability.
     """
 
-    def __init__(
-        self,
-        *,
-        slice_samples: Sequence[float],
-        epochs: Sequence[int],
-        hit: Floats,
-        first: int,
-        sizes: npt.NDArray[np.int64],
-    ) -> None:
-        """hit: (slices,), chance that a request is in this slice of this shard; sizes: of the groups, in requests"""
-        self._samples, self._epochs, self._hit = np.array(slice_samples), np.array(epochs), hit
-        self._first, self._sizes = first, sizes
-        self._before = np.cumsum(sizes) - sizes  # requests of earlier groups
-        self._early = float(self._hit[:first].sum())
-        self._is_clean = (1.0 - self._early) ** self._before
-        self._has_none_early = (1.0 - self._early) ** sizes
-        self._is_touched = 1.0 - (1.0 - self._hit.sum()) ** sizes
-        self._is_patched_first = self._is_clean * (1.0 - self._has_none_early)
-        self._is_patched_later = (1.0 - self._is_clean) * self._is_touched
+    def __init__(self, hit: Floats, samples: Floats, is_retrained: Mask) -> None:
+        """Begin with a shard that owes nothing.
 
-    def fate(self) -> ExpectedShardCost:
-        owes, owed_passes = self._debt()
-        each = [slice(position, position + 1) for position in range(len(self._samples))]
-        return ExpectedShardCost(
-            remedies=float(self._is_touched.sum()),
-            patched_first=float(self._is_patched_first.sum()),
-            patched_later=float(self._is_patched_later.sum()),
-            named=float(self._named().sum()),
-            retained_first=np.array([self._retained_first(one).sum() for one in each]),
-            retained_later=np.array([self._retained_later(one).sum() for one in each]),
-            retrained_passes=self._retrained_passes(),
-            owes=owes,
-            owed_passes=owed_passes,
+        Args:
+            hit: (slices,) probability that a request is for this slice of this shard.
+            samples: (slices,) samples at first.
+            is_retrained: (tables, slices + 1, slices) whether a repair retrains, by what the shard owes and by the
+                earliest slice of the group.
+        """
+        slices, tables = len(hit), len(is_retrained)
+        start = np.minimum(np.arange(slices + 1)[:, None], np.arange(slices))
+        self._hit, self._samples = hit, samples
+        self._next = np.eye(slices + 1)[np.where(is_retrained, slices, start)]  # (tables, owed, earliest, next owed)
+        self._chance = np.zeros((tables, slices + 1))
+        self._chance[:, slices] = 1.0
+        self._gone = np.zeros((tables, slices + 1, slices))
+        self._groups: dict[int, _Group] = {}
+
+    def serve(self, size: int) -> None:
+        """Take the chain past a group of so many requests."""
+        if size not in self._groups:
+            self._groups[size] = _Group(size, self._hit, self._next)
+        self._chance, self._gone = self._groups[size].serve(self._chance, self._gone)
+
+    def expected(self) -> ExpectedRepairs:
+        """Return the means over everything that was served so far."""
+        totals = [group.totals(self._samples) for group in self._groups.values()]
+        return ExpectedRepairs(
+            repairs=np.sum([repairs for repairs, _, _ in totals], axis=0),
+            named=np.sum([named for _, named, _ in totals], axis=0),
+            retained=np.sum([retained for _, _, retained in totals], axis=0),
+            owes=self._chance,
+            left=self._samples * self._chance[:, :, None] - self._gone,
         )
 
-    def _retrained_passes(self) -> float:
-        """Of all groups: of each stage from the earliest slice that a group touches, where the shard is clean."""
-        passes = 0.0
-        for stage in range(self._first, len(self._samples)):
-            late = float(self._hit[self._first : stage + 1].sum())
-            trains = self._has_none_early - (1.0 - self._early - late) ** self._sizes
-            gone = self._before * self._late_if_clean(late) * trains + self._late_in_a_clean_group(late)
-            samples = self._samples[: stage + 1].sum() * trains - gone
-            passes += float(self._epochs[stage] * (self._is_clean * samples).sum())
-        return passes
 
-    def _named(self) -> Floats:
-        """Samples that are named where the shard is patched.
+class _Group:
+    """A group of a given size: what it touches, and the sums over all shards that it was served for.
 
-        All that are named here, less those of a group that finds the shard clean and names none early: it is retrained.
-        """
-        here = self._sizes * self._hit.sum()
-        return here - self._is_clean * self._late_in_a_clean_group(float(self._hit[self._first :].sum()))
-
-    def _retained_first(self, slices: slice) -> Floats:
-        """Samples of some slices that are left where the shard is patched for the first time.
-
-        Until then each request was late or elsewhere, whatever this group names. What the group itself names here is gone
-        too, less what it names where it has none early, and the shard is retrained.
-        """
-        hit, late = self._mass(slices)
-        left = self._samples[slices].sum() - self._before * self._late_if_clean(late)
-        gone = self._sizes * hit - self._late_in_a_clean_group(late)
-        return left * self._is_patched_first - self._is_clean * gone
-
-    def _retained_later(self, slices: slice) -> Floats:
-        """The same where it was patched before.
-
-        What earlier requests named here, less what they named where none of them was early, is gone from a shard that was
-        patched before. Whether this group touches the shard does not depend on them.
-        """
-        hit, late = self._mass(slices)
-        gone_before = self._before * (hit - self._is_clean * self._late_if_clean(late)) * self._is_touched
-        gone_now = (1.0 - self._is_clean) * self._sizes * hit
-        return self._samples[slices].sum() * self._is_patched_later - gone_before - gone_now
-
-    def _debt(self) -> tuple[float, float]:
-        """What it owes in the end. returns: the chance that it owes anything, and the mean passes that settle it"""
-        requests = int(self._sizes.sum())
-        hit = np.cumsum(self._hit)
-        below = np.append(0.0, hit)  # (slices + 1,): that a request is here, before each slice
-        is_owed = 1.0 - (1.0 - below) ** requests
-        passes = 0.0
-        for stage, epochs in enumerate(self._epochs):
-            start = min(stage + 1, self._first)
-            late = float(hit[stage] - below[start])
-            gone = requests * (float(hit[stage]) - late * (1.0 - float(below[start])) ** (requests - 1))
-            passes += float(epochs * (self._samples[: stage + 1].sum() * is_owed[start] - gone))
-        return float(is_owed[self._first]), passes
-
-    def _mass(self, slices: slice) -> tuple[float, float]:
-        """The chance that a request is in these slices, and that it is in them and not early."""
-        is_late = np.arange(len(self._hit)) >= self._first
-        return float(self._hit[slices].sum()), float((self._hit * is_late)[slices].sum())
-
-    def _late_if_clean(self, late: float) -> float:
-        """The chance of a request to name such a sample, where it is known not to be early."""
-        return late / (1.0 - self._early) if late else 0.0
-
-    def _late_in_a_clean_group(self, late: float) -> Floats:
-        """Samples that a group names with this chance each, where it names no early one."""
-        return self._sizes * late * (1.0 - self._early) ** (self._sizes - 1)
-
-
-class LoneShardOdds:
-    """Of a shard that has no other's models to calibrate its patches by, but its own checkpoints below them.
-
-    Below the first slice there is none: a remedy from there on is a retraining, after which the shard owes nothing again.
-    So the earliest slice that it owes is a chain; as many as there are slices stand for none. By what is owed, the chain
-    carries along its chance, and the samples that are gone, times that chance.
+    P(earliest slice >= k) = late_k ^ size, where late_k is the probability that a request is for another shard or for
+    slice k or later. The difference of consecutive k gives P(earliest slice = k).
     """
 
-    def __init__(
-        self,
-        *,
-        slice_samples: Sequence[float],
-        epochs: Sequence[int],
-        hit: Floats,
-        first: int,
-        sizes: npt.NDArray[np.int64],
-    ) -> None:
-        """hit: (slices,), chance that a request is in this slice; sizes: of the groups, in requests"""
-        slices = len(slice_samples)
-        self._samples, self._epochs, self._groups = np.array(slice_samples), np.array(epochs), len(sizes)
-        start = np.minimum(np.arange(slices + 1)[:, None], np.arange(slices))  # (owed, earliest slice of a group)
-        self._is_retrained = (start == 0) | (start >= first)
-        self._then_owed = np.where(self._is_retrained, slices, start)
-        self._is_trained = np.arange(slices) >= start[:, :, None]
-        self._chance, self._gone = np.eye(slices + 1)[slices], np.zeros((slices + 1, slices))
-        self._patched, self._retained = np.zeros(slices + 1), np.zeros((slices + 1, slices))
-        self._named, self._retrained_passes = 0.0, 0.0
-        for size in sizes.tolist():
-            self._serve(*_group(hit, size))
+    def __init__(self, size: int, hit: Floats, following: Floats) -> None:
+        """following: (tables, owed, earliest, next owed), 1 at what the shard owes after the repair"""
+        slices = len(hit)
+        late = np.maximum(1.0 - np.append(0.0, hit.cumsum()), 0.0)  # (slices + 1,)
+        is_late = np.arange(slices) >= np.arange(slices + 1)[:, None]
+        named = size * hit * is_late * (late ** (size - 1))[:, None]
+        self._earliest = -np.diff(late**size)  # (earliest,) its probability
+        self._named = -np.diff(named, axis=0)  # (earliest, slices) samples named, times that probability
+        untouched = late[-1] ** size * np.eye(slices + 1)
+        self._moves = untouched + np.einsum("e,toen->ton", self._earliest, following)  # (tables, owed, next owed)
+        self._forgets = np.einsum("es,toen->tons", self._named, following)  # (tables, owed, next owed, slices)
+        self._visits = np.zeros(following.shape[:2])  # (tables, owed)
+        self._gone = np.zeros((*following.shape[:2], slices))
 
-    def fate(self) -> ExpectedShardCost:
-        left = self._samples * self._chance[:, None] - self._gone
-        stages = np.triu(self._epochs * left.cumsum(axis=1))[: len(self._samples)]  # those that each debt reaches
-        return ExpectedShardCost(
-            remedies=float(self._groups),
-            patched_first=float(self._patched[-1]),
-            patched_later=float(self._patched[:-1].sum()),
-            named=self._named,
-            retained_first=self._retained[-1],
-            retained_later=self._retained[:-1].sum(axis=0),
-            retrained_passes=self._retrained_passes,
-            owes=float(self._chance[:-1].sum()),
-            owed_passes=float(stages.sum()),
-        )
+    def serve(self, chance: Floats, gone: Floats) -> tuple[Floats, Floats]:
+        """Return what the shard owes after the group, and which samples are gone.
 
-    def _serve(self, earliest: Floats, names: Floats) -> None:
-        """Take the chain past a group. earliest, names: as of _group"""
-        is_patched = ~self._is_retrained
-        path = self._chance[:, None] * earliest
-        gone = self._gone[:, None] * earliest[:, None] + self._chance[:, None, None] * names
-        left = self._samples * path[:, :, None] - gone
-        passes = self._epochs * left.cumsum(axis=2) * self._is_trained
-        self._retrained_passes += float(passes[self._is_retrained].sum())
-        self._patched += (path * is_patched).sum(axis=1)
-        self._retained += (left * is_patched[:, :, None]).sum(axis=1)
-        self._named += float((self._chance[:, None] * names.sum(axis=1) * is_patched).sum())
-        self._chance, self._gone = np.zeros_like(self._chance), np.zeros_like(self._gone)
-        np.add.at(self._chance, self._then_owed, path)
-        np.add.at(self._gone, self._then_owed, gone)
+        Args:
+            chance: (tables, owed) probability of what the shard owes.
+            gone: (tables, owed, slices) samples that are gone, times that probability.
+        """
+        self._visits += chance
+        self._gone += gone
+        tables, owed, slices = gone.shape
+        forgotten = (chance[:, None, :] @ self._forgets.reshape(tables, owed, owed * slices)).reshape(gone.shape)
+        return (chance[:, None, :] @ self._moves)[:, 0], self._moves.transpose(0, 2, 1) @ gone + forgotten
 
-
-def _group(hit: Floats, size: int) -> tuple[Floats, Floats]:
-    """By the earliest slice that a group names: its chance, and the samples named of each slice, times that chance.
-
-    A group names nothing before a slice where all its requests are in it or later; less those that are all later still.
-    returns: (slices,), (slices, slices)
-    """
-    late = np.append(hit[::-1].cumsum()[::-1], 0.0)  # (slices + 1,): that a request is in this slice or later
-    is_late = np.arange(len(hit)) >= np.arange(len(hit) + 1)[:, None]
-    names = size * hit * is_late * (late ** (size - 1))[:, None]
-    return -np.diff(late**size), -np.diff(names, axis=0)
+    def totals(self, samples: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return repairs, named and retained samples, as in `ExpectedRepairs`."""
+        repairs = self._visits[:, :, None] * self._earliest
+        named = self._visits[:, :, None] * self._named.sum(axis=1)
+        gone = self._gone[:, :, None] * self._earliest[:, None] + self._visits[:, :, None, None] * self._named
+        return repairs, named, samples * repairs[..., None] - gone

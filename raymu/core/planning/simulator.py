@@ -18,7 +18,8 @@ from raymu.core.planning.simulated_shard import SimulatedRepairs
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.records import Exactness, FileRef, ShardLineage
 from raymu.core.requests import ForgetSet, RevocationRequest
-from raymu.core.workload import RunShape, settle_passes
+from raymu.core.run_shape import RunShape
+from raymu.core.workload import settle_passes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,12 +10,19 @@ import numpy as np
 from raymu.config import Config
 from raymu.config.unlearning import Boundary, BoundaryKind, Strategy
 from raymu.core.planner import StrategyForecast
-from raymu.core.planning.expected_cost import ExpectedCost, Layout, expected_cost, sampled_forecasts
+from raymu.core.planning.expected_cost import (
+    ExpectedCost,
+    Layout,
+    expected_cost,
+    expected_costs,
+    expected_curve,
+    sampled_forecasts,
+)
 from raymu.core.planning.recommendation import Recommendation, TrafficBudget, recommend
 from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.planning.simulator import simulate
 from raymu.core.planning.traffic import Traffic, draw_trace
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from raymu.service.planning.layouts import LayoutCandidates
 from raymu.service.planning.profile import Profile
 
@@ -152,13 +159,14 @@ def _by_requests(
     layout: Layout, strategy: Strategy, boundary: Boundary, budget: TrafficBudget
 ) -> tuple[WorkPoint, ...]:
     counts = np.unique(np.linspace(1, budget.requests, POINTS).round()).astype(int).tolist()
+    curve = expected_curve(layout, [(strategy, boundary)], counts=counts)
     return tuple(
         WorkPoint(
             requests=count,
-            apart=expected_cost(layout, strategy, boundary, requests=count).passes,
+            apart=cost.passes,
             together=_batch_passes(layout, strategy, boundary, requests=count, workers=budget.workers),
         )
-        for count in counts
+        for count, [cost] in zip(counts, curve, strict=True)
     )
 
 
@@ -170,12 +178,14 @@ def _batch_passes(layout: Layout, strategy: Strategy, boundary: Boundary, *, req
 
 
 def _by_boundary(layout: Layout, strategy: Strategy, budget: TrafficBudget) -> tuple[BoundaryPoint, ...]:
-    points = []
-    for first in reversed(range(layout.slices + 1)):
-        boundary = Boundary.parse(layout.boundary_retraining_from(first))
-        work = expected_cost(layout, strategy, boundary, requests=budget.requests, together=budget.together)
-        points.append(BoundaryPoint(boundary=boundary.value, work=work))
-    return tuple(points)
+    boundaries = [
+        Boundary.parse(layout.boundary_retraining_from(first)) for first in reversed(range(layout.slices + 1))
+    ]
+    rules = [(strategy, boundary) for boundary in boundaries]
+    costs = expected_costs(layout, rules, requests=budget.requests, together=budget.together)
+    return tuple(
+        BoundaryPoint(boundary=boundary.value, work=cost) for boundary, cost in zip(boundaries, costs, strict=True)
+    )
 
 
 def _with_strategy(config: Config, strategy: Strategy) -> Config:

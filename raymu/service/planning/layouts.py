@@ -7,7 +7,7 @@ from raymu.config.stage_epochs import epochs_per_stage
 from raymu.core.planning.expected_cost import Layout
 from raymu.core.planning.recommendation import TrafficBudget, exact_passes
 from raymu.core.planning.traffic import TRAFFIC, Traffic, slice_prior
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from raymu.service.planning.profile import Profile
 
 SHARDS, SLICES = (2, 4, 8, 16, 32), (1, 2, 3, 5, 8, 10, 20)

@@ -11,7 +11,7 @@ from raymu.config.unlearning import Contributions
 from raymu.core.commands import RepairShard
 from raymu.core.partition import derive_seed
 from raymu.core.records import CheckpointRef, FileRef, Remedy
-from raymu.core.workload import FORWARD_SHARE, MOST_UNSEEN
+from raymu.core.remedies import FORWARD_SHARE, MOST_UNSEEN
 from raymu.errors import PatchFailed
 from raymu.service.shard.files import StateCache
 from raymu.training.batches import ShardSamples

@@ -9,9 +9,10 @@ from raymu.config import Device
 from raymu.core.commands import RepairReport
 from raymu.core.partition import Hashes, identity_hashes
 from raymu.core.records import FileRef, Remedy, SampleId, ShardLineage
+from raymu.core.remedies import training_passes
 from raymu.core.telemetry.log_fields import LogValue, logged_requests
 from raymu.core.telemetry.metrics import TRAINING
-from raymu.core.workload import training_passes, update_seconds_per_pass
+from raymu.core.workload import update_seconds_per_pass
 from raymu.errors import PatchFailed
 from raymu.service.event_log import log_event
 from raymu.service.shard.files import StateCache, read_shard_samples, write_without

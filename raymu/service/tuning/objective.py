@@ -16,8 +16,8 @@ from raymu.core.planning.simulator import SimulationResult, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.records import ShardLineage
+from raymu.core.run_shape import RunShape
 from raymu.core.tuning import Choice, InterimScore, Score
-from raymu.core.workload import RunShape
 from raymu.data.traces import read_trace
 from raymu.errors import RequestInvalid, RunInvalid
 from raymu.output_file import atomic_write

@@ -10,7 +10,7 @@ from raymu.core.events import Event, GenerationPublished, RequestsPurged, Revoca
 from raymu.core.receipt import Receipt, Receipts
 from raymu.core.records import FileRef, Generation
 from raymu.core.requests import RevocationRequest
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from raymu.service.pseudonyms import KeptPseudonym, kept_pseudonyms, revoked_by
 from raymu.service.shard.messages import train_id
 from raymu.store.journal.event_chain import BEGINNING, ChainHead

@@ -15,7 +15,7 @@ from raymu.core.commands import PublishGeneration
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
 from raymu.core.receipt import Receipts
 from raymu.core.records import FileRef, Generation, SampleId, ShardState
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from raymu.store.codec import from_json
 from raymu.store.layout import kind_of
 from raymu.store.run import RunStore

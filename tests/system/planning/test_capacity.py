@@ -17,7 +17,7 @@ from raymu.core.partition import identity_hashes, place_uniform
 from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from raymu.data.tables import read_table
 from raymu.errors import ConfigInvalid, TraceInvalid
 from raymu.plots import plot_capacity, save_figure

@@ -12,7 +12,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted
 from raymu.core.records import Generation
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from raymu.service.verify.evidence import Expected
 from raymu.store.codec import from_json, seal, to_json
 from raymu.store.journal.file_seal import seal_journal

@@ -21,7 +21,7 @@ from raymu.core.events import (
 )
 from raymu.core.receipt import Receipts
 from raymu.core.records import Constituent, ShardLineage, ShardState
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, request
 from tests.unit.core.traced_shards import TracedShards
 

@@ -11,7 +11,7 @@ from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted, RunTrained
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
 from raymu.core.requests import ForgetSet, RevocationRequest
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 
 NOW = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
 SLICES = 4

@@ -8,7 +8,8 @@ from raymu.config import OhsConfig, UnlearningConfig
 from raymu.config.unlearning import Boundary, OhsRemedy, Strategy
 from raymu.core.planner import choose_remedies, decide_repairs, forecast
 from raymu.core.records import Remedy
-from raymu.core.workload import RunShape, ShardWorkload, makespan, shard_workload
+from raymu.core.run_shape import RunShape
+from raymu.core.workload import ShardWorkload, makespan, shard_workload
 from tests.unit.core.examples import EPOCHS, SLICES, lineage
 
 

@@ -4,18 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymu.config import UnlearningConfig
+from raymu.config import OhsConfig, UnlearningConfig
 from raymu.core.records import Remedy
-from raymu.core.workload import (
-    FORWARD_SHARE,
-    MOST_UNSEEN,
-    STATISTICS_RECOMPUTED,
-    RunShape,
-    fine_tuning_passes,
-    makespan,
-    shard_workload,
-    training_passes,
-)
+from raymu.core.remedies import FORWARD_SHARE, MOST_UNSEEN, STATISTICS_RECOMPUTED, training_passes
+from raymu.core.run_shape import RunShape
+from raymu.core.workload import makespan, shard_workload
 from tests.unit.core.examples import EPOCHS, lineage
 
 SHAPE = RunShape(unlearning=UnlearningConfig(), epochs=EPOCHS)
@@ -52,9 +45,9 @@ def test_a_shard_without_samples_costs_nothing() -> None:
 
 def test_a_destroyed_checkpoint_cannot_be_replayed() -> None:
     touched = {3: 1}
-    assert shard_workload(lineage(), touched, shape=SHAPE).can_replay
+    assert Remedy.REPLAY in shard_workload(lineage(), touched, shape=SHAPE).possible
     indebted = lineage(tainted_from=2, debts=("r0",))
-    assert not shard_workload(indebted, touched, shape=SHAPE).can_replay
+    assert Remedy.REPLAY not in shard_workload(indebted, touched, shape=SHAPE).possible
 
 
 def test_a_patch_pays_for_its_references_and_its_batch_norm_statistics() -> None:
@@ -67,10 +60,15 @@ def test_a_patch_pays_for_its_references_and_its_batch_norm_statistics() -> None
     assert patch(has_batch_norm=True) - patch(has_batch_norm=False) == pytest.approx(statistics)
 
 
-def test_unseen_samples_that_judge_each_epoch_are_paid_for() -> None:
-    assert fine_tuning_passes(10, (), epochs=3) == 10
-    assert fine_tuning_passes(10, (60, 90), epochs=3) == pytest.approx(3 * 10 + 4 * 60 * FORWARD_SHARE)
-    assert fine_tuning_passes(10, (9000,), epochs=3) == fine_tuning_passes(10, (MOST_UNSEEN,), epochs=3)
+def test_evaluating_each_epoch_on_unseen_samples_is_paid_for() -> None:
+    def fine_tuning(*references: int) -> float:
+        shape = replace(SHAPE, unlearning=UnlearningConfig(calibration=False, ohs=OhsConfig(epochs=3)))
+        passes = shard_workload(lineage(), {1: 6}, shape=shape, references=references).passes
+        return passes[Remedy.FINE_TUNE] - passes[Remedy.PATCH] - 6 * FORWARD_SHARE
+
+    assert fine_tuning() == pytest.approx(10)
+    assert fine_tuning(60, 90) == pytest.approx(3 * 10 + 4 * 60 * FORWARD_SHARE)
+    assert fine_tuning(9000) == pytest.approx(fine_tuning(MOST_UNSEEN))
 
 
 def test_passes_of_a_training_stage_are_those_of_its_slices() -> None:

@@ -11,7 +11,7 @@ from raymu.core.commands import PublishGeneration, RepairShard
 from raymu.core.events import DamageFound, Event, GenerationPublished, RequestsPurged, ShardRepaired
 from raymu.core.receipt import Receipts
 from raymu.core.records import Generation, ShardState
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from raymu.report.grid import CheckpointState, Grid, grid_of
 from tests.unit.core.examples import EPOCHS, NOW, accepted, report_of, request, training
 

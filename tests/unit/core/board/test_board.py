@@ -4,7 +4,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import Command, PublishGeneration, RepairShard
 from raymu.core.events import RequestsPurged, SettleRequested, ShardFailed, WorkResumed
 from raymu.core.records import Remedy, ShardState
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from tests.unit.core.commands import publications, published, purges, repaired, repairs
 from tests.unit.core.examples import EPOCHS, NOW, SLICES, accepted, lineage, report_of, request, trained_board, training
 

@@ -5,7 +5,8 @@ from raymu.core.board.shard_work import ShardWork, repair_command
 from raymu.core.commands import RepairShard
 from raymu.core.planner import retrain
 from raymu.core.requests import touched_slices
-from raymu.core.workload import RunShape, shard_workload
+from raymu.core.run_shape import RunShape
+from raymu.core.workload import shard_workload
 from tests.unit.core.examples import EPOCHS, lineage, request
 
 

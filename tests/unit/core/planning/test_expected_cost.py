@@ -1,7 +1,7 @@
 """Expected work against the board itself: over every trace there is, each as probable as it is, and over drawn ones."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import product
 from math import prod
 from statistics import fmean
@@ -12,11 +12,19 @@ import pytest
 from raymu.config import OhsConfig, UnlearningConfig
 from raymu.config.stage_epochs import epochs_per_stage
 from raymu.config.unlearning import Boundary, OhsRemedy, Strategy
-from raymu.core.planning.expected_cost import Layout, expected_cost, sampled_forecasts
+from raymu.core.planning.expected_cost import (
+    Layout,
+    expected_cost,
+    expected_costs,
+    expected_curve,
+    remedy_table,
+    sampled_forecasts,
+)
 from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.traffic import TRAFFIC, Traffic, draw_trace, slice_prior
-from raymu.core.workload import RunShape
+from raymu.core.records import Remedy
+from raymu.core.run_shape import RunShape
 from tests.unit.core.populations import even_population, population, singles
 
 SHARDS, SLICES, EACH = 2, 3, 200  # more samples in a shard than the unseen ones that end fine-tuning
@@ -169,5 +177,22 @@ def test_a_boundary_after_a_slice_retrains_from_there_on() -> None:
     run = prospect(UnlearningConfig(), has_batch_norm=False)
     for first in range(SLICES + 1):
         boundary = Boundary.parse(run.boundary_retraining_from(first))
-        assert run.first_retrained(Strategy.HS, boundary) == first
+        table = remedy_table(run, Strategy.HS, boundary, together=1)
+        without_debt = [Remedy.PATCH if slice_index < first else Remedy.RETRAIN for slice_index in range(SLICES)]
+        assert table[SLICES] == without_debt
     assert (run.boundary_retraining_from(0), run.boundary_retraining_from(SLICES)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_several_rules_and_counts_in_one_pass_cost_what_each_costs_alone(together: int) -> None:
+    layout = prospect(UnlearningConfig(), has_batch_norm=True)
+    rules = [(strategy, Boundary.parse(0.7)) for strategy in Strategy]
+
+    def cost(rule: tuple[Strategy, Boundary], requests: int, *, together: int) -> Any:
+        return pytest.approx(astuple(expected_cost(layout, *rule, requests=requests, together=together)))
+
+    costs = expected_costs(layout, rules, requests=7, together=together)
+    assert [astuple(each) for each in costs] == [cost(rule, 7, together=together) for rule in rules]
+    curve = expected_curve(layout, rules, counts=[1, 4, 7])
+    for count, point in zip((1, 4, 7), curve, strict=True):
+        assert [astuple(each) for each in point] == [cost(rule, count, together=1) for rule in rules]

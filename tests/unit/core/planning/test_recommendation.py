@@ -7,7 +7,7 @@ from raymu.config.stage_epochs import epochs_per_stage
 from raymu.config.unlearning import Strategy
 from raymu.core.planning.expected_cost import Layout
 from raymu.core.planning.recommendation import TrafficBudget, exact_passes, recommend
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 
 SAMPLES = 4800
 

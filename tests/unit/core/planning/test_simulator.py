@@ -14,7 +14,7 @@ from raymu.core.planning.simulator import SimulationSummary, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import Traffic, draw_trace
 from raymu.core.records import Remedy, ShardLineage
-from raymu.core.workload import RunShape
+from raymu.core.run_shape import RunShape
 from tests.unit.core.examples import EPOCHS, NOW, lineage, request, trained_board
 from tests.unit.core.populations import even_population, population, singles
 from tests.unit.core.traced_shards import TracedShards

@@ -1,0 +1,153 @@
+"""The table of remedies: what each costs, when it is possible, and what is done instead.
+
+The unit of cost is a sample pass: one sample forward, backward and in an optimizer step. To add a remedy, name it in
+`Remedy`, add a row to `REMEDIES`, and carry it out in `raymu.service.shard.patch`. The planner, the board and every
+forecast read the table.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from raymu.config.unlearning import OhsRemedy
+from raymu.core.records import Remedy
+from raymu.core.run_shape import RunShape
+
+FORWARD_SHARE = 1 / 3
+"""Cost of a forward pass in sample passes (a backward pass costs about two forward passes)."""
+LINE_SEARCH_EVALUATIONS = 16
+"""Typical number of evaluations of the forget set's loss in a calibration; two if the loss is right at once."""
+STATISTICS_RECOMPUTED = 9
+"""Typical number of times that a calibration recomputes batch-norm statistics; once if the loss is right at once."""
+MOST_UNSEEN = 512
+"""Largest number of unseen samples that decide when fine-tuning stops."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepairScope:
+    """One shard and a forget set, as far as costs depend on them. Numbers of samples may be means."""
+
+    shape: RunShape
+    retained: Sequence[float]
+    """Samples of each slice without the forgotten ones."""
+    forgotten: float
+    """Number of samples to forget."""
+    earliest_slice: int
+    """First slice with a forgotten sample, or with an earlier debt."""
+    sound_stages: int
+    """Number of leading stages whose checkpoints exist."""
+    references: Sequence[float]
+    """Samples of each shard whose model a calibration aims at. Without any, a checkpoint of the shard stands in."""
+
+    @property
+    def slices(self) -> int:
+        return self.shape.slices
+
+    @property
+    def replayed_stages(self) -> range:
+        """The last stages, which a replay trains again."""
+        return range(self.slices - self.shape.unlearning.ohs.slices, self.slices)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemedyRule:
+    """A row of the table of remedies."""
+
+    is_exact: bool
+    """Whether the result equals training from scratch, within one determinism class."""
+    passes: Callable[[RepairScope], float]
+    """Cost in sample passes; affine in the numbers of samples, so that the cost of a mean is the mean of the costs."""
+    is_possible: Callable[[RepairScope], bool]
+    instead: Remedy = Remedy.RETRAIN
+    """The remedy that is carried out if this one is not possible."""
+    obstacle: str = ""
+    """Why it is not possible, for receipts."""
+    ohs: OhsRemedy | None = None
+    """The setting of `ohs` that asks for this remedy."""
+    must_be_cheaper: bool = False
+    """Whether retraining is preferred if it costs no more."""
+
+
+def training_passes(slice_samples: Sequence[float], epochs: Sequence[int], *, stages: Iterable[int]) -> float:
+    """Sum e_j * |slices 0..j| over the stages j (SISA, Bourtoule et al., S&P 2021).
+
+    Args:
+        slice_samples: Samples of each slice.
+        epochs: Epochs of each stage.
+        stages: The stages to train.
+    """
+    samples = list(accumulate(slice_samples))
+    return sum(epochs[stage] * samples[stage] for stage in stages)
+
+
+def _retrain(scope: RepairScope) -> float:
+    return training_passes(scope.retained, scope.shape.epochs, stages=range(scope.earliest_slice, scope.slices))
+
+
+def _patch(scope: RepairScope) -> float:
+    """Subtract the contributions, and search for the strength at which the loss is that of models without the samples."""
+    if not scope.shape.unlearning.calibration:
+        return scope.forgotten + (scope.forgotten + _statistics(scope)) * FORWARD_SHARE
+    unseen = max(1, len(scope.references)) * scope.forgotten
+    search = LINE_SEARCH_EVALUATIONS * scope.forgotten + STATISTICS_RECOMPUTED * _statistics(scope)
+    return scope.forgotten + (unseen + search) * FORWARD_SHARE
+
+
+def _patch_again(scope: RepairScope) -> float:
+    """Patch once more after training, which leaves little to search for."""
+    if not scope.shape.unlearning.calibration:
+        return scope.forgotten * FORWARD_SHARE
+    return scope.forgotten + (2 * scope.forgotten + _statistics(scope)) * FORWARD_SHARE
+
+
+def _statistics(scope: RepairScope) -> float:
+    """Samples that batch-norm statistics are recomputed from."""
+    return sum(scope.retained) if scope.shape.has_batch_norm else 0.0
+
+
+def _fine_tune(scope: RepairScope) -> float:
+    """Train every epoch, each evaluated on unseen samples. Without unseen samples, a single epoch is trained."""
+    epochs, tail = scope.shape.unlearning.ohs.epochs, sum(scope.retained[scope.replayed_stages.start :])
+    if not scope.references:
+        return tail
+    return epochs * tail + (epochs + 1) * min(scope.references[0], MOST_UNSEEN) * FORWARD_SHARE
+
+
+def _replay(scope: RepairScope) -> float:
+    return training_passes(scope.retained, scope.shape.epochs, stages=scope.replayed_stages)
+
+
+def _has_aim(scope: RepairScope) -> bool:
+    """Whether a model that never saw the samples exists for calibration to aim at, or none is needed."""
+    is_calibrated = scope.shape.unlearning.calibration
+    return not is_calibrated or bool(scope.references) or any(scope.retained[: scope.earliest_slice])
+
+
+def _has_base(scope: RepairScope) -> bool:
+    """Whether the checkpoint before the replayed stages exists."""
+    return 0 < scope.replayed_stages.start <= scope.sound_stages
+
+
+_NO_AIM = "no model that never saw these samples is there to calibrate a patch by"
+
+REMEDIES: Mapping[Remedy, RemedyRule] = {
+    Remedy.RETRAIN: RemedyRule(is_exact=True, passes=_retrain, is_possible=lambda _scope: True),
+    Remedy.REPLAY: RemedyRule(
+        is_exact=False,
+        passes=lambda scope: _patch(scope) + _replay(scope) + _patch_again(scope),
+        is_possible=lambda scope: _has_aim(scope) and _has_base(scope),
+        instead=Remedy.FINE_TUNE,
+        obstacle="the checkpoint to replay from is gone",
+        ohs=OhsRemedy.REPLAY,
+        must_be_cheaper=True,
+    ),
+    Remedy.FINE_TUNE: RemedyRule(
+        is_exact=False,
+        passes=lambda scope: _patch(scope) + _fine_tune(scope) + _patch_again(scope),
+        is_possible=_has_aim,
+        obstacle=_NO_AIM,
+        ohs=OhsRemedy.FINE_TUNE,
+    ),
+    Remedy.PATCH: RemedyRule(is_exact=False, passes=_patch, is_possible=_has_aim, obstacle=_NO_AIM),
+}
+"""The remedies, from the most exact down: that order decides if requests that share a repair ask for different ones."""
