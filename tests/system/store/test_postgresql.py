@@ -1,4 +1,4 @@
-"""PostgreSQL as the journal's database: what is lost, held or left there."""
+"""PostgreSQL as the journal's database: residue, locks, lost connections."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -27,7 +27,7 @@ def test_purged_rows_are_vacuumed_and_no_raw_id_was_ever_in_the_servers_files(
     purge(journal, "r")
     assert execute(url, "SELECT pg_relation_size('forget')") == [0]
     postgres.execute("CHECKPOINT")
-    assert files_with(postgres.files, kept)  # in its log: so the search does find what is there
+    assert files_with(postgres.files, kept)  # in its log, which shows that the search works
     assert not files_with(postgres.files, "zoe@example.org")
 
 
@@ -84,7 +84,9 @@ def test_a_coordinator_that_sleeps_within_a_transaction_loses_the_run_and_writes
         def sleep() -> None:
             with sleeper.writing() as transaction:
                 transaction.add(SETTLE)
-                assert pool.submit(successor.take_over).result(timeout=30) == 2  # once the server gave the sleeper up
+                assert (
+                    pool.submit(successor.take_over).result(timeout=30) == 2
+                )  # once the server has ended the idle transaction
                 transaction.add(SETTLE)
 
         with pytest.raises(StorageFailed, match="idle-in-transaction timeout"):

@@ -71,7 +71,7 @@ def _replaced(text: str, words: Mapping[str, str]) -> str:
 
 
 def _republished(store: RunStore, events: Iterable[Event]) -> Iterator[Event]:
-    """The events, with the generations that follow from them; the last one is written."""
+    """Yield the events, with the generations that follow from them. The last generation is written."""
     board = RevocationBoard(RunShape.of(store.config), workers=1)
     publication: PublishGeneration | None = None
     generation: Generation | None = None

@@ -42,7 +42,7 @@ def location(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def before(folder: Path, tmp_path: Path) -> Path:
-    """The run as it was before the request."""
+    """The run before the request."""
     return Path(shutil.copytree(folder / "before", tmp_path / "before"))
 
 
@@ -57,7 +57,7 @@ def verified(location: Path, *, is_replayed: bool = False, anchor: str | None = 
 
 
 def with_a_flipped_bit(location: Path, checkpoint: CheckpointRef, prefix: str) -> CheckpointRef:
-    """The checkpoint with one bit of the first tensor below a prefix flipped, written as a worker would."""
+    """Write a checkpoint with one flipped bit in the first tensor with a prefix, as a worker would."""
     store = RunStore(str(location))
     payload = store.files.read_checked(checkpoint.file)
     tensors = safetensors.torch.load(payload)
@@ -69,7 +69,7 @@ def with_a_flipped_bit(location: Path, checkpoint: CheckpointRef, prefix: str) -
 
 
 def put_in_place(location: Path, checkpoint: CheckpointRef, other: CheckpointRef) -> None:
-    """Have every record name the other one."""
+    """Make every record refer to the other file."""
     words = {
         checkpoint.file.path: other.file.path,
         checkpoint.file.sha256: other.file.sha256,
@@ -80,7 +80,7 @@ def put_in_place(location: Path, checkpoint: CheckpointRef, other: CheckpointRef
 
 
 def restored(location: Path, before: Path, stage: int) -> CheckpointRef:
-    """A tainted checkpoint, put back among the files, that is said to descend from what is retained."""
+    """A tainted checkpoint among the files, which is recorded to descend from retained samples."""
     tainted, sound = (lineage_of(folder, 0).checkpoints[stage] for folder in (before, location))
     assert tainted
     assert sound
@@ -99,7 +99,7 @@ def test_one_flipped_bit_of_a_checkpoint_is_found_by_the_replay(location: Path, 
     checkpoint = lineage_of(location, 0).checkpoints[stage]
     assert checkpoint
     put_in_place(location, checkpoint, with_a_flipped_bit(location, checkpoint, prefix))
-    assert verified(location).verdict is Verdict.PASS  # the records alone cannot tell
+    assert verified(location).verdict is Verdict.PASS  # the records alone do not show it
     assert verified(location, is_replayed=True).verdict is Verdict.FAIL
 
 
@@ -148,7 +148,7 @@ def test_a_purged_file_is_found_under_any_name(
 
 
 def without_last(kind: type[Event]) -> Callable[[list[Event]], list[Event]]:
-    """A past that ends before the last event of a kind."""
+    """Return a change of the journal: it ends before the last event of a kind."""
 
     def cut(events: list[Event]) -> list[Event]:
         return events[: max(number for number, event in enumerate(events) if isinstance(event, kind))]
@@ -164,7 +164,7 @@ def test_a_journal_that_ends_earlier_is_found(location: Path, kind: type[Event])
 
 def test_a_run_that_was_rolled_back_whole_is_found_by_the_anchor(location: Path, before: Path) -> None:
     anchor = verified(location).anchor
-    assert verified(before).verdict is Verdict.PASS  # nothing in it can tell
+    assert verified(before).verdict is Verdict.PASS  # nothing in the run shows it
     assert verified(before, anchor=anchor).verdict is Verdict.FAIL
 
 

@@ -1,4 +1,4 @@
-"""Workers that do not do what they report, on a run whose seals and signatures hold: none of them passes."""
+"""Workers that do not do what they report fail verification, even if all seals and signatures are valid."""
 
 import asyncio
 import json
@@ -49,7 +49,7 @@ def test_a_row_left_in_is_found(course: Coordinator, tmp_path: Path, monkeypatch
 def test_a_worker_that_secretly_forgets_nothing_is_found(
     course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It trains on, and keeps, what is revoked, and its records are in keeping with that."""
+    """It trains on the revoked sample and keeps it, and its records agree with that."""
     monkeypatch.setattr(ShardSamples, "held_in", lambda self, _hashes: np.zeros(len(self), dtype=bool))
     monkeypatch.setattr("raymu.service.shard.worker.write_without", lambda _store, _shard, ref, _forget: ref)
     revoke_one(course, tmp_path)
@@ -60,7 +60,7 @@ def test_a_worker_that_secretly_forgets_nothing_is_found(
 def test_a_worker_that_trains_on_samples_it_claims_to_forget_is_found(
     course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_patched_first: bool
 ) -> None:
-    """Every record is as it should be, but the weights are those of a training with the sample: those of before."""
+    """Every record is right, but the weights are the earlier ones, which were trained with the sample."""
     everything = read_shard_samples(RunStore(str(tmp_path / "run")), lineage_of(tmp_path / "run", 0).table)
     if is_patched_first:
         revoke_one(course, tmp_path, strategy="dpus")
@@ -80,7 +80,7 @@ def test_a_worker_that_trains_on_samples_it_claims_to_forget_is_found(
 def test_a_worker_that_also_covers_its_tracks_is_found_by_the_replay(
     course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It leaves out one of the samples that it is to forget, and leaves the other one in."""
+    """It removes one of the two samples that it has to forget."""
     table = lineage_of(tmp_path / "run", 0).table
     samples = read_shard_samples(RunStore(str(tmp_path / "run")), table)
     config = RunStore(str(tmp_path / "run")).config
@@ -89,12 +89,12 @@ def test_a_worker_that_also_covers_its_tracks_is_found_by_the_replay(
     with monkeypatch.context() as patch:
         patch.setattr(ShardTrainer, "train_stage", training_on(samples.where(~is_left_out)))
         revoke(course, [left_in, *others], strategy="sisa")
-    assert verified(course, tmp_path).verdict is Verdict.PASS  # the records alone cannot tell
+    assert verified(course, tmp_path).verdict is Verdict.PASS  # the records alone do not show it
     assert verified(course, tmp_path, is_replayed=True).verdict is Verdict.FAIL
 
 
 def training_on(samples: ShardSamples) -> Callable[..., int]:
-    """Training that looks at nothing but these samples, whatever it is told."""
+    """Return a training that uses these samples, whatever the command says."""
     train_stage = ShardTrainer.train_stage
 
     def train(training: ShardTrainer, _samples: ShardSamples, *stage: Any) -> int:
@@ -118,7 +118,7 @@ def test_training_with_another_thread_count_cannot_be_compared(
 def test_training_in_another_determinism_class_cannot_be_compared(
     course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    """A worker that hides behind another class what it did."""
+    """A worker that claims another determinism class."""
     own = DeterminismClass.json
     with monkeypatch.context() as patch:
         patch.setattr(DeterminismClass, "json", lambda it: json.dumps(json.loads(own(it)) | change, sort_keys=True))

@@ -1,4 +1,4 @@
-"""Whatever is changed in a run by somebody without its keys is found, and nothing that was changed is loaded."""
+"""Changes that an attacker without the keys makes to a run are found, and no changed file is loaded."""
 
 import asyncio
 import random
@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(folder: Path) -> tuple[np.ndarray, object]:
-    """What `varied` predicts, and what carrying it on comes to."""
+    """The predictions of `varied`, and the result of continuing it."""
     copy = Path(shutil.copytree(folder / "varied", folder / "settled"))
     return predictions(copy), carried_on(copy)
 
@@ -87,7 +87,7 @@ def predictions(location: Path) -> np.ndarray:
 
 
 def carried_on(location: Path) -> tuple[dict[int, str], list[str]]:
-    """What settling comes to: all weights, and all names of samples' files. It takes up the interrupted request too."""
+    """Settle, which also finishes the interrupted request. Returns all weights, and all names of sample files."""
     with opened(location) as run:
         run.settle()
     return repaired_weights(location), sorted(path.name for path in (location / "samples").iterdir())
@@ -104,7 +104,7 @@ def cut(payload: bytes, chance: random.Random) -> bytes:
 
 
 def by_kind(location: Path) -> Mapping[str, list[Path]]:
-    """The files of a run at rest."""
+    """Return the files of a closed run by kind."""
     paths: dict[str, list[Path]] = {}
     for path in sorted(location.rglob("*")):
         kind = kind_of(str(path.relative_to(location)))
@@ -145,7 +145,7 @@ def test_every_flipped_bit_and_every_cut_is_found_and_never_loaded(
 
 
 def test_every_file_is_missed(varied: Path, retrained: Path) -> None:
-    """But for reports, and what only they need: that work is done again."""
+    """Every file except reports, and files that only reports need, because that work is done again."""
     needed = {**by_kind(varied), "report": [], "partial report": [], **by_kind(retrained)}
     for kind, path in ((kind, path) for kind, paths in needed.items() for path in paths[:1]):
         payload = path.read_bytes()

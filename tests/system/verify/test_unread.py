@@ -1,4 +1,4 @@
-"""What cannot be read just now, or is written while it is looked at, speaks neither for nor against a run."""
+"""Files that cannot be read, or that change during the verification, make it inconclusive."""
 
 import asyncio
 import shutil
@@ -44,13 +44,13 @@ def verified(location: Path) -> Verification:
 
 
 def left_open(verification: Verification) -> set[str]:
-    """The checks that do not pass; none of them fails."""
+    """Return the names of the inconclusive checks, of which none fails."""
     assert verification.verdict is Verdict.INCONCLUSIVE
     return {check.name for check in verification.checks if check.verdict is Verdict.INCONCLUSIVE}
 
 
 def hide(location: Path, path: str) -> Callable[[], object]:
-    """Have storage refuse a file. returns: what gives it out again"""
+    """Make a file unreadable. Returns a function that undoes this."""
     hidden = (location / path).rename(location.with_name("hidden"))
     (location / path).symlink_to(location / path)  # a loop
     return lambda: hidden.replace(location / path)
@@ -102,7 +102,7 @@ def test_a_locked_journal_is_inconclusive(location: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("bytes_left", [0, 3000])
 def test_a_journal_that_is_not_a_database_fails(location: Path, bytes_left: int) -> None:
-    """It was read, and is something else."""
+    """The file was read, but is something else."""
     journal = location / "journal.sqlite"
     journal.write_bytes(journal.read_bytes()[:bytes_left])
     assert verified(location).verdict is Verdict.FAIL
@@ -119,7 +119,7 @@ def test_an_unreachable_journal_server_is_inconclusive(tmp_path: Path, postgres:
 
 
 class PurgedMeanwhile(RunFiles):
-    """A coordinator destroys what is superseded after the files were listed, and before this one is read."""
+    """A coordinator destroys a superseded file after the files were listed, and before this one is read."""
 
     def read(self, path: str) -> bytes:
         if path.endswith("-0123456789abcdef.safetensors"):
@@ -134,7 +134,7 @@ def test_a_file_that_is_destroyed_after_it_was_listed_is_not_missed(location: Pa
 
 
 def checks_after(write: Callable[[], None], *, times: int) -> Mapping[str, CheckRow]:
-    """The checks, but for the first looks at the files the run is written in between."""
+    """Return the checks, of which the first `times` checks of the files write to the run."""
     left = iter(range(times))
 
     def find(evidence: Evidence) -> Findings:

@@ -1,4 +1,4 @@
-"""A sound run passes; what is not sound, or not exact, never does."""
+"""A sound run passes verification, and a run that is not sound or not exact never does."""
 
 import asyncio
 import shutil
@@ -30,7 +30,7 @@ def verified(location: Path, **options: object) -> Verification:
 
 
 def verdicts(verification: Verification) -> dict[str, str]:
-    """Of the checks that do not pass."""
+    """Return the verdicts of the checks that do not pass."""
     return {check.name: check.verdict for check in verification.checks if check.verdict is not Verdict.PASS}
 
 
@@ -49,7 +49,7 @@ def location(trained: Path, tmp_path: Path) -> Path:
 
 
 def revoke_some(location: Path, strategy: str, number: int = 0) -> str:
-    """Revoke one sample. returns: the request"""
+    """Revoke one sample. Returns the id of the request."""
     config = RunStore(str(location)).config
     with opened(location) as run:
         return run.revoke(ids_at(config, shard=0, slice_index=1)[number : number + 1], strategy=strategy).request_id
@@ -89,7 +89,7 @@ def test_a_run_with_a_running_repair_is_inconclusive(location: Path, monkeypatch
 
 
 def test_a_shard_repaired_before_the_others_is_inconclusive(location: Path) -> None:
-    """It is served as it is repaired, and what it superseded is there until the request is repaired."""
+    """Its repaired state is served, and superseded files exist until the whole request is repaired."""
     config = RunStore(str(location)).config
     verifications: list[Verification] = []
 
@@ -142,7 +142,7 @@ def test_a_run_is_inconclusive_until_its_coordinator_is_closed(location: Path) -
 
 @pytest.mark.parametrize("name", [".epoch.0123.partial", "shards/0000/.stage-0-0123.safetensors.4567.partial"])
 def test_a_partly_written_file_is_inconclusive(location: Path, name: str) -> None:
-    """Whoever writes it may be at it."""
+    """Another process may be writing it."""
     (location / name).write_bytes(b"half")
     assert verdicts(verified(location)) == {"purge": "inconclusive"}
     settle(location)
@@ -165,7 +165,7 @@ Record = Callable[[Executor, Event], Awaitable[None]]
 
 
 def dying_at_a_failure(record: Record) -> Record:
-    """A coordinator that dies before it can note that a repair broke off."""
+    """A coordinator that dies before it can record that a repair failed."""
 
     async def refuse(executor: Executor, event: Event) -> None:
         if isinstance(event, ShardFailed):
@@ -183,7 +183,7 @@ def test_an_anchor_detects_a_run_that_was_rolled_back(location: Path, tmp_path: 
     assert after.verdict is Verdict.PASS
     shutil.rmtree(location)
     shutil.copytree(tmp_path / "old", location)
-    assert verified(location).verdict is Verdict.PASS  # nothing in it can tell
+    assert verified(location).verdict is Verdict.PASS  # nothing in the run shows it
     assert verdicts(verified(location, anchor=after.anchor)) == {"anchor": "fail"}
 
 

@@ -39,14 +39,14 @@ def journal(url: sql.URL) -> Iterator[Journal]:
 
 @pytest.fixture(scope="module", params=DATABASES)
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
-    """A journal that a module's tests write into one after the other."""
+    """A journal that all tests of a module write to."""
     journal = begin(new_database(request, tmp_path_factory.mktemp("shared")))
     yield journal
     journal.close()
 
 
 def new_location(request: pytest.FixtureRequest, folder: Path) -> str:
-    """An empty place for a run, by its path or URI."""
+    """Return an empty location for a run, a path or a URI."""
     if request.param == "local disk":
         return str(folder / "run")
     object_store: ObjectStoreServer = request.getfixturevalue("object_store")
@@ -60,7 +60,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def manifest(location: str, request: pytest.FixtureRequest) -> RunManifest:
-    """A run on a local disk has its journal beside it, one on an object store has it in a database."""
+    """The manifest of a run, whose journal is beside it on a local disk and in PostgreSQL for an object store."""
     if not is_uri(location):
         return MANIFEST
     postgres: PostgresServer = request.getfixturevalue("postgres")

@@ -1,4 +1,4 @@
-"""What a run is refused for the place that it, its journal or its data would lie in, each in one line without secrets."""
+"""Locations of a run, its journal or its data that are refused, in one line without secrets."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_a_password_of_the_journal_is_refused_and_not_repeated(tmp_path: Path, u
 
 
 def mount(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a table of mounts as Linux writes it, with one more."""
+    """Replace the table of mounts by one with another line, as Linux writes it."""
     table = folder / "mounts"
     name = str(folder / "shared runs").replace(" ", "\\040")
     table.write_text(f"/dev/sda1 / ext4 rw 0 0\nhost:/x {name} ext4 rw 0 0\nhost:/x {name} {kind} rw,a=b 0 0\n")

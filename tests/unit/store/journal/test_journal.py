@@ -1,4 +1,4 @@
-"""What a journal keeps, and whom it lets write: the same on SQLite and on PostgreSQL."""
+"""The journal on SQLite and on PostgreSQL: what it stores, and which coordinator can write."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -216,7 +216,7 @@ NEWER = {
 
 @pytest.mark.parametrize("payload", NEWER.values(), ids=NEWER)
 def test_an_event_of_a_newer_format_is_refused_in_one_line(journal: Journal, url: sql.URL, payload: str) -> None:
-    """It is not damage: its seal holds."""
+    """It is not damage, because its seal is valid."""
     journal.append(SETTLE)
     head = next_head(journal.head(), payload, b"key")
     kind = json.loads(payload)["kind"]

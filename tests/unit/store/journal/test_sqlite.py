@@ -1,4 +1,4 @@
-"""SQLite as the journal's database: what lies in its files."""
+"""SQLite as the journal's database: its settings, and the residue in its files."""
 
 import sqlite3
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_purged_ids_leave_no_residue_in_the_files_of_an_open_journal(
 def test_residue_of_a_crash_is_gone_after_the_next_takeover(journal: Journal, url: sql.URL, tmp_path: Path) -> None:
     journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
     kept = kept_of(url, "r")
-    killed = sqlite3.connect(tmp_path / "journal.sqlite")  # purges, and never comes to empty its log
+    killed = sqlite3.connect(tmp_path / "journal.sqlite")  # purges, and is killed before it truncates its log
     killed.execute("PRAGMA secure_delete=ON")
     killed.execute("DELETE FROM forget")
     killed.commit()
@@ -63,7 +63,7 @@ def test_residue_that_a_reader_protects_is_scrubbed_later(
     kept = kept_of(url, "r")
     reader = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
     reader.execute("BEGIN")
-    reader.execute("SELECT COUNT(*) FROM forget").fetchone()  # a snapshot that holds the log
+    reader.execute("SELECT COUNT(*) FROM forget").fetchone()  # a snapshot that keeps the log
     purge(journal, "r")
     assert files_with(tmp_path, kept)
     reader.execute("COMMIT")
