@@ -1,4 +1,4 @@
-"""An audit on a cluster says what it says in one process."""
+"""An audit on a cluster gives the report of one process."""
 
 import asyncio
 from dataclasses import replace
@@ -33,7 +33,7 @@ def test_tasks_on_ray_give_the_report_of_one_process(tmp_path: Path) -> None:
 
 
 def test_what_a_task_refuses_arrives_as_it_is_and_ends_the_others() -> None:
-    """Each takes all CPUs for seconds, so whoever comes next would wait for all of them."""
+    """Each task takes all CPUs for seconds, so a later test would wait for all of them."""
     refused, long = replace(make_pool(), device="cuda", shard=1), make_pool(training={"epochs": 600})
     tasks = [AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0) for pool in [refused, *[long] * 30]]
     with audit_runner(ClusterConfig(cpus_per_shard=8)) as run_tasks, pytest.raises(DeviceUnavailable, match="CUDA"):

@@ -1,4 +1,4 @@
-"""The files in cluster/ through Ray's own code; nothing is started."""
+"""Ray's own code accepts the files in cluster/. Nothing is started."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def test_ray_s_launcher_takes_the_file_with_its_defaults(name: str, workers: tup
     prepared = launcher_configuration(_read(name))
     head = prepared["head_node_type"]
     types = prepared["available_node_types"]
-    [node_type] = [one for one in types if one != head] or [head]
+    [node_type] = [kind for kind in types if kind != head] or [head]
     assert (types[node_type]["min_workers"], types[node_type]["max_workers"]) == workers
     assert prepared["setup_commands"] == []
     assert prepared["docker"]["image"].endswith(":0.1.0")

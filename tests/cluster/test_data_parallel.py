@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def config_of_two(folder: Path, *, slices: int = 3, **training: object) -> raymu.Config:
-    """A shard of two workers, restless in all that they have to themselves. They take all CPUs and GPUs of the cluster."""
+    """Two ranks per shard, with dropout and batch norm, which each rank has for itself. They take all CPUs and GPUs."""
     return make_config(
         folder / "all.parquet",
         model={"name": "mlp", "hidden": [8], "dropout": 0.3, "batch_norm": True},
@@ -47,11 +47,12 @@ def config_of_two(folder: Path, *, slices: int = 3, **training: object) -> raymu
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedTwice:
-    """stages: as they were told, of the training whose processes were killed; alone: trained in one process"""
+    """A run whose processes were killed during training, and the same run trained in one process."""
 
     folder: Path
     config: raymu.Config
     stages: list[int]
+    """The stages that were reported while processes were killed."""
 
     @property
     def run(self) -> Path:
@@ -64,7 +65,7 @@ class TrainedTwice:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedTwice:
-    """A run for whose training each kind of process was lost once, at the end of a stage."""
+    """During training, each kind of process was killed once, at the end of a stage."""
     folder = tmp_path_factory.mktemp("two")
     write_samples(folder / "all.parquet")
     victims, stages = [(DATA_PARALLEL_SHARD, 0), (RANK, 1), (RANK, 0)], list[int]()
@@ -82,7 +83,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedTwice:
 
 
 def test_what_is_lost_in_the_middle_is_taken_up_again(trained: TrainedTwice) -> None:
-    """Stages that are done are not trained again, whoever is lost."""
+    """Whichever process is lost, finished stages are not trained again."""
     assert trained.stages == [0, 1, 2, 3]
     assert repaired_weights(trained.run) == repaired_weights(trained.alone)
 
@@ -90,7 +91,7 @@ def test_what_is_lost_in_the_middle_is_taken_up_again(trained: TrainedTwice) -> 
 def test_two_workers_have_the_bits_of_one_process_that_plays_them(
     trained: TrainedTwice, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Through a patch that is fine-tuned, and exact retraining, which settles it: the law, and the same hashes."""
+    """After a fine-tuned patch and exact retraining, which settles it, both have the same hashes, and the law holds."""
     patched, retrained = (ids_at(trained.config, shard=0, slice_index=at)[:5] for at in (1, 2))
     here, there = shutil.copytree(trained.run, tmp_path / "run"), shutil.copytree(trained.alone, tmp_path / "alone")
     alone = Coordinator(RunStore(str(there)), LocalFleet(RunStore(str(there))))
@@ -104,7 +105,7 @@ def test_two_workers_have_the_bits_of_one_process_that_plays_them(
         assert lineage_of(here, 0).checkpoints[0] == lineage_of(trained.run, 0).checkpoints[0]  # not trained again
         show_status(Screen(), run.status(locations=run.locations()))
         assert ", trained by 2 workers" in capsys.readouterr().out
-        assert {one.exactness for one in run.receipts()} == {Exactness.EXACT}
+        assert {receipt.exactness for receipt in run.receipts()} == {Exactness.EXACT}
     assert raymu.open_run(here).verify(replay=None).verdict is Verdict.PASS
     train_run(trained.config, tmp_path / "excluded", exclude=[*patched, *retrained])
     assert repaired_weights(here) == repaired_weights(tmp_path / "excluded")

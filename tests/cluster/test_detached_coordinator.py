@@ -1,4 +1,4 @@
-"""A coordinator that stays up: found by whoever opens the run, started again by Ray, on time by itself."""
+"""A detached coordinator serves every client, is restarted by Ray, and settles in time by itself."""
 
 import asyncio
 import os
@@ -53,7 +53,7 @@ def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run
         assert set(threads.map(revoke, forget)) == {Exactness.EXACT}
     assert (len(own_processes(DETACHED)), own_processes(COORDINATOR)) == (1, [])
     assert run.locations()
-    config, forgotten = config_on_ray(tmp_path / "all.parquet"), [one for ids in forget for one in ids]
+    config, forgotten = config_on_ray(tmp_path / "all.parquet"), [sample_id for ids in forget for sample_id in ids]
     train_run(config, tmp_path / "calm", exclude=forgotten)
     assert repaired_weights(Path(run.location)) == repaired_weights(tmp_path / "calm")
     assert run.stop()

@@ -106,7 +106,7 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
 
 def require_once(told: list[tuple[int, int]]) -> None:
     """No finished stage was trained again; the last one counts as finished only with its shard's report."""
-    before_last = [one for one in told if one[1] < 2]
+    before_last = [stage for stage in told if stage[1] < 2]
     assert len(before_last) == len(set(before_last))
 
 
@@ -143,13 +143,13 @@ def test_refusals_come_through_as_they_are_and_change_nothing(tmp_path: Path) ->
 
 def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_one(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=4000)["id"].to_pylist()
-    asked = [raymu.Revocation(ids=(one,), strategy="dpus") for one in [*ids[:2500], *ids[:2], *range(3)]]
+    asked = [raymu.Revocation(ids=(sample_id,), strategy="dpus") for sample_id in [*ids[:2500], *ids[:2], *range(3)]]
     repaired: list[int] = []
     with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
         answers = run.revoke_many(asked, progress=lambda stage: repaired.append(stage.shard))
         refusals = [answer.refusal for answer in answers]
         assert refusals[:2500] == [None] * 2500
-        assert [type(one) for one in refusals[2500:]] == [SamplesRevoked] * 2 + [UnknownSamples] * 3
+        assert [type(refusal) for refusal in refusals[2500:]] == [SamplesRevoked] * 2 + [UnknownSamples] * 3
         assert isinstance(refusals[2501], SamplesRevoked)
         assert refusals[2501].request_ids == (answers[1].request_id,)
         assert run.status().requests.purged == 2500
@@ -159,7 +159,7 @@ def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_on
 
 @pytest.mark.nightly
 def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
-    """One to each of the two GPUs: three would fit their sum."""
+    """One on each of the two GPUs, although three would fit their sum."""
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", shards=3, live_actors=None, gpus_per_shard=0.6)
     most = 0
@@ -197,7 +197,7 @@ def test_cuda_without_a_device_is_refused_and_nothing_is_written(tmp_path: Path)
     ("address", "problem"), [("127.0.0.1:9", "nothing answers there"), ("ray://127.0.0.1:9", "use `raymu job submit`")]
 )
 def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, address: str, problem: str) -> None:
-    """In a process of its own: this one has joined a cluster already."""
+    """In another process, because this one has joined a cluster already."""
     write_samples(tmp_path / "all.parquet")
     (tmp_path / "run.yaml").write_text("data: {train: all.parquet}\nmodel: {name: mlp}\n")
     command = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", f"cluster.address={address}"]
@@ -296,16 +296,16 @@ def test_idle_actors_are_retired(tmp_path: Path) -> None:
 
 @pytest.mark.nightly
 def test_idle_actors_hold_no_checkpoint_that_is_superseded(tmp_path: Path) -> None:
-    """Each took turns at several shards."""
+    """Each of them worked on several shards."""
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
     with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
         for number, strategy in enumerate(STRATEGIES):
             run.revoke(ids[number * 6 : number * 6 + 6], strategy=strategy)
-            assert held_by_actors(run) <= {file.path for one in current_lineages(run) for file in one.files}
+            assert held_by_actors(run) <= {file.path for lineage in current_lineages(run) for file in lineage.files}
         run.settle()
         held = held_by_actors(run)
         assert held
-        assert held <= {file.path for one in current_lineages(run) for file in one.files}
+        assert held <= {file.path for lineage in current_lineages(run) for file in lineage.files}
 
 
 def current_lineages(run: raymu.Run) -> tuple[ShardLineage, ...]:
@@ -322,6 +322,7 @@ def held_by_actors(run: raymu.Run) -> set[str]:
         )
     )
     held = [
-        one.__ray_call__.remote(lambda service: {ref.path for ref in service._worker._files._payloads}) for one in idle
+        actor.__ray_call__.remote(lambda service: {ref.path for ref in service._worker._files._payloads})
+        for actor in idle
     ]
     return set[str]().union(*ray.get(held))

@@ -54,8 +54,8 @@ class Requests:
     def make(self, location: Path) -> None:
         """All of them, and settle: may be begun again at any point."""
         with Run(location) as run:
-            for one in self.asked:
-                run.revoke_together([one])
+            for revocation in self.asked:
+                run.revoke_together([revocation])
             run.settle()
 
     def require_undisturbed(self, location: Path) -> None:

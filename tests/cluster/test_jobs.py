@@ -1,4 +1,4 @@
-"""The same commands as jobs of a cluster that was started with `ray start`, and beside it."""
+"""Commands as jobs of a cluster that was started with `ray start`, and the same commands outside of it."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ def cluster() -> Iterator[StartedCluster]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's: a configuration, its data, and runs beside it that every node can see."""
+    """A user's folder: a configuration, its data, and runs that every node can see."""
     place = tmp_path_factory.mktemp("user")
     write_samples(place / "all.parquet", samples=400, text_ids=True)
     tree = {
@@ -45,7 +45,7 @@ STRANGER = "somebody-else"
 
 @pytest.fixture(scope="module")
 def run(cluster: StartedCluster, folder: Path) -> str:
-    """Trained by a job."""
+    """A run that a job trained."""
     place = str(folder / "shared" / "run")
     words = ["--json", "--", "train", "run.yaml", "--run", place]
     trained = cluster.raymu("job", "submit", "--address", cluster.dashboard, *words, cwd=folder)
@@ -75,7 +75,7 @@ def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, r
     assert (refusal.code, refusal.out) == (2, "")
     assert f"1 unknown sample id ({STRANGER})" in refusal.err.splitlines()[-1]
 
-    jobs = [one for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"]
+    jobs = [job for job in cluster.get("/api/jobs/") if job["type"] == "SUBMISSION"]
     assert all(job["entrypoint"].startswith("exec python3 -m raymu.cli.job_runner ") for job in jobs)
     assert not any(name in json.dumps(jobs) for name in (STRANGER, *IDS[:2]))
     assert any(file.name.startswith("job-driver-") for file in cluster.files_with("raymu-result:"))
@@ -91,7 +91,8 @@ def test_a_cluster_that_asks_for_another_token_is_said_in_one_line(cluster: Star
     }
     words = ["job", "submit", "--", "status", "/nowhere"]
     begun = {
-        said: cluster.begin(*words, cwd=folder, RAY_ADDRESS=cluster.dashboard, **one) for said, one in wrong.items()
+        said: cluster.begin(*words, cwd=folder, RAY_ADDRESS=cluster.dashboard, **environment)
+        for said, environment in wrong.items()
     }
     for said, command in begun.items():
         ended = end(command)
@@ -111,7 +112,7 @@ def test_nothing_stays_up_where_no_cluster_does(cluster: StartedCluster, folder:
 
 
 def statuses(cluster: StartedCluster) -> dict[str, str]:
-    return {one["submission_id"]: one["status"] for one in cluster.get("/api/jobs/") if one["type"] == "SUBMISSION"}
+    return {job["submission_id"]: job["status"] for job in cluster.get("/api/jobs/") if job["type"] == "SUBMISSION"}
 
 
 def endless(folder: Path, name: str) -> list[str]:
@@ -119,7 +120,7 @@ def endless(folder: Path, name: str) -> list[str]:
 
 
 def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
-    """One job has the cluster, and is spread over both of its nodes; the other one waits for room."""
+    """One job uses both nodes of the cluster, and the other one waits for room."""
     submit = ["job", "submit", "--address", cluster.dashboard, "--"]
     begun = {
         number: cluster.begin(*submit, *endless(folder, number.name), cwd=folder)
@@ -130,8 +131,10 @@ def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: P
     for number, job in begun.items():
         job.send_signal(number)
     ended = {number: end(job) for number, job in begun.items()}
-    assert {(one.code, one.err.splitlines()[-1]) for one in ended.values()} == {(130, "raymu: interrupted")}
-    told = [status for job, status in statuses(cluster).items() if any(job in one.err for one in ended.values())]
+    assert {(command.code, command.err.splitlines()[-1]) for command in ended.values()} == {(130, "raymu: interrupted")}
+    told = [
+        status for job, status in statuses(cluster).items() if any(job in command.err for command in ended.values())
+    ]
     assert told == ["STOPPED", "STOPPED"]
     wait_until(lambda: not cluster.processes(SHARD), "their actors are gone")
 
@@ -150,12 +153,22 @@ def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, 
 def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:
     there = {"RAY_ADDRESS": cluster.address}
     words = {
-        one: ["revoke", run, "--id", one, "--strategy", "sisa", "--idempotency-key", f"key-{one}", "--json"]
-        for one in IDS[2:4]
+        sample_id: [
+            "revoke",
+            run,
+            "--id",
+            sample_id,
+            "--idempotency-key",
+            f"key-{sample_id}",
+            "--strategy",
+            "sisa",
+            "--json",
+        ]
+        for sample_id in IDS[2:4]
     }
     before = raymu.open_run(run).status().requests.settled
-    begun = {one: cluster.begin(*words[one], cwd=folder, **there) for one in words}
-    for sample_id, ended in {one: end(command) for one, command in begun.items()}.items():
+    begun = {sample_id: cluster.begin(*words[sample_id], cwd=folder, **there) for sample_id in words}
+    for sample_id, ended in {sample_id: end(command) for sample_id, command in begun.items()}.items():
         if ended.code:
             assert (ended.code, "another coordinator has taken the run over" in ended.err) == (1, True), ended.err
             ended = cluster.raymu(*words[sample_id], cwd=folder, **there)
@@ -193,19 +206,21 @@ with audit_runner(ClusterConfig(address=address)) as run_tasks, raymu.open_run(l
 """
 
 
-def assert_a_refusal_is_not_told(cluster: StartedCluster, folder: Path, run: str) -> None:
-    """By a program that audits, whose model is refused in a task, and by an open coordinator, which is an actor."""
+def assert_a_refusal_is_not_on_the_dashboard(cluster: StartedCluster, folder: Path, run: str) -> None:
+    """Have a program audit a model that a task refuses, and revoke an unknown id, which an actor refuses."""
     refused = end(cluster.begin_python("-c", REFUSED, run, cluster.address, STRANGER, cwd=folder))
     assert f"{STRANGER} cannot be imported" in refused.out, refused.err
     assert f"1 unknown sample id ({STRANGER})" in refused.out
-    tasks = json.dumps(cluster.get("/api/v0/tasks?detail=1"))  # up to the end of the program, which leaves none untold
+    tasks = json.dumps(cluster.get("/api/v0/tasks?detail=1"))  # until the program ended, which reports all of them
     assert "a-task-of-somebody" in tasks
     assert STRANGER not in tasks
 
 
 @pytest.mark.nightly
-def test_a_refusal_of_an_open_coordinator_is_not_told(cluster: StartedCluster, folder: Path, run: str) -> None:
-    assert_a_refusal_is_not_told(cluster, folder, run)
+def test_a_refusal_of_an_open_coordinator_is_not_on_the_dashboard(
+    cluster: StartedCluster, folder: Path, run: str
+) -> None:
+    assert_a_refusal_is_not_on_the_dashboard(cluster, folder, run)
 
 
 @pytest.mark.nightly
@@ -214,15 +229,15 @@ def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedClust
     up = cluster.raymu("job", "submit", "--json", "--", "start", run, cwd=folder, **there)
     assert up.document == {"run": run, "is_up": True, "was_up": False}
     [standing] = cluster.processes(DETACHED)
-    assert_a_refusal_is_not_told(cluster, folder, run)
+    assert_a_refusal_is_not_on_the_dashboard(cluster, folder, run)
     words = ["revoke", run, "--strategy", "sisa", "--json"]
-    two = [cluster.begin(*words, "--id", one, cwd=folder, **there) for one in IDS[4:6]]
-    assert [end(one).document["exactness"] for one in two] == ["exact", "exact"]
+    commands = [cluster.begin(*words, "--id", sample_id, cwd=folder, **there) for sample_id in IDS[4:6]]
+    assert [end(command).document["exactness"] for command in commands] == ["exact", "exact"]
     assert (cluster.processes(DETACHED), cluster.processes(COORDINATOR)) == ([standing], [])
     shards = cluster.raymu("status", run, "--json", cwd=folder, **there).document["shards"]
-    found = {one["place"]["node_id"] for one in shards if one["place"]}
-    assert found
-    assert found <= cluster.node_ids()
+    node_ids = {shard["place"]["node_id"] for shard in shards if shard["place"]}
+    assert node_ids
+    assert node_ids <= cluster.node_ids()
     assert raymu.open_run(run).verify().verdict == "inconclusive"  # as long as its journal is open
     down = cluster.raymu("stop", run, "--address", cluster.address, cwd=folder)
     assert (down.code, down.out) == (0, f"stopped the coordinator of {run}\n")

@@ -1,4 +1,4 @@
-"""What Prometheus gets to see of a run on a real Ray, and what Ray's logs hold of it."""
+"""What Prometheus reads of a run on a real Ray, and what Ray's logs contain of it."""
 
 import json
 import os
@@ -33,7 +33,7 @@ class Measured:
                 name, labels, value = re.fullmatch(r"(\w+){(.*)} (\S+)", line).groups()  # type: ignore[union-attr]
                 tags = dict(re.findall(r'(\w+)="([^"]*)"', labels))
                 assert tags["run"] == self.run_id
-                own = (tags[one] for one in ("state", "duty", "remedy", "shard", "le") if one in tags)
+                own = (tags[label] for label in ("state", "duty", "remedy", "shard", "le") if label in tags)
                 found[name.removeprefix("ray_raymu_"), *own] = float(value)
         return found
 
@@ -46,7 +46,7 @@ class Measured:
 
     @property
     def log_lines(self) -> list[str]:
-        """Of all processes of that Ray."""
+        """The logs of all processes of that Ray."""
         folder = Path((self.folder / "logs").read_text())
         return [
             line
@@ -128,13 +128,15 @@ def test_no_measurement_and_no_log_of_any_process_names_a_subject(measured: Meas
 
 def test_actors_write_their_log_into_ray_s_as_json(measured: Measured) -> None:
     told = [json.loads(line) for line in measured.log_lines if line.startswith('{"time": ')]
-    assert {one["run"] for one in told} == {measured.run_id}
+    assert {record["run"] for record in told} == {measured.run_id}
     of_workers = {"work_begun", "stage_trained", "work_done"}
-    assert of_workers < {one["event"] for one in told}
+    assert of_workers < {record["event"] for record in told}
     assert {"opened", "trained", "accepted", "repaired", "published", "purged", "closed"} <= {
-        one["event"] for one in told
+        record["event"] for record in told
     }
     stages = [
-        (one["shard"], one["stage"]) for one in told if one["event"] == "stage_trained" and one["remedy"] == "train"
+        (record["shard"], record["stage"])
+        for record in told
+        if record["event"] == "stage_trained" and record["remedy"] == "train"
     ]
     assert sorted(stages) == [(shard, stage) for shard in range(3) for stage in range(3)]

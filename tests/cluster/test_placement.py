@@ -1,4 +1,4 @@
-"""Where a fleet's actors go, what it holds there, and how it is told of."""
+"""Where a fleet's actors run, what it reserves there, and how the status shows it."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ def test_a_group_that_finds_no_room_is_given_up(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.nightly
 def test_a_lost_coordinator_leaves_no_room_reserved(tmp_path: Path) -> None:
-    """All eight CPUs: its successor could start no actor."""
+    """It had reserved all eight CPUs, without which its successor could not start an actor."""
     forget = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:30]
 
     def kill_coordinator(_stage: StageProgress) -> None:
@@ -110,9 +110,9 @@ def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFi
         assert {place.gpus for place in places.values()} == {("0",), ("1",)}
         assert {(place.node, place.node_id) for place in places.values()} == {(node["NodeName"], node["NodeID"])}
         status = run.status(locations=places)
-        assert {one.shard: one.place for one in status.shards if one.place} == places
+        assert {shard.shard: shard.place for shard in status.shards if shard.place} == places
         shown = to_tree(status)["shards"]
-        assert sorted(one["shard"] for one in shown if one["place"]) == sorted(places)
+        assert sorted(shard["shard"] for shard in shown if shard["place"]) == sorted(places)
         show_status(Screen(), status)
         printed = capsys.readouterr().out
         assert printed.count(f"{node['NodeName']}, GPU ") == 2
@@ -124,7 +124,7 @@ def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.nightly
 def test_a_cluster_that_grows_is_asked_for_more_than_there_is(tmp_path: Path) -> None:
-    """No node has what a shard asks for, until one comes."""
+    """No node has the resources of a shard, until one joins."""
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=2, resources_per_shard={"slot": 1}, autoscaling=True)
     with ThreadPoolExecutor() as threads:

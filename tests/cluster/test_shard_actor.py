@@ -1,4 +1,4 @@
-"""What comes of an actor that cannot open the run, fails, or lingers over its work."""
+"""An actor that cannot open the run, fails, or continues after its report."""
 
 import asyncio
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def test_what_ray_says_of_an_actor_that_did_not_start_is_told_without_its_drawin
 
 
 def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_path: Path) -> None:
-    """On a GPU what a model's code left behind may fail whoever comes next."""
+    """On a GPU, what a model's code left behind may fail the next work."""
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=1)
     prepare_run(replace(config, training=replace(config.training, learning_rate=1e25)), str(tmp_path / "run")).write()
@@ -80,7 +80,7 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
 
 
 def test_work_is_over_only_once_its_actor_has_left_it(tmp_path: Path) -> None:
-    """Else the next would begin under what is pinned for this one, and lose it in the middle."""
+    """Otherwise the next work would start with the state pinned for this one, and lose it later."""
 
     class Lingering:
         def __init__(self) -> None:

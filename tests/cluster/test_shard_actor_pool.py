@@ -1,4 +1,4 @@
-"""Actors that find no room hold nobody up, a node that joins is room, and a fleet that is closed keeps nobody waiting."""
+"""Actors without room delay nobody, a node that joins adds room, and a closed fleet keeps nobody waiting."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def assert_trained(folder: Path) -> None:
 
 @pytest.mark.usefixtures("room_for_one")
 def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, which may be less patient than an actor."""
+    """The fleet is in this process, which may wait for a shorter time than an actor."""
     monkeypatch.setattr(pool, "START_TIMEOUT_S", 0.1)
     store = write_run(tmp_path, live_actors=3)
 
@@ -80,7 +80,7 @@ def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: 
                 closed.append(asyncio.ensure_future(fleet.close()))
 
         works = train_commands(store)
-        done = await asyncio.gather(*(fleet.run(one, close) for one in works), return_exceptions=True)
+        done = await asyncio.gather(*(fleet.run(work, close) for work in works), return_exceptions=True)
         assert closed
         with pytest.raises(CoordinatorLost):
             await fleet.run(works[1], no_progress)
@@ -88,12 +88,12 @@ def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: 
 
     first, *others = asyncio.run(asyncio.wait_for(train(), timeout=60))
     assert isinstance(first, TrainReport)
-    assert [str(one) for one in others] == [str(CoordinatorLost("it has left the run"))] * 3
+    assert [str(error) for error in others] == [str(CoordinatorLost("it has left the run"))] * 3
     wait_until(lambda: not (own_processes(SHARD) or placement_group_states()), "nothing is left")
 
 
 def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -> None:
-    """It leaves as a standing one does, which serves others at that moment."""
+    """It leaves like a detached one that serves other clients at that moment."""
     store = write_run(tmp_path, live_actors=1)
 
     async def train() -> None:
@@ -114,13 +114,13 @@ def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -
 
 
 def test_work_that_is_cancelled_while_it_waits_keeps_no_fleet_from_closing(tmp_path: Path) -> None:
-    """As `down` does in the middle of a training: it cancels, and closes at once."""
+    """`raymu stop` during training does this: it cancels, and closes at once."""
     store = write_run(tmp_path, live_actors=1)
 
     async def train() -> None:
         fleet = RayFleet(store)
         begun = asyncio.Event()
-        training = asyncio.gather(*(fleet.run(one, lambda _stage: begun.set()) for one in train_commands(store)))
+        training = asyncio.gather(*(fleet.run(work, lambda _stage: begun.set()) for work in train_commands(store)))
         await begun.wait()
         training.cancel()
         await fleet.close()
@@ -152,7 +152,7 @@ def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Pat
         fleet = RayFleet(store)
         first, second, third, _ = train_commands(store)
         async with fleet._pool.acquire(first.shard):
-            waiting, gone = (asyncio.ensure_future(fleet.run(one, no_progress)) for one in (second, third))
+            waiting, gone = (asyncio.ensure_future(fleet.run(work, no_progress)) for work in (second, third))
             await asyncio.sleep(0)
             gone.cancel()
         waiting.cancel()  # at this moment the actor is its own, and it has not run since

@@ -1,4 +1,4 @@
-"""The search for the hybrid boundary by Ray Tune: what it finds is what each trial gives by itself."""
+"""The search for the hybrid boundary with Ray Tune gives each trial the score that it has by itself."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -50,8 +50,8 @@ def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_i
             location=str(location), traffic="uniform:5", trace=None, test=str(test), scratch=str(scratch), workers=1
         )
     )
-    for one in report.trials:
-        assert without_clock(one.score) == without_clock(bench.evaluate(one.choice))
+    for trial in report.trials:
+        assert without_clock(trial.score) == without_clock(bench.evaluate(trial.choice))
     assert pq.read_table(tmp_path / "trials.parquet").num_rows == 4
     left = tmp_path / "branches" / "left-behind"  # by a search that was killed
     assert not list(left.parent.iterdir())
