@@ -55,13 +55,13 @@ class FleetProgress:
 
     def __call__(self, stage: StageProgress) -> None:
         """Take up a stage that a shard has trained."""
-        load = stage.load or FleetLoad(at_work=(*self._shards, stage.shard), waiting=0, done=0)
+        load = stage.load or FleetLoad(running=(*self._shards, stage.shard), waiting=0, done=0)
         if load.done < self._done:  # the fleet had nothing to do in between
             self._began_s = self._clock()
         self._done, self.waiting = load.done, load.waiting
         before = self._shards.get(stage.shard, ShardProgress(shard=stage.shard))
         known = {**self._shards, stage.shard: before.after(stage)}
-        self._shards = {shard: known.get(shard, ShardProgress(shard=shard)) for shard in sorted(set(load.at_work))}
+        self._shards = {shard: known.get(shard, ShardProgress(shard=shard)) for shard in sorted(set(load.running))}
 
     @property
     def running(self) -> tuple[ShardProgress, ...]:

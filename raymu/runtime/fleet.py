@@ -53,7 +53,7 @@ class RayFleet:
         return self._pool.capacity
 
     @property
-    def at_work(self) -> set[int]:
+    def running(self) -> set[int]:
         return {loaded.shard for loaded in self._pool.loaded_shards() if loaded.is_running}
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
@@ -89,7 +89,7 @@ class RayFleet:
                 device=loaded.location.device,
                 gpus=loaded.location.gpus,
                 workers=self._workers_per_shard,
-                is_at_work=loaded.is_running,
+                is_running=loaded.is_running,
             )
             for loaded in self._pool.loaded_shards()
         }

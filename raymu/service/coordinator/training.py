@@ -83,7 +83,7 @@ class Training:
             except WorkerLost:
                 raise
             except Exception:
-                for shard in tasks.keys() - {work.shard, *self._fleet.at_work}:
+                for shard in tasks.keys() - {work.shard, *self._fleet.running}:
                     tasks[shard].cancel()
                 raise
 

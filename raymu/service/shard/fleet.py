@@ -1,14 +1,22 @@
-"""Who carries out the shards' work: a fleet's interface, and the fleet that runs every shard in this process."""
+"""Fleets: the interface, the fleet that runs every shard in this process, and a wrapper that adds the fleet's load."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from raymu.core.commands import RepairReport
 from raymu.core.records import Remedy
-from raymu.service.shard.messages import FleetLoad, Progress, ShardLocations, StageProgress, Work, WorkReport
+from raymu.service.shard.messages import (
+    FleetLoad,
+    Progress,
+    ShardLocations,
+    StageProgress,
+    Work,
+    WorkReport,
+    no_progress,
+)
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 
@@ -17,30 +25,38 @@ class ShardFleet(Protocol):
     """Runs pieces of work on as many workers as there are, each piece on one of them."""
 
     @property
-    def workers(self) -> int: ...
+    def workers(self) -> int:
+        """How many pieces of work run at once."""
+        ...
 
     @property
-    def at_work(self) -> Collection[int]:
-        """The shards that workers are at; the others' work waits, and begins nowhere once it is cancelled."""
+    def running(self) -> Collection[int]:
+        """The shards whose work has begun. Other work waits, and if it is cancelled it never begins."""
+        ...
 
-    async def run(self, work: Work, progress: Progress) -> WorkReport: ...
+    async def run(self, work: Work, progress: Progress) -> WorkReport:
+        """Do a piece of work."""
+        ...
 
     async def warm_up(self) -> None:
         """Start the workers, and wait until they answer."""
+        ...
 
     async def locations(self) -> ShardLocations:
         """Say which actor has which shard in memory."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """End the workers."""
+        ...
 
 
 class LocalFleet:
-    """One worker in this process: one shard after the other, under a debugger if need be."""
+    """One worker in this process, which runs one shard after the other: good for a debugger."""
 
     workers = 1
-    at_work: Collection[int] = ()
-    """Nothing, whenever anybody else has a turn: a shard's work goes on to its end."""
+    running: Collection[int] = ()
+    """Nothing whenever other coroutines run: a shard's work is never suspended."""
 
     def __init__(self, store: RunStore) -> None:
         self._worker = ShardWorker(store)
@@ -50,7 +66,7 @@ class LocalFleet:
             if not isinstance(report, StageProgress):
                 return report
             progress(report)
-        raise AssertionError("a worker's last word is its report")
+        raise AssertionError("a worker ends with its report")
 
     async def warm_up(self) -> None:
         """Do nothing: the worker is this process."""
@@ -60,16 +76,16 @@ class LocalFleet:
         return {}
 
     async def close(self) -> None:
-        pass
+        """Do nothing: the worker is this process."""
 
 
 class ProgressFleet:
-    """A fleet whose progress tells how much is at work, waits and is done; patches, which have no stages, are told too."""
+    """Adds the fleet's load to all progress, and reports a patch, which has no stages, as one stage."""
 
-    def __init__(self, fleet: ShardFleet, tell: Callable[[StageProgress], None] = lambda _stage: None) -> None:
-        """tell: of the progress of all work, whoever asked for it"""
-        self._fleet, self._tell = fleet, tell
-        self._given: list[Work] = []  # in order of arrival, which is the order in which workers come to it
+    def __init__(self, fleet: ShardFleet, observe: Progress = no_progress) -> None:
+        """Wrap a fleet. observe: is called for the progress of all work, whoever gave it"""
+        self._fleet, self._observe = fleet, observe
+        self._unfinished: list[Work] = []  # in order of arrival, in which workers begin it
         self._done = 0
 
     @property
@@ -77,22 +93,22 @@ class ProgressFleet:
         return self._fleet.workers
 
     @property
-    def at_work(self) -> Collection[int]:
-        return self._fleet.at_work
+    def running(self) -> Collection[int]:
+        return self._fleet.running
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
-        if not self._given:
+        if not self._unfinished:
             self._done = 0
-        self._given.append(work)
+        self._unfinished.append(work)
         try:
-            await asyncio.sleep(0)  # what is given together is known before any of it begins
-            report = await self._fleet.run(work, partial(self._told, progress))
+            await asyncio.sleep(0)  # work that is given together is counted before any of it begins
+            report = await self._fleet.run(work, partial(self._report, progress))
             if isinstance(report, RepairReport) and report.remedy is not Remedy.RETRAIN:
-                self._told(progress, _as_one_stage(report))
+                self._report(progress, _as_one_stage(report))
             self._done += 1
             return report
         finally:
-            self._given.remove(work)
+            self._unfinished.remove(work)
 
     async def warm_up(self) -> None:
         await self._fleet.warm_up()
@@ -103,15 +119,15 @@ class ProgressFleet:
     async def close(self) -> None:
         await self._fleet.close()
 
-    def _told(self, progress: Progress, stage: StageProgress) -> None:
+    def _report(self, progress: Progress, stage: StageProgress) -> None:
         stage = replace(stage, load=self._load)
-        self._tell(stage)
+        self._observe(stage)
         progress(stage)
 
     @property
     def _load(self) -> FleetLoad:
-        at_work = tuple(work.shard for work in self._given[: self.workers])
-        return FleetLoad(at_work=at_work, waiting=len(self._given) - len(at_work), done=self._done)
+        running = tuple(work.shard for work in self._unfinished[: self.workers])
+        return FleetLoad(running=running, waiting=len(self._unfinished) - len(running), done=self._done)
 
 
 def _as_one_stage(report: RepairReport) -> StageProgress:

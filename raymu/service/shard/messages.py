@@ -1,4 +1,4 @@
-"""What passes between a coordinator and its shards, besides the records of the core."""
+"""Messages between a coordinator and its shards, besides the records of the core: work, progress, reports, locations."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,11 +10,13 @@ from raymu.core.records import FileRef, Remedy, SampleId, ShardLineage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainCommand:
-    """Command: train a shard from scratch. table: its samples; term: of the coordinator that asks"""
+    """Work: train a shard from scratch."""
 
     shard: int
     table: FileRef
+    """The shard's samples."""
     term: int
+    """Of the coordinator. The worker writes nothing once there is a later one."""
 
     @property
     def command_id(self) -> str:
@@ -22,21 +24,21 @@ class TrainCommand:
 
 
 def train_id(shard: int) -> str:
+    """Return the id of the command that trains a shard from scratch."""
     return f"train-{shard:04d}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepairTask:
-    """A repair command with the ids that it is about, which only the journal knows.
-
-    unseen_forgotten: revoked samples of the first reference's shard, which may not serve as unseen samples
-    term: of the coordinator that asks: the worker writes nothing once there is a later one
-    """
+    """Work: carry out a repair command, with the sample ids that only the journal has."""
 
     command: RepairShard
     forget: frozenset[SampleId]
+    """The samples to forget."""
     unseen_forgotten: frozenset[SampleId]
+    """Revoked samples of the first reference's shard, which may not serve as unseen samples."""
     term: int
+    """Of the coordinator. The worker writes nothing once there is a later one."""
 
     @property
     def shard(self) -> int:
@@ -52,40 +54,47 @@ Work: TypeAlias = TrainCommand | RepairTask
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FleetLoad:
-    """at_work: the shards that workers are at; waiting, done: how many pieces, since the fleet last had nothing to do"""
+    """What a fleet is doing."""
 
-    at_work: tuple[int, ...]
+    running: tuple[int, ...]
+    """The shards that workers train or repair."""
     waiting: int
+    """Pieces of work that no worker has begun."""
     done: int
+    """Pieces of work that are done since the fleet was last idle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageProgress:
-    """Progress: one stage of a shard is done, or a patch. first, stages: where this piece of work begins, and how many it has
-
-    Work that broke off may be told of again from its first stage, or go on.
-    """
+    """Progress: a stage is trained, or a patch is done. Interrupted work may report its stages again."""
 
     shard: int
     stage: int
     first: int
+    """The first stage of this work."""
     stages: int
+    """How many stages this work has."""
     remedy: Remedy | None
-    """None while the run is trained."""
+    """None for the first training of a run."""
     passes: float
+    """Sample passes of this stage."""
     seconds: float
+    """Of compute of this stage."""
     load: FleetLoad | None = None
-    """Of the fleet that the work is a part of; None where nobody keeps account of it."""
+    """Of the fleet; None until a `ProgressFleet` adds it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainReport:
-    """A shard is trained. seconds: of compute; determinism: the class, as JSON"""
+    """Report: a shard is trained."""
 
     lineage: ShardLineage
     passes: float
+    """Sample passes."""
     seconds: float
+    """Of compute."""
     determinism: str
+    """Determinism class, as JSON."""
 
     @property
     def command_id(self) -> str:
@@ -102,18 +111,20 @@ def no_progress(_stage: StageProgress) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardLocation:
-    """The actor that holds a shard's checkpoints: at work on it, or as it left them. node: its name, as Ray has it"""
+    """The actor that has a shard's checkpoints in memory."""
 
     node: str
+    """Its name, as Ray has it."""
     node_id: str
     device: str
     """The GPU's name, or the CPU capability, as in the determinism class."""
     gpus: tuple[str, ...]
-    """Ray's numbers of the node's GPUs that it may use, a part of one too."""
+    """Ray's numbers of the node's GPUs that it may use, in whole or in part."""
     workers: int
-    """Who train the shard: where there are several, they are up during a training only, on nodes and devices of their own."""
-    is_at_work: bool
+    """Ranks that train the shard. Several run during a training only, on nodes and devices of their own."""
+    is_running: bool
+    """Whether the actor trains or repairs the shard now."""
 
 
 ShardLocations: TypeAlias = Mapping[int, ShardLocation]
-"""By shard; a shard that is not there lies in the run's directory only."""
+"""By shard; a shard that is missing is in the run's directory only."""

@@ -1,4 +1,4 @@
-"""Stages that are trained, and what each leaves in the run."""
+"""Training of stages with their files: each is written before the next begins, and a retry resumes after the last."""
 
 import time
 from collections.abc import Collection, Generator
@@ -18,21 +18,26 @@ from raymu.training.stages import StageResult, StageTask, StageTrainer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageResults:
-    """What training some stages left behind. seconds: of compute; determinism: the class of the last one, as JSON"""
+    """The files and costs of consecutive stages."""
 
     checkpoints: tuple[CheckpointRef, ...] = ()
     updates: tuple[FileRef | None, ...] = ()
+    """Recorded updates of each stage."""
     passes: float = 0.0
+    """Sample passes."""
     seconds: float = 0.0
+    """Of compute."""
     determinism: str = ""
+    """Determinism class of the last stage, as JSON."""
     earlier_classes: tuple[str, ...] = ()
+    """Other determinism classes of earlier stages, as JSON."""
 
     @property
     def files(self) -> frozenset[FileRef]:
-        return frozenset({*(one.file for one in self.checkpoints), *filter(None, self.updates)})
+        return frozenset({*(checkpoint.file for checkpoint in self.checkpoints), *filter(None, self.updates)})
 
-    def and_then(self, later: "StageResults") -> "StageResults":
-        """With the stages that were trained next."""
+    def plus(self, later: "StageResults") -> "StageResults":
+        """Append the stages that were trained next."""
         return replace(
             later,
             checkpoints=self.checkpoints + later.checkpoints,
@@ -44,15 +49,16 @@ class StageResults:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartialReport:
-    """The stages that are done of a command which is not. determinism: the class of the worker that was at it, as JSON"""
+    """The trained stages of a command that is not done."""
 
     command_id: str
     determinism: str
+    """Determinism class of the worker, as JSON."""
     trained: StageResults
 
 
 def find_partial(store: RunStore, command_id: str) -> PartialReport | None:
-    """None too where its file is not what was written, or cannot be read: it only spares work."""
+    """Find a partial report. None also if its file is damaged or cannot be read: it only spares work."""
     try:
         return store.reports.find_partial(PartialReport, command_id)
     except (FileCorrupt, FileUnreadable):
@@ -68,25 +74,34 @@ def resume_stages(
     determinism: str,
     kept: Collection[FileRef],
 ) -> StageResults:
-    """What is done already of a command; nothing where not all of it can be gone on from, and then it is destroyed.
+    """Find the stages of an interrupted command that a retry resumes after.
 
-    samples: that the command is to train on; stages: that it is to train; determinism: the class of this worker, as JSON,
-    since a mixture would be exact in none; kept: files that stay, whatever an interim report names
+    Unless all of them can be used, none is, and their files are destroyed.
+
+    Args:
+        store: Of the run.
+        command_id: Of the command.
+        samples: To train on.
+        stages: To train.
+        determinism: Class of this worker, as JSON. Stages of two classes together would be exact in neither.
+        kept: Files that are not destroyed, whatever a partial report names.
     """
-    interim = find_partial(store, command_id)
-    if interim is None:
+    partial = find_partial(store, command_id)
+    if partial is None:
         return StageResults()
-    if interim.determinism == determinism and _is_sound(store, interim.trained, samples, stages):
-        return interim.trained
-    store.destroy(interim.trained.files.difference(kept))
+    if partial.determinism == determinism and _is_usable(store, partial.trained, samples, stages):
+        return partial.trained
+    store.destroy(partial.trained.files.difference(kept))
     return StageResults()
 
 
-def _is_sound(store: RunStore, trained: StageResults, samples: ShardSamples, stages: range) -> bool:
-    """Whether these are the first of the stages, trained on these samples and no others, and all that they left is there."""
-    numbers = [one.stage for one in trained.checkpoints]
+def _is_usable(store: RunStore, trained: StageResults, samples: ShardSamples, stages: range) -> bool:
+    """Whether these are the first of the stages, trained on these samples and no others, with all their files undamaged."""
+    numbers = [checkpoint.stage for checkpoint in trained.checkpoints]
     descents = [descent_digest(samples.up_to(number).hashes, key=store.keys.hash_key) for number in numbers]
-    if numbers != list(stages[: len(numbers)]) or descents != [one.descent for one in trained.checkpoints]:
+    if numbers != list(stages[: len(numbers)]):
+        return False
+    if descents != [checkpoint.descent for checkpoint in trained.checkpoints]:
         return False
     try:
         return not any(store.files.damage(sorted(trained.files, key=lambda file: file.path)))
@@ -95,82 +110,93 @@ def _is_sound(store: RunStore, trained: StageResults, samples: ShardSamples, sta
 
 
 class StageWriter:
-    """Has stages trained, and writes the checkpoint of each before the next one begins."""
+    """Trains stages, and writes the checkpoint of each before the next one begins."""
 
-    def __init__(self, store: RunStore, plan: TrainingSpec, files: StateCache, train: StageTrainer) -> None:
-        """train: who trains stages"""
+    def __init__(self, store: RunStore, spec: TrainingSpec, files: StateCache, train_stages: StageTrainer) -> None:
         self._store, self._config = store, store.config
-        self._plan, self._files, self._train_on = plan, files, train
+        self._spec, self._files, self._train_stages = spec, files, train_stages
 
     def train(
         self, samples: ShardSamples, command: TrainCommand | RepairShard, *, determinism: str
     ) -> Generator[StageProgress, None, StageResults]:
-        """Have the stages that a command asks for trained, each with its checkpoint written through.
+        """Train the stages of a command, after those that were trained before it was interrupted.
 
-        It goes on after those that were trained when the command broke off. determinism: of this worker, as JSON
+        Args:
+            samples: To train on.
+            command: Says which stages to train.
+            determinism: Class of this worker, as JSON.
+
+        Yields:
+            Progress after each stage.
+
+        Returns:
+            All stages of the command.
         """
-        whole = range(_first_stage(command), len(self._plan.epochs))
+        stages = range(_first_stage(command), len(self._spec.epochs))
         kept = command.lineage.files if isinstance(command, RepairShard) else frozenset[FileRef]()
-        done = resume_stages(self._store, command.command_id, samples, whole, determinism=determinism, kept=kept)
-        stages = StageTask(
-            spec=self._plan,
+        done = resume_stages(self._store, command.command_id, samples, stages, determinism=determinism, kept=kept)
+        task = StageTask(
+            spec=self._spec,
             shard=command.shard,
             samples=samples,
-            first=whole.start + len(done.checkpoints),
+            first=stages.start + len(done.checkpoints),
             checkpoint=self._checkpoint_before(command, done),
             contributions=self._config.unlearning.contributions,
             device=self._config.device,
             threads=self._config.cluster.threads,
         )
-        for trained in self._train_on(stages):
-            stage = self._written(trained, samples, command.shard)
-            done = done.and_then(stage)
-            if trained.stage < whole[-1]:  # else the report comes next
+        for result in self._train_stages(task):
+            stage = self._write(result, samples, command.shard)
+            done = done.plus(stage)
+            if result.stage < stages[-1]:  # after the last stage the report follows
                 self._store.reports.write_partial(
                     PartialReport(command_id=command.command_id, determinism=determinism, trained=done)
                 )
             yield StageProgress(
                 shard=command.shard,
-                stage=trained.stage,
-                first=whole.start,
-                stages=len(whole),
+                stage=result.stage,
+                first=stages.start,
+                stages=len(stages),
                 remedy=Remedy.RETRAIN if isinstance(command, RepairShard) else None,
                 passes=stage.passes,
                 seconds=stage.seconds,
             )
         return done
 
-    def give_up(self, command: RepairShard) -> None:
-        """Destroy the stages that were trained of it: its patch failed when it broke off, and has not failed again."""
-        if interim := find_partial(self._store, command.command_id):
-            self._store.destroy(interim.trained.files - command.lineage.files)
+    def discard(self, command: RepairShard) -> None:
+        """Destroy stages of an earlier attempt, whose patch failed and was replaced by retraining."""
+        if partial := find_partial(self._store, command.command_id):
+            self._store.destroy(partial.trained.files - command.lineage.files)
 
     def _checkpoint_before(self, command: TrainCommand | RepairShard, done: StageResults) -> bytes | None:
-        """The state to start from. Raises FileMissing, FileCorrupt."""
+        """Read the state to start from; None for new weights. Raises FileMissing, FileCorrupt."""
         if done.checkpoints:
             return self._files.read(done.checkpoints[-1].file)
         first = _first_stage(command)
         if isinstance(command, TrainCommand) or not first:
             return None
-        restored = command.lineage.checkpoints[first - 1]
-        assert restored is not None, "checkpoints below the earliest touched slice are sound"
-        return self._files.read(restored.file)
+        checkpoint = command.lineage.checkpoints[first - 1]
+        assert checkpoint is not None, "checkpoints below the earliest touched slice are there"
+        return self._files.read(checkpoint.file)
 
-    def _written(self, trained: StageResult, samples: ShardSamples, shard: int) -> StageResults:
-        """One stage, written through."""
+    def _write(self, result: StageResult, samples: ShardSamples, shard: int) -> StageResults:
+        """Write the files of one stage."""
         started = time.perf_counter()
-        number, log = trained.stage, trained.updates
-        file = self._files.write(shard, f"stage-{number}", trained.checkpoint)
-        descent = descent_digest(samples.up_to(number).hashes, key=self._store.keys.hash_key)
-        weights = trained.weights_sha256
-        updates = self._files.write(shard, f"updates-{number}", log) if log else None
+        file = self._files.write(shard, f"stage-{result.stage}", result.checkpoint)
+        updates = self._files.write(shard, f"updates-{result.stage}", result.updates) if result.updates else None
+        checkpoint = CheckpointRef(
+            stage=result.stage,
+            file=file,
+            weights_sha256=result.weights_sha256,
+            descent=descent_digest(samples.up_to(result.stage).hashes, key=self._store.keys.hash_key),
+        )
         return StageResults(
-            checkpoints=(CheckpointRef(stage=number, file=file, weights_sha256=weights, descent=descent),),
+            checkpoints=(checkpoint,),
             updates=(updates,),
-            passes=trained.passes,
-            seconds=trained.seconds + time.perf_counter() - started,
-            determinism=trained.determinism,
-            earlier_classes=trained.earlier_classes,
+            passes=result.passes,
+            seconds=result.seconds + time.perf_counter() - started,
+            determinism=result.determinism,
+            earlier_classes=result.earlier_classes,
         )
 
 

@@ -37,57 +37,71 @@ from raymu.training.stages import StageTrainer, train_stages
 def log_work(
     run: str, work: Work, reports: Iterator[StageProgress | WorkReport]
 ) -> Iterator[StageProgress | WorkReport]:
-    """A worker's reports as they are, and a line for each of them. run: its id"""
-    told: dict[str, LogValue] = {"run": run, "shard": work.shard, "remedy": TRAINING}
+    """Pass a worker's reports on, and log each of them. run: id of the run"""
+    fields: dict[str, LogValue] = {"run": run, "shard": work.shard, "remedy": TRAINING}
     if isinstance(work, RepairTask):
-        told["remedy"] = work.command.decision.remedy
-        told |= logged_requests(work.command.request_ids)
-    log_event("work_begun", **told)
+        fields["remedy"] = work.command.decision.remedy
+        fields |= logged_requests(work.command.request_ids)
+    log_event("work_begun", **fields)
     try:
         for report in reports:
             if isinstance(report, StageProgress):
                 stage = {"stage": report.stage, "passes": report.passes, "seconds": report.seconds}
                 log_event("stage_trained", run=run, shard=report.shard, remedy=report.remedy or TRAINING, **stage)
             else:
-                log_event("work_done", **(told | {"passes": report.passes, "seconds": report.seconds}))
+                log_event("work_done", **(fields | {"passes": report.passes, "seconds": report.seconds}))
             yield report
     except Exception as error:
-        log_event("work_failed", **told, error=type(error).__name__)  # its text may name samples
+        log_event("work_failed", **fields, error=type(error).__name__)  # its text may name samples
         raise
 
 
 class ShardWorker:
-    """Carries out work on whichever shard it is given. A piece of work may arrive twice: the second changes nothing."""
+    """Trains and repairs shards, one at a time. Work may arrive twice: the second time changes nothing."""
 
     def __init__(self, store: RunStore, train: StageTrainer = train_stages, *, device: Device | None = None) -> None:
-        """train: who trains stages; device: for all else, which is done here, as configured where not given"""
+        """Prepare for work.
+
+        Args:
+            store: Of the run.
+            train: Trains stages, in this process or through others.
+            device: For everything else, which this process computes; by default as configured.
+        """
         self._store = store
         manifest, config = self._store.manifest, self._store.config
-        self._plan = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        self._spec = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
         self._config = config
         self._files = StateCache(self._store)
-        self._stages = StageWriter(self._store, self._plan, self._files, train)
-        self._device, self._asked_device = torch.device("cpu"), device or config.device
+        self._stages = StageWriter(self._store, self._spec, self._files, train)
+        self._device, self._device_setting = torch.device("cpu"), device or config.device
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
         build_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
         self._determinism = ""
 
     @property
     def device_name(self) -> str:
-        """The kind of device that it works on, as in its determinism class."""
-        return determinism_class(device_or_cpu(self._asked_device), self._config.cluster.threads).device
+        """The kind of device that this process computes on, as in its determinism class."""
+        return determinism_class(device_or_cpu(self._device_setting), self._config.cluster.threads).device
 
     def run(self, work: Work) -> Iterator[StageProgress | WorkReport]:
-        """Yields progress, and the report last. Raises DeviceUnavailable, CoordinatorSuperseded."""
-        self._store.fencing.fence_writes(work.term)
-        self._files.hold(work.shard)
-        self._store.delete_partial_writes(work.shard)  # a worker that was lost here left it behind
-        self._device = choose_device(self._asked_device)
-        with deterministic(self._device, self._config.cluster.threads, self._plan.workers) as determinism:
-            self._determinism = determinism.json()
-            yield from log_work(self._store.manifest.run_id, work, self._carry_out(work))
+        """Do a piece of work.
 
-    def _carry_out(self, work: Work) -> Iterator[StageProgress | WorkReport]:
+        Yields:
+            Progress, and the report last.
+
+        Raises:
+            DeviceUnavailable: This machine lacks the configured device.
+            CoordinatorSuperseded: A later coordinator has taken the run over.
+        """
+        self._store.fencing.fence_writes(work.term)
+        self._files.switch_to(work.shard)
+        self._store.delete_partial_writes(work.shard)  # left behind by a worker that was lost
+        self._device = choose_device(self._device_setting)
+        with deterministic(self._device, self._config.cluster.threads, self._spec.workers) as determinism:
+            self._determinism = determinism.json()
+            yield from log_work(self._store.manifest.run_id, work, self._execute(work))
+
+    def _execute(self, work: Work) -> Iterator[StageProgress | WorkReport]:
         match work:
             case TrainCommand():
                 yield from self._once(TrainReport, work.command_id, self._train(work))
@@ -97,12 +111,12 @@ class ShardWorker:
     def _once(
         self, kind: type[AnyReport], command_id: str, work: Generator[StageProgress, None, AnyReport]
     ) -> Iterator[StageProgress | AnyReport]:
-        """The report of work that was done before, or else the work."""
+        """Do the work, unless its report is there from an earlier time."""
         report = self._store.reports.find(kind, command_id)
         if report is None:
             report = yield from work
             self._store.reports.write(report)
-        self._files.keep(report.lineage.files)
+        self._files.evict_except(report.lineage.files)
         yield report
 
     def _train(self, work: TrainCommand) -> Generator[StageProgress, None, TrainReport]:
@@ -139,7 +153,7 @@ class ShardWorker:
         if patch is None:
             report = yield from self._retrain(task, retain, reason)
         else:
-            self._stages.give_up(command)
+            self._stages.discard(command)
             report = self._patched(task, retain, patch, reason)
         return report
 
@@ -148,7 +162,7 @@ class ShardWorker:
         if task.command.references:
             others = read_shard_samples(self._store, task.command.references[0].table)
             unseen = others.where(~others.isin(self._hashes(task.unseen_forgotten)))
-        patcher = ShardPatcher(self._plan, self._config.unlearning, task.command, self._files, device=self._device)
+        patcher = ShardPatcher(self._spec, self._config.unlearning, task.command, self._files, device=self._device)
         return patcher.patch(forget, retain, unseen)
 
     def _retrain(
@@ -158,7 +172,9 @@ class ShardWorker:
         command, before = task.command, task.command.lineage
         trained = yield from self._stages.train(retain, command, determinism=self._determinism)
         if trained.earlier_classes:
-            differences = "; ".join(describe_difference(one, trained.determinism) for one in trained.earlier_classes)
+            differences = "; ".join(
+                describe_difference(earlier, trained.determinism) for earlier in trained.earlier_classes
+            )
             reason = (
                 f"{reason}; inconclusive, since its earlier stages are of another determinism class ({differences})"
             )
@@ -169,7 +185,7 @@ class ShardWorker:
             updates=trained.updates,
             seconds_per_pass=update_seconds_per_pass(
                 before.seconds_per_pass,
-                whole_passes=training_passes(before.slice_samples, self._plan.epochs, stages=range(self._slices)),
+                whole_passes=training_passes(before.slice_samples, self._spec.epochs, stages=range(self._slices)),
                 passes=trained.passes,
                 seconds=trained.seconds,
             ),
@@ -189,8 +205,8 @@ class ShardWorker:
 
     def _patched(self, task: RepairTask, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
         command, before = task.command, task.command.lineage
-        patch.training.reset_optimizer()  # its moments saw what is forgotten; a patched state is never trained on from
-        payload, weights = patch.training.dump(stage=self._slices - 1, determinism=self._determinism)
+        patch.trainer.reset_optimizer()  # its moments saw the forgotten samples, and training never continues from a patch
+        payload, weights = patch.trainer.dump(stage=self._slices - 1, determinism=self._determinism)
         file = self._files.write(command.shard, "patched", payload)
         lineage = before.patched(
             command.earliest_slice,
@@ -222,4 +238,4 @@ class ShardWorker:
         return self._config.partition.slices
 
     def _hashes(self, sample_ids: Iterable[SampleId]) -> Hashes:
-        return identity_hashes(sample_ids, seed=self._plan.seed, purpose="sample")
+        return identity_hashes(sample_ids, seed=self._spec.seed, purpose="sample")

@@ -65,10 +65,10 @@ def test_stages_tell_how_much_is_at_work_waits_and_is_done(tmp_path: Path) -> No
     loads = [stage.load for stage in told]
     for load in loads:
         assert load is not None
-        assert len(load.at_work) + load.waiting + load.done == 5
-        assert len(load.at_work) <= 2
-    assert loads[0] == FleetLoad(at_work=(0, 1), waiting=3, done=0)
-    assert loads[-1] == FleetLoad(at_work=(4,), waiting=0, done=4)
+        assert len(load.running) + load.waiting + load.done == 5
+        assert len(load.running) <= 2
+    assert loads[0] == FleetLoad(running=(0, 1), waiting=3, done=0)
+    assert loads[-1] == FleetLoad(running=(4,), waiting=0, done=4)
     asyncio.run(coordinator.close())
 
 
@@ -112,6 +112,6 @@ def test_one_worker_s_fleet_knows_all_that_it_was_given(tmp_path: Path) -> None:
     told: list[StageProgress] = []
     asyncio.run(coordinator.train(told.append))
     assert [one.load for one in told] == [
-        FleetLoad(at_work=(number,), waiting=2 - number, done=number) for number in range(3)
+        FleetLoad(running=(number,), waiting=2 - number, done=number) for number in range(3)
     ]
     asyncio.run(coordinator.close())

@@ -36,22 +36,22 @@ class TwoAtOnce(ScriptedFleet):
     """Two workers; the one that is at shard 0 ends after the other one."""
 
     workers = 2
-    at_work: set[int]
+    running: set[int]
 
     def __init__(self, store: RunStore, error: RaymuError) -> None:
         super().__init__(store, failures={1: error})
         self._free = asyncio.Semaphore(self.workers)
-        self.at_work = set()
+        self.running = set()
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         async with self._free:
-            self.at_work.add(work.shard)
+            self.running.add(work.shard)
             try:
                 for _ in range(20 if work.shard == 0 else 1):
                     await asyncio.sleep(0)
                 return await super().run(work, progress)
             finally:
-                self.at_work.remove(work.shard)
+                self.running.remove(work.shard)
 
 
 @pytest.mark.parametrize(("make_fleet", "begun", "done"), [(fail_shard_1, [0, 1], [0]), (TwoAtOnce, [1, 0], [0])])

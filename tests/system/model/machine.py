@@ -117,14 +117,14 @@ class CourseOfARun(RuleBasedStateMachine):
         if is_refused:
             assert self.course.run.files == before
 
-    @precondition(lambda self: self.course.process and self.course.process.fleet.at_work)
+    @precondition(lambda self: self.course.process and self.course.process.fleet.running)
     @rule(which=which_one, steps=st.sampled_from([1, 2, 99]), is_reply_lost=is_rare, fault=faults)
     def work(self, which: int, steps: int, is_reply_lost: bool, fault: Fault) -> None:
         shard = self._at_work(which)
         self._strike_soon(fault)
         self.course.steer(lambda fleet: fleet.go_on(shard, steps=steps, is_reply_lost=is_reply_lost))
 
-    @precondition(lambda self: self.course.process and self.course.process.fleet.at_work)
+    @precondition(lambda self: self.course.process and self.course.process.fleet.running)
     @rule(which=which_one)
     def lose_a_worker(self, which: int) -> None:
         shard = self._at_work(which)
@@ -247,7 +247,7 @@ class CourseOfARun(RuleBasedStateMachine):
 
     def _at_work(self, which: int) -> int:
         assert self.course.process
-        working = self.course.process.fleet.at_work
+        working = self.course.process.fleet.running
         return working[which % len(working)]
 
 

@@ -134,7 +134,7 @@ class Course:
     def see_through(self) -> None:
         """Let the workers work until none is left to, or their process is dead."""
         for _ in range(99):
-            if self.process and self.process.fleet.at_work:
+            if self.process and self.process.fleet.running:
                 self.steer(SteeredFleet.finish)
 
     def finish(self) -> None:
@@ -144,7 +144,7 @@ class Course:
             task = self.settle()
             while not task.done():
                 assert self.process
-                assert self.process.fleet.at_work, "somebody waits, and nothing is at work"
+                assert self.process.fleet.running, "somebody waits, and nothing is at work"
                 self.steer(SteeredFleet.finish)
             task.result()
             is_settled = not any(lineage.debts for lineage in self.run.board.lineages)

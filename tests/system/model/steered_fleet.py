@@ -30,7 +30,7 @@ class SteeredFleet:
         self._pieces: list[Piece] = []
 
     @property
-    def at_work(self) -> list[int]:
+    def running(self) -> list[int]:
         """The shards whose work somebody waits for."""
         self._pieces = [piece for piece in self._pieces if not piece.reply.done()]
         return sorted({piece.shard for piece in self._pieces})
@@ -63,7 +63,7 @@ class SteeredFleet:
 
     def finish(self) -> None:
         """Let every worker finish what it is at."""
-        for shard in self.at_work:
+        for shard in self.running:
             self.go_on(shard, steps=99)
 
     def break_off(self, shard: int) -> None:

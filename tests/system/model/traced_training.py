@@ -133,7 +133,7 @@ class TracedPatcher:
         updates = tuple(self._rewritten(stage, ref, forgotten) if ref else None for stage, ref in enumerate(kept))
         # A stand-in for ShardTraining, of which the worker asks nothing more.
         traced: Any = training
-        return Patch(training=traced, updates=updates, passes=1.0, seconds=0.01, forget_loss=1.0, unseen_loss=None)
+        return Patch(trainer=traced, updates=updates, passes=1.0, seconds=0.01, forget_loss=1.0, unseen_loss=None)
 
     def _rewritten(self, stage: int, ref: FileRef, forgotten: list[int]) -> FileRef:
         members = [one for one in json.loads(self._files.read(ref)) if one not in forgotten]

@@ -38,7 +38,7 @@ def fleet_at_work(shards: int, workers: int, *, stages: int) -> FleetProgress:
             if clock.now_s == stages:
                 return progress
             clock.now_s += 1.0
-            load = FleetLoad(at_work=tuple(at_work), waiting=shards - done - len(at_work), done=done)
+            load = FleetLoad(running=tuple(at_work), waiting=shards - done - len(at_work), done=done)
             progress(a_stage(shard, at_work[shard], load=load))
             at_work[shard] += 1
             if at_work[shard] == 5:
@@ -95,7 +95,7 @@ def test_before_the_first_stage_the_time_is_shown() -> None:
 
 def test_a_shard_that_nothing_was_heard_of_has_begun() -> None:
     progress = FleetProgress(Clock())
-    progress(a_stage(3, 0, load=FleetLoad(at_work=(3, 7), waiting=0, done=0)))
+    progress(a_stage(3, 0, load=FleetLoad(running=(3, 7), waiting=0, done=0)))
     assert [(one.shard, one.stages) for one in progress.running] == [(3, 5), (7, 0)]
     assert progress.fraction == pytest.approx(0.1)
 
@@ -108,7 +108,7 @@ def test_all_is_done_with_the_last_stage() -> None:
 
 def test_a_worker_that_was_lost_begins_its_shard_again() -> None:
     progress = FleetProgress(Clock())
-    load = FleetLoad(at_work=(3,), waiting=0, done=0)
+    load = FleetLoad(running=(3,), waiting=0, done=0)
     told = []
     for number in (2, 3, 2, 3, 4):
         progress(a_stage(3, number, of=3, load=load))
@@ -119,16 +119,16 @@ def test_a_worker_that_was_lost_begins_its_shard_again() -> None:
 def test_a_shard_that_goes_on_counts_the_stages_before() -> None:
     progress = FleetProgress(Clock())
     for number in (3, 4):
-        progress(a_stage(3, number, load=FleetLoad(at_work=(3,), waiting=0, done=0)))
+        progress(a_stage(3, number, load=FleetLoad(running=(3,), waiting=0, done=0)))
         assert progress.fraction == pytest.approx((number + 1) / 5)
 
 
 def test_the_next_batch_starts_from_nothing() -> None:
     clock = Clock()
     progress = FleetProgress(clock)
-    progress(a_stage(3, 4, of=1, load=FleetLoad(at_work=(3,), waiting=0, done=9)))
+    progress(a_stage(3, 4, of=1, load=FleetLoad(running=(3,), waiting=0, done=9)))
     clock.now_s = 100.0
-    progress(a_stage(3, 3, of=2, load=FleetLoad(at_work=(3, 4), waiting=2, done=0)))
+    progress(a_stage(3, 3, of=2, load=FleetLoad(running=(3, 4), waiting=2, done=0)))
     assert (progress.done, progress.shards, progress.elapsed_s) == (0, 4, 0.0)
     assert [(one.shard, one.done) for one in progress.running] == [(3, 1), (4, 0)]
 
