@@ -21,6 +21,10 @@ class _Location(click.Path):
         return value
 
 
+class _Count(click.IntRange):
+    name = "n"
+
+
 class _Time(click.ParamType):  # type: ignore[type-arg]  # older versions of click are not generic
     name = "time"
 
@@ -72,4 +76,4 @@ SECONDS, POINTS, SHARE, NATS = (
     _Nonnegative("share"),
     _Nonnegative("nats"),
 )
-POSITIVE = click.IntRange(min=1)
+POSITIVE, NATURAL = _Count(min=1), _Count(min=0)

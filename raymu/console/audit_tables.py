@@ -13,6 +13,7 @@ def show_audit(screen: Screen, report: AuditReport) -> None:
     table = make_table(
         *("request", "samples", "verdict", *losses, "reason"),
         numbers=("samples", *losses),
+        unbroken=("request",),
         title="loss on the forget set, in nats",
     )
     for name, part in [("all together", report.together), *((part.request_ids[0], part) for part in report.requests)]:
@@ -28,7 +29,7 @@ def show_audit(screen: Screen, report: AuditReport) -> None:
     screen.print(table)
     attacks = make_table("attack", *losses, title="\nAUC of each attack, with its 95% interval")
     for attack in report.together.attacks:
-        attacks.add_row(attack.attack, *(_interval(estimate) for estimate in _by_model(attack.auc)))
+        attacks.add_row(attack.attack.replace("_", " "), *(_interval(estimate) for estimate in _by_model(attack.auc)))
     screen.print(attacks)
     accuracy = report.accuracy.forget
     text = (
@@ -43,4 +44,4 @@ def _by_model(estimates: PerModel[Estimate]) -> tuple[Estimate, Estimate, Estima
 
 
 def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from rich.table import Table
+
 from raymu.console.screen import Screen, make_table
 from raymu.service.planning.capacity import CapacityPlan
-from raymu.service.tuning.report import TuningReport
+from raymu.service.tuning.report import ScoredTrial, TuningReport
 from raymu.text import duration, plural
 
 
@@ -40,30 +42,41 @@ def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
 
 def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
     """Print the trials of a search, the baselines, and where the results are."""
-    headings = (
-        "",
-        "strategy",
-        "boundary",
-        "slices",
-        "window",
-        "passes",
-        "saved",
-        "points lost",
-        "error",
-        "debt",
-        "p95",
+    screen.print(_trials(report))
+    screen.print(
+        "saved: how many times less work than retraining for every request. points lost: test accuracy below the "
+        "retrained oracle. error: forgetting error in nats. p95: time until 95% of the requests were repaired. "
+        "front: no other trial is better in work, accuracy and error."
     )
-    table = make_table(*headings, numbers=headings[2:], title=f"{report.traffic}: {plural(report.requests, 'request')}")
+    control = report.control
+    screen.print(
+        f"retrained oracle: {report.oracle.accuracy:.2%} test accuracy; control, which only fine-tunes: "
+        f"{control.lost_points:+.2f} points lost, forgetting error {control.too_little + control.too_much:.3f}; "
+        f"{plural(report.stopped, 'trial')} stopped early"
+    )
+    screen.print(f"trials: {out / 'trials.parquet'}; figure: {out / 'front.png'}")
+
+
+def _trials(report: TuningReport) -> Table:
+    """Make the table of the trials, with a column for each setting that differs between them."""
+    has_slices = len({trial.choice.fine_tune_slices for trial in report.trials}) > 1
+    has_windows = len({trial.choice.window_s for trial in report.trials}) > 1
+    settings = ("boundary", *(["slices"] if has_slices else []), *(["window"] if has_windows else []))
+    scores = ("passes", "saved", "points lost", "error", "debt", "p95")
+    table = make_table(
+        *("", "strategy", *settings, *scores),
+        numbers=(*settings, *scores),
+        unbroken=("", "strategy"),
+        title=f"{report.traffic}: {plural(report.requests, 'request')}",
+    )
     for trial in report.trials:
         choice, score = trial.choice, trial.score
-        is_chosen = trial == report.chosen
-        mark = "chosen" if is_chosen and not trial.violations else "nearest" if is_chosen else "front"
         table.add_row(
-            mark if is_chosen or trial.is_on_front else "",
+            _mark(trial, is_chosen=trial == report.chosen),
             choice.strategy,
             f"{choice.boundary:.2f}",
-            str(choice.fine_tune_slices),
-            duration(choice.window_s) if choice.window_s else "",
+            *([str(choice.fine_tune_slices)] if has_slices else []),
+            *([duration(choice.window_s)] if has_windows else []),
             f"{score.passes:,.0f}",
             f"{report.retrain_passes / max(score.passes, 1.0):,.1f}x",
             f"{score.lost_points:+.2f}",
@@ -71,16 +84,10 @@ def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
             f"{score.debt_share:.0%}",
             duration(score.p95_s),
         )
-    screen.print(table)
-    control = report.control
-    screen.print(
-        "slices: those that ohs fine-tunes. saved: how many times less work than retraining for every request. "
-        "points lost: test accuracy below the retrained oracle. error: forgetting error in nats. "
-        "p95: time until 95% of the requests were repaired. front: no other trial is better in work, accuracy and error."
-    )
-    screen.print(
-        f"retrained oracle: {report.oracle.accuracy:.2%} test accuracy; control, which only fine-tunes: "
-        f"{control.lost_points:+.2f} points lost, forgetting error {control.too_little + control.too_much:.3f}; "
-        f"{plural(report.stopped, 'trial')} stopped early"
-    )
-    screen.print(f"trials: {out / 'trials.parquet'}; figure: {out / 'front.png'}")
+    return table
+
+
+def _mark(trial: ScoredTrial, *, is_chosen: bool) -> str:
+    if is_chosen:
+        return "nearest" if trial.violations else "chosen"
+    return "front" if trial.is_on_front else ""

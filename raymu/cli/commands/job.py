@@ -34,7 +34,7 @@ def command() -> None:
 @command.command(
     "submit",
     cls=RaymuCommand,
-    example="raymu job submit --address http://127.0.0.1:8265 -- status /shared/runs/letter",
+    example="raymu job submit --address http://127.0.0.1:8265 -- status /runs/letter",
     context_settings={"allow_interspersed_args": False},
 )
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")

@@ -14,7 +14,7 @@ from raymu.console.request_tables import show_forecast
 @click.command("plan", cls=RaymuCommand, example="raymu plan runs/letter --id 17 --strategy hs")
 @run_argument
 @request_options
-@click.option("--workers", type=POSITIVE, help="The number of workers at hand. By default, as many as trained the run.")
+@click.option("--workers", type=POSITIVE, help="The number of workers. By default, as many as trained the run.")
 @json_option
 def command(run_dir: str, workers: int | None, as_json: bool, **request: Any) -> None:
     """Forecast what a request would cost.

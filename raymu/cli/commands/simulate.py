@@ -19,7 +19,7 @@ from raymu.service.planning.profile import profile
 @click.option(
     "--traffic", required=True, metavar="TRAFFIC", help="The requests to expect, as uniform:50 or burst:200,size=20."
 )
-@click.option("--workers", type=POSITIVE, help="The number of workers at hand. By default, one for each shard.")
+@click.option("--workers", type=POSITIVE, help="The number of workers. By default, one for each shard.")
 @click.option(
     "--batch-window",
     "window_s",

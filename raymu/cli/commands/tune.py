@@ -8,7 +8,7 @@ import click
 from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import address_option, json_option, run_argument, show
-from raymu.cli.parameter_types import DIRECTORY, FILE, NATS, POINTS, POSITIVE, SECONDS, SHARE
+from raymu.cli.parameter_types import DIRECTORY, FILE, NATS, NATURAL, POINTS, POSITIVE, SECONDS, SHARE
 from raymu.config import Config
 from raymu.config.unlearning import Strategy
 from raymu.console.planning_tables import show_tuning
@@ -63,7 +63,7 @@ from raymu.service.tuning.report import require_feasible
 @click.option("--max-p95", type=SECONDS, help="The time within which 95% of the requests have to be repaired.")
 @click.option("--workers", type=POSITIVE, help="The number of workers. By default, as many as trained the run.")
 @click.option("--stop-early", is_flag=True, help="Stop trials that fall behind (ASHA).")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of the search.")
+@click.option("--seed", type=NATURAL, default=0, show_default=True, help="The seed of the search.")
 @click.option(
     "--out",
     "out_dir",
