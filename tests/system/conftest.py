@@ -2,8 +2,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.support.trained_runs import RunTemplates, TrainedRun, TrainedRunFactory
+
+# Runs are so small that a second thread only waits.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The law of exactness: once settled, a run has the bits of one that was trained without the forget set."""
 
+import asyncio
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,9 +19,9 @@ from raymu.data.tables import read_table
 from raymu.errors import DataInvalid
 from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import verify
-from raymu.store.run import RunStore
 from tests.support.coordinated_run import homes, ids_at, write_images
-from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
+from tests.support.examples import make_config, train_run, write_samples
+from tests.support.trained_runs import TrainedRun, TrainedRunFactory, weights_without
 
 Branches = dict[str, dict[str, Any]]
 
@@ -117,25 +118,25 @@ def without_rows(config: Config, ids: Sequence[SampleId], path: Path) -> Config:
     return replace(config, data=replace(config.data, train=str(path)))
 
 
-def require_law(config: Config, folder: Path, requests: Sequence[Sequence[SampleId]], strategy: str) -> None:
-    run = train_run(config, folder / "run")
+def require_law(run: TrainedRun, requests: Sequence[Sequence[SampleId]], strategy: str) -> None:
+    """Retraining without the forget set, and training on a file that never held it, give the same weights."""
     for request in requests:
-        receipt = revoke(run, request, strategy=strategy)
+        receipt = run.revoke(request, strategy=strategy)
     if strategy == "sisa":
         assert receipt.exactness is Exactness.EXACT
     else:
-        settle(run)
+        run.settle()
     ids = [sample_id for request in requests for sample_id in request]
-    train_run(config, folder / "excluded", exclude=ids)
-    assert repaired_weights(folder / "run") == repaired_weights(folder / "excluded")
+    assert run.weights == weights_without(run.config, ids)
+    other_file = run.location.with_name("without.parquet")
     try:
-        train_run(without_rows(config, ids, folder / "without.parquet"), folder / "never-held")
+        never_held = weights_without(without_rows(run.config, ids, other_file), ())
     except DataInvalid:  # a shard with too few samples is refused at ingest, and only there
         return
-    assert repaired_weights(folder / "run") == repaired_weights(folder / "never-held")
+    assert run.weights == never_held
 
 
-@settings(max_examples=35, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
     branches=configurations(),
     strategy=st.sampled_from(["sisa", "sisa", "dpus", "hs", "ohs", "ohs"]),
@@ -155,7 +156,8 @@ def test_settled_runs_equal_runs_that_never_saw_the_forget_set(
             found = data.draw(forget_sets(config), label="forget set")
             requests.append([sample_id for sample_id in found if sample_id not in named])
         assume(all(requests))
-        require_law(config, folder, requests, strategy)
+        asyncio.run(train_run(config, folder / "run").close())
+        require_law(TrainedRun(config, folder / "run"), requests, strategy)
 
 
 CASES: dict[str, Callable[[Config], list[SampleId]]] = {
@@ -172,15 +174,14 @@ CASES: dict[str, Callable[[Config], list[SampleId]]] = {
 
 @pytest.mark.parametrize("strategy", ["sisa", "ohs"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_law_holds_for(tmp_path: Path, case: str, strategy: str) -> None:
-    write_samples(tmp_path / "all.parquet", samples=160)
-    config = make_config(
-        tmp_path / "all.parquet",
+def test_the_law_holds_for(trained_run: TrainedRunFactory, case: str, strategy: str) -> None:
+    run = trained_run(
+        samples={"samples": 160},
         data={"owner": "owner"},
         training={"momentum": 0.9, "schedule": "cosine"},
         unlearning={"boundary": 0.0},
     )
-    require_law(config, tmp_path, [CASES[case](config)], strategy)
+    require_law(run, [CASES[case](run.config)], strategy)
 
 
 USER_CODE = "tests.unit.training.user_code"
@@ -200,13 +201,12 @@ RECIPES: dict[str, Branches] = {
 
 @pytest.mark.parametrize("strategy", ["sisa", "ohs"])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_law_holds_for_every_part_of_training(tmp_path: Path, recipe: str, strategy: str) -> None:
-    write_samples(tmp_path / "all.parquet", samples=160)
+def test_the_law_holds_for_every_part_of_training(trained_run: TrainedRunFactory, recipe: str, strategy: str) -> None:
     branches = RECIPES[recipe]
     unlearning = {"boundary": 0.0, **branches.get("unlearning", {})}
-    config = make_config(tmp_path / "all.parquet", **{**branches, "unlearning": unlearning})
-    require_law(config, tmp_path, [ids_at(config, slice_index=2)[:5], ids_at(config, shard=0)[1:9:4]], strategy)
-    checks = verify(RunStore(str(tmp_path / "run")), no_progress, replay=[0, 1]).checks
+    run = trained_run(samples={"samples": 160}, **{**branches, "unlearning": unlearning})
+    require_law(run, [run.ids(slice_index=2)[:5], run.ids(shard=0)[1:9:4]], strategy)
+    checks = verify(run.store, no_progress, replay=[0, 1]).checks
     assert [(check.checked, check.findings) for check in checks if check.name == "replay"] == [(2, ())]
 
 
@@ -220,14 +220,13 @@ def test_the_law_holds_for_images(tmp_path: Path, name: str) -> None:
         training={"optimizer": "adam", "learning_rate": 0.01},
         unlearning={"boundary": 0.0, "ohs": {"remedy": "replay"}},
     )
-    require_law(config, tmp_path, [ids_at(config)[::9], ids_at(config)[4::9]], "ohs")
+    asyncio.run(train_run(config, tmp_path / "run").close())
+    require_law(TrainedRun(config, tmp_path / "run"), [ids_at(config)[::9], ids_at(config)[4::9]], "ohs")
 
 
-def test_one_sample_more_or_less_is_seen_in_the_weights(tmp_path: Path) -> None:
+def test_one_sample_more_or_less_is_seen_in_the_weights(trained_run: TrainedRunFactory) -> None:
     """The law's tests can fail."""
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    ids = ids_at(config, shard=0)[:4]
-    revoke(train_run(config, tmp_path / "run"), ids[:3], strategy="sisa")
-    train_run(config, tmp_path / "excluded", exclude=ids)
-    assert repaired_weights(tmp_path / "run")[0] != repaired_weights(tmp_path / "excluded")[0]
+    run = trained_run()
+    ids = run.ids(shard=0)[:4]
+    run.revoke(ids[:3], strategy="sisa")
+    assert run.weights[0] != weights_without(run.config, ids)[0]

@@ -48,9 +48,9 @@ REFUSED_SETTINGS: dict[str, tuple[dict[str, dict[str, Any]], type[RaymuError], s
         "the journal cannot be read .unable to open",
     ),
     "an empty shard": ({"partition": {"shards": 900, "slices": 1}}, DataInvalid, "would hold no samples"),
-    "an unknown model": ({"model": {"name": "transformer"}}, ConfigInvalid, "none of logistic"),
+    "an unknown model": ({"model": {"name": "transformer"}}, ConfigInvalid, "must be logistic, mlp"),
     "an unknown setting of a model": ({"model": {"name": "mlp", "depth": 3}}, ConfigInvalid, "no such setting"),
-    "a picture that is none": ({"model": {"name": "cnn"}}, ConfigInvalid, "no image"),
+    "a picture that is none": ({"model": {"name": "cnn"}}, ConfigInvalid, "not an image"),
     "batch norm without batches": (
         {"model": {"name": "mlp", "batch_norm": True}, "training": {"batch_size": 1}},
         ConfigInvalid,

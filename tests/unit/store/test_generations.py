@@ -18,7 +18,7 @@ from tests.support.manifests import MANIFEST
 from tests.support.stored_records import generations
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
-ONE_STORE = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ONE_STORE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def generation(number: int) -> Generation:

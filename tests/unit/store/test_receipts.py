@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.core.receipt import Receipt
@@ -25,7 +25,6 @@ def check(rows: list[ReceiptRow], *, run: str = "run") -> list[tuple[int, Receip
     return list(check_receipts(rows, run=run, public_key=public_key(KEY)))
 
 
-@settings(max_examples=25)
 @given(first=many_receipts, then=many_receipts)
 def test_receipts_of_two_purges_are_read_back_in_order(first: list[Receipt], then: list[Receipt]) -> None:
     rows = issue(first)
@@ -66,7 +65,6 @@ def of_no_json(rows: list[ReceiptRow]) -> list[ReceiptRow]:
     "tamper",
     [without_the_first, swapped, of_another_signer, made_exact, given_to_another_request, of_no_json],
 )
-@settings(max_examples=5)
 @given(some=st.lists(receipts, min_size=2, max_size=4))
 def test_tampered_receipts_are_refused(
     tamper: Callable[[list[ReceiptRow]], list[ReceiptRow]], some: list[Receipt]
@@ -75,7 +73,6 @@ def test_tampered_receipts_are_refused(
         check(tamper(issue(some)))
 
 
-@settings(max_examples=5)
 @given(some=many_receipts)
 def test_receipts_of_another_run_are_refused(some: list[Receipt]) -> None:
     with pytest.raises(FileCorrupt, match="missing or in another order"):

@@ -5,6 +5,9 @@ import torch
 
 from raymu.training.determinism import deterministic
 
+# Models here are so small that a second thread only waits.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="module")
 def one_determinism_class() -> Iterator[None]:

@@ -160,8 +160,15 @@ class CourseOfEvents(RuleBasedStateMachine):
             self.run.take_over()
 
 
+SCENARIOS_PER_EXAMPLE = 2.5
+"""Scenarios for each example that the hypothesis profile asks of a law."""
+
+
 @pytest.mark.parametrize("most_generations", [1, 16])
 def test_the_laws_hold_in_every_course_of_events(monkeypatch: pytest.MonkeyPatch, most_generations: int) -> None:
     """most_generations: 1 has the shards wait for each other, 16 has each published as it comes back"""
     monkeypatch.setattr(publication, "MOST_GENERATIONS", most_generations)
-    run_state_machine_as_test(CourseOfEvents, settings=settings(max_examples=75, stateful_step_count=25, deadline=None))
+    scenarios = round(SCENARIOS_PER_EXAMPLE * settings().max_examples)
+    run_state_machine_as_test(
+        CourseOfEvents, settings=settings(max_examples=scenarios, stateful_step_count=25, deadline=None)
+    )

@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import OhsConfig, UnlearningConfig
@@ -48,7 +48,6 @@ def replayed(
     return simulate(trace, held, trained, shape=shape, workers=workers, window_s=window_s).outcome
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     trace=traces, strategy=st.sampled_from(Strategy), workers=st.integers(1, 5), window_s=st.sampled_from([0.0, 5.0])
 )
@@ -68,7 +67,6 @@ def test_no_request_is_lost_and_none_is_served_before_it_came(
     assert outcome.remedies <= sum(len(set(HELD.shards[rows].tolist())) for rows in HELD.rows_of(trace))
 
 
-@settings(max_examples=20, deadline=None)
 @given(trace=traces, ohs=st.sampled_from(["fine_tune", "replay"]))
 def test_boundary_one_does_as_sisa_and_boundary_zero_as_dpus(trace: Trace, ohs: Any) -> None:
     sisa, dpus = replayed(trace, "sisa"), replayed(trace, "dpus")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sql
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.core.events import RevocationsAccepted
@@ -108,7 +108,6 @@ requests = st.builds(Revocation, ids=few_ids, key=keys, strategy=st.sampled_from
 )
 
 
-@settings(max_examples=60)
 @given(asked=st.lists(requests, max_size=12), group=st.integers(2, 12))
 def test_a_submission_is_answered_like_the_same_requests_one_after_another(
     store: RunStore, journals: Iterator[Journal], asked: list[Revocation], group: int

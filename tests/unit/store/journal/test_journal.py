@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 import sqlalchemy as sql
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.core.events import Event
@@ -20,7 +20,6 @@ from tests.support.journals import ACCEPTED, SETTLE, begin, execute, open_journa
 from tests.support.stored_records import EVENTS, names
 
 
-@settings(max_examples=20)
 @pytest.mark.parametrize("kind", range(len(EVENTS)))
 @given(data=st.data())
 def test_every_kind_of_event_is_read_back_as_it_was(shared: Journal, kind: int, data: st.DataObject) -> None:
@@ -35,7 +34,6 @@ def test_every_event_there_is_has_a_strategy() -> None:
     assert len(EVENTS) == len(Event.__args__)
 
 
-@settings(max_examples=20)
 @given(batches=st.lists(st.lists(st.one_of(EVENTS), min_size=1, max_size=3), max_size=4))
 def test_events_keep_their_order(shared: Journal, batches: Sequence[Sequence[Event]]) -> None:
     before = list(shared.events())
@@ -61,7 +59,6 @@ def test_accepted_ids_are_kept_by_request_and_shard_with_their_type(journal: Jou
     assert journal.revoked_by(["a", "c", "d"]) == {"a": "r1", "c": "r2"}
 
 
-@settings(max_examples=20)
 @given(ids=st.lists(st.integers() | names, min_size=1, unique_by=lambda sample_id: (type(sample_id), sample_id)))
 def test_any_id_is_kept_until_its_request_is_purged(shared: Journal, ids: list[SampleId]) -> None:
     shared.accept(
