@@ -17,7 +17,6 @@ from raymu.config.validation_errors import format_validation_error
 from raymu.config.yaml_file import read_settings
 from raymu.errors import ConfigInvalid
 
-
 _CHECKED_SLICES = 10_000
 """More slices than this are left to the check that each has samples: the rule for epochs takes a step for each slice."""
 
