@@ -219,7 +219,7 @@ def test_status_needs_no_cluster(tmp_path: Path) -> None:
             [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
         assert (found.returncode, found.stderr) == (0, "")
-        assert "where the shards live is not known" in found.stdout
+        assert "the nodes of the shards are not known" in found.stdout
         assert ":9: nothing answers there" in found.stdout
 
 
