@@ -42,8 +42,7 @@ class PlacementGroupReservation:
     the group is given up, and actors start wherever there is room until the reservation is released.
     If several rank workers train a shard, each actor has a placement group of its own, with a bundle for each rank.
 
-    Methods without `async` callers in mind: `recount`, `reserve` and `is_ready` wait for the cluster's head, so an event
-    loop calls them in a thread.
+    The constructor, `recount`, `reserve` and `is_ready` wait for the cluster's head. An event loop calls them in a thread.
     """
 
     def __init__(self, cluster: ClusterConfig, *, run_id: str, max_actors: int) -> None:
@@ -90,7 +89,7 @@ class PlacementGroupReservation:
         return group is not None and placement_group_table(group)["state"] == "CREATED"
 
     def reserve(self) -> ActorSpace:
-        """Return the space of one more actor. The first call removes what a lost coordinator of the run left."""
+        """Return the space of one more actor. The first reservation removes those that a lost coordinator of the run left."""
         options = actor_options(self._cluster)
         with self._lock:
             if self._cluster.workers_per_shard > 1:
@@ -125,7 +124,7 @@ class PlacementGroupReservation:
         )
 
     def _fleet_group(self, strategy: str) -> PlacementGroup | None:
-        """Create a group as large as the present nodes allow. None if there is no node with room: any later one will do."""
+        """Create a group as large as the present nodes allow. Return None if none has room, so that any later node will do."""
         self._sweep()
         try:
             self._count()
