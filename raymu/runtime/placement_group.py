@@ -124,7 +124,7 @@ class PlacementGroupReservation:
         )
 
     def _fleet_group(self, strategy: str) -> PlacementGroup | None:
-        """Create a group as large as the present nodes allow. Return None if none has room, so that any later node will do."""
+        """Create a group as large as the present nodes allow. None if no node has room, so that any later one will do."""
         self._sweep()
         try:
             self._count()
