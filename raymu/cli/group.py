@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from raymu.cli.old_names import current_words
 from raymu.text import did_you_mean
@@ -80,6 +81,16 @@ class LazyGroup(click.Group):
         if args[0] not in _MODULES and not ctx.resilient_parsing:
             raise click.UsageError(f"No such command {args[0]!r}{did_you_mean(args[0], _MODULES)}", ctx=ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command or an option of the group, without importing any command."""
+        names = [
+            CompletionItem(command.name.split()[0], help=command.summary)
+            for commands in SECTIONS.values()
+            for command in commands
+            if command.name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the commands by section, without importing any."""

@@ -35,6 +35,9 @@ OLD_OPTIONS: Mapping[str, Mapping[str, str]] = {
 }
 """Command -> old option -> the option that replaces it."""
 
+OLD_ARGUMENTS: Mapping[str, tuple[str, str]] = {"receipts": ("receipts RUN ID", "receipts RUN --request ID")}
+"""Command -> how it was typed -> how it is typed now."""
+
 
 def current_words(words: Sequence[str]) -> list[str]:
     """Replace the old name of a command, and say so.

@@ -6,7 +6,7 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.old_names import warn_of_old_name
+from raymu.cli.old_names import OLD_ARGUMENTS, warn_of_old_name
 from raymu.cli.options import json_option, run_argument
 from raymu.console.request_tables import show_receipt
 from raymu.console.screen import Screen
@@ -29,7 +29,7 @@ def command(ctx: click.Context, run_dir: str, request_ids: tuple[str, ...], as_j
     With --json, the receipts are printed as they were signed.
     """
     if ctx.args:
-        warn_of_old_name("receipts RUN ID", "receipts RUN --request ID")
+        warn_of_old_name(*OLD_ARGUMENTS["receipts"])
         request_ids = (*request_ids, *ctx.args)
     run = open_run(run_dir)
     receipts = run.receipts(request_ids or None)

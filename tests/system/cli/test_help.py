@@ -96,6 +96,12 @@ def test_a_wrong_word_gets_a_suggestion_and_the_place_of_the_help(words: list[st
     assert refused.stderr.count("\n") == 1
 
 
+def test_shells_complete_the_names_of_commands() -> None:
+    items = cli.shell_complete(click.Context(cli), "re")
+    assert {item.value for item in items} == {"rebuild", "revoke", "receipts", "report"}
+    assert all(item.help for item in items)
+
+
 def test_paths_are_completed_by_shells() -> None:
     for name, command in COMMANDS.items():
         for parameter in command.params:

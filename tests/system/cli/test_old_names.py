@@ -1,11 +1,13 @@
 """Names of version 0.1 still work, and say which name to use now."""
 
+from pathlib import Path
+
 import click
 import pytest
 
 from raymu.cli.command import RaymuCommand
 from raymu.cli.group import SECTIONS, cli
-from raymu.cli.old_names import MOVED_COMMANDS, OLD_COMMANDS, OLD_OPTIONS, current_words
+from raymu.cli.old_names import MOVED_COMMANDS, OLD_ARGUMENTS, OLD_COMMANDS, OLD_OPTIONS, current_words
 
 NAMES = {command.name for commands in SECTIONS.values() for command in commands}
 OPTIONS = [(name, old, current) for name, options in OLD_OPTIONS.items() for old, current in options.items()]
@@ -52,6 +54,17 @@ def test_an_old_option_is_the_current_one(
     assert capsys.readouterr().err == 2 * (
         f"raymu: '{old}' is now '{current}'; the old name will be removed in version 0.3\n"
     )
+
+
+def test_the_changelog_lists_all_old_names() -> None:
+    text = (Path(__file__).parents[3] / "CHANGELOG.md").read_text(encoding="utf-8")
+    names = [*OLD_COMMANDS.items(), *OLD_ARGUMENTS.values()]
+    for old, current in names:
+        assert f"`{old}`" in text
+        assert f"`{current}`" in text
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    for name, old, current in OPTIONS:
+        assert any(f"| `{name}` |" in row and f"`{old}`" in row and f"`{current}`" in row for row in rows), (name, old)
 
 
 def test_an_old_name_as_a_value_is_a_value(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The live view of all shards: what it says, and that no terminal is too small for it."""
+"""The live view of all shards: what it shows, and that it fits every terminal."""
 
 import io
 import re
@@ -93,7 +93,7 @@ def test_before_the_first_stage_the_time_is_shown() -> None:
     assert drawn(progress, width=80, height=24) == ["0:01:05: starting; no stage of 200 shards is trained yet"]
 
 
-def test_a_shard_that_nothing_was_heard_of_has_begun() -> None:
+def test_a_shard_without_a_report_has_begun() -> None:
     progress = FleetProgress(Clock())
     progress(a_stage(3, 0, load=FleetLoad(running=(3, 7), waiting=0, done=0)))
     assert [(one.shard, one.stages) for one in progress.running] == [(3, 5), (7, 0)]
@@ -133,7 +133,7 @@ def test_the_next_batch_starts_from_nothing() -> None:
     assert [(one.shard, one.done) for one in progress.running] == [(3, 1), (4, 0)]
 
 
-def test_without_account_of_the_load_the_shards_that_were_heard_of_are_shown() -> None:
+def test_without_a_load_the_shards_with_reports_are_shown() -> None:
     progress = FleetProgress(Clock())
     for shard, number in ((0, 3), (0, 4), (1, 3)):
         progress(a_stage(shard, number, of=2))

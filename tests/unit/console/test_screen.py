@@ -1,4 +1,4 @@
-"""What people chose as a name is shown as it is, whatever it looks like to a terminal."""
+"""Names are shown as they are, even if they look like markup; receipts say how a patch became exact."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -52,13 +52,13 @@ def test_a_request_shows_its_result_and_its_last_step(receipt: Receipt, result: 
         (replace(EXACT, settled_at=NOW + 2 * DAY), (), 3 * DAY, DeadlineStatus.MISSED),
     ],
 )
-def test_who_is_late_is_told_from_who_was(
+def test_a_request_meets_or_misses_its_due_date(
     receipt: Receipt, late: tuple[str, ...], after: timedelta, deadline_status: DeadlineStatus
 ) -> None:
     assert request_view(receipt, late=late, now=NOW + after).deadline_status is deadline_status
 
 
-def test_steps_tell_what_is_done_what_is_open_and_what_never_was() -> None:
+def test_steps_are_done_open_or_skipped() -> None:
     kept = replace(PATCHED, rewound_at=None)
     steps = request_view(kept, late=(), now=NOW + 3 * HOUR).steps
     assert [step.name for step in steps] == ["accepted", "rewound", "repaired", "published", "purged", "settled"]

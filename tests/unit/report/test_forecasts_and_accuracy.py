@@ -1,4 +1,4 @@
-"""What the page tells of forecasts and of accuracy."""
+"""What the page says about forecasts and about accuracy."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -35,7 +35,7 @@ def test_a_remedy_counts_once_for_all_its_requests_and_deliveries() -> None:
     assert (costs.passes_ratio, costs.seconds_ratio) == (1.5, 2.0)
 
 
-def test_a_retraining_in_place_of_a_patch_is_told() -> None:
+def test_a_retraining_that_replaced_a_patch_is_counted() -> None:
     first, second = remedies(Strategy.DPUS)
     failed = replace(second, remedy=Remedy.RETRAIN)
     patch, retrain = sorted(forecasts_of(repaired(first, failed)).costs, key=lambda one: one.remedy)
@@ -66,7 +66,7 @@ def course(*evaluations: GenerationEvaluated, measured: Measurement | None = Non
     return accuracy_of(evaluations, events, measured, is_tracked=True, now=NOW + timedelta(days=1))
 
 
-def test_levels_say_what_came_before_them() -> None:
+def test_a_generation_says_why_it_was_published() -> None:
     found = course(evaluated(1, 0.9), evaluated(3, 0.8), evaluated(4, 0.85))
     assert [level.cause for level in found.measurements] == [
         "trained",
@@ -77,7 +77,7 @@ def test_levels_say_what_came_before_them() -> None:
     assert found.latest == found.measurements[-1]
 
 
-def test_what_is_measured_for_the_page_stands_apart() -> None:
+def test_a_measurement_for_the_page_has_a_kind_of_its_own() -> None:
     evaluation = Evaluation(generation=2, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
     found = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
     assert [(level.file, level.cause) for level in found.measurements] == [
@@ -88,7 +88,7 @@ def test_what_is_measured_for_the_page_stands_apart() -> None:
     assert [point.kind for point in found.chart.points] == ["tracked", "measured"]
 
 
-def test_one_generation_makes_no_course() -> None:
+def test_a_single_generation_makes_no_chart() -> None:
     evaluation = Evaluation(generation=1, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
     found = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
     assert (len(found.measurements), found.chart) == (2, None)

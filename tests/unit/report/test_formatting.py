@@ -14,7 +14,7 @@ from raymu.text import duration, plural
         (18_120, "5 h 2 min"), (86_400, "1 day"), (12.2 * 86_400, "12 days"), (-0.5, "-0.5 s"), (3599.7, "1 h"),
     ],
 )  # fmt: skip
-def test_a_span_of_time_has_the_unit_that_suits_it(seconds: float, words: str) -> None:
+def test_a_duration_has_a_suitable_unit(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
@@ -28,7 +28,7 @@ def test_a_count_agrees_with_its_noun() -> None:
     assert [plural(1, "shard"), plural(0, "shard"), plural(1200, "row")] == ["1 shard", "0 shards", "1,200 rows"]
 
 
-def test_a_moment_is_told_in_utc() -> None:
+def test_a_time_is_shown_in_utc() -> None:
     local = datetime(2026, 5, 17, 14, 0, tzinfo=timezone(timedelta(hours=2)))
     assert "2026-05-17 12:00:00 UTC" in moment(local)
 
@@ -39,7 +39,7 @@ def test_commands_in_prose_stand_out_and_all_else_is_escaped() -> None:
     assert prose("no commands") == "no commands"
 
 
-def test_what_no_page_may_hold_is_replaced() -> None:
+def test_characters_that_cannot_be_printed_are_replaced() -> None:
     assert printable("a\x00b\x1b[0m\u202ec\nd é 字") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}[0m" + (
         "\N{REPLACEMENT CHARACTER}c\nd é 字"
     )
