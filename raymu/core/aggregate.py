@@ -1,4 +1,4 @@
-"""How constituents vote. A row of AGGREGATIONS takes probabilities and weights and returns probabilities."""
+"""How constituents vote: each row of `AGGREGATIONS` turns their probabilities into the ensemble's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,38 +15,44 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Voters:
-    """One entry per voting constituent. stages: trained share of its stages, within (0, 1]; samples: retained samples."""
+    """What the votes are weighted by, with one entry for each voting constituent."""
 
     stages: Weights
+    """(voters,) share of the stages that are trained, within (0, 1]."""
     samples: Weights
+    """(voters,) number of retained samples."""
 
 
 Aggregation = Callable[[Probabilities, Voters], Probabilities]
 
 
 def mean_probability(probabilities: Probabilities, voters: Voters) -> Probabilities:
-    """Mean of the constituents' probabilities, weighted by (stages trained) / R, a rule that looks at no data.
+    """Average the probabilities, weighted by the share of trained stages, a rule that looks at no data.
 
-    probabilities: (voters, samples, classes) float32
-    returns: (samples, classes) float32
+    Args:
+        probabilities: (voters, samples, classes) float32.
+        voters: The weights.
+
+    Returns:
+        (samples, classes) float32.
     """
     return _weighted(probabilities, voters.stages)
 
 
 def size_weighted(probabilities: Probabilities, voters: Voters) -> Probabilities:
-    """As mean_probability, weighted by the constituent's retained samples too."""
+    """Average the probabilities, weighted by the share of trained stages times the retained samples."""
     return _weighted(probabilities, voters.stages * voters.samples)
 
 
 def majority_vote(probabilities: Probabilities, voters: Voters) -> Probabilities:
-    """Each class's share of the votes, one weighted vote per constituent; a tie goes to the lower class."""
+    """Count one weighted vote per constituent, and return each class's share. A tie goes to the lower class."""
     classes = probabilities.shape[-1]
     votes = np.eye(classes, dtype=np.float32)[probabilities.argmax(axis=-1)]
     return _weighted(votes, voters.stages)
 
 
 def _weighted(values: Probabilities, weights: Weights) -> Probabilities:
-    # float64, in the order of the shards: the same bits whatever computed the constituents.
+    # float64, summed in the order of the shards, so that every device gives the same bits.
     return np.einsum("vsc,v->sc", values.astype(np.float64), weights / weights.sum()).astype(np.float32)
 
 
@@ -58,8 +64,8 @@ AGGREGATIONS: Mapping[AggregationName, Aggregation] = {
 
 
 def voters_of(constituents: Sequence[Constituent], slices: int) -> Voters:
-    """The weights of the constituents that vote. constituents: those that do not abstain"""
+    """Collect the weights of constituents, none of which abstains."""
     return Voters(
-        stages=np.array([one.stages_trained / slices for one in constituents], dtype=np.float64),
-        samples=np.array([one.samples for one in constituents], dtype=np.float64),
+        stages=np.array([constituent.stages_trained / slices for constituent in constituents], dtype=np.float64),
+        samples=np.array([constituent.samples for constituent in constituents], dtype=np.float64),
     )

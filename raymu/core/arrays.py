@@ -1,4 +1,4 @@
-"""Types of arrays, by what they hold. Shapes are said where they are used."""
+"""Types of arrays by what they contain. Shapes are documented at each use."""
 
 from typing import Any, TypeAlias
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 Features: TypeAlias = npt.NDArray[Any]
-"""Of an integer type, or float32."""
+"""Integers of any width, or float32."""
 Labels: TypeAlias = npt.NDArray[np.int64]
 """Classes, numbered from 0."""
 Probabilities: TypeAlias = npt.NDArray[np.float32]

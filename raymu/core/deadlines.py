@@ -1,4 +1,4 @@
-"""What is owed to requests, when it is due, and whether settling would be in time."""
+"""Deadlines of requests that are not exact yet, and when settling must begin to meet them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,43 +9,47 @@ from raymu.core.records import Remedy
 from raymu.core.workload import ShardWorkload, makespan
 
 _MARGIN = 2
-"""How many times its forecast settling may take and still be in time: others may be at work beside it."""
+"""Settling may take this many times its forecast and still be in time, since other repairs may run beside it."""
 _LEAD = timedelta(minutes=5)
-"""And so long before, at least: actors have to start, and one may be lost."""
+"""Settling begins at least this long before, since actors have to start and one may be lost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deadline:
-    """A request whose result is not exact yet.
-
-    shards: those that still owe it; retrain_passes: what retraining them takes
-    exact_after_s: seconds until it is exact, if all that is due until then is retrained from now on
-    """
+    """A request whose result is not exact yet."""
 
     request_id: str
     due_at: datetime
     shards: tuple[int, ...]
+    """Shards that are not retrained for it."""
     retrain_passes: float
+    """Sample passes of retraining them."""
     exact_after_s: float
+    """Seconds until it is exact if everything that is due until then is retrained from now on."""
     is_late: bool
-    """Whether that passes the due date."""
+    """Whether it would be exact only after it is due."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SettleWindow:
-    """begin_at: when settling has to begin for all to be exact in time; due_by: of what is settled then"""
+    """When to settle what."""
 
     begin_at: datetime
+    """When settling must begin."""
     due_by: datetime
+    """Requests that are due by then are settled."""
 
 
 def next_settle_window(owed: Sequence[Deadline]) -> SettleWindow | None:
-    """owed: the earliest due first. returns: None where nothing is owed"""
-    found = [
-        SettleWindow(begin_at=one.due_at - _LEAD - _MARGIN * timedelta(seconds=one.exact_after_s), due_by=one.due_at)
-        for one in owed
+    """Return the window that begins first; None if nothing is owed."""
+    windows = [
+        SettleWindow(
+            begin_at=deadline.due_at - _LEAD - _MARGIN * timedelta(seconds=deadline.exact_after_s),
+            due_by=deadline.due_at,
+        )
+        for deadline in owed
     ]
-    return min(found, key=lambda one: (one.begin_at, one.due_by), default=None)
+    return min(windows, key=lambda window: (window.begin_at, window.due_by), default=None)
 
 
 def deadlines(
@@ -56,16 +60,25 @@ def deadlines(
     now: datetime,
     workers: int,
 ) -> tuple[Deadline, ...]:
-    """The earliest due first. owed: request -> shards that owe it; workloads: of retraining each of those"""
-    found = []
-    begun: set[int] = set()
-    for receipt in sorted(receipts, key=lambda one: (one.due_at, one.request_id)):
+    """List the requests that are not exact yet, the earliest due first.
+
+    Args:
+        receipts: Receipts of the requests; those that owe nothing are left out.
+        owed: For each request, the shards that are not retrained for it.
+        workloads: The workload of retraining each of these shards.
+        now: The present time.
+        workers: Shards that are retrained side by side.
+    """
+    result = []
+    shards_so_far: set[int] = set()
+    for receipt in sorted(receipts, key=lambda receipt: (receipt.due_at, receipt.request_id)):
         shards = owed.get(receipt.request_id)
         if not shards:
             continue
-        begun |= shards
-        exact_after_s = makespan((workloads[shard].seconds(Remedy.RETRAIN) for shard in begun), workers=workers)
-        found.append(
+        shards_so_far |= shards
+        seconds = (workloads[shard].seconds(Remedy.RETRAIN) for shard in shards_so_far)
+        exact_after_s = makespan(seconds, workers=workers)
+        result.append(
             Deadline(
                 request_id=receipt.request_id,
                 due_at=receipt.due_at,
@@ -75,4 +88,4 @@ def deadlines(
                 is_late=now + timedelta(seconds=exact_after_s) > receipt.due_at,
             )
         )
-    return tuple(found)
+    return tuple(result)

@@ -1,4 +1,4 @@
-"""What happens to a run. The journal keeps these events; state is a replay of them."""
+"""The events of a run. The journal stores them, and every state is a replay of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,28 +13,32 @@ from raymu.core.requests import RevocationRequest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunTrained:
-    """workers: how many shards the fleet trained side by side"""
+    """Every shard is trained."""
 
     at: datetime
     lineages: tuple[ShardLineage, ...]
     workers: int
+    """Number of shards that the fleet trained side by side."""
     kind: Literal["trained"] = "trained"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RevocationsAccepted:
-    """Requests that came in together, and are served together. generation: the one served before"""
+    """Requests are accepted together, and served together."""
 
     at: datetime
     requests: tuple[RevocationRequest, ...]
     generation: int
+    """Number of the generation served until then."""
     is_part: bool = False
-    """Whether they are part of a large submission: all of it is served together, from `WorkResumed` on."""
+    """Whether they are part of a large submission, which is served as a whole from `WorkResumed` on."""
     kind: Literal["accepted"] = "accepted"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SettleRequested:
+    """The patched ones of these shards are to be retrained."""
+
     at: datetime
     shards: tuple[int, ...]
     kind: Literal["settle"] = "settle"
@@ -42,6 +46,8 @@ class SettleRequested:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardRepaired:
+    """A repair is done."""
+
     at: datetime
     report: RepairReport
     kind: Literal["repaired"] = "repaired"
@@ -49,7 +55,7 @@ class ShardRepaired:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardFailed:
-    """A remedy that did not come back: its requests stay accepted, and are taken up again."""
+    """A repair failed. Its requests stay accepted and are served by a later one."""
 
     at: datetime
     shard: int
@@ -59,7 +65,7 @@ class ShardFailed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkResumed:
-    """What failures left waiting, or to be settled, is begun again."""
+    """Work that waits, after failures or as part of a large submission, begins."""
 
     at: datetime
     kind: Literal["resumed"] = "resumed"
@@ -67,16 +73,17 @@ class WorkResumed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DamageFound:
-    """Files of the run are missing or changed. first_stages: shard -> the first stage that must be trained again"""
+    """Files of the run are missing or changed."""
 
     at: datetime
     first_stages: Mapping[int, int]
+    """For each damaged shard, the first stage that must be trained again."""
     kind: Literal["damaged"] = "damaged"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnlearningConfigured:
-    """The run's settings were changed: from here on requests that name nothing else go by these."""
+    """The run's settings of unlearning are changed, for requests that do not choose their own."""
 
     at: datetime
     unlearning: UnlearningConfig
@@ -85,36 +92,43 @@ class UnlearningConfigured:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationPublished:
-    """repaired and settled: the requests whose remedy, or whose exact retraining, this generation completes."""
+    """A generation is served from now on."""
 
     at: datetime
     number: int
     manifest_sha256: str
+    """SHA-256 of the generation's file, in hex."""
     rewound: tuple[str, ...] = ()
+    """Requests whose shards are rewound from this generation on."""
     repaired: tuple[str, ...] = ()
+    """Requests that every shard is repaired for from this generation on."""
     settled: tuple[str, ...] = ()
+    """Requests that some shard had patched and every shard is retrained for from this generation on."""
     kind: Literal["published"] = "published"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestsPurged:
-    """files: superseded ones, which were destroyed; rows: how many of the run's own copies of revoked samples."""
+    """Superseded files and the raw ids of requests are destroyed."""
 
     at: datetime
     request_ids: tuple[str, ...]
     files: tuple[FileRef, ...]
+    """The superseded files."""
     rows: int
+    """Number of the run's own copies of revoked samples that were in them."""
     kind: Literal["purged"] = "purged"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationEvaluated:
-    """A generation was measured on the run's test data. accuracy: share of correct answers among so many samples"""
+    """A generation is evaluated on the run's test data."""
 
     at: datetime
     number: int
     samples: int
     accuracy: float
+    """Share of correct predictions among the samples."""
     kind: Literal["evaluated"] = "evaluated"
 
 

@@ -1,4 +1,4 @@
-"""How forecasts of seconds hold against what remedies take, and what to expect of the next one."""
+"""Compares forecast with actual seconds of repairs, and predicts an interval for the next one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,43 +9,46 @@ from raymu.core.events import Event, ShardRepaired
 from raymu.core.records import Remedy
 
 MEMORY = 0.9
-"""Weight of each remedy in the estimate, relative to the one after it: the last ten or so count."""
+"""Weight of each repair in the estimate relative to the next one, so that about the last ten count."""
 FIRST_SPREAD = 0.3
-"""Standard deviation of ln(seconds / forecast) before any remedy has told better; it counts as one remedy."""
+"""Standard deviation of ln(seconds / forecast) that is assumed at first, with the weight of one repair."""
 COVERAGE = 0.9
-"""Share of remedies, in the long run, that take a time within their interval."""
+"""Share of repairs, in the long run, whose seconds are within their interval."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionInterval:
-    """Seconds of compute that a remedy takes. expected_s: the median"""
+    """Predicted seconds of compute of a repair."""
 
     low_s: float
     expected_s: float
+    """The median."""
     high_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForecastError:
-    """Forecast against actual, over all remedies of one kind."""
+    """Forecast against actual seconds, over all repairs by one remedy."""
 
     remedies: int = 0
     forecast_seconds: float = 0.0
-    """Of all of them together, like seconds."""
+    """Total forecast seconds of compute."""
     seconds: float = 0.0
+    """Total actual seconds of compute."""
     bias: float = 0.0
-    """Running mean of ln(seconds / forecast): above 0 where remedies take longer than forecast."""
+    """Running mean of ln(seconds / forecast); positive if repairs take longer than forecast."""
     weight: float = 1.0
+    """Running sum of the weights."""
     deviation: float = FIRST_SPREAD**2
     """Running weighted sum of squared deviations from the bias."""
 
     @property
-    def spread(self) -> float:
-        """Standard deviation of the next ln(seconds / forecast), the bias being an estimate itself."""
+    def std(self) -> float:
+        """Standard deviation of the next ln(seconds / forecast), which includes the uncertainty of the bias."""
         return sqrt(self.deviation / self.weight * (1.0 + 1.0 / self.weight))
 
     def after(self, forecast_seconds: float, seconds: float) -> "ForecastError":
-        """Take another remedy in (West, 1979, with forgetting). forecast_seconds, seconds: above 0"""
+        """Return the estimate after another repair (West, 1979, with forgetting). Both numbers are positive."""
         weight = MEMORY * self.weight + 1.0
         error = log(seconds / forecast_seconds) - self.bias
         bias = self.bias + error / weight
@@ -59,20 +62,21 @@ class ForecastError:
         )
 
     def interval(self, forecast_seconds: float) -> PredictionInterval:
-        """What to expect where so much is forecast."""
-        reach = NormalDist().inv_cdf((1.0 + COVERAGE) / 2.0) * self.spread
+        """Return the interval of a repair with this forecast."""
+        reach = NormalDist().inv_cdf((1.0 + COVERAGE) / 2.0) * self.std
         low, expected, high = (forecast_seconds * exp(self.bias + step) for step in (-reach, 0.0, reach))
         return PredictionInterval(low_s=low, expected_s=expected, high_s=high)
 
 
 class ForecastErrors:
-    """The pace of every remedy, kept up to date by the events. One that was seen already changes nothing."""
+    """The forecast error of each remedy, kept up to date by the events. An event seen already changes nothing."""
 
     def __init__(self) -> None:
         self._paces = {remedy: ForecastError() for remedy in Remedy}
         self._seen: set[str] = set()
 
     def handle(self, event: Event) -> None:
+        """Take a repair into account if it was carried out as planned."""
         if not isinstance(event, ShardRepaired) or event.report.command_id in self._seen:
             return
         report = event.report
@@ -83,5 +87,5 @@ class ForecastErrors:
 
     @property
     def paces(self) -> Mapping[Remedy, ForecastError]:
-        """Of every remedy; one that was never carried out has told nothing yet."""
+        """The forecast error of every remedy, those that were never carried out included."""
         return dict(self._paces)

@@ -1,4 +1,4 @@
-"""What a user asks for: whose samples to forget, and how."""
+"""An accepted revocation request, and the samples of each shard that it takes out."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from raymu.config.unlearning import Boundary, Strategy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForgetSet:
-    """The samples of one shard that a request takes out. samples_by_slice: slice -> how many."""
+    """The samples of one shard that a request takes out."""
 
     shard: int
     samples_by_slice: Mapping[int, int]
+    """Number of samples of each touched slice."""
 
     def __post_init__(self) -> None:
         if not self.samples_by_slice or min(self.samples_by_slice.values()) < 1:
@@ -29,21 +30,21 @@ class ForgetSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RevocationRequest:
-    """An accepted request: what to forget, and how. The sample ids themselves stay in the store.
-
-    payload_sha256: over what was asked; key: keyed hash of the caller's idempotency key
-    hashes: keyed, of the ids and the owner; they stay when the ids are purged
-    """
+    """An accepted request: what to forget, and how. The sample ids themselves stay in the store."""
 
     request_id: str
     payload_sha256: str
+    """SHA-256 of the submitted request, which a repetition under the same key must match."""
     key: str | None = None
+    """Pseudonym of the caller's idempotency key."""
     strategy: Strategy
     boundary: Boundary
     received_at: datetime
     due_at: datetime
     forget: tuple[ForgetSet, ...]
+    """What each touched shard forgets."""
     hashes: tuple[str, ...]
+    """Pseudonyms of the ids and the owner, which stay when the ids are purged."""
 
     @property
     def samples(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from raymu.config.training import ScheduleName
 
 Schedule = Callable[[float], float]
-"""Trained share of the stage, within [0, 1) -> factor."""
+"""Returns the factor for the trained share of the stage, within [0, 1)."""
 
 
 def constant(progress: float) -> float:  # noqa: ARG001 - one signature for every schedule

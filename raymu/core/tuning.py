@@ -1,4 +1,4 @@
-"""What a search for the hybrid boundary tries, how it is judged, and which trials are worth a look."""
+"""The search for a hybrid boundary: what it tries, how trials are scored, and which of them are Pareto-optimal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,32 +11,36 @@ import numpy.typing as npt
 from raymu.config.unlearning import Contributions, Strategy
 
 _INFEASIBLE = 10.0
-"""The loss of a trial that meets the constraints is at most about 1: what all retraining costs."""
+"""Added to the loss of a trial that violates a constraint; others have a loss of at most about 1, all retraining."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """What a run would be configured with. boundary: a fraction; fine_tune_slices: for ohs; window_s: of batching"""
+    """Settings that a trial tries."""
 
     strategy: Strategy
     boundary: float
+    """Hybrid boundary, a fraction."""
     contributions: Contributions
     fine_tune_slices: int
+    """Last slices that `ohs` fine-tunes on."""
     window_s: float
+    """Batch window in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSpace:
-    """What a search chooses among. boundaries: lowest and highest fraction"""
+    """The settings that a search chooses among."""
 
     strategies: tuple[Strategy, ...]
     contributions: tuple[Contributions, ...]
     boundaries: tuple[float, float] = (0.0, 1.0)
+    """Lowest and highest fraction."""
     fine_tune_slices: tuple[int, ...] = (1,)
     windows_s: tuple[float, ...] = (0.0,)
 
     def grid(self, trials: int) -> tuple[Choice, ...]:
-        """At least so many choices: every combination, with boundaries at equal distances."""
+        """Return at least this many choices: every combination, with boundaries at equal distances."""
         others = list(product(self.strategies, self.contributions, self.fine_tune_slices, self.windows_s))
         boundaries = np.linspace(*self.boundaries, max(2, -(-trials // len(others)))).tolist()
         return tuple(
@@ -53,33 +57,36 @@ class SearchSpace:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """How choices are found. stops_early: end trials that fall behind at a quarter of the trace (ASHA, Li et al., 2020)"""
+    """How a search chooses what to try."""
 
     space: SearchSpace
     method: Literal["grid", "random", "optuna"] = "grid"
     trials: int = 16
     seed: int = 0
     stops_early: bool = False
+    """End trials that fall behind after a quarter of the trace (ASHA, Li et al., 2020)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InterimScore:
-    """What a choice has done about a trace so far."""
+    """Score of a choice after a part of the trace."""
 
     passes: float
+    """Sample passes of all repairs."""
     lost_points: float
     """Percentage points of test accuracy below the retrained oracle's."""
     debt_share: float
-    """Of the shards, those that settling would retrain."""
+    """Share of the shards that settling would retrain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score(InterimScore):
-    """What a choice does about a trace. Losses: mean cross-entropy in nats per forgotten sample, of the ensemble."""
+    """Score of a choice after the whole trace. Losses are the ensemble's mean cross-entropy in nats per forgotten sample."""
 
     compute_seconds: float
-    """By the run's forecasts of seconds per pass: the same wherever the trial runs."""
+    """Seconds by the run's measured seconds per pass, so that they do not depend on where the trial runs."""
     measured_seconds: float
+    """Seconds that the repairs took."""
     makespan_s: float
     p50_s: float
     """Median time from a request's arrival until it is repaired."""
@@ -88,18 +95,18 @@ class Score(InterimScore):
     forgetting_error: float
     """Mean distance of a forgotten sample's loss from the oracle's."""
     too_little: float
-    """The part of it where the loss is below the oracle's: the sample is still known."""
+    """The part of it that comes from losses below the oracle's: samples that are still remembered."""
     too_much: float
-    """The part where it is above: over-forgetting, itself a leak."""
+    """The part that comes from losses above the oracle's: over-forgetting, itself a leak."""
     approximate_share: float
-    """Of the states that remedies left."""
+    """Share of the states that remedies left."""
     weights_sha256: str
-    """Over all shards' repaired states."""
+    """SHA-256, in hex, over the repaired states of all shards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constraints:
-    """What a choice must hold, at the least; None for no bound."""
+    """Upper bounds that a choice must meet; None without a bound."""
 
     most_lost_points: float | None = 0.5
     most_debt_share: float | None = None
@@ -107,7 +114,7 @@ class Constraints:
     most_p95_s: float | None = None
 
     def violations(self, score: InterimScore) -> dict[str, float]:
-        """What is not held -> by how much, relative to the bound; of an interim score, what it can tell."""
+        """Return the violated bounds with the excess relative to each. An interim score is checked for what it contains."""
         bounds = {
             "lost_points": self.most_lost_points,
             "debt_share": self.most_debt_share,
@@ -118,9 +125,11 @@ class Constraints:
         return {name: by / max(bounds[name] or 0.0, 1e-9) for name, by in over.items() if by > 0.0}
 
     def loss(self, score: InterimScore, *, retrain_passes: float) -> float:
-        """The least compute that holds the constraints is the best; what holds none is ranked by how far it is off.
+        """Rank a score: by its compute if it meets every bound, otherwise behind all others, by its violations.
 
-        retrain_passes: what retraining for every request would take
+        Args:
+            score: The score.
+            retrain_passes: Sample passes of retraining for every request.
         """
         violations = self.violations(score)
         return _INFEASIBLE + sum(violations.values()) if violations else score.passes / retrain_passes
@@ -128,15 +137,17 @@ class Constraints:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TuningTrial:
+    """A choice and its score."""
+
     choice: Choice
     score: Score
 
 
 def pareto_front(scores: Sequence[Score]) -> list[bool]:
-    """Which scores no other one beats in compute, accuracy and forgetting error at once. returns: one bool per score"""
-    points = np.array([(one.passes, one.lost_points, one.forgetting_error) for one in scores], dtype=np.float64)
+    """Say of each score whether none is better in compute, accuracy and forgetting error at once."""
+    points = np.array([(score.passes, score.lost_points, score.forgetting_error) for score in scores], dtype=np.float64)
     return [not any(_dominates(other, point) for other in points) for point in points]
 
 
-def _dominates(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
-    return bool((one <= other).all() and (one < other).any())
+def _dominates(point: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
+    return bool((point <= other).all() and (point < other).any())

@@ -1,4 +1,4 @@
-"""What a verification says."""
+"""Checks of a verification and their verdicts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,10 +7,12 @@ from enum import StrEnum
 from raymu.errors import FileUnreadable, JournalBusy, RaymuError, RunFormatTooNew, StorageFailed
 
 _LEAVE_OPEN = (FileUnreadable, JournalBusy, StorageFailed, RunFormatTooNew)
-"""What was not read, or not understood, speaks neither for nor against a run."""
+"""Errors that say nothing about a run: something could not be read, or not be understood."""
 
 
 class Verdict(StrEnum):
+    """The result of a check, an audit or a verification."""
+
     PASS = "pass"
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
@@ -33,16 +35,17 @@ def leaves_open(what: str) -> Finding:
 
 
 def finding_of(error: RaymuError) -> Finding:
-    """What an error in the middle of a check says of what is checked."""
+    """Return the finding of a check that an error ended."""
     return leaves_open(str(error)) if isinstance(error, _LEAVE_OPEN) else fails(str(error))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """One thing that was checked, and on how many objects."""
+    """One check of a verification."""
 
     name: str
     checked: int
+    """Number of objects that were checked."""
     findings: tuple[Finding, ...]
 
     @property
@@ -51,6 +54,6 @@ class Check:
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """FAIL before INCONCLUSIVE before PASS."""
-    found = set(verdicts)
-    return next((one for one in (Verdict.FAIL, Verdict.INCONCLUSIVE) if one in found), Verdict.PASS)
+    """Return the worst verdict: FAIL before INCONCLUSIVE before PASS."""
+    present = set(verdicts)
+    return next((verdict for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE) if verdict in present), Verdict.PASS)

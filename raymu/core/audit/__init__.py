@@ -1,1 +1,5 @@
-"""Membership inference: what a model's confidences tell about which samples it was trained on."""
+"""What a model's confidences reveal about the samples that it was trained on.
+
+`signals` and `attacks` score membership, `roc` and `epsilon` turn scores into rates and bounds, and `oracle_comparison`
+tests whether a model can be told from retrained ones.
+"""

@@ -24,7 +24,8 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.planner import calibration_references, decide_repairs
-from raymu.core.records import Remedy, ShardLineage
+from raymu.core.records import ShardLineage
+from raymu.core.remedies import REMEDIES
 from raymu.core.requests import RevocationRequest, touched_slices
 from raymu.core.run_shape import RunShape
 from raymu.core.workload import ShardWorkload, shard_workload
@@ -162,7 +163,7 @@ class RevocationBoard:
     def _accept(self, requests: Sequence[RevocationRequest], *, is_part: bool) -> list[Command]:
         new = [request for request in requests if request.request_id not in self._requests]
         touched = {shard for request in new for shard in self._enqueue(request)}
-        is_rewinding = bool(new) and self._on_accept is not OnAccept.KEEP
+        is_rewinding = bool(new) and self._shape.unlearning.on_accept is not OnAccept.KEEP
         if is_rewinding:
             self._publication.add_rewound(request.request_id for request in new)
         if is_part:
@@ -183,8 +184,8 @@ class RevocationBoard:
         command, before = work.repair, work.lineage
         if command is None or command.command_id != report.command_id:
             return []
-        is_retrained = report.remedy is Remedy.RETRAIN
-        work.finish(report.lineage, retrained_from=command.earliest_slice if is_retrained else None)
+        is_exact = REMEDIES[report.remedy].is_exact
+        work.finish(report.lineage, retrained_from=command.earliest_slice if is_exact else None)
         self._patched.update(report.lineage.debts)
         repaired = [request_id for request_id in command.request_ids if self._is_last(request_id, report.shard)]
         settled = self._settled([*before.debts, *(each for each in repaired if each in self._patched)])
@@ -233,7 +234,7 @@ class RevocationBoard:
             served_constituent(
                 work.lineage,
                 pending_from=min(touched_slices(self._pending(shard), shard), default=None),
-                on_accept=self._on_accept,
+                on_accept=self._shape.unlearning.on_accept,
                 lost_from=work.lost_from,
             )
             for shard, work in enumerate(self._shards)
@@ -299,10 +300,6 @@ class RevocationBoard:
 
     def _waiting(self, shard: int) -> list[RevocationRequest]:
         return [self._requests[request_id] for request_id in self._shards[shard].waiting]
-
-    @property
-    def _on_accept(self) -> OnAccept:
-        return self._shape.unlearning.on_accept
 
 
 def _longest_first(commands: Iterable[RepairShard]) -> list[RepairShard]:

@@ -55,7 +55,7 @@ def test_nine_in_ten_remedies_take_a_time_within_their_interval(spread: float) -
         hits.append(interval.low_s <= 5.0 * ratio <= interval.high_s)
         pace = pace.after(5.0, 5.0 * ratio)
     assert fmean(hits) == pytest.approx(0.9, abs=0.03)
-    assert pace.spread == pytest.approx(spread, rel=0.5)
+    assert pace.std == pytest.approx(spread, rel=0.5)
 
 
 def test_a_book_learns_from_each_remedy_once() -> None:
