@@ -7,7 +7,8 @@ import pytest
 from ray.job_submission import JobSubmissionClient
 
 from raymu.errors import DeviceUnavailable, RequestInvalid
-from raymu.runtime.jobs.submission import Job, checked_environment, connect
+from raymu.runtime.jobs.dashboard import connect
+from raymu.runtime.jobs.submission import Job, checked_environment
 from raymu.runtime.jobs.working_dir import job_environment
 from raymu.store.layout import MANIFEST, UNFINISHED
 from tests.support.ray_internals import packaged_files

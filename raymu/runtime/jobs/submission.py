@@ -1,39 +1,26 @@
 """A command as a Ray job: submitted with its working directory, followed to its end, stopped if its client is."""
 
 import asyncio
-import http.client
-import logging
-import os
 import shlex
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
-from ray.exceptions import AuthenticationError, RayError
 from ray.job_submission import JobDetails, JobSubmissionClient
 from ray.runtime_env import RuntimeEnv
 
 from raymu.errors import DeviceUnavailable, JobFailed, RequestInvalid
+from raymu.runtime.jobs.dashboard import CONNECT_S, connect
 from raymu.runtime.jobs.result import CommandResult, JobLog, ResultKey
 from raymu.runtime.jobs.working_dir import STOP_S, job_environment
 from raymu.text import one_line
 
 _RETRY_S = 60.0
 """How long a new cluster may take to accept a job, and a lost connection to a job may take to come back."""
-_CONNECT_S = 10.0
-"""How long an address may take to answer."""
-_TALKATIVE_LOGGERS = (
-    "ray.dashboard.modules.dashboard_sdk",
-    "ray.dashboard.modules.job.sdk",
-    "ray._private.runtime_env",
-)
-"""Loggers that describe requests and packing on standard error."""
 _NO_AGENT = "No available agent"
 _TOO_LARGE = "413"
 """The HTTP status of a package that the dashboard does not take."""
@@ -110,7 +97,7 @@ class Job:
 
     def stop(self) -> None:
         """Stop the job, and wait until it has ended."""
-        deadline = time.monotonic() + STOP_S + _CONNECT_S
+        deadline = time.monotonic() + STOP_S + CONNECT_S
         with suppress(RuntimeError, OSError):  # it may never have started
             self._client.stop_job(self.id)
             while not self._client.get_job_status(self.id).is_terminal() and time.monotonic() < deadline:
@@ -172,54 +159,6 @@ def checked_environment(runtime_env: Mapping[str, Any], folder: Path) -> dict[st
     return job_environment(runtime_env, folder)
 
 
-def connect(address: str) -> JobSubmissionClient:
-    """Connect to the dashboard of a cluster.
-
-    Raises:
-        DeviceUnavailable: No dashboard answers, or it asks for a token.
-    """
-    for name in _TALKATIVE_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        address = _reachable(address)
-        # Ray prefers RAY_ADDRESS to the address that it is given, and this variable to both.
-        with _variable("RAY_API_SERVER_ADDRESS", address):
-            return JobSubmissionClient(address)
-    except AuthenticationError as error:
-        raise DeviceUnavailable(
-            f"{address}: asks for a token, or refuses the one it got; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or "
-            "RAY_AUTH_TOKEN_PATH to the file that has it"
-        ) from error
-    except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise DeviceUnavailable(
-            f"{address}: no Ray dashboard answers there ({one_line(error)}); start Ray there with "
-            "`ray start --head`, and ray[default] installed"
-        ) from error
-
-
-def _reachable(address: str) -> str:
-    """Return the address with `http://` before a dashboard's. Raises OSError if nothing answers there, soon."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    if parts.hostname is None or parts.port is None:
-        return address
-    socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT_S).close()
-    is_dashboard = not parts.scheme and _speaks_http(parts.hostname, parts.port)
-    return f"http://{parts.netloc}" if is_dashboard else address
-
-
-def _speaks_http(host: str, port: int) -> bool:
-    """Whether a dashboard is there. The cluster's own port speaks another protocol."""
-    connection = http.client.HTTPConnection(host, port, timeout=_CONNECT_S)
-    try:
-        connection.request("GET", "/api/version")
-        connection.getresponse()
-    except (http.client.HTTPException, OSError):
-        return False
-    finally:
-        connection.close()
-    return True
-
-
 def _reason(details: JobDetails) -> str:
     reason = one_line((details.message or details.status).partition(", last available logs")[0])
     return f"{reason} Is raymu installed on the cluster's nodes, and on the PATH that `ray start` saw?"
@@ -227,16 +166,3 @@ def _reason(details: JobDetails) -> str:
 
 def _refusal(error: Exception) -> RequestInvalid:
     return RequestInvalid(f"Ray does not take this runtime environment ({one_line(error)}); see its documentation")
-
-
-@contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
