@@ -28,8 +28,8 @@ class Column:
             values = values.cast(values.type.value_type)
         return cls(source=source, name=name, values=values)
 
-    def named(self) -> pa.ChunkedArray:
-        """Integers or strings, none of them missing."""
+    def ids_or_names(self) -> pa.ChunkedArray:
+        """Require integers or strings, none of them missing."""
         self._require_all()
         if not (pa.types.is_integer(self.values.type) or _is_text(self.values.type)):
             self._refuse(f"ids in column {self.name} are {self.values.type}; they must be integers or strings")
@@ -37,7 +37,7 @@ class Column:
 
     def ids(self) -> npt.NDArray[Any]:
         """Unique names. returns: (rows,) int64, or str objects"""
-        counts = self.named().value_counts()
+        counts = self.ids_or_names().value_counts()
         repeated = counts.filter(pc.greater(counts.field("counts"), 1))
         if len(repeated):
             example = one_line(repr(repeated[0]["values"].as_py()))

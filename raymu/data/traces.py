@@ -1,44 +1,57 @@
-"""A trace of requests as a table that users can write and read.
+"""Traces of requests as tables that users write and read.
 
 A row names a sample (column `id`), or an owner with all samples of theirs (column `owner`), and the time (column `at`:
 seconds from 0 up, or timestamps, which count from the first row on). Rows with the same value in column `request` are one
 request of several samples; without that column each row is a request. The rows are in the order of time.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raymu.core.planning.trace import Trace, TracedRequest
-from raymu.data.cells import find_duplicate, undo_pandas_coercion
 from raymu.data.ids import as_sample_ids
+from raymu.data.request_table import cells, read_request_table, require_distinct_columns
 from raymu.errors import TraceInvalid
 from raymu.output_file import atomic_write
 from raymu.text import one_line, plural
 
-_TEXT = pa.csv.ConvertOptions(
-    column_types={"id": pa.string(), "owner": pa.string(), "request": pa.string()},  # an id 007 is not 7
-    strings_can_be_null=True,
-)
+_WRITERS = {".parquet": pq.write_table, ".csv": pa.csv.write_csv}
+_TIMES = (pa.float64(), pa.timestamp("us", tz="UTC"), pa.timestamp("us"))
+"""What text in column `at` may be."""
 
 
 def read_trace(path: str, *, integers: bool) -> Trace:
-    """Read a CSV or Parquet file. integers: whether the run's ids are. Raises TraceInvalid, RequestInvalid."""
-    table = _load(path)
+    """Read a CSV or Parquet file.
+
+    Args:
+        path: Of the file.
+        integers: Whether the run's ids are integers.
+
+    Raises:
+        TraceInvalid: It is not a trace.
+        RequestInvalid: It cannot be read, or names an id that the run cannot have.
+    """
+    if Path(path).suffix not in _WRITERS:
+        raise TraceInvalid(f"{path}: is of no known format; give a .csv or a .parquet file")
+    table = read_request_table(path)
     names = table.column_names
+    if not names:
+        raise TraceInvalid(f"{path}: cannot be read (it is empty)")
     if "at" not in names or not {"id", "owner"} & set(names):
         raise TraceInvalid(f"{path}: has columns {', '.join(names)}; a trace has at, and id or owner, or both")
-    if twice := find_duplicate(names):
-        raise TraceInvalid(f"{path}: has several columns called {one_line(twice)}; rename or drop the others")
+    require_distinct_columns(path, table)
     if not table.num_rows:
         raise TraceInvalid(f"{path}: the trace holds no requests; it needs at least one")
     times = _seconds(path, table["at"])
-    ids, owners = (_cells(table, name) if name in names else [None] * len(times) for name in ("id", "owner"))
-    keys = _cells(table, "request") if "request" in names else range(len(times))
+    ids, owners = (cells(table, name) if name in names else [None] * len(times) for name in ("id", "owner"))
+    keys = cells(table, "request") if "request" in names else range(len(times))
     rows_of: dict[Any, list[int]] = {}
     for row, key in enumerate(keys):
         if key is None:
@@ -48,23 +61,23 @@ def read_trace(path: str, *, integers: bool) -> Trace:
 
 
 def write_trace(trace: Trace, path: str) -> None:
-    """Write a CSV or Parquet file that `read_trace` gives back. Raises TraceInvalid where that fails."""
+    """Write a CSV or Parquet file that `read_trace` reads. Raises TraceInvalid if it cannot be written."""
     rows = [
-        (one.at_s, number, sample_id, one.owner)
-        for number, one in enumerate(trace.requests)
-        for sample_id in (one.ids or (None,))
+        (request.at_s, number, sample_id, request.owner)
+        for number, request in enumerate(trace.requests)
+        for sample_id in (request.ids or (None,))
     ]
     at, number, ids, owners = zip(*rows, strict=True)
-    has_integers = all(isinstance(one, int) for one in ids if one is not None)
+    has_integers = all(isinstance(sample_id, int) for sample_id in ids if sample_id is not None)
     table = pa.table(
         {
             "at": pa.array(at, type=pa.float64()),
             "request": pa.array(number, type=pa.int64()),
             "id": pa.array(ids, type=pa.int64() if has_integers else pa.string()),
-            "owner": pa.array([None if one is None else str(one) for one in owners], type=pa.string()),
+            "owner": pa.array([None if owner is None else str(owner) for owner in owners], type=pa.string()),
         }
     )
-    write = {".parquet": pq.write_table, ".csv": pa.csv.write_csv}.get(Path(path).suffix)
+    write = _WRITERS.get(Path(path).suffix)
     if write is None:
         raise TraceInvalid(f"{path}: is of no known format; name a .parquet or a .csv file")
     try:
@@ -74,27 +87,13 @@ def write_trace(trace: Trace, path: str) -> None:
         raise TraceInvalid(f"{path}: cannot be written ({one_line(error)})") from error
 
 
-def _load(path: str) -> pa.Table:
-    try:
-        if path.endswith(".parquet"):
-            return pq.read_table(path)
-        if path.endswith(".csv"):
-            return pa.csv.read_csv(path, convert_options=_TEXT)
-    except (OSError, pa.ArrowException) as error:
-        raise TraceInvalid(f"{path}: cannot be read ({one_line(error)})") from error
-    raise TraceInvalid(f"{path}: is of no known format; give a .csv or a .parquet file")
-
-
-def _cells(table: pa.Table, name: str) -> list[Any]:
-    """None where a row has none."""
-    return [undo_pandas_coercion(value) for value in table[name].to_pylist()]
-
-
 def _seconds(path: str, column: pa.ChunkedArray) -> list[float]:
-    """Seconds of each row. Raises TraceInvalid where they are none, or out of order."""
-    kind = column.type
+    """Convert times to seconds. Raises TraceInvalid if one is missing, out of order, or not a time."""
     if column.null_count:
         raise TraceInvalid(f"{path}: column at lacks {plural(column.null_count, 'time')}; every row needs one")
+    if pa.types.is_string(column.type):
+        column = _parsed(path, column)
+    kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         microseconds = column.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False).cast(pa.int64())
         first, *_ = counts = microseconds.to_pylist()
@@ -102,15 +101,28 @@ def _seconds(path: str, column: pa.ChunkedArray) -> list[float]:
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
         times = [float(value) for value in column.to_pylist()]
     else:
-        raise TraceInvalid(f"{path}: column at holds {kind}; times are seconds, or timestamps in one format")
-    for row, (one, after) in enumerate(pairwise(times), start=2):
-        if after < one:
-            raise TraceInvalid(f"{path}: row {row} is {one - after:g} s before the row above it; sort the rows by at")
+        raise TraceInvalid(f"{path}: column at has {kind}; times are seconds, or timestamps in one format")
+    for row, (before, after) in enumerate(pairwise(times), start=2):
+        if after < before:
+            raise TraceInvalid(
+                f"{path}: row {row} is {before - after:g} s before the row above it; sort the rows by at"
+            )
     return times
 
 
+def _parsed(path: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Parse text as numbers or timestamps. Raises TraceInvalid."""
+    trimmed = pc.utf8_trim_whitespace(column)
+    for kind in _TIMES:
+        try:
+            return trimmed.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    raise TraceInvalid(f"{path}: column at has text; times are seconds, or timestamps in one format")
+
+
 def _request(
-    path: str, rows: list[int], times: list[float], ids: list[Any], owners: list[Any], integers: bool
+    path: str, rows: Sequence[int], times: Sequence[float], ids: Sequence[Any], owners: Sequence[Any], integers: bool
 ) -> TracedRequest:
     first = rows[0]
     where = f"{path}: row {first + 1}"

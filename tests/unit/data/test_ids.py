@@ -141,13 +141,13 @@ def test_string_ids_may_come_as_integers(ids: list[SampleId]) -> None:
     "value", ["seven", "", "7.0", 7.0, float("nan"), None, True, b"7", "1_0", "\u0667", "7 8", "9" * 5000]
 )
 def test_what_is_no_integer_is_no_id_of_a_run_with_integer_ids(value: SampleId) -> None:
-    with pytest.raises(RequestInvalid, match="no id of this run, whose ids are integers"):
+    with pytest.raises(RequestInvalid, match="not an id of this run, whose ids are integers"):
         as_sample_ids([1, value], integers=True)
 
 
 @pytest.mark.parametrize("value", [7.0, None, True, b"7", ["7"]])
 def test_what_is_no_string_or_integer_is_no_id_of_a_run_with_string_ids(value: SampleId) -> None:
-    with pytest.raises(RequestInvalid, match="no id of this run: ids are integers or strings"):
+    with pytest.raises(RequestInvalid, match="not an id of this run: ids are integers or strings"):
         as_sample_ids(["a", value], integers=False)
 
 

@@ -102,7 +102,7 @@ REFUSED = {
     "a column twice": ("at,id,id\n1,2,3\n", "has several columns called id; rename or drop the others"),
     "milliseconds since 1970": ("at,id\n1700000000000,1\n", "times are seconds, and these look like milliseconds"),
     "a negative time": ("at,id\n-5,1\n", "seconds from 0 up"),
-    "words for times": ("at,id\nsoon,1\n", "column at holds string; times are seconds, or timestamps"),
+    "words for times": ("at,id\nsoon,1\n", "column at has text; times are seconds, or timestamps"),
     "a missing time": ("at,id\n1,1\n,2\n", "lacks 1 time"),
     "neither id nor owner": ("at,id,owner\n1,,\n", "row 1 must name an id, or an owner, and not both"),
     "both id and owner": ("at,id,owner\n1,2,ann\n", "row 1 must name an id, or an owner"),
@@ -112,7 +112,7 @@ REFUSED = {
         "at,id,owner,request\n1,2,,a\n1,,ann,a\n",
         "row 1 and others are one request, with an owner",
     ),
-    "no id of the run": ("at,id\n1,ann\n", "'ann' is no id of this run"),
+    "no id of the run": ("at,id\n1,ann\n", "'ann' is not an id of this run"),
 }
 
 
