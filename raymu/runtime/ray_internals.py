@@ -32,8 +32,8 @@ def find_local_cluster(address: str | None) -> str | None:
     """
     services.logger.setLevel(logging.ERROR)  # it warns if several clusters are up, and chooses the latest
     with suppress(ConnectionError, ValueError):
-        found: str | None = services.canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
-        return found
+        bootstrap_address: str | None = services.canonicalize_bootstrap_address(address)  # type: ignore[arg-type]
+        return bootstrap_address
     return address
 
 
