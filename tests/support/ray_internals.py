@@ -3,6 +3,7 @@
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,5 +28,7 @@ def packaged_files(folder: Path, excludes: Sequence[str]) -> list[str]:
     """Return the files that Ray would pack as a job's working directory. Ray only packs when it submits."""
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / "package.zip"
-        create_package(str(folder), package, include_gitignore=True, excludes=list(excludes))
+        # Older versions of Ray have no such option, and always read .gitignore.
+        options = {"include_gitignore": True} if "include_gitignore" in signature(create_package).parameters else {}
+        create_package(str(folder), package, excludes=list(excludes), **options)
         return sorted(name for name in zipfile.ZipFile(package).namelist() if not name.endswith("/"))
