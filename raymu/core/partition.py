@@ -1,7 +1,7 @@
-"""Where samples live and in which order they are trained on: keyed hashes of identity, nothing else.
+"""The home of each sample and the order of training, from keyed hashes of identity alone.
 
-Every function of a sample looks at that sample alone, so no sample's place, batch or rank among the others changes when
-another one is removed.
+Every function of a sample depends on that sample alone, so that removing another one changes neither its home, nor its
+batch, nor its rank among the rest.
 """
 
 import hashlib
@@ -14,15 +14,21 @@ import numpy.typing as npt
 from raymu.core.records import SampleId
 
 Hashes = npt.NDArray[np.uint64]
-Positions = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
 
 def identity_hashes(identities: Iterable[SampleId], *, seed: int, purpose: str) -> Hashes:
-    """Keyed 64-bit hashes (BLAKE2b, RFC 7693) of ids or owners; 7 and "7" differ.
+    """Hash ids or owners with a key (BLAKE2b, RFC 7693). The integer 7 and the text "7" have different hashes.
 
-    returns: (identities,) uint64
+    Args:
+        identities: Ids or owners.
+        seed: The run's seed, which the key is derived from.
+        purpose: What the hashes are for, which the key is derived from too.
+
+    Returns:
+        (identities,) uint64.
     """
     key = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=32).digest()
     digests = b"".join(
@@ -35,65 +41,80 @@ def _canonical(identity: SampleId) -> bytes:
     return b"s" + identity.encode() if isinstance(identity, str) else b"i%d" % identity
 
 
-def spread(hashes: Hashes, parts: int) -> Positions:
-    """A hash's part of [0, parts), by its upper half. returns: (hashes,) int64"""
+def bucket(hashes: Hashes, parts: int) -> Indices:
+    """Assign each hash to one of `parts` equal buckets by its upper half. Returns (hashes,) int64 within [0, parts)."""
     return (((hashes >> np.uint64(32)) * np.uint64(parts)) >> np.uint64(32)).astype(np.int64)
 
 
-def place_uniform(hashes: Hashes, *, shards: int, slices: int) -> tuple[Positions, Positions]:
-    """Shard by the upper half of the hash, slice by the lower. returns: two (hashes,) int64"""
-    return spread(hashes, shards), spread((hashes & _LOW_32) << np.uint64(32), slices)
+def place_uniform(hashes: Hashes, *, shards: int, slices: int) -> tuple[Indices, Indices]:
+    """Choose the shard by the upper half of the hash, the slice by the lower. Returns both, (hashes,) int64."""
+    return bucket(hashes, shards), bucket((hashes & _LOW_32) << np.uint64(32), slices)
 
 
 def place_by_risk(
     hashes: Hashes, risks: npt.NDArray[np.float64], *, shards: int, bands: Sequence[float]
-) -> tuple[Positions, Positions]:
-    """Shard by hash; slice by fixed bands of the revocation probability, so that likely leavers go to late slices.
+) -> tuple[Indices, Indices]:
+    """Choose the shard by hash, and the slice by the revocation probability: likely leavers are in late slices.
 
-    risks: (hashes,) within [0, 1]; bands: ascending upper bounds, one fewer than slices
-    returns: two (hashes,) int64
+    Args:
+        hashes: (samples,) uint64.
+        risks: (samples,) revocation probabilities within [0, 1].
+        shards: Number of shards.
+        bands: Ascending upper bounds of the slices' probabilities, without that of the last slice.
+
+    Returns:
+        Shards and slices, (samples,) int64.
     """
-    return spread(hashes, shards), np.searchsorted(np.asarray(bands), risks, side="right").astype(np.int64)
+    return bucket(hashes, shards), np.searchsorted(np.asarray(bands), risks, side="right").astype(np.int64)
 
 
 def equal_bands(slices: int) -> tuple[float, ...]:
-    """The bounds that cut [0, 1] into as many equal bands as slices."""
+    """Return the bounds between as many equal bands of [0, 1] as there are slices."""
     return tuple((band + 1) / slices for band in range(slices - 1))
 
 
 def derive_seed(seed: int, *identity: int | str) -> int:
-    """A 63-bit seed from the run's seed and what it is for (shard, stage, epoch, purpose)."""
+    """Derive a 63-bit seed from the run's seed and an identity, such as shard, stage, epoch and purpose."""
     text = "/".join(str(part) for part in (seed, *identity))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def epoch_order(hashes: Hashes, *, seed: int) -> Positions:
-    """Rank samples by a hash of (sample, seed); removing one never permutes the others.
+def epoch_order(hashes: Hashes, *, seed: int) -> Indices:
+    """Order samples by a hash of (sample, seed), so that removing one never permutes the others.
 
-    hashes: (samples,) uint64, distinct
-    returns: (samples,) int64 positions, in training order
+    Args:
+        hashes: (samples,) uint64, distinct.
+        seed: Seed of the epoch.
+
+    Returns:
+        (samples,) int64 indices in training order.
     """
-    return np.argsort(mix(hashes ^ np.uint64(seed)), kind="stable")
+    return np.argsort(splitmix64(hashes ^ np.uint64(seed)), kind="stable")
 
 
-def draw_fractions(hashes: Hashes, *, seed: int) -> npt.NDArray[np.float64]:
-    """A number within [0, 1) of each sample, by a hash of (sample, seed). returns: (hashes,) float64"""
-    high = mix(hashes ^ np.uint64(seed)) >> np.uint64(11)  # as many bits as a float64 holds
+def keyed_uniforms(hashes: Hashes, *, seed: int) -> npt.NDArray[np.float64]:
+    """Derive a number within [0, 1) from each (hash, seed). Returns (hashes,) float64."""
+    high = splitmix64(hashes ^ np.uint64(seed)) >> np.uint64(11)  # as many bits as a float64 holds
     return high.astype(np.float64) * 2.0**-53
 
 
-def fixed_batches(hashes: Hashes, *, batches: int) -> Positions:
-    """The batch of its slice that a sample belongs to for life. returns: (samples,) int64 within [0, batches)"""
-    return spread(mix(hashes), batches)
+def fixed_batches(hashes: Hashes, *, batches: int) -> Indices:
+    """Assign each sample to a batch of its slice that never changes. Returns (samples,) int64 within [0, batches)."""
+    return bucket(splitmix64(hashes), batches)
 
 
-def mix(values: Hashes) -> Hashes:
-    """The finalizer of SplitMix64 (Steele et al., OOPSLA 2014): a bijection, so distinct stay distinct."""
+def splitmix64(values: Hashes) -> Hashes:
+    """Apply the finalizer of SplitMix64 (Steele et al., OOPSLA 2014), a bijection: distinct values stay distinct."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
 def descent_digest(hashes: Hashes, *, key: bytes) -> str:
-    """The digest of the samples that a state descends from. hashes: (samples,) uint64, in any order; key: of the run"""
+    """Return the keyed digest of the samples that a state descends from, in hex.
+
+    Args:
+        hashes: (samples,) uint64, in any order.
+        key: The run's key.
+    """
     return hmac.new(key, np.sort(hashes).tobytes(), hashlib.sha256).hexdigest()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
-from raymu.core.partition import Positions, equal_bands, identity_hashes, place_by_risk, place_uniform
+from raymu.core.partition import Indices, equal_bands, identity_hashes, place_by_risk, place_uniform
 from raymu.core.records import SampleId
 from raymu.core.uri import redacted
 from raymu.data.ids import as_sample_ids
@@ -37,8 +37,8 @@ class PreparedRun:
     store: RunStore
     manifest: RunManifest
     table: SampleTable
-    shards: Positions
-    slices: Positions
+    shards: Indices
+    slices: Indices
     new_folders: tuple[Path, ...]
 
     def write(self) -> None:
@@ -94,7 +94,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     )
 
 
-def place(table: SampleTable, partition: PartitionConfig) -> tuple[Positions, Positions]:
+def place(table: SampleTable, partition: PartitionConfig) -> tuple[Indices, Indices]:
     """Shard and slice of every sample, each from the sample alone. returns: two (samples,) int64"""
     shards, slices, seed = partition.shards, partition.slices, partition.seed
     ids: list[SampleId] = table.ids.tolist()
@@ -115,7 +115,7 @@ def place(table: SampleTable, partition: PartitionConfig) -> tuple[Positions, Po
 
 
 def shard_tables(
-    table: SampleTable, shards: Positions, slices: Positions, partition: PartitionConfig
+    table: SampleTable, shards: Indices, slices: Indices, partition: PartitionConfig
 ) -> Iterator[pa.Table]:
     """The run's own copy of the samples, shard by shard: the same file, whatever order the rows came in."""
     hashes = identity_hashes(table.ids.tolist(), seed=partition.seed, purpose="sample")
@@ -157,7 +157,7 @@ def _check_model(plan: TrainingSpec) -> bool:
     return has_batch_norm
 
 
-def _check_shards(config: Config, table: SampleTable, shards: Positions) -> None:
+def _check_shards(config: Config, table: SampleTable, shards: Indices) -> None:
     """Raises DataInvalid for shards that cannot be trained; seen before any sample is excluded."""
     partition, path = config.partition, redacted(config.data.train)
     for shard in range(partition.shards):

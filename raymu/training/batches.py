@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from raymu.core.arrays import Features, Labels, Mask
-from raymu.core.partition import Hashes, Positions, epoch_order, fixed_batches
+from raymu.core.partition import Hashes, Indices, epoch_order, fixed_batches
 from raymu.data.tables import SampleTable
 
 
@@ -18,7 +18,7 @@ class ShardSamples:
 
     hashes: Hashes
     """(samples,) uint64, of the ids."""
-    slices: Positions
+    slices: Indices
     """(samples,) int64."""
     features: Features
     """(samples, *shape)."""
@@ -26,7 +26,7 @@ class ShardSamples:
     """(samples,) int64."""
 
     @classmethod
-    def ordered(cls, table: SampleTable, *, hashes: Hashes, slices: Positions) -> "ShardSamples":
+    def ordered(cls, table: SampleTable, *, hashes: Hashes, slices: Indices) -> "ShardSamples":
         """Put a table's rows in order.
 
         Args:
@@ -84,7 +84,7 @@ class ShardSamples:
 class BatchPlan:
     """The batches of one epoch."""
 
-    positions: Positions
+    positions: Indices
     """(samples,) int64: samples in training order, batch after batch."""
     sizes: tuple[int, ...]
     """Samples of each batch."""

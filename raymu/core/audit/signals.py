@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.core.arrays import Mask
-from raymu.core.partition import Hashes, derive_seed, mix
+from raymu.core.partition import Hashes, derive_seed, splitmix64
 
 Confidences = npt.NDArray[np.float64]
 """log(p / (1 - p)) of the true class's probability p: over models nearly Gaussian (Carlini et al., S&P 2022)."""
@@ -53,4 +53,4 @@ def shadow_members(hashes: Hashes, model: int, *, seed: int) -> Mask:
     hashes: (samples,) uint64; returns: (samples,) bool
     """
     cut = np.uint64(derive_seed(seed, "shadow", model // 2))
-    return (mix(hashes ^ cut) >> np.uint64(63)) == np.uint64(model % 2)
+    return (splitmix64(hashes ^ cut) >> np.uint64(63)) == np.uint64(model % 2)

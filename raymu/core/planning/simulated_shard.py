@@ -1,4 +1,4 @@
-"""Shards in simulated time: what training leaves, and what a remedy does to it, as if every forecast came true."""
+"""Simulated shards: their lineages after training, and repairs that take what is forecast."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -10,23 +10,23 @@ from raymu.core.requests import RevocationRequest, touched_slices
 def untrained_lineages(
     slice_samples: Iterable[Sequence[int]], *, seconds_per_pass: float = 1.0
 ) -> tuple[ShardLineage, ...]:
-    """Of a run that is not trained yet. slice_samples: of each shard, by slice"""
+    """Return the shards that training would leave, from the samples of each slice of each shard."""
     return tuple(_trained(shard, tuple(counts), seconds_per_pass) for shard, counts in enumerate(slice_samples))
 
 
 class SimulatedRepairs:
-    """Remedies that do nothing, and take what they are forecast to."""
+    """Repairs that do nothing but take what is forecast."""
 
-    def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
+    def execute(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
         touched = touched_slices((accepted[request_id] for request_id in command.request_ids), command.shard)
         return simulated_report(command, [touched.get(slice_index, 0) for slice_index in range(command.lineage.slices)])
 
     def destroy(self, files: Collection[FileRef]) -> None:
-        """There are none."""
+        """Do nothing: simulated shards have no files."""
 
 
 def simulated_report(command: RepairShard, forgotten: Sequence[int]) -> RepairReport:
-    """What the worker would report. forgotten: samples of each slice"""
+    """Return the report of a worker if the forecast comes true. `forgotten` is the number of samples of each slice."""
     before, decision = command.lineage, command.decision
     retained = tuple(count - gone for count, gone in zip(before.slice_samples, forgotten, strict=True))
     table = _file(f"{command.command_id}/table")
@@ -81,5 +81,5 @@ def _checkpoint(name: str, stage: int) -> CheckpointRef:
 
 
 def _file(name: str) -> FileRef:
-    """Of a file that is nowhere: the board knows files by their names alone."""
+    """Refer to a file that does not exist: the board only compares references."""
     return FileRef(path=name, sha256=name, byte_size=0)

@@ -1,4 +1,4 @@
-"""A trace replayed in simulated time: the run's own board, and remedies that are foreseen, or really carried out."""
+"""Replays a trace on a run's board with a simulated clock, with forecast repairs or with real ones."""
 
 import heapq
 from collections import Counter, deque
@@ -13,7 +13,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import Command, PublishGeneration, Purge, RepairReport, RepairShard
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, RunTrained, ShardRepaired
-from raymu.core.partition import Positions
+from raymu.core.partition import Indices
 from raymu.core.planning.simulated_shard import SimulatedRepairs
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.records import Exactness, FileRef, ShardLineage
@@ -24,33 +24,39 @@ from raymu.core.workload import settle_passes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestTimes:
-    """Seconds from the start of the trace. repaired_s: when the last shard was past the request"""
+    """When a request was served, in seconds from the start of the trace."""
 
     arrived_s: float
     accepted_s: float
     repaired_s: float
+    """When its last shard was repaired."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationSummary:
-    """requests: in the trace's order; compute_seconds: of all shards together"""
+    """Totals of a simulated trace."""
 
     requests: tuple[RequestTimes, ...]
+    """In the order of the trace."""
     shard_passes: tuple[float, ...]
-    """Of the remedies of each shard."""
+    """Sample passes of the repairs of each shard."""
     remedies: int
     passes: float
+    """Sample passes of all repairs."""
     compute_seconds: float
+    """Seconds of compute, summed over all shards."""
     makespan_s: float
-    """From the first request's arrival until the last is repaired."""
+    """Seconds from the first request's arrival until the last is repaired."""
     p50_s: float
-    """Median time from a request's arrival until it is repaired."""
+    """Median seconds from a request's arrival until it is repaired."""
     p95_s: float
+    """The 95th percentile of the same."""
     approximate_share: float
-    """Of the states that remedies left, those that are only patched."""
+    """Share of the repairs that patched."""
     debt_shards: int
-    """Shards that settling would retrain at the end, and the sample passes that it would take."""
+    """Shards that settling would retrain at the end."""
     debt_passes: int
+    """Sample passes of settling them."""
 
 
 def summarize(
@@ -60,8 +66,15 @@ def summarize(
     *,
     epochs: Sequence[int],
 ) -> SimulationSummary:
-    """Sum a trace up. requests: at least one; reports: of all remedies; lineages: of each shard, as they are at the end"""
-    waits = [one.repaired_s - one.arrived_s for one in requests]
+    """Compute the totals of a simulated trace.
+
+    Args:
+        requests: The requests, at least one.
+        reports: The reports of all repairs.
+        lineages: The shards at the end.
+        epochs: Epochs of each stage.
+    """
+    waits = [request.repaired_s - request.arrived_s for request in requests]
     shard_passes = [0.0] * len(lineages)
     for report in reports:
         shard_passes[report.shard] += report.passes
@@ -72,7 +85,7 @@ def summarize(
         remedies=len(reports),
         passes=sum(shard_passes),
         compute_seconds=sum(report.seconds for report in reports),
-        makespan_s=max(one.repaired_s for one in requests) - min(one.arrived_s for one in requests),
+        makespan_s=max(request.repaired_s for request in requests) - min(request.arrived_s for request in requests),
         p50_s=float(np.quantile(waits, 0.5)),
         p95_s=float(np.quantile(waits, 0.95)),
         approximate_share=patched / len(reports),
@@ -85,20 +98,21 @@ _START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RepairExecutor(Protocol):
-    """Does what the board asks for. A report's seconds are how long the simulated clock has it take."""
+    """Carries out the board's commands. The simulated clock advances by the seconds of each report."""
 
-    def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
-        """accepted: every request until now, by its place in the trace"""
+    def execute(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
+        """Repair a shard. `accepted` has every request so far, by its index in the trace."""
         ...
 
-    def destroy(self, files: Collection[FileRef]) -> None: ...
+    def destroy(self, files: Collection[FileRef]) -> None:
+        """Destroy superseded files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationResult:
-    """What came of a trace, and the shards as they are at the end."""
+    """The totals of a simulated trace, and the shards at the end."""
 
-    outcome: SimulationSummary
+    summary: SimulationSummary
     lineages: tuple[ShardLineage, ...]
 
 
@@ -110,16 +124,22 @@ def simulate(
     shape: RunShape,
     workers: int,
     window_s: float = 0.0,
-    remedies: RepairExecutor | None = None,
+    repairs: RepairExecutor | None = None,
     on_batch: Callable[[int, float, tuple[ShardLineage, ...]], None] = lambda _accepted, _passes, _lineages: None,
 ) -> SimulationResult:
-    """What a run would do about a trace, and when. Its strategy and boundary are the configuration's.
+    """Replay a trace with the strategy and boundary of the run's settings.
 
-    lineages: of each shard, as the run has them; population: the samples that they hold
-    workers: shards that are repaired side by side; window_s: see Trace.batches
-    remedies: what carries them out, in the simulated order; foreseen where not given
-    on_batch: told how many requests are accepted, and the passes of all remedies done and the shards until then
-    Raises TraceInvalid.
+    Args:
+        trace: The requests.
+        population: The samples that the shards hold.
+        lineages: The shards at first.
+        shape: The run.
+        workers: Shards that are repaired side by side.
+        window_s: Batch window in seconds, see `Trace.batches`.
+        repairs: What carries repairs out, in the simulated order; by default they take what is forecast.
+        on_batch: Called after each batch with the number of accepted requests, the sample passes so far and the shards.
+
+    Raises TraceInvalid if the trace names samples that the population does not have.
     """
     training = (
         RunTrained(at=_START, lineages=tuple(lineages), workers=workers),
@@ -127,27 +147,29 @@ def simulate(
     )
     board = RevocationBoard.replayed(training, shape, workers=workers)
     requests = _requests(trace, population, shape.unlearning)
-    course = _Simulator(board, remedies or SimulatedRepairs(), workers=workers)
+    simulator = _Simulator(board, repairs or SimulatedRepairs(), workers=workers)
     accepted_s: dict[str, float] = {}
     for batch in trace.batches(window_s):
-        names = [str(position) for position in batch.positions]
-        course.accept({name: requests[name] for name in names}, at_s=batch.at_s)
-        accepted_s.update(dict.fromkeys(names, batch.at_s))
-        on_batch(len(accepted_s), sum(report.passes for report in course.reports), board.lineages)
-    course.finish()
+        request_ids = [str(index) for index in batch.indices]
+        simulator.accept({request_id: requests[request_id] for request_id in request_ids}, at_s=batch.at_s)
+        accepted_s.update(dict.fromkeys(request_ids, batch.at_s))
+        on_batch(len(accepted_s), sum(report.passes for report in simulator.reports), board.lineages)
+    simulator.finish()
     times = [
-        RequestTimes(arrived_s=one.at_s, accepted_s=accepted_s[name], repaired_s=course.repaired_s[name])
-        for name, one in zip(requests, trace.requests, strict=True)
+        RequestTimes(
+            arrived_s=traced.at_s, accepted_s=accepted_s[request_id], repaired_s=simulator.repaired_s[request_id]
+        )
+        for request_id, traced in zip(requests, trace.requests, strict=True)
     ]
-    outcome = summarize(times, course.reports, board.lineages, epochs=shape.epochs)
-    return SimulationResult(outcome=outcome, lineages=board.lineages)
+    summary = summarize(times, simulator.reports, board.lineages, epochs=shape.epochs)
+    return SimulationResult(summary=summary, lineages=board.lineages)
 
 
 def _requests(trace: Trace, population: RevocableSamples, config: UnlearningConfig) -> dict[str, RevocationRequest]:
-    """The trace as the board takes it: place in the trace -> request."""
+    """The requests of a trace as the board accepts them, by their index in the trace."""
     return {
-        str(place): RevocationRequest(
-            request_id=str(place),
+        str(index): RevocationRequest(
+            request_id=str(index),
             payload_sha256="",
             strategy=config.strategy,
             boundary=config.boundary,
@@ -156,14 +178,14 @@ def _requests(trace: Trace, population: RevocableSamples, config: UnlearningConf
             forget=_forget(population, rows),
             hashes=(),
         )
-        for place, (traced, rows) in enumerate(zip(trace.requests, population.rows_of(trace), strict=True))
+        for index, (traced, rows) in enumerate(zip(trace.requests, population.rows_of(trace), strict=True))
     }
 
 
-def _forget(population: RevocableSamples, rows: Positions) -> tuple[ForgetSet, ...]:
+def _forget(population: RevocableSamples, rows: Indices) -> tuple[ForgetSet, ...]:
     by_shard: dict[int, Counter[int]] = {}
-    for shard, position in zip(population.shards[rows].tolist(), population.slices[rows].tolist(), strict=True):
-        by_shard.setdefault(shard, Counter())[position] += 1
+    for shard, slice_index in zip(population.shards[rows].tolist(), population.slices[rows].tolist(), strict=True):
+        by_shard.setdefault(shard, Counter())[slice_index] += 1
     return tuple(ForgetSet(shard=shard, samples_by_slice=dict(by_shard[shard])) for shard in sorted(by_shard))
 
 
@@ -174,41 +196,41 @@ def _time(seconds: float) -> datetime:
 class _Simulator:
     """A coordinator and its fleet, on a clock that jumps from one event to the next."""
 
-    def __init__(self, board: RevocationBoard, remedies: RepairExecutor, *, workers: int) -> None:
-        self._board, self._remedies = board, remedies
+    def __init__(self, board: RevocationBoard, repairs: RepairExecutor, *, workers: int) -> None:
+        self._board, self._repairs = board, repairs
         self._accepted: dict[str, RevocationRequest] = {}
-        self._now_s, self._generation, self._begun = 0.0, 1, 0
+        self._now_s, self._generation, self._started = 0.0, 1, 0
         self._idle = workers
         self._queue: deque[RepairShard] = deque()
-        self._working: list[tuple[float, int, RepairReport]] = []  # a heap of ends, the first begun first
+        self._running: list[tuple[float, int, RepairReport]] = []  # heap by (end, number, report)
         self.repaired_s: dict[str, float] = {}
         self.reports: list[RepairReport] = []
 
     def accept(self, requests: Mapping[str, RevocationRequest], *, at_s: float) -> None:
-        while self._working and self._working[0][0] <= at_s:
+        while self._running and self._running[0][0] <= at_s:
             self._end_next()
         self._now_s = at_s
         self._accepted |= requests
         together = tuple(requests.values())
-        self._happen(RevocationsAccepted(at=_time(at_s), requests=together, generation=self._generation))
+        self._apply(RevocationsAccepted(at=_time(at_s), requests=together, generation=self._generation))
 
     def finish(self) -> None:
-        while self._working:
+        while self._running:
             self._end_next()
 
     def _end_next(self) -> None:
-        self._now_s, _, report = heapq.heappop(self._working)
+        self._now_s, _, report = heapq.heappop(self._running)
         self._idle += 1
         self.reports.append(report)
-        self._happen(ShardRepaired(at=_time(self._now_s), report=report))
+        self._apply(ShardRepaired(at=_time(self._now_s), report=report))
 
-    def _happen(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         for command in self._board.handle(event):
-            self._obey(command)
+            self._execute(command)
         while self._idle and self._queue:
-            self._begin(self._queue.popleft())
+            self._start(self._queue.popleft())
 
-    def _obey(self, command: Command) -> None:
+    def _execute(self, command: Command) -> None:
         match command:
             case RepairShard():
                 self._queue.append(command)
@@ -216,20 +238,20 @@ class _Simulator:
                 self._publish(command)
             case Purge():
                 files = tuple(command.files)
-                self._remedies.destroy(files)
+                self._repairs.destroy(files)
                 at = _time(self._now_s)
-                self._happen(RequestsPurged(at=at, request_ids=command.request_ids, files=files, rows=command.rows))
+                self._apply(RequestsPurged(at=at, request_ids=command.request_ids, files=files, rows=command.rows))
 
-    def _begin(self, command: RepairShard) -> None:
-        report = self._remedies.carry_out(command, self._accepted)
+    def _start(self, command: RepairShard) -> None:
+        report = self._repairs.execute(command, self._accepted)
         self._idle -= 1
-        self._begun += 1
-        heapq.heappush(self._working, (self._now_s + report.seconds, self._begun, report))
+        self._started += 1
+        heapq.heappush(self._running, (self._now_s + report.seconds, self._started, report))
 
     def _publish(self, command: PublishGeneration) -> None:
         self._generation += 1
         self.repaired_s.update(dict.fromkeys(command.repaired, self._now_s))
-        self._happen(
+        self._apply(
             GenerationPublished(
                 at=_time(self._now_s),
                 number=self._generation,

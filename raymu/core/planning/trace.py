@@ -1,4 +1,4 @@
-"""Requests over time, and the samples that they may name."""
+"""Requests over time, and the samples that they may revoke."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.partition import Hashes, Positions, identity_hashes
+from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.records import SampleId
 from raymu.errors import TraceInvalid
 from raymu.text import plural
 
 LATEST_S = 1e11
-"""Seconds, some 3000 years: far above the present time in Unix seconds, and below it in Unix milliseconds."""
+"""Latest time of a request, about 3000 years: more than the present in Unix seconds, less than it in milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TracedRequest:
-    """Samples by id, or all samples of an owner. at_s: seconds from the start of the trace"""
+    """A request for samples by id, or for all samples of an owner."""
 
     at_s: float
+    """Seconds from the start of the trace."""
     ids: tuple[SampleId, ...] = ()
     owner: SampleId | None = None
 
@@ -38,57 +39,61 @@ class TracedRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Requests that are submitted together. at_s: when; positions: in the trace"""
+    """Requests that are submitted together."""
 
     at_s: float
-    positions: tuple[int, ...]
+    """Seconds from the start of the trace."""
+    indices: tuple[int, ...]
+    """Indices of the requests in the trace."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trace:
-    """Requests in the order of their arrival; there is at least one."""
+    """Requests in the order of their arrival, at least one."""
 
     requests: tuple[TracedRequest, ...]
 
     def __post_init__(self) -> None:
         if not self.requests:
             raise TraceInvalid("the trace holds no requests; it needs at least one")
-        for number, (one, after) in enumerate(pairwise(self.requests), start=2):
-            if after.at_s < one.at_s:
+        for number, (request, after) in enumerate(pairwise(self.requests), start=2):
+            if after.at_s < request.at_s:
                 raise TraceInvalid(
-                    f"request {number} is at {after.at_s:g} s, before the one above it at {one.at_s:g} s; sort by time"
+                    f"request {number} is at {after.at_s:g} s, before the one above it at {request.at_s:g} s; sort by time"
                 )
 
     def batches(self, window_s: float) -> Iterator[Batch]:
-        """The first request opens a window; what comes within it is submitted together, as the window closes.
+        """Split the trace into batches: a request opens a window, and what arrives within it is submitted at its end.
 
-        window_s: 0 submits each request as it comes, together with those of the same moment
+        Args:
+            window_s: Length of the window in seconds; 0 submits requests at once, together with those of the same moment.
         """
-        positions: list[int] = []
+        indices: list[int] = []
         closes_s = 0.0
-        for position, request in enumerate(self.requests):
-            if positions and request.at_s > closes_s:
-                yield Batch(at_s=closes_s, positions=tuple(positions))
-                positions = []
-            if not positions:
+        for index, request in enumerate(self.requests):
+            if indices and request.at_s > closes_s:
+                yield Batch(at_s=closes_s, indices=tuple(indices))
+                indices = []
+            if not indices:
                 closes_s = request.at_s + window_s
-            positions.append(position)
-        yield Batch(at_s=closes_s, positions=tuple(positions))
+            indices.append(index)
+        yield Batch(at_s=closes_s, indices=tuple(indices))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RevocableSamples:
-    """The samples that requests may name, and where each of them lives.
-
-    ids: (samples,) int64, or str objects, distinct; shards, slices, labels: (samples,) int64
-    owners: (samples,) objects, by their text, None for a sample without one; None where owners are not known
-    """
+    """The samples that requests may revoke, and the home of each."""
 
     ids: npt.NDArray[Any]
-    shards: Positions
-    slices: Positions
+    """(samples,) int64 or str objects, distinct."""
+    shards: Indices
+    """(samples,) int64."""
+    slices: Indices
+    """(samples,) int64."""
     labels: npt.NDArray[np.int64]
+    """(samples,) int64."""
     owners: npt.NDArray[np.object_] | None = None
+    """(samples,) objects, None for a sample without an owner; None if owners are not known."""
     shard_count: int
     slice_count: int
 
@@ -97,31 +102,32 @@ class RevocableSamples:
 
     @cached_property
     def hashes(self) -> Hashes:
-        """Of the ids, whatever the run. returns: (samples,) uint64"""
+        """(samples,) uint64 hashes of the ids, the same for every run."""
         return identity_hashes(self.ids.tolist(), seed=0, purpose="traffic")
 
     @cached_property
-    def rows_of_owner(self) -> dict[str, Positions]:
+    def rows_of_owner(self) -> dict[str, Indices]:
+        """The rows of each owner's samples, by the owner's text."""
         rows: dict[str, list[int]] = {}
         for row, owner in enumerate([] if self.owners is None else self.owners):
             if owner is not None:
                 rows.setdefault(str(owner), []).append(row)
-        return {owner: np.array(of, dtype=np.int64) for owner, of in rows.items()}
+        return {owner: np.array(owned, dtype=np.int64) for owner, owned in rows.items()}
 
     @property
     def slice_samples(self) -> npt.NDArray[np.int64]:
-        """returns: (shards, slices) int64"""
+        """(shards, slices) int64 number of samples."""
         cells = self.shards * self.slice_count + self.slices
         counts = np.bincount(cells, minlength=self.shard_count * self.slice_count)
         return counts.reshape(self.shard_count, self.slice_count)
 
-    def rows_of(self, trace: Trace) -> list[Positions]:
-        """The samples that each request takes out; an owner's request takes those that none before it took.
+    def rows_of(self, trace: Trace) -> list[Indices]:
+        """Return the rows that each request revokes. An owner's request revokes those that no earlier request did.
 
-        Raises TraceInvalid for what is not held, and for a sample that is named again.
+        Raises TraceInvalid for an unknown sample, and for one that is named again.
         """
         is_left = np.ones(len(self), dtype=bool)
-        found: list[Positions] = []
+        revoked: list[Indices] = []
         for number, request in enumerate(trace.requests, start=1):
             if request.owner is None:
                 rows = self._rows(request.ids, number)
@@ -132,24 +138,24 @@ class RevocableSamples:
                 if not len(rows):
                     raise TraceInvalid(f"request {number} names owner {request.owner}, of whom no sample is left")
             is_left[rows] = False
-            found.append(rows)
-        return found
+            revoked.append(rows)
+        return revoked
 
     @cached_property
     def _row_by_id(self) -> dict[SampleId, int]:
         return {sample_id: row for row, sample_id in enumerate(self.ids.tolist())}
 
-    def _rows(self, sample_ids: Sequence[SampleId], number: int) -> Positions:
+    def _rows(self, sample_ids: Sequence[SampleId], number: int) -> Indices:
         rows = np.array([self._row_by_id.get(sample_id, -1) for sample_id in sample_ids], dtype=np.int64)
         if (rows < 0).any():
             unknown = [sample_id for sample_id, row in zip(sample_ids, rows, strict=True) if row < 0]
             raise TraceInvalid(
                 f"request {number} names {plural(len(unknown), 'unknown sample')} ({_shown(unknown)}); "
-                "leave out what the run does not hold, or has revoked already"
+                "leave out samples that the run does not have, or has revoked already"
             )
         return rows
 
-    def _require_left(self, rows: Positions, is_left: npt.NDArray[np.bool_], number: int) -> None:
+    def _require_left(self, rows: Indices, is_left: npt.NDArray[np.bool_], number: int) -> None:
         is_again = ~is_left[rows]
         is_again[np.setdiff1d(np.arange(len(rows)), np.unique(rows, return_index=True)[1])] = True
         if is_again.any():

@@ -1,4 +1,4 @@
-"""The usual kinds of request traffic, each as a row of a table; a trace of one follows from who is there and a seed."""
+"""Kinds of request traffic, as rows of a table. A trace follows from the kind, the population and a seed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -7,46 +7,47 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.core.arrays import Floats
-from raymu.core.partition import derive_seed, draw_fractions, identity_hashes
+from raymu.core.partition import derive_seed, identity_hashes, keyed_uniforms
 from raymu.core.planning.trace import RevocableSamples, Trace, TracedRequest
 from raymu.errors import TraceInvalid
 
 STORM_SHARE = 0.9
-"""Of a storm's requests, those of the storm itself; the others come before and after it."""
+"""Share of a storm's requests that belong to the storm itself; the others are spread over the whole duration."""
 STORM_LENGTH = 1 / 50
-"""Of the duration, the mean time that a storm's request comes after its outbreak."""
+"""Mean time of a storm's request after its outbreak, as a share of the duration."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Traffic:
-    """What kind of requests, and how many. seed: another one gives another trace of the same traffic"""
+    """A kind of requests, and their number."""
 
     kind: str
     count: int
     over_s: float = 3600.0
-    """Time within which the requests come."""
+    """Duration in seconds."""
     size: int = 10
     """Requests of one burst."""
     label: int | None = None
-    """The class that class-targeted requests are about; drawn by the seed where not given."""
+    """Class of class-targeted requests; None draws it by the seed."""
     seed: int = 0
+    """Another seed gives another trace of the same traffic."""
 
     def __post_init__(self) -> None:
         if self.kind not in TRAFFIC:
-            raise TraceInvalid(f"{self.kind!r} is no kind of traffic; choose among {', '.join(TRAFFIC)}")
+            raise TraceInvalid(f"{self.kind!r} is not a kind of traffic; choose among {', '.join(TRAFFIC)}")
         if self.count < 1 or self.size < 1 or self.seed < 0 or not 0.0 < self.over_s < float("inf"):
             raise TraceInvalid(f"traffic {self}: count, size and over must be positive, and seed 0 or more")
 
     def __str__(self) -> str:
-        """As `parse_traffic` takes it."""
-        defaults = {one.name: one.default for one in fields(self)}
+        """The form that `parse_traffic` reads."""
+        defaults = {field.name: field.default for field in fields(self)}
         options = {name: getattr(self, _OPTIONS[name][0]) for name in _OPTIONS}
-        given = [
+        changed = [
             f",{name}={value!r}".removesuffix(".0")
             for name, value in options.items()
             if value != defaults[_OPTIONS[name][0]]
         ]
-        return f"{self.kind}:{self.count}" + "".join(given)
+        return f"{self.kind}:{self.count}" + "".join(changed)
 
 
 _OPTIONS: Mapping[str, tuple[str, type[int] | type[float]]] = {
@@ -55,11 +56,11 @@ _OPTIONS: Mapping[str, tuple[str, type[int] | type[float]]] = {
     "label": ("label", int),
     "seed": ("seed", int),
 }
-"""Name in the text -> field and its type."""
+"""The field and its type, by the name of the option."""
 
 
 def parse_traffic(text: str) -> Traffic:
-    """`uniform:50`, or with options: `burst:200,size=20,over=600,seed=1`. Raises TraceInvalid for anything else."""
+    """Read `uniform:50`, or with options `burst:200,size=20,over=600,seed=1`. Raises TraceInvalid for anything else."""
     head, *options = text.split(",")
     kind, _, count = head.partition(":")
     values: dict[str, int | float] = {}
@@ -71,15 +72,17 @@ def parse_traffic(text: str) -> Traffic:
         return Traffic(kind=kind.strip(), count=int(count), **values)  # type: ignore[arg-type]
     except (ValueError, KeyError):
         raise TraceInvalid(
-            f"{text!r} is no traffic; write it as uniform:50 or burst:200,size=20 (options: {', '.join(_OPTIONS)})"
+            f"{text!r} is not traffic; write it as uniform:50 or burst:200,size=20 (options: {', '.join(_OPTIONS)})"
         ) from None
 
 
 def draw_trace(traffic: Traffic, population: RevocableSamples) -> Trace:
-    """A trace of this traffic. Raises TraceInvalid where the population has too few samples, or no owners, for it.
+    """Draw a trace of this traffic.
 
-    Who asks is a race in which everyone's time follows from identity and seed alone (Efraimidis and Spirakis, 2006): a
-    sample that is not there leaves its place to the next one and changes nothing else.
+    Samples are drawn by a race in which the time of each follows from its identity and the seed alone (Efraimidis and
+    Spirakis, 2006): if a sample is missing, the next one takes its place and nothing else changes.
+
+    Raises TraceInvalid if the population has too few samples, or no owners.
     """
     pattern = TRAFFIC[traffic.kind]
     times = pattern.arrivals(traffic, np.random.default_rng(derive_seed(traffic.seed, traffic.kind, "arrivals")))
@@ -88,18 +91,18 @@ def draw_trace(traffic: Traffic, population: RevocableSamples) -> Trace:
         requests = [TracedRequest(at_s=at, owner=owner) for at, owner in zip(times.tolist(), owners, strict=True)]
     else:
         ids = population.ids[_first(traffic, population.hashes, _weights(traffic, population), "samples")].tolist()
-        requests = [TracedRequest(at_s=at, ids=(one,)) for at, one in zip(times.tolist(), ids, strict=True)]
+        requests = [TracedRequest(at_s=at, ids=(drawn,)) for at, drawn in zip(times.tolist(), ids, strict=True)]
     return Trace(requests=tuple(requests))
 
 
 def slice_prior(traffic: Traffic, slice_samples: Floats) -> Floats:
-    """How probable it is that a request's sample lives in each slice. slice_samples, returns: (slices,) float64"""
+    """Return the probability that a request's sample is in each slice. Argument and result are (slices,) float64."""
     weights = TRAFFIC[traffic.kind].slice_bias(len(slice_samples)) * slice_samples
     return weights / weights.sum()
 
 
 def _weights(traffic: Traffic, population: RevocableSamples) -> Floats:
-    """How readily each sample is named, relative to others. returns: (samples,) float64"""
+    """(samples,) float64 relative probability of each sample to be named."""
     pattern = TRAFFIC[traffic.kind]
     weights = pattern.slice_bias(population.slice_count)[population.slices]
     if not pattern.is_by_class:
@@ -116,31 +119,33 @@ def _first_owners(traffic: Traffic, population: RevocableSamples) -> list[str]:
     if not owners:
         raise TraceInvalid(f"traffic {traffic} needs owners, and these data name none: set data.owner to their column")
     hashes = identity_hashes(owners, seed=0, purpose="traffic")
-    return [owners[place] for place in _first(traffic, hashes, np.ones(len(owners)), "owners")]
+    return [owners[index] for index in _first(traffic, hashes, np.ones(len(owners)), "owners")]
 
 
 def _first(traffic: Traffic, hashes: npt.NDArray[np.uint64], weights: Floats, what: str) -> npt.NDArray[np.int64]:
-    """Who comes first in the race. hashes: (runners,) uint64; weights: (runners,) float64; returns: (count,) int64"""
-    racing = np.flatnonzero(weights)
-    if len(racing) < traffic.count:
+    """Draw without replacement, by hashes (candidates,) uint64 and weights (candidates,) float64. Returns (count,) int64."""
+    candidates = np.flatnonzero(weights)
+    if len(candidates) < traffic.count:
         raise TraceInvalid(
-            f"traffic {traffic} names {traffic.count} {what}, and there are {len(racing)}; lower the count"
+            f"traffic {traffic} names {traffic.count} {what}, and there are {len(candidates)}; lower the count"
         )
-    fractions = draw_fractions(hashes[racing], seed=derive_seed(traffic.seed, traffic.kind, what))
-    times = -np.log1p(-fractions) / weights[racing]
-    return racing[np.lexsort((hashes[racing], times))[: traffic.count]]
+    uniforms = keyed_uniforms(hashes[candidates], seed=derive_seed(traffic.seed, traffic.kind, what))
+    times = -np.log1p(-uniforms) / weights[candidates]
+    return candidates[np.lexsort((hashes[candidates], times))[: traffic.count]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pattern:
-    """arrivals: (count,) float64 seconds, ascending; slice_bias: slices -> (slices,) float64, relative, of a sample"""
+    """A row of the table of traffic."""
 
     arrivals: Callable[[Traffic, np.random.Generator], Floats]
+    """Draws ascending times, (count,) float64 seconds."""
     slice_bias: Callable[[int], Floats] = np.ones
+    """Returns the relative probability of a sample of each slice, (slices,) float64."""
     is_by_class: bool = False
     is_by_owner: bool = False
     together: Callable[[Traffic], int] = lambda _traffic: 1
-    """How many requests come at the same moment."""
+    """Returns how many requests arrive at the same moment."""
 
 
 def _one_by_one(traffic: Traffic, random: np.random.Generator) -> Floats:
@@ -148,16 +153,16 @@ def _one_by_one(traffic: Traffic, random: np.random.Generator) -> Floats:
 
 
 def _in_bursts(traffic: Traffic, random: np.random.Generator) -> Floats:
-    """Bursts of `size` requests, each at one moment; the last may be smaller."""
+    """Draw bursts of `size` requests, each at one moment. The last may be smaller."""
     bursts = -(-traffic.count // traffic.size)
     return np.repeat(np.sort(random.random(bursts)) * traffic.over_s, traffic.size)[: traffic.count]
 
 
 def _in_a_storm(traffic: Traffic, random: np.random.Generator) -> Floats:
-    """An outbreak within the first half, that abates exponentially; a few requests come whenever."""
+    """Draw an outbreak within the first half that abates exponentially, and a few requests at any time."""
     stormy = round(STORM_SHARE * traffic.count)
     outbreak = random.random() / 2
-    # the inverse of the distribution, cut off at the end of the duration
+    # Inverse of the exponential distribution, cut off at the end of the duration.
     cut = -np.expm1(-(1.0 - outbreak) / STORM_LENGTH)
     storm = outbreak - STORM_LENGTH * np.log1p(-cut * random.random(stormy))
     return np.sort(np.concatenate([storm, random.random(traffic.count - stormy)])) * traffic.over_s

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from raymu.core.partition import Hashes, Positions, identity_hashes
+from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.data.ids import as_sample_ids
@@ -42,13 +42,13 @@ class ForgottenSamples:
     """Forgotten samples and their places in the run. All arrays have one element a sample."""
 
     table: SampleTable
-    rows: Positions
+    rows: Indices
     """Row numbers in the user's file, from 0."""
     pseudonyms: npt.NDArray[np.str_]
     """Keyed hashes of the sample ids."""
     request_ids: npt.NDArray[np.str_]
-    shards: Positions
-    slices: Positions
+    shards: Indices
+    slices: Indices
     hashes: Hashes
 
     def of_request(self, request_id: str) -> "ForgottenSamples":
@@ -71,7 +71,7 @@ class ForgottenSamples:
         rows = np.flatnonzero(self.shards == shard)
         return ShardSamples.ordered(self.table.take(rows), hashes=self.hashes[rows], slices=self.slices[rows])
 
-    def _take(self, rows: Positions) -> "ForgottenSamples":
+    def _take(self, rows: Indices) -> "ForgottenSamples":
         return ForgottenSamples(
             table=self.table.take(rows),
             rows=self.rows[rows],

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from raymu.core.partition import identity_hashes, mix, spread
+from raymu.core.partition import bucket, identity_hashes, splitmix64
 from raymu.core.records import Generation, ShardState
 from raymu.data.tables import FeatureTable, SampleTable
 from raymu.errors import ConfigInvalid, DataInvalid, RequestInvalid
@@ -59,7 +59,7 @@ def _unseen(
 ) -> ShardSamples:
     """Choose `count` unseen samples by hash, from the next shards or the test set; all of them if there are fewer."""
     candidates = ShardSamples.joined(list(_candidates(store, generation, shard, test, count=count)))
-    order = np.argsort(mix(candidates.hashes), kind="stable")
+    order = np.argsort(splitmix64(candidates.hashes), kind="stable")
     is_chosen = np.zeros(len(candidates), dtype=bool)
     is_chosen[order[:count]] = True
     return candidates.where(is_chosen)
@@ -90,4 +90,4 @@ def _as_shard(store: RunStore, test: FeatureTable | None) -> ShardSamples:
     partition = store.config.partition
     hashes = identity_hashes(rows.tolist(), seed=partition.seed, purpose="test")
     table = SampleTable(ids=rows, features=test.features, labels=test.labels)
-    return ShardSamples.ordered(table, hashes=hashes, slices=spread(hashes, partition.slices))
+    return ShardSamples.ordered(table, hashes=hashes, slices=bucket(hashes, partition.slices))

@@ -216,7 +216,7 @@ def _simulated(
             shape=RunShape.of(config, has_batch_norm=profile.has_batch_norm),
             workers=workers,
             window_s=window_s,
-        ).outcome
+        ).summary
         for number in range(TRACES)
     ]
     names = [field.name for field in fields(SimulatedTraffic)]

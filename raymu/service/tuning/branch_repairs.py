@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from raymu.core.commands import RepairReport, RepairShard
-from raymu.core.partition import Positions
+from raymu.core.partition import Indices
 from raymu.core.planning.trace import RevocableSamples
 from raymu.core.records import FileRef, SampleId
 from raymu.core.requests import RevocationRequest
@@ -18,7 +18,7 @@ from raymu.store.run import RunStore
 class BranchRepairs:
     """Repairs the shards of a branch. Reported seconds are forecasts, so a trial gives the same score on any machine."""
 
-    def __init__(self, branch: RunStore, population: RevocableSamples, rows: Sequence[Positions]) -> None:
+    def __init__(self, branch: RunStore, population: RevocableSamples, rows: Sequence[Indices]) -> None:
         """Index the samples to forget.
 
         Args:
@@ -37,7 +37,7 @@ class BranchRepairs:
         self.measured_seconds = 0.0
         """Compute seconds that the repairs really took."""
 
-    def carry_out(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
+    def execute(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
         """Repair one shard. `accepted` holds all requests so far, by id."""
         unseen = command.references[0].shard if command.references else None
         task = RepairTask(

@@ -141,7 +141,7 @@ class TuningObjective:
             self._lineages,
             shape=replace(RunShape.of(self._store.config), unlearning=self._with_sisa),
             workers=self._spec.workers,
-        ).outcome.passes
+        ).summary.passes
 
     def unlearning(self, choice: Choice) -> UnlearningConfig:
         """Return the run's settings with a choice. Raises RequestInvalid if the run does not allow it."""
@@ -181,12 +181,12 @@ class TuningObjective:
             shape=RunShape.of(branch.config, has_batch_norm=branch.manifest.has_batch_norm),
             workers=self._spec.workers,
             window_s=window_s,
-            remedies=repairs,
+            repairs=repairs,
             on_batch=on_batch,
         )
 
     def _score(self, branch: RunStore, simulation: SimulationResult, measured_seconds: float) -> Score:
-        predictions, summary = self._predictions(branch, simulation.lineages), simulation.outcome
+        predictions, summary = self._predictions(branch, simulation.lineages), simulation.summary
         gap = predictions.distance(self.oracle)
         weights = "".join(lineage.serving.weights_sha256 for lineage in simulation.lineages)
         return Score(

@@ -68,14 +68,14 @@ def simulated(location: Path, trace: Trace, *, window_s: float) -> SimulationSum
         shape=RunShape(unlearning=store.config.unlearning, epochs=(2, 2, 2)),
         workers=1,
         window_s=window_s,
-    ).outcome
+    ).summary
 
 
 def revoke_really(coordinator: Coordinator, trace: Trace, *, window_s: float) -> dict[int, float]:
     """Revoke batch by batch. returns: shard -> sample passes"""
     passes: dict[str, tuple[int, float]] = {}
     for batch in trace.batches(window_s):
-        asked = [Revocation(ids=one.ids, owner=one.owner) for one in (trace.requests[at] for at in batch.positions)]
+        asked = [Revocation(ids=one.ids, owner=one.owner) for one in (trace.requests[at] for at in batch.indices)]
         for receipt in asyncio.run(coordinator.revoke(asked, no_progress)):
             passes.update({part.command_id: (part.shard, part.passes) for part in receipt.shards})
     return {shard: sum(of for one, of in passes.values() if one == shard) for shard, _ in passes.values()}

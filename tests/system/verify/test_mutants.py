@@ -50,7 +50,7 @@ def test_a_worker_that_secretly_forgets_nothing_is_found(
     course: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It trains on the revoked sample and keeps it, and its records agree with that."""
-    monkeypatch.setattr(ShardSamples, "held_in", lambda self, _hashes: np.zeros(len(self), dtype=bool))
+    monkeypatch.setattr(ShardSamples, "isin", lambda self, _hashes: np.zeros(len(self), dtype=bool))
     monkeypatch.setattr("raymu.service.shard.worker.write_without", lambda _store, _shard, ref, _forget: ref)
     revoke_one(course, tmp_path)
     assert verified(course, tmp_path).verdict is Verdict.FAIL

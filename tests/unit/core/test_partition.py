@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.core.partition import (
+    bucket,
     derive_seed,
     epoch_order,
     equal_bands,
@@ -11,7 +12,6 @@ from raymu.core.partition import (
     identity_hashes,
     place_by_risk,
     place_uniform,
-    spread,
 )
 
 identities = st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.text()), min_size=2, max_size=40, unique_by=repr)
@@ -68,7 +68,7 @@ def test_samples_spread_evenly_over_shards_and_slices() -> None:
 
 @given(hashes=st.lists(st.integers(0, 2**64 - 1), min_size=1), parts=st.integers(1, 1000))
 def test_every_hash_falls_into_a_part(hashes: list[int], parts: int) -> None:
-    places = spread(np.array(hashes, dtype=np.uint64), parts)
+    places = bucket(np.array(hashes, dtype=np.uint64), parts)
     assert places.min() >= 0
     assert places.max() < parts
 

@@ -75,7 +75,7 @@ def every_outcome(
             lineages,
             shape=RunShape(unlearning=config, epochs=EPOCHS, has_batch_norm=has_batch_norm),
             workers=2,
-        ).outcome
+        ).summary
         outcomes.append((prod(PRIOR[cell % SLICES] / shards for cell in cells), outcome))
     return outcomes
 
@@ -121,7 +121,7 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
     traffic = Traffic(kind=kind, count=count, size=4)
     lineages = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
     outcomes = [
-        simulate(draw_trace(replace(traffic, seed=seed), held), held, lineages, shape=shape, workers=2).outcome
+        simulate(draw_trace(replace(traffic, seed=seed), held), held, lineages, shape=shape, workers=2).summary
         for seed in range(200)
     ]
     each = held.slice_samples.mean(axis=0)

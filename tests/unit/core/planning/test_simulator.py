@@ -45,7 +45,7 @@ def replayed(
 ) -> SimulationSummary:
     config = UnlearningConfig(strategy=strategy, boundary=boundary, **unlearning)  # type: ignore[arg-type]
     shape = RunShape(unlearning=config, epochs=EPOCHS)
-    return simulate(trace, held, trained, shape=shape, workers=workers, window_s=window_s).outcome
+    return simulate(trace, held, trained, shape=shape, workers=workers, window_s=window_s).summary
 
 
 @given(

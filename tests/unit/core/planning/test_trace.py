@@ -16,15 +16,15 @@ times = st.lists(st.floats(0.0, 100.0), min_size=1, max_size=20).map(sorted)
 def test_every_request_is_submitted_once_and_within_the_window(times: list[float], window_s: float) -> None:
     trace = singles(*enumerate(times))
     batches = list(trace.batches(window_s))
-    assert [position for batch in batches for position in batch.positions] == list(range(len(times)))
+    assert [position for batch in batches for position in batch.indices] == list(range(len(times)))
     assert [batch.at_s for batch in batches] == sorted(batch.at_s for batch in batches)
     for batch in batches:
-        assert all(times[position] <= batch.at_s <= times[position] + window_s for position in batch.positions)
+        assert all(times[position] <= batch.at_s <= times[position] + window_s for position in batch.indices)
 
 
 def test_without_a_window_only_requests_of_one_moment_are_submitted_together() -> None:
     batches = singles((1, 0.0), (2, 0.0), (3, 0.5)).batches(0.0)
-    assert [(batch.at_s, batch.positions) for batch in batches] == [(0.0, (0, 1)), (0.5, (2,))]
+    assert [(batch.at_s, batch.indices) for batch in batches] == [(0.0, (0, 1)), (0.5, (2,))]
 
 
 @pytest.mark.parametrize(

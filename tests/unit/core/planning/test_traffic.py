@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymu.core.partition import draw_fractions, identity_hashes
+from raymu.core.partition import identity_hashes, keyed_uniforms
 from raymu.core.planning.trace import Trace
 from raymu.core.planning.traffic import TRAFFIC, Traffic, draw_trace, parse_traffic, slice_prior
 from raymu.errors import TraceInvalid
@@ -146,5 +146,5 @@ def test_traffic_that_is_too_much_for_a_population_is_refused(text: str, message
 
 
 def test_drawn_fractions_are_even() -> None:
-    fractions = draw_fractions(identity_hashes(range(20000), seed=0, purpose="traffic"), seed=5)
+    fractions = keyed_uniforms(identity_hashes(range(20000), seed=0, purpose="traffic"), seed=5)
     assert np.histogram(fractions, bins=10, range=(0.0, 1.0))[0] == pytest.approx(2000, abs=200)
