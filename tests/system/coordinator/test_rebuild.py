@@ -158,7 +158,7 @@ def test_lost_samples_are_had_back_from_the_users_file_alone_and_without_what_is
 ) -> None:
     lineage = lineage_of(location, 0)
     (location / lineage.table.path).unlink()
-    with pytest.raises(SamplesLost, match="--data") as lost:
+    with pytest.raises(SamplesLost, match="--training-data") as lost:
         rebuild(location)
     assert "pyarrow" not in str(lost.value)
     write_samples(location.parent / "other.parquet", samples=40)
