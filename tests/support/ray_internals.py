@@ -29,6 +29,8 @@ def packaged_files(folder: Path, excludes: Sequence[str]) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / "package.zip"
         # Older versions of Ray have no such option, and always read .gitignore.
-        options = {"include_gitignore": True} if "include_gitignore" in signature(create_package).parameters else {}
+        options: Any = (
+            {"include_gitignore": True} if "include_gitignore" in signature(create_package).parameters else {}
+        )
         create_package(str(folder), package, excludes=list(excludes), **options)
         return sorted(name for name in zipfile.ZipFile(package).namelist() if not name.endswith("/"))
