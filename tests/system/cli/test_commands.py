@@ -239,7 +239,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         ([*TRAIN, "data.id=name"], "has no column name"),
         ([*TRAIN, "data.id=owner", "data.owner=null"], "not unique"),
         ([*TRAIN, "data.classes=2"], "data.classes is 2"),
-        ([*TRAIN, "model={factory: nowhere.at:all}"], "training.epochs=3"),
+        ([*TRAIN, "model={factory: nowhere.at:all}"], "nowhere.at cannot be imported"),
         ([*TRAIN, "training.device=cuda"], "CUDA"),
         ([*TRAIN, "--exclude-file", "wrong.txt"], "unknown sample id"),
         (["predict", "runs/run", "--data", "all.parquet", "--out", "all.xls"], "no known format"),
