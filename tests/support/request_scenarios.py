@@ -1,4 +1,4 @@
-"""A course of a run's life that may be begun again at any point, and what must come out of it."""
+"""A scenario of a run's life that may be begun again at any point, and what must come out of it."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.support.examples import make_config, write_samples
 from tests.support.faults import FaultyDisk, FaultyRequests
 
 
-class Course:
+class ResumableScenario:
     """Train, retrain for a first request, patch for a second, settle: may be begun again at any point."""
 
     def __init__(self, folder: Path, **cluster: object) -> None:

@@ -26,7 +26,7 @@ from tests.support.examples import make_config, repaired_weights, train_run, wri
 from tests.support.faults import FaultyRequests, fail
 from tests.support.object_store_server import ObjectStoreServer
 from tests.support.postgres_server import PostgresServer
-from tests.support.request_scenarios import Course, outcome
+from tests.support.request_scenarios import ResumableScenario, outcome
 
 STRUCK = 4
 """Of a hundred steps; each is two courses."""
@@ -130,17 +130,17 @@ def test_a_choice_is_tried_on_local_branches_of_it_as_on_those_of_a_local_run(
 def test_a_request_to_the_store_that_fails_is_made_good_by_the_next_coordinator(
     object_store: ObjectStoreServer, bucket: str, database: sql.URL, tmp_path: Path, is_torn: bool
 ) -> None:
-    course = Course(tmp_path, journal=str(database))
+    scenario = ResumableScenario(tmp_path, journal=str(database))
     calm = FaultyRequests(0, fail)
-    course.run(object_store.uri(f"{bucket}/calm"), calm)
+    scenario.run(object_store.uri(f"{bucket}/calm"), calm)
     undisturbed = outcome(object_store.uri(f"{bucket}/calm"))
     for at in random.Random(is_torn).sample(range(1, calm.steps + 1), STRUCK):
         location = object_store.uri(f"{bucket}/run-{at}")
         disk = FaultyRequests(at, fail, is_torn=is_torn)
         with suppress(RaymuError, OSError):
-            course.run(location, disk)
+            scenario.run(location, disk)
         assert disk.has_struck
-        course.run(location, FaultyRequests(0, fail))
+        scenario.run(location, FaultyRequests(0, fail))
         assert outcome(location) == undisturbed, f"struck at step {at} of {calm.steps}"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from raymu.errors import RaymuError
 from tests.support.faults import FaultyDisk, fail, in_child, kill, run_full
-from tests.support.request_scenarios import Course, outcome
+from tests.support.request_scenarios import ResumableScenario, outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -22,7 +22,7 @@ PARTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Undisturbed:
-    """What a course comes to that is left alone. steps, writes, changes: of its disk"""
+    """What a scenario comes to that is left alone. steps, writes, changes: of its disk"""
 
     steps: int
     writes: list[int]
@@ -31,29 +31,34 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
-    return Course(tmp_path_factory.mktemp("course"))
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> ResumableScenario:
+    return ResumableScenario(tmp_path_factory.mktemp("scenario"))
 
 
 @pytest.fixture(scope="module")
-def undisturbed(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+def undisturbed(scenario: ResumableScenario, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     location, disk = tmp_path_factory.mktemp("undisturbed") / "run", FaultyDisk(0, fail)
-    course.run(location, disk)
+    scenario.run(location, disk)
     return Undisturbed(steps=disk.steps, writes=disk.writes, changes=disk.changes, outcome=outcome(location))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(("strike", "is_torn"), [(fail, False), (run_full, True)], ids=["error", "torn and full"])
 def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
-    course: Course, undisturbed: Undisturbed, tmp_path: Path, strike: Callable[[], None], is_torn: bool, part: int
+    scenario: ResumableScenario,
+    undisturbed: Undisturbed,
+    tmp_path: Path,
+    strike: Callable[[], None],
+    is_torn: bool,
+    part: int,
 ) -> None:
     location, steps = tmp_path / "run", undisturbed.writes if is_torn else range(1, undisturbed.steps + 1)
     for at in steps[part::PARTS]:
         disk = FaultyDisk(at, strike, is_torn=is_torn)
         with suppress(RaymuError, OSError):  # a report whose folder could not be synced was found all the same
-            course.run(location, disk)
+            scenario.run(location, disk)
         assert disk.has_struck
-        course.run(location, FaultyDisk(0, fail))
+        scenario.run(location, FaultyDisk(0, fail))
         assert outcome(location) == undisturbed.outcome, f"struck at step {at} of {undisturbed.steps}"
         shutil.rmtree(location)
 
@@ -61,14 +66,14 @@ def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("is_torn", [False, True], ids=["before a change", "in the middle of a write"])
 def test_a_process_that_is_killed_loses_nothing(
-    course: Course, undisturbed: Undisturbed, tmp_path: Path, is_torn: bool, part: int
+    scenario: ResumableScenario, undisturbed: Undisturbed, tmp_path: Path, is_torn: bool, part: int
 ) -> None:
     """Killed once on the way, and once more while it recovers."""
     location, steps = tmp_path / "run", undisturbed.writes if is_torn else undisturbed.changes
     for at in steps[part::PARTS]:
-        assert not in_child(partial(course.run, location, FaultyDisk(at, kill, is_torn=is_torn)))
+        assert not in_child(partial(scenario.run, location, FaultyDisk(at, kill, is_torn=is_torn)))
         again = random.Random(at).randrange(1, 30)
-        in_child(partial(course.run, location, FaultyDisk(again, kill, is_torn=is_torn)))
-        course.run(location, FaultyDisk(0, fail))
+        in_child(partial(scenario.run, location, FaultyDisk(again, kill, is_torn=is_torn)))
+        scenario.run(location, FaultyDisk(0, fail))
         assert outcome(location) == undisturbed.outcome, f"killed at step {at} of {undisturbed.steps}, then at {again}"
         shutil.rmtree(location)

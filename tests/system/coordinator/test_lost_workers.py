@@ -14,7 +14,7 @@ from raymu.service.shard.worker import ShardWorker
 from raymu.store.files.run_files import RunFiles
 from raymu.store.run import RunStore
 from tests.support.faults import FaultyDisk, fail, in_child, kill
-from tests.support.request_scenarios import Course, outcome
+from tests.support.request_scenarios import ResumableScenario, outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -38,8 +38,8 @@ class FleetOfLostWorkers(LocalFleet):
 
 def test_a_lost_worker_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
     """Its coordinator goes on, so nobody else sweeps."""
-    course, location = Course(tmp_path), tmp_path / "run"
-    course.run(tmp_path / "undisturbed", FaultyDisk(0, fail))
+    scenario, location = ResumableScenario(tmp_path), tmp_path / "run"
+    scenario.run(tmp_path / "undisturbed", FaultyDisk(0, fail))
     undisturbed = outcome(tmp_path / "undisturbed")
     fleets: list[FleetOfLostWorkers] = []
 
@@ -48,15 +48,15 @@ def test_a_lost_worker_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
         return fleets[-1]
 
     while not fleets or fleets[-1].killed:
-        course.run(location, FaultyDisk(0, fail), fleet)
+        scenario.run(location, FaultyDisk(0, fail), fleet)
         assert outcome(location) == undisturbed, f"killed at step {len(fleets)}"
         shutil.rmtree(location)
     assert len(fleets) > 10
 
 
 def test_a_worker_lets_go_of_the_shard_before_also_where_its_work_was_done_by_another(tmp_path: Path) -> None:
-    course, location = Course(tmp_path), tmp_path / "run"
-    prepare_run(course.config, str(location)).write()
+    scenario, location = ResumableScenario(tmp_path), tmp_path / "run"
+    prepare_run(scenario.config, str(location)).write()
     tables = RunStore(str(location)).manifest.tables
     first, second = ShardWorker(RunStore(str(location))), ShardWorker(RunStore(str(location)))
     assert list(second.run(TrainCommand(shard=1, table=tables[1], term=0)))
@@ -67,8 +67,8 @@ def test_a_worker_lets_go_of_the_shard_before_also_where_its_work_was_done_by_an
 
 
 def test_what_travels_to_another_process_has_no_keys(tmp_path: Path) -> None:
-    course, location = Course(tmp_path), tmp_path / "run"
-    prepare_run(course.config, str(location)).write()
+    scenario, location = ResumableScenario(tmp_path), tmp_path / "run"
+    prepare_run(scenario.config, str(location)).write()
     store = RunStore(str(location))
     keys = (store.keys.hash_key, store.keys.signing_key)
     payload = pickle.dumps(store)

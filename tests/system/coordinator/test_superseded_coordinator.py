@@ -10,7 +10,7 @@ import pytest
 from raymu.errors import JournalBusy
 from raymu.store.journal import dialects
 from tests.support.faults import FaultyDisk, StoppedChild, fail, stop
-from tests.support.request_scenarios import Course, files_of, outcome
+from tests.support.request_scenarios import ResumableScenario, files_of, outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -23,17 +23,17 @@ def test_a_coordinator_that_was_stopped_writes_nothing_once_another_took_over(
 ) -> None:
     """Stopped inside a transaction it keeps the run: nobody can take over, and it goes on where it was."""
     monkeypatch.setattr(dialects, "SQLITE_BUSY_MS", 50)
-    course, trained = Course(tmp_path), tmp_path / "trained"
-    course.train(trained)
+    scenario, trained = ResumableScenario(tmp_path), tmp_path / "trained"
+    scenario.train(trained)
     disk = FaultyDisk(0, fail)
-    course.run(shutil.copytree(trained, tmp_path / "undisturbed"), disk)
+    scenario.run(shutil.copytree(trained, tmp_path / "undisturbed"), disk)
     undisturbed = outcome(tmp_path / "undisturbed")
     superseded = kept = 0
     for at in random.Random(5).sample(range(1, disk.steps + 1), TRIED):
         location = shutil.copytree(trained, tmp_path / f"run-{at}")
-        zombie = StoppedChild(partial(course.run, location, FaultyDisk(at, stop)))
+        zombie = StoppedChild(partial(scenario.run, location, FaultyDisk(at, stop)))
         try:
-            course.run(location, FaultyDisk(0, fail))
+            scenario.run(location, FaultyDisk(0, fail))
         except JournalBusy:
             assert zombie.go_on()
             kept += 1

@@ -22,9 +22,9 @@ from raymu.service.shard.messages import no_progress
 from tests.support.faults import FaultyDisk, fail, run_full
 from tests.system.model.observed_run import read_files
 from tests.system.model.process import die
-from tests.system.model.scenario import Asked, Course
+from tests.system.model.scenario import Scenario, SentRequest
 from tests.system.model.steered_fleet import SteeredFleet
-from tests.system.model.tampered_run import GOINGS_ON, check_tampered, verified
+from tests.system.model.tampered_run import CONTINUATIONS, check_tampered, verified
 from tests.system.model.tampering import TAMPERINGS, tamper
 from tests.system.model.templates import SAMPLES, SHARDS, Setting
 from tests.system.model.traced_training import traced
@@ -37,7 +37,7 @@ FAULTS: Mapping[str, Callable[[FaultyDisk, int], None]] = {
     "a kill in a write": lambda disk, at: disk.arm(at, die, is_torn=True, is_lasting=True),
 }
 
-AskedFor = tuple[int, set[int], Strategy, str, str | None, bool]
+RequestDraw = tuple[int, set[int], Strategy, str, str | None, bool]
 Fault = tuple[str, int] | None
 
 shards = st.integers(0, SHARDS)
@@ -52,9 +52,9 @@ faults = st.none() | st.tuples(st.sampled_from(sorted(FAULTS)), st.integers(1, 8
 which_one = st.integers(0, 999)
 
 
-class CourseOfARun(RuleBasedStateMachine):
-    workshop: Path
-    course: Course
+class ScenarioMachine(RuleBasedStateMachine):
+    work_folder: Path
+    scenario: Scenario
 
     @initialize(
         on_accept=st.sampled_from(["rewind", "abstain", "keep"]),
@@ -63,7 +63,7 @@ class CourseOfARun(RuleBasedStateMachine):
         is_trained=is_usual,
         asked=requests,
         fault=faults,
-        is_seen_through=st.booleans(),
+        is_run_to_completion=st.booleans(),
     )
     def begin(
         self,
@@ -71,171 +71,173 @@ class CourseOfARun(RuleBasedStateMachine):
         remedy: str,
         contributions: str,
         is_trained: bool,
-        asked: list[AskedFor],
+        asked: list[RequestDraw],
         fault: Fault,
-        is_seen_through: bool,
+        is_run_to_completion: bool,
     ) -> None:
         setting = Setting(on_accept=on_accept, remedy=remedy, contributions=contributions, is_trained=is_trained)
-        self.course = Course(setting, self.workshop)
-        self.asked: list[Asked] = []
-        self.course.open()
-        self.submit(asked, is_fresh=True, fault=fault, is_seen_through=is_seen_through)
+        self.scenario = Scenario(setting, self.work_folder)
+        self.asked: list[SentRequest] = []
+        self.scenario.open()
+        self.submit(asked, is_fresh=True, fault=fault, is_run_to_completion=is_run_to_completion)
 
-    @precondition(lambda self: self.course.process)
-    @rule(asked=requests, is_fresh=is_rare.map(lambda it: not it), fault=faults, is_seen_through=is_usual)
-    def submit(self, asked: list[AskedFor], is_fresh: bool, fault: Fault, is_seen_through: bool) -> None:
+    @precondition(lambda self: self.scenario.process)
+    @rule(asked=requests, is_fresh=is_rare.map(lambda it: not it), fault=faults, is_run_to_completion=is_usual)
+    def submit(self, asked: list[RequestDraw], is_fresh: bool, fault: Fault, is_run_to_completion: bool) -> None:
         """is_fresh: only samples that nothing has revoked, each in one request, and none that is unknown"""
-        taken = set(self.course.run.revoked)
+        taken = set(self.scenario.run.revoked)
         made = []
         for shard, chosen, strategy, boundary, key, is_unknown in asked:
-            own = [one for one in self.course.template.subjects if shard in (SHARDS, one.shard)]
+            own = [sample for sample in self.scenario.template.samples if shard in (SHARDS, sample.shard)]
             samples = frozenset(own[number % len(own)] for number in chosen)
             if is_fresh:
                 samples -= taken
                 taken |= samples
             if samples:
                 unknown = ("nobody",) if is_unknown and not is_fresh else ()
-                made.append(Asked(samples=samples, strategy=strategy, boundary=boundary, key=key, unknown=unknown))
+                made.append(
+                    SentRequest(samples=samples, strategy=strategy, boundary=boundary, key=key, unknown=unknown)
+                )
         if made:
-            self._strike_soon(fault)
+            self._plan_fault(fault)
             self._submit(made)
-            if is_seen_through:
-                self.course.see_through()
+            if is_run_to_completion:
+                self.scenario.run_to_completion()
 
-    @precondition(lambda self: self.course.process and self.asked)
+    @precondition(lambda self: self.scenario.process and self.asked)
     @rule(which=which_one)
     def submit_again(self, which: int) -> None:
         """Under its key it is the same request; without one its samples are revoked, if it was accepted."""
         self._submit([self.asked[which % len(self.asked)]])
 
-    def _submit(self, asked: list[Asked]) -> None:
-        self.asked.extend(one for one in asked if one not in self.asked)
-        is_refused, before = self.course.is_refused(asked), self.course.run.files
-        reply = self.course.submit(asked).reply
+    def _submit(self, asked: list[SentRequest]) -> None:
+        self.asked.extend(request for request in asked if request not in self.asked)
+        is_refused, before = self.scenario.is_refused(asked), self.scenario.run.files
+        reply = self.scenario.submit(asked).reply
         error = reply.exception() if reply.done() and not reply.cancelled() else None
         assert isinstance(error, REFUSALS) == is_refused, error
         if is_refused:
-            assert self.course.run.files == before
+            assert self.scenario.run.files == before
 
-    @precondition(lambda self: self.course.process and self.course.process.fleet.running)
+    @precondition(lambda self: self.scenario.process and self.scenario.process.fleet.running)
     @rule(which=which_one, steps=st.sampled_from([1, 2, 99]), is_reply_lost=is_rare, fault=faults)
     def work(self, which: int, steps: int, is_reply_lost: bool, fault: Fault) -> None:
         shard = self._at_work(which)
-        self._strike_soon(fault)
-        self.course.steer(lambda fleet: fleet.go_on(shard, steps=steps, is_reply_lost=is_reply_lost))
+        self._plan_fault(fault)
+        self.scenario.steer(lambda fleet: fleet.advance(shard, steps=steps, is_reply_lost=is_reply_lost))
 
-    @precondition(lambda self: self.course.process and self.course.process.fleet.running)
+    @precondition(lambda self: self.scenario.process and self.scenario.process.fleet.running)
     @rule(which=which_one)
     def lose_a_worker(self, which: int) -> None:
         shard = self._at_work(which)
-        self.course.steer(lambda fleet: fleet.break_off(shard))
+        self.scenario.steer(lambda fleet: fleet.lose_worker(shard))
 
-    @precondition(lambda self: self.course.process)
-    @rule(fault=faults, is_seen_through=is_usual)
-    def settle(self, fault: Fault, is_seen_through: bool) -> None:
-        self._strike_soon(fault)
-        self.course.settle()
-        if is_seen_through:
-            self.course.see_through()
+    @precondition(lambda self: self.scenario.process)
+    @rule(fault=faults, is_run_to_completion=is_usual)
+    def settle(self, fault: Fault, is_run_to_completion: bool) -> None:
+        self._plan_fault(fault)
+        self.scenario.settle()
+        if is_run_to_completion:
+            self.scenario.run_to_completion()
 
-    @precondition(lambda self: self.course.process and self.course.disk.has_struck)
+    @precondition(lambda self: self.scenario.process and self.scenario.disk.has_struck)
     @rule()
     def mend_the_disk(self) -> None:
-        self.course.disk.arm(0, fail)
+        self.scenario.disk.arm(0, fail)
 
-    @precondition(lambda self: not self.course.process)
+    @precondition(lambda self: not self.scenario.process)
     @rule(fault=faults)
     def open(self, fault: Fault) -> None:
-        self._strike_soon(fault)
-        self.course.open()
+        self._plan_fault(fault)
+        self.scenario.open()
 
-    @precondition(lambda self: self.course.process)
+    @precondition(lambda self: self.scenario.process)
     @rule(how=st.sampled_from(["closed", "killed", "taken over from"]), fault=faults)
     def end(self, how: str, fault: Fault) -> None:
         if how == "killed":
-            self.course.kill()
+            self.scenario.kill()
         elif how == "closed":
-            self._strike_soon(fault)
-            self.course.close()
-        elif not self.course.zombie:
-            self.course.open_beside()
+            self._plan_fault(fault)
+            self.scenario.close()
+        elif not self.scenario.zombie:
+            self.scenario.open_beside()
 
-    def _strike_soon(self, fault: Fault) -> None:
-        if fault and not self.course.disk.is_armed:
+    def _plan_fault(self, fault: Fault) -> None:
+        if fault and not self.scenario.disk.is_armed:
             name, at = fault
-            FAULTS[name](self.course.disk, at)
+            FAULTS[name](self.scenario.disk, at)
 
-    @precondition(lambda self: self.course.zombie)
+    @precondition(lambda self: self.scenario.zombie)
     @rule()
     def wake_the_zombie(self) -> None:
         """It writes nothing, whatever it is at."""
-        zombie, before = self.course.zombie, read_files(self.course.location)
+        zombie, before = self.scenario.zombie, read_files(self.scenario.location)
         assert zombie
         zombie.steer(SteeredFleet.finish)
         reply = zombie.start(zombie.coordinator.settle(no_progress))
         assert isinstance(reply.exception(), CoordinatorSuperseded)
-        assert read_files(self.course.location) == before
-        self.course.bury_zombie()
+        assert read_files(self.scenario.location) == before
+        self.scenario.abandon_zombie()
 
-    @precondition(lambda self: not self.course.zombie and (self.course.process or self.course.matches_seal))
+    @precondition(lambda self: not self.scenario.zombie and (self.scenario.process or self.scenario.matches_seal))
     @rule(
         how=st.sampled_from(sorted(TAMPERINGS)),
         which=which_one,
         chance=st.integers(0, 2**20),
-        then=st.sampled_from(sorted(GOINGS_ON)),
+        then=st.sampled_from(sorted(CONTINUATIONS)),
     )
     def tamper(self, how: str, which: int, chance: int, then: str) -> None:
         """A run that is at rest: while a coordinator has it open, it never passes."""
-        if self.course.process:
-            self.course.close()
-        files = self.course.files_at_rest
-        changed = tamper(files, self.course.past, how=how, which=which, chance=chance)
-        if changed != files and self.course.matches_seal:
-            check_tampered(self.course, changed, then=then)
+        if self.scenario.process:
+            self.scenario.close()
+        files = self.scenario.files_at_rest
+        changed = tamper(files, self.scenario.past, how=how, which=which, chance=chance)
+        if changed != files and self.scenario.matches_seal:
+            check_tampered(self.scenario, changed, then=then)
 
     @rule()
     def verify(self) -> None:
         """A sound run never fails, and passes when it is left with nothing to do and nothing patched."""
-        course, run = self.course, self.course.run
-        verdict, findings = verified(course)
+        scenario, run = self.scenario, self.scenario.run
+        verdict, findings = verified(scenario)
         assert verdict is not Verdict.FAIL, findings
         is_exact = run.is_idle and not any(lineage.debts for lineage in run.board.lineages)
-        if course.matches_seal and course.is_calm:
+        if scenario.matches_seal and scenario.is_calm:
             assert (verdict is Verdict.PASS) == is_exact, findings
 
     @invariant()
     def requests_are_carried_out_once(self) -> None:
-        self.course.run.check_requests()
+        self.scenario.run.check_requests()
 
     @invariant()
     def the_served_generation_is_whole_and_holds_nothing_revoked(self) -> None:
-        self.course.run.check_served()
+        self.scenario.run.check_served()
 
     @invariant()
     def shards_have_what_training_from_scratch_gives(self) -> None:
-        self.course.run.check_lineages()
+        self.scenario.run.check_lineages()
 
     @invariant()
     def nothing_of_what_is_purged_can_be_read(self) -> None:
-        self.course.run.check_purged()
-        if self.course.is_calm:
-            self.course.run.check_raw_ids()
-            if self.course.run.is_idle:
-                self.course.run.check_leftovers()
+        self.scenario.run.check_purged()
+        if self.scenario.is_calm:
+            self.scenario.run.check_raw_ids()
+            if self.scenario.run.is_idle:
+                self.scenario.run.check_leftovers()
 
     def teardown(self) -> None:
         """In the end every request is served, every debt settled, and only what is needed is left."""
-        if hasattr(self, "course"):
-            self.course.disk.arm(0, fail)
-            if not self.course.process:
-                self.course.open()
-            self.course.finish()
-            self.course.close()
+        if hasattr(self, "scenario"):
+            self.scenario.disk.arm(0, fail)
+            if not self.scenario.process:
+                self.scenario.open()
+            self.scenario.finish()
+            self.scenario.close()
             self._check_end()
-            self.course.remove()
+            self.scenario.remove()
 
     def _check_end(self) -> None:
-        run = self.course.run
+        run = self.scenario.run
         assert run.purged == set(run.accepted)
         assert not any(lineage.debts for lineage in run.board.lineages)
         for check in (run.check_served, run.check_lineages, run.check_purged, run.check_raw_ids, run.check_leftovers):
@@ -243,20 +245,20 @@ class CourseOfARun(RuleBasedStateMachine):
         for receipt in run.book.receipts():
             assert receipt.exactness is Exactness.EXACT
             assert receipt.settled_at
-        assert verified(self.course) == (Verdict.PASS, ())
+        assert verified(self.scenario) == (Verdict.PASS, ())
 
     def _at_work(self, which: int) -> int:
-        assert self.course.process
-        working = self.course.process.fleet.running
+        assert self.scenario.process
+        working = self.scenario.process.fleet.running
         return working[which % len(working)]
 
 
-def check_laws(*, part: int, examples: int, workshop: Path) -> None:
-    """Try so many courses of events; another part tries others. workshop: an empty folder"""
-    CourseOfARun.workshop = workshop
+def check_laws(*, part: int, examples: int, work_folder: Path) -> None:
+    """Try so many courses of events; another part tries others. work_folder: an empty folder"""
+    ScenarioMachine.work_folder = work_folder
     with traced():
         run_state_machine_as_test(
-            seed(part)(CourseOfARun),
+            seed(part)(ScenarioMachine),
             settings=settings(
                 max_examples=examples,
                 stateful_step_count=9,

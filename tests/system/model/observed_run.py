@@ -19,23 +19,23 @@ from raymu.core.run_shape import RunShape
 from raymu.store.codec import from_json
 from raymu.store.layout import kind_of
 from raymu.store.run import RunStore
-from tests.system.model.templates import Subject, trained_on
+from tests.system.model.templates import ModelSample, trained_on
 from tests.system.model.traced_training import stages_of
 
-Samples = frozenset[Subject]
+Samples = frozenset[ModelSample]
 STATES = ("checkpoint", "updates", "patched state")
 
 
 class ObservedRun:
     """Reads what is new in the journal, and every file, whenever it looks."""
 
-    def __init__(self, location: Path, subjects: tuple[Subject, ...]) -> None:
+    def __init__(self, location: Path, samples: tuple[ModelSample, ...]) -> None:
         self._location, self._store = location, RunStore(str(location))
         self._config = self._store.config
         self.board = RevocationBoard(RunShape.of(self._config), workers=1)
         self.book = Receipts()
-        self.subjects = subjects
-        self._by_hash = {subject.keyed: subject for subject in subjects}
+        self.samples = samples
+        self._by_hash = {sample.keyed: sample for sample in samples}
         self.events: list[Event] = []
         self.accepted: dict[str, Samples] = {}
         self.past: dict[int, set[str]] = {shard: set() for shard in range(self._config.partition.shards)}
@@ -52,8 +52,8 @@ class ObservedRun:
             match event:
                 case RevocationsAccepted(requests=requests):
                     for request in requests:
-                        named = (self._by_hash.get(one) for one in request.hashes)
-                        self.accepted[request.request_id] = frozenset(one for one in named if one)
+                        named = (self._by_hash.get(hashed) for hashed in request.hashes)
+                        self.accepted[request.request_id] = frozenset(sample for sample in named if sample)
                 case GenerationPublished():
                     self.published_past = {shard: set(past) for shard, past in self.past.items()}
                 case ShardRepaired(report=report):
@@ -74,16 +74,16 @@ class ObservedRun:
         return self.samples_of(self.accepted)
 
     def samples_of(self, request_ids: "set[str] | dict[str, Samples]") -> Samples:
-        return frozenset[Subject]().union(*(self.accepted[one] for one in request_ids))
+        return frozenset[ModelSample]().union(*(self.accepted[request_id] for request_id in request_ids))
 
     def retained(self, shard: int, past: dict[int, set[str]]) -> Samples:
         """What a shard has once it is past these requests."""
-        own = {subject for subject in self.subjects if subject.shard == shard}
+        own = {sample for sample in self.samples if sample.shard == shard}
         return frozenset(own - self.samples_of(past[shard]))
 
     @property
     def published(self) -> GenerationPublished | None:
-        return next((one for one in reversed(self.events) if isinstance(one, GenerationPublished)), None)
+        return next((event for event in reversed(self.events) if isinstance(event, GenerationPublished)), None)
 
     @property
     def is_idle(self) -> bool:
@@ -101,25 +101,27 @@ class ObservedRun:
 
     def check_requests(self) -> None:
         """None is carried out twice, and none takes out what another one does."""
-        named = Counter(subject for samples in self.accepted.values() for subject in samples)
+        named = Counter(sample for samples in self.accepted.values() for sample in samples)
         assert max(named.values(), default=1) == 1
         repaired = [
-            (event.report.shard, one)
+            (event.report.shard, request_id)
             for event in self.events
             if isinstance(event, ShardRepaired)
-            for one in event.report.request_ids
+            for request_id in event.report.request_ids
         ]
         published = [event for event in self.events if isinstance(event, GenerationPublished)]
-        purged = [one for event in self.events if isinstance(event, RequestsPurged) for one in event.request_ids]
+        purged = [
+            request_id for event in self.events if isinstance(event, RequestsPurged) for request_id in event.request_ids
+        ]
         for told in (
             repaired,
-            [one for event in published for one in event.repaired],
-            [one for event in published for one in event.settled],
+            [request_id for event in published for request_id in event.repaired],
+            [request_id for event in published for request_id in event.settled],
             purged,
         ):
             assert len(told) == len(set(told))
         for request_id in purged:
-            shards = {subject.shard for subject in self.accepted[request_id]}
+            shards = {sample.shard for sample in self.accepted[request_id]}
             assert all(request_id in self.past[shard] for shard in shards)
 
     def check_served(self) -> None:
@@ -133,10 +135,10 @@ class ObservedRun:
                 continue
             stages = stages_of(self.files[constituent.checkpoint.file.path])
             assert len(stages) == constituent.stages_trained
-            seen = {one for stage in stages for one in stage}
+            seen = {identity for stage in stages for identity in stage}
             is_kept = self._config.unlearning.on_accept == "keep" or self.is_to_publish
             revoked = self.samples_of(self.published_past[lineage.shard]) if is_kept else self.revoked
-            assert seen.isdisjoint(subject.identity for subject in revoked), constituent.state
+            assert seen.isdisjoint(sample.identity for sample in revoked), constituent.state
             if constituent.state is not ShardState.APPROXIMATE:
                 retained = self.retained(lineage.shard, self.published_past)
                 assert stages == trained_on(retained, shard=lineage.shard)[: constituent.stages_trained]
@@ -150,7 +152,7 @@ class ObservedRun:
             retained = self.retained(lineage.shard, self.past)
             scratch = trained_on(retained, shard=lineage.shard)
             if self.is_sound(lineage.table):
-                assert ids_in(self.files[lineage.table.path]) == {subject.sample_id for subject in retained}
+                assert ids_in(self.files[lineage.table.path]) == {sample.sample_id for sample in retained}
             for stage, checkpoint in enumerate(lineage.checkpoints):
                 if checkpoint and self.is_sound(checkpoint.file):
                     assert stages_of(self.files[checkpoint.file.path]) == scratch[: stage + 1]
@@ -163,18 +165,18 @@ class ObservedRun:
     def check_purged(self) -> None:
         """Nothing of purged requests can be read in the samples and states that lie there, half-written ones too."""
         purged = self.samples_of(self.purged)
-        ids = {subject.sample_id for subject in purged}
-        identities = [str(subject.identity).encode() for subject in purged]
+        ids = {sample.sample_id for sample in purged}
+        identities = [str(sample.identity).encode() for sample in purged]
         for path, payload in self.files.items():
             if path.startswith("samples/"):
                 assert not ids & ids_in(payload), path
             elif path.startswith("shards/"):
-                assert not any(one in payload for one in identities), path
+                assert not any(identity in payload for identity in identities), path
 
     def check_raw_ids(self) -> None:
         """No file holds the raw id of a purged request."""
-        for subject in self.samples_of(self.purged):
-            marker = str(subject.sample_id).encode()
+        for sample in self.samples_of(self.purged):
+            marker = str(sample.sample_id).encode()
             assert not [path for path, payload in self.files.items() if marker in payload]
 
     def check_leftovers(self) -> None:

@@ -36,7 +36,7 @@ class Process:
                 self.fleet = SteeredFleet(store)
                 self.coordinator = Coordinator(store, self.fleet)
         except BaseException:
-            self.bury()
+            self.abandon()
             raise
 
     @property
@@ -66,9 +66,9 @@ class Process:
             with self._acting():
                 self._loop.run_until_complete(self.coordinator.close())
         finally:
-            self.bury()
+            self.abandon()
 
-    def bury(self, *, is_last: bool = True) -> None:
+    def abandon(self, *, is_last: bool = True) -> None:
         """What the operating system does with a process that was killed. is_last: no other has the journal open
 
         SQLite would tidy up on closing, which a killed process does not: its files are put back as they were.

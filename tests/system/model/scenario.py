@@ -1,4 +1,4 @@
-"""A course of events of one run: who has it open, what its disk does, and what those who asked know."""
+"""A scenario of one run: who has it open, what its disk does, and what the requesters know."""
 
 import asyncio
 import shutil
@@ -29,7 +29,7 @@ Verified: TypeAlias = tuple[Verdict, tuple[Finding, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class SentRequest:
     """One request as its sender knows it."""
 
     samples: Samples
@@ -41,7 +41,7 @@ class Asked:
 
     @property
     def revocation(self) -> Revocation:
-        ids = (*sorted(str(subject.sample_id) for subject in self.samples), *self.unknown)
+        ids = (*sorted(str(sample.sample_id) for sample in self.samples), *self.unknown)
         return Revocation(ids=ids, strategy=self.strategy, boundary=self.boundary, key=self.key)
 
 
@@ -49,19 +49,19 @@ class Asked:
 class Submission:
     """Requests that came in together, and what their sender waits for."""
 
-    asked: tuple[Asked, ...]
+    asked: tuple[SentRequest, ...]
     reply: "asyncio.Task[list[Receipt]]"
     is_early: bool
     """Whether the run was not trained yet: then it may be refused, or not be accepted, for long."""
 
 
-class Course:
+class Scenario:
     """Whatever happens to a run goes through here, and is looked at afterwards."""
 
-    def __init__(self, setting: Setting, workshop: Path) -> None:
-        self.template = template(setting, workshop)
-        self.location = self.template.copy(Path(mkdtemp(dir=workshop)) / "run")
-        self.run = ObservedRun(self.location, self.template.subjects)
+    def __init__(self, setting: Setting, work_folder: Path) -> None:
+        self.template = template(setting, work_folder)
+        self.location = self.template.copy(Path(mkdtemp(dir=work_folder)) / "run")
+        self.run = ObservedRun(self.location, self.template.samples)
         self.process: Process | None = None
         self.zombie: Process | None = None
         self.disk = FaultyDisk(0, fail)  # of the process that is open, or of the next one
@@ -70,7 +70,7 @@ class Course:
         self.matches_seal = True
         """Whether the last process left the run as it should."""
         self.submissions: list[Submission] = []
-        self.accepted: dict[str, Asked] = {}
+        self.accepted: dict[str, SentRequest] = {}
         self.past: list[dict[str, bytes]] = []  # all files, whenever they were looked at
         self.verified: tuple[dict[str, bytes], Verified] | None = None
         self.look()
@@ -100,18 +100,20 @@ class Course:
 
     def kill(self) -> None:
         assert self.process
-        self.process.bury(is_last=self.zombie is None)
+        self.process.abandon(is_last=self.zombie is None)
         self._forget_process()
         self.look()
 
-    def bury_zombie(self) -> None:
+    def abandon_zombie(self) -> None:
         assert self.zombie
-        self.zombie.bury(is_last=self.process is None)
+        self.zombie.abandon(is_last=self.process is None)
         self.zombie = None
 
-    def submit(self, asked: Sequence[Asked]) -> Submission:
+    def submit(self, asked: Sequence[SentRequest]) -> Submission:
         assert self.process
-        reply = self.process.start(self.process.coordinator.revoke([one.revocation for one in asked], no_progress))
+        reply = self.process.start(
+            self.process.coordinator.revoke([request.revocation for request in asked], no_progress)
+        )
         submission = Submission(asked=tuple(asked), reply=reply, is_early=not self.run.published)
         self.submissions.append(submission)
         self._aftermath(is_resumed=not reply.done())
@@ -131,7 +133,7 @@ class Course:
             assert self.process.is_dead
         self._aftermath()
 
-    def see_through(self) -> None:
+    def run_to_completion(self) -> None:
         """Let the workers work until none is left to, or their process is dead."""
         for _ in range(99):
             if self.process and self.process.fleet.running:
@@ -151,21 +153,24 @@ class Course:
 
     def remove(self) -> None:
         if self.zombie:
-            self.bury_zombie()
+            self.abandon_zombie()
         if self.process:
             self.kill()
         shutil.rmtree(self.location.parent)
 
-    def is_refused(self, asked: Sequence[Asked]) -> bool:
+    def is_refused(self, asked: Sequence[SentRequest]) -> bool:
         """Whether requests that come in together are: one that may not be accepted keeps all from it."""
-        by_key = {one.key: one for one in self.accepted.values() if one.key}
-        fresh = [one for one in asked if one.key not in by_key]
+        by_key = {request.key: request for request in self.accepted.values() if request.key}
+        fresh = [request for request in asked if request.key not in by_key]
         twice = Counter(
-            [*(subject for one in fresh for subject in one.samples), *(one.key for one in fresh if one.key)]
+            [
+                *(sample for request in fresh for sample in request.samples),
+                *(request.key for request in fresh if request.key),
+            ]
         )
         return (
-            any(one != by_key[one.key] for one in asked if one.key in by_key)
-            or any(one.unknown or not self.run.revoked.isdisjoint(one.samples) for one in fresh)
+            any(request != by_key[request.key] for request in asked if request.key in by_key)
+            or any(request.unknown or not self.run.revoked.isdisjoint(request.samples) for request in fresh)
             or max(twice.values(), default=1) > 1
         )
 
@@ -174,8 +179,8 @@ class Course:
         """Without an empty log, which readers make."""
         return {path: payload for path, payload in self.run.files.items() if payload or path != "journal.sqlite-wal"}
 
-    def request_of(self, asked: Asked) -> str | None:
-        return next((request_id for request_id, one in self.accepted.items() if one == asked), None)
+    def request_of(self, asked: SentRequest) -> str | None:
+        return next((request_id for request_id, request in self.accepted.items() if request == asked), None)
 
     def look(self) -> None:
         known = len(self.run.events)
@@ -194,7 +199,7 @@ class Course:
         if self.process.is_dead:
             self.kill()
         self.look()
-        self.submissions = [one for one in self.submissions if self._is_awaited(one)]
+        self.submissions = [submission for submission in self.submissions if self._is_awaited(submission)]
 
     def _is_awaited(self, submission: Submission) -> bool:
         """What is waited for is accepted, whoever fails meanwhile; what is replied to is purged."""
@@ -207,20 +212,22 @@ class Course:
             self.require_accepted(submission)
         elif not (submission.reply.cancelled() or error):
             request_ids = [receipt.request_id for receipt in submission.reply.result()]
-            assert request_ids == [self.request_of(one) for one in submission.asked]
+            assert request_ids == [self.request_of(request) for request in submission.asked]
             assert self.run.purged >= set(request_ids)
         return False
 
     def require_accepted(self, submission: Submission) -> None:
-        assert None not in [self.request_of(one) for one in submission.asked], "what is acknowledged is in the journal"
+        assert None not in [self.request_of(request) for request in submission.asked], (
+            "what is acknowledged is in the journal"
+        )
 
     def _match(self, event: RevocationsAccepted) -> None:
         """What is accepted was asked, and was not accepted before; what comes in together is accepted together."""
         hash_key = RunStore(str(self.location)).keys.hash_key
-        given = {one.key for submission in self.submissions for one in submission.asked if one.key}
-        keys = {pseudonym(key_name(key), hash_key): key for key in given}
+        sent_keys = {request.key for submission in self.submissions for request in submission.asked if request.key}
+        keys = {pseudonym(key_name(key), hash_key): key for key in sent_keys}
         for request in event.requests:
-            asked = Asked(
+            asked = SentRequest(
                 samples=self.run.accepted[request.request_id],
                 strategy=request.strategy,
                 boundary=str(request.boundary),
@@ -229,7 +236,10 @@ class Course:
             assert self.request_of(asked) is None
             self.accepted[request.request_id] = asked
         own = {self.accepted[request.request_id] for request in event.requests}
-        assert any(own <= set(one.asked) and None not in map(self.request_of, one.asked) for one in self.submissions)
+        assert any(
+            own <= set(submission.asked) and None not in map(self.request_of, submission.asked)
+            for submission in self.submissions
+        )
 
     def _forget_process(self) -> None:
         self.process, self.is_calm, self.disk = None, False, FaultyDisk(0, fail)

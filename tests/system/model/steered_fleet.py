@@ -10,7 +10,7 @@ from raymu.store.run import RunStore
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
-class Piece:
+class RunningWork:
     """One piece of work, where it has got to."""
 
     shard: int
@@ -27,13 +27,13 @@ class SteeredFleet:
     def __init__(self, store: RunStore) -> None:
         self._store = store
         self._workers = [ShardWorker(store) for _ in range(store.config.partition.shards)]
-        self._pieces: list[Piece] = []
+        self._running: list[RunningWork] = []
 
     @property
     def running(self) -> list[int]:
         """The shards whose work somebody waits for."""
-        self._pieces = [piece for piece in self._pieces if not piece.reply.done()]
-        return sorted({piece.shard for piece in self._pieces})
+        self._running = [piece for piece in self._running if not piece.reply.done()]
+        return sorted({piece.shard for piece in self._running})
 
     async def warm_up(self) -> None:
         pass
@@ -44,10 +44,10 @@ class SteeredFleet:
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         reply: asyncio.Future[WorkReport] = asyncio.get_running_loop().create_future()
         steps = self._workers[work.shard].run(work)
-        self._pieces.append(Piece(shard=work.shard, steps=steps, progress=progress, reply=reply))
+        self._running.append(RunningWork(shard=work.shard, steps=steps, progress=progress, reply=reply))
         return await reply
 
-    def go_on(self, shard: int, *, steps: int, is_reply_lost: bool = False) -> None:
+    def advance(self, shard: int, *, steps: int, is_reply_lost: bool = False) -> None:
         """Let a shard's worker do so many stages; the report is a step too."""
         piece = self._piece(shard)
         try:
@@ -55,7 +55,7 @@ class SteeredFleet:
                 if isinstance(done, StageProgress):
                     piece.progress(done)
                 elif is_reply_lost:
-                    return self.break_off(shard)
+                    return self.lose_worker(shard)
                 else:
                     return piece.reply.set_result(done)
         except Exception as error:  # the worker's end, of which the coordinator is told
@@ -64,9 +64,9 @@ class SteeredFleet:
     def finish(self) -> None:
         """Let every worker finish what it is at."""
         for shard in self.running:
-            self.go_on(shard, steps=99)
+            self.advance(shard, steps=99)
 
-    def break_off(self, shard: int) -> None:
+    def lose_worker(self, shard: int) -> None:
         """The worker is gone, with what it had in memory."""
         self._workers[shard] = ShardWorker(self._store)
         self._piece(shard).reply.set_exception(ConnectionError("the worker is gone"))
@@ -74,5 +74,5 @@ class SteeredFleet:
     async def close(self) -> None:
         pass
 
-    def _piece(self, shard: int) -> Piece:
-        return next(piece for piece in self._pieces if piece.shard == shard and not piece.reply.done())
+    def _piece(self, shard: int) -> RunningWork:
+        return next(piece for piece in self._running if piece.shard == shard and not piece.reply.done())

@@ -16,39 +16,39 @@ from raymu.store.run import RunStore
 from tests.support.faults import FaultyDisk, fail
 from tests.system.model.observed_run import ObservedRun
 from tests.system.model.process import Process
-from tests.system.model.scenario import Asked, Course, Verified
+from tests.system.model.scenario import Scenario, SentRequest, Verified
 from tests.system.model.steered_fleet import SteeredFleet
 from tests.system.model.tampering import Files
 
-GOINGS_ON: Mapping[str, Callable[[Course, Coordinator], Coroutine[Any, Any, object]]] = {
+CONTINUATIONS: Mapping[str, Callable[[Scenario, Coordinator], Coroutine[Any, Any, object]]] = {
     "settle": lambda _course, coordinator: coordinator.settle(no_progress),
-    "rebuild": lambda course, coordinator: coordinator.rebuild(no_progress, data=str(course.template.data)),
-    "revoke": lambda course, coordinator: coordinator.revoke([_another(course).revocation], no_progress),
+    "rebuild": lambda scenario, coordinator: coordinator.rebuild(no_progress, data=str(scenario.template.data)),
+    "revoke": lambda scenario, coordinator: coordinator.revoke([_another(scenario).revocation], no_progress),
 }
 
 
-def check_tampered(course: Course, files: Files, *, then: str) -> None:
+def check_tampered(scenario: Scenario, files: Files, *, then: str) -> None:
     """files: as they are from now on. The run is put back afterwards."""
-    sound, served = course.files_at_rest, course.run.generation
-    _, findings = verified(course)
+    sound, served = scenario.files_at_rest, scenario.run.generation
+    _, findings = verified(scenario)
     try:
-        write_files(course.location, files)
-        verdict, found = findings_of(course.location)
+        write_files(scenario.location, files)
+        verdict, found = findings_of(scenario.location)
         assert verdict is not Verdict.PASS
-        if course.run.is_idle and course.is_calm:  # nothing lies there that is to be destroyed anyway
+        if scenario.run.is_idle and scenario.is_calm:  # nothing lies there that is to be destroyed anyway
             assert found != findings, "it is noticed, also where the run did not pass before"
-        assert _served(course.location) in (None, served)
-        _go_on(course, Path(shutil.copytree(course.location, course.location.with_name("copy"))), then)
+        assert _served(scenario.location) in (None, served)
+        _continue(scenario, Path(shutil.copytree(scenario.location, scenario.location.with_name("copy"))), then)
     finally:
-        write_files(course.location, sound)
-        shutil.rmtree(course.location.with_name("copy"), ignore_errors=True)
+        write_files(scenario.location, sound)
+        shutil.rmtree(scenario.location.with_name("copy"), ignore_errors=True)
 
 
-def verified(course: Course) -> Verified:
+def verified(scenario: Scenario) -> Verified:
     """What a verification says of the run as it is, once for as long as it stays so."""
-    if course.verified is None or course.verified[0] != course.run.files:
-        course.verified = course.run.files, findings_of(course.location)
-    return course.verified[1]
+    if scenario.verified is None or scenario.verified[0] != scenario.run.files:
+        scenario.verified = scenario.run.files, findings_of(scenario.location)
+    return scenario.verified[1]
 
 
 def findings_of(location: Path) -> Verified:
@@ -84,11 +84,11 @@ def _served(location: Path) -> Generation | None:
     return generation
 
 
-def _go_on(course: Course, copy: Path, then: str) -> None:
+def _continue(scenario: Scenario, copy: Path, then: str) -> None:
     try:
         process = Process(copy, FaultyDisk(0, fail))
         try:
-            task = process.start(GOINGS_ON[then](course, process.coordinator))
+            task = process.start(CONTINUATIONS[then](scenario, process.coordinator))
             while not task.done():
                 process.steer(SteeredFleet.finish)
             task.result()
@@ -96,14 +96,14 @@ def _go_on(course: Course, copy: Path, then: str) -> None:
             process.close()
     except RaymuError:
         return
-    run = ObservedRun(copy, course.template.subjects)
+    run = ObservedRun(copy, scenario.template.samples)
     run.look()
-    assert run.accepted.keys() >= course.accepted.keys()
+    assert run.accepted.keys() >= scenario.accepted.keys()
     run.check_requests()
     run.check_lineages()
 
 
-def _another(course: Course) -> Asked:
+def _another(scenario: Scenario) -> SentRequest:
     """A request for a sample that nothing has revoked."""
-    left = [subject for subject in course.template.subjects if subject not in course.run.revoked]
-    return Asked(samples=frozenset(left[:1]), strategy=Strategy.SISA, boundary="1", key=None)
+    left = [sample for sample in scenario.template.samples if sample not in scenario.run.revoked]
+    return SentRequest(samples=frozenset(left[:1]), strategy=Strategy.SISA, boundary="1", key=None)

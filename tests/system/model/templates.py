@@ -37,7 +37,7 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
+class ModelSample:
     """A sample. identity: what it is ordered by, and what states tell; keyed: what receipts and the journal tell"""
 
     sample_id: SampleId
@@ -51,16 +51,16 @@ class Subject:
 class Template:
     location: Path
     data: Path
-    subjects: tuple[Subject, ...]
+    samples: tuple[ModelSample, ...]
 
     def copy(self, location: Path) -> Path:
         return Path(shutil.copytree(self.location, location))
 
 
 @cache
-def template(setting: Setting, workshop: Path) -> Template:
-    """workshop: a folder for templates and their copies"""
-    folder = Path(mkdtemp(dir=workshop))
+def template(setting: Setting, work_folder: Path) -> Template:
+    """work_folder: a folder for templates and their copies"""
+    folder = Path(mkdtemp(dir=work_folder))
     write_subjects(folder / "all.parquet")
     config = make_config(
         folder / "all.parquet",
@@ -82,12 +82,14 @@ def template(setting: Setting, workshop: Path) -> Template:
             asyncio.run(coordinator.train(no_progress))
         asyncio.run(coordinator.close())
     placed = homes(config)
-    identities = identity_hashes((one for one, _, _ in placed), seed=config.partition.seed, purpose="sample").tolist()
+    identities = identity_hashes(
+        (sample_id for sample_id, _, _ in placed), seed=config.partition.seed, purpose="sample"
+    ).tolist()
     return Template(
         location=folder / "run",
         data=folder / "all.parquet",
-        subjects=tuple(
-            Subject(
+        samples=tuple(
+            ModelSample(
                 sample_id=sample_id,
                 shard=shard,
                 slice_index=slice_index,
@@ -105,7 +107,7 @@ def write_subjects(path: Path) -> None:
     pq.write_table(table.set_column(0, "id", pa.array([f"subject-{number:04d}" for number in range(SAMPLES)])), path)
 
 
-def trained_on(subjects: Iterable[Subject], *, shard: int) -> Stages:
+def trained_on(samples: Iterable[ModelSample], *, shard: int) -> Stages:
     """What training a shard on these samples leaves, stage by stage."""
-    own = sorted((one.slice_index, one.identity) for one in subjects if one.shard == shard)
+    own = sorted((sample.slice_index, sample.identity) for sample in samples if sample.shard == shard)
     return [[identity for slice_index, identity in own if slice_index <= stage] for stage in range(SLICES)]

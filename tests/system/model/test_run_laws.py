@@ -16,7 +16,7 @@ SCENARIOS_PER_EXAMPLE = 2.5
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Path]:
+def work_folder() -> Iterator[Path]:
     """A folder in memory if the system has one: hundreds of runs are written and synced."""
     memory = Path("/dev/shm")
     with TemporaryDirectory(prefix="raymu-laws-", dir=memory if memory.is_dir() else None) as folder:
@@ -24,6 +24,6 @@ def workshop() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_the_laws_hold_in_every_scenario(workshop: Path, part: int) -> None:
+def test_the_laws_hold_in_every_scenario(work_folder: Path, part: int) -> None:
     scenarios = round(SCENARIOS_PER_EXAMPLE * settings().max_examples)
-    check_laws(part=part, examples=scenarios, workshop=workshop)
+    check_laws(part=part, examples=scenarios, work_folder=work_folder)

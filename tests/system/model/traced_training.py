@@ -57,8 +57,8 @@ class TracedTraining:
         return self._plan.epochs[stage] * len(hashes)
 
     def subtract(self, hashes: list[int]) -> None:
-        assert {hex(one) for one in hashes}.isdisjoint(self._subtracted), "nothing is subtracted twice"
-        self._stages = [[one for one in stage if one not in hashes] for stage in self._stages]
+        assert {hex(hashed) for hashed in hashes}.isdisjoint(self._subtracted), "nothing is subtracted twice"
+        self._stages = [[hashed for hashed in stage if hashed not in hashes] for stage in self._stages]
         self._subtracted = [*self._subtracted, *map(hex, hashes)]
 
     def dump(self, *, stage: int, determinism: str) -> tuple[bytes, str]:
@@ -116,7 +116,9 @@ class TracedPatcher:
         forgotten = forget.hashes.tolist()
         for reference in self._command.references:
             aimed_at = stages_of(self._files.read(reference.checkpoint.file))
-            assert not {one for stage in aimed_at for one in stage} & set(forgotten), "it never saw the forget set"
+            assert not {hashed for stage in aimed_at for hashed in stage} & set(forgotten), (
+                "it never saw the forget set"
+            )
         assert (unseen is None) == (not self._command.references)
         if sum(forgotten) % 3 == 0:
             raise PatchFailed("the loss on the forget set stays below that of unseen samples")
@@ -136,7 +138,7 @@ class TracedPatcher:
         return Patch(trainer=traced, updates=updates, passes=1.0, seconds=0.01, forget_loss=1.0, unseen_loss=None)
 
     def _rewritten(self, stage: int, ref: FileRef, forgotten: list[int]) -> FileRef:
-        members = [one for one in json.loads(self._files.read(ref)) if one not in forgotten]
+        members = [hashed for hashed in json.loads(self._files.read(ref)) if hashed not in forgotten]
         return self._files.write(self._command.shard, f"updates-{stage}", TracedRecorder(members).dump())
 
 

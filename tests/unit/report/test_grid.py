@@ -19,7 +19,7 @@ SOUND, TOUCHED = CheckpointState.SOUND, CheckpointState.TOUCHED
 TAINTED, DESTROYED, LOST = CheckpointState.TAINTED, CheckpointState.DESTROYED, CheckpointState.LOST
 
 
-class Course:
+class GridScenario:
     """A run of three shards with four slices, and its grid as its generations are published."""
 
     def __init__(self, **unlearning: Any) -> None:
@@ -65,9 +65,9 @@ def served(grid: Grid, shard: int) -> list[int]:
 
 
 def test_a_waiting_request_leaves_a_rewound_shard_with_touched_checkpoints() -> None:
-    course = Course()
-    course.happens(accepted(request("r1", {0: {2: 1}})))
-    grid = course.grid({0: 0.5})
+    scenario = GridScenario()
+    scenario.happens(accepted(request("r1", {0: {2: 1}})))
+    grid = scenario.grid({0: 0.5})
     assert states(grid, 0) == [SOUND, SOUND, TOUCHED, TOUCHED]
     assert (grid.rows[0].state, served(grid, 0), grid.rows[0].open_requests) == (ShardState.REWOUND, [1], 1)
     assert (states(grid, 1), served(grid, 1), grid.rows[1].open_requests) == ([SOUND] * 4, [3], 0)
@@ -75,30 +75,30 @@ def test_a_waiting_request_leaves_a_rewound_shard_with_touched_checkpoints() -> 
 
 
 def test_a_shard_that_is_kept_in_service_is_shown_to_serve_what_is_touched() -> None:
-    course = Course(on_accept="keep")
-    course.happens(accepted(request("r1", {0: {1: 1}}), request("r2", {1: {0: 1}})))
-    grid = course.grid()
+    scenario = GridScenario(on_accept="keep")
+    scenario.happens(accepted(request("r1", {0: {1: 1}}), request("r2", {1: {0: 1}})))
+    grid = scenario.grid()
     assert states(grid, 0) == [SOUND, TOUCHED, TOUCHED, TOUCHED]
     assert (grid.rows[0].state, served(grid, 0)) == (ShardState.EXACT, [3])
 
 
 def test_an_abstaining_shard_serves_nothing() -> None:
-    course = Course()
-    course.happens(accepted(request("r1", {0: {0: 1}})))
-    grid = course.grid()
+    scenario = GridScenario()
+    scenario.happens(accepted(request("r1", {0: {0: 1}})))
+    grid = scenario.grid()
     assert (states(grid, 0), served(grid, 0)) == ([TOUCHED] * 4, [])
     assert (grid.rows[0].state, grid.rows[0].weights_sha256) == (ShardState.ABSTAINING, None)
     assert grid.states == {**dict.fromkeys(ShardState, 0), ShardState.EXACT: 2, ShardState.ABSTAINING: 1}
 
 
 def test_a_patched_shards_checkpoints_are_tainted_until_the_purge_and_destroyed_after_it() -> None:
-    course = Course()
-    [command] = course.happens(accepted(request("r1", {0: {1: 2}}, strategy=Strategy.DPUS)))
-    course.repaired(command, {1: 2})
-    grid = course.grid()
+    scenario = GridScenario()
+    [command] = scenario.happens(accepted(request("r1", {0: {1: 2}}, strategy=Strategy.DPUS)))
+    scenario.repaired(command, {1: 2})
+    grid = scenario.grid()
     assert states(grid, 0) == [SOUND, TAINTED, TAINTED, TAINTED]
-    course.happens(RequestsPurged(at=NOW + timedelta(seconds=1), request_ids=("r1",), files=(), rows=2))
-    grid = course.grid()
+    scenario.happens(RequestsPurged(at=NOW + timedelta(seconds=1), request_ids=("r1",), files=(), rows=2))
+    grid = scenario.grid()
     assert states(grid, 0) == [SOUND, DESTROYED, DESTROYED, DESTROYED]
     assert (grid.rows[0].state, served(grid, 0), grid.rows[0].open_requests) == (ShardState.APPROXIMATE, [], 1)
     assert grid.checkpoints == {SOUND: 9, TOUCHED: 0, TAINTED: 0, DESTROYED: 3, LOST: 0}
@@ -106,34 +106,34 @@ def test_a_patched_shards_checkpoints_are_tainted_until_the_purge_and_destroyed_
 
 @pytest.mark.parametrize("slice_index", [0, 3])
 def test_a_retrained_shard_is_sound_again(slice_index: int) -> None:
-    course = Course()
-    [command] = course.happens(accepted(request("r1", {0: {slice_index: 2}})))
-    course.repaired(command, {slice_index: 2})
-    grid = course.grid()
+    scenario = GridScenario()
+    [command] = scenario.happens(accepted(request("r1", {0: {slice_index: 2}})))
+    scenario.repaired(command, {slice_index: 2})
+    grid = scenario.grid()
     assert (states(grid, 0), served(grid, 0), grid.rows[0].open_requests) == ([SOUND] * 4, [3], 0)
     assert grid.rows[0].cells[slice_index].samples == 8
 
 
 def test_what_is_damaged_is_lost_until_it_is_trained_again() -> None:
-    course = Course()
-    [command] = course.happens(DamageFound(at=NOW, first_stages={1: 2}))
-    grid = course.grid()
+    scenario = GridScenario()
+    [command] = scenario.happens(DamageFound(at=NOW, first_stages={1: 2}))
+    grid = scenario.grid()
     assert (states(grid, 1), served(grid, 1)) == ([SOUND, SOUND, LOST, LOST], [1])
-    course.repaired(command, {})
-    grid = course.grid()
+    scenario.repaired(command, {})
+    grid = scenario.grid()
     assert (states(grid, 1), served(grid, 1)) == ([SOUND] * 4, [3])
 
 
 def test_a_repaired_shard_is_shown_as_it_is_served_until_its_publication() -> None:
-    course = Course()
-    first, _ = course.happens(accepted(request("r1", {0: {2: 1}, 1: {1: 1}})))
-    rewound = course.published
-    course.happens(ShardRepaired(at=NOW, report=report_of(first, {}, version="1")))
-    repaired, course.published = course.published, rewound
-    grid = course.grid()
+    scenario = GridScenario()
+    first, _ = scenario.happens(accepted(request("r1", {0: {2: 1}, 1: {1: 1}})))
+    rewound = scenario.published
+    scenario.happens(ShardRepaired(at=NOW, report=report_of(first, {}, version="1")))
+    repaired, scenario.published = scenario.published, rewound
+    grid = scenario.grid()
     assert grid.rows[first.shard].state is ShardState.REWOUND
     assert TOUCHED in states(grid, first.shard)
-    course.published = repaired
-    course.happens(GenerationPublished(at=NOW, number=3, manifest_sha256=""))
-    grid = course.grid()
+    scenario.published = repaired
+    scenario.happens(GenerationPublished(at=NOW, number=3, manifest_sha256=""))
+    grid = scenario.grid()
     assert (grid.rows[first.shard].state, states(grid, first.shard)) == (ShardState.EXACT, [SOUND] * 4)

@@ -32,7 +32,7 @@ forget_sets = st.dictionaries(
 )
 
 
-class CourseOfEvents(RuleBasedStateMachine):
+class BoardMachine(RuleBasedStateMachine):
     run: CheckedRun
 
     @initialize(
@@ -165,10 +165,10 @@ SCENARIOS_PER_EXAMPLE = 2.5
 
 
 @pytest.mark.parametrize("most_generations", [1, 16])
-def test_the_laws_hold_in_every_course_of_events(monkeypatch: pytest.MonkeyPatch, most_generations: int) -> None:
+def test_the_laws_hold_in_every_scenario(monkeypatch: pytest.MonkeyPatch, most_generations: int) -> None:
     """most_generations: 1 has the shards wait for each other, 16 has each published as it comes back"""
     monkeypatch.setattr(publication, "MOST_GENERATIONS", most_generations)
     scenarios = round(SCENARIOS_PER_EXAMPLE * settings().max_examples)
     run_state_machine_as_test(
-        CourseOfEvents, settings=settings(max_examples=scenarios, stateful_step_count=25, deadline=None)
+        BoardMachine, settings=settings(max_examples=scenarios, stateful_step_count=25, deadline=None)
     )
