@@ -40,6 +40,8 @@ REPLACED = frozenset(
     ]
 )
 """Parts of names, of files and of identifiers, and words of docstring titles."""
+VERBS = frozenset({"aims"})
+"""Those of them that are good as verbs in a docstring."""
 KEPT = frozenset({"log_odds"})
 """Terms of the field that contain one of them."""
 MODULES = frozenset(
@@ -109,7 +111,7 @@ def test_no_docstring_begins_with_a_replaced_word_in_its_first_line() -> None:
         f"{path}:{line} {title}"
         for path, tree in modules()
         for line, title in titles(tree)
-        if set(re.findall(r"[a-z]+", title.replace("log odds", "").lower())) & REPLACED
+        if set(re.findall(r"[a-z]+", title.replace("log odds", "").lower())) & (REPLACED - VERBS)
     ]
     assert not lines, f"{len(lines)} docstrings:\n" + "\n".join(lines)
 
