@@ -3,7 +3,7 @@
 `plot_...` functions return a figure; `save_figure` writes one to a file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +55,7 @@ def plot_accuracy(timelines: Mapping[str, Sequence[AccuracyTimeline]]) -> Figure
     for axes, (title, methods) in zip(panels, timelines.items(), strict=True):
         _draw_timelines(axes, title, methods)
     panels[0].set_ylabel("test accuracy, %")
-    handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
+    _add_legend(figure, panels)
     return figure
 
 
@@ -91,12 +90,7 @@ def plot_pareto_front(report: TuningReport) -> Figure:
     ):
         if limit is not None:
             axes.axhline(limit, color="#444444", linestyle="--", linewidth=0.9, label="limit")
-    handles = {
-        label: line
-        for axes in (accuracy, forgetting)
-        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
+    _add_legend(figure, (accuracy, forgetting))
     figure.suptitle(f"{report.traffic}: {report.requests} requests", fontsize=11)
     return figure
 
@@ -105,6 +99,12 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure to a file in the format of its suffix. Raise OSError."""
     with atomic_write(path) as partial:
         figure.savefig(partial, dpi=150)
+
+
+def _add_legend(figure: Figure, panels: Iterable[Axes]) -> None:
+    """Add one legend for all panels below them."""
+    lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), frameon=False)
 
 
 def _draw_timelines(axes: Axes, title: str, timelines: Sequence[AccuracyTimeline]) -> None:

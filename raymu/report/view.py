@@ -53,6 +53,11 @@ class DueRequest:
     deadline: Deadline
     deadline_status: DeadlineStatus
 
+    @property
+    def is_late(self) -> bool:
+        """Return whether somebody has to act on the request."""
+        return self.deadline_status in LATE
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportView:
