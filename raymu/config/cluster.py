@@ -1,4 +1,4 @@
-"""What each shard is to have of a cluster, and where."""
+"""Where shards run, and with which resources: the settings of the branch `cluster`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -14,35 +14,37 @@ _OWN_SETTINGS: Mapping[str, str] = {
     "memory": "memory_gb_per_shard",
     "accelerator_type": "accelerator",
 }
-"""Ray's own resources, which are not custom ones."""
+"""Ray's own resources -> the settings that request them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class ClusterConfig:
+    """Resources of each shard's actor, and how actors are placed."""
+
     address: str | None = None
-    """A Ray cluster's address; null joins the one in RAY_ADDRESS, or one that is up on this machine, or starts one there."""
+    """A Ray cluster's address. Null joins the cluster in RAY_ADDRESS or one on this machine, or else starts one there."""
     fleet: Literal["ray", "local"] = "ray"
-    """`local` runs every shard in this process, one after the other, without Ray."""
+    """`ray`, or `local`: every shard in this process, one after the other, without Ray."""
     cpus_per_shard: Positive = 1
     gpus_per_shard: NonNegative = 0
     memory_gb_per_shard: NonNegative = 0
-    """Main memory that a shard actor is given room for, in 10^9 bytes; 0 asks for none in particular."""
+    """Main memory that is reserved for a shard actor, in 10^9 bytes; 0 reserves none."""
     resources_per_shard: Mapping[Name, Positive] = Field(default_factory=dict)
-    """Custom resources of the cluster's nodes, by Ray's names."""
+    """Custom resources of the cluster's nodes, by their names in Ray."""
     accelerator: Name | None = None
     """Ray's accelerator_type, such as A100: one kind of GPU for all actors, and so one determinism class."""
     placement: Literal["any", "spread", "pack"] = "any"
-    """Spread the shard actors over the nodes, or pack them on few, by a placement group with a bundle for each."""
+    """Whether a placement group spreads the shard actors over the nodes, packs them on few, or neither."""
     workers_per_shard: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that share the batches of a shard, each with a shard's CPUs and GPUs. Part of the determinism class."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Threads of one shard's arithmetic. Part of the determinism class: other thread counts give other bits."""
+    """Threads of each operation. Part of the determinism class: another thread count gives other bits."""
     journal: str | None = None
-    """Database URL of the journal (postgresql://...), without a password; SQLite beside the run where not given."""
+    """Database URL of the journal (postgresql://...), without a password. By default SQLite beside the run."""
     live_actors: Count | None = None
-    """Most shard actors alive at once; as many as the cluster's resources allow where not given."""
+    """Most shard actors alive at once. By default as many as the cluster's resources allow."""
     autoscaling: bool = False
-    """Ask for up to live_actors even where there is no room yet: the cluster grows for them, and shrinks afterwards."""
+    """Request up to live_actors even if there is no room yet: the cluster grows for them, and shrinks afterwards."""
 
     @model_validator(mode="after")
     def _amounts_are_countable(self) -> "ClusterConfig":

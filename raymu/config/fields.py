@@ -1,11 +1,11 @@
-"""Kinds of values that settings are of."""
+"""Types of values that settings share."""
 
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 SMALLEST, LARGEST = 1e-30, 1e30
-"""Beyond them float32, and what is computed of it, becomes zero or infinite."""
+"""Numbers beyond these bounds become zero or infinite in float32, or in what is computed from it."""
 
 Name = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -16,4 +16,4 @@ Positive = Annotated[float, Field(gt=0.0, le=LARGEST)]
 Device = Literal["auto", "cpu", "cuda"]
 
 STRICT = ConfigDict(extra="forbid")
-"""For every branch: a setting that there is not is refused."""
+"""For every branch: unknown settings are refused."""

@@ -1,4 +1,4 @@
-"""A column of a table from outside as an array, checked."""
+"""Columns of tables from outside: checked, and converted to arrays."""
 
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -14,7 +14,7 @@ from raymu.text import one_line, plural
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Column:
-    """Every way to read it raises DataInvalid, with the source and the column's name, where the values do not fit."""
+    """One column. Every method that reads it raises DataInvalid if a value does not fit; the message names the column."""
 
     source: str
     name: str
@@ -22,21 +22,21 @@ class Column:
 
     @classmethod
     def of(cls, source: str, table: pa.Table, name: str) -> "Column":
-        """name: of a column that is there once"""
+        """Take a column, which must be there once, from a table."""
         values = table[name]
         if pa.types.is_dictionary(values.type):  # as pandas writes its categories
             values = values.cast(values.type.value_type)
         return cls(source=source, name=name, values=values)
 
     def ids_or_names(self) -> pa.ChunkedArray:
-        """Require integers or strings, none of them missing."""
+        """Return integers or strings, none of them missing."""
         self._require_all()
         if not (pa.types.is_integer(self.values.type) or _is_text(self.values.type)):
             self._refuse(f"ids in column {self.name} are {self.values.type}; they must be integers or strings")
         return self.values
 
     def ids(self) -> npt.NDArray[Any]:
-        """Unique names. returns: (rows,) int64, or str objects"""
+        """Return ids, all different: (rows,) int64, or str objects."""
         counts = self.ids_or_names().value_counts()
         repeated = counts.filter(pc.greater(counts.field("counts"), 1))
         if len(repeated):
@@ -47,7 +47,7 @@ class Column:
             )
         if pa.types.is_integer(self.values.type):
             return self._integers()
-        # A file of ids has one a line: space around an id is lost there, and an empty one is none.
+        # A file of ids has one a line: there, space around an id is lost, and an empty id is skipped.
         trimmed = pc.utf8_trim_whitespace(self.values)
         odd = self.values.filter(pc.or_(pc.equal(trimmed, ""), pc.not_equal(trimmed, self.values)))
         if len(odd):
@@ -58,7 +58,7 @@ class Column:
         return np.array(self.values.to_pylist(), dtype=object)
 
     def labels(self, classes: int | None) -> npt.NDArray[np.int64]:
-        """classes: how many there may be, if that is known. returns: (rows,) int64, from 0"""
+        """Return labels, (rows,) int64, numbered from 0. classes: how many there may be, if that is known"""
         self._require_all()
         if not pa.types.is_integer(self.values.type):
             self._refuse(f"labels in column {self.name} are {self.values.type}; number the classes from 0")
@@ -72,13 +72,13 @@ class Column:
         return labels
 
     def owners(self) -> npt.NDArray[np.object_]:
-        """returns: (rows,) int, str or None objects"""
+        """Return owners: (rows,) int, str or None objects."""
         if not (pa.types.is_integer(self.values.type) or _is_text(self.values.type)):
             self._refuse(f"owners in column {self.name} are {self.values.type}; they must be integers or strings")
         return np.array(self.values.to_pylist(), dtype=object)
 
     def risks(self) -> npt.NDArray[np.float64]:
-        """returns: (rows,) float64 within [0, 1]"""
+        """Return probabilities: (rows,) float64 within [0, 1]."""
         self._require_all()
         if not _is_number(self.values.type):
             self._refuse(f"risks in column {self.name} are {self.values.type}; they must be probabilities")
@@ -88,7 +88,7 @@ class Column:
         return risks
 
     def features(self) -> npt.NDArray[Any]:
-        """Numbers, or lists or tensors of them. returns: (rows, *shape), None inside of lists as NaN"""
+        """Return numbers, or lists or tensors of them: (rows, *shape). None inside of lists becomes NaN."""
         self._require_all()
         values, kind = self.values, self.values.type
         is_tensor = isinstance(kind, pa.FixedShapeTensorType)
@@ -97,7 +97,7 @@ class Column:
         shape: list[int] = []
         while _is_list(values.type):
             lengths = pc.unique(pc.list_value_length(values)).to_pylist()
-            if len(lengths) != 1 or not lengths[0]:  # None stands for an inner list that is not there
+            if len(lengths) != 1 or not lengths[0]:  # None: an inner list is missing
                 self._refuse(
                     f"lists in column {self.name} differ in length or are empty; every sample needs as many features"
                 )
@@ -124,16 +124,21 @@ class Column:
 
 
 def as_features(source: str, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Features as models take them: integers as they are, truths as bytes, fractions as float32; all of them finite.
+    """Convert features to what models take: integers stay, booleans become bytes, floats become float32.
 
-    features: (samples, *shape). Raises DataInvalid, naming `source`.
+    Args:
+        source: For messages.
+        features: (samples, *shape).
+
+    Raises:
+        DataInvalid: A feature is missing, NaN or infinite, or not a number.
     """
     if features.dtype.kind == "b":
         features = features.astype(np.uint8)
     if features.dtype.kind not in "iuf":
         raise DataInvalid(source, f"features are {features.dtype}; they must be numbers")
     if features.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are refused
             features = features.astype(np.float32, copy=False)
         is_bad = ~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))
         if is_bad.any():

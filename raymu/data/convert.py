@@ -1,4 +1,4 @@
-"""From public data sets' own formats to the Parquet file that raymu trains from: columns id, label and features.
+"""Conversion of public data sets' formats to the Parquet file that raymu trains from: columns id, label and features.
 
 MNIST (LeCun et al., 1998): https://ossci-datasets.s3.amazonaws.com/mnist/, images train-images-idx3-ubyte.gz with labels
 train-labels-idx1-ubyte.gz, and the same of t10k; or Keras' mnist.npz, arrays x_train with y_train, x_test with y_test.
@@ -40,49 +40,63 @@ _IDX_TYPES: Mapping[int, str] = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportOptions:
-    """What a file does not say by itself.
-
-    labels: for IDX, the file that has them; features: for NPZ, the array's name
-    label: for NPZ, the array's name; for CSV the column's, or its place: 1 is the first column, -1 the last
-    id: for CSV, a column; rows are numbered where not given, from first_id on
-    first_label: the lowest label's number, which becomes 0; classes: of labels that are text, in the order of their numbers
-    """
+    """What a file does not say by itself."""
 
     labels: str | None = None
+    """For IDX: the file of the labels."""
     features: str | None = None
+    """For NPZ: the name of the array of features."""
     label: str | None = None
+    """For NPZ: the name of the array of labels. For CSV: a column's name, or its index: 1 is the first, -1 the last."""
     id: str | None = None
+    """For CSV: a column, as for `label`. Without it, rows are numbered."""
     first_id: int = 0
+    """Number of the first row."""
     first_label: int = 0
+    """The lowest label, which becomes 0."""
     classes: tuple[str, ...] = ()
+    """Labels that are text, in the order of their numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConversionResult:
-    """features: of each sample; classes: the text labels, in the order of the numbers that stand for them"""
+    """A conversion that is done."""
 
     samples: int
     features: int
+    """Of each sample."""
     classes: tuple[str, ...]
+    """Labels that are text, in the order of their numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Columns:
-    """features: (samples, *shape); labels, ids: (samples,)"""
+    """What a file has, unchecked."""
 
     features: Values
+    """(samples, *shape)."""
     labels: Values
+    """(samples,)."""
     ids: Values | None = None
+    """(samples,)."""
 
 
 def import_samples(source: str, out: str, options: ImportOptions) -> ConversionResult:
-    """Write a Parquet file with the samples of an IDX, NPZ or CSV file, plain or gzipped; its content tells which it is.
+    """Convert an IDX, NPZ or CSV file, plain or gzipped, to Parquet. The format is recognised by the content.
 
-    Features become one flat list for each sample: of bytes where all are from 0 to 255 and whole, of float32 otherwise.
-    Raises DataInvalid, RequestInvalid, and then nothing is written.
+    Features become one flat list per sample: of bytes if all are whole and from 0 to 255, of float32 otherwise.
+
+    Args:
+        source: The file to convert.
+        out: The Parquet file to write.
+        options: What the file does not say by itself.
+
+    Raises:
+        DataInvalid: The file cannot be converted; nothing is written.
+        RequestInvalid: `out` cannot be written.
     """
     if not out.endswith(".parquet"):
-        raise DataInvalid(out, "is no name for the result; name a .parquet file")
+        raise DataInvalid(out, "is not a name for the result; name a .parquet file")
     check_output_path(out, reads={"what is imported": source, "the file of its labels": options.labels})
     payload = _unpacked(source)
     columns = next(read for fits, read in _FORMATS.items() if fits(payload))(source, payload, options)
@@ -110,19 +124,19 @@ def _unpacked(source: str) -> bytes:
 
 
 def _read_idx(source: str, payload: bytes, options: ImportOptions) -> _Columns:
-    """The format of MNIST: big-endian sizes, then the values."""
+    """Read the format of MNIST: big-endian sizes, then the values."""
     if options.labels is None:
         raise DataInvalid(source, "is an IDX file, which has no labels; name the file that has them with --labels")
     labels = _idx_array(options.labels, _unpacked(options.labels))
     if labels.ndim != 1:
-        raise DataInvalid(options.labels, f"holds values of shape {labels.shape}, not one label for each sample")
+        raise DataInvalid(options.labels, f"has values of shape {labels.shape}, not one label for each sample")
     return _Columns(features=_idx_array(source, payload), labels=labels)
 
 
 def _idx_array(source: str, payload: bytes) -> Values:
     kind = _IDX_TYPES.get(payload[2]) if payload[:2] == b"\0\0" and len(payload) > 4 else None
     if kind is None:
-        raise DataInvalid(source, "is no IDX file; name one such as train-labels-idx1-ubyte.gz")
+        raise DataInvalid(source, "is not an IDX file; name one such as train-labels-idx1-ubyte.gz")
     start = 4 + 4 * payload[3]
     if start <= len(payload):
         shape = struct.unpack(f">{payload[3]}I", payload[4:start])
@@ -134,13 +148,13 @@ def _idx_array(source: str, payload: bytes) -> Values:
 def _read_npz(source: str, payload: bytes, options: ImportOptions) -> _Columns:
     try:
         with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-            there = {name: arrays[name] for name in arrays.files}
+            present = {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataInvalid(source, f"is no NPZ file of plain arrays ({one_line(error)})") from error
+        raise DataInvalid(source, f"is not an NPZ file of plain arrays ({one_line(error)})") from error
     names = options.features or "features", options.label or "label"
-    if not set(names) <= there.keys():
-        raise DataInvalid(source, f"holds arrays {', '.join(there)}; name two of them with --features and --label")
-    features, labels = (there[name] for name in names)
+    if not set(names) <= present.keys():
+        raise DataInvalid(source, f"has arrays {', '.join(present)}; name two of them with --features and --label")
+    features, labels = (present[name] for name in names)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not features.ndim:
@@ -151,8 +165,8 @@ def _read_npz(source: str, payload: bytes, options: ImportOptions) -> _Columns:
 def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
     payload = payload.removeprefix(_BOM)
     first = payload.split(b"\n", 1)[0]
-    delimiter = next((one for one in (b",", b";", b"\t") if one in first), None)
-    if delimiter is None:  # columns that blanks keep apart
+    delimiter = next((mark for mark in (b",", b";", b"\t") if mark in first), None)
+    if delimiter is None:  # columns are separated by blanks
         payload = b"\n".join(b",".join(line.split()) for line in payload.splitlines())
     cells = payload.split(b"\n", 1)[0].split(delimiter or b",")
     has_header = not any(_is_number(cell) for cell in cells)
@@ -179,15 +193,15 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
     return _Columns(features=features, labels=labels, ids=ids[0] if ids else None)
 
 
-def _column(source: str, names: list[str], asked: str, option: str) -> str:
-    """A column by its name, or by its place."""
-    if asked in names:
-        return asked
-    if re.fullmatch(r"-?[1-9]\d*", asked) and abs(int(asked)) <= len(names):
-        return names[int(asked) - 1 if int(asked) > 0 else int(asked)]
+def _column(source: str, names: list[str], key: str, option: str) -> str:
+    """Find a column by its name, or by its index from 1, or from -1 backwards."""
+    if key in names:
+        return key
+    if re.fullmatch(r"-?[1-9]\d*", key) and abs(int(key)) <= len(names):
+        return names[int(key) - 1 if int(key) > 0 else int(key)]
     raise DataInvalid(
         source,
-        f"has no column {asked}, but {len(names)} such as {', '.join(names[:3])}; give a name or a place with {option} "
+        f"has no column {key}, but {len(names)} such as {', '.join(names[:3])}; give a name or an index with {option} "
         "(1 is the first, -1 the last)",
     )
 
@@ -205,7 +219,7 @@ def _as_features(source: str, features: Values) -> Values:
 
 
 def _as_labels(source: str, labels: Values, options: ImportOptions) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """Class numbers from 0, and what they stand for where that is text."""
+    """Return class numbers from 0, and the names of the classes if labels are text."""
     if labels.dtype.kind in "OU":
         classes = options.classes or tuple(sorted(set(labels.tolist())))
         numbers = {name: number for number, name in enumerate(classes)}

@@ -1,14 +1,14 @@
-"""Predictions as a file."""
+"""Writing predictions to a file."""
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from raymu.core.arrays import Probabilities
 from raymu.errors import RequestInvalid
 from raymu.output_file import atomic_write
 from raymu.text import one_line
@@ -17,15 +17,26 @@ _WRITERS = {".parquet": pq.write_table, ".csv": pa.csv.write_csv}
 
 
 def require_format(path: str) -> None:
-    """Raises RequestInvalid where predictions cannot be written as what a path's ending says."""
+    """Raise RequestInvalid if predictions cannot be written in the format of a path's ending."""
     if Path(path).suffix not in _WRITERS:
         raise RequestInvalid(f"{path}: is of no known format; name a .parquet or a .csv file")
 
 
 def write_predictions(
-    path: str, probabilities: npt.NDArray[np.float32], *, ids: npt.NDArray[Any] | None, id_name: str, labels_only: bool
+    path: str, probabilities: Probabilities, *, ids: npt.NDArray[Any] | None, id_name: str, labels_only: bool
 ) -> None:
-    """Write the file whole, or leave what was there. probabilities: (samples, classes). Raises RequestInvalid."""
+    """Write a CSV or Parquet file whole, or leave what was there.
+
+    Args:
+        path: Its ending says which format.
+        probabilities: (samples, classes).
+        ids: (samples,), of the samples; None writes no ids.
+        id_name: Name of the column of ids.
+        labels_only: Whether probabilities are left out.
+
+    Raises:
+        RequestInvalid: The file cannot be written.
+    """
     columns = [] if ids is None else [(id_name, ids)]
     columns.append(("label", probabilities.argmax(axis=1)))
     if not labels_only:

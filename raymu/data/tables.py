@@ -1,4 +1,4 @@
-"""Tables from outside into arrays, checked; and the run's own tables."""
+"""Tables of samples: those from outside, checked and converted to arrays, and the run's own."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from raymu.config import DataConfig
+from raymu.core.arrays import Features, Floats, Labels
+from raymu.core.partition import Positions
 from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
 from raymu.data.columns import Column, as_features
 from raymu.errors import DataInvalid
@@ -23,28 +25,33 @@ _SHAPE = b"raymu.shape"
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureTable:
-    """Samples to predict. features: (samples, *shape) of an integer type, or float32; ids, labels: None where absent"""
+    """Samples to predict."""
 
-    features: npt.NDArray[Any]
+    features: Features
+    """(samples, *shape)."""
     ids: npt.NDArray[Any] | None
-    labels: npt.NDArray[np.int64] | None
+    """(samples,) int64, or str objects; None if the table has none."""
+    labels: Labels | None
+    """(samples,); None if the table has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SampleTable:
-    """Samples to train on.
-
-    ids: (samples,) int64, or str objects; features: (samples, *shape) of an integer type, or float32
-    labels: (samples,) int64; owners: (samples,) int, str or None objects; risks: (samples,) float64 within [0, 1]
-    """
+    """Samples to train on."""
 
     ids: npt.NDArray[Any]
-    features: npt.NDArray[Any]
-    labels: npt.NDArray[np.int64]
+    """(samples,) int64, or str objects."""
+    features: Features
+    """(samples, *shape)."""
+    labels: Labels
+    """(samples,)."""
     owners: npt.NDArray[np.object_] | None = None
-    risks: npt.NDArray[np.float64] | None = None
+    """(samples,) int, str or None objects."""
+    risks: Floats | None = None
+    """(samples,) within [0, 1]: each sample's revocation probability."""
 
-    def take(self, rows: npt.NDArray[np.int64]) -> "SampleTable":
+    def take(self, rows: Positions) -> "SampleTable":
+        """Select rows by their indices."""
         return SampleTable(
             ids=self.ids[rows],
             features=self.features[rows],
@@ -55,7 +62,15 @@ class SampleTable:
 
 
 def read_table(path: str, fields: DataConfig) -> SampleTable:
-    """Read and check a training table (Parquet, Arrow IPC or Feather; a local path or a URI). Raises DataInvalid."""
+    """Read and check a training table.
+
+    Args:
+        path: Of a Parquet, Arrow IPC or Feather file: a local path or a URI.
+        fields: Names of the columns.
+
+    Raises:
+        DataInvalid: The file cannot be read, or a column is missing or does not fit.
+    """
     owner, risk = fields.owner, fields.risk
     table, path = _load(path), redacted(path)
     columns = _columns(path, table, [fields.id, fields.label, *fields.feature_columns, owner, risk])
@@ -69,28 +84,28 @@ def read_table(path: str, fields: DataConfig) -> SampleTable:
 
 
 def read_features(path: str, fields: DataConfig) -> FeatureTable:
-    """Read and check a table to predict: ids and labels where there are such columns. Raises DataInvalid."""
+    """Read and check a table to predict, with ids and labels if there are such columns. Raises DataInvalid."""
     table, path = _load(path), redacted(path)
-    there = [name for name in (fields.id, fields.label) if name in table.column_names]
-    columns = _columns(path, table, [*fields.feature_columns, *there])
+    optional = [name for name in (fields.id, fields.label) if name in table.column_names]
+    columns = _columns(path, table, [*fields.feature_columns, *optional])
     return FeatureTable(
         features=_features(path, fields, columns),
-        ids=columns[fields.id].ids() if fields.id in there else None,
-        labels=columns[fields.label].labels(fields.classes) if fields.label in there else None,
+        ids=columns[fields.id].ids() if fields.id in optional else None,
+        labels=columns[fields.label].labels(fields.classes) if fields.label in optional else None,
     )
 
 
-def fit_classes(labels: npt.NDArray[np.int64], classes: int | None) -> int:
-    """The number of classes: as configured, or one more than the highest label."""
+def fit_classes(labels: Labels, classes: int | None) -> int:
+    """Return the number of classes: as configured, or one more than the highest label."""
     return max(2, int(labels.max()) + 1) if classes is None else classes
 
 
-def to_arrow(table: SampleTable, slices: npt.NDArray[np.int64]) -> pa.Table:
-    """The run's own copy of some samples; `from_arrow` is the way back. slices: (samples,) int64"""
+def to_arrow(table: SampleTable, slices: Positions) -> pa.Table:
+    """Convert samples to the run's own table, which `from_arrow` reads. slices: (samples,)"""
     shape = table.features.shape[1:]
     width = int(np.prod(shape))
     values = pa.array(np.ascontiguousarray(table.features).reshape(-1))
-    # Parquet gives entries back under this name: a table that is read and written again has the same bytes.
+    # Parquet reads entries under this name, so that a table which is read and written again has the same bytes.
     features = pa.list_(pa.field("element", values.type), width)
     columns = {
         "id": pa.array(table.ids, type=_id_type(table.ids)),
@@ -103,8 +118,8 @@ def to_arrow(table: SampleTable, slices: npt.NDArray[np.int64]) -> pa.Table:
     return pa.table(columns).replace_schema_metadata({_SHAPE: json.dumps(shape).encode()})
 
 
-def from_arrow(table: pa.Table) -> tuple[SampleTable, npt.NDArray[np.int64]]:
-    """returns: the samples, and (samples,) int64 slices"""
+def from_arrow(table: pa.Table) -> tuple[SampleTable, Positions]:
+    """Read the run's own table. Returns the samples and their slices, (samples,)."""
     shape, ids = tuple(json.loads(table.schema.metadata[_SHAPE])), table["id"]
     owners = np.array(table["owner"].to_pylist(), dtype=object) if "owner" in table.column_names else None
     samples = SampleTable(
@@ -116,21 +131,21 @@ def from_arrow(table: pa.Table) -> tuple[SampleTable, npt.NDArray[np.int64]]:
     return samples, table["slice"].to_numpy()
 
 
-def require_no_secret(place: str) -> None:
-    """Raises DataInvalid where a URI has a secret in it: a run keeps the places of its data."""
-    if has_credentials(place):
-        raise DataInvalid(redacted(place), LEAVE_SECRETS_OUT)
+def require_no_secret(location: str) -> None:
+    """Raise DataInvalid if a URI has a secret in it: a run keeps the locations of its data."""
+    if has_credentials(location):
+        raise DataInvalid(redacted(location), LEAVE_SECRETS_OUT)
 
 
 def _load(path: str) -> pa.Table:
     require_no_secret(path)
     source = redacted(path)
     try:
-        system, place = fs.FileSystem.from_uri(path if is_uri(path) else Path(path).absolute().as_uri())
-        with system.open_input_file(place) as file:
-            if place.endswith(".parquet"):
+        system, name = fs.FileSystem.from_uri(path if is_uri(path) else Path(path).absolute().as_uri())
+        with system.open_input_file(name) as file:
+            if name.endswith(".parquet"):
                 table = pq.read_table(file)
-            elif place.endswith((".arrow", ".feather", ".ipc")):
+            elif name.endswith((".arrow", ".feather", ".ipc")):
                 table = _load_arrow(file)
             else:
                 raise DataInvalid(source, "is of no known format; give a .parquet, .arrow or .feather file")
@@ -149,23 +164,24 @@ def _load_arrow(file: pa.NativeFile) -> pa.Table:
         return pa.ipc.open_stream(file).read_all()
 
 
-def _columns(path: str, table: pa.Table, wanted: Sequence[str | None]) -> dict[str, Column]:
-    names = [name for name in wanted if name is not None]
-    there = table.column_names
-    missing = [name for name in names if name not in there]
+def _columns(path: str, table: pa.Table, configured: Sequence[str | None]) -> dict[str, Column]:
+    """Take columns by their names; None is skipped. Raises DataInvalid if one is missing, or is there twice."""
+    names = [name for name in configured if name is not None]
+    present = table.column_names
+    missing = [name for name in names if name not in present]
     if missing:
         raise DataInvalid(
             path,
-            f"has no column {', '.join(missing)}; it has {', '.join(there[:20])}: set data.* to the columns' names",
+            f"has no column {', '.join(missing)}; it has {', '.join(present[:20])}: set data.* to the columns' names",
         )
-    twice = [name for name in names if there.count(name) > 1]
-    if twice:
-        raise DataInvalid(path, f"has more than one column {twice[0]}; rename or drop the others")
+    repeated = [name for name in names if present.count(name) > 1]
+    if repeated:
+        raise DataInvalid(path, f"has more than one column {repeated[0]}; rename or drop the others")
     return {name: Column.of(path, table, name) for name in names}
 
 
-def _features(path: str, fields: DataConfig, columns: Mapping[str, Column]) -> npt.NDArray[Any]:
-    """One column of lists as it is, or several side by side. returns: (samples, *shape)"""
+def _features(path: str, fields: DataConfig, columns: Mapping[str, Column]) -> Features:
+    """Return one column of lists as it is, or several columns side by side: (samples, *shape)."""
     names = fields.feature_columns
     parts = [columns[name].features() for name in names]
     if len({part.shape[1:] for part in parts}) > 1:
@@ -183,11 +199,13 @@ def _id_type(ids: npt.NDArray[Any]) -> pa.DataType:
     return pa.int64() if ids.dtype.kind == "i" else pa.string()
 
 
-def read_test_data(
-    data: DataConfig, input_shape: tuple[int, ...]
-) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
-    """returns: (samples, *input shape) features and (samples,) int64 labels. Raises DataInvalid"""
-    assert data.test is not None, "the configuration sees to it"
+def read_test_data(data: DataConfig, input_shape: tuple[int, ...]) -> tuple[Features, Labels]:
+    """Read the test file of a configuration that has one. Raises DataInvalid.
+
+    Returns:
+        Features, (samples, *input shape), and labels, (samples,).
+    """
+    assert data.test is not None, "the configuration was checked"
     table: FeatureTable = read_features(data.test, data)
     if table.labels is None or not len(table.labels):
         raise DataInvalid(
