@@ -1,4 +1,4 @@
-"""Membership inference attacks. A row of ATTACKS takes signals and returns scores: the higher, the more like a member."""
+"""Membership inference attacks: each row of `ATTACKS` turns signals into scores, higher for likelier members."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,22 +12,24 @@ from raymu.core.audit.signals import Confidences, Signals, losses, probabilities
 Scores = npt.NDArray[np.float64]
 
 OWN_VARIANCE_FROM = 32
-"""Models of a kind (in, or out) from which on a sample has a variance of its own; with fewer, all samples share one."""
+"""Number of models of a kind (in or out) from which each sample has its own variance; with fewer, all share one."""
 RMIA_GAMMA = 2.0
-"""How many times likelier than a population sample a member must be, as the attack's authors set it."""
+"""How many times likelier than a population sample a member must be; the value of the attack's authors."""
 _LEAST_DEVIATION = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Gaussians:
-    """A normal distribution of confidences for each sample. mean, deviation: (samples,)"""
+    """A normal distribution of confidences for each sample."""
 
     mean: Confidences
+    """(samples,)."""
     deviation: Confidences
+    """(samples,) standard deviation."""
 
     @classmethod
     def fit(cls, shadows: Confidences, is_used: Mask) -> "Gaussians":
-        """To the models that are used for each sample. shadows, is_used: (models, samples)"""
+        """Fit the distribution of each sample to the models that are used for it. Both arrays are (models, samples)."""
         counts = is_used.sum(axis=0)
         mean = np.where(is_used, shadows, 0.0).sum(axis=0) / counts
         squares = np.where(is_used, (shadows - mean) ** 2, 0.0).sum(axis=0)
@@ -38,20 +40,21 @@ class Gaussians:
         return cls(mean=mean, deviation=np.sqrt(variance).clip(min=_LEAST_DEVIATION))
 
     def standardise(self, confidences: Confidences) -> Confidences:
+        """Return the number of standard deviations above the mean."""
         return (confidences - self.mean) / self.deviation
 
     def log_density(self, confidences: Confidences) -> Confidences:
-        """Up to a constant."""
+        """Return the logarithm of the density, up to a constant."""
         return -0.5 * self.standardise(confidences) ** 2 - np.log(self.deviation)
 
 
 def loss_threshold(signals: Signals) -> Scores:
-    """The lower the loss, the likelier a member (Yeom et al., CSF 2018)."""
+    """Score by the loss: a lower one is likelier a member's (Yeom et al., CSF 2018)."""
     return -losses(signals.target)
 
 
 def lira_offline(signals: Signals) -> Scores:
-    """By how many deviations a confidence lies above those of models that never saw the sample (Carlini et al., S&P 2022).
+    """Score by the standard deviations above models that never saw the sample (Carlini et al., S&P 2022).
 
     The published score is the normal distribution function of this one, which ranks alike and saturates.
     """
@@ -59,16 +62,16 @@ def lira_offline(signals: Signals) -> Scores:
 
 
 def lira_online(signals: Signals) -> Scores:
-    """Log likelihood ratio of having seen a sample to never having seen it (Carlini et al., S&P 2022, algorithm 1)."""
+    """Score by the log likelihood ratio of members to non-members (Carlini et al., S&P 2022, algorithm 1)."""
     seen = Gaussians.fit(signals.shadows, signals.is_in)
     unseen = Gaussians.fit(signals.shadows, ~signals.is_in)
     return seen.log_density(signals.target) - unseen.log_density(signals.target)
 
 
 def rmia(signals: Signals) -> Scores:
-    """Share of the population that a sample is RMIA_GAMMA times likelier than, or more (Zarifzadeh et al., ICML 2024).
+    """Score by the share of the population that a sample is RMIA_GAMMA times likelier than (Zarifzadeh et al., ICML 2024).
 
-    Likelier in the target than on average over the shadow models, half of which saw the sample.
+    Likelihood is that of the target relative to the average of the shadow models, half of which saw the sample.
     """
     on_average = probabilities(signals.shadows).mean(axis=0)
     ratios = -losses(signals.target) - np.log(on_average.clip(min=np.finfo(np.float64).tiny))
@@ -77,7 +80,7 @@ def rmia(signals: Signals) -> Scores:
 
 
 def two_generations(signals: Signals) -> Scores:
-    """How much confidence the model had before the request, and has no more (after Chen et al., CCS 2021)."""
+    """Score by the confidence that the model lost with the request (after Chen et al., CCS 2021)."""
     return signals.before - signals.target
 
 

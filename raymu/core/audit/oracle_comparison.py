@@ -1,4 +1,4 @@
-"""Whether a model that forgot can be told from models that were retrained without the forget set."""
+"""Tests whether a model that forgot can be told from models that were retrained without the forget set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,46 +13,46 @@ from raymu.core.audit.signals import Confidences, probabilities
 from raymu.core.verdict import Verdict
 
 DRAWS = 4000
+"""Number of draws from the distribution of the mean difference between exact retrainings."""
 NEIGHBOURS = 100
-"""How many samples about as hard stand for a forgotten one, where it is asked how much exact retrainings differ on it."""
+"""Number of samples about as hard as a forgotten one, from which the difference between retrainings is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class OracleComparison:
-    """One shard's samples that no retrained oracle saw.
-
-    model: (samples,) confidences of the model in question; oracles: (oracles, samples), retrained with other seeds
-    shadows, is_in: (models, samples); is_forgotten: (samples,) the request's, the others are unseen samples
-    """
+    """Confidences on samples of one shard that no retrained oracle saw."""
 
     model: Confidences
+    """(samples,) of the model in question."""
     oracles: Confidences
+    """(oracles, samples) of models that were retrained with other seeds."""
     shadows: Confidences
+    """(models, samples) of the shadow models."""
     is_in: Mask
+    """(models, samples) whether a shadow model was trained on a sample."""
     is_forgotten: Mask
+    """(samples,) whether a sample is the request's; the others are unseen samples."""
 
     def __post_init__(self) -> None:
         if len(self.oracles) < 2:
-            raise ValueError("it takes two retrained oracles to know how much exact retrainings differ")
+            raise ValueError("two retrained oracles are needed to estimate how much exact retrainings differ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """How a model's forget set looks beside that of retrained oracles.
-
-    difference: in the mean probability of the true class; above 0 the model remembers, below it over-forgets. The interval
-    is as wide as exact retrainings differ: it holds 0 where the model could be one of them.
-    remembered, over_forgotten: how probable it is that some sample stands out, in an exact retraining, as much as the most
-    remembered, or the most over-forgotten one does here
-    level: probability that an exact retraining is taken for none, as nearly as few oracles tell how much retrainings
-    differ; experiments/audit_power.py measures it
-    """
+    """A model's forget set compared with that of retrained oracles."""
 
     samples: int
+    """Number of forgotten samples."""
     difference: Estimate
+    """Difference in the mean probability of the true class; positive if the model remembers, negative if it over-forgets.
+    The interval is as wide as exact retrainings differ, and contains 0 if the model could be one of them."""
     remembered: float
+    """Probability that some sample of an exact retraining scores as high as the most remembered one here."""
     over_forgotten: float
+    """Probability that some sample of an exact retraining scores as high as the most over-forgotten one here."""
     level: float
+    """Nominal probability that an exact retraining is not recognised as one; experiments/audit_power.py measures it."""
 
     @property
     def remembers(self) -> bool:
@@ -64,9 +64,12 @@ class Comparison:
 
 
 def compare_with_oracles(trials: Sequence[OracleComparison], *, level: float, seed: int) -> Comparison:
-    """Compare on the forget set as a whole, and on its samples one by one, each on both sides at a quarter of the level.
+    """Compare the forget set as a whole and sample by sample, each on both sides at a quarter of the level.
 
-    trials: of each shard that holds samples of the request
+    Args:
+        trials: The confidences of each shard with samples of the request.
+        level: Probability of rejecting an exact retraining.
+        seed: Seed of the draws.
     """
     return Comparison(
         samples=sum(int(trial.is_forgotten.sum()) for trial in trials),
@@ -78,7 +81,7 @@ def compare_with_oracles(trials: Sequence[OracleComparison], *, level: float, se
 
 
 def _mean_difference(trials: Sequence[OracleComparison], *, level: float, random: np.random.Generator) -> Estimate:
-    """In probabilities: of log odds the surest samples decide the mean, of losses the hardest, and both vary by chance."""
+    """Compare mean probabilities: the mean of log odds depends on the surest samples, that of losses on the hardest."""
     differences = [
         (probabilities(trial.model) - probabilities(trial.oracles).mean(axis=0))[trial.is_forgotten] for trial in trials
     ]
@@ -90,10 +93,10 @@ def _mean_difference(trials: Sequence[OracleComparison], *, level: float, random
 
 
 def _drawn_differences(trial: OracleComparison, random: np.random.Generator) -> npt.NDArray[np.float64]:
-    """What the differences would add up to, were the model one more oracle. returns: (DRAWS,)
+    """Draw the sum of the differences as if the model were one more oracle. Returns (DRAWS,) float64.
 
     A draw takes one oracle, and for each forgotten sample its difference from the others on a sample about as hard:
-    hard ones differ more, and the hardest of one retraining are easier in the next.
+    hard samples differ more, and the hardest of one retraining are easier in the next.
     """
     oracles = probabilities(trial.oracles)
     forgotten = int(trial.is_forgotten.sum())
@@ -112,44 +115,49 @@ def _drawn_differences(trial: OracleComparison, random: np.random.Generator) -> 
 
 
 def _membership_scores(trial: OracleComparison) -> Scores:
-    """LiRA's log likelihood ratios, of the model and of the oracles. returns: (1 + oracles, samples)"""
+    """Score the model and the oracles by LiRA's log likelihood ratio. Returns (1 + oracles, samples)."""
     seen, unseen = Gaussians.fit(trial.shadows, trial.is_in), Gaussians.fit(trial.shadows, ~trial.is_in)
     confidences = np.vstack([trial.model, trial.oracles])
     return seen.log_density(confidences) - unseen.log_density(confidences)
 
 
 def _non_membership_scores(trial: OracleComparison) -> Scores:
-    """How far below the shadow models that never saw a sample its confidence is. returns: (1 + oracles, samples)"""
+    """Score by the deviations below shadow models that never saw the sample. Returns (1 + oracles, samples)."""
     unseen = Gaussians.fit(trial.shadows, ~trial.is_in)
     return -unseen.standardise(np.vstack([trial.model, trial.oracles]))
 
 
 def _max_score_p_value(scores: Sequence[Scores], trials: Sequence[OracleComparison]) -> float:
-    """How probable it is that one of so many samples scores as high in an exact retraining as the highest does here."""
-    forgotten = np.concatenate([one[0, trial.is_forgotten] for one, trial in zip(scores, trials, strict=True)])
-    in_oracles = np.concatenate([one[1:].ravel() for one in scores])
+    """Probability that some sample of an exact retraining scores as high as the highest forgotten one here."""
+    forgotten = np.concatenate([each[0, trial.is_forgotten] for each, trial in zip(scores, trials, strict=True)])
+    in_oracles = np.concatenate([each[1:].ravel() for each in scores])
     as_high = 1 + int((in_oracles >= forgotten.max()).sum())
     return min(1.0, len(forgotten) * as_high / (1 + len(in_oracles)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditVerdict:
-    """PASS: not to be told from a retrained model; FAIL: it can be told; INCONCLUSIVE: too little data to say."""
+    """Whether a model can be told from retrained ones."""
 
     verdict: Verdict
+    """PASS if it cannot, FAIL if it can, INCONCLUSIVE if there are too few data to say."""
     reason: str
 
 
 def oracle_verdict(served: Comparison, control: Comparison, *, is_oracle: bool) -> AuditVerdict:
-    """Hold what is served against retrained oracles; over-forgetting fails as remembering does.
+    """Decide whether the served model could be a retrained oracle. Over-forgetting fails as remembering does.
 
-    control: the same comparison of a model that forgot nothing. Where even that passes, a pass would say nothing.
-    is_oracle: whether what is served is, bit for bit, the retrained oracle
+    Args:
+        served: The comparison of the served model.
+        control: The comparison of a model that forgot nothing. If even that one passes, a pass says nothing.
+        is_oracle: Whether the served model equals a retrained oracle, bit for bit.
     """
     if is_oracle:
         return AuditVerdict(verdict=Verdict.PASS, reason="bit for bit the retrained oracle")
     faults = [
-        what for what, is_found in (("remembers", served.remembers), ("over-forgets", served.over_forgets)) if is_found
+        fault
+        for fault, is_present in (("remembers", served.remembers), ("over-forgets", served.over_forgets))
+        if is_present
     ]
     if faults:
         return AuditVerdict(
@@ -158,8 +166,8 @@ def oracle_verdict(served: Comparison, control: Comparison, *, is_oracle: bool) 
     if not control.remembers:
         return AuditVerdict(
             verdict=Verdict.INCONCLUSIVE,
-            reason="too little data to say: a model that forgot nothing is not told from retrained oracles either",
+            reason="too few data to say: a model that forgot nothing cannot be told from retrained oracles either",
         )
     return AuditVerdict(
-        verdict=Verdict.PASS, reason="not to be told from retrained oracles, and a model that forgot nothing is"
+        verdict=Verdict.PASS, reason="cannot be told from retrained oracles, and a model that forgot nothing can"
     )

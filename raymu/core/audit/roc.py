@@ -1,18 +1,17 @@
-"""How well scores tell members from others: ROC, area under it and true positives at few false ones, with intervals."""
+"""How well scores tell members from non-members: area under the ROC curve and true positive rates, with intervals."""
 
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from raymu.core.audit.attacks import Scores
 
 CONFIDENCE = 0.95
-"""Of every interval here."""
+"""Confidence level of every interval in this module."""
 ENOUGH_FALSE_POSITIVES = 10
-"""How many there must be for a true positive rate beside them: at 0.1% it takes 10,000 non-members."""
+"""Least expected number of false positives for a true positive rate: at 0.1% it takes 10,000 non-members."""
 _BISECTIONS = 60
 
 
@@ -25,33 +24,12 @@ class Estimate:
     high: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Roc:
-    """false_positives, true_positives: (thresholds,) rates, ascending from (0, 0) to (1, 1)"""
-
-    false_positives: npt.NDArray[np.float64]
-    true_positives: npt.NDArray[np.float64]
-
-
-def roc_curve(members: Scores, non_members: Scores) -> Roc:
-    """One point for each threshold that tells something apart; equal scores share theirs."""
-    scores = np.concatenate([members, non_members])
-    order = np.argsort(-scores, kind="stable")
-    is_member = (np.arange(len(scores)) < len(members))[order]
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(is_member)[ends]
-    return Roc(
-        false_positives=np.insert((ends + 1 - hits) / len(non_members), 0, 0.0),
-        true_positives=np.insert(hits / len(members), 0, 0.0),
-    )
-
-
 def auc(members: Scores, non_members: Scores) -> Estimate:
-    """Probability that a member scores above a non-member, ties counting half.
+    """Estimate the probability that a member scores above a non-member, with ties counting half.
 
-    The interval has DeLong's variance (Biometrics 1988), on the scale of log odds. Of a single member or non-member it is
-    the whole of [0, 1]. Where that variance is none it is that of as many hits, all being told apart, or of as many coins
-    that were tossed, all being tied.
+    The interval has DeLong's variance (Biometrics 1988) on the scale of log odds. With a single member or non-member it
+    is [0, 1]. If the variance is 0, the interval is the Clopper-Pearson one of as many successes as members or
+    non-members, if all are separated, or of half as many, if all scores tie.
     """
     above, below = _placements(members, non_members)
     value, fewer = float(above.mean()), min(len(members), len(non_members))
@@ -70,24 +48,24 @@ def auc(members: Scores, non_members: Scores) -> Estimate:
 
 
 def has_enough_for_tpr(fpr: float, non_members: int) -> bool:
-    """Whether so many non-members are enough: with fewer the threshold, and the rate with it, is a matter of chance."""
+    """Whether there are enough non-members for a true positive rate. With fewer, the threshold is a matter of chance."""
     return non_members * fpr >= ENOUGH_FALSE_POSITIVES - 1e-9
 
 
 def tpr_at(fpr: float, members: Scores, non_members: Scores) -> Estimate:
-    """True positive rate at the lowest threshold with at most this false positive rate; Clopper and Pearson's interval.
+    """Estimate the true positive rate at the lowest threshold with at most the false positive rate `fpr`.
 
-    Raises ValueError for too few non-members.
+    Raises ValueError if there are too few non-members.
     """
     if not has_enough_for_tpr(fpr, len(non_members)):
-        raise ValueError(f"{len(non_members)} non-members are too few to tell a true positive rate at {fpr:.1%} by")
+        raise ValueError(f"{len(non_members)} non-members are too few for a true positive rate at {fpr:.1%}")
     allowed = int(len(non_members) * fpr + 1e-9)
     threshold = np.sort(non_members)[-allowed - 1]
     return clopper_pearson(int((members > threshold).sum()), len(members))
 
 
 def clopper_pearson(successes: int, trials: int) -> Estimate:
-    """A share with its exact interval (Clopper and Pearson, Biometrika 1934)."""
+    """Estimate a rate with its exact interval (Clopper and Pearson, Biometrika 1934)."""
     tail = (1.0 - CONFIDENCE) / 2.0
     low = 0.0 if successes == 0 else _rate_with_tail(tail, successes, trials)
     high = 1.0 if successes == trials else 1.0 - _rate_with_tail(tail, trials - successes, trials)
@@ -95,7 +73,7 @@ def clopper_pearson(successes: int, trials: int) -> Estimate:
 
 
 def _rate_with_tail(tail: float, successes: int, trials: int) -> float:
-    """The rate at which so many successes or more have this probability."""
+    """The rate at which at least this number of successes has the probability `tail`."""
     counts = np.arange(successes, trials + 1)
     logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
     combinations = logs[trials] - logs[counts] - logs[trials - counts]
@@ -109,7 +87,7 @@ def _rate_with_tail(tail: float, successes: int, trials: int) -> float:
 
 
 def _placements(members: Scores, non_members: Scores) -> tuple[Scores, Scores]:
-    """For each member the share of non-members below it, for each non-member the share of members above; ties half."""
+    """For each member the share of non-members below it, for each non-member that of members above; ties count half."""
     return _share_below(members, non_members), 1.0 - _share_below(non_members, members)
 
 

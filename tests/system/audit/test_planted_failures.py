@@ -112,7 +112,7 @@ def test_a_retraining_with_another_seed_passes(runs: Runs, monkeypatch: pytest.M
     report = runs.audit("other-seed")
     assert not report.shards[0].is_oracle
     assert report.verdict is Verdict.PASS
-    assert "not to be told" in report.together.reason
+    assert "cannot be told" in report.together.reason
 
 
 def test_too_few_samples_that_say_too_little_are_no_pass(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,4 +120,4 @@ def test_too_few_samples_that_say_too_little_are_no_pass(runs: Runs, monkeypatch
     monkeypatch.setattr(runs, "forget", list(easy))
     report = runs.revoke("few", "dpus")
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert "too little data" in report.together.reason
+    assert "too few data" in report.together.reason

@@ -22,10 +22,10 @@ LOST_ONE = replace(UNTOLD, over_forgotten=0.01)
 @pytest.mark.parametrize(
     ("served", "control", "verdict", "words"),
     [
-        (UNTOLD, REMEMBERS, Verdict.PASS, "not to be told"),
-        (UNTOLD, HOLDS_ONE, Verdict.PASS, "not to be told"),
-        (UNTOLD, UNTOLD, Verdict.INCONCLUSIVE, "too little data"),
-        (UNTOLD, OVER_FORGETS, Verdict.INCONCLUSIVE, "too little data"),
+        (UNTOLD, REMEMBERS, Verdict.PASS, "cannot be told"),
+        (UNTOLD, HOLDS_ONE, Verdict.PASS, "cannot be told"),
+        (UNTOLD, UNTOLD, Verdict.INCONCLUSIVE, "too few data"),
+        (UNTOLD, OVER_FORGETS, Verdict.INCONCLUSIVE, "too few data"),
         (REMEMBERS, REMEMBERS, Verdict.FAIL, "remembers"),
         (HOLDS_ONE, REMEMBERS, Verdict.FAIL, "remembers"),
         (OVER_FORGETS, REMEMBERS, Verdict.FAIL, "over-forgets"),
