@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from raymu.config import DataConfig
 from raymu.core.arrays import Features, Floats, Labels
-from raymu.core.partition import Positions
+from raymu.core.partition import Indices
 from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
 from raymu.data.columns import Column, as_features
 from raymu.errors import DataInvalid
@@ -50,7 +50,7 @@ class SampleTable:
     risks: Floats | None = None
     """(samples,) within [0, 1]: each sample's revocation probability."""
 
-    def take(self, rows: Positions) -> "SampleTable":
+    def take(self, rows: Indices) -> "SampleTable":
         """Select rows by their indices."""
         return SampleTable(
             ids=self.ids[rows],
@@ -100,7 +100,7 @@ def fit_classes(labels: Labels, classes: int | None) -> int:
     return max(2, int(labels.max()) + 1) if classes is None else classes
 
 
-def to_arrow(table: SampleTable, slices: Positions) -> pa.Table:
+def to_arrow(table: SampleTable, slices: Indices) -> pa.Table:
     """Convert samples to the run's own table, which `from_arrow` reads. slices: (samples,)"""
     shape = table.features.shape[1:]
     width = int(np.prod(shape))
@@ -118,7 +118,7 @@ def to_arrow(table: SampleTable, slices: Positions) -> pa.Table:
     return pa.table(columns).replace_schema_metadata({_SHAPE: json.dumps(shape).encode()})
 
 
-def from_arrow(table: pa.Table) -> tuple[SampleTable, Positions]:
+def from_arrow(table: pa.Table) -> tuple[SampleTable, Indices]:
     """Read the run's own table. Returns the samples and their slices, (samples,)."""
     shape, ids = tuple(json.loads(table.schema.metadata[_SHAPE])), table["id"]
     owners = np.array(table["owner"].to_pylist(), dtype=object) if "owner" in table.column_names else None
