@@ -42,8 +42,8 @@ REPLACED = frozenset(
 """Parts of names, of files and of identifiers, and words of docstring titles."""
 VERBS = frozenset({"aims"})
 """Those of them that are good as verbs in a docstring."""
-KEPT = frozenset({"log_odds"})
-"""Terms of the field that contain one of them."""
+KEPT = frozenset({"odds", "log_odds"})
+"""Terms of statistics, allowed by themselves: a probability divided by its complement."""
 MODULES = frozenset(
     {"settling", "sweeping", "standing", "observing", "tracking", "publishing", "mounts", "at_rest", "entry"}
 )
@@ -54,8 +54,8 @@ PLACEHOLDERS = frozenset({"one", "found", "asked", "told", "wanted"})
 
 def parts(name: str) -> set[str]:
     """Return the words of a snake_case or CamelCase name, in lower case."""
-    for term in KEPT:
-        name = name.replace(term, "")
+    if name.strip("_") in KEPT or name.endswith("log_odds"):
+        return set()
     return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
 
 
