@@ -1,4 +1,4 @@
-"""What every command of raymu does: take its old options too, suggest options, and show an example."""
+"""The base class of all commands: it accepts old option names, suggests options, and shows an example."""
 
 from collections.abc import Iterator
 from copy import copy

@@ -1,4 +1,4 @@
-"""What a submitted job runs: `python3 -m raymu.cli.job_runner PUBLIC_KEY COMMAND...`."""
+"""The program that a submitted job runs: `python3 -m raymu.cli.job_runner PUBLIC_KEY COMMAND...`."""
 
 import os
 import sys

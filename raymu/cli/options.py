@@ -1,4 +1,4 @@
-"""What commands share: options, how a request is read from them, and how a result is shown."""
+"""Options that commands share, requests read from them, and results printed as text or JSON."""
 
 from __future__ import annotations
 

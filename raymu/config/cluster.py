@@ -1,4 +1,4 @@
-"""Where shards run, and with which resources: the settings of the branch `cluster`."""
+"""Settings of the branch `cluster`: the resources of each shard, and where they are."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal

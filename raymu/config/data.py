@@ -1,4 +1,4 @@
-"""What the samples are: the settings of the branch `data`."""
+"""Settings of the branch `data`: the samples, their columns and their preprocessing."""
 
 from collections import Counter
 from typing import Annotated, Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""How a shard is trained: the settings of the branches `model` and `training`, and the names they choose from.
+"""Settings of the branches `model` and `training`, and the names that they choose from.
 
 The names are rows of tables in `raymu.training` and `raymu.core.schedule`; nothing here imports PyTorch.
 """

@@ -1,4 +1,4 @@
-"""How a run forgets: the settings of the branch `unlearning`, and the words that they are made of."""
+"""Settings of the branch `unlearning`, and the vocabularies that they are made of."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is wrong with a tree of settings, in one line and in raymu's words: pydantic's own never reach a user."""
+"""Validation errors as one line in plain words, instead of those of pydantic."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How constituents vote: each row of `AGGREGATIONS` turns their probabilities into the ensemble's."""
+"""Aggregations: each row of `AGGREGATIONS` combines the probabilities of the constituents into the ensemble's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

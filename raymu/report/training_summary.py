@@ -1,4 +1,4 @@
-"""What was trained, as names and values: data, model, training, partition, determinism and versions."""
+"""The summary of the training as names and values: data, model, partition, determinism and versions."""
 
 import json
 from collections.abc import Iterable, Mapping

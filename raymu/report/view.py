@@ -1,4 +1,4 @@
-"""What the page says about a run, as one pure function of its records."""
+"""The content of the page, as one pure function of the records of a run."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How callers reach a run's coordinator on a cluster: an actor of their own, or the detached one."""
+"""Clients of a coordinator on a cluster, which is an actor of their own or the detached one."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whether a Ray cluster may be up, without importing Ray, which takes a second and 100 MB."""
+"""A check for a running Ray cluster that does not import Ray, which takes a second and 100 MB."""
 
 import os
 import sys

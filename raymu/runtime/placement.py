@@ -1,4 +1,4 @@
-"""How many shard actors fit on a cluster, and what each of them requests from Ray: arithmetic, without a cluster."""
+"""The number of shard actors that fit on a cluster, and the resources that each requests: arithmetic, without a cluster."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What training depends on."""
+"""The settings that training depends on, as one record."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Tests whether a model that forgot can be told from models that were retrained without the forget set."""
+"""The comparison of a model that forgot with models that were retrained without the forget set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

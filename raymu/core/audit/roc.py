@@ -1,4 +1,4 @@
-"""How well scores tell members from non-members: area under the ROC curve and true positive rates, with intervals."""
+"""ROC statistics of an attack: the area under the curve, and true positives at few false ones, with intervals."""
 
 import math
 from dataclasses import dataclass

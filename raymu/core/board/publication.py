@@ -1,4 +1,4 @@
-"""What the next generation contains, and which files may be destroyed once it is published."""
+"""The next generation: its content, and the files that can be destroyed once it is published."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""What travels with a job: a folder's files, except hidden ones, those that the user excludes, and runs."""
+"""The files that travel with a job: those of a folder, without hidden ones, runs, and those that the user excludes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL do differently as the journal's database, one row each."""
+"""The differences of SQLite and PostgreSQL as the journal's database, one row each."""
 
 import sqlite3
 from collections.abc import Callable, Mapping
