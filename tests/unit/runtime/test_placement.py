@@ -25,19 +25,19 @@ def test_a_fraction_is_of_one_gpu(gpus: int, share: float, room: int) -> None:
     assert shard_capacity([{"CPU": 64.0, "GPU": float(gpus)}], ClusterConfig(gpus_per_shard=share)) == room
 
 
-def test_what_runs_out_first_bounds_the_actors_of_a_node() -> None:
+def test_the_scarcest_resource_bounds_the_actors_of_a_node() -> None:
     assert shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=0.5)) == 4 + 8
     assert shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=0.5, memory_gb_per_shard=4)) == 4 + 4
     assert shard_capacity([A100, T4], ClusterConfig(resources_per_shard={"rack": 0.25})) == 8
 
 
-def test_a_kind_of_accelerator_leaves_the_other_nodes_out() -> None:
+def test_only_nodes_with_the_accelerator_count() -> None:
     assert shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=1, accelerator="T4")) == 4
     with pytest.raises(DeviceUnavailable, match=r"0\.001 accelerator_type:H100, .* 0 accelerator_type:H100"):
         shard_capacity([A100, T4], ClusterConfig(gpus_per_shard=1, accelerator="H100"))
 
 
-def test_a_shard_of_several_workers_takes_room_for_each_of_them_on_any_nodes() -> None:
+def test_the_ranks_of_a_shard_may_be_on_different_nodes() -> None:
     assert shard_capacity([{"CPU": 3.0}, {"CPU": 3.0}], ClusterConfig(workers_per_shard=2)) == 3
     assert shard_capacity([{"CPU": 3.0}], ClusterConfig(cpus_per_shard=2, workers_per_shard=1)) == 1
     with pytest.raises(DeviceUnavailable, match=r"2 CPU for each of its 2 workers.*3 CPU"):
@@ -70,12 +70,12 @@ def test_a_shard_that_fits_on_no_node_is_refused_in_one_line() -> None:
     ("gpus", "is_cuda", "backend"),
     [(0, False, "gloo"), (0.5, True, "gloo"), (1, False, "gloo"), (1, True, "nccl"), (2, True, "nccl")],
 )
-def test_workers_meet_by_nccl_where_each_has_a_whole_cuda_device(gpus: float, is_cuda: bool, backend: str) -> None:
+def test_ranks_use_nccl_if_each_has_a_whole_cuda_device(gpus: float, is_cuda: bool, backend: str) -> None:
     cluster = ClusterConfig(workers_per_shard=2, gpus_per_shard=gpus)
     assert backend_of(cluster, is_cuda=is_cuda) == backend
 
 
-def test_an_actor_asks_for_what_its_bundle_holds() -> None:
+def test_an_actor_requests_the_resources_of_its_bundle() -> None:
     cluster = ClusterConfig(
         gpus_per_shard=0.5, memory_gb_per_shard=1.5, resources_per_shard={"rack": 1}, accelerator="A100"
     )
