@@ -46,5 +46,5 @@ def test_signals_that_do_not_fit_are_refused() -> None:
     Signals(target=target, before=target, shadows=shadows, is_in=is_in, is_population=unseen)
     with pytest.raises(ValueError, match="differ"):
         Signals(target=target, before=target, shadows=shadows[:, :2], is_in=is_in, is_population=unseen)
-    with pytest.raises(ValueError, match="in for some"):
+    with pytest.raises(ValueError, match="needs shadow models"):
         Signals(target=target, before=target, shadows=shadows, is_in=is_in | True, is_population=unseen)
