@@ -126,7 +126,7 @@ def _unpacked(source: str) -> bytes:
 def _read_idx(source: str, payload: bytes, options: ImportOptions) -> _Columns:
     """Read the format of MNIST: big-endian sizes, then the values."""
     if options.labels is None:
-        raise DataInvalid(source, "is an IDX file, which has no labels; name the file that has them with --labels")
+        raise DataInvalid(source, "is an IDX file, which has no labels; name the file that has them with --labels-file")
     labels = _idx_array(options.labels, _unpacked(options.labels))
     if labels.ndim != 1:
         raise DataInvalid(options.labels, f"has values of shape {labels.shape}, not one label for each sample")

@@ -109,9 +109,9 @@ class RunStore:
         self.files.missing_folders()
         if self.files.exists(MANIFEST):
             problem = "holds a run already (`raymu settle` finishes an interrupted one)"
-            raise RunInvalid(self.files.display_location, f"{problem}; name another directory with --run")
+            raise RunInvalid(self.files.display_location, f"{problem}; name another directory")
         if not (self.files.is_empty or self._is_unfinished):
-            raise RunInvalid(self.files.display_location, "is not empty; name a new directory with --run")
+            raise RunInvalid(self.files.display_location, "is not empty; name a new directory")
 
     @property
     def _is_unfinished(self) -> bool:

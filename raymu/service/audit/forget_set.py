@@ -134,7 +134,8 @@ def _read(store: RunStore, path: str) -> SampleTable:
         table = read_table(path, replace(store.config.data, classes=manifest.classes))
     except DataInvalid as error:
         raise DataInvalid(
-            path, f"{error.problem}; an audit needs the rows that the run destroyed: name a file of them with --data"
+            path,
+            f"{error.problem}; an audit needs the rows that the run destroyed: name a file of them with --training-data",
         ) from error
     if table.features.shape[1:] != manifest.input_shape:
         raise DataInvalid(path, f"features have shape {table.features.shape[1:]}, the run's {manifest.input_shape}")
@@ -147,5 +148,5 @@ def _require_all(path: str, receipt: Receipt, samples_by_shard: Counter[int]) ->
             path,
             f"lacks samples of request {receipt.request_id}, or has them with other owners or risks "
             f"({samples_by_shard.total()} of {receipt.samples}); the run destroyed its own rows: name the file that it was "
-            "trained from with --data",
+            "trained from with --training-data",
         )

@@ -85,7 +85,7 @@ def _candidates(
 def _as_shard(store: RunStore, test: FeatureTable | None) -> ShardSamples:
     """Return the test set as samples of a shard. The row numbers serve as ids."""
     if test is None or test.labels is None:
-        raise ConfigInvalid("a run of one shard needs a test set for its audit; name one with --test")
+        raise ConfigInvalid("a run of one shard needs a test set for its audit; name one with --test-data")
     rows = np.arange(len(test.labels))
     partition = store.config.partition
     hashes = identity_hashes(rows.tolist(), seed=partition.seed, purpose="test")

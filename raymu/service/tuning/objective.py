@@ -54,7 +54,7 @@ class ObjectiveSpec:
 
     def __post_init__(self) -> None:
         if (self.traffic is None) == (self.trace is None):
-            raise RequestInvalid("give either --traffic, such as uniform:50, or --trace with a file of requests")
+            raise RequestInvalid("give either --traffic, such as uniform:50, or --trace-file with a file of requests")
 
 
 class TuningObjective:

@@ -1,14 +1,17 @@
 """The help of all commands: it fits a terminal, and every example can be typed."""
 
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import raymu
 from raymu.cli.command import RaymuCommand
 from raymu.cli.group import SECTIONS, cli
 
@@ -94,6 +97,18 @@ def test_a_wrong_word_gets_a_suggestion_and_the_place_of_the_help(words: list[st
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.endswith(f"{error}\n")
     assert refused.stderr.count("\n") == 1
+
+
+def test_messages_name_options_that_exist() -> None:
+    """Errors, tables and pages tell people what to type."""
+    known = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    ray = {"--head"}  # of `ray start`
+    package = Path(raymu.__file__).parent
+    for path in [*package.rglob("*.py"), *package.rglob("*.html")]:
+        if path.name == "old_names.py":
+            continue
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", path.read_text(encoding="utf-8")))
+        assert named <= known | ray | {"--log", "--help", "--version"}, path
 
 
 def test_shells_complete_the_names_of_commands() -> None:
