@@ -240,7 +240,8 @@ def _median_seconds(spans: Sequence[tuple[datetime, datetime | None]]) -> float 
 def rewound_generation(store: RunStore, sample_ids: Sequence[SampleId]) -> Generation:
     """Return the generation that accepting a request for these samples would publish. Nothing is published.
 
-    Raises UnknownSamples.
+    Raises:
+        UnknownSamples: The run has no sample of one of these ids.
     """
     current = store.current()
     index = SampleIndex.read(store, [lineage.table for lineage in current.lineages])

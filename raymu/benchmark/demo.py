@@ -62,7 +62,8 @@ def demo_config(folder: Path) -> Config:
 def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
     """Run the comparison on Ray, and write `results.json` and `accuracy-over-time.png` to `out`.
 
-    Raises RunInvalid if `out` cannot be made.
+    Raises:
+        RunInvalid: `out` cannot be created.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,9 @@ def audit(
         run_tasks: Trains the models.
         progress: Called after each trained model.
 
-    Raises RequestInvalid, DataInvalid, ConfigInvalid, FileMissing, FileCorrupt, RunInvalid, DeviceUnavailable.
+    Raises:
+        RaymuError: RequestInvalid, DataInvalid or ConfigInvalid if the scope does not fit. FileMissing, FileCorrupt or
+            RunInvalid if the run is damaged. DeviceUnavailable if a model cannot be trained as the run was.
     """
     if scope.shadow_models < MIN_SHADOW_MODELS or scope.shadow_models % 2:
         raise RequestInvalid(

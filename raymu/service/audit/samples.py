@@ -28,7 +28,12 @@ def assemble_samples(
         shard: The audited shard.
         test: The source of unseen samples if the run has only one shard.
 
-    Raises RequestInvalid if the shard is waiting for a repair; ConfigInvalid, DataInvalid, FileMissing, FileCorrupt.
+    Raises:
+        RequestInvalid: The shard is waiting for a repair.
+        ConfigInvalid: The run has only one shard and no test set.
+        DataInvalid: The features of the user's file have another type than the run's.
+        FileMissing: A file of the run is missing.
+        FileCorrupt: A file of the run was changed.
     """
     config, manifest = store.config, store.manifest
     served = generation.constituents[shard]

@@ -122,7 +122,9 @@ def plan_capacity(
         budget_s: Compute seconds of all remedies; by default what `sisa` takes in the configured layout.
         longest_s: Largest mean makespan of the requests that arrive together, in seconds.
 
-    Raises TraceInvalid, ConfigInvalid.
+    Raises:
+        TraceInvalid: The training data cannot produce the traffic.
+        ConfigInvalid: The configuration has too few epochs for its slices.
     """
     candidates = LayoutCandidates(config, profile, traffic)
     layout, boundary = candidates.configured(), candidates.boundary

@@ -57,7 +57,8 @@ class Forecast:
 def check_requests(store: RunStore, revocations: Sequence[Revocation]) -> None:
     """Refuse what a coordinator would refuse. Damaged files are left to the coordinator.
 
-    Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict.
+    Raises:
+        RaymuError: RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked or IdempotencyConflict.
     """
     with closing(store.journal(is_read_only=True)) as journal, suppress(FileMissing, FileCorrupt):
         admission = Admission(store, journal, replay(journal, store.manifest))
@@ -72,7 +73,9 @@ def plan(store: RunStore, revocation: Revocation, *, workers: int | None = None)
         revocation: The request.
         workers: Available workers; by default as many as trained the run.
 
-    Raises RunInvalid if the run is not trained; RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked.
+    Raises:
+        RunInvalid: The run is not trained.
+        RaymuError: RequestInvalid, UnknownSamples, UnknownOwner or SamplesRevoked.
     """
     if workers is not None and workers < 1:
         raise RequestInvalid(f"workers is {workers}; a forecast needs at least one")

@@ -24,9 +24,11 @@ class LayoutCandidates:
 
     @property
     def samples(self) -> int:
+        """Number of training samples."""
         return len(self._population)
 
     def configured(self) -> Layout:
+        """Return the layout of the configuration."""
         return self._layout(self._config.partition.shards, self._population.slice_samples.mean(axis=0).tolist())
 
     def layouts(self) -> list[Layout]:

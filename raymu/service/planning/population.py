@@ -29,7 +29,9 @@ def planned_population(table: SampleTable, partition: PartitionConfig) -> Revoca
 def current_population(store: RunStore, tables: Sequence[FileRef]) -> RevocableSamples:
     """Return the samples that a run has now. `tables` are those of its shards, in order.
 
-    Raises FileMissing, FileCorrupt.
+    Raises:
+        FileMissing: A table is missing.
+        FileCorrupt: A table was changed.
     """
     config = store.config
     columns = ["id", "slice", "label", *(["owner"] if config.data.owner else [])]

@@ -38,7 +38,9 @@ class Profile:
 def profile(config: Config) -> Profile:
     """Read and check the training data, and time a short training on some of them. Nothing is written.
 
-    Raises DataInvalid, ConfigInvalid.
+    Raises:
+        DataInvalid: The training data cannot be used.
+        ConfigInvalid: The settings do not fit the data.
     """
     table = read_table(config.data.train, config.data)
     classes = fit_classes(table.labels, config.data.classes)

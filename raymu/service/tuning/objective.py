@@ -63,7 +63,10 @@ class TuningObjective:
     def __init__(self, spec: ObjectiveSpec) -> None:
         """Read the run, the trace and the test set.
 
-        Raises RunInvalid if the run is not trained or owes retraining; TraceInvalid, DataInvalid.
+        Raises:
+            RunInvalid: The run is not trained, or owes retraining.
+            TraceInvalid: The trace names samples that the run does not have.
+            DataInvalid: The test set cannot be used.
         """
         self._spec, self._store = spec, RunStore(spec.location)
         self._lineages = _lineages_without_debt(self._store)
@@ -93,7 +96,8 @@ class TuningObjective:
             choice: Settings to try.
             on_progress: Called after each quarter of the trace but the last. It may raise, to stop the trial.
 
-        Raises RequestInvalid if the run does not allow the choice.
+        Raises:
+            RequestInvalid: The run does not allow the choice.
         """
         with self._branch(self.unlearning(choice)) as branch:
             repairs = BranchRepairs(branch, self._population, self._rows)

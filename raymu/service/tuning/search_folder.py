@@ -20,7 +20,8 @@ def claim_folder(folder: Path, request: bytes) -> None:
         folder: An existing directory. Files of the user beside the search's own stay.
         request: Everything that defines the search. The same request resumes a search, another one is refused.
 
-    Raises RequestInvalid if the folder belongs to another search.
+    Raises:
+        RequestInvalid: The folder belongs to another search.
     """
     request_file, branches = folder / _REQUEST, branches_in(folder)
     if not request_file.exists():

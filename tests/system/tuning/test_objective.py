@@ -1,4 +1,4 @@
-"""Trials: a trace replayed with real remedies on a branch, the run itself left as it was."""
+"""A choice is scored by replaying a trace with real repairs on a branch. The run itself is not changed."""
 
 import asyncio
 from dataclasses import replace
@@ -27,7 +27,7 @@ CHOICE = Choice(
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> ObjectiveSpec:
+def spec(tmp_path_factory: pytest.TempPathFactory) -> ObjectiveSpec:
     folder = tmp_path_factory.mktemp("tuned")
     write_samples(folder / "all.parquet", samples=160)
     config = make_config(folder / "all.parquet", data={"owner": "owner"})
@@ -44,90 +44,90 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> ObjectiveSpec:
 
 
 @pytest.fixture(scope="module")
-def bench(plan: ObjectiveSpec) -> TuningObjective:
-    return TuningObjective(plan)
+def objective(spec: ObjectiveSpec) -> TuningObjective:
+    return TuningObjective(spec)
 
 
-def is_alike(one: Score, other: Score) -> bool:
-    """But for the time that was really taken."""
-    return replace(one, measured_seconds=0.0) == replace(other, measured_seconds=0.0)
+def is_alike(first: Score, second: Score) -> bool:
+    """Compare scores except for the measured time."""
+    return replace(first, measured_seconds=0.0) == replace(second, measured_seconds=0.0)
 
 
-def test_the_whole_boundary_is_sisa_and_equals_the_oracle(bench: TuningObjective) -> None:
-    score = bench.evaluate(CHOICE)
-    assert is_alike(score, bench.evaluate(replace(CHOICE, strategy=Strategy.SISA, boundary=0.0)))
+def test_the_whole_boundary_is_sisa_and_equals_the_oracle(objective: TuningObjective) -> None:
+    score = objective.evaluate(CHOICE)
+    assert is_alike(score, objective.evaluate(replace(CHOICE, strategy=Strategy.SISA, boundary=0.0)))
     assert (score.lost_points, score.forgetting_error, score.debt_share) == (0.0, 0.0, 0.0)
-    assert score.passes == bench.retrain_passes
+    assert score.passes == objective.retrain_passes
 
 
 @pytest.mark.parametrize("strategy", [Strategy.HS, Strategy.OHS])
-def test_no_boundary_is_patching_alone_and_the_same_each_time(bench: TuningObjective, strategy: Strategy) -> None:
+def test_no_boundary_is_patching_alone_and_the_same_each_time(objective: TuningObjective, strategy: Strategy) -> None:
     choice = replace(CHOICE, strategy=strategy, boundary=0.0)
-    score = bench.evaluate(choice)
-    assert is_alike(score, TuningObjective(bench._spec).evaluate(choice))
+    score = objective.evaluate(choice)
+    assert is_alike(score, TuningObjective(objective._spec).evaluate(choice))
     assert score.approximate_share == 1.0
     assert score.forgetting_error == score.too_little + score.too_much > 0.0
     if strategy == "hs":
-        assert is_alike(score, bench.evaluate(replace(choice, strategy=Strategy.DPUS, boundary=1.0)))
+        assert is_alike(score, objective.evaluate(replace(choice, strategy=Strategy.DPUS, boundary=1.0)))
 
 
-def test_a_trial_comes_to_what_the_run_itself_would(bench: TuningObjective, tmp_path: Path) -> None:
-    """A branch, revoked from by a real coordinator in the trace's order, has the same weights in the end."""
+def test_a_trial_gives_the_passes_of_a_real_run(objective: TuningObjective, tmp_path: Path) -> None:
+    """A real coordinator on a branch, which revokes in the order of the trace, takes as many passes."""
     choice = replace(CHOICE, strategy=Strategy.OHS, boundary=0.5)
-    store = RunStore(bench._spec.location)
-    branch = store.branch(str(tmp_path / "branch"), store.current().lineages, bench.unlearning(choice))
+    store = RunStore(objective._spec.location)
+    branch = store.branch(str(tmp_path / "branch"), store.current().lineages, objective.unlearning(choice))
     with opened(Path(branch.location)) as run:
         asyncio.run(run.coordinator.adopt(store.current().lineages))
-        receipts = [revoke_traced(run.coordinator, request.ids) for request in bench.trace.requests]
+        receipts = [revoke_traced(run.coordinator, request.ids) for request in objective.trace.requests]
     assert len(receipts) == 6
     passes = sum(part.passes for receipt in receipts for part in receipt.shards)
-    assert bench.evaluate(choice).passes == pytest.approx(passes)
+    assert objective.evaluate(choice).passes == pytest.approx(passes)
 
 
 def revoke_traced(coordinator: object, ids: tuple[SampleId, ...]) -> Receipt:
     return revoke(coordinator, ids)  # type: ignore[arg-type]
 
 
-def test_trials_leave_the_run_as_it_was_and_no_branch_behind(bench: TuningObjective) -> None:
-    before = files_of(Path(bench._spec.location))
-    bench.evaluate(replace(CHOICE, strategy=Strategy.OHS, boundary=0.4, fine_tune_slices=2, window_s=900.0))
-    assert files_of(Path(bench._spec.location)) == before
-    scratch = Path(bench._spec.scratch)
+def test_trials_leave_the_run_as_it_was_and_no_branch_behind(objective: TuningObjective) -> None:
+    before = files_of(Path(objective._spec.location))
+    objective.evaluate(replace(CHOICE, strategy=Strategy.OHS, boundary=0.4, fine_tune_slices=2, window_s=900.0))
+    assert files_of(Path(objective._spec.location)) == before
+    scratch = Path(objective._spec.scratch)
     assert {path.suffix or path.name for path in scratch.iterdir()} == {".npz", "branches"}
     assert not list((scratch / "branches").iterdir())
 
 
-def test_progress_is_told_before_the_end_and_may_end_the_trial(bench: TuningObjective) -> None:
-    told: list[int] = []
+def test_progress_is_reported_before_the_end_and_may_stop_the_trial(objective: TuningObjective) -> None:
+    accepted_counts: list[int] = []
 
-    def tell(accepted: int, score: InterimScore) -> None:
-        told.append(accepted)
+    def report(accepted: int, score: InterimScore) -> None:
+        accepted_counts.append(accepted)
         assert score.passes >= 0.0
         if accepted >= 3:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        bench.evaluate(CHOICE, tell)
-    assert told == [2, 3]
+        objective.evaluate(CHOICE, report)
+    assert accepted_counts == [2, 3]
 
 
-def test_the_oracle_is_made_once_and_kept(
-    plan: ObjectiveSpec, bench: TuningObjective, monkeypatch: pytest.MonkeyPatch
+def test_the_oracle_is_computed_once_and_kept(
+    spec: ObjectiveSpec, objective: TuningObjective, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = bench.oracle
+    oracle = objective.oracle
     monkeypatch.setattr(TuningObjective, "_simulate", None)
-    again = TuningObjective(plan).oracle
-    assert (again.test_accuracy, again.forget_accuracy) == (kept.test_accuracy, kept.forget_accuracy)
-    np.testing.assert_array_equal(again.test, kept.test)
-    np.testing.assert_array_equal(again.forget, kept.forget)
+    again = TuningObjective(spec).oracle
+    assert (again.test_accuracy, again.forget_accuracy) == (oracle.test_accuracy, oracle.forget_accuracy)
+    np.testing.assert_array_equal(again.test, oracle.test)
+    np.testing.assert_array_equal(again.forget, oracle.forget)
 
 
-def test_a_bench_is_another_once_the_run_is_but_not_for_what_was_chosen(tmp_path: Path) -> None:
+def test_the_digest_changes_with_the_run_and_the_test_data_but_not_with_the_chosen_settings(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet", samples=160)
     train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     test = pq.read_table(tmp_path / "all.parquet")
     pq.write_table(test, tmp_path / "test.parquet")
-    plan = ObjectiveSpec(
+    spec = ObjectiveSpec(
         location=str(tmp_path / "run"),
         traffic="uniform:6",
         trace=None,
@@ -135,49 +135,50 @@ def test_a_bench_is_another_once_the_run_is_but_not_for_what_was_chosen(tmp_path
         scratch=str(tmp_path),
         workers=2,
     )
-    digests = [TuningObjective(plan).digest]
+    digests = [TuningObjective(spec).digest]
 
-    def look() -> bool:
-        """Whether it is one that there was not before."""
-        digests.append(TuningObjective(plan).digest)
+    def has_new_digest() -> bool:
+        """Whether the digest is a new one."""
+        digests.append(TuningObjective(spec).digest)
         return digests[-1] not in digests[:-1]
 
     raymu.open_run(tmp_path / "run").configure(strategy="ohs", boundary=0.75)
-    assert not look()
+    assert not has_new_digest()
     raymu.open_run(tmp_path / "run").configure(calibration=False)
-    assert look()
+    assert has_new_digest()
     with raymu.open_run(tmp_path / "run") as run:
         run.revoke(test["id"].to_pylist()[:1], strategy="sisa")
-    assert look()
+    assert has_new_digest()
     pq.write_table(test.slice(1), tmp_path / "test.parquet")
-    assert look()
+    assert has_new_digest()
 
 
-def test_the_control_forgets_nothing_and_no_trial_is_better_known(bench: TuningObjective) -> None:
-    assert bench.control.distance(bench.oracle).under > 0.0
+def test_the_control_forgets_nothing(objective: TuningObjective) -> None:
+    assert objective.control.distance(objective.oracle).under > 0.0
 
 
-def test_trials_are_judged_on_a_run_with_an_emptied_shard_too(plan: ObjectiveSpec, tmp_path: Path) -> None:
-    config = RunStore(plan.location).config
+def test_trials_are_scored_on_a_run_with_an_empty_shard_too(spec: ObjectiveSpec, tmp_path: Path) -> None:
+    config = RunStore(spec.location).config
     asyncio.run(train_run(config, tmp_path / "run", exclude=ids_at(config, shard=0)).close())
-    bench = TuningObjective(replace(plan, location=str(tmp_path / "run")))
+    objective = TuningObjective(replace(spec, location=str(tmp_path / "run")))
     report = score_trials(
-        bench, "uniform:6", [TuningTrial(choice=CHOICE, score=bench.evaluate(CHOICE))], Constraints(), 0
+        objective, "uniform:6", [TuningTrial(choice=CHOICE, score=objective.evaluate(CHOICE))], Constraints(), 0
     )
     assert report.oracle.lost_points == 0.0
     assert report.control.too_little > 0.0
 
 
-def test_what_nothing_holds_names_the_nearest(bench: TuningObjective) -> None:
+def test_without_a_feasible_trial_the_nearest_is_named(objective: TuningObjective) -> None:
     trials = [
-        TuningTrial(choice=choice, score=bench.evaluate(choice)) for choice in (CHOICE, replace(CHOICE, boundary=0.0))
+        TuningTrial(choice=choice, score=objective.evaluate(choice))
+        for choice in (CHOICE, replace(CHOICE, boundary=0.0))
     ]
     bounds = Constraints(most_debt_share=0.0, most_p95_s=0.0)
-    report = score_trials(bench, "uniform:6", trials, bounds, 0)
+    report = score_trials(objective, "uniform:6", trials, bounds, 0)
     assert report.chosen.choice.boundary == 1.0
     with pytest.raises(NoFeasibleTrial, match="the nearest is hs with boundary 1, with p95_s"):
         require_feasible(report)
-    require_feasible(score_trials(bench, "uniform:6", trials, Constraints(most_debt_share=0.0), 0))
+    require_feasible(score_trials(objective, "uniform:6", trials, Constraints(most_debt_share=0.0), 0))
 
 
 @pytest.mark.parametrize(
@@ -187,26 +188,26 @@ def test_what_nothing_holds_names_the_nearest(bench: TuningObjective) -> None:
         (replace(CHOICE, fine_tune_slices=4), "this run has 3"),
     ],
 )
-def test_choices_that_the_run_does_not_allow_for_are_refused(
-    bench: TuningObjective, choice: Choice, complaint: str
+def test_choices_that_the_run_does_not_allow_are_refused(
+    objective: TuningObjective, choice: Choice, complaint: str
 ) -> None:
     with pytest.raises(RequestInvalid, match=complaint):
-        bench.unlearning(choice)
+        objective.unlearning(choice)
 
 
-def test_a_trace_or_traffic_is_needed_and_can_be_met(plan: ObjectiveSpec) -> None:
+def test_a_trace_or_traffic_is_needed_and_must_be_possible(spec: ObjectiveSpec) -> None:
     with pytest.raises(RequestInvalid, match="give either --traffic"):
-        replace(plan, traffic=None)
+        replace(spec, traffic=None)
     with pytest.raises(TraceInvalid, match="lower the count"):
-        TuningObjective(replace(plan, traffic="uniform:1000"))
+        TuningObjective(replace(spec, traffic="uniform:1000"))
 
 
-def test_a_run_in_debt_is_refused(tmp_path: Path, plan: ObjectiveSpec) -> None:
+def test_a_run_in_debt_is_refused(tmp_path: Path, spec: ObjectiveSpec) -> None:
     write_samples(tmp_path / "all.parquet", samples=160)
     run = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
     revoke(run, [1000], strategy="dpus")
     with pytest.raises(RunInvalid, match="run `raymu settle` first"):
-        TuningObjective(replace(plan, location=str(tmp_path / "run")))
+        TuningObjective(replace(spec, location=str(tmp_path / "run")))
     settle(run)
-    TuningObjective(replace(plan, location=str(tmp_path / "run")))
+    TuningObjective(replace(spec, location=str(tmp_path / "run")))
     assert repaired_weights(tmp_path / "run")

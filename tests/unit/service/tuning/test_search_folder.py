@@ -1,4 +1,4 @@
-"""The folder of a search: what lies there that is not the search's own stays."""
+"""The folder of a search: other files in it stay."""
 
 from pathlib import Path
 
@@ -18,31 +18,31 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_search_begins_beside_a_user_s_own_files(tmp_path: Path) -> None:
+def test_a_search_starts_beside_files_of_the_user(tmp_path: Path) -> None:
     own = ["branch-old/notes.txt", "branch-plan", "run.yaml"]
     fill(tmp_path, *own)
     for _ in range(2):
-        claim_folder(tmp_path, b"asked")
+        claim_folder(tmp_path, b"request")
     assert files_in(tmp_path) == [*own[:2], "request.json", own[2]]
 
 
-def test_one_that_goes_on_removes_the_branches_that_it_left(tmp_path: Path) -> None:
-    claim_folder(tmp_path, b"asked")
+def test_a_resumed_search_removes_the_branches_that_it_left(tmp_path: Path) -> None:
+    claim_folder(tmp_path, b"request")
     fill(branches_in(tmp_path), "one/samples/0", "two/hash.key")
-    claim_folder(tmp_path, b"asked")
+    claim_folder(tmp_path, b"request")
     assert files_in(tmp_path) == ["request.json"]
 
 
-def test_another_search_is_refused_and_leaves_the_branches_of_the_one_at_work(tmp_path: Path) -> None:
-    claim_folder(tmp_path, b"asked")
+def test_another_search_is_refused_and_leaves_the_branches_of_the_running_one(tmp_path: Path) -> None:
+    claim_folder(tmp_path, b"request")
     fill(branches_in(tmp_path), "one/samples/0")
     with pytest.raises(RequestInvalid, match=r"belongs to another search, .*; name another --out"):
-        claim_folder(tmp_path, b"asked otherwise")
+        claim_folder(tmp_path, b"other request")
     assert files_in(tmp_path) == ["branches/one/samples/0", "request.json"]
 
 
-def test_branches_of_somebody_else_are_not_taken_for_a_search_s(tmp_path: Path) -> None:
+def test_a_folder_named_branches_without_a_search_is_refused(tmp_path: Path) -> None:
     fill(tmp_path, "branches/mine.txt")
     with pytest.raises(RequestInvalid, match="branches exists already and belongs to no search; name another --out"):
-        claim_folder(tmp_path, b"asked")
+        claim_folder(tmp_path, b"request")
     assert files_in(tmp_path) == ["branches/mine.txt"]
