@@ -72,7 +72,7 @@ class ForecastErrors:
     """The forecast error of each remedy, kept up to date by the events. An event seen already changes nothing."""
 
     def __init__(self) -> None:
-        self._paces = {remedy: ForecastError() for remedy in Remedy}
+        self._by_remedy = {remedy: ForecastError() for remedy in Remedy}
         self._seen: set[str] = set()
 
     def handle(self, event: Event) -> None:
@@ -83,9 +83,11 @@ class ForecastErrors:
         self._seen.add(report.command_id)
         is_as_planned = report.remedy is report.planned.remedy
         if is_as_planned and report.seconds > 0.0 and report.planned.seconds > 0.0:
-            self._paces[report.remedy] = self._paces[report.remedy].after(report.planned.seconds, report.seconds)
+            self._by_remedy[report.remedy] = self._by_remedy[report.remedy].after(
+                report.planned.seconds, report.seconds
+            )
 
     @property
-    def paces(self) -> Mapping[Remedy, ForecastError]:
+    def by_remedy(self) -> Mapping[Remedy, ForecastError]:
         """The forecast error of every remedy, those that were never carried out included."""
-        return dict(self._paces)
+        return dict(self._by_remedy)

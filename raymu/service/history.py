@@ -34,7 +34,7 @@ class History:
     """By the request's id."""
     requests_by_key: dict[str, RevocationRequest]
     trained_on: int
-    paces: ForecastErrors
+    forecast_errors: ForecastErrors
     configured: UnlearningConfig | None
     """The settings that were chosen last; None where those of the manifest were never changed."""
     published: GenerationPublished | None
@@ -53,12 +53,12 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
     trained_on = next((event.workers for event in events if isinstance(event, RunTrained)), 1)
     shape = RunShape.of(config, has_batch_norm=manifest.has_batch_norm)
     board = RevocationBoard.replayed(events, shape, workers=workers or trained_on)
-    receipts, paces = Receipts(), ForecastErrors()
+    receipts, forecast_errors = Receipts(), ForecastErrors()
     accepted: dict[str, RevocationRequest] = {}
     by_key: dict[str, RevocationRequest] = {}
     for event in events:
         receipts.handle(event)
-        paces.handle(event)
+        forecast_errors.handle(event)
         if isinstance(event, RevocationsAccepted):
             accepted.update({request.request_id: request for request in event.requests})
             by_key.update({request.key: request for request in event.requests if request.key})
@@ -69,7 +69,7 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         accepted=accepted,
         requests_by_key=by_key,
         trained_on=trained_on,
-        paces=paces,
+        forecast_errors=forecast_errors,
         configured=next((one.unlearning for one in reversed(events) if isinstance(one, UnlearningConfigured)), None),
         published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
         evaluations=tuple(event for event in events if isinstance(event, GenerationEvaluated)),

@@ -117,16 +117,18 @@ def status_of(
             retrain_passes=settle_passes(history.board.lineages, history.epochs),
         ),
         deadlines=deadlines(requests, history.board.owed, settlements, now=now, workers=history.trained_on),
-        paces={remedy: _pace(pace) for remedy, pace in history.paces.paces.items() if pace.remedies},
+        paces={
+            remedy: _remedy_pace(error) for remedy, error in history.forecast_errors.by_remedy.items() if error.remedies
+        },
     )
 
 
-def _pace(pace: ForecastError) -> RemedyPace:
-    ratio = pace.interval(1.0)
+def _remedy_pace(error: ForecastError) -> RemedyPace:
+    ratio = error.interval(1.0)
     return RemedyPace(
-        remedies=pace.remedies,
-        forecast_seconds=pace.forecast_seconds,
-        seconds=pace.seconds,
+        remedies=error.remedies,
+        forecast_seconds=error.forecast_seconds,
+        seconds=error.seconds,
         low=ratio.low_s,
         high=ratio.high_s,
     )

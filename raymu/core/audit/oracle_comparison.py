@@ -137,7 +137,7 @@ def _max_score_p_value(scores: Sequence[Scores], trials: Sequence[OracleComparis
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditVerdict:
-    """Whether a model can be told from retrained ones."""
+    """The result of comparing a model with retrained ones."""
 
     verdict: Verdict
     """PASS if it cannot, FAIL if it can, INCONCLUSIVE if there are too few data to say."""

@@ -82,7 +82,7 @@ def plan(store: RunStore, revocation: Revocation, *, workers: int | None = None)
     ohs = store.config.unlearning.ohs
     store.current()  # refuses a run that is not trained
     request, history = _admitted(store, revocation, workers=workers)
-    workers, errors = workers or history.trained_on, history.paces.paces
+    workers, errors = workers or history.trained_on, history.forecast_errors.by_remedy
     workloads = history.board.workloads(request)
     decisions = choose_remedies(
         workloads, strategy=request.strategy, boundary=request.boundary, workers=workers, ohs=ohs

@@ -21,57 +21,57 @@ def a_report() -> RepairReport:
     return report_of(command, {2: 1}, version="1")
 
 
-def followed(ratios: list[float]) -> ForecastError:
-    pace = ForecastError()
+def after_repairs(ratios: list[float]) -> ForecastError:
+    error = ForecastError()
     for ratio in ratios:
-        pace = pace.after(10.0, 10.0 * ratio)
-    return pace
+        error = error.after(10.0, 10.0 * ratio)
+    return error
 
 
 @given(forecast=st.floats(1e-3, 1e4))
-def test_before_any_remedy_the_forecast_itself_is_expected(forecast: float) -> None:
+def test_before_any_repair_the_median_is_the_forecast(forecast: float) -> None:
     interval = ForecastError().interval(forecast)
     assert interval.expected_s == pytest.approx(forecast)
     assert interval.low_s < forecast / (1 + FIRST_SPREAD) < forecast * (1 + FIRST_SPREAD) < interval.high_s
 
 
-def test_remedies_that_take_longer_than_forecast_shift_what_is_expected() -> None:
-    pace = followed([2.0] * 40)
-    assert pace.interval(3.0).expected_s == pytest.approx(6.0, rel=0.01)
-    assert pace.interval(3.0).high_s < 3.0 * 2.5
-    assert (pace.remedies, pace.forecast_seconds, pace.seconds) == (40, 400.0, 800.0)
+def test_repairs_that_take_longer_than_forecast_shift_the_interval() -> None:
+    error = after_repairs([2.0] * 40)
+    assert error.interval(3.0).expected_s == pytest.approx(6.0, rel=0.01)
+    assert error.interval(3.0).high_s < 3.0 * 2.5
+    assert (error.remedies, error.forecast_seconds, error.seconds) == (40, 400.0, 800.0)
 
 
-def test_what_is_long_ago_counts_less() -> None:
-    assert followed([2.0] * 30 + [1.0] * 30).bias == pytest.approx(0.0, abs=0.05)
-    assert followed([1.0] * 30 + [2.0] * 30).bias == pytest.approx(np.log(2.0), abs=0.05)
+def test_recent_repairs_weigh_more() -> None:
+    assert after_repairs([2.0] * 30 + [1.0] * 30).bias == pytest.approx(0.0, abs=0.05)
+    assert after_repairs([1.0] * 30 + [2.0] * 30).bias == pytest.approx(np.log(2.0), abs=0.05)
 
 
-@pytest.mark.parametrize("spread", [0.05, 0.2, 0.5])
-def test_nine_in_ten_remedies_take_a_time_within_their_interval(spread: float) -> None:
-    random, pace, hits = np.random.default_rng(3), ForecastError(), []
-    for ratio in np.exp(random.normal(0.3, spread, 2000)).tolist():
-        interval = pace.interval(5.0)
+@pytest.mark.parametrize("std", [0.05, 0.2, 0.5])
+def test_nine_in_ten_remedies_take_a_time_within_their_interval(std: float) -> None:
+    random, error, hits = np.random.default_rng(3), ForecastError(), []
+    for ratio in np.exp(random.normal(0.3, std, 2000)).tolist():
+        interval = error.interval(5.0)
         hits.append(interval.low_s <= 5.0 * ratio <= interval.high_s)
-        pace = pace.after(5.0, 5.0 * ratio)
+        error = error.after(5.0, 5.0 * ratio)
     assert fmean(hits) == pytest.approx(0.9, abs=0.03)
-    assert pace.std == pytest.approx(spread, rel=0.5)
+    assert error.std == pytest.approx(std, rel=0.5)
 
 
-def test_a_book_learns_from_each_remedy_once() -> None:
-    book, event = ForecastErrors(), ShardRepaired(at=NOW, report=replace(a_report(), seconds=3.0))
+def test_each_repair_is_taken_into_account_once() -> None:
+    errors, event = ForecastErrors(), ShardRepaired(at=NOW, report=replace(a_report(), seconds=3.0))
     for _ in range(2):
-        book.handle(event)
-    assert book.paces[Remedy.RETRAIN] == ForecastError().after(event.report.planned.seconds, 3.0)
-    assert book.paces[Remedy.PATCH] == ForecastError()
+        errors.handle(event)
+    assert errors.by_remedy[Remedy.RETRAIN] == ForecastError().after(event.report.planned.seconds, 3.0)
+    assert errors.by_remedy[Remedy.PATCH] == ForecastError()
 
 
-def test_a_remedy_that_was_not_carried_out_as_planned_tells_nothing() -> None:
-    book, report = ForecastErrors(), a_report()
-    book.handle(ShardRepaired(at=NOW, report=replace(report, remedy=Remedy.PATCH)))
-    book.handle(ShardRepaired(at=NOW, report=replace(report, command_id="empty", seconds=0.0)))
-    book.handle(RevocationsAccepted(at=NOW, requests=(), generation=1))
-    assert set(book.paces.values()) == {ForecastError()}
+def test_a_repair_that_was_not_carried_out_as_planned_is_ignored() -> None:
+    errors, report = ForecastErrors(), a_report()
+    errors.handle(ShardRepaired(at=NOW, report=replace(report, remedy=Remedy.PATCH)))
+    errors.handle(ShardRepaired(at=NOW, report=replace(report, command_id="empty", seconds=0.0)))
+    errors.handle(RevocationsAccepted(at=NOW, requests=(), generation=1))
+    assert set(errors.by_remedy.values()) == {ForecastError()}
 
 
 @given(
