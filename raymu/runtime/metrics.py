@@ -65,16 +65,16 @@ class RunMetrics:
             await asyncio.sleep(REFRESH_S)
 
     def _publish(self, measurements: Iterable[Measurement]) -> None:
-        for one in measurements:
-            tags = {"run": self._run, **one.labels}
-            published = self._published[one.metric]
-            match one.metric.kind:
+        for measurement in measurements:
+            tags = {"run": self._run, **measurement.labels}
+            published = self._published[measurement.metric]
+            match measurement.metric.kind:
                 case MetricKind.COUNTER:
-                    published.inc(one.value, tags=tags)
+                    published.inc(measurement.value, tags=tags)
                 case MetricKind.GAUGE:
-                    published.set(one.value, tags=tags)
+                    published.set(measurement.value, tags=tags)
                 case MetricKind.HISTOGRAM:
-                    published.observe(one.value, tags=tags)
+                    published.observe(measurement.value, tags=tags)
 
 
 def _published(metric: Metric) -> Any:

@@ -40,13 +40,13 @@ def log_to_stderr() -> None:
 
 
 def is_logged() -> bool:
-    """Whether somebody asked for the log of what happens."""
+    """Return whether the log is switched on."""
     return _log.isEnabledFor(logging.INFO)
 
 
-def log_event(event: str, **told: LogValue) -> None:
-    """A line of the log. told: never anything that a request names"""
-    _log.info(event, extra={_FIELDS: told})
+def log_event(event: str, **fields: LogValue) -> None:
+    """Write a line to the log. The fields never contain ids of samples, owners or keys."""
+    _log.info(event, extra={_FIELDS: fields})
 
 
 class EventLog:

@@ -177,5 +177,5 @@ def _excluded(table: SampleTable, exclude: Collection[SampleId]) -> npt.NDArray[
     ids: list[SampleId] = table.ids.tolist()
     unknown = sorted(excluded.difference(ids), key=str)
     if unknown:
-        raise UnknownSamples([str(one) for one in unknown[:3]], len(unknown))
+        raise UnknownSamples([str(sample_id) for sample_id in unknown[:3]], len(unknown))
     return np.array([sample_id in excluded for sample_id in ids], dtype=bool)

@@ -41,7 +41,9 @@ def repaired_generation(lineages: Sequence[ShardLineage]) -> Generation:
         cause="trial",
         request_ids=(),
         published_at=datetime.fromtimestamp(0, UTC),
-        constituents=tuple(served_constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in lineages),
+        constituents=tuple(
+            served_constituent(lineage, pending_from=None, on_accept=OnAccept.KEEP) for lineage in lineages
+        ),
         lineages=tuple(lineages),
     )
 
@@ -74,7 +76,9 @@ class Ensemble:
         self._device = device or device_or_cpu(config.device)
         self._input_shape = manifest.input_shape
         self._aggregate = AGGREGATIONS[config.unlearning.aggregation]
-        self._voters: list[Constituent] = [one for one in generation.constituents if one.checkpoint]
+        self._voters: list[Constituent] = [
+            constituent for constituent in generation.constituents if constituent.checkpoint
+        ]
         self._weights = voters_of(self._voters, config.partition.slices)
         if not self._voters:
             raise NoVoters(generation.number)

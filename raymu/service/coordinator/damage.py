@@ -35,31 +35,40 @@ class Damage:
             for stage, (checkpoint, updates) in enumerate(zip(lineage.checkpoints, lineage.updates, strict=True))
             if (checkpoint and checkpoint.file in lost) or updates in lost
         ]
-        if lineage.serving.file in lost:  # a patched state cannot be had back: it is made exact instead
+        if lineage.serving.file in lost:  # a patched state cannot be restored: it is made exact instead
             stages.append(lineage.slices - 1 if lineage.tainted_from is None else lineage.tainted_from)
         return min(stages, default=None)
 
 
 def find_damage(store: RunStore, lineages: tuple[ShardLineage, ...]) -> list[Damage]:
-    """Read every file of every shard, and compare its hash."""
-    found = []
+    """Read every file of every shard, and compare its hash. Raises FileUnreadable."""
+    damaged = []
     for lineage in lineages:
         refs = sorted(lineage.files, key=lambda ref: ref.path)
         files = tuple(ref for ref, problem in zip(refs, store.files.damage(refs), strict=True) if problem)
         if files:
-            found.append(Damage(lineage=lineage, files=files))
-    return found
+            damaged.append(Damage(lineage=lineage, files=files))
+    return damaged
 
 
 def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, str], data: str | None) -> None:
-    """Write a shard's table again: from an earlier copy in the run, or from the user's data, without what is revoked.
+    """Write a shard's table again, from an earlier copy in the run or from the user's data, without revoked samples.
 
-    Nothing is guessed: it counts only if it has the hash that the journal names. revoked: keyed hash -> request
-    data: the file that the run was trained from. Raises SamplesLost, DataInvalid.
+    A table counts only if it has the hash that the journal names.
+
+    Args:
+        store: The run.
+        damage: The damage of one shard.
+        revoked: pseudonym -> request
+        data: The file that the run was trained from.
+
+    Raises:
+        SamplesLost: No copy has the samples.
+        DataInvalid: The file cannot be read, or has no sample of the shard.
     """
     lineage = damage.lineage
     for table in _sources(store, lineage.shard, data):
-        names = [pseudonym(sample_name(one), store.keys.hash_key) for one in table["id"].to_pylist()]
+        names = [pseudonym(sample_name(sample_id), store.keys.hash_key) for sample_id in table["id"].to_pylist()]
         kept = table.filter(pa.array([name not in revoked for name in names], type=pa.bool_()))
         if store.restore_table(lineage.table, kept):
             return
@@ -68,7 +77,7 @@ def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, st
 
 
 def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table]:
-    """Tables that hold a shard's samples, and perhaps others that are revoked since."""
+    """Yield tables with the samples of a shard, which may contain samples revoked since."""
     yield from store.readable_tables(shard)
     if data is None:
         return

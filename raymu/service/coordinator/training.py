@@ -90,7 +90,7 @@ class Training:
         for shard, table in enumerate(self._session.store.manifest.tables):
             tasks[shard] = asyncio.create_task(train(TrainCommand(shard=shard, table=table, term=self._session.term)))
         done = await asyncio.gather(*tasks.values(), return_exceptions=True)
-        failures = [one for one in done if isinstance(one, BaseException)]
-        if failures:  # rather the cause than a shard that never began for it
-            raise min(failures, key=lambda one: isinstance(one, asyncio.CancelledError))
+        failures = [result for result in done if isinstance(result, BaseException)]
+        if failures:  # the cause, rather than a shard that never began because of it
+            raise min(failures, key=lambda failure: isinstance(failure, asyncio.CancelledError))
         return [report for report in done if isinstance(report, TrainReport)]
