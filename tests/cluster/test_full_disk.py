@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of a repair: one line, nothing lost, and all is finished once there is room."""
+"""If the disk is full during a repair, the error is one line, nothing is lost, and the work is finished later."""
 
 import os
 import resource
@@ -25,11 +25,11 @@ from tests.support.request_scenarios import outcome
 
 KIB = 1024
 CHECKPOINT_SIZE = 4 * (6 + 1 + 3) * 8192
-"""Of an MLP with 8192 hidden units, in bytes; larger than the journal ever gets here."""
+"""Of an MLP with 8192 hidden units, in bytes. The journal stays smaller than this."""
 
 
 class Requests:
-    """A trained run whose checkpoints are larger than all else in it, one request to retrain, and one to patch."""
+    """A trained run that consists mostly of checkpoints, a request to retrain, and a request to patch."""
 
     def __init__(self, folder: Path, *, hidden: int, fleet: str = "local") -> None:
         write_samples(folder / "all.parquet", samples=80)
@@ -52,7 +52,7 @@ class Requests:
         self.outcome = outcome(undisturbed)
 
     def make(self, location: Path) -> None:
-        """All of them, and settle: may be begun again at any point."""
+        """Send all requests, and settle. This may be repeated from any point."""
         with Run(location) as run:
             for revocation in self.asked:
                 run.revoke_together([revocation])
@@ -69,7 +69,7 @@ class Disk:
         self._ballast = folder / "ballast"
 
     def leave(self, size: int) -> None:
-        """Fill it up, but for `size` bytes."""
+        """Fill the disk, except for `size` bytes."""
         self._ballast.unlink(missing_ok=True)
         self._ballast.write_bytes(bytes(max(0, self._free() - size)))
 
@@ -83,7 +83,7 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """Of 8 MiB, in memory."""
+    """A disk of 8 MiB, in memory."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_repair(
 
 @pytest.mark.nightly
 def test_a_disk_that_is_full_sooner_or_later(tmp_path: Path, disk: Disk) -> None:
-    """Whatever there is room for: nothing, the journal, the rewound generation, some of the checkpoints."""
+    """There is room for nothing, for the journal, for the rewound generation, or for some of the checkpoints."""
     requests = Requests(tmp_path, hidden=1024)
     errors: list[type[RaymuError] | None] = []
     for room in range(0, 640 * KIB, 16 * KIB):

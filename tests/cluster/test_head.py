@@ -1,4 +1,4 @@
-"""The head of a cluster is killed and started again: the run goes on from its directory."""
+"""The head of a cluster is killed and restarted, and the run continues from its directory."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def test_the_run_goes_on_from_its_directory(tmp_path: Path) -> None:
 
 
 def broken_off(words: list[str], folder: Path, head: Head, *, moment: str) -> None:
-    """A command whose cluster's head is killed as soon as a file appears."""
+    """Run a command, and kill its cluster's head as soon as a file appears."""
     killed: list[str] = []
 
     def strike(event: str) -> None:

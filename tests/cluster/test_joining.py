@@ -1,4 +1,4 @@
-"""One connection per process: any number of threads share it, and it is never taken for one to another cluster."""
+"""All threads of a process share one connection, which is never mistaken for one to another cluster."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Three nodes with logical GPUs: one after another is lost without grace in the middle of work."""
+"""Two of three nodes with logical GPUs are killed, one after the other, during work."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ SHARDS = 24
 
 @pytest.fixture
 def others() -> Iterator[list[TwoNodes]]:
-    """The two nodes beside the first."""
+    """The second and the third node."""
     nodes = [TwoNodes(num_cpus=2, num_gpus=1) for _ in range(2)]
     yield nodes
     for node in nodes:
@@ -29,7 +29,7 @@ def others() -> Iterator[list[TwoNodes]]:
 
 @contextmanager
 def losing(node: TwoNodes, location: Path, *, moment: str) -> Iterator[None]:
-    """Kill a node, with all that runs on it, as soon as a file appears."""
+    """Kill a node and all its processes as soon as a file appears."""
     killed: list[int] = []
 
     def strike(event: str) -> None:

@@ -1,4 +1,4 @@
-"""A run in a directory that nodes share, with its journal on PostgreSQL: its coordinator moves from node to node."""
+"""A run in a shared directory, with its journal on PostgreSQL, whose coordinator moves from node to node."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("ray_cluster")]
 
 
 class PinnedCoordinator:
-    """A run's coordinator, as an actor on a node of the test's choice."""
+    """A run's coordinator, as an actor on a chosen node."""
 
     def __init__(self, node_id: str, location: Path) -> None:
         here = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
@@ -59,7 +59,7 @@ class PinnedCoordinator:
 
 @pytest.fixture
 def two_nodes() -> Iterator[tuple[str, str]]:
-    """The ids of both. Each has GPUs for four shards at half a GPU each."""
+    """The ids of two nodes. Each has GPUs for four shards with half a GPU each."""
     first = ray.get_runtime_context().get_node_id()
     nodes = TwoNodes(num_cpus=4, num_gpus=2)
     [second] = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != first]  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("ray_cluster")]
 
 
 def killer(name: str) -> Any:
-    """Kills one process of a name at the first stage that is trained."""
+    """Kills a process with a given name when the first stage has been trained."""
     killed: list[int] = []
 
     def kill_once(_stage: StageProgress) -> None:
