@@ -26,9 +26,12 @@ _LOCAL_DEFAULTS = {("train", "run_dir"), ("report", "out_file")}
 """Those whose default is in the working directory."""
 
 
-@click.group("job")
-def command() -> None:
+@click.group("job", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Run a command as a Ray job."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @command.command(
@@ -62,8 +65,8 @@ def submit_command(
     """Run a command as a Ray job.
 
     The log of the job is printed on standard error, and its result on standard output; the exit code is that of the
-    command. Interrupting this command stops the job. Runs, output files and files
-    with sample ids have to be on storage that all nodes share.
+    command. Interrupting this command stops the job. Runs, output files and files with sample ids have to be on storage
+    that all nodes share.
     """
     _require_shared_locations(words)
     environment: dict[str, Any] = read_settings(runtime_env, ()) if runtime_env else {}

@@ -40,6 +40,8 @@ def command(ctx: click.Context, run_dir: str, request_ids: tuple[str, ...], as_j
         click.echo(json.dumps(run.signed_receipts(request_ids or None), indent=2))
         return
     screen = Screen()
+    if not receipts:
+        screen.print("no request has been made yet")
     for index, receipt in enumerate(receipts):
         if index:
             screen.print("")

@@ -52,6 +52,11 @@ def test_the_help_of_all_commands_fits_eighty_columns() -> None:
         assert "..." not in shown.output.replace("]...", "").replace("COMMAND...", "").replace("A,B,...", ""), name
 
 
+def test_a_group_alone_prints_its_help() -> None:
+    alone, asked = CliRunner().invoke(cli, ["job"]), CliRunner().invoke(cli, ["job", "--help"])
+    assert (alone.exit_code, alone.output) == (0, asked.output)
+
+
 @pytest.mark.parametrize("row", LISTED, ids=lambda row: row.name)
 def test_a_summary_is_short_and_the_first_line_of_the_commands_help(row: object) -> None:
     summary, name = row.summary, row.name  # type: ignore[attr-defined]
