@@ -12,7 +12,7 @@ def may_find_cluster(address: str | None) -> bool:
         address: The configured address. None and "local" name no cluster.
     """
     is_named = address not in (None, "local") or bool(os.environ.get("RAY_ADDRESS"))
-    return is_named or "ray" in sys.modules or _address_file().exists()
+    return is_named or sys.modules.get("ray") is not None or _address_file().exists()
 
 
 def _address_file() -> Path:
