@@ -148,7 +148,9 @@ def test_a_model_that_is_another_one_by_now_is_said_to_be_one(location: Path) ->
     other = store.config.tree()
     other["model"]["args"]["hidden"] = [9]
     store.config = Config.parse(other)
-    with pytest.raises(ConfigInvalid, match=r"the run's checkpoints do not fit it .*; restore the factory's former code"):
+    with pytest.raises(
+        ConfigInvalid, match=r"the run's checkpoints do not fit it .*; restore the factory's former code"
+    ):
         Ensemble.current(store)
 
 

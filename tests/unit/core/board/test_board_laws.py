@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from raymu.config import OhsConfig, UnlearningConfig
-from raymu.config.unlearning import OnAccept, Strategy
+from raymu.config.unlearning import OhsRemedy, OnAccept, Strategy
 from raymu.core.board import publication
 from raymu.core.board.serving import served_constituent
 from raymu.core.commands import RepairShard
@@ -36,13 +36,13 @@ class BoardMachine(RuleBasedStateMachine):
     run: CheckedRun
 
     @initialize(
-        on_accept=st.sampled_from(["rewind", "abstain", "keep"]),
-        remedy=st.sampled_from(["fine_tune", "replay"]),
+        on_accept=st.sampled_from(OnAccept),
+        remedy=st.sampled_from(OhsRemedy),
         slice_samples=st.sampled_from([2, 6]),
     )
-    def train(self, on_accept: str, remedy: str, slice_samples: int) -> None:
-        ohs = OhsConfig(remedy=remedy)  # type: ignore[arg-type]
-        config = UnlearningConfig(on_accept=on_accept, ohs=ohs)  # type: ignore[arg-type]
+    def train(self, on_accept: OnAccept, remedy: OhsRemedy, slice_samples: int) -> None:
+        ohs = OhsConfig(remedy=remedy)
+        config = UnlearningConfig(on_accept=on_accept, ohs=ohs)
         self.run = CheckedRun(config, shards=SHARDS, slice_samples=slice_samples)
 
     @rule(

@@ -85,7 +85,7 @@ def every_outcome(
 @pytest.mark.parametrize("case", CASES)
 def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requests: int, together: int) -> None:
     strategy, boundary, unlearning = CASES[case]
-    config = UnlearningConfig(strategy=strategy, boundary=boundary, **unlearning)  # type: ignore[arg-type]
+    config = UnlearningConfig(strategy=Strategy(strategy), boundary=Boundary.parse(boundary), **unlearning)
     has_batch_norm = "slice 2" in case
     outcomes = every_outcome(
         config, together=together, has_batch_norm=has_batch_norm, shards=shards, requests_in_all=requests
@@ -116,7 +116,7 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
     strategy: str, boundary: float, kind: str, count: int
 ) -> None:
     held = population(samples=8000, shards=8, slices=4)
-    config = UnlearningConfig(strategy=strategy, boundary=boundary)  # type: ignore[arg-type]
+    config = UnlearningConfig(strategy=Strategy(strategy), boundary=Boundary.parse(boundary))
     shape = RunShape(unlearning=config, epochs=epochs_per_stage(12, 4))
     traffic = Traffic(kind=kind, count=count, size=4)
     lineages = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import OhsConfig, UnlearningConfig
-from raymu.config.unlearning import Strategy
+from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.commands import Decision, RepairShard
 from raymu.core.events import RevocationsAccepted
 from raymu.core.planning.simulated_shard import simulated_report, untrained_lineages
@@ -43,7 +43,7 @@ def replayed(
     window_s: float = 0.0,
     **unlearning: Any,
 ) -> SimulationSummary:
-    config = UnlearningConfig(strategy=strategy, boundary=boundary, **unlearning)  # type: ignore[arg-type]
+    config = UnlearningConfig(strategy=Strategy(strategy), boundary=Boundary.parse(boundary), **unlearning)
     shape = RunShape(unlearning=config, epochs=EPOCHS)
     return simulate(trace, held, trained, shape=shape, workers=workers, window_s=window_s).summary
 
