@@ -27,11 +27,12 @@ from experiments.harness import Experiment, Options, Row, run_experiment
 from experiments.plots import panels, spread_bars
 from experiments.setups import Setup
 from raymu.config import Config
+from raymu.core.commands import TrainShard
 from raymu.data.tables import SampleTable, from_arrow
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.fleet import ShardActor
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import TrainCommand, TrainReport
+from raymu.service.shard.messages import TrainReport, TrainTask
 from raymu.store.run import RunStore
 from raymu.training.models import build_model
 from raymu.training.normalizer import Normalizer
@@ -95,7 +96,7 @@ def train_in_actor(store: RunStore) -> TrainReport:
     """Train shard 0 in a Ray actor."""
     actor = ShardActor.options(num_cpus=1).remote()
     ray.get(actor.open.remote(store.location))
-    command = TrainCommand(shard=0, table=store.manifest.tables[0], term=0)
+    command = TrainTask(command=TrainShard(shard=0, table=store.manifest.tables[0]), term=0)
     store.reports.delete([command.command_id])  # otherwise the actor returns the report of the turn before
     *_, report = [ray.get(reference) for reference in actor.run.remote(command)]
     ray.kill(actor)

@@ -1,6 +1,14 @@
-"""Everything raymu refuses, each error with its facts and the next step.
+"""All errors of raymu, each with the facts and the next step.
 
-Every error is built from plain arguments, so it survives pickling between processes.
+An error is built from plain arguments, so that it survives pickling between processes. `exit_code` is the command line's.
+
+    RaymuError
+        input        ConfigInvalid, DataInvalid, RequestInvalid, TraceInvalid, UnknownSamples, UnknownOwner,
+                     SamplesRevoked, IdempotencyConflict
+        run          RunInvalid (RunFormatTooNew), NoVoters, NoFeasibleTrial, TrainingFailed, PatchFailed
+        storage      FileCorrupt, FileMissing, FileUnreadable, SamplesLost, StorageFailed, JournalBusy
+        processes    CoordinatorSuperseded, CoordinatorLost, WorkerLost, RankLost, ShardRepairFailed, JobFailed,
+                     DeviceUnavailable
 """
 
 from collections.abc import Sequence
@@ -9,16 +17,18 @@ from raymu.text import one_line, plural
 
 
 class RaymuError(Exception):
-    """A refusal that the command line turns into one line and an exit code."""
+    """An error that the command line reports in one line, with an exit code."""
 
     exit_code = 2
 
 
 class ConfigInvalid(RaymuError):
-    """A configuration that cannot be run; the message says which setting, and what would do."""
+    """A setting is wrong. The message names it and says what is allowed."""
 
 
 class DataInvalid(RaymuError):
+    """A data file cannot be used."""
+
     def __init__(self, source: str, problem: str) -> None:
         super().__init__(source, problem)
         self.source, self.problem = source, problem
@@ -28,14 +38,16 @@ class DataInvalid(RaymuError):
 
 
 class RequestInvalid(RaymuError):
-    """A revocation request that names nothing, or names something twice."""
+    """A request, or an argument of a call, contradicts itself or the run."""
 
 
 class TraceInvalid(RaymuError):
-    """A trace of requests, or the traffic that one is made from, that cannot be replayed; the message says why not."""
+    """A trace of requests, or a description of traffic, cannot be replayed."""
 
 
 class UnknownSamples(RaymuError):
+    """A request names samples that the run never held."""
+
     def __init__(self, shown: Sequence[str], count: int) -> None:
         super().__init__(tuple(shown), count)
         self.shown, self.count = tuple(shown), count
@@ -46,7 +58,7 @@ class UnknownSamples(RaymuError):
 
 
 class UnknownOwner(RaymuError):
-    """No sample of an owner is there. A run keeps no names of those it forgot, so it cannot tell why."""
+    """The run holds no sample of an owner. It keeps no names of forgotten owners, so it cannot say why."""
 
     def __init__(self, owner: str) -> None:
         super().__init__(owner)
@@ -60,7 +72,7 @@ class UnknownOwner(RaymuError):
 
 
 class SamplesRevoked(RaymuError):
-    """Samples of a request are revoked already, by the requests named here."""
+    """Earlier requests, which the error names, revoked some samples of a request."""
 
     def __init__(self, count: int, request_ids: Sequence[str]) -> None:
         super().__init__(count, tuple(request_ids))
@@ -75,6 +87,8 @@ class SamplesRevoked(RaymuError):
 
 
 class IdempotencyConflict(RaymuError):
+    """An idempotency key belongs to another request."""
+
     def __init__(self, key: str, request_id: str) -> None:
         super().__init__(key, request_id)
         self.key, self.request_id = key, request_id
@@ -84,6 +98,8 @@ class IdempotencyConflict(RaymuError):
 
 
 class RunInvalid(RaymuError):
+    """A run directory does not exist, or cannot be used as intended."""
+
     def __init__(self, location: str, problem: str) -> None:
         super().__init__(location, problem)
         self.location, self.problem = location, problem
@@ -93,10 +109,12 @@ class RunInvalid(RaymuError):
 
 
 class RunFormatTooNew(RunInvalid):
-    """What a newer raymu wrote, soundly: it means what this one cannot know."""
+    """A newer version of raymu wrote the run, in a format that this version does not know."""
 
 
 class FileCorrupt(RaymuError):
+    """A file or a database of a run is not what was written."""
+
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
         self.path, self.problem = path, problem
@@ -106,6 +124,8 @@ class FileCorrupt(RaymuError):
 
 
 class FileMissing(RaymuError):
+    """A file of a run does not exist."""
+
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.path = path
@@ -115,7 +135,7 @@ class FileMissing(RaymuError):
 
 
 class FileUnreadable(RaymuError):
-    """Storage that is there and does not give a file out, at least not now: it says nothing of what is in the file."""
+    """The storage does not return a file, at least not now. Its content may be sound."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
@@ -128,10 +148,10 @@ class FileUnreadable(RaymuError):
 
 
 class SamplesLost(RaymuError):
-    """The run's own copy of a shard's samples is gone, and nothing at hand gives it back."""
+    """The run's copy of a shard's samples is missing or changed, and no other copy was found."""
 
     def __init__(self, shard: int, pyarrow: str | None = None) -> None:
-        """pyarrow: the version that wrote the copy, where this one writes other bytes"""
+        """Args: shard; the version of pyarrow that wrote the copy, if this one writes other bytes."""
         super().__init__(shard, pyarrow)
         self.shard, self.pyarrow = shard, pyarrow
 
@@ -144,7 +164,7 @@ class SamplesLost(RaymuError):
 
 
 class StorageFailed(RaymuError):
-    """A disk or a database that is full, broken, or out of reach."""
+    """A disk or a database is full, broken, or out of reach."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
@@ -158,7 +178,7 @@ class StorageFailed(RaymuError):
 
 
 class TrainingFailed(RaymuError):
-    """A model that cannot be trained on these samples: its code raises, or its weights leave the numbers."""
+    """A model cannot be trained on these samples: its code raises, or its weights are not finite."""
 
     def __init__(self, shard: int, stage: int, problem: str) -> None:
         super().__init__(shard, stage, problem)
@@ -169,7 +189,7 @@ class TrainingFailed(RaymuError):
 
 
 class JournalBusy(RaymuError):
-    """Another process holds the journal, for longer than any transaction takes."""
+    """Another process has locked the journal for longer than any transaction takes."""
 
     exit_code = 1
 
@@ -185,6 +205,8 @@ class JournalBusy(RaymuError):
 
 
 class NoVoters(RaymuError):
+    """Every shard of a generation abstains, so nothing can be predicted."""
+
     def __init__(self, generation: int) -> None:
         super().__init__(generation)
         self.generation = generation
@@ -197,7 +219,7 @@ class NoVoters(RaymuError):
 
 
 class CoordinatorSuperseded(RaymuError):
-    """Another coordinator has taken the run over; this one can write no more."""
+    """Another coordinator has taken the run over, and this one can no longer write."""
 
     exit_code = 1
 
@@ -213,7 +235,7 @@ class CoordinatorSuperseded(RaymuError):
 
 
 class CoordinatorLost(RaymuError):
-    """The coordinator's process is gone."""
+    """The coordinator's process does not answer, or has left the run."""
 
     exit_code = 1
 
@@ -226,7 +248,7 @@ class CoordinatorLost(RaymuError):
 
 
 class JobFailed(RaymuError):
-    """A job on a cluster that gave no answer."""
+    """A job on a cluster ended without a result."""
 
     exit_code = 1
 
@@ -242,7 +264,7 @@ class JobFailed(RaymuError):
 
 
 class NoFeasibleTrial(RaymuError):
-    """No trial of a search holds the constraints."""
+    """No trial of a search satisfies the constraints."""
 
     def __init__(self, nearest: str, misses: str) -> None:
         super().__init__(nearest, misses)
@@ -253,7 +275,7 @@ class NoFeasibleTrial(RaymuError):
 
 
 class WorkerLost(RaymuError):
-    """The process that worked on a shard died, again and again."""
+    """The process that worked on a shard died repeatedly."""
 
     exit_code = 1
 
@@ -269,15 +291,15 @@ class WorkerLost(RaymuError):
 
 
 class RankLost(RaymuError):
-    """Another of the workers that share a shard's batches does not answer; all of them begin their stage again."""
+    """A worker that shares a shard's batches does not answer. All of them repeat their stage."""
 
 
 class DeviceUnavailable(RaymuError):
-    """A device or a resource was asked for that is not there."""
+    """A configured device, cluster or resource is not available."""
 
 
 class ShardRepairFailed(RaymuError):
-    """A shard's remedy did not come back; the request stays accepted and rewound, and is taken up again."""
+    """A shard's repair failed. The request stays accepted and rewound, and settling repeats the repair."""
 
     exit_code = 1
 
@@ -292,4 +314,4 @@ class ShardRepairFailed(RaymuError):
 
 
 class PatchFailed(RaymuError):
-    """A patch that cannot be brought to the level of unseen samples; its shard is retrained instead."""
+    """A patch cannot be calibrated to the loss of unseen samples. Its shard is retrained instead."""

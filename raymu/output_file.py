@@ -1,4 +1,4 @@
-"""Files that a user asks for: each is written whole or not at all, and never over something that is still needed."""
+"""Output files that a user names: written whole or not at all, and never over a file that is still needed."""
 
 import os
 import shutil
@@ -12,35 +12,38 @@ from raymu.errors import RequestInvalid
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Where to write: it takes the name `path` at the end, and whatever breaks off leaves what was there. Raises OSError."""
-    place = Path(path).resolve()  # a link stays one
-    partial = place.with_name(f".{uuid4().hex}.partial{Path(path).suffix}")  # the ending may choose the format
+    """Yield a temporary path, which is renamed to `path` at the end. After an error `path` is unchanged. Raises OSError."""
+    target = Path(path).resolve()  # a link stays one
+    partial = target.with_name(f".{uuid4().hex}.partial{Path(path).suffix}")  # the suffix may choose the format
     partial.touch()
     try:
-        if place.exists():
-            shutil.copymode(place, partial)
+        if target.exists():
+            shutil.copymode(target, partial)
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        partial.replace(place)
+        partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def check_output_path(out: str | Path, *, reads: Mapping[str, str | Path | None], run: str | None = None) -> None:
-    """Raises RequestInvalid where a file cannot, or must not, be written to `out`.
+    """Raise RequestInvalid if a file cannot, or must not, be written to `out`.
 
-    reads: what the command reads, in words -> its path; run: that it is about, whose directory holds its own files alone
+    Args:
+        out: The path to write.
+        reads: The files that the command reads: a description for the message -> the path.
+        run: The run directory, which holds only its own files.
     """
-    place = Path(out)
-    if not place.parent.is_dir():
+    target = Path(out)
+    if not target.parent.is_dir():
         raise RequestInvalid(
-            f"{out}: cannot be written, since {place.parent} is no directory; make it, or name another"
+            f"{out}: cannot be written, since {target.parent} is no directory; make it, or name another"
         )
-    if place.exists() and not place.is_file():
+    if target.exists() and not target.is_file():
         raise RequestInvalid(f"{out}: is there already, and is no file; name another")
     for what, path in reads.items():
-        if path and place.exists() and Path(path).exists() and place.samefile(path):
+        if path and target.exists() and Path(path).exists() and target.samefile(path):
             raise RequestInvalid(f"{out}: is {what}, and would be lost; name another file")
-    if run and Path(run).resolve() in place.resolve().parents:
+    if run and Path(run).resolve() in target.resolve().parents:
         raise RequestInvalid(f"{out}: is in the run's directory, which holds its own files alone; name another place")

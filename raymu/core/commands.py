@@ -29,6 +29,32 @@ class CalibrationReference:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TrainShard:
+    """Command: train one shard from scratch. It carries an id and may arrive twice."""
+
+    shard: int
+    table: FileRef
+    """The shard's samples."""
+
+    @property
+    def command_id(self) -> str:
+        return train_id(self.shard)
+
+    @property
+    def references(self) -> tuple[CalibrationReference, ...]:
+        """Nothing: training aims at no other shard."""
+        return ()
+
+
+TRAIN_PREFIX = "train-"
+"""What the ids of training commands begin with."""
+
+
+def train_id(shard: int) -> str:
+    return f"{TRAIN_PREFIX}{shard:04d}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RepairShard:
     """Command: repair one shard for these requests. It carries an id and may arrive twice."""
 
@@ -113,4 +139,5 @@ class Purge:
     """Number of samples that the requests name."""
 
 
-Command: TypeAlias = PublishGeneration | RepairShard | Purge
+ShardCommand: TypeAlias = TrainShard | RepairShard
+Command: TypeAlias = PublishGeneration | Purge | ShardCommand

@@ -1,6 +1,6 @@
-"""raymu's log: what happens to a run, as one line each, by the standard library's `logging` under the name `raymu`.
+"""raymu's log: one line for each event of a run, by the standard library's `logging` under the name `raymu`.
 
-Lines hold the fields that `core/telling.py` allows, and never what a request names.
+A line has the fields that `core/telemetry/log_fields.py` allows, and never what a request names.
 """
 
 import json
@@ -25,27 +25,27 @@ class LogForm(StrEnum):
 
 
 def configure_logging(stream: TextIO, form: LogForm) -> None:
-    """Write raymu's log there from here on, and nowhere else: from INFO up, a line for each record."""
+    """Write raymu's log to a stream and nowhere else: one line for each record of level INFO or higher."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines() if form is LogForm.JSON else _TextLines())
     logger = logging.getLogger("raymu")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # what the root logger does with it may not be one line
+    logger.propagate = False  # the root logger may not write one line a record
 
 
 def log_to_stderr() -> None:
-    """The log of a process that nobody watches: JSON on its standard error, which Ray keeps in a file."""
+    """Write raymu's log to standard error as JSON, which Ray keeps in a file for each process."""
     configure_logging(sys.stderr, LogForm.JSON)
 
 
 def is_logged() -> bool:
-    """Return whether the log is switched on."""
+    """Return whether events are logged."""
     return _log.isEnabledFor(logging.INFO)
 
 
 def log_event(event: str, **fields: LogValue) -> None:
-    """Write a line to the log. The fields never contain ids of samples, owners or keys."""
+    """Write one line of the log. The fields must not contain anything that a request names."""
     _log.info(event, extra={_FIELDS: fields})
 
 
@@ -53,7 +53,7 @@ class EventLog:
     """Logs every event of a run."""
 
     def __init__(self, run: str) -> None:
-        """run: its id"""
+        """Log a run by its id."""
         self._run = run
 
     def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
@@ -71,7 +71,7 @@ class EventLog:
 class _TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         head, fields = _parts(record)
-        return " ".join((*head.values(), *(f"{name}={_in_short(value)}" for name, value in fields.items())))
+        return " ".join((*head.values(), *(f"{name}={_short(value)}" for name, value in fields.items())))
 
 
 class _JsonLines(logging.Formatter):
@@ -80,14 +80,14 @@ class _JsonLines(logging.Formatter):
         return json.dumps({**head, **fields})
 
 
-def _in_short(value: LogValue) -> str:
+def _short(value: LogValue) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _parts(record: logging.LogRecord) -> tuple[dict[str, str], dict[str, LogValue]]:
-    """When, how grave and what; and the rest. An error's text stays out: it may name samples."""
+    """Return time, level and event; and the fields. An error's text is left out: it may name samples."""
     fields = dict(getattr(record, _FIELDS, {}))
     time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     head = {"time": time, "level": record.levelname.lower(), "event": record.getMessage()}

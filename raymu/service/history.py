@@ -1,4 +1,4 @@
-"""A run's past, replayed from its journal."""
+"""A run's history, replayed from its journal."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,6 @@ from raymu.core.events import (
 )
 from raymu.core.forecast_error import ForecastErrors
 from raymu.core.receipt import Receipts
-from raymu.core.records import FileRef
 from raymu.core.requests import RevocationRequest
 from raymu.core.run_shape import RunShape
 from raymu.errors import FileCorrupt
@@ -25,34 +24,39 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """epochs: of each stage; trained_on: how many workers trained the run, 1 before it is trained"""
+    """The state that follows from all events of a journal."""
 
     epochs: tuple[int, ...]
+    """Epochs of each stage."""
     board: RevocationBoard
     receipts: Receipts
     accepted: dict[str, RevocationRequest]
-    """By the request's id."""
+    """All accepted requests by their ids."""
     requests_by_key: dict[str, RevocationRequest]
+    """The accepted requests that have an idempotency key, by its pseudonym."""
     trained_on: int
+    """Workers that trained the run; 1 before it is trained."""
     forecast_errors: ForecastErrors
     configured: UnlearningConfig | None
-    """The settings that were chosen last; None where those of the manifest were never changed."""
+    """The settings that were chosen last; None if they were never changed."""
     published: GenerationPublished | None
-    """The last one; None before the first."""
+    """The last generation; None before the first."""
     evaluations: tuple[GenerationEvaluated, ...]
-
-    def tables(self, manifest: RunManifest) -> tuple[FileRef, ...]:
-        """Where the samples of each shard lie now."""
-        return tuple(lineage.table for lineage in self.board.lineages) or manifest.tables
 
 
 def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = None) -> History:
-    """Rebuild the state. workers: at hand; as many as trained the run where not given"""
+    """Rebuild the state from a journal.
+
+    Args:
+        journal: The run's journal.
+        manifest: The run's manifest.
+        workers: Shards that are repaired side by side. The default is as many as trained the run.
+    """
     config = Config.parse(manifest.config)
     events = list(journal.events())
     trained_on = next((event.workers for event in events if isinstance(event, RunTrained)), 1)
     shape = RunShape.of(config, has_batch_norm=manifest.has_batch_norm)
-    board = RevocationBoard.replayed(events, shape, workers=workers or trained_on)
+    board = RevocationBoard.replayed(events, shape, workers=workers or trained_on, tables=manifest.tables)
     receipts, forecast_errors = Receipts(), ForecastErrors()
     accepted: dict[str, RevocationRequest] = {}
     by_key: dict[str, RevocationRequest] = {}
@@ -70,15 +74,17 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         requests_by_key=by_key,
         trained_on=trained_on,
         forecast_errors=forecast_errors,
-        configured=next((one.unlearning for one in reversed(events) if isinstance(one, UnlearningConfigured)), None),
+        configured=next(
+            (event.unlearning for event in reversed(events) if isinstance(event, UnlearningConfigured)), None
+        ),
         published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
         evaluations=tuple(event for event in events if isinstance(event, GenerationEvaluated)),
     )
 
 
-def require_named(store: RunStore, journal: Journal, history: History) -> None:
-    """Raises FileCorrupt where the journal no longer keeps what the accepted requests name: others would be forgotten."""
+def require_kept_pseudonyms(store: RunStore, journal: Journal, history: History) -> None:
+    """Raise FileCorrupt if the journal does not keep the ids that were accepted: other samples would be forgotten."""
     kept = kept_pseudonyms(journal, key=store.keys.hash_key)
     purged = {receipt.request_id for receipt in history.receipts.receipts() if receipt.purged_at}
-    for what in pseudonym_mismatches(kept, journal.revoked(), history.accepted, purged=purged):
-        raise FileCorrupt("the journal", what)
+    for problem in pseudonym_mismatches(kept, journal.revoked(), history.accepted, purged=purged):
+        raise FileCorrupt("the journal", problem)

@@ -1,4 +1,4 @@
-"""Predictions from one pinned generation."""
+"""Predictions of one generation's ensemble."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -25,16 +25,17 @@ from raymu.training.spec import TrainingSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """Shares of correct answers on a labelled table. constituent_accuracy: shard -> alone, voters only"""
+    """Accuracy on a labelled table, as shares of correct predictions."""
 
     generation: int
     samples: int
     accuracy: float
     constituent_accuracy: dict[int, float]
+    """Shard -> accuracy of its model alone. Shards that abstain are missing."""
 
 
 def repaired_generation(lineages: Sequence[ShardLineage]) -> Generation:
-    """What would be served if every shard served its repaired state; it is published nowhere."""
+    """Return a generation, published nowhere, in which every shard serves its repaired state."""
     return Generation(
         number=0,
         previous_sha256="",
@@ -55,7 +56,7 @@ def read_states(store: RunStore, generation: Generation) -> list[bytes]:
 
 
 class Ensemble:
-    """The constituents of one generation that vote, loaded and checked."""
+    """The voting constituents of one generation, loaded and checked."""
 
     def __init__(
         self,
@@ -65,9 +66,18 @@ class Ensemble:
         device: torch.device | None = None,
         states: Sequence[bytes] | None = None,
     ) -> None:
-        """device: the one that the run is trained on where not given, or the CPU where that is not here
+        """Load a generation.
 
-        Raises NoVoters where every shard abstains; FileMissing, FileCorrupt.
+        Args:
+            store: The run.
+            generation: One of its generations.
+            device: The default is the device that the run is configured for, or the CPU if that is not available.
+            states: The checkpoints, as `read_states` returns them. The default reads them.
+
+        Raises:
+            NoVoters: Every shard abstains.
+            FileMissing: A checkpoint is missing.
+            FileCorrupt: A checkpoint is not what was written.
         """
         manifest, config = store.manifest, store.config
         self._plan = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
@@ -76,9 +86,7 @@ class Ensemble:
         self._device = device or device_or_cpu(config.device)
         self._input_shape = manifest.input_shape
         self._aggregate = AGGREGATIONS[config.unlearning.aggregation]
-        self._voters: list[Constituent] = [
-            constituent for constituent in generation.constituents if constituent.checkpoint
-        ]
+        self._voters: list[Constituent] = [served for served in generation.constituents if served.checkpoint]
         self._weights = voters_of(self._voters, config.partition.slices)
         if not self._voters:
             raise NoVoters(generation.number)
@@ -89,7 +97,7 @@ class Ensemble:
 
     @classmethod
     def current(cls, store: RunStore) -> "Ensemble":
-        """Of the current generation, also where others supersede it, and destroy it, while it is being loaded."""
+        """Load the current generation, and start again if another supersedes it meanwhile."""
         while True:
             generation = store.current()
             try:
@@ -99,7 +107,7 @@ class Ensemble:
                     raise
 
     def replacing(self, payloads: Mapping[int, bytes]) -> "Ensemble":
-        """The same voters, with other models in the places of some shards. payloads: shard -> checkpoint"""
+        """Return a copy in which some shards have other models, given as shard -> checkpoint."""
         other = copy(self)
         other._classifiers = [
             Classifier.restore(payloads[voter.shard], self._plan, device=self._device, source=f"shard {voter.shard}")
@@ -110,11 +118,21 @@ class Ensemble:
         return other
 
     def predict(self, features: Features) -> Probabilities:
-        """features: (samples, *input shape). returns: (samples, classes) float32. Raises DataInvalid on another shape"""
+        """Predict probabilities.
+
+        Args:
+            features: (samples, *input shape).
+
+        Returns:
+            (samples, classes) float32.
+
+        Raises:
+            DataInvalid: The features have another shape.
+        """
         return self._aggregate(self._probabilities(features), self._weights)
 
     def evaluate(self, features: Features, labels: npt.NDArray[np.int64]) -> Evaluation:
-        """labels: (samples,) int64. Raises DataInvalid"""
+        """Measure the accuracy against labels, (samples,) int64. Raises DataInvalid."""
         if len(labels) != len(features) or not len(labels):
             raise DataInvalid("labels", f"are {len(labels)} for {len(features)} samples; give one for each")
         probabilities = self._probabilities(features)
@@ -128,7 +146,7 @@ class Ensemble:
         )
 
     def _probabilities(self, features: Features) -> Probabilities:
-        """returns: (voters, samples, classes) float32"""
+        """Return (voters, samples, classes) float32."""
         if features.shape[1:] != self._input_shape:
             raise DataInvalid(
                 "features",

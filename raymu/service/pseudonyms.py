@@ -1,41 +1,37 @@
-"""Names of samples, owners and requests as keyed hashes, which stay when the names themselves are purged."""
+"""Pseudonyms: keyed hashes that stand for sample ids, owners and idempotency keys after these are purged."""
 
 import hmac
 from collections.abc import Collection, Iterator, Mapping
+from typing import Literal
 
 from raymu.core.records import SampleId
 from raymu.core.requests import RevocationRequest
 from raymu.store.journal.journal import Journal
 from raymu.text import plural
 
-
-def sample_name(sample_id: SampleId) -> str:
-    return f"id/{sample_id}"
+Kind = Literal["id", "owner", "key"]
 
 
-def owner_name(owner: SampleId) -> str:
-    return f"owner/{owner}"
+def identity_text(kind: Kind, value: SampleId) -> str:
+    """Return the text whose hash stands for a sample's id, an owner or an idempotency key, which may name a person."""
+    return f"{kind}/{value}"
 
 
-def key_name(key: str) -> str:
-    """Of an idempotency key: it may name the person whose samples are revoked."""
-    return f"key/{key}"
-
-
-def pseudonym(name: str, key: bytes) -> str:
-    """HMAC-SHA256 (RFC 2104), hex. key: of the run; without it the hash says nothing"""
-    return hmac.digest(key, name.encode(), "sha256").hex()
+def pseudonym(text: str, key: bytes) -> str:
+    """Return the hex HMAC-SHA256 (RFC 2104) of an identity text. Without the run's key it reveals nothing."""
+    return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 KeptPseudonym = Mapping[str, Mapping[int, frozenset[str]]]
-"""request -> shard -> keyed hashes of the raw ids that are kept"""
+"""request -> shard -> pseudonyms of the raw ids that the journal keeps"""
 
 
 def kept_pseudonyms(journal: Journal, *, key: bytes) -> KeptPseudonym:
-    """key: of the run. Raises FileCorrupt."""
+    """Read the raw ids that a journal keeps, and hash them with the run's key. Raises FileCorrupt."""
     return {
         request_id: {
-            shard: frozenset(pseudonym(sample_name(one), key) for one in ids) for shard, ids in by_shard.items()
+            shard: frozenset(pseudonym(identity_text("id", sample_id), key) for sample_id in ids)
+            for shard, ids in by_shard.items()
         }
         for request_id, by_shard in journal.raw_ids().items()
     }
@@ -48,26 +44,38 @@ def pseudonym_mismatches(
     *,
     purged: Collection[str],
 ) -> Iterator[str]:
-    """What is wrong. revoked: keyed hash -> request, as it is kept; accepted: by request"""
+    """Compare the pseudonyms and raw ids that a journal keeps with the accepted requests.
+
+    Args:
+        kept: Pseudonyms of the raw ids.
+        revoked: Pseudonym -> request, as the journal has it.
+        accepted: All accepted requests by their ids.
+        purged: Ids of the purged requests, whose raw ids must be gone.
+
+    Yields:
+        A sentence for each mismatch.
+    """
     if revoked != revoked_by(accepted):
         yield "the keyed hashes of revoked samples are not those of the accepted requests"
     unpurged = accepted.keys() - set(purged)
-    are_others = {one for one in kept.keys() & unpurged if not _is_named(accepted[one], kept[one])}
-    for request_ids, what in (
+    are_others = {
+        request_id for request_id in kept.keys() & unpurged if not _matches(accepted[request_id], kept[request_id])
+    }
+    for request_ids, problem in (
         (kept.keys() - unpurged, "kept, though purged, or never accepted"),
         (unpurged - kept.keys(), "lost, though not purged"),
         (are_others, "not those that were accepted"),
     ):
         if request_ids:
-            yield f"raw ids of {plural(len(request_ids), 'request')} are {what}, such as of {min(request_ids)}"
+            yield f"raw ids of {plural(len(request_ids), 'request')} are {problem}, such as of {min(request_ids)}"
 
 
 def revoked_by(accepted: Mapping[str, RevocationRequest]) -> dict[str, str]:
-    """returns: keyed hash -> request"""
-    return {one: request.request_id for request in accepted.values() for one in request.hashes}
+    """Return which request revoked each pseudonym."""
+    return {identity_hash: request.request_id for request in accepted.values() for identity_hash in request.hashes}
 
 
-def _is_named(request: RevocationRequest, kept: Mapping[int, frozenset[str]]) -> bool:
+def _matches(request: RevocationRequest, kept: Mapping[int, frozenset[str]]) -> bool:
     counts = {shard: len(hashes) for shard, hashes in kept.items()}
     hashes = frozenset[str]().union(*kept.values())
     return counts == {part.shard: part.samples for part in request.forget} and hashes <= set(request.hashes)

@@ -1,4 +1,4 @@
-"""What a run is like, read from its directory: status and receipts. Readers write nothing and need no cluster."""
+"""The status and the receipts of a run, read from its directory. Nothing is written, and no cluster is needed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class ShardStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestCounts:
-    """How many requests have come how far; each stage counts those beyond it too."""
+    """How many requests have reached a stage; those beyond it count too."""
 
     accepted: int
     published: int
@@ -42,37 +42,41 @@ class RequestCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Debt:
-    """What settling would retrain. retrain_passes: sample passes"""
+    """What settling would retrain."""
 
     shards: int
     retrain_passes: int
+    """Sample passes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemedyPace:
-    """How forecasts held: seconds of compute of all remedies of a kind, forecast and actual.
-
-    low, high: between them lies the next one's seconds / forecast, nine times in ten
-    """
+    """How accurate the forecasts of one kind of remedy were."""
 
     remedies: int
     forecast_seconds: float
+    """Forecast compute of all these remedies."""
     seconds: float
+    """Measured compute of all these remedies."""
     low: float
+    """Lower bound of the next remedy's seconds / forecast, at 90%."""
     high: float
+    """Upper bound of the next remedy's seconds / forecast, at 90%."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStatus:
+    """The status of a run."""
+
     generation: int
     published_at: datetime
     shards: tuple[ShardStatus, ...]
     requests: RequestCounts
     debt: Debt
     deadlines: tuple[Deadline, ...]
-    """Of the requests that are not exact yet, the earliest due first."""
+    """What is owed to requests that are not exact yet, the earliest due first."""
     paces: dict[Remedy, RemedyPace]
-    """Of the remedies that were carried out as planned."""
+    """Accuracy of forecasts, by the remedies that were carried out as planned."""
 
 
 def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunStatus:
@@ -86,11 +90,13 @@ def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunSt
 def status_of(
     generation: Generation, history: History, *, now: datetime, locations: ShardLocations | None = None
 ) -> RunStatus:
-    """generation: the current one"""
+    """Combine the current generation and the history into a status."""
     locations = locations or {}
     requests, settlements = history.receipts.receipts(), history.board.settle_workloads()
-    weights = {one.shard: one.checkpoint.weights_sha256 for one in generation.constituents if one.checkpoint}
-    states = {one.shard: one.state for one in generation.constituents}
+    weights = {
+        served.shard: served.checkpoint.weights_sha256 for served in generation.constituents if served.checkpoint
+    }
+    states = {served.shard: served.state for served in generation.constituents}
     reached = Counter(stage for receipt in requests for stage in RequestStage if receipt.reached_at(stage))
     return RunStatus(
         generation=generation.number,
@@ -135,19 +141,19 @@ def _remedy_pace(error: ForecastError) -> RemedyPace:
 
 
 def trained_on(store: RunStore) -> int:
-    """How many workers trained the run."""
+    """Return how many workers trained the run."""
     with closing(store.journal(is_read_only=True)) as journal:
         return replay(journal, store.manifest).trained_on
 
 
 def receipts(store: RunStore) -> tuple[Receipt, ...]:
-    """Of all requests, in the order of acceptance."""
+    """Return the receipts of all requests, in the order of acceptance."""
     with closing(store.journal(is_read_only=True)) as journal:
         now = datetime.now(UTC)
         return tuple(receipt.at(now) for receipt in replay(journal, store.manifest).receipts.receipts())
 
 
 def signed_receipts(store: RunStore, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The receipts as they were issued, signed: the last one of each of these requests, or of all."""
+    """Return the signed receipts as they were issued: the last one of each of these requests, or of all."""
     with closing(store.journal(is_read_only=True)) as journal:
         return list(latest_by_request(journal.receipt_rows(request_ids)).values())

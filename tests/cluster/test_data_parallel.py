@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 import raymu
 from raymu.console.run_tables import show_status
 from raymu.console.screen import Screen
+from raymu.core.commands import TrainShard
 from raymu.core.records import Exactness, Remedy
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, TrainingFailed
@@ -23,7 +24,7 @@ from raymu.runtime.placement import shard_bundle
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageProgress, TrainCommand
+from raymu.service.shard.messages import StageProgress, TrainTask
 from raymu.store.run import RunStore
 from tests.support.cluster_process import wait_until
 from tests.support.coordinated_run import ids_at, lineage_of
@@ -126,7 +127,7 @@ def test_ranks_end_when_nobody_reads_their_stages(tmp_path: Path) -> None:
     store = RunStore(str(tmp_path / "run"))
 
     class Impatient(DataParallelShard):
-        def stop_after_one_stage(self, work: TrainCommand) -> None:
+        def stop_after_one_stage(self, work: TrainTask) -> None:
             reports = self.run(work)
             next(reports)
 
@@ -134,7 +135,7 @@ def test_ranks_end_when_nobody_reads_their_stages(tmp_path: Path) -> None:
     strategy = PlacementGroupSchedulingStrategy(group)
     actor: Any = ray.remote(Impatient).options(num_cpus=0, scheduling_strategy=strategy).remote()
     ray.get(actor.open.remote(store.location))
-    work = TrainCommand(shard=0, table=store.manifest.tables[0], term=0)
+    work = TrainTask(command=TrainShard(shard=0, table=store.manifest.tables[0]), term=0)
     ray.get(actor.stop_after_one_stage.remote(work))
     wait_until(lambda: not own_processes(RANK), "the ranks are gone")
     ray.get(actor.__ray_ready__.remote())  # and their owner is not

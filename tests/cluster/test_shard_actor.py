@@ -16,7 +16,7 @@ from raymu.runtime.fleet import RayFleet, _follow
 from raymu.runtime.nodes import node_names
 from raymu.runtime.ray_errors import first_sentence
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import TrainCommand, no_progress
+from raymu.service.shard.messages import TrainTask, no_progress
 from raymu.store.run import RunStore
 from tests.support.examples import write_samples
 from tests.support.ray_runs import config_on_ray, train_commands, write_run
@@ -64,14 +64,15 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
     store = RunStore(str(tmp_path / "run"))
     work, *_ = train_commands(store)
 
-    async def shards_held_after(fleet: RayFleet, failing: TrainCommand, error: type[RaymuError]) -> set[int]:
+    async def shards_held_after(fleet: RayFleet, failing: TrainTask, error: type[RaymuError]) -> set[int]:
         with pytest.raises(error):
             await fleet.run(failing, no_progress)
         return set(await fleet.locations())
 
     async def fail() -> None:
         fleet = RayFleet(store)
-        missing = replace(work, table=replace(work.table, path="samples/nowhere.parquet"))
+        nowhere = replace(work.command.table, path="samples/nowhere.parquet")
+        missing = replace(work, command=replace(work.command, table=nowhere))
         assert await shards_held_after(fleet, missing, RaymuError) == {0}
         assert await shards_held_after(fleet, work, TrainingFailed) == set()
         await fleet.close()
@@ -86,7 +87,7 @@ def test_work_is_over_only_once_its_actor_has_left_it(tmp_path: Path) -> None:
         def __init__(self) -> None:
             self._has_reported, self._may_leave = Event(), Event()
 
-        def run(self, work: TrainCommand) -> Iterator[str]:
+        def run(self, work: TrainTask) -> Iterator[str]:
             yield f"the report of shard {work.shard}"
             self._has_reported.set()
             self._may_leave.wait()

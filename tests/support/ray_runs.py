@@ -6,8 +6,9 @@ from typing import Any
 from ray.util import placement_group_table
 
 from raymu.config import Config
+from raymu.core.commands import TrainShard
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import TrainCommand
+from raymu.service.shard.messages import TrainTask
 from raymu.store.run import RunStore
 from tests.support.examples import make_config, write_samples
 
@@ -28,8 +29,11 @@ def write_run(folder: Path, **cluster: Any) -> RunStore:
     return RunStore(str(folder / "run"))
 
 
-def train_commands(store: RunStore) -> list[TrainCommand]:
-    return [TrainCommand(shard=shard, table=table, term=0) for shard, table in enumerate(store.manifest.tables)]
+def train_commands(store: RunStore) -> list[TrainTask]:
+    return [
+        TrainTask(command=TrainShard(shard=shard, table=table), term=0)
+        for shard, table in enumerate(store.manifest.tables)
+    ]
 
 
 def placement_group_states() -> list[str]:

@@ -8,7 +8,16 @@ from raymu.config.unlearning import Boundary, OnAccept, Strategy
 from raymu.core.board.publication import Publication
 from raymu.core.board.serving import served_constituent
 from raymu.core.board.shard_work import ShardWork, repair_command
-from raymu.core.commands import CalibrationReference, Command, Decision, PublishGeneration, RepairReport, RepairShard
+from raymu.core.commands import (
+    CalibrationReference,
+    Command,
+    Decision,
+    PublishGeneration,
+    RepairReport,
+    RepairShard,
+    ShardCommand,
+    TrainShard,
+)
 from raymu.core.events import (
     DamageFound,
     Event,
@@ -24,7 +33,7 @@ from raymu.core.events import (
     WorkResumed,
 )
 from raymu.core.planner import calibration_references, decide_repairs
-from raymu.core.records import ShardLineage
+from raymu.core.records import FileRef, ShardLineage
 from raymu.core.remedies import REMEDIES
 from raymu.core.requests import RevocationRequest, touched_slices
 from raymu.core.run_shape import RunShape
@@ -34,14 +43,15 @@ from raymu.core.workload import ShardWorkload, shard_workload
 class RevocationBoard:
     """Routes requests to shards, batches those that wait for one shard, and orders generations and purges."""
 
-    def __init__(self, shape: RunShape, *, workers: int) -> None:
+    def __init__(self, shape: RunShape, *, workers: int, tables: Sequence[FileRef] = ()) -> None:
         """Begin with a run that is not trained yet.
 
         Args:
             shape: The epochs of the run's stages and its settings of unlearning, until an event changes these.
             workers: How many shards are repaired side by side.
+            tables: The samples of each shard to train; none for states that are trained elsewhere.
         """
-        self._shape, self._workers = shape, workers
+        self._shape, self._workers, self._tables = shape, workers, tuple(tables)
         self._shards: list[ShardWork] = []
         self._requests: dict[str, RevocationRequest] = {}  # from acceptance to purge
         self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
@@ -49,9 +59,11 @@ class RevocationBoard:
         self._publication = Publication()
 
     @classmethod
-    def replayed(cls, events: Iterable[Event], shape: RunShape, *, workers: int) -> Self:
+    def replayed(
+        cls, events: Iterable[Event], shape: RunShape, *, workers: int, tables: Sequence[FileRef] = ()
+    ) -> Self:
         """Rebuild a board from the events of a journal, without carrying out any command."""
-        board = cls(shape, workers=workers)
+        board = cls(shape, workers=workers, tables=tables)
         for event in events:
             board.handle(event)
         return board
@@ -101,7 +113,18 @@ class RevocationBoard:
         """
         publish: list[Command] = [self._publish()] if self._publication.is_stale else []
         purge: list[Command] = [] if publish else self._purge()
-        return [*publish, *purge, *_longest_first(self.running)]
+        return [*publish, *purge, *self.training, *_longest_first(self.running)]
+
+    @property
+    def training(self) -> tuple[TrainShard, ...]:
+        """The training of every shard until the run is trained: it follows from the run alone, without an event."""
+        tables = () if self._shards else self._tables
+        return tuple(TrainShard(shard=shard, table=table) for shard, table in enumerate(tables))
+
+    @property
+    def awaited(self) -> tuple[ShardCommand, ...]:
+        """The commands of shards whose reports are awaited."""
+        return (*self.training, *self.running)
 
     @property
     def running(self) -> tuple[RepairShard, ...]:
@@ -116,7 +139,7 @@ class RevocationBoard:
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, waits, or is left to settle, to publish or to destroy."""
-        return not (self.running or self.idle_with_work) and self._publication.is_clear
+        return not (self.awaited or self.idle_with_work) and self._publication.is_clear
 
     @property
     def is_rebuilding(self) -> bool:
@@ -127,6 +150,11 @@ class RevocationBoard:
     def lineages(self) -> tuple[ShardLineage, ...]:
         """The lineage of each shard; empty before training."""
         return tuple(work.lineage for work in self._shards)
+
+    @property
+    def tables(self) -> tuple[FileRef, ...]:
+        """The current samples of each shard."""
+        return tuple(work.lineage.table for work in self._shards) or self._tables
 
     @property
     def published(self) -> PublishGeneration | None:

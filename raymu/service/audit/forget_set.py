@@ -16,7 +16,7 @@ from raymu.data.tables import SampleTable, read_table
 from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.history import replay
 from raymu.service.ingest import place
-from raymu.service.pseudonyms import pseudonym, sample_name
+from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
 
@@ -91,7 +91,9 @@ def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
     audited = _audited_receipts(receipts, scope.request_ids)
     path = scope.data or store.config.data.train
     table = _read(store, path)
-    pseudonyms = np.array([pseudonym(sample_name(sample_id), store.keys.hash_key) for sample_id in table.ids.tolist()])
+    pseudonyms = np.array(
+        [pseudonym(identity_text("id", sample_id), store.keys.hash_key) for sample_id in table.ids.tolist()]
+    )
     request_ids = np.array([revoked.get(keyed_hash, "") for keyed_hash in pseudonyms.tolist()])
     rows = np.flatnonzero(np.isin(request_ids, [receipt.request_id for receipt in audited]))
     table = table.take(rows)

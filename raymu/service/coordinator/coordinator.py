@@ -1,5 +1,6 @@
 """The coordinator of a run: the calls on it, from acceptance to result."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from typing import Any, cast
 from raymu.config import UnlearningConfig
 from raymu.core.board.board import RevocationBoard
 from raymu.core.deadlines import Deadline, deadlines
-from raymu.core.events import RevocationsAccepted, UnlearningConfigured
+from raymu.core.events import RevocationsAccepted, RunTrained, UnlearningConfigured
 from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
 from raymu.errors import CoordinatorSuperseded, RequestInvalid, RunInvalid
@@ -31,8 +32,7 @@ from raymu.service.coordinator.calls import (
 from raymu.service.coordinator.executor import Executor, Observer
 from raymu.service.coordinator.resumption import Resumption, settle_requests
 from raymu.service.coordinator.session import Offload, Session, inline
-from raymu.service.coordinator.training import Training
-from raymu.service.history import replay, require_named
+from raymu.service.history import replay, require_kept_pseudonyms
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.rules import AdmittedRequest, submission_result
@@ -79,14 +79,13 @@ class Coordinator:
         self._fleet, self._requests_per_commit = fleet, requests_per_commit
         self._session = session = Session(store, clock=clock, offload=offload)
         history = replay(session.journal, store.manifest, workers=fleet.workers)
-        require_named(store, session.journal, history)
+        require_kept_pseudonyms(store, session.journal, history)
         if history.configured and history.configured != store.config.unlearning:  # a crash came in between
             store.configure(history.configured)
-        samples = LazySampleIndex(store, lambda: history.tables(store.manifest))
+        samples = LazySampleIndex(store, lambda: history.board.tables)
         self._admission = Admission(store, session.journal, history, samples)
         self._executor = Executor(session, fleet, history, samples, observers=observers)
         self._publisher = self._executor.publisher
-        self._training = Training(session, fleet, self._executor)
 
     async def call(self, call: Call[Result], progress: Progress) -> Result:
         """Carry out one call. Raises what the method of its name raises."""
@@ -114,15 +113,35 @@ class Coordinator:
         return cast(Result, result)
 
     async def train(self, progress: Progress) -> TrainingResult:
-        """Train every shard, side by side, and publish the first generation; shards that are trained already stay so.
+        """Train every shard, side by side, and publish the first generation. Shards that are trained already stay so.
 
-        Raises RunInvalid where the run is trained, TrainingFailed.
+        Raises:
+            RunInvalid: The run is trained.
+            TrainingFailed: A shard cannot be trained with these settings.
         """
-        return await self._training.train(progress)
+        executor = self._executor
+        if self._publisher.published:
+            location = self._session.store.files.display_location
+            raise RunInvalid(location, "is trained already; name another directory to train anew")
+        started = time.perf_counter()
+        with executor.progress_to(progress):
+            await executor.resume()
+            await executor.wait_for_work(self._is_trained)
+        seconds = time.perf_counter() - started
+        await executor.wait_until(self._is_trained)
+        reports = executor.trained.values()
+        return TrainingResult(
+            generation=self._publisher.generation,
+            samples=sum(report.lineage.samples for report in reports),
+            passes=sum(report.passes for report in reports),
+            compute_seconds=sum(report.seconds for report in reports),
+            seconds=seconds,
+        )
 
     async def adopt(self, lineages: Sequence[ShardLineage]) -> None:
         """Publish states that another run trained as this run's first generation. Their files must be in this run."""
-        await self._training.record(tuple(lineages))
+        now, workers = self._session.clock(), self._fleet.workers
+        await self._executor.record(RunTrained(at=now, lineages=tuple(lineages), workers=workers))
 
     async def revoke(self, revocations: Sequence[Revocation], progress: Progress) -> list[Receipt]:
         """Accept all of these requests or none, and carry them out: rewind, repair, publish, purge.
@@ -139,7 +158,7 @@ class Coordinator:
         if not self._publisher.published:
             async with self._session.turn():
                 await self._admit_together(revocations)  # refuses before it trains
-            await self._training.finish(progress)
+            await self._finish_training(progress)
         with executor.progress_to(progress):
             async with self._session.turn():
                 admitted, results = await self._admit_together(revocations)
@@ -155,7 +174,7 @@ class Coordinator:
                 is submitted again.
         """
         await self._executor.repeat_lost_revocations()
-        await self._training.finish(progress)
+        await self._finish_training(progress)
         with self._executor.progress_to(progress):
             results = await self.accept(revocations)
             await self._run_to_completion(results)
@@ -189,7 +208,7 @@ class Coordinator:
         executor = self._executor
         resumption = Resumption(executor)
         started = await executor.repeat_lost_revocations()
-        await self._training.finish(progress)
+        await self._finish_training(progress)
         unsettled = [receipt for receipt in executor.receipts.receipts() if receipt.settled_at is None]
         due = {receipt.request_id for receipt in unsettled if due_by is None or receipt.due_at <= due_by}
         with executor.progress_to(progress):
@@ -245,7 +264,7 @@ class Coordinator:
         session = self._session
         current = session.store.config.unlearning
         async with session.turn():
-            if self._training.is_at_work or not self.board.is_idle:
+            if not self.board.is_idle:
                 raise RequestInvalid("the run is at work; settle it before its settings are changed")
             for name in ("contributions", "groups_per_slice"):
                 if getattr(current, name) != getattr(unlearning, name):
@@ -296,6 +315,16 @@ class Coordinator:
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):
             await self._session.leave()
+
+    def _is_trained(self) -> bool:
+        return self._publisher.published is not None
+
+    async def _finish_training(self, progress: Progress) -> None:
+        """Train what an interruption left, or wait for the call that is training."""
+        if not self._is_trained():
+            with self._executor.progress_to(progress):
+                await self._executor.resume()
+                await self._executor.wait_until(self._is_trained)
 
     async def _admit_together(
         self, revocations: Sequence[Revocation]

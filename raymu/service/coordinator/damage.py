@@ -10,7 +10,7 @@ from raymu.core.uri import redacted
 from raymu.data.tables import read_table
 from raymu.errors import DataInvalid, SamplesLost
 from raymu.service.ingest import place, shard_tables
-from raymu.service.pseudonyms import pseudonym, sample_name
+from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.store.layout import pyarrow_version, pyarrow_version_of
 from raymu.store.run import RunStore
 
@@ -68,7 +68,8 @@ def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, st
     """
     lineage = damage.lineage
     for table in _sources(store, lineage.shard, data):
-        names = [pseudonym(sample_name(sample_id), store.keys.hash_key) for sample_id in table["id"].to_pylist()]
+        texts = [identity_text("id", sample_id) for sample_id in table["id"].to_pylist()]
+        names = [pseudonym(text, store.keys.hash_key) for text in texts]
         kept = table.filter(pa.array([name not in revoked for name in names], type=pa.bool_()))
         if store.restore_table(lineage.table, kept):
             return

@@ -7,11 +7,19 @@ from functools import partial
 from typing import Protocol
 
 from raymu.core.board.board import RevocationBoard
-from raymu.core.commands import Command, PublishGeneration, Purge, RepairReport, RepairShard
-from raymu.core.events import DamageFound, Event, ShardFailed, ShardRepaired, WorkResumed
+from raymu.core.commands import (
+    Command,
+    PublishGeneration,
+    Purge,
+    RepairReport,
+    RepairShard,
+    ShardCommand,
+    TrainShard,
+)
+from raymu.core.events import DamageFound, Event, RunTrained, ShardFailed, ShardRepaired, WorkResumed
 from raymu.core.receipt import Receipts
 from raymu.core.records import SampleId
-from raymu.errors import CoordinatorLost, ShardRepairFailed
+from raymu.errors import CoordinatorLost, ShardRepairFailed, WorkerLost
 from raymu.service.coordinator.accuracy import AccuracyTracker
 from raymu.service.coordinator.damage import Damage, find_damage, restore_samples
 from raymu.service.coordinator.garbage import GarbageCollector
@@ -20,7 +28,8 @@ from raymu.service.coordinator.session import Session
 from raymu.service.history import History
 from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.service.shard.fleet import ShardFleet
-from raymu.service.shard.messages import Progress, RepairTask, StageProgress, WorkReport
+from raymu.service.shard.messages import Progress, RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
+from raymu.service.shard.stages import find_report
 
 
 class Observer(Protocol):
@@ -66,9 +75,11 @@ class Executor:
         self.garbage = GarbageCollector(session, self.publisher, self.board)
         self.reports: list[RepairReport] = []
         """Reports of the finished repairs, in the order of their arrival."""
+        self.trained: dict[int, TrainReport] = {}
+        """Reports of the shards that were trained here."""
         self._accuracy = AccuracyTracker(session, measured=(event.number for event in history.evaluations))
         self._listeners: list[Progress] = []
-        self._tasks: dict[asyncio.Task[None], int] = {}  # repairs that are followed -> their shards
+        self._tasks: dict[asyncio.Task[None], ShardCommand] = {}  # each follows the work of a shard
         self._failure: BaseException | None = None  # the last one since work was resumed
         self._observers, self._is_closed = observers, False
         for observer in observers:
@@ -96,15 +107,15 @@ class Executor:
         await self.execute(commands)
 
     async def execute(self, commands: Iterable[Command]) -> None:
-        """Execute commands of the board, within a turn. Repairs are started, and not waited for."""
+        """Execute commands of the board, within a turn. The work of shards is started, and not waited for."""
         with self.garbage.due_on_error():
             for command in commands:
                 match command:
                     case PublishGeneration():
                         await self.apply(await self.publisher.publish(command))
-                    case RepairShard():
-                        task = asyncio.create_task(self._follow(command), name=command.command_id)
-                        self._tasks[task] = command.shard
+                    case TrainShard() | RepairShard():
+                        task = asyncio.create_task(self._follow(command))
+                        self._tasks[task] = command
                         task.add_done_callback(self._end)
                     case Purge():
                         raw_ids = await self._session.offload(
@@ -122,11 +133,13 @@ class Executor:
             running = self.running
             await self._session.require_current()  # a superseded coordinator would publish and purge by an old state
             self._failure = None
+            if self.board.training and not running:
+                self.trained.clear()  # workers report again what is trained already
             if self.board.idle_with_work:
                 await self.record_in_turn(WorkResumed(at=self._session.clock()))
             await self.garbage.collect_if_due()  # partial results of what is running again are kept
             for command in self.board.pending_commands():
-                if not (isinstance(command, RepairShard) and self._is_followed(command)):
+                if isinstance(command, PublishGeneration | Purge) or not self._is_followed(command):
                     await self.execute([command])
             return self.running - running
 
@@ -199,31 +212,36 @@ class Executor:
             self._listeners.remove(progress)
 
     async def wait_until(self, is_done: Callable[[], bool]) -> None:
-        """Wait for the running repairs until a condition holds, and measure the accuracy of what they led to.
+        """Wait for the running work until a condition holds, and measure the accuracy of what it led to.
 
         Raises:
-            ShardRepairFailed: No repair is running any more, and one has failed.
-            RaymuError: The result of a repair could not be recorded.
+            ShardRepairFailed: Nothing is running any more, and a repair has failed.
+            RaymuError: Nothing is running any more, and a training has failed; or a result could not be recorded.
         """
+        await self.wait_for_work(is_done)
+        async with self._session.turn():
+            await self.garbage.collect_if_due()  # work of another call may have failed
+        if not self.board.running:
+            await self.measure()
+
+    async def wait_for_work(self, is_done: Callable[[], bool]) -> None:
+        """Wait as `wait_until` does, and measure nothing."""
         while not is_done():
             if self._tasks:
                 done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    task.result()  # raises if its result could not be recorded
+                    if not task.cancelled():
+                        task.result()  # raises if its result could not be recorded
                 continue
             async with self._session.turn():  # another call may be publishing or purging
                 pass
             if not (is_done() or self._tasks):
                 raise self._failure or AssertionError("no running repair can satisfy the condition being awaited")
-        async with self._session.turn():
-            await self.garbage.collect_if_due()  # a repair of another call may have failed
-        if not self.board.running:
-            await self.measure()
 
     @property
     def running(self) -> frozenset[int]:
-        """The shards whose repairs are followed here."""
-        return frozenset(shard for task, shard in self._tasks.items() if not task.done())
+        """The shards whose work is followed here."""
+        return frozenset(command.shard for task, command in self._tasks.items() if not task.done())
 
     def close(self) -> None:
         """Record nothing from now on. The next coordinator resumes what is running."""
@@ -235,31 +253,65 @@ class Executor:
         """Measure the accuracy of the current generation if the run is configured to."""
         await self._accuracy.measure(self.publisher.published, self.record)
 
-    def _is_followed(self, command: RepairShard) -> bool:
-        return any(task.get_name() == command.command_id and not task.done() for task in self._tasks)
+    def _is_followed(self, command: ShardCommand) -> bool:
+        if isinstance(command, TrainShard) and command.shard in self.trained:
+            return True
+        followed = (other for task, other in self._tasks.items() if not task.done())
+        return any(command.command_id == other.command_id for other in followed)
 
-    async def _follow(self, command: RepairShard) -> None:
-        """Have one shard repaired, and record the result. A failure is an event too."""
+    async def _follow(self, command: ShardCommand) -> None:
+        """Have the work of one shard done, and record the result. A failed repair is an event too."""
         session = self._session
         report: WorkReport | None
         try:
             async with self.garbage.working_on(command.shard):
-                report = await self._fleet.run(await self._task(command), self._report)
-        except Exception as error:  # the requests stay accepted, and whoever waits for them gets the error
-            find = partial(session.store.reports.find, RepairReport, command.command_id)
-            report = await session.offload(find)  # a lost worker may have finished
-            if report is None:
-                self._fail(_repair_failed(command.shard, error))
-                event = ShardFailed(at=session.clock(), shard=command.shard, command_id=command.command_id)
-                await self.record(event)
+                report = await self._fleet.run(await self._work(command), self._report)
+        except Exception as error:  # requests stay accepted, and whoever waits for the work gets the error
+            report = await session.offload(partial(find_report, session.store, command.command_id))
+            if report is None:  # otherwise only the worker's reply was lost
+                self._fail(_failure_of(command, error))
+                if isinstance(command, TrainShard):
+                    self._stop_training(error)
+                else:
+                    await self.record(
+                        ShardFailed(at=session.clock(), shard=command.shard, command_id=command.command_id)
+                    )
                 return
-        assert isinstance(report, RepairReport)
-        await self.record(ShardRepaired(at=session.clock(), report=report))
-        self.reports.append(report)
-        await session.offload(partial(session.store.reports.delete, [report.command_id]))
+        match report:
+            case TrainReport():
+                await self._record_trained(report)
+            case RepairReport():
+                await self.record(ShardRepaired(at=session.clock(), report=report))
+                self.reports.append(report)
+                await session.offload(partial(session.store.reports.delete, [report.command_id]))
 
-    async def _task(self, command: RepairShard) -> RepairTask:
-        """Add what only the journal knows to a command."""
+    async def _record_trained(self, report: TrainReport) -> None:
+        """Keep the report of a shard, and record that the run is trained once every shard is.
+
+        Until then the report's file shows that the shard is trained.
+        """
+        session = self._session
+        self.trained[report.lineage.shard] = report
+        if len(self.trained) < len(self.board.tables):
+            return
+        lineages = tuple(self.trained[shard].lineage for shard in sorted(self.trained))
+        await self.record(RunTrained(at=session.clock(), lineages=lineages, workers=self._fleet.workers))
+        command_ids = [report.command_id for report in self.trained.values()]
+        await session.offload(partial(session.store.reports.delete, command_ids))
+
+    def _stop_training(self, error: Exception) -> None:
+        """Begin with no further shard, unless settling can repair the failure: then it has less to finish."""
+        if isinstance(error, WorkerLost):
+            return
+        for task, command in self._tasks.items():
+            is_waiting = command.shard not in self._fleet.at_work and task is not asyncio.current_task()
+            if isinstance(command, TrainShard) and is_waiting:
+                task.cancel()
+
+    async def _work(self, command: ShardCommand) -> Work:
+        """Add the term to a command, and the sample ids that only the journal knows."""
+        if isinstance(command, TrainShard):
+            return TrainTask(command=command, term=self._session.term)
         read = self._session.journal.sample_ids
         revoked = await self._session.offload(partial(read, shard=command.shard))
         unseen: dict[str, frozenset[SampleId]] = {}
@@ -273,11 +325,11 @@ class Executor:
         )
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        shard = self._tasks.pop(task)
+        command = self._tasks.pop(task)
         if task.cancelled():
             self.garbage.is_due = True
         elif error := task.exception():  # its result could not be recorded
-            self._fail(_repair_failed(shard, error))
+            self._fail(_failure_of(command, error))
 
     def _fail(self, error: BaseException) -> None:
         self._failure, self.garbage.is_due = error, True
@@ -287,8 +339,11 @@ class Executor:
             listener(stage)
 
 
-def _repair_failed(shard: int, error: BaseException) -> ShardRepairFailed:
-    failure = ShardRepairFailed(shard, f"{type(error).__name__}: {error}")
+def _failure_of(command: ShardCommand, error: BaseException) -> BaseException:
+    """Return what is raised where the work is waited for: of a training the error itself, which says what to change."""
+    if isinstance(command, TrainShard):
+        return error
+    failure = ShardRepairFailed(command.shard, f"{type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
 

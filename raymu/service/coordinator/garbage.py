@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from raymu.core.board.board import RevocationBoard
-from raymu.core.commands import RepairReport
 from raymu.core.records import FileRef
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
-from raymu.service.shard.stages import find_partial
+from raymu.service.shard.stages import find_partial, find_report
 
 
 class GarbageCollector:
@@ -72,18 +71,19 @@ class GarbageCollector:
         """Delete garbage of one shard, or of the run."""
         store = self._session.store
         with self._session.journal.writing():  # no other coordinator can take over, and need what is deleted
-            commands = {command.command_id for command in self._board.running}
+            commands = {command.command_id for command in self._board.awaited}
             if shard is None:
                 store.delete_garbage(self._needed(), commands)
             else:
                 store.delete_shard_garbage(self._needed(), commands, shard)
 
     def _needed(self) -> set[FileRef]:
-        """Return every file that is served, or that a running repair starts from, aims at or has reported."""
-        store, running = self._session.store, self._board.running
+        """Return every file that is served, or that running work starts from, aims at or has reported."""
+        store, running = self._session.store, self._board.awaited
         needed = {file for lineage in (*self._board.lineages, *self._publisher.served) for file in lineage.files}
+        needed |= set(self._board.tables)
         needed |= {file for command in running for reference in command.references for file in reference.files}
-        reports = [store.reports.find(RepairReport, command.command_id) for command in running]
+        reports = [find_report(store, command.command_id) for command in running]
         needed |= {file for report in reports if report for file in report.lineage.files}
         partials = [find_partial(store, command.command_id) for command in running]
         return needed | {file for partial in partials if partial for file in partial.trained.files}

@@ -11,7 +11,7 @@ from raymu.core.requests import RevocationRequest
 from raymu.data.ids import as_sample_ids
 from raymu.errors import RaymuError, RequestInvalid
 from raymu.service.history import History
-from raymu.service.pseudonyms import key_name, owner_name, pseudonym, sample_name
+from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.rules import (
     AdmissionResult,
@@ -48,7 +48,7 @@ class Admission:
         """
         self._store, self._journal = store, journal
         self._by_key = dict(history.requests_by_key)
-        self._samples = samples or LazySampleIndex(store, lambda: history.tables(store.manifest))
+        self._samples = samples or LazySampleIndex(store, lambda: history.board.tables)
 
     def remember(self, requests: Iterable[RevocationRequest]) -> None:
         """These are accepted: from here on they answer to their keys."""
@@ -108,7 +108,7 @@ class Admission:
         if asked.owner is not None:
             if config.data.owner is None:
                 raise RequestInvalid("this run knows no owners: it was trained without data.owner; name samples by id")
-            owner, sample_ids = self._keyed(owner_name(asked.owner)), owned[str(asked.owner)]
+            owner, sample_ids = self._keyed(identity_text("owner", asked.owner)), owned[str(asked.owner)]
         else:
             owner, sample_ids = None, as_sample_ids(asked.ids, integers=self._store.manifest.has_integer_ids)
             _require_distinct(sample_ids)
@@ -116,7 +116,7 @@ class Admission:
             asked=asked,
             strategy=strategy,
             boundary=boundary,
-            key=self._keyed(key_name(asked.key)) if asked.key else None,
+            key=self._keyed(identity_text("key", asked.key)) if asked.key else None,
             owner=owner,
             sample_ids=tuple(sample_ids),
         )
@@ -124,7 +124,9 @@ class Admission:
     def _named(self, sample_ids: Iterable[SampleId]) -> dict[SampleId, RequestedSample]:
         distinct = list(dict.fromkeys(sample_ids))
         return {
-            sample_id: RequestedSample(sample_id=sample_id, name=self._keyed(sample_name(sample_id)), place=place)
+            sample_id: RequestedSample(
+                sample_id=sample_id, name=self._keyed(identity_text("id", sample_id)), place=place
+            )
             for sample_id, place in zip(distinct, self._samples.get().places(distinct), strict=True)
         }
 

@@ -4,28 +4,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from raymu.core.commands import RepairReport, RepairShard
-from raymu.core.records import FileRef, Remedy, SampleId, ShardLineage
+from raymu.core.commands import RepairReport, RepairShard, TrainShard, train_id
+from raymu.core.records import Remedy, SampleId, ShardLineage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainCommand:
-    """Work: train a shard from scratch."""
+class TrainTask:
+    """Work: carry out a training command."""
 
-    shard: int
-    table: FileRef
-    """The shard's samples."""
+    command: TrainShard
     term: int
     """Of the coordinator. The worker writes nothing once there is a later one."""
 
     @property
+    def shard(self) -> int:
+        return self.command.shard
+
+    @property
     def command_id(self) -> str:
-        return train_id(self.shard)
-
-
-def train_id(shard: int) -> str:
-    """Return the id of the command that trains a shard from scratch."""
-    return f"train-{shard:04d}"
+        return self.command.command_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +46,7 @@ class RepairTask:
         return self.command.command_id
 
 
-Work: TypeAlias = TrainCommand | RepairTask
+Work: TypeAlias = TrainTask | RepairTask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

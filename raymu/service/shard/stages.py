@@ -4,12 +4,12 @@ import time
 from collections.abc import Collection, Generator
 from dataclasses import dataclass, replace
 
-from raymu.core.commands import RepairShard
+from raymu.core.commands import TRAIN_PREFIX, RepairReport, RepairShard, ShardCommand, TrainShard
 from raymu.core.partition import descent_digest
 from raymu.core.records import CheckpointRef, FileRef, Remedy
 from raymu.errors import FileCorrupt, FileUnreadable
 from raymu.service.shard.files import StateCache
-from raymu.service.shard.messages import StageProgress, TrainCommand
+from raymu.service.shard.messages import StageProgress, TrainReport, WorkReport
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
 from raymu.training.spec import TrainingSpec
@@ -55,6 +55,12 @@ class PartialReport:
     determinism: str
     """Determinism class of the worker, as JSON."""
     trained: StageResults
+
+
+def find_report(store: RunStore, command_id: str) -> WorkReport | None:
+    """Return the report of a command; None if there is none, or its files are gone. Raises FileCorrupt."""
+    kind: type[WorkReport] = TrainReport if command_id.startswith(TRAIN_PREFIX) else RepairReport
+    return store.reports.find(kind, command_id)
 
 
 def find_partial(store: RunStore, command_id: str) -> PartialReport | None:
@@ -117,7 +123,7 @@ class StageWriter:
         self._spec, self._files, self._train_stages = spec, files, train_stages
 
     def train(
-        self, samples: ShardSamples, command: TrainCommand | RepairShard, *, determinism: str
+        self, samples: ShardSamples, command: ShardCommand, *, determinism: str
     ) -> Generator[StageProgress, None, StageResults]:
         """Train the stages of a command, after those that were trained before it was interrupted.
 
@@ -168,12 +174,12 @@ class StageWriter:
         if partial := find_partial(self._store, command.command_id):
             self._store.destroy(partial.trained.files - command.lineage.files)
 
-    def _checkpoint_before(self, command: TrainCommand | RepairShard, done: StageResults) -> bytes | None:
+    def _checkpoint_before(self, command: ShardCommand, done: StageResults) -> bytes | None:
         """Read the state to start from; None for new weights. Raises FileMissing, FileCorrupt."""
         if done.checkpoints:
             return self._files.read(done.checkpoints[-1].file)
         first = _first_stage(command)
-        if isinstance(command, TrainCommand) or not first:
+        if isinstance(command, TrainShard) or not first:
             return None
         checkpoint = command.lineage.checkpoints[first - 1]
         assert checkpoint is not None, "checkpoints below the earliest touched slice are there"
@@ -200,5 +206,5 @@ class StageWriter:
         )
 
 
-def _first_stage(command: TrainCommand | RepairShard) -> int:
+def _first_stage(command: ShardCommand) -> int:
     return command.earliest_slice if isinstance(command, RepairShard) else 0

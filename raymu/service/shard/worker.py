@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from raymu.config import Device
-from raymu.core.commands import RepairReport
+from raymu.core.commands import RepairReport, TrainShard
 from raymu.core.partition import Hashes, identity_hashes
 from raymu.core.records import FileRef, Remedy, SampleId, ShardLineage
 from raymu.core.remedies import training_passes
@@ -16,7 +16,7 @@ from raymu.core.workload import update_seconds_per_pass
 from raymu.errors import PatchFailed
 from raymu.service.event_log import log_event
 from raymu.service.shard.files import StateCache, read_shard_samples, write_without
-from raymu.service.shard.messages import RepairTask, StageProgress, TrainCommand, TrainReport, Work, WorkReport
+from raymu.service.shard.messages import RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
 from raymu.service.shard.patch import Patch, ShardPatcher
 from raymu.service.shard.stages import StageWriter
 from raymu.store.reports import AnyReport
@@ -103,8 +103,8 @@ class ShardWorker:
 
     def _execute(self, work: Work) -> Iterator[StageProgress | WorkReport]:
         match work:
-            case TrainCommand():
-                yield from self._once(TrainReport, work.command_id, self._train(work))
+            case TrainTask():
+                yield from self._once(TrainReport, work.command_id, self._train(work.command))
             case RepairTask():
                 yield from self._once(RepairReport, work.command_id, self._repair(work))
 
@@ -119,12 +119,12 @@ class ShardWorker:
         self._files.evict_except(report.lineage.files)
         yield report
 
-    def _train(self, work: TrainCommand) -> Generator[StageProgress, None, TrainReport]:
-        samples = read_shard_samples(self._store, work.table)
-        trained = yield from self._stages.train(samples, work, determinism=self._determinism)
+    def _train(self, command: TrainShard) -> Generator[StageProgress, None, TrainReport]:
+        samples = read_shard_samples(self._store, command.table)
+        trained = yield from self._stages.train(samples, command, determinism=self._determinism)
         lineage = ShardLineage(
-            shard=work.shard,
-            table=work.table,
+            shard=command.shard,
+            table=command.table,
             slice_samples=samples.slice_samples(self._slices),
             checkpoints=trained.checkpoints,
             updates=trained.updates,

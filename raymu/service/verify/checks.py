@@ -9,10 +9,10 @@ from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, finding_of, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.pseudonyms import pseudonym_mismatches
-from raymu.service.shard.stages import PartialReport
+from raymu.service.shard.stages import PartialReport, find_report
 from raymu.service.verify.descent import descent_findings
 from raymu.service.verify.evidence import Evidence
-from raymu.service.verify.leftovers import find_report, leftover_findings, needed_files, unless_unfinished
+from raymu.service.verify.leftovers import leftover_findings, needed_files, unless_unfinished
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.journal.file_seal import matches_seal
 from raymu.store.receipts import check_receipts

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from raymu.core.partition import descent_digest, identity_hashes
 from raymu.core.records import Constituent, Generation, ShardLineage, ShardState
 from raymu.core.verdict import Finding, Verdict
-from raymu.service.pseudonyms import pseudonym, sample_name
+from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.service.verify.evidence import Expected
 from raymu.store.run import RunStore
 from raymu.text import plural
@@ -38,7 +38,7 @@ class _ShardSamples:
         self._lineage, self._key, self._descents = lineage, store.keys.hash_key, expected.descents
         self._hashes = identity_hashes(sample_ids, seed=store.config.partition.seed, purpose="sample")
         self._slices: npt.NDArray[np.int64] = table["slice"].to_numpy()
-        requests = [revoked.get(pseudonym(sample_name(sample_id), self._key)) for sample_id in sample_ids]
+        requests = [revoked.get(pseudonym(identity_text("id", sample_id), self._key)) for sample_id in sample_ids]
         self._left_in = sum(request is not None and request not in waiting for request in requests)
         self._is_waiting = np.array([request in waiting for request in requests], dtype=bool)
 

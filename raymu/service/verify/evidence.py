@@ -12,7 +12,6 @@ from raymu.core.records import FileRef, Generation
 from raymu.core.requests import RevocationRequest
 from raymu.core.run_shape import RunShape
 from raymu.service.pseudonyms import KeptPseudonym, kept_pseudonyms, revoked_by
-from raymu.service.shard.messages import train_id
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.journal.journal import Journal
 from raymu.store.receipts import ReceiptRow
@@ -61,8 +60,6 @@ class Recorded:
 class Expected:
     """What must follow from the events."""
 
-    shards: int
-    """Number of shards."""
     board: RevocationBoard
     """The state machine after all events."""
     generations: tuple[GenerationPublished, ...]
@@ -94,8 +91,7 @@ class Expected:
     @property
     def awaited(self) -> set[str]:
         """Ids of the running commands, whose reports can exist."""
-        training = set() if self.board.lineages else {train_id(shard) for shard in range(self.shards)}
-        return training | {command.command_id for command in self.board.running}
+        return {command.command_id for command in self.board.awaited}
 
     @property
     def is_unfinished(self) -> bool:
@@ -110,7 +106,7 @@ class Expected:
     def of(cls, store: RunStore, events: tuple[Event, ...]) -> "Expected":
         """Replay the events as a coordinator does."""
         config, projection = store.config, Receipts()
-        board = RevocationBoard.replayed(events, RunShape.of(config), workers=1)
+        board = RevocationBoard.replayed(events, RunShape.of(config), workers=1, tables=store.manifest.tables)
         receipts: list[tuple[int, Receipt]] = []
         unpublished: dict[int, set[str]] = {}
         for sequence, event in enumerate(events, start=1):
@@ -124,7 +120,6 @@ class Expected:
         accepted = [event for event in events if isinstance(event, RevocationsAccepted)]
         purged = [event for event in events if isinstance(event, RequestsPurged)]
         return cls(
-            shards=config.partition.shards,
             board=board,
             generations=tuple(event for event in events if isinstance(event, GenerationPublished)),
             publication=board.published,

@@ -4,17 +4,15 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from raymu.core.commands import RepairReport
 from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
-from raymu.service.shard.messages import TrainReport
+from raymu.service.shard.stages import find_report
 from raymu.service.verify.evidence import Evidence
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.local import PARTIAL
 from raymu.store.layout import TERM, kind_of
 from raymu.store.reports import report_path
-from raymu.store.run import RunStore
 
 _UNFINISHED = "work is running or was interrupted; `raymu settle` finishes it"
 _LEFT_BY_FAILURES = ("report", "partial report", "mark of an unfinished run")
@@ -72,17 +70,11 @@ def needed_files(evidence: Evidence) -> set[FileRef]:
             report = find_report(store, command_id)
             lineages.extend([report.lineage] if report else [])
     needed = {file for lineage in lineages for file in lineage.files}
-    needed |= {file for command in board.running for reference in command.references for file in reference.files}
-    return needed if board.lineages else needed | set(store.manifest.tables)
+    needed |= {file for command in board.awaited for reference in command.references for file in reference.files}
+    return needed | set(board.tables)
 
 
 def _unawaited_reports(evidence: Evidence) -> set[str]:
     """Return the paths of reports of commands that are not running."""
     awaited = evidence.expected.awaited
     return {report_path(command_id) for command_id in evidence.store.reports.finished if command_id not in awaited}
-
-
-def find_report(store: RunStore, command_id: str) -> TrainReport | RepairReport | None:
-    """Return the report of a command; None if there is none, or its files are gone. Raises FileCorrupt."""
-    kind: type[TrainReport | RepairReport] = TrainReport if command_id.startswith("train") else RepairReport
-    return store.reports.find(kind, command_id)

@@ -27,7 +27,7 @@ def executor(tmp_path: Path) -> Executor:
     store = RunStore(str(tmp_path / "run"))
     session = Session(store, clock=utc_now)
     history = replay(session.journal, store.manifest)
-    samples = LazySampleIndex(store, lambda: history.tables(store.manifest))
+    samples = LazySampleIndex(store, lambda: history.board.tables)
     return Executor(session, ScriptedFleet(store, fail_after=0), history, samples)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from raymu.core.commands import TrainShard
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import Progress, TrainCommand, Work, WorkReport
+from raymu.service.shard.messages import Progress, TrainTask, Work, WorkReport
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.files.run_files import RunFiles
 from raymu.store.run import RunStore
@@ -59,10 +60,10 @@ def test_a_worker_lets_go_of_the_shard_before_also_where_its_work_was_done_by_an
     prepare_run(scenario.config, str(location)).write()
     tables = RunStore(str(location)).manifest.tables
     first, second = ShardWorker(RunStore(str(location))), ShardWorker(RunStore(str(location)))
-    assert list(second.run(TrainCommand(shard=1, table=tables[1], term=0)))
-    assert list(first.run(TrainCommand(shard=0, table=tables[0], term=0)))
+    assert list(second.run(TrainTask(command=TrainShard(shard=1, table=tables[1]), term=0)))
+    assert list(first.run(TrainTask(command=TrainShard(shard=0, table=tables[0]), term=0)))
     assert {ref.path[:11] for ref in first._files._payloads} == {"shards/0000"}
-    assert list(first.run(TrainCommand(shard=1, table=tables[1], term=0)))
+    assert list(first.run(TrainTask(command=TrainShard(shard=1, table=tables[1]), term=0)))
     assert not first._files._payloads
 
 

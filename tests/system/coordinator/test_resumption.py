@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from raymu.config import Config
+from raymu.core.commands import TrainShard
 from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorSuperseded, PatchFailed, ShardRepairFailed
 from raymu.service.coordinator.coordinator import Coordinator
@@ -20,8 +21,8 @@ from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import (
     RepairTask,
     StageProgress,
-    TrainCommand,
     TrainReport,
+    TrainTask,
     Work,
     no_progress,
 )
@@ -73,9 +74,9 @@ class Worker(ShardWorker):
         return report
 
 
-def training_of(location: Path) -> TrainCommand:
+def training_of(location: Path) -> TrainTask:
     """Shard 0's, in a run that is to be trained."""
-    return TrainCommand(shard=0, table=RunStore(str(location)).manifest.tables[0], term=0)
+    return TrainTask(command=TrainShard(shard=0, table=RunStore(str(location)).manifest.tables[0]), term=0)
 
 
 def files_there(location: Path) -> set[str]:
@@ -204,10 +205,10 @@ def test_other_samples_are_trained_on_from_the_beginning(tmp_path: Path) -> None
     Worker(location).stop_after(2, training_of(location))
     ids = ids_at(config, shard=0, slice_index=1)[:1]
     store = RunStore(str(location))
-    table = store.read_table(training_of(location).table)
+    table = store.read_table(training_of(location).command.table)
     fewer = store.write_table(0, table.filter(pa.array([one not in ids for one in table["id"].to_pylist()])))
     worker = Worker(location)
-    report = worker.train(TrainCommand(shard=0, table=fewer, term=0))
+    report = worker.train(TrainTask(command=TrainShard(shard=0, table=fewer), term=0))
     assert worker.stages == list(range(SLICES))
     train_run(config, tmp_path / "calm", exclude=ids)
     assert content_of(report.lineage) == content_of(lineage_of(tmp_path / "calm", 0))

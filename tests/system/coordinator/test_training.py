@@ -11,7 +11,7 @@ from raymu.config.unlearning import Strategy
 from raymu.errors import RaymuError, RequestInvalid, RunInvalid, TrainingFailed, WorkerLost
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.fleet import LocalFleet, ProgressFleet
+from raymu.service.shard.fleet import ProgressFleet
 from raymu.service.shard.messages import Progress, StageProgress, Work, WorkReport, no_progress
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import history_of
@@ -38,8 +38,8 @@ class TwoAtOnce(ScriptedFleet):
     workers = 2
     running: set[int]
 
-    def __init__(self, store: RunStore, error: RaymuError) -> None:
-        super().__init__(store, failures={1: error})
+    def __init__(self, store: RunStore, error: RaymuError | None = None) -> None:
+        super().__init__(store, failures={1: error} if error else {})
         self._free = asyncio.Semaphore(self.workers)
         self.running = set()
 
@@ -85,7 +85,7 @@ def test_a_run_is_trained_once(tmp_path: Path) -> None:
 
 def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None:
     store = write_run(tmp_path, shards=2)
-    coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
+    coordinator = Coordinator(store, ProgressFleet(TwoAtOnce(store)))
 
     async def train() -> None:
         asked: list[asyncio.Task[None]] = []

@@ -15,7 +15,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.verdict import Finding, Verdict
 from raymu.errors import RaymuError, ShardRepairFailed
 from raymu.service.coordinator.calls import SettleResult
-from raymu.service.pseudonyms import key_name, pseudonym
+from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
@@ -225,7 +225,7 @@ class Scenario:
         """What is accepted was asked, and was not accepted before; what comes in together is accepted together."""
         hash_key = RunStore(str(self.location)).keys.hash_key
         sent_keys = {request.key for submission in self.submissions for request in submission.asked if request.key}
-        keys = {pseudonym(key_name(key), hash_key): key for key in sent_keys}
+        keys = {pseudonym(identity_text("key", key), hash_key): key for key in sent_keys}
         for request in event.requests:
             asked = SentRequest(
                 samples=self.run.accepted[request.request_id],

@@ -15,7 +15,7 @@ from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.pseudonyms import pseudonym, sample_name
+from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
@@ -94,7 +94,7 @@ def template(setting: Setting, work_folder: Path) -> Template:
                 shard=shard,
                 slice_index=slice_index,
                 identity=identity,
-                keyed=pseudonym(sample_name(sample_id), store.keys.hash_key),
+                keyed=pseudonym(identity_text("id", sample_id), store.keys.hash_key),
             )
             for (sample_id, shard, slice_index), identity in zip(placed, identities, strict=True)
         ),

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from raymu.core.commands import TrainShard
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, SampleId, ShardState
 from raymu.core.verdict import Verdict
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
-from raymu.service.shard.messages import TrainCommand, TrainReport, no_progress
+from raymu.service.shard.messages import TrainReport, TrainTask, no_progress
 from raymu.service.shard.worker import ShardWorker
 from raymu.service.status import status
 from raymu.service.verify.verify import verify
@@ -83,7 +84,9 @@ def test_a_shard_that_workers_of_two_kinds_trained_is_inconclusive(tmp_path: Pat
     write_samples(tmp_path / "all.parquet")
     prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
-    *_, report = ShardWorker(store, relayed).run(TrainCommand(shard=0, table=store.manifest.tables[0], term=0))
+    *_, report = ShardWorker(store, relayed).run(
+        TrainTask(command=TrainShard(shard=0, table=store.manifest.tables[0]), term=0)
+    )
     assert isinstance(report, TrainReport)
     assert report.lineage.exactness is Exactness.INCONCLUSIVE
 
