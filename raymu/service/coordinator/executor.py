@@ -304,7 +304,7 @@ class Executor:
         if isinstance(error, WorkerLost):
             return
         for task, command in self._tasks.items():
-            is_waiting = command.shard not in self._fleet.at_work and task is not asyncio.current_task()
+            is_waiting = command.shard not in self._fleet.running and task is not asyncio.current_task()
             if isinstance(command, TrainShard) and is_waiting:
                 task.cancel()
 
