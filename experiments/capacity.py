@@ -43,7 +43,7 @@ from raymu.core.run_shape import RunShape
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.sample_index import MOST_PURGED, SampleIndex
+from raymu.service.requests.sample_index import MAX_PURGED_SHARE, SampleIndex
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import Progress, Work, WorkReport, no_progress
 from raymu.store.codec import from_json, to_json
@@ -207,7 +207,7 @@ def measure_samples(folder: Path, scale: int) -> Result:
     arrays = (index.hashes, index.shards, index.slices, index.owners)
     index_bytes = sum(array.nbytes for array in arrays) + index.ids.nbytes
     samples = len(index.hashes)
-    copy_s, _ = timed(lambda: index.purge(range(1 + int(MOST_PURGED * samples))))
+    copy_s, _ = timed(lambda: index.purge(range(1 + int(MAX_PURGED_SHARE * samples))))
     return {
         **result,
         "index_bytes": index_bytes / samples,
@@ -376,7 +376,7 @@ def bounds_table(result: Result) -> str:
     images, update = samples["of_784_bytes"], result["updates"]["bytes_per_row_and_parameter"]
     checkpoint, parameters = models[MODEL]["checkpoint_bytes"], models[MODEL]["parameters"]
     request_s = SHARDS * (2 * coordinator["publish_s_per_shard"] + coordinator["accept_s_per_shard"])
-    request_s += samples["index_copy_s"] / MOST_PURGED
+    request_s += samples["index_copy_s"] / MAX_PURGED_SHARE
     shard_table = SAMPLES / SHARDS * images["table_bytes"]
     repair = 2 * shard_table + SLICES * checkpoint
     passes_per_s = result["training"]["passes_per_s"]

@@ -20,14 +20,17 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardStatus:
-    """weights_sha256: of what the shard serves, None for nothing; place: None where it lies in the run's directory only"""
+    """What one shard holds and serves."""
 
     shard: int
     samples: int
     state: ShardState
     tainted_from: int | None
+    """First stage that must be retrained to be exact again; None without debt."""
     weights_sha256: str | None
+    """Hash of the weights that the shard serves; None if it abstains."""
     place: ShardLocation | None = None
+    """The actor that has the shard in memory; None if only the run's directory has it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

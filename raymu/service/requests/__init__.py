@@ -1,0 +1,5 @@
+"""Revocation requests, from what a user asks to what is accepted.
+
+`revocation` is the request, `table` reads many of them from a file, `rules` accepts or refuses one, and `admission` admits
+them in bulk by the samples of `sample_index`.
+"""

@@ -1,4 +1,4 @@
-"""Where requests come in: each is held against the samples that the run holds, and those that it held."""
+"""Admission of requests in bulk, by the samples that the run holds and those that were revoked."""
 
 from collections import ChainMap, Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,16 +29,16 @@ from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from raymu.text import one_line, plural
 
-Sound = TypeVar("Sound")
+Value = TypeVar("Value")
 
 
 class Admission:
-    """Judges requests in bulk, and writes nothing."""
+    """Accepts or refuses requests in bulk. It writes nothing."""
 
     def __init__(
         self, store: RunStore, journal: Journal, history: History, samples: LazySampleIndex | None = None
     ) -> None:
-        """Judge by a run's history.
+        """Admit requests by a run's history.
 
         Args:
             store: The run.
@@ -51,94 +51,100 @@ class Admission:
         self._samples = samples or LazySampleIndex(store, lambda: history.board.tables)
 
     def remember(self, requests: Iterable[RevocationRequest]) -> None:
-        """These are accepted: from here on they answer to their keys."""
+        """Remember the idempotency keys of requests that were committed."""
         self._by_key.update({request.key: request for request in requests if request.key})
 
     def admit_together(
-        self, asked: Sequence[Revocation], *, now: datetime
+        self, revocations: Sequence[Revocation], *, now: datetime
     ) -> tuple[list[AdmittedRequest], list[SubmissionResult]]:
-        """Requests that are accepted all or none. returns: those that are to be accepted, and what each is told
+        """Admit all of these requests or none.
 
-        Raises RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict, FileMissing, FileCorrupt.
+        Returns:
+            The requests to accept, without those whose keys belong to accepted ones; and the result of each request.
+
+        Raises:
+            RaymuError: RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked, IdempotencyConflict, FileMissing or
+                FileCorrupt.
         """
-        judgements = [judgement for one in asked for judgement in self.admit([one], now=now)]
-        refusals = [one for one in judgements if isinstance(one, RaymuError)]
+        admissions = [admission for revocation in revocations for admission in self.admit([revocation], now=now)]
+        refusals = [admission for admission in admissions if isinstance(admission, RaymuError)]
         if refusals:
             raise refusals[0]
-        resolved = [one for one in judgements if isinstance(one, AdmittedRequest)]
-        require_disjoint(resolved)
-        return resolved, [submission_result(one) for one in judgements]
+        admitted = [admission for admission in admissions if isinstance(admission, AdmittedRequest)]
+        require_disjoint(admitted)
+        return admitted, [submission_result(admission) for admission in admissions]
 
-    def admit(self, asked: Sequence[Revocation], *, now: datetime) -> list[AdmissionResult]:
-        """Each request as if those before it that can be accepted were. Raises FileMissing, FileCorrupt."""
-        read = self._read(asked)
-        sound = [one for one in read if isinstance(one, ParsedRequest)]
-        samples = self._named(sample_id for one in sound for sample_id in one.sample_ids)
-        owners = [one.owner for one in sound if one.owner is not None]
-        revoked = self._journal.revoked_by([*owners, *(sample.name for sample in samples.values())])
-        keyed: ChainMap[str, RevocationRequest] = ChainMap({}, self._by_key)
-        judgements: list[AdmissionResult] = []
-        for one in read:
-            judgement: AdmissionResult
-            if isinstance(one, RaymuError):
-                judgement = one
+    def admit(self, revocations: Sequence[Revocation], *, now: datetime) -> list[AdmissionResult]:
+        """Admit each request as if those before it had been accepted. Raises FileMissing, FileCorrupt."""
+        parsed = self._parse_all(revocations)
+        well_formed = [request for request in parsed if isinstance(request, ParsedRequest)]
+        samples = self._requested_samples(sample_id for request in well_formed for sample_id in request.sample_ids)
+        owners = [request.owner for request in well_formed if request.owner is not None]
+        revoked = self._journal.revoked_by([*owners, *(sample.pseudonym for sample in samples.values())])
+        by_key: ChainMap[str, RevocationRequest] = ChainMap({}, self._by_key)
+        admissions: list[AdmissionResult] = []
+        for request in parsed:
+            admission: AdmissionResult
+            if isinstance(request, RaymuError):
+                admission = request
             else:
-                named = [samples[sample_id] for sample_id in one.sample_ids]
-                judgement = _attempt(partial(admit, one, named, revoked=revoked, by_key=keyed, now=now))
-            if isinstance(judgement, AdmittedRequest):
-                request = judgement.request
-                revoked.update(dict.fromkeys(request.hashes, request.request_id))
-                if request.key is not None:
-                    keyed[request.key] = request
-            judgements.append(judgement)
-        return judgements
+                named = [samples[sample_id] for sample_id in request.sample_ids]
+                admission = _attempt(partial(admit, request, named, revoked=revoked, by_key=by_key, now=now))
+            if isinstance(admission, AdmittedRequest):
+                accepted = admission.request
+                revoked.update(dict.fromkeys(accepted.hashes, accepted.request_id))
+                if accepted.key is not None:
+                    by_key[accepted.key] = accepted
+            admissions.append(admission)
+        return admissions
 
-    def _read(self, asked: Sequence[Revocation]) -> list[ParsedRequest | RaymuError]:
-        owners = list({str(one.owner) for one in asked if one.owner is not None})
+    def _parse_all(self, revocations: Sequence[Revocation]) -> list[ParsedRequest | RaymuError]:
+        owners = list({str(revocation.owner) for revocation in revocations if revocation.owner is not None})
         owned = dict(zip(owners, self._samples.get().owned_by(owners), strict=True))
-        return [_attempt(partial(self._well_formed, one, owned)) for one in asked]
+        return [_attempt(partial(self._parse, revocation, owned)) for revocation in revocations]
 
-    def _well_formed(self, asked: Revocation, owned: Mapping[str, Sequence[SampleId]]) -> ParsedRequest:
-        """owned: owner -> ids of the samples that are left. Raises RequestInvalid."""
+    def _parse(self, revocation: Revocation, owned: Mapping[str, Sequence[SampleId]]) -> ParsedRequest:
+        """Check the form of a request. `owned` has the ids of each owner's remaining samples. Raises RequestInvalid."""
         config = self._store.config
-        strategy = config.unlearning.strategy if asked.strategy is None else chosen_strategy(asked.strategy)
-        boundary = config.unlearning.boundary if asked.boundary is None else chosen_boundary(asked.boundary)
-        if (asked.owner is None) == (not asked.ids):
+        strategy = config.unlearning.strategy if revocation.strategy is None else chosen_strategy(revocation.strategy)
+        boundary = config.unlearning.boundary if revocation.boundary is None else chosen_boundary(revocation.boundary)
+        if (revocation.owner is None) == (not revocation.ids):
             raise RequestInvalid("name samples by id, or an owner: a request needs one of them, and not both")
-        if asked.owner is not None:
+        if revocation.owner is not None:
             if config.data.owner is None:
                 raise RequestInvalid("this run knows no owners: it was trained without data.owner; name samples by id")
-            owner, sample_ids = self._keyed(identity_text("owner", asked.owner)), owned[str(asked.owner)]
+            owner, sample_ids = self._pseudonym(identity_text("owner", revocation.owner)), owned[str(revocation.owner)]
         else:
-            owner, sample_ids = None, as_sample_ids(asked.ids, integers=self._store.manifest.has_integer_ids)
+            owner, sample_ids = None, as_sample_ids(revocation.ids, integers=self._store.manifest.has_integer_ids)
             _require_distinct(sample_ids)
         return ParsedRequest(
-            asked=asked,
+            revocation=revocation,
             strategy=strategy,
             boundary=boundary,
-            key=self._keyed(identity_text("key", asked.key)) if asked.key else None,
+            key=self._pseudonym(identity_text("key", revocation.key)) if revocation.key else None,
             owner=owner,
             sample_ids=tuple(sample_ids),
         )
 
-    def _named(self, sample_ids: Iterable[SampleId]) -> dict[SampleId, RequestedSample]:
+    def _requested_samples(self, sample_ids: Iterable[SampleId]) -> dict[SampleId, RequestedSample]:
         distinct = list(dict.fromkeys(sample_ids))
         return {
             sample_id: RequestedSample(
-                sample_id=sample_id, name=self._keyed(identity_text("id", sample_id)), place=place
+                sample_id=sample_id, pseudonym=self._pseudonym(identity_text("id", sample_id)), home=home
             )
-            for sample_id, place in zip(distinct, self._samples.get().places(distinct), strict=True)
+            for sample_id, home in zip(distinct, self._samples.get().homes(distinct), strict=True)
         }
 
-    def _keyed(self, name: str) -> str:
-        return pseudonym(name, self._store.keys.hash_key)
+    def _pseudonym(self, text: str) -> str:
+        return pseudonym(text, self._store.keys.hash_key)
 
 
-def _attempt(read: Callable[[], Sound]) -> Sound | RaymuError:
+def _attempt(work: Callable[[], Value]) -> Value | RaymuError:
+    """Return the result, or the error that refuses the request."""
     try:
-        return read()
+        return work()
     except RaymuError as refusal:
-        return refusal.with_traceback(None)  # its frames would hold on to everything that was submitted with it
+        return refusal.with_traceback(None)  # its frames would keep the whole submission in memory
 
 
 def _require_distinct(sample_ids: Sequence[SampleId]) -> None:

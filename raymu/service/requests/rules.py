@@ -1,4 +1,4 @@
-"""What a user asks, and the rules by which a request is accepted or refused."""
+"""The rules by which one request is accepted or refused."""
 
 import hashlib
 from collections import Counter
@@ -17,131 +17,148 @@ from raymu.store.codec import canonical_json
 from raymu.text import one_line, plural
 
 DUE_AFTER = timedelta(days=30)
-"""How long a request may wait where it names no time: about the month that data protection law gives."""
+"""How long a request may wait if it names no time: about the month that data protection law allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdmittedRequest:
-    """A request that can be accepted. request: for the board; key: as it was given; forget: shard -> ids"""
+    """A request that can be accepted."""
 
     request: RevocationRequest
+    """For the board."""
     key: str | None
+    """The idempotency key as the user wrote it."""
     forget: dict[int, tuple[SampleId, ...]]
+    """Shard -> ids of the samples to forget."""
 
 
 AdmissionResult: TypeAlias = AdmittedRequest | RevocationRequest | RaymuError
-"""A request that can be accepted, the one that was accepted under its key before, or why it is refused."""
+"""A request that can be accepted, the one that its key belongs to, or the reason for a refusal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestedSample:
-    """A sample that is asked for. name: keyed hash of its id; place: shard and slice, None where the run never held it"""
+    """A sample that a request names."""
 
     sample_id: SampleId
-    name: str
-    place: tuple[int, int] | None
+    pseudonym: str
+    home: tuple[int, int] | None
+    """Shard and slice; None if the run does not hold it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedRequest:
-    """A request whose form is right. key, owner: keyed hashes of what was given; sample_ids: as the run has them"""
+    """A well-formed request."""
 
-    asked: Revocation
+    revocation: Revocation
     strategy: Strategy
     boundary: Boundary
     key: str | None
+    """Pseudonym of the idempotency key."""
     owner: str | None
+    """Pseudonym of the owner."""
     sample_ids: tuple[SampleId, ...]
+    """Of the type that the run's ids have."""
 
 
 def admit(
-    one: ParsedRequest,
+    parsed: ParsedRequest,
     samples: Sequence[RequestedSample],
     *,
     revoked: Mapping[str, str],
     by_key: Mapping[str, RevocationRequest],
     now: datetime,
 ) -> AdmittedRequest | RevocationRequest:
-    """Accept a request, or raise what refuses it.
+    """Accept a request, or raise the reason for a refusal.
 
-    samples: that it names; revoked: keyed hash -> request; by_key: keyed hash of a key -> the request that has it
-    Raises IdempotencyConflict, RequestInvalid, UnknownSamples, UnknownOwner, and SamplesRevoked with the earlier ids.
+    Args:
+        parsed: The request.
+        samples: The samples that it names.
+        revoked: Pseudonym of a sample or an owner -> id of the request that revoked it.
+        by_key: Pseudonym of an idempotency key -> the request that it belongs to.
+        now: The current time.
+
+    Raises:
+        RaymuError: IdempotencyConflict, RequestInvalid, UnknownSamples, UnknownOwner, or SamplesRevoked with the ids of the
+            earlier requests.
     """
-    names = tuple(sample.name for sample in samples) if one.owner is None else (one.owner,)
-    payload_sha256 = _payload_sha256(one.asked, names)
+    revocation = parsed.revocation
+    pseudonyms = tuple(sample.pseudonym for sample in samples) if parsed.owner is None else (parsed.owner,)
+    payload_sha256 = _payload_sha256(revocation, pseudonyms)
     # An older event holds its key in clear, and is sealed: it is still found.
-    if one.asked.key and one.key and (earlier := by_key.get(one.key) or by_key.get(one.asked.key)):
+    if revocation.key and parsed.key and (earlier := by_key.get(parsed.key) or by_key.get(revocation.key)):
         if earlier.payload_sha256 != payload_sha256:
-            raise IdempotencyConflict(one.asked.key, earlier.request_id)
+            raise IdempotencyConflict(revocation.key, earlier.request_id)
         return earlier
-    if one.asked.due is not None and one.asked.due <= now:
-        raise RequestInvalid(f"due {one.asked.due} is past; give a time that is to come")
-    _require_unrevoked(names, revoked)
-    left = [sample for sample in samples if sample.name not in revoked]  # an owner stands for those that are left
+    if revocation.due is not None and revocation.due <= now:
+        raise RequestInvalid(f"due {revocation.due} is past; give a time that is to come")
+    _require_unrevoked(pseudonyms, revoked)
+    left = [sample for sample in samples if sample.pseudonym not in revoked]  # an owner stands for those that are left
     if not left:
-        _require_unrevoked([sample.name for sample in samples], revoked)
-        raise UnknownOwner(str(one.asked.owner))
-    unknown = [str(sample.sample_id) for sample in left if sample.place is None]
+        _require_unrevoked([sample.pseudonym for sample in samples], revoked)
+        raise UnknownOwner(str(revocation.owner))
+    unknown = [str(sample.sample_id) for sample in left if sample.home is None]
     if unknown:
         raise UnknownSamples(unknown[:3], len(unknown))
     forget: dict[int, list[SampleId]] = {}
     slices: dict[int, Counter[int]] = {}
     for sample in left:
-        shard, position = sample.place or (-1, -1)
+        shard, slice_index = sample.home or (-1, -1)
         forget.setdefault(shard, []).append(sample.sample_id)
-        slices.setdefault(shard, Counter())[position] += 1
+        slices.setdefault(shard, Counter())[slice_index] += 1
     request = RevocationRequest(
         request_id=f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}",
         payload_sha256=payload_sha256,
-        key=one.key,
-        strategy=one.strategy,
-        boundary=one.boundary,
+        key=parsed.key,
+        strategy=parsed.strategy,
+        boundary=parsed.boundary,
         received_at=now,
-        due_at=one.asked.due or now + DUE_AFTER,
+        due_at=revocation.due or now + DUE_AFTER,
         forget=tuple(
             ForgetSet(shard=shard, samples_by_slice=dict(sorted(slices[shard].items()))) for shard in sorted(forget)
         ),
-        hashes=tuple(sorted({*names, *(sample.name for sample in left)})),
+        hashes=tuple(sorted({*pseudonyms, *(sample.pseudonym for sample in left)})),
     )
     return AdmittedRequest(
-        request=request, key=one.asked.key, forget={shard: tuple(ids) for shard, ids in forget.items()}
+        request=request, key=revocation.key, forget={shard: tuple(ids) for shard, ids in forget.items()}
     )
 
 
-def submission_result(judgement: AdmissionResult) -> SubmissionResult:
-    match judgement:
+def submission_result(admission: AdmissionResult) -> SubmissionResult:
+    """Return what the user gets for an admission."""
+    match admission:
         case AdmittedRequest(request=request):
             return SubmissionResult(request_id=request.request_id)
         case RevocationRequest():
-            return SubmissionResult(request_id=judgement.request_id)
+            return SubmissionResult(request_id=admission.request_id)
         case _:
-            return SubmissionResult(refusal=judgement)
+            return SubmissionResult(refusal=admission)
 
 
-def require_disjoint(resolved: Sequence[AdmittedRequest]) -> None:
-    """Raises RequestInvalid where two requests, accepted all or none, have the same key, or name the same sample."""
-    keys = Counter(one.key for one in resolved if one.key)
+def require_disjoint(admitted: Sequence[AdmittedRequest]) -> None:
+    """Raise RequestInvalid if two requests that are accepted together have the same key, or name the same sample."""
+    keys = Counter(admission.key for admission in admitted if admission.key)
     for key, count in keys.items():
         if count > 1:
             raise RequestInvalid(f"key {key!r} is given to more than one of these requests; give each its own")
-    counts = Counter(identity_hash for one in resolved for identity_hash in one.request.hashes)
+    counts = Counter(pseudonym for admission in admitted for pseudonym in admission.request.hashes)
     twice = sum(count > 1 for count in counts.values())
     if twice:
         raise RequestInvalid(f"more than one of these requests names {plural(twice, 'sample')}; name each sample once")
 
 
-def _payload_sha256(asked: Revocation, names: Sequence[str]) -> str:
-    """Over what is asked, whether or not the samples are still there."""
+def _payload_sha256(revocation: Revocation, pseudonyms: Sequence[str]) -> str:
+    """Hash what a request asks for, whether or not the run still holds the samples."""
     payload = {
-        "named": sorted(names),
-        "strategy": asked.strategy,
-        "boundary": None if asked.boundary is None else str(asked.boundary),
+        "named": sorted(pseudonyms),
+        "strategy": revocation.strategy,
+        "boundary": None if revocation.boundary is None else str(revocation.boundary),
     }
     return hashlib.sha256(canonical_json(payload)).hexdigest()
 
 
-def _require_unrevoked(names: Sequence[str], revoked: Mapping[str, str]) -> None:
-    earlier = [revoked[name] for name in names if name in revoked]
+def _require_unrevoked(pseudonyms: Sequence[str], revoked: Mapping[str, str]) -> None:
+    earlier = [revoked[pseudonym] for pseudonym in pseudonyms if pseudonym in revoked]
     if earlier:
         raise SamplesRevoked(len(earlier), tuple(sorted(set(earlier))))
 
@@ -151,7 +168,7 @@ def chosen_strategy(name: str) -> Strategy:
     try:
         return Strategy(name)
     except ValueError:
-        raise RequestInvalid(f"{one_line(repr(name))} is no strategy; choose among {', '.join(Strategy)}") from None
+        raise RequestInvalid(f"{one_line(repr(name))} is not a strategy; choose among {', '.join(Strategy)}") from None
 
 
 def chosen_boundary(boundary: float | str) -> Boundary:

@@ -1,4 +1,4 @@
-"""Where each sample lives: read once from the run, looked up by identity."""
+"""The index of a run's samples: id -> shard and slice."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,29 +14,32 @@ from raymu.store.run import RunStore
 Rows = npt.NDArray[np.int64]
 
 _PURGED = -1
-MOST_PURGED = 1 / 64
-"""Share of the rows that purged samples may leave behind: to be rid of them takes a copy of all others."""
+MAX_PURGED_SHARE = 1 / 64
+"""Share of the rows that purged samples may occupy. Removing them copies all others."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class SampleIndex:
-    """hashes: (rows,) uint64, ascending; the others: of the same samples; owners are hashes, 0 for none
-
-    shards: -1 for a sample that is purged, whose row is still there
-    """
+    """Columns with one row for each sample, ordered by the hash of its id."""
 
     seed: int
+    """Key of the hashes."""
     hashes: Hashes
+    """(rows,) uint64, ascending."""
     ids: pa.Array
+    """(rows,) integers or strings."""
     shards: npt.NDArray[np.int32]
+    """(rows,) int32; -1 for a purged sample."""
     slices: npt.NDArray[np.int32]
+    """(rows,) int32."""
     owners: Hashes
+    """(rows,) uint64 hashes of owners; 0 for none."""
     purged: int = 0
-    """How many rows are of purged samples."""
+    """Number of rows of purged samples."""
 
     @classmethod
     def read(cls, store: RunStore, tables: Sequence[FileRef]) -> "SampleIndex":
-        """tables: of each shard. Raises FileMissing, FileCorrupt."""
+        """Read the table of each shard. Raises FileMissing, FileCorrupt."""
         config = store.config
         seed, columns = config.partition.seed, ["id", "slice", *(["owner"] if config.data.owner else [])]
         ids: list[pa.Array] = []
@@ -50,59 +53,58 @@ class SampleIndex:
                 owners = owner_hashes(table["owner"].to_pylist(), seed=seed)
             parts.append((hashes, np.full(len(hashes), shard, dtype=np.int32), slices, owners))
         hashes, shards, slices, owners = (np.concatenate(column) for column in zip(*parts, strict=True))
-        every = pa.concat_arrays(ids)
-        index = cls(seed=seed, hashes=hashes, ids=every, shards=shards, slices=slices, owners=owners)
-        index._keep(np.argsort(hashes))
+        index = cls(seed=seed, hashes=hashes, ids=pa.concat_arrays(ids), shards=shards, slices=slices, owners=owners)
+        index._select(np.argsort(hashes))
         return index
 
     def find(self, sample_ids: Sequence[SampleId]) -> Rows:
-        """Rows of the index. returns: (sample_ids,) int64, -1 where unknown"""
-        asked = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
-        rows = np.searchsorted(self.hashes, asked)
+        """Return the rows of samples, (sample_ids,) int64; -1 for unknown ones."""
+        wanted = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
+        rows = np.searchsorted(self.hashes, wanted)
         rows[rows == len(self.hashes)] = 0
         if not len(self.hashes):
-            return np.full(len(asked), -1)
-        is_known = (self.hashes[rows] == asked) & (self.shards[rows] != _PURGED)
+            return np.full(len(wanted), -1)
+        is_known = (self.hashes[rows] == wanted) & (self.shards[rows] != _PURGED)
         return np.where(is_known, rows, -1)
 
-    def places(self, sample_ids: Sequence[SampleId]) -> list[tuple[int, int] | None]:
-        """Shard and slice of each sample, None where unknown."""
+    def homes(self, sample_ids: Sequence[SampleId]) -> list[tuple[int, int] | None]:
+        """Return the shard and slice of each sample; None for unknown ones."""
         rows = self.find(sample_ids)
         known = rows[rows >= 0]
-        places = zip(self.shards[known].tolist(), self.slices[known].tolist(), strict=True)
-        return [next(places) if is_known else None for is_known in (rows >= 0).tolist()]
+        homes = zip(self.shards[known].tolist(), self.slices[known].tolist(), strict=True)
+        return [next(homes) if is_known else None for is_known in (rows >= 0).tolist()]
 
     def owned_by(self, owners: Sequence[SampleId]) -> list[list[SampleId]]:
-        """The ids of each owner's samples."""
+        """Return the ids of each owner's samples."""
         if not owners:
             return []
-        asked = owner_hashes(owners, seed=self.seed)
-        rows = np.flatnonzero(np.isin(self.owners, asked))
+        wanted = owner_hashes(owners, seed=self.seed)
+        rows = np.flatnonzero(np.isin(self.owners, wanted))
         rows = rows[np.argsort(self.owners[rows], kind="stable")]
-        found = self.owners[rows]
+        present = self.owners[rows]
         ids: list[SampleId] = self.ids.take(rows).to_pylist()
-        spans = zip(np.searchsorted(found, asked), np.searchsorted(found, asked, side="right"), strict=True)
+        spans = zip(np.searchsorted(present, wanted), np.searchsorted(present, wanted, side="right"), strict=True)
         return [ids[start:end] for start, end in spans]
 
     def purge(self, sample_ids: Iterable[SampleId]) -> None:
-        """These are gone from now on. It takes as long as there are many of them, however many samples are left."""
+        """Remove purged samples, in time proportional to their number."""
         rows = self.find(list(sample_ids))
         rows = rows[rows >= 0]
         self.shards[rows], self.owners[rows] = _PURGED, 0
         self.purged += len(rows)
-        if self.purged > MOST_PURGED * len(self.hashes):
-            self._keep(np.flatnonzero(self.shards != _PURGED))
+        if self.purged > MAX_PURGED_SHARE * len(self.hashes):
+            self._select(np.flatnonzero(self.shards != _PURGED))
             self.purged = 0
 
-    def _keep(self, rows: Rows) -> None:
-        """These rows, in this order."""
+    def _select(self, rows: Rows) -> None:
+        """Reduce the index to these rows, in this order."""
         self.hashes, self.shards, self.slices = self.hashes[rows], self.shards[rows], self.slices[rows]
         self.owners, self.ids = self.owners[rows], self.ids.take(rows)
 
 
 def owner_hashes(owners: Iterable[SampleId | None], *, seed: int) -> Hashes:
-    """Keyed hashes of owners; 0 where a sample has none."""
-    owners = list(owners)  # by their text: the command line knows no other owners
+    """Return keyed hashes of owners; 0 for None."""
+    owners = list(owners)  # by their text, as the command line names them
     hashes = identity_hashes([str(owner) for owner in owners], seed=seed, purpose="owner")
     hashes[[owner is None for owner in owners]] = 0
     return hashes

@@ -14,9 +14,9 @@ from raymu.service.requests.revocation import Revocation
     [
         ({"key": ""}, "a key of 0 letters"),
         ({"key": "k" * 201}, "a key of 201 letters"),
-        ({"key": "\udcff"}, r"'\\udcff' is no UTF-8 text"),
-        ({"owner": "\udcff"}, "is no UTF-8 text"),
-        ({"ids": ("\udcff",)}, "is no UTF-8 text"),
+        ({"key": "\udcff"}, r"'\\udcff' is not UTF-8 text"),
+        ({"owner": "\udcff"}, "is not UTF-8 text"),
+        ({"ids": ("\udcff",)}, "is not UTF-8 text"),
         ({"due": datetime(2030, 1, 1)}, "names no time zone"),
     ],
 )

@@ -24,7 +24,7 @@ def test_what_is_purged_is_unknown_and_the_rest_stays_where_it_is(tmp_path: Path
         for sample_id in group:
             del left[sample_id]
         every = [*owners, -1 if not text_ids else "nobody"]
-        assert index.places(every) == [left.get(sample_id) for sample_id in every]
+        assert index.homes(every) == [left.get(sample_id) for sample_id in every]
         names = sorted(set(owners.values()))
         owned = [{sample_id for sample_id in left if owners[sample_id] == name} for name in names]
         assert [set(ids) for ids in index.owned_by(names)] == owned
@@ -38,7 +38,7 @@ def test_purging_one_sample_copies_no_other(tmp_path: Path) -> None:
     index.purge([first])
     index.purge([first, second])
     assert index.hashes is hashes
-    assert index.places([first, second]) == [None, None]
+    assert index.homes([first, second]) == [None, None]
 
 
 def indexed(
