@@ -53,7 +53,7 @@ class Debt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RemedyPace:
+class RemedyForecastError:
     """How accurate the forecasts of one kind of remedy were."""
 
     remedies: int
@@ -78,8 +78,8 @@ class RunStatus:
     debt: Debt
     deadlines: tuple[Deadline, ...]
     """What is owed to requests that are not exact yet, the earliest due first."""
-    paces: dict[Remedy, RemedyPace]
-    """Accuracy of forecasts, by the remedies that were carried out as planned."""
+    paces: dict[Remedy, RemedyForecastError]
+    """Accuracy of forecasts, by the remedies that were carried out as planned. The name is one of `status --json`."""
 
 
 def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunStatus:
@@ -127,14 +127,16 @@ def status_of(
         ),
         deadlines=deadlines(requests, history.board.owed, settlements, now=now, workers=history.trained_on),
         paces={
-            remedy: _remedy_pace(error) for remedy, error in history.forecast_errors.by_remedy.items() if error.remedies
+            remedy: _forecast_error(error)
+            for remedy, error in history.forecast_errors.by_remedy.items()
+            if error.remedies
         },
     )
 
 
-def _remedy_pace(error: ForecastError) -> RemedyPace:
+def _forecast_error(error: ForecastError) -> RemedyForecastError:
     ratio = error.interval(1.0)
-    return RemedyPace(
+    return RemedyForecastError(
         remedies=error.remedies,
         forecast_seconds=error.forecast_seconds,
         seconds=error.seconds,

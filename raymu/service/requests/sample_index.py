@@ -59,12 +59,12 @@ class SampleIndex:
 
     def find(self, sample_ids: Sequence[SampleId]) -> Rows:
         """Return the rows of samples, (sample_ids,) int64; -1 for unknown ones."""
-        wanted = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
-        rows = np.searchsorted(self.hashes, wanted)
+        hashes = identity_hashes(sample_ids, seed=self.seed, purpose="sample")
+        rows = np.searchsorted(self.hashes, hashes)
         rows[rows == len(self.hashes)] = 0
         if not len(self.hashes):
-            return np.full(len(wanted), -1)
-        is_known = (self.hashes[rows] == wanted) & (self.shards[rows] != _PURGED)
+            return np.full(len(hashes), -1)
+        is_known = (self.hashes[rows] == hashes) & (self.shards[rows] != _PURGED)
         return np.where(is_known, rows, -1)
 
     def homes(self, sample_ids: Sequence[SampleId]) -> list[tuple[int, int] | None]:
@@ -78,12 +78,12 @@ class SampleIndex:
         """Return the ids of each owner's samples."""
         if not owners:
             return []
-        wanted = owner_hashes(owners, seed=self.seed)
-        rows = np.flatnonzero(np.isin(self.owners, wanted))
+        hashes = owner_hashes(owners, seed=self.seed)
+        rows = np.flatnonzero(np.isin(self.owners, hashes))
         rows = rows[np.argsort(self.owners[rows], kind="stable")]
         present = self.owners[rows]
         ids: list[SampleId] = self.ids.take(rows).to_pylist()
-        spans = zip(np.searchsorted(present, wanted), np.searchsorted(present, wanted, side="right"), strict=True)
+        spans = zip(np.searchsorted(present, hashes), np.searchsorted(present, hashes, side="right"), strict=True)
         return [ids[start:end] for start, end in spans]
 
     def purge(self, sample_ids: Iterable[SampleId]) -> None:
