@@ -1,4 +1,4 @@
-"""A run's coordinator that stays up: a named, detached actor, which outlives the job that started it."""
+"""The detached coordinator of a run: a named actor that outlives the job that started it."""
 
 import asyncio
 import logging
@@ -24,21 +24,22 @@ from raymu.store.run import RunStore
 
 NAMESPACE = "raymu"
 EVERY_S = 10.0
-"""How often a standing coordinator looks what has come due."""
+"""Seconds between two checks for interrupted or due work."""
 _AFTER_FAILURE_S = 60.0
+"""Seconds between two checks after one that failed."""
 _SELDOM = 6
-"""How many times more seldom while others have the run: what they left is read from the whole journal then."""
+"""Factor on the time between checks while another coordinator has the run, because each check reads the journal."""
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-"""Nothing is due by then: settling by it only takes up what was interrupted."""
+"""A time by which nothing is due, so that settling only finishes interrupted work."""
 
 logger = logging.getLogger(__name__)
 
 
 class DetachedCoordinator(CoordinatorService):
-    """Serves any number of clients, side by side. Where its process is lost Ray starts another: its constructor runs again.
+    """A coordinator for any number of clients. If its process is lost, Ray starts another, and the constructor runs again.
 
-    By itself it finishes what an interruption left, and settles what would be late otherwise. Where another coordinator has
-    taken the run over, it leaves it to that one, until a client asks for it, or something comes due.
+    On its own it finishes interrupted work, and settles what would otherwise be late. After another coordinator has taken
+    the run over, it leaves the run until a client opens it again or something is due.
     """
 
     def __init__(self, location: str, *, every_s: float) -> None:
@@ -47,9 +48,10 @@ class DetachedCoordinator(CoordinatorService):
         self._loop = asyncio.ensure_future(self._run_loop())
 
     async def open(self, location: str) -> int:
-        """What a client calls first. It takes the run over, and again where another coordinator has done so in between.
+        """Take the run over, unless this coordinator still has it. Clients call this first.
 
-        Raises RunInvalid where the client means another directory: a copy of a run has the run's id, too.
+        Raises:
+            RunInvalid: The client means another directory, such as a copy of the run, which has the same id.
         """
         if not _is_same_location(location, self._location):
             raise RunInvalid(
@@ -98,8 +100,8 @@ class DetachedCoordinator(CoordinatorService):
             try:
                 await self._do_due_work(is_caught_up=is_caught_up)
                 is_caught_up = True
-            except Exception as problem:  # whatever it is, the next client is told, and it may pass
-                logger.warning("the run could not be seen to: %s", type(problem).__name__)  # its text may hold a path
+            except Exception as problem:  # it may pass, and the next client gets the error
+                logger.warning("due work failed: %s", type(problem).__name__)  # its text may hold a path
                 is_caught_up = False
             pause_s = self._every_s * (_SELDOM if self._is_superseded else 1)
             await asyncio.sleep(pause_s if is_caught_up else max(pause_s, _AFTER_FAILURE_S))
@@ -135,12 +137,12 @@ DetachedCoordinatorActor: Any = as_remote(DetachedCoordinator)
 
 
 def coordinator_name(location: str) -> str:
-    """From the run's id: its directory may have other paths elsewhere. Raises RunInvalid where it is none."""
+    """Return the actor's name, which has the run's id because paths differ between nodes. Raises RunInvalid."""
     return f"coordinator-{RunStore(location).manifest.run_id}"
 
 
 def find_detached(name: str) -> Any | None:
-    """The standing coordinator of a run, on the cluster that was joined; None where it is not up."""
+    """Return a detached coordinator of the joined cluster; None if it is not running."""
     try:
         return ray.get_actor(name, namespace=NAMESPACE)
     except ValueError:
@@ -148,7 +150,7 @@ def find_detached(name: str) -> Any | None:
 
 
 def start_detached(name: str, location: str) -> tuple[Any, bool]:
-    """Of two that are started at once, one is up. returns: the run's, and whether this call started it"""
+    """Start a detached coordinator, and return it and whether this call started it: another may be running."""
     store = RunStore(location)
     # A journal in SQLite is on this machine's disk: the coordinator starts, and comes back, where that is.
     is_bound = journal_url(store.files, store.config).get_backend_name() == "sqlite"
@@ -167,7 +169,7 @@ def start_detached(name: str, location: str) -> tuple[Any, bool]:
 
 
 def _is_same_location(location: str, other: str) -> bool:
-    """As seen from here. location, other: paths or URIs; of a URI, options and a login are left out"""
+    """Return whether two paths or URIs are the same here, whatever options and login a URI has."""
     if redacted(location).rstrip("/") == redacted(other).rstrip("/"):
         return True
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""A run's measurements, published through Ray: every node's agent shows its own to Prometheus."""
+"""A run's metrics, published through Ray: the agent of each node exports them to Prometheus."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -22,11 +22,11 @@ from raymu.service.shard.messages import StageProgress
 from raymu.store.run import RunStore
 
 REFRESH_S = 1.0
-"""How often gauges are told anew: Ray shows one once for each time, and drops it where nothing comes after it."""
+"""Seconds between updates of the gauges: Ray exports a gauge once for each update, and drops it without a new one."""
 
 
 def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
-    """A run's coordinator with its measurements published, and its log in this process's own file of Ray's logs.
+    """Open a run's coordinator with published metrics, and with its log in this process's file among Ray's logs.
 
     Raises RunInvalid, FileMissing, FileCorrupt.
     """
@@ -37,10 +37,10 @@ def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
 
 
 class RunMetrics:
-    """Of one run, as long as this process is its coordinator's; its gauges are gone from Prometheus soon after."""
+    """The metrics of one run while its coordinator is in this process. Its gauges end soon after."""
 
     def __init__(self, store: RunStore, *, workers: Callable[[], int]) -> None:
-        """workers: says how many the fleet has now"""
+        """Register the metrics. `workers` returns how many workers the fleet has now."""
         config = store.config
         self._run, self._workers = store.manifest.run_id, workers
         self._epochs = epochs_per_stage(config.training.epochs, config.partition.slices)

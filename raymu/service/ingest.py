@@ -1,4 +1,4 @@
-"""From the user's table to a run: checks everything, places every sample, and only then writes."""
+"""Makes a run from the user's table, which is checked completely before anything is written."""
 
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -29,20 +29,20 @@ from raymu.training.spec import TrainingSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PreparedRun:
-    """A run that is checked and placed, and not written yet.
-
-    shards, slices: of the table's rows; new_folders: that writing makes, the run's own first
-    """
+    """A run that is checked, and not written yet."""
 
     store: RunStore
     manifest: RunManifest
     table: SampleTable
     shards: Indices
+    """Shard of each row of the table."""
     slices: Indices
+    """Slice of each row of the table."""
     new_folders: tuple[Path, ...]
+    """Folders that writing creates, the run's own first."""
 
     def write(self) -> None:
-        """Write the run's own copy of the samples, shard by shard. Raises StorageFailed, and then nothing is left."""
+        """Write the run's copy of the samples, shard by shard. Raises StorageFailed, and then nothing is left."""
         partition = Config.parse(self.manifest.config).partition
         try:
             self.store.create(self.manifest, shard_tables(self.table, self.shards, self.slices, partition))
@@ -51,17 +51,22 @@ class PreparedRun:
             raise
 
     def remove(self) -> None:
-        """Leave the place as it was before the run was written, and the database of its journal too."""
-        with suppress(RaymuError):  # it may be what failed, or never have been asked
+        """Delete what was written, in the directory and in the journal's database."""
+        with suppress(RaymuError):  # the database may be what failed
             self.store.fencing.remove(self.manifest)
         self.store.remove(self.new_folders)
 
 
 def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] = ()) -> PreparedRun:
-    """Read the training data, check it with the configuration, and place every sample.
+    """Read the training data, check it with the configuration, and choose the home of every sample.
 
-    exclude: samples that the run never gets to hold; they are checked like all others
-    Raises DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, RunInvalid, StorageFailed.
+    Args:
+        config: The settings of the new run.
+        location: An empty or missing directory, as a path or a URI.
+        exclude: Samples that the run never holds. They are checked like all others.
+
+    Raises:
+        RaymuError: DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, RunInvalid or StorageFailed.
     """
     store = RunStore(location)
     store.require_empty()
@@ -95,7 +100,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
 
 
 def place(table: SampleTable, partition: PartitionConfig) -> tuple[Indices, Indices]:
-    """Shard and slice of every sample, each from the sample alone. returns: two (samples,) int64"""
+    """Return the shard and the slice of every sample, two (samples,) int64, each from the sample alone."""
     shards, slices, seed = partition.shards, partition.slices, partition.seed
     ids: list[SampleId] = table.ids.tolist()
     if partition.policy == "owner":
@@ -117,7 +122,7 @@ def place(table: SampleTable, partition: PartitionConfig) -> tuple[Indices, Indi
 def shard_tables(
     table: SampleTable, shards: Indices, slices: Indices, partition: PartitionConfig
 ) -> Iterator[pa.Table]:
-    """The run's own copy of the samples, shard by shard: the same file, whatever order the rows came in."""
+    """Yield the run's copy of each shard's samples, which does not depend on the order of the rows."""
     hashes = identity_hashes(table.ids.tolist(), seed=partition.seed, purpose="sample")
     order = np.lexsort((hashes, slices, shards))
     starts = np.searchsorted(shards[order], np.arange(1, partition.shards))
@@ -126,7 +131,7 @@ def shard_tables(
 
 
 def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingSpec:
-    """Raises ConfigInvalid, DataInvalid for settings that these data cannot be trained with."""
+    """Return what training needs. Raises ConfigInvalid, DataInvalid if the settings do not fit the data."""
     samples, path = len(table.ids), redacted(config.data.train)
     if samples < config.partition.slices:
         raise DataInvalid(path, f"has {plural(samples, 'sample')} for {config.partition.slices} slices; use fewer")
@@ -150,7 +155,7 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingS
 
 
 def _check_model(plan: TrainingSpec) -> bool:
-    """returns: whether it has batch norm. Raises ConfigInvalid"""
+    """Return whether the model has batch norm. Raises ConfigInvalid."""
     has_batch_norm = check_training(plan)
     if has_batch_norm and plan.groups_per_slice is None and plan.training.batch_size == 1:
         raise ConfigInvalid("training.batch_size: batch norm needs batches of two samples or more")
@@ -158,7 +163,7 @@ def _check_model(plan: TrainingSpec) -> bool:
 
 
 def _check_shards(config: Config, table: SampleTable, shards: Indices) -> None:
-    """Raises DataInvalid for shards that cannot be trained; seen before any sample is excluded."""
+    """Raise DataInvalid for shards that cannot be trained. Excluded samples count."""
     partition, path = config.partition, redacted(config.data.train)
     for shard in range(partition.shards):
         labels = table.labels[shards == shard]

@@ -143,3 +143,17 @@ def test_a_run_whose_name_means_something_in_a_uri_is_read_like_any_other(tmp_pa
     assert run.evaluate_file(str(tmp_path / "all.parquet")).samples == 240
     assert run.verify().verdict is Verdict.PASS
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["all.parquet", name])
+
+
+def test_names_of_version_0_1_still_work_and_say_what_replaces_them(tmp_path: Path) -> None:
+    with pytest.warns(DeprecationWarning, match=r"raymu\.SubmissionResult"):
+        assert raymu.Answer is raymu.SubmissionResult
+    ids = write_samples(tmp_path / "all.parquet", samples=60)["id"].to_pylist()
+    with raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run") as run:
+        with pytest.warns(DeprecationWarning, match=r"Run\.revoke_many"):
+            [result] = run.submit([raymu.Revocation(ids=(ids[0],), strategy="dpus")])
+        assert result.refusal is None
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(raymu, name).__name__ == name for name in raymu.__all__)

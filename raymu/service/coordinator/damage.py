@@ -1,4 +1,4 @@
-"""What is damaged in a run, and what can be had back without training: the samples of a shard."""
+"""Finds damaged files of a run, and restores the samples of a shard from a copy."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Damage:
-    """What one shard lacks. files: those that are missing or changed"""
+    """The missing or changed files of one shard."""
 
     lineage: ShardLineage
     files: tuple[FileRef, ...]
@@ -28,7 +28,7 @@ class Damage:
 
     @property
     def first_stage(self) -> int | None:
-        """The first stage that must be trained again; None where no training is needed."""
+        """The first stage that must be trained again; None if no training is needed."""
         lineage, lost = self.lineage, set(self.files)
         stages = [
             stage
