@@ -7,7 +7,7 @@ _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 
 def one_line(problem: object, *, longest: int = 300) -> str:
-    """What foreign code or a user's text says, as a part of one line: printable, and cut where it goes on for long."""
+    """Return foreign text as part of one line: printable, and cut if it is long."""
     text = " ".join(str(problem).split())
     if not text and isinstance(problem, BaseException):
         text = type(problem).__name__
@@ -16,12 +16,12 @@ def one_line(problem: object, *, longest: int = 300) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """A count with its noun: 1 request, 12 requests."""
+    """Return a count with its noun: 1 request, 12 requests."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the nearest choice, or nothing if none is near."""
+    """Return the end of a message about an unknown word: the nearest choice, or nothing if none is near."""
     nearest = difflib.get_close_matches(word, list(choices), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
