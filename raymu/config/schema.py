@@ -62,7 +62,7 @@ class Config:
         if self.partition.policy == "risk" and self.data.risk is None:
             raise ValueError("partition.policy risk needs data.risk, the name of the risk column")
         if self.unlearning.ohs.slices > self.partition.slices:
-            raise ValueError(f"unlearning.ohs.slices is more than the {self.partition.slices} slices there are")
+            raise ValueError(f"unlearning.ohs.slices is more than the {self.partition.slices} slices of a shard")
         if self.training.device == "cuda" and self.cluster.fleet == "ray" and not self.cluster.gpus_per_shard:
             raise ValueError("training.device cuda needs cluster.gpus_per_shard, such as 1 or 0.25")
         if self.partition.slices <= _CHECKED_SLICES:
@@ -83,12 +83,13 @@ class Config:
 
     @property
     def device(self) -> Device:
-        """What shards are trained on. An actor without a share of a GPU sees its node's GPUs, and leaves them alone."""
+        """The device setting of shards. An actor without a share of a GPU sees its node's GPUs, and does not use them."""
         has_no_share = self.cluster.fleet == "ray" and not self.cluster.gpus_per_shard
         return "cpu" if has_no_share else self.training.device
 
     @property
     def epochs_per_stage(self) -> tuple[int, ...]:
+        """Epochs of each stage, by SISA's rule."""
         return epochs_per_stage(self.training.epochs, self.partition.slices)
 
     @staticmethod
@@ -108,7 +109,7 @@ class Config:
             raise ConfigInvalid(format_validation_error(error, Config)) from error
 
     def relative_to(self, folder: Path) -> "Config":
-        """The same settings, with relative data paths taken from `folder`."""
+        """Return the same settings with relative data paths taken from a folder."""
         tree = self.tree()
         data = tree["data"]
         for part in ("train", "test"):
@@ -117,7 +118,7 @@ class Config:
         return Config.parse(tree)
 
     def tree(self) -> dict[str, Any]:
-        """The settings as plain JSON values; `parse` is the way back."""
+        """Return the settings as plain JSON values, which `parse` reads."""
         tree: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         return tree
 

@@ -84,14 +84,12 @@ class Component:
     def _settings_beside_the_name_are_args(cls, settings: Any) -> Any:
         if isinstance(settings, str):
             return {"name": settings}
-        given = getattr(settings, "kwargs", settings)
-        if given is None and settings is not None:  # called without any argument
-            return settings
-        if not isinstance(given, Mapping):
+        by_name = getattr(settings, "kwargs", settings)  # of a call in Python, or read from YAML
+        if not isinstance(by_name, Mapping):
             return settings
         known = {field.name for field in fields(cls)}
-        own = {name: value for name, value in given.items() if name in known and value is not None}
-        beside = {name: value for name, value in given.items() if name not in known}
+        own = {name: value for name, value in by_name.items() if name in known and value is not None}
+        beside = {name: value for name, value in by_name.items() if name not in known}
         args = own.get("args", {})
         if not own.get("name") or own.get("factory") or not isinstance(args, Mapping):
             return {**own, **beside}

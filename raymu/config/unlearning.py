@@ -12,7 +12,7 @@ from raymu.config.fields import STRICT, Count
 
 
 class Strategy(StrEnum):
-    """What the user asks for (Li et al., arXiv 2412.14505; SISA: Bourtoule et al., S&P 2021)."""
+    """How a request chooses a shard's remedy (Li et al., arXiv 2412.14505; SISA: Bourtoule et al., S&P 2021)."""
 
     SISA = "sisa"
     """Retrain every touched shard."""
@@ -94,14 +94,14 @@ class Contributions(StrEnum):
 
 
 class OnAccept(StrEnum):
-    """What a touched shard serves from the moment a request is accepted until its remedy is published."""
+    """The model that a touched shard serves from the acceptance of a request until its remedy is published."""
 
     REWIND = "rewind"
     """Its newest checkpoint that never saw the forgotten samples."""
     ABSTAIN = "abstain"
-    """Nothing: it does not vote."""
+    """None: the shard does not vote."""
     KEEP = "keep"
-    """What it served before."""
+    """The one that it served before."""
 
 
 class AggregationName(StrEnum):
@@ -113,7 +113,7 @@ class AggregationName(StrEnum):
 
 
 class OhsRemedy(StrEnum):
-    """What `ohs` does to a shard beyond the hybrid boundary."""
+    """The remedy of `ohs` beyond the hybrid boundary."""
 
     FINE_TUNE = "fine_tune"
     """Patch, then fine-tune on the last slices."""
@@ -123,7 +123,7 @@ class OhsRemedy(StrEnum):
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class OhsConfig:
-    """What `ohs` does beyond the hybrid boundary."""
+    """Settings of the remedy of `ohs` beyond the hybrid boundary."""
 
     remedy: OhsRemedy = OhsRemedy.FINE_TUNE
     slices: Count = 1

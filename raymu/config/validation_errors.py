@@ -68,7 +68,7 @@ def format_validation_error(error: ValidationError, kind: type | None = None) ->
     problems = [
         f"{'.'.join(location)}: {_problem(location, details, kind)}".removeprefix(": ")
         for location, details in by_location.items()
-        # If one kind of a union fits but for a part of it, that part is named and the other kinds are not.
+        # If a member of a union fits except for a part, that part is named and the other members are not.
         if not any(len(other) > len(location) and other[: len(location)] == location for other in by_location)
     ]
     more = f"; and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
@@ -76,11 +76,11 @@ def format_validation_error(error: ValidationError, kind: type | None = None) ->
 
 
 def _problem(location: Sequence[str], details: Sequence[ErrorDetails], kind: type | None) -> str:
-    """One setting's problem; of a union, what each member would accept."""
+    """Say what is wrong with one setting. For a union, name what each member accepts."""
     if details[0]["type"] in _UNKNOWN:
         names = _setting_names(kind, location[:-1]) if kind else ()
         return "no such setting" + did_you_mean(location[-1], names)
-    # A member of the union that the value's kind fits says more than those that it does not.
+    # Members of the union that accept the value's type say more than those that do not.
     fitting = [detail for detail in details if detail["type"] not in _WRONG_KINDS]
     choices = [detail for detail in fitting if "expected" in detail.get("ctx", {})]
     shown = details if len(choices) == len(fitting) else fitting
@@ -105,7 +105,7 @@ def _guess(detail: ErrorDetails) -> str:
 
 
 def _setting_names(kind: type, branches: Iterable[str]) -> tuple[str, ...]:
-    """The names of a branch's settings; none if the branch is not settings."""
+    """List the names of a branch's settings."""
     branch: Any = kind
     for name in branches:
         hint = get_type_hints(branch).get(name)

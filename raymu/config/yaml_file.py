@@ -34,12 +34,12 @@ def read_settings(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _apply(override: str, tree: dict[str, Any]) -> None:
-    """Set what an override names, and make the branches above it that are not there."""
+    """Set what an override names, and create missing branches above it."""
     dotted, equals, text = override.partition("=")
     *branches, name = dotted.split(".")
     is_named = equals and all((*branches, name))
     value = _parse(text, source=dotted) if is_named else None
-    if not is_named or not (branches or isinstance(value, dict | str)):  # the top of the tree has branches only
+    if not is_named or not (branches or isinstance(value, dict | str)):  # the top of the tree consists of branches
         raise ConfigInvalid(f"{one_line(repr(override))} is not a setting; write it as training.epochs=3")
     for branch in branches:
         if tree.get(branch) is None:

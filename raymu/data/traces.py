@@ -24,7 +24,7 @@ from raymu.text import one_line, plural
 
 _WRITERS = {".parquet": pq.write_table, ".csv": pa.csv.write_csv}
 _TIMES = (pa.float64(), pa.timestamp("us", tz="UTC"), pa.timestamp("us"))
-"""What text in column `at` may be."""
+"""Types that text in column `at` is read as, in this order."""
 
 
 def read_trace(path: str, *, integers: bool) -> Trace:
@@ -48,7 +48,7 @@ def read_trace(path: str, *, integers: bool) -> Trace:
         raise TraceInvalid(f"{path}: has columns {', '.join(names)}; a trace has at, and id or owner, or both")
     require_distinct_columns(path, table)
     if not table.num_rows:
-        raise TraceInvalid(f"{path}: the trace holds no requests; it needs at least one")
+        raise TraceInvalid(f"{path}: the trace has no requests; it needs at least one")
     times = _seconds(path, table["at"])
     ids, owners = (cells(table, name) if name in names else [None] * len(times) for name in ("id", "owner"))
     keys = cells(table, "request") if "request" in names else range(len(times))

@@ -45,7 +45,7 @@ class Classifier:
         return classifier
 
     def tensors(self) -> dict[str, Tensor]:
-        """What predictions are made from, by name."""
+        """Return the tensors that predictions depend on, by name: parameters, buffers, normalisation."""
         named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.normalizer is not None:
             named |= {f"normalizer.{name}": tensor for name, tensor in self.normalizer.tensors().items()}

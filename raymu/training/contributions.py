@@ -43,7 +43,7 @@ class UpdateRecorder(Protocol):
 
 @contextmanager
 def recording(recorder: UpdateRecorder | None, optimizer: Optimizer) -> Iterator[None]:
-    """Let a recorder, if there is one, see the optimizer's steps."""
+    """Let a recorder see the optimizer's steps; without a recorder, do nothing."""
     hooks = recorder.register_hooks(optimizer) if recorder else ()
     try:
         yield
@@ -57,7 +57,7 @@ class UpdateLog:
     """Recorded updates of one stage.
 
     A forgotten member leaves its entry behind, so no row loses its place or its size. The entry is never counted again:
-    all rows that held it are consumed, and later patches subtract only rows that nobody has been forgotten from.
+    all rows that held it are consumed, and later patches subtract only rows that lost no member.
     """
 
     updates: Tensor
@@ -199,7 +199,7 @@ def _log(updates: Tensor, members: list[Tensor]) -> UpdateLog:
 
 
 Logs: TypeAlias = Mapping[int, UpdateLog]
-"""By stage."""
+"""Recorded updates by stage."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,7 +42,7 @@ def call_row(
     setting: str,
     component: Component,
     row: Callable[..., Any],
-    *given: Any,
+    *positional: Any,
     without: frozenset[str] = frozenset(),
 ) -> Any:
     """Call a table's row with the component's arguments.
@@ -51,13 +51,13 @@ def call_row(
         setting: Name of the setting, for messages: `training.optimizer`.
         component: One that is chosen by its name.
         row: What the table has under the name.
-        given: Positional arguments, which are not the user's.
+        positional: Positional arguments, which are not the user's.
         without: Keyword arguments that the user may not give.
 
     Raises:
         ConfigInvalid: An argument is unknown or out of range, or the row fails.
     """
-    names = [name for name in list(inspect.signature(row).parameters)[len(given) :] if name not in without]
+    names = [name for name in list(inspect.signature(row).parameters)[len(positional) :] if name not in without]
     for name in component.args:
         if name not in names:
             raise ConfigInvalid(
@@ -65,7 +65,7 @@ def call_row(
                 + did_you_mean(name, names)
             )
     try:
-        return row(*given, **component.args)
+        return row(*positional, **component.args)
     except ValidationError as error:
         raise ConfigInvalid(f"{setting}.{format_validation_error(error)}") from error
     except ConfigInvalid:

@@ -9,7 +9,7 @@ from raymu.config.unlearning import Contributions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSpec:
-    """Everything that a shard's training depends on, besides its samples."""
+    """A shard's training, without its samples. Equal specs and samples give equal bits within a determinism class."""
 
     model: ModelConfig
     training: TrainingConfig

@@ -91,7 +91,7 @@ class ShardTrainer:
         return serialize(predictive | optimizer, metadata), weights_sha256(predictive)
 
     def earlier_classes(self, determinism: str) -> tuple[str, ...]:
-        """The determinism classes that this state descends from, as JSON, without the present one."""
+        """List the determinism classes that this state descends from, as JSON, without the present one."""
         return tuple(sorted(self._classes - {determinism}))
 
     def reset_optimizer(self) -> None:
@@ -217,7 +217,7 @@ class ShardTrainer:
             group["lr"] = rate * (group["initial_lr"] / self._spec.training.learning_rate)
 
     def _prepared(self, samples: ShardSamples) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of all samples, normalised once for all stages."""
+        """Return inputs and labels of all samples, normalised once for all stages."""
         if self._prepared_samples is None or self._prepared_samples[0] is not samples:
             labels = torch.from_numpy(samples.labels.copy()).to(self.classifier.device)
             self._prepared_samples = samples, self.classifier.preprocess(samples.features), labels

@@ -92,7 +92,7 @@ def test_impossible_settings_are_named() -> None:
     assert "needs data.owner" in refusal(partition={"policy": "owner"})
     assert "needs data.risk" in refusal(partition={"policy": "risk"})
     assert "4 ascending bounds" in refusal(data={"risk": "r"}, partition={"policy": "risk", "risk_bands": [0.5]})
-    assert "more than the 5 slices" in refusal(unlearning={"ohs": {"slices": 6}})
+    assert "more than the 5 slices of a shard" in refusal(unlearning={"ohs": {"slices": 6}})
     assert "without momentum" in refusal(training={"momentum": 0.9}, unlearning={"contributions": "group"})
     assert "gpus_per_shard" in refusal(training={"device": "cuda"})
     assert "data: track_accuracy needs data.test" in refusal(data={"track_accuracy": True})

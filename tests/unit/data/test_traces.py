@@ -94,7 +94,7 @@ def test_times_may_be_unix_seconds(tmp_path: Path) -> None:
 REFUSED = {
     "no file": (None, "cannot be read"),
     "an empty file": ("", "cannot be read"),
-    "no rows": ("at,id\n", "the trace holds no requests"),
+    "no rows": ("at,id\n", "the trace has no requests"),
     "no time": ("when,id\n1,2\n", "has columns when, id; a trace has at, and id or owner"),
     "nobody": ("at\n1\n", "has columns at; a trace has"),
     "times out of order": ("at,id\n5,1\n3,2\n", "row 2 is 2 s before the row above it; sort the rows by at"),

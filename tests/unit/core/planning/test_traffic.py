@@ -117,10 +117,10 @@ def test_traffic_has_a_textual_form(text: str, traffic: Traffic) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("uniform", "is no traffic; write it as uniform:50"),
-        ("uniform:many", "is no traffic"),
+        ("uniform", "is not traffic; write it as uniform:50"),
+        ("uniform:many", "is not traffic"),
         ("uniform:5,speed=3", "options: over, size, label, seed"),
-        ("flood:5", "'flood' is no kind of traffic; choose among uniform, burst"),
+        ("flood:5", "'flood' is not a kind of traffic; choose among uniform, burst"),
         ("uniform:0", "must be positive"),
         ("burst:5,over=nan", "must be positive"),
         ("burst:5,seed=-1", "seed 0 or more"),
