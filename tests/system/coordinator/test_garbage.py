@@ -1,7 +1,6 @@
 """Garbage is deleted at first and after a failure, and never while a worker is running."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -10,15 +9,15 @@ from raymu.service.coordinator.garbage import GarbageCollector
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
 from raymu.service.history import replay
-from raymu.store.run import RunStore
 from tests.support.coordinated_run import lineage_of
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.trained_runs import TrainedRunFactory
 
 
-def test_garbage_is_collected_at_first_and_after_a_failure_once_no_worker_is_running(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet", samples=40)
-    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
-    serving = tmp_path / "run" / lineage_of(tmp_path / "run", 0).serving.file.path
+def test_garbage_is_collected_at_first_and_after_a_failure_once_no_worker_is_running(
+    trained_run: TrainedRunFactory,
+) -> None:
+    run = trained_run(samples={"samples": 40})
+    serving = run.location / lineage_of(run.location, 0).serving.file.path
     stray = serving.with_name("stray.safetensors")
 
     async def collect(session: Session, garbage: GarbageCollector) -> None:
@@ -37,7 +36,7 @@ def test_garbage_is_collected_at_first_and_after_a_failure_once_no_worker_is_run
         assert not stray.exists()
         await session.leave()
 
-    session = Session(RunStore(str(tmp_path / "run")), clock=utc_now)
+    session = Session(run.store, clock=utc_now)
     history = replay(session.journal, session.store.manifest)
     garbage = GarbageCollector(session, Publisher(session, published=history.published), history.board)
     asyncio.run(collect(session, garbage))

@@ -15,8 +15,9 @@ from raymu.service.shard.fleet import ProgressFleet
 from raymu.service.shard.messages import Progress, StageProgress, Work, WorkReport, no_progress
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import history_of
-from tests.support.examples import make_config, train_run, write_samples
+from tests.support.examples import make_config, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
+from tests.support.trained_runs import TrainedRunFactory
 
 REFUSAL = TrainingFailed(1, 0, "its weights became infinite")
 
@@ -74,13 +75,12 @@ def test_where_a_worker_is_lost_the_other_shards_are_trained_for_settling_to_fin
     assert sorted(fleet.done) == [0, 2, 3, 4]
 
 
-def test_a_run_is_trained_once(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    coordinator = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
-    before = history_of(tmp_path / "run")
+def test_a_run_is_trained_once(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    before = history_of(run.location)
     with pytest.raises(RunInvalid, match="is trained already"):
-        asyncio.run(coordinator.train(no_progress))
-    assert history_of(tmp_path / "run") == before
+        asyncio.run(run.coordinator.train(no_progress))
+    assert history_of(run.location) == before
 
 
 def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None:

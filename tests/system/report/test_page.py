@@ -30,6 +30,7 @@ from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, revoke, settle, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
+from tests.support.trained_runs import TrainedRunFactory
 
 SECTIONS = (
     "summary", "deadlines", "training", "grid", "requests", "forecasts", "accuracy", "verification", "audit", "glossary"
@@ -194,10 +195,9 @@ def test_the_page_says_what_was_trained_measured_and_verified(record: RunRecord,
     assert "[8]" in shown  # too deep to be laid out
 
 
-def test_a_run_without_requests_has_a_page_too(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
-    shown = text_of(render(view_of(read_run(RunStore(str(tmp_path / "run")), now=datetime.now(UTC)))))
+def test_a_run_without_requests_has_a_page_too(trained_run: TrainedRunFactory) -> None:
+    run = trained_run()
+    shown = text_of(render(view_of(read_run(run.store, now=datetime.now(UTC)))))
     assert "No request has been made yet" in shown
     assert "Nothing is owed" in shown
     assert "not measured" in shown

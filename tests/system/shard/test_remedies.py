@@ -13,7 +13,6 @@ from raymu.core.records import Exactness, Remedy, SampleId, ShardState
 from raymu.data.tables import read_table
 from raymu.errors import NoVoters
 from raymu.service.prediction import Ensemble
-from raymu.store.run import RunStore
 from raymu.training.patch import recompute_batch_norm
 from tests.support.coordinated_run import (
     constituent_of,
@@ -106,10 +105,9 @@ def test_without_calibration_contributions_are_subtracted_once_and_nothing_is_ai
     assert part.forget_loss is not None
 
 
-def test_a_patch_without_any_model_to_aim_at_retrains_and_says_so(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet", partition={"shards": 1})
-    receipt = revoke(train_run(config, tmp_path / "run"), ids_at(config, slice_index=0)[:3], strategy="dpus")
+def test_a_patch_without_any_model_to_aim_at_retrains_and_says_so(trained_run: TrainedRunFactory) -> None:
+    run = trained_run(partition={"shards": 1})
+    receipt = run.revoke(run.ids(slice_index=0)[:3], strategy="dpus")
     [part] = receipt.shards
     assert (part.planned, part.remedy) == (Remedy.RETRAIN, Remedy.RETRAIN)
     assert part.forecast_passes == part.passes
@@ -117,15 +115,14 @@ def test_a_patch_without_any_model_to_aim_at_retrains_and_says_so(tmp_path: Path
     assert receipt.exactness is Exactness.EXACT
 
 
-def test_a_single_shard_is_patched_towards_its_own_untouched_checkpoint(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet", partition={"shards": 1})
-    ids = ids_at(config, slice_index=2)[:3]
-    receipt = revoke(train_run(config, tmp_path / "run"), ids, strategy="dpus")
-    checkpoint = lineage_of(tmp_path / "run", 0).checkpoints[1]
+def test_a_single_shard_is_patched_towards_its_own_untouched_checkpoint(trained_run: TrainedRunFactory) -> None:
+    run = trained_run(partition={"shards": 1})
+    ids = run.ids(slice_index=2)[:3]
+    receipt = run.revoke(ids, strategy="dpus")
+    checkpoint = lineage_of(run.location, 0).checkpoints[1]
     assert checkpoint is not None
-    forget = samples_of(config, ids)
-    unseen = restored(tmp_path / "run", checkpoint).mean_loss(forget.features, forget.labels)
+    forget = samples_of(run.config, ids)
+    unseen = restored(run.location, checkpoint).mean_loss(forget.features, forget.labels)
     assert receipt.shards[0].remedy is Remedy.PATCH
     assert receipt.shards[0].unseen_loss == pytest.approx(unseen, rel=1e-4)
 
@@ -143,13 +140,12 @@ def test_a_patched_batch_norm_model_has_the_statistics_of_its_retained_samples(t
 
 
 @pytest.mark.parametrize("strategy", ["sisa", "dpus", "ohs"])
-def test_a_shard_without_samples_abstains(tmp_path: Path, strategy: str) -> None:
-    write_samples(tmp_path / "all.parquet")
-    config = make_config(tmp_path / "all.parquet")
-    receipt = revoke(train_run(config, tmp_path / "run"), ids_at(config, shard=0), strategy=strategy)
+def test_a_shard_without_samples_abstains(trained_run: TrainedRunFactory, strategy: str) -> None:
+    run = trained_run()
+    receipt = run.revoke(run.ids(shard=0), strategy=strategy)
     assert receipt.exactness is Exactness.EXACT
-    assert constituent_of(tmp_path / "run", 0).state is ShardState.ABSTAINING
-    probabilities = Ensemble.current(RunStore(str(tmp_path / "run"))).predict(np.zeros((4, 6), dtype=np.float32))
+    assert constituent_of(run.location, 0).state is ShardState.ABSTAINING
+    probabilities = Ensemble.current(run.store).predict(np.zeros((4, 6), dtype=np.float32))
     assert probabilities.shape == (4, 3)
 
 

@@ -8,8 +8,7 @@ import torch
 from raymu.core.records import Remedy
 from raymu.store.run import RunStore
 from raymu.training.contributions import UpdateLog
-from tests.support.coordinated_run import ids_at, lineage_of, samples_of, state_files, weights_of
-from tests.support.examples import make_config, revoke, train_run, write_samples
+from tests.support.coordinated_run import lineage_of, samples_of, state_files, weights_of
 from tests.support.trained_runs import TrainedRunFactory, weights_without
 
 
@@ -59,10 +58,9 @@ def test_updates_that_are_not_calibrated_come_off_the_weights_as_recorded(traine
     assert torch.allclose(before - weights_of(run.location, 0), expected, atol=1e-5)
 
 
-def test_a_replay_keeps_no_updates_of_the_stages_it_ran_again(tmp_path: Path) -> None:
-    write_samples(tmp_path / "all.parquet")
+def test_a_replay_keeps_no_updates_of_the_stages_it_ran_again(trained_run: TrainedRunFactory) -> None:
     unlearning = {"contributions": "group", "groups_per_slice": 3, "boundary": 0.0, "ohs": {"remedy": "replay"}}
-    config = make_config(tmp_path / "all.parquet", unlearning=unlearning)
-    receipt = revoke(train_run(config, tmp_path / "run"), ids_at(config, shard=0)[:5], strategy="ohs")
+    run = trained_run(unlearning=unlearning)
+    receipt = run.revoke(run.ids(shard=0)[:5], strategy="ohs")
     assert receipt.shards[0].remedy is Remedy.REPLAY
-    assert [ref is not None for ref in lineage_of(tmp_path / "run", 0).updates] == [True, True, False]
+    assert [ref is not None for ref in lineage_of(run.location, 0).updates] == [True, True, False]

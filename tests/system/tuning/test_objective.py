@@ -18,8 +18,9 @@ from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import require_feasible, score_trials
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
-from tests.support.examples import make_config, repaired_weights, revoke, settle, train_run, write_samples
+from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
 from tests.support.request_scenarios import files_of
+from tests.support.trained_runs import TrainedRunFactory
 
 CHOICE = Choice(
     strategy=Strategy.HS, boundary=1.0, contributions=Contributions.GRADIENT, fine_tune_slices=1, window_s=0.0
@@ -202,12 +203,11 @@ def test_a_trace_or_traffic_is_needed_and_must_be_possible(spec: ObjectiveSpec) 
         TuningObjective(replace(spec, traffic="uniform:1000"))
 
 
-def test_a_run_in_debt_is_refused(tmp_path: Path, spec: ObjectiveSpec) -> None:
-    write_samples(tmp_path / "all.parquet", samples=160)
-    run = train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
-    revoke(run, [1000], strategy="dpus")
+def test_a_run_in_debt_is_refused(trained_run: TrainedRunFactory, spec: ObjectiveSpec) -> None:
+    run = trained_run(samples={"samples": 160})
+    run.revoke([1000], strategy="dpus")
     with pytest.raises(RunInvalid, match="run `raymu settle` first"):
-        TuningObjective(replace(spec, location=str(tmp_path / "run")))
-    settle(run)
-    TuningObjective(replace(spec, location=str(tmp_path / "run")))
-    assert repaired_weights(tmp_path / "run")
+        TuningObjective(replace(spec, location=str(run.location)))
+    run.settle()
+    TuningObjective(replace(spec, location=str(run.location)))
+    assert repaired_weights(run.location)
