@@ -103,11 +103,11 @@ def settle(coordinator: Coordinator) -> None:
 def served_weights(location: Path | str) -> dict[int, str | None]:
     """What each shard serves: the hash of its weights, None where it abstains."""
     return {
-        one.shard: one.checkpoint.weights_sha256 if one.checkpoint else None
-        for one in RunStore(str(location)).current().constituents
+        constituent.shard: constituent.checkpoint.weights_sha256 if constituent.checkpoint else None
+        for constituent in RunStore(str(location)).current().constituents
     }
 
 
 def repaired_weights(location: Path | str) -> dict[int, str]:
     """The state that each shard has, also where it abstains for want of samples."""
-    return {one.shard: one.serving.weights_sha256 for one in RunStore(str(location)).current().lineages}
+    return {lineage.shard: lineage.serving.weights_sha256 for lineage in RunStore(str(location)).current().lineages}

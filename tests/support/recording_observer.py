@@ -17,7 +17,7 @@ class RecordingObserver:
     def on_event(self, event: Event) -> None:
         self.is_called_after_the_end |= self.is_closed
         self.events.append(event)
-        self.published.append(sum(one.published_at is not None for one in self.receipts.receipts()))
+        self.published.append(sum(receipt.published_at is not None for receipt in self.receipts.receipts()))
 
     def on_close(self) -> None:
         self.is_closed = True

@@ -60,8 +60,8 @@ class ResumableScenario:
         asyncio.run(coordinator.close())
 
     async def _revoke(self, coordinator: Coordinator) -> None:
-        for one in self.asked:
-            await coordinator.revoke([one], no_progress)
+        for request in self.asked:
+            await coordinator.revoke([request], no_progress)
         await coordinator.settle(no_progress)
 
 
@@ -77,12 +77,15 @@ def outcome(location: Path | str) -> object:
             (lineage.table, lineage.slice_samples, lineage.files, lineage.tainted_from)
             for lineage in generation.lineages
         ],
-        [(one.state, one.checkpoint and one.checkpoint.file) for one in generation.constituents],
+        [
+            (constituent.state, constituent.checkpoint and constituent.checkpoint.file)
+            for constituent in generation.constituents
+        ],
         [event.kind for event in events if event.kind in ("trained", "accepted")],
         [len(event.request_ids) for event in events if isinstance(event, RequestsPurged) and event.request_ids],
         raw_ids_in_journal(location),
         store.garbage(needed),
-        [(one.exactness, one.samples, one.generation_after) for one in issued_receipts(location)],
+        [(receipt.exactness, receipt.samples, receipt.generation_after) for receipt in issued_receipts(location)],
         [name for name in store.files.walk() if not name.startswith("journal.sqlite-")],
     )
 

@@ -90,10 +90,10 @@ def test_no_line_names_a_sample_an_owner_a_key_or_a_feature(tmp_path: Path, form
 def test_each_line_is_a_json_object_about_the_run(tmp_path: Path) -> None:
     run, lines = log_of(Subjects(tmp_path), LogForm.JSON)
     told: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    assert {one["run"] for one in told} == {run}
-    assert {one["level"] for one in told} == {"info"}
-    assert sorted(one["time"] for one in told) == [one["time"] for one in told]
-    kinds = {one["event"] for one in told}
+    assert {line["run"] for line in told} == {run}
+    assert {line["level"] for line in told} == {"info"}
+    assert sorted(line["time"] for line in told) == [line["time"] for line in told]
+    kinds = {line["event"] for line in told}
     of_coordinator = {"opened", "closed", "trained", "accepted", "published", "repaired", "purged", "settle", "resumed"}
     assert kinds == of_coordinator | {"work_begun", "stage_trained", "work_done"}
 
@@ -105,7 +105,7 @@ def test_a_request_can_be_followed_from_its_acceptance_to_its_purge(tmp_path: Pa
         configure_logging(stream, LogForm.JSON)
         receipt = run.revoke(table["id"].to_pylist()[:1], strategy="sisa")
     told = [json.loads(line) for line in stream.getvalue().splitlines()]
-    of_request = [one for one in told if receipt.request_id in one.get("request_ids", ())]
+    of_request = [line for line in told if receipt.request_id in line.get("request_ids", ())]
     steps = ["accepted", "published", "work_begun", "work_done", "repaired", "published", "purged"]
     assert [one["event"] for one in of_request] == steps
     [part], repaired = receipt.shards, of_request[4]
@@ -125,7 +125,10 @@ def test_work_that_breaks_off_is_told_without_the_error_s_text(tmp_path: Path) -
     with opened(tmp_path / "run", fleet) as run, pytest.raises(ShardRepairFailed, match="samples/"):
         run.revoke(ids[:1], strategy="sisa")
     told = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [(one["event"], one.get("error")) for one in told] == [("work_begun", None), ("work_failed", "FileMissing")]
+    assert [(line["event"], line.get("error")) for line in told] == [
+        ("work_begun", None),
+        ("work_failed", "FileMissing"),
+    ]
     assert "samples/" not in stream.getvalue()
 
 

@@ -88,7 +88,7 @@ def test_a_run_lives_on_an_object_store_as_on_a_disk(
     assert "all.parquet" in page
     assert not any(part in page for part in ("endpoint_override", bucket, "raymu-tests"))
     objects = object_store.client.list_object_versions(Bucket=bucket)["Versions"]
-    assert all(one["IsLatest"] for one in objects)
+    assert all(stored["IsLatest"] for stored in objects)
 
 
 def test_what_is_lost_or_changed_in_the_bucket_is_rebuilt(run: raymu.Run, config: Config, location: str) -> None:
@@ -175,7 +175,7 @@ def test_a_training_that_is_refused_leaves_nothing_in_the_bucket(
     with pytest.raises(RunInvalid, match=r"runs/letter: is not on a local disk.*cluster\.journal=postgresql://"):
         raymu.train(Config.parse(tree), location)
     objects = object_store.client.list_objects_v2(Bucket=bucket)["Contents"]
-    assert [one["Key"] for one in objects] == ["data/all.parquet"]
+    assert [stored["Key"] for stored in objects] == ["data/all.parquet"]
 
 
 def test_no_command_repeats_a_secret(config: Config, location: str, tmp_path: Path) -> None:

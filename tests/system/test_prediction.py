@@ -128,7 +128,10 @@ def test_a_reader_follows_a_run_that_publishes_while_it_loads(trained_run: Train
 def test_only_the_shards_that_hold_the_samples_are_rewound_and_none_for_an_unknown_one(location: Path) -> None:
     store = RunStore(str(location))
     [held] = ids_at(store.config, shard=0, slice_index=1)[:1]
-    states = {one.shard: (one.state, one.stages_trained) for one in rewound_generation(store, [held]).constituents}
+    states = {
+        constituent.shard: (constituent.state, constituent.stages_trained)
+        for constituent in rewound_generation(store, [held]).constituents
+    }
     assert states == {0: ("rewound", 1), 1: ("exact", 3)}
     with pytest.raises(UnknownSamples, match=r"1 unknown sample id \(5\)"):
         rewound_generation(store, [held, 5])

@@ -66,10 +66,10 @@ def test_all_requests_are_audited_together_and_each_by_itself(run: AuditedRun) -
     before = files(run.location)
     report = run.audit()
     assert files(run.location) == before
-    assert [one.request_ids for one in report.requests] == [(one,) for one in sorted([run.exact, run.patched])]
+    assert [request.request_ids for request in report.requests] == [(one,) for one in sorted([run.exact, run.patched])]
     assert report.together.request_ids == tuple(sorted([run.exact, run.patched]))
     assert (report.together.samples, report.together.shards) == (10, (0, 1))
-    by_id = {one.request_ids[0]: one for one in report.requests}
+    by_id = {request.request_ids[0]: request for request in report.requests}
     assert (by_id[run.exact].samples, by_id[run.exact].shards) == (3, (0,))
     assert (by_id[run.patched].samples, by_id[run.patched].shards) == (7, (0, 1))
     assert by_id[run.exact].comparison.served.level == LEVEL / 2

@@ -345,7 +345,7 @@ def test_an_earlier_receipt_answers_a_request_for_the_same_samples(cli: Cli, tra
     other = json.loads(cli("revoke", "runs/run", "--id", str(trained[1]), "--json")[1])
     code, out, _ = cli("revoke", "runs/run", "--id", str(trained[0]), "--id", str(trained[1]), "--json")
     assert code == 2
-    assert [one["request_id"] for one in json.loads(out)] == [receipt["request_id"], other["request_id"]]
+    assert [receipt["request_id"] for receipt in json.loads(out)] == [receipt["request_id"], other["request_id"]]
 
 
 def test_a_run_is_verified_and_every_receipt_is_signed(cli: Cli, trained: list[int]) -> None:
@@ -361,7 +361,7 @@ def test_a_run_is_verified_and_every_receipt_is_signed(cli: Cli, trained: list[i
     assert code == 0
     assert "verdict: pass" in out
     receipts = json.loads(cli("receipts", "runs/run", "--json")[1])
-    assert [(one["exactness"], len(one["signature"])) for one in receipts] == [("exact", 128)] * 2
+    assert [(receipt["exactness"], len(receipt["signature"])) for receipt in receipts] == [("exact", 128)] * 2
     settled = cli("receipts", "runs/run", "--request", receipts[1]["request_id"])[1]
     assert settled.count("sample, exact") == 1
     assert "patch, settled by retraining" in settled  # a patch alone is never called exact

@@ -32,13 +32,13 @@ def test_a_logged_command_still_prints_one_document(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout)["samples"] == 240
     told = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [one["event"] for one in told if one["event"] in ("opened", "trained", "published", "closed")] == [
+    assert [line["event"] for line in told if line["event"] in ("opened", "trained", "published", "closed")] == [
         "opened",
         "trained",
         "published",
         "closed",
     ]
-    assert [one["done"] for one in told if one["event"] == "progress"] == [1, 2, 3]
+    assert [line["done"] for line in told if line["event"] == "progress"] == [1, 2, 3]
 
 
 def test_a_form_that_there_is_not_is_refused_in_one_line(tmp_path: Path) -> None:

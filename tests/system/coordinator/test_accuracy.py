@@ -62,7 +62,7 @@ def test_a_measurement_that_fails_harms_no_request_and_is_made_up_for(
     with opened(location) as run, caplog.at_level(logging.WARNING):
         assert run.revoke(ids_at(config)[:1]).purged_at is not None
     assert "generation 3 was not measured" in caplog.text
-    assert [one.number for one in evaluations(location)] == [1]
+    assert [evaluation.number for evaluation in evaluations(location)] == [1]
     (tmp_path / "test.parquet").write_bytes(payload)
     with opened(location) as run:
         run.settle()

@@ -69,7 +69,7 @@ def test_a_shard_touched_in_its_first_slice_abstains(tmp_path: Path) -> None:
 
 def test_every_touched_shard_abstains_where_the_configuration_says_so(tmp_path: Path) -> None:
     _, [during] = watched_run(tmp_path, 2, "abstain")
-    assert [one.state for one in during.constituents] == [ShardState.ABSTAINING, ShardState.EXACT]
+    assert [constituent.state for constituent in during.constituents] == [ShardState.ABSTAINING, ShardState.EXACT]
 
 
 def test_a_touched_shard_serves_on_where_the_configuration_says_so(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_shard_votes_again_before_the_last_one_of_its_request_is_repaired(tmp_
     seen: list[list[ShardState]] = []
 
     def look(_task: RepairTask) -> None:
-        seen.append([one.state for one in RunStore(str(location)).current().constituents])
+        seen.append([constituent.state for constituent in RunStore(str(location)).current().constituents])
 
     coordinator = Coordinator(RunStore(str(location)), ScriptedFleet(RunStore(str(location)), before=look))
     asyncio.run(coordinator.train(no_progress))

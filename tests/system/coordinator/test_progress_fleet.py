@@ -84,9 +84,11 @@ def test_a_patch_is_told_as_one_stage(tmp_path: Path, strategy: str, remedy: Rem
     first = ids_at(config, shard=1, slice_index=0)[0]
     [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=(first,), strategy=strategy)], told.append))
     stages: Mapping[str, int] = {"dpus": 1, "sisa": 3}
-    assert [(one.shard, one.remedy, one.stages) for one in told] == [(1, remedy, stages[strategy])] * stages[strategy]
-    assert sum(one.passes for one in told) == receipt.shards[0].passes
-    assert sum(one.seconds for one in told) == pytest.approx(receipt.shards[0].seconds)
+    assert [(stage.shard, stage.remedy, stage.stages) for stage in told] == [(1, remedy, stages[strategy])] * stages[
+        strategy
+    ]
+    assert sum(stage.passes for stage in told) == receipt.shards[0].passes
+    assert sum(stage.seconds for stage in told) == pytest.approx(receipt.shards[0].seconds)
     asyncio.run(coordinator.close())
 
 
@@ -99,7 +101,7 @@ def test_a_fleet_that_had_nothing_to_do_counts_anew(tmp_path: Path) -> None:
     asyncio.run(coordinator.train(no_progress))
     told: list[StageProgress] = []
     asyncio.run(coordinator.revoke([Revocation(ids=(ids_at(config)[0],), strategy="dpus")], told.append))
-    assert [one.load and one.load.done for one in told] == [0]
+    assert [stage.load and stage.load.done for stage in told] == [0]
     asyncio.run(coordinator.close())
 
 
@@ -111,7 +113,7 @@ def test_one_worker_s_fleet_knows_all_that_it_was_given(tmp_path: Path) -> None:
     coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
     told: list[StageProgress] = []
     asyncio.run(coordinator.train(told.append))
-    assert [one.load for one in told] == [
+    assert [stage.load for stage in told] == [
         FleetLoad(running=(number,), waiting=2 - number, done=number) for number in range(3)
     ]
     asyncio.run(coordinator.close())

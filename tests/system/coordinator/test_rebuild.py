@@ -149,7 +149,9 @@ def test_a_lost_patch_is_made_exact_instead(location: Path) -> None:
     (location / lineage_of(location, 0).serving.file.path).unlink()
     rebuild(location)
     assert constituent_of(location, 0).state is ShardState.EXACT
-    assert [one.settled_at is not None for one in issued_receipts(location) if one.request_id == request_id][-1]
+    assert [
+        receipt.settled_at is not None for receipt in issued_receipts(location) if receipt.request_id == request_id
+    ][-1]
     check_journal_url(location)
 
 

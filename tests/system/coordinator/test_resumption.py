@@ -88,7 +88,11 @@ def interim_reports(location: Path) -> list[Path]:
 
 
 def content_of(lineage: ShardLineage) -> object:
-    return lineage.files, lineage.slice_samples, [one and one.weights_sha256 for one in lineage.checkpoints]
+    return (
+        lineage.files,
+        lineage.slice_samples,
+        [checkpoint and checkpoint.weights_sha256 for checkpoint in lineage.checkpoints],
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -137,7 +141,7 @@ def test_retraining_goes_on_after_its_last_finished_stage(
         coordinator = Coordinator(RunStore(location), LocalFleet(RunStore(location)))
     told: list[StageProgress] = []
     asyncio.run(coordinator.settle(told.append))
-    assert [(one.first, one.stage, one.stages) for one in told] == [(1, 3, 3)]
+    assert [(stage.first, stage.stage, stage.stages) for stage in told] == [(1, 3, 3)]
     [receipt] = coordinator.receipts()
     assert receipt.exactness is Exactness.EXACT
     calm = train_run(config, tmp_path / "calm")
@@ -253,7 +257,7 @@ def test_a_patch_that_failed_when_it_broke_off_leaves_no_stage_behind(tmp_path: 
         asked = Revocation(ids=tuple(ids), strategy="dpus")
         [receipt] = asyncio.run(coordinator.revoke([asked], told.append))
     assert receipt.exactness is (Exactness.EXACT if fails_again else Exactness.APPROXIMATE)
-    assert [one.stage for one in told] == ([3] if fails_again else [])
+    assert [stage.stage for stage in told] == ([3] if fails_again else [])
     assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
 
 
@@ -305,7 +309,7 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
         return told
 
     told = asyncio.run(both())
-    assert [one.stage for one in told if not one.shard] == list(range(SLICES))
+    assert [stage.stage for stage in told if not stage.shard] == list(range(SLICES))
     assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
     assert repaired_weights(location) == weights_without(config, [*ids, *held])
 
@@ -319,7 +323,7 @@ def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path
         fleet = ScriptedFleet(store, before=BreakOffOnce(location), hold=[1])
         coordinator = Coordinator(store, fleet)
         asked = [Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)]
-        calls = [asyncio.create_task(coordinator.revoke([one], no_progress)) for one in asked]
+        calls = [asyncio.create_task(coordinator.revoke([request], no_progress)) for request in asked]
         while not coordinator.board.idle_with_work:
             await asyncio.sleep(0)
         fleet.gates[1].set()
@@ -346,5 +350,5 @@ def test_a_superseded_worker_does_not_tell_of_its_stages(tmp_path: Path) -> None
     assert interim.read_bytes() == payload
     told: list[StageProgress] = []
     asyncio.run(later.settle(told.append))
-    assert [one.stage for one in told if not one.shard] == [1, 2, 3]
+    assert [stage.stage for stage in told if not stage.shard] == [1, 2, 3]
     assert not interim.exists()

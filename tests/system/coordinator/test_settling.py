@@ -70,7 +70,7 @@ def _all_together(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_few_shards_are_published_as_they_are_settled(location: Path) -> None:
     with opened(location) as run:
         run.settle()
-    assert [len(one.settled) for one in publications(location)[-SHARDS:]] == [1] * SHARDS
+    assert [len(publication.settled) for publication in publications(location)[-SHARDS:]] == [1] * SHARDS
 
 
 @pytest.mark.usefixtures("_all_together")
@@ -212,5 +212,5 @@ def require_settled(location: Path) -> None:
     assert {constituent_of(location, shard).state for shard in range(SHARDS)} == {ShardState.EXACT}
     last = {receipt.request_id: receipt.exactness for receipt in issued_receipts(location)}
     assert set(last.values()) == {Exactness.EXACT}
-    assert store.garbage({file for one in store.current().lineages for file in one.files}) == []
+    assert store.garbage({file for lineage in store.current().lineages for file in lineage.files}) == []
     assert verify(store, no_progress).verdict is Verdict.PASS

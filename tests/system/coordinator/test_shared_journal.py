@@ -51,8 +51,8 @@ def reopened(location: str) -> Coordinator:
 
 
 def close(*coordinators: Coordinator) -> None:
-    for one in coordinators:
-        asyncio.run(one.close())
+    for coordinator in coordinators:
+        asyncio.run(coordinator.close())
 
 
 def test_runs_in_one_database_are_trained_revoked_and_settled_each_for_itself(

@@ -105,7 +105,9 @@ def test_other_calls_are_answered_while_a_commit_is_slow(
         commits.finish()
         receipts = [receipt for task in (first, second) for receipt in await task]
         assert all(receipt.purged_at for receipt in receipts)
-        assert [receipt.request_id for receipt in coordinator.receipts()] == [one.request_id for one in receipts]
+        assert [receipt.request_id for receipt in coordinator.receipts()] == [
+            receipt.request_id for receipt in receipts
+        ]
 
     carry_out(tmp_path / "run", work, commits)
     assert commits.most_running == 1

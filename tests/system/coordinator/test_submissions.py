@@ -86,7 +86,7 @@ def test_no_event_holds_more_than_a_group_and_one_generation_rewinds_all(config:
     coordinator = train_run(config, tmp_path / "run", requests_per_commit=4)
     submit(coordinator, [single(one) for one in ids_at(config)[:10]])
     events = journal_events(tmp_path / "run")
-    assert [len(one.requests) for one in events if isinstance(one, RevocationsAccepted)] == [4, 4, 2]
+    assert [len(event.requests) for event in events if isinstance(event, RevocationsAccepted)] == [4, 4, 2]
     assert Counter(event.kind for event in events)["repaired"] == 3
     receipts = issued_receipts(tmp_path / "run")
     assert {receipt.generation_rewound for receipt in receipts} == {2}
@@ -129,7 +129,7 @@ def test_what_was_committed_before_a_submission_broke_off_is_seen_through_by_the
     location = tmp_path / "run"
     asyncio.run(train_run(config, location).close())
     ids = ids_at(config, slice_index=1)[:12]
-    break_off(location, [single(one, strategy="sisa") for one in ids], monkeypatch, groups=2)
+    break_off(location, [single(sample_id, strategy="sisa") for sample_id in ids], monkeypatch, groups=2)
     assert RunStore(str(location)).current().number == 1
     seen: list[ShardState] = []
     fleet = ScriptedFleet(
@@ -149,7 +149,7 @@ def test_a_submission_that_broke_off_is_submitted_again(
     location = tmp_path / "run"
     asyncio.run(train_run(config, location).close())
     ids = ids_at(config)[:10]
-    asked = [single(one, key=f"row {one}" if one != ids[1] else None) for one in ids]
+    asked = [single(sample_id, key=f"row {sample_id}" if sample_id != ids[1] else None) for sample_id in ids]
     break_off(location, asked, monkeypatch, groups=1)
     with opened(location) as run:
         answers = submit(run.coordinator, asked)
@@ -157,7 +157,7 @@ def test_a_submission_that_broke_off_is_submitted_again(
     receipts = issued_receipts(location)
     assert len(receipts) == len(ids)
     by_request = {receipt.request_id for receipt in receipts}
-    assert [answer.request_id in by_request for answer in answers] == [one != ids[1] for one in ids]
+    assert [answer.request_id in by_request for answer in answers] == [sample_id != ids[1] for sample_id in ids]
     assert isinstance(answers[1].refusal, SamplesRevoked)
     assert by_request.issuperset(answers[1].refusal.request_ids)
 
@@ -168,6 +168,6 @@ def test_a_request_that_follows_shares_the_remedies_of_what_was_only_accepted(co
     ids = ids_at(config, shard=1)[:4]
     fleet = ScriptedFleet(RunStore(str(location)))
     with opened(location, fleet) as run:
-        asyncio.run(run.coordinator.accept([single(one) for one in ids[:3]]))
+        asyncio.run(run.coordinator.accept([single(sample_id) for sample_id in ids[:3]]))
         assert run.revoke(ids[3:]).shards[0].requests == 4
     assert [task.shard for task in fleet.repairs] == [1]

@@ -134,7 +134,7 @@ def test_a_capacity_plan_has_the_cost_of_traffic_and_recommends_a_layout(
         points = view.by_requests[strategy]
         assert points[0].requests == 1
         assert points[0].apart == pytest.approx(points[0].together)
-        assert all(one.together <= one.apart * 1.0001 for one in points)
+        assert all(point.together <= point.apart * 1.0001 for point in points)
     assert view.replayed[Strategy.DPUS].passes < view.replayed[Strategy.HS].passes
     assert view.replayed[Strategy.HS].passes <= view.replayed[Strategy.SISA].passes
     for points_by_boundary in view.by_boundary.values():

@@ -101,16 +101,18 @@ class Tags(HTMLParser):
 
 
 def test_every_section_is_there_and_titled(page: str) -> None:
-    ids = [one.get("id") for one in elements(page) if one.get("id")]
+    ids = [element.get("id") for element in elements(page) if element.get("id")]
     assert len(ids) == len(set(ids))
-    assert [one.get("id") for one in elements(page) if one.tag == "section"] == list(SECTIONS)
-    assert [one.get("id") for one in elements(page) if one.tag == "h2"] == [f"{name}-title" for name in SECTIONS]
-    assert sum(one.tag == "h1" for one in elements(page)) == 1
+    assert [element.get("id") for element in elements(page) if element.tag == "section"] == list(SECTIONS)
+    assert [element.get("id") for element in elements(page) if element.tag == "h2"] == [
+        f"{name}-title" for name in SECTIONS
+    ]
+    assert sum(element.tag == "h1" for element in elements(page)) == 1
 
 
 def test_links_stay_on_the_page_and_lead_somewhere(page: str) -> None:
-    ids = {one.get("id") for one in elements(page)}
-    links = [one.get("href") for one in elements(page) if one.get("href")]
+    ids = {element.get("id") for element in elements(page)}
+    links = [element.get("href") for element in elements(page) if element.get("href")]
     assert len(links) > len(SECTIONS)
     assert {link for link in links if link} <= {f"#{name}" for name in ids}
 
@@ -128,12 +130,12 @@ def test_every_request_is_there_with_its_receipt(record: RunRecord, page: str) -
     assert len(record.receipts) == 6
     shown = text_of(page)
     for receipt in record.receipts:
-        [body] = [one for one in elements(page) if one.get("id") == f"r-{receipt.request_id}"]
+        [body] = [element for element in elements(page) if element.get("id") == f"r-{receipt.request_id}"]
         text = "".join(body.itertext())
-        assert all(one in text for one in receipt.hashes)
+        assert all(hashed in text for hashed in receipt.hashes)
         assert all(part.reason in text for part in receipt.shards)
         assert receipt.request_id in shown
-    assert sum(one.tag == "details" and one.get("class") == "request" for one in elements(page)) == 6
+    assert sum(element.tag == "details" and element.get("class") == "request" for element in elements(page)) == 6
 
 
 def test_no_sample_no_owner_and_no_place_on_disk_is_named(record: RunRecord, page: str) -> None:
@@ -145,7 +147,7 @@ def test_no_sample_no_owner_and_no_place_on_disk_is_named(record: RunRecord, pag
 
 
 def test_tables_have_headers_with_a_scope(page: str) -> None:
-    tables = [one for one in elements(page) if one.tag == "table"]
+    tables = [element for element in elements(page) if element.tag == "table"]
     assert len(tables) > 5
     for table in tables:
         heads = list(table.iter("th"))
@@ -154,13 +156,13 @@ def test_tables_have_headers_with_a_scope(page: str) -> None:
 
 
 def test_no_state_is_told_by_colour_alone(record: RunRecord, page: str) -> None:
-    cells = [one for one in elements(page) if "cell" in (one.get("class") or "").split()]
+    cells = [element for element in elements(page) if "cell" in (element.get("class") or "").split()]
     assert len(cells) == sum(lineage.slices for lineage in record.generation.lineages)
     states = {"sound", "touched", "tainted", "destroyed"}
     for cell in cells:
         [state] = states & set((cell.get("class") or "").split())
         assert state in "".join(cell.itertext())
-    for chip in (one for one in elements(page) if "chip" in (one.get("class") or "").split()):
+    for chip in (element for element in elements(page) if "chip" in (element.get("class") or "").split()):
         assert "".join(chip.itertext()).strip()
 
 
@@ -171,7 +173,9 @@ def test_the_summary_counts_what_the_receipts_say(record: RunRecord) -> None:
     assert view.summary.samples_revoked == sum(receipt.samples for receipt in record.receipts)
     assert (view.summary.late, view.summary.missed, len(view.missed)) == (1, 1, 1)
     assert view.deadlines[0].deadline_status is DeadlineStatus.OVERDUE
-    assert [one.receipt.request_id for one in view.requests] == [one.request_id for one in reversed(record.receipts)]
+    assert [request.receipt.request_id for request in view.requests] == [
+        receipt.request_id for receipt in reversed(record.receipts)
+    ]
     assert [incident.description for incident in view.incidents] == [
         "a repair of shard 0 failed; its requests stayed accepted"
     ]
@@ -236,7 +240,7 @@ def hostile(record: RunRecord, text: str) -> RunRecord:
 def renamed(events: tuple[Event, ...], names: dict[str, str]) -> Iterator[Event]:
     for event in events:
         if isinstance(event, RevocationsAccepted):
-            requests = tuple(replace(one, request_id=names[one.request_id]) for one in event.requests)
+            requests = tuple(replace(request, request_id=names[request.request_id]) for request in event.requests)
             yield replace(event, requests=requests)
         else:
             yield event
@@ -274,4 +278,4 @@ def assert_harmless(page: str) -> None:
 def test_a_page_is_whole_whatever_texts_are_on_it(record: RunRecord, text: str) -> None:
     page = render(view_of(hostile(record, text)))
     assert page.encode()
-    assert [one.get("id") for one in elements(page) if one.tag == "section"] == list(SECTIONS)
+    assert [element.get("id") for element in elements(page) if element.tag == "section"] == list(SECTIONS)

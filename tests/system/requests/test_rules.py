@@ -86,7 +86,10 @@ def test_the_same_key_and_payload_give_the_same_receipt(run: TrainedRun) -> None
     ids = run.ids()
     first = run.revoke(ids[:3], key="k", strategy="dpus", boundary=0.5)
     before = history_of(run.location)
-    assert run.revoke([str(one) for one in reversed(ids[:3])], key="k", strategy="dpus", boundary="0.5") == first
+    assert (
+        run.revoke([str(sample_id) for sample_id in reversed(ids[:3])], key="k", strategy="dpus", boundary="0.5")
+        == first
+    )
     assert history_of(run.location) == before
     reopened = run.open(ScriptedFleet(run.store, fail_after=0))
     assert revoke(reopened, ids[:3], key="k", strategy="dpus", boundary=0.5) == first

@@ -44,7 +44,9 @@ def test_a_run_on_ray_without_a_share_of_gpus_leaves_those_it_sees_alone(
         revoke(run, ids_at(config, slice_index=at)[:2], strategy=strategy)
         for at, strategy in ((1, "sisa"), (2, "dpus"))
     ]
-    assert all(json.loads(part.determinism)["device"].startswith("cpu") for one in receipts for part in one.shards)
+    assert all(
+        json.loads(part.determinism)["device"].startswith("cpu") for receipt in receipts for part in receipt.shards
+    )
     assert [event.kind for event in journal_events(location)].count("evaluated") == 3
     store = RunStore(str(location))
     Ensemble.current(store).evaluate(*read_test_data(config.data, store.manifest.input_shape))
@@ -63,7 +65,7 @@ def test_a_run_whose_gpus_are_elsewhere_is_predicted_from_verified_audited_and_p
     tree["training"]["device"], tree["cluster"]["gpus_per_shard"] = "cuda", 0.25
     store.config = Config.parse(tree)
     Ensemble.current(store).evaluate(*read_test_data(config.data, store.manifest.input_shape))
-    [replayed] = [one for one in verify(store, no_progress, replay=range(2)).checks if one.name == "replay"]
+    [replayed] = [check for check in verify(store, no_progress, replay=range(2)).checks if check.name == "replay"]
     assert replayed.verdict is Verdict.INCONCLUSIVE
     assert ["device T4" in finding.what for finding in replayed.findings] == [True, True]
     assert audit(store, AuditScope(shadow_models=4), run_tasks=where_the_gpus_are).requests

@@ -70,7 +70,7 @@ def test_a_patched_shard_normalises_by_its_retained_samples(
     forgotten = run.ids(shard=0, slice_index=slice_index or 0)[: None if slice_index is None else 10]
     receipt = run.revoke(forgotten, strategy=strategy)
     assert receipt.shards[0].remedy is remedy
-    kept = [one for one in run.ids(shard=0, slice_index=fitted_to) if one not in forgotten]
+    kept = [sample_id for sample_id in run.ids(shard=0, slice_index=fitted_to) if sample_id not in forgotten]
     expected = Normalizer.fit(samples_of(run.config, kept).features, "shard")
     found = restored(run.location, lineage_of(run.location, 0).serving).normalizer
     assert found is not None

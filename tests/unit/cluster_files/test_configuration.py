@@ -104,8 +104,8 @@ def test_the_job_s_command_is_one_of_raymu_s_and_its_configuration_is_mounted() 
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_every_node_has_the_keys_of_the_storage_from_one_secret(name: str) -> None:
-    nodes = [one for one in containers(name) if one["name"] != "ray-job-submitter"]
-    assert [one["envFrom"] for one in nodes] == [[{"secretRef": {"name": "raymu-storage"}}]] * 2
+    nodes = [container for container in containers(name) if container["name"] != "ray-job-submitter"]
+    assert [node["envFrom"] for node in nodes] == [[{"secretRef": {"name": "raymu-storage"}}]] * 2
 
 
 def test_the_image_of_every_container_is_one_and_the_same() -> None:

@@ -95,8 +95,8 @@ def test_no_service_or_port_reaches_out_of_the_cluster(name: str) -> None:
     head = cluster_spec(name)["headGroupSpec"]
     assert head["serviceType"] == "ClusterIP"
     assert head["enableIngress"] is False
-    assert [port for one in containers(name) for port in one.get("ports", []) if "hostPort" in port] == []
-    assert [one for one in pod_templates(name) if one["spec"].get("hostNetwork")] == []
+    assert [port for container in containers(name) for port in container.get("ports", []) if "hostPort" in port] == []
+    assert [pod_template for pod_template in pod_templates(name) if pod_template["spec"].get("hostNetwork")] == []
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
@@ -136,7 +136,7 @@ def test_prometheus_finds_the_metrics_of_every_node(name: str) -> None:
     assert monitor["metadata"]["namespace"] == "monitoring"
     assert monitor["spec"]["selector"]["matchLabels"] == pod_templates(name)[0]["metadata"]["labels"]
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]
-    nodes = [one for one in containers(name) if one["name"] != "ray-job-submitter"]
+    nodes = [container for container in containers(name) if container["name"] != "ray-job-submitter"]
     assert [[port for port in node["ports"] if port["name"] == endpoint["port"]] for node in nodes] == [
         [{"name": "metrics", "containerPort": 8080}]
     ] * 2

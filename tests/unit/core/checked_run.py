@@ -42,7 +42,9 @@ class CheckedRun:
         self.to_settle: set[tuple[int, str]] = set()  # debts that were to be settled, with their shards
         self.steps_left: int | None = None  # until the coordinator is lost
         lineages = tuple(self.shards.trained(shard) for shard in range(shards))
-        self.served = tuple(served_constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in lineages)
+        self.served = tuple(
+            served_constituent(lineage, pending_from=None, on_accept=OnAccept.KEEP) for lineage in lineages
+        )
         self.events.append(RunTrained(at=NOW, lineages=lineages, workers=2))
         self.events.append(GenerationPublished(at=NOW, number=1, manifest_sha256=""))
         self.board = self.replayed()
@@ -96,7 +98,7 @@ class CheckedRun:
     @property
     def debts(self) -> set[tuple[int, str]]:
         """(shard, request)"""
-        return {(lineage.shard, one) for lineage in self.board.lineages for one in lineage.debts}
+        return {(lineage.shard, debt) for lineage in self.board.lineages for debt in lineage.debts}
 
     def finish(self) -> None:
         """What failed is begun again, all work succeeds, and all debts are settled."""

@@ -62,9 +62,9 @@ class MeteredRun:
         self.handle(ShardRepaired(at=self.now, report=report))
 
     def add(self, measurements: list[Measurement]) -> None:
-        for one in measurements:
-            name = _named(one)
-            self.sums[name] = self.sums.get(name, 0.0) + one.value
+        for measurement in measurements:
+            name = _named(measurement)
+            self.sums[name] = self.sums.get(name, 0.0) + measurement.value
             self.times[name] = self.times.get(name, 0) + 1
 
     def gauges(self, *, after_s: float = 0.0) -> Measured:

@@ -29,7 +29,7 @@ def remedies(
 ) -> list[Remedy]:
     ohs = OhsConfig()
     chosen = choose_remedies(workloads, strategy=strategy, boundary=Boundary.parse(boundary), workers=workers, ohs=ohs)
-    return [chosen[one.shard].remedy for one in workloads]
+    return [chosen[workload.shard].remedy for workload in workloads]
 
 
 @given(earliest=slices)
@@ -60,7 +60,7 @@ def test_a_deadline_retrains_as_many_shards_as_are_done_in_time(
     retrained = [one for one, remedy in zip(workloads, chosen, strict=True) if remedy is Remedy.RETRAIN]
     seconds = [one.seconds(Remedy.RETRAIN) for one in retrained]
     assert makespan(seconds, workers=workers) <= deadline or not retrained
-    left = sorted(one.seconds(Remedy.RETRAIN) for one in workloads if one not in retrained)
+    left = sorted(workload.seconds(Remedy.RETRAIN) for workload in workloads if workload not in retrained)
     if left:
         assert makespan([*seconds, left[0]], workers=workers) > deadline
 

@@ -29,7 +29,7 @@ class TracedShards:
         return self.forgotten(self.forget)
 
     def forgotten(self, request_ids: Iterable[str]) -> Samples:
-        return Samples().union(*(self.forget[one] for one in request_ids))
+        return Samples().union(*(self.forget[request_id] for request_id in request_ids))
 
     def pending(self, shard: int) -> list[str]:
         """Accepted requests that a shard is not past."""
@@ -59,7 +59,9 @@ class TracedShards:
             assert before.checkpoints[:first] == after.checkpoints[:first], "no checkpoint below saw what is forgotten"
             assert before.updates[:first] == after.updates[:first]
         else:
-            assert all(one.checkpoint.file in self.files for one in command.references), "what is aimed at is there"
+            assert all(reference.checkpoint.file in self.files for reference in command.references), (
+                "what is aimed at is there"
+            )
             after = self._patched(command, retained)
         return RepairReport(
             command_id=command.command_id,

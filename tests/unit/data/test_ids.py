@@ -134,7 +134,7 @@ def test_an_integer_may_be_written_with_a_sign_zeros_and_space(text: str) -> Non
 
 @given(ids=st.lists(st.integers() | st.text(max_size=5)))
 def test_string_ids_may_come_as_integers(ids: list[SampleId]) -> None:
-    assert as_sample_ids(ids, integers=False) == [str(one) for one in ids]
+    assert as_sample_ids(ids, integers=False) == [str(sample_id) for sample_id in ids]
 
 
 @pytest.mark.parametrize(

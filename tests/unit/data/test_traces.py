@@ -57,7 +57,7 @@ def test_rows_of_one_request_name_its_samples_and_an_owner_is_a_request_alone(tm
 
 def test_without_a_request_column_each_row_is_a_request(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv", "id,at\n7,1\n8,1\n")
-    assert [one.ids for one in read_trace(path, integers=True).requests] == [(7,), (8,)]
+    assert [request.ids for request in read_trace(path, integers=True).requests] == [(7,), (8,)]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_without_a_request_column_each_row_is_a_request(tmp_path: Path) -> None:
 def test_timestamps_count_from_the_first_row(tmp_path: Path, times: str) -> None:
     first, second = times.split(",")
     path = written(tmp_path / "t.csv", f"at,id\n{first},1\n{second},2\n")
-    assert [one.at_s for one in read_trace(path, integers=True).requests] == [0.0, 90.0]
+    assert [request.at_s for request in read_trace(path, integers=True).requests] == [0.0, 90.0]
 
 
 def test_timestamps_of_any_zone_and_unit_are_read_from_parquet(tmp_path: Path) -> None:
@@ -74,7 +74,10 @@ def test_timestamps_of_any_zone_and_unit_are_read_from_parquet(tmp_path: Path) -
     for unit in ("s", "ms", "us", "ns"):
         at = pa.array([start, start + timedelta(hours=2)], type=pa.timestamp(unit, tz="Europe/Berlin"))
         pq.write_table(pa.table({"at": at, "id": [1, 2]}), tmp_path / "t.parquet")
-        assert [one.at_s for one in read_trace(str(tmp_path / "t.parquet"), integers=True).requests] == [0.0, 7200.0]
+        assert [request.at_s for request in read_trace(str(tmp_path / "t.parquet"), integers=True).requests] == [
+            0.0,
+            7200.0,
+        ]
 
 
 def test_what_pandas_has_for_nothing_and_for_integers_beside_it_is_read_from_parquet(tmp_path: Path) -> None:
@@ -88,7 +91,7 @@ def test_what_pandas_has_for_nothing_and_for_integers_beside_it_is_read_from_par
 
 def test_times_may_be_unix_seconds(tmp_path: Path) -> None:
     path = written(tmp_path / "t.csv", "at,id\n1700000000,1\n1700000060.5,2\n")
-    assert [one.at_s for one in read_trace(path, integers=True).requests] == [1.7e9, 1.7e9 + 60.5]
+    assert [request.at_s for request in read_trace(path, integers=True).requests] == [1.7e9, 1.7e9 + 60.5]
 
 
 REFUSED = {

@@ -18,11 +18,11 @@ def remedies(strategy: Strategy = Strategy.SISA) -> list[RepairReport]:
     """Two shards' remedies for two requests each."""
     requests = [request(name, {0: {1: 1}, 1: {2: 1}}, strategy=strategy) for name in ("r1", "r2")]
     commands = trained_board().handle(accepted(*requests))
-    return [report_of(one, {}, version="1") for one in commands if isinstance(one, RepairShard)]
+    return [report_of(command, {}, version="1") for command in commands if isinstance(command, RepairShard)]
 
 
 def repaired(*reports: RepairReport) -> list[Event]:
-    return [ShardRepaired(at=NOW, report=one) for one in reports]
+    return [ShardRepaired(at=NOW, report=report) for report in reports]
 
 
 def test_a_remedy_counts_once_for_all_its_requests_and_deliveries() -> None:

@@ -35,8 +35,10 @@ class GridScenario:
         self.events.append(event)
         self.book.handle(event)
         commands = self.board.handle(event)
-        self.published = next((one for one in commands if isinstance(one, PublishGeneration)), self.published)
-        return [one for one in commands if isinstance(one, RepairShard)]
+        self.published = next(
+            (command for command in commands if isinstance(command, PublishGeneration)), self.published
+        )
+        return [command for command in commands if isinstance(command, RepairShard)]
 
     def repaired(self, command: RepairShard, touched: Mapping[int, int]) -> None:
         self.happens(ShardRepaired(at=NOW, report=report_of(command, touched, version="1")))

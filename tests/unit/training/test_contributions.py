@@ -154,7 +154,7 @@ def test_one_sample_without_an_update_that_is_left_fails_the_patch_of_all() -> N
     in_row = [
         samples.isin(row.numpy().view(np.uint64)) for row in log.members.split(log.sizes.tolist()) if len(row) > 1
     ]
-    first, mate = (samples.where(samples.hashes == one) for one in samples.hashes[in_row[0]][:2])
+    first, mate = (samples.where(samples.hashes == hashed) for hashed in samples.hashes[in_row[0]][:2])
     contributions(training.classifier, first, {1: log}, 0.1)
     left = log.dump()
     together = ShardSamples.joined([mate, samples.where(in_row[1])])

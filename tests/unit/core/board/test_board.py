@@ -23,7 +23,11 @@ def test_a_forecast_counts_the_other_shards_as_references_and_the_models_batch_n
 def test_accepting_rewinds_before_it_repairs() -> None:
     first, *rest = trained_board().handle(accepted(request("r1", {1: {2: 1}})))
     assert isinstance(first, PublishGeneration)
-    assert [one.state for one in first.constituents] == [ShardState.EXACT, ShardState.REWOUND, ShardState.EXACT]
+    assert [constituent.state for constituent in first.constituents] == [
+        ShardState.EXACT,
+        ShardState.REWOUND,
+        ShardState.EXACT,
+    ]
     assert [command.shard for command in repairs(rest)] == [1]
 
 
@@ -65,7 +69,14 @@ def test_requests_accepted_together_share_one_remedy() -> None:
 def resumed(board: RevocationBoard) -> list[Command]:
     """What a coordinator does when it takes up what is left."""
     begun = board.handle(WorkResumed(at=NOW))
-    return [*(one for one in board.pending_commands() if not isinstance(one, RepairShard)), *begun]
+    return [
+        *(
+            pending_command
+            for pending_command in board.pending_commands()
+            if not isinstance(pending_command, RepairShard)
+        ),
+        *begun,
+    ]
 
 
 def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_resumes() -> None:
@@ -78,7 +89,7 @@ def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_r
     publication, *rest = resumed(board)
     assert isinstance(publication, PublishGeneration)
     assert publication.rewound == ("r0", "r1", "r2")
-    assert [one.stages_trained for one in publication.constituents] == [1, 0, SLICES]
+    assert [constituent.stages_trained for constituent in publication.constituents] == [1, 0, SLICES]
     served = {command.shard: command.request_ids for command in repairs(rest)}
     assert served == {0: ("r0", "r1", "r2"), 1: ("r1",)}
     assert board.handle(published(publication)) == []
@@ -103,11 +114,11 @@ def test_each_shard_votes_again_once_it_is_repaired_and_the_request_is_repaired_
     board.handle(published(rewinding))
     [publication] = publications(board.handle(repaired(first)))
     assert (publication.cause, publication.repaired) == ("repair", ())
-    assert [one.state for one in publication.constituents[:2]] == [ShardState.EXACT, ShardState.REWOUND]
+    assert [constituent.state for constituent in publication.constituents[:2]] == [ShardState.EXACT, ShardState.REWOUND]
     assert board.handle(published(publication, number=3)) == []  # nothing is destroyed before the request is repaired
     [publication] = publications(board.handle(repaired(second)))
     assert (publication.cause, publication.repaired) == ("repair", ("r1",))
-    assert {one.state for one in publication.constituents} == {ShardState.EXACT}
+    assert {constituent.state for constituent in publication.constituents} == {ShardState.EXACT}
     [purge] = purges(board.handle(published(publication, number=4)))
     superseded = [
         command.lineage.files - report_of(command, {}, version="1").lineage.files for command in (first, second)

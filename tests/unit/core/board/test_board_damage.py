@@ -13,12 +13,12 @@ def test_a_damaged_shard_serves_what_is_sound_until_it_is_trained_again() -> Non
     publication, command = board.handle(damaged({1: 2}))
     assert isinstance(publication, PublishGeneration)
     assert publication.cause == "rebuild"
-    states = [(one.state, one.stages_trained) for one in publication.constituents]
+    states = [(constituent.state, constituent.stages_trained) for constituent in publication.constituents]
     assert states == [(ShardState.EXACT, SLICES), (ShardState.REWOUND, 2), (ShardState.EXACT, SLICES)]
     assert isinstance(command, RepairShard)
     assert (command.shard, command.earliest_slice, command.decision.remedy) == (1, 2, Remedy.RETRAIN)
     [rebuilt] = publications(board.handle(repaired(command)))
-    assert {one.state for one in rebuilt.constituents} == {ShardState.EXACT}
+    assert {constituent.state for constituent in rebuilt.constituents} == {ShardState.EXACT}
     [purge] = purges(board.handle(published(rebuilt, number=3)))
     assert purge.request_ids == ()
     board.handle(RequestsPurged(at=NOW, request_ids=(), files=(), rows=0))
@@ -63,4 +63,4 @@ def test_a_lost_generation_alone_is_published_again() -> None:
     board = trained_board()
     [publication] = board.handle(damaged({}))
     assert isinstance(publication, PublishGeneration)
-    assert {one.state for one in publication.constituents} == {ShardState.EXACT}
+    assert {constituent.state for constituent in publication.constituents} == {ShardState.EXACT}

@@ -96,7 +96,11 @@ class BoardMachine(RuleBasedStateMachine):
         board, other = self.run.board, self.run.replayed(workers=7)
         assert (other.lineages, other.open_requests) == (board.lineages, board.open_requests)
         ids = [
-            {one.command_id for one in each.pending_commands() if isinstance(one, RepairShard)}
+            {
+                pending_command.command_id
+                for pending_command in each.pending_commands()
+                if isinstance(pending_command, RepairShard)
+            }
             for each in (board, other)
         ]
         assert ids[0] == ids[1] == {command.command_id for command in self.run.working.values()}
@@ -127,15 +131,17 @@ class BoardMachine(RuleBasedStateMachine):
         assert board.pending_commands() == []
         assert board.lineages == tuple(self.run.shards.trained(shard) for shard in range(SHARDS))
         assert self.run.served == tuple(
-            served_constituent(one, pending_from=None, on_accept=OnAccept.KEEP) for one in board.lineages
+            served_constituent(lineage, pending_from=None, on_accept=OnAccept.KEEP) for lineage in board.lineages
         )
         assert self.run.shards.files.keys() == {file for lineage in board.lineages for file in lineage.files}
         self._check_receipts()
 
     def _check_receipts(self) -> None:
         published = [event for event in self.run.events if isinstance(event, GenerationPublished)]
-        assert Counter(one for event in published for one in event.repaired) == Counter(list(self.run.shards.forget))
-        assert max(Counter(one for event in published for one in event.settled).values(), default=0) <= 1
+        assert Counter(request_id for event in published for request_id in event.repaired) == Counter(
+            list(self.run.shards.forget)
+        )
+        assert max(Counter(request_id for event in published for request_id in event.settled).values(), default=0) <= 1
         receipts = self.run.receipts().receipts()
         assert receipts == self.run.receipts(times=2).receipts()
         assert [receipt.request_id for receipt in receipts] == list(self.run.shards.forget)

@@ -31,7 +31,7 @@ def test_many_shards_of_one_request_vote_again_some_together() -> None:
     [last] = repairs(commands)[6:]
     [publication] = publications(board.handle(repaired(last)))
     assert publication.repaired == ("r1",)
-    assert all(one.state is ShardState.EXACT for one in publication.constituents)
+    assert all(constituent.state is ShardState.EXACT for constituent in publication.constituents)
 
 
 def test_many_shards_that_are_settled_are_exact_again_some_together() -> None:
@@ -40,7 +40,7 @@ def test_many_shards_that_are_settled_are_exact_again_some_together() -> None:
     commands = repairs(board.handle(SettleRequested(at=NOW, shards=tuple(range(shards)))))
     shown = [obey(board, *board.handle(repaired(command, version="2"))) for command in commands]
     assert [len(publications) for publications in shown] == [0, 0, 1] * MOST_GENERATIONS
-    assert [one.settled for one in shown[2]] == [tuple(sorted(f"r{one.shard}" for one in commands[:3]))]
+    assert [one.settled for one in shown[2]] == [tuple(sorted(f"r{command.shard}" for command in commands[:3]))]
     assert board.is_idle
 
 
@@ -61,7 +61,7 @@ def test_many_shards_that_are_rebuilt_serve_again_some_together() -> None:
     shown = [len(publications(board.handle(repaired(command)))) for command in commands[:2]]
     assert shown == [0, 0]
     [publication] = publications(board.handle(repaired(commands[2])))
-    assert sum(one.state is ShardState.EXACT for one in publication.constituents) == 3
+    assert sum(constituent.state is ShardState.EXACT for constituent in publication.constituents) == 3
 
 
 def test_a_failure_with_nothing_left_at_work_publishes_what_came_back() -> None:

@@ -25,7 +25,7 @@ traffics = st.builds(
 
 
 def ids_of(trace: Trace) -> list[object]:
-    return [one.ids[0] if one.ids else one.owner for one in trace.requests]
+    return [request.ids[0] if request.ids else request.owner for request in trace.requests]
 
 
 @given(traffic=traffics)
@@ -34,7 +34,7 @@ def test_a_trace_follows_from_its_traffic_and_its_seed(traffic: Traffic) -> None
     assert parse_traffic(str(traffic)) == traffic
     assert trace == draw_trace(traffic, HELD)
     assert len(set(ids_of(trace))) == len(trace.requests) == traffic.count
-    assert all(0.0 <= one.at_s <= traffic.over_s for one in trace.requests)
+    assert all(0.0 <= request.at_s <= traffic.over_s for request in trace.requests)
     assert len(HELD.rows_of(trace)) == traffic.count
 
 
@@ -90,13 +90,15 @@ def test_class_targeted_requests_are_about_one_class() -> None:
 
 
 def test_bursts_come_at_one_moment_each() -> None:
-    moments = Counter(one.at_s for one in draw_trace(Traffic(kind="burst", count=25, size=10), HELD).requests)
+    moments = Counter(request.at_s for request in draw_trace(Traffic(kind="burst", count=25, size=10), HELD).requests)
     assert sorted(moments.values()) == [5, 10, 10]
 
 
 def test_most_of_a_storm_comes_within_a_tenth_of_the_time() -> None:
     for seed in range(20):
-        times = np.array([one.at_s for one in draw_trace(Traffic(kind="storm", count=200, seed=seed), HELD).requests])
+        times = np.array(
+            [request.at_s for request in draw_trace(Traffic(kind="storm", count=200, seed=seed), HELD).requests]
+        )
         within = [np.count_nonzero((times >= start) & (times <= start + 360.0)) for start in times]
         assert max(within) > 0.85 * 200
 

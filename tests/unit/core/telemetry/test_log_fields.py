@@ -21,7 +21,7 @@ WORDS = {*Remedy, *Exactness, *Strategy, str(UnlearningConfig().boundary)}
 def request_ids(event: Event) -> set[str]:
     match event:
         case RevocationsAccepted(requests=requests):
-            return {one.request_id for one in requests}
+            return {request.request_id for request in requests}
         case ShardRepaired(report=report):
             return set(report.request_ids)
         case GenerationPublished(rewound=rewound, repaired=repaired, settled=settled):
@@ -35,11 +35,11 @@ def request_ids(event: Event) -> set[str]:
 def texts(told: Iterable[LogValue]) -> set[str]:
     """All that is not a number."""
     found: set[str] = set()
-    for one in told:
-        if isinstance(one, str):
-            found.add(one)
-        elif isinstance(one, tuple):
-            found.update(one)
+    for value in told:
+        if isinstance(value, str):
+            found.add(value)
+        elif isinstance(value, tuple):
+            found.update(value)
     return found
 
 

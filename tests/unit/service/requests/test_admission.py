@@ -52,7 +52,7 @@ class Clerk:
 
     def _accept(self, asked: Sequence[Revocation]) -> list[AdmissionResult]:
         judgements = self._desk.admit(asked, now=NOW)
-        resolved = [one for one in judgements if isinstance(one, AdmittedRequest)]
+        resolved = [admission for admission in judgements if isinstance(admission, AdmittedRequest)]
         requests = tuple(one.request for one in resolved)
         self._journal.accept(
             RevocationsAccepted(at=NOW, requests=requests, generation=1),

@@ -41,8 +41,8 @@ def test_what_pandas_has_for_nothing_is_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "requests.parquet")
     pq.write_table(pa.table({"id": [7.0, float("nan")], "owner": [None, "zoe"]}), path)
     asked = read_requests(path)
-    assert [(one.ids, one.owner) for one in asked] == [((7,), None), ((), "zoe")]
-    assert [type(one) for one in asked[0].ids] == [int]
+    assert [(request.ids, request.owner) for request in asked] == [((7,), None), ((), "zoe")]
+    assert [type(sample_id) for sample_id in asked[0].ids] == [int]
 
 
 @pytest.mark.parametrize("value", [7.5, 2.0**60, float("inf")])

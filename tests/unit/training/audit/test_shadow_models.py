@@ -40,8 +40,8 @@ def test_the_model_before_is_the_shard_that_saw_all_of_its_samples() -> None:
 
 def test_further_oracles_saw_the_same_samples_and_are_other_models() -> None:
     oracles = [train_model(make_pool(), ModelKind.ORACLE, number) for number in range(3)]
-    assert len({one.weights_sha256 for one in oracles}) == 3
-    assert len({one.passes for one in oracles}) == 1
+    assert len({oracle.weights_sha256 for oracle in oracles}) == 3
+    assert len({oracle.passes for oracle in oracles}) == 1
 
 
 @pytest.mark.parametrize("kind", ModelKind)
