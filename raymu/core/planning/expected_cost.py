@@ -157,7 +157,7 @@ def remedy_table(layout: Layout, strategy: Strategy, boundary: Boundary, *, toge
     """
     if boundary.kind is BoundaryKind.DEADLINE and strategy in (Strategy.HS, Strategy.OHS):
         if together > 1:
-            raise ValueError(f"boundary {boundary} has no closed form; draw its forecast")
+            raise ValueError(f"boundary {boundary} has no closed form; use sampled_forecasts")
         boundary = Boundary(kind=BoundaryKind.SECONDS, value=boundary.value)  # of one shard's retraining
     slices = layout.slices
     workloads = _typical_workloads(layout, together)

@@ -1,4 +1,4 @@
-"""What a board says, by kind, and what comes of it."""
+"""The commands of a board by kind, and the events that follow from them."""
 
 from collections.abc import Sequence
 
@@ -39,14 +39,14 @@ def damaged(stages: dict[int, int]) -> DamageFound:
     return DamageFound(at=NOW, first_stages=stages)
 
 
-def obey(board: RevocationBoard, *commands: Command) -> list[PublishGeneration]:
-    """Publish and purge what the board says. returns: what was published"""
-    shown: list[PublishGeneration] = []
+def execute(board: RevocationBoard, *commands: Command) -> list[PublishGeneration]:
+    """Execute the publications and purges among the commands, and return the publications."""
+    publications_made: list[PublishGeneration] = []
     for command in commands:
         match command:
             case PublishGeneration():
-                shown += [command, *obey(board, *board.handle(published(command, number=3)))]
+                publications_made += [command, *execute(board, *board.handle(published(command, number=3)))]
             case Purge(files=files, request_ids=request_ids):
                 purged = RequestsPurged(at=NOW, request_ids=request_ids, files=tuple(files), rows=0)
-                shown += obey(board, *board.handle(purged))
-    return shown
+                publications_made += execute(board, *board.handle(purged))
+    return publications_made

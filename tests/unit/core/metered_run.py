@@ -1,4 +1,4 @@
-"""A run in miniature that is measured: a coordinator's part with the board's commands, on a clock of the test's."""
+"""A small run that is measured, with a coordinator and a clock that the test controls."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,7 +16,7 @@ Measured = dict[tuple[str, ...], float]
 
 
 class MeteredRun:
-    """Keeps what counters and histograms were told, each added up, and how often."""
+    """Adds up the measurements of counters and histograms, and counts them."""
 
     def __init__(self, shards: int = 3, *, workers: int = 2) -> None:
         self.board: RevocationBoard = trained_board(shards)
@@ -26,7 +26,7 @@ class MeteredRun:
         self.now = NOW
         self.sums: Measured = {}
         self.times: dict[tuple[str, ...], int] = {}
-        self.working: dict[int, RepairShard] = {}
+        self.running: dict[int, RepairShard] = {}
         self._number = 1
 
     def handle(self, event: Event) -> None:
@@ -53,26 +53,28 @@ class MeteredRun:
                         RequestsPurged(at=self.now, request_ids=command.request_ids, files=files, rows=command.rows)
                     )
                 case RepairShard():
-                    self.working[command.shard] = command
+                    self.running[command.shard] = command
 
     def repair(self, shard: int, touched: Mapping[int, int], *, after_s: float) -> None:
-        """The remedy at work there comes back. touched: slice -> samples forgotten; after_s: seconds from now"""
+        """End the running repair of a shard after some seconds. `touched` is the number of forgotten samples by slice."""
         self.now += timedelta(seconds=after_s)
-        report = report_of(self.working.pop(shard), touched, version=str(self._number))
+        report = report_of(self.running.pop(shard), touched, version=str(self._number))
         self.handle(ShardRepaired(at=self.now, report=report))
 
     def add(self, measurements: list[Measurement]) -> None:
         for measurement in measurements:
-            name = _named(measurement)
+            name = _series(measurement)
             self.sums[name] = self.sums.get(name, 0.0) + measurement.value
             self.times[name] = self.times.get(name, 0) + 1
 
     def gauges(self, *, after_s: float = 0.0) -> Measured:
-        """All gauges, some seconds from now."""
-        found = self.collector.gauges(self.now + timedelta(seconds=after_s))
-        assert len({_named(one) for one in found}) == len(found)
-        return {_named(one): one.value for one in found}
+        """Return all gauges some seconds from now."""
+        gauges = self.collector.gauges(self.now + timedelta(seconds=after_s))
+        values = {_series(gauge): gauge.value for gauge in gauges}
+        assert len(values) == len(gauges)
+        return values
 
 
-def _named(one: Measurement) -> tuple[str, ...]:
-    return (one.metric.name.removeprefix("raymu_"), *(str(one.labels[label]) for label in one.metric.labels))
+def _series(measurement: Measurement) -> tuple[str, ...]:
+    metric = measurement.metric
+    return (metric.name.removeprefix("raymu_"), *(str(measurement.labels[label]) for label in metric.labels))

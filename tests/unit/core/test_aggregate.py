@@ -20,7 +20,7 @@ def test_mean_probability_weights_by_trained_stages() -> None:
     np.testing.assert_allclose(found, [[(0.9 + 0.2 + 0.15) / 2, (0.1 + 0.3 + 0.35) / 2]], rtol=1e-6)
 
 
-def test_majority_vote_counts_answers() -> None:
+def test_majority_vote_counts_predictions() -> None:
     np.testing.assert_allclose(
         AGGREGATIONS[AggregationName.MAJORITY_VOTE](PROBABILITIES, voters([1, 1, 1], [1, 1, 1])),
         [[1 / 3, 2 / 3]],

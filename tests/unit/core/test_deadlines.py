@@ -22,7 +22,7 @@ def course(*events: Event) -> tuple[RevocationBoard, Receipts]:
     return board, book
 
 
-def found(board: RevocationBoard, book: Receipts, *, after: timedelta, workers: int = 1) -> tuple[Deadline, ...]:
+def deadlines_of(board: RevocationBoard, book: Receipts, *, after: timedelta, workers: int = 1) -> tuple[Deadline, ...]:
     """after: how long after the due date it is"""
     return deadlines(book.receipts(), board.owed, board.settle_workloads(), now=NOW + after, workers=workers)
 
@@ -31,26 +31,26 @@ def patched(request_id: str, shard: int) -> Event:
     return accepted(request(request_id, {shard: {3: 1}}, strategy=Strategy.DPUS))
 
 
-def test_what_is_exact_is_owed_no_more() -> None:
+def test_an_exact_request_has_no_deadline() -> None:
     board, book = course(accepted(request("r1", {0: {3: 1}}, strategy=Strategy.SISA)))
-    assert found(board, book, after=timedelta(days=1)) == ()
+    assert deadlines_of(board, book, after=timedelta(days=1)) == ()
 
 
 def test_a_request_is_late_once_retraining_would_end_after_its_due_date() -> None:
     board, book = course(patched("r1", 0))
-    [one] = found(board, book, after=timedelta(0))
-    assert (one.request_id, one.shards, one.is_late) == ("r1", (0,), True)
-    [in_time] = found(board, book, after=-timedelta(seconds=one.exact_after_s))
+    [late] = deadlines_of(board, book, after=timedelta(0))
+    assert (late.request_id, late.shards, late.is_late) == ("r1", (0,), True)
+    [in_time] = deadlines_of(board, book, after=-timedelta(seconds=late.exact_after_s))
     assert not in_time.is_late
 
 
-def test_what_is_due_earlier_is_retrained_first() -> None:
+def test_shards_that_are_due_earlier_are_retrained_first() -> None:
     board, book = course(patched("r1", 0), patched("r2", 1))
-    alone, after_it = found(board, book, after=timedelta(0))
+    alone, after_it = deadlines_of(board, book, after=timedelta(0))
     assert after_it.exact_after_s == 2 * alone.exact_after_s
     assert after_it.retrain_passes == alone.retrain_passes
-    _, map_concurrently = found(board, book, after=timedelta(0), workers=2)
-    assert map_concurrently.exact_after_s == alone.exact_after_s
+    _, side_by_side = deadlines_of(board, book, after=timedelta(0), workers=2)
+    assert side_by_side.exact_after_s == alone.exact_after_s
 
 
 def test_settling_begins_in_time_for_all_that_is_due() -> None:

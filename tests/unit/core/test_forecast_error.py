@@ -48,7 +48,7 @@ def test_recent_repairs_weigh_more() -> None:
 
 
 @pytest.mark.parametrize("std", [0.05, 0.2, 0.5])
-def test_nine_in_ten_remedies_take_a_time_within_their_interval(std: float) -> None:
+def test_nine_in_ten_repairs_are_within_their_interval(std: float) -> None:
     random, error, hits = np.random.default_rng(3), ForecastError(), []
     for ratio in np.exp(random.normal(0.3, std, 2000)).tolist():
         interval = error.interval(5.0)
@@ -80,7 +80,7 @@ def test_a_repair_that_was_not_carried_out_as_planned_is_ignored() -> None:
     passes=st.floats(0.0, 1e5),
     whole=st.integers(1, 100_000),
 )
-def test_a_shards_speed_moves_towards_what_is_measured_by_how_much_was_trained(
+def test_seconds_per_pass_move_towards_a_measurement_by_its_share_of_passes(
     before: float, measured: float, passes: float, whole: int
 ) -> None:
     learned = update_seconds_per_pass(before, whole_passes=whole, passes=passes, seconds=measured * passes)

@@ -19,7 +19,7 @@ seeds = st.integers(0, 2**63 - 1)
 
 
 @given(ids=identities, seed=seeds, data=st.data())
-def test_removing_a_sample_moves_no_other(ids: list[int | str], seed: int, data: st.DataObject) -> None:
+def test_removing_a_sample_changes_no_other_home(ids: list[int | str], seed: int, data: st.DataObject) -> None:
     left_out = data.draw(st.integers(0, len(ids) - 1))
     kept = [position for position in range(len(ids)) if position != left_out]
     before = identity_hashes(ids, seed=seed, purpose="place")
@@ -43,7 +43,7 @@ def test_removing_a_sample_never_permutes_the_others(
     assert np.array_equal(order[order != hashes[left_out]], kept[epoch_order(kept, seed=epoch_seed)])
 
 
-def test_epochs_have_orders_of_their_own() -> None:
+def test_each_epoch_has_its_own_order() -> None:
     hashes = identity_hashes(range(50), seed=1, purpose="sample")
     assert not np.array_equal(epoch_order(hashes, seed=1), epoch_order(hashes, seed=2))
 
@@ -67,13 +67,13 @@ def test_samples_spread_evenly_over_shards_and_slices() -> None:
 
 
 @given(hashes=st.lists(st.integers(0, 2**64 - 1), min_size=1), parts=st.integers(1, 1000))
-def test_every_hash_falls_into_a_part(hashes: list[int], parts: int) -> None:
+def test_every_hash_falls_into_a_bucket(hashes: list[int], parts: int) -> None:
     places = bucket(np.array(hashes, dtype=np.uint64), parts)
     assert places.min() >= 0
     assert places.max() < parts
 
 
-def test_likely_leavers_go_to_late_slices() -> None:
+def test_likely_leavers_are_in_late_slices() -> None:
     hashes = identity_hashes(range(4), seed=0, purpose="place")
     _, slices = place_by_risk(hashes, np.array([0.0, 0.24, 0.25, 1.0]), shards=2, bands=equal_bands(4))
     assert slices.tolist() == [0, 0, 1, 3]
@@ -84,7 +84,7 @@ def test_equal_bands_cut_the_probabilities_evenly(slices: int, bands: tuple[floa
     assert equal_bands(slices) == bands
 
 
-def test_derived_seeds_are_told_apart_by_each_part() -> None:
+def test_derived_seeds_differ_in_every_part() -> None:
     seeds = {derive_seed(1, 2, 3, "a"), derive_seed(1, 23, "a"), derive_seed(12, 3, "a"), derive_seed(1, 2, 3, "b")}
     assert len(seeds) == 4
     assert all(0 <= seed < 2**63 for seed in seeds)

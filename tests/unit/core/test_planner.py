@@ -57,8 +57,8 @@ def test_a_deadline_retrains_as_many_shards_as_are_done_in_time(
 ) -> None:
     workloads = workloads_of(earliest)
     chosen = remedies(workloads, Strategy.HS, f"deadline:{deadline}s", workers)
-    retrained = [one for one, remedy in zip(workloads, chosen, strict=True) if remedy is Remedy.RETRAIN]
-    seconds = [one.seconds(Remedy.RETRAIN) for one in retrained]
+    retrained = [workload for workload, remedy in zip(workloads, chosen, strict=True) if remedy is Remedy.RETRAIN]
+    seconds = [workload.seconds(Remedy.RETRAIN) for workload in retrained]
     assert makespan(seconds, workers=workers) <= deadline or not retrained
     left = sorted(workload.seconds(Remedy.RETRAIN) for workload in workloads if workload not in retrained)
     if left:
@@ -81,14 +81,14 @@ def test_replay_is_chosen_where_it_is_cheaper_and_possible() -> None:
     assert remedy(shard_workload(indebted, {0: 1}, shape=shape, references=(40,))) is Remedy.FINE_TUNE
 
 
-def test_an_emptied_shard_is_retrained_whatever_is_asked() -> None:
+def test_an_emptied_shard_is_retrained_whatever_the_strategy() -> None:
     empty = shard_workload(
         lineage(slice_samples=(1, 0, 0, 0)), {0: 1}, shape=RunShape(unlearning=UnlearningConfig(), epochs=EPOCHS)
     )
     assert remedies([empty], Strategy.DPUS, 0.0) == [Remedy.RETRAIN]
 
 
-def test_a_patch_that_nothing_calibrates_is_planned_as_a_retraining() -> None:
+def test_a_patch_without_a_calibration_reference_is_planned_as_a_retraining() -> None:
     def remedy(slice_index: int, **unlearning: Any) -> Remedy:
         shape = RunShape(unlearning=UnlearningConfig(**unlearning), epochs=EPOCHS)
         alone = shard_workload(lineage(), {slice_index: 1}, shape=shape)
@@ -98,7 +98,7 @@ def test_a_patch_that_nothing_calibrates_is_planned_as_a_retraining() -> None:
     assert remedy(0, calibration=False) is Remedy.PATCH
 
 
-def test_the_most_exact_of_several_wishes_serves_all() -> None:
+def test_the_most_exact_requested_remedy_serves_all() -> None:
     workloads = workloads_of([0, 0])
     wishes = {
         (Strategy.DPUS, Boundary.parse(0.5)): frozenset({0, 1}),
@@ -111,7 +111,7 @@ def test_the_most_exact_of_several_wishes_serves_all() -> None:
     assert chosen[0].reason == reason
 
 
-def test_the_reason_of_all_wishes_is_told_as_it_is() -> None:
+def test_a_reason_that_all_requests_share_is_kept() -> None:
     wishes = {
         (Strategy.DPUS, Boundary.parse(0.5)): frozenset({0}),
         (Strategy.DPUS, Boundary.parse(0.6)): frozenset({0}),
@@ -120,7 +120,7 @@ def test_the_reason_of_all_wishes_is_told_as_it_is() -> None:
     assert decision.reason == "dpus always patches"
 
 
-def test_a_shard_is_retrained_for_another_reason_where_its_requests_would_have_it_patched() -> None:
+def test_a_shard_that_must_be_retrained_is_not_patched_for_its_requests() -> None:
     wishes = {
         (Strategy.DPUS, Boundary.parse(0.5)): frozenset({0}),
         (Strategy.SISA, Boundary.parse(0.5)): frozenset({1}),
@@ -145,5 +145,5 @@ def test_impossible_boundaries_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0.35", "30s", "deadline:60s"])
-def test_boundaries_read_as_they_are_written(text: str) -> None:
+def test_boundaries_keep_their_text(text: str) -> None:
     assert str(Boundary.parse(text)) == text

@@ -21,6 +21,6 @@ def test_shards_that_a_request_waits_for_come_last_and_lost_ones_not_at_all() ->
     assert chosen(0, 5, awaited=(1, 3), lost=(4,)) == [2, 1, 3]
 
 
-def test_a_shard_without_samples_is_no_reference() -> None:
+def test_a_shard_without_samples_is_not_a_reference() -> None:
     empty = replace(lineage(1), slice_samples=(0,) * SLICES)
     assert calibration_references(0, [lineage(0), empty], shards=2, is_awaited=lambda _: False) == ()

@@ -23,7 +23,7 @@ SCORE = Score(
 )
 
 
-def test_a_score_that_holds_the_constraints_costs_its_share_of_retraining() -> None:
+def test_a_score_within_the_constraints_is_its_share_of_retraining() -> None:
     assert Constraints().loss(SCORE, retrain_passes=200.0) == 0.25
 
 
@@ -37,13 +37,11 @@ def test_a_score_that_holds_the_constraints_costs_its_share_of_retraining() -> N
         ({"most_lost_points": None}, {}),
     ],
 )
-def test_what_is_over_a_bound_is_told_relative_to_it(
-    bounds: dict[str, float | None], violation: dict[str, float]
-) -> None:
+def test_a_violation_is_relative_to_its_bound(bounds: dict[str, float | None], violation: dict[str, float]) -> None:
     assert Constraints(**bounds).violations(SCORE) == pytest.approx(violation)
 
 
-def test_no_cheap_score_that_breaks_a_constraint_is_better_than_a_dear_one_that_holds_them() -> None:
+def test_a_violated_constraint_is_worse_than_any_cost() -> None:
     bounds = Constraints(most_debt_share=0.5)
     dear, cheap = replace(SCORE, passes=200.0), replace(SCORE, passes=1.0, debt_share=0.51)
     assert bounds.loss(dear, retrain_passes=200.0) < bounds.loss(cheap, retrain_passes=200.0)
@@ -51,20 +49,20 @@ def test_no_cheap_score_that_breaks_a_constraint_is_better_than_a_dear_one_that_
     assert bounds.loss(cheap, retrain_passes=200.0) < bounds.loss(worse, retrain_passes=200.0)
 
 
-def test_an_interim_score_is_judged_by_what_it_can_tell() -> None:
+def test_an_interim_score_is_checked_for_what_it_contains() -> None:
     interim = InterimScore(passes=50.0, lost_points=0.2, debt_share=0.5)
     bounds = Constraints(most_forgetting_error=0.0, most_debt_share=0.2)
     assert bounds.violations(interim).keys() == {"debt_share"}
 
 
-def test_the_front_is_what_nothing_beats_in_everything() -> None:
+def test_the_front_is_what_nothing_dominates() -> None:
     cheap = replace(SCORE, passes=1.0, forgetting_error=0.3)
     exact = replace(SCORE, passes=99.0, forgetting_error=0.0, lost_points=0.0)
     beaten = replace(SCORE, passes=60.0)
     assert pareto_front([cheap, SCORE, exact, beaten, cheap]) == [True, True, True, False, True]
 
 
-def test_a_grid_holds_every_combination_and_both_ends() -> None:
+def test_a_grid_has_every_combination_and_both_bounds() -> None:
     space = SearchSpace(
         strategies=(Strategy.HS, Strategy.OHS), contributions=(Contributions.GRADIENT,), fine_tune_slices=(1, 2)
     )

@@ -13,7 +13,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("uri", SECRETS)
-def test_a_secret_in_a_uri_is_found_and_never_shown(uri: str) -> None:
+def test_a_secret_in_a_uri_is_detected_and_never_shown(uri: str) -> None:
     assert has_credentials(uri)
     assert "secret" not in redacted(uri)
     assert "KEY" not in redacted(uri)
@@ -36,6 +36,6 @@ def test_a_secret_in_a_uri_is_found_and_never_shown(uri: str) -> None:
         ),
     ],
 )
-def test_a_place_without_secrets_is_shown_up_to_its_options(place: str, as_shown: str, name: str) -> None:
+def test_a_location_without_secrets_is_shown_without_its_options(place: str, as_shown: str, name: str) -> None:
     assert not has_credentials(place)
     assert (redacted(place), basename(place)) == (as_shown, name)

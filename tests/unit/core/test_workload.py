@@ -83,7 +83,7 @@ def test_a_makespan_lies_between_its_bounds(seconds: list[float], workers: int) 
     assert least - 1e-9 <= found <= (4 / 3) * least + max(seconds, default=0.0) + 1e-9
 
 
-def test_with_a_worker_for_each_the_longest_decides() -> None:
+def test_with_a_worker_for_each_shard_the_longest_decides() -> None:
     assert makespan([3.0, 1.0, 2.0], workers=3) == 3.0
     assert makespan([3.0, 1.0, 2.0], workers=1) == 6.0
 

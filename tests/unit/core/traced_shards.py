@@ -1,4 +1,4 @@
-"""Shards in miniature: each file is known by the samples that it has seen, so that laws can be told from it."""
+"""Small shards whose files record the samples that they have seen, so that laws can be checked."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -12,11 +12,13 @@ Samples = frozenset[tuple[int, int, int]]
 
 
 class TracedShards:
-    """The workers and the disk of a run: training and remedies are what they leave on disk."""
+    """The workers and the disk of a run. Training and repairs only write files."""
 
     def __init__(self, *, shards: int, slice_samples: int) -> None:
         self.samples: dict[int, Samples] = {
-            shard: frozenset((shard, position, number) for position in range(SLICES) for number in range(slice_samples))
+            shard: frozenset(
+                (shard, slice_index, number) for slice_index in range(SLICES) for number in range(slice_samples)
+            )
             for shard in range(shards)
         }
         self.forget: dict[str, Samples] = {}  # of every request that is accepted
@@ -33,24 +35,24 @@ class TracedShards:
 
     def pending(self, shard: int) -> list[str]:
         """Accepted requests that a shard is not past."""
-        touching = [one for one, forget in self.forget.items() if forget & self.samples[shard]]
-        return [one for one in touching if one not in self.past[shard]]
+        touching = [request_id for request_id, forget in self.forget.items() if forget & self.samples[shard]]
+        return [request_id for request_id in touching if request_id not in self.past[shard]]
 
     def choose(self, touched: Mapping[int, Mapping[int, int]]) -> Samples:
-        """Samples that nothing has revoked. touched: shard -> slice -> how many, as far as there are so many"""
+        """Choose samples that are not revoked. `touched` is their number by shard and slice, or all if there are fewer."""
         chosen: set[tuple[int, int, int]] = set()
         for shard, counts in touched.items():
             left = sorted(self.samples[shard] - self.revoked)
-            for position, count in counts.items():
-                chosen.update([one for one in left if one[1] == position][:count])
+            for slice_index, count in counts.items():
+                chosen.update([sample for sample in left if sample[1] == slice_index][:count])
         return frozenset(chosen)
 
     def trained(self, shard: int) -> ShardLineage:
-        """What training from scratch leaves, without the requests that the shard is past."""
+        """Train from scratch without the samples of the requests that the shard is repaired for."""
         return self._trained(shard, self.samples[shard] - self.forgotten(self.past[shard]))
 
-    def carry_out(self, command: RepairShard, *, patch_fails: bool) -> RepairReport:
-        """What a worker does. Retraining starts from a checkpoint, and must come to what training from scratch does."""
+    def execute(self, command: RepairShard, *, patch_fails: bool) -> RepairReport:
+        """Repair a shard. Retraining starts from a checkpoint, and must equal training from scratch."""
         before, first, shard = command.lineage, command.earliest_slice, command.shard
         retained = self.samples[shard] - self.forgotten({*self.past[shard], *command.request_ids})
         remedy = Remedy.RETRAIN if patch_fails else command.decision.remedy
@@ -60,7 +62,7 @@ class TracedShards:
             assert before.updates[:first] == after.updates[:first]
         else:
             assert all(reference.checkpoint.file in self.files for reference in command.references), (
-                "what is aimed at is there"
+                "the checkpoints of calibration references exist"
             )
             after = self._patched(command, retained)
         return RepairReport(
@@ -76,7 +78,7 @@ class TracedShards:
         )
 
     def _trained(self, shard: int, retained: Samples) -> ShardLineage:
-        seen = [frozenset(one for one in retained if one[1] <= stage) for stage in range(SLICES)]
+        seen = [frozenset(sample for sample in retained if sample[1] <= stage) for stage in range(SLICES)]
         checkpoints = tuple(self._checkpoint(f"stage-{stage}", shard, stage, seen[stage]) for stage in range(SLICES))
         return ShardLineage(
             shard=shard,
@@ -91,7 +93,7 @@ class TracedShards:
         )
 
     def _patched(self, command: RepairShard, retained: Samples) -> ShardLineage:
-        """A patch leaves traces of what it subtracts; recorded updates lose the rows that are subtracted."""
+        """Patch a shard: its state has still seen the forgotten samples, and recorded updates lose the subtracted rows."""
         before, shard = command.lineage, command.shard
         updates = [
             ref and self._write(f"updates-{stage}", shard, self.files[ref] & retained)
@@ -112,7 +114,7 @@ class TracedShards:
         return CheckpointRef(stage=stage, file=file, weights_sha256=f"weights of {file.sha256}", descent="")
 
     def _write(self, name: str, shard: int, seen: Samples) -> FileRef:
-        """Equal content has an equal name, as in the store."""
+        """Write a file. Equal content has an equal name, as in the store."""
         digest = hashlib.sha256(repr((name, shard, sorted(seen))).encode()).hexdigest()
         ref = FileRef(path=f"state/{shard}/{name}-{digest[:12]}", sha256=digest, byte_size=1)
         self.files[ref] = seen
@@ -120,4 +122,4 @@ class TracedShards:
 
 
 def _slice_samples(retained: Samples) -> tuple[int, ...]:
-    return tuple(sum(one[1] == position for one in retained) for position in range(SLICES))
+    return tuple(sum(sample[1] == slice_index for sample in retained) for slice_index in range(SLICES))

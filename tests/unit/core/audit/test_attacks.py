@@ -24,7 +24,7 @@ def test_members_score_above_others(attack: str) -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_without_a_trace_there_is_nothing_to_find(attack: str) -> None:
+def test_signals_that_are_equal_give_an_area_of_one_half(attack: str) -> None:
     signals, is_member = make_signals(models=16, gap=0.0, samples=10_000)
     scores = ATTACKS[attack](signals)
     assert auc(scores[is_member], scores[~is_member]).value == pytest.approx(0.5, abs=0.03)
@@ -32,7 +32,7 @@ def test_without_a_trace_there_is_nothing_to_find(attack: str) -> None:
 
 @pytest.mark.parametrize("attack", ["lira_offline", "lira_online"])
 @given(shift=st.floats(-20.0, 20.0))
-def test_lira_looks_past_how_hard_a_sample_is(attack: str, shift: float) -> None:
+def test_lira_is_independent_of_how_hard_a_sample_is(attack: str, shift: float) -> None:
     signals, _ = make_signals(models=6, gap=1.0, samples=40)
     harder = np.linspace(0.0, shift, 40)
     moved = Signals(
@@ -64,7 +64,7 @@ def test_few_models_share_a_variance(models: int, is_shared: bool) -> None:
     assert deviation == pytest.approx([7.1, 7.1] if is_shared else [1.0, 10.0], rel=0.25)
 
 
-def test_models_that_agree_leave_no_division_by_nothing() -> None:
+def test_models_that_agree_do_not_divide_by_zero() -> None:
     signals, _ = make_signals(models=4, gap=0.0, samples=10)
     same = Signals(
         target=signals.target,

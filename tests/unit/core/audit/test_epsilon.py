@@ -5,12 +5,12 @@ from raymu.core.audit.epsilon import epsilon_bound, epsilon_bounds, epsilon_ceil
 
 
 @pytest.mark.parametrize(("models", "ceiling"), [(8, 0.535), (16, 1.35), (64, 2.82), (512, 4.93)])
-def test_so_many_models_of_each_kind_show_so_much_at_most(models: int, ceiling: float) -> None:
+def test_the_ceiling_depends_on_the_number_of_models(models: int, ceiling: float) -> None:
     assert epsilon_ceiling(models, models) == pytest.approx(ceiling, abs=5e-3)
     assert max(epsilon_bound(models - 1, models, 0, models), epsilon_bound(models, models, 1, models)) < ceiling
 
 
-def test_an_attack_that_guesses_shows_nothing() -> None:
+def test_guessing_gives_a_bound_of_zero() -> None:
     assert epsilon_bound(8, 16, 8, 16) == 0.0
     assert epsilon_bound(0, 16, 16, 16) == 0.0
 
@@ -27,7 +27,7 @@ def shadows(models: int, samples: int, gap: float) -> tuple[np.ndarray, np.ndarr
     return random.normal(size=(models, samples)) + gap * is_in, is_in
 
 
-def test_samples_that_show_reach_the_ceiling_and_others_hardly_show() -> None:
+def test_samples_that_are_always_recognised_reach_the_ceiling() -> None:
     ceiling = epsilon_ceiling(16, 16)
     assert (epsilon_bounds(*shadows(32, 200, gap=20.0)) == ceiling).all()
     assert (epsilon_bounds(*shadows(32, 200, gap=-20.0)) == ceiling).all()
@@ -36,7 +36,7 @@ def test_samples_that_show_reach_the_ceiling_and_others_hardly_show() -> None:
     assert epsilon_bounds(*shadows(32, 200, gap=2.0)).mean() > 0.1
 
 
-def test_a_model_has_no_say_on_itself() -> None:
+def test_a_model_has_no_part_in_its_own_threshold() -> None:
     """Each model alone with its sample would look like a member of its own kind."""
     random = np.random.default_rng(1)
     is_in = np.array([[True], [True], [False], [False]])

@@ -33,23 +33,21 @@ def compared(*trials: OracleComparison, level: float = 0.05) -> Comparison:
 
 
 @pytest.mark.parametrize("forgotten", [1, 5, 50])
-def test_an_exact_retraining_is_seldom_taken_for_none(forgotten: int) -> None:
+def test_an_exact_retraining_is_rarely_rejected(forgotten: int) -> None:
     random = np.random.default_rng(0)
     found = [compared(make_trial(random, forgotten=forgotten), level=0.2) for _ in range(150)]
     assert np.mean([one.remembers or one.over_forgets for one in found]) < 0.25
 
 
 @pytest.mark.parametrize(("shift", "remembers", "over_forgets"), [(GAP, True, False), (-GAP, False, True)])
-def test_a_forget_set_that_is_too_well_or_too_little_known_is_found(
-    shift: float, remembers: bool, over_forgets: bool
-) -> None:
+def test_remembering_and_over_forgetting_are_detected(shift: float, remembers: bool, over_forgets: bool) -> None:
     found = compared(make_trial(np.random.default_rng(1), forgotten=10, shift=shift))
     assert (found.remembers, found.over_forgets) == (remembers, over_forgets)
     assert found.difference.low < found.difference.value < found.difference.high
     assert np.sign(found.difference.value) == np.sign(shift)
 
 
-def test_one_sample_left_in_is_found_where_the_mean_shows_nothing() -> None:
+def test_one_remembered_sample_is_detected_that_does_not_move_the_mean() -> None:
     found = compared(make_trial(np.random.default_rng(3), forgotten=15, left_in=1, gap=8.0))
     assert found.remembers
     assert found.remembered < 0.0125
@@ -57,7 +55,7 @@ def test_one_sample_left_in_is_found_where_the_mean_shows_nothing() -> None:
     assert not whole.remembers
 
 
-def test_samples_in_several_shards_tell_together_what_none_tells_alone() -> None:
+def test_shards_together_show_what_none_shows_alone() -> None:
     random = np.random.default_rng(5)
     trials = [make_trial(random, forgotten=2, shift=1.2) for _ in range(12)]
     assert sum(compared(trial).remembers for trial in trials) < 6
@@ -88,7 +86,7 @@ def faults_of_exact_retrainings() -> float:
     return float(np.mean(faults))
 
 
-def test_hard_samples_are_held_against_hard_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hard_samples_are_compared_with_hard_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """They differ more among exact retrainings."""
     assert faults_of_exact_retrainings() < 0.16
     monkeypatch.setattr(comparison, "NEIGHBOURS", 10_000)
@@ -100,7 +98,7 @@ def test_a_comparison_can_be_repeated() -> None:
     assert compared(trial) == compared(trial)
 
 
-def test_one_oracle_does_not_tell_how_much_exact_retrainings_differ() -> None:
+def test_a_single_oracle_is_refused() -> None:
     trial = make_trial(np.random.default_rng(0), forgotten=2)
     with pytest.raises(ValueError, match="two retrained oracles"):
         OracleComparison(

@@ -34,7 +34,7 @@ LOST_ONE = replace(UNTOLD, over_forgotten=0.01)
         (replace(OVER_FORGETS, remembered=0.001), REMEMBERS, Verdict.FAIL, "remembers and over-forgets"),
     ],
 )
-def test_a_verdict_is_about_both_sides_and_about_what_the_data_can_tell(
+def test_a_verdict_depends_on_both_sides_and_on_the_control(
     served: Comparison, control: Comparison, verdict: Verdict, words: str
 ) -> None:
     judgement = oracle_verdict(served, control, is_oracle=False)
@@ -42,7 +42,7 @@ def test_a_verdict_is_about_both_sides_and_about_what_the_data_can_tell(
     assert words in judgement.reason
 
 
-def test_the_oracle_itself_passes_however_little_data_there_is() -> None:
+def test_the_oracle_itself_passes_with_any_amount_of_data() -> None:
     judgement = oracle_verdict(UNTOLD, UNTOLD, is_oracle=True)
     assert judgement.verdict is Verdict.PASS
     assert "bit for bit" in judgement.reason

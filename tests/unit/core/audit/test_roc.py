@@ -11,7 +11,7 @@ scores = st.lists(st.integers(-5, 5), min_size=1, max_size=30).map(lambda values
 
 
 @given(members=scores, non_members=scores)
-def test_the_area_is_the_share_of_pairs_that_are_told_apart(members: np.ndarray, non_members: np.ndarray) -> None:
+def test_the_area_is_the_share_of_pairs_in_the_right_order(members: np.ndarray, non_members: np.ndarray) -> None:
     wins = (members[:, None] > non_members).mean() + 0.5 * (members[:, None] == non_members).mean()
     found = auc(members, non_members)
     assert found.value == pytest.approx(wins)
@@ -19,27 +19,27 @@ def test_the_area_is_the_share_of_pairs_that_are_told_apart(members: np.ndarray,
 
 
 @given(members=scores, non_members=scores)
-def test_who_is_called_a_member_is_a_matter_of_sign(members: np.ndarray, non_members: np.ndarray) -> None:
+def test_negated_scores_mirror_the_area(members: np.ndarray, non_members: np.ndarray) -> None:
     swapped = auc(-members, -non_members)
     assert swapped.value == pytest.approx(1.0 - auc(members, non_members).value)
     assert swapped.low == pytest.approx(1.0 - auc(members, non_members).high)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
-def test_the_interval_of_the_area_holds_it_as_often_as_it_says(shift: float) -> None:
+def test_the_interval_of_the_area_has_its_coverage(shift: float) -> None:
     random = np.random.default_rng(2)
     truth = auc(shift + random.normal(size=20_000), random.normal(size=20_000)).value
     found = [auc(shift + random.normal(size=30), random.normal(size=60)) for _ in range(400)]
     assert np.mean([one.low <= truth <= one.high for one in found]) == pytest.approx(0.95, abs=0.03)
 
 
-def test_a_single_member_says_nothing_and_few_told_apart_say_little() -> None:
+def test_a_single_member_gives_no_interval_and_few_members_a_wide_one() -> None:
     assert (auc(np.ones(1), np.zeros(100)).low, auc(np.ones(1), np.zeros(100)).high) == (0.0, 1.0)
     assert auc(np.ones(5), np.zeros(100)).low == pytest.approx(0.478, abs=1e-3)
     assert auc(np.ones(500), np.zeros(900)).low > 0.99
 
 
-def test_scores_that_all_tie_leave_the_area_as_open_as_coins_do() -> None:
+def test_scores_that_all_tie_have_the_interval_of_coin_tosses() -> None:
     few, many = auc(np.zeros(5), np.zeros(100)), auc(np.zeros(500), np.zeros(900))
     assert (few.value, many.value) == (0.5, 0.5)
     assert few.low < 0.1 < 0.9 < few.high
@@ -50,14 +50,14 @@ def test_scores_that_all_tie_leave_the_area_as_open_as_coins_do() -> None:
     ("successes", "trials", "low", "high"),
     [(0, 10, 0.0, 0.3085), (5, 10, 0.1871, 0.8129), (10, 10, 0.6915, 1.0), (1, 1000, 0.0000253, 0.005558)],
 )
-def test_proportions_have_the_published_intervals(successes: int, trials: int, low: float, high: float) -> None:
+def test_clopper_pearson_gives_the_published_intervals(successes: int, trials: int, low: float, high: float) -> None:
     found = clopper_pearson(successes, trials)
     assert found.low == pytest.approx(low, abs=5e-5)
     assert found.high == pytest.approx(high, abs=5e-5)
 
 
 @given(trials=st.integers(1, 40), data=st.data())
-def test_beyond_a_bound_the_count_would_be_a_rare_one(trials: int, data: st.DataObject) -> None:
+def test_beyond_a_bound_the_count_is_improbable(trials: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, trials))
     found = clopper_pearson(successes, trials)
 

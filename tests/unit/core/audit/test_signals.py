@@ -17,14 +17,16 @@ def test_a_sample_is_in_for_one_model_of_each_pair(hashes: np.ndarray, seed: int
 
 
 @given(hashes=hashes, seed=seeds, model=st.integers(0, 9), data=st.data())
-def test_leaving_a_sample_out_moves_no_other(hashes: np.ndarray, seed: int, model: int, data: st.DataObject) -> None:
+def test_leaving_a_sample_out_changes_no_other_home(
+    hashes: np.ndarray, seed: int, model: int, data: st.DataObject
+) -> None:
     kept = np.arange(len(hashes)) != data.draw(st.integers(0, len(hashes) - 1))
     np.testing.assert_array_equal(
         shadow_members(hashes, model, seed=seed)[kept], shadow_members(hashes[kept], model, seed=seed)
     )
 
 
-def test_models_are_trained_on_halves_that_have_nothing_to_do_with_each_other() -> None:
+def test_shadow_models_of_different_pairs_have_independent_halves() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**64, 4000, dtype=np.uint64)
     members = np.array([shadow_members(hashes, model, seed=5) for model in range(0, 12, 2)])
     assert members.mean(axis=1) == pytest.approx(np.full(6, 0.5), abs=0.05)

@@ -23,11 +23,7 @@ def test_a_forecast_counts_the_other_shards_as_references_and_the_models_batch_n
 def test_accepting_rewinds_before_it_repairs() -> None:
     first, *rest = trained_board().handle(accepted(request("r1", {1: {2: 1}})))
     assert isinstance(first, PublishGeneration)
-    assert [constituent.state for constituent in first.constituents] == [
-        ShardState.EXACT,
-        ShardState.REWOUND,
-        ShardState.EXACT,
-    ]
+    assert [served.state for served in first.constituents] == [ShardState.EXACT, ShardState.REWOUND, ShardState.EXACT]
     assert [command.shard for command in repairs(rest)] == [1]
 
 
@@ -69,14 +65,7 @@ def test_requests_accepted_together_share_one_remedy() -> None:
 def resumed(board: RevocationBoard) -> list[Command]:
     """What a coordinator does when it takes up what is left."""
     begun = board.handle(WorkResumed(at=NOW))
-    return [
-        *(
-            pending_command
-            for pending_command in board.pending_commands()
-            if not isinstance(pending_command, RepairShard)
-        ),
-        *begun,
-    ]
+    return [*(one for one in board.pending_commands() if not isinstance(one, RepairShard)), *begun]
 
 
 def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_resumes() -> None:
@@ -89,14 +78,14 @@ def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_r
     publication, *rest = resumed(board)
     assert isinstance(publication, PublishGeneration)
     assert publication.rewound == ("r0", "r1", "r2")
-    assert [constituent.stages_trained for constituent in publication.constituents] == [1, 0, SLICES]
+    assert [one.stages_trained for one in publication.constituents] == [1, 0, SLICES]
     served = {command.shard: command.request_ids for command in repairs(rest)}
     assert served == {0: ("r0", "r1", "r2"), 1: ("r1",)}
     assert board.handle(published(publication)) == []
     assert not board.idle_with_work
 
 
-def test_a_request_that_comes_by_itself_takes_the_parts_along() -> None:
+def test_a_single_request_starts_the_waiting_parts_too() -> None:
     board = trained_board()
     board.handle(accepted(request("r1", {0: {3: 1}}), is_part=True))
     publication, repair = board.handle(accepted(request("r2", {0: {2: 1}})))
@@ -114,11 +103,11 @@ def test_each_shard_votes_again_once_it_is_repaired_and_the_request_is_repaired_
     board.handle(published(rewinding))
     [publication] = publications(board.handle(repaired(first)))
     assert (publication.cause, publication.repaired) == ("repair", ())
-    assert [constituent.state for constituent in publication.constituents[:2]] == [ShardState.EXACT, ShardState.REWOUND]
+    assert [served.state for served in publication.constituents[:2]] == [ShardState.EXACT, ShardState.REWOUND]
     assert board.handle(published(publication, number=3)) == []  # nothing is destroyed before the request is repaired
     [publication] = publications(board.handle(repaired(second)))
     assert (publication.cause, publication.repaired) == ("repair", ("r1",))
-    assert {constituent.state for constituent in publication.constituents} == {ShardState.EXACT}
+    assert {served.state for served in publication.constituents} == {ShardState.EXACT}
     [purge] = purges(board.handle(published(publication, number=4)))
     superseded = [
         command.lineage.files - report_of(command, {}, version="1").lineage.files for command in (first, second)
@@ -151,7 +140,7 @@ def test_a_request_accepted_twice_is_served_once() -> None:
     assert board.handle(event) == []
 
 
-def test_what_is_superseded_is_purged_after_publication_and_only_then() -> None:
+def test_superseded_files_are_purged_after_publication_and_not_before() -> None:
     board = trained_board()
     [command] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}))))
     [publication] = publications(board.handle(repaired(command)))
@@ -163,7 +152,7 @@ def test_what_is_superseded_is_purged_after_publication_and_only_then() -> None:
     assert board.is_idle
 
 
-def test_a_file_that_a_remedy_at_work_aims_at_is_purged_after_it() -> None:
+def test_a_file_that_a_running_repair_reads_is_purged_after_it() -> None:
     board = trained_board(shards=2)
     [first] = repairs(board.handle(accepted(request("r1", {0: {3: 1}}))))
     [second] = repairs(board.handle(accepted(request("r2", {1: {3: 1}}))))
@@ -245,7 +234,7 @@ def test_a_settlement_and_a_request_that_fail_together_are_resumed_together() ->
     assert repairs(board.handle(WorkResumed(at=NOW))) == [both]
 
 
-def test_a_forecast_counts_the_requests_that_the_shard_is_at_work_on() -> None:
+def test_a_forecast_counts_pending_requests() -> None:
     board = trained_board()
     [first] = repairs(board.handle(accepted(request("r1", {0: {1: 2}}))))
     board.handle(accepted(request("r2", {0: {2: 1}})))

@@ -13,12 +13,12 @@ def test_a_damaged_shard_serves_what_is_sound_until_it_is_trained_again() -> Non
     publication, command = board.handle(damaged({1: 2}))
     assert isinstance(publication, PublishGeneration)
     assert publication.cause == "rebuild"
-    states = [(constituent.state, constituent.stages_trained) for constituent in publication.constituents]
+    states = [(one.state, one.stages_trained) for one in publication.constituents]
     assert states == [(ShardState.EXACT, SLICES), (ShardState.REWOUND, 2), (ShardState.EXACT, SLICES)]
     assert isinstance(command, RepairShard)
     assert (command.shard, command.earliest_slice, command.decision.remedy) == (1, 2, Remedy.RETRAIN)
     [rebuilt] = publications(board.handle(repaired(command)))
-    assert {constituent.state for constituent in rebuilt.constituents} == {ShardState.EXACT}
+    assert {served.state for served in rebuilt.constituents} == {ShardState.EXACT}
     [purge] = purges(board.handle(published(rebuilt, number=3)))
     assert purge.request_ids == ()
     board.handle(RequestsPurged(at=NOW, request_ids=(), files=(), rows=0))
@@ -34,7 +34,7 @@ def test_a_request_for_a_damaged_shard_is_retrained_from_the_earlier_of_both() -
     assert (command.request_ids, command.earliest_slice) == (("r1",), 0)
 
 
-def test_a_damaged_shard_is_retrained_whatever_its_request_asks_for() -> None:
+def test_a_damaged_shard_is_retrained_whatever_the_strategy() -> None:
     board = trained_board()
     [first] = repairs(board.handle(accepted(request("r1", {1: {3: 1}}, strategy=Strategy.DPUS))))
     board.handle(ShardFailed(at=NOW, shard=1, command_id=first.command_id))
@@ -43,14 +43,14 @@ def test_a_damaged_shard_is_retrained_whatever_its_request_asks_for() -> None:
     assert command.decision.reason == "files of the shard were lost"
 
 
-def test_no_patch_aims_at_what_is_damaged() -> None:
+def test_a_damaged_shard_is_not_a_calibration_reference() -> None:
     board = trained_board()
     board.handle(damaged({1: 0}))
     [command] = repairs(board.handle(accepted(request("r1", {0: {3: 1}}, strategy=Strategy.DPUS))))
     assert [reference.shard for reference in command.references] == [2]
 
 
-def test_a_damaged_shard_whose_training_fails_is_taken_up_again() -> None:
+def test_a_rebuild_that_fails_is_repeated() -> None:
     board = trained_board()
     [command] = repairs(board.handle(damaged({1: 2})))
     board.handle(ShardFailed(at=NOW, shard=1, command_id=command.command_id))
@@ -63,4 +63,4 @@ def test_a_lost_generation_alone_is_published_again() -> None:
     board = trained_board()
     [publication] = board.handle(damaged({}))
     assert isinstance(publication, PublishGeneration)
-    assert {constituent.state for constituent in publication.constituents} == {ShardState.EXACT}
+    assert {served.state for served in publication.constituents} == {ShardState.EXACT}

@@ -54,27 +54,27 @@ class BoardMachine(RuleBasedStateMachine):
     def revoke(
         self, touched: dict[int, dict[int, int]], strategy: Strategy, boundary: float | str, is_part: bool
     ) -> None:
-        self._go_on(lambda: self.run.revoke(touched, strategy, boundary, is_part=is_part))
+        self._or_take_over(lambda: self.run.revoke(touched, strategy, boundary, is_part=is_part))
 
-    @precondition(lambda self: self.run.working)
+    @precondition(lambda self: self.run.running)
     @rule(which=shards, patch_fails=st.booleans())
     def repair(self, which: int, patch_fails: bool) -> None:
-        self._go_on(lambda: self.run.repair(self._at_work(which), patch_fails=patch_fails))
+        self._or_take_over(lambda: self.run.repair(self._running(which), patch_fails=patch_fails))
 
-    @precondition(lambda self: self.run.working)
+    @precondition(lambda self: self.run.running)
     @rule(which=shards)
     def fail(self, which: int) -> None:
-        self._go_on(lambda: self.run.fail(self._at_work(which)))
+        self._or_take_over(lambda: self.run.fail(self._running(which)))
 
     @precondition(lambda self: self.run.board.idle_with_work)
     @rule()
     def resume(self) -> None:
-        self._go_on(self.run.resume)
+        self._or_take_over(self.run.resume)
 
     @precondition(lambda self: self.run.debts)
     @rule()
     def settle(self) -> None:
-        self._go_on(self.run.settle)
+        self._or_take_over(self.run.settle)
 
     @precondition(lambda self: self.run.steps_left is None)
     @rule(steps=st.integers(0, 6))
@@ -96,14 +96,10 @@ class BoardMachine(RuleBasedStateMachine):
         board, other = self.run.board, self.run.replayed(workers=7)
         assert (other.lineages, other.open_requests) == (board.lineages, board.open_requests)
         ids = [
-            {
-                pending_command.command_id
-                for pending_command in each.pending_commands()
-                if isinstance(pending_command, RepairShard)
-            }
+            {command.command_id for command in each.pending_commands() if isinstance(command, RepairShard)}
             for each in (board, other)
         ]
-        assert ids[0] == ids[1] == {command.command_id for command in self.run.working.values()}
+        assert ids[0] == ids[1] == {command.command_id for command in self.run.running.values()}
 
     @invariant()
     def requests_are_open_until_every_shard_is_past_them(self) -> None:
@@ -114,10 +110,14 @@ class BoardMachine(RuleBasedStateMachine):
     def a_debt_that_is_to_be_settled_is_at_work_or_retrained_when_work_resumes(self) -> None:
         owing = {shard for shard, _ in self.run.to_settle & self.run.debts}
         resumed = self.run.replayed()
-        begun = {one.shard: one for one in resumed.handle(WorkResumed(at=NOW)) if isinstance(one, RepairShard)}
-        assert owing <= self.run.working.keys() | begun.keys()
+        begun = {
+            command.shard: command
+            for command in resumed.handle(WorkResumed(at=NOW))
+            if isinstance(command, RepairShard)
+        }
+        assert owing <= self.run.running.keys() | begun.keys()
         assert {begun[shard].decision.remedy for shard in owing & begun.keys()} <= {Remedy.RETRAIN}
-        assert not (self.run.board.is_idle and (owing or begun or self.run.working))
+        assert not (self.run.board.is_idle and (owing or begun or self.run.running))
 
     def teardown(self) -> None:
         """In the end every request is served, every debt settled, and only what is needed is left."""
@@ -149,19 +149,19 @@ class BoardMachine(RuleBasedStateMachine):
             assert receipt.exactness is Exactness.EXACT
             assert None not in (receipt.published_at, receipt.purged_at, receipt.settled_at)
             assert {part.shard for part in receipt.shards} == {
-                one[0] for one in self.run.shards.forget[receipt.request_id]
+                sample[0] for sample in self.run.shards.forget[receipt.request_id]
             }
             assert sum(part.samples for part in receipt.shards) == len(self.run.shards.forget[receipt.request_id])
             assert (receipt.rewound_at is None) == (self.run.config.on_accept == "keep")
 
-    def _at_work(self, which: int) -> int:
-        """A shard that is at work."""
-        working = sorted(self.run.working)
-        return working[which % len(working)]
+    def _running(self, which: int) -> int:
+        """A shard whose repair is running."""
+        running = sorted(self.run.running)
+        return running[which % len(running)]
 
-    def _go_on(self, happening: Callable[[], None]) -> None:
+    def _or_take_over(self, step: Callable[[], None]) -> None:
         try:
-            happening()
+            step()
         except CoordinatorLost:
             self.run.take_over()
 

@@ -6,7 +6,7 @@ from raymu.core.board.publication import MOST_GENERATIONS
 from raymu.core.commands import PublishGeneration
 from raymu.core.events import SettleRequested, ShardFailed, WorkResumed
 from raymu.core.records import ShardState
-from tests.unit.core.commands import damaged, obey, publications, published, repaired, repairs
+from tests.unit.core.commands import damaged, execute, publications, published, repaired, repairs
 from tests.unit.core.examples import NOW, accepted, request, trained_board
 
 
@@ -16,12 +16,12 @@ def patched_board(shards: int) -> RevocationBoard:
     asked = [request(f"r{shard}", {shard: {2: 1}}, strategy=Strategy.DPUS) for shard in range(shards)]
     for command in repairs(board.handle(accepted(*asked))):
         [publication] = publications(board.handle(repaired(command)))
-        obey(board, publication)
+        execute(board, publication)
     assert board.is_idle
     return board
 
 
-def test_many_shards_of_one_request_vote_again_some_together() -> None:
+def test_the_shards_of_a_large_request_are_published_in_groups() -> None:
     board = trained_board(3 * MOST_GENERATIONS)
     [rewound, *commands] = board.handle(accepted(request("r1", {shard: {2: 1} for shard in range(7)})))
     assert isinstance(rewound, PublishGeneration)
@@ -31,53 +31,53 @@ def test_many_shards_of_one_request_vote_again_some_together() -> None:
     [last] = repairs(commands)[6:]
     [publication] = publications(board.handle(repaired(last)))
     assert publication.repaired == ("r1",)
-    assert all(constituent.state is ShardState.EXACT for constituent in publication.constituents)
+    assert all(served.state is ShardState.EXACT for served in publication.constituents)
 
 
-def test_many_shards_that_are_settled_are_exact_again_some_together() -> None:
+def test_many_settled_shards_are_published_in_groups() -> None:
     shards = 3 * MOST_GENERATIONS
     board = patched_board(shards)
     commands = repairs(board.handle(SettleRequested(at=NOW, shards=tuple(range(shards)))))
-    shown = [obey(board, *board.handle(repaired(command, version="2"))) for command in commands]
+    shown = [execute(board, *board.handle(repaired(command, version="2"))) for command in commands]
     assert [len(publications) for publications in shown] == [0, 0, 1] * MOST_GENERATIONS
-    assert [one.settled for one in shown[2]] == [tuple(sorted(f"r{command.shard}" for command in commands[:3]))]
+    assert [one.settled for one in shown[2]] == [tuple(sorted(f"r{one.shard}" for one in commands[:3]))]
     assert board.is_idle
 
 
-def test_the_last_shard_that_is_settled_waits_for_no_other_work() -> None:
+def test_the_last_settled_shard_does_not_wait_for_other_repairs() -> None:
     board = patched_board(3 * MOST_GENERATIONS)
-    [at_work] = repairs(board.handle(accepted(request("s", {40: {0: 1}}))))
+    [running] = repairs(board.handle(accepted(request("s", {40: {0: 1}}))))
     first, last = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1))))
-    assert at_work in board.running
-    assert obey(board, *board.handle(repaired(first, version="2"))) == []
-    [publication] = obey(board, *board.handle(repaired(last, version="2")))
+    assert running in board.running
+    assert execute(board, *board.handle(repaired(first, version="2"))) == []
+    [publication] = execute(board, *board.handle(repaired(last, version="2")))
     assert publication.settled == ("r0", "r1")
 
 
-def test_many_shards_that_are_rebuilt_serve_again_some_together() -> None:
+def test_many_rebuilt_shards_are_published_in_groups() -> None:
     shards = 3 * MOST_GENERATIONS
     board = trained_board(shards)
     commands = repairs(board.handle(damaged(dict.fromkeys(range(shards), 2))))
     shown = [len(publications(board.handle(repaired(command)))) for command in commands[:2]]
     assert shown == [0, 0]
     [publication] = publications(board.handle(repaired(commands[2])))
-    assert sum(constituent.state is ShardState.EXACT for constituent in publication.constituents) == 3
+    assert sum(served.state is ShardState.EXACT for served in publication.constituents) == 3
 
 
-def test_a_failure_with_nothing_left_at_work_publishes_what_came_back() -> None:
+def test_a_failure_publishes_deferred_results_if_no_repair_is_running() -> None:
     board = patched_board(3 * MOST_GENERATIONS)
     first, second, last = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1, 2))))
     board.handle(repaired(first, version="2"))
     assert board.handle(ShardFailed(at=NOW, shard=second.shard, command_id=second.command_id)) == []
     failure = ShardFailed(at=NOW, shard=last.shard, command_id=last.command_id)
-    [publication] = obey(board, *board.handle(failure))
+    [publication] = execute(board, *board.handle(failure))
     assert publication.settled == ("r0",)
     assert repairs(board.handle(WorkResumed(at=NOW))) == [second, last]
 
 
-def test_what_comes_back_after_the_others_failed_is_published() -> None:
+def test_a_result_after_the_other_repairs_failed_is_published() -> None:
     board = patched_board(3 * MOST_GENERATIONS)
     failing, last = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1))))
     board.handle(ShardFailed(at=NOW, shard=failing.shard, command_id=failing.command_id))
-    [publication] = obey(board, *board.handle(repaired(last, version="2")))
+    [publication] = execute(board, *board.handle(repaired(last, version="2")))
     assert publication.settled == ("r1",)

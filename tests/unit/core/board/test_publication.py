@@ -35,7 +35,7 @@ def test_nothing_is_destroyed_before_the_generation_that_supersedes_it() -> None
     assert publication.is_clear
 
 
-def test_what_a_remedy_at_work_aims_at_is_kept() -> None:
+def test_a_file_that_a_running_repair_reads_is_kept() -> None:
     first, second = commands()
     publication = Publication()
     report = repair(publication, first)
@@ -44,7 +44,7 @@ def test_what_a_remedy_at_work_aims_at_is_kept() -> None:
     assert publication.purge([report.lineage], [], rows=2)
 
 
-def test_a_generation_says_what_it_was_made_for() -> None:
+def test_a_generation_has_its_cause() -> None:
     publication = Publication()
     assert publication.publish((), ()).cause == "train"
     publication.record_published(generation(1, ()))

@@ -39,6 +39,6 @@ def test_a_checkpoint_that_has_seen_no_sample_has_no_vote() -> None:
     assert served_constituent(empty, pending_from=None, on_accept=OnAccept.REWIND).state is ShardState.ABSTAINING
 
 
-def test_abstain_and_keep_do_as_they_say() -> None:
+def test_abstain_withholds_the_vote_and_keep_serves_the_old_state() -> None:
     assert served_constituent(lineage(), pending_from=3, on_accept=OnAccept.ABSTAIN).state is ShardState.ABSTAINING
     assert served_constituent(lineage(), pending_from=3, on_accept=OnAccept.KEEP).state is ShardState.EXACT

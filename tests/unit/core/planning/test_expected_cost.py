@@ -47,7 +47,7 @@ CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
 }
 
 
-def prospect(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SHARDS) -> Layout:
+def a_layout(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SHARDS) -> Layout:
     return Layout(
         shards=shards,
         slice_samples=(EACH,) * SLICES,
@@ -91,7 +91,7 @@ def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requ
         config, together=together, has_batch_norm=has_batch_norm, shards=shards, requests_in_all=requests
     )
     work = expected_cost(
-        prospect(config, has_batch_norm=has_batch_norm, shards=shards),
+        a_layout(config, has_batch_norm=has_batch_norm, shards=shards),
         Strategy(strategy),
         Boundary.parse(boundary),
         requests=requests,
@@ -143,10 +143,10 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
 
 @pytest.mark.parametrize("together", [1, 6])
 @pytest.mark.parametrize("shards", [SHARDS, 1])
-def test_drawn_forecasts_agree_with_the_closed_form(shards: int, together: int) -> None:
+def test_sampled_forecasts_agree_with_the_closed_form(shards: int, together: int) -> None:
     config = UnlearningConfig()
     boundary = Boundary.parse(0.92)
-    run = prospect(config, has_batch_norm=False, shards=shards)
+    run = a_layout(config, has_batch_norm=False, shards=shards)
     drawn = sampled_forecasts(run, boundary, together=together, workers=2, draws=1000)
     for strategy in Strategy:
         expected = expected_cost(run, strategy, boundary, requests=together, together=together)
@@ -156,9 +156,9 @@ def test_drawn_forecasts_agree_with_the_closed_form(shards: int, together: int) 
     assert alone.makespan_seconds == alone.seconds
 
 
-def test_a_deadline_is_drawn_where_several_requests_come_together() -> None:
+def test_a_deadline_of_a_group_is_sampled() -> None:
     config = UnlearningConfig()
-    run = prospect(config, has_batch_norm=False)
+    run = a_layout(config, has_batch_norm=False)
     deadline, seconds = Boundary.parse("deadline:1500s"), Boundary.parse("1500s")
     alone = expected_cost(run, Strategy.HS, deadline, requests=5)
     assert alone == expected_cost(run, Strategy.HS, seconds, requests=5)
@@ -168,13 +168,13 @@ def test_a_deadline_is_drawn_where_several_requests_come_together() -> None:
     assert drawn[Strategy.DPUS].passes < drawn[Strategy.HS].passes < drawn[Strategy.SISA].passes
 
 
-def test_a_run_without_shards_is_no_prospect() -> None:
+def test_a_layout_without_shards_is_refused() -> None:
     with pytest.raises(ValueError, match="a shard or more, not 0"):
-        prospect(UnlearningConfig(), has_batch_norm=False, shards=0)
+        a_layout(UnlearningConfig(), has_batch_norm=False, shards=0)
 
 
-def test_a_boundary_after_a_slice_retrains_from_there_on() -> None:
-    run = prospect(UnlearningConfig(), has_batch_norm=False)
+def test_a_boundary_between_two_slices_retrains_from_the_later_one_on() -> None:
+    run = a_layout(UnlearningConfig(), has_batch_norm=False)
     for first in range(SLICES + 1):
         boundary = Boundary.parse(run.boundary_retraining_from(first))
         table = remedy_table(run, Strategy.HS, boundary, together=1)
@@ -185,7 +185,7 @@ def test_a_boundary_after_a_slice_retrains_from_there_on() -> None:
 
 @pytest.mark.parametrize("together", [1, 3])
 def test_several_rules_and_counts_in_one_pass_cost_what_each_costs_alone(together: int) -> None:
-    layout = prospect(UnlearningConfig(), has_batch_norm=True)
+    layout = a_layout(UnlearningConfig(), has_batch_norm=True)
     rules = [(strategy, Boundary.parse(0.7)) for strategy in Strategy]
 
     def cost(rule: tuple[Strategy, Boundary], requests: int, *, together: int) -> Any:

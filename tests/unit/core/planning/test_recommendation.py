@@ -48,7 +48,7 @@ def test_a_smaller_budget_takes_more_shards_and_then_patches() -> None:
 
 
 @pytest.mark.parametrize("together", [1, 10])
-def test_a_deadline_bounds_what_comes_at_a_time(together: int) -> None:
+def test_a_longest_makespan_bounds_requests_that_arrive_together(together: int) -> None:
     demand = TrafficBudget(requests=10, together=together, workers=2, most_passes=FREELY, longest_s=1.0)
     found = recommend(LAYOUTS, Strategy.OHS, demand)
     assert found.is_within
@@ -57,14 +57,14 @@ def test_a_deadline_bounds_what_comes_at_a_time(together: int) -> None:
     assert freely.makespan_s > 1.0
 
 
-def test_where_nothing_is_within_the_limits_the_nearest_is_told() -> None:
+def test_without_an_option_within_the_limits_the_nearest_is_recommended() -> None:
     found = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=1.0))
     assert not found.is_within
     assert found.boundary == 0.0
 
 
 @pytest.mark.parametrize("together", [1, 10])
-def test_what_retraining_takes_in_a_layout_buys_exactness_there_and_no_dearer_layout(together: int) -> None:
+def test_the_budget_of_retraining_in_a_layout_recommends_retraining_at_no_higher_cost(together: int) -> None:
     configured = LAYOUTS[0]
     most_passes = exact_passes(configured, requests=10, together=together)
     demand = TrafficBudget(requests=10, together=together, workers=2, most_passes=most_passes)

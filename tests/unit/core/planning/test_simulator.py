@@ -51,24 +51,24 @@ def replayed(
 @given(
     trace=traces, strategy=st.sampled_from(Strategy), workers=st.integers(1, 5), window_s=st.sampled_from([0.0, 5.0])
 )
-def test_no_request_is_lost_and_none_is_served_before_it_came(
+def test_every_request_is_served_and_none_before_it_arrives(
     trace: Trace, strategy: Strategy, workers: int, window_s: float
 ) -> None:
-    outcome = replayed(trace, strategy, workers=workers, window_s=window_s)
-    assert outcome == replayed(trace, strategy, workers=workers, window_s=window_s)
-    assert [one.arrived_s for one in outcome.requests] == [one.at_s for one in trace.requests]
-    for one in outcome.requests:
+    summary = replayed(trace, strategy, workers=workers, window_s=window_s)
+    assert summary == replayed(trace, strategy, workers=workers, window_s=window_s)
+    assert [one.arrived_s for one in summary.requests] == [one.at_s for one in trace.requests]
+    for one in summary.requests:
         assert one.arrived_s <= one.accepted_s <= one.arrived_s + window_s
         assert one.accepted_s < one.repaired_s
-    assert outcome.passes == pytest.approx(sum(outcome.shard_passes))
-    assert outcome.compute_seconds == pytest.approx(outcome.passes * SECONDS_PER_PASS)
-    assert outcome.makespan_s >= outcome.compute_seconds / workers - 1e-9
-    assert 0 < outcome.p50_s <= outcome.p95_s <= outcome.makespan_s
-    assert outcome.remedies <= sum(len(set(HELD.shards[rows].tolist())) for rows in HELD.rows_of(trace))
+    assert summary.passes == pytest.approx(sum(summary.shard_passes))
+    assert summary.compute_seconds == pytest.approx(summary.passes * SECONDS_PER_PASS)
+    assert summary.makespan_s >= summary.compute_seconds / workers - 1e-9
+    assert 0 < summary.p50_s <= summary.p95_s <= summary.makespan_s
+    assert summary.remedies <= sum(len(set(HELD.shards[rows].tolist())) for rows in HELD.rows_of(trace))
 
 
 @given(trace=traces, ohs=st.sampled_from(["fine_tune", "replay"]))
-def test_boundary_one_does_as_sisa_and_boundary_zero_as_dpus(trace: Trace, ohs: Any) -> None:
+def test_boundary_one_equals_sisa_and_boundary_zero_equals_dpus(trace: Trace, ohs: Any) -> None:
     sisa, dpus = replayed(trace, "sisa"), replayed(trace, "dpus")
     assert replayed(trace, "hs", 1.0) == replayed(trace, "ohs", 1.0, ohs=OhsConfig(remedy=ohs)) == sisa
     assert replayed(trace, "hs", 0.0) == dpus
@@ -82,21 +82,21 @@ def test_a_request_waits_for_its_shard_and_shares_its_remedy_with_those_that_wai
     held = even_population(shards=2, slices=4, each=10)
     trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 0.3))
-    outcome = replayed(trace, "sisa", held=held, trained=trained)
-    assert [one.repaired_s for one in outcome.requests] == pytest.approx([0.78, 1.52, 1.52, 0.3 + 0.78])
-    assert outcome.shard_passes == (2 * 39 + 2 * 37, 2 * 39)
-    assert outcome.remedies == 3
-    assert outcome.makespan_s == pytest.approx(1.52)
+    summary = replayed(trace, "sisa", held=held, trained=trained)
+    assert [one.repaired_s for one in summary.requests] == pytest.approx([0.78, 1.52, 1.52, 0.3 + 0.78])
+    assert summary.shard_passes == (2 * 39 + 2 * 37, 2 * 39)
+    assert summary.remedies == 3
+    assert summary.makespan_s == pytest.approx(1.52)
 
 
 def test_a_window_serves_together_what_comes_within_it() -> None:
     held = even_population(shards=2, slices=4, each=10)
     trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 5.3))
-    outcome = replayed(trace, "sisa", held=held, trained=trained, window_s=0.5)
-    assert [one.accepted_s for one in outcome.requests] == pytest.approx([0.5, 0.5, 0.5, 5.8])
-    assert [one.repaired_s for one in outcome.requests] == pytest.approx([1.24, 1.24, 1.24, 6.58])
-    assert outcome.shard_passes == (2 * 37, 2 * 39)
+    summary = replayed(trace, "sisa", held=held, trained=trained, window_s=0.5)
+    assert [one.accepted_s for one in summary.requests] == pytest.approx([0.5, 0.5, 0.5, 5.8])
+    assert [one.repaired_s for one in summary.requests] == pytest.approx([1.24, 1.24, 1.24, 6.58])
+    assert summary.shard_passes == (2 * 37, 2 * 39)
 
 
 def test_the_longest_remedy_starts_first_and_the_others_when_a_worker_is_idle() -> None:
@@ -111,20 +111,20 @@ def test_the_longest_remedy_starts_first_and_the_others_when_a_worker_is_idle() 
     assert one.passes == two.passes
 
 
-def test_debt_of_the_run_is_carried_on() -> None:
+def test_existing_debt_is_taken_into_account() -> None:
     """A shard that was patched from slice 1 on is retrained from there."""
     held = even_population(shards=2, slices=4, each=10)
     clean = untrained_lineages(held.slice_samples.tolist())
     indebted = (replace(lineage(0, tainted_from=1, debts=("earlier",)), seconds_per_pass=1.0), clean[1])
-    outcome = replayed(singles((35, 0.0)), "sisa", held=held, trained=indebted)
-    assert outcome.shard_passes == (2 * (20 + 30 + 39), 0.0)
+    summary = replayed(singles((35, 0.0)), "sisa", held=held, trained=indebted)
+    assert summary.shard_passes == (2 * (20 + 30 + 39), 0.0)
     patched = replayed(singles((35, 0.0)), "dpus", held=held, trained=indebted)
     assert (patched.debt_shards, patched.debt_passes) == (1, 2 * (20 + 30 + 39))
 
 
 @pytest.mark.parametrize("remedy", [Remedy.RETRAIN, Remedy.PATCH, Remedy.FINE_TUNE, Remedy.REPLAY])
 @pytest.mark.parametrize("earliest", [0, 2])
-def test_a_foreseen_report_changes_the_lineage_as_a_remedy_does(remedy: Remedy, earliest: int) -> None:
+def test_a_simulated_report_changes_the_lineage_as_a_repair_does(remedy: Remedy, earliest: int) -> None:
     """The shards of the board's laws know each file by the samples that it has seen."""
     shards = TracedShards(shards=2, slice_samples=5)
     forget = shards.choose({0: {earliest: 2, 3: 1}})
@@ -144,19 +144,19 @@ def test_a_foreseen_report_changes_the_lineage_as_a_remedy_does(remedy: Remedy, 
         references=(),
     )
     gone = [sum(one[1] == position for one in forget) for position in range(4)]
-    told = shards.carry_out(command, patch_fails=False)
-    foreseen = simulated_report(command, gone)
+    report = shards.execute(command, patch_fails=False)
+    simulated = simulated_report(command, gone)
     for name in ("remedy", "passes", "seconds", "exactness", "request_ids", "command_id"):
-        assert getattr(foreseen, name) == getattr(told, name)
+        assert getattr(simulated, name) == getattr(report, name)
     for name in ("slice_samples", "tainted_from", "debts", "shard"):
-        assert getattr(foreseen.lineage, name) == getattr(told.lineage, name)
-    kept = [ref in command.lineage.checkpoints for ref in told.lineage.checkpoints if ref]
-    assert [ref in command.lineage.checkpoints for ref in foreseen.lineage.checkpoints if ref] == kept
-    assert foreseen.lineage.table != command.lineage.table
-    assert foreseen.lineage.serving != command.lineage.serving
+        assert getattr(simulated.lineage, name) == getattr(report.lineage, name)
+    kept = [ref in command.lineage.checkpoints for ref in report.lineage.checkpoints if ref]
+    assert [ref in command.lineage.checkpoints for ref in simulated.lineage.checkpoints if ref] == kept
+    assert simulated.lineage.table != command.lineage.table
+    assert simulated.lineage.serving != command.lineage.serving
 
 
-def test_a_patch_that_has_nothing_to_aim_at_is_a_retraining() -> None:
+def test_a_patch_without_a_calibration_reference_is_simulated_as_a_retraining() -> None:
     held = even_population(shards=1, slices=4, each=10)
     trained = untrained_lineages(held.slice_samples.tolist())
     early, late = singles((0, 0.0)), singles((39, 0.0))

@@ -59,13 +59,13 @@ def test_a_request_names_ids_or_an_owner(named: dict[str, object]) -> None:
         ([{"owner": "owner-1"}, {"owner": "owner-1"}], "request 2 names owner owner-1, of whom no sample is left"),
     ],
 )
-def test_what_is_not_there_is_named(requests: list[dict[str, object]], message: str) -> None:
+def test_unknown_samples_are_named(requests: list[dict[str, object]], message: str) -> None:
     trace = Trace(requests=tuple(TracedRequest(at_s=0.0, **named) for named in requests))  # type: ignore[arg-type]
     with pytest.raises(TraceInvalid, match=message):
         population(samples=30, owners=10).rows_of(trace)
 
 
-def test_an_owner_takes_out_what_is_left() -> None:
+def test_an_owners_request_revokes_the_samples_that_are_left() -> None:
     held = population(samples=30, owners=10)
     trace = Trace(requests=(TracedRequest(at_s=0.0, ids=(11,)), TracedRequest(at_s=1.0, owner="owner-1")))
     assert [held.ids[rows].tolist() for rows in held.rows_of(trace)] == [[11], [1, 21]]

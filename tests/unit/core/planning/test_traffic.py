@@ -47,7 +47,7 @@ def test_another_seed_gives_another_trace_and_another_count_the_same_requests_fi
 
 
 @pytest.mark.parametrize("kind", sorted(set(TRAFFIC) - {"owner"}))
-def test_a_sample_that_is_not_there_leaves_its_place_to_the_next_and_changes_nothing_else(kind: str) -> None:
+def test_a_missing_sample_is_replaced_by_the_next_and_changes_nothing_else(kind: str) -> None:
     traffic = Traffic(kind=kind, count=50, label=2)
     longer = ids_of(draw_trace(replace(traffic, count=51), HELD))
     [gone] = [one for one in longer[20:21] if isinstance(one, int)]
@@ -128,7 +128,7 @@ def test_traffic_has_a_textual_form(text: str, traffic: Traffic) -> None:
         ("burst:5,seed=-1", "seed 0 or more"),
     ],
 )
-def test_what_is_no_traffic_is_refused(text: str, message: str) -> None:
+def test_text_that_is_not_traffic_is_refused(text: str, message: str) -> None:
     with pytest.raises(TraceInvalid, match=message):
         parse_traffic(text)
 
@@ -147,6 +147,6 @@ def test_traffic_that_is_too_much_for_a_population_is_refused(text: str, message
         draw_trace(parse_traffic(text), population(samples=30))
 
 
-def test_drawn_fractions_are_even() -> None:
+def test_keyed_uniforms_are_uniform() -> None:
     fractions = keyed_uniforms(identity_hashes(range(20000), seed=0, purpose="traffic"), seed=5)
     assert np.histogram(fractions, bins=10, range=(0.0, 1.0))[0] == pytest.approx(2000, abs=200)

@@ -24,25 +24,25 @@ def patched(request_id: str, shard: int, *, due_days: float = 30.0) -> Revocatio
 
 
 def states(run: MeteredRun) -> dict[str, float]:
-    found = run.gauges()
-    return {state: found["requests", state] for state in RequestStage if found["requests", state]}
+    gauges = run.gauges()
+    return {state: gauges["requests", state] for state in RequestStage if gauges["requests", state]}
 
 
 def duties(run: MeteredRun) -> dict[str, float]:
     return {name[1]: value for name, value in run.gauges().items() if name[0] == "shards" and value}
 
 
-def test_a_patched_request_goes_through_its_states_and_leaves_debt_until_it_is_settled() -> None:
+def test_a_patched_request_passes_its_stages_and_leaves_debt_until_it_is_settled() -> None:
     run = MeteredRun()
     assert (states(run), duties(run)) == ({}, {"exact": 3.0})
     run.handle(accepted(patched("r1", 0)))
     assert (states(run), duties(run)) == ({"rewound": 1.0}, {"at_work": 1.0, "exact": 2.0})
     run.repair(0, {3: 1}, after_s=2.0)
     assert (states(run), duties(run)) == ({"purged": 1.0}, {"approximate": 1.0, "exact": 2.0})
-    found = run.gauges()
-    assert found["debt_shards",] == 1.0
-    assert found["debt_passes",] == 2 * 39, "the last stage again, two epochs of what is retained"
-    assert found["samples",] == 119.0
+    gauges = run.gauges()
+    assert gauges["debt_shards",] == 1.0
+    assert gauges["debt_passes",] == 2 * 39, "the last stage again, two epochs of what is retained"
+    assert gauges["samples",] == 119.0
     run.handle(SettleRequested(at=run.now, shards=(0,)))
     assert duties(run) == {"at_work": 1.0, "exact": 2.0}
     run.repair(0, {}, after_s=3.0)
@@ -50,7 +50,7 @@ def test_a_patched_request_goes_through_its_states_and_leaves_debt_until_it_is_s
     assert run.gauges()["debt_shards",] == run.gauges()["debt_passes",] == 0.0
 
 
-def test_remedies_and_what_they_destroyed_are_counted() -> None:
+def test_repairs_and_destroyed_samples_are_counted() -> None:
     run = MeteredRun()
     run.handle(accepted(request("r1", {0: {1: 2}, 1: {0: 1}}, strategy=Strategy.SISA), patched("r2", 2)))
     for shard, touched in ((0, {1: 2}), (1, {0: 1}), (2, {3: 1})):
@@ -64,15 +64,15 @@ def test_remedies_and_what_they_destroyed_are_counted() -> None:
     assert run.sums["generations",] == 4.0, "trained or rewound, and one for each shard that is repaired"
 
 
-def test_a_remedy_that_failed_is_counted_and_its_shard_waits() -> None:
+def test_a_failed_repair_is_counted_and_its_shard_waits() -> None:
     run = MeteredRun()
     run.handle(accepted(patched("r1", 0)))
-    run.handle(ShardFailed(at=run.now, shard=0, command_id=run.working[0].command_id))
+    run.handle(ShardFailed(at=run.now, shard=0, command_id=run.running[0].command_id))
     assert run.sums["repair_failures",] == 1.0
     assert duties(run) == {"waiting": 1.0, "exact": 2.0}
 
 
-def test_how_long_a_request_took_to_each_state_is_observed() -> None:
+def test_the_time_of_a_request_to_each_stage_is_observed() -> None:
     run = MeteredRun()
     run.handle(accepted(patched("r1", 0), request("r2", {1: {2: 1}}, strategy=Strategy.SISA)))
     run.repair(0, {3: 1}, after_s=2.0)
@@ -85,7 +85,7 @@ def test_how_long_a_request_took_to_each_state_is_observed() -> None:
     assert {run.times["request_seconds", state] for state in waits} == {2}
 
 
-def test_stages_add_passes_and_seconds_and_their_ratio() -> None:
+def test_stages_add_passes_seconds_and_seconds_per_pass() -> None:
     run = MeteredRun()
     run.add(run.collector.on_work(None, passes=1000.0, seconds=0.5))
     run.add(run.collector.on_work(None, passes=3000.0, seconds=3.0))
@@ -97,24 +97,24 @@ def test_stages_add_passes_and_seconds_and_their_ratio() -> None:
     assert ("passes", "patch") not in run.sums, "Ray refuses to count nothing"
 
 
-def test_without_anything_owed_there_is_no_due_time() -> None:
-    found = MeteredRun().gauges()
-    assert found["next_due_timestamp_seconds",] == found["settle_by_timestamp_seconds",] == 0.0
-    assert ("deadline_slack_seconds",) not in found
+def test_without_owed_requests_there_is_no_due_time() -> None:
+    gauges = MeteredRun().gauges()
+    assert gauges["next_due_timestamp_seconds",] == gauges["settle_by_timestamp_seconds",] == 0.0
+    assert ("deadline_slack_seconds",) not in gauges
 
 
-def test_slack_shrinks_with_the_time_alone() -> None:
+def test_slack_shrinks_as_time_passes() -> None:
     run = MeteredRun()
     run.handle(accepted(patched("r1", 0, due_days=1.0)))
     run.repair(0, {3: 1}, after_s=0.0)
-    found = run.gauges()
+    gauges = run.gauges()
     retraining_s = 2 * 39 * 0.01
-    assert found["next_due_timestamp_seconds",] == NOW.timestamp() + DAY_S
-    assert found["settle_by_timestamp_seconds",] == pytest.approx(NOW.timestamp() + DAY_S - retraining_s)
-    assert found["deadline_slack_seconds",] == pytest.approx(DAY_S - retraining_s)
+    assert gauges["next_due_timestamp_seconds",] == NOW.timestamp() + DAY_S
+    assert gauges["settle_by_timestamp_seconds",] == pytest.approx(NOW.timestamp() + DAY_S - retraining_s)
+    assert gauges["deadline_slack_seconds",] == pytest.approx(DAY_S - retraining_s)
     later = run.gauges(after_s=2 * DAY_S)
     assert later["deadline_slack_seconds",] == pytest.approx(-DAY_S - retraining_s)
-    assert later["settle_by_timestamp_seconds",] == found["settle_by_timestamp_seconds",]
+    assert later["settle_by_timestamp_seconds",] == gauges["settle_by_timestamp_seconds",]
 
 
 def test_the_tightest_deadline_counts_not_the_next_one() -> None:
@@ -125,22 +125,22 @@ def test_the_tightest_deadline_counts_not_the_next_one() -> None:
     )
     for shard in (0, 1):
         run.repair(shard, {3: 1}, after_s=0.0)
-    found = run.gauges()
-    assert found["next_due_timestamp_seconds",] == NOW.timestamp() + DAY_S
-    assert found["deadline_slack_seconds",] == pytest.approx(DAY_S + 0.1 - 2 * 2 * 39 * 0.01)
+    gauges = run.gauges()
+    assert gauges["next_due_timestamp_seconds",] == NOW.timestamp() + DAY_S
+    assert gauges["deadline_slack_seconds",] == pytest.approx(DAY_S + 0.1 - 2 * 2 * 39 * 0.01)
 
 
-def test_workers_that_come_and_go_are_counted_and_move_the_time_to_begin_by() -> None:
+def test_the_number_of_workers_is_measured_and_moves_the_latest_start() -> None:
     run = MeteredRun(workers=1)
     run.handle(accepted(patched("r1", 0, due_days=1.0), patched("r2", 1, due_days=1.0)))
     for shard in (0, 1):
         run.repair(shard, {3: 1}, after_s=0.0)
     one_after_the_other = run.gauges()
     run.workers = 2
-    map_concurrently = run.gauges()
-    assert (one_after_the_other["workers",], map_concurrently["workers",]) == (1.0, 2.0)
+    side_by_side = run.gauges()
+    assert (one_after_the_other["workers",], side_by_side["workers",]) == (1.0, 2.0)
     for name in ("settle_by_timestamp_seconds", "deadline_slack_seconds"):
-        assert map_concurrently[name,] - one_after_the_other[name,] == pytest.approx(2 * 39 * 0.01)
+        assert side_by_side[name,] - one_after_the_other[name,] == pytest.approx(2 * 39 * 0.01)
 
 
 def test_single_shards_are_measured_in_small_runs_only() -> None:
@@ -150,18 +150,18 @@ def test_single_shards_are_measured_in_small_runs_only() -> None:
     assert (of_shards(MOST_SHARDS), of_shards(MOST_SHARDS + 1)) == (MOST_SHARDS, 0)
 
 
-def test_accuracy_is_there_once_it_was_measured() -> None:
+def test_accuracy_is_exported_once_it_is_measured() -> None:
     run = MeteredRun()
     assert ("accuracy",) not in run.gauges()
     run.handle(GenerationEvaluated(at=run.now, number=1, samples=100, accuracy=0.875))
     assert run.gauges()["accuracy",] == 0.875
 
 
-def test_a_course_measures_everything_that_there_is() -> None:
+def test_a_scenario_measures_every_metric() -> None:
     run = MeteredRun()
     run.handle(accepted(patched("r1", 0)))
     run.handle(GenerationEvaluated(at=run.now, number=1, samples=100, accuracy=0.875))
-    run.handle(ShardFailed(at=run.now, shard=0, command_id=run.working[0].command_id))
+    run.handle(ShardFailed(at=run.now, shard=0, command_id=run.running[0].command_id))
     run.handle(accepted(patched("r2", 1)))
     run.repair(1, {3: 1}, after_s=1.0)
     run.add(run.collector.on_work(None, passes=1000.0, seconds=0.5))

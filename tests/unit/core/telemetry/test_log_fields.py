@@ -45,19 +45,19 @@ def texts(told: Iterable[LogValue]) -> set[str]:
 
 @pytest.mark.parametrize("kind", EVENTS, ids=range(len(EVENTS)))
 @given(data=st.data())
-def test_every_text_is_a_word_of_raymu_or_a_request(kind: SearchStrategy[Event], data: st.DataObject) -> None:
+def test_logged_text_is_a_term_of_raymu_or_a_request_id(kind: SearchStrategy[Event], data: st.DataObject) -> None:
     event = data.draw(kind)
     assert texts(log_fields(event).values()) <= WORDS | request_ids(event)
 
 
-def test_a_line_names_only_so_many_requests_and_tells_how_many_there_are() -> None:
+def test_a_log_line_names_a_limited_number_of_requests_and_counts_all() -> None:
     many = [request(f"r{number:03}", {0: {1: 1}}) for number in range(100)]
     told = log_fields(accepted(*many))
     assert told["requests"] == 100
     assert told["request_ids"] == tuple(one.request_id for one in many[:MOST_REQUESTS])
 
 
-def test_a_repair_is_told_with_its_cost() -> None:
+def test_a_repair_is_logged_with_its_cost() -> None:
     [_, command] = trained_board().handle(accepted(request("r1", {0: {1: 2}})))
     told = log_fields(ShardRepaired(at=NOW, report=report_of(command, {1: 2}, version="1")))  # type: ignore[arg-type]
     assert (told["shard"], told["remedy"], told["exactness"], told["request_ids"]) == (0, "retrain", "exact", ("r1",))

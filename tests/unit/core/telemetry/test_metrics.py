@@ -15,7 +15,7 @@ def test_names_are_unique_and_such_as_prometheus_takes() -> None:
     assert all(re.fullmatch(r"ray_raymu_[a-z][a-z_]*[a-z]", name) for name in names)
 
 
-def test_a_name_ends_with_its_unit_where_that_is_seconds() -> None:
+def test_metrics_in_seconds_end_with_their_unit() -> None:
     in_seconds = {metric.name for metric in METRICS if metric.unit == "seconds"}
     assert all(name.endswith(("_seconds", "_seconds_per_pass")) for name in in_seconds)
     assert in_seconds == {metric.name for metric in METRICS if "_seconds" in metric.name}
@@ -28,7 +28,7 @@ def test_every_metric_is_explained_and_no_label_can_name_a_person() -> None:
         assert "run" not in metric.labels, "every measurement has it anyway"
 
 
-def test_what_prometheus_calls_them() -> None:
+def test_series_have_the_names_that_prometheus_uses() -> None:
     assert PASSES.series == ("ray_raymu_passes_total",)
     assert REQUESTS.series == ("ray_raymu_requests",)
     assert REPAIR_SECONDS.series == tuple(f"ray_raymu_repair_seconds_{part}" for part in ("bucket", "sum", "count"))
