@@ -50,12 +50,15 @@ class CrossEntropy:
     class_weights: tuple[float, ...] | None = None
 
     def __call__(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
-        if self.class_weights is None:
-            return F.cross_entropy(outputs, targets, reduction=reduction, label_smoothing=self.label_smoothing)
-        # PyTorch's mean divides by the weights' sum, which other samples of a batch would change.
-        weights = torch.tensor(self.class_weights, dtype=outputs.dtype, device=outputs.device)
-        losses = F.cross_entropy(outputs, targets, weights, reduction="none", label_smoothing=self.label_smoothing)
-        return reduced(losses, reduction)
+        weights = None
+        if self.class_weights is not None:
+            weights = torch.tensor(self.class_weights, dtype=outputs.dtype, device=outputs.device)
+        # PyTorch's weighted mean divides by the weights' sum, which depends on the other samples of a batch.
+        own_reduction = reduction if weights is None else "none"
+        losses = F.cross_entropy(
+            outputs, targets, weights, reduction=own_reduction, label_smoothing=self.label_smoothing
+        )
+        return losses if weights is None else reduced(losses, reduction)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

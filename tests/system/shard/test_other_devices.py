@@ -39,7 +39,7 @@ def devices(receipt: Receipt) -> list[str]:
     return [json.loads(one)["device"] for one in (part.determinism, *part.earlier_classes)]
 
 
-def test_it_is_inconclusive_wherever_it_is_told_of(run: Coordinator, tmp_path: Path) -> None:
+def test_it_is_inconclusive_wherever_it_is_shown(run: Coordinator, tmp_path: Path) -> None:
     location = tmp_path / "run"
     with on("A100"):
         receipt = revoke(run, ids(location, 1)[:2], strategy="sisa")

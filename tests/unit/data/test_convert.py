@@ -176,7 +176,7 @@ def test_csv_may_have_other_separators(tmp_path: Path, separator: str, pack: Cal
         ("", {}, "neither IDX, NPZ nor CSV"),
     ],
 )
-def test_csv_that_is_no_data_set_is_refused(tmp_path: Path, text: str, options: dict[str, Any], words: str) -> None:
+def test_csv_that_is_not_a_data_set_is_refused(tmp_path: Path, text: str, options: dict[str, Any], words: str) -> None:
     assert words in refusal(tmp_path, write(tmp_path, "a.csv", text), **options)
 
 

@@ -87,7 +87,7 @@ def test_a_parquet_file_without_rows_or_columns_names_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["ids.txt", "ids.csv", "ids.parquet"])
-def test_a_directory_is_no_file_of_ids(tmp_path: Path, name: str) -> None:
+def test_a_directory_is_not_a_file_of_ids(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     pq.write_table(pa.table({"id": [17]}), tmp_path / name / "part.parquet")
     with pytest.raises(RequestInvalid, match=r"cannot be read .*directory"):
@@ -140,18 +140,18 @@ def test_string_ids_may_come_as_integers(ids: list[SampleId]) -> None:
 @pytest.mark.parametrize(
     "value", ["seven", "", "7.0", 7.0, float("nan"), None, True, b"7", "1_0", "\u0667", "7 8", "9" * 5000]
 )
-def test_what_is_no_integer_is_no_id_of_a_run_with_integer_ids(value: SampleId) -> None:
+def test_only_integers_are_ids_of_a_run_with_integer_ids(value: SampleId) -> None:
     with pytest.raises(RequestInvalid, match="not an id of this run, whose ids are integers"):
         as_sample_ids([1, value], integers=True)
 
 
 @pytest.mark.parametrize("value", [7.0, None, True, b"7", ["7"]])
-def test_what_is_no_string_or_integer_is_no_id_of_a_run_with_string_ids(value: SampleId) -> None:
+def test_only_strings_and_integers_are_ids_of_a_run_with_string_ids(value: SampleId) -> None:
     with pytest.raises(RequestInvalid, match="not an id of this run: ids are integers or strings"):
         as_sample_ids(["a", value], integers=False)
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, str(2**64)])
-def test_an_integer_beyond_64_bits_is_no_id(value: SampleId) -> None:
+def test_an_integer_beyond_64_bits_is_not_an_id(value: SampleId) -> None:
     with pytest.raises(RequestInvalid, match="does not fit 64 bits"):
         as_sample_ids([value], integers=True)

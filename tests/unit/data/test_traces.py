@@ -120,7 +120,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_table_that_is_no_trace_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
+def test_a_table_that_is_not_a_trace_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
     text, message = REFUSED[case]
     path = str(tmp_path / "t.csv") if text is None else written(tmp_path / "t.csv", text)
     with pytest.raises(RaymuError, match=message) as refusal:

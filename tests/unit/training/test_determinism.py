@@ -46,7 +46,7 @@ def test_all_settings_are_put_back_after_a_failure(before: dict[str, object]) ->
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_and_deterministic_algorithms_are_pinned_and_told(threads: int) -> None:
+def test_threads_and_deterministic_algorithms_are_pinned_and_recorded(threads: int) -> None:
     with deterministic(CPU, threads) as determinism:
         assert torch.get_num_threads() == threads
         assert torch.are_deterministic_algorithms_enabled()
@@ -76,7 +76,7 @@ def test_classes_differ_by_their_threads_and_say_what_they_are() -> None:
     }
 
 
-def test_the_number_of_workers_is_told_where_there_are_several() -> None:
+def test_the_number_of_workers_is_in_the_class_only_if_there_are_several() -> None:
     one, two = determinism_class(CPU, 1), determinism_class(CPU, 1, workers=2)
     assert one != two
     assert json.loads(two.json()) == json.loads(one.json()) | {"workers": 2}

@@ -49,7 +49,7 @@ def by_ranks(
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, STATEFUL, {"training": {"momentum": 0.9}}], ids=["sgd", "restless", "momentum"]
+    "settings", [{}, STATEFUL, {"training": {"momentum": 0.9}}], ids=["sgd", "stateful", "momentum"]
 )
 def test_one_rank_takes_the_steps_of_whole_batches_bit_for_bit(settings: Settings) -> None:
     """The two ways to an epoch's gradients, on the same model."""
@@ -91,7 +91,7 @@ def test_parts_sum_to_the_gradient_of_the_whole_batch() -> None:
                     torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_the_number_of_ranks_is_seen_in_the_bits_and_told_in_the_class() -> None:
+def test_the_number_of_ranks_changes_the_bits_and_the_determinism_class() -> None:
     [one, two] = [list(train_stages(stages_for(workers, {})))[-1] for workers in (1, 2)]
     assert one.weights_sha256 != two.weights_sha256
     assert '"workers": 2' in two.determinism
