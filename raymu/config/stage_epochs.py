@@ -1,4 +1,4 @@
-"""How many epochs each stage trains. The rule lies beside the settings that it bounds: epochs and slices."""
+"""The number of epochs of each stage. The rule lies beside the settings that it bounds: epochs and slices."""
 
 import bisect
 import math

@@ -1,4 +1,4 @@
-"""How callers reach a run's coordinator: the interface, and the coordinator in this process, without Ray."""
+"""The interface of clients of a coordinator, and the client of one in this process, without Ray."""
 
 import asyncio
 from collections.abc import Coroutine
