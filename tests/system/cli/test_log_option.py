@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.examples import write_samples
 
 CONFIG = """
@@ -48,6 +50,7 @@ def test_a_form_that_there_is_not_is_refused_in_one_line(tmp_path: Path) -> None
     assert "'xml' is not one of 'text', 'json'" in line
 
 
+@pytest.mark.nightly
 def test_text_is_for_people_and_the_environment_may_ask_for_it(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     (tmp_path / "run.yaml").write_text(CONFIG)

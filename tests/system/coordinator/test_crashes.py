@@ -16,8 +16,9 @@ from tests.support.request_scenarios import ResumableScenario, outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
-PARTS = 3
-"""Each strikes at every third step: they run side by side."""
+PARTS = 7
+"""Each part strikes at every seventh step. The first part runs on every change, the others nightly."""
+EVERY_PART = [0, *(pytest.param(part, marks=pytest.mark.nightly) for part in range(1, PARTS))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ def undisturbed(scenario: ResumableScenario, tmp_path_factory: pytest.TempPathFa
     return Undisturbed(steps=disk.steps, writes=disk.writes, changes=disk.changes, outcome=outcome(location))
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", EVERY_PART)
 @pytest.mark.parametrize(("strike", "is_torn"), [(fail, False), (run_full, True)], ids=["error", "torn and full"])
 def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
     scenario: ResumableScenario,
@@ -63,7 +64,7 @@ def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
         shutil.rmtree(location)
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", EVERY_PART)
 @pytest.mark.parametrize("is_torn", [False, True], ids=["before a change", "in the middle of a write"])
 def test_a_process_that_is_killed_loses_nothing(
     scenario: ResumableScenario, undisturbed: Undisturbed, tmp_path: Path, is_torn: bool, part: int
