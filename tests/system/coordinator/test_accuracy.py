@@ -52,7 +52,7 @@ def test_a_request_is_purged_before_anything_is_measured(tmp_path: Path) -> None
     assert kinds[-4:] == ["repaired", "published", "purged", "evaluated"]
 
 
-def test_a_measurement_that_fails_harms_no_request_and_is_made_up_for(
+def test_a_failed_measurement_fails_no_request_and_is_repeated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config, location = tracked_config(tmp_path), tmp_path / "run"
@@ -69,13 +69,13 @@ def test_a_measurement_that_fails_harms_no_request_and_is_made_up_for(
     assert evaluations(location)[1].number >= 3
 
 
-def test_nothing_is_measured_unasked(tmp_path: Path) -> None:
+def test_accuracy_is_measured_only_if_configured(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     train_run(make_config(tmp_path / "all.parquet", data={"test": str(tmp_path / "all.parquet")}), tmp_path / "run")
     assert evaluations(tmp_path / "run") == []
 
 
-def test_a_run_measured_before_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_measured_generation_is_not_measured_again(tmp_path: Path) -> None:
     train_run(tracked_config(tmp_path), tmp_path / "run")
     before = history_of(tmp_path / "run")[0]
     with opened(tmp_path / "run") as run:
@@ -87,9 +87,7 @@ def test_a_run_measured_before_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "complaint"), [(["id", "features"], "has no labels"), (["label", "risk"], "has no column features")]
 )
-def test_test_data_that_cannot_be_measured_on_are_refused_before_training(
-    tmp_path: Path, columns: list[str], complaint: str
-) -> None:
+def test_unusable_test_data_is_refused_before_training(tmp_path: Path, columns: list[str], complaint: str) -> None:
     config = tracked_config(tmp_path)
     pq.write_table(pq.read_table(tmp_path / "test.parquet").select(columns), tmp_path / "test.parquet")
     with pytest.raises(DataInvalid, match=complaint):

@@ -67,12 +67,12 @@ def test_a_shard_touched_in_its_first_slice_abstains(tmp_path: Path) -> None:
     assert during.constituents[0].checkpoint is None
 
 
-def test_every_touched_shard_abstains_where_the_configuration_says_so(tmp_path: Path) -> None:
+def test_a_touched_shard_abstains_if_configured(tmp_path: Path) -> None:
     _, [during] = watched_run(tmp_path, 2, "abstain")
     assert [constituent.state for constituent in during.constituents] == [ShardState.ABSTAINING, ShardState.EXACT]
 
 
-def test_a_touched_shard_serves_on_where_the_configuration_says_so(tmp_path: Path) -> None:
+def test_a_touched_shard_keeps_serving_if_configured(tmp_path: Path) -> None:
     trained, [during] = watched_run(tmp_path, 1, "keep")
     assert during == trained
 

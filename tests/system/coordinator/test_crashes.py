@@ -45,7 +45,7 @@ def undisturbed(scenario: ResumableScenario, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("part", EVERY_PART)
 @pytest.mark.parametrize(("strike", "is_torn"), [(fail, False), (run_full, True)], ids=["error", "torn and full"])
-def test_a_step_that_fails_is_made_good_by_the_next_coordinator(
+def test_the_next_coordinator_recovers_from_a_failed_step(
     scenario: ResumableScenario,
     undisturbed: Undisturbed,
     tmp_path: Path,

@@ -34,7 +34,7 @@ def break_off(run: TrainedRun, ids: list[SampleId], strategy: str = "sisa", *, a
 
 @pytest.mark.parametrize("strategy", ["sisa", "dpus", "ohs"])
 @pytest.mark.parametrize("is_reopened", [True, False])
-def test_a_repair_that_broke_off_is_finished_later(
+def test_an_interrupted_repair_is_finished_later(
     trained_run: TrainedRunFactory, strategy: str, is_reopened: bool
 ) -> None:
     run = trained_run()
@@ -66,7 +66,7 @@ def test_the_same_key_after_a_failed_repair_takes_it_up_again(trained_run: Train
 
 
 @pytest.mark.parametrize("is_reopened", [True, False])
-def test_a_settlement_that_broke_off_is_a_failure_and_is_finished_later(
+def test_an_interrupted_settlement_is_a_failure_and_is_finished_later(
     trained_run: TrainedRunFactory, is_reopened: bool
 ) -> None:
     run = trained_run()
@@ -83,7 +83,7 @@ def test_a_settlement_that_broke_off_is_a_failure_and_is_finished_later(
     assert run.weights == weights_without(run.config, ids)
 
 
-def test_what_is_at_work_already_is_not_begun_again(trained_run: TrainedRunFactory) -> None:
+def test_running_work_is_not_started_again(trained_run: TrainedRunFactory) -> None:
     run = trained_run()
 
     async def revoke_while_a_repair_is_held() -> list[RepairTask]:
@@ -102,7 +102,7 @@ def test_what_is_at_work_already_is_not_begun_again(trained_run: TrainedRunFacto
     assert [task.command.shard for task in repairs] == [0, 1]
 
 
-def test_work_that_broke_off_is_taken_up_by_the_next_request_too(trained_run: TrainedRunFactory) -> None:
+def test_the_next_request_resumes_interrupted_work_too(trained_run: TrainedRunFactory) -> None:
     run = trained_run()
     ids = run.ids(shard=0)
     first = break_off(run, ids[:2]).receipts()[0].request_id
@@ -113,7 +113,7 @@ def test_work_that_broke_off_is_taken_up_by_the_next_request_too(trained_run: Tr
     assert run.weights == weights_without(run.config, ids[:4])
 
 
-def test_checkpoints_of_a_repair_that_broke_off_do_not_outlive_the_next_one(trained_run: TrainedRunFactory) -> None:
+def test_checkpoints_of_an_interrupted_repair_do_not_outlive_the_next_repair(trained_run: TrainedRunFactory) -> None:
     """They have seen the samples of the second request."""
     run = trained_run()
     ids = run.ids(shard=0, slice_index=0)
@@ -122,7 +122,7 @@ def test_checkpoints_of_a_repair_that_broke_off_do_not_outlive_the_next_one(trai
     assert state_files(run.location, 0) == {ref.path for ref in lineage_of(run.location, 0).files}
 
 
-def test_an_outcome_whose_reply_was_lost_is_taken_as_it_is(trained_run: TrainedRunFactory) -> None:
+def test_a_report_whose_reply_was_lost_is_used(trained_run: TrainedRunFactory) -> None:
     run = trained_run()
 
     def lose_the_reply(task: RepairTask) -> None:
@@ -217,7 +217,7 @@ def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(trained_ru
     assert coordinator.receipt(receipt.request_id).exactness is Exactness.EXACT
 
 
-def test_a_superseded_coordinator_takes_up_nothing(trained_run: TrainedRunFactory) -> None:
+def test_a_superseded_coordinator_resumes_nothing(trained_run: TrainedRunFactory) -> None:
     run = trained_run()
     ids = run.ids(shard=0)[:3]
     with pytest.raises(KeyboardInterrupt):

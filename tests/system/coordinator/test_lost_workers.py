@@ -55,7 +55,7 @@ def test_a_lost_worker_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
     assert len(fleets) > 10
 
 
-def test_a_worker_lets_go_of_the_shard_before_also_where_its_work_was_done_by_another(tmp_path: Path) -> None:
+def test_a_worker_forgets_its_previous_shard_even_if_another_worker_did_the_work(tmp_path: Path) -> None:
     scenario, location = ResumableScenario(tmp_path), tmp_path / "run"
     prepare_run(scenario.config, str(location)).write()
     tables = RunStore(str(location)).manifest.tables

@@ -33,7 +33,7 @@ class SideBySide(LocalFleet):
             return await super().run(work, progress)
 
 
-def test_an_observer_is_told_every_event_in_order_after_the_receipts(tmp_path: Path) -> None:
+def test_an_observer_gets_every_event_in_order_after_the_receipts(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
     prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run")).write()
     store, witness = RunStore(str(tmp_path / "run")), RecordingObserver()
@@ -51,7 +51,7 @@ def test_an_observer_is_told_every_event_in_order_after_the_receipts(tmp_path: P
     assert len(witness.board.lineages) == 2
 
 
-def test_stages_tell_how_much_is_at_work_waits_and_is_done(tmp_path: Path) -> None:
+def test_progress_counts_running_waiting_and_finished_work(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", partition={"shards": 5, "slices": 2})
     prepare_run(config, str(tmp_path / "run")).write()
@@ -73,7 +73,7 @@ def test_stages_tell_how_much_is_at_work_waits_and_is_done(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("strategy", "remedy"), [("dpus", Remedy.PATCH), ("sisa", Remedy.RETRAIN)])
-def test_a_patch_is_told_as_one_stage(tmp_path: Path, strategy: str, remedy: Remedy) -> None:
+def test_a_patch_is_reported_as_one_stage(tmp_path: Path, strategy: str, remedy: Remedy) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     prepare_run(config, str(tmp_path / "run")).write()
@@ -92,7 +92,7 @@ def test_a_patch_is_told_as_one_stage(tmp_path: Path, strategy: str, remedy: Rem
     asyncio.run(coordinator.close())
 
 
-def test_a_fleet_that_had_nothing_to_do_counts_anew(tmp_path: Path) -> None:
+def test_an_idle_fleet_starts_counting_again(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     prepare_run(config, str(tmp_path / "run")).write()
@@ -105,7 +105,7 @@ def test_a_fleet_that_had_nothing_to_do_counts_anew(tmp_path: Path) -> None:
     asyncio.run(coordinator.close())
 
 
-def test_one_worker_s_fleet_knows_all_that_it_was_given(tmp_path: Path) -> None:
+def test_a_fleet_of_one_worker_knows_all_its_work(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", partition={"shards": 3, "slices": 1})
     prepare_run(config, str(tmp_path / "run")).write()

@@ -92,7 +92,7 @@ def test_a_lost_state_is_trained_again_from_the_sound_one_before_it(
     check_journal_url(location)
 
 
-def test_rebuilding_waits_for_no_shard_that_another_caller_keeps_at_work(location: Path) -> None:
+def test_rebuilding_does_not_wait_for_shards_of_another_caller(location: Path) -> None:
     (location / lineage_of(location, 0).serving.file.path).unlink()
 
     async def rebuild_beside_another() -> None:
@@ -109,7 +109,7 @@ def test_rebuilding_waits_for_no_shard_that_another_caller_keeps_at_work(locatio
     asyncio.run(rebuild_beside_another())
 
 
-def test_what_is_lost_of_a_shard_at_work_is_made_again_before_rebuilding_ends(location: Path) -> None:
+def test_lost_files_of_a_running_shard_are_restored_before_rebuilding_ends(location: Path) -> None:
     async def rebuild_what_another_is_at() -> None:
         fleet = ScriptedFleet(RunStore(str(location)), hold=[0])
         coordinator = Coordinator(RunStore(str(location)), fleet)
@@ -155,9 +155,7 @@ def test_a_lost_patch_is_made_exact_instead(location: Path) -> None:
     check_journal_url(location)
 
 
-def test_lost_samples_are_had_back_from_the_users_file_alone_and_without_what_is_revoked(
-    location: Path, trained: Path
-) -> None:
+def test_lost_samples_are_restored_only_from_the_users_file_without_revoked_ones(location: Path, trained: Path) -> None:
     lineage = lineage_of(location, 0)
     (location / lineage.table.path).unlink()
     with pytest.raises(SamplesLost, match="--training-data") as lost:
@@ -197,7 +195,7 @@ def test_lost_samples_that_another_pyarrow_wrote_need_that_one(tmp_path: Path, m
     check_journal_url(location)
 
 
-def test_lost_samples_whose_file_does_not_name_its_writer_are_had_back(
+def test_lost_samples_whose_file_does_not_name_its_writer_are_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = train_elsewhere(tmp_path, monkeypatch, {"raymu.store.run.table_stem": samples_stem})
@@ -232,7 +230,7 @@ def test_a_lost_generation_is_published_again(location: Path) -> None:
     check_journal_url(location)
 
 
-def test_nothing_is_done_to_a_sound_run(location: Path) -> None:
+def test_rebuilding_changes_nothing_in_a_sound_run(location: Path) -> None:
     generation = RunStore(str(location)).current()
     report = rebuild(location)
     assert (report.files, report.shards, report.generation) == ((), (), generation.number)

@@ -92,14 +92,14 @@ def test_nothing_is_written_after_the_seal(config: Config, tmp_path: Path) -> No
     assert matches_seal(store.files, store.keys, term=term, sequence=sequence)
 
 
-def test_an_observer_is_told_nothing_after_it_was_told_of_the_end(config: Config, tmp_path: Path) -> None:
+def test_an_observer_gets_nothing_after_the_close(config: Config, tmp_path: Path) -> None:
     witness = RecordingObserver()
     asyncio.run(leave_in_the_middle(tmp_path / "run", one_of_each_shard(config), witness))
     assert [event.kind for event in witness.events] == ["accepted", "published"]
     assert not witness.is_called_after_the_end
 
 
-def test_what_was_at_work_and_what_waited_is_taken_up_by_the_next_one(config: Config, tmp_path: Path) -> None:
+def test_the_next_coordinator_resumes_running_and_waiting_work(config: Config, tmp_path: Path) -> None:
     ids = one_of_each_shard(config)
     asyncio.run(leave_in_the_middle(tmp_path / "run", ids, RecordingObserver()))
     with opened(tmp_path / "run") as run:
@@ -107,7 +107,7 @@ def test_what_was_at_work_and_what_waited_is_taken_up_by_the_next_one(config: Co
     assert repaired_weights(tmp_path / "run") == weights_without(config, ids)
 
 
-def test_whoever_waits_for_a_superseded_one_is_told_so(config: Config, tmp_path: Path) -> None:
+def test_callers_of_a_superseded_coordinator_get_an_error(config: Config, tmp_path: Path) -> None:
     ids = one_of_each_shard(config)
     error = asyncio.run(leave_in_the_middle(tmp_path / "run", ids, RecordingObserver(), is_superseded=True))
     assert isinstance(error, CoordinatorSuperseded)

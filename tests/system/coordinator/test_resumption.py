@@ -96,7 +96,7 @@ def content_of(lineage: ShardLineage) -> object:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_training_goes_on_after_its_last_finished_stage(tmp_path: Path, way: dict[str, dict[str, Any]]) -> None:
+def test_training_resumes_after_its_last_finished_stage(tmp_path: Path, way: dict[str, dict[str, Any]]) -> None:
     config = config_of(tmp_path, **way)
     prepare_run(config, str(tmp_path / "run")).write()
     shutil.copytree(tmp_path / "run", tmp_path / "undisturbed")
@@ -112,7 +112,7 @@ def test_training_goes_on_after_its_last_finished_stage(tmp_path: Path, way: dic
         assert {ref.path for ref in report.lineage.files} == state_files(location, 0)
 
 
-def test_each_of_many_losses_costs_the_stage_that_it_came_in_at_most(tmp_path: Path) -> None:
+def test_each_lost_worker_costs_at_most_the_stage_it_was_lost_in(tmp_path: Path) -> None:
     location = tmp_path / "run"
     prepare_run(config_of(tmp_path), str(location)).write()
     for _ in range(SLICES - 1):
@@ -128,7 +128,7 @@ def test_each_of_many_losses_costs_the_stage_that_it_came_in_at_most(tmp_path: P
 
 @pytest.mark.parametrize("is_reopened", [True, False])
 @pytest.mark.parametrize("way", WAYS)
-def test_retraining_goes_on_after_its_last_finished_stage(
+def test_retraining_resumes_after_its_last_finished_stage(
     tmp_path: Path, way: dict[str, dict[str, Any]], is_reopened: bool
 ) -> None:
     config, location = config_of(tmp_path, **way), str(tmp_path / "run")
@@ -178,7 +178,7 @@ def make_unreadable(location: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [cut, change, lose_a_checkpoint, damage_a_checkpoint, make_unreadable])
-def test_what_cannot_be_gone_on_from_is_trained_again(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+def test_unusable_partial_results_are_trained_again(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
     prepare_run(config, str(location)).write()
     Worker(location).stop_after(2, training_of(location))
@@ -191,7 +191,7 @@ def test_what_cannot_be_gone_on_from_is_trained_again(tmp_path: Path, harm: Call
     assert {ref.path for ref in report.lineage.files} == state_files(location, 0)
 
 
-def test_another_runs_interim_report_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_a_partial_report_of_another_run_is_not_resumed(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     for name in ("run", "other"):
         prepare_run(config, str(tmp_path / name)).write()
@@ -203,7 +203,7 @@ def test_another_runs_interim_report_is_not_gone_on_from(tmp_path: Path) -> None
     assert worker.stages == list(range(SLICES))
 
 
-def test_other_samples_are_trained_on_from_the_beginning(tmp_path: Path) -> None:
+def test_training_on_other_samples_begins_at_the_first_stage(tmp_path: Path) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
     prepare_run(config, str(location)).write()
     Worker(location).stop_after(2, training_of(location))
@@ -237,7 +237,7 @@ def test_a_worker_of_another_determinism_class_begins_again_and_stays_exact(tmp_
 
 
 @pytest.mark.parametrize("fails_again", [True, False])
-def test_a_patch_that_failed_when_it_broke_off_leaves_no_stage_behind(tmp_path: Path, fails_again: bool) -> None:
+def test_an_interrupted_failed_patch_leaves_no_stage(tmp_path: Path, fails_again: bool) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
     train_run(config, location)
     ids = ids_at(config, shard=0, slice_index=1)[:2]
@@ -277,7 +277,7 @@ class BreakOffOnce:
                 raise ConnectionError("the worker is gone")
 
 
-def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path: Path) -> None:
+def test_partial_results_are_destroyed_before_a_remedy_that_forgets_more(tmp_path: Path) -> None:
     """While another shard is at work, so that nobody sweeps the run."""
     config, location = config_of(tmp_path), tmp_path / "run"
     asyncio.run(train_run(config, location).close())
@@ -314,7 +314,7 @@ def test_what_broke_off_is_destroyed_before_a_remedy_that_forgets_more(tmp_path:
     assert repaired_weights(location) == weights_without(config, [*ids, *held])
 
 
-def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path: Path) -> None:
+def test_partial_results_stay_if_a_concurrent_call_ends(tmp_path: Path) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
     asyncio.run(train_run(config, location).close())
 
@@ -337,7 +337,7 @@ def test_what_broke_off_stays_where_the_call_beside_it_comes_to_its_end(tmp_path
     assert [(one.shard, one.stage) for one in asyncio.run(both_and_settle())] == [(0, 2), (0, 3)]
 
 
-def test_a_superseded_worker_does_not_tell_of_its_stages(tmp_path: Path) -> None:
+def test_a_superseded_worker_reports_no_stages(tmp_path: Path) -> None:
     config, location = config_of(tmp_path), tmp_path / "run"
     prepare_run(config, str(location)).write()
     steps = Worker(location).run(training_of(location))

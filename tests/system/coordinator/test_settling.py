@@ -83,7 +83,9 @@ def test_shards_that_are_settled_together_are_upgraded_by_one_generation(locatio
 
 
 @pytest.mark.usefixtures("_all_together")
-def test_settling_together_that_is_struck_on_its_way_is_made_good_by_the_next(patched: Path, tmp_path: Path) -> None:
+def test_the_next_coordinator_recovers_an_interrupted_settlement_of_several_shards(
+    patched: Path, tmp_path: Path
+) -> None:
     location, at, has_struck = tmp_path / "run", 0, True
     while has_struck:
         at += 5
@@ -110,7 +112,7 @@ def test_a_patch_whose_process_was_lost_is_finished_and_settled_at_once(config: 
     require_settled(location)
 
 
-def test_taking_up_what_was_interrupted_settles_nothing_that_is_not_due(config: Config, location: Path) -> None:
+def test_resuming_interrupted_work_settles_nothing_that_is_not_due(config: Config, location: Path) -> None:
     request_id = lose_the_process(config, location)
     with opened(location, fleet := ScriptedFleet(RunStore(str(location)))) as run:
         asyncio.run(run.coordinator.settle(no_progress, due_by=LONG_AGO))
@@ -119,7 +121,7 @@ def test_taking_up_what_was_interrupted_settles_nothing_that_is_not_due(config: 
     assert not [event for event in journal_events(location) if isinstance(event, SettleRequested)]
 
 
-def test_what_is_due_is_settled_while_another_caller_keeps_a_shard_at_work(config: Config, location: Path) -> None:
+def test_due_requests_are_settled_while_another_caller_repairs_a_shard(config: Config, location: Path) -> None:
     async def settle_beside_another() -> None:
         coordinator = Coordinator(RunStore(str(location)), ScriptedFleet(RunStore(str(location)), hold=[1]))
         other = begin_revoking(coordinator, ids_at(config, shard=1)[-1:])
@@ -134,7 +136,7 @@ def test_what_is_due_is_settled_while_another_caller_keeps_a_shard_at_work(confi
     asyncio.run(settle_beside_another())
 
 
-def test_settling_waits_for_no_request_that_came_later(config: Config, location: Path) -> None:
+def test_settling_does_not_wait_for_later_requests(config: Config, location: Path) -> None:
     async def settle_before_another() -> None:
         fleet = ScriptedFleet(RunStore(str(location)), hold=[0])
         coordinator = Coordinator(RunStore(str(location)), fleet)
@@ -152,7 +154,7 @@ def test_settling_waits_for_no_request_that_came_later(config: Config, location:
     asyncio.run(settle_before_another())
 
 
-def test_taking_up_what_was_interrupted_waits_for_that_alone(config: Config, location: Path) -> None:
+def test_resuming_waits_only_for_interrupted_work(config: Config, location: Path) -> None:
     request_id = lose_the_process(config, location)
 
     async def take_up_beside_another() -> None:
@@ -171,7 +173,7 @@ def test_taking_up_what_was_interrupted_waits_for_that_alone(config: Config, loc
     asyncio.run(take_up_beside_another())
 
 
-def test_what_waited_for_an_interrupted_shard_is_taken_up_too(config: Config, location: Path) -> None:
+def test_requests_waiting_for_an_interrupted_shard_are_resumed_too(config: Config, location: Path) -> None:
     ids = ids_at(config, shard=0)
 
     async def be_lost_with_a_request_at_work_and_one_waiting() -> None:

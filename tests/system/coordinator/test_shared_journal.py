@@ -55,7 +55,7 @@ def close(*coordinators: Coordinator) -> None:
         asyncio.run(coordinator.close())
 
 
-def test_runs_in_one_database_are_trained_revoked_and_settled_each_for_itself(
+def test_runs_in_one_database_are_trained_revoked_and_settled_independently(
     config: Config, place: Place, tmp_path: Path
 ) -> None:
     ids = ids_at(config)
@@ -75,7 +75,7 @@ def test_runs_in_one_database_are_trained_revoked_and_settled_each_for_itself(
         assert not [path for path in store.files.walk() if "journal" in path]
 
 
-def test_a_reopened_run_goes_on_where_it_was(config: Config, place: Place) -> None:
+def test_a_reopened_run_continues_where_it_was(config: Config, place: Place) -> None:
     ids = ids_at(config)
     run = train_run(config, place("run"))
     receipt = revoke(run, ids[:3], strategy="dpus", key="k")
@@ -102,7 +102,7 @@ def test_an_earlier_coordinator_changes_nothing(config: Config, place: Place) ->
     close(zombie, successor)
 
 
-def test_a_request_whose_journal_is_not_to_be_reached_is_refused_and_accepted_later(
+def test_a_request_is_refused_while_its_journal_is_unreachable_and_accepted_later(
     config: Config, tmp_path: Path, postgres: PostgresServer, database: sql.URL
 ) -> None:
     ids = ids_at(config)

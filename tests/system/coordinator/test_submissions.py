@@ -123,7 +123,7 @@ def break_off(location: Path, asked: Sequence[Revocation], monkeypatch: pytest.M
             submit(run.coordinator, asked)
 
 
-def test_what_was_committed_before_a_submission_broke_off_is_seen_through_by_the_next_coordinator(
+def test_the_next_coordinator_completes_what_an_interrupted_submission_committed(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = tmp_path / "run"
@@ -143,7 +143,7 @@ def test_what_was_committed_before_a_submission_broke_off_is_seen_through_by_the
     assert repaired_weights(location) == weights_without(config, ids[:8])
 
 
-def test_a_submission_that_broke_off_is_submitted_again(
+def test_an_interrupted_submission_can_be_submitted_again(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = tmp_path / "run"

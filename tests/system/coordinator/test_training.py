@@ -56,7 +56,7 @@ class TwoAtOnce(ScriptedFleet):
 
 
 @pytest.mark.parametrize(("make_fleet", "begun", "done"), [(fail_shard_1, [0, 1], [0]), (TwoAtOnce, [1, 0], [0])])
-def test_once_a_shard_cannot_be_trained_no_other_begins_and_those_at_work_end(
+def test_after_a_failed_shard_no_other_begins_and_running_ones_finish(
     tmp_path: Path, make_fleet: Callable[[RunStore, RaymuError], ScriptedFleet], begun: list[int], done: list[int]
 ) -> None:
     fleet = make_fleet(store := write_run(tmp_path), REFUSAL)
@@ -66,7 +66,7 @@ def test_once_a_shard_cannot_be_trained_no_other_begins_and_those_at_work_end(
 
 
 @pytest.mark.parametrize("make_fleet", [fail_shard_1, TwoAtOnce])
-def test_where_a_worker_is_lost_the_other_shards_are_trained_for_settling_to_finish(
+def test_after_a_lost_worker_the_other_shards_are_trained(
     tmp_path: Path, make_fleet: Callable[[RunStore, RaymuError], ScriptedFleet]
 ) -> None:
     fleet = make_fleet(store := write_run(tmp_path), WorkerLost(1, 4, "out of memory"))
