@@ -46,7 +46,7 @@ class Observer(Protocol):
 
 
 class Executor:
-    """One coordinator's hands. An event goes to the journal first and then to the board, whose commands are executed.
+    """Records events and executes commands: an event is committed to the journal, then applied to the board.
 
     Methods that say so are called within a turn of the session; all others take their own.
     """
@@ -266,7 +266,7 @@ class Executor:
         try:
             async with self.garbage.working_on(command.shard):
                 report = await self._fleet.run(await self._work(command), self._report)
-        except Exception as error:  # requests stay accepted, and whoever waits for the work gets the error
+        except Exception as error:  # requests stay accepted, and callers that wait for the work get the error
             report = await session.offload(partial(find_report, session.store, command.command_id))
             if report is None:  # otherwise only the worker's reply was lost
                 self._fail(_failure_of(command, error))

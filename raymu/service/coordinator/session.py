@@ -43,7 +43,7 @@ async def in_thread(work: Callable[[], Value]) -> Value:
 class Session:
     """A run that was taken over. Opening one fences off the coordinator before it.
 
-    Whoever writes takes a turn, so that commits happen one at a time and the board learns of them in their order. Reading
+    Writing takes a turn, so that commits happen one at a time and the board handles their events in the same order. Reading
     needs no turn.
     """
 
