@@ -1,4 +1,4 @@
-"""A small run on some of the letter data, with one sample that is learned by heart: its label is wrong."""
+"""A small run on some of the letter data. One sample has a wrong label, so that the model memorizes it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,14 +45,15 @@ def letter_config(folder: Path, **partition: int) -> Config:
 
 
 class Trainer:
-    """Trains each model once: audits of the same pool share them. asked: how many tasks came at once, each time"""
+    """Trains each model once, so that audits of the same samples share it."""
 
     def __init__(self) -> None:
         self._models: dict[tuple[bytes, bytes, str, int], AuditedModel] = {}
-        self.asked: list[int] = []
+        self.batches: list[int] = []
+        """Number of tasks of each call."""
 
     def __call__(self, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
-        self.asked.append(len(tasks))
+        self.batches.append(len(tasks))
         for task in tasks:
             pool = task.pool
             identity = (pool.samples.hashes.tobytes(), pool.is_forgotten.tobytes(), task.kind, task.number)

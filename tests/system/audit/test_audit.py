@@ -41,8 +41,8 @@ class AuditedRun:
         self.trainer = Trainer()
 
     def audit(self, **scope: object) -> AuditReport:
-        asked = AuditScope(**{"shadow_models": 4, **scope})  # type: ignore[arg-type]
-        return audit(RunStore(str(self.location)), asked, run_tasks=self.trainer)
+        audit_scope = AuditScope(**{"shadow_models": 4, **scope})  # type: ignore[arg-type]
+        return audit(RunStore(str(self.location)), audit_scope, run_tasks=self.trainer)
 
     def data_without(self, name: str, *ids: object) -> str:
         table = pq.read_table(self.folder / "train.parquet")
@@ -58,15 +58,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> AuditedRun:
 
 def files(location: Path) -> dict[str, bytes]:
     """Of a run, but for the marks that SQLite's readers leave."""
-    found = {str(path.relative_to(location)): path for path in location.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in found.items() if not name.endswith(("-shm", "-wal"))}
+    files = {str(path.relative_to(location)): path for path in location.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.endswith(("-shm", "-wal"))}
 
 
 def test_all_requests_are_audited_together_and_each_by_itself(run: AuditedRun) -> None:
     before = files(run.location)
     report = run.audit()
     assert files(run.location) == before
-    assert [request.request_ids for request in report.requests] == [(one,) for one in sorted([run.exact, run.patched])]
+    assert [request.request_ids for request in report.requests] == [
+        (request_id,) for request_id in sorted([run.exact, run.patched])
+    ]
     assert report.together.request_ids == tuple(sorted([run.exact, run.patched]))
     assert (report.together.samples, report.together.shards) == (10, (0, 1))
     by_id = {request.request_ids[0]: request for request in report.requests}
@@ -76,13 +78,15 @@ def test_all_requests_are_audited_together_and_each_by_itself(run: AuditedRun) -
     assert report.passes > 0.0
 
 
-def test_every_shards_models_are_asked_for_at_once(run: AuditedRun) -> None:
+def test_the_models_of_all_shards_are_requested_at_once(run: AuditedRun) -> None:
     done: list[tuple[int, int]] = []
     trainer = Trainer()
     store = RunStore(str(run.location))
-    audit(store, AuditScope(shadow_models=4), run_tasks=trainer, progress=lambda one, of: done.append((one, of)))
+    audit(
+        store, AuditScope(shadow_models=4), run_tasks=trainer, progress=lambda count, total: done.append((count, total))
+    )
     models = 2 * (1 + 1 + TWINS + 4)
-    assert trainer.asked == [models]
+    assert trainer.batches == [models]
     assert done == [(number, models) for number in range(1, models + 1)]
 
 
@@ -95,29 +99,29 @@ def test_a_report_is_json_and_names_no_sample(run: AuditedRun) -> None:
     assert len(worst.pseudonym) == 64
 
 
-def test_figures_stand_beside_those_of_the_oracle_and_the_control(run: AuditedRun) -> None:
+def test_figures_are_given_with_those_of_the_oracle_and_the_control(run: AuditedRun) -> None:
     report = run.audit(request_ids=(run.patched,))
     assert report.accuracy.test is not None
     for accuracy in (report.accuracy.retain, report.accuracy.test):
         assert min(accuracy.served, accuracy.oracle, accuracy.control) > 0.7
     loss = report.together.loss
     assert loss.control < loss.oracle
-    attacks = {one.attack: one for one in report.together.attacks}
+    attacks = {attack.attack: attack for attack in report.together.attacks}
     assert list(attacks) == ["loss", "lira_offline", "lira_online", "rmia", "two_generations"]
     for attack in attacks.values():
         assert attack.auc.served.low <= attack.auc.served.value <= attack.auc.served.high
         assert attack.tpr_at_1_percent is attack.tpr_at_0_1_percent is None  # some 700 non-members
-    exposed = {one.attack: one.auc.served.value for one in report.exposure}
+    exposed = {attack.attack: attack.auc.served.value for attack in report.exposure}
     assert exposed["lira_online"] > exposed["loss"] - 0.02 > 0.5
     assert report.together.epsilon.highest <= report.together.epsilon.ceiling
 
 
-def test_some_samples_of_a_request_are_audited_alone(run: AuditedRun) -> None:
+def test_some_samples_of_a_request_can_be_audited_alone(run: AuditedRun) -> None:
     report = run.audit(ids=tuple(run.patched_ids[:2]))
     assert (report.together.samples, report.together.request_ids) == (2, (run.patched,))
 
 
-def test_the_data_may_be_of_the_forgotten_samples_alone(run: AuditedRun) -> None:
+def test_the_file_may_have_only_the_forgotten_samples(run: AuditedRun) -> None:
     table = pq.read_table(run.folder / "train.parquet")
     forgotten = table.filter(pc.is_in(table["id"], value_set=pa.array([*run.exact_ids, *run.patched_ids])))
     pq.write_table(forgotten, run.folder / "forgotten.parquet")
@@ -125,7 +129,7 @@ def test_the_data_may_be_of_the_forgotten_samples_alone(run: AuditedRun) -> None
     assert alone.together.comparison == run.audit().together.comparison
 
 
-def test_samples_that_the_file_lacks_are_asked_for(run: AuditedRun) -> None:
+def test_a_file_without_some_of_the_samples_is_refused(run: AuditedRun) -> None:
     lacking = run.data_without("lacking.parquet", *run.patched_ids[:2])
     with pytest.raises(DataInvalid, match=rf"lacks samples of request {run.patched}.*\(5 of 7\).*--data"):
         run.audit(data=lacking)
@@ -180,7 +184,7 @@ def test_a_request_that_is_not_repaired_is_not_audited(run: AuditedRun, tmp_path
         audit(RunStore(str(tmp_path / "run")), AuditScope())
 
 
-def test_a_shard_that_waits_for_another_request_is_not_audited(run: AuditedRun, tmp_path: Path) -> None:
+def test_a_shard_that_is_waiting_for_a_repair_is_not_audited(run: AuditedRun, tmp_path: Path) -> None:
     shutil.copytree(run.location, tmp_path / "run")
     ids = ids_at(run.config, shard=0)[10:11]
     with (
@@ -192,17 +196,17 @@ def test_a_shard_that_waits_for_another_request_is_not_audited(run: AuditedRun, 
         audit(RunStore(str(tmp_path / "run")), AuditScope(request_ids=(run.exact,)))
 
 
-def test_all_requests_are_those_that_are_repaired(run: AuditedRun, tmp_path: Path) -> None:
+def test_by_default_all_repaired_requests_are_audited(run: AuditedRun, tmp_path: Path) -> None:
     shutil.copytree(run.location, tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
     ids = ids_at(run.config, shard=1)[10:11]
     with opened(tmp_path / "run", ScriptedFleet(store, fail_after=0)) as opened_run, pytest.raises(RaymuError):
         opened_run.revoke(ids, strategy="sisa")
-    found = find_forgotten(store, AuditScope())
-    assert {*found.request_ids.tolist()} == {run.exact, run.patched}
+    forgotten = find_forgotten(store, AuditScope())
+    assert {*forgotten.request_ids.tolist()} == {run.exact, run.patched}
 
 
-def test_a_run_of_one_shard_is_audited_beside_its_test_set(run: AuditedRun, tmp_path: Path) -> None:
+def test_a_run_of_one_shard_is_audited_with_its_test_set(run: AuditedRun, tmp_path: Path) -> None:
     config = letter_config(run.folder, shards=1)
     coordinator = train_run(config, tmp_path / "run")
     revoke(coordinator, ids_at(config)[:5], strategy="sisa")

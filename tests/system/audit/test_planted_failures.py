@@ -90,7 +90,7 @@ def test_a_patch_at_triple_strength_fails_on_the_other_side(runs: Runs, monkeypa
     assert report.together.reason.startswith("over-forgets:")
 
 
-def test_one_sample_that_was_left_in_fails_and_leads_the_worst(runs: Runs) -> None:
+def test_one_sample_that_was_left_in_fails_and_is_the_worst_sample(runs: Runs) -> None:
     def keep_one_sample(task: RepairTask) -> RepairTask:
         """Retrain with one of the forgotten samples still in, and keep it in the shard's table."""
         return replace(task, forget=task.forget - {runs.heart})
@@ -115,7 +115,7 @@ def test_a_retraining_with_another_seed_passes(runs: Runs, monkeypatch: pytest.M
     assert "cannot be told" in report.together.reason
 
 
-def test_too_few_samples_that_say_too_little_are_no_pass(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_samples_are_inconclusive(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     easy: Sequence[SampleId] = runs.forget[1:3]
     monkeypatch.setattr(runs, "forget", list(easy))
     report = runs.revoke("few", "dpus")

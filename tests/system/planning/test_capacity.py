@@ -86,7 +86,7 @@ def revoke_really(coordinator: Coordinator, trace: Trace, *, window_s: float) ->
     ("strategy", "boundary", "traffic", "window_s"),
     [("sisa", 1.0, "uniform:6", 0.0), ("sisa", 1.0, "owner:3", 2000.0), ("hs", 0.9, "late:8", 0.0)],
 )
-def test_a_simulated_run_does_what_a_real_one_does(
+def test_a_simulated_run_takes_as_many_passes_as_a_real_one(
     tmp_path: Path, strategy: str, boundary: float, traffic: str, window_s: float, text_ids: bool
 ) -> None:
     config = a_config(tmp_path, unlearning={"strategy": strategy, "boundary": boundary, "calibration": False})
@@ -151,14 +151,14 @@ def test_a_capacity_plan_has_the_cost_of_traffic_and_recommends_a_layout(
 
 
 @pytest.mark.parametrize("strategy", Strategy)
-def test_the_curve_of_a_single_shard_ends_near_what_is_replayed(tmp_path: Path, strategy: Strategy) -> None:
+def test_the_curve_of_a_single_shard_ends_near_the_simulation(tmp_path: Path, strategy: Strategy) -> None:
     """A patch that reaches the first slice has no other shard to be calibrated by, and is a retraining."""
     config = a_config(tmp_path, partition={"shards": 1, "slices": 3}, unlearning={"boundary": 0.7})
     view = plan_capacity(config, imagined_profile(600, seconds_per_pass=1e-6), parse_traffic("uniform:30"), workers=1)
     assert view.by_requests[strategy][-1].apart == pytest.approx(view.replayed[strategy].passes, rel=0.15)
 
 
-def test_a_budget_and_a_deadline_bound_what_is_recommended(tmp_path: Path) -> None:
+def test_a_budget_and_a_deadline_limit_the_recommendation(tmp_path: Path) -> None:
     config = a_config(tmp_path)
     known = imagined_profile(4000, seconds_per_pass=1e-3)
     freely = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2).any_layout
@@ -190,7 +190,7 @@ def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_conf
     assert said == [True, False]
 
 
-def test_a_deadline_as_the_configured_boundary_is_forecast_too(tmp_path: Path) -> None:
+def test_a_deadline_can_be_the_configured_boundary(tmp_path: Path) -> None:
     config = a_config(tmp_path, unlearning={"boundary": "deadline:2s"})
     view = plan_capacity(
         config, imagined_profile(600, seconds_per_pass=1e-3), parse_traffic("burst:6,size=3"), workers=2

@@ -1,4 +1,4 @@
-"""What requests are forecast to come to."""
+"""Forecasts of single requests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.support.examples import make_config, revoke, train_run, write_samples
 from tests.support.trained_runs import TrainedRunFactory
 
 
-def test_a_forecast_carries_the_interval_of_the_remedy_that_it_plans(tmp_path: Path) -> None:
+def test_a_forecast_has_the_interval_of_its_remedy(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))
@@ -30,9 +30,7 @@ def test_a_forecast_carries_the_interval_of_the_remedy_that_it_plans(tmp_path: P
     assert (after.interval.expected_s > after.retrain_seconds) == is_slower
 
 
-def test_a_forecast_is_made_anew_where_the_run_goes_on_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forecast_is_repeated_if_the_run_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The samples' tables that the journal names when it is read are purged before they are."""
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
@@ -59,7 +57,7 @@ def test_a_forecast_from_tables_that_are_missing_is_refused(trained_run: Trained
         plan(run.store, Revocation(ids=(run.ids(shard=1)[0],)))
 
 
-def test_a_shards_speed_is_learned_from_each_retraining(trained_run: TrainedRunFactory) -> None:
+def test_the_speed_of_a_shard_is_updated_by_each_retraining(trained_run: TrainedRunFactory) -> None:
     run = trained_run()
     before = lineage_of(run.location, 0)
     [part] = run.revoke(run.ids(shard=0, slice_index=2)[:1], strategy="sisa").shards
