@@ -131,10 +131,10 @@ def test_the_file_may_have_only_the_forgotten_samples(run: AuditedRun) -> None:
 
 def test_a_file_without_some_of_the_samples_is_refused(run: AuditedRun) -> None:
     lacking = run.data_without("lacking.parquet", *run.patched_ids[:2])
-    with pytest.raises(DataInvalid, match=rf"lacks samples of request {run.patched}.*\(5 of 7\).*--data"):
+    with pytest.raises(DataInvalid, match=rf"lacks samples of request {run.patched}.*\(5 of 7\).*--training-data"):
         run.audit(data=lacking)
     assert run.audit(data=lacking, request_ids=(run.exact,)).together.samples == 3
-    with pytest.raises(DataInvalid, match=r"cannot be read.*rows that the run destroyed.*--data"):
+    with pytest.raises(DataInvalid, match=r"cannot be read.*rows that the run destroyed.*--training-data"):
         run.audit(data=str(run.folder / "gone.parquet"))
 
 
