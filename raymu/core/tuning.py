@@ -1,9 +1,9 @@
 """The search for a hybrid boundary: what it tries, how trials are scored, and which of them are Pareto-optimal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,12 @@ class Choice:
     """Last slices that `ohs` fine-tunes on."""
     window_s: float
     """Batch window in seconds."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the choice that plain values name, as Ray Tune stores them: strategy and contributions are strings."""
+        strategy, contributions = Strategy(settings["strategy"]), Contributions(settings["contributions"])
+        return cls(**{**settings, "strategy": strategy, "contributions": contributions})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -145,15 +145,15 @@ def _trial(choice: Mapping[str, Any], *, spec: ObjectiveSpec, constraints: Const
         loss = constraints.loss(score, retrain_passes=objective.retrain_passes)
         tune.report({**asdict(score), "loss": loss, "accepted": accepted})
 
-    score = objective.evaluate(Choice(**choice), report if reports_progress else None)
+    score = objective.evaluate(Choice.of(choice), report if reports_progress else None)
     report(len(objective.trace.requests), score)
 
 
 def _param_space(search: Search) -> dict[str, Any]:
     space = search.space
     options = {
-        "strategy": space.strategies,
-        "contributions": space.contributions,
+        "strategy": [strategy.value for strategy in space.strategies],
+        "contributions": [contributions.value for contributions in space.contributions],
         "fine_tune_slices": space.fine_tune_slices,
         "window_s": space.windows_s,
     }
@@ -192,7 +192,7 @@ def _collect(results: tune.ResultGrid) -> SearchResult:
         raise cause if isinstance(cause, RaymuError) else error
     names = {field.name for field in fields(Score)}
     trials = [
-        TuningTrial(choice=Choice(**result.config), score=Score(**{name: result.metrics[name] for name in names}))
+        TuningTrial(choice=Choice.of(result.config), score=Score(**{name: result.metrics[name] for name in names}))
         for result in (results[number] for number in range(len(results)))
         if result.config and result.metrics and "weights_sha256" in result.metrics
     ]
