@@ -80,6 +80,7 @@ class Executor:
         self._accuracy = AccuracyTracker(session, measured=(event.number for event in history.evaluations))
         self._listeners: list[Progress] = []
         self._tasks: dict[asyncio.Task[None], ShardCommand] = {}  # each follows the work of a shard
+        self._stopped: set[asyncio.Task[None]] = set()  # trainings of shards that were called off before they began
         self._failure: BaseException | None = None  # the last one since work was resumed
         self._observers, self._is_closed = observers, False
         for observer in observers:
@@ -229,9 +230,8 @@ class Executor:
         while not is_done():
             if self._tasks:
                 done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if not task.cancelled():
-                        task.result()  # raises if its result could not be recorded
+                for task in done - self._stopped:
+                    task.result()  # raises if its result could not be recorded, or if the fleet was cancelled
                 continue
             async with self._session.turn():  # another call may be publishing or purging
                 pass
@@ -307,6 +307,7 @@ class Executor:
             is_waiting = command.shard not in self._fleet.running and task is not asyncio.current_task()
             if isinstance(command, TrainShard) and is_waiting:
                 task.cancel()
+                self._stopped.add(task)
 
     async def _work(self, command: ShardCommand) -> Work:
         """Add the term to a command, and the sample ids that only the journal knows."""
