@@ -12,9 +12,9 @@ from raymu.config import ClusterConfig
 from raymu.errors import WorkerLost
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.nodes import this_node
-from raymu.runtime.placement import task_options
 from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.runtime.ray_internals import as_remote
+from raymu.runtime.shard_resources import task_options
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask, train_model
 
 _RETRIES = 3
@@ -52,7 +52,7 @@ class _TaskOwner:
         """Start all tasks, and yield the models in their order. The tasks of a shard share one copy of its samples.
 
         Raises:
-            WorkerLost: A task's worker died again and again.
+            WorkerLost: A task's worker died at every attempt.
             RaymuError: What a task itself raises.
         """
         pools = {task.pool.shard: task.pool for task in tasks}

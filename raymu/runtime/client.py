@@ -14,9 +14,9 @@ from raymu.runtime.cluster import existing_cluster, is_cluster_there, is_head_th
 from raymu.runtime.coordinator_actor import CoordinatorActor
 from raymu.runtime.detached_coordinator import coordinator_name, find_detached, start_detached
 from raymu.runtime.nodes import this_node
-from raymu.runtime.placement import uses_placement_groups
 from raymu.runtime.placement_group import remove_reservations
 from raymu.runtime.ray_errors import first_sentence, unwrap
+from raymu.runtime.shard_resources import uses_placement_groups
 from raymu.service.coordinator.calls import Call, Locations, Result
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
 from raymu.store.run import RunStore
@@ -26,7 +26,7 @@ CLOSE_S = 30.0
 _WATCH_S = 2.0
 """How often a waiting client checks that the cluster's head answers."""
 _HEAD_S = 10.0
-"""How long the head may be gone: one that keeps its state elsewhere comes back, and Ray connects to it again."""
+"""How long the head may be unreachable. A head that stores its state elsewhere may restart, and Ray reconnects to it."""
 
 
 class RayClient:
@@ -58,12 +58,12 @@ class RayClient:
     def close(self) -> None:
         if self._own and ray.is_initialized() and is_head_there():
             _end(self._own)
-            if self._run_id:  # Ray would keep what a lost coordinator reserved for as long as this process lives
+            if self._run_id:  # Ray keeps the reservations of a lost coordinator as long as this process lives
                 remove_reservations(self._run_id)
         leave_cluster()
 
     def _started(self) -> Any:
-        """Start a coordinator on this node, where a journal in SQLite lies too: no other node can take it away."""
+        """Start a coordinator on this node, which has the journal if it is in SQLite."""
         self._own = CoordinatorActor.options(num_cpus=0, scheduling_strategy=this_node()).remote()
         return self._own
 
@@ -116,7 +116,7 @@ def stop_coordinator(location: str, cluster: ClusterConfig) -> bool:
 
 
 def detached_locations(location: str, cluster: ClusterConfig) -> ShardLocations:
-    """Return where a run's shards are by its detached coordinator, if one is running. Nothing is started.
+    """Return where a run's shards are, as its detached coordinator knows them. Without one, return an empty mapping.
 
     Raises:
         DeviceUnavailable: The configured cluster is not running.
@@ -151,7 +151,7 @@ def _watched(stream: Any, within_s: float | None) -> Iterator[Any]:
     """Yield the references of a stream.
 
     Raises:
-        CoordinatorLost: The cluster's head does not answer for a while, or the coordinator does not within its time.
+        CoordinatorLost: The cluster's head does not answer for 10 s, or the coordinator does not answer within `within_s`.
     """
     begun = last_seen = time.monotonic()
     while True:

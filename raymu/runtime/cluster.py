@@ -20,7 +20,7 @@ from raymu.text import one_line
 _lock = threading.Lock()
 """Held while connecting or disconnecting."""
 _open_connections = 0
-"""Users of this process's connection. Ray allows one connection per process."""
+"""Number of users of this process's connection. Ray allows one connection per process."""
 _own_job: str | None = None
 """Ray's id of the connection that raymu opened and has to close. A connection with another id belongs to the caller."""
 
@@ -163,7 +163,7 @@ def _require_reachable(address: str) -> None:
     if "://" in address:
         raise DeviceUnavailable(
             f"cluster.address {address}: is not the cluster's own address, such as 10.0.0.1:6379, which its nodes join by; "
-            "from a machine that is none of them, use `raymu job submit`"
+            "from another machine, use `raymu job submit`"
         )
     host, separator, port = address.rpartition(":")
     if not separator or not port.isdigit():

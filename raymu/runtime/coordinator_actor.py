@@ -1,4 +1,4 @@
-"""The coordinator as an actor: a plain class, wrapped here."""
+"""The coordinator as a Ray actor."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ class CoordinatorService:
     _coordinator: Coordinator
 
     async def open(self, location: str) -> int:
-        """Take a run over, which is not in the constructor because Ray passes its errors on as text.
+        """Take a run over. This is not the constructor, because Ray passes on a constructor's errors as text.
 
         Returns:
             The number of workers.

@@ -2,11 +2,11 @@
 
 Why not Ray Train? Its parts are replaced or unused here. `training.ranks` replaces DistributedDataParallel, whose order
 of summation is not fixed, so that the bits equal those of a single process. The run keeps the checkpoints, with hashes,
-so Ray Train was given none. What remained was starting workers and restarting them after a loss. For that, Ray Train
-needs one more actor per shard, through which every stage would have to travel back, and if that actor is killed, its
-placement group stays reserved as long as the job lives: the cleaner that Ray Train starts asks Ray's dashboard, which a
-cluster may do without. Here the coordinator's pool owns the placement group, and removes it with the shard's actor. The
-workers are children of the shard's actor, so Ray ends them with it, and a stage's result is an item of a stream.
+so Ray Train's checkpoints have no use. What remains is to start workers, and to restart them after a loss. For that, Ray
+Train needs one more actor per shard, and every stage would be returned through it. If that actor is killed, its placement
+group stays reserved as long as the job lives, because Ray Train's cleaner needs Ray's dashboard, which a cluster may lack.
+Here the coordinator's pool owns the placement group, and removes it with the shard's actor. The workers are children of
+the shard's actor, so Ray ends them with it, and a stage's result is an item of a stream.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # exported
 
 from raymu.config import ClusterConfig, Device
 from raymu.errors import RankLost, WorkerLost
-from raymu.runtime.placement import backend_of, task_options
 from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.runtime.ray_internals import as_remote
 from raymu.runtime.shard_actor import ShardService
+from raymu.runtime.shard_resources import backend_of, task_options
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from raymu.text import one_line
@@ -34,11 +34,11 @@ from raymu.training.ranks import DistributedRanks
 from raymu.training.stages import StageResult, StageTask, train_stages
 
 _ATTEMPTS = 4
-"""How often ranks are started for one piece of work before their loss is reported."""
+"""How often ranks are started for a piece of work before WorkerLost is raised."""
 
 
 class RankWorker:
-    """One of the processes that train a shard together. It keeps nothing that its successor would need."""
+    """One of the processes that train a shard together. It has no state that a replacement would need."""
 
     def uses_cuda(self, device: Device) -> bool:
         """Whether this process computes on a GPU. A process without the rank's resources cannot know."""
@@ -54,7 +54,7 @@ class RankWorker:
         """Become a rank of the process group.
 
         Raises:
-            RankLost: Another rank did not come.
+            RankLost: Another rank did not join.
         """
         try:
             if rank > 0:
@@ -113,7 +113,7 @@ class RankGroup:
         Args:
             task: The stages, as a reference into Ray's object store.
             first: The stage to begin with.
-            checkpoint: Of the stage before, if there is one.
+            checkpoint: The state after the stage before, or None for the first stage.
 
         Raises:
             RayError: A rank was lost, or raised an error.
@@ -135,7 +135,7 @@ class RankGroup:
                 running.remove(ready)
 
     def close(self) -> None:
-        """End the ranks, whatever they do."""
+        """Kill the ranks, also in the middle of a stage."""
         for rank in self._ranks:
             ray.kill(rank)
 
@@ -155,12 +155,12 @@ class DataParallelShard(ShardService):
         return ShardWorker(store, self._train_by_ranks, device="cpu")
 
     def _train_by_ranks(self, task: StageTask) -> Iterator[StageResult]:
-        """Train the stages, and after a loss the ones that are left, by new ranks.
+        """Train the stages. After a loss, new ranks train those that are left.
 
         The ranks stay for the next piece of work, unless the caller stops early: then they are in the middle of a stage.
 
         Raises:
-            WorkerLost: Ranks were lost again and again.
+            WorkerLost: Ranks were lost at every attempt.
             RaymuError: What training itself raises.
         """
         reference, first, checkpoint = ray.put(task), task.first, task.checkpoint

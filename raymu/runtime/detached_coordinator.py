@@ -27,8 +27,8 @@ EVERY_S = 10.0
 """Seconds between two checks for interrupted or due work."""
 _AFTER_FAILURE_S = 60.0
 """Seconds between two checks after one that failed."""
-_SELDOM = 6
-"""Factor on the time between checks while another coordinator has the run, because each check reads the journal."""
+_SUPERSEDED_FACTOR = 6
+"""Factor on the time between checks while another coordinator has the run, because each check reads the journal then."""
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 """A time by which nothing is due, so that settling only finishes interrupted work."""
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class DetachedCoordinator(CoordinatorService):
-    """A coordinator for any number of clients. If its process is lost, Ray starts another, and the constructor runs again.
+    """A coordinator for any number of clients. If its process is lost, Ray starts a new one with a new constructor call.
 
     On its own it finishes interrupted work, and settles what would otherwise be late. After another coordinator has taken
     the run over, it leaves the run until a client opens it again or something is due.
@@ -55,7 +55,8 @@ class DetachedCoordinator(CoordinatorService):
         """
         if not _is_same_location(location, self._location):
             raise RunInvalid(
-                location, f"is up from another directory, {self._location}; name that one, or `raymu stop` it"
+                location,
+                f"its coordinator was started from another directory, {self._location}; name that one, or `raymu stop` it",
             )
         async with self._lock:
             if self._is_open:
@@ -103,7 +104,7 @@ class DetachedCoordinator(CoordinatorService):
             except Exception as problem:  # it may pass, and the next client gets the error
                 logger.warning("due work failed: %s", type(problem).__name__)  # its text may hold a path
                 is_caught_up = False
-            pause_s = self._every_s * (_SELDOM if self._is_superseded else 1)
+            pause_s = self._every_s * (_SUPERSEDED_FACTOR if self._is_superseded else 1)
             await asyncio.sleep(pause_s if is_caught_up else max(pause_s, _AFTER_FAILURE_S))
 
     async def _do_due_work(self, *, is_caught_up: bool) -> None:
@@ -129,7 +130,7 @@ class DetachedCoordinator(CoordinatorService):
             except CoordinatorSuperseded:
                 self._is_superseded = True
                 await self._leave()
-            except RunInvalid:  # it has lost track of the journal, and reads it anew
+            except RunInvalid:  # its records no longer match the journal: the next `open` reads it again
                 await self._leave()
 
 
@@ -137,7 +138,7 @@ DetachedCoordinatorActor: Any = as_remote(DetachedCoordinator)
 
 
 def coordinator_name(location: str) -> str:
-    """Return the actor's name, which has the run's id because paths differ between nodes. Raises RunInvalid."""
+    """Return the actor's name. It contains the run's id, because paths differ between nodes. Raises RunInvalid."""
     return f"coordinator-{RunStore(location).manifest.run_id}"
 
 
@@ -152,7 +153,7 @@ def find_detached(name: str) -> Any | None:
 def start_detached(name: str, location: str) -> tuple[Any, bool]:
     """Start a detached coordinator, and return it and whether this call started it: another may be running."""
     store = RunStore(location)
-    # A journal in SQLite is on this machine's disk: the coordinator starts, and comes back, where that is.
+    # A journal in SQLite is on this machine's disk, so the coordinator has to start and restart here.
     is_bound = journal_url(store.files, store.config).get_backend_name() == "sqlite"
     options = DetachedCoordinatorActor.options(
         name=name,
@@ -169,7 +170,7 @@ def start_detached(name: str, location: str) -> tuple[Any, bool]:
 
 
 def _is_same_location(location: str, other: str) -> bool:
-    """Return whether two paths or URIs are the same here, whatever options and login a URI has."""
+    """Return whether two paths or URIs are the same here, apart from the options and the login of a URI."""
     if redacted(location).rstrip("/") == redacted(other).rstrip("/"):
         return True
     with suppress(OSError):

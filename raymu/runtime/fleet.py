@@ -21,15 +21,17 @@ ShardActor: Any = as_remote(ShardService)
 DataParallelShardActor: Any = as_remote(DataParallelShard)
 
 _ATTEMPTS = 4
-"""How often a piece of work is given to an actor before its loss is reported. A shard worker may get work twice."""
+"""Most actors that a piece of work is tried on before WorkerLost is raised. Repeating is safe: finished work is
+recognised by its report."""
 _IDLE_S = 10.0
-"""How long a fleet keeps an actor without work: the next request finds it warm, and another run does not wait long."""
+"""How long a fleet keeps an idle actor: long enough for the next request, and short enough for another run to wait."""
 
 
 class RayFleet:
     """Keeps as many shard actors as there is room for, and gives each piece of work to one of them.
 
-    The room changes as nodes come and go. A run's board plans with the room at the time its coordinator took the run over.
+    The room changes as nodes come and go. The board does not follow these changes: it plans with the number of workers at
+    the time the coordinator took the run over.
     """
 
     def __init__(self, store: RunStore, *, idle_s: float = _IDLE_S) -> None:
@@ -60,7 +62,7 @@ class RayFleet:
         """Have an actor do a piece of work.
 
         Raises:
-            WorkerLost: Actor after actor was lost.
+            WorkerLost: Each actor that the work was tried on was lost.
             CoordinatorLost: The fleet is closed.
             RaymuError: What the work itself raises.
         """
@@ -95,7 +97,7 @@ class RayFleet:
         }
 
     async def close(self) -> None:
-        """End the idle actors. The others end after their work, or with the process that owns the fleet."""
+        """End the idle and starting actors. The others end after their work, or with the process that owns the fleet."""
         self._pool.close()
 
 
@@ -105,7 +107,7 @@ def _actor_class(cluster: ClusterConfig) -> Any:
 
 async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
     report: StageProgress | WorkReport | None = None
-    async for reference in actor.run.remote(work):  # to its end, where the actor releases what it pinned for the work
+    async for reference in actor.run.remote(work):  # to the end, when the actor releases what it kept for the work
         report = await reference
         if isinstance(report, StageProgress):
             progress(report)

@@ -28,7 +28,8 @@ REFRESH_S = 1.0
 def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
     """Open a run's coordinator with published metrics, and with its log in this process's file among Ray's logs.
 
-    Raises RunInvalid, FileMissing, FileCorrupt.
+    Raises:
+        RaymuError: RunInvalid, FileMissing or FileCorrupt.
     """
     log_to_stderr()
     metrics = RunMetrics(store, workers=lambda: fleet.workers)
@@ -44,7 +45,7 @@ class RunMetrics:
         config = store.config
         self._run, self._workers = store.manifest.run_id, workers
         self._epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
-        self._published = {metric: _published(metric) for metric in METRICS}
+        self._instruments = {metric: _instrument(metric) for metric in METRICS}
 
     def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
         self._collector = MetricsCollector(board, receipts, epochs=self._epochs, workers=self._workers)
@@ -67,17 +68,18 @@ class RunMetrics:
     def _publish(self, measurements: Iterable[Measurement]) -> None:
         for measurement in measurements:
             tags = {"run": self._run, **measurement.labels}
-            published = self._published[measurement.metric]
+            instrument = self._instruments[measurement.metric]
             match measurement.metric.kind:
                 case MetricKind.COUNTER:
-                    published.inc(measurement.value, tags=tags)
+                    instrument.inc(measurement.value, tags=tags)
                 case MetricKind.GAUGE:
-                    published.set(measurement.value, tags=tags)
+                    instrument.set(measurement.value, tags=tags)
                 case MetricKind.HISTOGRAM:
-                    published.observe(measurement.value, tags=tags)
+                    instrument.observe(measurement.value, tags=tags)
 
 
-def _published(metric: Metric) -> Any:
+def _instrument(metric: Metric) -> Any:
+    """Return Ray's instrument for a metric."""
     labels = ("run", *metric.labels)
     match metric.kind:
         case MetricKind.COUNTER:

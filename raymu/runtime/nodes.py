@@ -7,14 +7,14 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymu.config import ClusterConfig
-from raymu.runtime.placement import shard_capacity
+from raymu.runtime.shard_resources import shard_capacity
 
 
 def capacity(cluster: ClusterConfig) -> int:
     """Return how many shard actors fit on the cluster. The call waits for the cluster's head.
 
     Raises:
-        DeviceUnavailable: Not a single one fits.
+        DeviceUnavailable: None fits.
     """
     return shard_capacity([node["Resources"] for node in _living_nodes()], cluster)
 

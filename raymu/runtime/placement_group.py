@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 from raymu.runtime.nodes import capacity
-from raymu.runtime.placement import actor_options, shard_bundle
+from raymu.runtime.shard_resources import actor_options, shard_bundle
 
 STRATEGIES: Mapping[str, str] = {"spread": "SPREAD", "pack": "PACK"}
 """Ray's strategy for each kind of placement. `any` has none."""
@@ -38,7 +38,7 @@ class PlacementGroupReservation:
 
     With `placement: any`, nothing is reserved: actors start wherever there is room, and a node that joins counts at once.
     With `spread` or `pack`, one placement group has a bundle for each actor. It is created with the first actor, and does
-    not grow. Ray moves the bundles of a lost node to other nodes that have room. If not one actor can start in the group,
+    not grow. Ray moves the bundles of a lost node to other nodes that have room. If no actor can start in the group,
     the group is given up, and actors start wherever there is room until the reservation is released.
     If several rank workers train a shard, each actor has a placement group of its own, with a bundle for each rank.
 
@@ -54,7 +54,7 @@ class PlacementGroupReservation:
             max_actors: Actors that there is work for at once.
 
         Raises:
-            DeviceUnavailable: There is no room for a single actor.
+            DeviceUnavailable: The cluster has no room for an actor.
         """
         self._cluster, self._run_id, self._max_actors = cluster, run_id, max_actors
         self._strategy = STRATEGIES.get(cluster.placement)
@@ -65,7 +65,7 @@ class PlacementGroupReservation:
 
     @property
     def capacity(self) -> int:
-        """Actors that fit at once, as last counted. It stays as it was while there is no room for a single one."""
+        """Actors that fit at once, as last counted. It keeps its value while no actor fits."""
         return self._capacity
 
     @property
@@ -89,7 +89,7 @@ class PlacementGroupReservation:
         return group is not None and placement_group_table(group)["state"] == "CREATED"
 
     def reserve(self) -> ActorSpace:
-        """Return the space of one more actor. The first reservation removes those that a lost coordinator of the run left."""
+        """Return the space of one more actor. The first call removes what a lost coordinator of the run reserved."""
         options = actor_options(self._cluster)
         with self._lock:
             if self._cluster.workers_per_shard > 1:
@@ -124,7 +124,7 @@ class PlacementGroupReservation:
         )
 
     def _fleet_group(self, strategy: str) -> PlacementGroup | None:
-        """Create a group as large as the present nodes allow. None if no node has room, so that any later one will do."""
+        """Create a group as large as the present nodes allow, or return None if no node has room yet."""
         self._sweep()
         try:
             self._count()

@@ -38,7 +38,7 @@ class _Phase(Enum):
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class _Member:
-    """An actor of the pool, and what it does."""
+    """An actor of the pool, and its state."""
 
     phase: _Phase = _Phase.STARTING
     actor: Any = None
@@ -56,7 +56,7 @@ class ShardActorPool:
 
     `ray.util.ActorPool` does not fit: its actors are started beforehand and never replaced, it blocks the event loop, and
     it hands out any free actor. Here the actor that has a shard's checkpoints in memory is preferred for that shard.
-    An actor that was started but finds no room delays nobody while another actor comes free.
+    While one actor waits for room to start, a waiter gets any other actor that becomes free.
     """
 
     def __init__(self, actor: Any, location: str, reservation: PlacementGroupReservation, *, idle_s: float) -> None:
@@ -219,7 +219,7 @@ class ShardActorPool:
             member.actor = self._actor.options(**space.options).remote()
             self._reconcile()
             member.location = await member.actor.open.remote(self._location)
-        except Exception as error:  # whatever it is, a waiter needs to know
+        except Exception as error:  # of any kind: the waiter has to get it
             self._kill(member)
             if waiter := self._next_waiter():
                 waiter.set_exception(error)
@@ -242,7 +242,7 @@ class ShardActorPool:
             member.start.cancel()
 
     def _reconcile(self) -> None:
-        """Start actors for waiters, plan the end of those that nobody needs, and release what no actor uses."""
+        """Start actors for waiters, schedule the end of those without use, and release the room once no actor is left."""
         while len(self._in(_Phase.STARTING)) < len(self._waiters) and len(self._members) < self._room:
             self._start_one()
         for member in self._members:
@@ -271,7 +271,7 @@ class ShardActorPool:
         self._reconcile()
 
     async def _on_start_timeout(self) -> None:
-        """Start the actors anywhere if the reservation found no room, and so not one of them has started."""
+        """Start the actors anywhere if the reservation found no room, so that none of them could start."""
         await asyncio.sleep(START_TIMEOUT_S)
         is_ready = await asyncio.to_thread(self._reservation.is_ready)
         self._start_timeout = None

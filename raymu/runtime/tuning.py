@@ -19,8 +19,8 @@ from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, 
 from raymu.errors import RaymuError
 from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.nodes import require_room_here, this_node
-from raymu.runtime.placement import shard_bundle, task_options
 from raymu.runtime.ray_internals import as_remote
+from raymu.runtime.shard_resources import shard_bundle, task_options
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import TuningReport, save, score_trials
 from raymu.service.tuning.search_folder import claim_folder

@@ -20,7 +20,7 @@ from raymu.core.records import Exactness, Remedy
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, TrainingFailed
 from raymu.runtime.data_parallel import DataParallelShard
-from raymu.runtime.placement import shard_bundle
+from raymu.runtime.shard_resources import shard_bundle
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet

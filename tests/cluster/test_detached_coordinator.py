@@ -88,7 +88,7 @@ def test_what_comes_due_is_settled_in_time(run: raymu.Run) -> None:
 
 def test_a_copy_of_the_run_is_not_served_for_it(run: raymu.Run, tmp_path: Path) -> None:
     shutil.copytree(run.location, tmp_path / "copy")
-    with pytest.raises(RunInvalid, match="is up from another directory"):
+    with pytest.raises(RunInvalid, match="was started from another directory"):
         raymu.open_run(tmp_path / "copy").settle()
     (tmp_path / "link").symlink_to(run.location)
     with raymu.open_run(tmp_path / "link") as same:

@@ -50,7 +50,7 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 def _reachable(address: str) -> str:
-    """Return the address with `http://` before a dashboard's. Raises OSError if nothing answers there, soon."""
+    """Return the address with `http://` before a dashboard's. Raises OSError if nothing answers within CONNECT_S."""
     parts = urlsplit(address if "://" in address else f"//{address}")
     if parts.hostname is None or parts.port is None:
         return address

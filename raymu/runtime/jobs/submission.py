@@ -1,4 +1,4 @@
-"""A command as a Ray job: submitted with its working directory, followed to its end, stopped if its client is."""
+"""A command as a Ray job: submitted with its working directory, followed until it ends, stopped if its client is."""
 
 import asyncio
 import shlex
@@ -23,7 +23,7 @@ _RETRY_S = 60.0
 """How long a new cluster may take to accept a job, and a lost connection to a job may take to come back."""
 _NO_AGENT = "No available agent"
 _TOO_LARGE = "413"
-"""The HTTP status of a package that the dashboard does not take."""
+"""The HTTP status of a package that is too large for the dashboard."""
 
 
 class Job:
@@ -145,7 +145,7 @@ def submit(
         job.start(words, environment)
         show(f"raymu: job {job.id}\n")
         return job.follow(show)
-    except (KeyboardInterrupt, DeviceUnavailable):  # it may run, even if its start got no answer
+    except (KeyboardInterrupt, DeviceUnavailable):  # even if its start got no answer, the job may run
         job.stop()
         raise
 

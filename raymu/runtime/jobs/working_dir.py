@@ -1,4 +1,4 @@
-"""The files that travel with a job: those of a folder, without hidden ones, runs, and those that the user excludes."""
+"""The files that are copied for a job: those of a folder, without hidden ones, runs, and those that the user excludes."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def job_environment(runtime_env: Mapping[str, Any], folder: Path) -> dict[str, A
     so that it can close its run.
 
     Args:
-        runtime_env: What the user wants in it, for example `pip` or `env_vars`.
+        runtime_env: The user's part of it, for example `pip` or `env_vars`.
         folder: The working directory.
 
     Raises:

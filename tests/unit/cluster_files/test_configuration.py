@@ -10,7 +10,7 @@ import pytest
 from raymu.cli.group import cli
 from raymu.config import ClusterConfig, Config
 from raymu.errors import DeviceUnavailable
-from raymu.runtime.placement import Resources, shard_capacity
+from raymu.runtime.shard_resources import Resources, shard_capacity
 from raymu.store.journal.database import parse_url
 from tests.unit.cluster_files.files import FOLDER, MANIFESTS, cluster_spec, containers, pod_templates, read
 

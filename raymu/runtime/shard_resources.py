@@ -1,4 +1,4 @@
-"""The number of shard actors that fit on a cluster, and the resources that each requests: arithmetic, without a cluster."""
+"""The resources that a shard actor requests, and how many such actors fit on given nodes. Nothing here calls Ray."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ Resources = Mapping[str, float]
 
 _GB = 10**9
 _ACCELERATOR_SHARE = 0.001
-"""What Ray takes of the resource that marks a node's type of accelerator."""
+"""The amount that Ray requests of the resource that marks a node's type of accelerator."""
 
 
 def shard_bundle(cluster: ClusterConfig) -> dict[str, float]:
@@ -39,7 +39,7 @@ def shard_capacity(nodes: Sequence[Resources], cluster: ClusterConfig) -> int:
         cluster: What each actor needs, and how many actors are allowed.
 
     Raises:
-        DeviceUnavailable: Not a single one fits, and the cluster does not grow.
+        DeviceUnavailable: None fits, and the cluster does not grow.
     """
     if cluster.autoscaling and cluster.live_actors:
         return cluster.live_actors

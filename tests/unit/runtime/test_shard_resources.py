@@ -2,7 +2,7 @@ import pytest
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
-from raymu.runtime.placement import actor_options, backend_of, shard_bundle, shard_capacity
+from raymu.runtime.shard_resources import actor_options, backend_of, shard_bundle, shard_capacity
 
 A100 = {"CPU": 8.0, "GPU": 2.0, "memory": 64e9, "accelerator_type:A100": 1.0, "rack": 2.0}
 T4 = {"CPU": 8.0, "GPU": 4.0, "memory": 16e9, "accelerator_type:T4": 1.0}
