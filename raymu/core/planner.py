@@ -1,4 +1,7 @@
-"""Chooses the remedy of each shard from the strategy and the hybrid boundary, and forecasts every strategy."""
+"""Chooses the remedy of each shard from the strategy and the hybrid boundary, and forecasts every strategy.
+
+Also merges the choices of several requests, and picks the models that a calibration aims at.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,10 +37,10 @@ def choose_remedies(
     Returns:
         The decision of each shard.
     """
-    within = _within(workloads, strategy, boundary, workers)
+    to_retrain = _shards_to_retrain(workloads, strategy, boundary, workers)
     approximate = _approximate_remedy(strategy, ohs)
     return {
-        workload.shard: _decide(workload, workload.shard in within, strategy, boundary, approximate)
+        workload.shard: _decide(workload, workload.shard in to_retrain, strategy, boundary, approximate)
         for workload in workloads
     }
 
@@ -57,8 +60,10 @@ def forecast(
     return forecasts
 
 
-def _within(workloads: Sequence[ShardWorkload], strategy: Strategy, boundary: Boundary, workers: int) -> frozenset[int]:
-    """The shards within the hybrid boundary."""
+def _shards_to_retrain(
+    workloads: Sequence[ShardWorkload], strategy: Strategy, boundary: Boundary, workers: int
+) -> frozenset[int]:
+    """Return the shards that the strategy retrains: all for sisa, none for dpus, otherwise those within the boundary."""
     match strategy:
         case Strategy.SISA:
             return frozenset(workload.shard for workload in workloads)
@@ -77,7 +82,7 @@ def _within_seconds(workloads: Sequence[ShardWorkload], value: float, workers: i
 
 
 def _within_deadline(workloads: Sequence[ShardWorkload], value: float, workers: int) -> frozenset[int]:
-    """As many shards, the cheapest first, as the workers can retrain in time."""
+    """Return as many shards, the cheapest first, as the workers can retrain in time."""
     costs = sorted((workload.seconds(Remedy.RETRAIN), workload.shard) for workload in workloads)
     kept: list[int] = []
     for count, (_, shard) in enumerate(costs, start=1):
@@ -95,28 +100,31 @@ _WITHIN = {
 
 
 def _approximate_remedy(strategy: Strategy, ohs: OhsConfig) -> Remedy:
-    """The remedy of a shard beyond the boundary, if it is possible."""
+    """Return the approximate remedy that the strategy prefers. `_decide_beyond` replaces it where it is impossible."""
     if strategy is not Strategy.OHS:
         return Remedy.PATCH
     return next(remedy for remedy, rule in REMEDIES.items() if rule.ohs == ohs.remedy)
 
 
 def _decide(
-    workload: ShardWorkload, is_within: bool, strategy: Strategy, boundary: Boundary, approximate: Remedy
+    workload: ShardWorkload, retrains: bool, strategy: Strategy, boundary: Boundary, approximate: Remedy
 ) -> Decision:
     fraction = f"{workload.retrain_fraction:.0%} of the shard"
     if workload.passes[Remedy.RETRAIN] == 0:
         return retrain(workload, "no retained sample is left to train on")
-    if is_within:
+    if retrains:
         is_sisa = strategy is Strategy.SISA
         return retrain(workload, "sisa always retrains" if is_sisa else f"{fraction} is within the boundary {boundary}")
     is_dpus = strategy is Strategy.DPUS
     reason = "dpus always patches" if is_dpus else f"{fraction} is over the boundary {boundary}"
-    return _beyond(workload, approximate, reason)
+    return _decide_beyond(workload, approximate, reason)
 
 
-def _beyond(workload: ShardWorkload, remedy: Remedy, reason: str) -> Decision:
-    """The remedy of a shard beyond the boundary, or what is done instead if it is not possible or not cheaper."""
+def _decide_beyond(workload: ShardWorkload, remedy: Remedy, reason: str) -> Decision:
+    """Decide for a shard beyond the boundary: this remedy, or its substitute.
+
+    The substitute is chosen if the remedy is impossible, or no cheaper than retraining.
+    """
     rule = REMEDIES[remedy]
     if rule.must_be_cheaper and workload.passes[Remedy.RETRAIN] <= workload.passes[remedy]:
         return retrain(workload, f"{remedy.replace('_', ' ')} would cost as much as retraining")
@@ -124,7 +132,7 @@ def _beyond(workload: ShardWorkload, remedy: Remedy, reason: str) -> Decision:
         return _decision(workload, remedy, reason)
     if rule.instead is Remedy.RETRAIN:
         return retrain(workload, rule.obstacle)
-    return _beyond(workload, rule.instead, f"{reason}; {rule.obstacle}")
+    return _decide_beyond(workload, rule.instead, f"{reason}; {rule.obstacle}")
 
 
 def retrain(workload: ShardWorkload, reason: str) -> Decision:
@@ -171,7 +179,7 @@ def decide_repairs(
 
 
 def _most_exact(wishes: Sequence[tuple[Strategy, Decision]]) -> Decision:
-    """Choose the remedy that serves several requests. It has one reason, which all their receipts repeat."""
+    """Choose the remedy that serves several requests, with one reason, which all their receipts repeat."""
     strategy, decision = min(wishes, key=lambda wish: list(REMEDIES).index(wish[1].remedy))
     if len({wish.reason for _, wish in wishes}) == 1:
         return decision
@@ -179,13 +187,13 @@ def _most_exact(wishes: Sequence[tuple[Strategy, Decision]]) -> Decision:
 
 
 MOST_REFERENCES = 8
-"""Largest number of other shards' models that a calibration aims at; more cost time and barely move the mean."""
+"""Most models of other shards that a calibration aims at. More would cost time and barely move the mean."""
 
 
 def calibration_references(
     shard: int, sound: Iterable[ShardLineage], *, shards: int, is_awaited: Callable[[int], bool]
 ) -> tuple[CalibrationReference, ...]:
-    """Choose the shards whose models a calibration aims at: the next ones around the ring that have samples.
+    """Choose the shards whose models a calibration aims at: the next ones with samples, shard 0 following the last.
 
     Args:
         shard: The shard to patch.

@@ -33,7 +33,7 @@ def kept_pseudonyms(journal: Journal, *, key: bytes) -> KeptPseudonym:
             shard: frozenset(pseudonym(identity_text("id", sample_id), key) for sample_id in ids)
             for shard, ids in by_shard.items()
         }
-        for request_id, by_shard in journal.raw_ids().items()
+        for request_id, by_shard in journal.raw_ids_of_requests().items()
     }
 
 

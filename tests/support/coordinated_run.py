@@ -143,7 +143,7 @@ def raw_ids_in_journal(location: Path | str) -> int:
     store = RunStore(str(location))
     with closing(store.journal(is_read_only=True)) as journal:
         shards = range(store.config.partition.shards)
-        return sum(len(ids) for shard in shards for ids in journal.sample_ids(shard=shard).values())
+        return sum(len(ids) for shard in shards for ids in journal.raw_ids_of_shard(shard).values())
 
 
 async def until_nothing_moves() -> None:

@@ -45,12 +45,12 @@ def state_of(journal: Journal, store: RunStore) -> dict[str, Any]:
         "lineages": [to_tree(lineage) for lineage in history.board.lineages],
         "receipts": [to_tree(receipt) for receipt in history.receipts.receipts()],
         "open_requests": list(history.board.open_requests),
-        "at_work": [command.command_id for command in history.board.running],
+        "at_work": [command.command_id for command in history.board.repairs],
         "keys": {key: request.request_id for key, request in history.requests_by_key.items()},
         "sample_ids": {
             request_id: sorted(ids, key=str)
             for shard in shards
-            for request_id, ids in sorted(journal.sample_ids(shard=shard).items())
+            for request_id, ids in sorted(journal.raw_ids_of_shard(shard).items())
         },
         "revoked": journal.revoked(),
     }

@@ -41,21 +41,24 @@ from raymu.core.workload import ShardWorkload, shard_workload
 
 
 class RevocationBoard:
-    """Routes requests to shards, batches those that wait for one shard, and orders generations and purges."""
+    """Assigns requests to shards, and commands repairs, generations and purges.
+
+    Requests that wait for the same shard share its repair.
+    """
 
     def __init__(self, shape: RunShape, *, workers: int, tables: Sequence[FileRef] = ()) -> None:
         """Begin with a run that is not trained yet.
 
         Args:
             shape: The epochs of the run's stages and its settings of unlearning, until an event changes these.
-            workers: How many shards are repaired side by side.
-            tables: The samples of each shard to train; none for states that are trained elsewhere.
+            workers: Number of shards that are repaired side by side.
+            tables: The samples of each shard to train. Empty for states that another run trained.
         """
         self._shape, self._workers, self._tables = shape, workers, tuple(tables)
         self._shards: list[ShardWork] = []
         self._requests: dict[str, RevocationRequest] = {}  # from acceptance to purge
         self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
-        self._patched: set[str] = set()  # requests that some shard patched at first, settled or not
+        self._patched: set[str] = set()  # requests that some shard has ever patched
         self._publication = Publication()
 
     @classmethod
@@ -69,7 +72,10 @@ class RevocationBoard:
         return board
 
     def handle(self, event: Event) -> list[Command]:
-        """Apply an event and return the commands that follow. An event that was seen already changes nothing."""
+        """Apply an event and return the commands that follow.
+
+        Each event of the journal is handled once. A report of a repair that has ended changes nothing.
+        """
         match event:
             case RunTrained(lineages=lineages):
                 self._shards = [ShardWork(lineage=each) for each in sorted(lineages, key=lambda each: each.shard)]
@@ -109,36 +115,39 @@ class RevocationBoard:
     def pending_commands(self) -> list[Command]:
         """Return the commands that are not done, for a coordinator that takes over after a replay.
 
-        The call starts no repair: which repairs are running must follow from the journal, so starting one takes an event.
+        The journal must show which repairs are running, so only an event starts one.
         """
         publish: list[Command] = [self._publish()] if self._publication.is_stale else []
         purge: list[Command] = [] if publish else self._purge()
-        return [*publish, *purge, *self.training, *_longest_first(self.running)]
+        return [*publish, *purge, *self.training, *_longest_first(self.repairs)]
 
     @property
     def training(self) -> tuple[TrainShard, ...]:
-        """The training of every shard until the run is trained: it follows from the run alone, without an event."""
+        """The training of every shard, until the run is trained. It follows from the run alone, without an event."""
         tables = () if self._shards else self._tables
         return tuple(TrainShard(shard=shard, table=table) for shard, table in enumerate(tables))
 
     @property
     def awaited(self) -> tuple[ShardCommand, ...]:
         """The commands of shards whose reports are awaited."""
-        return (*self.training, *self.running)
+        return (*self.training, *self.repairs)
 
     @property
-    def running(self) -> tuple[RepairShard, ...]:
-        """The repairs that are running, by shard."""
+    def repairs(self) -> tuple[RepairShard, ...]:
+        """The repairs that the journal shows as begun and not ended, by shard."""
         return tuple(work.repair for work in self._shards if work.repair)
 
     @property
     def idle_with_work(self) -> set[int]:
-        """The shards that have work while no repair of them is running."""
+        """The shards that have work and are not being repaired."""
         return {shard for shard, work in enumerate(self._shards) if work.is_idle_with_work}
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs, waits, or is left to settle, to publish or to destroy."""
+        """Whether no work runs or waits, and nothing is left to publish or destroy.
+
+        Patched shards may still owe a retraining.
+        """
         return not (self.awaited or self.idle_with_work) and self._publication.is_clear
 
     @property
@@ -157,9 +166,9 @@ class RevocationBoard:
         return tuple(work.lineage.table for work in self._shards) or self._tables
 
     @property
-    def published(self) -> PublishGeneration | None:
+    def published_command(self) -> PublishGeneration | None:
         """The command that the published generation follows from; None before the first."""
-        return self._publication.published
+        return self._publication.published_command
 
     @property
     def open_requests(self) -> tuple[str, ...]:
@@ -215,16 +224,19 @@ class RevocationBoard:
         is_exact = REMEDIES[report.remedy].is_exact
         work.finish(report.lineage, retrained_from=command.earliest_slice if is_exact else None)
         self._patched.update(report.lineage.debts)
-        repaired = [request_id for request_id in command.request_ids if self._is_last(request_id, report.shard)]
+        repaired = [request_id for request_id in command.request_ids if self._note_repaired(request_id, report.shard)]
         settled = self._settled([*before.debts, *(each for each in repaired if each in self._patched)])
-        is_part = bool(command.request_ids) and not repaired
-        self._publication.add_repair(before, report, repaired=repaired, settled=settled, is_part=is_part)
-        if self._has_company(command, is_part=is_part) and self._publication.may_defer(shards=len(self._shards)):
+        leaves_other_shards = bool(command.request_ids) and not repaired
+        self._publication.add_repair(
+            before, report, repaired=repaired, settled=settled, leaves_other_shards=leaves_other_shards
+        )
+        may_share = self._may_share_generation(command, leaves_other_shards=leaves_other_shards)
+        if may_share and self._publication.may_defer(shards=len(self._shards)):
             return [*self._start([report.shard]), *self._purge()]
         return [self._publish(), *self._start([report.shard])]
 
-    def _is_last(self, request_id: str, shard: int) -> bool:
-        """Note that a shard is repaired for a request, and say whether it was the last shard of it."""
+    def _note_repaired(self, request_id: str, shard: int) -> bool:
+        """Note that a shard is repaired for a request. Return whether no other shard is left."""
         self._unrepaired[request_id].discard(shard)
         if self._unrepaired[request_id]:
             return False
@@ -232,28 +244,29 @@ class RevocationBoard:
         return True
 
     def _settled(self, request_ids: Iterable[str]) -> list[str]:
-        """Those of the requests that every shard is repaired for and no shard owes."""
+        """Return those of the requests that every shard is repaired for and no shard owes."""
         owed = {request_id for work in self._shards for request_id in work.lineage.debts}
         return [each for each in dict.fromkeys(request_ids) if each not in owed and each not in self._unrepaired]
 
-    def _has_company(self, command: RepairShard, *, is_part: bool) -> bool:
-        """Whether other repairs are running that the result of this one can be published with.
+    def _may_share_generation(self, command: RepairShard, *, leaves_other_shards: bool) -> bool:
+        """Whether another repair is under way whose generation can carry this result too.
 
-        For requests, those are the repairs of their other shards; otherwise, other settlements and rebuilds.
+        A repair for requests can wait for any repair while other shards of its requests are left. A settlement or a
+        rebuild can wait for another one.
         """
         if command.request_ids:
-            return is_part and bool(self.running)
+            return leaves_other_shards and bool(self.repairs)
         return any(work.repair and (work.is_settling or work.retrain_reason) for work in self._shards)
 
     def _fail(self, shard: int, command_id: str) -> list[Command]:
         """Let the requests of a failed repair wait again.
 
-        A result that was deferred until this repair ended is published if no other repair is running.
+        If no other repair is running, a result that was deferred until this one ended is published.
         """
         work = self._shards[shard]
         if work.repair and work.repair.command_id == command_id:
             work.fail()
-        if self._publication.unpublished and not self.running:
+        if self._publication.unpublished and not self.repairs:
             return [self._publish()]
         return self._purge()
 
@@ -271,7 +284,7 @@ class RevocationBoard:
 
     def _purge(self) -> list[Command]:
         rows = sum(self._requests[request_id].samples for request_id in self._publication.to_purge)
-        return [*self._publication.purge(self.lineages, self.running, rows=rows)]
+        return [*self._publication.purge(self.lineages, self.repairs, rows=rows)]
 
     def _start(self, shards: Iterable[int]) -> list[Command]:
         """Start the repairs of those shards that are idle and have work, the longest first."""

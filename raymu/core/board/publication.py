@@ -7,7 +7,7 @@ from raymu.core.events import GenerationPublished
 from raymu.core.records import Constituent, FileRef, ShardLineage
 
 MOST_GENERATIONS = 16
-"""Number of generations, roughly, that a change of every shard is spread over; each brings some votes back."""
+"""About how many generations a change of every shard is spread over. Each of them brings some votes back."""
 
 
 class Publication:
@@ -22,7 +22,7 @@ class Publication:
         self._has_predecessor = False  # an earlier generation's own file still exists
         self._has_repair = False  # the next generation contains a repair for requests
         self._ordered: PublishGeneration | None = None
-        self.published: PublishGeneration | None = None
+        self.published_command: PublishGeneration | None = None
         """The command that the published generation follows from; None before the first."""
         self.is_stale = False
         """Whether a generation is to be published."""
@@ -42,7 +42,10 @@ class Publication:
         return tuple(self._to_purge)
 
     def may_defer(self, *, shards: int) -> bool:
-        """Whether the repairs since the last generation are too few to publish: a generation names every shard."""
+        """Whether the repairs since the last generation are too few to publish.
+
+        A generation names every shard, so one for each repair would be too many.
+        """
         return self.unpublished * MOST_GENERATIONS < shards
 
     def add_rewound(self, request_ids: Iterable[str]) -> None:
@@ -57,7 +60,7 @@ class Publication:
         *,
         repaired: Iterable[str],
         settled: Iterable[str],
-        is_part: bool = False,
+        leaves_other_shards: bool = False,
     ) -> None:
         """Let the next generation serve a repaired shard.
 
@@ -66,13 +69,13 @@ class Publication:
             report: The worker's report.
             repaired: Requests that every shard is repaired for, now that this one is.
             settled: Requests that every shard is retrained for, now that this one is.
-            is_part: Whether the repair serves requests of which other shards are left. The files that it supersedes
-                are then destroyed together with those of the other shards.
+            leaves_other_shards: Whether other shards of the requests are still to be repaired. The files that the
+                repair supersedes are then destroyed together with those of the other shards.
         """
         self._kept |= before.files - report.lineage.files
         self._has_repair |= bool(report.request_ids)
         self.unpublished += 1
-        if not is_part:
+        if not leaves_other_shards:
             self._superseded |= self._kept
             self._kept.clear()
         self._to_publish["repaired"].extend(repaired)
@@ -92,7 +95,7 @@ class Publication:
         return self._ordered
 
     def _cause(self) -> str:
-        if not self.published:
+        if not self.published_command:
             return "train"
         if self._has_repair:
             return "repair"
@@ -104,7 +107,7 @@ class Publication:
     def record_published(self, event: GenerationPublished) -> None:
         """Note that the ordered generation is published, so that the files it superseded may be destroyed."""
         self._has_predecessor = event.number > 1
-        self.published = self._ordered
+        self.published_command = self._ordered
         self.is_stale, self._has_repair, self.unpublished = False, False, 0
         # All three lists: a replay under other settings may have ordered less than was published.
         for request_ids in self._to_publish.values():
@@ -116,7 +119,8 @@ class Publication:
     def purge(self, lineages: Iterable[ShardLineage], running: Sequence[RepairShard], *, rows: int) -> list[Purge]:
         """Order the destruction of superseded files, unless a running repair still reads one of them.
 
-        Superseded generation files, which name no sample, are deleted with the next purge, or once no repair is running.
+        Superseded generation files do not name samples. They are deleted with the next purge, or once all repairs have
+        ended.
         """
         if self._doomed:  # a repair may have produced the same content again
             self._doomed.difference_update(*(lineage.files for lineage in lineages))

@@ -106,7 +106,7 @@ class MetricsCollector:
 
     def _shard_gauges(self) -> list[Measurement]:
         lineages = self._board.lineages
-        running = {command.shard for command in self._board.running}
+        running = {command.shard for command in self._board.repairs}
         duties = Counter(self._activity(lineage.shard, running) or str(lineage.exactness) for lineage in lineages)
         listed = lineages if len(lineages) <= MOST_SHARDS else ()
         return [

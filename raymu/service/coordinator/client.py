@@ -17,7 +17,7 @@ class CoordinatorClient(Protocol):
     """Sends calls to a coordinator, in this process or in an actor on a cluster."""
 
     def call(self, call: Call[Result], progress: Progress = no_progress) -> Result:
-        """Carry a call out, and wait for its result. Raises what the coordinator raises."""
+        """Carry a call out, and wait for its result. Raises the coordinator's errors."""
         ...
 
     def close(self) -> None: ...

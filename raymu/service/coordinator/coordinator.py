@@ -68,19 +68,21 @@ class Coordinator:
             store: The run.
             fleet: Carries the work out.
             clock: Returns the current time, with a time zone.
-            offload: Runs whatever waits for files or the database.
+            offload: Runs functions that wait for files or the database.
             observers: Called at every event.
             requests_per_commit: Requests of a submission that are one event.
 
         Raises:
             RunInvalid: The journal is missing, or older than the files.
             FileCorrupt: The journal is not what was written.
+            StorageFailed: The term cannot be written.
         """
         self._fleet, self._requests_per_commit = fleet, requests_per_commit
         self._session = session = Session(store, clock=clock, offload=offload)
         history = replay(session.journal, store.manifest, workers=fleet.workers)
         require_kept_pseudonyms(store, session.journal, history)
-        if history.configured and history.configured != store.config.unlearning:  # a crash came in between
+        if history.configured and history.configured != store.config.unlearning:
+            # A crash came after the event, before the manifest was written.
             store.configure(history.configured)
         samples = LazySampleIndex(store, lambda: history.board.tables)
         self._admission = Admission(store, session.journal, history, samples)
@@ -88,7 +90,7 @@ class Coordinator:
         self._publisher = self._executor.publisher
 
     async def call(self, call: Call[Result], progress: Progress) -> Result:
-        """Carry out one call. Raises what the method of its name raises."""
+        """Carry out one call. Raises what the method that carries it out raises."""
         result: Any = None
         match call:
             case WarmUp():
@@ -113,7 +115,7 @@ class Coordinator:
         return cast(Result, result)
 
     async def train(self, progress: Progress) -> TrainingResult:
-        """Train every shard, side by side, and publish the first generation. Shards that are trained already stay so.
+        """Train the shards that are not trained yet, side by side, and publish the first generation.
 
         Raises:
             RunInvalid: The run is trained.
@@ -139,7 +141,7 @@ class Coordinator:
         )
 
     async def adopt(self, lineages: Sequence[ShardLineage]) -> None:
-        """Publish states that another run trained as this run's first generation. Their files must be in this run."""
+        """Publish states of another run as this run's first generation. Copies of their files must be in this run."""
         now, workers = self._session.clock(), self._fleet.workers
         await self._executor.record(RunTrained(at=now, lineages=tuple(lineages), workers=workers))
 
@@ -149,9 +151,10 @@ class Coordinator:
         Requests that wait for the same shard share its repair.
 
         Raises:
-            RaymuError: RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict or CoordinatorSuperseded.
-                Nothing is accepted then.
+            RaymuError: RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked or IdempotencyConflict. None of the
+                requests is accepted then.
             ShardRepairFailed: A repair failed. The requests stay accepted, and settling finishes them.
+            CoordinatorSuperseded: Another coordinator took over. It finishes the requests if they were accepted before.
         """
         executor = self._executor
         await executor.repeat_lost_revocations()
@@ -162,7 +165,8 @@ class Coordinator:
         with executor.progress_to(progress):
             async with self._session.turn():
                 admitted, results = await self._admit_together(revocations)
-                await self._accept(admitted)  # first: what an earlier failure left then shares its repairs
+                # Before work resumes, so that repairs that an earlier failure left undone serve these requests too.
+                await self._accept(admitted)
             await self._run_to_completion(results)
         return [self.receipt(result.request_id) for result in results if result.request_id]
 
@@ -170,7 +174,7 @@ class Coordinator:
         """Accept or refuse many requests, each by itself, and carry them out. Each touched shard is repaired once.
 
         Raises:
-            RaymuError: StorageFailed or ShardRepairFailed. What was committed stays accepted, and is recognized when it
+            RaymuError: StorageFailed or ShardRepairFailed. What was committed stays accepted, and is recognised when it
                 is submitted again.
         """
         await self._executor.repeat_lost_revocations()
@@ -183,7 +187,7 @@ class Coordinator:
     async def accept(self, revocations: Sequence[Revocation]) -> list[SubmissionResult]:
         """Accept or refuse requests as if they arrived one after another, and commit the accepted ones in groups.
 
-        They are rewound and repaired from the next `submit`, `revoke` or `settle` on.
+        Nothing is rewound or repaired before the next call that resumes work: `submit`, `revoke` or `settle`.
         """
         results: list[SubmissionResult] = []
         for start in range(0, len(revocations), self._requests_per_commit):
@@ -199,7 +203,7 @@ class Coordinator:
     async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleResult:
         """Retrain every shard that was only patched, and finish interrupted work, training included.
 
-        Does not wait for repairs of other callers: files that these still read are purged when they finish.
+        Does not wait for repairs that other calls started. Files that those repairs still read are purged when they end.
 
         Args:
             progress: Called after every trained stage.
@@ -265,7 +269,7 @@ class Coordinator:
         current = session.store.config.unlearning
         async with session.turn():
             if not self.board.is_idle:
-                raise RequestInvalid("the run is at work; settle it before its settings are changed")
+                raise RequestInvalid("work of the run is running or left; settle it before its settings are changed")
             for name in ("contributions", "groups_per_slice"):
                 if getattr(current, name) != getattr(unlearning, name):
                     raise RequestInvalid(f"unlearning.{name} is what the run was trained for; train anew to change it")
@@ -285,7 +289,7 @@ class Coordinator:
     @property
     def is_interrupted(self) -> bool:
         """True if work is left and none is running."""
-        return not (self._executor.running or self.board.is_idle)
+        return not (self._executor.followed_shards or self.board.is_idle)
 
     def deadlines(self) -> tuple[Deadline, ...]:
         """Return what is owed to requests that are not exact yet, the earliest due first."""
@@ -310,8 +314,8 @@ class Coordinator:
         return tuple(receipt.at(now) for receipt in self._executor.receipts.receipts())
 
     async def close(self) -> None:
-        """Leave the run. What is running is for the next coordinator to resume."""
-        self._executor.close()  # first: work that waits in the fleet is refused
+        """Leave the run. The next coordinator resumes the work that is running."""
+        self._executor.close()  # first, because closing the fleet fails the work that waits in it
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):
             await self._session.leave()
@@ -320,7 +324,7 @@ class Coordinator:
         return self._publisher.published is not None
 
     async def _finish_training(self, progress: Progress) -> None:
-        """Train what an interruption left, or wait for the call that is training."""
+        """Finish an interrupted training, or wait for the call that is training."""
         if not self._is_trained():
             with self._executor.progress_to(progress):
                 await self._executor.resume()
@@ -333,7 +337,7 @@ class Coordinator:
         return await self._session.offload(admit)
 
     async def _accept(self, admitted: Sequence[AdmittedRequest], *, is_part: bool = False) -> None:
-        """Commit requests, which acknowledges them, within a turn."""
+        """Commit requests, which acknowledges them. Within a turn."""
         if not admitted:
             return
         requests = tuple(admission.request for admission in admitted)

@@ -1,4 +1,4 @@
-"""Executes what a run's board decides: events are recorded, shards repaired, generations published, and files purged."""
+"""Carries out a board's commands: records events, has shards repaired, publishes generations and purges files."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from raymu.core.commands import (
 from raymu.core.events import DamageFound, Event, RunTrained, ShardFailed, ShardRepaired, WorkResumed
 from raymu.core.receipt import Receipts
 from raymu.core.records import SampleId
-from raymu.errors import CoordinatorLost, ShardRepairFailed, WorkerLost
+from raymu.errors import ShardRepairFailed, WorkerLost
 from raymu.service.coordinator.accuracy import AccuracyTracker
 from raymu.service.coordinator.damage import Damage, find_damage, restore_samples
 from raymu.service.coordinator.garbage import GarbageCollector
@@ -33,22 +33,23 @@ from raymu.service.shard.stages import find_report
 
 
 class Observer(Protocol):
-    """Watches a run. It changes nothing, waits for nothing and raises nothing."""
+    """Watches a run. Its methods neither change the run, nor wait, nor raise."""
 
     def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
-        """Take note of a coordinator's board and receipts, which every later event changes."""
+        """Observe the board and the receipts of a coordinator that has opened. Every later event changes them."""
 
     def on_event(self, event: Event) -> None:
-        """Take note of an event that the board and the receipts have handled."""
+        """Observe an event that the board and the receipts have handled."""
 
     def on_close(self) -> None:
-        """Take note that the coordinator has left the run."""
+        """Observe that the coordinator leaves the run."""
 
 
 class Executor:
     """Records events and executes commands: an event is committed to the journal, then applied to the board.
 
-    Methods that say so are called within a turn of the session; all others take their own.
+    A method whose docstring says 'within a turn' expects its caller to hold the session's turn. The others take it where
+    they write.
     """
 
     def __init__(
@@ -60,13 +61,13 @@ class Executor:
         *,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """Take up a run's history.
+        """Continue from a run's history.
 
         Args:
-            session: The hold on the run.
+            session: The run that was taken over.
             fleet: Carries the work out.
             history: All events up to now.
-            samples: Purged samples are removed from it.
+            samples: The index that purged samples are removed from.
             observers: Called at every event.
         """
         self._session, self._fleet, self._samples = session, fleet, samples
@@ -79,8 +80,8 @@ class Executor:
         """Reports of the shards that were trained here."""
         self._accuracy = AccuracyTracker(session, measured=(event.number for event in history.evaluations))
         self._listeners: list[Progress] = []
-        self._tasks: dict[asyncio.Task[None], ShardCommand] = {}  # each follows the work of a shard
-        self._stopped: set[asyncio.Task[None]] = set()  # trainings of shards that were called off before they began
+        self._tasks: dict[asyncio.Task[None], ShardCommand] = {}  # each follows the work of one shard
+        self._stopped: set[asyncio.Task[None]] = set()  # trainings of shards that were cancelled before they began
         self._failure: BaseException | None = None  # the last one since work was resumed
         self._observers, self._is_closed = observers, False
         for observer in observers:
@@ -94,13 +95,15 @@ class Executor:
     async def record_in_turn(self, event: Event) -> None:
         """Do as `record`, within a turn."""
         if self._is_closed:
-            await self._session.require_unfenced()  # a superseded coordinator says so
-            raise CoordinatorLost("it has left the run")
+            await self._session.raise_left()
         await self._session.offload(partial(self._session.journal.append, event))
         await self.apply(event)
 
     async def apply(self, event: Event) -> None:
-        """Pass on an event that the journal has, and execute what follows. Within a turn."""
+        """Apply a committed event to the receipts and the board, tell the observers, and execute the resulting commands.
+
+        Within a turn.
+        """
         self.receipts.handle(event)
         commands = self.board.handle(event)
         for observer in self._observers:
@@ -108,7 +111,7 @@ class Executor:
         await self.execute(commands)
 
     async def execute(self, commands: Iterable[Command]) -> None:
-        """Execute commands of the board, within a turn. The work of shards is started, and not waited for."""
+        """Execute commands of the board, within a turn. The work of shards is started, but not awaited."""
         with self.garbage.due_on_error():
             for command in commands:
                 match command:
@@ -120,7 +123,7 @@ class Executor:
                         task.add_done_callback(self._end)
                     case Purge():
                         raw_ids = await self._session.offload(
-                            partial(self._session.journal.raw_ids, command.request_ids)
+                            partial(self._session.journal.raw_ids_of_requests, command.request_ids)
                         )
                         event = await self.publisher.purge(command, self.receipts)
                         self._samples.purge(
@@ -129,34 +132,34 @@ class Executor:
                         await self.apply(event)
 
     async def resume(self) -> frozenset[int]:
-        """Continue what an earlier coordinator, or an earlier failure, left undone. Returns the shards that it started."""
+        """Continue work that an earlier coordinator or failure left undone. Returns the shards whose work it started."""
         async with self._session.turn():
-            running = self.running
+            before = self.followed_shards
             await self._session.require_current()  # a superseded coordinator would publish and purge by an old state
             self._failure = None
-            if self.board.training and not running:
-                self.trained.clear()  # workers report again what is trained already
+            if self.board.training and not before:
+                self.trained.clear()  # workers report finished trainings again
             if self.board.idle_with_work:
                 await self.record_in_turn(WorkResumed(at=self._session.clock()))
-            await self.garbage.collect_if_due()  # partial results of what is running again are kept
+            await self.garbage.collect_if_due()  # keeps partial results of repairs that are running again
             for command in self.board.pending_commands():
-                if isinstance(command, PublishGeneration | Purge) or not self._is_followed(command):
+                if isinstance(command, PublishGeneration | Purge) or self._needs_start(command):
                     await self.execute([command])
-            return self.running - running
+            return self.followed_shards - before
 
     async def repeat_lost_revocations(self) -> frozenset[int]:
-        """Repair the files if they are an older copy than the journal: revoked samples are removed from them again.
+        """If the files are an older copy than the journal, remove from them again the samples that were revoked since.
 
         Returns:
             The shards whose repair it started.
         """
         async with self._session.turn():
             await self._session.require_unfenced()  # a superseded coordinator would answer by an old state
-            running = self.running
+            before = self.followed_shards
             if await self._session.offload(lambda: self.publisher.is_behind):  # then nothing is running yet
                 await self._repair_damage(None)
                 await self.garbage.collect()
-            return self.running - running
+            return self.followed_shards - before
 
     async def repair_damage(self, data: str | None) -> tuple[list[Damage], frozenset[int]]:
         """Find missing or changed files, restore samples, and start to train the rest again.
@@ -172,9 +175,9 @@ class Executor:
             DataInvalid: `data` is not the file that the run was trained from.
         """
         async with self._session.turn():
-            running = self.running
+            before = self.followed_shards
             damage = await self._repair_damage(data)
-            return damage, self.running - running
+            return damage, self.followed_shards - before
 
     async def _repair_damage(self, data: str | None) -> list[Damage]:
         session, board = self._session, self.board
@@ -195,8 +198,8 @@ class Executor:
             if shard_damage.first_stage is not None
         }
         if first_stages or not await session.offload(lambda: self.publisher.is_sound):
-            for command in board.running:  # interrupted ones would start from, or aim at, what is lost
-                if not self._is_followed(command):
+            for command in board.repairs:  # interrupted ones would read files that are lost
+                if self._needs_start(command):
                     await self.record_in_turn(
                         ShardFailed(at=session.clock(), shard=command.shard, command_id=command.command_id)
                     )
@@ -213,20 +216,20 @@ class Executor:
             self._listeners.remove(progress)
 
     async def wait_until(self, is_done: Callable[[], bool]) -> None:
-        """Wait for the running work until a condition holds, and measure the accuracy of what it led to.
+        """Wait for the running work until a condition holds, then measure the accuracy of the current generation.
 
         Raises:
-            ShardRepairFailed: Nothing is running any more, and a repair has failed.
-            RaymuError: Nothing is running any more, and a training has failed; or a result could not be recorded.
+            ShardRepairFailed: A repair has failed, and no other work is running.
+            RaymuError: A training has failed, and no other work is running. Or a result could not be recorded.
         """
         await self.wait_for_work(is_done)
         async with self._session.turn():
             await self.garbage.collect_if_due()  # work of another call may have failed
-        if not self.board.running:
+        if not self.board.repairs:
             await self.measure()
 
     async def wait_for_work(self, is_done: Callable[[], bool]) -> None:
-        """Wait as `wait_until` does, and measure nothing."""
+        """Wait as `wait_until` does, without measuring."""
         while not is_done():
             if self._tasks:
                 done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -239,12 +242,12 @@ class Executor:
                 raise self._failure or AssertionError("no running repair can satisfy the condition being awaited")
 
     @property
-    def running(self) -> frozenset[int]:
-        """The shards whose work is followed here."""
+    def followed_shards(self) -> frozenset[int]:
+        """The shards whose work a task of this coordinator follows."""
         return frozenset(command.shard for task, command in self._tasks.items() if not task.done())
 
     def close(self) -> None:
-        """Record nothing from now on. The next coordinator resumes what is running."""
+        """Refuse to record any further result. The next coordinator resumes the work that is running."""
         self._is_closed = True
         for observer in self._observers:
             observer.on_close()
@@ -253,19 +256,20 @@ class Executor:
         """Measure the accuracy of the current generation if the run is configured to."""
         await self._accuracy.measure(self.publisher.published, self.record)
 
-    def _is_followed(self, command: ShardCommand) -> bool:
+    def _needs_start(self, command: ShardCommand) -> bool:
+        """Whether a command was not carried out here, and no task follows it yet."""
         if isinstance(command, TrainShard) and command.shard in self.trained:
-            return True
+            return False
         followed = (other for task, other in self._tasks.items() if not task.done())
-        return any(command.command_id == other.command_id for other in followed)
+        return all(command.command_id != other.command_id for other in followed)
 
     async def _follow(self, command: ShardCommand) -> None:
-        """Have the work of one shard done, and record the result. A failed repair is an event too."""
+        """Run the work of one shard on the fleet, and record its result. A failed repair is an event too."""
         session = self._session
         report: WorkReport | None
         try:
             async with self.garbage.working_on(command.shard):
-                report = await self._fleet.run(await self._work(command), self._report)
+                report = await self._fleet.run(await self._task_for(command), self._report)
         except Exception as error:  # requests stay accepted, and callers that wait for the work get the error
             report = await session.offload(partial(find_report, session.store, command.command_id))
             if report is None:  # otherwise only the worker's reply was lost
@@ -300,7 +304,10 @@ class Executor:
         await session.offload(partial(session.store.reports.delete, command_ids))
 
     def _stop_training(self, error: Exception) -> None:
-        """Begin with no further shard, unless settling can repair the failure: then it has less to finish."""
+        """Cancel the training of shards that has not begun.
+
+        After a lost worker go on: settling then has less to finish.
+        """
         if isinstance(error, WorkerLost):
             return
         for task, command in self._tasks.items():
@@ -309,15 +316,15 @@ class Executor:
                 task.cancel()
                 self._stopped.add(task)
 
-    async def _work(self, command: ShardCommand) -> Work:
-        """Add the term to a command, and the sample ids that only the journal knows."""
+    async def _task_for(self, command: ShardCommand) -> Work:
+        """Make a worker's task: the command, the term, and the sample ids that only the journal has."""
         if isinstance(command, TrainShard):
             return TrainTask(command=command, term=self._session.term)
-        read = self._session.journal.sample_ids
-        revoked = await self._session.offload(partial(read, shard=command.shard))
+        read = self._session.journal.raw_ids_of_shard
+        revoked = await self._session.offload(partial(read, command.shard))
         unseen: dict[str, frozenset[SampleId]] = {}
         if command.references:
-            unseen = await self._session.offload(partial(read, shard=command.references[0].shard))
+            unseen = await self._session.offload(partial(read, command.references[0].shard))
         return RepairTask(
             command=command,
             forget=_union(revoked[request_id] for request_id in command.request_ids if request_id in revoked),
@@ -341,7 +348,10 @@ class Executor:
 
 
 def _failure_of(command: ShardCommand, error: BaseException) -> BaseException:
-    """Return what is raised where the work is waited for: of a training the error itself, which says what to change."""
+    """Return the error for callers that wait.
+
+    A training's own error is kept, because it says what to change. A repair's is wrapped.
+    """
     if isinstance(command, TrainShard):
         return error
     failure = ShardRepairFailed(command.shard, f"{type(error).__name__}: {error}")

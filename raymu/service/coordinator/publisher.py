@@ -1,4 +1,4 @@
-"""Publishes generations, and purges what they supersede."""
+"""Publishes generations, and purges the files that they supersede."""
 
 from functools import partial
 
@@ -50,7 +50,7 @@ class Publisher:
         return event
 
     async def purge(self, command: Purge, receipts: Receipts) -> RequestsPurged:
-        """Destroy what is superseded, and issue the receipts that this completes. The caller has the turn."""
+        """Destroy superseded files, and issue the receipts that this completes. The caller has the turn."""
         return await self._session.offload(partial(self._purge, command, receipts))
 
     def _publish(self, command: PublishGeneration) -> GenerationPublished:

@@ -1,4 +1,4 @@
-"""Settling, and resuming interrupted work: a call waits for the repairs that it started, not for those of other calls."""
+"""Settling, and resuming interrupted work. A call waits for the repairs that it started, not for those of other calls."""
 
 from collections.abc import Set
 
@@ -18,7 +18,7 @@ class Resumption:
         self._pending: dict[int, frozenset[str]] = {}  # shard -> the requests that it has not been repaired for
 
     async def begin(self, started: frozenset[int] = frozenset()) -> None:
-        """Resume interrupted work. The call has started repairs of some shards before."""
+        """Resume interrupted work. started: shards whose repair the call has started already"""
         shards = started | await self._executor.resume()
         self._pending = {shard: frozenset(self._executor.board.pending_requests(shard)) for shard in shards}
 
@@ -41,7 +41,7 @@ async def settle_requests(executor: Executor, session: Session, request_ids: Set
     requested: set[int] = set()
 
     def unrequested() -> set[int]:
-        """Return the shards to settle, which an interrupted patch joins when it finishes."""
+        """Return the shards that are still to settle. An interrupted patch adds its shard when it ends."""
         lineages = executor.board.lineages
         return {lineage.shard for lineage in lineages if not request_ids.isdisjoint(lineage.debts)} - requested
 

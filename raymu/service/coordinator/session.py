@@ -1,11 +1,12 @@
-"""A coordinator's hold on a run: its store, its journal, and the term under which it writes both."""
+"""A run that a coordinator has taken over: its store, its journal, and the term under which it writes both."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
+from raymu.errors import CoordinatorLost
 from raymu.store.run import RunStore
 
 Value = TypeVar("Value")
@@ -43,8 +44,8 @@ async def in_thread(work: Callable[[], Value]) -> Value:
 class Session:
     """A run that was taken over. Opening one fences off the coordinator before it.
 
-    Writing takes a turn, so that commits happen one at a time and the board handles their events in the same order. Reading
-    needs no turn.
+    Writing takes a turn, so that commits happen one at a time and the board handles their events in the same order.
+    Reading needs no turn.
     """
 
     def __init__(self, store: RunStore, *, clock: Callable[[], datetime], offload: Offload = inline) -> None:
@@ -53,7 +54,7 @@ class Session:
         Args:
             store: The run.
             clock: Returns the current time, with a time zone.
-            offload: Runs whatever waits for files or the database.
+            offload: Runs functions that wait for files or the database.
 
         Raises:
             RunInvalid: The journal is missing, or older than the files.
@@ -63,14 +64,21 @@ class Session:
         self.journal, self.term = store.take_over()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = asyncio.Lock()
+        self._has_left = False
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for the turn to write, and keep it for the length of the context. Turns do not nest."""
+        """Wait for the turn to write, and keep it for the length of the context. Turns do not nest.
+
+        Raises CoordinatorLost, or CoordinatorSuperseded, once the session has left the run: a write would open the journal
+        again after its file was sealed.
+        """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # a local client runs each call in a loop of its own
             self._loop, self._lock = loop, asyncio.Lock()
         async with self._lock:
+            if self._has_left:
+                await self.raise_left()
             yield
 
     async def require_current(self) -> None:
@@ -86,5 +94,13 @@ class Session:
 
     async def leave(self) -> None:
         """Close the journal and seal its file. Raises CoordinatorSuperseded: its successor closes the journal then."""
+        if self._has_left:
+            return
         async with self.turn():
+            self._has_left = True
             await self.offload(lambda: self.store.fencing.release(self.journal, self.term))
+
+    async def raise_left(self) -> NoReturn:
+        """Raise CoordinatorSuperseded after another takeover, otherwise CoordinatorLost."""
+        await self.require_unfenced()
+        raise CoordinatorLost("it has left the run")

@@ -122,7 +122,7 @@ class Expected:
         return cls(
             board=board,
             generations=tuple(event for event in events if isinstance(event, GenerationPublished)),
-            publication=board.published,
+            publication=board.published_command,
             receipts=tuple(receipts),
             accepted={request.request_id: request for event in accepted for request in event.requests},
             purged=frozenset(request_id for event in purged for request_id in event.request_ids),

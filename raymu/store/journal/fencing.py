@@ -1,4 +1,4 @@
-"""Opening the journal of a run, and passing it from one coordinator to the next."""
+"""Opens the journal of a run, and passes it from one coordinator to the next. `Journal.writing` refuses superseded ones."""
 
 from contextlib import closing, suppress
 
@@ -71,8 +71,8 @@ class Fencing:
         """Become the coordinator of the run, or close the journal. Returns the term under which this process now writes.
 
         Raises:
-            RunInvalid: the database does not know the run, or the journal is older than the files of the run.
-            StorageFailed: the journal or the file of the term cannot be written.
+            RunInvalid: The database does not know the run, or the journal is older than the files of the run.
+            StorageFailed: The journal or the file of the term cannot be written.
         """
         try:
             self.require_latest(journal)

@@ -1,4 +1,4 @@
-"""The durable record of requests and decisions. What is acknowledged is committed."""
+"""The durable record of requests and decisions. A request is acknowledged once it is committed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,9 +24,9 @@ class Journal:
         """Use a database for one of its runs.
 
         Args:
-            database: may serve other runs too
-            run: the id of the run
-            key: of the seals and of the raw ids; it lies outside the database
+            database: The database, which may serve other runs too.
+            run: Id of the run.
+            key: Key of the seals and of the raw ids. It is not stored in the database.
         """
         self._database, self._run, self._key = database, run, key
         self._term, self._head = 0, BEGINNING
@@ -39,20 +39,23 @@ class Journal:
                 connection.execute(RUNS.insert().values(run=self._run, term=0))
 
     def remove(self) -> None:
-        """Delete everything that the database holds of the run. Raises StorageFailed."""
+        """Delete the run's rows from the database. Raises StorageFailed."""
         with self._database.writing() as connection:
             for table in TABLES.sorted_tables:
                 connection.execute(table.delete().where(table.c.run == self._run))
 
     def take_over(self, announce: Callable[[int], object] = lambda _term: None) -> int:
-        """Become the coordinator of the run, which refuses later writes of earlier ones. Returns the term.
+        """Become the coordinator of the run. From then on, writes of earlier coordinators are refused.
 
         Args:
-            announce: called with the term, while no other coordinator can take over
+            announce: Called with the new term, while no other coordinator can take over.
+
+        Returns:
+            The term.
 
         Raises:
-            RunInvalid: the database does not know the run.
-            StorageFailed: the database cannot be written.
+            RunInvalid: The database has no such run.
+            StorageFailed: The database cannot be written.
         """
         with self._database.writing() as connection:
             connection.execute(RUNS.update().where(RUNS.c.run == self._run).values(term=RUNS.c.term + 1))
@@ -67,7 +70,10 @@ class Journal:
     def writing(self) -> Iterator[Transaction]:
         """Open a transaction. No other coordinator can take over while it is open, so it also protects files.
 
-        Raises CoordinatorSuperseded, StorageFailed; RunInvalid if the journal has an event that this object did not write.
+        Raises:
+            CoordinatorSuperseded: A later coordinator has taken over.
+            RunInvalid: The journal has an event that this object did not write.
+            StorageFailed: The database cannot be written.
         """
         with self._database.writing() as connection:
             # Take the write lock (SQLite: of the database; PostgreSQL: of this row) before reading the term.
@@ -96,11 +102,13 @@ class Journal:
         """Commit accepted requests in one transaction, with the ids that they name.
 
         Args:
-            event: the acceptance
-            forget: request -> shard -> sample ids
-            hashes: request -> pseudonyms of its ids, owner and idempotency key
+            event: The acceptance. It also has the pseudonyms of the idempotency keys.
+            forget: Request -> shard -> sample ids.
+            hashes: Request -> pseudonyms of its ids and its owner.
 
-        Raises CoordinatorSuperseded, StorageFailed.
+        Raises:
+            CoordinatorSuperseded: A later coordinator has taken over.
+            StorageFailed: The database cannot be written.
         """
         with self.writing() as transaction:
             transaction.add(event)
@@ -118,7 +126,9 @@ class Journal:
     def events(self) -> Iterator[Event]:
         """Yield the events in order.
 
-        Raises FileCorrupt if an event was changed or an earlier one is missing; RunFormatTooNew if a newer raymu wrote one.
+        Raises:
+            FileCorrupt: An event was changed, or an earlier one is missing.
+            RunFormatTooNew: A newer version of raymu wrote an event that this one does not understand.
         """
         return (event for _, event in self.sealed_events())
 
@@ -132,7 +142,7 @@ class Journal:
                 yield head, read_event(row.payload, row.sequence)
 
     def require_readable(self) -> None:
-        """Raise RunFormatTooNew if a newer raymu wrote the newest event of some kind."""
+        """Read the last event of each kind. Raises RunFormatTooNew if this version does not understand one."""
         newest = sql.select(sql.func.max(EVENTS.c.sequence)).where(EVENTS.c.run == self._run).group_by(EVENTS.c.kind)
         rows = sql.select(EVENTS).where(EVENTS.c.run == self._run, EVENTS.c.sequence.in_(newest))
         with self._database.reading() as connection:
@@ -177,8 +187,8 @@ class Journal:
             ]
         return sorted(selected, key=lambda row: row.number)
 
-    def sample_ids(self, *, shard: int) -> dict[str, frozenset[SampleId]]:
-        """Return the raw ids of the requests that are not purged: request -> its ids in this shard. Raises FileCorrupt."""
+    def raw_ids_of_shard(self, shard: int) -> dict[str, frozenset[SampleId]]:
+        """Return the ids of one shard that unpurged requests name: request -> ids. Raises FileCorrupt."""
         query = sql.select(FORGET).where(FORGET.c.run == self._run, FORGET.c.shard == shard)
         cipher = IdCipher(self._key)
         with self._database.reading() as connection:
@@ -187,8 +197,10 @@ class Journal:
                 for row in connection.execute(query)
             }
 
-    def raw_ids(self, request_ids: Iterable[str] | None = None) -> dict[str, dict[int, frozenset[SampleId]]]:
-        """Return the raw ids of all requests that are not purged, or of some of them: request -> shard -> its ids.
+    def raw_ids_of_requests(
+        self, request_ids: Iterable[str] | None = None
+    ) -> dict[str, dict[int, frozenset[SampleId]]]:
+        """Return the ids that unpurged requests name, of these requests or of all: request -> shard -> ids.
 
         Raises FileCorrupt.
         """
@@ -215,7 +227,7 @@ class Journal:
         return revoked
 
     def revoked(self) -> dict[str, str]:
-        """Return everything that is revoked: pseudonym -> request."""
+        """Return all revoked pseudonyms: pseudonym -> request."""
         query = sql.select(REVOKED).where(REVOKED.c.run == self._run)
         with self._database.reading() as connection:
             return {row.identity_hash: row.request_id for row in connection.execute(query)}
@@ -230,7 +242,9 @@ class Journal:
     def _known_term(self, connection: sql.Connection) -> int:
         term = self._current_term(connection)
         if term is None:
-            raise RunInvalid("the journal", f"knows no run {self._run}; restore the database that belongs to the run")
+            raise RunInvalid(
+                "the journal", f"does not know run {self._run}; restore the database that belongs to the run"
+            )
         return term
 
     def _last(self, connection: sql.Connection) -> ChainHead:

@@ -56,4 +56,4 @@ REVOKED = sql.Table(
     sql.Column("identity_hash", sql.String, primary_key=True),
     sql.Column("request_id", sql.String, nullable=False),
 )
-"""Pseudonyms of revoked ids, owners and idempotency keys. They are never deleted: they recognize a repeated request."""
+"""Pseudonyms of revoked ids and owners. They are never deleted, so that a second revocation of a sample is recognised."""

@@ -22,7 +22,7 @@ ROWS_PER_STATEMENT = 1000
 
 
 class Transaction:
-    """An open transaction, with the journal's head after what it adds."""
+    """An open transaction. `head` is the journal's head after the events that it adds."""
 
     def __init__(self, connection: sql.Connection, run: str, key: bytes, head: ChainHead) -> None:
         self._connection, self._run, self._key = connection, run, key
@@ -43,11 +43,11 @@ class Transaction:
     def add_ids(
         self, forget: Mapping[str, Mapping[int, Sequence[SampleId]]], hashes: Mapping[str, Sequence[str]]
     ) -> None:
-        """Store what requests name: raw ids until the purge, pseudonyms for ever.
+        """Store the ids that requests name: raw until the purge, and as pseudonyms for ever.
 
         Args:
-            forget: request -> shard -> sample ids
-            hashes: request -> pseudonyms of its ids, owner and idempotency key
+            forget: Request -> shard -> sample ids.
+            hashes: Request -> pseudonyms of its ids and its owner.
         """
         cipher = IdCipher(self._key)
         self._insert(

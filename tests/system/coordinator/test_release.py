@@ -60,6 +60,11 @@ def one_of_each_shard(config: Config) -> tuple[int | str, ...]:
     return tuple(ids_at(config, shard=shard)[0] for shard in range(SHARDS))
 
 
+def opened_coordinator(location: Path) -> Coordinator:
+    store = RunStore(str(location))
+    return Coordinator(store, LocalFleet(store))
+
+
 async def leave_in_the_middle(
     location: Path, ids: Sequence[int | str], witness: RecordingObserver, *, is_superseded: bool = False
 ) -> BaseException | None:
@@ -111,3 +116,15 @@ def test_callers_of_a_superseded_coordinator_get_an_error(config: Config, tmp_pa
     ids = one_of_each_shard(config)
     error = asyncio.run(leave_in_the_middle(tmp_path / "run", ids, RecordingObserver(), is_superseded=True))
     assert isinstance(error, CoordinatorSuperseded)
+
+
+def test_a_call_after_the_close_writes_nothing(config: Config, tmp_path: Path) -> None:
+    coordinator = opened_coordinator(tmp_path / "run")
+    asyncio.run(coordinator.close())
+    before = journal_events(tmp_path / "run")
+    revocation = Revocation(ids=ids_at(config, shard=0)[:1])
+    for call in (coordinator.accept([revocation]), coordinator.revoke([revocation], no_progress)):
+        with pytest.raises(CoordinatorLost):
+            asyncio.run(call)
+    assert journal_events(tmp_path / "run") == before
+    asyncio.run(coordinator.close())

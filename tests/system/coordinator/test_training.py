@@ -95,7 +95,7 @@ def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None
                 asked.append(asyncio.create_task(coordinator.configure(UnlearningConfig(strategy=Strategy.DPUS))))
 
         await coordinator.train(configure)
-        with pytest.raises(RequestInvalid, match="is at work"):
+        with pytest.raises(RequestInvalid, match="running or left"):
             await asked[0]
 
     asyncio.run(train())

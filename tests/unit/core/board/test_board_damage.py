@@ -28,7 +28,7 @@ def test_a_damaged_shard_serves_what_is_sound_until_it_is_trained_again() -> Non
 def test_a_request_for_a_damaged_shard_is_retrained_from_the_earlier_of_both() -> None:
     board = trained_board()
     board.handle(accepted(request("r1", {1: {0: 1}})))
-    [first] = board.running
+    [first] = board.repairs
     board.handle(ShardFailed(at=NOW, shard=1, command_id=first.command_id))
     [command] = repairs(board.handle(damaged({1: 2})))
     assert (command.request_ids, command.earliest_slice) == (("r1",), 0)

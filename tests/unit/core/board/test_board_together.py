@@ -48,7 +48,7 @@ def test_the_last_settled_shard_does_not_wait_for_other_repairs() -> None:
     board = patched_board(3 * MOST_GENERATIONS)
     [running] = repairs(board.handle(accepted(request("s", {40: {0: 1}}))))
     first, last = repairs(board.handle(SettleRequested(at=NOW, shards=(0, 1))))
-    assert running in board.running
+    assert running in board.repairs
     assert execute(board, *board.handle(repaired(first, version="2"))) == []
     [publication] = execute(board, *board.handle(repaired(last, version="2")))
     assert publication.settled == ("r0", "r1")

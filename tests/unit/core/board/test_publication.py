@@ -8,7 +8,7 @@ def commands() -> tuple[RepairShard, ...]:
     """Two shards at work for one request."""
     board = trained_board(on_accept="keep")
     board.handle(accepted(request("r1", {0: {1: 2}, 1: {1: 2}})))
-    return board.running
+    return board.repairs
 
 
 def repair(publication: Publication, command: RepairShard) -> RepairReport:

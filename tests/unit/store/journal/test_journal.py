@@ -53,9 +53,9 @@ def test_accepted_ids_are_kept_by_request_and_shard_with_their_type(journal: Jou
     forget: dict[str, dict[int, list[SampleId]]] = {"r1": {0: [7, 8], 2: ["7", "Zoë"]}, "r2": {0: [9]}}
     journal.accept(ACCEPTED, forget=forget, hashes={"r1": ["a", "b"], "r2": ["c"]})
     assert list(journal.events()) == [ACCEPTED]
-    assert journal.sample_ids(shard=0) == {"r1": {7, 8}, "r2": {9}}
-    assert journal.sample_ids(shard=1) == {}
-    assert journal.sample_ids(shard=2) == {"r1": {"7", "Zoë"}}
+    assert journal.raw_ids_of_shard(0) == {"r1": {7, 8}, "r2": {9}}
+    assert journal.raw_ids_of_shard(1) == {}
+    assert journal.raw_ids_of_shard(2) == {"r1": {"7", "Zoë"}}
     assert journal.revoked_by(["a", "c", "d"]) == {"a": "r1", "c": "r2"}
 
 
@@ -64,9 +64,9 @@ def test_any_id_is_kept_until_its_request_is_purged(shared: Journal, ids: list[S
     shared.accept(
         ACCEPTED, forget={"r": {5: ids}}, hashes={"r": [f"revoked after {len(list(shared.events()))} events"]}
     )
-    assert shared.sample_ids(shard=5) == {"r": set(ids)}
+    assert shared.raw_ids_of_shard(5) == {"r": set(ids)}
     purge(shared, "r")
-    assert shared.sample_ids(shard=5) == {}
+    assert shared.raw_ids_of_shard(5) == {}
 
 
 def test_requests_are_accepted_together_or_not_at_all(journal: Journal) -> None:
@@ -74,7 +74,7 @@ def test_requests_are_accepted_together_or_not_at_all(journal: Journal) -> None:
     with pytest.raises(StorageFailed, match=r"(?i)unique"):
         journal.accept(ACCEPTED, forget={"r2": {0: [2]}, "r3": {0: [3]}}, hashes={"r2": ["b"], "r3": ["a"]})
     assert list(journal.events()) == [ACCEPTED]
-    assert journal.sample_ids(shard=0) == {"r1": {1}}
+    assert journal.raw_ids_of_shard(0) == {"r1": {1}}
     assert journal.revoked_by(["a", "b"]) == {"a": "r1"}
     journal.append(SETTLE)  # what failed was undone, so the journal goes on
 
@@ -88,8 +88,8 @@ def test_a_purge_drops_raw_ids_and_keeps_their_hashes(journal: Journal, count: i
         hashes={name: [f"hash of {name}"] for name in requests},
     )
     purge(journal, *requests[1:])
-    assert journal.sample_ids(shard=0) == {"r0": {0}}
-    assert journal.raw_ids().keys() == {"r0"}
+    assert journal.raw_ids_of_shard(0) == {"r0": {0}}
+    assert journal.raw_ids_of_requests().keys() == {"r0"}
     assert journal.revoked() == {f"hash of {name}": name for name in requests}
     assert list(journal.events()) == [ACCEPTED, purged(*requests[1:])]
 
@@ -101,7 +101,7 @@ def test_ids_are_readable_only_with_the_key(journal: Journal, url: sql.URL) -> N
         closing(open_journal(url, key=b"of another run")) as stranger,
         pytest.raises(FileCorrupt, match="the journal's ids of request r on shard 0: not what was written"),
     ):
-        stranger.sample_ids(shard=0)
+        stranger.raw_ids_of_shard(0)
 
 
 FORGERIES = {
@@ -117,7 +117,7 @@ def test_ids_that_are_not_what_was_written_are_refused(journal: Journal, url: sq
     journal.accept(ACCEPTED, forget={"r": {0: ["zoe@example.org"]}}, hashes={"r": ["z"]})
     execute(url, statement)
     with pytest.raises(FileCorrupt, match="the journal's ids of request"):
-        _ = [journal.sample_ids(shard=shard) for shard in (0, 1)]
+        _ = [journal.raw_ids_of_shard(shard) for shard in (0, 1)]
 
 
 WRITES: dict[str, Callable[[Journal], None]] = {
@@ -138,7 +138,7 @@ def test_a_superseded_coordinator_writes_nothing(
             write(journal)
         assert (refusal.value.term, refusal.value.current) == (term - 1, term)
         assert list(successor.events()) == [ACCEPTED]
-        assert successor.sample_ids(shard=0) == {"r1": {1}}
+        assert successor.raw_ids_of_shard(0) == {"r1": {1}}
         write(successor)
         assert len(list(journal.events())) == 2  # reading stays allowed
 
@@ -263,11 +263,11 @@ def test_runs_that_share_a_database_do_not_mix(journal: Journal, url: sql.URL) -
         other.accept(ACCEPTED, forget={"r1": {0: [2]}}, hashes=hashes)
         other.append(SETTLE)
         assert [len(list(each.events())) for each in (journal, other)] == [1, 2]
-        assert other.sample_ids(shard=0) == {"r1": {2}}
+        assert other.raw_ids_of_shard(0) == {"r1": {2}}
         purge(journal, "r1")
-        assert not journal.sample_ids(shard=0)
-        assert (set(journal.raw_ids()), set(other.raw_ids())) == (set(), {"r1"})
-        assert other.sample_ids(shard=0) == {"r1": {2}}
+        assert not journal.raw_ids_of_shard(0)
+        assert (set(journal.raw_ids_of_requests()), set(other.raw_ids_of_requests())) == (set(), {"r1"})
+        assert other.raw_ids_of_shard(0) == {"r1": {2}}
         journal.append(SETTLE)  # its term is its own
         assert (journal.head().sequence, other.head().sequence) == (3, 2)
 
@@ -276,7 +276,7 @@ def test_runs_that_share_a_database_do_not_mix(journal: Journal, url: sql.URL) -
 def test_a_database_that_does_not_know_the_run_is_refused(url: sql.URL) -> None:
     with closing(open_journal(url, run="stranger")) as stranger:
         for ask in (stranger.take_over, stranger.term):
-            with pytest.raises(RunInvalid, match="knows no run stranger"):
+            with pytest.raises(RunInvalid, match="does not know run stranger"):
                 ask()
 
 
