@@ -122,7 +122,7 @@ def test_a_call_after_the_close_writes_nothing(config: Config, tmp_path: Path) -
     coordinator = opened_coordinator(tmp_path / "run")
     asyncio.run(coordinator.close())
     before = journal_events(tmp_path / "run")
-    revocation = Revocation(ids=ids_at(config, shard=0)[:1])
+    revocation = Revocation(ids=tuple(ids_at(config, shard=0)[:1]))
     for call in (coordinator.accept([revocation]), coordinator.revoke([revocation], no_progress)):
         with pytest.raises(CoordinatorLost):
             asyncio.run(call)
