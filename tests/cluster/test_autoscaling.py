@@ -38,9 +38,9 @@ def test_it_grows_for_shards_and_shrinks_once_they_are_idle(tmp_path: Path) -> N
         )
         (tmp_path / "config.json").write_bytes(canonical_json(config.tree()))
         program = [sys.executable, "-c", PROGRAM]
-        found = subprocess.run(
+        process = subprocess.run(
             program, cwd=tmp_path, env=head.environment, capture_output=True, text=True, timeout=240, check=False
         )
-    assert (found.returncode, found.stdout.split("\n")[:2]) == (0, ["grown", "and back"]), found.stderr
+    assert (process.returncode, process.stdout.split("\n")[:2]) == (0, ["grown", "and back"]), process.stderr
     train_run(config, tmp_path / "calm")
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")

@@ -83,10 +83,10 @@ def test_two_hundred_shards_need_only_as_many_processes_as_there_is_room_for(tmp
 def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=400)
     killed: list[int] = []
-    told: list[tuple[int, int]] = []
+    stages: list[tuple[int, int]] = []
 
     def kill_once(stage: StageProgress) -> None:
-        told.append((stage.shard, stage.stage))
+        stages.append((stage.shard, stage.stage))
         if not killed:
             victim = own_processes(SHARD)[0]
             killed.append(victim.pid)
@@ -94,19 +94,19 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
 
     config = config_on_ray(tmp_path / "all.parquet")
     with raymu.train(config, str(tmp_path / "run"), progress=kill_once) as run:
-        require_once(told)
+        require_once(stages)
         killed.clear()
-        told.clear()
+        stages.clear()
         run.revoke(table["id"].to_pylist()[:40], strategy="sisa", progress=kill_once)
-        require_once(told)
+        require_once(stages)
     assert killed
     train_run(config, tmp_path / "calm", exclude=table["id"].to_pylist()[:40])
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
-def require_once(told: list[tuple[int, int]]) -> None:
+def require_once(stages: list[tuple[int, int]]) -> None:
     """No finished stage was trained again; the last one counts as finished only with its shard's report."""
-    before_last = [stage for stage in told if stage[1] < 2]
+    before_last = [stage for stage in stages if stage[1] < 2]
     assert len(before_last) == len(set(before_last))
 
 
@@ -143,10 +143,12 @@ def test_refusals_come_through_as_they_are_and_change_nothing(tmp_path: Path) ->
 
 def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_one(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=4000)["id"].to_pylist()
-    asked = [raymu.Revocation(ids=(sample_id,), strategy="dpus") for sample_id in [*ids[:2500], *ids[:2], *range(3)]]
+    revocations = [
+        raymu.Revocation(ids=(sample_id,), strategy="dpus") for sample_id in [*ids[:2500], *ids[:2], *range(3)]
+    ]
     repaired: list[int] = []
     with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
-        answers = run.revoke_many(asked, progress=lambda stage: repaired.append(stage.shard))
+        answers = run.revoke_many(revocations, progress=lambda stage: repaired.append(stage.shard))
         refusals = [answer.refusal for answer in answers]
         assert refusals[:2500] == [None] * 2500
         assert [type(refusal) for refusal in refusals[2500:]] == [SamplesRevoked] * 2 + [UnknownSamples] * 3
@@ -201,9 +203,9 @@ def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, add
     write_samples(tmp_path / "all.parquet")
     (tmp_path / "run.yaml").write_text("data: {train: all.parquet}\nmodel: {name: mlp}\n")
     command = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", f"cluster.address={address}"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert found.returncode == 2
-    assert problem in found.stderr
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 2
+    assert problem in process.stderr
     assert not (tmp_path / "runs" / "run").exists()
 
 
@@ -215,12 +217,12 @@ def test_status_needs_no_cluster(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "raymu.cli", "status", "run"]
     environment = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
     for words in (["--address", "127.0.0.1:9"], []):
-        found = subprocess.run(
+        process = subprocess.run(
             [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
-        assert (found.returncode, found.stderr) == (0, "")
-        assert "the nodes of the shards are not known" in found.stdout
-        assert ":9: nothing answers there" in found.stdout
+        assert (process.returncode, process.stderr) == (0, "")
+        assert "the nodes of the shards are not known" in process.stdout
+        assert ":9: nothing answers there" in process.stdout
 
 
 def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Path) -> None:
@@ -257,8 +259,8 @@ first.close()
 print(second.revoke([{table["id"][0].as_py()}], strategy="sisa").exactness)
 second.close()
 """
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
-    assert (found.returncode, found.stdout.strip()) == (0, "exact"), found.stderr
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (process.returncode, process.stdout.strip()) == (0, "exact"), process.stderr
 
 
 def test_a_lost_coordinator_is_said_in_one_line_and_settling_finishes_its_work(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Requests:
             cluster={"fleet": fleet, "live_actors": 2},
         )
         late, early = ids_at(self.config, slice_index=1), ids_at(self.config, shard=0, slice_index=0)
-        self.asked = [
+        self.revocations = [
             Revocation(ids=(late[0], late[-1]), strategy="sisa", key="retrain"),
             Revocation(ids=(early[0],), strategy="dpus", key="patch"),
         ]
@@ -54,7 +54,7 @@ class Requests:
     def make(self, location: Path) -> None:
         """Send all requests, and settle. This may be repeated from any point."""
         with Run(location) as run:
-            for revocation in self.asked:
+            for revocation in self.revocations:
                 run.revoke_together([revocation])
             run.settle()
 
@@ -77,8 +77,8 @@ class Disk:
         self._ballast.unlink()
 
     def _free(self) -> int:
-        found = os.statvfs(self.folder)
-        return found.f_bavail * found.f_frsize
+        filesystem = os.statvfs(self.folder)
+        return filesystem.f_bavail * filesystem.f_frsize
 
 
 @pytest.fixture

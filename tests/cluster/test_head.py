@@ -29,8 +29,8 @@ def test_the_run_goes_on_from_its_directory(tmp_path: Path) -> None:
         )
         location, calm = tmp_path / "run", train_run(config, tmp_path / "calm")
         asyncio.run(train_run(config, location).close())
-        asked = ["revoke", "run", "--ids-file", "ids.txt", "--strategy", "sisa"]
-        broken_off(asked, tmp_path, head, moment=r"shards/.*stage-2")
+        words = ["revoke", "run", "--ids-file", "ids.txt", "--strategy", "sisa"]
+        broken_off(words, tmp_path, head, moment=r"shards/.*stage-2")
         head.start()
         assert finished(["settle", "run", "--json"], tmp_path, head)["generation"] > 1
     receipt, other = raymu.open_run(location).receipts()[0], revoke(calm, ids, strategy="sisa")
@@ -48,16 +48,16 @@ def broken_off(words: list[str], folder: Path, head: Head, *, moment: str) -> No
             head.kill()
 
     with watched(folder / "run", strike):
-        found = command(words, folder, head)
-    assert killed, found.stderr
-    assert found.returncode == 1
-    assert re.fullmatch(r"raymu: the coordinator was lost .* run `raymu settle`\n", found.stderr), found.stderr
+        process = command(words, folder, head)
+    assert killed, process.stderr
+    assert process.returncode == 1
+    assert re.fullmatch(r"raymu: the coordinator was lost .* run `raymu settle`\n", process.stderr), process.stderr
 
 
 def finished(words: list[str], folder: Path, head: Head) -> dict[str, Any]:
-    found = command(words, folder, head)
-    assert (found.returncode, found.stderr) == (0, "")
-    document: dict[str, Any] = json.loads(found.stdout)
+    process = command(words, folder, head)
+    assert (process.returncode, process.stderr) == (0, "")
+    document: dict[str, Any] = json.loads(process.stdout)
     return document
 
 

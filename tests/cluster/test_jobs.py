@@ -132,10 +132,10 @@ def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: P
         job.send_signal(number)
     ended = {number: end(job) for number, job in begun.items()}
     assert {(command.code, command.err.splitlines()[-1]) for command in ended.values()} == {(130, "raymu: interrupted")}
-    told = [
+    states = [
         status for job, status in statuses(cluster).items() if any(job in command.err for command in ended.values())
     ]
-    assert told == ["STOPPED", "STOPPED"]
+    assert states == ["STOPPED", "STOPPED"]
     wait_until(lambda: not cluster.processes(SHARD), "their actors are gone")
 
 

@@ -42,8 +42,8 @@ def head() -> Iterator[Head]:
 
 def test_threads_that_come_and_go_at_once_share_one_connection(head: Head) -> None:
     command = [sys.executable, "-c", VISITORS, head.address]
-    found = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=90, check=False)
-    assert (found.returncode, found.stderr) == (0, "")
+    process = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=90, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -27,15 +27,15 @@ class Measured:
 
     def series(self, step: str) -> Mapping[tuple[str, ...], float]:
         """(name, *values of raymu's own labels) -> value"""
-        found: dict[tuple[str, ...], float] = {}
+        values: dict[tuple[str, ...], float] = {}
         for line in self.text(step).splitlines():
             if line.startswith("ray_raymu_"):
                 name, labels, value = re.fullmatch(r"(\w+){(.*)} (\S+)", line).groups()  # type: ignore[union-attr]
                 tags = dict(re.findall(r'(\w+)="([^"]*)"', labels))
                 assert tags["run"] == self.run_id
                 own = (tags[label] for label in ("state", "duty", "remedy", "shard", "le") if label in tags)
-                found[name.removeprefix("ray_raymu_"), *own] = float(value)
-        return found
+                values[name.removeprefix("ray_raymu_"), *own] = float(value)
+        return values
 
     def text(self, step: str) -> str:
         return (self.folder / step).read_text()
@@ -64,8 +64,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "tests.support.metrics_process", str(folder), str(port)]
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-    found = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
-    assert (found.returncode, found.stdout) == (0, ""), found.stderr
+    process = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    assert (process.returncode, process.stdout) == (0, ""), process.stderr
     return Measured(folder)
 
 
@@ -83,23 +83,27 @@ def test_prometheus_has_the_names_and_kinds_that_raymu_gives(measured: Measured)
 
 
 def test_requests_remedies_passes_debt_and_slack_are_there(measured: Measured) -> None:
-    found = measured.series("patched")
-    assert (found["requests", "settled"], found["requests", "purged"], found["requests", "accepted"]) == (1.0, 1.0, 0.0)
-    patched = found["repairs_total", "patch"]
+    series = measured.series("patched")
+    assert (series["requests", "settled"], series["requests", "purged"], series["requests", "accepted"]) == (
+        1.0,
+        1.0,
+        0.0,
+    )
+    patched = series["repairs_total", "patch"]
     assert patched >= 1.0
-    assert found["repairs_total", "retrain"] >= 1.0
-    assert found["shards", "approximate"] == found["debt_shards",] == patched
-    assert found["debt_passes",] > 0.0
-    assert found["passes_total", "train"] == pytest.approx(240 * 4, rel=0.5)
-    assert found["compute_seconds_total", "train"] > 0.0
-    assert found["seconds_per_pass_count", "train"] == 9.0, "three shards of three stages"
-    assert found["repair_seconds_count", "patch"] == patched
-    assert found["request_seconds_count", "rewound"] == 2.0
-    assert found["request_seconds_count", "settled"] == 1.0
-    assert sum(name == "shard_seconds_per_pass" for name, *_ in found) == 3
+    assert series["repairs_total", "retrain"] >= 1.0
+    assert series["shards", "approximate"] == series["debt_shards",] == patched
+    assert series["debt_passes",] > 0.0
+    assert series["passes_total", "train"] == pytest.approx(240 * 4, rel=0.5)
+    assert series["compute_seconds_total", "train"] > 0.0
+    assert series["seconds_per_pass_count", "train"] == 9.0, "three shards of three stages"
+    assert series["repair_seconds_count", "patch"] == patched
+    assert series["request_seconds_count", "rewound"] == 2.0
+    assert series["request_seconds_count", "settled"] == 1.0
+    assert sum(name == "shard_seconds_per_pass" for name, *_ in series) == 3
     month_s = 30 * 24 * 3600.0
-    assert month_s - 300.0 < found["deadline_slack_seconds",] < month_s
-    assert found["settle_by_timestamp_seconds",] < found["next_due_timestamp_seconds",]
+    assert month_s - 300.0 < series["deadline_slack_seconds",] < month_s
+    assert series["settle_by_timestamp_seconds",] < series["next_due_timestamp_seconds",]
 
 
 def test_gauges_stay_while_nothing_happens_and_slack_shrinks(measured: Measured) -> None:
@@ -112,10 +116,10 @@ def test_gauges_stay_while_nothing_happens_and_slack_shrinks(measured: Measured)
 
 
 def test_settling_pays_the_debt(measured: Measured) -> None:
-    found = measured.series("settled")
-    assert found["debt_shards",] == found["debt_passes",] == found["next_due_timestamp_seconds",] == 0.0
-    assert (found["requests", "settled"], found["shards", "exact"]) == (2.0, 3.0)
-    assert ("deadline_slack_seconds",) not in found
+    series = measured.series("settled")
+    assert series["debt_shards",] == series["debt_passes",] == series["next_due_timestamp_seconds",] == 0.0
+    assert (series["requests", "settled"], series["shards", "exact"]) == (2.0, 3.0)
+    assert ("deadline_slack_seconds",) not in series
 
 
 def test_no_measurement_and_no_log_of_any_process_names_a_subject(measured: Measured) -> None:
@@ -127,16 +131,16 @@ def test_no_measurement_and_no_log_of_any_process_names_a_subject(measured: Meas
 
 
 def test_actors_write_their_log_into_ray_s_as_json(measured: Measured) -> None:
-    told = [json.loads(line) for line in measured.log_lines if line.startswith('{"time": ')]
-    assert {record["run"] for record in told} == {measured.run_id}
+    records = [json.loads(line) for line in measured.log_lines if line.startswith('{"time": ')]
+    assert {record["run"] for record in records} == {measured.run_id}
     of_workers = {"work_begun", "stage_trained", "work_done"}
-    assert of_workers < {record["event"] for record in told}
+    assert of_workers < {record["event"] for record in records}
     assert {"opened", "trained", "accepted", "repaired", "published", "purged", "closed"} <= {
-        record["event"] for record in told
+        record["event"] for record in records
     }
     stages = [
         (record["shard"], record["stage"])
-        for record in told
+        for record in records
         if record["event"] == "stage_trained" and record["remedy"] == "train"
     ]
     assert sorted(stages) == [(shard, stage) for shard in range(3) for stage in range(3)]

@@ -59,14 +59,14 @@ def test_every_acknowledged_request_finishes_with_the_hashes_of_an_undisturbed_r
         raymu.train(config, location).close()
     assert served_weights(location) == served_weights(tmp_path / "calm")
     others[0].recover()
-    for node, strategy, moment, asked in (
+    for node, strategy, moment, sample_ids in (
         (others[1], "sisa", r"shards/.*stage-2", ids[:40]),
         (others[0], "dpus", r"shards/.*patched", ids[40:80]),
     ):
         with raymu.open_run(location) as run, losing(node, location, moment=moment):
             run.warm_up()
-            receipt = run.revoke(asked, strategy=strategy)
-        other = revoke(calm, asked, strategy=strategy)
+            receipt = run.revoke(sample_ids, strategy=strategy)
+        other = revoke(calm, sample_ids, strategy=strategy)
         assert (receipt.purged_at is not None, receipt.exactness) == (True, other.exactness)
         assert served_weights(location) == served_weights(tmp_path / "calm"), strategy
         node.recover()

@@ -106,7 +106,7 @@ def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFi
     config = config_on_ray(tmp_path / "all.parquet", live_actors=2, gpus_per_shard=1)
     with raymu.train(config, tmp_path / "run") as run:
         places = run.locations()
-        [node] = [one for one in ray.nodes() if one["Alive"]]  # type: ignore[no-untyped-call]
+        [node] = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         assert {place.gpus for place in places.values()} == {("0",), ("1",)}
         assert {(place.node, place.node_id) for place in places.values()} == {(node["NodeName"], node["NodeID"])}
         status = run.status(locations=places)

@@ -37,11 +37,11 @@ def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_i
 ) -> None:
     run = raymu.open_run(location)
     (tmp_path / "branch-old").mkdir()
-    wanted, told = Search(space=SPACE, trials=4), []
+    search, counts = Search(space=SPACE, trials=4), []
     report = run.tune(
-        wanted, Constraints(), out=tmp_path, traffic="uniform:5", progress=lambda done, of: told.append((done, of))
+        search, Constraints(), out=tmp_path, traffic="uniform:5", progress=lambda done, of: counts.append((done, of))
     )
-    assert told[-1] == (4, 4)
+    assert counts[-1] == (4, 4)
     scratch = tmp_path / "alone"
     scratch.mkdir()
     test = location.parent / "all.parquet"
@@ -57,17 +57,17 @@ def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_i
     assert not list(left.parent.iterdir())
     left.mkdir()
 
-    again = run.tune(wanted, Constraints(), out=tmp_path, traffic="uniform:5")
+    again = run.tune(search, Constraints(), out=tmp_path, traffic="uniform:5")
     assert again.trials == report.trials
     assert (left.exists(), (tmp_path / "branch-old").exists()) == (False, True)
     with pytest.raises(RequestInvalid, match="belongs to another search"):
-        run.tune(wanted, Constraints(), out=tmp_path, traffic="uniform:4")
+        run.tune(search, Constraints(), out=tmp_path, traffic="uniform:4")
 
 
 @pytest.mark.parametrize("method", [pytest.param("random", marks=pytest.mark.nightly), "optuna"])
 def test_other_ways_to_search_stop_what_falls_behind(location: Path, tmp_path: Path, method: str) -> None:
-    wanted = Search(space=SPACE, method=method, trials=4, stops_early=True)  # type: ignore[arg-type]
-    report = raymu.open_run(location).tune(wanted, Constraints(), out=tmp_path, traffic="uniform:5")
+    search = Search(space=SPACE, method=method, trials=4, stops_early=True)  # type: ignore[arg-type]
+    report = raymu.open_run(location).tune(search, Constraints(), out=tmp_path, traffic="uniform:5")
     assert len(report.trials) + report.stopped == 4
     assert report.trials
 

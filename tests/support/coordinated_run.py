@@ -41,8 +41,8 @@ def ids_at(config: Config, *, shard: int | None = None, slice_index: int | None 
     """Ids of a shard, of a slice, or of a slice of a shard."""
     return [
         sample_id
-        for sample_id, one, position in homes(config)
-        if shard in (None, one) and slice_index in (None, position)
+        for sample_id, home_shard, position in homes(config)
+        if shard in (None, home_shard) and slice_index in (None, position)
     ]
 
 
@@ -124,19 +124,19 @@ def history_of(location: Path) -> tuple[int, int, list[str]]:
 
 def state_files(location: Path, shard: int) -> set[str]:
     """The samples, checkpoints and recorded updates of a shard that lie on disk, as paths within the run."""
-    found = [*(location / "shards" / f"{shard:04d}").iterdir(), *(location / "samples").glob(f"{shard:04d}-*")]
-    return {str(path.relative_to(location)) for path in found}
+    paths = [*(location / "shards" / f"{shard:04d}").iterdir(), *(location / "samples").glob(f"{shard:04d}-*")]
+    return {str(path.relative_to(location)) for path in paths}
 
 
 def traces(location: Path, marker: str) -> set[str]:
     """The files of a run in which a marker can be read: in their bytes, or unpacked where they are Parquet."""
-    found = set()
+    names = set()
     for path in location.rglob("*"):
         if path.is_file():
             unpacked = str(pq.read_table(path).to_pydict()) if path.suffix == ".parquet" else ""
             if marker.encode() in path.read_bytes() or marker in unpacked:
-                found.add(path.name)
-    return found
+                names.add(path.name)
+    return names
 
 
 def raw_ids_in_journal(location: Path | str) -> int:
@@ -158,8 +158,8 @@ class OpenedRun:
     def __init__(self, coordinator: Coordinator) -> None:
         self.coordinator = coordinator
 
-    def revoke(self, ids: Sequence[SampleId], **asked: Any) -> Receipt:
-        return revoke(self.coordinator, ids, **asked)
+    def revoke(self, ids: Sequence[SampleId], **fields: Any) -> Receipt:
+        return revoke(self.coordinator, ids, **fields)
 
     def settle(self) -> None:
         settle(self.coordinator)

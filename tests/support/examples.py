@@ -91,8 +91,8 @@ def train_run(
     return coordinator
 
 
-def revoke(coordinator: Coordinator, ids: Sequence[SampleId] = (), **asked: Any) -> Receipt:
-    [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=tuple(ids), **asked)], no_progress))
+def revoke(coordinator: Coordinator, ids: Sequence[SampleId] = (), **fields: Any) -> Receipt:
+    [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=tuple(ids), **fields)], no_progress))
     return receipt
 
 

@@ -102,13 +102,18 @@ def live(folder: Path) -> None:
     location = folder / "run"
     asyncio.run(train_run(config, location).close())
     owned = {row["id"] for row in table.to_pylist() if row["owner"] == "owner-3"}
-    early, late = ([one for one in ids_at(config, slice_index=position) if one not in owned] for position in (0, 1))
+    early, late = (
+        [sample_id for sample_id in ids_at(config, slice_index=position) if sample_id not in owned]
+        for position in (0, 1)
+    )
     with opened(location) as run:
         asyncio.run(run.coordinator.configure(UnlearningConfig(boundary=Boundary.parse(0.5))))
     with opened(location) as run:
         run.revoke(late[:2], strategy="dpus", key="order 1")
         run.revoke([], owner="owner-3", strategy="ohs", boundary=0.0)
-        asyncio.run(run.coordinator.submit([_single(one) for one in late[2:5]] + [_single("nobody")], no_progress))
+        asyncio.run(
+            run.coordinator.submit([_single(sample_id) for sample_id in late[2:5]] + [_single("nobody")], no_progress)
+        )
         run.settle()
     _lose_a_checkpoint(RunStore(str(location)))
     with opened(location) as run:

@@ -77,10 +77,10 @@ class ObjectStoreServer:
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:
         """Requests within it, by method; filled in at its end."""
-        found: Counter[str] = Counter()
+        requests: Counter[str] = Counter()
         before = self._log.stat().st_size
-        yield found
-        found.update(_REQUEST.findall(self._log.read_text()[before:]))
+        yield requests
+        requests.update(_REQUEST.findall(self._log.read_text()[before:]))
 
     def stop(self) -> None:
         self._process.terminate()
@@ -91,8 +91,8 @@ class ObjectStoreServer:
     def _wait(self) -> int:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            if found := _ADDRESS.search(self._log.read_text()):
-                return int(found[1])
+            if address := _ADDRESS.search(self._log.read_text()):
+                return int(address[1])
             assert self._process.poll() is None, f"the server did not start: {self._log.read_text()}"
             time.sleep(0.05)
         raise AssertionError(f"the server is not up: {self._log.read_text()}")

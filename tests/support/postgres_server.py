@@ -30,7 +30,7 @@ class PostgresServer:
             self._run(
                 programs / "initdb", "-D", self._folder / "data", "-U", _USER, "-A", "trust", "--no-sync", "-E", "UTF8"
             )
-            options = " ".join(f"-c {one}" for one in (f"unix_socket_directories={self._folder}", *settings))
+            options = " ".join(f"-c {setting}" for setting in (f"unix_socket_directories={self._folder}", *settings))
             log = self._folder / "log"
             self._run(*self._pg_ctl, "-l", log, "-o", f"-c listen_addresses='' {options}", "start")
         except BaseException:

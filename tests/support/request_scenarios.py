@@ -31,7 +31,7 @@ class ResumableScenario:
             cluster=cluster,
         )
         early, late = ids_at(self.config, shard=0, slice_index=0), ids_at(self.config, slice_index=1)
-        self.asked = [
+        self.revocations = [
             Revocation(ids=(early[0], late[-1]), strategy="sisa", key="first"),
             Revocation(ids=(early[1],), strategy="dpus", key="second"),
         ]
@@ -60,7 +60,7 @@ class ResumableScenario:
         asyncio.run(coordinator.close())
 
     async def _revoke(self, coordinator: Coordinator) -> None:
-        for request in self.asked:
+        for request in self.revocations:
             await coordinator.revoke([request], no_progress)
         await coordinator.settle(no_progress)
 

@@ -56,7 +56,10 @@ class Subjects:
                 with pytest.raises(RaymuError):
                     run.revoke(**refused)
             answers = run.revoke_many(
-                [raymu.Revocation(ids=(one,), key=f"{KEY}-{one}") for one in (*ids[30:40], UNKNOWN_ID)]
+                [
+                    raymu.Revocation(ids=(sample_id,), key=f"{KEY}-{sample_id}")
+                    for sample_id in (*ids[30:40], UNKNOWN_ID)
+                ]
             )
             assert sum(answer.refusal is not None for answer in answers) == 1
             run.revoke(ids[50:53], strategy="dpus")  # so that there is something to settle
@@ -89,11 +92,11 @@ def test_no_line_names_a_sample_an_owner_a_key_or_a_feature(tmp_path: Path, form
 
 def test_each_line_is_a_json_object_about_the_run(tmp_path: Path) -> None:
     run, lines = log_of(Subjects(tmp_path), LogForm.JSON)
-    told: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    assert {line["run"] for line in told} == {run}
-    assert {line["level"] for line in told} == {"info"}
-    assert sorted(line["time"] for line in told) == [line["time"] for line in told]
-    kinds = {line["event"] for line in told}
+    records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    assert {line["run"] for line in records} == {run}
+    assert {line["level"] for line in records} == {"info"}
+    assert sorted(line["time"] for line in records) == [line["time"] for line in records]
+    kinds = {line["event"] for line in records}
     of_coordinator = {"opened", "closed", "trained", "accepted", "published", "repaired", "purged", "settle", "resumed"}
     assert kinds == of_coordinator | {"work_begun", "stage_trained", "work_done"}
 
@@ -104,10 +107,10 @@ def test_a_request_can_be_followed_from_its_acceptance_to_its_purge(tmp_path: Pa
         stream = io.StringIO()
         configure_logging(stream, LogForm.JSON)
         receipt = run.revoke(table["id"].to_pylist()[:1], strategy="sisa")
-    told = [json.loads(line) for line in stream.getvalue().splitlines()]
-    of_request = [line for line in told if receipt.request_id in line.get("request_ids", ())]
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    of_request = [line for line in records if receipt.request_id in line.get("request_ids", ())]
     steps = ["accepted", "published", "work_begun", "work_done", "repaired", "published", "purged"]
-    assert [one["event"] for one in of_request] == steps
+    assert [record["event"] for record in of_request] == steps
     [part], repaired = receipt.shards, of_request[4]
     assert (repaired["shard"], repaired["remedy"], repaired["seconds"]) == (part.shard, "retrain", part.seconds)
 
@@ -124,8 +127,8 @@ def test_work_that_breaks_off_is_told_without_the_error_s_text(tmp_path: Path) -
     fleet = ScriptedFleet(RunStore(str(tmp_path / "run")), before=lose_samples)
     with opened(tmp_path / "run", fleet) as run, pytest.raises(ShardRepairFailed, match="samples/"):
         run.revoke(ids[:1], strategy="sisa")
-    told = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [(line["event"], line.get("error")) for line in told] == [
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line.get("error")) for line in records] == [
         ("work_begun", None),
         ("work_failed", "FileMissing"),
     ]
@@ -142,8 +145,12 @@ def test_a_library_s_own_record_is_a_line_too() -> None:
             "generation %d was not measured", 3, exc_info=True
         )
     [line] = stream.getvalue().splitlines()
-    told = json.loads(line)
-    assert (told["event"], told["level"], told["error"]) == ("generation 3 was not measured", "warning", "ValueError")
+    record = json.loads(line)
+    assert (record["event"], record["level"], record["error"]) == (
+        "generation 3 was not measured",
+        "warning",
+        "ValueError",
+    )
     assert KEY not in line
 
 

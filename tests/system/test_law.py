@@ -83,20 +83,20 @@ def forget_sets(draw: st.DrawFn, config: Config) -> list[SampleId]:
     _, shard, slice_index = draw(st.sampled_from(placed))
     match draw(st.sampled_from(["some", "slice", "some of a slice", "shard", "some of a shard", "owner", "class"])):
         case "some":
-            found = ids_at(config)
+            candidates = ids_at(config)
         case "slice" | "some of a slice" as what:
-            found = ids_at(config, shard=shard, slice_index=slice_index)
+            candidates = ids_at(config, shard=shard, slice_index=slice_index)
             if what == "slice":
-                return found
+                return candidates
         case "shard":
             return ids_at(config, shard=shard)
         case "some of a shard":
-            found = ids_at(config, shard=shard)
+            candidates = ids_at(config, shard=shard)
         case "owner":
             return ids_of_owner(config, f"owner-{draw(st.integers(0, 39))}")
         case _:
             return ids_of_class(config, draw(st.integers(0, 2)))
-    return draw(st.lists(st.sampled_from(found), unique=True, min_size=1, max_size=12))
+    return draw(st.lists(st.sampled_from(candidates), unique=True, min_size=1, max_size=12))
 
 
 def ids_of_owner(config: Config, owner: str) -> list[SampleId]:
@@ -153,8 +153,8 @@ def test_settled_runs_equal_runs_that_never_saw_the_forget_set(
         requests: list[list[SampleId]] = []
         for _ in range(data.draw(st.integers(1, 2), label="requests")):
             named = {sample_id for request in requests for sample_id in request}
-            found = data.draw(forget_sets(config), label="forget set")
-            requests.append([sample_id for sample_id in found if sample_id not in named])
+            forget = data.draw(forget_sets(config), label="forget set")
+            requests.append([sample_id for sample_id in forget if sample_id not in named])
         assume(all(requests))
         asyncio.run(train_run(config, folder / "run").close())
         require_law(TrainedRun(config, folder / "run"), requests, strategy)

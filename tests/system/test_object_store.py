@@ -162,9 +162,9 @@ def test_a_bucket_that_has_come_to_keep_versions_leaves_verification_open(
     object_store.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     with raymu.open_run(location) as again:
         again.revoke(ids_at(config, shard=0)[:1], strategy="sisa")
-    found = raymu.open_run(location).verify()
-    assert found.verdict is Verdict.INCONCLUSIVE
-    assert "keeps versions" in str(found.checks)
+    verification = raymu.open_run(location).verify()
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    assert "keeps versions" in str(verification.checks)
 
 
 def test_a_training_that_is_refused_leaves_nothing_in_the_bucket(

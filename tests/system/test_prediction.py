@@ -62,9 +62,9 @@ def test_no_samples_have_no_answers(
 ) -> None:
     ensemble = Ensemble.current(RunStore(str(location)))
     monkeypatch.setattr(ensemble, "_aggregate", AGGREGATIONS[aggregation])
-    found = ensemble.predict(GOOD[:0].astype(dtype))
-    assert found.shape == (0, 3)
-    assert found.dtype == np.float32
+    probabilities = ensemble.predict(GOOD[:0].astype(dtype))
+    assert probabilities.shape == (0, 3)
+    assert probabilities.dtype == np.float32
 
 
 @pytest.mark.parametrize("labels", [[0], [0] * 5])

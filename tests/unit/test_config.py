@@ -181,7 +181,7 @@ def test_a_whole_branch_can_be_overridden(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "cluster", "device"),
+    ("configured", "cluster", "device"),
     [
         ("auto", {"fleet": "ray"}, "cpu"),
         ("auto", {"fleet": "ray", "gpus_per_shard": 0.25}, "auto"),
@@ -191,8 +191,10 @@ def test_a_whole_branch_can_be_overridden(tmp_path: Path) -> None:
         ("cuda", {"fleet": "local"}, "cuda"),
     ],
 )
-def test_on_ray_a_gpu_is_for_shards_with_a_share_of_it(asked: str, cluster: dict[str, object], device: str) -> None:
-    assert Config.parse({**LEAST, "training": {"device": asked}, "cluster": cluster}).device == device
+def test_on_ray_a_gpu_is_for_shards_with_a_share_of_it(
+    configured: str, cluster: dict[str, object], device: str
+) -> None:
+    assert Config.parse({**LEAST, "training": {"device": configured}, "cluster": cluster}).device == device
 
 
 def test_columns_are_named_once_each() -> None:

@@ -23,9 +23,9 @@ def test_too_few_epochs_are_refused_with_the_least_number_that_works(epochs: int
     try:
         epochs_per_stage(epochs, slices)
     except ValueError as refusal:
-        found = re.search(r"use (\d+) or more", str(refusal))
-        assert found is not None
-        bound = int(found.group(1))
+        bound_in_text = re.search(r"use (\d+) or more", str(refusal))
+        assert bound_in_text is not None
+        bound = int(bound_in_text.group(1))
         epochs_per_stage(bound, slices)
         for fewer in range(1, bound):
             if fewer >= epochs:

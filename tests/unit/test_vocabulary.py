@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "raymu"
-FILES = sorted(PACKAGE.rglob("*.py"))
+TESTS = Path(__file__).parents[1]
 REPLACED = frozenset(
     [
         "foreseen",
@@ -48,7 +48,7 @@ MODULES = frozenset(
     {"settling", "sweeping", "standing", "observing", "tracking", "publishing", "mounts", "at_rest", "entry"}
 )
 """Names that modules and packages may not have; their words are good elsewhere."""
-PLACEHOLDERS = frozenset({"one", "found", "asked", "told", "wanted"})
+PLACEHOLDERS = frozenset({"one", "found", "asked", "told", "wanted", "given"})
 """Names of variables and parameters that say nothing of the record that they hold."""
 
 
@@ -83,9 +83,9 @@ def titles(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield getattr(node, "lineno", 1), title
 
 
-def modules() -> Iterator[tuple[str, ast.AST]]:
-    for path in FILES:
-        yield str(path.relative_to(PACKAGE.parent)), ast.parse(path.read_text(encoding="utf-8"))
+def modules(folder: Path = PACKAGE) -> Iterator[tuple[str, ast.AST]]:
+    for path in sorted(folder.rglob("*.py")):
+        yield str(path.relative_to(folder.parent)), ast.parse(path.read_text(encoding="utf-8"))
 
 
 def test_no_file_has_a_replaced_word_in_its_name() -> None:
@@ -113,10 +113,11 @@ def test_no_docstring_begins_with_a_replaced_word_in_its_first_line() -> None:
     assert not lines, f"{len(lines)} docstrings:\n" + "\n".join(lines)
 
 
-def test_no_variable_is_a_placeholder() -> None:
+@pytest.mark.parametrize("folder", [PACKAGE, TESTS], ids=["raymu", "tests"])
+def test_no_variable_is_a_placeholder(folder: Path) -> None:
     names = [
         f"{path}:{line} {name}"
-        for path, tree in modules()
+        for path, tree in modules(folder)
         for line, name in defined_names(tree)
         if name.strip("_") in PLACEHOLDERS
     ]

@@ -36,7 +36,7 @@ class Runs:
         self._folder = folder
         asyncio.run(train_run(config, folder / "run").close())
         [(self.heart, shard, _), *others] = homes(config)
-        self.forget = [self.heart, *(sample_id for sample_id, one, _ in others if one == shard)][:10]
+        self.forget = [self.heart, *(sample_id for sample_id, home_shard, _ in others if home_shard == shard)][:10]
         self.trainer = Trainer()
 
     def revoke(self, name: str, strategy: str, fleet: Callable[[RunStore], LocalFleet] = LocalFleet) -> AuditReport:

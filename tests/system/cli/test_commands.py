@@ -107,7 +107,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def test_a_run_from_training_to_settlement(cli: Cli, trained: list[int], tmp_path: Path) -> None:
-    (tmp_path / "ids.txt").write_text("\n".join(str(one) for one in trained[:3]))
+    (tmp_path / "ids.txt").write_text("\n".join(str(sample_id) for sample_id in trained[:3]))
     code, out, err = cli("plan", "runs/run", "--ids-file", "ids.txt", "--strategy", "dpus", "--json")
     assert (code, err) == (0, "")
     forecast = json.loads(out)
@@ -144,12 +144,14 @@ def test_the_forecast_passes_of_a_retraining_are_the_actual_ones(cli: Cli, train
     ids = [word for sample_id in trained[:5] for word in ("--id", str(sample_id))]
     forecast = json.loads(cli("plan", "runs/run", *ids, "--strategy", "sisa", "--json")[1])
     receipt = json.loads(cli("revoke", "runs/run", *ids, "--strategy", "sisa", "--json")[1])
-    assert [one["retrain_passes"] for one in forecast["shards"]] == [one["passes"] for one in receipt["shards"]]
+    assert [shard["retrain_passes"] for shard in forecast["shards"]] == [shard["passes"] for shard in receipt["shards"]]
 
 
 def test_an_owner_is_revoked_with_all_samples(cli: Cli, trained: list[int], tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "all.parquet")
-    owned = [one for one, owner in zip(trained, table["owner"].to_pylist(), strict=True) if owner == "owner-3"]
+    owned = [
+        sample_id for sample_id, owner in zip(trained, table["owner"].to_pylist(), strict=True) if owner == "owner-3"
+    ]
     receipt = json.loads(cli("revoke", "runs/run", "--owner", "owner-3", "--json")[1])
     assert receipt["samples"] == len(owned)
     code, _, err = cli("revoke", "runs/run", "--owner", "owner-3")
@@ -158,7 +160,7 @@ def test_an_owner_is_revoked_with_all_samples(cli: Cli, trained: list[int], tmp_
 
 
 def test_the_status_after_sisa_equals_training_with_exclude(cli: Cli, trained: list[int], tmp_path: Path) -> None:
-    (tmp_path / "ids.csv").write_text("id\n" + "\n".join(str(one) for one in trained[:4]))
+    (tmp_path / "ids.csv").write_text("id\n" + "\n".join(str(sample_id) for sample_id in trained[:4]))
     cli("revoke", "runs/run", "--ids-file", "ids.csv", "--strategy", "sisa")
     assert cli("train", "run.yaml", "--run", "other", "--exclude-file", "ids.csv")[0] == 0
     run, other = (json.loads(cli("status", place, "--json")[1])["shards"] for place in ("runs/run", "other"))
@@ -187,20 +189,20 @@ def test_the_same_key_gives_the_same_receipt(cli: Cli, trained: list[int]) -> No
 
 def test_a_table_of_requests_is_answered_row_by_row(cli: Cli, trained: list[int], tmp_path: Path) -> None:
     rows = [(trained[0], "a"), (trained[1], ""), (5, ""), (trained[1], ""), (trained[0], "a")]
-    (tmp_path / "requests.csv").write_text("id,key\n" + "".join(f"{one},{key}\n" for one, key in rows))
+    (tmp_path / "requests.csv").write_text("id,key\n" + "".join(f"{sample_id},{key}\n" for sample_id, key in rows))
     code, out, err = cli("revoke", "runs/run", "--requests-file", "requests.csv", "--json")
-    told = json.loads(out)
+    answers = json.loads(out)
     assert (code, err) == (1, "")
-    assert [answer["row"] for answer in told] == [1, 2, 3, 4, 5]
-    assert [answer["request_id"] is None for answer in told] == [False, False, True, True, False]
-    assert told[2]["refusal"] == "1 unknown sample id (5): the run never held them; nothing was changed"
-    assert told[1]["request_id"] in told[3]["refusal"]
-    assert told[4]["request_id"] == told[0]["request_id"]
+    assert [answer["row"] for answer in answers] == [1, 2, 3, 4, 5]
+    assert [answer["request_id"] is None for answer in answers] == [False, False, True, True, False]
+    assert answers[2]["refusal"] == "1 unknown sample id (5): the run never held them; nothing was changed"
+    assert answers[1]["request_id"] in answers[3]["refusal"]
+    assert answers[4]["request_id"] == answers[0]["request_id"]
     assert json.loads(cli("status", "runs/run", "--json")[1])["requests"]["purged"] == 2
 
     (tmp_path / "again.csv").write_text(f"id,key\n{trained[0]},a\n")
     code, out, _ = cli("revoke", "runs/run", "--requests-file", "again.csv", "--json")
-    assert (code, json.loads(out)) == (0, [told[0]])
+    assert (code, json.loads(out)) == (0, [answers[0]])
     code, out, err = cli("revoke", "runs/run", "--requests-file", "requests.csv")
     assert (code, err) == (1, "")
     assert "2 of 5 requests accepted, 3 refused" in out

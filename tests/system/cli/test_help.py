@@ -36,9 +36,9 @@ COMMANDS = dict(commands())
 
 
 def test_raymu_alone_prints_its_help() -> None:
-    alone, asked = CliRunner().invoke(cli, []), CliRunner().invoke(cli, ["--help"])
-    assert (alone.exit_code, asked.exit_code) == (0, 0)
-    assert alone.output == asked.output
+    alone, with_option = CliRunner().invoke(cli, []), CliRunner().invoke(cli, ["--help"])
+    assert (alone.exit_code, with_option.exit_code) == (0, 0)
+    assert alone.output == with_option.output
     for row in LISTED:
         assert f"  {row.name}" in alone.output
         assert row.summary in alone.output
@@ -53,8 +53,8 @@ def test_the_help_of_all_commands_fits_eighty_columns() -> None:
 
 
 def test_a_group_alone_prints_its_help() -> None:
-    alone, asked = CliRunner().invoke(cli, ["job"]), CliRunner().invoke(cli, ["job", "--help"])
-    assert (alone.exit_code, alone.output) == (0, asked.output)
+    alone, with_option = CliRunner().invoke(cli, ["job"]), CliRunner().invoke(cli, ["job", "--help"])
+    assert (alone.exit_code, alone.output) == (0, with_option.output)
 
 
 @pytest.mark.parametrize("row", LISTED, ids=lambda row: row.name)

@@ -33,14 +33,14 @@ def test_a_logged_command_still_prints_one_document(tmp_path: Path) -> None:
     done = raymu(tmp_path, "--log", "json", "train", "run.yaml", "--run", "r", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["samples"] == 240
-    told = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [line["event"] for line in told if line["event"] in ("opened", "trained", "published", "closed")] == [
+    records = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in records if line["event"] in ("opened", "trained", "published", "closed")] == [
         "opened",
         "trained",
         "published",
         "closed",
     ]
-    assert [line["done"] for line in told if line["event"] == "progress"] == [1, 2, 3]
+    assert [line["done"] for line in records if line["event"] == "progress"] == [1, 2, 3]
 
 
 def test_a_form_that_there_is_not_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -37,12 +37,12 @@ def test_what_training_repair_and_settlement_end_with_is_measured(
     revoke(run, ids_at(config)[:2], strategy="dpus")
     settle(run)
     settle(run)
-    found = evaluations(location)
-    assert [one.number for one in found] == [1, 3, 4]  # 2 was rewound
+    measured = evaluations(location)
+    assert [evaluation.number for evaluation in measured] == [1, 3, 4]  # 2 was rewound
     current = open_run(location).evaluate_file(str(tmp_path / "test.parquet"))
-    assert (found[-1].samples, found[-1].accuracy) == (50, current.accuracy)
+    assert (measured[-1].samples, measured[-1].accuracy) == (50, current.accuracy)
     store = RunStore(str(location))
-    assert replay(store.journal(is_read_only=True), store.manifest).evaluations == tuple(found)
+    assert replay(store.journal(is_read_only=True), store.manifest).evaluations == tuple(measured)
 
 
 def test_a_request_is_purged_before_anything_is_measured(tmp_path: Path) -> None:

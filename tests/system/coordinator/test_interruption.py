@@ -91,8 +91,8 @@ def test_running_work_is_not_started_again(trained_run: TrainedRunFactory) -> No
         coordinator = Coordinator(run.store, held)
         requests = []
         for shard in (0, 1):
-            asked = Revocation(ids=tuple(run.ids(shard=shard)[:2]))
-            requests.append(asyncio.create_task(coordinator.revoke([asked], no_progress)))
+            revocation = Revocation(ids=tuple(run.ids(shard=shard)[:2]))
+            requests.append(asyncio.create_task(coordinator.revoke([revocation], no_progress)))
             await until_nothing_moves()
         held.gates[0].set()
         await asyncio.gather(*requests)
@@ -200,8 +200,8 @@ def test_a_request_is_not_settled_while_a_shard_of_it_is_only_patched(trained_ru
         patch = Revocation(ids=(first[0], second[0]), strategy="dpus")
         retrain = Revocation(ids=(first[1], third[0]), strategy="sisa")
         requests = []
-        for asked in (patch, retrain):
-            requests.append(asyncio.create_task(coordinator.revoke([asked], no_progress)))
+        for revocation in (patch, retrain):
+            requests.append(asyncio.create_task(coordinator.revoke([revocation], no_progress)))
             await until_nothing_moves()  # shard 0 is done, the other one is held
         for shard in (1, 2):
             fleet.gates[shard].set()

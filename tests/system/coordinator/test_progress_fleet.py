@@ -56,13 +56,13 @@ def test_progress_counts_running_waiting_and_finished_work(tmp_path: Path) -> No
     config = make_config(tmp_path / "all.parquet", partition={"shards": 5, "slices": 2})
     prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
-    told: list[StageProgress] = []
+    stages_seen: list[StageProgress] = []
     overheard: list[StageProgress] = []
     coordinator = Coordinator(store, ProgressFleet(SideBySide(store), overheard.append))
-    asyncio.run(coordinator.train(told.append))
-    assert told == overheard
-    assert len(told) == 10
-    loads = [stage.load for stage in told]
+    asyncio.run(coordinator.train(stages_seen.append))
+    assert stages_seen == overheard
+    assert len(stages_seen) == 10
+    loads = [stage.load for stage in stages_seen]
     for load in loads:
         assert load is not None
         assert len(load.running) + load.waiting + load.done == 5
@@ -80,15 +80,15 @@ def test_a_patch_is_reported_as_one_stage(tmp_path: Path, strategy: str, remedy:
     store = RunStore(str(tmp_path / "run"))
     coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
     asyncio.run(coordinator.train(no_progress))
-    told: list[StageProgress] = []
+    stages_seen: list[StageProgress] = []
     first = ids_at(config, shard=1, slice_index=0)[0]
-    [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=(first,), strategy=strategy)], told.append))
+    [receipt] = asyncio.run(coordinator.revoke([Revocation(ids=(first,), strategy=strategy)], stages_seen.append))
     stages: Mapping[str, int] = {"dpus": 1, "sisa": 3}
-    assert [(stage.shard, stage.remedy, stage.stages) for stage in told] == [(1, remedy, stages[strategy])] * stages[
-        strategy
-    ]
-    assert sum(stage.passes for stage in told) == receipt.shards[0].passes
-    assert sum(stage.seconds for stage in told) == pytest.approx(receipt.shards[0].seconds)
+    assert [(stage.shard, stage.remedy, stage.stages) for stage in stages_seen] == [
+        (1, remedy, stages[strategy])
+    ] * stages[strategy]
+    assert sum(stage.passes for stage in stages_seen) == receipt.shards[0].passes
+    assert sum(stage.seconds for stage in stages_seen) == pytest.approx(receipt.shards[0].seconds)
     asyncio.run(coordinator.close())
 
 
@@ -99,9 +99,9 @@ def test_an_idle_fleet_starts_counting_again(tmp_path: Path) -> None:
     store = RunStore(str(tmp_path / "run"))
     coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
     asyncio.run(coordinator.train(no_progress))
-    told: list[StageProgress] = []
-    asyncio.run(coordinator.revoke([Revocation(ids=(ids_at(config)[0],), strategy="dpus")], told.append))
-    assert [stage.load and stage.load.done for stage in told] == [0]
+    stages_seen: list[StageProgress] = []
+    asyncio.run(coordinator.revoke([Revocation(ids=(ids_at(config)[0],), strategy="dpus")], stages_seen.append))
+    assert [stage.load and stage.load.done for stage in stages_seen] == [0]
     asyncio.run(coordinator.close())
 
 
@@ -111,9 +111,9 @@ def test_a_fleet_of_one_worker_knows_all_its_work(tmp_path: Path) -> None:
     prepare_run(config, str(tmp_path / "run")).write()
     store = RunStore(str(tmp_path / "run"))
     coordinator = Coordinator(store, ProgressFleet(LocalFleet(store)))
-    told: list[StageProgress] = []
-    asyncio.run(coordinator.train(told.append))
-    assert [stage.load for stage in told] == [
+    stages_seen: list[StageProgress] = []
+    asyncio.run(coordinator.train(stages_seen.append))
+    assert [stage.load for stage in stages_seen] == [
         FleetLoad(running=(number,), waiting=2 - number, done=number) for number in range(3)
     ]
     asyncio.run(coordinator.close())

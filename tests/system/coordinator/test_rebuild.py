@@ -113,8 +113,8 @@ def test_lost_files_of_a_running_shard_are_restored_before_rebuilding_ends(locat
     async def rebuild_what_another_is_at() -> None:
         fleet = ScriptedFleet(RunStore(str(location)), hold=[0])
         coordinator = Coordinator(RunStore(str(location)), fleet)
-        asked = Revocation(ids=tuple(own_ids(location, slice_index=2)[:1]), strategy="dpus")
-        other = asyncio.create_task(coordinator.revoke([asked], no_progress))
+        revocation = Revocation(ids=tuple(own_ids(location, slice_index=2)[:1]), strategy="dpus")
+        other = asyncio.create_task(coordinator.revoke([revocation], no_progress))
         await until_nothing_moves()
         (location / STATES["first stage"](lineage_of(location, 0))).unlink()
         rebuilding = asyncio.create_task(coordinator.rebuild(no_progress))

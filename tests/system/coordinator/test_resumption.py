@@ -139,9 +139,9 @@ def test_retraining_resumes_after_its_last_finished_stage(
         revoke(coordinator, ids, strategy="sisa")
     if is_reopened:
         coordinator = Coordinator(RunStore(location), LocalFleet(RunStore(location)))
-    told: list[StageProgress] = []
-    asyncio.run(coordinator.settle(told.append))
-    assert [(stage.first, stage.stage, stage.stages) for stage in told] == [(1, 3, 3)]
+    progress: list[StageProgress] = []
+    asyncio.run(coordinator.settle(progress.append))
+    assert [(stage.first, stage.stage, stage.stages) for stage in progress] == [(1, 3, 3)]
     [receipt] = coordinator.receipts()
     assert receipt.exactness is Exactness.EXACT
     calm = train_run(config, tmp_path / "calm")
@@ -210,7 +210,9 @@ def test_training_on_other_samples_begins_at_the_first_stage(tmp_path: Path) -> 
     ids = ids_at(config, shard=0, slice_index=1)[:1]
     store = RunStore(str(location))
     table = store.read_table(training_of(location).command.table)
-    fewer = store.write_table(0, table.filter(pa.array([one not in ids for one in table["id"].to_pylist()])))
+    fewer = store.write_table(
+        0, table.filter(pa.array([sample_id not in ids for sample_id in table["id"].to_pylist()]))
+    )
     worker = Worker(location)
     report = worker.train(TrainTask(command=TrainShard(shard=0, table=fewer), term=0))
     assert worker.stages == list(range(SLICES))
@@ -241,7 +243,7 @@ def test_an_interrupted_failed_patch_leaves_no_stage(tmp_path: Path, fails_again
     config, location = config_of(tmp_path), tmp_path / "run"
     train_run(config, location)
     ids = ids_at(config, shard=0, slice_index=1)[:2]
-    told: list[StageProgress] = []
+    progress: list[StageProgress] = []
     with pytest.MonkeyPatch.context() as patch:
 
         def break_off(task: RepairTask) -> None:
@@ -254,10 +256,10 @@ def test_an_interrupted_failed_patch_leaves_no_stage(tmp_path: Path, fails_again
 
         patch.setattr(ShardPatcher, "patch", refuse)
         coordinator = Coordinator(RunStore(str(location)), ScriptedFleet(RunStore(str(location)), before=break_off))
-        asked = Revocation(ids=tuple(ids), strategy="dpus")
-        [receipt] = asyncio.run(coordinator.revoke([asked], told.append))
+        revocation = Revocation(ids=tuple(ids), strategy="dpus")
+        [receipt] = asyncio.run(coordinator.revoke([revocation], progress.append))
     assert receipt.exactness is (Exactness.EXACT if fails_again else Exactness.APPROXIMATE)
-    assert [stage.stage for stage in told] == ([3] if fails_again else [])
+    assert [stage.stage for stage in progress] == ([3] if fails_again else [])
     assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
 
 
@@ -295,8 +297,8 @@ def test_partial_results_are_destroyed_before_a_remedy_that_forgets_more(tmp_pat
         while not coordinator.board.idle_with_work:
             await asyncio.sleep(0)
         [interim] = interim_reports(location)
-        told: list[StageProgress] = []
-        second = coordinator.revoke([Revocation(ids=(ids[2],), strategy="sisa")], told.append)
+        progress: list[StageProgress] = []
+        second = coordinator.revoke([Revocation(ids=(ids[2],), strategy="sisa")], progress.append)
         requests = asyncio.gather(first, second)
         while len(break_off.files) < 2:
             await asyncio.sleep(0)
@@ -306,10 +308,10 @@ def test_partial_results_are_destroyed_before_a_remedy_that_forgets_more(tmp_pat
         fleet.gates[1].set()
         await requests
         await coordinator.close()
-        return told
+        return progress
 
-    told = asyncio.run(both())
-    assert [stage.stage for stage in told if not stage.shard] == list(range(SLICES))
+    progress = asyncio.run(both())
+    assert [stage.stage for stage in progress if not stage.shard] == list(range(SLICES))
     assert state_files(location, 0) == {ref.path for ref in lineage_of(location, 0).files}
     assert repaired_weights(location) == weights_without(config, [*ids, *held])
 
@@ -322,19 +324,21 @@ def test_partial_results_stay_if_a_concurrent_call_ends(tmp_path: Path) -> None:
         store = RunStore(str(location))
         fleet = ScriptedFleet(store, before=BreakOffOnce(location), hold=[1])
         coordinator = Coordinator(store, fleet)
-        asked = [Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)]
-        calls = [asyncio.create_task(coordinator.revoke([request], no_progress)) for request in asked]
+        revocations = [
+            Revocation(ids=(ids_at(config, shard=shard, slice_index=0)[0],), strategy="sisa") for shard in (0, 1)
+        ]
+        calls = [asyncio.create_task(coordinator.revoke([request], no_progress)) for request in revocations]
         while not coordinator.board.idle_with_work:
             await asyncio.sleep(0)
         fleet.gates[1].set()
         broken_off, _ = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(broken_off, ShardRepairFailed)
-        told: list[StageProgress] = []
-        await coordinator.settle(told.append)
+        progress: list[StageProgress] = []
+        await coordinator.settle(progress.append)
         await coordinator.close()
-        return told
+        return progress
 
-    assert [(one.shard, one.stage) for one in asyncio.run(both_and_settle())] == [(0, 2), (0, 3)]
+    assert [(stage.shard, stage.stage) for stage in asyncio.run(both_and_settle())] == [(0, 2), (0, 3)]
 
 
 def test_a_superseded_worker_reports_no_stages(tmp_path: Path) -> None:
@@ -348,7 +352,7 @@ def test_a_superseded_worker_reports_no_stages(tmp_path: Path) -> None:
     with pytest.raises(CoordinatorSuperseded):
         next(steps)
     assert interim.read_bytes() == payload
-    told: list[StageProgress] = []
-    asyncio.run(later.settle(told.append))
-    assert [stage.stage for stage in told if not stage.shard] == [1, 2, 3]
+    progress: list[StageProgress] = []
+    asyncio.run(later.settle(progress.append))
+    assert [stage.stage for stage in progress if not stage.shard] == [1, 2, 3]
     assert not interim.exists()

@@ -40,12 +40,12 @@ def config(tmp_path: Path) -> Config:
     return make_config(tmp_path / "all.parquet", data={"owner": "owner"}, partition={"shards": 3})
 
 
-def submit(coordinator: Coordinator, asked: Sequence[Revocation]) -> list[SubmissionResult]:
-    return asyncio.run(coordinator.submit(asked, no_progress))
+def submit(coordinator: Coordinator, revocations: Sequence[Revocation]) -> list[SubmissionResult]:
+    return asyncio.run(coordinator.submit(revocations, no_progress))
 
 
-def single(sample_id: SampleId, **asked: Any) -> Revocation:
-    return Revocation(ids=(sample_id,), **asked)
+def single(sample_id: SampleId, **fields: Any) -> Revocation:
+    return Revocation(ids=(sample_id,), **fields)
 
 
 def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, tmp_path: Path) -> None:
@@ -54,19 +54,19 @@ def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, t
     fleet = ScriptedFleet(RunStore(str(location)))
     coordinator = Coordinator(RunStore(str(location)), fleet, requests_per_commit=4)
     good = ids_at(config)[::5]
-    asked = [
-        *(single(one, key=f"row {one}", strategy="sisa") for one in good),
+    revocations = [
+        *(single(sample_id, key=f"row {sample_id}", strategy="sisa") for sample_id in good),
         single(good[0]),
         single(good[1], key=f"row {good[1]}", strategy="sisa"),
         single(good[2], key=f"row {good[3]}", strategy="sisa"),
         single(5),
         Revocation(),
     ]
-    answers = submit(coordinator, asked)
+    answers = submit(coordinator, revocations)
     accepted, refused = answers[: len(good)], [answer.refusal for answer in answers[len(good) :]]
     request_ids = [answer.request_id for answer in accepted]
     assert len(set(request_ids)) == len(good)
-    assert [type(one) for one in refused] == [
+    assert [type(refusal) for refusal in refused] == [
         SamplesRevoked,
         type(None),
         IdempotencyConflict,
@@ -84,7 +84,7 @@ def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, t
 
 def test_no_event_holds_more_than_a_group_and_one_generation_rewinds_all(config: Config, tmp_path: Path) -> None:
     coordinator = train_run(config, tmp_path / "run", requests_per_commit=4)
-    submit(coordinator, [single(one) for one in ids_at(config)[:10]])
+    submit(coordinator, [single(sample_id) for sample_id in ids_at(config)[:10]])
     events = journal_events(tmp_path / "run")
     assert [len(event.requests) for event in events if isinstance(event, RevocationsAccepted)] == [4, 4, 2]
     assert Counter(event.kind for event in events)["repaired"] == 3
@@ -107,7 +107,9 @@ def test_a_submission_without_a_good_request_changes_nothing(config: Config, tmp
     assert history_of(tmp_path / "run") == before
 
 
-def break_off(location: Path, asked: Sequence[Revocation], monkeypatch: pytest.MonkeyPatch, *, groups: int) -> None:
+def break_off(
+    location: Path, revocations: Sequence[Revocation], monkeypatch: pytest.MonkeyPatch, *, groups: int
+) -> None:
     """Submit requests to a journal that takes only so many groups of them."""
     accept = Journal.accept
     left = iter(range(groups))
@@ -120,7 +122,7 @@ def break_off(location: Path, asked: Sequence[Revocation], monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "accept", until_full)
         with opened(location) as run, pytest.raises(StorageFailed):
-            submit(run.coordinator, asked)
+            submit(run.coordinator, revocations)
 
 
 def test_the_next_coordinator_completes_what_an_interrupted_submission_committed(
@@ -149,11 +151,11 @@ def test_an_interrupted_submission_can_be_submitted_again(
     location = tmp_path / "run"
     asyncio.run(train_run(config, location).close())
     ids = ids_at(config)[:10]
-    asked = [single(sample_id, key=f"row {sample_id}" if sample_id != ids[1] else None) for sample_id in ids]
-    break_off(location, asked, monkeypatch, groups=1)
+    revocations = [single(sample_id, key=f"row {sample_id}" if sample_id != ids[1] else None) for sample_id in ids]
+    break_off(location, revocations, monkeypatch, groups=1)
     with opened(location) as run:
-        answers = submit(run.coordinator, asked)
-        assert repr(submit(run.coordinator, asked)) == repr(answers)
+        answers = submit(run.coordinator, revocations)
+        assert repr(submit(run.coordinator, revocations)) == repr(answers)
     receipts = issued_receipts(location)
     assert len(receipts) == len(ids)
     by_request = {receipt.request_id for receipt in receipts}

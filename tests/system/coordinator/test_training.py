@@ -88,15 +88,15 @@ def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None
     coordinator = Coordinator(store, ProgressFleet(TwoAtOnce(store)))
 
     async def train() -> None:
-        asked: list[asyncio.Task[None]] = []
+        configuring: list[asyncio.Task[None]] = []
 
         def configure(_stage: StageProgress) -> None:
-            if not asked:
-                asked.append(asyncio.create_task(coordinator.configure(UnlearningConfig(strategy=Strategy.DPUS))))
+            if not configuring:
+                configuring.append(asyncio.create_task(coordinator.configure(UnlearningConfig(strategy=Strategy.DPUS))))
 
         await coordinator.train(configure)
         with pytest.raises(RequestInvalid, match="running or left"):
-            await asked[0]
+            await configuring[0]
 
     asyncio.run(train())
     assert RunStore(store.location).config.unlearning == store.config.unlearning

@@ -61,7 +61,7 @@ class ScenarioMachine(RuleBasedStateMachine):
         remedy=st.sampled_from(["fine_tune", "replay"]),
         contributions=st.sampled_from(["gradient", "group"]),
         is_trained=is_usual,
-        asked=requests,
+        draws=requests,
         fault=faults,
         is_run_to_completion=st.booleans(),
     )
@@ -71,23 +71,23 @@ class ScenarioMachine(RuleBasedStateMachine):
         remedy: str,
         contributions: str,
         is_trained: bool,
-        asked: list[RequestDraw],
+        draws: list[RequestDraw],
         fault: Fault,
         is_run_to_completion: bool,
     ) -> None:
         setting = Setting(on_accept=on_accept, remedy=remedy, contributions=contributions, is_trained=is_trained)
         self.scenario = Scenario(setting, self.work_folder)
-        self.asked: list[SentRequest] = []
+        self.sent: list[SentRequest] = []
         self.scenario.open()
-        self.submit(asked, is_fresh=True, fault=fault, is_run_to_completion=is_run_to_completion)
+        self.submit(draws, is_fresh=True, fault=fault, is_run_to_completion=is_run_to_completion)
 
     @precondition(lambda self: self.scenario.process)
-    @rule(asked=requests, is_fresh=is_rare.map(lambda it: not it), fault=faults, is_run_to_completion=is_usual)
-    def submit(self, asked: list[RequestDraw], is_fresh: bool, fault: Fault, is_run_to_completion: bool) -> None:
+    @rule(draws=requests, is_fresh=is_rare.map(lambda it: not it), fault=faults, is_run_to_completion=is_usual)
+    def submit(self, draws: list[RequestDraw], is_fresh: bool, fault: Fault, is_run_to_completion: bool) -> None:
         """is_fresh: only samples that nothing has revoked, each in one request, and none that is unknown"""
         taken = set(self.scenario.run.revoked)
         made = []
-        for shard, chosen, strategy, boundary, key, is_unknown in asked:
+        for shard, chosen, strategy, boundary, key, is_unknown in draws:
             own = [sample for sample in self.scenario.template.samples if shard in (SHARDS, sample.shard)]
             samples = frozenset(own[number % len(own)] for number in chosen)
             if is_fresh:
@@ -104,16 +104,16 @@ class ScenarioMachine(RuleBasedStateMachine):
             if is_run_to_completion:
                 self.scenario.run_to_completion()
 
-    @precondition(lambda self: self.scenario.process and self.asked)
+    @precondition(lambda self: self.scenario.process and self.sent)
     @rule(which=which_one)
     def submit_again(self, which: int) -> None:
         """Under its key it is the same request; without one its samples are revoked, if it was accepted."""
-        self._submit([self.asked[which % len(self.asked)]])
+        self._submit([self.sent[which % len(self.sent)]])
 
-    def _submit(self, asked: list[SentRequest]) -> None:
-        self.asked.extend(request for request in asked if request not in self.asked)
-        is_refused, before = self.scenario.is_refused(asked), self.scenario.run.files
-        reply = self.scenario.submit(asked).reply
+    def _submit(self, requests: list[SentRequest]) -> None:
+        self.sent.extend(request for request in requests if request not in self.sent)
+        is_refused, before = self.scenario.is_refused(requests), self.scenario.run.files
+        reply = self.scenario.submit(requests).reply
         error = reply.exception() if reply.done() and not reply.cancelled() else None
         assert isinstance(error, REFUSALS) == is_refused, error
         if is_refused:

@@ -63,9 +63,9 @@ class ObservedRun:
         self.files = read_files(self._location)
 
     def _new_events(self) -> list[tuple[str, str]]:
-        asked = "SELECT sequence, payload FROM events WHERE sequence > ? ORDER BY sequence"
+        query = "SELECT sequence, payload FROM events WHERE sequence > ? ORDER BY sequence"
         with closing(sqlite3.connect(f"file:{self._location}/journal.sqlite?mode=ro", uri=True)) as connection:
-            rows = connection.execute(asked, (len(self.events),)).fetchall()
+            rows = connection.execute(query, (len(self.events),)).fetchall()
         return [(f"event {sequence}", payload) for sequence, payload in rows]
 
     @property
@@ -113,13 +113,13 @@ class ObservedRun:
         purged = [
             request_id for event in self.events if isinstance(event, RequestsPurged) for request_id in event.request_ids
         ]
-        for told in (
+        for request_ids in (
             repaired,
             [request_id for event in published for request_id in event.repaired],
             [request_id for event in published for request_id in event.settled],
             purged,
         ):
-            assert len(told) == len(set(told))
+            assert len(request_ids) == len(set(request_ids))
         for request_id in purged:
             shards = {sample.shard for sample in self.accepted[request_id]}
             assert all(request_id in self.past[shard] for shard in shards)

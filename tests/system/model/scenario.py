@@ -49,7 +49,7 @@ class SentRequest:
 class Submission:
     """Requests that came in together, and what their sender waits for."""
 
-    asked: tuple[SentRequest, ...]
+    requests: tuple[SentRequest, ...]
     reply: "asyncio.Task[list[Receipt]]"
     is_early: bool
     """Whether the run was not trained yet: then it may be refused, or not be accepted, for long."""
@@ -109,12 +109,12 @@ class Scenario:
         self.zombie.abandon(is_last=self.process is None)
         self.zombie = None
 
-    def submit(self, asked: Sequence[SentRequest]) -> Submission:
+    def submit(self, requests: Sequence[SentRequest]) -> Submission:
         assert self.process
         reply = self.process.start(
-            self.process.coordinator.revoke([request.revocation for request in asked], no_progress)
+            self.process.coordinator.revoke([request.revocation for request in requests], no_progress)
         )
-        submission = Submission(asked=tuple(asked), reply=reply, is_early=not self.run.published)
+        submission = Submission(requests=tuple(requests), reply=reply, is_early=not self.run.published)
         self.submissions.append(submission)
         self._aftermath(is_resumed=not reply.done())
         return submission
@@ -158,10 +158,10 @@ class Scenario:
             self.kill()
         shutil.rmtree(self.location.parent)
 
-    def is_refused(self, asked: Sequence[SentRequest]) -> bool:
+    def is_refused(self, requests: Sequence[SentRequest]) -> bool:
         """Whether requests that come in together are: one that may not be accepted keeps all from it."""
         by_key = {request.key: request for request in self.accepted.values() if request.key}
-        fresh = [request for request in asked if request.key not in by_key]
+        fresh = [request for request in requests if request.key not in by_key]
         twice = Counter(
             [
                 *(sample for request in fresh for sample in request.samples),
@@ -169,7 +169,7 @@ class Scenario:
             ]
         )
         return (
-            any(request != by_key[request.key] for request in asked if request.key in by_key)
+            any(request != by_key[request.key] for request in requests if request.key in by_key)
             or any(request.unknown or not self.run.revoked.isdisjoint(request.samples) for request in fresh)
             or max(twice.values(), default=1) > 1
         )
@@ -179,8 +179,8 @@ class Scenario:
         """Without an empty log, which readers make."""
         return {path: payload for path, payload in self.run.files.items() if payload or path != "journal.sqlite-wal"}
 
-    def request_of(self, asked: SentRequest) -> str | None:
-        return next((request_id for request_id, request in self.accepted.items() if request == asked), None)
+    def request_of(self, sent: SentRequest) -> str | None:
+        return next((request_id for request_id, request in self.accepted.items() if request == sent), None)
 
     def look(self) -> None:
         known = len(self.run.events)
@@ -212,32 +212,32 @@ class Scenario:
             self.require_accepted(submission)
         elif not (submission.reply.cancelled() or error):
             request_ids = [receipt.request_id for receipt in submission.reply.result()]
-            assert request_ids == [self.request_of(request) for request in submission.asked]
+            assert request_ids == [self.request_of(request) for request in submission.requests]
             assert self.run.purged >= set(request_ids)
         return False
 
     def require_accepted(self, submission: Submission) -> None:
-        assert None not in [self.request_of(request) for request in submission.asked], (
+        assert None not in [self.request_of(request) for request in submission.requests], (
             "what is acknowledged is in the journal"
         )
 
     def _match(self, event: RevocationsAccepted) -> None:
         """What is accepted was asked, and was not accepted before; what comes in together is accepted together."""
         hash_key = RunStore(str(self.location)).keys.hash_key
-        sent_keys = {request.key for submission in self.submissions for request in submission.asked if request.key}
+        sent_keys = {request.key for submission in self.submissions for request in submission.requests if request.key}
         keys = {pseudonym(identity_text("key", key), hash_key): key for key in sent_keys}
         for request in event.requests:
-            asked = SentRequest(
+            sent = SentRequest(
                 samples=self.run.accepted[request.request_id],
                 strategy=request.strategy,
                 boundary=str(request.boundary),
                 key=keys[request.key] if request.key else None,
             )
-            assert self.request_of(asked) is None
-            self.accepted[request.request_id] = asked
+            assert self.request_of(sent) is None
+            self.accepted[request.request_id] = sent
         own = {self.accepted[request.request_id] for request in event.requests}
         assert any(
-            own <= set(submission.asked) and None not in map(self.request_of, submission.asked)
+            own <= set(submission.requests) and None not in map(self.request_of, submission.requests)
             for submission in self.submissions
         )
 

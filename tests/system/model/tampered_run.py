@@ -33,10 +33,10 @@ def check_tampered(scenario: Scenario, files: Files, *, then: str) -> None:
     _, findings = verified(scenario)
     try:
         write_files(scenario.location, files)
-        verdict, found = findings_of(scenario.location)
+        verdict, new_findings = findings_of(scenario.location)
         assert verdict is not Verdict.PASS
         if scenario.run.is_idle and scenario.is_calm:  # nothing lies there that is to be destroyed anyway
-            assert found != findings, "it is noticed, also where the run did not pass before"
+            assert new_findings != findings, "it is noticed, also where the run did not pass before"
         assert _served(scenario.location) in (None, served)
         _continue(scenario, Path(shutil.copytree(scenario.location, scenario.location.with_name("copy"))), then)
     finally:
@@ -53,10 +53,10 @@ def verified(scenario: Scenario) -> Verified:
 
 def findings_of(location: Path) -> Verified:
     try:
-        found = verify(RunStore(str(location)), no_progress)
+        verification = verify(RunStore(str(location)), no_progress)
     except RaymuError as error:  # no run at all
         return Verdict.FAIL, (Finding(verdict=Verdict.FAIL, what=str(error)),)
-    return found.verdict, tuple(finding for check in found.checks for finding in check.findings)
+    return verification.verdict, tuple(finding for check in verification.checks for finding in check.findings)
 
 
 def write_files(location: Path, files: Files) -> None:

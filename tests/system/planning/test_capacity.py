@@ -75,10 +75,12 @@ def revoke_really(coordinator: Coordinator, trace: Trace, *, window_s: float) ->
     """Revoke batch by batch. returns: shard -> sample passes"""
     passes: dict[str, tuple[int, float]] = {}
     for batch in trace.batches(window_s):
-        asked = [Revocation(ids=one.ids, owner=one.owner) for one in (trace.requests[at] for at in batch.indices)]
-        for receipt in asyncio.run(coordinator.revoke(asked, no_progress)):
+        revocations = [
+            Revocation(ids=request.ids, owner=request.owner) for request in (trace.requests[at] for at in batch.indices)
+        ]
+        for receipt in asyncio.run(coordinator.revoke(revocations, no_progress)):
             passes.update({part.command_id: (part.shard, part.passes) for part in receipt.shards})
-    return {shard: sum(of for one, of in passes.values() if one == shard) for shard, _ in passes.values()}
+    return {shard: sum(of for part_shard, of in passes.values() if part_shard == shard) for shard, _ in passes.values()}
 
 
 @pytest.mark.parametrize("text_ids", [False, True])
@@ -138,7 +140,7 @@ def test_a_capacity_plan_has_the_cost_of_traffic_and_recommends_a_layout(
     assert view.replayed[Strategy.DPUS].passes < view.replayed[Strategy.HS].passes
     assert view.replayed[Strategy.HS].passes <= view.replayed[Strategy.SISA].passes
     for points_by_boundary in view.by_boundary.values():
-        shares = [one.work.approximate_share for one in points_by_boundary]
+        shares = [point.work.approximate_share for point in points_by_boundary]
         assert shares == sorted(shares, reverse=True)
         assert shares[0] == pytest.approx(1.0)
         assert shares[-1] == 0.0
@@ -176,16 +178,16 @@ def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_conf
     known = imagined_profile(4000, seconds_per_pass=1e-3)
     config = a_config(tmp_path, partition={"shards": 8, "slices": 3})
     view = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2)
-    configured, found = view.within_layout.recommendation, view.any_layout.recommendation
-    assert (configured.boundary, found.boundary) == (1.0, 1.0)
-    assert found.work.passes <= configured.work.passes
+    configured, recommended = view.within_layout.recommendation, view.any_layout.recommendation
+    assert (configured.boundary, recommended.boundary) == (1.0, 1.0)
+    assert recommended.work.passes <= configured.work.passes
     lavish = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, budget_s=1e6)
     chosen = lavish.any_layout.recommendation
     assert (chosen.shards, chosen.slices) == (2, 1)
     assert chosen.work.passes > configured.work.passes
     said = []
-    for one in (view, lavish):
-        show_capacity(Screen(), one)
+    for capacity_plan in (view, lavish):
+        show_capacity(Screen(), capacity_plan)
         said.append("the compute that sisa takes with this layout" in capsys.readouterr().out)
     assert said == [True, False]
 
@@ -216,7 +218,7 @@ def test_what_cannot_be_forecast_is_refused(tmp_path: Path) -> None:
 
 def test_a_profile_times_a_training_and_writes_nothing(tmp_path: Path) -> None:
     config = a_config(tmp_path, model={"name": "mlp", "hidden": [8], "batch_norm": True})
-    found = profile(config)
-    assert 0.0 < found.seconds_per_pass < 0.1
-    assert found.has_batch_norm
+    profiled = profile(config)
+    assert 0.0 < profiled.seconds_per_pass < 0.1
+    assert profiled.has_batch_norm
     assert [path.name for path in tmp_path.iterdir()] == ["all.parquet"]

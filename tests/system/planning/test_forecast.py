@@ -35,7 +35,7 @@ def test_a_forecast_is_repeated_if_the_run_changes_meanwhile(tmp_path: Path, mon
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))
-    *early, asked = ids_at(config, shard=0, slice_index=0)[:4]
+    *early, sample_id = ids_at(config, shard=0, slice_index=0)[:4]
     revoke(run, [early.pop()], strategy="sisa")  # so that the coordinator has its own index from here on
     read = SampleIndex.read
 
@@ -45,9 +45,9 @@ def test_a_forecast_is_repeated_if_the_run_changes_meanwhile(tmp_path: Path, mon
         return read(store, tables)
 
     monkeypatch.setattr(SampleIndex, "read", after_a_revocation)
-    forecast = plan(store, Revocation(ids=(asked,)))
+    forecast = plan(store, Revocation(ids=(sample_id,)))
     assert not early
-    assert forecast == plan(store, Revocation(ids=(asked,)))
+    assert forecast == plan(store, Revocation(ids=(sample_id,)))
 
 
 def test_a_forecast_from_tables_that_are_missing_is_refused(trained_run: TrainedRunFactory) -> None:

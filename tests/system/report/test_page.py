@@ -93,11 +93,11 @@ class Tags(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.seen.append((tag, dict(attrs)))
 
 
 def test_every_section_is_there_and_titled(page: str) -> None:
@@ -119,7 +119,7 @@ def test_links_stay_on_the_page_and_lead_somewhere(page: str) -> None:
 
 def test_the_page_needs_nothing_beside_it_and_runs_nothing(page: str) -> None:
     assert not re.search(r"(https?:)?//|url\(|@import", page)
-    tags = Tags(page).found
+    tags = Tags(page).seen
     assert not {"script", "link", "iframe", "img", "object", "form", "base"} & {tag for tag, _ in tags}
     names = {name for _, attributes in tags for name in attributes}
     assert not {"src", "srcset", "action", "data"} & names
@@ -258,7 +258,7 @@ def test_a_hostile_request_id_stays_text(record: RunRecord) -> None:
         view_of(
             replace(
                 record,
-                receipts=tuple(replace(one, request_id=names[one.request_id]) for one in record.receipts),
+                receipts=tuple(replace(receipt, request_id=names[receipt.request_id]) for receipt in record.receipts),
                 events=tuple(renamed(record.events, names)),
                 status=replace(record.status, deadlines=()),
             )
@@ -269,7 +269,7 @@ def test_a_hostile_request_id_stays_text(record: RunRecord) -> None:
 
 
 def assert_harmless(page: str) -> None:
-    tags = Tags(page).found
+    tags = Tags(page).seen
     assert not {"script", "img"} & {tag for tag, _ in tags}
     assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
 

@@ -54,11 +54,11 @@ REFUSED: dict[str, tuple[dict[str, Any], type[RaymuError], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_refused_request_changes_nothing(run: TrainedRun, case: str) -> None:
-    asked, error, message = REFUSED[case]
+    fields, error, message = REFUSED[case]
     ids = run.ids()
     before = history_of(run.location)
     with pytest.raises(error, match=message):
-        asyncio.run(run.coordinator.revoke([Revocation(ids=(ids[-1],)), Revocation(**asked)], no_progress))
+        asyncio.run(run.coordinator.revoke([Revocation(ids=(ids[-1],)), Revocation(**fields)], no_progress))
     assert history_of(run.location) == before
 
 
@@ -100,9 +100,9 @@ def test_the_same_key_with_another_payload_is_a_conflict(run: TrainedRun, other:
     ids = run.ids()
     first = run.revoke(ids[2:4], key="k")
     before = history_of(run.location)
-    asked = {"ids": () if "owner" in other else tuple(ids[2:4]), "key": "k", **other}
+    fields = {"ids": () if "owner" in other else tuple(ids[2:4]), "key": "k", **other}
     with pytest.raises(IdempotencyConflict) as refusal:
-        asyncio.run(run.coordinator.revoke([Revocation(**asked)], no_progress))
+        asyncio.run(run.coordinator.revoke([Revocation(**fields)], no_progress))
     assert (refusal.value.key, refusal.value.request_id) == ("k", first.request_id)
     assert history_of(run.location) == before
 

@@ -36,7 +36,7 @@ def ids(location: Path, slice_index: int) -> list[SampleId]:
 
 def devices(receipt: Receipt) -> list[str]:
     [part] = receipt.shards
-    return [json.loads(one)["device"] for one in (part.determinism, *part.earlier_classes)]
+    return [json.loads(text)["device"] for text in (part.determinism, *part.earlier_classes)]
 
 
 def test_it_is_inconclusive_wherever_it_is_shown(run: Coordinator, tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_it_is_inconclusive_wherever_it_is_shown(run: Coordinator, tmp_path: Pat
     assert receipt.settled_at == receipt.published_at
     assert issued_receipts(location)[-1].exactness is Exactness.INCONCLUSIVE
     assert constituent_of(location, 0).state is ShardState.INCONCLUSIVE
-    assert [one.state for one in status(RunStore(str(location))).shards] == ["inconclusive", "exact"]
-    found = verify(RunStore(str(location)), no_progress)
-    assert found.verdict is Verdict.INCONCLUSIVE
-    [finding] = [finding for check in found.checks if check.name == "lineage" for finding in check.findings]
+    assert [shard.state for shard in status(RunStore(str(location))).shards] == ["inconclusive", "exact"]
+    verification = verify(RunStore(str(location)), no_progress)
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    [finding] = [finding for check in verification.checks if check.name == "lineage" for finding in check.findings]
     assert finding.what.startswith("shard 0 is of more than one determinism class")
 
 

@@ -72,10 +72,10 @@ def test_a_patched_shard_normalises_by_its_retained_samples(
     assert receipt.shards[0].remedy is remedy
     kept = [sample_id for sample_id in run.ids(shard=0, slice_index=fitted_to) if sample_id not in forgotten]
     expected = Normalizer.fit(samples_of(run.config, kept).features, "shard")
-    found = restored(run.location, lineage_of(run.location, 0).serving).normalizer
-    assert found is not None
-    assert torch.equal(found.mean, expected.mean)
-    assert torch.equal(found.scale, expected.scale)
+    normalizer = restored(run.location, lineage_of(run.location, 0).serving).normalizer
+    assert normalizer is not None
+    assert torch.equal(normalizer.mean, expected.mean)
+    assert torch.equal(normalizer.scale, expected.scale)
 
 
 @pytest.mark.parametrize("calibration", [False, True])

@@ -133,7 +133,7 @@ def test_a_patched_batch_norm_model_has_the_statistics_of_its_retained_samples(t
     assert receipt.exactness is Exactness.APPROXIMATE
     serving = restored(tmp_path / "run", lineage_of(tmp_path / "run", 0).serving)
     served = {name: tensor.clone() for name, tensor in serving.tensors().items()}
-    retain = samples_of(config, [one for one in ids_at(config, shard=0) if one not in ids])
+    retain = samples_of(config, [sample_id for sample_id in ids_at(config, shard=0) if sample_id not in ids])
     recompute_batch_norm(serving, retain)
     for name, tensor in serving.tensors().items():
         assert torch.allclose(served[name], tensor), name

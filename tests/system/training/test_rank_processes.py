@@ -60,13 +60,13 @@ def test_ranks_that_are_processes_have_the_bits_of_ranks_that_are_played(
 def test_a_stage_goes_on_from_its_checkpoint_by_processes_too(processes: RankProcesses) -> None:
     stages = stages_for(2, STATEFUL)
     before, *rest = list(train_stages(stages))
-    found, _ = processes.train(stages.after(before))
-    assert isinstance(found, list)
-    assert [one.checkpoint for one in found] == [one.checkpoint for one in rest]
+    results, _ = processes.train(stages.after(before))
+    assert isinstance(results, list)
+    assert [result.checkpoint for result in results] == [result.checkpoint for result in rest]
 
 
 def test_a_rank_that_is_lost_is_told_from_a_model_that_fails(processes: RankProcesses) -> None:
     """The last to use the processes: one of them is gone afterwards."""
     failing = stages_for(3, {"training": {"learning_rate": 1e25}})
-    assert [type(one) for one in processes.train(failing)] == [TrainingFailed] * 3
-    assert [type(one) for one in processes.train(stages_for(3, {}), lost=2)] == [RankLost] * 2
+    assert [type(error) for error in processes.train(failing)] == [TrainingFailed] * 3
+    assert [type(error) for error in processes.train(stages_for(3, {}), lost=2)] == [RankLost] * 2

@@ -93,12 +93,12 @@ def test_the_job_s_command_is_one_of_raymu_s_and_its_configuration_is_mounted() 
     with click.Context(cli) as context:
         command = cli.get_command(context, name)
         assert command is not None
-        asked = command.make_context(name, words, parent=context).params
+        params = command.make_context(name, words, parent=context).params
     [mount] = containers("rayjob.yaml")[0]["volumeMounts"]
-    place = PurePosixPath(asked["config_file"])
+    place = PurePosixPath(params["config_file"])
     assert place.parent == PurePosixPath(mount["mountPath"])
     assert (FOLDER / place.name).is_file()
-    [location] = asked["words"]
+    [location] = params["words"]
     assert location.startswith("s3://")
 
 

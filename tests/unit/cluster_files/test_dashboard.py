@@ -18,7 +18,7 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 TARGETS = [(panel["title"], target) for panel in PANELS for target in panel["targets"]]
 QUERIES = [target["expr"] for _, target in TARGETS]
 BY_SERIES: Mapping[str, Metric] = {series: metric for metric in METRICS for series in metric.series}
-VARIABLES = {one["name"]: one for one in DASHBOARD["templating"]["list"]}
+VARIABLES = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
 
 
 def series_of(query: str) -> list[str]:
@@ -44,8 +44,8 @@ def test_the_data_source_and_the_run_are_chosen_by_variables() -> None:
     named = re.fullmatch(r"label_values\((\w+), run\)", run["query"]["query"])
     assert named
     assert BY_SERIES[named[1]].kind is MetricKind.GAUGE
-    for one in (run, *PANELS, *(target for _, target in TARGETS)):
-        assert one["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for element in (run, *PANELS, *(target for _, target in TARGETS)):
+        assert element["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
 
 def test_panels_are_numbered_described_and_lie_side_by_side() -> None:
@@ -69,21 +69,21 @@ def test_panels_are_numbered_described_and_lie_side_by_side() -> None:
 
 
 def test_every_measurement_is_shown_and_nothing_else_is_asked_for() -> None:
-    asked = {series for query in QUERIES for series in series_of(query)}
-    assert asked <= BY_SERIES.keys()
-    assert {BY_SERIES[series] for series in asked} == set(METRICS)
+    queried = {series for query in QUERIES for series in series_of(query)}
+    assert queried <= BY_SERIES.keys()
+    assert {BY_SERIES[series] for series in queried} == set(METRICS)
 
 
 @pytest.mark.parametrize(("title", "target"), TARGETS, ids=[title for title, _ in TARGETS])
 def test_a_query_selects_the_run_and_groups_by_labels_that_there_are(title: str, target: Mapping[str, Any]) -> None:
     query = target["expr"]
     assert query.count("(") == query.count(")")
-    found = series_of(query)
-    assert found, title
-    assert query.count('{run=~"$run"}') == len(found)
+    query_series = series_of(query)
+    assert query_series, title
+    assert query.count('{run=~"$run"}') == len(query_series)
     groups = {label for group in re.findall(r"by \(([^)]*)\)", query) for label in group.split(", ")}
     named = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
-    for series in found:
+    for series in query_series:
         assert groups | named <= labels_of(series), series
         selector = re.escape(series) + r'\{run=~"\$run"\}'
         if BY_SERIES[series].kind is not MetricKind.GAUGE:  # what only rises is shown by how fast it does

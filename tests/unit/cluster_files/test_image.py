@@ -20,7 +20,7 @@ def _instructions() -> list[tuple[str, str]]:
     """Instruction and what it is given, comments and line breaks taken out."""
     lines = [line for line in CONTAINERFILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     whole = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [(word, given) for word, _, given in (line.partition(" ") for line in whole.splitlines() if line)]
+    return [(word, arguments) for word, _, arguments in (line.partition(" ") for line in whole.splitlines() if line)]
 
 
 def test_the_linter_finds_nothing() -> None:
@@ -37,13 +37,13 @@ def test_the_linter_finds_a_fault(tmp_path: Path) -> None:
 
 
 def test_both_stages_begin_with_one_exact_version_of_python() -> None:
-    bases = {given.split()[0] for word, given in _instructions() if word == "FROM"}
+    bases = {arguments.split()[0] for word, arguments in _instructions() if word == "FROM"}
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", bases.pop())
 
 
 def test_what_is_installed_is_pinned() -> None:
-    commands = [given for word, given in _instructions() if word == "RUN" and "pip install" in given]
+    commands = [arguments for word, arguments in _instructions() if word == "RUN" and "pip install" in arguments]
     torch, rest = commands
     assert "grep '^torch==' constraints.txt" in torch
     assert "--constraint constraints.txt" in rest
@@ -56,10 +56,10 @@ def test_the_tested_versions_go_together() -> None:
     """As far as the distributions that are installed say what they need of one another."""
     versions = pinned()
     needs = [
-        (found.name, need)
-        for found in distributions()
-        if found.name.lower() in versions
-        for need in map(Requirement, found.requires or ())
+        (distribution.name, need)
+        for distribution in distributions()
+        if distribution.name.lower() in versions
+        for need in map(Requirement, distribution.requires or ())
         if need.name.lower() in versions and (need.marker is None or need.marker.evaluate({"extra": ""}))
     ]
     assert len(needs) > 50
@@ -73,23 +73,23 @@ def test_what_it_runs_as_is_not_root_and_has_no_compiler() -> None:
     instructions = _instructions()
     last = max(place for place, (word, _) in enumerate(instructions) if word == "FROM")
     final = instructions[last:]
-    [user] = [given for word, given in final if word == "USER"]
+    [user] = [arguments for word, arguments in final if word == "USER"]
     assert user == "1000:1000"
-    installed = " ".join(given for word, given in final if word == "RUN")
+    installed = " ".join(arguments for word, arguments in final if word == "RUN")
     assert not re.search(r"build-essential|\bgcc\b|\bg\+\+|\bmake\b|-dev\b|\bgit\b", installed)
-    assert [given for word, given in final if word == "COPY"] == ["--from=build /opt/raymu /opt/raymu"]
+    assert [arguments for word, arguments in final if word == "COPY"] == ["--from=build /opt/raymu /opt/raymu"]
 
 
 def test_the_image_asks_for_a_token_unless_told_otherwise() -> None:
-    assert any("RAY_AUTH_MODE=token" in given for word, given in _instructions() if word == "ENV")
+    assert any("RAY_AUTH_MODE=token" in arguments for word, arguments in _instructions() if word == "ENV")
 
 
 def test_what_is_copied_in_is_there_and_let_through() -> None:
     copied = {
         name
-        for word, given in _instructions()
-        if word == "COPY" and not given.startswith("--from")
-        for name in given.split()[:-1]
+        for word, arguments in _instructions()
+        if word == "COPY" and not arguments.startswith("--from")
+        for name in arguments.split()[:-1]
     }
     assert [name for name in copied if not (ROOT / name).exists()] == []
     ignored = (FOLDER / "Containerfile.dockerignore").read_text(encoding="utf-8").splitlines()
@@ -109,7 +109,7 @@ def test_the_runtime_environment_installs_raymu_from_its_working_directory_by_th
 
 def test_the_example_in_the_readme_is_the_configuration() -> None:
     """What the page shows of the configuration for machines of one's own is one that raymu reads."""
-    [shown] = [one for one in map(yaml.safe_load, readme_blocks("yaml")) if "data" in one]
+    [shown] = [document for document in map(yaml.safe_load, readme_blocks("yaml")) if "data" in document]
     tree = read("configuration.yaml")
     for branch, settings in shown.items():
         tree[branch] |= settings

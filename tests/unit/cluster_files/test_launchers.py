@@ -22,8 +22,8 @@ def launcher(request: pytest.FixtureRequest) -> Tree:
 def schema() -> Tree:
     """Of the Ray that is installed; found without importing it."""
     place = distribution("ray").locate_file("ray/autoscaler/ray-schema.json")
-    found: Tree = json.loads(Path(str(place)).read_text(encoding="utf-8"))
-    return found
+    schema: Tree = json.loads(Path(str(place)).read_text(encoding="utf-8"))
+    return schema
 
 
 def test_ray_s_schema_takes_it(launcher: Tree, schema: Tree) -> None:

@@ -25,9 +25,9 @@ KUBERAY = Path(__file__).parents[2] / "data" / "kuberay.yaml"
 
 @pytest.fixture(scope="session")
 def schema() -> Tree:
-    found: Tree = yaml.safe_load(KUBERAY.read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(found)
-    return found
+    schema: Tree = yaml.safe_load(KUBERAY.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return schema
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
@@ -111,8 +111,8 @@ def test_no_container_is_root_or_may_become_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_every_pod_is_under_the_network_policy(name: str) -> None:
-    asked = read("network-policy.yaml")["spec"]["podSelector"]["matchLabels"]
-    assert [template["metadata"]["labels"] for template in pod_templates(name)] == [asked] * len(pod_templates(name))
+    labels = read("network-policy.yaml")["spec"]["podSelector"]["matchLabels"]
+    assert [template["metadata"]["labels"] for template in pod_templates(name)] == [labels] * len(pod_templates(name))
 
 
 def test_the_network_policy_lets_in_the_cluster_itself_the_operator_and_prometheus() -> None:
@@ -120,8 +120,8 @@ def test_the_network_policy_lets_in_the_cluster_itself_the_operator_and_promethe
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     own, *others = policy["ingress"]
     assert own == {"from": [{"podSelector": policy["podSelector"]}]}
-    asked = [(rule["from"], [port["port"] for port in rule["ports"]]) for rule in others]
-    assert asked == [(_namespace("kuberay-system"), [8265]), (_namespace("monitoring"), [8080])]
+    admitted = [(rule["from"], [port["port"] for port in rule["ports"]]) for rule in others]
+    assert admitted == [(_namespace("kuberay-system"), [8265]), (_namespace("monitoring"), [8080])]
 
 
 def _namespace(name: str) -> list[Tree]:
@@ -132,7 +132,9 @@ def _namespace(name: str) -> list[Tree]:
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_prometheus_finds_the_metrics_of_every_node(name: str) -> None:
     """By the monitor that the README shows."""
-    [monitor] = [one for one in map(yaml.safe_load, readme_blocks("yaml")) if one.get("kind") == "PodMonitor"]
+    [monitor] = [
+        document for document in map(yaml.safe_load, readme_blocks("yaml")) if document.get("kind") == "PodMonitor"
+    ]
     assert monitor["metadata"]["namespace"] == "monitoring"
     assert monitor["spec"]["selector"]["matchLabels"] == pod_templates(name)[0]["metadata"]["labels"]
     [endpoint] = monitor["spec"]["podMetricsEndpoints"]

@@ -42,9 +42,9 @@ def test_no_key_that_is_named_like_a_secret_has_a_value(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*YAML, "Containerfile"])
 def test_nothing_listens_to_all_or_is_reached_from_outside(name: str) -> None:
-    told = "\n".join(line for line in TEXTS[name].splitlines() if not line.lstrip().startswith("#"))
+    settings = "\n".join(line for line in TEXTS[name].splitlines() if not line.lstrip().startswith("#"))
     for open_door in ("0.0.0.0", "LoadBalancer", "NodePort", "hostPort", "hostNetwork", "kind: Ingress", "EXPOSE"):
-        assert open_door not in told
+        assert open_door not in settings
 
 
 @pytest.mark.parametrize("name", [*LAUNCHERS, *MANIFESTS])
@@ -63,11 +63,11 @@ def test_a_token_is_never_switched_off(name: str) -> None:
 
 def test_every_file_has_a_line_in_the_readme() -> None:
     rows = [line for line in TEXTS["README.md"].splitlines() if line.startswith("| [")]
-    told = {name for line in rows for name in re.findall(r"\]\(([\w./-]+)\)", line)}
-    assert told == set(TEXTS) - {"README.md", "Containerfile.dockerignore"}
+    listed = {name for line in rows for name in re.findall(r"\]\(([\w./-]+)\)", line)}
+    assert listed == set(TEXTS) - {"README.md", "Containerfile.dockerignore"}
 
 
 def test_every_value_to_be_changed_is_told_of() -> None:
-    asked = {word for name in LAUNCHERS for word in re.findall(r"[\w.-]*CHANGE[\w.-]*", yaml.dump(read(name)))}
-    assert asked
-    assert [word for word in sorted(asked) if f"`{word}`" not in TEXTS["README.md"]] == []
+    placeholders = {word for name in LAUNCHERS for word in re.findall(r"[\w.-]*CHANGE[\w.-]*", yaml.dump(read(name)))}
+    assert placeholders
+    assert [word for word in sorted(placeholders) if f"`{word}`" not in TEXTS["README.md"]] == []

@@ -96,7 +96,7 @@ def test_before_the_first_stage_the_time_is_shown() -> None:
 def test_a_shard_without_a_report_has_begun() -> None:
     progress = FleetProgress(Clock())
     progress(a_stage(3, 0, load=FleetLoad(running=(3, 7), waiting=0, done=0)))
-    assert [(one.shard, one.stages) for one in progress.running] == [(3, 5), (7, 0)]
+    assert [(shard.shard, shard.stages) for shard in progress.running] == [(3, 5), (7, 0)]
     assert progress.fraction == pytest.approx(0.1)
 
 
@@ -109,11 +109,11 @@ def test_all_is_done_with_the_last_stage() -> None:
 def test_a_worker_that_was_lost_begins_its_shard_again() -> None:
     progress = FleetProgress(Clock())
     load = FleetLoad(running=(3,), waiting=0, done=0)
-    told = []
+    fractions = []
     for number in (2, 3, 2, 3, 4):
         progress(a_stage(3, number, of=3, load=load))
-        told.append(progress.fraction)
-    assert told == pytest.approx([1 / 3, 2 / 3, 1 / 3, 2 / 3, 1.0])
+        fractions.append(progress.fraction)
+    assert fractions == pytest.approx([1 / 3, 2 / 3, 1 / 3, 2 / 3, 1.0])
 
 
 def test_a_shard_that_goes_on_counts_the_stages_before() -> None:
@@ -130,7 +130,7 @@ def test_the_next_batch_starts_from_nothing() -> None:
     clock.now_s = 100.0
     progress(a_stage(3, 3, of=2, load=FleetLoad(running=(3, 4), waiting=2, done=0)))
     assert (progress.done, progress.shards, progress.elapsed_s) == (0, 4, 0.0)
-    assert [(one.shard, one.done) for one in progress.running] == [(3, 1), (4, 0)]
+    assert [(shard.shard, shard.done) for shard in progress.running] == [(3, 1), (4, 0)]
 
 
 def test_without_a_load_the_shards_with_reports_are_shown() -> None:
@@ -138,7 +138,7 @@ def test_without_a_load_the_shards_with_reports_are_shown() -> None:
     for shard, number in ((0, 3), (0, 4), (1, 3)):
         progress(a_stage(shard, number, of=2))
     assert (progress.done, progress.shards) == (1, 2)
-    assert [one.shard for one in progress.running] == [1]
+    assert [shard.shard for shard in progress.running] == [1]
 
 
 def test_a_patch_is_named_in_plain_words() -> None:

@@ -16,8 +16,8 @@ def voters(stages: list[float], samples: list[float]) -> Voters:
 
 
 def test_mean_probability_weights_by_trained_stages() -> None:
-    found = AGGREGATIONS[AggregationName.MEAN_PROBABILITY](PROBABILITIES, voters([1.0, 0.5, 0.5], [1, 1, 1]))
-    np.testing.assert_allclose(found, [[(0.9 + 0.2 + 0.15) / 2, (0.1 + 0.3 + 0.35) / 2]], rtol=1e-6)
+    aggregated = AGGREGATIONS[AggregationName.MEAN_PROBABILITY](PROBABILITIES, voters([1.0, 0.5, 0.5], [1, 1, 1]))
+    np.testing.assert_allclose(aggregated, [[(0.9 + 0.2 + 0.15) / 2, (0.1 + 0.3 + 0.35) / 2]], rtol=1e-6)
 
 
 def test_majority_vote_counts_predictions() -> None:
@@ -31,8 +31,8 @@ def test_majority_vote_counts_predictions() -> None:
 
 
 def test_size_weighted_weights_by_samples_too() -> None:
-    found = AGGREGATIONS[AggregationName.SIZE_WEIGHTED](PROBABILITIES, voters([1, 1, 1], [30, 10, 0]))
-    np.testing.assert_allclose(found, [[0.75 * 0.9 + 0.25 * 0.4, 0.75 * 0.1 + 0.25 * 0.6]], rtol=1e-6)
+    aggregated = AGGREGATIONS[AggregationName.SIZE_WEIGHTED](PROBABILITIES, voters([1, 1, 1], [30, 10, 0]))
+    np.testing.assert_allclose(aggregated, [[0.75 * 0.9 + 0.25 * 0.4, 0.75 * 0.1 + 0.25 * 0.6]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", AGGREGATIONS)
@@ -41,9 +41,9 @@ def test_aggregated_probabilities_sum_to_one(name: AggregationName, seed: int, c
     random = np.random.default_rng(seed)
     probabilities = random.dirichlet(np.ones(4), size=(constituents, 5)).astype(np.float32)
     weights = voters(random.uniform(0.1, 1, constituents).tolist(), random.uniform(1, 9, constituents).tolist())
-    found = AGGREGATIONS[name](probabilities, weights)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)
+    aggregated = AGGREGATIONS[name](probabilities, weights)
+    assert aggregated.dtype == np.float32
+    np.testing.assert_allclose(aggregated.sum(axis=1), 1.0, atol=1e-5)
 
 
 def test_a_rewound_constituent_votes_with_its_share_of_stages() -> None:

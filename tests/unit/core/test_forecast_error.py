@@ -16,7 +16,9 @@ from tests.unit.core.examples import NOW, accepted, report_of, request, trained_
 
 def a_report() -> RepairReport:
     [command] = [
-        one for one in trained_board().handle(accepted(request("r1", {1: {2: 1}}))) if isinstance(one, RepairShard)
+        command
+        for command in trained_board().handle(accepted(request("r1", {1: {2: 1}})))
+        if isinstance(command, RepairShard)
     ]
     return report_of(command, {2: 1}, version="1")
 

@@ -5,9 +5,10 @@ from tests.unit.core.examples import SLICES, lineage
 
 
 def chosen(shard: int, shards: int, *, awaited: tuple[int, ...] = (), lost: tuple[int, ...] = ()) -> list[int]:
-    sound = [lineage(one) for one in range(shards) if one not in lost]
+    sound = [lineage(number) for number in range(shards) if number not in lost]
     return [
-        one.shard for one in calibration_references(shard, sound, shards=shards, is_awaited=lambda one: one in awaited)
+        reference.shard
+        for reference in calibration_references(shard, sound, shards=shards, is_awaited=lambda other: other in awaited)
     ]
 
 

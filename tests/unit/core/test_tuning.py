@@ -68,4 +68,7 @@ def test_a_grid_has_every_combination_and_both_bounds() -> None:
     )
     grid = space.grid(16)
     assert len(set(grid)) == len(grid) == 16
-    assert {one.boundary for one in grid if one.strategy == "ohs" and one.fine_tune_slices == 2} >= {0.0, 1.0}
+    assert {choice.boundary for choice in grid if choice.strategy == "ohs" and choice.fine_tune_slices == 2} >= {
+        0.0,
+        1.0,
+    }

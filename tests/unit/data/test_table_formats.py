@@ -98,27 +98,27 @@ def test_every_format_gives_the_same_features(
     tmp_path: Path, writer: str, column: Callable[[Pixels], pa.Array]
 ) -> None:
     values = pixels("uint8", 5, 2, 3)
-    found = read(tmp_path, column(values), writer)
-    assert found.shape == ((5, 2, 3) if column in SHAPED.values() else (5, 6))
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found.reshape(values.shape), values)
+    features = read(tmp_path, column(values), writer)
+    assert features.shape == ((5, 2, 3) if column in SHAPED.values() else (5, 6))
+    assert features.dtype == np.uint8
+    np.testing.assert_array_equal(features.reshape(values.shape), values)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("column", SHAPED.values(), ids=SHAPED)
 def test_integers_keep_their_type(tmp_path: Path, dtype: str, column: Callable[[Pixels], pa.Array]) -> None:
     values = pixels(dtype, 4, 3)
-    found = read(tmp_path, column(values))
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, values)
+    features = read(tmp_path, column(values))
+    assert features.dtype == dtype
+    np.testing.assert_array_equal(features, values)
 
 
 @pytest.mark.parametrize(("dtype", "becomes"), [("float64", "float32"), ("float16", "float32"), ("bool", "uint8")])
 def test_other_numbers_become_float32_or_bytes(tmp_path: Path, dtype: str, becomes: str) -> None:
     values = pixels(dtype, 4, 3)
-    found = read(tmp_path, fixed_size_list(values))
-    assert found.dtype == becomes
-    np.testing.assert_array_equal(found, values.astype(becomes))
+    features = read(tmp_path, fixed_size_list(values))
+    assert features.dtype == becomes
+    np.testing.assert_array_equal(features, values.astype(becomes))
 
 
 @pytest.mark.parametrize("column", (FLAT | SHAPED).values(), ids=FLAT | SHAPED)
@@ -135,16 +135,16 @@ def test_slices_and_chunks_change_nothing(
     bounds = [0, *sorted(cuts), 9]
     chunks = [array[low:high] for low, high in pairwise(bounds)]
     chunked = pa.chunked_array(chunks).slice(start, count)
-    found = read(tmp_path_factory.mktemp("data"), chunked, "samples.arrow")
-    np.testing.assert_array_equal(found.reshape(-1, 2, 2), values[start : start + count])
+    features = read(tmp_path_factory.mktemp("data"), chunked, "samples.arrow")
+    np.testing.assert_array_equal(features.reshape(-1, 2, 2), values[start : start + count])
 
 
 def test_scalar_columns_stand_side_by_side_in_the_order_asked_for(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b"], "label": [0, 1], "width": pa.array([1, 2], pa.int16()), "height": [0.5, 1.5]})
     pq.write_table(table, tmp_path / "samples.parquet")
-    found = read_table(str(tmp_path / "samples.parquet"), make_fields(features=("height", "width"))).features
-    assert found.dtype == np.float32
-    assert found.tolist() == [[0.5, 1.0], [1.5, 2.0]]
+    features = read_table(str(tmp_path / "samples.parquet"), make_fields(features=("height", "width"))).features
+    assert features.dtype == np.float32
+    assert features.tolist() == [[0.5, 1.0], [1.5, 2.0]]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.int8(), pa.uint64()])
@@ -153,16 +153,16 @@ def test_ids_are_strings_or_64_bit_integers(tmp_path: Path, kind: pa.DataType) -
     ids = ["7", "a"] if is_text else [7, 8]
     table = pa.table({"id": pa.array(ids, type=kind), "label": [0, 1], "features": [[1.0], [2.0]]})
     pq.write_table(table, tmp_path / "samples.parquet")
-    found = read_table(str(tmp_path / "samples.parquet"), FIELDS).ids
-    assert found.tolist() == ids
-    assert found.dtype == (object if is_text else np.int64)
+    read_ids = read_table(str(tmp_path / "samples.parquet"), FIELDS).ids
+    assert read_ids.tolist() == ids
+    assert read_ids.dtype == (object if is_text else np.int64)
 
 
 def test_a_uri_is_read_as_the_path_is(tmp_path: Path) -> None:
     values = pixels("uint8", 3, 2)
     read(tmp_path, fixed_size_list(values))
-    found = read_table((tmp_path / "samples.parquet").as_uri(), FIELDS)
-    np.testing.assert_array_equal(found.features, values)
+    read_back = read_table((tmp_path / "samples.parquet").as_uri(), FIELDS)
+    np.testing.assert_array_equal(read_back.features, values)
 
 
 @st.composite
@@ -193,14 +193,14 @@ def test_the_runs_own_table_gives_the_samples_back_exactly(table: SampleTable, d
     slices = data.draw(arrays.arrays(np.int64, len(table.ids)))
     sink = pa.BufferOutputStream()
     pq.write_table(to_arrow(table, slices), sink)
-    found, found_slices = from_arrow(pq.read_table(pa.BufferReader(sink.getvalue())))
-    np.testing.assert_array_equal(found_slices, slices, strict=True)
-    np.testing.assert_array_equal(found.ids, table.ids, strict=True)
-    np.testing.assert_array_equal(found.labels, table.labels, strict=True)
-    np.testing.assert_array_equal(found.features, table.features, strict=True)
-    assert (found.owners is None) == (table.owners is None)
-    if found.owners is not None and table.owners is not None:
-        assert found.owners.tolist() == table.owners.tolist()
+    read_back, read_slices = from_arrow(pq.read_table(pa.BufferReader(sink.getvalue())))
+    np.testing.assert_array_equal(read_slices, slices, strict=True)
+    np.testing.assert_array_equal(read_back.ids, table.ids, strict=True)
+    np.testing.assert_array_equal(read_back.labels, table.labels, strict=True)
+    np.testing.assert_array_equal(read_back.features, table.features, strict=True)
+    assert (read_back.owners is None) == (table.owners is None)
+    if read_back.owners is not None and table.owners is not None:
+        assert read_back.owners.tolist() == table.owners.tolist()
 
 
 def test_taken_rows_come_in_the_order_asked_for() -> None:

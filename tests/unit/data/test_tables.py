@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = {
 def write(folder: Path, **columns: Any) -> str:
     """A Parquet file of the good columns, some of them changed, or left out where None."""
     place = folder / "samples.parquet"
-    pq.write_table(pa.table({name: one for name, one in (GOOD | columns).items() if one is not None}), place)
+    pq.write_table(pa.table({name: values for name, values in (GOOD | columns).items() if values is not None}), place)
     return str(place)
 
 
@@ -82,9 +82,9 @@ def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_columns_are_named_with_those_that_are_there(tmp_path: Path) -> None:
-    asked = make_fields(label="class", owner="patient", features=("width", "risk"))
+    fields = make_fields(label="class", owner="patient", features=("width", "risk"))
     with pytest.raises(DataInvalid, match=r"has no column class, width, patient; it has id, label, .*set data\.\*"):
-        read_table(write(tmp_path), asked)
+        read_table(write(tmp_path), fields)
 
 
 def lists(*rows: Any, kind: pa.DataType) -> pa.Array:
@@ -247,6 +247,6 @@ def test_a_table_to_predict_needs_features_only(tmp_path: Path) -> None:
         read_features(write(tmp_path, features=None), make_fields())
 
 
-@pytest.mark.parametrize(("labels", "given", "classes"), [([0, 4], None, 5), ([0, 0], None, 2), ([0, 1], 7, 7)])
-def test_classes_are_those_configured_or_counted(labels: list[int], given: int | None, classes: int) -> None:
-    assert fit_classes(np.array(labels), given) == classes
+@pytest.mark.parametrize(("labels", "configured", "classes"), [([0, 4], None, 5), ([0, 0], None, 2), ([0, 1], 7, 7)])
+def test_classes_are_those_configured_or_counted(labels: list[int], configured: int | None, classes: int) -> None:
+    assert fit_classes(np.array(labels), configured) == classes

@@ -22,20 +22,20 @@ def assert_drawable(chart: Chart) -> None:
 
 
 @given(st.lists(marks, min_size=1, max_size=20))
-def test_costs_lie_within_the_plot_and_on_its_diagonal_where_they_came_true(found: list[Mark]) -> None:
-    chart = log_chart(found)
+def test_costs_lie_within_the_plot_and_on_its_diagonal_where_they_came_true(marks: list[Mark]) -> None:
+    chart = log_chart(marks)
     assert_drawable(chart)
     assert chart.x_ticks == chart.y_ticks
-    for mark, point in zip(found, chart.points, strict=True):
+    for mark, point in zip(marks, chart.points, strict=True):
         if mark.x > 0.0 and mark.y > 0.0:
             assert math.copysign(1.0, mark.y - mark.x) * (point.y - point.x) >= -1e-9
 
 
 @given(st.lists(levels, min_size=1, max_size=20))
-def test_levels_lie_within_the_plot_in_their_order(found: list[Mark]) -> None:
-    chart = line_chart(found, min_height=0.02)
+def test_levels_lie_within_the_plot_in_their_order(marks: list[Mark]) -> None:
+    chart = line_chart(marks, min_height=0.02)
     assert_drawable(chart)
-    by_level = sorted(zip(found, chart.points, strict=True), key=lambda pair: pair[0].y)
+    by_level = sorted(zip(marks, chart.points, strict=True), key=lambda pair: pair[0].y)
     heights = [point.y for _, point in by_level]
     assert heights == sorted(heights)
 

@@ -38,17 +38,17 @@ def test_a_remedy_counts_once_for_all_its_requests_and_deliveries() -> None:
 def test_a_retraining_that_replaced_a_patch_is_counted() -> None:
     first, second = remedies(Strategy.DPUS)
     failed = replace(second, remedy=Remedy.RETRAIN)
-    patch, retrain = sorted(forecasts_of(repaired(first, failed)).costs, key=lambda one: one.remedy)
+    patch, retrain = sorted(forecasts_of(repaired(first, failed)).costs, key=lambda cost: cost.remedy)
     assert (patch.remedy, patch.replaced) == (Remedy.PATCH, 0)
     assert (retrain.remedy, retrain.replaced) == (Remedy.RETRAIN, 1)
 
 
 def test_every_remedy_is_in_both_plots() -> None:
-    found = forecasts_of(repaired(*remedies()))
-    assert found.passes is not None
-    assert found.seconds is not None
-    assert [point.kind for point in found.passes.points] == ["retrain"] * 2
-    assert "passes forecast" in found.passes.points[0].label
+    forecasts = forecasts_of(repaired(*remedies()))
+    assert forecasts.passes is not None
+    assert forecasts.seconds is not None
+    assert [point.kind for point in forecasts.passes.points] == ["retrain"] * 2
+    assert "passes forecast" in forecasts.passes.points[0].label
     assert forecasts_of([]).passes is None
 
 
@@ -67,34 +67,34 @@ def course(*evaluations: GenerationEvaluated, measured: Measurement | None = Non
 
 
 def test_a_generation_says_why_it_was_published() -> None:
-    found = course(evaluated(1, 0.9), evaluated(3, 0.8), evaluated(4, 0.85))
-    assert [level.cause for level in found.measurements] == [
+    accuracy = course(evaluated(1, 0.9), evaluated(3, 0.8), evaluated(4, 0.85))
+    assert [level.cause for level in accuracy.measurements] == [
         "trained",
         "repaired 2 requests, settled 1 request",
         "one shard repaired, settled or rebuilt",
     ]
-    assert found.chart is not None
-    assert found.latest == found.measurements[-1]
+    assert accuracy.chart is not None
+    assert accuracy.latest == accuracy.measurements[-1]
 
 
 def test_a_measurement_for_the_page_has_a_kind_of_its_own() -> None:
     evaluation = Evaluation(generation=2, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
-    found = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
-    assert [(level.file, level.cause) for level in found.measurements] == [
+    accuracy = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
+    assert [(level.file, level.cause) for level in accuracy.measurements] == [
         (None, "trained"),
         ("test.parquet", "rewound 2 requests"),
     ]
-    assert found.chart is not None
-    assert [point.kind for point in found.chart.points] == ["tracked", "measured"]
+    assert accuracy.chart is not None
+    assert [point.kind for point in accuracy.chart.points] == ["tracked", "measured"]
 
 
 def test_a_single_generation_makes_no_chart() -> None:
     evaluation = Evaluation(generation=1, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
-    found = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
-    assert (len(found.measurements), found.chart) == (2, None)
+    accuracy = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
+    assert (len(accuracy.measurements), accuracy.chart) == (2, None)
 
 
 def test_without_voters_there_is_nothing_to_measure() -> None:
-    found = course(measured=Measurement(file="test.parquet", evaluation=None))
-    assert (found.has_voters, found.measurements, found.chart) == (False, (), None)
+    accuracy = course(measured=Measurement(file="test.parquet", evaluation=None))
+    assert (accuracy.has_voters, accuracy.measurements, accuracy.chart) == (False, (), None)
     assert course().has_voters

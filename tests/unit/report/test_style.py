@@ -27,8 +27,8 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(palette: Mapping[str, str], one: str, other: str) -> float:
-    low, high = sorted((luminance(palette[one]), luminance(palette[other])))
+def contrast(palette: Mapping[str, str], ink: str, ground: str) -> float:
+    low, high = sorted((luminance(palette[ink]), luminance(palette[ground])))
     return (high + 0.05) / (low + 0.05)
 
 

@@ -98,7 +98,7 @@ def test_classes_are_counted_in_the_file_before_samples_are_excluded(tmp_path: P
     labels = [label if label < 2 else 4 for label in table["label"].to_pylist()]
     pq.write_table(table.set_column(1, "label", pa.array(labels)), tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", data={"classes": None})
-    highest = [one for one, label in zip(table["id"].to_pylist(), labels, strict=True) if label == 4]
+    highest = [sample_id for sample_id, label in zip(table["id"].to_pylist(), labels, strict=True) if label == 4]
     prepare_run(config, str(tmp_path / "run"), exclude=highest).write()
     assert RunStore(str(tmp_path / "run")).manifest.classes == 5
 
@@ -201,7 +201,7 @@ def test_every_sample_is_written_to_its_home(tmp_path: Path, policy: str) -> Non
     written = set()
     for shard, ref in enumerate(store.manifest.tables):
         table = store.read_table(ref, ["id", "slice"])
-        written |= {(one, shard, at) for one, at in zip(*table.to_pydict().values(), strict=True)}
+        written |= {(sample_id, shard, at) for sample_id, at in zip(*table.to_pydict().values(), strict=True)}
     assert written == set(homes(config))
 
 

@@ -24,7 +24,9 @@ def content(tensor: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:
 def test_what_was_packed_is_unpacked_bit_for_bit(state: dict[str, Tensor]) -> None:
     payload = serialize(state, {"shard": 1})
     unpacked = deserialize(payload, source="a test")
-    assert {name: content(one) for name, one in unpacked.items()} == {name: content(one) for name, one in state.items()}
+    assert {name: content(tensor) for name, tensor in unpacked.items()} == {
+        name: content(tensor) for name, tensor in state.items()
+    }
 
 
 @given(state=STATES, data=st.data())
@@ -36,9 +38,9 @@ def test_equal_content_gives_equal_bytes_and_hashes_whatever_the_order(
     assert weights_sha256(state) == weights_sha256(shuffled)
 
 
-@given(state=STATES.filter(lambda state: any(one.numel() for one in state.values())), data=st.data())
+@given(state=STATES.filter(lambda state: any(tensor.numel() for tensor in state.values())), data=st.data())
 def test_the_hash_depends_on_every_byte(state: dict[str, Tensor], data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(sorted(name for name, one in state.items() if one.numel())))
+    name = data.draw(st.sampled_from(sorted(name for name, tensor in state.items() if tensor.numel())))
     changed = state[name].numpy().copy()
     octets = changed.reshape(-1).view(np.uint8)
     octets[data.draw(st.integers(0, len(octets) - 1))] ^= 1
@@ -96,5 +98,7 @@ def test_a_cut_file_is_refused_by_name(keep: int) -> None:
 
 
 def test_a_prefix_is_taken_off_once_and_other_names_are_left_out() -> None:
-    one, two = torch.zeros(1), torch.ones(1)
-    assert strip_prefix({"model.model.a": one, "normalizer.b": two, "my model.c": two}, "model.") == {"model.a": one}
+    ones, twos = torch.zeros(1), torch.ones(1)
+    assert strip_prefix({"model.model.a": ones, "normalizer.b": twos, "my model.c": twos}, "model.") == {
+        "model.a": ones
+    }

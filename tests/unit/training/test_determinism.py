@@ -64,10 +64,10 @@ def test_a_pin_inside_another_gives_the_outer_one_back() -> None:
 
 
 def test_classes_differ_by_their_threads_and_say_what_they_are() -> None:
-    one, two = determinism_class(CPU, 1), determinism_class(CPU, 2)
-    assert one != two
-    assert one.json() != two.json()
-    assert json.loads(one.json()) == {
+    first, second = determinism_class(CPU, 1), determinism_class(CPU, 2)
+    assert first != second
+    assert first.json() != second.json()
+    assert json.loads(first.json()) == {
         "torch": torch.__version__,
         "device": f"cpu {torch.backends.cpu.get_cpu_capability()}",
         "threads": 1,
@@ -77,9 +77,9 @@ def test_classes_differ_by_their_threads_and_say_what_they_are() -> None:
 
 
 def test_the_number_of_workers_is_in_the_class_only_if_there_are_several() -> None:
-    one, two = determinism_class(CPU, 1), determinism_class(CPU, 1, workers=2)
-    assert one != two
-    assert json.loads(two.json()) == json.loads(one.json()) | {"workers": 2}
+    first, second = determinism_class(CPU, 1), determinism_class(CPU, 1, workers=2)
+    assert first != second
+    assert json.loads(second.json()) == json.loads(first.json()) | {"workers": 2}
 
 
 def test_the_cpu_is_chosen_where_it_is_asked_for() -> None:

@@ -92,7 +92,7 @@ def test_parts_sum_to_the_gradient_of_the_whole_batch() -> None:
 
 
 def test_the_number_of_ranks_changes_the_bits_and_the_determinism_class() -> None:
-    [one, two] = [list(train_stages(stages_for(workers, {})))[-1] for workers in (1, 2)]
-    assert one.weights_sha256 != two.weights_sha256
-    assert '"workers": 2' in two.determinism
-    assert "workers" not in one.determinism  # as it was written before there were several
+    [single, double] = [list(train_stages(stages_for(workers, {})))[-1] for workers in (1, 2)]
+    assert single.weights_sha256 != double.weights_sha256
+    assert '"workers": 2' in double.determinism
+    assert "workers" not in single.determinism  # as it was written before there were several

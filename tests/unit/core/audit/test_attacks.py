@@ -17,10 +17,10 @@ def test_members_score_above_others(attack: str) -> None:
     signals, is_member = make_signals(models=16, gap=1.0)
     scores = ATTACKS[attack](signals)
     sign = -1.0 if attack == "two_generations" else 1.0  # they are the ones that are still known
-    found = auc(sign * scores[is_member], sign * scores[~is_member])
-    assert found.low > 0.5
+    area = auc(sign * scores[is_member], sign * scores[~is_member])
+    assert area.low > 0.5
     if attack in SHADOWED:
-        assert found.value > 0.65
+        assert area.value > 0.65
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -48,8 +48,8 @@ def test_lira_is_independent_of_how_hard_a_sample_is(attack: str, shift: float) 
 def test_a_likelihood_ratio_is_that_of_two_normal_densities() -> None:
     shadows = np.array([[1.0], [3.0], [-4.0], [-2.0]])
     is_in = np.array([[True], [True], [False], [False]])
-    one = np.ones(1)
-    signals = Signals(target=one, before=one, shadows=shadows, is_in=is_in, is_population=one > 0.0)
+    ones = np.ones(1)
+    signals = Signals(target=ones, before=ones, shadows=shadows, is_in=is_in, is_population=ones > 0.0)
     # Means 2 and -3, each with variance 2.
     assert ATTACKS["lira_online"](signals)[0] == pytest.approx(-((1.0 - 2.0) ** 2) / 4.0 + (1.0 + 3.0) ** 2 / 4.0)
     assert ATTACKS["lira_offline"](signals)[0] == pytest.approx(4.0 / np.sqrt(2.0))

@@ -35,22 +35,22 @@ def compared(*trials: OracleComparison, level: float = 0.05) -> Comparison:
 @pytest.mark.parametrize("forgotten", [1, 5, 50])
 def test_an_exact_retraining_is_rarely_rejected(forgotten: int) -> None:
     random = np.random.default_rng(0)
-    found = [compared(make_trial(random, forgotten=forgotten), level=0.2) for _ in range(150)]
-    assert np.mean([one.remembers or one.over_forgets for one in found]) < 0.25
+    comparisons = [compared(make_trial(random, forgotten=forgotten), level=0.2) for _ in range(150)]
+    assert np.mean([comparison.remembers or comparison.over_forgets for comparison in comparisons]) < 0.25
 
 
 @pytest.mark.parametrize(("shift", "remembers", "over_forgets"), [(GAP, True, False), (-GAP, False, True)])
 def test_remembering_and_over_forgetting_are_detected(shift: float, remembers: bool, over_forgets: bool) -> None:
-    found = compared(make_trial(np.random.default_rng(1), forgotten=10, shift=shift))
-    assert (found.remembers, found.over_forgets) == (remembers, over_forgets)
-    assert found.difference.low < found.difference.value < found.difference.high
-    assert np.sign(found.difference.value) == np.sign(shift)
+    comparison = compared(make_trial(np.random.default_rng(1), forgotten=10, shift=shift))
+    assert (comparison.remembers, comparison.over_forgets) == (remembers, over_forgets)
+    assert comparison.difference.low < comparison.difference.value < comparison.difference.high
+    assert np.sign(comparison.difference.value) == np.sign(shift)
 
 
 def test_one_remembered_sample_is_detected_that_does_not_move_the_mean() -> None:
-    found = compared(make_trial(np.random.default_rng(3), forgotten=15, left_in=1, gap=8.0))
-    assert found.remembers
-    assert found.remembered < 0.0125
+    comparison = compared(make_trial(np.random.default_rng(3), forgotten=15, left_in=1, gap=8.0))
+    assert comparison.remembers
+    assert comparison.remembered < 0.0125
     whole = compared(make_trial(np.random.default_rng(3), forgotten=15, gap=8.0))
     assert not whole.remembers
 

@@ -13,9 +13,9 @@ scores = st.lists(st.integers(-5, 5), min_size=1, max_size=30).map(lambda values
 @given(members=scores, non_members=scores)
 def test_the_area_is_the_share_of_pairs_in_the_right_order(members: np.ndarray, non_members: np.ndarray) -> None:
     wins = (members[:, None] > non_members).mean() + 0.5 * (members[:, None] == non_members).mean()
-    found = auc(members, non_members)
-    assert found.value == pytest.approx(wins)
-    assert 0.0 <= found.low <= found.value <= found.high <= 1.0
+    area = auc(members, non_members)
+    assert area.value == pytest.approx(wins)
+    assert 0.0 <= area.low <= area.value <= area.high <= 1.0
 
 
 @given(members=scores, non_members=scores)
@@ -29,8 +29,8 @@ def test_negated_scores_mirror_the_area(members: np.ndarray, non_members: np.nda
 def test_the_interval_of_the_area_has_its_coverage(shift: float) -> None:
     random = np.random.default_rng(2)
     truth = auc(shift + random.normal(size=20_000), random.normal(size=20_000)).value
-    found = [auc(shift + random.normal(size=30), random.normal(size=60)) for _ in range(400)]
-    assert np.mean([one.low <= truth <= one.high for one in found]) == pytest.approx(0.95, abs=0.03)
+    areas = [auc(shift + random.normal(size=30), random.normal(size=60)) for _ in range(400)]
+    assert np.mean([area.low <= truth <= area.high for area in areas]) == pytest.approx(0.95, abs=0.03)
 
 
 def test_a_single_member_gives_no_interval_and_few_members_a_wide_one() -> None:
@@ -51,37 +51,37 @@ def test_scores_that_all_tie_have_the_interval_of_coin_tosses() -> None:
     [(0, 10, 0.0, 0.3085), (5, 10, 0.1871, 0.8129), (10, 10, 0.6915, 1.0), (1, 1000, 0.0000253, 0.005558)],
 )
 def test_clopper_pearson_gives_the_published_intervals(successes: int, trials: int, low: float, high: float) -> None:
-    found = clopper_pearson(successes, trials)
-    assert found.low == pytest.approx(low, abs=5e-5)
-    assert found.high == pytest.approx(high, abs=5e-5)
+    interval = clopper_pearson(successes, trials)
+    assert interval.low == pytest.approx(low, abs=5e-5)
+    assert interval.high == pytest.approx(high, abs=5e-5)
 
 
 @given(trials=st.integers(1, 40), data=st.data())
 def test_beyond_a_bound_the_count_is_improbable(trials: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, trials))
-    found = clopper_pearson(successes, trials)
+    interval = clopper_pearson(successes, trials)
 
     def probability(rate: float, counts: range) -> float:
         return sum(comb(trials, count) * rate**count * (1.0 - rate) ** (trials - count) for count in counts)
 
     if successes:
-        assert probability(found.low, range(successes, trials + 1)) == pytest.approx(0.025)
+        assert probability(interval.low, range(successes, trials + 1)) == pytest.approx(0.025)
     if successes < trials:
-        assert probability(found.high, range(successes + 1)) == pytest.approx(0.025)
+        assert probability(interval.high, range(successes + 1)) == pytest.approx(0.025)
 
 
 def test_many_trials_keep_their_interval() -> None:
-    found = clopper_pearson(40, 100_000)
-    assert found.low < 0.0004 < found.high < 0.0006
+    interval = clopper_pearson(40, 100_000)
+    assert interval.low < 0.0004 < interval.high < 0.0006
 
 
 @given(members=scores, seed=st.integers(0, 99))
 def test_no_more_false_positives_are_taken_than_allowed(members: np.ndarray, seed: int) -> None:
     non_members = np.random.default_rng(seed).integers(-5, 5, 1000).astype(np.float64)
-    found = tpr_at(0.01, members, non_members)
+    rate = tpr_at(0.01, members, non_members)
     thresholds = [*np.unique(np.concatenate([members, non_members])), -np.inf]
     allowed = [each for each in thresholds if (non_members > each).mean() <= 0.01]
-    assert found.value == pytest.approx(max((members > each).mean() for each in allowed))
+    assert rate.value == pytest.approx(max((members > each).mean() for each in allowed))
 
 
 @pytest.mark.parametrize(("fpr", "enough"), [(0.001, 10_000), (0.01, 1_000), (0.1, 100)])

@@ -55,7 +55,7 @@ def test_requests_that_wait_for_the_same_shard_share_one_remedy() -> None:
 def test_requests_accepted_together_share_one_remedy() -> None:
     together = accepted(request("r1", {0: {3: 1}}), request("r2", {0: {2: 1}, 1: {0: 1}}))
     commands = trained_board().handle(together)
-    assert [command.request_ids for command in sorted(repairs(commands), key=lambda one: one.shard)] == [
+    assert [command.request_ids for command in sorted(repairs(commands), key=lambda command: command.shard)] == [
         ("r1", "r2"),
         ("r2",),
     ]
@@ -65,7 +65,7 @@ def test_requests_accepted_together_share_one_remedy() -> None:
 def resumed(board: RevocationBoard) -> list[Command]:
     """What a coordinator does when it takes up what is left."""
     begun = board.handle(WorkResumed(at=NOW))
-    return [*(one for one in board.pending_commands() if not isinstance(one, RepairShard)), *begun]
+    return [*(command for command in board.pending_commands() if not isinstance(command, RepairShard)), *begun]
 
 
 def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_resumes() -> None:
@@ -78,7 +78,7 @@ def test_the_parts_of_a_submission_are_rewound_and_repaired_together_once_work_r
     publication, *rest = resumed(board)
     assert isinstance(publication, PublishGeneration)
     assert publication.rewound == ("r0", "r1", "r2")
-    assert [one.stages_trained for one in publication.constituents] == [1, 0, SLICES]
+    assert [constituent.stages_trained for constituent in publication.constituents] == [1, 0, SLICES]
     served = {command.shard: command.request_ids for command in repairs(rest)}
     assert served == {0: ("r0", "r1", "r2"), 1: ("r1",)}
     assert board.handle(published(publication)) == []

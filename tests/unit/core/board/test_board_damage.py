@@ -13,7 +13,7 @@ def test_a_damaged_shard_serves_what_is_sound_until_it_is_trained_again() -> Non
     publication, command = board.handle(damaged({1: 2}))
     assert isinstance(publication, PublishGeneration)
     assert publication.cause == "rebuild"
-    states = [(one.state, one.stages_trained) for one in publication.constituents]
+    states = [(constituent.state, constituent.stages_trained) for constituent in publication.constituents]
     assert states == [(ShardState.EXACT, SLICES), (ShardState.REWOUND, 2), (ShardState.EXACT, SLICES)]
     assert isinstance(command, RepairShard)
     assert (command.shard, command.earliest_slice, command.decision.remedy) == (1, 2, Remedy.RETRAIN)

@@ -13,8 +13,8 @@ from tests.unit.core.examples import NOW, accepted, request, trained_board
 def patched_board(shards: int) -> RevocationBoard:
     """Each shard has patched a request of its own, and is idle."""
     board = trained_board(shards)
-    asked = [request(f"r{shard}", {shard: {2: 1}}, strategy=Strategy.DPUS) for shard in range(shards)]
-    for command in repairs(board.handle(accepted(*asked))):
+    requests = [request(f"r{shard}", {shard: {2: 1}}, strategy=Strategy.DPUS) for shard in range(shards)]
+    for command in repairs(board.handle(accepted(*requests))):
         [publication] = publications(board.handle(repaired(command)))
         execute(board, publication)
     assert board.is_idle
@@ -40,7 +40,9 @@ def test_many_settled_shards_are_published_in_groups() -> None:
     commands = repairs(board.handle(SettleRequested(at=NOW, shards=tuple(range(shards)))))
     shown = [execute(board, *board.handle(repaired(command, version="2"))) for command in commands]
     assert [len(publications) for publications in shown] == [0, 0, 1] * MOST_GENERATIONS
-    assert [one.settled for one in shown[2]] == [tuple(sorted(f"r{one.shard}" for one in commands[:3]))]
+    assert [publication.settled for publication in shown[2]] == [
+        tuple(sorted(f"r{command.shard}" for command in commands[:3]))
+    ]
     assert board.is_idle
 
 

@@ -101,11 +101,11 @@ def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requ
     def mean(of: Any) -> Any:
         return pytest.approx(sum(chance * of(outcome) for chance, outcome in outcomes), rel=1e-9, abs=1e-9)
 
-    assert work.passes == mean(lambda one: one.passes)
-    assert work.remedies == mean(lambda one: one.remedies)
-    assert work.patched == mean(lambda one: one.approximate_share * one.remedies)
-    assert work.debt_shards == mean(lambda one: one.debt_shards)
-    assert work.debt_passes == mean(lambda one: one.debt_passes)
+    assert work.passes == mean(lambda outcome: outcome.passes)
+    assert work.remedies == mean(lambda outcome: outcome.remedies)
+    assert work.patched == mean(lambda outcome: outcome.approximate_share * outcome.remedies)
+    assert work.debt_shards == mean(lambda outcome: outcome.debt_shards)
+    assert work.debt_passes == mean(lambda outcome: outcome.debt_passes)
 
 
 @pytest.mark.parametrize(

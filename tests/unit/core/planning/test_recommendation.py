@@ -29,19 +29,19 @@ FREELY = float("inf")
 
 
 def test_without_limits_the_fewest_shards_and_slices_that_stay_exact_are_chosen() -> None:
-    found = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=FREELY))
-    assert (found.shards, found.slices, found.boundary, found.is_within) == (2, 1, 1.0, True)
-    assert found.work.approximate_share == 0.0
+    best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=FREELY))
+    assert (best.shards, best.slices, best.boundary, best.is_within) == (2, 1, 1.0, True)
+    assert best.work.approximate_share == 0.0
 
 
 def test_a_smaller_budget_takes_more_shards_and_then_patches() -> None:
     shares, shards = [], []
     for budget in (400_000, 100_000, 50_000, 10_000, 100):
-        found = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=budget))
-        assert found.is_within
-        assert found.work.passes <= budget
-        shares.append(found.work.approximate_share)
-        shards.append(found.shards)
+        best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=budget))
+        assert best.is_within
+        assert best.work.passes <= budget
+        shares.append(best.work.approximate_share)
+        shards.append(best.shards)
     assert shares == sorted(shares)
     assert (shares[0], shares[1], shares[-1]) == (0.0, 0.0, 1.0)
     assert shards[0] < shards[1]
@@ -50,17 +50,17 @@ def test_a_smaller_budget_takes_more_shards_and_then_patches() -> None:
 @pytest.mark.parametrize("together", [1, 10])
 def test_a_longest_makespan_bounds_requests_that_arrive_together(together: int) -> None:
     demand = TrafficBudget(requests=10, together=together, workers=2, most_passes=FREELY, longest_s=1.0)
-    found = recommend(LAYOUTS, Strategy.OHS, demand)
-    assert found.is_within
-    assert found.makespan_s <= 1.0
+    best = recommend(LAYOUTS, Strategy.OHS, demand)
+    assert best.is_within
+    assert best.makespan_s <= 1.0
     freely = recommend(LAYOUTS, Strategy.OHS, replace(demand, longest_s=None))
     assert freely.makespan_s > 1.0
 
 
 def test_without_an_option_within_the_limits_the_nearest_is_recommended() -> None:
-    found = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=1.0))
-    assert not found.is_within
-    assert found.boundary == 0.0
+    best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=1.0))
+    assert not best.is_within
+    assert best.boundary == 0.0
 
 
 @pytest.mark.parametrize("together", [1, 10])
@@ -69,6 +69,6 @@ def test_the_budget_of_retraining_in_a_layout_recommends_retraining_at_no_higher
     most_passes = exact_passes(configured, requests=10, together=together)
     demand = TrafficBudget(requests=10, together=together, workers=2, most_passes=most_passes)
     for choice in ([configured], LAYOUTS):
-        found = recommend(choice, Strategy.HS, demand)
-        assert (found.boundary, found.work.approximate_share, found.is_within) == (1.0, 0.0, True)
-        assert found.work.passes <= most_passes
+        best = recommend(choice, Strategy.HS, demand)
+        assert (best.boundary, best.work.approximate_share, best.is_within) == (1.0, 0.0, True)
+        assert best.work.passes <= most_passes

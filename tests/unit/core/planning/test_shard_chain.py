@@ -59,5 +59,5 @@ def test_the_chain_is_the_mean_over_every_sequence_of_requests(hit: Sequence[flo
     for index, table in enumerate(TABLES):
         mean = enumerated(hit, table, sizes)
         for field in fields(ExpectedRepairs):
-            found = getattr(expected, field.name)[index]
-            assert found == pytest.approx(getattr(mean, field.name), rel=1e-9, abs=1e-9), field.name
+            value = getattr(expected, field.name)[index]
+            assert value == pytest.approx(getattr(mean, field.name), rel=1e-9, abs=1e-9), field.name

@@ -56,10 +56,10 @@ def test_every_request_is_served_and_none_before_it_arrives(
 ) -> None:
     summary = replayed(trace, strategy, workers=workers, window_s=window_s)
     assert summary == replayed(trace, strategy, workers=workers, window_s=window_s)
-    assert [one.arrived_s for one in summary.requests] == [one.at_s for one in trace.requests]
-    for one in summary.requests:
-        assert one.arrived_s <= one.accepted_s <= one.arrived_s + window_s
-        assert one.accepted_s < one.repaired_s
+    assert [request.arrived_s for request in summary.requests] == [request.at_s for request in trace.requests]
+    for simulated in summary.requests:
+        assert simulated.arrived_s <= simulated.accepted_s <= simulated.arrived_s + window_s
+        assert simulated.accepted_s < simulated.repaired_s
     assert summary.passes == pytest.approx(sum(summary.shard_passes))
     assert summary.compute_seconds == pytest.approx(summary.passes * SECONDS_PER_PASS)
     assert summary.makespan_s >= summary.compute_seconds / workers - 1e-9
@@ -83,7 +83,7 @@ def test_a_request_waits_for_its_shard_and_shares_its_remedy_with_those_that_wai
     trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 0.3))
     summary = replayed(trace, "sisa", held=held, trained=trained)
-    assert [one.repaired_s for one in summary.requests] == pytest.approx([0.78, 1.52, 1.52, 0.3 + 0.78])
+    assert [request.repaired_s for request in summary.requests] == pytest.approx([0.78, 1.52, 1.52, 0.3 + 0.78])
     assert summary.shard_passes == (2 * 39 + 2 * 37, 2 * 39)
     assert summary.remedies == 3
     assert summary.makespan_s == pytest.approx(1.52)
@@ -94,8 +94,8 @@ def test_a_window_serves_together_what_comes_within_it() -> None:
     trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 5.3))
     summary = replayed(trace, "sisa", held=held, trained=trained, window_s=0.5)
-    assert [one.accepted_s for one in summary.requests] == pytest.approx([0.5, 0.5, 0.5, 5.8])
-    assert [one.repaired_s for one in summary.requests] == pytest.approx([1.24, 1.24, 1.24, 6.58])
+    assert [request.accepted_s for request in summary.requests] == pytest.approx([0.5, 0.5, 0.5, 5.8])
+    assert [request.repaired_s for request in summary.requests] == pytest.approx([1.24, 1.24, 1.24, 6.58])
     assert summary.shard_passes == (2 * 37, 2 * 39)
 
 
@@ -104,11 +104,13 @@ def test_the_longest_remedy_starts_first_and_the_others_when_a_worker_is_idle() 
     trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (40, 0.0), (119, 0.0))  # the last slice of shards 0 and 2, the first of shard 1
     long, short = 0.01 * 2 * (9 + 19 + 29 + 39), 0.01 * 2 * 39
-    one = replayed(trace, "sisa", held=held, trained=trained, workers=1)
-    two = replayed(trace, "sisa", held=held, trained=trained, workers=2)
-    assert [one.repaired_s for one in one.requests] == pytest.approx([long + short, long, long + 2 * short])
-    assert [one.repaired_s for one in two.requests] == pytest.approx([short, long, 2 * short])
-    assert one.passes == two.passes
+    one_worker = replayed(trace, "sisa", held=held, trained=trained, workers=1)
+    two_workers = replayed(trace, "sisa", held=held, trained=trained, workers=2)
+    assert [request.repaired_s for request in one_worker.requests] == pytest.approx(
+        [long + short, long, long + 2 * short]
+    )
+    assert [request.repaired_s for request in two_workers.requests] == pytest.approx([short, long, 2 * short])
+    assert one_worker.passes == two_workers.passes
 
 
 def test_existing_debt_is_taken_into_account() -> None:
@@ -131,11 +133,11 @@ def test_a_simulated_report_changes_the_lineage_as_a_repair_does(remedy: Remedy,
     shards.forget["r1"] = forget
     board = trained_board(shards=2)
     [command] = [
-        one
-        for one in board.handle(
+        command
+        for command in board.handle(
             RevocationsAccepted(at=NOW, requests=(request("r1", {0: {earliest: 2, 3: 1}}),), generation=1)
         )
-        if isinstance(one, RepairShard)
+        if isinstance(command, RepairShard)
     ]
     command = replace(
         command,
@@ -143,7 +145,7 @@ def test_a_simulated_report_changes_the_lineage_as_a_repair_does(remedy: Remedy,
         decision=Decision(remedy=remedy, reason="", passes=7.0, seconds=0.5),
         references=(),
     )
-    gone = [sum(one[1] == position for one in forget) for position in range(4)]
+    gone = [sum(home[1] == position for home in forget) for position in range(4)]
     report = shards.execute(command, patch_fails=False)
     simulated = simulated_report(command, gone)
     for name in ("remedy", "passes", "seconds", "exactness", "request_ids", "command_id"):

@@ -41,17 +41,17 @@ def test_a_trace_follows_from_its_traffic_and_its_seed(traffic: Traffic) -> None
 @pytest.mark.parametrize("kind", TRAFFIC)
 def test_another_seed_gives_another_trace_and_another_count_the_same_requests_first(kind: str) -> None:
     traffic = Traffic(kind=kind, count=20, label=1)
-    asked = ids_of(draw_trace(traffic, HELD))
-    assert ids_of(draw_trace(replace(traffic, count=30), HELD))[:20] == asked
-    assert ids_of(draw_trace(replace(traffic, seed=1), HELD)) != asked
+    ids = ids_of(draw_trace(traffic, HELD))
+    assert ids_of(draw_trace(replace(traffic, count=30), HELD))[:20] == ids
+    assert ids_of(draw_trace(replace(traffic, seed=1), HELD)) != ids
 
 
 @pytest.mark.parametrize("kind", sorted(set(TRAFFIC) - {"owner"}))
 def test_a_missing_sample_is_replaced_by_the_next_and_changes_nothing_else(kind: str) -> None:
     traffic = Traffic(kind=kind, count=50, label=2)
     longer = ids_of(draw_trace(replace(traffic, count=51), HELD))
-    [gone] = [one for one in longer[20:21] if isinstance(one, int)]
-    assert ids_of(draw_trace(traffic, without(HELD, gone))) == [one for one in longer if one != gone]
+    [gone] = [sample_id for sample_id in longer[20:21] if isinstance(sample_id, int)]
+    assert ids_of(draw_trace(traffic, without(HELD, gone))) == [sample_id for sample_id in longer if sample_id != gone]
 
 
 def test_rows_in_another_order_give_the_same_trace() -> None:
@@ -84,7 +84,7 @@ def test_requests_fall_on_the_slices_as_the_prior_says(kind: str) -> None:
 def test_class_targeted_requests_are_about_one_class() -> None:
     for label in (0, 3):
         trace = draw_trace(Traffic(kind="class", count=30, label=label), HELD)
-        assert {int(one) % 5 for one in ids_of(trace)} == {label}  # type: ignore[call-overload]
+        assert {int(sample_id) % 5 for sample_id in ids_of(trace)} == {label}  # type: ignore[call-overload]
     drawn = {int(ids_of(draw_trace(Traffic(kind="class", count=1, seed=seed), HELD))[0]) % 5 for seed in range(40)}  # type: ignore[call-overload]
     assert drawn == {0, 1, 2, 3, 4}
 

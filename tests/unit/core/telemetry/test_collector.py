@@ -19,8 +19,8 @@ DAY_S = 24 * 3600.0
 
 
 def patched(request_id: str, shard: int, *, due_days: float = 30.0) -> RevocationRequest:
-    asked = request(request_id, {shard: {3: 1}}, strategy=Strategy.DPUS)
-    return replace(asked, due_at=NOW + timedelta(days=due_days))
+    patched_request = request(request_id, {shard: {3: 1}}, strategy=Strategy.DPUS)
+    return replace(patched_request, due_at=NOW + timedelta(days=due_days))
 
 
 def states(run: MeteredRun) -> dict[str, float]:

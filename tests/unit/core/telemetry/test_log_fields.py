@@ -32,15 +32,15 @@ def request_ids(event: Event) -> set[str]:
             return set()
 
 
-def texts(told: Iterable[LogValue]) -> set[str]:
+def texts(values: Iterable[LogValue]) -> set[str]:
     """All that is not a number."""
-    found: set[str] = set()
-    for value in told:
+    strings: set[str] = set()
+    for value in values:
         if isinstance(value, str):
-            found.add(value)
+            strings.add(value)
         elif isinstance(value, tuple):
-            found.update(value)
-    return found
+            strings.update(value)
+    return strings
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=range(len(EVENTS)))
@@ -52,13 +52,18 @@ def test_logged_text_is_a_term_of_raymu_or_a_request_id(kind: SearchStrategy[Eve
 
 def test_a_log_line_names_a_limited_number_of_requests_and_counts_all() -> None:
     many = [request(f"r{number:03}", {0: {1: 1}}) for number in range(100)]
-    told = log_fields(accepted(*many))
-    assert told["requests"] == 100
-    assert told["request_ids"] == tuple(one.request_id for one in many[:MOST_REQUESTS])
+    fields = log_fields(accepted(*many))
+    assert fields["requests"] == 100
+    assert fields["request_ids"] == tuple(request.request_id for request in many[:MOST_REQUESTS])
 
 
 def test_a_repair_is_logged_with_its_cost() -> None:
     [_, command] = trained_board().handle(accepted(request("r1", {0: {1: 2}})))
-    told = log_fields(ShardRepaired(at=NOW, report=report_of(command, {1: 2}, version="1")))  # type: ignore[arg-type]
-    assert (told["shard"], told["remedy"], told["exactness"], told["request_ids"]) == (0, "retrain", "exact", ("r1",))
-    assert told["passes"] == 2 * (18 + 28 + 38)
+    fields = log_fields(ShardRepaired(at=NOW, report=report_of(command, {1: 2}, version="1")))  # type: ignore[arg-type]
+    assert (fields["shard"], fields["remedy"], fields["exactness"], fields["request_ids"]) == (
+        0,
+        "retrain",
+        "exact",
+        ("r1",),
+    )
+    assert fields["passes"] == 2 * (18 + 28 + 38)

@@ -56,8 +56,8 @@ def test_a_folder_that_is_absent_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_users_settings_are_kept_beside_raymus_own(tmp_path: Path) -> None:
-    asked = {"env_vars": {"A": "1", "RAY_JOB_STOP_WAIT_TIME_S": "90"}, "pip": ["einops"], "excludes": ["!.env"]}
-    assert job_environment(asked, tmp_path) == {
+    runtime_env = {"env_vars": {"A": "1", "RAY_JOB_STOP_WAIT_TIME_S": "90"}, "pip": ["einops"], "excludes": ["!.env"]}
+    assert job_environment(runtime_env, tmp_path) == {
         "env_vars": {"A": "1", "RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "90"},
         "pip": ["einops"],
         "excludes": ["!.env", ".?*"],

@@ -37,40 +37,40 @@ class Clerk:
     def __init__(self, store: RunStore, journal: Journal) -> None:
         self._journal, self._desk = journal, new_desk(store, journal)
 
-    def told(self, asked: Sequence[Revocation], *, group: int) -> list[object]:
+    def results(self, revocations: Sequence[Revocation], *, group: int) -> list[object]:
         """What each request is told, with the place of its request instead of a random id."""
         judgements = [
             judgement
-            for start in range(0, len(asked), group)
-            for judgement in self._accept(asked[start : start + group])
+            for start in range(0, len(revocations), group)
+            for judgement in self._accept(revocations[start : start + group])
         ]
         places: dict[str, int] = {}
         for place, judgement in enumerate(judgements):
             if isinstance(judgement, AdmittedRequest):
                 places[judgement.request.request_id] = place
-        return [_told(judgement, places) for judgement in judgements]
+        return [_comparable(judgement, places) for judgement in judgements]
 
-    def _accept(self, asked: Sequence[Revocation]) -> list[AdmissionResult]:
-        judgements = self._desk.admit(asked, now=NOW)
+    def _accept(self, revocations: Sequence[Revocation]) -> list[AdmissionResult]:
+        judgements = self._desk.admit(revocations, now=NOW)
         resolved = [admission for admission in judgements if isinstance(admission, AdmittedRequest)]
-        requests = tuple(one.request for one in resolved)
+        requests = tuple(admission.request for admission in resolved)
         self._journal.accept(
             RevocationsAccepted(at=NOW, requests=requests, generation=1),
-            forget={one.request.request_id: one.forget for one in resolved},
+            forget={admission.request.request_id: admission.forget for admission in resolved},
             hashes={request.request_id: request.hashes for request in requests},
         )
         self._desk.remember(requests)
         return judgements
 
 
-def _told(judgement: AdmissionResult, places: dict[str, int]) -> object:
+def _comparable(judgement: AdmissionResult, places: dict[str, int]) -> object:
     match judgement:
         case AdmittedRequest(request=request, forget=forget):
             return places[request.request_id], request.forget, request.hashes, request.payload_sha256, forget
         case RevocationRequest(request_id=request_id):
             return places[request_id]
         case SamplesRevoked(count=many, request_ids=request_ids):
-            return SamplesRevoked, many, sorted(places[one] for one in request_ids)
+            return SamplesRevoked, many, sorted(places[request_id] for request_id in request_ids)
         case IdempotencyConflict(key=key, request_id=request_id):
             return IdempotencyConflict, key, places[request_id]
         case _:
@@ -108,16 +108,16 @@ requests = st.builds(Revocation, ids=few_ids, key=keys, strategy=st.sampled_from
 )
 
 
-@given(asked=st.lists(requests, max_size=12), group=st.integers(2, 12))
+@given(revocations=st.lists(requests, max_size=12), group=st.integers(2, 12))
 def test_a_submission_is_answered_like_the_same_requests_one_after_another(
-    store: RunStore, journals: Iterator[Journal], asked: list[Revocation], group: int
+    store: RunStore, journals: Iterator[Journal], revocations: list[Revocation], group: int
 ) -> None:
-    alone = Clerk(store, next(journals)).told(asked, group=1)
-    assert Clerk(store, next(journals)).told(asked, group=group) == alone
+    alone = Clerk(store, next(journals)).results(revocations, group=1)
+    assert Clerk(store, next(journals)).results(revocations, group=group) == alone
 
 
-def judged(store: RunStore, journal: Journal, **asked: Any) -> AdmissionResult:
-    [judgement] = new_desk(store, journal).admit([Revocation(**asked)], now=NOW)
+def judged(store: RunStore, journal: Journal, **fields: Any) -> AdmissionResult:
+    [judgement] = new_desk(store, journal).admit([Revocation(**fields)], now=NOW)
     return judgement
 
 
@@ -140,5 +140,5 @@ def test_an_owner_is_found_among_many(store: RunStore, journals: Iterator[Journa
         for shard, table in enumerate(tables)
     }
     assert {shard: set(ids) for shard, ids in judgement.forget.items()} == {
-        one: ids for one, ids in owned.items() if ids
+        shard: ids for shard, ids in owned.items() if ids
     }

@@ -10,7 +10,7 @@ from raymu.service.requests.revocation import Revocation
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("fields", "message"),
     [
         ({"key": ""}, "a key of 0 letters"),
         ({"key": "k" * 201}, "a key of 201 letters"),
@@ -20,6 +20,6 @@ from raymu.service.requests.revocation import Revocation
         ({"due": datetime(2030, 1, 1)}, "names no time zone"),
     ],
 )
-def test_what_can_be_no_part_of_a_request_is_refused_at_once(asked: dict[str, Any], message: str) -> None:
+def test_what_can_be_no_part_of_a_request_is_refused_at_once(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestInvalid, match=message):
-        Revocation(**asked)
+        Revocation(**fields)

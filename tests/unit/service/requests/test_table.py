@@ -40,9 +40,9 @@ def test_each_row_of_a_parquet_table_is_a_request(tmp_path: Path) -> None:
 def test_what_pandas_has_for_nothing_is_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "requests.parquet")
     pq.write_table(pa.table({"id": [7.0, float("nan")], "owner": [None, "zoe"]}), path)
-    asked = read_requests(path)
-    assert [(request.ids, request.owner) for request in asked] == [((7,), None), ((), "zoe")]
-    assert [type(sample_id) for sample_id in asked[0].ids] == [int]
+    revocations = read_requests(path)
+    assert [(request.ids, request.owner) for request in revocations] == [((7,), None), ((), "zoe")]
+    assert [type(sample_id) for sample_id in revocations[0].ids] == [int]
 
 
 @pytest.mark.parametrize("value", [7.5, 2.0**60, float("inf")])
@@ -59,10 +59,10 @@ def test_a_parquet_table_with_a_column_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_time_without_a_zone_is_local(tmp_path: Path) -> None:
-    [asked] = read_requests(write(tmp_path, "id,due\n7,2030-01-31T12:00\n"))
-    assert asked.due == datetime(2030, 1, 31, 12).astimezone()
-    assert asked.due is not None
-    assert asked.due.tzinfo is not None
+    [revocation] = read_requests(write(tmp_path, "id,due\n7,2030-01-31T12:00\n"))
+    assert revocation.due == datetime(2030, 1, 31, 12).astimezone()
+    assert revocation.due is not None
+    assert revocation.due.tzinfo is not None
 
 
 @pytest.mark.parametrize(
