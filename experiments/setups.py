@@ -18,7 +18,7 @@ from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
 from raymu.data.tables import fit_classes, read_table
-from raymu.service.ingest import place
+from raymu.service.ingest import sample_homes
 from raymu.training.audit.samples import AuditSamples
 from raymu.training.batches import ShardSamples
 from raymu.training.spec import TrainingSpec
@@ -199,7 +199,7 @@ def audit_samples(data: str, folder: Path, *, revoked: int = 0) -> AuditSamples:
         }
     )
     table = read_table(config.data.train, config.data)
-    shards, slices = place(table, config.partition)
+    shards, slices = sample_homes(table, config.partition)
     hashes = identity_hashes(table.ids.tolist(), seed=config.partition.seed, purpose="sample")
     own, unseen = (
         ShardSamples.ordered(table.take(rows), hashes=hashes[rows], slices=slices[rows])

@@ -69,7 +69,7 @@ _USER_ERRORS = (ConfigInvalid, DataInvalid, DeviceUnavailable, TrainingFailed)
 
 
 class Run:
-    """A run. Reading it needs no cluster, and the first call that changes it starts a coordinator.
+    """A run. Reading it does not need a cluster. The first call that changes it starts a coordinator.
 
     Close it, or use it in a `with` statement, to stop what it started.
     """
@@ -108,8 +108,16 @@ class Run:
         return self._training
 
     def coordinator(self) -> CoordinatorClient:
-        """Return the run's coordinator, started if none is running. Raises DeviceUnavailable, RunInvalid."""
-        self._ensemble = None  # the call that follows may revoke what it was trained on
+        """Return the coordinator that this object uses, connected or started on the first call.
+
+        On a cluster that is the run's detached coordinator if one is running. Otherwise a new coordinator takes the run
+        over, from one in another process too.
+
+        Raises:
+            DeviceUnavailable: The cluster is not running, or is too small.
+            RunInvalid: There is no run, or its journal does not belong to its files.
+        """
+        self._ensemble = None  # the caller may revoke samples that the loaded ensemble was trained on
         if self._coordinator is None:
             self._coordinator = self._backend.open_client()
         return self._coordinator
@@ -128,10 +136,14 @@ class Run:
         return self._backend.start()
 
     def stop(self) -> bool:
-        """Stop the detached coordinator and its workers. Raises RequestInvalid, DeviceUnavailable.
+        """Stop the detached coordinator and its workers.
 
         Returns:
             Whether it was running.
+
+        Raises:
+            RequestInvalid: The run has no cluster.
+            DeviceUnavailable: The cluster cannot be joined.
         """
         self.close()
         return self._backend.stop()
@@ -171,6 +183,7 @@ class Run:
             UnknownOwner: The run holds no samples of the owner.
             SamplesRevoked: An earlier request revoked some of the samples.
             IdempotencyConflict: The key belongs to another request.
+            ShardRepairFailed: A repair failed. The request stays accepted, and settling finishes it.
         """
         revocation = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary, due=due, key=key)
         return self.revoke_together([revocation], progress=progress)[0]
@@ -182,7 +195,8 @@ class Run:
             The receipts, in the order of the requests.
 
         Raises:
-            RaymuError: As `revoke`. Nothing has changed then.
+            ShardRepairFailed: A repair failed. The requests stay accepted, and settling finishes them.
+            RaymuError: As `revoke`. None of the requests is accepted then.
         """
         if self._coordinator is None:  # starting one may take the run from a coordinator that is running
             from raymu.service.planning.forecast import check_requests
@@ -193,12 +207,15 @@ class Run:
     def revoke_many(
         self, revocations: Sequence[Revocation], *, progress: Progress = no_progress
     ) -> list[SubmissionResult]:
-        """Accept or refuse any number of requests, each as if they arrived one after another.
+        """Accept or refuse any number of requests, as if they arrived one after another.
 
         Each shard that the accepted ones touch is repaired once.
 
         Returns:
             The result of each request, in their order. `receipts` has the details of the accepted ones.
+
+        Raises:
+            ShardRepairFailed: A repair failed. Accepted requests stay accepted, and settling finishes them.
         """
         return self.coordinator().call(Submit(revocations=tuple(revocations)), progress)
 
@@ -227,7 +244,11 @@ class Run:
     def configure(self, **unlearning: Any) -> None:
         """Change settings of `unlearning`, such as strategy="ohs" or ohs={"epochs": 1}, for later requests.
 
-        Settings that are not named stay as they are. Raises ConfigInvalid, RequestInvalid.
+        Settings that are not named stay as they are.
+
+        Raises:
+            ConfigInvalid: A setting is not valid.
+            RequestInvalid: Work is running, or a setting cannot change after training.
         """
         tree = self.config.tree()
         settings = tree["unlearning"]
@@ -253,27 +274,27 @@ class Run:
         """Search for the hybrid boundary on branches of this run, which itself does not change.
 
         Args:
-            search: What to try, and how often.
-            constraints: What a choice must satisfy.
+            search: The values to try, and the number of trials.
+            constraints: Limits that a choice must keep.
             out: A local folder for the search's state and results. A search that was interrupted there resumes.
             traffic: Requests to draw, such as uniform:50.
             trace: A file of requests, instead of `traffic`.
             test: A labelled table, instead of data.test.
             workers: Shards that are repaired side by side. The default is as many as trained the run.
-            progress: Called with the numbers of ended trials and of all trials.
+            progress: Called with the number of ended trials and the number of all trials.
 
         Raises:
             RunInvalid: The run has patched shards or interrupted work.
             RaymuError: TraceInvalid, RequestInvalid, DeviceUnavailable.
         """
         if is_uri(str(out)):
-            raise RequestInvalid(f"{redacted(str(out))}: trials need a folder on a local disk; name one with --out")
+            raise RequestInvalid(f"{redacted(str(out))}: trials need a folder on a local disk")
         from raymu.runtime.tuning import tune_boundary
         from raymu.service.tuning.objective import ObjectiveSpec
 
         test_data = test or self.config.data.test
         if test_data is None:
-            raise RequestInvalid("trials are judged on labelled test data; give --test-data, or train with data.test")
+            raise RequestInvalid("trials are scored on labelled test data; name a table, or train with data.test")
         objective = ObjectiveSpec(
             location=self.location,
             traffic=traffic,
@@ -291,7 +312,7 @@ class Run:
 
         Args:
             scope: The requests to audit, and the data to audit with.
-            progress: Called with the numbers of trained models and of all models.
+            progress: Called with the number of trained models and the number of all models.
 
         Raises:
             RaymuError: RequestInvalid, DataInvalid, ConfigInvalid, DeviceUnavailable.
@@ -340,10 +361,10 @@ class Run:
         return plan(self._store, revocation, workers=workers)
 
     def locations(self) -> ShardLocations:
-        """Return which actor has which shard in memory, by the coordinator of this object or a detached one.
+        """Return which actor has which shard in memory, as this object's coordinator or a detached one reports it.
 
-        Nothing is started, and the result is empty if no coordinator answers. Raises DeviceUnavailable if the cluster
-        cannot be joined.
+        Starts nothing. The result is empty if no coordinator answers. Raises DeviceUnavailable if the cluster cannot be
+        joined.
         """
         if self._coordinator is None:
             return self._backend.locations()
@@ -362,7 +383,12 @@ class Run:
         ]
 
     def signed_receipts(self, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Return the receipts as they were issued, chained and signed (Ed25519; the public key is signing.pub)."""
+        """Return the last receipt of each of these requests, or of all, as it was issued.
+
+        Receipts are signed (Ed25519, by the key of signing.pub), and each names the hash of the receipt issued before it.
+        The first receipt of a request that was patched and then settled is left out, so the chain cannot be followed from
+        the result. `verify` follows it.
+        """
         return signed_receipts(self._store, request_ids)
 
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
@@ -440,7 +466,8 @@ def train(
 ) -> Run:
     """Train a new run.
 
-    If the cluster or the storage fails later, or the training is interrupted, settling the run finishes it.
+    If the cluster or the storage fails once training has begun, or the training is interrupted, settling the run finishes
+    it.
 
     Args:
         config: The settings, as the run keeps them.
@@ -485,7 +512,7 @@ def open_run(run_dir: str | Path, *, address: str | None = None) -> Run:
 
 
 def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
-    if isinstance(ids, str | int):  # a text would be taken for a list of its letters
+    if isinstance(ids, str | int):  # a string would pass as a list of its letters
         raise RequestInvalid(f"ids is {one_line(repr(ids))}; give a list of ids")
     return tuple(ids)
 

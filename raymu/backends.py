@@ -22,7 +22,10 @@ class Backend(Protocol):
     """Where one run's coordinator, detached coordinator and audit tasks are started."""
 
     def open_client(self) -> CoordinatorClient:
-        """Return the run's coordinator, started if none is running. Raises DeviceUnavailable, RunInvalid."""
+        """Connect to the run's detached coordinator, or start one that takes the run over.
+
+        Raises DeviceUnavailable, RunInvalid.
+        """
         ...
 
     def audit_runner(self) -> AbstractContextManager[RunTasks]:
@@ -113,5 +116,5 @@ class RayBackend:
 
 
 def backend_of(location: str, cluster: ClusterConfig) -> Backend:
-    """Return where the run at a location does its work."""
+    """Choose the backend of the run at a location."""
     return LocalBackend(location) if cluster.fleet == "local" else RayBackend(location, cluster)

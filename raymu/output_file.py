@@ -38,12 +38,12 @@ def check_output_path(out: str | Path, *, reads: Mapping[str, str | Path | None]
     target = Path(out)
     if not target.parent.is_dir():
         raise RequestInvalid(
-            f"{out}: cannot be written, since {target.parent} is no directory; make it, or name another"
+            f"{out}: cannot be written, since {target.parent} is not a directory; make it, or name another"
         )
     if target.exists() and not target.is_file():
-        raise RequestInvalid(f"{out}: is there already, and is no file; name another")
+        raise RequestInvalid(f"{out}: exists and is not a file; name another")
     for what, path in reads.items():
         if path and target.exists() and Path(path).exists() and target.samefile(path):
-            raise RequestInvalid(f"{out}: is {what}, and would be lost; name another file")
+            raise RequestInvalid(f"{out}: is {what}, and would be overwritten; name another file")
     if run and Path(run).resolve() in target.resolve().parents:
-        raise RequestInvalid(f"{out}: is in the run's directory, which holds its own files alone; name another place")
+        raise RequestInvalid(f"{out}: is in the run's directory, which holds only its own files; name another place")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from raymu.config import PartitionConfig
 from raymu.core.records import SampleId
 
 Hashes = npt.NDArray[np.uint64]
@@ -19,13 +20,48 @@ Indices = npt.NDArray[np.int64]
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
 
+def homes(
+    ids: Sequence[SampleId],
+    partition: PartitionConfig,
+    *,
+    owners: Iterable[int | str | None] | None = None,
+    risks: npt.NDArray[np.float64] | None = None,
+) -> tuple[Indices, Indices]:
+    """Choose the home of every sample by the policy of the partition, each from the sample alone.
+
+    Args:
+        ids: The samples.
+        partition: The settings of the run.
+        owners: Owner of each sample, for the policy `owner`.
+        risks: (samples,) revocation probabilities within [0, 1], for the policy `risk`.
+
+    Returns:
+        Shards and slices, (samples,) int64.
+    """
+    shards, slices, seed = partition.shards, partition.slices, partition.seed
+    if partition.policy == "owner":
+        assert owners is not None
+        # A sample without an owner is its own owner. The prefix keeps it apart from an owner of that name.
+        owner_keys = [
+            f"id/{sample}" if owner is None else f"owner/{owner}" for sample, owner in zip(ids, owners, strict=True)
+        ]
+        return place_uniform(identity_hashes(owner_keys, seed=seed, purpose="place"), shards=shards, slices=slices)
+    hashes = identity_hashes(ids, seed=seed, purpose="place")
+    if partition.policy == "risk":
+        assert risks is not None
+        return place_by_risk(hashes, risks, shards=shards, bands=partition.risk_bands or equal_bands(slices))
+    return place_uniform(hashes, shards=shards, slices=slices)
+
+
 def identity_hashes(identities: Iterable[SampleId], *, seed: int, purpose: str) -> Hashes:
     """Hash ids or owners with a key (BLAKE2b, RFC 7693). The integer 7 and the text "7" have different hashes.
+
+    The key derives from the seed and is not secret. `raymu/service/pseudonyms.py` has the hashes that hide an id.
 
     Args:
         identities: Ids or owners.
         seed: The run's seed, which the key is derived from.
-        purpose: What the hashes are for, which the key is derived from too.
+        purpose: Name of the use, such as "place", which the key is derived from too.
 
     Returns:
         (identities,) uint64.

@@ -1,7 +1,7 @@
 """The table of remedies: what each costs, when it is possible, and what is done instead.
 
 The unit of cost is a sample pass: one sample forward, backward and in an optimizer step. To add a remedy, name it in
-`Remedy`, add a row to `REMEDIES`, and carry it out in `raymu.service.shard.patch`. The planner, the board and every
+`Remedy`, add a row to `REMEDIES`, and carry it out in `raymu.service.shard.shard_patcher`. The planner, the board and every
 forecast read the table.
 """
 

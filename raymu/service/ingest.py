@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
-from raymu.core.partition import Indices, equal_bands, identity_hashes, place_by_risk, place_uniform
+from raymu.core.partition import Indices, homes, identity_hashes
 from raymu.core.records import SampleId
 from raymu.core.uri import redacted
 from raymu.data.ids import as_sample_ids
@@ -29,7 +29,7 @@ from raymu.training.spec import TrainingSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PreparedRun:
-    """A run that is checked, and not written yet."""
+    """A run that is checked but not written yet."""
 
     store: RunStore
     manifest: RunManifest
@@ -42,7 +42,7 @@ class PreparedRun:
     """Folders that writing creates, the run's own first."""
 
     def write(self) -> None:
-        """Write the run's copy of the samples, shard by shard. Raises StorageFailed, and then nothing is left."""
+        """Write the run's copy of the samples, shard by shard. Raises StorageFailed, after removing what was written."""
         partition = Config.parse(self.manifest.config).partition
         try:
             self.store.create(self.manifest, shard_tables(self.table, self.shards, self.slices, partition))
@@ -51,7 +51,7 @@ class PreparedRun:
             raise
 
     def remove(self) -> None:
-        """Delete what was written, in the directory and in the journal's database."""
+        """Delete the run's files and its rows in the journal's database."""
         with suppress(RaymuError):  # the database may be what failed
             self.store.fencing.remove(self.manifest)
         self.store.remove(self.new_folders)
@@ -63,7 +63,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     Args:
         config: The settings of the new run.
         location: An empty or missing directory, as a path or a URI.
-        exclude: Samples that the run never holds. They are checked like all others.
+        exclude: Samples to leave out of the run. They are checked like all others.
 
     Raises:
         RaymuError: DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, RunInvalid or StorageFailed.
@@ -76,7 +76,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
         read_test_data(config.data, table.features.shape[1:])
     classes = fit_classes(table.labels, config.data.classes)
     plan = plan_training(config, table, classes)
-    shards, slices = place(table, config.partition)
+    shards, slices = sample_homes(table, config.partition)
     _check_shards(config, table, shards)
     kept = np.flatnonzero(~_excluded(table, exclude))
     has_batch_norm = _check_model(plan)
@@ -99,24 +99,9 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     )
 
 
-def place(table: SampleTable, partition: PartitionConfig) -> tuple[Indices, Indices]:
-    """Return the shard and the slice of every sample, two (samples,) int64, each from the sample alone."""
-    shards, slices, seed = partition.shards, partition.slices, partition.seed
-    ids: list[SampleId] = table.ids.tolist()
-    if partition.policy == "owner":
-        assert table.owners is not None
-        # A sample without an owner is its own owner; the tuple keeps it apart from an owner of that name.
-        owners = [
-            f"id/{sample}" if owner is None else f"owner/{owner}"
-            for sample, owner in zip(ids, table.owners, strict=True)
-        ]
-        return place_uniform(identity_hashes(owners, seed=seed, purpose="place"), shards=shards, slices=slices)
-    hashes = identity_hashes(ids, seed=seed, purpose="place")
-    if partition.policy == "risk":
-        assert table.risks is not None
-        bands = partition.risk_bands or equal_bands(slices)
-        return place_by_risk(hashes, table.risks, shards=shards, bands=bands)
-    return place_uniform(hashes, shards=shards, slices=slices)
+def sample_homes(table: SampleTable, partition: PartitionConfig) -> tuple[Indices, Indices]:
+    """Return the shard and the slice of every row of a table, two (samples,) int64."""
+    return homes(table.ids.tolist(), partition, owners=table.owners, risks=table.risks)
 
 
 def shard_tables(
@@ -131,7 +116,7 @@ def shard_tables(
 
 
 def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingSpec:
-    """Return what training needs. Raises ConfigInvalid, DataInvalid if the settings do not fit the data."""
+    """Return the settings that training needs. Raises ConfigInvalid or DataInvalid if they do not fit the data."""
     samples, path = len(table.ids), redacted(config.data.train)
     if samples < config.partition.slices:
         raise DataInvalid(path, f"has {plural(samples, 'sample')} for {config.partition.slices} slices; use fewer")

@@ -1,4 +1,7 @@
-"""Pseudonyms: keyed hashes that stand for sample ids, owners and idempotency keys after these are purged."""
+"""Pseudonyms: keyed hashes that stand for sample ids, owners and idempotency keys after these are purged.
+
+`identity_hashes` in `raymu/core/partition.py` is another hash of ids. It places and orders samples, and is not secret.
+"""
 
 import hmac
 from collections.abc import Collection, Iterator, Mapping

@@ -17,7 +17,7 @@ class ShardSamples:
     """Samples in canonical order: by slice, then by hash, whatever order their rows came in."""
 
     hashes: Hashes
-    """(samples,) uint64, of the ids."""
+    """(samples,) uint64, hashes of the ids."""
     slices: Indices
     """(samples,) int64."""
     features: Features
@@ -31,8 +31,8 @@ class ShardSamples:
 
         Args:
             table: The samples.
-            hashes: Of each row.
-            slices: Of each row.
+            hashes: Hash of each row.
+            slices: Slice of each row.
         """
         order = np.lexsort((hashes, slices))
         return cls(
@@ -72,11 +72,11 @@ class ShardSamples:
         )
 
     def isin(self, hashes: Hashes) -> Mask:
-        """Tell which samples have one of these hashes. Returns (samples,) bool."""
+        """Return which samples have one of these hashes, (samples,) bool."""
         return np.isin(self.hashes, hashes)
 
     def slice_samples(self, slices: int) -> tuple[int, ...]:
-        """Count the samples of each slice. slices: how many there are"""
+        """Count the samples of each slice. slices: number of slices"""
         return tuple(int(count) for count in np.bincount(self.slices, minlength=slices))
 
 
@@ -116,12 +116,12 @@ class BatchPlan:
         )
 
     def part(self, rank: int, ranks: int, *, min_samples: int = 1) -> "BatchPlan":
-        """Cut out a rank's part of every batch: consecutive samples, as many as the other ranks' or one more or fewer.
+        """Cut out a rank's part of every batch: consecutive samples, and parts whose sizes differ by one at most.
 
         Args:
             rank: Number of the rank, from 0.
-            ranks: How many share each batch.
-            min_samples: Of every part. If a batch has too few for all ranks, the last ranks' parts are empty.
+            ranks: Number of ranks that share each batch.
+            min_samples: Fewest samples of a part. If a batch has too few for all ranks, the last ranks' parts are empty.
         """
         cuts = [_part_bounds(size, rank, min(ranks, max(1, size // min_samples))) for size in self.sizes]
         starts = np.cumsum(self.sizes, dtype=np.int64) - self.sizes
@@ -134,19 +134,19 @@ class BatchPlan:
 
 
 def _part_bounds(size: int, rank: int, parts: int) -> tuple[int, int]:
-    """First index of a rank's part of a batch, and the index after its last."""
+    """Return the first index of a rank's part of a batch, and the index after its last."""
     return (size * rank // parts, size * (rank + 1) // parts) if rank < parts else (size, size)
 
 
 def shuffled_batches(samples: ShardSamples, *, batch_size: int, seed: int) -> BatchPlan:
-    """Cut an order by hash into batches of equal size; the last may be smaller."""
+    """Cut an order by hash into batches of equal size. The last one may be smaller."""
     count = len(samples)
     sizes = tuple(min(batch_size, count - start) for start in range(0, count, batch_size))
     return BatchPlan(positions=epoch_order(samples.hashes, seed=seed), sizes=sizes, keys=tuple(range(len(sizes))))
 
 
 def grouped_batches(samples: ShardSamples, *, groups_per_slice: int, seed: int) -> BatchPlan:
-    """Order by hash batches whose members never change. A batch's key counts the groups, slice after slice."""
+    """Order batches whose members never change by hash. A batch's key counts the groups, slice after slice."""
     keys = samples.slices * groups_per_slice + fixed_batches(samples.hashes, batches=groups_per_slice)
     present, sizes = np.unique(keys, return_counts=True)
     order = epoch_order(present.astype(np.uint64), seed=seed)

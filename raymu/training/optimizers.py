@@ -1,4 +1,7 @@
-"""Optimizers: those of torch.optim by name, and any other one by its factory."""
+"""Optimizers: those of torch.optim by name, and any other one by its factory.
+
+A new name also needs a member of `OptimizerName` in `raymu/config/training.py`.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -28,7 +31,7 @@ OPTIMIZERS: Mapping[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
     OptimizerName.RPROP: torch.optim.Rprop,
     OptimizerName.SGD: torch.optim.SGD,
 }
-"""Not here: LBFGS, which takes several passes over a batch for one step, and SparseAdam and Muon, which refuse the
+"""LBFGS is left out because it takes several passes over a batch for one step, SparseAdam and Muon because they refuse the
 parameters of most models."""
 
 _NOT_THE_USERS = frozenset({"lr", "foreach", "fused", "capturable", "differentiable"})
@@ -69,7 +72,7 @@ def _build(parameters: Iterable[nn.Parameter], training: TrainingConfig) -> torc
 
 
 def _shorthand(training: TrainingConfig) -> dict[str, float]:
-    """The settings beside a named optimizer, as far as it has them. Raises ConfigInvalid."""
+    """Return the settings of `training` that a named optimizer takes as arguments. Raises ConfigInvalid."""
     name = training.optimizer.name
     assert name is not None, "a factory's arguments are its own"
     settings: dict[str, float] = {"momentum": training.momentum} if name is OptimizerName.SGD else {}

@@ -32,8 +32,8 @@ class ShardTrainer:
         Args:
             spec: What training depends on, besides the samples.
             shard: Number of the shard.
-            device: To train on.
-            ranks: As many as the spec has workers; simulated by default.
+            device: Device to train on.
+            ranks: Ranks that share each batch, as many as the spec has workers. Simulated by default.
 
         Raises:
             ConfigInvalid: The model, loss, optimizer or schedule cannot be built.
@@ -52,7 +52,7 @@ class ShardTrainer:
         """Restore the state of a checkpoint. Raises FileCorrupt, naming `source`, and ConfigInvalid."""
         tensors = deserialize(payload, source=source)
         self.classifier.load_tensors(tensors)
-        self._prepared_samples = None  # normalised from here on as the checkpoint has it
+        self._prepared_samples = None  # they were normalised by another normaliser than the checkpoint's
         metadata = read_metadata(payload)
         self._classes = frozenset((metadata["determinism"], *metadata.get("earlier_classes", ())))
         state: dict[int, dict[str, Tensor]] = {}
@@ -63,14 +63,14 @@ class ShardTrainer:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def dump(self, *, stage: int, determinism: str) -> tuple[bytes, str]:
-        """Write the checkpoint after a stage.
+        """Serialise the state after a stage as a checkpoint.
 
         Args:
             stage: Number of the stage.
-            determinism: The present determinism class, as JSON.
+            determinism: The current determinism class, as JSON.
 
         Returns:
-            The file's bytes, and the hash of what predictions are made from.
+            The file's bytes, and the hash of the tensors that predictions use.
 
         Raises:
             TrainingFailed: A weight is infinite or NaN.
@@ -91,7 +91,7 @@ class ShardTrainer:
         return serialize(predictive | optimizer, metadata), weights_sha256(predictive)
 
     def earlier_classes(self, determinism: str) -> tuple[str, ...]:
-        """List the determinism classes that this state descends from, as JSON, without the present one."""
+        """List the determinism classes that this state descends from, as JSON, without the current one."""
         return tuple(sorted(self._classes - {determinism}))
 
     def reset_optimizer(self) -> None:
@@ -99,7 +99,7 @@ class ShardTrainer:
         self.optimizer = build_optimizer(self.classifier.model.parameters(), self._spec.training)
 
     def fit_normalizer(self, samples: ShardSamples) -> None:
-        """Fit the normaliser to the first slice that has samples; there must be at least one sample."""
+        """Fit the normaliser to the first slice that has samples. There must be at least one sample."""
         first_slice = samples.up_to(int(samples.slices[0]))
         self.classifier.normalizer = Normalizer.fit(first_slice.features, self._spec.normalize)
         self._prepared_samples = None
@@ -108,12 +108,12 @@ class ShardTrainer:
         """Train on slices 0..stage.
 
         Args:
-            samples: Of the shard; later slices are left out.
+            samples: The shard's samples. Those of later slices are left out.
             stage: Number of the stage.
-            recorder: Keeps the updates of the stage.
+            recorder: Records the updates of the stage.
 
         Returns:
-            Sample passes.
+            Sample passes: epochs times samples. Samples that `batches` leaves out are counted too.
 
         Raises:
             TrainingFailed: The model's code fails, or the device has too little memory.
@@ -155,7 +155,10 @@ class ShardTrainer:
         self.train_epoch(inputs, labels, batches, rates=rates, seed=dropout)
 
     def batches(self, samples: ShardSamples, *, seed: int) -> BatchPlan:
-        """Cut samples into the batches of one epoch, in an order that derives from the seed."""
+        """Cut samples into the batches of one epoch, in an order that derives from the seed.
+
+        A model with batch norm cannot train on a batch of one sample: such batches are left out.
+        """
         groups = self._spec.groups_per_slice
         if groups is None:
             batches = shuffled_batches(samples, batch_size=self._spec.training.batch_size, seed=seed)
@@ -171,9 +174,9 @@ class ShardTrainer:
         Args:
             inputs: (samples, *shape) float32, normalised.
             labels: (samples,) int64.
-            batches: Of the epoch.
+            batches: The batches of the epoch.
             rates: Learning rate of each batch's step.
-            seed: Of random numbers that the model draws, as dropout does.
+            seed: Seed of the random numbers that the model draws, as dropout does.
 
         Raises:
             RankLost: Another rank does not answer.
@@ -205,14 +208,14 @@ class ShardTrainer:
             self._step(rate)
 
     def _step(self, rate: float) -> None:
-        """Take a step along the gradient. Recorders see it through the optimizer's hooks."""
+        """Clip the gradients if configured, set the rate, and take an optimizer step. Recorders observe it by hooks."""
         if (norm := self._spec.training.max_grad_norm) is not None:
             clip_grad_norm_(self.classifier.model.parameters(), norm)
         self.set_rate(rate)
         self.optimizer.step()
 
     def set_rate(self, rate: float) -> None:
-        """Set the learning rate. Parameter groups of a factory's optimizer keep their rates' proportions."""
+        """Set the learning rate. The parameter groups of a factory's optimizer keep the ratios of their rates."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate * (group["initial_lr"] / self._spec.training.learning_rate)
 

@@ -18,7 +18,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import CheckpointRef, Constituent, SampleId, ShardLineage
 from raymu.data.tables import read_table
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.ingest import place
+from raymu.service.ingest import sample_homes
 from raymu.service.shard.fleet import LocalFleet, ShardFleet
 from raymu.store.receipts import check_receipts
 from raymu.store.run import RunStore
@@ -33,7 +33,7 @@ Home = tuple[SampleId, int, int]
 def homes(config: Config) -> list[Home]:
     """(sample id, shard, slice) of every sample"""
     table = read_table(config.data.train, config.data)
-    shards, slices = place(table, config.partition)
+    shards, slices = sample_homes(table, config.partition)
     return list(zip(table.ids.tolist(), shards.tolist(), slices.tolist(), strict=True))
 
 
@@ -78,7 +78,7 @@ def restored(location: Path | str, checkpoint: CheckpointRef) -> Classifier:
 def samples_of(config: Config, ids: list[SampleId]) -> ShardSamples:
     """Samples of the training file as a shard holds them."""
     table = read_table(config.data.train, config.data)
-    _, slices = place(table, config.partition)
+    _, slices = sample_homes(table, config.partition)
     rows = np.flatnonzero(np.isin(table.ids, ids))
     hashes = identity_hashes(table.ids[rows].tolist(), seed=config.partition.seed, purpose="sample")
     return ShardSamples.ordered(table.take(rows), hashes=hashes, slices=slices[rows])

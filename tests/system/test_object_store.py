@@ -206,4 +206,4 @@ def test_a_search_needs_a_local_folder(location: str) -> None:
     words = ["tune", location, "--traffic", "uniform:2", "--out", "s3://bucket/tuning"]
     refusal = CliRunner().invoke(cli, words, standalone_mode=False).exception
     assert isinstance(refusal, RaymuError)
-    assert str(refusal) == "s3://bucket/tuning: trials need a folder on a local disk; name one with --out"
+    assert str(refusal) == "s3://bucket/tuning: trials need a folder on a local disk"

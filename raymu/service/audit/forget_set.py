@@ -15,7 +15,7 @@ from raymu.data.ids import as_sample_ids
 from raymu.data.tables import SampleTable, read_table
 from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.history import replay
-from raymu.service.ingest import place
+from raymu.service.ingest import sample_homes
 from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
@@ -97,7 +97,7 @@ def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
     request_ids = np.array([revoked.get(keyed_hash, "") for keyed_hash in pseudonyms.tolist()])
     rows = np.flatnonzero(np.isin(request_ids, [receipt.request_id for receipt in audited]))
     table = table.take(rows)
-    shards, slices = place(table, store.config.partition)
+    shards, slices = sample_homes(table, store.config.partition)
     forgotten = ForgottenSamples(
         table=table,
         rows=rows,

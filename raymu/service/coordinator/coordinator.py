@@ -34,8 +34,8 @@ from raymu.service.coordinator.resumption import Resumption, settle_requests
 from raymu.service.coordinator.session import Offload, Session, inline
 from raymu.service.history import replay, require_kept_pseudonyms
 from raymu.service.requests.admission import Admission
+from raymu.service.requests.admission_rules import AdmittedRequest, submission_result
 from raymu.service.requests.revocation import Revocation, SubmissionResult
-from raymu.service.requests.rules import AdmittedRequest, submission_result
 from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress

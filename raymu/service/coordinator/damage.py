@@ -9,7 +9,7 @@ from raymu.core.records import FileRef, ShardLineage
 from raymu.core.uri import redacted
 from raymu.data.tables import read_table
 from raymu.errors import DataInvalid, SamplesLost
-from raymu.service.ingest import place, shard_tables
+from raymu.service.ingest import sample_homes, shard_tables
 from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.store.layout import pyarrow_version, pyarrow_version_of
 from raymu.store.run import RunStore
@@ -84,7 +84,7 @@ def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table
         return
     config = store.config
     samples = read_table(data, config.data)
-    shards, slices = place(samples, config.partition)
+    shards, slices = sample_homes(samples, config.partition)
     if not (shards == shard).any():
         raise DataInvalid(
             redacted(data), f"holds no sample of shard {shard}; name the file that the run was trained from"

@@ -8,13 +8,13 @@ from raymu.config import PartitionConfig
 from raymu.core.planning.trace import RevocableSamples
 from raymu.core.records import FileRef
 from raymu.data.tables import SampleTable
-from raymu.service.ingest import place
+from raymu.service.ingest import sample_homes
 from raymu.store.run import RunStore
 
 
 def planned_population(table: SampleTable, partition: PartitionConfig) -> RevocableSamples:
     """Return the samples of a run that is not trained yet."""
-    shards, slices = place(table, partition)
+    shards, slices = sample_homes(table, partition)
     return RevocableSamples(
         ids=table.ids,
         shards=shards,

@@ -12,8 +12,7 @@ from raymu.data.ids import as_sample_ids
 from raymu.errors import RaymuError, RequestInvalid
 from raymu.service.history import History
 from raymu.service.pseudonyms import identity_text, pseudonym
-from raymu.service.requests.revocation import Revocation, SubmissionResult
-from raymu.service.requests.rules import (
+from raymu.service.requests.admission_rules import (
     AdmissionResult,
     AdmittedRequest,
     ParsedRequest,
@@ -24,6 +23,7 @@ from raymu.service.requests.rules import (
     require_disjoint,
     submission_result,
 )
+from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore

@@ -22,16 +22,16 @@ from raymu.store.run import RunStore
 
 
 class ShardFleet(Protocol):
-    """Runs pieces of work on as many workers as there are, each piece on one of them."""
+    """Runs pieces of work on its workers, each piece on one of them."""
 
     @property
     def workers(self) -> int:
-        """How many pieces of work run at once."""
+        """Number of pieces of work that run at once."""
         ...
 
     @property
     def running(self) -> Collection[int]:
-        """The shards whose work has begun. Other work waits, and if it is cancelled it never begins."""
+        """The shards whose work has begun. Other work waits, and can still be cancelled without an effect."""
         ...
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
@@ -47,7 +47,7 @@ class ShardFleet(Protocol):
         ...
 
     async def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         ...
 
 
@@ -56,7 +56,7 @@ class LocalFleet:
 
     workers = 1
     running: Collection[int] = ()
-    """Nothing whenever other coroutines run: a shard's work is never suspended."""
+    """Always empty when other coroutines run, because a shard's work is never suspended."""
 
     def __init__(self, store: RunStore) -> None:
         self._worker = ShardWorker(store)
@@ -83,9 +83,9 @@ class ProgressFleet:
     """Adds the fleet's load to all progress, and reports a patch, which has no stages, as one stage."""
 
     def __init__(self, fleet: ShardFleet, observe: Progress = no_progress) -> None:
-        """Wrap a fleet. observe: is called for the progress of all work, whoever gave it"""
+        """Wrap a fleet. observe: called with the progress of the work of all callers"""
         self._fleet, self._observe = fleet, observe
-        self._unfinished: list[Work] = []  # in order of arrival, in which workers begin it
+        self._unfinished: list[Work] = []  # in order of arrival, which is the order in which workers begin it
         self._done = 0
 
     @property
@@ -101,7 +101,7 @@ class ProgressFleet:
             self._done = 0
         self._unfinished.append(work)
         try:
-            await asyncio.sleep(0)  # work that is given together is counted before any of it begins
+            await asyncio.sleep(0)  # counts all work that arrives together before any of it begins
             report = await self._fleet.run(work, partial(self._report, progress))
             if isinstance(report, RepairReport) and report.remedy is not Remedy.RETRAIN:
                 self._report(progress, _as_one_stage(report))

@@ -17,7 +17,7 @@ from raymu.errors import PatchFailed
 from raymu.service.event_log import log_event
 from raymu.service.shard.files import StateCache, read_shard_samples, write_without
 from raymu.service.shard.messages import RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
-from raymu.service.shard.patch import Patch, ShardPatcher
+from raymu.service.shard.shard_patcher import Patch, ShardPatcher
 from raymu.service.shard.stages import StageWriter
 from raymu.store.reports import AnyReport
 from raymu.store.run import RunStore
@@ -35,37 +35,37 @@ from raymu.training.stages import StageTrainer, train_stages
 
 
 def log_work(
-    run: str, work: Work, reports: Iterator[StageProgress | WorkReport]
+    run_id: str, work: Work, messages: Iterator[StageProgress | WorkReport]
 ) -> Iterator[StageProgress | WorkReport]:
-    """Pass a worker's reports on, and log each of them. run: id of the run"""
-    fields: dict[str, LogValue] = {"run": run, "shard": work.shard, "remedy": TRAINING}
+    """Log a worker's progress and report, and pass them on."""
+    fields: dict[str, LogValue] = {"run": run_id, "shard": work.shard, "remedy": TRAINING}
     if isinstance(work, RepairTask):
         fields["remedy"] = work.command.decision.remedy
         fields |= logged_requests(work.command.request_ids)
     log_event("work_begun", **fields)
     try:
-        for report in reports:
-            if isinstance(report, StageProgress):
-                stage = {"stage": report.stage, "passes": report.passes, "seconds": report.seconds}
-                log_event("stage_trained", run=run, shard=report.shard, remedy=report.remedy or TRAINING, **stage)
+        for message in messages:
+            if isinstance(message, StageProgress):
+                stage = {"stage": message.stage, "passes": message.passes, "seconds": message.seconds}
+                log_event("stage_trained", run=run_id, shard=message.shard, remedy=message.remedy or TRAINING, **stage)
             else:
-                log_event("work_done", **(fields | {"passes": report.passes, "seconds": report.seconds}))
-            yield report
+                log_event("work_done", **(fields | {"passes": message.passes, "seconds": message.seconds}))
+            yield message
     except Exception as error:
         log_event("work_failed", **fields, error=type(error).__name__)  # its text may name samples
         raise
 
 
 class ShardWorker:
-    """Trains and repairs shards, one at a time. Work may arrive twice: the second time changes nothing."""
+    """Trains and repairs shards, one at a time. Work whose report still exists is not done again."""
 
     def __init__(self, store: RunStore, train: StageTrainer = train_stages, *, device: Device | None = None) -> None:
         """Prepare for work.
 
         Args:
-            store: Of the run.
-            train: Trains stages, in this process or through others.
-            device: For everything else, which this process computes; by default as configured.
+            store: The run.
+            train: Trains stages, in this process or in rank workers.
+            device: Device on which this process does all other work, such as patches. The default is the configured one.
         """
         self._store = store
         manifest, config = self._store.manifest, self._store.config
@@ -111,7 +111,7 @@ class ShardWorker:
     def _once(
         self, kind: type[AnyReport], command_id: str, work: Generator[StageProgress, None, AnyReport]
     ) -> Iterator[StageProgress | AnyReport]:
-        """Do the work, unless its report is there from an earlier time."""
+        """Do the work, unless an earlier attempt left its report."""
         report = self._store.reports.find(kind, command_id)
         if report is None:
             report = yield from work
@@ -154,7 +154,7 @@ class ShardWorker:
             report = yield from self._retrain(task, retain, reason)
         else:
             self._stages.discard(command)
-            report = self._patched(task, retain, patch, reason)
+            report = self._patch_report(task, retain, patch, reason)
         return report
 
     def _patch(self, task: RepairTask, forget: ShardSamples, retain: ShardSamples) -> Patch:
@@ -168,7 +168,7 @@ class ShardWorker:
     def _retrain(
         self, task: RepairTask, retain: ShardSamples, reason: str
     ) -> Generator[StageProgress, None, RepairReport]:
-        """Restore the checkpoint before the earliest touched slice and train the later stages."""
+        """Restore the checkpoint before the earliest touched slice, and train that slice's stage and all later ones."""
         command, before = task.command, task.command.lineage
         trained = yield from self._stages.train(retain, command, determinism=self._determinism)
         if trained.earlier_classes:
@@ -203,7 +203,8 @@ class ShardWorker:
             determinism=trained.determinism,
         )
 
-    def _patched(self, task: RepairTask, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
+    def _patch_report(self, task: RepairTask, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
+        """Write a patched state and its table, and report the repair."""
         command, before = task.command, task.command.lineage
         patch.trainer.reset_optimizer()  # its moments saw the forgotten samples, and training never continues from a patch
         payload, weights = patch.trainer.dump(stage=self._slices - 1, determinism=self._determinism)

@@ -1,4 +1,4 @@
-"""The checks of a verification, one row each: how many objects a check looks at, and what it finds against them."""
+"""The checks of a run's stored state, one row each: the number of objects, and the findings about them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -26,9 +26,9 @@ class CheckRow:
     """One kind of check."""
 
     count: Callable[[Evidence], int]
-    """Return how many objects are checked."""
+    """Return the number of objects to show. `files` also reads workers' reports, which it does not count."""
     find: Callable[[Evidence], Findings]
-    """Yield what speaks against them; nothing if all is well. Raises RaymuError if it cannot go on."""
+    """Yield a finding for each problem. Raises RaymuError if the check cannot continue."""
 
 
 def _journal(evidence: Evidence) -> Findings:
@@ -65,12 +65,12 @@ def _generation(evidence: Evidence) -> Findings:
     if expected.published is None:
         yield leaves_open("the run is not trained yet: `raymu settle` finishes its training")
         return
-    generation = evidence.generation or store.generations.read(expected.published)  # raises what is wrong with it
+    generation = evidence.generation or store.generations.read(expected.published)  # raises if it is missing or changed
     command = expected.publication
     if command is None or (generation.constituents, generation.lineages) != (command.constituents, command.lineages):
         yield fails(f"generation {generation.number} differs from the one that follows from the journal")
-    *_, previous_sha256, _ = ("", *(event.manifest_sha256 for event in expected.generations))
-    if generation.previous_sha256 != previous_sha256:
+    hashes = ["", *(event.manifest_sha256 for event in expected.generations)]
+    if generation.previous_sha256 != hashes[-2]:
         yield fails(f"generation {generation.number} is not chained to the one before it")
     for number in store.generations.numbers:
         if number != generation.number:
@@ -79,7 +79,10 @@ def _generation(evidence: Evidence) -> Findings:
 
 
 def _other_generation(evidence: Evidence, number: int) -> Finding:
-    """Judge a second generation file. During a repair the previous one can exist, and the next one before its commit."""
+    """Judge the file of a generation that is not the served one.
+
+    During a repair the file of the previous generation can exist, and that of the next one before its commit.
+    """
     store, published = evidence.store, {event.number: event for event in evidence.expected.generations}
     if number not in published:
         return unless_unfinished(evidence, f"generation {number} was never committed, but its file exists")
@@ -132,4 +135,4 @@ CHECKS: Mapping[str, CheckRow] = {
     "lineage": CheckRow(count=_shards, find=_lineage),
     "purge": CheckRow(count=lambda evidence: len(evidence.store.files.walk()), find=leftover_findings),
 }
-"""All checks, in the order in which they run."""
+"""The checks, in the order in which they run. `verify` adds those of the anchor and of the replay if they are requested."""

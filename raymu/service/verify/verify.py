@@ -15,7 +15,7 @@ from raymu.store.journal.event_chain import ChainHead
 from raymu.store.run import RunStore
 
 MAX_ATTEMPTS = 3
-"""Attempts while a run changes during its verification: what is read first and what is read last may disagree."""
+"""Attempts while a run is written during its verification, because files that are read early and late may disagree."""
 _WRITTEN_MEANWHILE = leaves_open("the run was written meanwhile: verify it again while no repair is running")
 _ANCHOR = "anchor"
 
@@ -28,7 +28,7 @@ class Verification:
     generation: int | None
     """Number of the served generation; None if it cannot be read."""
     anchor: str | None
-    """The last event of the journal. Kept elsewhere and given to a later verification, it shows a rollback of the run."""
+    """The last event of the journal. If the user keeps it elsewhere, a later verification uses it to detect a rollback."""
     checks: tuple[Check, ...]
 
 
@@ -38,14 +38,14 @@ def verify(
     """Verify a run.
 
     Args:
-        store: the run
-        progress: called after every replayed stage
-        replay: shards to train again from scratch
-        anchor: the anchor of an earlier verification
+        store: The run.
+        progress: Called after every replayed stage.
+        replay: Shards to train again from scratch.
+        anchor: The anchor of an earlier verification.
 
     Raises:
-        RunInvalid: there is no run of this version.
-        RequestInvalid: the anchor or a shard does not exist.
+        RunInvalid: There is no run of this version.
+        RequestInvalid: The anchor is malformed, or a shard does not exist.
     """
     try:
         _ = store.manifest

@@ -14,7 +14,7 @@ from raymu.service.audit import audit as auditing
 from raymu.service.audit.audit import audit
 from raymu.service.audit.forget_set import AuditScope
 from raymu.service.audit.report import AuditReport
-from raymu.service.shard import patch as patches
+from raymu.service.shard import shard_patcher
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import RepairTask
 from raymu.store.run import RunStore
@@ -74,7 +74,9 @@ def test_a_calibrated_patch_passes(runs: Runs, strategy: str) -> None:
 
 
 def test_a_shard_that_was_not_patched_fails(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patches, "calibrate", lambda *_parts, **_aim: patch.PatchResult(passes=0.0, forget_loss=0.0))
+    monkeypatch.setattr(
+        shard_patcher, "calibrate", lambda *_parts, **_aim: patch.PatchResult(passes=0.0, forget_loss=0.0)
+    )
     report = runs.revoke("unpatched", "dpus")
     assert report.verdict is Verdict.FAIL
     assert report.together.reason.startswith("remembers:")

@@ -26,7 +26,7 @@ from raymu.service.shard.messages import (
     Work,
     no_progress,
 )
-from raymu.service.shard.patch import ShardPatcher
+from raymu.service.shard.shard_patcher import ShardPatcher
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from raymu.training.stages import StageResult, StageTask, train_stages

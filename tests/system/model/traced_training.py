@@ -18,7 +18,7 @@ from raymu.core.commands import RepairShard
 from raymu.core.records import FileRef, Remedy
 from raymu.errors import PatchFailed
 from raymu.service.shard.files import StateCache
-from raymu.service.shard.patch import Patch
+from raymu.service.shard.shard_patcher import Patch
 from raymu.training.batches import ShardSamples
 from raymu.training.ranks import Ranks
 from raymu.training.spec import TrainingSpec

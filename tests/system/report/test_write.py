@@ -65,7 +65,7 @@ def test_a_page_that_finds_no_room_leaves_the_one_before(run: Run, tmp_path: Pat
 def test_a_page_takes_the_place_of_nothing_that_is_needed(run: Run, tmp_path: Path, out: str) -> None:
     (tmp_path / "audit.json").write_text("{}")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(RequestInvalid, match=r"would be lost|in the run's directory"):
+    with pytest.raises(RequestInvalid, match=r"would be overwritten|in the run's directory"):
         write_report(run, tmp_path / out, data=str(tmp_path / "all.parquet"), audit=tmp_path / "audit.json")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 

@@ -17,8 +17,8 @@ from raymu.errors import (
     UnknownSamples,
 )
 from raymu.service.pseudonyms import pseudonym
+from raymu.service.requests.admission_rules import DUE_AFTER
 from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.rules import DUE_AFTER
 from raymu.service.shard.messages import no_progress
 from tests.support.coordinated_run import history_of, traces
 from tests.support.examples import revoke, write_samples

@@ -12,7 +12,7 @@ from raymu.errors import ShardRepairFailed
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.shard.files import StateCache
 from raymu.service.shard.messages import RepairTask
-from raymu.service.shard.patch import Patch, ShardPatcher
+from raymu.service.shard.shard_patcher import Patch, ShardPatcher
 from raymu.store.run import RunStore
 from raymu.training.normalizer import Normalizer
 from raymu.training.spec import TrainingSpec

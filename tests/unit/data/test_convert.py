@@ -187,7 +187,7 @@ def test_what_cannot_be_read_or_written_is_refused(tmp_path: Path) -> None:
     for out, words in (
         ("a.csv", "name a .parquet file"),
         ("no/such/folder.parquet", "cannot be written"),
-        ("own.parquet", "is what is imported, and would be lost"),
+        ("own.parquet", "is what is imported, and would be overwritten"),
     ):
         with pytest.raises(RaymuError, match=words):
             import_samples(str(tmp_path / "own.parquet"), str(tmp_path / out), ImportOptions())

@@ -17,8 +17,8 @@ from raymu.errors import IdempotencyConflict, RaymuError, SamplesRevoked
 from raymu.service.history import replay
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.admission import Admission
+from raymu.service.requests.admission_rules import AdmissionResult, AdmittedRequest
 from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.rules import AdmissionResult, AdmittedRequest
 from raymu.store.journal.database import Database
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore

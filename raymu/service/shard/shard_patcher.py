@@ -28,11 +28,11 @@ class Patch:
 
     trainer: ShardTrainer
     updates: tuple[FileRef | None, ...]
-    """Of each stage, rewritten without what was subtracted."""
+    """Updates of each stage, rewritten without the subtracted rows."""
     passes: float
     """Sample passes."""
     seconds: float
-    """Of compute."""
+    """Compute time."""
     forget_loss: float
     """Mean loss on the forget set."""
     unseen_loss: float | None
@@ -61,7 +61,7 @@ class ShardPatcher:
         Args:
             forget: The forget set.
             retain: The other samples of the shard.
-            unseen: Samples of another shard, to end fine-tuning by.
+            unseen: Samples of another shard. Fine-tuning ends by their loss.
 
         Raises:
             PatchFailed: The shard has to be retrained.
@@ -72,7 +72,7 @@ class ShardPatcher:
         is_replay = self._command.decision.remedy is Remedy.REPLAY
         base = self._slices - 1 - self._config.ohs.slices
         trainer = self._restore(lineage.checkpoints[base] if is_replay else lineage.serving)
-        trainer.fit_normalizer(retain)  # its statistics may be of forgotten samples
+        trainer.fit_normalizer(retain)  # its statistics may include forgotten samples
         logs = self._logs(range(base + 1 if is_replay else self._slices))
         subtracted = forget.where(forget.slices <= base) if is_replay else forget
         method = CONTRIBUTIONS[self._config.contributions]
@@ -100,7 +100,7 @@ class ShardPatcher:
         )
 
     def _restore(self, checkpoint: CheckpointRef | None) -> ShardTrainer:
-        assert checkpoint is not None, "the planner replays only if the checkpoint is there"
+        assert checkpoint is not None, "the planner replays only if the checkpoint exists"
         trainer = ShardTrainer(self._spec, self._command.shard, self._device)
         trainer.load(self._files.read(checkpoint.file), source=checkpoint.file.path)
         return trainer
@@ -170,5 +170,8 @@ class ShardPatcher:
         return {stage: UpdateLog.load(self._files.read(ref), source=ref.path) for stage, ref in refs.items() if ref}
 
     def _rewrite(self, stage: int, log: UpdateLog | None) -> FileRef | None:
-        """Write a stage's updates without the subtracted rows. Those of replayed stages no longer add up to the weights."""
+        """Write a stage's updates without the subtracted rows.
+
+        A replayed stage has none, since its updates no longer add up to the weights.
+        """
         return self._files.write(self._command.shard, f"updates-{stage}", log.dump()) if log else None
