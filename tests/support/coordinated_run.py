@@ -1,4 +1,4 @@
-"""What the tests of the service look at in a run, and fleets that fail."""
+"""What the tests of the service examine in a run."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ Home = tuple[SampleId, int, int]
 
 
 def homes(config: Config) -> list[Home]:
-    """(sample id, shard, slice) of every sample"""
+    """Return (sample id, shard, slice) of every sample."""
     table = read_table(config.data.train, config.data)
     shards, slices = sample_homes(table, config.partition)
     return list(zip(table.ids.tolist(), shards.tolist(), slices.tolist(), strict=True))
@@ -76,7 +76,7 @@ def restored(location: Path | str, checkpoint: CheckpointRef) -> Classifier:
 
 
 def samples_of(config: Config, ids: list[SampleId]) -> ShardSamples:
-    """Samples of the training file as a shard holds them."""
+    """Return samples of the training file, as a shard's table has them."""
     table = read_table(config.data.train, config.data)
     _, slices = sample_homes(table, config.partition)
     rows = np.flatnonzero(np.isin(table.ids, ids))
@@ -85,7 +85,7 @@ def samples_of(config: Config, ids: list[SampleId]) -> ShardSamples:
 
 
 def samples_by_fit(config: Config, location: Path) -> list[SampleId]:
-    """Shard 0's samples, by how much more probable their class is to its model than to that of shard 1."""
+    """Return shard 0's samples, ordered by how much more probable their class is to its model than to shard 1's."""
     table = read_table(config.data.train, config.data)
     rows = np.flatnonzero(np.isin(table.ids, ids_at(config, shard=0)))
     own, other = (restored(location, lineage_of(location, shard).serving) for shard in (0, 1))
@@ -95,7 +95,7 @@ def samples_by_fit(config: Config, location: Path) -> list[SampleId]:
 
 
 def weights_of(location: Path | str, shard: int) -> torch.Tensor:
-    """returns: (parameters,) float32, as repaired"""
+    """Return the repaired weights, shape (parameters,), float32."""
     serving = restored(location, lineage_of(location, shard).serving)
     return torch.nn.utils.parameters_to_vector(serving.model.parameters()).detach()
 
@@ -109,7 +109,7 @@ def journal_events(location: Path | str) -> list[Event]:
 
 
 def issued_receipts(location: Path | str) -> list[Receipt]:
-    """The ledger of a run, checked."""
+    """Return the receipts of a run, checked."""
     store = RunStore(str(location))
     with closing(store.journal(is_read_only=True)) as journal:
         rows = check_receipts(journal.receipt_rows(), run=store.manifest.run_id, public_key=store.keys.public_key)
@@ -117,19 +117,19 @@ def issued_receipts(location: Path | str) -> list[Receipt]:
 
 
 def history_of(location: Path) -> tuple[int, int, list[str]]:
-    """Journal events, current generation, and every file: what a refused request leaves as it was."""
+    """Return the journal's events, the current generation and every file. A refused request changes none of them."""
     events, generation = len(journal_events(location)), RunStore(str(location)).current().number
     return events, generation, sorted(str(path.relative_to(location)) for path in location.rglob("*"))
 
 
 def state_files(location: Path, shard: int) -> set[str]:
-    """The samples, checkpoints and recorded updates of a shard that lie on disk, as paths within the run."""
+    """Return the paths, within the run, of a shard's samples, checkpoints and recorded updates on disk."""
     paths = [*(location / "shards" / f"{shard:04d}").iterdir(), *(location / "samples").glob(f"{shard:04d}-*")]
     return {str(path.relative_to(location)) for path in paths}
 
 
 def traces(location: Path, marker: str) -> set[str]:
-    """The files of a run in which a marker can be read: in their bytes, or unpacked where they are Parquet."""
+    """Return the files of a run that contain a marker, in their bytes or, for Parquet, unpacked."""
     names = set()
     for path in location.rglob("*"):
         if path.is_file():
@@ -147,13 +147,13 @@ def raw_ids_in_journal(location: Path | str) -> int:
 
 
 async def until_nothing_moves() -> None:
-    """Until every task waits for what a test holds back."""
+    """Wait until every task waits for something that a test controls."""
     for _ in range(50):
         await asyncio.sleep(0)
 
 
 class OpenedRun:
-    """A run that is taken over, and asked of synchronously."""
+    """A run with its coordinator, for synchronous calls."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self.coordinator = coordinator
@@ -167,7 +167,7 @@ class OpenedRun:
 
 @contextmanager
 def opened(location: Path | str | RunStore, fleet: ShardFleet | None = None, **options: Any) -> Iterator[OpenedRun]:
-    """Take a run over, and leave it."""
+    """Take a run over for the length of a context."""
     store = location if isinstance(location, RunStore) else RunStore(str(location))
     coordinator = Coordinator(store, fleet or LocalFleet(store), **options)
     try:

@@ -24,7 +24,7 @@ from raymu.store.run import RunStore
 
 @contextmanager
 def file_size_limit(limit: int) -> Iterator[None]:
-    """No file of this process may grow beyond the limit, in bytes, as on a full disk."""
+    """Limit the size of this process's files, in bytes, as a full disk would."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -43,7 +43,7 @@ def write_samples(
     shuffle: int | None = None,
     owners: int = 40,
 ) -> pa.Table:
-    """Separable points around one centre per class, with owners and risks. without: ids that the file never holds"""
+    """Write separable points around one centre per class, with owners and risks, except the ids in `without`."""
     random = np.random.default_rng(5)
     labels = random.integers(0, classes, samples)
     centres = random.normal(size=(classes, 6)) * 2.0
@@ -67,7 +67,7 @@ def write_samples(
 
 
 def make_config(train: Path | str, **branches: dict[str, Any]) -> Config:
-    """A configuration that trains in a fraction of a second. branches: settings that override it"""
+    """Return a configuration that trains in a fraction of a second. `branches` overrides its settings."""
     tree: dict[str, dict[str, Any]] = {
         "data": {"train": str(train), "classes": 3},
         "model": {"name": "mlp", "hidden": [8]},
@@ -84,7 +84,7 @@ def make_config(train: Path | str, **branches: dict[str, Any]) -> Config:
 def train_run(
     config: Config, location: Path | str, *, exclude: Collection[SampleId] = (), **options: Any
 ) -> Coordinator:
-    """A trained run, and its coordinator in this process, made with these options."""
+    """Train a run, and return its coordinator, which is in this process and has these options."""
     prepare_run(config, str(location), exclude=exclude).write()
     coordinator = Coordinator(RunStore(str(location)), LocalFleet(RunStore(str(location))), **options)
     asyncio.run(coordinator.train(no_progress))
@@ -101,7 +101,7 @@ def settle(coordinator: Coordinator) -> None:
 
 
 def served_weights(location: Path | str) -> dict[int, str | None]:
-    """What each shard serves: the hash of its weights, None where it abstains."""
+    """Return the hash of the weights that each shard serves, or None if it abstains."""
     return {
         constituent.shard: constituent.checkpoint.weights_sha256 if constituent.checkpoint else None
         for constituent in RunStore(str(location)).current().constituents
@@ -109,5 +109,5 @@ def served_weights(location: Path | str) -> dict[int, str | None]:
 
 
 def repaired_weights(location: Path | str) -> dict[int, str]:
-    """The state that each shard has, also where it abstains for want of samples."""
+    """Return the hash of each shard's repaired weights, also if it abstains because it has no samples."""
     return {lineage.shard: lineage.serving.weights_sha256 for lineage in RunStore(str(location)).current().lineages}

@@ -219,7 +219,7 @@ class Outcome:
 
 
 def judge(fault_run: FaultRun, location: Path, undisturbed: Path) -> Outcome:
-    """Compare with a scenario without kills, and train every shard again from scratch."""
+    """Compare a fault run with an undisturbed one, and replay every shard's training."""
     store = RunStore(str(location))
     purged = {receipt.request_id for receipt in Run(location).receipts() if receipt.purged_at and receipt.settled_at}
     keys = Counter(key for _, key in accepted(location))

@@ -1,4 +1,4 @@
-"""A disk, an object store, and a database, that fail at the n-th step."""
+"""A disk, an object store and a database that fail at the n-th step."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ _SUPERSEDED = 3
 
 
 class Steps:
-    """Counts the steps of a run's writing, and strikes at one of them; commits of the journal count too."""
+    """Counts the writes of a run, including commits of the journal, and fails at one of them."""
 
     def __init__(self, at: int, strike: Callable[[], None], *, is_torn: bool = False) -> None:
         self.arm(at, strike, is_torn=is_torn)
@@ -41,7 +41,7 @@ class Steps:
         self.writes: list[int] = []
         """The steps that are writes, and can be torn."""
         self.changes: list[int] = []
-        """The steps that change what lies there: whoever is killed at another one leaves what the one before it left."""
+        """The steps that change the files. A process that is killed at another step leaves what the step before left."""
 
     @property
     def is_armed(self) -> bool:
@@ -53,7 +53,7 @@ class Steps:
 
     @contextmanager
     def counting_commits(self) -> Iterator[None]:
-        """Within it, every commit of any database is a step."""
+        """Count every commit of any database in this context as a step."""
 
         def commit(_connection: sql.Connection) -> None:
             self.change()
@@ -75,7 +75,7 @@ class Steps:
 
 
 class FaultyDisk(Steps, LocalDisk):
-    """A local disk whose every step counts."""
+    """A local disk on which every step counts."""
 
     def files(self, location: str) -> RunFiles:
         return RunFiles(location, disk=self)
@@ -108,7 +108,7 @@ class FaultyDisk(Steps, LocalDisk):
 
 
 class FaultyRequests(Steps):
-    """An object store whose every request that changes something counts. is_torn: only the reply to it is lost."""
+    """An object store on which every changing request counts. If `is_torn`, only the reply is lost."""
 
     def files(self, location: str) -> RunFiles:
         return RunFiles(location, objects=partial(_CountedObjects, self))
@@ -134,7 +134,7 @@ class _CountedObjects(ObjectStorage):
         return self._steps.send(lambda: ObjectStorage.delete_object(self, path))
 
     def delete(self, paths: Sequence[str]) -> int:
-        """Delete one after the other, so that the n-th step is always the same one."""
+        """Delete the files one after the other, so that the n-th step is always the same one."""
         return sum(map(self.delete_object, paths))
 
 
@@ -155,7 +155,7 @@ def stop() -> None:
 
 
 def in_child(work: Callable[[], None]) -> bool:
-    """Do work in a process of its own. returns: False where it was killed; raises AssertionError where it failed"""
+    """Do work in another process. Returns whether it was not killed. Raises AssertionError if it failed."""
     _, status = os.waitpid(_begin(work), 0)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -165,7 +165,7 @@ def in_child(work: Callable[[], None]) -> bool:
 
 
 class StoppedChild:
-    """Work in a process of its own that has stopped itself on the way."""
+    """Work in another process that suspends itself at a step."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._pid = _begin(work)
@@ -173,7 +173,7 @@ class StoppedChild:
         assert os.WIFSTOPPED(status), "the child came to its end"
 
     def go_on(self) -> bool:
-        """Let it come to its end. returns: False where it found itself superseded; AssertionError where it failed"""
+        """Let the process finish. Returns whether it was not superseded. Raises AssertionError if it failed."""
         os.kill(self._pid, signal.SIGCONT)
         _, status = os.waitpid(self._pid, 0)
         assert os.WEXITSTATUS(status) in (0, _SUPERSEDED), "the child failed; its traceback stands above"
@@ -181,7 +181,7 @@ class StoppedChild:
 
 
 def _begin(work: Callable[[], None]) -> int:
-    """returns: the id of the process that does it"""
+    """Start work in another process, and return its id."""
     child = os.fork()
     if child == 0:
         status = 1

@@ -1,4 +1,4 @@
-"""Golden journals: what a version of raymu wrote, which every later one must read, and replay to the same state.
+"""Golden journals: written by a version of raymu. Every later version must read them and replay them to the same state.
 
 `python -m tests.support.golden_journals NAME` writes tests/golden/NAME as the present version has it. Once committed one is
 never written again: where the format grows, another is put beside it.
@@ -38,7 +38,7 @@ _KEPT = ("run.json", "hash.key", "signing.pub")
 
 
 def state_of(journal: Journal, store: RunStore) -> dict[str, Any]:
-    """What a journal is replayed to, as JSON values."""
+    """Return the state that a journal is replayed to, as JSON values."""
     history = replay(journal, store.manifest)
     shards = range(store.config.partition.shards)
     return {
@@ -57,7 +57,7 @@ def state_of(journal: Journal, store: RunStore) -> dict[str, Any]:
 
 
 def dump(location: Path, folder: Path) -> None:
-    """A run's journal as text: each row of each table a line, and the state that it is replayed to."""
+    """Return a run's journal as text: a line for each row of each table, and the replayed state."""
     folder.mkdir(parents=True)
     for name in _KEPT:
         shutil.copyfile(location / name, folder / name)
@@ -73,7 +73,7 @@ def dump(location: Path, folder: Path) -> None:
 
 
 def restore(folder: Path, location: Path) -> RunStore:
-    """A run of which nothing is left but its journal and the keys to read it."""
+    """Restore a run that has only its journal and the keys to read it."""
     location.mkdir()
     for name in _KEPT:
         shutil.copyfile(folder / name, location / name)
@@ -90,7 +90,7 @@ def restore(folder: Path, location: Path) -> RunStore:
 
 
 def live(folder: Path) -> None:
-    """A run that goes through every kind of event, and is left with a request half done."""
+    """Write a run with every kind of event and an unfinished request."""
     table = write_samples(folder / "all.parquet", samples=60, text_ids=True, owners=20)
     config = make_config(
         Path("all.parquet"),

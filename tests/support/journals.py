@@ -1,4 +1,4 @@
-"""Journals for the tests, on whatever database."""
+"""Journals for the tests, on any database."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,7 @@ def open_journal(url: sql.URL, *, run: str = "run", key: bytes = b"key", is_read
 
 
 def begin(url: sql.URL, **named: Any) -> Journal:
-    """A new journal, taken over."""
+    """Create a journal, and take it over."""
     journal = open_journal(url, **named)
     journal.create()
     journal.take_over()
@@ -37,7 +37,7 @@ def purge(journal: Journal, *request_ids: str) -> None:
 
 
 def execute(url: sql.URL, statement: str) -> list[Any]:
-    """Run a statement past the journal. returns: the first column of its rows"""
+    """Run a statement without the journal. Returns the first column of its rows."""
     engine = sql.create_engine(url)
     with engine.begin() as connection:
         result = connection.exec_driver_sql(statement)

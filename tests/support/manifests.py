@@ -1,4 +1,4 @@
-"""What runs are created from that hold no samples."""
+"""The manifests of runs without samples."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

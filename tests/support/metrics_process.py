@@ -54,7 +54,7 @@ def main(folder: Path, port: int) -> None:
 
 
 def is_settled(text: str) -> bool:
-    """A gauge that is told no more stays for two intervals."""
+    """Whether the gauges are up to date: Ray drops a gauge without updates after two intervals."""
     return has(text, "raymu_debt_passes{.*} 0.0") and not has(text, "raymu_deadline_slack_seconds{")
 
 

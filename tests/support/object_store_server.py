@@ -1,4 +1,4 @@
-"""An S3-compatible server of the tests' own: moto's, as a process by itself."""
+"""An S3-compatible server for the tests: moto's, in another process."""
 
 import os
 import re
@@ -30,7 +30,7 @@ _REQUEST = re.compile(r'"(?:\x1b\[[\d;]*m)*([A-Z]+) /\S* HTTP')
 
 @contextmanager
 def credentials() -> Iterator[None]:
-    """They are in the environment of this process, and of those that it starts."""
+    """Put the credentials into the environment of this process and of those that it starts."""
     with pytest.MonkeyPatch.context() as environment:
         for name, value in CREDENTIALS.items():
             environment.setenv(name, value)
@@ -54,7 +54,7 @@ class ObjectStoreServer:
 
     @property
     def client(self) -> Any:
-        """For what pyarrow's file systems know nothing of: versions, and uploads that broke off."""
+        """A client for what pyarrow's file systems lack: versions and interrupted uploads."""
         return boto3.client(
             "s3",
             endpoint_url=f"http://127.0.0.1:{self._port}",
@@ -71,12 +71,12 @@ class ObjectStoreServer:
         return bucket
 
     def uri(self, path: str) -> str:
-        """path: bucket/key"""
+        """Return the URI of `path`, a bucket and a key."""
         return f"s3://{path}?endpoint_override=127.0.0.1:{self._port}&scheme=http&region={_REGION}"
 
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:
-        """Requests within it, by method; filled in at its end."""
+        """Count the requests in this context by method. The counts are filled in at its end."""
         requests: Counter[str] = Counter()
         before = self._log.stat().st_size
         yield requests

@@ -1,4 +1,4 @@
-"""Another device in name only: what it computes stays the same, its determinism class does not."""
+"""Another device by name: the computation stays the same, and its determinism class differs."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from raymu.training.determinism import DeterminismClass
 
 @contextmanager
 def on(device: str) -> Iterator[None]:
-    """As if this process ran on a device of that name; what it computes stays the same."""
+    """Let this process report a device of that name. The computation stays the same."""
     own = DeterminismClass.json
     with pytest.MonkeyPatch.context() as patch:
         named = {"device": device}

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own. Its programs lie in a wheel, so none need be installed on the machine."""
+"""A PostgreSQL server for the tests. Its programs are in a wheel, so the machine needs no installation."""
 
 import os
 import pwd
@@ -17,10 +17,10 @@ _USER = "raymu"
 
 
 class PostgresServer:
-    """Listens on a socket in a folder of its own, and on no network."""
+    """Listens on a socket in its own folder, and on no network."""
 
     def __init__(self, *settings: str) -> None:
-        """settings: such as fsync=off"""
+        """Prepare a server with settings such as fsync=off."""
         self._folder = Path(mkdtemp(prefix="raymu-postgres-", dir="/tmp"))  # a socket's path has room for 107 bytes
         self._numbers = count(1)
         self._account: dict[str, Any] = {}
@@ -40,7 +40,7 @@ class PostgresServer:
 
     @property
     def files(self) -> Path:
-        """All that the server keeps on disk."""
+        """The files of the server on disk."""
         return self._folder / "data"
 
     def url(self, database: str) -> sql.URL:
@@ -54,12 +54,12 @@ class PostgresServer:
         return self.url(name)
 
     def execute(self, statement: str) -> None:
-        """Run a statement by the side of whoever else is connected."""
+        """Run a statement in its own connection."""
         with self._engine.connect() as connection:
             connection.exec_driver_sql(statement)
 
     def disconnect(self, url: sql.URL) -> None:
-        """Cut every connection to a database, as when the network or the server is lost."""
+        """Cut every connection to a database, as the loss of the network or the server would."""
         self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'")
 
     def stop(self) -> None:
@@ -68,7 +68,7 @@ class PostgresServer:
         shutil.rmtree(self._folder)
 
     def _programs(self) -> Path:
-        """Where the programs lie: PostgreSQL refuses to run as root, so for root that is where nobody can read them."""
+        """The folder of the programs. PostgreSQL refuses to run as root, so for root it is one that user nobody can read."""
         spec = find_spec(_WHEEL)
         assert spec is not None
         assert spec.submodule_search_locations is not None
@@ -85,5 +85,5 @@ class PostgresServer:
         return newest / "bin"
 
     def _run(self, *words: str | Path) -> None:
-        """Not through pipes: the server would inherit them, and hold them open."""
+        """Run a program without pipes, because the server would inherit them and keep them open."""
         subprocess.run(words, check=True, cwd=self._folder, stdout=subprocess.DEVNULL, timeout=60, **self._account)

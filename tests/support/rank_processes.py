@@ -21,7 +21,7 @@ class RankProcesses:
         self._ends, self._folder, self._meetings = ends, folder, 0
 
     def train(self, stages: StageTask, *, lost: int | None = None) -> list[Outcome]:
-        """What each rank makes of the stages. lost: a rank that ends after one stage, and says nothing"""
+        """Return the stages or the error of each rank. The rank `lost` ends after one stage without a message."""
         self._meetings += 1
         meeting = str(self._folder / f"meeting-{self._meetings}")
         ends = self._ends[: stages.spec.workers]

@@ -1,4 +1,4 @@
-"""A scenario of a run's life that may be begun again at any point, and what must come out of it."""
+"""A scenario of a run that can be restarted at any point, and its expected outcome."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tests.support.faults import FaultyDisk, FaultyRequests
 
 
 class ResumableScenario:
-    """Train, retrain for a first request, patch for a second, settle: may be begun again at any point."""
+    """Trains, retrains for a first request, patches for a second and settles. It can be restarted at any point."""
 
     def __init__(self, folder: Path, **cluster: object) -> None:
         write_samples(folder / "all.parquet", samples=60)
@@ -42,7 +42,7 @@ class ResumableScenario:
         disk: FaultyDisk | FaultyRequests,
         fleet: Callable[[RunStore], ShardFleet] = LocalFleet,
     ) -> None:
-        """disk: of the coordinator, and of whatever in the fleet writes by the store that it is made of"""
+        """Run the scenario with this disk, which the fleet shares if it writes through the coordinator's store."""
         with disk.counting_commits():
             store = RunStore(str(location), disk.files(str(location)))
             if not store.files.exists("run.json"):
@@ -66,7 +66,7 @@ class ResumableScenario:
 
 
 def outcome(location: Path | str) -> object:
-    """What must not depend on what happened on the way: all but times, seconds and random ids."""
+    """Return what interruptions must not change: everything except times, durations and random ids."""
     store = RunStore(str(location))
     generation = store.current()
     needed = {file for lineage in generation.lineages for file in lineage.files}
@@ -91,7 +91,7 @@ def outcome(location: Path | str) -> object:
 
 
 def files_of(location: Path) -> dict[str, bytes]:
-    """SQLite's log apart: a coordinator that ends leaves it empty, and whoever is the last to close takes it away."""
+    """Return a run's files except SQLite's log, which the last process to close the journal removes."""
     return {
         str(path.relative_to(location)): path.read_bytes()
         for path in location.rglob("*")

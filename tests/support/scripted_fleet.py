@@ -9,7 +9,7 @@ from raymu.store.run import RunStore
 
 
 class ScriptedFleet(LocalFleet):
-    """Work in this process, as a local fleet does, but let a test watch, hold or break it off.
+    """Works in this process like a local fleet, but lets a test watch, hold or interrupt the work.
 
     Args:
         store: the run's store

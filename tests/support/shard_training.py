@@ -25,7 +25,7 @@ STATEFUL: Settings = {
 
 
 def make_config(**branches: dict[str, Any]) -> Config:
-    """branches: settings over those of a small run; a model is another model"""
+    """Return the configuration of a small run. `branches` overrides its settings, and replaces its model."""
     tree: dict[str, dict[str, Any]] = {
         "data": {"train": "samples.parquet"},
         "training": {"epochs": 4, "batch_size": 8, "learning_rate": 0.1, "device": "cpu"},
@@ -46,7 +46,7 @@ def make_plan(**branches: dict[str, Any]) -> TrainingSpec:
 
 
 def make_table(count: int = 50) -> SampleTable:
-    """Separable points around one centre per class."""
+    """Return separable points around one centre per class."""
     random = np.random.default_rng(3)
     labels = random.integers(0, CLASSES, count)
     centres = 3.0 * random.normal(size=(CLASSES, FEATURES))
@@ -55,7 +55,7 @@ def make_table(count: int = 50) -> SampleTable:
 
 
 def make_samples(table: SampleTable | None = None) -> ShardSamples:
-    """The table's samples, each in a slice that depends on its id alone."""
+    """Return the table's samples, each in a slice that depends only on its id."""
     table = make_table() if table is None else table
     hashes = identity_hashes(table.ids.tolist(), seed=11, purpose="order")
     return ShardSamples.ordered(table, hashes=hashes, slices=table.ids.astype(np.int64) % SLICES)
@@ -76,7 +76,7 @@ def stages_for(workers: int, settings: Settings, *, samples: int = 50, first: in
 
 
 class Counting(torch.nn.Linear):
-    """Draws its own noise, and scales it by how often it was called: a rank is called for its own parts alone."""
+    """Adds noise scaled by its number of calls. A rank calls it only for its own parts."""
 
     calls: torch.Tensor
 

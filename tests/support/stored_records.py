@@ -1,4 +1,4 @@
-"""Any record that a run may hold, for hypothesis."""
+"""Strategies for every record that a run may contain."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

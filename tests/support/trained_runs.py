@@ -1,4 +1,4 @@
-"""Trained runs for tests that do not look at training: trained once in a process, and copied for each test."""
+"""Trained runs for tests of other subjects: trained once in a process, and copied for each test."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Accuracy over generations: measured while each is served, and in nobody's way."""
+"""Accuracy over generations: each is measured while it is served, and no request waits for it."""
 
 import logging
 from pathlib import Path

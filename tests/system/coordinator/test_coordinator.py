@@ -1,4 +1,4 @@
-"""One revocation's way through the coordinator: accepted, rewound, repaired, published, purged, settled."""
+"""The stages of a revocation in the coordinator: accepted, rewound, repaired, published, purged, settled."""
 
 import asyncio
 import itertools
@@ -35,7 +35,11 @@ from tests.support.trained_runs import TrainedRunFactory, weights_without
 def watched_run(
     tmp_path: Path, ids_slice: int, on_accept: str, strategy: str = "sisa"
 ) -> tuple[Generation, list[Generation]]:
-    """Revoke one sample of a slice of shard 0. returns: the trained generation, and those current at each repair"""
+    """Revoke one sample of a slice of shard 0.
+
+    Returns:
+        The trained generation, and the current generation at each repair.
+    """
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", unlearning={"on_accept": on_accept})
     location = str(tmp_path / "run")
@@ -221,7 +225,7 @@ def test_replaying_the_journal_gives_the_lineages_of_the_current_generation(trai
     assert kinds.count("accepted") == 6
 
 
-def test_a_request_of_before_is_not_rewound_under_settings_of_after(trained_run: TrainedRunFactory) -> None:
+def test_changed_settings_do_not_rewind_an_earlier_request(trained_run: TrainedRunFactory) -> None:
     run = trained_run(unlearning={"on_accept": "keep"})
     ids = run.ids(shard=0)
     before = run.revoke(ids[:2])

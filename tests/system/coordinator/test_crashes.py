@@ -1,4 +1,4 @@
-"""A run that is struck at its n-th step of writing ends like one that was left alone, for every n."""
+"""A run with a failure at its n-th write ends like an undisturbed run, for every n."""
 
 import random
 import shutil
@@ -23,7 +23,7 @@ EVERY_PART = [0, *(pytest.param(part, marks=pytest.mark.nightly) for part in ran
 
 @dataclass(frozen=True, kw_only=True)
 class Undisturbed:
-    """What a scenario comes to that is left alone. steps, writes, changes: of its disk"""
+    """The outcome of an undisturbed scenario, and the steps, writes and changes of its disk."""
 
     steps: int
     writes: list[int]
@@ -69,7 +69,7 @@ def test_the_next_coordinator_recovers_from_a_failed_step(
 def test_a_process_that_is_killed_loses_nothing(
     scenario: ResumableScenario, undisturbed: Undisturbed, tmp_path: Path, is_torn: bool, part: int
 ) -> None:
-    """Killed once on the way, and once more while it recovers."""
+    """It is killed once during its work, and once more while it recovers."""
     location, steps = tmp_path / "run", undisturbed.writes if is_torn else undisturbed.changes
     for at in steps[part::PARTS]:
         assert not in_child(partial(scenario.run, location, FaultyDisk(at, kill, is_torn=is_torn)))

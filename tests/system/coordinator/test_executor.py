@@ -1,4 +1,4 @@
-"""The executor by itself, between a run and a fleet that fails."""
+"""The executor alone, with a fleet that fails."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.support.scripted_fleet import ScriptedFleet
 
 @pytest.fixture
 def executor(tmp_path: Path) -> Executor:
-    """Of a run whose shard 0 is patched, with a fleet whose first repair fails."""
+    """The executor of a run whose shard 0 is patched. Its fleet fails in the first repair."""
     write_samples(tmp_path / "all.parquet", samples=60)
     config = make_config(tmp_path / "all.parquet", partition={"shards": 2})
     revoke(train_run(config, tmp_path / "run"), ids_at(config, shard=0)[:1], strategy="dpus")

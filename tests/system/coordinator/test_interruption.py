@@ -1,4 +1,4 @@
-"""Work that breaks off, arrives late, or belongs to a coordinator that was superseded."""
+"""Work that is interrupted, arrives late, or belongs to a superseded coordinator."""
 
 import asyncio
 
@@ -114,7 +114,7 @@ def test_the_next_request_resumes_interrupted_work_too(trained_run: TrainedRunFa
 
 
 def test_checkpoints_of_an_interrupted_repair_do_not_outlive_the_next_repair(trained_run: TrainedRunFactory) -> None:
-    """They have seen the samples of the second request."""
+    """These checkpoints have seen the samples of the second request."""
     run = trained_run()
     ids = run.ids(shard=0, slice_index=0)
     break_off(run, ids[:2], after_stages=2)

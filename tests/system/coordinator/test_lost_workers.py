@@ -1,4 +1,4 @@
-"""A worker that is killed at its n-th step of writing leaves nothing to the one that takes its work up, for every n."""
+"""A worker that is killed at its n-th write does not affect the worker that resumes its work, for every n."""
 
 import pickle
 import shutil
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 class FleetOfLostWorkers(LocalFleet):
-    """The first worker of each piece of work is killed, in a process of its own, in the middle of its n-th step."""
+    """Kills the first worker of each piece of work, in its own process, in the middle of its n-th step."""
 
     def __init__(self, store: RunStore, at: int) -> None:
         super().__init__(store)
@@ -38,7 +38,7 @@ class FleetOfLostWorkers(LocalFleet):
 
 
 def test_a_lost_worker_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
-    """Its coordinator goes on, so nobody else sweeps."""
+    """The coordinator continues, so no other one collects the garbage."""
     scenario, location = ResumableScenario(tmp_path), tmp_path / "run"
     scenario.run(tmp_path / "undisturbed", FaultyDisk(0, fail))
     undisturbed = outcome(tmp_path / "undisturbed")
@@ -67,7 +67,7 @@ def test_a_worker_forgets_its_previous_shard_even_if_another_worker_did_the_work
     assert not first._files._payloads
 
 
-def test_what_travels_to_another_process_has_no_keys(tmp_path: Path) -> None:
+def test_what_is_sent_to_another_process_has_no_keys(tmp_path: Path) -> None:
     scenario, location = ResumableScenario(tmp_path), tmp_path / "run"
     prepare_run(scenario.config, str(location)).write()
     store = RunStore(str(location))

@@ -1,4 +1,4 @@
-"""Looking on at a run: every event, in order, and how loaded its fleet is."""
+"""Observing a run: every event in order, and the load of its fleet."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from tests.support.recording_observer import RecordingObserver
 
 
 class SideBySide(LocalFleet):
-    """Two workers, as far as anybody can tell: a piece of work begins once a worker is free."""
+    """Behaves like two workers: a piece of work begins once a worker is free."""
 
     workers = 2
 

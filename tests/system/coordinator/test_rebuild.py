@@ -1,4 +1,4 @@
-"""What is lost of a run is made again, and an old copy is brought up to date, before anything is served."""
+"""Lost files are restored, and an old copy is brought up to date, before anything is served."""
 
 import asyncio
 import shutil
@@ -35,7 +35,7 @@ from tests.support.scripted_fleet import ScriptedFleet
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in `run`, one of whose samples is revoked and retrained without."""
+    """A run in `run`, in which one sample was revoked and its shard retrained."""
     folder = tmp_path_factory.mktemp("rebuilt")
     write_samples(folder / "all.parquet", samples=80)
     asyncio.run(train_run(make_config(folder / "all.parquet"), folder / "run").close())
@@ -170,7 +170,11 @@ def test_lost_samples_are_restored_only_from_the_users_file_without_revoked_ones
 
 
 def train_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, writer: dict[str, object]) -> Path:
-    """A run whose tables are written in another way, and one of them is lost since. writer: what is so there"""
+    """A run whose tables were written differently, and one of which was lost afterwards.
+
+    Args:
+        writer: The setting that differs.
+    """
     write_samples(folder / "all.parquet", samples=80)
     with monkeypatch.context() as there:
         for name, value in writer.items():

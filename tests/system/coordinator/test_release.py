@@ -1,4 +1,4 @@
-"""A coordinator that leaves a run in the middle of work: from then on nothing is written, and nobody is kept waiting."""
+"""A coordinator that leaves a run during work: from then on it writes nothing, and its callers do not wait."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Work on a shard that breaks off goes on after its last finished stage, and comes to the bits of work that did not."""
+"""Interrupted work on a shard resumes after its last finished stage, and gives the bits of uninterrupted work."""
 
 import asyncio
 import shutil
@@ -75,7 +75,7 @@ class Worker(ShardWorker):
 
 
 def training_of(location: Path) -> TrainTask:
-    """Shard 0's, in a run that is to be trained."""
+    """The training of shard 0 in a run that is not trained yet."""
     return TrainTask(command=TrainShard(shard=0, table=RunStore(str(location)).manifest.tables[0]), term=0)
 
 
@@ -221,7 +221,7 @@ def test_training_on_other_samples_begins_at_the_first_stage(tmp_path: Path) -> 
 
 
 def test_a_worker_of_another_determinism_class_begins_again_and_stays_exact(tmp_path: Path) -> None:
-    """And nothing of the first class is left, which a later request would not know to destroy."""
+    """Nothing of the first class is left, since a later request could not destroy it."""
     config, location = config_of(tmp_path), tmp_path / "run"
     ids = ids_at(config, shard=0, slice_index=0)[:2]
 
@@ -264,7 +264,7 @@ def test_an_interrupted_failed_patch_leaves_no_stage(tmp_path: Path, fails_again
 
 
 class BreakOffOnce:
-    """Break shard 0's first repair off after two stages, and note the files that later ones find."""
+    """Interrupts shard 0's first repair after two stages, and notes the files that later repairs find."""
 
     def __init__(self, location: Path) -> None:
         self._location = location
@@ -280,7 +280,7 @@ class BreakOffOnce:
 
 
 def test_partial_results_are_destroyed_before_a_remedy_that_forgets_more(tmp_path: Path) -> None:
-    """While another shard is at work, so that nobody sweeps the run."""
+    """Another shard is running meanwhile, so that no garbage is collected."""
     config, location = config_of(tmp_path), tmp_path / "run"
     asyncio.run(train_run(config, location).close())
     before = files_there(location)

@@ -1,4 +1,4 @@
-"""What was only patched is retrained, many shards together, and whatever breaks off in between."""
+"""Settling retrains patched shards, many together, also after interruptions."""
 
 import asyncio
 import shutil
@@ -63,7 +63,7 @@ def location(patched: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _all_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with so many shards that all of these are few."""
+    """Publish once for all shards, as a run with very many shards would."""
     monkeypatch.setattr(publication, "MOST_GENERATIONS", 1)
 
 
@@ -193,7 +193,7 @@ def begin_revoking(coordinator: Coordinator, ids: list[SampleId]) -> asyncio.Tas
 
 
 def lose_the_process(config: Config, location: Path) -> str:
-    """In the middle of a patch of shard 0. returns: its request"""
+    """Lose the process during a patch of shard 0. Returns the request."""
 
     def interrupt(_task: object) -> None:
         raise KeyboardInterrupt
@@ -209,7 +209,7 @@ def publications(location: Path) -> list[GenerationPublished]:
 
 
 def require_settled(location: Path) -> None:
-    """Every shard is exact and every receipt upgraded, nothing superseded is left, and an outsider finds no fault."""
+    """Check that every shard is exact, every receipt upgraded, no superseded file left, and that the run verifies."""
     store = RunStore(str(location))
     assert {constituent_of(location, shard).state for shard in range(SHARDS)} == {ShardState.EXACT}
     last = {receipt.request_id: receipt.exactness for receipt in issued_receipts(location)}

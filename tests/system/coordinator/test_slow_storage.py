@@ -28,7 +28,7 @@ Work = Callable[[Coordinator, "SlowCommits"], Awaitable[None]]
 
 
 class SlowCommits:
-    """Commits of accepted requests, which wait in their thread until a test lets them finish."""
+    """Makes commits of accepted requests wait in their thread until a test lets them finish."""
 
     def __init__(self) -> None:
         self.begun, self._may_finish = threading.Event(), threading.Event()

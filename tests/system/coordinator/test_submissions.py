@@ -1,4 +1,4 @@
-"""Many requests at once: each is answered by itself, in groups they are committed, together they are served."""
+"""Many requests at once: answered one by one, committed in groups, and repaired together."""
 
 import asyncio
 from collections import Counter
@@ -95,7 +95,7 @@ def test_no_event_holds_more_than_a_group_and_one_generation_rewinds_all(config:
     )
 
 
-def test_a_submission_without_a_good_request_changes_nothing(config: Config, tmp_path: Path) -> None:
+def test_a_submission_without_an_acceptable_request_changes_nothing(config: Config, tmp_path: Path) -> None:
     coordinator = train_run(config, tmp_path / "run", requests_per_commit=4)
     before = history_of(tmp_path / "run")
     answers = submit(coordinator, [single(number) for number in range(6)])
@@ -110,7 +110,7 @@ def test_a_submission_without_a_good_request_changes_nothing(config: Config, tmp
 def break_off(
     location: Path, revocations: Sequence[Revocation], monkeypatch: pytest.MonkeyPatch, *, groups: int
 ) -> None:
-    """Submit requests to a journal that takes only so many groups of them."""
+    """Submit requests to a journal that fails after some groups."""
     accept = Journal.accept
     left = iter(range(groups))
 

@@ -1,4 +1,4 @@
-"""A coordinator that is stopped at its n-th step of writing, and wakes up after another took over, writes nothing."""
+"""A coordinator that is suspended at its n-th write, and continues after another took over, writes nothing."""
 
 import random
 import shutil
@@ -18,10 +18,10 @@ TRIED = 24
 """Of more than a hundred steps; each is the start of a process, and two or three courses."""
 
 
-def test_a_coordinator_that_was_stopped_writes_nothing_once_another_took_over(
+def test_a_suspended_coordinator_writes_nothing_once_another_took_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped inside a transaction it keeps the run: nobody can take over, and it goes on where it was."""
+    """Suspended inside a transaction it keeps the run: no other can take over, and it continues where it was."""
     monkeypatch.setattr(dialects, "SQLITE_BUSY_MS", 50)
     scenario, trained = ResumableScenario(tmp_path), tmp_path / "trained"
     scenario.train(trained)

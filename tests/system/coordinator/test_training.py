@@ -1,4 +1,4 @@
-"""The way to the first generation: once, and no further than a shard that cannot be trained."""
+"""Training up to the first generation: it happens once, and stops at a shard that cannot be trained."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def fail_shard_1(store: RunStore, error: RaymuError) -> ScriptedFleet:
 
 
 class TwoAtOnce(ScriptedFleet):
-    """Two workers; the one that is at shard 0 ends after the other one."""
+    """Behaves like two workers; the one that trains shard 0 ends last."""
 
     workers = 2
     running: set[int]

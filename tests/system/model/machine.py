@@ -1,4 +1,4 @@
-"""The laws of a run on disk, in whatever order requests, work, faults, crashes, takeovers and tampering come."""
+"""The laws of a run on disk, for any order of requests, work, faults, crashes, takeovers and tampering."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -84,7 +84,7 @@ class ScenarioMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.scenario.process)
     @rule(draws=requests, is_fresh=is_rare.map(lambda it: not it), fault=faults, is_run_to_completion=is_usual)
     def submit(self, draws: list[RequestDraw], is_fresh: bool, fault: Fault, is_run_to_completion: bool) -> None:
-        """is_fresh: only samples that nothing has revoked, each in one request, and none that is unknown"""
+        """Submit requests. If `is_fresh`, they name only known samples that no request has revoked, each once."""
         taken = set(self.scenario.run.revoked)
         made = []
         for shard, chosen, strategy, boundary, key, is_unknown in draws:
@@ -107,7 +107,7 @@ class ScenarioMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.scenario.process and self.sent)
     @rule(which=which_one)
     def submit_again(self, which: int) -> None:
-        """Under its key it is the same request; without one its samples are revoked, if it was accepted."""
+        """With a key it is the same request. Without one, its samples are revoked already if it was accepted."""
         self._submit([self.sent[which % len(self.sent)]])
 
     def _submit(self, requests: list[SentRequest]) -> None:
@@ -170,7 +170,7 @@ class ScenarioMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.scenario.zombie)
     @rule()
     def wake_the_zombie(self) -> None:
-        """It writes nothing, whatever it is at."""
+        """A superseded coordinator continues, and writes nothing."""
         zombie, before = self.scenario.zombie, read_files(self.scenario.location)
         assert zombie
         zombie.steer(SteeredFleet.finish)
@@ -187,7 +187,7 @@ class ScenarioMachine(RuleBasedStateMachine):
         then=st.sampled_from(sorted(CONTINUATIONS)),
     )
     def tamper(self, how: str, which: int, chance: int, then: str) -> None:
-        """A run that is at rest: while a coordinator has it open, it never passes."""
+        """Tamper with an idle run. A run that a coordinator has open never passes."""
         if self.scenario.process:
             self.scenario.close()
         files = self.scenario.files_at_rest
@@ -197,7 +197,7 @@ class ScenarioMachine(RuleBasedStateMachine):
 
     @rule()
     def verify(self) -> None:
-        """A sound run never fails, and passes when it is left with nothing to do and nothing patched."""
+        """A sound run never fails, and passes once no work is left and no shard is patched."""
         scenario, run = self.scenario, self.scenario.run
         verdict, findings = verified(scenario)
         assert verdict is not Verdict.FAIL, findings
@@ -226,7 +226,7 @@ class ScenarioMachine(RuleBasedStateMachine):
                 self.scenario.run.check_leftovers()
 
     def teardown(self) -> None:
-        """In the end every request is served, every debt settled, and only what is needed is left."""
+        """In the end every request is repaired, every debt settled, and only needed files are left."""
         if hasattr(self, "scenario"):
             self.scenario.disk.arm(0, fail)
             if not self.scenario.process:
@@ -254,7 +254,7 @@ class ScenarioMachine(RuleBasedStateMachine):
 
 
 def check_laws(*, part: int, examples: int, work_folder: Path) -> None:
-    """Try so many courses of events; another part tries others. work_folder: an empty folder"""
+    """Try some sequences of events; each part tries others. `work_folder` is an empty folder."""
     ScenarioMachine.work_folder = work_folder
     with traced():
         run_state_machine_as_test(

@@ -1,4 +1,4 @@
-"""A run as it lies on disk, held against what it must be, whatever happened on the way."""
+"""A run on disk, compared with what it must be after any sequence of events."""
 
 import sqlite3
 from collections import Counter
@@ -27,7 +27,7 @@ STATES = ("checkpoint", "updates", "patched state")
 
 
 class ObservedRun:
-    """Reads what is new in the journal, and every file, whenever it looks."""
+    """Reads every file, and the new events of the journal, at each check."""
 
     def __init__(self, location: Path, samples: tuple[ModelSample, ...]) -> None:
         self._location, self._store = location, RunStore(str(location))
@@ -77,7 +77,7 @@ class ObservedRun:
         return frozenset[ModelSample]().union(*(self.accepted[request_id] for request_id in request_ids))
 
     def retained(self, shard: int, past: dict[int, set[str]]) -> Samples:
-        """What a shard has once it is past these requests."""
+        """The samples of a shard after these requests."""
         own = {sample for sample in self.samples if sample.shard == shard}
         return frozenset(own - self.samples_of(past[shard]))
 
@@ -87,7 +87,7 @@ class ObservedRun:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to do, but for settling what was patched."""
+        """Whether no work is left, except to settle patched shards."""
         return self.published is not None and self.board.is_idle
 
     @property
@@ -96,11 +96,11 @@ class ObservedRun:
 
     @property
     def generation(self) -> Generation | None:
-        """The served one, checked as every reader checks it."""
+        """The served generation, checked as every reader checks it."""
         return self._store.generations.read(self.published) if self.published else None
 
     def check_requests(self) -> None:
-        """None is carried out twice, and none takes out what another one does."""
+        """No request is carried out twice, and no sample is removed by two requests."""
         named = Counter(sample for samples in self.accepted.values() for sample in samples)
         assert max(named.values(), default=1) == 1
         repaired = [
@@ -125,7 +125,7 @@ class ObservedRun:
             assert all(request_id in self.past[shard] for shard in shards)
 
     def check_served(self) -> None:
-        """The generation is whole, and its lineage holds no revoked sample."""
+        """The generation is complete, and its lineage has no revoked sample."""
         generation = self.generation
         if generation is None:
             return
@@ -144,9 +144,9 @@ class ObservedRun:
                 assert stages == trained_on(retained, shard=lineage.shard)[: constituent.stages_trained]
 
     def check_lineages(self) -> None:
-        """Whatever the way, a shard has what training from scratch without the revoked samples gives.
+        """After any sequence of events, a shard has what training from scratch without the revoked samples gives.
 
-        A file that is damaged, and that everybody who reads it can see is, says nothing.
+        A file whose damage every reader detects is skipped.
         """
         for lineage in self.board.lineages:
             retained = self.retained(lineage.shard, self.past)
@@ -163,7 +163,7 @@ class ObservedRun:
         return sha256(self.files.get(ref.path, b"")).hexdigest() == ref.sha256
 
     def check_purged(self) -> None:
-        """Nothing of purged requests can be read in the samples and states that lie there, half-written ones too."""
+        """No sample of a purged request can be read in samples and states on disk, including half-written files."""
         purged = self.samples_of(self.purged)
         ids = {sample.sample_id for sample in purged}
         identities = [str(sample.identity).encode() for sample in purged]
@@ -180,7 +180,7 @@ class ObservedRun:
             assert not [path for path, payload in self.files.items() if marker in payload]
 
     def check_leftovers(self) -> None:
-        """A run with nothing to do holds what it needs, and nothing else."""
+        """A run without work contains the files that it needs, and no others."""
         needed = {file.path for lineage in self.board.lineages for file in lineage.files}
         number = self.published.number if self.published else 0
         for path in self.files:
@@ -191,7 +191,7 @@ class ObservedRun:
 
 
 def read_files(location: Path) -> dict[str, bytes]:
-    """Every file of a run by its path within it, but for SQLite's index of its log."""
+    """Return every file of a run by its path within the run, except SQLite's index of its log."""
     return {
         str(path.relative_to(location)): path.read_bytes()
         for path in sorted(location.rglob("*"))
@@ -201,7 +201,7 @@ def read_files(location: Path) -> dict[str, bytes]:
 
 @lru_cache(4096)
 def ids_in(payload: bytes) -> frozenset[SampleId]:
-    """The ids of a table; none of half a file."""
+    """Return the ids of a table, or none if the file is incomplete."""
     try:
         return frozenset(pq.read_table(pa.BufferReader(payload), columns=["id"])["id"].to_pylist())
     except (pa.ArrowException, OSError):

@@ -1,4 +1,4 @@
-"""The process of a coordinator: it is asked, works, is struck, and ends, cleanly or not."""
+"""The process of a coordinator: it gets calls, works, meets faults, and ends, cleanly or not."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -18,14 +18,14 @@ Reply = TypeVar("Reply")
 
 
 class Killed(BaseException):
-    """The process is dead from here on: whatever it tries to write, it dies again."""
+    """The process is dead from here on: each later write raises this again."""
 
 
 class Process:
-    """One coordinator with its fleet, on a disk that may be struck at any step."""
+    """One coordinator with its fleet, on a disk that may fail at any step."""
 
     def __init__(self, location: Path, disk: FaultyDisk) -> None:
-        """Raises RaymuError, OSError, Killed; then it is as good as buried."""
+        """Open the run. Raises RaymuError, OSError, Killed; the process is gone then."""
         self._location, self.disk = location, disk
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(lambda _loop, _context: None)  # what nobody waits for any more
@@ -44,13 +44,13 @@ class Process:
         return self.disk.has_struck and self.disk.strike is die
 
     def start(self, coroutine: Coroutine[Any, Any, Reply]) -> "asyncio.Task[Reply]":
-        """Let it run as far as it gets by itself."""
+        """Run a call until it waits for a worker."""
         task = self._loop.create_task(coroutine)
         self.settle_down()
         return task
 
     def steer(self, action: Callable[[SteeredFleet], None]) -> None:
-        """Let workers work, and the coordinator take note of it."""
+        """Let workers work, and the coordinator process their reports."""
         with self._acting():
             action(self.fleet)
         self.settle_down()
@@ -60,7 +60,7 @@ class Process:
             self._loop.run_until_complete(_come_to_rest())
 
     def close(self) -> None:
-        """Leave the run as a process does that ends by itself. Raises RaymuError, OSError, Killed."""
+        """Leave the run in an orderly way. Raises RaymuError, OSError, Killed."""
         self._stop()
         try:
             with self._acting():
@@ -91,7 +91,7 @@ class Process:
 
     @contextmanager
     def _acting(self) -> Iterator[None]:
-        """Within it, what is written is written by this process."""
+        """Attribute what is written in this context to this process."""
 
         def connect(connection: Any, _record: Any) -> None:
             self._connections.append(connection)
@@ -109,6 +109,6 @@ def die() -> None:
 
 
 async def _come_to_rest() -> None:
-    """Long enough for every task to get to where it waits for a worker."""
+    """Wait until every task waits for a worker."""
     for _ in range(20 + 5 * len(asyncio.all_tasks())):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A scenario of one run: who has it open, what its disk does, and what the requesters know."""
+"""A scenario of one run: which process has it open, how its disk fails, and what the requesters know."""
 
 import asyncio
 import shutil
@@ -47,7 +47,7 @@ class SentRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Submission:
-    """Requests that came in together, and what their sender waits for."""
+    """Requests that were submitted together, and the reply that their sender waits for."""
 
     requests: tuple[SentRequest, ...]
     reply: "asyncio.Task[list[Receipt]]"
@@ -56,7 +56,7 @@ class Submission:
 
 
 class Scenario:
-    """Whatever happens to a run goes through here, and is looked at afterwards."""
+    """Carries out each step of a scenario, and checks the run after it."""
 
     def __init__(self, setting: Setting, work_folder: Path) -> None:
         self.template = template(setting, work_folder)
@@ -85,7 +85,7 @@ class Scenario:
         self.look()
 
     def open_beside(self) -> None:
-        """Another coordinator takes over; the one that was, does not know."""
+        """Let another coordinator take over without the first one's knowledge."""
         self.zombie, self.process, self.disk = self.process, None, FaultyDisk(0, fail)
         self.open()
 
@@ -134,13 +134,13 @@ class Scenario:
         self._aftermath()
 
     def run_to_completion(self) -> None:
-        """Let the workers work until none is left to, or their process is dead."""
+        """Let the workers work until no work is left, or their process is dead."""
         for _ in range(99):
             if self.process and self.process.fleet.running:
                 self.steer(SteeredFleet.finish)
 
     def finish(self) -> None:
-        """All work is done, and all that was patched is settled."""
+        """Finish all work, and settle every patched shard."""
         is_settled = False
         while not is_settled:  # once more for what was accepted after it was asked to settle
             task = self.settle()
@@ -159,7 +159,7 @@ class Scenario:
         shutil.rmtree(self.location.parent)
 
     def is_refused(self, requests: Sequence[SentRequest]) -> bool:
-        """Whether requests that come in together are: one that may not be accepted keeps all from it."""
+        """Whether requests that are submitted together are refused, which is so if one of them is not acceptable."""
         by_key = {request.key: request for request in self.accepted.values() if request.key}
         fresh = [request for request in requests if request.key not in by_key]
         twice = Counter(
@@ -176,7 +176,7 @@ class Scenario:
 
     @property
     def files_at_rest(self) -> dict[str, bytes]:
-        """Without an empty log, which readers make."""
+        """The files of the run, except an empty log that readers create."""
         return {path: payload for path, payload in self.run.files.items() if payload or path != "journal.sqlite-wal"}
 
     def request_of(self, sent: SentRequest) -> str | None:
@@ -202,7 +202,7 @@ class Scenario:
         self.submissions = [submission for submission in self.submissions if self._is_awaited(submission)]
 
     def _is_awaited(self, submission: Submission) -> bool:
-        """What is waited for is accepted, whoever fails meanwhile; what is replied to is purged."""
+        """Check that awaited requests are accepted, despite failures, and that answered requests are purged."""
         if not submission.reply.done():
             if not submission.is_early:
                 self.require_accepted(submission)
@@ -222,7 +222,7 @@ class Scenario:
         )
 
     def _match(self, event: RevocationsAccepted) -> None:
-        """What is accepted was asked, and was not accepted before; what comes in together is accepted together."""
+        """Check that each accepted request was submitted, is accepted once, and together with its submission."""
         hash_key = RunStore(str(self.location)).keys.hash_key
         sent_keys = {request.key for submission in self.submissions for request in submission.requests if request.key}
         keys = {pseudonym(identity_text("key", key), hash_key): key for key in sent_keys}

@@ -1,4 +1,4 @@
-"""A fleet whose workers work when they are told to, as far as they are told to, on several shards side by side."""
+"""A fleet whose workers advance stage by stage at a test's command, on several shards at once."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from raymu.store.run import RunStore
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class RunningWork:
-    """One piece of work, where it has got to."""
+    """One piece of work, and its progress."""
 
     shard: int
     steps: Iterator[StageProgress | WorkReport]
@@ -20,7 +20,7 @@ class RunningWork:
 
 
 class SteeredFleet:
-    """One worker per shard, as actors are: each knows what itself wrote, and does one piece of work after the other."""
+    """One worker per shard. Like an actor, each remembers what it wrote, and does one piece of work after another."""
 
     workers = 2
 
@@ -31,7 +31,7 @@ class SteeredFleet:
 
     @property
     def running(self) -> list[int]:
-        """The shards whose work somebody waits for."""
+        """The shards with work that a caller waits for."""
         self._running = [piece for piece in self._running if not piece.reply.done()]
         return sorted({piece.shard for piece in self._running})
 
@@ -48,7 +48,7 @@ class SteeredFleet:
         return await reply
 
     def advance(self, shard: int, *, steps: int, is_reply_lost: bool = False) -> None:
-        """Let a shard's worker do so many stages; the report is a step too."""
+        """Let a shard's worker do some stages; the report counts as a stage."""
         piece = self._piece(shard)
         try:
             for done in (next(piece.steps) for _ in range(steps)):
@@ -62,12 +62,12 @@ class SteeredFleet:
             piece.reply.set_exception(error)
 
     def finish(self) -> None:
-        """Let every worker finish what it is at."""
+        """Let every worker finish its work."""
         for shard in self.running:
             self.advance(shard, steps=99)
 
     def lose_worker(self, shard: int) -> None:
-        """The worker is gone, with what it had in memory."""
+        """Lose a worker, with everything in its memory."""
         self._workers[shard] = ShardWorker(self._store)
         self._piece(shard).reply.set_exception(ConnectionError("the worker is gone"))
 

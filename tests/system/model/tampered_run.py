@@ -1,4 +1,4 @@
-"""A run that somebody tampered with: it is found, and whoever goes on with it refuses, or comes to what is right."""
+"""A run with tampered files: verification detects it, and a coordinator refuses it or still reaches the right state."""
 
 import shutil
 from collections.abc import Callable, Coroutine, Mapping
@@ -28,7 +28,7 @@ CONTINUATIONS: Mapping[str, Callable[[Scenario, Coordinator], Coroutine[Any, Any
 
 
 def check_tampered(scenario: Scenario, files: Files, *, then: str) -> None:
-    """files: as they are from now on. The run is put back afterwards."""
+    """Check a run with these files, and restore it afterwards."""
     sound, served = scenario.files_at_rest, scenario.run.generation
     _, findings = verified(scenario)
     try:
@@ -45,7 +45,7 @@ def check_tampered(scenario: Scenario, files: Files, *, then: str) -> None:
 
 
 def verified(scenario: Scenario) -> Verified:
-    """What a verification says of the run as it is, once for as long as it stays so."""
+    """Return the result of verifying the run, computed again only if its files have changed."""
     if scenario.verified is None or scenario.verified[0] != scenario.run.files:
         scenario.verified = scenario.run.files, findings_of(scenario.location)
     return scenario.verified[1]
@@ -60,7 +60,7 @@ def findings_of(location: Path) -> Verified:
 
 
 def write_files(location: Path, files: Files) -> None:
-    """Make these the files of a run; what SQLite keeps of a log that was goes with it."""
+    """Replace the files of a run, and remove SQLite's index of the earlier log."""
     for path in location.rglob("*"):
         if path.is_file() and str(path.relative_to(location)) not in files:
             path.unlink()
@@ -72,7 +72,7 @@ def write_files(location: Path, files: Files) -> None:
 
 
 def _served(location: Path) -> Generation | None:
-    """What a reader predicts from: everything that it loads is checked."""
+    """Return the generation that a reader serves. The reader checks everything that it loads."""
     store = RunStore(str(location))
     try:
         generation = store.current()

@@ -1,4 +1,4 @@
-"""What somebody without the keys may do to the files of a run."""
+"""Changes that an attacker without the keys can make to the files of a run."""
 
 from collections.abc import Callable, Mapping
 
@@ -35,7 +35,7 @@ def _roll_back(files: Files, past: Past, path: str, chance: int) -> None:
 
 
 def _bring_back(files: Files, past: Past, path: str, chance: int) -> None:
-    """A file that is gone, under its own name or under one that no file of a run has."""
+    """Restore a deleted file, under its own name or under a name that no file of a run has."""
     gone = {name: payload for then in past for name, payload in then.items() if name not in files}
     if gone:
         back = in_order(gone)[chance % len(gone)]
@@ -43,7 +43,7 @@ def _bring_back(files: Files, past: Past, path: str, chance: int) -> None:
 
 
 def _restore_old_copy(files: Files, past: Past, path: str, chance: int) -> None:  # noqa: ARG001
-    """All that a generation consists of."""
+    """Restore all files of an old generation."""
     folders = ("samples/", "shards/", "generations/")
     then = past[chance % len(past)]
     for name in [name for name in files if name.startswith(folders)]:
@@ -63,7 +63,7 @@ TAMPERINGS: Mapping[str, Callable[[Files, Past, str, int], None]] = {
 
 
 def tamper(files: Files, past: Past, *, how: str, which: int, chance: int) -> Files:
-    """The files as they are afterwards; the same where there is nothing to tamper with in this way."""
+    """Return the files after tampering. They are unchanged if this kind of tampering has no target."""
     kinds = sorted({kind for path in files if (kind := kind_of(path))})
     kind = kinds[which % len(kinds)]
     of_kind = in_order({path: b"" for path in files if kind_of(path) == kind})
@@ -73,6 +73,6 @@ def tamper(files: Files, past: Past, *, how: str, which: int, chance: int) -> Fi
 
 
 def in_order(files: Mapping[str, object]) -> list[str]:
-    """By kind, so that names that are drawn at random, or hold random keys, stand in one order in every example."""
+    """Sort by kind, so that random names and names with random keys have the same order in every example."""
     rank = {kind: number for number, kind in enumerate(KINDS)}
     return sorted(files, key=lambda path: (rank.get(str(kind_of(path)), len(rank)), path))

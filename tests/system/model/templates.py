@@ -1,4 +1,4 @@
-"""Runs that the examples begin with: made once for each configuration, and copied for each example."""
+"""Runs that examples begin with: created once for each configuration, and copied for each example."""
 
 import asyncio
 import shutil
@@ -28,7 +28,7 @@ SAMPLES, SHARDS, SLICES = 36, 3, 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """What the examples vary of the configuration. is_trained: the run is, to begin with"""
+    """The settings that examples vary. `is_trained` says whether the run is trained at the beginning."""
 
     on_accept: str
     remedy: str
@@ -38,7 +38,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSample:
-    """A sample. identity: what it is ordered by, and what states tell; keyed: what receipts and the journal tell"""
+    """A sample. `identity` is the hash in its order and in states, `keyed` the one in receipts and the journal."""
 
     sample_id: SampleId
     shard: int
@@ -59,7 +59,7 @@ class Template:
 
 @cache
 def template(setting: Setting, work_folder: Path) -> Template:
-    """work_folder: a folder for templates and their copies"""
+    """Return a template. `work_folder` is for templates and their copies."""
     folder = Path(mkdtemp(dir=work_folder))
     write_subjects(folder / "all.parquet")
     config = make_config(
@@ -102,12 +102,12 @@ def template(setting: Setting, work_folder: Path) -> Template:
 
 
 def write_subjects(path: Path) -> None:
-    """Samples whose ids can be searched for: none is part of another."""
+    """Write samples whose ids can be searched for: no id is part of another."""
     table = write_samples(path, samples=SAMPLES)
     pq.write_table(table.set_column(0, "id", pa.array([f"subject-{number:04d}" for number in range(SAMPLES)])), path)
 
 
 def trained_on(samples: Iterable[ModelSample], *, shard: int) -> Stages:
-    """What training a shard on these samples leaves, stage by stage."""
+    """Return what training a shard on these samples leaves, stage by stage."""
     own = sorted((sample.slice_index, sample.identity) for sample in samples if sample.shard == shard)
     return [[identity for slice_index, identity in own if slice_index <= stage] for stage in range(SLICES)]

@@ -1,4 +1,4 @@
-"""A run on disk keeps its laws in hundreds of random scenarios, in thousands with --nightly."""
+"""A run on disk keeps its laws in hundreds of random scenarios, and in thousands with --nightly."""
 
 from collections.abc import Iterator
 from pathlib import Path

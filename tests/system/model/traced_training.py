@@ -1,6 +1,6 @@
-"""Training in name only: a state is the list of the samples that it was trained on, stage by stage.
+"""A replacement of training: a state is the list of the samples that it was trained on, stage by stage.
 
-The real worker runs over it, and writes real files; what a state descends from can be read in its bytes.
+The real worker uses it and writes real files, and the bytes of a state show its training samples.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ Stages = list[list[int]]
 
 @lru_cache(4096)
 def stages_of(payload: bytes) -> Stages:
-    """What a state was trained on. Raises ValueError for half a file."""
+    """Return the samples that a state was trained on. Raises ValueError for an incomplete file."""
     stages: Stages = json.loads(payload)["stages"]
     return stages
 
 
 class TracedTraining:
-    """In the place of ShardTrainer."""
+    """Replaces ShardTrainer."""
 
     def __init__(self, plan: TrainingSpec, shard: int, _device: torch.device, _ranks: Ranks | None = None) -> None:
         self._plan, self._shard = plan, shard
@@ -69,15 +69,15 @@ class TracedTraining:
         return payload, hashlib.sha256(payload).hexdigest()
 
     def earlier_classes(self, _determinism: str) -> tuple[str, ...]:
-        """There is one class here."""
+        """No earlier class exists here."""
         return ()
 
     def reset_optimizer(self) -> None:
-        """There is none."""
+        """Do nothing: no optimizer exists here."""
 
 
 class TracedRecorder:
-    """In the place of an UpdateRecorder, and of its log."""
+    """Replaces an UpdateRecorder and its log."""
 
     def __init__(self, members: list[int]) -> None:
         self.members = members
@@ -90,14 +90,14 @@ class TracedRecorder:
 
 
 def record_traced(reading: str, _model: object, *, stage: int, groups_per_slice: int | None) -> TracedRecorder | None:
-    """In the place of stage_recorder."""
+    """Replace stage_recorder."""
     assert stage >= 0
     assert (groups_per_slice is None) == (reading == "gradient")
     return TracedRecorder([]) if groups_per_slice else None
 
 
 class TracedPatcher:
-    """In the place of ShardPatcher: reads all that a patch reads, and subtracts by name."""
+    """Replaces ShardPatcher: reads everything that a patch reads, and subtracts samples by name."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class TracedPatcher:
 
 @contextmanager
 def traced() -> Iterator[None]:
-    """Within it, workers leave traces instead of weights."""
+    """Let workers in this context write traces instead of weights."""
     with (
         mock.patch.multiple("raymu.training.stages", ShardTrainer=TracedTraining, stage_recorder=record_traced),
         mock.patch("raymu.service.shard.worker.ShardPatcher", TracedPatcher),
