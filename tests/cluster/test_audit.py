@@ -32,7 +32,7 @@ def test_tasks_on_ray_give_the_report_of_one_process(tmp_path: Path) -> None:
     assert replace(on_ray, seconds=0.0) == replace(audit(store, scope), seconds=0.0)
 
 
-def test_what_a_task_refuses_arrives_as_it_is_and_ends_the_others() -> None:
+def test_the_error_of_a_task_is_raised_unchanged_and_ends_the_others() -> None:
     """Each task takes all CPUs for seconds, so a later test would wait for all of them."""
     refused, long = replace(make_pool(), device="cuda", shard=1), make_pool(training={"epochs": 600})
     tasks = [AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0) for pool in [refused, *[long] * 30]]

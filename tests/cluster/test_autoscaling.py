@@ -28,7 +28,7 @@ print("and back")
 """
 
 
-def test_it_grows_for_shards_and_shrinks_once_they_are_idle(tmp_path: Path) -> None:
+def test_a_cluster_grows_for_shards_and_shrinks_once_they_are_idle(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet", samples=400)
     with started_head("--num-cpus=0", grows_by={"CPU": 1}) as head:
         config = make_config(

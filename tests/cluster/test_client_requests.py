@@ -49,9 +49,7 @@ class RefusingClient:
     ("excludes", "status", "problem"),
     [(["!"], "", "Ray does not take this runtime environment"), ([], "413", "larger than the 100 MiB")],
 )
-def test_what_ray_refuses_while_it_packs_is_refused_in_one_line(
-    tmp_path: Path, excludes: list[str], status: str, problem: str
-) -> None:
+def test_an_error_of_rays_packing_is_one_line(tmp_path: Path, excludes: list[str], status: str, problem: str) -> None:
     job = Job(cast(JobSubmissionClient, RefusingClient(status=status)))
     with pytest.raises(RequestInvalid, match=problem) as refused:
         job.start(("status", "/runs/r"), job_environment({"excludes": excludes}, tmp_path))
@@ -84,13 +82,13 @@ def test_runs_and_hidden_files_are_not_packed(tmp_path: Path) -> None:
     assert packed(folder, "!.env", "!runs/**", "!/link", "!*.key") == expected
 
 
-def test_what_the_user_excludes_is_what_git_would_ignore(tmp_path: Path) -> None:
+def test_exclusions_have_the_meaning_that_they_have_in_gitignore(tmp_path: Path) -> None:
     folder = tmp_path / "source"
     fill(folder, "build/a", "src/build/a", "data/a", "src/data/a", "a.log", "src/keep.log", "run.yaml")
     assert packed(folder, "build/", "/data", "*.log", "!keep.log") == ["run.yaml", "src/data/a", "src/keep.log"]
 
 
-def test_an_address_without_a_dashboard_is_one_line() -> None:
+def test_an_address_without_a_dashboard_is_refused_in_one_line() -> None:
     with pytest.raises(DeviceUnavailable, match="no Ray dashboard answers there") as refused:
         connect("127.0.0.1:9")
     assert "\n" not in str(refused.value)

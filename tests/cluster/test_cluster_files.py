@@ -17,7 +17,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "workers"), [("aws.yaml", (0, 8)), ("on-premise.yaml", (2, 2))])
-def test_ray_s_launcher_takes_the_file_with_its_defaults(name: str, workers: tuple[int, int]) -> None:
+def test_rays_launcher_accepts_the_file_with_its_defaults(name: str, workers: tuple[int, int]) -> None:
     prepared = launcher_configuration(_read(name))
     head = prepared["head_node_type"]
     types = prepared["available_node_types"]
@@ -27,14 +27,14 @@ def test_ray_s_launcher_takes_the_file_with_its_defaults(name: str, workers: tup
     assert prepared["docker"]["image"].endswith(":0.1.0")
 
 
-def test_ray_s_launcher_refuses_what_it_does_not_know() -> None:
+def test_rays_launcher_refuses_unknown_fields() -> None:
     import jsonschema
 
     with pytest.raises(jsonschema.ValidationError):
         launcher_configuration(_read("aws.yaml") | {"dashboard": True})
 
 
-def test_ray_takes_the_runtime_environment() -> None:
+def test_ray_accepts_the_runtime_environment() -> None:
     from ray.runtime_env import RuntimeEnv
 
     environment = RuntimeEnv(**_read("runtime-environment.yaml"), working_dir="s3://raymu-example/raymu.zip")

@@ -83,13 +83,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedTwice:
     return TrainedTwice(folder=folder, config=config, stages=stages)
 
 
-def test_what_is_lost_in_the_middle_is_taken_up_again(trained: TrainedTwice) -> None:
+def test_work_of_a_lost_process_is_resumed(trained: TrainedTwice) -> None:
     """Whichever process is lost, finished stages are not trained again."""
     assert trained.stages == [0, 1, 2, 3]
     assert repaired_weights(trained.run) == repaired_weights(trained.alone)
 
 
-def test_two_workers_have_the_bits_of_one_process_that_plays_them(
+def test_two_ranks_have_the_bits_of_one_process_that_simulates_them(
     trained: TrainedTwice, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After a fine-tuned patch and exact retraining, which settles it, both have the same hashes, and the law holds."""
@@ -112,7 +112,7 @@ def test_two_workers_have_the_bits_of_one_process_that_plays_them(
     assert repaired_weights(here) == repaired_weights(tmp_path / "excluded")
 
 
-def test_a_model_that_fails_in_training_is_one_line_and_not_tried_again(tmp_path: Path) -> None:
+def test_a_model_that_fails_in_training_is_reported_in_one_line_and_not_retried(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     failing = config_of_two(tmp_path, optimizer="sgd", learning_rate=1e25)
     with pytest.raises(TrainingFailed, match="shard 0 could not be trained: in stage 0 its weights became infinite"):
@@ -120,7 +120,7 @@ def test_a_model_that_fails_in_training_is_one_line_and_not_tried_again(tmp_path
 
 
 @pytest.mark.nightly
-def test_ranks_end_when_nobody_reads_their_stages(tmp_path: Path) -> None:
+def test_ranks_end_if_their_stages_are_not_read(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = config_of_two(tmp_path, slices=20)
     prepare_run(config, str(tmp_path / "run")).write()
@@ -144,7 +144,7 @@ def test_ranks_end_when_nobody_reads_their_stages(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_a_lost_coordinator_leaves_no_room_reserved(trained: TrainedTwice, tmp_path: Path) -> None:
+def test_the_reservation_of_a_lost_coordinator_is_removed(trained: TrainedTwice, tmp_path: Path) -> None:
     """The two ranks take all CPUs: its successor could start no other ones."""
     location = shutil.copytree(trained.run, tmp_path / "run")
     forget = ids_at(trained.config, shard=0, slice_index=1)[:5]

@@ -41,7 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[raymu.Run]:
         wait_until(lambda: not (own_processes(DETACHED) or own_processes(SHARD)), "nothing is left")
 
 
-def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run, tmp_path: Path) -> None:
+def test_a_detached_coordinator_serves_several_clients_and_outlives_them(run: raymu.Run, tmp_path: Path) -> None:
     assert run.start()
     forget = [[1000 + 7 * number for number in range(at, at + 5)] for at in (0, 5, 10)]
 
@@ -61,7 +61,7 @@ def test_it_serves_clients_side_by_side_and_stays_when_they_leave(run: raymu.Run
     assert run.locations() == {}
 
 
-def test_one_that_is_lost_comes_back_and_finishes_by_itself(run: raymu.Run, tmp_path: Path) -> None:
+def test_a_lost_detached_coordinator_restarts_and_finishes_its_work(run: raymu.Run, tmp_path: Path) -> None:
     def kill(_stage: StageProgress) -> None:
         for victim in own_processes(DETACHED):
             os.kill(victim.pid, signal.SIGKILL)
@@ -75,7 +75,7 @@ def test_one_that_is_lost_comes_back_and_finishes_by_itself(run: raymu.Run, tmp_
     assert run.start()
 
 
-def test_what_comes_due_is_settled_in_time(run: raymu.Run) -> None:
+def test_due_requests_are_settled_in_time(run: raymu.Run) -> None:
     due = datetime.now(UTC) + timedelta(seconds=60)
     assert run.revoke([1000], strategy="dpus", due=due).exactness is Exactness.APPROXIMATE
     run.revoke([1007], strategy="dpus")
@@ -86,7 +86,7 @@ def test_what_comes_due_is_settled_in_time(run: raymu.Run) -> None:
     )
 
 
-def test_a_copy_of_the_run_is_not_served_for_it(run: raymu.Run, tmp_path: Path) -> None:
+def test_a_copy_of_the_run_is_refused(run: raymu.Run, tmp_path: Path) -> None:
     shutil.copytree(run.location, tmp_path / "copy")
     with pytest.raises(RunInvalid, match="was started from another directory"):
         raymu.open_run(tmp_path / "copy").settle()
@@ -96,7 +96,7 @@ def test_a_copy_of_the_run_is_not_served_for_it(run: raymu.Run, tmp_path: Path) 
 
 
 @pytest.mark.nightly
-def test_one_that_was_superseded_takes_the_run_back_for_its_next_client(run: raymu.Run) -> None:
+def test_a_superseded_detached_coordinator_takes_the_run_back_for_its_next_client(run: raymu.Run) -> None:
     store = RunStore(run.location)
     Coordinator(store, LocalFleet(store))
     term = store.fencing.term()
@@ -106,7 +106,7 @@ def test_one_that_was_superseded_takes_the_run_back_for_its_next_client(run: ray
 
 
 @pytest.mark.nightly
-def test_one_that_lost_track_of_its_journal_reads_it_anew(run: raymu.Run) -> None:
+def test_a_detached_coordinator_whose_records_are_outdated_reads_the_journal_again(run: raymu.Run) -> None:
     store = RunStore(run.location)
     term = store.fencing.term()
     with closing(store.journal()) as journal:  # as if the answer to its own commit had been lost
@@ -116,7 +116,7 @@ def test_one_that_lost_track_of_its_journal_reads_it_anew(run: raymu.Run) -> Non
 
 
 @pytest.mark.nightly
-def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: raymu.Run) -> None:
+def test_a_superseded_detached_coordinator_leaves_the_run_until_a_request_is_due(run: raymu.Run) -> None:
     store = RunStore(run.location)
     other = Coordinator(store, LocalFleet(store))
     wait_until(lambda: not own_processes(SHARD), "its actors are gone")
@@ -133,7 +133,7 @@ def test_one_that_was_superseded_leaves_the_run_until_something_comes_due(run: r
 
 
 @pytest.mark.nightly
-def test_it_is_on_the_machine_that_has_its_journal(run: raymu.Run) -> None:
+def test_a_detached_coordinator_runs_on_the_machine_of_its_journal(run: raymu.Run) -> None:
     other = TwoNodes(num_cpus=1)
     try:
         for _ in range(3):  # Ray itself would choose any
@@ -145,7 +145,7 @@ def test_it_is_on_the_machine_that_has_its_journal(run: raymu.Run) -> None:
 
 
 @pytest.mark.nightly
-def test_it_goes_by_settings_that_are_changed_meanwhile(run: raymu.Run) -> None:
+def test_a_detached_coordinator_follows_changed_settings(run: raymu.Run) -> None:
     run.configure(strategy="dpus")
     receipt = run.revoke([1000])
     assert receipt.exactness is Exactness.APPROXIMATE

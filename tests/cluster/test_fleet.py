@@ -80,7 +80,7 @@ def test_two_hundred_shards_need_only_as_many_processes_as_there_is_room_for(tmp
         assert len(run.status().shards) == 200
 
 
-def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_killed_actor_is_replaced_and_its_work_is_resumed(tmp_path: Path) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=400)
     killed: list[int] = []
     stages: list[tuple[int, int]] = []
@@ -110,7 +110,7 @@ def require_once(stages: list[tuple[int, int]]) -> None:
     assert len(before_last) == len(set(before_last))
 
 
-def test_a_training_that_is_interrupted_leaves_no_process_and_is_finished_by_settling(tmp_path: Path) -> None:
+def test_an_interrupted_training_leaves_no_process_and_is_finished_by_settling(tmp_path: Path) -> None:
     def interrupt(_stage: StageProgress) -> None:
         raise KeyboardInterrupt
 
@@ -127,7 +127,7 @@ def test_a_training_that_is_interrupted_leaves_no_process_and_is_finished_by_set
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
-def test_refusals_come_through_as_they_are_and_change_nothing(tmp_path: Path) -> None:
+def test_refusals_are_raised_unchanged_and_change_nothing(tmp_path: Path) -> None:
     table = write_samples(tmp_path / "all.parquet")
     first, second = table["id"].to_pylist()[:2]
     with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
@@ -141,7 +141,7 @@ def test_refusals_come_through_as_they_are_and_change_nothing(tmp_path: Path) ->
         assert run.status().requests.accepted == 1
 
 
-def test_a_submission_goes_over_in_one_message_and_comes_back_answered_one_by_one(tmp_path: Path) -> None:
+def test_a_submission_is_one_message_and_each_request_has_its_answer(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=4000)["id"].to_pylist()
     revocations = [
         raymu.Revocation(ids=(sample_id,), strategy="dpus") for sample_id in [*ids[:2500], *ids[:2], *range(3)]
@@ -225,7 +225,7 @@ def test_status_needs_no_cluster(tmp_path: Path) -> None:
         assert ":9: nothing answers there" in process.stdout
 
 
-def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Path) -> None:
+def test_sigterm_ends_a_command_like_an_interruption(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = {
         "data": {"train": str(tmp_path / "all.parquet")},
@@ -244,7 +244,7 @@ def test_a_command_that_is_told_to_terminate_ends_as_if_interrupted(tmp_path: Pa
 
 
 @pytest.mark.nightly
-def test_two_runs_side_by_side_on_a_cluster_with_room_for_one(tmp_path: Path) -> None:
+def test_two_runs_share_a_cluster_with_room_for_one(tmp_path: Path) -> None:
     """In a process of its own, on one CPU: idle actors of the first run make room, and its end leaves the second alone."""
     table = write_samples(tmp_path / "all.parquet")
     program = f"""
@@ -263,7 +263,7 @@ second.close()
     assert (process.returncode, process.stdout.strip()) == (0, "exact"), process.stderr
 
 
-def test_a_lost_coordinator_is_said_in_one_line_and_settling_finishes_its_work(tmp_path: Path) -> None:
+def test_a_lost_coordinator_is_reported_in_one_line_and_settling_finishes_its_work(tmp_path: Path) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=400)
     forget = table["id"].to_pylist()[:30]
 
@@ -297,7 +297,7 @@ def test_idle_actors_are_retired(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_idle_actors_hold_no_checkpoint_that_is_superseded(tmp_path: Path) -> None:
+def test_idle_actors_keep_no_superseded_checkpoint(tmp_path: Path) -> None:
     """Each of them worked on several shards."""
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
     with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:

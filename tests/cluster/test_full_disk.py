@@ -96,7 +96,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.mark.parametrize("fleet", ["local", pytest.param("ray", marks=pytest.mark.nightly)])
-def test_a_disk_that_is_full_in_the_middle_of_a_repair(
+def test_a_disk_that_becomes_full_during_a_repair(
     tmp_path: Path, disk: Disk, fleet: str, request: pytest.FixtureRequest
 ) -> None:
     if fleet == "ray":
@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_repair(
 
 
 @pytest.mark.nightly
-def test_a_disk_that_is_full_sooner_or_later(tmp_path: Path, disk: Disk) -> None:
+def test_a_disk_with_too_little_room(tmp_path: Path, disk: Disk) -> None:
     """There is room for nothing, for the journal, for the rewound generation, or for some of the checkpoints."""
     requests = Requests(tmp_path, hidden=1024)
     errors: list[type[RaymuError] | None] = []
@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_sooner_or_later(tmp_path: Path, disk: Disk) -> None
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_file_that_may_not_grow_so_large(tmp_path: Path) -> None:
+def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
     requests = Requests(tmp_path, hidden=8192)
     location = shutil.copytree(requests.trained, tmp_path / "run")
 

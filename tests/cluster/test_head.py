@@ -18,7 +18,7 @@ from tests.support.head_node import Head, started_head
 pytestmark = pytest.mark.nightly
 
 
-def test_the_run_goes_on_from_its_directory(tmp_path: Path) -> None:
+def test_a_run_continues_from_its_directory(tmp_path: Path) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:30]
     (tmp_path / "ids.txt").write_text("\n".join(map(str, ids)))
     with started_head("--num-cpus=4") as head:

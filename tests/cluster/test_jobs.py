@@ -54,7 +54,7 @@ def run(cluster: StartedCluster, folder: Path) -> str:
     return place
 
 
-def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, run: str, tmp_path: Path) -> None:
+def test_a_job_gives_the_result_of_its_command(cluster: StartedCluster, folder: Path, run: str, tmp_path: Path) -> None:
     files = tmp_path  # not in the working directory, which is copied to the nodes' disks
     (files / "stranger.txt").write_text(STRANGER)
     (files / "ids.txt").write_text("\n".join(IDS[:2]))
@@ -84,7 +84,7 @@ def test_a_command_is_the_same_as_a_job(cluster: StartedCluster, folder: Path, r
     assert {"run.yaml", "all.parquet"} <= cluster.file_names()
 
 
-def test_a_cluster_that_asks_for_another_token_is_said_in_one_line(cluster: StartedCluster, folder: Path) -> None:
+def test_a_cluster_that_requires_another_token_is_refused_in_one_line(cluster: StartedCluster, folder: Path) -> None:
     wrong = {
         "asks for a token, or": {"RAY_AUTH_MODE": "disabled"},
         "or refuses the one": {"RAY_AUTH_TOKEN": "0" * 64},
@@ -101,7 +101,9 @@ def test_a_cluster_that_asks_for_another_token_is_said_in_one_line(cluster: Star
         assert ended.err.count("\n") == 1
 
 
-def test_nothing_stays_up_where_no_cluster_does(cluster: StartedCluster, folder: Path, run: str) -> None:
+def test_a_detached_coordinator_needs_a_cluster_that_outlives_the_command(
+    cluster: StartedCluster, folder: Path, run: str
+) -> None:
     ended = cluster.raymu(
         "start", run, cwd=folder, RAY_TMPDIR=str(folder)
     )  # where Ray looks for a cluster of this machine
@@ -140,7 +142,7 @@ def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: P
 
 
 @pytest.mark.nightly
-def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, folder: Path) -> None:
+def test_a_job_whose_start_got_no_answer_is_stopped(cluster: StartedCluster, folder: Path) -> None:
     before = statuses(cluster)
     with cut_off(cluster.dashboard, after="/api/jobs/") as dashboard:
         ended = cluster.raymu("job", "submit", "--address", dashboard, "--", *endless(folder, "unheard"), cwd=folder)
@@ -150,7 +152,7 @@ def test_a_job_whose_start_was_not_heard_of_is_stopped(cluster: StartedCluster, 
 
 
 @pytest.mark.nightly
-def test_a_run_that_two_open_at_once_is_in_the_hands_of_one(cluster: StartedCluster, folder: Path, run: str) -> None:
+def test_of_two_coordinators_of_a_run_one_is_superseded(cluster: StartedCluster, folder: Path, run: str) -> None:
     there = {"RAY_ADDRESS": cluster.address}
     words = {
         sample_id: [
@@ -224,7 +226,9 @@ def test_a_refusal_of_an_open_coordinator_is_not_on_the_dashboard(
 
 
 @pytest.mark.nightly
-def test_a_coordinator_outlives_the_job_that_brought_it_up(cluster: StartedCluster, folder: Path, run: str) -> None:
+def test_a_detached_coordinator_outlives_the_job_that_started_it(
+    cluster: StartedCluster, folder: Path, run: str
+) -> None:
     there = {"RAY_ADDRESS": cluster.address}
     up = cluster.raymu("job", "submit", "--json", "--", "start", run, cwd=folder, **there)
     assert up.document == {"run": run, "is_up": True, "was_up": False}

@@ -40,14 +40,14 @@ def head() -> Iterator[Head]:
         yield started
 
 
-def test_threads_that_come_and_go_at_once_share_one_connection(head: Head) -> None:
+def test_threads_that_connect_and_disconnect_at_once_share_one_connection(head: Head) -> None:
     command = [sys.executable, "-c", VISITORS, head.address]
     process = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=90, check=False)
     assert (process.returncode, process.stderr) == (0, "")
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_another_cluster_than_the_one_that_is_joined_is_refused(head: Head) -> None:
+def test_a_second_cluster_is_refused(head: Head) -> None:
     own = ray.get_runtime_context().gcs_address
     with pytest.raises(DeviceUnavailable, match=f"{head.address}: this process is connected to another .* {own}"):
         join_cluster(head.address)
@@ -56,7 +56,7 @@ def test_another_cluster_than_the_one_that_is_joined_is_refused(head: Head) -> N
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_the_cluster_that_is_joined_may_be_named_in_any_way() -> None:
+def test_the_joined_cluster_may_be_named_by_any_of_its_addresses() -> None:
     own = ray.get_runtime_context().gcs_address
     port = own.rpartition(":")[2]
     for address in (None, "auto", own, f"127.0.0.1:{port}", f"localhost:{port}"):

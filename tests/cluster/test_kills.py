@@ -45,7 +45,7 @@ def require_nothing_lost(outcome: Outcome) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_actors_that_are_killed_at_every_kind_of_moment(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_run_survives_killed_actors_at_every_kind_of_moment(tmp_path: Path, undisturbed: Path) -> None:
     fault_run = FaultRun(Scenario(tmp_path), tmp_path / "run", KILLS)
     fault_run.execute()
     assert tuple(fault_run.executed) == KILLS
@@ -53,7 +53,7 @@ def test_actors_that_are_killed_at_every_kind_of_moment(tmp_path: Path, undistur
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_node_that_is_killed_takes_half_of_the_actors_with_it(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_run_survives_the_loss_of_a_node(tmp_path: Path, undisturbed: Path) -> None:
     """The work continues on the other node. No new node starts before it is done."""
     scenario = Scenario(tmp_path, cluster={"fleet": "ray", "live_actors": 2, "gpus_per_shard": 2})
     nodes = TwoNodes(num_cpus=2, num_gpus=2)
@@ -67,7 +67,7 @@ def test_a_node_that_is_killed_takes_half_of_the_actors_with_it(tmp_path: Path, 
     require_nothing_lost(judge(fault_run, tmp_path / "run", undisturbed))
 
 
-def test_on_the_command_line_a_loss_is_one_line_and_the_next_command_carries_on(tmp_path: Path) -> None:
+def test_on_the_command_line_a_loss_is_one_line_and_the_next_command_resumes(tmp_path: Path) -> None:
     """The coordinator is killed during training, and a shard actor during settling, of which the user sees nothing."""
     config = Scenario(tmp_path, cluster={"fleet": "ray"}).config
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.tree()))

@@ -69,7 +69,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     return Measured(folder)
 
 
-def test_prometheus_has_the_names_and_kinds_that_raymu_gives(measured: Measured) -> None:
+def test_prometheus_reads_the_names_and_kinds_of_raymus_metrics(measured: Measured) -> None:
     text = measured.text("patched")
     kinds = dict(re.findall(r"# TYPE (ray_raymu_\w+) (\w+)", text))
     for metric in METRICS:
@@ -82,7 +82,7 @@ def test_prometheus_has_the_names_and_kinds_that_raymu_gives(measured: Measured)
     assert {f"ray_raymu_{name}" for name in exported} <= {series for metric in METRICS for series in metric.series}
 
 
-def test_requests_remedies_passes_debt_and_slack_are_there(measured: Measured) -> None:
+def test_requests_remedies_passes_debt_and_slack_are_measured(measured: Measured) -> None:
     series = measured.series("patched")
     assert (series["requests", "settled"], series["requests", "purged"], series["requests", "accepted"]) == (
         1.0,
@@ -115,7 +115,7 @@ def test_gauges_stay_while_nothing_happens_and_slack_shrinks(measured: Measured)
     assert 4.0 < before[passing] - after[passing] < 30.0
 
 
-def test_settling_pays_the_debt(measured: Measured) -> None:
+def test_settling_removes_the_debt(measured: Measured) -> None:
     series = measured.series("settled")
     assert series["debt_shards",] == series["debt_passes",] == series["next_due_timestamp_seconds",] == 0.0
     assert (series["requests", "settled"], series["shards", "exact"]) == (2.0, 3.0)
@@ -130,7 +130,7 @@ def test_no_measurement_and_no_log_of_any_process_names_a_subject(measured: Meas
     assert not [line for line in lines if any(secret in line for secret in SECRETS)]
 
 
-def test_actors_write_their_log_into_ray_s_as_json(measured: Measured) -> None:
+def test_actors_log_json_into_rays_logs(measured: Measured) -> None:
     records = [json.loads(line) for line in measured.log_lines if line.startswith('{"time": ')]
     assert {record["run"] for record in records} == {measured.run_id}
     of_workers = {"work_begun", "stage_trained", "work_done"}

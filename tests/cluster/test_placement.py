@@ -84,7 +84,7 @@ def test_a_group_that_finds_no_room_is_given_up(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.nightly
-def test_a_lost_coordinator_leaves_no_room_reserved(tmp_path: Path) -> None:
+def test_the_reservation_of_a_lost_coordinator_is_removed(tmp_path: Path) -> None:
     """It had reserved all eight CPUs, without which its successor could not start an actor."""
     forget = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:30]
 
@@ -101,7 +101,7 @@ def test_a_lost_coordinator_leaves_no_room_reserved(tmp_path: Path) -> None:
     assert repaired_weights(tmp_path / "run") == repaired_weights(tmp_path / "calm")
 
 
-def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_the_location_of_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=2, gpus_per_shard=1)
     with raymu.train(config, tmp_path / "run") as run:
@@ -123,7 +123,7 @@ def test_status_shows_where_shards_live(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.nightly
-def test_a_cluster_that_grows_is_asked_for_more_than_there_is(tmp_path: Path) -> None:
+def test_more_than_the_present_resources_is_requested_of_an_autoscaling_cluster(tmp_path: Path) -> None:
     """No node has the resources of a shard, until one joins."""
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=2, resources_per_shard={"slot": 1}, autoscaling=True)

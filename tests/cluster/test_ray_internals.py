@@ -30,7 +30,7 @@ def test_a_class_becomes_an_actor_and_a_function_a_task() -> None:
         ray.remote(enable_task_events="unknown")(Adder)  # type: ignore[call-overload]  # the option exists
 
 
-def test_a_cluster_is_found_by_its_address_and_none_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_cluster_is_recognised_without_starting_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where `ray start` records a cluster
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert ray_internals.find_local_cluster("10.0.0.1:6379") == "10.0.0.1:6379"

@@ -30,7 +30,7 @@ def test_the_python_example_runs(
     assert second == "exact"
 
 
-def test_the_settings_shown_are_all_there_are_with_their_defaults() -> None:
+def test_the_readme_shows_all_settings_with_their_defaults() -> None:
     [example] = blocks("yaml")
     shown = Config.parse(yaml.safe_load(example))
     least = Config.parse({"data": {"train": "train.parquet"}, "model": {"name": "mlp", "hidden": [256]}})
@@ -41,14 +41,14 @@ def test_the_settings_shown_are_all_there_are_with_their_defaults() -> None:
             assert set(tree[branch]) == set(settings), branch
 
 
-def test_the_commands_shown_are_those_there_are() -> None:
+def test_the_readme_shows_all_commands() -> None:
     from raymu.cli.group import SECTIONS
 
     shown = re.findall(r"^raymu (job \w+|\w+)", "\n".join(blocks("text")), flags=re.MULTILINE)
     assert set(shown) == {command.name for commands in SECTIONS.values() for command in commands}
 
 
-def test_the_options_shown_are_those_of_their_command() -> None:
+def test_the_readme_shows_existing_options() -> None:
     from raymu.cli.group import cli
 
     for name, usage in re.findall(r"raymu (?:job )?(\w+)(.*)", "\n".join([*blocks("text"), *blocks("bash")])):
@@ -61,7 +61,7 @@ def test_the_options_shown_are_those_of_their_command() -> None:
         assert shown <= options | {"--json", "--help"}, name
 
 
-def test_the_set_up_commands_are_there() -> None:
+def test_the_readme_names_the_set_up_commands() -> None:
     commands = re.findall(r"^(\.ci/\w+)", "\n".join(blocks("bash")), flags=re.MULTILINE)
     assert commands == [".ci/demo", ".ci/test"]
     assert all((ROOT / command).stat().st_mode & 0o111 for command in commands)

@@ -42,7 +42,7 @@ def test_a_node_that_cannot_see_the_run_is_named_in_one_line(tmp_path: Path) -> 
     assert said.isprintable()
 
 
-def test_what_ray_says_of_an_actor_that_did_not_start_is_told_without_its_drawing() -> None:
+def test_rays_message_about_an_actor_that_did_not_start_is_shown_without_terminal_art() -> None:
     class Unborn:
         def __init__(self) -> None:
             raise ValueError("there is no memory")
@@ -56,7 +56,7 @@ def test_what_ray_says_of_an_actor_that_did_not_start_is_told_without_its_drawin
     assert not any(mark in said for mark in ("x1b", "^^"))
 
 
-def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_path: Path) -> None:
+def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_failed_model(tmp_path: Path) -> None:
     """On a GPU, what a model's code left behind may fail the next work."""
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=1)
@@ -80,7 +80,7 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_model_failed(tmp_pat
     asyncio.run(asyncio.wait_for(fail(), timeout=60))
 
 
-def test_work_is_over_only_once_its_actor_has_left_it(tmp_path: Path) -> None:
+def test_work_ends_only_once_its_actor_has_freed_its_memory(tmp_path: Path) -> None:
     """Otherwise the next work would start with the state pinned for this one, and lose it later."""
 
     class Lingering:

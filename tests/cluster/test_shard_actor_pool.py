@@ -28,7 +28,7 @@ def assert_trained(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("room_for_one")
-def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fleet_works_with_the_actors_that_have_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fleet is in this process, which may wait for a shorter time than an actor."""
     monkeypatch.setattr(pool, "START_TIMEOUT_S", 0.1)
     store = write_run(tmp_path, live_actors=3)
@@ -45,7 +45,7 @@ def test_a_fleet_makes_do_with_the_actors_that_found_room(tmp_path: Path, monkey
     assert_trained(tmp_path)
 
 
-def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_joins_adds_room_for_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reservation, "CAPACITY_TTL_S", 0.0)
     store = write_run(tmp_path, cpus_per_shard=5)
 
@@ -68,7 +68,7 @@ def test_a_node_that_joins_is_room_for_more_actors(tmp_path: Path, monkeypatch: 
     assert_trained(tmp_path)
 
 
-def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: Path) -> None:
+def test_a_closed_fleet_lets_work_end_and_refuses_waiters(tmp_path: Path) -> None:
     store = write_run(tmp_path, live_actors=1, placement="pack")
 
     async def train() -> Sequence[object]:
@@ -92,7 +92,7 @@ def test_a_fleet_that_is_closed_has_work_end_and_sends_away_who_waits(tmp_path: 
     wait_until(lambda: not (own_processes(SHARD) or placement_group_states()), "nothing is left")
 
 
-def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_callers_of_a_superseded_coordinator_do_not_wait(tmp_path: Path) -> None:
     """It leaves like a detached one that serves other clients at that moment."""
     store = write_run(tmp_path, live_actors=1)
 
@@ -113,7 +113,7 @@ def test_a_coordinator_that_is_superseded_keeps_nobody_waiting(tmp_path: Path) -
     asyncio.run(asyncio.wait_for(train(), timeout=60))
 
 
-def test_work_that_is_cancelled_while_it_waits_keeps_no_fleet_from_closing(tmp_path: Path) -> None:
+def test_a_fleet_closes_after_waiting_work_was_cancelled(tmp_path: Path) -> None:
     """`raymu stop` during training does this: it cancels, and closes at once."""
     store = write_run(tmp_path, live_actors=1)
 
@@ -131,7 +131,7 @@ def test_work_that_is_cancelled_while_it_waits_keeps_no_fleet_from_closing(tmp_p
     wait_until(lambda: not own_processes(SHARD), "nothing is left")
 
 
-def test_once_a_shard_cannot_be_trained_those_that_wait_for_an_actor_are_left_alone(tmp_path: Path) -> None:
+def test_after_a_failed_shard_those_that_wait_for_an_actor_are_not_trained(tmp_path: Path) -> None:
     store = write_run(tmp_path, live_actors=1)
     store.files.delete(store.manifest.tables[0].path)
 
@@ -145,7 +145,7 @@ def test_once_a_shard_cannot_be_trained_those_that_wait_for_an_actor_are_left_al
     asyncio.run(asyncio.wait_for(train(), timeout=60))
 
 
-def test_who_is_cancelled_as_an_actor_is_handed_over_gives_it_back(tmp_path: Path) -> None:
+def test_a_waiter_that_is_cancelled_when_it_gets_an_actor_returns_it(tmp_path: Path) -> None:
     store = write_run(tmp_path, live_actors=1)
 
     async def take_turns() -> None:

@@ -67,7 +67,7 @@ def two_nodes() -> Iterator[tuple[str, str]]:
     nodes.close()
 
 
-def test_coordinators_on_different_nodes_take_a_shared_directory_over_from_each_other(
+def test_coordinators_on_different_nodes_take_over_a_shared_directory(
     tmp_path: Path, two_nodes: tuple[str, str], postgres: PostgresServer
 ) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()

@@ -34,7 +34,7 @@ def killer(name: str) -> Any:
     return kill_once
 
 
-def test_a_run_on_an_object_store_loses_nothing_with_its_workers_and_its_coordinator(
+def test_a_run_on_an_object_store_survives_lost_workers_and_coordinators(
     tmp_path: Path, object_store: ObjectStoreServer, postgres: PostgresServer
 ) -> None:
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()

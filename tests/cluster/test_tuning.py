@@ -32,9 +32,7 @@ def without_clock(score: Score) -> Score:
     return replace(score, measured_seconds=0.0)
 
 
-def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_is_resumed(
-    location: Path, tmp_path: Path
-) -> None:
+def test_a_search_has_the_scores_of_single_trials_also_when_it_is_resumed(location: Path, tmp_path: Path) -> None:
     run = raymu.open_run(location)
     (tmp_path / "branch-old").mkdir()
     search, counts = Search(space=SPACE, trials=4), []
@@ -65,14 +63,14 @@ def test_a_search_finds_what_each_trial_gives_in_one_process_and_again_when_it_i
 
 
 @pytest.mark.parametrize("method", [pytest.param("random", marks=pytest.mark.nightly), "optuna"])
-def test_other_ways_to_search_stop_what_falls_behind(location: Path, tmp_path: Path, method: str) -> None:
+def test_other_search_methods_stop_inferior_trials(location: Path, tmp_path: Path, method: str) -> None:
     search = Search(space=SPACE, method=method, trials=4, stops_early=True)  # type: ignore[arg-type]
     report = raymu.open_run(location).tune(search, Constraints(), out=tmp_path, traffic="uniform:5")
     assert len(report.trials) + report.stopped == 4
     assert report.trials
 
 
-def test_what_is_chosen_becomes_the_runs_own_and_is_journalled(location: Path) -> None:
+def test_the_chosen_settings_are_applied_and_journalled(location: Path) -> None:
     with raymu.open_run(location) as run:
         generation = run.status().generation
         run.configure(strategy="ohs", boundary=0.75)
@@ -86,7 +84,7 @@ def test_what_is_chosen_becomes_the_runs_own_and_is_journalled(location: Path) -
     assert raymu.open_run(location).verify().verdict == "pass"
 
 
-def test_trials_need_room_where_their_folder_is(location: Path, tmp_path: Path) -> None:
+def test_trials_need_room_on_the_node_of_their_folder(location: Path, tmp_path: Path) -> None:
     config = make_config(location.parent / "all.parquet", cluster={"fleet": "ray", "resources_per_shard": {"slot": 1}})
     train_run(config, tmp_path / "run")
     other = TwoNodes(num_cpus=2, resources={"slot": 2})

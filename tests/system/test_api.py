@@ -20,7 +20,7 @@ from tests.support.postgres_server import PostgresServer
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_training_that_is_refused_leaves_the_place_as_it_was(tmp_path: Path, is_there: bool) -> None:
+def test_a_refused_training_leaves_the_location_unchanged(tmp_path: Path, is_there: bool) -> None:
     write_samples(tmp_path / "all.parquet")
     if is_there:
         (tmp_path / "runs" / "one").mkdir(parents=True)

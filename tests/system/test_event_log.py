@@ -115,7 +115,7 @@ def test_a_request_can_be_followed_from_its_acceptance_to_its_purge(tmp_path: Pa
     assert (repaired["shard"], repaired["remedy"], repaired["seconds"]) == (part.shard, "retrain", part.seconds)
 
 
-def test_work_that_breaks_off_is_told_without_the_error_s_text(tmp_path: Path) -> None:
+def test_interrupted_work_is_logged_without_the_text_of_the_error(tmp_path: Path) -> None:
     def lose_samples(_task: RepairTask) -> None:
         for file in (tmp_path / "run" / "samples").iterdir():
             file.unlink()
@@ -135,7 +135,7 @@ def test_work_that_breaks_off_is_told_without_the_error_s_text(tmp_path: Path) -
     assert "samples/" not in stream.getvalue()
 
 
-def test_a_library_s_own_record_is_a_line_too() -> None:
+def test_records_of_libraries_are_logged_too() -> None:
     stream = io.StringIO()
     configure_logging(stream, LogForm.JSON)
     try:
@@ -154,7 +154,7 @@ def test_a_library_s_own_record_is_a_line_too() -> None:
     assert KEY not in line
 
 
-def test_nothing_is_logged_unasked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_logged_by_default(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert not is_logged()
     Subjects(tmp_path).live()
     assert capfd.readouterr() == ("", "")

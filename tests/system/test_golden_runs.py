@@ -47,7 +47,7 @@ def assert_nothing_fails(run: raymu.Run) -> None:
     assert {check.name for check in replayed.checks if check.findings} <= {"replay"}
 
 
-def test_a_golden_run_goes_on(location: Path) -> None:
+def test_a_golden_run_opens_forgets_and_verifies(location: Path) -> None:
     before = issued_receipts(location)
     features = read_table("all.parquet", RunStore(str(location)).config.data).features
     with raymu.open_run(location) as run:

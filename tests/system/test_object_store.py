@@ -68,7 +68,7 @@ def weights_without(config: Config, tmp_path: Path, ids: list[int | str]) -> dic
     return repaired_weights(tmp_path / "calm")
 
 
-def test_a_run_lives_on_an_object_store_as_on_a_disk(
+def test_a_run_on_an_object_store_works_like_one_on_a_disk(
     run: raymu.Run, config: Config, location: str, bucket: str, tmp_path: Path, object_store: ObjectStoreServer
 ) -> None:
     ids = ids_at(config, shard=0)
@@ -91,7 +91,7 @@ def test_a_run_lives_on_an_object_store_as_on_a_disk(
     assert all(stored["IsLatest"] for stored in objects)
 
 
-def test_what_is_lost_or_changed_in_the_bucket_is_rebuilt(run: raymu.Run, config: Config, location: str) -> None:
+def test_lost_or_changed_objects_are_rebuilt(run: raymu.Run, config: Config, location: str) -> None:
     lineages, weights = RunStore(location).current().lineages, repaired_weights(location)
     files = RunFiles(location)
     files.delete(lineages[0].serving.file.path)
@@ -103,7 +103,7 @@ def test_what_is_lost_or_changed_in_the_bucket_is_rebuilt(run: raymu.Run, config
     assert run.verify().verdict is Verdict.PASS
 
 
-def test_a_choice_is_tried_on_local_branches_of_it_as_on_those_of_a_local_run(
+def test_a_choice_is_scored_like_one_of_a_local_run(
     run: raymu.Run, config: Config, location: str, tmp_path: Path
 ) -> None:
     train_run(make_config(config.data.train), tmp_path / "local")
@@ -127,7 +127,7 @@ def test_a_choice_is_tried_on_local_branches_of_it_as_on_those_of_a_local_run(
 
 
 @pytest.mark.parametrize("is_torn", [False, True], ids=["a request fails", "only its reply is lost"])
-def test_a_request_to_the_store_that_fails_is_made_good_by_the_next_coordinator(
+def test_the_next_coordinator_recovers_from_a_failed_request_to_the_store(
     object_store: ObjectStoreServer, bucket: str, database: sql.URL, tmp_path: Path, is_torn: bool
 ) -> None:
     scenario = ResumableScenario(tmp_path, journal=str(database))
@@ -144,7 +144,7 @@ def test_a_request_to_the_store_that_fails_is_made_good_by_the_next_coordinator(
         assert outcome(location) == undisturbed, f"struck at step {at} of {calm.steps}"
 
 
-def test_what_a_worker_left_behind_is_swept(run: raymu.Run, location: str) -> None:
+def test_garbage_of_a_worker_is_deleted(run: raymu.Run, location: str) -> None:
     run.close()
     store = RunStore(location)
     stray = store.write_state(0, "stage-1", b"weights of a stage that nobody waits for")
@@ -155,7 +155,7 @@ def test_what_a_worker_left_behind_is_swept(run: raymu.Run, location: str) -> No
     assert raymu.open_run(location).verify().verdict is Verdict.PASS
 
 
-def test_a_bucket_that_has_come_to_keep_versions_leaves_verification_open(
+def test_a_bucket_that_keeps_versions_makes_verification_inconclusive(
     run: raymu.Run, config: Config, location: str, bucket: str, object_store: ObjectStoreServer
 ) -> None:
     run.close()

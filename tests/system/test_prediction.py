@@ -57,7 +57,7 @@ def test_numbers_of_any_kind_are_predicted_alike(location: Path, dtype: type) ->
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_no_samples_have_no_answers(
+def test_predictions_for_no_samples_are_empty(
     location: Path, monkeypatch: pytest.MonkeyPatch, aggregation: AggregationName, dtype: type
 ) -> None:
     ensemble = Ensemble.current(RunStore(str(location)))
@@ -82,22 +82,22 @@ def test_labels_beyond_the_runs_classes_are_refused_also_where_the_configuration
         run.evaluate_file(str(location.parent / "beyond.parquet"))
 
 
-ASKED: dict[str, tuple[Callable[[raymu.Run], object], str]] = {
+CALLS: dict[str, tuple[Callable[[raymu.Run], object], str]] = {
     "text for a list": (lambda run: run.revoke("1000"), "ids is '1000'; give a list of ids"),
     "text for a list in a plan": (lambda run: run.plan("1000"), "give a list of ids"),
     "no workers": (lambda run: run.plan([1000], workers=0), "workers is 0"),
 }
 
 
-@pytest.mark.parametrize(("ask", "problem"), ASKED.values(), ids=ASKED)
-def test_what_python_lets_pass_and_nobody_can_mean_is_refused(
-    location: Path, ask: Callable[[raymu.Run], object], problem: str
+@pytest.mark.parametrize(("call", "problem"), CALLS.values(), ids=CALLS)
+def test_arguments_without_a_meaning_are_refused(
+    location: Path, call: Callable[[raymu.Run], object], problem: str
 ) -> None:
     with raymu.open_run(location) as run, pytest.raises(RequestInvalid, match=problem):
-        ask(run)
+        call(run)
 
 
-def test_a_refused_request_takes_the_run_from_no_coordinator(location: Path) -> None:
+def test_a_refused_request_does_not_take_the_run_over(location: Path) -> None:
     term = (location / "epoch").read_bytes()
     with raymu.open_run(location) as run, pytest.raises(RequestInvalid):
         run.revoke([True])
@@ -137,7 +137,7 @@ def test_only_the_shards_that_hold_the_samples_are_rewound_and_none_for_an_unkno
         rewound_generation(store, [held, 5])
 
 
-def test_a_checkpoint_that_is_missing_is_said_to_be(trained_run: TrainedRunFactory) -> None:
+def test_a_missing_checkpoint_is_reported(trained_run: TrainedRunFactory) -> None:
     run = trained_run()
     checkpoint = constituent_of(run.location, 0).checkpoint
     assert checkpoint
@@ -146,7 +146,7 @@ def test_a_checkpoint_that_is_missing_is_said_to_be(trained_run: TrainedRunFacto
         Ensemble.current(run.store)
 
 
-def test_a_model_that_is_another_one_by_now_is_said_to_be_one(location: Path) -> None:
+def test_a_changed_model_is_reported(location: Path) -> None:
     store = RunStore(str(location))
     other = store.config.tree()
     other["model"]["args"]["hidden"] = [9]
@@ -157,6 +157,6 @@ def test_a_model_that_is_another_one_by_now_is_said_to_be_one(location: Path) ->
         Ensemble.current(store)
 
 
-def test_a_file_is_no_run(location: Path) -> None:
+def test_a_file_is_not_a_run(location: Path) -> None:
     with pytest.raises(RunInvalid, match="is not a run"):
         raymu.open_run(location.parent / "all.parquet")

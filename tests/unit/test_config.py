@@ -77,7 +77,7 @@ def test_a_setting_that_is_given_twice_is_refused(tmp_path: Path, text: str) -> 
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "data: {train: [", "\tx", "data: 2020-13-45"])
-def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_without_settings_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(ConfigInvalid, match=r"run\.yaml"):

@@ -19,7 +19,7 @@ from raymu.text import one_line
         ("x" * 400, "x" * 300 + "..."),
     ],
 )
-def test_whatever_is_said_becomes_one_printable_line(problem: object, line: str) -> None:
+def test_any_message_becomes_one_printable_line(problem: object, line: str) -> None:
     assert one_line(problem) == line
 
 

@@ -1,4 +1,4 @@
-"""Where a user's file may be written, and that it is written whole or not at all."""
+"""Where a user's file may be written. It is written completely or not at all."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.support.examples import file_size_limit
 
 
 def write(path: Path, text: str) -> None:
-    """Half of it, where it is long, and the rest."""
+    """Write half of a long text, and then the rest."""
     with atomic_write(path) as partial, partial.open("w") as file:
         file.write(text[:5000])
         file.flush()

@@ -1,4 +1,4 @@
-"""Private names of Ray are used in one module of the package and one of the tests, so that an upgrade is read there."""
+"""Private names of Ray are used in only one module of the package and one of the tests."""
 
 import ast
 from collections.abc import Iterator

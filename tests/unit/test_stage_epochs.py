@@ -8,7 +8,7 @@ from raymu.config.stage_epochs import epochs_per_stage
 
 
 @given(epochs=st.integers(1, 200), slices=st.integers(1, 40))
-def test_the_work_of_all_stages_adds_up_to_the_epochs_asked_for(epochs: int, slices: int) -> None:
+def test_the_work_of_all_stages_adds_up_to_the_configured_epochs(epochs: int, slices: int) -> None:
     try:
         per_stage = epochs_per_stage(epochs, slices)
     except ValueError:

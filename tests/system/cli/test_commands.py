@@ -386,7 +386,7 @@ def test_a_damaged_run_fails_until_it_is_rebuilt(cli: Cli, trained: list[int], t
     assert cli("verify", "runs/run", "--shard", "2")[0] == 0
 
 
-def test_the_status_says_what_is_due_and_what_will_be_late(cli: Cli, trained: list[int]) -> None:
+def test_the_status_shows_due_and_late_requests(cli: Cli, trained: list[int]) -> None:
     words = ["revoke", "runs/run", "--strategy", "dpus"]
     assert cli(*words, "--id", str(trained[0]), "--due", "2100-01-01")[0] == 0
     deadline, *_ = json.loads(cli("status", "runs/run", "--json")[1])["deadlines"]

@@ -50,7 +50,7 @@ def test_a_command_whose_result_would_be_lost_is_refused(
         ["tune", "s3://bucket/r", "--traffic", "uniform:5", "--out", "/shared/r-tuning"],
     ],
 )
-def test_any_other_is_passed_on(
+def test_any_other_command_is_submitted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     """To a cluster's client, which these tests cannot reach."""

@@ -43,7 +43,7 @@ def test_a_logged_command_still_prints_one_document(tmp_path: Path) -> None:
     assert [line["done"] for line in records if line["event"] == "progress"] == [1, 2, 3]
 
 
-def test_a_form_that_there_is_not_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_an_unknown_log_format_is_refused_in_one_line(tmp_path: Path) -> None:
     refused = raymu(tmp_path, "status", "r", log="xml")
     assert (refused.returncode, refused.stdout) == (2, "")
     [line] = refused.stderr.splitlines()

@@ -110,14 +110,14 @@ def test_every_section_is_there_and_titled(page: str) -> None:
     assert sum(element.tag == "h1" for element in elements(page)) == 1
 
 
-def test_links_stay_on_the_page_and_lead_somewhere(page: str) -> None:
+def test_links_have_targets_on_the_page(page: str) -> None:
     ids = {element.get("id") for element in elements(page)}
     links = [element.get("href") for element in elements(page) if element.get("href")]
     assert len(links) > len(SECTIONS)
     assert {link for link in links if link} <= {f"#{name}" for name in ids}
 
 
-def test_the_page_needs_nothing_beside_it_and_runs_nothing(page: str) -> None:
+def test_the_page_loads_no_other_file_and_runs_no_script(page: str) -> None:
     assert not re.search(r"(https?:)?//|url\(|@import", page)
     tags = Tags(page).seen
     assert not {"script", "link", "iframe", "img", "object", "form", "base"} & {tag for tag, _ in tags}
@@ -138,7 +138,7 @@ def test_every_request_is_there_with_its_receipt(record: RunRecord, page: str) -
     assert sum(element.tag == "details" and element.get("class") == "request" for element in elements(page)) == 6
 
 
-def test_no_sample_no_owner_and_no_place_on_disk_is_named(record: RunRecord, page: str) -> None:
+def test_no_sample_owner_or_path_is_named(record: RunRecord, page: str) -> None:
     assert "sample-" not in page
     assert "owner-" not in page
     place = str(Path(record.manifest.config["data"]["train"]).parent)
@@ -155,7 +155,7 @@ def test_tables_have_headers_with_a_scope(page: str) -> None:
         assert all(head.get("scope") in ("col", "row", "colgroup") for head in heads)
 
 
-def test_no_state_is_told_by_colour_alone(record: RunRecord, page: str) -> None:
+def test_no_state_is_shown_by_colour_alone(record: RunRecord, page: str) -> None:
     cells = [element for element in elements(page) if "cell" in (element.get("class") or "").split()]
     assert len(cells) == sum(lineage.slices for lineage in record.generation.lineages)
     states = {"sound", "touched", "tainted", "destroyed"}

@@ -20,7 +20,7 @@ def run(tmp_path: Path) -> Run:
     return open_run(tmp_path / "run")
 
 
-def test_a_page_is_written_with_what_is_asked_for(run: Run, tmp_path: Path) -> None:
+def test_a_page_has_the_requested_parts(run: Run, tmp_path: Path) -> None:
     (tmp_path / "audit.json").write_text('{"auc": 0.5}')
     data, out = str(tmp_path / "all.parquet"), tmp_path / "page.html"
     written = write_report(run, out, data=data, is_verified=True, audit=tmp_path / "audit.json")
@@ -53,7 +53,7 @@ def test_what_cannot_be_read_or_written_is_refused(
     assert not (tmp_path / out).exists()
 
 
-def test_a_page_that_finds_no_room_leaves_the_one_before(run: Run, tmp_path: Path) -> None:
+def test_a_page_for_which_the_disk_is_full_leaves_the_one_before(run: Run, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("the page of last month")
     with file_size_limit(4000), pytest.raises(RequestInvalid, match=r"page\.html: cannot be written"):
         write_report(run, tmp_path / "page.html")
@@ -62,7 +62,7 @@ def test_a_page_that_finds_no_room_leaves_the_one_before(run: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize("out", ["all.parquet", "audit.json", "run/run.json", "run/page.html"])
-def test_a_page_takes_the_place_of_nothing_that_is_needed(run: Run, tmp_path: Path, out: str) -> None:
+def test_a_page_does_not_overwrite_needed_files(run: Run, tmp_path: Path, out: str) -> None:
     (tmp_path / "audit.json").write_text("{}")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(RequestInvalid, match=r"would be overwritten|in the run's directory"):
@@ -91,7 +91,7 @@ def test_a_damaged_run_has_a_page_whose_verdict_says_so(run: Run, tmp_path: Path
     assert str(tmp_path) not in page
 
 
-def test_a_run_that_has_lost_what_it_serves_has_no_page(run: Run, tmp_path: Path) -> None:
+def test_a_run_that_has_lost_its_served_files_has_no_page(run: Run, tmp_path: Path) -> None:
     (Path(run.location) / "generations" / "00000001.json").unlink()
     with pytest.raises(RaymuError):
         write_report(run, tmp_path / "page.html")

@@ -39,7 +39,7 @@ def devices(receipt: Receipt) -> list[str]:
     return [json.loads(text)["device"] for text in (part.determinism, *part.earlier_classes)]
 
 
-def test_it_is_inconclusive_wherever_it_is_shown(run: Coordinator, tmp_path: Path) -> None:
+def test_a_shard_of_two_determinism_classes_is_inconclusive_everywhere(run: Coordinator, tmp_path: Path) -> None:
     location = tmp_path / "run"
     with on("A100"):
         receipt = revoke(run, ids(location, 1)[:2], strategy="sisa")
@@ -57,7 +57,7 @@ def test_it_is_inconclusive_wherever_it_is_shown(run: Coordinator, tmp_path: Pat
     assert finding.what.startswith("shard 0 is of more than one determinism class")
 
 
-def test_what_builds_on_it_is_inconclusive_too_and_what_does_not_is_exact(run: Coordinator, tmp_path: Path) -> None:
+def test_a_repair_is_inconclusive_only_if_it_keeps_stages_of_another_class(run: Coordinator, tmp_path: Path) -> None:
     location = tmp_path / "run"
     with on("A100"):
         revoke(run, ids(location, 1)[:1], strategy="sisa")

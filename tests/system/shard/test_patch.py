@@ -41,7 +41,7 @@ def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
 
 
 @pytest.mark.parametrize("remedy", ["fine_tune", "replay"])
-def test_training_that_breaks_the_weights_is_a_failed_patch(tmp_path: Path, remedy: str) -> None:
+def test_weights_that_are_not_finite_are_a_failed_patch(tmp_path: Path, remedy: str) -> None:
     write_samples(tmp_path / "all.parquet")
     unlearning = {"contributions": "group", "groups_per_slice": 3, "calibration": False}
     config = make_config(

@@ -86,7 +86,7 @@ def test_a_patched_shard_treats_forgotten_samples_as_unseen(
         assert part.forget_loss <= unseen * (1 + TOLERANCE)
 
 
-def test_samples_that_look_unseen_already_are_left_as_they_are(trained_run: TrainedRunFactory) -> None:
+def test_samples_that_look_unseen_already_are_not_unlearned_further(trained_run: TrainedRunFactory) -> None:
     """Pushing on would be over-forgetting."""
     run = trained_run()
     ids = samples_by_fit(run.config, run.location)[:10]
@@ -98,14 +98,14 @@ def test_samples_that_look_unseen_already_are_left_as_they_are(trained_run: Trai
     assert torch.equal(weights_of(run.location, 0), before)
 
 
-def test_without_calibration_contributions_are_subtracted_once_and_nothing_is_aimed_at(tmp_path: Path) -> None:
+def test_without_calibration_contributions_are_subtracted_once(tmp_path: Path) -> None:
     _, _, receipt = patched_run(tmp_path, "dpus", {"calibration": False})
     [part] = receipt.shards
     assert (part.remedy, part.unseen_loss) == (Remedy.PATCH, None)
     assert part.forget_loss is not None
 
 
-def test_a_patch_without_any_model_to_aim_at_retrains_and_says_so(trained_run: TrainedRunFactory) -> None:
+def test_a_patch_without_a_reference_model_retrains_and_says_so(trained_run: TrainedRunFactory) -> None:
     run = trained_run(partition={"shards": 1})
     receipt = run.revoke(run.ids(slice_index=0)[:3], strategy="dpus")
     [part] = receipt.shards

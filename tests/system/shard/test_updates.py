@@ -48,7 +48,7 @@ def test_a_group_that_is_spent_already_leads_to_a_retrain(trained_run: TrainedRu
     assert run.weights == weights_without(run.config, ids[:2])
 
 
-def test_updates_that_are_not_calibrated_come_off_the_weights_as_recorded(trained_run: TrainedRunFactory) -> None:
+def test_uncalibrated_updates_are_subtracted_as_recorded(trained_run: TrainedRunFactory) -> None:
     unlearning = {"contributions": "group", "groups_per_slice": 1, "calibration": False}
     run = trained_run(unlearning=unlearning)
     logs, before = update_logs(run.location, 0), weights_of(run.location, 0)
@@ -58,7 +58,7 @@ def test_updates_that_are_not_calibrated_come_off_the_weights_as_recorded(traine
     assert torch.allclose(before - weights_of(run.location, 0), expected, atol=1e-5)
 
 
-def test_a_replay_keeps_no_updates_of_the_stages_it_ran_again(trained_run: TrainedRunFactory) -> None:
+def test_a_replay_deletes_the_updates_of_repeated_stages(trained_run: TrainedRunFactory) -> None:
     unlearning = {"contributions": "group", "groups_per_slice": 3, "boundary": 0.0, "ohs": {"remedy": "replay"}}
     run = trained_run(unlearning=unlearning)
     receipt = run.revoke(run.ids(shard=0)[:5], strategy="ohs")

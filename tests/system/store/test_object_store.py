@@ -52,7 +52,7 @@ def test_more_objects_than_a_page_holds_are_all_listed_and_removed(object_store:
     assert files.is_empty
 
 
-def test_what_is_destroyed_is_gone_from_the_bucket(object_store: ObjectStoreServer) -> None:
+def test_destroyed_files_are_not_in_the_bucket(object_store: ObjectStoreServer) -> None:
     bucket = object_store.new_bucket()
     files = RunFiles(object_store.uri(f"{bucket}/run"))
     files.write("shards/0000/state", b"weights of zoe")

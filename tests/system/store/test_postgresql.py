@@ -95,7 +95,7 @@ def test_a_coordinator_that_sleeps_within_a_transaction_loses_the_run_and_writes
         successor.append(SETTLE)
 
 
-def test_waiting_for_a_lock_in_vain_is_an_error(
+def test_a_lock_that_is_not_released_is_an_error(
     journal: Journal, url: sql.URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raymu.store.journal.dialects.LOCK_MS", 50)
@@ -113,7 +113,7 @@ def test_two_runs_can_be_created_at_once_in_an_empty_database(url: sql.URL) -> N
                 journal.append(SETTLE)
 
 
-def test_a_commit_waits_for_the_disk_whatever_the_server_does_otherwise(url: sql.URL) -> None:
+def test_a_commit_waits_for_the_disk_despite_the_servers_settings(url: sql.URL) -> None:
     execute(url, f"ALTER DATABASE {url.database} SET synchronous_commit = off")
     with closing(begin(url)) as journal, journal._database.reading() as connection:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"

@@ -39,7 +39,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RankProcesse
 
 
 @pytest.mark.parametrize(("workers", "settings", "samples"), CASES.values(), ids=CASES)
-def test_ranks_that_are_processes_have_the_bits_of_ranks_that_are_played(
+def test_ranks_in_processes_have_the_bits_of_simulated_ranks(
     workers: int, settings: Settings, samples: int, processes: RankProcesses
 ) -> None:
     stages = stages_for(workers, settings, samples=samples)
@@ -57,7 +57,7 @@ def test_ranks_that_are_processes_have_the_bits_of_ranks_that_are_played(
         assert other[-1].updates is None
 
 
-def test_a_stage_goes_on_from_its_checkpoint_by_processes_too(processes: RankProcesses) -> None:
+def test_ranks_in_processes_resume_from_a_checkpoint(processes: RankProcesses) -> None:
     stages = stages_for(2, STATEFUL)
     before, *rest = list(train_stages(stages))
     results, _ = processes.train(stages.after(before))
@@ -65,7 +65,7 @@ def test_a_stage_goes_on_from_its_checkpoint_by_processes_too(processes: RankPro
     assert [result.checkpoint for result in results] == [result.checkpoint for result in rest]
 
 
-def test_a_rank_that_is_lost_is_told_from_a_model_that_fails(processes: RankProcesses) -> None:
+def test_a_lost_rank_is_distinguished_from_a_failed_model(processes: RankProcesses) -> None:
     """The last to use the processes: one of them is gone afterwards."""
     failing = stages_for(3, {"training": {"learning_rate": 1e25}})
     assert [type(error) for error in processes.train(failing)] == [TrainingFailed] * 3

@@ -89,7 +89,7 @@ def revoke_traced(coordinator: object, ids: tuple[SampleId, ...]) -> Receipt:
     return revoke(coordinator, ids)  # type: ignore[arg-type]
 
 
-def test_trials_leave_the_run_as_it_was_and_no_branch_behind(objective: TuningObjective) -> None:
+def test_trials_change_no_run_and_leave_no_branch(objective: TuningObjective) -> None:
     before = files_of(Path(objective._spec.location))
     objective.evaluate(replace(CHOICE, strategy=Strategy.OHS, boundary=0.4, fine_tune_slices=2, window_s=900.0))
     assert files_of(Path(objective._spec.location)) == before

@@ -1,4 +1,4 @@
-"""What lies in cluster/, as the tests read it."""
+"""The files in cluster/, as the tests read them."""
 
 import re
 from collections.abc import Iterator
@@ -21,20 +21,20 @@ def read(name: str) -> Tree:
 
 
 def readme_blocks(language: str) -> list[str]:
-    """What the page shows in this language."""
+    """Return the README's code blocks in a language."""
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def cluster_spec(name: str) -> Tree:
-    """Of a manifest: the Ray cluster that it describes."""
+    """Return the Ray cluster that a manifest describes."""
     spec: Tree = read(name)["spec"]
     cluster: Tree = spec.get("rayClusterSpec", spec)
     return cluster
 
 
 def pod_templates(name: str) -> list[Tree]:
-    """Of a manifest: the head's, the workers', and that of a job's submitter."""
+    """Return a manifest's pod templates: the head's, the workers' and that of a job's submitter."""
     cluster, spec = cluster_spec(name), read(name)["spec"]
     submitter = [spec["submitterPodTemplate"]] if "submitterPodTemplate" in spec else []
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
@@ -46,14 +46,14 @@ def containers(name: str) -> list[Tree]:
 
 
 def pinned() -> dict[str, str]:
-    """constraints.txt. returns: distribution, in lower case -> version"""
+    """Return the versions in constraints.txt by the distribution's name in lower case."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.partition("==") for line in lines if "==" in line)
     return {name.lower(): version for name, _, version in pairs}
 
 
 def every_value(tree: object) -> Iterator[tuple[str, object]]:
-    """Every key with its value, at every depth."""
+    """Yield every key with its value, at every depth."""
     match tree:
         case dict():
             for key, value in tree.items():

@@ -1,4 +1,4 @@
-"""What the files in cluster/ run: a configuration that raymu reads, on workers with room for its shards."""
+"""The configuration in cluster/: raymu reads it, and the workers have room for its shards."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ def test_the_journal_is_postgresql_and_its_password_is_not_in_the_url(config: Co
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sized:
-    """A cluster that grows: what its head and each of its workers have, and how few and how many workers it keeps."""
+    """A cluster that grows: the resources of its head and of each worker, and its least and most workers."""
 
     head: Resources
     worker: Resources
@@ -77,13 +77,13 @@ def test_the_configuration_has_a_cluster_without_workers_grow_to_all_that_it_may
     assert shard_capacity([sized.head], config.cluster) == 4 * sized.most
 
 
-def test_a_configuration_that_asks_for_no_growth_is_told_to(sized: Sized, config: Config) -> None:
+def test_a_configuration_without_autoscaling_is_refused_with_a_hint(sized: Sized, config: Config) -> None:
     with pytest.raises(DeviceUnavailable, match=r"grows by itself, set cluster\.autoscaling and cluster\.live_actors"):
         shard_capacity([sized.head], as_it_is(config))
 
 
 def as_it_is(config: Config) -> ClusterConfig:
-    """Without growth."""
+    """Return the cluster's settings without autoscaling."""
     return replace(config.cluster, autoscaling=False, live_actors=None)
 
 

@@ -1,4 +1,4 @@
-"""The Grafana dashboard: it has what Grafana needs, and asks for nothing that raymu does not measure."""
+"""The Grafana dashboard: it has what Grafana needs, and shows only metrics of raymu."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def test_panels_are_numbered_described_and_lie_side_by_side() -> None:
     assert all(above < below for above, below in pairwise(rows))
 
 
-def test_every_measurement_is_shown_and_nothing_else_is_asked_for() -> None:
+def test_the_dashboard_shows_every_metric_and_no_other_series() -> None:
     queried = {series for query in QUERIES for series in series_of(query)}
     assert queried <= BY_SERIES.keys()
     assert {BY_SERIES[series] for series in queried} == set(METRICS)

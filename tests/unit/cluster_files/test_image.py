@@ -1,4 +1,4 @@
-"""The container file and the runtime environment: linted, pinned, nothing left of the building. Neither is built here."""
+"""The container file and the runtime environment: linted, pinned, and without build tools. Neither is built here."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def _instructions() -> list[tuple[str, str]]:
-    """Instruction and what it is given, comments and line breaks taken out."""
+    """Return each instruction and its arguments, without comments and line breaks."""
     lines = [line for line in CONTAINERFILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     whole = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [(word, arguments) for word, _, arguments in (line.partition(" ") for line in whole.splitlines() if line)]
@@ -53,7 +53,7 @@ def test_what_is_installed_is_pinned() -> None:
 
 
 def test_the_tested_versions_go_together() -> None:
-    """As far as the distributions that are installed say what they need of one another."""
+    """The installed distributions accept the pinned versions of one another."""
     versions = pinned()
     needs = [
         (distribution.name, need)
@@ -69,7 +69,7 @@ def test_the_tested_versions_go_together() -> None:
     assert apart == []
 
 
-def test_what_it_runs_as_is_not_root_and_has_no_compiler() -> None:
+def test_the_image_does_not_run_as_root_and_has_no_compiler() -> None:
     instructions = _instructions()
     last = max(place for place, (word, _) in enumerate(instructions) if word == "FROM")
     final = instructions[last:]
@@ -80,11 +80,11 @@ def test_what_it_runs_as_is_not_root_and_has_no_compiler() -> None:
     assert [arguments for word, arguments in final if word == "COPY"] == ["--from=build /opt/raymu /opt/raymu"]
 
 
-def test_the_image_asks_for_a_token_unless_told_otherwise() -> None:
+def test_the_image_requires_a_token_by_default() -> None:
     assert any("RAY_AUTH_MODE=token" in arguments for word, arguments in _instructions() if word == "ENV")
 
 
-def test_what_is_copied_in_is_there_and_let_through() -> None:
+def test_copied_files_exist_and_are_not_ignored() -> None:
     copied = {
         name
         for word, arguments in _instructions()
@@ -108,7 +108,7 @@ def test_the_runtime_environment_installs_raymu_from_its_working_directory_by_th
 
 
 def test_the_example_in_the_readme_is_the_configuration() -> None:
-    """What the page shows of the configuration for machines of one's own is one that raymu reads."""
+    """raymu reads the configuration that the README shows for several machines."""
     [shown] = [document for document in map(yaml.safe_load, readme_blocks("yaml")) if "data" in document]
     tree = read("configuration.yaml")
     for branch, settings in shown.items():

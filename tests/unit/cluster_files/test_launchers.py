@@ -1,4 +1,4 @@
-"""The files for Ray's cluster launcher: by Ray's own schema, and as safe as they say."""
+"""The files for Ray's cluster launcher: they follow Ray's own schema, and are as safe as the README says."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def launcher(request: pytest.FixtureRequest) -> Tree:
 
 @pytest.fixture(scope="session")
 def schema() -> Tree:
-    """Of the Ray that is installed; found without importing it."""
+    """The schema of the installed Ray, read without importing Ray."""
     place = distribution("ray").locate_file("ray/autoscaler/ray-schema.json")
     schema: Tree = json.loads(Path(str(place)).read_text(encoding="utf-8"))
     return schema
@@ -51,11 +51,11 @@ def test_the_token_and_the_journal_s_password_come_from_files_of_the_launching_m
 
 
 def test_nothing_is_installed_on_the_way(launcher: Tree) -> None:
-    """Ray's defaults would install another Ray, where these lists are not given."""
+    """Without these lists, Ray's defaults would install another Ray."""
     assert [launcher[f"{which}setup_commands"] for which in ("", "head_", "worker_")] == [[], [], []]
 
 
-def test_the_head_holds_no_shards(launcher: Tree) -> None:
+def test_the_head_runs_no_shards(launcher: Tree) -> None:
     assert any("--head --num-cpus=0" in command for command in launcher["head_start_ray_commands"])
 
 

@@ -1,4 +1,4 @@
-"""The manifests for KubeRay: by the fields of its resources, and by Kubernetes' own schemas for what is within."""
+"""The manifests for KubeRay: they follow the fields of its resources, and Kubernetes' own schemas."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -86,12 +86,12 @@ def test_ray_s_version_is_the_tested_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_a_token_is_asked_for(name: str) -> None:
+def test_a_token_is_required(name: str) -> None:
     assert cluster_spec(name)["authOptions"] == {"mode": "token"}
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_no_service_or_port_reaches_out_of_the_cluster(name: str) -> None:
+def test_no_service_or_port_is_open_outside_the_cluster(name: str) -> None:
     head = cluster_spec(name)["headGroupSpec"]
     assert head["serviceType"] == "ClusterIP"
     assert head["enableIngress"] is False
@@ -100,7 +100,7 @@ def test_no_service_or_port_reaches_out_of_the_cluster(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_no_container_is_root_or_may_become_it(name: str) -> None:
+def test_no_container_is_root_or_may_become_root(name: str) -> None:
     for template in pod_templates(name):
         assert template["spec"]["securityContext"]["runAsNonRoot"] is True
         assert template["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -125,13 +125,13 @@ def test_the_network_policy_lets_in_the_cluster_itself_the_operator_and_promethe
 
 
 def _namespace(name: str) -> list[Tree]:
-    """As a source of a network policy."""
+    """Return a namespace as the source of a network policy's rule."""
     return [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}]
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_prometheus_finds_the_metrics_of_every_node(name: str) -> None:
-    """By the monitor that the README shows."""
+    """The monitor that the README shows selects them."""
     [monitor] = [
         document for document in map(yaml.safe_load, readme_blocks("yaml")) if document.get("kind") == "PodMonitor"
     ]
@@ -145,6 +145,6 @@ def test_prometheus_finds_the_metrics_of_every_node(name: str) -> None:
 
 
 def test_a_job_is_not_tried_again_by_itself() -> None:
-    """A run directory is trained in once: a second attempt would be refused, and hide why the first one failed."""
+    """A run directory is trained once. A second attempt would be refused, and hide why the first one failed."""
     job = read("rayjob.yaml")["spec"]
     assert (job["backoffLimit"], job["submitterConfig"]["backoffLimit"]) == (0, 0)

@@ -25,11 +25,11 @@ MAY_BE_SAID = {"~/.ray/auth_token"}
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_no_file_holds_what_looks_like_a_secret(name: str) -> None:
+def test_no_file_contains_a_secret(name: str) -> None:
     assert SECRETS.findall(TEXTS[name]) == []
 
 
-def test_what_looks_like_a_secret_is_found() -> None:
+def test_secrets_are_recognised() -> None:
     for text in ("AKIA" + "A" * 16, "postgresql://raymu:word@host/raymu", "f" * 32, "A1b2" * 10):
         assert SECRETS.search(text)
 
@@ -67,7 +67,7 @@ def test_every_file_has_a_line_in_the_readme() -> None:
     assert listed == set(TEXTS) - {"README.md", "Containerfile.dockerignore"}
 
 
-def test_every_value_to_be_changed_is_told_of() -> None:
+def test_the_readme_names_every_value_to_change() -> None:
     placeholders = {word for name in LAUNCHERS for word in re.findall(r"[\w.-]*CHANGE[\w.-]*", yaml.dump(read(name)))}
     assert placeholders
     assert [word for word in sorted(placeholders) if f"`{word}`" not in TEXTS["README.md"]] == []

@@ -21,14 +21,14 @@ class Clock:
 
 
 def a_stage(shard: int, number: int, *, of: int = 5, load: FleetLoad | None = None) -> StageProgress:
-    """Of a shard's five stages the last so many."""
+    """Return the last stages of a shard's five."""
     return StageProgress(
         shard=shard, stage=number, first=5 - of, stages=of, remedy=None, passes=1200.0, seconds=0.5, load=load
     )
 
 
 def fleet_at_work(shards: int, workers: int, *, stages: int) -> FleetProgress:
-    """So many stages into training, a second each, five for each shard, by workers that take turns."""
+    """Return the progress after some stages of training: a second each, five for each shard, by workers in turn."""
     clock = Clock()
     progress = FleetProgress(clock)
     at_work = dict.fromkeys(range(min(workers, shards)), 0)
@@ -116,7 +116,7 @@ def test_a_worker_that_was_lost_begins_its_shard_again() -> None:
     assert fractions == pytest.approx([1 / 3, 2 / 3, 1 / 3, 2 / 3, 1.0])
 
 
-def test_a_shard_that_goes_on_counts_the_stages_before() -> None:
+def test_a_resumed_shard_counts_its_earlier_stages() -> None:
     progress = FleetProgress(Clock())
     for number in (3, 4):
         progress(a_stage(3, number, load=FleetLoad(running=(3,), waiting=0, done=0)))

@@ -98,7 +98,7 @@ class CheckedRun:
 
     @property
     def debts(self) -> set[tuple[int, str]]:
-        """(shard, request)"""
+        """The debts, as (shard, request)."""
         return {(lineage.shard, request_id) for lineage in self.board.lineages for request_id in lineage.debts}
 
     def finish(self) -> None:

@@ -61,7 +61,7 @@ def request(
     strategy: Strategy = Strategy.SISA,
     boundary: float | str = 0.5,
 ) -> RevocationRequest:
-    """touched: shard -> slice -> forgotten samples"""
+    """Return a request. `touched` is the number of forgotten samples by shard and slice."""
     return RevocationRequest(
         request_id=request_id,
         payload_sha256=request_id,
@@ -84,13 +84,13 @@ def trained_board(shards: int = 3, **unlearning: Any) -> RevocationBoard:
 
 
 def training(shards: int = 3) -> list[Event]:
-    """What the journal of a run that has just been trained holds."""
+    """Return the events of a run that was just trained."""
     lineages = tuple(lineage(shard) for shard in range(shards))
     return [RunTrained(at=NOW, lineages=lineages, workers=2), GenerationPublished(at=NOW, number=1, manifest_sha256="")]
 
 
 def report_of(command: RepairShard, touched: Mapping[int, int], *, version: str) -> RepairReport:
-    """What a worker would report. touched: slice -> samples forgotten by this command"""
+    """Return a worker's report. `touched` is the number of samples by slice that this command forgets."""
     before, first = command.lineage, command.earliest_slice
     retained = tuple(count - touched.get(position, 0) for position, count in enumerate(before.slice_samples))
     fresh = tuple(checkpoint(before.shard, stage, version=version) for stage in range(first, before.slices))

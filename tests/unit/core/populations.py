@@ -9,7 +9,7 @@ from raymu.core.planning.trace import RevocableSamples, Trace, TracedRequest
 def population(
     *, samples: int = 400, shards: int = 4, slices: int = 4, owners: int | None = None, classes: int = 5
 ) -> RevocableSamples:
-    """Integer ids from 0, spread by their hash. owners: how many, each of every so-and-so-manieth sample"""
+    """Return samples with ids from 0, placed by hash. With `owners`, sample i belongs to owner i modulo that number."""
     ids = np.arange(samples)
     homes = place_uniform(identity_hashes(ids.tolist(), seed=3, purpose="place"), shards=shards, slices=slices)
     return RevocableSamples(
@@ -24,7 +24,7 @@ def population(
 
 
 def even_population(*, shards: int, slices: int, each: int) -> RevocableSamples:
-    """As many samples in every slice of every shard; ids count them slice by slice."""
+    """Return equally many samples in every slice of every shard. Ids count them slice by slice."""
     cells = np.repeat(np.arange(shards * slices), each)
     return RevocableSamples(
         ids=np.arange(len(cells)),
@@ -50,5 +50,5 @@ def without(held: RevocableSamples, sample_id: int) -> RevocableSamples:
 
 
 def singles(*requests: tuple[int, float]) -> Trace:
-    """requests: (id, time in seconds)"""
+    """Return a trace of single requests, as (id, time in seconds)."""
     return Trace(requests=tuple(TracedRequest(at_s=at_s, ids=(sample_id,)) for sample_id, at_s in requests))

@@ -10,7 +10,7 @@ from tests.unit.core.examples import NOW, accepted, report_of, request, trained_
 
 
 def course(*events: Event) -> tuple[RevocationBoard, Receipts]:
-    """What a board and a receipt book are after these, each remedy done at once."""
+    """Return the board and the receipts after these events, with each repair done at once."""
     board, book = trained_board(), Receipts()
     for event in events:
         book.handle(event)
@@ -23,7 +23,7 @@ def course(*events: Event) -> tuple[RevocationBoard, Receipts]:
 
 
 def deadlines_of(board: RevocationBoard, book: Receipts, *, after: timedelta, workers: int = 1) -> tuple[Deadline, ...]:
-    """after: how long after the due date it is"""
+    """Return the deadlines at a time `after` the due date."""
     return deadlines(book.receipts(), board.owed, board.settle_workloads(), now=NOW + after, workers=workers)
 
 
@@ -54,7 +54,7 @@ def test_shards_that_are_due_earlier_are_retrained_first() -> None:
 
 
 def test_settling_begins_in_time_for_all_that_is_due() -> None:
-    """The second is due an hour after the first, but takes so long that it has to begin before."""
+    """The second request is due an hour after the first, but takes so long that it must begin earlier."""
     first, second = (
         Deadline(
             request_id=name,

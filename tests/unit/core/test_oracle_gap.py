@@ -5,7 +5,7 @@ from raymu.core.oracle_gap import PredictionSummary
 
 
 def answers(forget: list[list[float]], test: list[list[float]] | None = None) -> PredictionSummary:
-    """Of forgotten samples that all have label 0, and two test samples with labels 0 and 1."""
+    """Return predictions for forgotten samples with label 0, and for two test samples with labels 0 and 1."""
     return PredictionSummary.of(
         test=_rows(test or [[0.9, 0.1], [0.2, 0.8]]),
         test_labels=np.array([0, 1]),

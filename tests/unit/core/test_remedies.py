@@ -1,4 +1,4 @@
-"""The table of remedies: one row is all that the planner and every forecast need to know of a remedy."""
+"""The table of remedies: the planner and every forecast need only its row of a remedy."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -37,7 +37,7 @@ DISTILLATION = RemedyRule(
 
 @pytest.fixture
 def distillation() -> Iterator[None]:
-    """A made-up remedy takes the place of a replay in the table."""
+    """Replace replay in the table by a made-up remedy."""
     table = cast(dict[Remedy, RemedyRule], REMEDIES)
     rows = dict(table)
     table[DISTILL] = DISTILLATION

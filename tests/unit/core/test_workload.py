@@ -76,8 +76,8 @@ def test_passes_of_a_training_stage_are_those_of_its_slices() -> None:
 
 
 @given(seconds=st.lists(st.floats(0.0, 100.0), max_size=30), workers=st.integers(1, 8))
-def test_a_makespan_lies_between_its_bounds(seconds: list[float], workers: int) -> None:
-    """Between the perfect split and Graham's bound."""
+def test_a_makespan_is_between_its_bounds(seconds: list[float], workers: int) -> None:
+    """The bounds are the perfect split and Graham's bound."""
     seconds_needed = makespan(seconds, workers=workers)
     least = max(sum(seconds) / workers, max(seconds, default=0.0))
     assert least - 1e-9 <= seconds_needed <= (4 / 3) * least + max(seconds, default=0.0) + 1e-9

@@ -34,7 +34,7 @@ class TracedShards:
         return Samples().union(*(self.forget[request_id] for request_id in request_ids))
 
     def pending(self, shard: int) -> list[str]:
-        """Accepted requests that a shard is not past."""
+        """Accepted requests that a shard is not repaired for."""
         touching = [request_id for request_id, forget in self.forget.items() if forget & self.samples[shard]]
         return [request_id for request_id in touching if request_id not in self.past[shard]]
 

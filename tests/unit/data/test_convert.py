@@ -1,4 +1,4 @@
-"""Files as public data sets come, made small."""
+"""Small files in the formats of public data sets."""
 
 import gzip
 import shutil
@@ -32,14 +32,14 @@ def write(folder: Path, name: str, payload: bytes | str) -> str:
 
 
 def imported(folder: Path, source: str, **options: Any) -> tuple[ConversionResult, SampleTable]:
-    """What is reported, and what a run would train from."""
+    """Convert a file. Return the report, and the table that a run would train on."""
     out = str(folder / "out.parquet")
     report = import_samples(source, out, ImportOptions(**options))
     return report, read_table(out, make_fields())
 
 
 def refusal(folder: Path, source: str, **options: Any) -> str:
-    """What is said of a file that is refused. Nothing may be written."""
+    """Return the message for a refused file, and check that nothing was written."""
     before = sorted(folder.iterdir())
     with pytest.raises(DataInvalid) as refused:
         imported(folder, source, **options)
@@ -140,7 +140,7 @@ def test_columns_kept_apart_by_blanks_are_read_as_shuttle_comes(tmp_path: Path) 
     assert table.features.dtype == np.float32
 
 
-def test_labels_that_are_text_are_numbered_in_the_order_of_the_alphabet_or_as_asked(tmp_path: Path) -> None:
+def test_text_labels_are_numbered_alphabetically_or_in_a_given_order(tmp_path: Path) -> None:
     source = write(tmp_path, "letter.data", "T,2,8\nI,5,12\nD,4,11\n")
     report, table = imported(tmp_path, source, label="1")
     assert (report.classes, table.labels.tolist()) == (("D", "I", "T"), [2, 1, 0])

@@ -1,4 +1,4 @@
-"""The ids of a request, as files and callers give them."""
+"""The ids of a request, from files and from callers."""
 
 from pathlib import Path
 
@@ -113,7 +113,7 @@ def test_a_table_without_a_header_is_refused_since_its_first_id_would_be_lost(tm
 
 
 @pytest.mark.parametrize("name", ["ids.txt", "ids.csv", "ids.parquet"])
-def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path, name: str) -> None:
+def test_a_missing_or_binary_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(RequestInvalid, match=rf"{name}: cannot be read .*give text, CSV or Parquet"):
         read_ids(str(tmp_path / name))
     (tmp_path / name).write_bytes(b"\xff\xfe\x00binary\x80")

@@ -20,7 +20,7 @@ def write(path: Path, *, samples: int = 3, labels_only: bool = False, id_name: s
     write_predictions(str(path), probabilities, ids=ids, id_name=id_name, labels_only=labels_only)
 
 
-def test_classes_and_probabilities_stand_beside_the_ids(tmp_path: Path) -> None:
+def test_a_table_of_predictions_has_ids_classes_and_probabilities(tmp_path: Path) -> None:
     write(tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet").to_pydict() == {
         "id": [0, 1, 2],
@@ -32,14 +32,14 @@ def test_classes_and_probabilities_stand_beside_the_ids(tmp_path: Path) -> None:
     assert pyarrow.csv.read_csv(tmp_path / "out.csv").to_pydict() == {"id": [0, 1, 2], "label": [1, 0, 0]}
 
 
-def test_ids_are_kept_whatever_their_column_is_called(tmp_path: Path) -> None:
+def test_ids_are_kept_under_any_column_name(tmp_path: Path) -> None:
     write(tmp_path / "out.csv", labels_only=True, id_name="label")
     assert (tmp_path / "out.csv").read_text().splitlines() == ['"label","label"', "0,1", "1,0", "2,0"]
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_file_that_finds_no_room_leaves_what_was_there(tmp_path: Path, name: str, is_there: bool) -> None:
+def test_an_earlier_file_stays_if_the_disk_is_full(tmp_path: Path, name: str, is_there: bool) -> None:
     if is_there:
         (tmp_path / name).write_text("precious")
     with file_size_limit(500), pytest.raises(RequestInvalid, match=f"{name}: cannot be written .*name another place"):

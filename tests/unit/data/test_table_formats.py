@@ -1,4 +1,4 @@
-"""Every format and column type that a table may come in, and the run's own tables."""
+"""Every supported format and column type of tables, and the run's own tables."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -139,7 +139,7 @@ def test_slices_and_chunks_change_nothing(
     np.testing.assert_array_equal(features.reshape(-1, 2, 2), values[start : start + count])
 
 
-def test_scalar_columns_stand_side_by_side_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_scalar_columns_are_joined_in_the_requested_order(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b"], "label": [0, 1], "width": pa.array([1, 2], pa.int16()), "height": [0.5, 1.5]})
     pq.write_table(table, tmp_path / "samples.parquet")
     features = read_table(str(tmp_path / "samples.parquet"), make_fields(features=("height", "width"))).features
@@ -203,7 +203,7 @@ def test_the_runs_own_table_gives_the_samples_back_exactly(table: SampleTable, d
         assert read_back.owners.tolist() == table.owners.tolist()
 
 
-def test_taken_rows_come_in_the_order_asked_for() -> None:
+def test_taken_rows_have_the_requested_order() -> None:
     table = SampleTable(
         ids=np.array([5, 6, 7]),
         features=pixels("uint8", 3, 2),

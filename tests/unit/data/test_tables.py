@@ -25,7 +25,7 @@ GOOD: dict[str, Any] = {
 
 
 def write(folder: Path, **columns: Any) -> str:
-    """A Parquet file of the good columns, some of them changed, or left out where None."""
+    """Write a Parquet file of good columns with some changes. A column that is None is left out."""
     place = folder / "samples.parquet"
     pq.write_table(pa.table({name: values for name, values in (GOOD | columns).items() if values is not None}), place)
     return str(place)
@@ -43,7 +43,7 @@ def test_a_good_table_is_read_in_the_order_of_its_rows(tmp_path: Path) -> None:
     assert table.risks.tolist() == [0.0, 0.5, 1.0]
 
 
-def test_columns_that_are_not_asked_for_are_left_alone(tmp_path: Path) -> None:
+def test_other_columns_are_not_read(tmp_path: Path) -> None:
     table = read_table(write(tmp_path, owner=[1.5, None, 2.5], risk=[7, 8, None]), make_fields())
     assert table.owners is None
     assert table.risks is None
@@ -191,7 +191,7 @@ def test_a_table_is_refused_with_the_column_and_the_next_step(
 
 
 @pytest.mark.parametrize("name", ["samples.parquet", "samples.arrow"])
-def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_duplicate_column_is_refused(tmp_path: Path, name: str) -> None:
     good = pa.table(GOOD)
     twice = good.append_column("label", good["label"])
     if name.endswith(".parquet"):
@@ -203,13 +203,13 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, name: str) -> N
         read_table(str(tmp_path / name), make_fields())
 
 
-def test_columns_of_differing_shape_do_not_stand_side_by_side(tmp_path: Path) -> None:
+def test_columns_of_different_shapes_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, width=[1.0, 2.0, 3.0])
     with pytest.raises(DataInvalid, match="columns features, width differ in shape; each needs as many numbers"):
         read_table(path, make_fields(features=("features", "width")))
 
 
-def test_categories_are_read_as_what_they_stand_for(tmp_path: Path) -> None:
+def test_categories_are_read_as_their_values(tmp_path: Path) -> None:
     encoded = {name: pa.array(GOOD[name]).dictionary_encode() for name in ("id", "label", "owner")}
     table = read_table(write(tmp_path, **encoded), make_fields(owner="owner"))
     assert table.ids.tolist() == GOOD["id"]

@@ -1,4 +1,4 @@
-"""Traces that users bring along."""
+"""Traces from users' files."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -22,7 +22,7 @@ def assert_drawable(chart: Chart) -> None:
 
 
 @given(st.lists(marks, min_size=1, max_size=20))
-def test_costs_lie_within_the_plot_and_on_its_diagonal_where_they_came_true(marks: list[Mark]) -> None:
+def test_costs_are_within_the_plot_and_on_its_diagonal_if_the_forecast_was_right(marks: list[Mark]) -> None:
     chart = log_chart(marks)
     assert_drawable(chart)
     assert chart.x_ticks == chart.y_ticks
@@ -32,7 +32,7 @@ def test_costs_lie_within_the_plot_and_on_its_diagonal_where_they_came_true(mark
 
 
 @given(st.lists(levels, min_size=1, max_size=20))
-def test_levels_lie_within_the_plot_in_their_order(marks: list[Mark]) -> None:
+def test_levels_are_within_the_plot_in_their_order(marks: list[Mark]) -> None:
     chart = line_chart(marks, min_height=0.02)
     assert_drawable(chart)
     by_level = sorted(zip(marks, chart.points, strict=True), key=lambda pair: pair[0].y)

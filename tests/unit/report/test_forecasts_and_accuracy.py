@@ -1,4 +1,4 @@
-"""What the page says about forecasts and about accuracy."""
+"""The page's sections on forecasts and on accuracy."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ from tests.unit.core.examples import NOW, accepted, report_of, request, trained_
 
 
 def remedies(strategy: Strategy = Strategy.SISA) -> list[RepairReport]:
-    """Two shards' remedies for two requests each."""
+    """Return the remedies of two shards, each for two requests."""
     requests = [request(name, {0: {1: 1}, 1: {2: 1}}, strategy=strategy) for name in ("r1", "r2")]
     commands = trained_board().handle(accepted(*requests))
     return [report_of(command, {}, version="1") for command in commands if isinstance(command, RepairShard)]
@@ -77,7 +77,7 @@ def test_a_generation_says_why_it_was_published() -> None:
     assert accuracy.latest == accuracy.measurements[-1]
 
 
-def test_a_measurement_for_the_page_has_a_kind_of_its_own() -> None:
+def test_a_measurement_for_the_page_has_its_own_kind() -> None:
     evaluation = Evaluation(generation=2, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
     accuracy = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
     assert [(level.file, level.cause) for level in accuracy.measurements] == [

@@ -33,7 +33,7 @@ def test_a_time_is_shown_in_utc() -> None:
     assert "2026-05-17 12:00:00 UTC" in moment(local)
 
 
-def test_commands_in_prose_stand_out_and_all_else_is_escaped() -> None:
+def test_commands_in_prose_are_marked_and_other_text_is_escaped() -> None:
     assert prose("run `raymu settle` <now>") == "run <code>raymu settle</code> &lt;now&gt;"
     assert prose("`<b>` or ` alone") == "<code>&lt;b&gt;</code> or ` alone"
     assert prose("no commands") == "no commands"

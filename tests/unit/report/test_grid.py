@@ -31,7 +31,7 @@ class GridScenario:
             self.happens(event)
 
     def happens(self, event: Event) -> list[RepairShard]:
-        """returns: the remedies that follow"""
+        """Handle events. Return the remedies that follow."""
         self.events.append(event)
         self.book.handle(event)
         commands = self.board.handle(event)

@@ -1,4 +1,4 @@
-"""Both palettes can be read: WCAG 2.2 asks for a contrast of 4.5 between text and what is behind it, 3 for marks."""
+"""Both palettes are readable: WCAG 2.2 requires a contrast of 4.5 between text and background, and 3 for marks."""
 
 import re
 from collections.abc import Mapping

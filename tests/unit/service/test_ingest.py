@@ -1,4 +1,4 @@
-"""What is refused before anything is written."""
+"""Ingest: its results, and what it refuses before anything is written."""
 
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def test_labels_far_beyond_the_samples_are_refused(tmp_path: Path) -> None:
 
 
 def test_classes_are_counted_in_the_file_before_samples_are_excluded(tmp_path: Path) -> None:
-    """Also a class that no sample is of, and one of which all samples are excluded."""
+    """This includes a class without samples, and one whose samples are all excluded."""
     table = write_samples(tmp_path / "all.parquet")
     labels = [label if label < 2 else 4 for label in table["label"].to_pylist()]
     pq.write_table(table.set_column(1, "label", pa.array(labels)), tmp_path / "all.parquet")
@@ -104,7 +104,7 @@ def test_classes_are_counted_in_the_file_before_samples_are_excluded(tmp_path: P
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_run_that_finds_no_room_leaves_the_place_as_it_was(tmp_path: Path, is_there: bool) -> None:
+def test_a_run_for_which_the_disk_is_full_leaves_its_location_unchanged(tmp_path: Path, is_there: bool) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     if is_there:
@@ -147,7 +147,7 @@ def test_unknown_excluded_ids_are_named_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_excluded_id_that_can_be_no_id_of_the_run_is_refused(tmp_path: Path) -> None:
+def test_an_excluded_id_of_another_type_is_refused(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     with pytest.raises(RequestInvalid, match="whose ids are integers"):
         prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"), exclude=["nobody"]).write()
@@ -163,7 +163,7 @@ def test_excluded_integer_ids_may_be_given_as_text(tmp_path: Path) -> None:
 
 
 def test_excluding_a_whole_shard_is_allowed(tmp_path: Path) -> None:
-    """It is checked as if nothing were excluded: revoking the same samples would be allowed too."""
+    """The table is checked as if nothing were excluded, since revoking the same samples is allowed too."""
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     prepare_run(config, str(tmp_path / "run"), exclude=ids_at(config, shard=0)).write()

@@ -26,7 +26,7 @@ def new_database(request: pytest.FixtureRequest, folder: Path) -> sql.URL:
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> sql.URL:
-    """An empty database. For one kind alone, mark `pytest.mark.parametrize("url", ["sqlite"], indirect=True)`."""
+    """An empty database. For only one kind, mark `pytest.mark.parametrize("url", ["sqlite"], indirect=True)`."""
     return new_database(request, tmp_path)
 
 

@@ -32,7 +32,7 @@ def test_an_opened_run_is_the_one_that_was_created(store: RunStore, manifest: Ru
     assert len(opened.keys.hash_key) == 32
 
 
-def test_every_run_has_a_key_of_its_own_that_others_cannot_read(local_store: RunStore, tmp_path: Path) -> None:
+def test_every_run_has_its_own_key_which_other_users_cannot_read(local_store: RunStore, tmp_path: Path) -> None:
     store = local_store
     other = RunStore(str(tmp_path / "other"))
     other.create(MANIFEST)

@@ -30,9 +30,7 @@ def test_what_was_packed_is_unpacked_bit_for_bit(state: dict[str, Tensor]) -> No
 
 
 @given(state=STATES, data=st.data())
-def test_equal_content_gives_equal_bytes_and_hashes_whatever_the_order(
-    state: dict[str, Tensor], data: st.DataObject
-) -> None:
+def test_equal_content_gives_equal_bytes_and_hashes_in_any_order(state: dict[str, Tensor], data: st.DataObject) -> None:
     shuffled = {name: state[name].clone() for name in data.draw(st.permutations(sorted(state)))}
     assert serialize(state, {"shard": 1, "stage": 2}) == serialize(shuffled, {"stage": 2, "shard": 1})
     assert weights_sha256(state) == weights_sha256(shuffled)

@@ -1,4 +1,4 @@
-"""What the configuration chooses: every name is a row of a table, and every row has a name."""
+"""Choices of the configuration: every name is a row of a table, and every row has a name."""
 
 from collections.abc import Collection
 from enum import StrEnum
@@ -32,6 +32,6 @@ def test_every_name_is_a_row_and_every_row_has_a_name(vocabulary: type[StrEnum])
     assert set(TABLES[vocabulary]) == set(vocabulary)
 
 
-def test_every_optimizer_of_pytorch_is_there_or_left_out_for_a_reason() -> None:
+def test_every_optimizer_of_pytorch_is_supported_or_excluded_for_a_reason() -> None:
     classes = {name for name, item in vars(torch.optim).items() if isclass(item) and name != "Optimizer"}
     assert {name.lower() for name in classes - NEEDS_MORE_THAN_A_GRADIENT} == set(OptimizerName)

@@ -36,7 +36,7 @@ def weights(training: ShardTrainer) -> Tensor:
 
 
 def record(kind: str, samples: ShardSamples, stage: int = 1, **changes: Any) -> tuple[ShardTrainer, UpdateLog, Tensor]:
-    """One recorded stage. returns: the training, its log, and (parameters,) the stage's change of the weights"""
+    """Train one recorded stage. Return the training, its log, and the change of the weights, shape (parameters,)."""
     training = ShardTrainer(make_plan(**(KINDS[kind] | changes)), 0, CPU)
     training.train_stage(samples, stage - 1)
     make_recorder = CONTRIBUTIONS[Contributions(kind)].recorder
@@ -164,7 +164,7 @@ def test_one_sample_without_an_update_that_is_left_fails_the_patch_of_all() -> N
 
 
 @every_recorder
-def test_a_log_names_a_sample_no_longer_once_it_is_subtracted(kind: str) -> None:
+def test_a_log_does_not_name_a_subtracted_sample(kind: str) -> None:
     samples = make_samples()
     training, log, _ = record(kind, samples)
     before = UpdateLog.load(log.dump(), source="a copy")

@@ -24,7 +24,7 @@ def settings() -> dict[str, object]:
 
 @pytest.fixture(params=[False, True])
 def before(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """The settings that the caller had: those of the process, or unusual ones."""
+    """The caller's settings: those of the process, or unusual ones."""
     if request.param:
         monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
         monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
@@ -82,7 +82,7 @@ def test_the_number_of_workers_is_in_the_class_only_if_there_are_several() -> No
     assert json.loads(second.json()) == json.loads(first.json()) | {"workers": 2}
 
 
-def test_the_cpu_is_chosen_where_it_is_asked_for() -> None:
+def test_the_cpu_is_used_if_configured() -> None:
     assert choose_device("cpu") == device_or_cpu("cpu") == CPU
 
 

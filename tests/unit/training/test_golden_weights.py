@@ -1,4 +1,4 @@
-"""Trained and patched weights stay what they were, bit for bit, whatever the code that trains them looks like.
+"""Trained and patched weights stay the same, bit for bit, when the code changes.
 
 `golden_weights.json` holds hashes of one determinism class. Another class gives other bits, so the tests are skipped there.
 """

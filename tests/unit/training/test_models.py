@@ -82,7 +82,7 @@ def build_number() -> int:
 
 
 class Moody(nn.Module):
-    """A model that behaves otherwise in training."""
+    """A model that behaves differently in training."""
 
     def __init__(self, forward: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -95,13 +95,13 @@ class Moody(nn.Module):
 
 
 class Annotated(nn.Linear):
-    """A model that keeps more than tensors."""
+    """A model whose state has more than tensors."""
 
     def get_extra_state(self) -> dict[str, int]:
         return {"version": 1}
 
     def set_extra_state(self, state: object) -> None:
-        """Nothing to keep."""
+        """Ignore the state."""
 
 
 def fail(_logits: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def fail(_logits: Tensor) -> Tensor:
 
 
 class Forwarding(nn.Module):
-    """A model that gives whatever a function makes of its input."""
+    """A model that applies a function to its input."""
 
     def __init__(self, forward: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -262,5 +262,5 @@ def test_a_factory_that_gives_another_model_each_time_is_refused(factory: str) -
     ],
     ids=["mlp", "resnet", "cnn", "lazy", "untracked"],
 )
-def test_batch_norm_is_found_where_it_keeps_running_statistics(model: nn.Module, has_any: bool) -> None:
+def test_batch_norm_is_detected_by_its_running_statistics(model: nn.Module, has_any: bool) -> None:
     assert has_batch_norm(model) is has_any

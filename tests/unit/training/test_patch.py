@@ -1,4 +1,4 @@
-"""The line search for a patch's strength, and what a patch leaves of the weights and of batch-norm statistics."""
+"""The line search for a patch's strength, and a patch's weights and batch-norm statistics."""
 
 import math
 from collections.abc import Callable
@@ -35,7 +35,7 @@ LOSSES: dict[str, Callable[[float, float], float]] = {
     speed=st.floats(1e-5, 10.0),
     aim=st.floats(0.05, 20.0),
 )
-def test_the_strength_found_brings_the_loss_to_the_aim(shape: str, start: float, speed: float, aim: float) -> None:
+def test_the_calibrated_strength_gives_the_target_loss(shape: str, start: float, speed: float, aim: float) -> None:
     def loss_at(strength: float) -> float:
         return LOSSES[shape](start, speed * strength)
 
@@ -72,7 +72,7 @@ def test_a_loss_that_jumps_over_the_aim_is_a_failed_patch(edge: float, beyond: f
 
 
 @given(edge=st.floats(3.0, 1e6))
-def test_the_aim_is_found_below_strengths_that_have_no_loss(edge: float) -> None:
+def test_the_target_is_reached_below_strengths_without_a_finite_loss(edge: float) -> None:
     def loss_at(strength: float) -> float:
         return strength if strength < edge else math.nan
 
@@ -80,13 +80,13 @@ def test_the_aim_is_found_below_strengths_that_have_no_loss(edge: float) -> None
 
 
 @pytest.mark.parametrize(("loss", "aim"), [(math.nan, 1.0), (math.inf, 1.0), (0.1, math.nan), (0.1, math.inf)])
-def test_losses_that_are_no_numbers_are_a_failed_patch(loss: float, aim: float) -> None:
+def test_losses_that_are_not_finite_are_a_failed_patch(loss: float, aim: float) -> None:
     with pytest.raises(PatchFailed, match="not finite"):
         find_strength(lambda strength: loss + strength, aim)
 
 
 def make_samples(count: int, *, seed: int) -> ShardSamples:
-    """Two noisy classes: a model of them has something to learn by heart."""
+    """Return samples of two noisy classes, which a model can memorise."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, count)
     features = (random.normal(size=(count, 4)) + 0.7 * labels[:, None]).astype(np.float32)
@@ -181,7 +181,7 @@ def test_recomputing_statistics_takes_the_retained_samples_alone_and_restores_th
 
 
 def watched(training: ShardTrainer, unseen: ShardSamples) -> list[tuple[float, float]]:
-    """Of each epoch to come: its learning rate, and the loss on unseen samples after it."""
+    """Record each later epoch's learning rate, and the loss on unseen samples after it."""
     epochs: list[tuple[float, float]] = []
     train_epoch = training.train_epoch
 
@@ -204,7 +204,7 @@ def test_the_rate_of_fine_tuning_falls_to_0_while_the_loss_on_unseen_samples_imp
 
 
 def test_fine_tuning_keeps_its_best_epoch_on_unseen_samples() -> None:
-    """The first is better than none, and the second, after which it stops, is worse."""
+    """The first epoch is better than none. The second is worse, and the last one."""
     samples, unseen = make_samples(60, seed=2), make_samples(40, seed=7)
     training = make_training(samples)
     before = training.classifier.mean_loss(unseen.features, unseen.labels)

@@ -52,7 +52,7 @@ def by_ranks(
     "settings", [{}, STATEFUL, {"training": {"momentum": 0.9}}], ids=["sgd", "stateful", "momentum"]
 )
 def test_one_rank_takes_the_steps_of_whole_batches_bit_for_bit(settings: Settings) -> None:
-    """The two ways to an epoch's gradients, on the same model."""
+    """Both ways to compute an epoch's gradients are applied to the same model."""
     ends = []
     for is_parted in (False, True):
         with deterministic(CPU, 1):

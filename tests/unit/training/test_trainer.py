@@ -199,7 +199,7 @@ def test_pixels_fill_the_unit_range(kind: str, largest: int) -> None:
     np.testing.assert_allclose(Normalizer.fit(features, "unit").apply(features, CPU), [[0.0, 1.0]], rtol=1e-6)
 
 
-def test_a_shard_of_empty_slices_trains_on_what_there_is() -> None:
+def test_a_shard_with_empty_slices_trains_on_the_others() -> None:
     samples = make_samples()
     middle = samples.where(samples.slices == 1)
     training = ShardTrainer(make_plan(), 0, CPU)
@@ -251,7 +251,7 @@ def test_a_groups_members_are_fixed_and_of_one_slice(
 
 @settings(max_examples=100)
 @given(samples=shards(), groups=st.integers(1, 6), seed=st.integers(0, 2**63 - 1), data=st.data())
-def test_when_a_sample_leaves_no_other_changes_its_batch_or_its_turn(
+def test_removing_a_sample_changes_no_other_samples_batch_or_order(
     samples: ShardSamples, groups: int, seed: int, data: st.DataObject
 ) -> None:
     leaving = data.draw(st.sampled_from(samples.hashes.tolist()))
@@ -267,7 +267,7 @@ def test_when_a_sample_leaves_no_other_changes_its_batch_or_its_turn(
 
 @settings(max_examples=100)
 @given(samples=shards(), batch_size=st.integers(1, 9), seed=st.integers(0, 2**63 - 1))
-def test_an_epoch_holds_every_sample_once_whatever_is_dropped_for_being_alone(
+def test_an_epoch_has_every_sample_once_except_those_of_single_sample_batches(
     samples: ShardSamples, batch_size: int, seed: int
 ) -> None:
     batches = shuffled_batches(samples, batch_size=batch_size, seed=seed)
@@ -281,7 +281,7 @@ def test_an_epoch_holds_every_sample_once_whatever_is_dropped_for_being_alone(
 
 
 @pytest.mark.parametrize("kind", [{}, {"momentum": 0.9}], ids=["sgd", "momentum"])
-def test_weights_that_leave_the_numbers_make_no_checkpoint(kind: dict[str, Any]) -> None:
+def test_weights_that_are_not_finite_make_no_checkpoint(kind: dict[str, Any]) -> None:
     training = train(make_samples(), {"training": {"learning_rate": 1e25, **kind}}, stages=range(1))
     with pytest.raises(
         TrainingFailed, match="shard 0 could not be trained: in stage 2 its weights became infinite or NaN"
@@ -290,7 +290,7 @@ def test_weights_that_leave_the_numbers_make_no_checkpoint(kind: dict[str, Any])
 
 
 class Tired(torch.nn.Linear):
-    """A model that gives up after some calls."""
+    """A model that raises an error after some calls."""
 
     calls = 0
 
@@ -301,7 +301,7 @@ class Tired(torch.nn.Linear):
         return super().forward(inputs)
 
 
-def test_what_a_model_raises_in_training_is_said_with_its_shard_and_stage() -> None:
+def test_an_error_of_a_model_names_its_shard_and_stage() -> None:
     model = {"factory": f"{__name__}:Tired", "args": {"in_features": FEATURES, "out_features": CLASSES}}
     with pytest.raises(TrainingFailed, match="shard 0 could not be trained: in stage 1 MemoryError: no room left"):
         train(make_samples(), {"model": model})

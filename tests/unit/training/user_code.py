@@ -24,7 +24,7 @@ def one_number() -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def two_rates(share: float) -> Callable[[Iterator[nn.Parameter], float], Optimizer]:
-    """Biases learn at a share of the rate."""
+    """Return an optimizer that trains biases at a fraction of the rate."""
 
     def build(parameters: Iterator[nn.Parameter], rate: float) -> Optimizer:
         own = list(parameters)
@@ -38,7 +38,7 @@ def two_rates(share: float) -> Callable[[Iterator[nn.Parameter], float], Optimiz
 
 
 class Counting(Optimizer):
-    """Keeps a number that is not a tensor."""
+    """Has state that is not a tensor."""
 
     def __init__(self, parameters: Iterator[nn.Parameter], rate: float) -> None:
         super().__init__(parameters, {"lr": rate})

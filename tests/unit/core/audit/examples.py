@@ -1,4 +1,4 @@
-"""Confidences as models might have them, without any model."""
+"""Made-up confidences of models."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from raymu.core.audit.signals import Signals
 
 
 def make_signals(*, models: int, gap: float, samples: int = 2000) -> tuple[Signals, Mask]:
-    """Samples of different hardness whose confidence rises by a gap where they are in. returns: signals, who is a member"""
+    """Return signals of samples of different hardness, and which are members. Membership adds a gap to the confidence."""
     random = np.random.default_rng(8)
     hardness = random.normal(size=samples) * 2.0
     cuts = random.random((models // 2, samples)) < 0.5

@@ -13,7 +13,7 @@ SHADOWED = ("lira_offline", "lira_online", "rmia")
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_members_score_above_others(attack: str) -> None:
-    """Samples of very different hardness, each a little more confident where it was seen."""
+    """The samples differ much in hardness, and each is a little more confident if the model has seen it."""
     signals, is_member = make_signals(models=16, gap=1.0)
     scores = ATTACKS[attack](signals)
     sign = -1.0 if attack == "two_generations" else 1.0  # they are the ones that are still known

@@ -20,7 +20,7 @@ def test_misses_and_false_alarms_count_alike() -> None:
 
 
 def shadows(models: int, samples: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
-    """Confidences that rise by a gap where a sample is in."""
+    """Return confidences that rise by a gap if a model has seen the sample."""
     random = np.random.default_rng(4)
     cuts = random.random((models // 2, samples)) < 0.5
     is_in = np.stack([cuts, ~cuts], axis=1).reshape(models, samples)
@@ -37,7 +37,7 @@ def test_samples_that_are_always_recognised_reach_the_ceiling() -> None:
 
 
 def test_a_model_has_no_part_in_its_own_threshold() -> None:
-    """Each model alone with its sample would look like a member of its own kind."""
+    """With its own confidence in the threshold, each model would look like a member."""
     random = np.random.default_rng(1)
     is_in = np.array([[True], [True], [False], [False]])
     bounds = [epsilon_bounds(random.normal(size=(4, 1)), is_in)[0] for _ in range(50)]

@@ -1,4 +1,4 @@
-"""A model that could be a retrained oracle passes about as often as it should; one that could not does not."""
+"""A model that is equivalent to a retrained oracle passes at about the nominal rate; any other fails."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ UNSEEN, MODELS, GAP = 400, 16, 2.0
 def make_trial(
     random: np.random.Generator, *, forgotten: int, shift: float = 0.0, left_in: int = 0, gap: float = GAP
 ) -> OracleComparison:
-    """shift: of the model's confidence on its forget set; left_in: how many of it are as confident as trained samples"""
+    """Make a trial: `shift` is added to forgotten samples' confidences, `left_in` of them are as confident as trained."""
     count = forgotten + UNSEEN
     hardness = random.normal(size=count) * 3.0
     is_forgotten = np.arange(count) < forgotten
@@ -65,7 +65,7 @@ def test_shards_together_show_what_none_shows_alone() -> None:
 
 
 def faults_of_exact_retrainings() -> float:
-    """How often the interval of an exact retraining lies beside 0, for a forget set of hard samples among easy ones."""
+    """Return how often the interval of an exact retraining misses 0, for a forget set of hard samples among easy ones."""
     random = np.random.default_rng(7)
 
     def noisy(count: int) -> np.ndarray:
@@ -87,7 +87,7 @@ def faults_of_exact_retrainings() -> float:
 
 
 def test_hard_samples_are_compared_with_hard_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They differ more among exact retrainings."""
+    """Hard samples differ more among exact retrainings."""
     assert faults_of_exact_retrainings() < 0.16
     monkeypatch.setattr(comparison, "NEIGHBOURS", 10_000)
     assert faults_of_exact_retrainings() > 0.22

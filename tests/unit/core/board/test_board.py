@@ -63,7 +63,7 @@ def test_requests_accepted_together_share_one_remedy() -> None:
 
 
 def resumed(board: RevocationBoard) -> list[Command]:
-    """What a coordinator does when it takes up what is left."""
+    """Return the commands of a coordinator that resumes work."""
     begun = board.handle(WorkResumed(at=NOW))
     return [*(command for command in board.pending_commands() if not isinstance(command, RepairShard)), *begun]
 

@@ -1,4 +1,4 @@
-"""What a board makes of files that are lost."""
+"""The board's reaction to lost files."""
 
 from raymu.config.unlearning import Strategy
 from raymu.core.commands import PublishGeneration, RepairShard

@@ -1,4 +1,4 @@
-"""The board's laws, in whatever order requests, reports, failures and losses of the coordinator come."""
+"""The board's laws, for any order of requests, reports, failures and losses of the coordinator."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -92,7 +92,7 @@ class BoardMachine(RuleBasedStateMachine):
 
     @invariant()
     def another_fleet_takes_up_the_same_commands(self) -> None:
-        """More workers may decide otherwise; a report of before must still find its command."""
+        """A board with more workers may decide differently. An earlier report must still match its command."""
         board, other = self.run.board, self.run.replayed(workers=7)
         assert (other.lineages, other.open_requests) == (board.lineages, board.open_requests)
         ids = [
@@ -120,7 +120,7 @@ class BoardMachine(RuleBasedStateMachine):
         assert not (self.run.board.is_idle and (owing or begun or self.run.running))
 
     def teardown(self) -> None:
-        """In the end every request is served, every debt settled, and only what is needed is left."""
+        """In the end every request is repaired, every debt settled, and only needed files are left."""
         if not hasattr(self, "run"):
             return
         self.run.steps_left = None
@@ -172,7 +172,7 @@ SCENARIOS_PER_EXAMPLE = 2.5
 
 @pytest.mark.parametrize("most_generations", [1, 16])
 def test_the_laws_hold_in_every_scenario(monkeypatch: pytest.MonkeyPatch, most_generations: int) -> None:
-    """most_generations: 1 has the shards wait for each other, 16 has each published as it comes back"""
+    """With 1 generation, shards wait for one another; with 16, each repair is published when it ends."""
     monkeypatch.setattr(publication, "MOST_GENERATIONS", most_generations)
     scenarios = round(SCENARIOS_PER_EXAMPLE * settings().max_examples)
     run_state_machine_as_test(

@@ -11,7 +11,7 @@ from tests.unit.core.examples import NOW, accepted, request, trained_board
 
 
 def patched_board(shards: int) -> RevocationBoard:
-    """Each shard has patched a request of its own, and is idle."""
+    """Return a board whose shards have each patched their own request, and are idle."""
     board = trained_board(shards)
     requests = [request(f"r{shard}", {shard: {2: 1}}, strategy=Strategy.DPUS) for shard in range(shards)]
     for command in repairs(board.handle(accepted(*requests))):

@@ -5,7 +5,7 @@ from tests.unit.core.examples import NOW, accepted, lineage, report_of, request,
 
 
 def commands() -> tuple[RepairShard, ...]:
-    """Two shards at work for one request."""
+    """Return the commands of two shards that are repaired for one request."""
     board = trained_board(on_accept="keep")
     board.handle(accepted(request("r1", {0: {1: 2}, 1: {1: 2}})))
     return board.repairs

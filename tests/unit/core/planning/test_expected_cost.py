@@ -1,4 +1,4 @@
-"""Expected work against the board itself: over every trace there is, each as probable as it is, and over drawn ones."""
+"""Expected work, compared with the board's work: over all possible traces with their probabilities, and over drawn ones."""
 
 from collections import Counter
 from dataclasses import astuple, replace
@@ -59,7 +59,7 @@ def a_layout(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SH
 def every_outcome(
     config: UnlearningConfig, *, together: int, has_batch_norm: bool, shards: int, requests_in_all: int
 ) -> list[tuple[float, SimulationSummary]]:
-    """What the board makes of every sequence of requests, with its probability."""
+    """Return the board's outcome for every sequence of requests, with its probability."""
     held = even_population(shards=shards, slices=SLICES, each=EACH)
     lineages = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
     outcomes = []

@@ -64,7 +64,7 @@ def test_without_an_option_within_the_limits_the_nearest_is_recommended() -> Non
 
 
 @pytest.mark.parametrize("together", [1, 10])
-def test_the_budget_of_retraining_in_a_layout_recommends_retraining_at_no_higher_cost(together: int) -> None:
+def test_a_budget_that_allows_retraining_recommends_it_at_no_higher_cost(together: int) -> None:
     configured = LAYOUTS[0]
     most_passes = exact_passes(configured, requests=10, together=together)
     demand = TrafficBudget(requests=10, together=together, workers=2, most_passes=most_passes)

@@ -1,4 +1,4 @@
-"""The chain of one shard's debt, against every sequence of requests there is."""
+"""The chain of one shard's debt, compared with an enumeration of all sequences of requests."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -27,7 +27,7 @@ TABLES = np.array(
 
 
 def enumerated(hit: Sequence[float], is_retrained: Mask, sizes: Sequence[int]) -> ExpectedRepairs:
-    """The mean over every sequence of requests, which name a slice of the shard or another shard."""
+    """Return the mean over all sequences of requests. Each request names a slice of the shard, or another shard."""
     chances = [*hit, 1.0 - sum(hit)]
     repairs, named = np.zeros((SLICES + 1, SLICES)), np.zeros((SLICES + 1, SLICES))
     retained = np.zeros((SLICES + 1, SLICES, SLICES))

@@ -78,7 +78,7 @@ def test_boundary_one_equals_sisa_and_boundary_zero_equals_dpus(trace: Trace, oh
 
 
 def test_a_request_waits_for_its_shard_and_shares_its_remedy_with_those_that_wait_too() -> None:
-    """Shard 0 holds 10 samples a slice; retraining it from slice 3 on takes 2 epochs over 39, then over 37."""
+    """Shard 0 has 10 samples in each slice; retraining it from slice 3 on takes 2 epochs over 39, then over 37."""
     held = even_population(shards=2, slices=4, each=10)
     trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 0.3))
@@ -89,7 +89,7 @@ def test_a_request_waits_for_its_shard_and_shares_its_remedy_with_those_that_wai
     assert summary.makespan_s == pytest.approx(1.52)
 
 
-def test_a_window_serves_together_what_comes_within_it() -> None:
+def test_requests_within_a_window_are_repaired_together() -> None:
     held = even_population(shards=2, slices=4, each=10)
     trained = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=SECONDS_PER_PASS)
     trace = singles((30, 0.0), (31, 0.1), (32, 0.2), (79, 5.3))

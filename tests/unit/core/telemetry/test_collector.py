@@ -1,4 +1,4 @@
-"""What is measured of a run, by its events and by how it stands."""
+"""The metrics of a run, by its events and by its present state."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -118,7 +118,7 @@ def test_slack_shrinks_as_time_passes() -> None:
 
 
 def test_the_tightest_deadline_counts_not_the_next_one() -> None:
-    """One worker: what is due first delays the other, which then has less to spare."""
+    """With one worker, the request that is due first delays the other, which then has less slack."""
     run = MeteredRun(workers=1)
     run.handle(
         accepted(patched("r1", 0, due_days=1.0), replace(patched("r2", 1), due_at=NOW + timedelta(days=1, seconds=0.1)))

@@ -1,4 +1,4 @@
-"""What a log may hold of an event: never what a request names."""
+"""The fields of an event in the log, which never contain what a request names."""
 
 from collections.abc import Iterable
 
@@ -33,7 +33,7 @@ def request_ids(event: Event) -> set[str]:
 
 
 def texts(values: Iterable[LogValue]) -> set[str]:
-    """All that is not a number."""
+    """Return all texts among values."""
     strings: set[str] = set()
     for value in values:
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The names that Prometheus gets to see."""
+"""The names of the metrics in Prometheus."""
 
 import re
 

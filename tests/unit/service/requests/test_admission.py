@@ -1,4 +1,4 @@
-"""Many requests at once are judged like the same ones one after another."""
+"""Many requests at once are judged like the same requests one after another."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -32,13 +32,13 @@ def new_desk(store: RunStore, journal: Journal) -> Admission:
 
 
 class Clerk:
-    """Accepts what a desk finds acceptable."""
+    """Accepts the requests that are admitted."""
 
     def __init__(self, store: RunStore, journal: Journal) -> None:
         self._journal, self._desk = journal, new_desk(store, journal)
 
     def results(self, revocations: Sequence[Revocation], *, group: int) -> list[object]:
-        """What each request is told, with the place of its request instead of a random id."""
+        """Return the result of each request, with the index of a request in place of its random id."""
         judgements = [
             judgement
             for start in range(0, len(revocations), group)
@@ -121,7 +121,7 @@ def judged(store: RunStore, journal: Journal, **fields: Any) -> AdmissionResult:
     return judgement
 
 
-def test_a_refusal_holds_on_to_nothing(store: RunStore, journals: Iterator[Journal]) -> None:
+def test_a_refusal_keeps_no_references(store: RunStore, journals: Iterator[Journal]) -> None:
     refusal = judged(store, next(journals), ids=(5,))
     assert isinstance(refusal, RaymuError)
     assert refusal.__traceback__ is None

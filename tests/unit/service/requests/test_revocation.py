@@ -1,4 +1,4 @@
-"""What a user asks: arguments that no request can have."""
+"""Arguments that no request can have."""
 
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,6 @@ from raymu.service.requests.revocation import Revocation
         ({"due": datetime(2030, 1, 1)}, "names no time zone"),
     ],
 )
-def test_what_can_be_no_part_of_a_request_is_refused_at_once(fields: dict[str, Any], message: str) -> None:
+def test_invalid_fields_of_a_request_are_refused_at_once(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestInvalid, match=message):
         Revocation(**fields)

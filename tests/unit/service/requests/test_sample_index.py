@@ -1,4 +1,4 @@
-"""Where samples live, while they are taken out one after the other."""
+"""The homes of samples, while they are purged one after another."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_purging_one_sample_copies_no_other(tmp_path: Path) -> None:
 def indexed(
     tmp_path: Path, *, text_ids: bool = False
 ) -> tuple[SampleIndex, dict[SampleId, tuple[int, int]], dict[SampleId, str]]:
-    """returns: the index; sample -> shard and slice; sample -> owner"""
+    """Return the index, each sample's shard and slice, and each sample's owner."""
     table = write_samples(tmp_path / "all.parquet", samples=SAMPLES, text_ids=text_ids)
     config = make_config(tmp_path / "all.parquet", data={"owner": "owner"}, partition={"shards": 3, "slices": 2})
     prepare_run(config, str(tmp_path / "run")).write()

@@ -46,7 +46,7 @@ def test_what_pandas_has_for_nothing_is_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [7.5, 2.0**60, float("inf")])
-def test_a_fraction_becomes_no_integer(tmp_path: Path, value: float) -> None:
+def test_a_fraction_is_not_read_as_an_integer(tmp_path: Path, value: float) -> None:
     path = str(tmp_path / "requests.parquet")
     pq.write_table(pa.table({"id": [value]}), path)
     assert read_requests(path) == [Revocation(ids=(value,))]  # type: ignore[arg-type]

@@ -205,7 +205,7 @@ def test_folders_made_for_a_run_are_removed_with_it_and_others_stay(tmp_path: Pa
     assert list((tmp_path / "runs" / "one").iterdir()) == []
 
 
-def test_a_folder_that_another_run_lies_in_stays(tmp_path: Path) -> None:
+def test_a_folder_that_contains_another_run_stays(tmp_path: Path) -> None:
     files = RunFiles(str(tmp_path / "runs" / "one"))
     folders = files.missing_folders()
     RunFiles(str(tmp_path / "runs" / "two")).write("state", PAYLOAD)
@@ -234,7 +234,7 @@ def test_a_path_and_its_file_uri_are_the_same_location(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("inside", ["state", ".hidden", "folder/"])
-def test_a_directory_that_holds_anything_is_not_empty(tmp_path: Path, inside: str) -> None:
+def test_a_directory_with_any_entry_is_not_empty(tmp_path: Path, inside: str) -> None:
     files = RunFiles(str(tmp_path / "run"))
     assert files.is_empty
     (tmp_path / "run").mkdir()

@@ -1,4 +1,4 @@
-"""Locations of a run, its journal or its data that are refused, in one line without secrets."""
+"""Refused locations of a run, its journal or its data: one line, without secrets."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_a_password_of_the_journal_is_refused_and_not_repeated(tmp_path: Path, u
 
 
 def mount(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the table of mounts by one with another line, as Linux writes it."""
+    """Add a line to the table of mounts, in Linux's format."""
     table = folder / "mounts"
     name = str(folder / "shared runs").replace(" ", "\\040")
     table.write_text(f"/dev/sda1 / ext4 rw 0 0\nhost:/x {name} ext4 rw 0 0\nhost:/x {name} {kind} rw,a=b 0 0\n")

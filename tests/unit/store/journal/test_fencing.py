@@ -10,7 +10,7 @@ from tests.support.manifests import MANIFEST, with_journal
 
 
 @pytest.mark.parametrize("name", ["run", "a run", "is it? 50% #1"])
-def test_the_journal_of_a_local_run_lies_beside_it(tmp_path: Path, name: str) -> None:
+def test_the_journal_of_a_local_run_is_in_its_directory(tmp_path: Path, name: str) -> None:
     store = RunStore(str(tmp_path / name))
     store.create(MANIFEST)
     assert (tmp_path / name / "journal.sqlite").exists()
@@ -52,7 +52,7 @@ def test_a_superseded_coordinator_writes_and_destroys_no_file(store: RunStore) -
 
 def test_a_writer_that_slept_before_the_file_appears_leaves_nothing(tmp_path: Path) -> None:
     class Disk(LocalDisk):
-        """Another coordinator takes over in the middle of a write."""
+        """A disk on which another coordinator takes over during a write."""
 
         def write(self, path: Path, payload: bytes, mode: int) -> None:
             super().write(path, payload, mode)

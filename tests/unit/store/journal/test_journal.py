@@ -30,7 +30,7 @@ def test_every_kind_of_event_is_read_back_as_it_was(shared: Journal, kind: int, 
     assert type(last) is type(event)
 
 
-def test_every_event_there_is_has_a_strategy() -> None:
+def test_every_kind_of_event_has_a_strategy() -> None:
     assert len(EVENTS) == len(Event.__args__)
 
 
@@ -42,7 +42,7 @@ def test_events_keep_their_order(shared: Journal, batches: Sequence[Sequence[Eve
     assert list(shared.events()) == before + [event for batch in batches for event in batch]
 
 
-def test_a_reopened_journal_holds_what_was_acknowledged(journal: Journal, url: sql.URL) -> None:
+def test_a_reopened_journal_has_every_acknowledged_event(journal: Journal, url: sql.URL) -> None:
     journal.append(SETTLE, purged("r1"))
     # The first is still open: as after a crash, nothing was closed in order.
     with closing(open_journal(url, is_read_only=True)) as reader:
@@ -143,7 +143,7 @@ def test_a_superseded_coordinator_writes_nothing(
         assert len(list(journal.events())) == 2  # reading stays allowed
 
 
-def test_a_write_that_comes_while_another_takes_over_waits_and_is_refused(journal: Journal, url: sql.URL) -> None:
+def test_a_write_during_a_takeover_waits_and_is_refused(journal: Journal, url: sql.URL) -> None:
     with closing(open_journal(url)) as successor, ThreadPoolExecutor(1) as pool:
 
         def announce(_term: int) -> None:

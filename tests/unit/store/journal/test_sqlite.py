@@ -19,7 +19,7 @@ def files_with(folder: Path, text: str) -> set[str]:
 
 
 def kept_of(url: sql.URL, request_id: str) -> str:
-    """The ids of a request, as the database keeps them."""
+    """Return the ids of a request, as stored in the database."""
     [kept] = execute(url, f"SELECT sample_ids FROM forget WHERE request_id = '{request_id}'")
     return str(kept)[:200]  # the rest may lie on other pages
 

@@ -12,7 +12,7 @@ FORGOTTEN = 4
 
 
 def make_parts() -> tuple[ShardSamples, ShardSamples, ShardSamples]:
-    """returns: retained, forgotten and unseen samples"""
+    """Return retained, forgotten and unseen samples."""
     samples = make_samples(make_table(80))
     order = np.argsort(samples.hashes)
     places = [order[:FORGOTTEN], order[FORGOTTEN:40], order[40:]]

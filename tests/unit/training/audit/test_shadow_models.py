@@ -19,7 +19,7 @@ from tests.unit.training.audit.examples import FORGOTTEN, make_parts, make_pool
 
 
 def trained_weights(samples: ShardSamples) -> str:
-    """Of a shard that a run trains on these samples."""
+    """Return the weights of a shard that is trained on these samples."""
     with deterministic(torch.device("cpu"), 1):
         training = ShardTrainer(make_plan(), 0, torch.device("cpu"))
         for stage in range(SLICES):
