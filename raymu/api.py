@@ -117,9 +117,13 @@ class Run:
             DeviceUnavailable: The cluster is not running, or is too small.
             RunInvalid: There is no run, or its journal does not belong to its files.
         """
+        return self._client()
+
+    def _client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
+        """Return the coordinator. If one has to be started and refuses a request of `first`, nothing is taken over."""
         self._ensemble = None  # the caller may revoke samples that the loaded ensemble was trained on
         if self._coordinator is None:
-            self._coordinator = self._backend.open_client()
+            self._coordinator = self._backend.open_client(first)
         return self._coordinator
 
     def start(self) -> bool:
@@ -198,11 +202,7 @@ class Run:
             ShardRepairFailed: A repair failed. The requests stay accepted, and settling finishes them.
             RaymuError: As `revoke`. None of the requests is accepted then.
         """
-        if self._coordinator is None:  # starting one may take the run from a coordinator that is running
-            from raymu.service.planning.forecast import check_requests
-
-            check_requests(self._store, revocations)
-        return self.coordinator().call(Revoke(revocations=tuple(revocations)), progress)
+        return self._client(revocations).call(Revoke(revocations=tuple(revocations)), progress)
 
     def revoke_many(
         self, revocations: Sequence[Revocation], *, progress: Progress = no_progress

@@ -5,6 +5,7 @@ Each method imports what it needs, because PyTorch and Ray take seconds to impor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -16,15 +17,20 @@ from raymu.service.shard.messages import ShardLocations
 if TYPE_CHECKING:
     from raymu.service.audit.audit import RunTasks
     from raymu.service.coordinator.client import CoordinatorClient
+    from raymu.service.requests.revocation import Revocation
 
 
 class Backend(Protocol):
     """Where one run's coordinator, detached coordinator and audit tasks are started."""
 
-    def open_client(self) -> CoordinatorClient:
+    def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
         """Connect to the run's detached coordinator, or start one that takes the run over.
 
-        Raises DeviceUnavailable, RunInvalid.
+        Args:
+            first: Requests of the first call. The run is not taken over if one of them is refused.
+
+        Raises:
+            RaymuError: DeviceUnavailable, RunInvalid, or what refuses a request.
         """
         ...
 
@@ -51,10 +57,10 @@ class LocalBackend:
 
     location: str
 
-    def open_client(self) -> CoordinatorClient:
+    def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
         from raymu.service.coordinator.client import LocalClient
 
-        return LocalClient(self.location)
+        return LocalClient(self.location, first)
 
     def audit_runner(self) -> AbstractContextManager[RunTasks]:
         from raymu.service.audit.audit import one_after_another
@@ -83,10 +89,10 @@ class RayBackend:
     location: str
     cluster: ClusterConfig
 
-    def open_client(self) -> CoordinatorClient:
+    def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
         from raymu.runtime.client import RayClient
 
-        return RayClient(self.location, self.cluster)
+        return RayClient(self.location, self.cluster, first)
 
     def audit_runner(self) -> AbstractContextManager[RunTasks]:
         from raymu.runtime.audit import audit_runner

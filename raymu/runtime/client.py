@@ -1,7 +1,7 @@
 """Clients of a coordinator on a cluster, which is an actor of their own or the detached one."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from raymu.runtime.placement_group import remove_reservations
 from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.runtime.shard_resources import uses_placement_groups
 from raymu.service.coordinator.calls import Call, Locations, Result
+from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
 from raymu.store.run import RunStore
 
@@ -32,10 +33,16 @@ _HEAD_S = 10.0
 class RayClient:
     """A run's detached coordinator if one is running, otherwise a coordinator that ends when this client closes."""
 
-    def __init__(self, location: str, cluster: ClusterConfig) -> None:
+    def __init__(self, location: str, cluster: ClusterConfig, first: Sequence[Revocation] = ()) -> None:
         """Join the cluster, and have a coordinator take over the run.
 
+        Args:
+            location: The run.
+            cluster: The cluster to join.
+            first: Requests of the first call. The run is not taken over if one of them is refused.
+
         Raises:
+            RaymuError: What refuses a request.
             DeviceUnavailable: The cluster is not running, or has no room for a shard.
             RunInvalid: There is no run at the location.
         """
@@ -46,7 +53,7 @@ class RayClient:
         try:
             self._actor: Any = find_detached(name) or self._started()
             with translate_ray_errors():
-                ray.get(self._actor.open.remote(location))
+                ray.get(self._actor.open.remote(location, first))
         except BaseException:
             self.close()
             raise

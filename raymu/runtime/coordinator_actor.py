@@ -1,7 +1,7 @@
 """The coordinator as a Ray actor."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from raymu.runtime.fleet import RayFleet
@@ -9,6 +9,7 @@ from raymu.runtime.metrics import measured_coordinator
 from raymu.runtime.ray_internals import as_remote
 from raymu.service.coordinator.calls import Call
 from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import StageProgress
 from raymu.store.run import RunStore
 
@@ -18,14 +19,18 @@ class CoordinatorService:
 
     _coordinator: Coordinator
 
-    async def open(self, location: str) -> int:
+    async def open(self, location: str, first: Sequence[Revocation] = ()) -> int:
         """Take a run over. This is not the constructor, because Ray passes on a constructor's errors as text.
+
+        Args:
+            location: The run.
+            first: Requests of the first call. The run is not taken over if one of them is refused.
 
         Returns:
             The number of workers.
         """
         store = RunStore(location)
-        self._coordinator = measured_coordinator(store, await asyncio.to_thread(RayFleet, store))
+        self._coordinator = measured_coordinator(store, await asyncio.to_thread(RayFleet, store), first)
         return self._coordinator.workers
 
     async def call(self, call: Call[Any]) -> AsyncIterator[Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from raymu.runtime.coordinator_actor import CoordinatorService
 from raymu.runtime.nodes import this_node
 from raymu.runtime.ray_internals import as_remote
 from raymu.service.coordinator.calls import Call, Configure, Locations
+from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import no_progress
 from raymu.service.status import status
 from raymu.store.journal.fencing import journal_url
@@ -47,7 +48,7 @@ class DetachedCoordinator(CoordinatorService):
         self._is_open, self._is_superseded, self._lock = False, False, asyncio.Lock()
         self._loop = asyncio.ensure_future(self._run_loop())
 
-    async def open(self, location: str) -> int:
+    async def open(self, location: str, first: Sequence[Revocation] = ()) -> int:
         """Take the run over, unless this coordinator still has it. Clients call this first.
 
         Raises:
@@ -65,7 +66,7 @@ class DetachedCoordinator(CoordinatorService):
                     return self._coordinator.workers
                 except (CoordinatorSuperseded, RunInvalid):
                     await self._leave()
-            return await self._take_over()
+            return await self._take_over(first)
 
     async def call(self, call: Call[Any]) -> AsyncIterator[Any]:
         match call:
@@ -86,8 +87,8 @@ class DetachedCoordinator(CoordinatorService):
         if self._is_open:
             await self._leave()
 
-    async def _take_over(self) -> int:
-        workers = await super().open(self._location)
+    async def _take_over(self, first: Sequence[Revocation] = ()) -> int:
+        workers = await super().open(self._location, first)
         self._is_open, self._is_superseded = True, False
         return workers
 

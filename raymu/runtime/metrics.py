@@ -1,7 +1,7 @@
 """A run's metrics, published through Ray: the agent of each node exports them to Prometheus."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.executor import Observer
 from raymu.service.coordinator.session import in_thread
 from raymu.service.event_log import EventLog, log_to_stderr
+from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import ProgressFleet, ShardFleet
 from raymu.service.shard.messages import StageProgress
 from raymu.store.run import RunStore
@@ -25,16 +26,22 @@ REFRESH_S = 1.0
 """Seconds between updates of the gauges: Ray exports a gauge once for each update, and drops it without a new one."""
 
 
-def measured_coordinator(store: RunStore, fleet: ShardFleet) -> Coordinator:
+def measured_coordinator(store: RunStore, fleet: ShardFleet, first: Sequence[Revocation] = ()) -> Coordinator:
     """Open a run's coordinator with published metrics, and with its log in this process's file among Ray's logs.
 
+    Args:
+        store: The run.
+        fleet: Carries the work out.
+        first: Requests of the first call. The run is not taken over if one of them is refused.
+
     Raises:
-        RaymuError: RunInvalid, FileMissing or FileCorrupt.
+        RaymuError: RunInvalid, FileMissing or FileCorrupt, or what refuses a request.
     """
     log_to_stderr()
     metrics = RunMetrics(store, workers=lambda: fleet.workers)
     observers: list[Observer] = [EventLog(store.manifest.run_id), metrics]
-    return Coordinator(store, ProgressFleet(fleet, metrics.on_stage), offload=in_thread, observers=observers)
+    progress_fleet = ProgressFleet(fleet, metrics.on_stage)
+    return Coordinator(store, progress_fleet, offload=in_thread, observers=observers, first=first)
 
 
 class RunMetrics:

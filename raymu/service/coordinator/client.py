@@ -1,13 +1,14 @@
 """The interface of clients of a coordinator, and the client of one in this process, without Ray."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from raymu.service.coordinator.calls import Call, Result
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.event_log import EventLog
+from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet, ProgressFleet
 from raymu.service.shard.messages import Progress, no_progress
 from raymu.store.run import RunStore
@@ -26,11 +27,19 @@ class CoordinatorClient(Protocol):
 class LocalClient:
     """A coordinator in this process, which returns from each call only when nothing is running."""
 
-    def __init__(self, location: str) -> None:
-        """Take over the run at a location. Raises RunInvalid."""
+    def __init__(self, location: str, first: Sequence[Revocation] = ()) -> None:
+        """Take over the run at a location, unless a request of the first call is refused.
+
+        Args:
+            location: The run.
+            first: Requests of the first call.
+
+        Raises:
+            RaymuError: RunInvalid, or what refuses a request.
+        """
         store = RunStore(location)
         fleet = ProgressFleet(LocalFleet(store))
-        self._coordinator = Coordinator(store, fleet, observers=[EventLog(store.manifest.run_id)])
+        self._coordinator = Coordinator(store, fleet, observers=[EventLog(store.manifest.run_id)], first=first)
 
     def call(self, call: Call[Result], progress: Progress = no_progress) -> Result:
         return _run(self._coordinator.call(call, progress))

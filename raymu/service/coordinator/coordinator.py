@@ -31,12 +31,12 @@ from raymu.service.coordinator.calls import (
 )
 from raymu.service.coordinator.executor import Executor, Observer
 from raymu.service.coordinator.resumption import Resumption, settle_requests
+from raymu.service.coordinator.run_state import check_requests, read_state
 from raymu.service.coordinator.session import Offload, Session, inline
-from raymu.service.history import replay, require_kept_pseudonyms
+from raymu.service.history import require_kept_pseudonyms
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.admission_rules import AdmittedRequest, submission_result
 from raymu.service.requests.revocation import Revocation, SubmissionResult
-from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress
 from raymu.store.run import RunStore
@@ -61,6 +61,7 @@ class Coordinator:
         offload: Offload = inline,
         observers: Sequence[Observer] = (),
         requests_per_commit: int = REQUESTS_PER_COMMIT,
+        first: Sequence[Revocation] = (),
     ) -> None:
         """Take over a run.
 
@@ -71,20 +72,24 @@ class Coordinator:
             offload: Runs functions that wait for files or the database.
             observers: Called at every event.
             requests_per_commit: Requests of a submission that are one event.
+            first: Requests of the first call. The run is not taken over if one of them is refused.
 
         Raises:
+            RaymuError: A request is refused, as `revoke` refuses it.
             RunInvalid: The journal is missing, or older than the files.
             FileCorrupt: The journal is not what was written.
             StorageFailed: The term cannot be written.
         """
         self._fleet, self._requests_per_commit = fleet, requests_per_commit
+        state = check_requests(store, first, workers=fleet.workers, now=clock()) if first else None
         self._session = session = Session(store, clock=clock, offload=offload)
-        history = replay(session.journal, store.manifest, workers=fleet.workers)
+        if state is None or state.head != session.journal.head():
+            state = read_state(store, session.journal, workers=fleet.workers)
+        history, samples = state.history, state.samples
         require_kept_pseudonyms(store, session.journal, history)
         if history.configured and history.configured != store.config.unlearning:
             # A crash came after the event, before the manifest was written.
             store.configure(history.configured)
-        samples = LazySampleIndex(store, lambda: history.board.tables)
         self._admission = Admission(store, session.journal, history, samples)
         self._executor = Executor(session, fleet, history, samples, observers=observers)
         self._publisher = self._executor.publisher

@@ -1,7 +1,7 @@
 """The forecast of one request on a trained run. Nothing is changed, and no cluster is needed."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.records import Remedy
 from raymu.core.requests import RevocationRequest
 from raymu.core.workload import ShardWorkload
-from raymu.errors import FileCorrupt, FileMissing, RequestInvalid
+from raymu.errors import FileMissing, RequestInvalid
 from raymu.service.history import History, replay
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
@@ -52,17 +52,6 @@ class Forecast:
     workers: int
     shards: tuple[ShardForecast, ...]
     strategies: dict[Strategy, StrategyForecast]
-
-
-def check_requests(store: RunStore, revocations: Sequence[Revocation]) -> None:
-    """Refuse what a coordinator would refuse. Damaged files are left to the coordinator.
-
-    Raises:
-        RaymuError: RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked or IdempotencyConflict.
-    """
-    with closing(store.journal(is_read_only=True)) as journal, suppress(FileMissing, FileCorrupt):
-        admission = Admission(store, journal, replay(journal, store.manifest))
-        admission.admit_together(revocations, now=datetime.now(UTC))
 
 
 def plan(store: RunStore, revocation: Revocation, *, workers: int | None = None) -> Forecast:
