@@ -81,8 +81,8 @@ class SamplesRevoked(RaymuError):
     def __str__(self) -> str:
         shown = ", ".join(self.request_ids[:3]) + (", ..." if len(self.request_ids) > 3 else "")
         return (
-            f"revoked already, by request {shown}: {self.count} of what is named here; see its receipt, and leave that out "
-            "(nothing was changed)"
+            f"{self.count} of the ids and owners named here were revoked already, by request {shown}; see its receipt, and "
+            "leave these out (nothing was changed)"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from raymu.core.tuning import Score
 from raymu.output_file import atomic_write
@@ -123,10 +124,11 @@ def _draw_timelines(axes: Axes, title: str, timelines: Sequence[AccuracyTimeline
         axes.axvspan(start, stop, color="#000000", alpha=0.06, linewidth=0)
         axes.text(
             (start * stop) ** 0.5,
-            0.5,
+            0.03,
             "no constituent votes:\nno predictions",
             transform=axes.get_xaxis_transform(),
             ha="center",
+            va="bottom",
         )
     axes.set_xscale("log")
     axes.set_xlim(_MIN_TIME_S, end)
@@ -147,6 +149,7 @@ def _draw_by_requests(axes: Axes, plan: CapacityPlan) -> None:
     axes.set_yscale("log")
     axes.set_title(f"boundary {plan.boundary}; solid: one by one, dashed: one batch, dot: this traffic", fontsize=10)
     axes.set_xlabel("samples named by requests")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("sample passes of all remedies, mean")
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)

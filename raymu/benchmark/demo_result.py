@@ -28,7 +28,7 @@ class DemoRow:
     """Mean cross-entropy of the ensemble on the forget set, in nats."""
     exactness: str
     forgotten_s: float | None
-    """Median seconds from a request's receipt until the touched shards were rewound; None for a baseline."""
+    """Median seconds from a request's receipt until the affected shards were rewound; None for a baseline."""
     repaired_s: float | None
     """Median seconds from a request's receipt until the repaired generation was published; None for the control."""
 
@@ -66,7 +66,7 @@ def show_demo(result: DemoResult, screen: Screen) -> None:
         screen.print(table)
     screen.print(
         "passes: sample passes. compute: seconds, summed over shards. x SISA, x scratch: how many times less compute.\n"
-        "forgotten, repaired: median seconds from a request's receipt until the touched shards were rewound, and until\n"
+        "forgotten, repaired: median seconds from a request's receipt until the affected shards were rewound, and until\n"
         "the repaired generation was published, with workers running. Training from scratch is measured once and\n"
         "counted for every request. The control fine-tunes without subtracting: it shows what no forgetting looks like\n"
         "on the forget set. A good patch comes close to the exact rows there."

@@ -15,9 +15,9 @@ class Strategy(StrEnum):
     """How a request chooses a shard's remedy (Li et al., arXiv 2412.14505; SISA: Bourtoule et al., S&P 2021)."""
 
     SISA = "sisa"
-    """Retrain every touched shard."""
+    """Retrain every affected shard."""
     DPUS = "dpus"
-    """Patch every touched shard."""
+    """Patch every affected shard."""
     HS = "hs"
     """Retrain a shard up to the hybrid boundary, and patch it beyond."""
     OHS = "ohs"
@@ -94,7 +94,7 @@ class Contributions(StrEnum):
 
 
 class OnAccept(StrEnum):
-    """The model that a touched shard serves from the acceptance of a request until its remedy is published."""
+    """The model that an affected shard serves from the acceptance of a request until its remedy is published."""
 
     REWIND = "rewind"
     """Its newest checkpoint that never saw the forgotten samples."""

@@ -185,7 +185,10 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
     for name in others:
         kind = table[name].type
         if table[name].null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            raise DataInvalid(source, f"column {name} is not all numbers; fill it, or take it out of the file")
+            raise DataInvalid(
+                source,
+                f"column {name} is not all numbers; fill it, take it out of the file, or name it with --id if it has the ids",
+            )
     if not others or table[label].null_count:
         raise DataInvalid(source, "has samples without a label, or without features")
     labels, *ids = (table[name].to_numpy() for name in chosen)
@@ -201,7 +204,7 @@ def _column(source: str, names: list[str], key: str, option: str) -> str:
         return names[int(key) - 1 if int(key) > 0 else int(key)]
     raise DataInvalid(
         source,
-        f"has no column {key}, but {len(names)} such as {', '.join(names[:3])}; give a name or an index with {option} "
+        f"has no column {key}, but {len(names)} such as {', '.join(names[:3])}; give a name or a number with {option} "
         "(1 is the first, -1 the last)",
     )
 

@@ -1,4 +1,4 @@
-"""The negative control: the touched shards fine-tuned, with nothing subtracted.
+"""The negative control: the affected shards fine-tuned, with nothing subtracted.
 
 The control forgets nothing and is never a remedy. It shows that accuracy alone cannot prove forgetting.
 """

@@ -26,7 +26,7 @@ from raymu.service.audit.forget_set import AuditScope
     type=POSITIVE,
     default=16,
     show_default=True,
-    help="The number of shadow models for each shard.",
+    help="The number of shadow models for each shard: even, and at least 4.",
 )
 @address_option
 @json_option

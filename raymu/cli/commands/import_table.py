@@ -6,7 +6,7 @@ from raymu.cli.command import RaymuCommand
 from raymu.cli.options import json_option, show
 from raymu.cli.parameter_types import FILE
 from raymu.data.convert import ImportOptions, import_samples
-from raymu.text import plural
+from raymu.text import one_line, plural
 
 
 @click.command("import", cls=RaymuCommand, example="raymu import letters.csv --label class --out letters.parquet")
@@ -54,4 +54,6 @@ def command(
     )
     result = import_samples(source, out_file, options)
     text = f"wrote {plural(result.samples, 'sample')} of {plural(result.features, 'feature')} into {out_file}"
+    if result.classes:
+        text += "; classes: " + ", ".join(f"{number} {one_line(name)}" for number, name in enumerate(result.classes))
     show(as_json, result, lambda screen: screen.print(text))

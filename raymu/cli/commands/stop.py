@@ -14,7 +14,7 @@ from raymu.cli.options import address_option, json_option, run_argument, show
 def command(run_dir: str, address: str | None, as_json: bool) -> None:
     """Stop the coordinator that stays up.
 
-    Its workers stop too. Nobody settles the run by itself from then on.
+    Its workers stop too. From then on, settle the run yourself before requests are due.
     """
     was_up = open_run(run_dir, address=address).stop()
     text = f"stopped the coordinator of {run_dir}" if was_up else f"no coordinator of {run_dir} was up on this cluster"
