@@ -126,7 +126,8 @@ def _decide_beyond(workload: ShardWorkload, remedy: Remedy, reason: str) -> Deci
     The substitute is chosen if the remedy is impossible, or no cheaper than retraining.
     """
     rule = REMEDIES[remedy]
-    if rule.must_be_cheaper and workload.passes[Remedy.RETRAIN] <= workload.passes[remedy]:
+    is_retrained_anyway = remedy not in workload.possible and rule.instead not in workload.possible
+    if rule.must_be_cheaper and not is_retrained_anyway and workload.passes[Remedy.RETRAIN] <= workload.passes[remedy]:
         return retrain(workload, f"{remedy.replace('_', ' ')} would cost as much as retraining")
     if remedy in workload.possible:
         return _decision(workload, remedy, reason)

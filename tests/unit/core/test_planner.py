@@ -98,6 +98,15 @@ def test_a_patch_without_a_calibration_reference_is_planned_as_a_retraining() ->
     assert remedy(0, calibration=False) is Remedy.PATCH
 
 
+def test_a_replay_without_a_calibration_reference_says_so_even_if_it_would_not_be_cheaper() -> None:
+    ohs = OhsConfig(remedy=OhsRemedy.REPLAY, slices=SLICES - 1)
+    shape = RunShape(unlearning=UnlearningConfig(ohs=ohs), epochs=EPOCHS)
+    alone = shard_workload(lineage(), {0: 9}, shape=shape)
+    assert alone.passes[Remedy.RETRAIN] <= alone.passes[Remedy.REPLAY]
+    chosen = choose_remedies([alone], strategy=Strategy.OHS, boundary=Boundary.parse(0.0), workers=1, ohs=ohs)
+    assert chosen[0].reason == "no model that never saw these samples is there to calibrate a patch by"
+
+
 def test_the_most_exact_requested_remedy_serves_all() -> None:
     workloads = workloads_of([0, 0])
     wishes = {
