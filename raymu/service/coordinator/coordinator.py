@@ -320,7 +320,7 @@ class Coordinator:
 
     async def close(self) -> None:
         """Leave the run. The next coordinator resumes the work that is running."""
-        self._executor.close()  # first, because closing the fleet fails the work that waits in it
+        await self._executor.close()  # first, because closing the fleet fails the work that waits in it
         await self._fleet.close()
         with suppress(CoordinatorSuperseded):
             await self._session.leave()
@@ -343,6 +343,7 @@ class Coordinator:
 
     async def _accept(self, admitted: Sequence[AdmittedRequest], *, is_part: bool = False) -> None:
         """Commit requests, which acknowledges them. Within a turn."""
+        await self._executor.require_open()
         if not admitted:
             return
         requests = tuple(admission.request for admission in admitted)

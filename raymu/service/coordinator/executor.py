@@ -94,10 +94,14 @@ class Executor:
 
     async def record_in_turn(self, event: Event) -> None:
         """Do as `record`, within a turn."""
-        if self._is_closed:
-            await self._session.raise_left()
+        await self.require_open()
         await self._session.offload(partial(self._session.journal.append, event))
         await self.apply(event)
+
+    async def require_open(self) -> None:
+        """Raise CoordinatorLost, or CoordinatorSuperseded, after `close`."""
+        if self._is_closed:
+            await self._session.raise_left()
 
     async def apply(self, event: Event) -> None:
         """Apply a committed event to the receipts and the board, tell the observers, and execute the resulting commands.
@@ -246,11 +250,14 @@ class Executor:
         """The shards whose work a task of this coordinator follows."""
         return frozenset(command.shard for task, command in self._tasks.items() if not task.done())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Refuse to record any further result. The next coordinator resumes the work that is running."""
-        self._is_closed = True
-        for observer in self._observers:
-            observer.on_close()
+        if self._is_closed:
+            return
+        async with self._session.turn():  # an event that is being committed is applied first
+            self._is_closed = True
+            for observer in self._observers:
+                observer.on_close()
 
     async def measure(self) -> None:
         """Measure the accuracy of the current generation if the run is configured to."""

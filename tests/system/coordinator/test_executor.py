@@ -46,7 +46,7 @@ def test_a_failure_that_was_repaired_is_not_the_reason_of_a_later_call(executor:
 
 def test_a_closed_executor_records_nothing(executor: Executor, tmp_path: Path) -> None:
     before = len(journal_events(tmp_path / "run"))
-    executor.close()
+    asyncio.run(executor.close())
     with pytest.raises(CoordinatorLost):
         asyncio.run(executor.record(SettleRequested(at=utc_now(), shards=(0,))))
     assert len(journal_events(tmp_path / "run")) == before

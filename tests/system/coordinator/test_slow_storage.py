@@ -12,6 +12,7 @@ import pytest
 from raymu.core.events import RevocationsAccepted
 from raymu.core.records import SampleId
 from raymu.core.verdict import Verdict
+from raymu.errors import CoordinatorLost
 from raymu.service.coordinator.calls import Locations
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.session import in_thread
@@ -136,3 +137,24 @@ def test_a_call_that_is_cancelled_while_it_commits_leaves_board_and_journal_in_s
 
     carry_out(tmp_path / "run", work, commits)
     assert verify(RunStore(str(tmp_path / "run")), no_progress, replay=range(2)).verdict is Verdict.PASS
+
+
+def test_a_call_that_waits_for_its_turn_commits_nothing_after_the_coordinator_left(
+    ids: list[SampleId], tmp_path: Path, commits: SlowCommits
+) -> None:
+    async def work(coordinator: Coordinator, commits: SlowCommits) -> None:
+        first = revoke(coordinator, ids[0])
+        await commits.wait_for_one()
+        second = revoke(coordinator, ids[1])
+        await asyncio.sleep(0.05)
+        closing = asyncio.create_task(coordinator.close())
+        await asyncio.sleep(0.05)
+        commits.finish()
+        await closing
+        for task in (first, second):
+            with pytest.raises(CoordinatorLost):
+                await task
+
+    carry_out(tmp_path / "run", work, commits)
+    accepted = [event for event in journal_events(tmp_path / "run") if isinstance(event, RevocationsAccepted)]
+    assert [len(event.requests) for event in accepted] == [1]
