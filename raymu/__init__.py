@@ -52,7 +52,7 @@ _MODULES: Mapping[str, str] = {
     "open_run": "raymu.api",
     "train": "raymu.api",
 }
-"""Where each public name is defined."""
+"""The module that defines each public name."""
 _RENAMED: Mapping[str, str] = {"Answer": "SubmissionResult"}
 """Names of version 0.1, which the next version drops."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """Where one run's coordinator, detached coordinator and audit tasks are started."""
+    """Starts one run's coordinator, detached coordinator and audit tasks."""
 
     def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
         """Connect to the run's detached coordinator, or start one that takes the run over.

@@ -23,7 +23,7 @@ class RaymuError(Exception):
 
 
 class ConfigInvalid(RaymuError):
-    """A setting is wrong. The message names it and says what is allowed."""
+    """A setting is wrong. The message names it and the allowed values."""
 
 
 class DataInvalid(RaymuError):

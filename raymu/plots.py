@@ -17,7 +17,7 @@ from raymu.service.planning.capacity import CapacityPlan
 from raymu.service.tuning.report import TuningReport
 
 _MIN_TIME_S = 1e-3
-"""Where the logarithmic time axis starts."""
+"""Start of the logarithmic time axis."""
 COLOURS = {
     "sisa": "#0072b2",
     "dpus": "#d55e00",

@@ -1,4 +1,4 @@
-"""Text of messages: foreign text in one line, counts, durations, and a guess at what was meant."""
+"""Text of messages: foreign text in one line, counts, durations, and a guess at a misspelt name."""
 
 import difflib
 from collections.abc import Iterable

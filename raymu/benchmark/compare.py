@@ -98,7 +98,7 @@ class ComparisonSetup:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class MethodResult:
-    """What one method cost for a series of requests, and what the run predicts afterwards."""
+    """The cost of one method for a series of requests, and the run's predictions afterwards."""
 
     method: str
     passes: float

@@ -47,7 +47,7 @@ def run_command(words: Sequence[str]) -> tuple[int, str]:
         return 2, _error_line(f"{message}{end} Try '{command} --help'.")
     except click.ClickException as error:
         return 2, _error_line(error.format_message())
-    except (OSError, MemoryError) as error:  # of the machine; whoever knows more has raised a RaymuError
+    except (OSError, MemoryError) as error:  # errors of the machine that no lower layer has explained by a RaymuError
         problem = f"the machine failed ({type(error).__name__}: {error})"
         return 2, _error_line(f"{problem}; check its disk, its memory and its permissions")
     except (click.Abort, KeyboardInterrupt):

@@ -16,9 +16,9 @@ class LazyCommand(NamedTuple):
     """One row of the list of commands."""
 
     name: str
-    """As it is typed; of two words, the first is a group."""
+    """The name as it is typed. If it has two words, the first is a group."""
     module: str
-    """In `raymu.cli.commands`; its `command` is the click command."""
+    """The module in `raymu.cli.commands`, whose `command` is the click command."""
     summary: str
     """The first line of the command's help, at most 45 characters."""
 
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
         return list(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a command; None if there is no such command."""
+        """Import a command; None if its name is unknown."""
         module = _MODULES.get(cmd_name)
         if module is None:
             return None
@@ -76,7 +76,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of a command line, also by an old name; suggest one if there is none."""
+        """Find the command of a command line, also by an old name. Suggest a similar one if it is unknown."""
         args = current_words(args)
         if args[0] not in _MODULES and not ctx.resilient_parsing:
             raise click.UsageError(f"No such command {args[0]!r}{did_you_mean(args[0], _MODULES)}", ctx=ctx)

@@ -17,7 +17,7 @@ class _Location(click.Path):
         self.name = name
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:  # type: ignore[override]  # noqa: ARG002
-        """Return the location as it is: the command says what is wrong with it."""
+        """Return the location unchanged: the command itself checks it."""
         return value
 
 

@@ -38,7 +38,7 @@ class DataConfig:
     classes: Annotated[int, Field(ge=2)] | None = None
     """Number of classes. By default one more than the highest label of the training file, excluded samples included."""
     normalize: NormalizeSetting = "shard"
-    """`none`; `unit` maps pixels to [0, 1]; `shard` standardises by the shard's first slice; or a fixed mean and std."""
+    """`none`, `unit` (pixels to [0, 1]), `shard` (standardise by the shard's first slice), or a fixed mean and std."""
     track_accuracy: bool = False
     """Measure each generation that ends a piece of work on the test file, and keep the accuracy in the journal."""
 

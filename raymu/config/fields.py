@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 SMALLEST, LARGEST = 1e-30, 1e30
-"""Numbers beyond these bounds become zero or infinite in float32, or in what is computed from it."""
+"""Numbers beyond these bounds become zero or infinite in float32 arithmetic."""
 
 Name = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -16,4 +16,4 @@ Positive = Annotated[float, Field(gt=0.0, le=LARGEST)]
 Device = Literal["auto", "cpu", "cuda"]
 
 STRICT = ConfigDict(extra="forbid")
-"""For every branch: unknown settings are refused."""
+"""Configuration of every branch: unknown settings are refused."""

@@ -23,7 +23,7 @@ _CHECKED_SLICES = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class PartitionConfig:
-    """How samples are spread over shards and slices."""
+    """Settings of the distribution of samples over shards and slices."""
 
     shards: Count = 8
     slices: Count = 5

@@ -135,7 +135,7 @@ class ScheduleConfig(Component):
 
     name: ScheduleName | None = None
     per: Literal["epoch", "step"] = "epoch"
-    """How often the rate changes."""
+    """The unit of time after which the rate changes."""
     warm_up: Fraction = 0.0
     """Share of the stage in which the rate first rises to its full value."""
 
@@ -160,7 +160,7 @@ _IN_SHORT = WrapSerializer(_in_short)
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TrainingConfig:
-    """How each stage of a shard is trained."""
+    """Settings of the training of each stage of a shard."""
 
     epochs: Count = 12
     """Passes over the shard that the work of all stages adds up to (SISA's rule spreads them over the stages)."""
@@ -171,9 +171,9 @@ class TrainingConfig:
     )
     learning_rate: Positive = 0.1
     momentum: Fraction = 0.0
-    """For `optimizer: sgd`."""
+    """Momentum, for `optimizer: sgd`."""
     weight_decay: NonNegative = 0.0
-    """For any named optimizer that has one."""
+    """Weight decay, for any named optimizer that has it."""
     max_grad_norm: Positive | None = None
     """Scale a batch's gradient down to this Euclidean norm."""
     schedule: Annotated[ScheduleConfig, _IN_SHORT] = Field(

@@ -12,7 +12,7 @@ from raymu.config.fields import STRICT, Count
 
 
 class Strategy(StrEnum):
-    """How a request chooses a shard's remedy (Li et al., arXiv 2412.14505; SISA: Bourtoule et al., S&P 2021)."""
+    """The rule that chooses each shard's remedy (Li et al., arXiv 2412.14505; SISA: Bourtoule et al., S&P 2021)."""
 
     SISA = "sisa"
     """Retrain every affected shard."""
@@ -61,7 +61,7 @@ class Boundary:
         try:
             value = float(number)
         except ValueError:
-            raise ValueError(f"boundary {text!r} is none of 0.35, 30s or deadline:60s") from None
+            raise ValueError(f"boundary {text!r} is not of the form 0.35, 30s or deadline:60s") from None
         return cls(kind=kind, value=value)
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Boundary:
 
 
 class Contributions(StrEnum):
-    """Which updates a patch subtracts: how the published method computes them is not known."""
+    """The updates that a patch subtracts. It is not known how the published method computes them."""
 
     GRADIENT = "gradient"
     """A step against the forget set's present gradient; nothing is recorded."""
@@ -105,7 +105,7 @@ class OnAccept(StrEnum):
 
 
 class AggregationName(StrEnum):
-    """How the constituents' predictions become the ensemble's."""
+    """The rule that combines the constituents' predictions."""
 
     MEAN_PROBABILITY = "mean_probability"
     MAJORITY_VOTE = "majority_vote"
@@ -127,7 +127,7 @@ class OhsConfig:
 
     remedy: OhsRemedy = OhsRemedy.FINE_TUNE
     slices: Count = 1
-    """How many of the last slices are fine-tuned on, or of the last stages replayed."""
+    """Number of the last slices to fine-tune on, or of the last stages to replay."""
     epochs: Count = 3
     """Most epochs of fine-tuning; it ends earlier if the loss on unseen samples stops improving."""
 
@@ -147,7 +147,7 @@ class UnlearningConfig:
     """Hybrid boundary: a fraction (0.35), compute seconds of a shard ("30s"), or a makespan ("deadline:60s")."""
     contributions: Contributions = Contributions.GRADIENT
     groups_per_slice: Count | None = None
-    """For `group`: how many fixed batches a slice has. Part of the configuration, since it may not depend on the data."""
+    """Number of fixed batches of a slice, for `group`. It is a setting because it may not depend on the data."""
     calibration: bool = True
     """Patch at the strength that brings the forget set's loss to that of models which never saw it."""
     on_accept: OnAccept = OnAccept.REWIND

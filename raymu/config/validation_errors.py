@@ -55,7 +55,7 @@ _WRONG_VALUES: Mapping[str, str] = {
 
 
 def format_validation_error(error: ValidationError, kind: type | None = None) -> str:
-    """Say in one line what is wrong with which setting; each setting is named once.
+    """Describe all wrong settings in one line, each setting once.
 
     Args:
         error: From checking the settings.
@@ -76,7 +76,7 @@ def format_validation_error(error: ValidationError, kind: type | None = None) ->
 
 
 def _problem(location: Sequence[str], details: Sequence[ErrorDetails], kind: type | None) -> str:
-    """Say what is wrong with one setting. For a union, name what each member accepts."""
+    """Describe the error of one setting. For a union, name what each member accepts."""
     if details[0]["type"] in _UNKNOWN:
         names = _setting_names(kind, location[:-1]) if kind else ()
         return "no such setting" + did_you_mean(location[-1], names)

@@ -1,4 +1,4 @@
-"""What a person sees on a terminal: progress on standard error, results on standard output.
+"""Output for people on a terminal: progress on standard error, results on standard output.
 
-`screen` prints, the `..._tables` modules lay results out by what they show, and `progress` shows how far the shards are.
+`screen` prints, each `..._tables` module lays out one kind of result, and `progress` shows the state of the shards.
 """

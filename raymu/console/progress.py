@@ -50,7 +50,7 @@ def count_progress(name: str, *, is_shown: bool) -> Iterator[Callable[[int, int]
     """Show one bar of a count on standard error, if that is a terminal.
 
     Args:
-        name: The name of what is counted.
+        name: Name of the counted things.
         is_shown: Whether a terminal shows the bar.
 
     Yields:

@@ -16,7 +16,7 @@ _MAX_REFUSALS = 20
 
 
 def show_receipt(screen: Screen, receipt: Receipt) -> None:
-    """Print what was done to each shard of a request, and when."""
+    """Print the remedy of each shard of a request, and the time of each stage."""
     table = make_table(
         *("shard", "samples", "remedy", "result", "passes", "compute", "reason"),
         numbers=("shard", "samples", "passes", "compute"),

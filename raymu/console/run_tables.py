@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from raymu.service.verify.verify import Verification
 
 _MAX_FINDINGS = 8
-"""Of one check."""
+"""Most findings that are printed of one check."""
 _MAX_DEADLINES = 20
 _MAX_SHARDS = 8
-"""In one cell."""
+"""Most shards that are listed in one cell."""
 
 
 def show_training(screen: Screen, report: TrainingResult, location: str) -> None:
-    """Print what was trained, where it is, and at what cost."""
+    """Print the trained run, its location and the cost."""
     screen.print(
         f"trained {plural(report.samples, 'sample')} into {location}: {report.passes:,.0f} sample passes, "
         f"{duration(report.compute_seconds)} of compute in {duration(report.seconds)}"
@@ -34,7 +34,7 @@ def show_training(screen: Screen, report: TrainingResult, location: str) -> None
 
 
 def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | None = None) -> None:
-    """Print what every shard serves, how many requests reached each step, what is owed, and by when.
+    """Print the state that every shard serves, the number of requests at each stage, and the deadlines.
 
     Args:
         unknown_locations: Why it is not known on which nodes the shards are.

@@ -15,7 +15,7 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Voters:
-    """What the votes are weighted by, with one entry for each voting constituent."""
+    """The values that weight the votes, with one entry for each voting constituent."""
 
     stages: Weights
     """(voters,) share of the stages that are trained, within (0, 1]."""

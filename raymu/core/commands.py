@@ -47,7 +47,7 @@ class TrainShard:
 
 
 TRAIN_PREFIX = "train-"
-"""What the ids of training commands begin with."""
+"""Prefix of the ids of training commands."""
 
 
 def train_id(shard: int) -> str:
@@ -65,7 +65,7 @@ class RepairShard:
     earliest_slice: int
     """Retraining starts with this slice's stage: the minimum of the requests' slices and of the debt."""
     references: tuple[CalibrationReference, ...]
-    """What calibration aims at; the first one's samples are unseen samples to this shard."""
+    """The models that calibration aims at. The samples of the first one serve as unseen samples."""
 
     @property
     def shard(self) -> int:
@@ -74,7 +74,7 @@ class RepairShard:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepairOutcome(Cost):
-    """What was done to one shard: the facts that a worker reports and that receipts repeat. The cost is measured.
+    """The facts of one finished repair, which a worker reports and receipts repeat. The cost is measured.
 
     A new fact is a field here with a default, so that earlier reports and receipts can be read, and is set by the worker.
     """

@@ -77,7 +77,7 @@ class DamageFound:
 
     at: datetime
     first_stages: Mapping[int, int]
-    """For each damaged shard, the first stage that must be trained again."""
+    """Damaged shard -> first stage that must be trained again."""
     kind: Literal["damaged"] = "damaged"
 
 

@@ -1,4 +1,4 @@
-"""Receipts: what was done about a request, folded from the journal's events."""
+"""Receipts: the record of the work for each request, derived from the journal's events."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,7 +11,7 @@ from raymu.core.requests import RevocationRequest
 
 
 class RequestStage(StrEnum):
-    """How far a request is."""
+    """The stage that a request has reached."""
 
     ACCEPTED = "accepted"
     REWOUND = "rewound"
@@ -26,7 +26,7 @@ class RequestStage(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardReceipt(RepairOutcome):
-    """What was done to one shard for a request. Receipts with the same `command_id` share one repair and its cost."""
+    """The repair of one shard for a request. Receipts with the same `command_id` share one repair and its cost."""
 
     shard: int
     samples: int
@@ -55,7 +55,7 @@ class ShardReceipt(RepairOutcome):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """What was done about a request, never what a model knows. A time is None until it has come."""
+    """A record of the work for a request. It claims nothing about what a model knows. A time is None until it is reached."""
 
     request_id: str
     hashes: tuple[str, ...]
@@ -91,7 +91,7 @@ class Receipt:
 
     @property
     def stage(self) -> RequestStage:
-        """How far the request is. A retrained request is settled once it is purged."""
+        """The stage that the request has reached. A retrained request is settled once it is purged."""
         if self.purged_at:
             return RequestStage.SETTLED if self.settled_at else RequestStage.PURGED
         if self.published_at:

@@ -9,7 +9,7 @@ SampleId: TypeAlias = int | str
 
 
 class Remedy(StrEnum):
-    """What is done to one shard. Only RETRAIN is exact, and only within one determinism class."""
+    """A way to repair one shard. Only RETRAIN is exact, and only within one determinism class."""
 
     RETRAIN = "retrain"
     PATCH = "patch"
@@ -18,7 +18,7 @@ class Remedy(StrEnum):
 
 
 class Exactness(StrEnum):
-    """How a shard's state compares with training from scratch without the forgotten samples. From the most exact down."""
+    """The relation of a shard's state to training from scratch without the forgotten samples, the most exact first."""
 
     EXACT = "exact"
     """Equal, bit for bit."""
@@ -29,7 +29,7 @@ class Exactness(StrEnum):
 
 
 class ShardState(StrEnum):
-    """What a shard serves in a generation: its repaired state of some `Exactness`, an earlier checkpoint, or nothing."""
+    """The state that a shard serves: its repaired state of some `Exactness`, an earlier checkpoint, or nothing."""
 
     EXACT = "exact"
     INCONCLUSIVE = "inconclusive"
@@ -73,7 +73,7 @@ class CheckpointRef:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardLineage:
-    """What a shard has: its retained samples, the checkpoints that are still sound, and the state it serves."""
+    """The data of a shard: its retained samples, the checkpoints that are still sound, and the state it serves."""
 
     shard: int
     table: FileRef
@@ -192,7 +192,7 @@ class ShardLineage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constituent:
-    """What one shard contributes to a generation."""
+    """The contribution of one shard to a generation."""
 
     shard: int
     state: ShardState

@@ -1,4 +1,4 @@
-"""The table of remedies: what each costs, when it is possible, and what is done instead.
+"""The table of remedies: the cost of each, when it is possible, and its substitute.
 
 The unit of cost is a sample pass: one sample forward, backward and in an optimizer step. To add a remedy, name it in
 `Remedy`, add a row to `REMEDIES`, and carry it out in `raymu.service.shard.shard_patcher`. The planner, the board and every

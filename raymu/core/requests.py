@@ -42,7 +42,7 @@ class RevocationRequest:
     received_at: datetime
     due_at: datetime
     forget: tuple[ForgetSet, ...]
-    """What each touched shard forgets."""
+    """The forget set of each touched shard."""
     hashes: tuple[str, ...]
     """Pseudonyms of the ids and the owner, which stay when the ids are purged."""
 

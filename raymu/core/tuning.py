@@ -1,4 +1,4 @@
-"""The search for a hybrid boundary: what it tries, how trials are scored, and which of them are Pareto-optimal."""
+"""The search for a hybrid boundary: its values, the scores of its trials, and the Pareto-optimal ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class SearchSpace:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """How a search chooses what to try."""
+    """The method by which a search chooses values."""
 
     space: SearchSpace
     method: Literal["grid", "random", "optuna"] = "grid"

@@ -31,4 +31,4 @@ LEAVE_SECRETS_OUT = (
     "has a secret in its URI, which would be kept and shown with it; leave it out, and set AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or whatever else its storage looks for credentials in"
 )
-"""The part of an error message that says what is wrong with such a location, and what to do."""
+"""The part of an error message that explains the problem with such a location, and the remedy."""

@@ -40,16 +40,16 @@ _IDX_TYPES: Mapping[int, str] = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportOptions:
-    """What a file does not say by itself."""
+    """The facts that a file does not contain."""
 
     labels: str | None = None
-    """For IDX: the file of the labels."""
+    """The file of the labels, for IDX."""
     features: str | None = None
-    """For NPZ: the name of the array of features."""
+    """Name of the array of features, for NPZ."""
     label: str | None = None
-    """For NPZ: the name of the array of labels. For CSV: a column's name, or its index: 1 is the first, -1 the last."""
+    """Name of the array of labels, for NPZ. For CSV the name of a column, or its index (1 is the first, -1 the last)."""
     id: str | None = None
-    """For CSV: a column, as for `label`. Without it, rows are numbered."""
+    """Column of the ids, as for `label`, for CSV. Without it, rows are numbered."""
     first_id: int = 0
     """Number of the first row."""
     first_label: int = 0
@@ -64,14 +64,14 @@ class ConversionResult:
 
     samples: int
     features: int
-    """Of each sample."""
+    """Number of features of each sample."""
     classes: tuple[str, ...]
     """Labels that are text, in the order of their numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Columns:
-    """What a file has, unchecked."""
+    """The columns of a file, unchecked."""
 
     features: Values
     """(samples, *shape)."""
@@ -228,7 +228,9 @@ def _as_labels(source: str, labels: Values, options: ImportOptions) -> tuple[npt
         numbers = {name: number for number, name in enumerate(classes)}
         unknown = sorted(set(labels.tolist()) - numbers.keys())
         if unknown:
-            raise DataInvalid(source, f"a label is {unknown[0]!r}, which is none of the classes; add it to --classes")
+            raise DataInvalid(
+                source, f"a label is {unknown[0]!r}, which is not one of the classes; add it to --classes"
+            )
         return np.array([numbers[label] for label in labels.tolist()], dtype=np.int64), classes
     if labels.dtype.kind not in "iu":
         raise DataInvalid(source, f"labels are {labels.dtype}; they must be whole numbers, or text")

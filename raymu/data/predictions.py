@@ -25,7 +25,7 @@ def require_format(path: str) -> None:
 def write_predictions(
     path: str, probabilities: Probabilities, *, ids: npt.NDArray[Any] | None, id_name: str, labels_only: bool
 ) -> None:
-    """Write a CSV or Parquet file whole, or leave what was there.
+    """Write a CSV or Parquet file whole, or leave the existing file unchanged.
 
     Args:
         path: Its ending says which format.

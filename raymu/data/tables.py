@@ -30,9 +30,9 @@ class FeatureTable:
     features: Features
     """(samples, *shape)."""
     ids: npt.NDArray[Any] | None
-    """(samples,) int64, or str objects; None if the table has none."""
+    """(samples,) int64, or str objects; None if the table has no ids."""
     labels: Labels | None
-    """(samples,); None if the table has none."""
+    """(samples,); None if the table has no labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

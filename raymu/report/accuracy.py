@@ -12,7 +12,7 @@ from raymu.service.prediction import Evaluation
 from raymu.text import plural
 
 _MIN_HEIGHT = 0.02
-"""Of the plot's vertical axis, as an accuracy."""
+"""Smallest height of the plot's vertical axis, as an accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

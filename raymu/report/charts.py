@@ -10,7 +10,7 @@ class Tick:
     """A labelled value on an axis."""
 
     at: float
-    """From 0 (left, bottom) to 1."""
+    """Place on the axis, from 0 (left, bottom) to 1."""
     value: float
 
 
@@ -23,7 +23,7 @@ class Point:
     kind: str
     """Name of the symbol."""
     label: str
-    """What the point shows, in words."""
+    """Description of the point."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,14 +37,14 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """What is to be drawn, in its own units."""
+    """A mark to draw, in the units of the data."""
 
     x: float
     y: float
     kind: str
     """Name of the symbol."""
     label: str
-    """What the mark shows, in words."""
+    """Description of the mark."""
 
 
 _MAX_DECADES = 6

@@ -24,9 +24,9 @@ class RemedyCosts:
     passes: float
     passes_ratio: float | None
     forecast_seconds: float
-    """Of compute."""
+    """Compute time."""
     seconds: float
-    """Of compute."""
+    """Compute time."""
     seconds_ratio: float | None
 
 

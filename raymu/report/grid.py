@@ -46,7 +46,7 @@ class GridRow:
     open_requests: int
     """Requests that are not exact in this shard yet."""
     accuracy: float | None
-    """Of the shard's constituent alone; None if it was not measured."""
+    """Accuracy of the shard's constituent alone; None if it was not measured."""
     cells: tuple[Cell, ...]
 
 
@@ -114,7 +114,7 @@ def grid_of(
 
 
 def _pending(events: Iterable[Event]) -> Pending:
-    """Follow the events to what is not published yet."""
+    """Apply the events, and return the changes that no generation contains yet."""
     touched: dict[int, dict[str, int]] = {}
     lost: dict[int, int] = {}
     unpublished: list[RepairReport] = []

@@ -20,7 +20,7 @@ class DeadlineStatus(StrEnum):
 
 
 LATE = frozenset({DeadlineStatus.AT_RISK, DeadlineStatus.OVERDUE})
-"""What somebody has to act on."""
+"""Deadlines that somebody has to act on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

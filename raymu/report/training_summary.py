@@ -27,7 +27,7 @@ class FactGroup:
 def training_summary(
     manifest: RunManifest, generation: Generation, events: Iterable[Event], determinism: Iterable[str]
 ) -> tuple[FactGroup, ...]:
-    """Describe what was trained. Addresses and passwords of databases are left out.
+    """Describe the training. Addresses and passwords of databases are left out.
 
     Args:
         manifest: The manifest of the run.

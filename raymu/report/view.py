@@ -48,7 +48,7 @@ class Incident:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueRequest:
-    """What is owed to a request, and by when."""
+    """The deadline of a request that is not exact yet, with its status."""
 
     deadline: Deadline
     deadline_status: DeadlineStatus
@@ -83,7 +83,7 @@ class ReportView:
     accuracy: Accuracy
     verification: Verification | None
     audit: Any
-    """A JSON document; None if there is none."""
+    """A JSON document; None if the file does not exist."""
 
 
 def view_of(record: RunRecord) -> ReportView:

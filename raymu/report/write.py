@@ -21,7 +21,7 @@ from raymu.text import one_line
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportWritten:
-    """What was written."""
+    """The result of writing a report."""
 
     out: str
     generation: int

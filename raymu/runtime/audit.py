@@ -55,16 +55,16 @@ class _TaskOwner:
             WorkerLost: A task's worker died at every attempt.
             RaymuError: What a task itself raises.
         """
-        pools = {task.pool.shard: task.pool for task in tasks}
-        references = {shard: ray.put(pool) for shard, pool in pools.items()}
-        calls = [self._train.remote(references[task.pool.shard], task.kind, task.number) for task in tasks]
+        samples = {task.samples.shard: task.samples for task in tasks}
+        references = {shard: ray.put(shard_samples) for shard, shard_samples in samples.items()}
+        calls = [self._train.remote(references[task.samples.shard], task.kind, task.number) for task in tasks]
         for task, call in zip(tasks, calls, strict=True):
             try:
                 yield ray.get(call)
             except RayTaskError as error:
                 raise unwrap(error) from None
             except RayError as error:
-                raise WorkerLost(task.pool.shard, 1 + _RETRIES, first_sentence(error)) from error
+                raise WorkerLost(task.samples.shard, 1 + _RETRIES, first_sentence(error)) from error
 
 
 _TaskOwnerActor: Any = as_remote(_TaskOwner)
@@ -72,7 +72,7 @@ _TaskOwnerActor: Any = as_remote(_TaskOwner)
 
 def _run_tasks(owner: Any, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
     """Start the tasks now, not when the first model is read."""
-    return _models(owner.run.remote(tasks), tasks[0].pool.shard)
+    return _models(owner.run.remote(tasks), tasks[0].samples.shard)
 
 
 def _models(stream: Any, shard: int) -> Iterator[AuditedModel]:

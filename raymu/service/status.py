@@ -20,7 +20,7 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardStatus:
-    """What one shard holds and serves."""
+    """The samples and the served state of one shard."""
 
     shard: int
     samples: int
@@ -35,7 +35,7 @@ class ShardStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestCounts:
-    """How many requests have reached a stage; those beyond it count too."""
+    """Number of requests that have reached each stage. Those beyond it count too."""
 
     accepted: int
     published: int
@@ -45,7 +45,7 @@ class RequestCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Debt:
-    """What settling would retrain."""
+    """The shards that settling would retrain."""
 
     shards: int
     retrain_passes: int
@@ -54,7 +54,7 @@ class Debt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemedyForecastError:
-    """How accurate the forecasts of one kind of remedy were."""
+    """The accuracy of the forecasts for one kind of remedy."""
 
     remedies: int
     forecast_seconds: float
@@ -77,7 +77,7 @@ class RunStatus:
     requests: RequestCounts
     debt: Debt
     deadlines: tuple[Deadline, ...]
-    """What is owed to requests that are not exact yet, the earliest due first."""
+    """Deadlines of the requests that are not exact yet, the earliest first."""
     paces: dict[Remedy, RemedyForecastError]
     """Accuracy of forecasts, by the remedies that were carried out as planned. The name is one of `status --json`."""
 

@@ -47,7 +47,7 @@ class GenerationFiles:
         return published not in numbers and max(numbers, default=0) < published
 
     def explain_missing(self, published: int) -> str:
-        """Return what is wrong if the published generation has no file, and what to do about it."""
+        """Return the error for a published generation whose file is missing, with the remedy."""
         newest = max(self.numbers, default=0)
         if self.is_behind(published):
             return (

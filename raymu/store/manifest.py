@@ -19,7 +19,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunManifest:
-    """The settings of a run, and what was derived from its data."""
+    """The settings of a run, and facts that were derived from its data."""
 
     config: Mapping[str, Any]
     """All settings as plain JSON values."""
@@ -45,8 +45,8 @@ def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
     """Read the manifest of a run.
 
     Raises:
-        RunInvalid: there is no run, or one of a newer format.
-        FileCorrupt: the manifest is not what was written.
+        RunInvalid: There is no run, or one of a newer format.
+        FileCorrupt: The manifest is not what was written.
     """
     try:
         payload = files.read(MANIFEST)

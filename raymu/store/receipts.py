@@ -21,7 +21,7 @@ class ReceiptRow:
     """One issued receipt."""
 
     number: int
-    """From 1, in the order of issue."""
+    """Number of the receipt, from 1, in the order of issue."""
     request_id: str
     document: str
     """Canonical JSON of the receipt, its link to the receipt before it, and its signature."""

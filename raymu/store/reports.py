@@ -14,14 +14,14 @@ _FOLDER = "reports"
 
 
 class Partial(Protocol):
-    """What a command has done so far."""
+    """The progress of a command that has not ended."""
 
     @property
     def command_id(self) -> str: ...
 
 
 class Report(Protocol):
-    """What a command did, and the state of the shard after it."""
+    """The result of a command, and the state of the shard after it."""
 
     @property
     def command_id(self) -> str: ...

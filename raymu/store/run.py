@@ -126,7 +126,7 @@ class RunStore:
 
     @cached_property
     def manifest(self) -> RunManifest:
-        """What the run is. Raises RunInvalid if there is no run, or one of a newer format; FileCorrupt."""
+        """The run's manifest. Raises RunInvalid if there is no run, or one of a newer format. Raises FileCorrupt."""
         return read_manifest(self.files, self.keys)
 
     @cached_property

@@ -11,7 +11,7 @@ import torch
 from raymu.errors import FileCorrupt
 
 Tensors: TypeAlias = Mapping[str, torch.Tensor]
-"""By name."""
+"""Name -> tensor."""
 
 
 def serialize(tensors: Tensors, metadata: Mapping[str, Any]) -> bytes:

@@ -31,7 +31,7 @@ def check_training(spec: TrainingSpec) -> bool:
 
 
 def _check_optimizer(spec: TrainingSpec) -> None:
-    """Take a step, and see that checkpoints can keep what it leaves behind."""
+    """Take an optimizer step, and check that checkpoints can keep the optimizer's state."""
     with deterministic(torch.device("cpu"), threads=1):
         torch.manual_seed(0)
         model = build_model(spec.model, input_shape=spec.input_shape, classes=spec.classes)

@@ -37,7 +37,7 @@ class UpdateRecorder(Protocol):
         ...
 
     def log(self) -> "UpdateLog":
-        """Return what was recorded."""
+        """Return the recorded updates."""
         ...
 
 

@@ -43,14 +43,14 @@ def describe_difference(earlier: str, now: str) -> str:
 
 
 def choose_device(setting: Device) -> torch.device:
-    """Choose the device to train on. Raises DeviceUnavailable if the setting is CUDA and there is none."""
+    """Choose the device to train on. Raises DeviceUnavailable if the setting is CUDA and no CUDA device exists."""
     if setting == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable("training.device is cuda, but there is no CUDA device here; use auto or cpu")
     return torch.device("cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def device_or_cpu(setting: Device) -> torch.device:
-    """Choose a device for what is not training: the CPU, if this machine lacks the configured device."""
+    """Choose a device for work other than training: the CPU, if this machine lacks the configured device."""
     return choose_device("cpu" if setting == "cpu" else "auto")
 
 

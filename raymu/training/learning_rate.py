@@ -14,7 +14,7 @@ class LearningRate:
     """Turns the configured schedule into rates."""
 
     def __init__(self, training: TrainingConfig) -> None:
-        """Raises ConfigInvalid if the schedule's factory fails."""
+        """Build the schedule. Raises ConfigInvalid if its factory fails."""
         self._training, self._schedule = training, build_schedule(training.schedule)
 
     def of_epoch(self, *, stage: int, epoch: int, epochs: int, steps: int) -> list[float]:

@@ -24,7 +24,7 @@ from raymu.training.trainer import ShardTrainer
 _MAX_DOUBLINGS = 60
 _MAX_BISECTIONS = 24
 _TOLERANCE = 0.01
-"""How near the forget set's loss must come to the unseen loss, as a fraction of it."""
+"""Largest distance of the forget set's loss from the unseen loss, as a fraction of the latter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

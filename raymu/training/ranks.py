@@ -18,11 +18,11 @@ from raymu.text import one_line
 
 
 class Ranks(Protocol):
-    """What training needs of the ranks."""
+    """The ranks that train one shard together."""
 
     @property
     def count(self) -> int:
-        """How many ranks share each batch."""
+        """Number of ranks that share each batch."""
         ...
 
     @property
@@ -108,7 +108,7 @@ class DistributedRanks:
 
 @contextmanager
 def _exchange() -> Iterator[None]:
-    """Raises RankLost if a rank does not answer."""
+    """Translate errors of an exchange: raise RankLost if a rank does not answer."""
     try:
         yield
     except RuntimeError as error:

@@ -15,11 +15,11 @@ class TrainingSpec:
     training: TrainingConfig
     normalize: NormalizeSetting
     input_shape: tuple[int, ...]
-    """Of one sample's features."""
+    """Shape of one sample's features."""
     classes: int
     seed: int
     epochs: tuple[int, ...]
-    """Of each stage."""
+    """Number of epochs of each stage."""
     groups_per_slice: int | None
     """Fixed batches of a slice, if contributions are recorded by group."""
     workers: int = 1

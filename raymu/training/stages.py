@@ -25,11 +25,11 @@ class StageTask:
     first: int
     """Number of the first stage to train."""
     checkpoint: bytes | None
-    """Of the stage before; None to start from new weights."""
+    """Checkpoint of the stage before; None to start from new weights."""
     contributions: Contributions
-    """Which updates are recorded."""
+    """The updates that are recorded."""
     device: Device
-    """As configured."""
+    """Configured device."""
     threads: int
 
     @property
@@ -54,7 +54,7 @@ class StageResult:
     passes: int
     """Sample passes."""
     seconds: float
-    """Of compute."""
+    """Compute time."""
     determinism: str
     """Determinism class, as JSON."""
     earlier_classes: tuple[str, ...]

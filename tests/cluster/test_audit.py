@@ -35,7 +35,7 @@ def test_tasks_on_ray_give_the_report_of_one_process(tmp_path: Path) -> None:
 def test_the_error_of_a_task_is_raised_unchanged_and_ends_the_others() -> None:
     """Each task takes all CPUs for seconds, so a later test would wait for all of them."""
     refused, long = replace(make_pool(), device="cuda", shard=1), make_pool(training={"epochs": 600})
-    tasks = [AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0) for pool in [refused, *[long] * 30]]
+    tasks = [AuditTask(samples=pool, kind=ModelKind.ORACLE, number=0) for pool in [refused, *[long] * 30]]
     with audit_runner(ClusterConfig(cpus_per_shard=8)) as run_tasks, pytest.raises(DeviceUnavailable, match="CUDA"):
         list(run_tasks(tasks))
     assert ray.get(ray.remote(num_cpus=8)(lambda: "there is room").remote(), timeout=20)

@@ -193,7 +193,7 @@ from tests.unit.training.audit.examples import make_pool
 
 location, address, stranger = sys.argv[1:]
 pool = make_pool(model={"factory": f"{stranger}:build"})
-task = AuditTask(pool=pool, kind=ModelKind.ORACLE, number=0)
+task = AuditTask(samples=pool, kind=ModelKind.ORACLE, number=0)
 with audit_runner(ClusterConfig(address=address)) as run_tasks, raymu.open_run(location, address=address) as run:
     try:
         list(run_tasks([task]))

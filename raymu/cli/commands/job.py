@@ -23,7 +23,7 @@ _IDENTITIES = {"ids": "--id", "owner": "--owner", "key": "--idempotency-key"}
 _ID_FILES = {"ids_file", "requests_file", "exclude_file"}
 """Parameters that name a file with ids. It must not be copied to the disks of Ray's nodes."""
 _LOCAL_DEFAULTS = {("train", "run_dir"), ("report", "out_file")}
-"""Those whose default is in the working directory."""
+"""Parameters whose default is a path in the working directory."""
 
 
 @click.group("job", invoke_without_command=True)
@@ -86,7 +86,7 @@ def submit_command(
 
 
 def _require_shared_locations(words: tuple[str, ...]) -> None:
-    """Parse a command as the job will. Raise UsageError, and RequestInvalid if its result would be lost with the job."""
+    """Parse a command as the job will. Raise UsageError, or RequestInvalid if its result would be lost with the job."""
     from raymu.cli.group import cli  # which imports this module on use
 
     with click.Context(cli, info_name="raymu") as context:

@@ -94,7 +94,7 @@ def _show_earlier(receipts: Sequence[Receipt], as_json: bool) -> None:
 
 
 def _revoke_rows(opened: Run, revocations: list[Revocation], as_json: bool) -> None:
-    """Send many requests, print what was refused, and exit with 1 if anything was."""
+    """Send many requests, print the refused ones, and exit with 1 if there are any."""
     with opened as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         results = run.revoke_many(revocations, progress=progress)
     if as_json:

@@ -18,7 +18,7 @@ from raymu.data.ids import read_ids
 from raymu.errors import RequestInvalid
 
 _SETTING = re.compile(r"[\w.]+=")
-"""How KEY=VALUE begins; a path or a URI has a slash or a colon before its first equals sign."""
+"""The beginning of KEY=VALUE. A path or a URI has a slash or a colon before its first equals sign."""
 
 
 @click.command("train", cls=RaymuCommand, example="raymu train letter.yaml runs/letter training.epochs=3")

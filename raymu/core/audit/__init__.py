@@ -1,4 +1,4 @@
-"""What a model's confidences reveal about the samples that it was trained on.
+"""Membership inference: what a model's confidences reveal about the samples that it was trained on.
 
 `signals` and `attacks` score membership, `roc` and `epsilon` turn scores into rates and bounds, and `oracle_comparison`
 tests whether a model can be told from retrained ones.

@@ -14,7 +14,7 @@ Scores = npt.NDArray[np.float64]
 OWN_VARIANCE_FROM = 32
 """Number of models of a kind (in or out) from which each sample has its own variance; with fewer, all share one."""
 RMIA_GAMMA = 2.0
-"""How many times likelier than a population sample a member must be; the value of the attack's authors."""
+"""A member must be this many times likelier than a population sample. The value is that of the attack's authors."""
 _LEAST_DEVIATION = 1e-6
 
 

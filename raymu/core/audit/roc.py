@@ -87,7 +87,7 @@ def _rate_with_tail(tail: float, successes: int, trials: int) -> float:
 
 
 def _placements(members: Scores, non_members: Scores) -> tuple[Scores, Scores]:
-    """For each member the share of non-members below it, for each non-member that of members above; ties count half."""
+    """Return the share of non-members below each member, and of members above each non-member. Ties count half."""
     return _share_below(members, non_members), 1.0 - _share_below(non_members, members)
 
 

@@ -1,4 +1,4 @@
-"""Which state of a shard is served while requests wait for it or files of it are lost."""
+"""Chooses the state that a shard serves while requests wait for it, or while files of it are lost."""
 
 from raymu.config.unlearning import OnAccept
 from raymu.core.records import CheckpointRef, Constituent, ShardLineage, ShardState

@@ -1,5 +1,5 @@
-"""What traffic would cost a run before it is trained.
+"""The cost of expected traffic, before a run is trained.
 
-`traffic` and `trace` say what is requested and when, `simulator` and `simulated_shard` replay a trace on the board,
+`traffic` and `trace` describe the requests and their times, `simulator` and `simulated_shard` replay a trace on the board,
 `expected_cost` and `shard_chain` compute the mean cost in closed form, and `recommendation` chooses a layout.
 """

@@ -1,4 +1,4 @@
-"""The mean cost of traffic on a run that is not trained yet: in closed form, or sampled if there is none.
+"""The mean cost of traffic on a run that is not trained yet: in closed form, or sampled if no closed form exists.
 
 A request names one sample. Requests come in groups: a group is served by one repair of each shard that it touches, and a
 group is served before the next one comes. `together=1` models well-separated requests, `together=N` a single batch.

@@ -18,7 +18,7 @@ DRAWS = 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrafficBudget:
-    """Expected traffic, and what it may cost."""
+    """Expected traffic, and limits of its cost."""
 
     requests: int
     together: int
@@ -83,7 +83,7 @@ def recommend(layouts: Iterable[Layout], strategy: Strategy, budget: TrafficBudg
 
 
 def _options(layout: Layout, strategy: Strategy, budget: TrafficBudget) -> list[tuple[Layout, Boundary, ExpectedCost]]:
-    """The boundaries that differ in what they retrain, with their costs."""
+    """Return the boundaries that retrain different shards, with their costs."""
     boundaries = [Boundary.parse(layout.boundary_retraining_from(first)) for first in range(layout.slices + 1)]
     rules = [(strategy, boundary) for boundary in boundaries]
     costs = expected_costs(layout, rules, requests=budget.requests, together=budget.together)

@@ -73,7 +73,7 @@ class ShardChain:
 
 
 class _Group:
-    """A group of a given size: what it touches, and the sums over all shards that it was served for.
+    """A group of a given size: the slices that it touches, and sums over the shards that `serve` was called for.
 
     P(earliest slice >= k) = late_k ^ size, where late_k is the probability that a request is for another shard or for
     slice k or later. The difference of consecutive k gives P(earliest slice = k).

@@ -1,4 +1,4 @@
-"""Simulated shards: their lineages after training, and repairs that take what is forecast."""
+"""Simulated shards: their lineages after training, and repairs that take their forecast time."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -15,7 +15,7 @@ def untrained_lineages(
 
 
 class SimulatedRepairs:
-    """Repairs that do nothing but take what is forecast."""
+    """Repairs that only take their forecast time."""
 
     def execute(self, command: RepairShard, accepted: Mapping[str, RevocationRequest]) -> RepairReport:
         touched = touched_slices((accepted[request_id] for request_id in command.request_ids), command.shard)

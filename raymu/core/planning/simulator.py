@@ -37,7 +37,7 @@ class SimulationSummary:
     """Totals of a simulated trace."""
 
     requests: tuple[RequestTimes, ...]
-    """In the order of the trace."""
+    """Times of each request, in the order of the trace."""
     shard_passes: tuple[float, ...]
     """Sample passes of the repairs of each shard."""
     remedies: int
@@ -136,7 +136,7 @@ def simulate(
         shape: The run.
         workers: Shards that are repaired side by side.
         window_s: Batch window in seconds, see `Trace.batches`.
-        repairs: What carries repairs out, in the simulated order; by default they take what is forecast.
+        repairs: Carries repairs out, in the simulated order. By default a repair takes its forecast time.
         on_batch: Called after each batch with the number of accepted requests, the sample passes so far and the shards.
 
     Raises TraceInvalid if the trace names samples that the population does not have.

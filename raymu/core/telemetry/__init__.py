@@ -1,4 +1,4 @@
-"""What a run shows of itself while it works, without naming anybody.
+"""Measurements and log lines of a running coordinator, without names of people or samples.
 
-`metrics` is the table of Prometheus metrics, `collector` measures a run, and `log_fields` says what may be logged.
+`metrics` is the table of Prometheus metrics, `collector` measures a run, and `log_fields` restricts the fields of log lines.
 """

@@ -136,7 +136,7 @@ class MetricsCollector:
         self._settle_by_s = min(starts_s, default=0.0)
 
     def _published_waits(self, event: GenerationPublished) -> list[Measurement]:
-        """How long requests took to the stages that a generation brings them to."""
+        """Measure how long requests took to the stages that a generation brings them to."""
         exact = [request_id for request_id in event.repaired if self._receipts.receipt(request_id).settled_at]
         reached = (
             (RequestStage.REWOUND, event.rewound),

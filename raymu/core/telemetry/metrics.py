@@ -14,7 +14,7 @@ TRAINING = "train"
 
 
 class MetricKind(StrEnum):
-    """How measurements of a metric are combined."""
+    """The way in which measurements of a metric are combined."""
 
     COUNTER = "counter"
     """A total; a measurement is an increment."""
@@ -25,7 +25,7 @@ class MetricKind(StrEnum):
 
 
 class ShardActivity(StrEnum):
-    """What a shard is busy with."""
+    """The activity of a shard."""
 
     RUNNING = "at_work"
     """A repair is running."""
@@ -112,7 +112,7 @@ DEBT_PASSES = _gauge("debt_passes", "passes", "Forecast sample passes of settlin
 NEXT_DUE = _gauge(
     "next_due_timestamp_seconds",
     "seconds",
-    "Unix time at which the next request that is not exact is due; 0 if there is none",
+    "Unix time at which the next request that is not exact is due; 0 if all are exact",
 )
 SETTLE_BY = _gauge(
     "settle_by_timestamp_seconds",

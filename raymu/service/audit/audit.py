@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 def one_after_another(tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
     """Train the models in this process."""
-    return (train_model(task.pool, task.kind, task.number) for task in tasks)
+    return (train_model(task.samples, task.kind, task.number) for task in tasks)
 
 
 def no_progress(_done: int, _total: int) -> None:

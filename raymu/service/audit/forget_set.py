@@ -23,7 +23,7 @@ from raymu.training.batches import ShardSamples
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditScope:
-    """What is audited, and how."""
+    """The requests to audit, and the data and sizes of the audit."""
 
     request_ids: tuple[str, ...] = ()
     """The requests; by default all that are repaired."""

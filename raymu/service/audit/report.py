@@ -19,9 +19,9 @@ class PerModel(Generic[Figure]):
 
     served: Figure
     oracle: Figure
-    """Of the model that is retrained without the forgotten samples."""
+    """Figure of the model that is retrained without the forgotten samples."""
     control: Figure
-    """Of the model that is fine-tuned without subtracting anything."""
+    """Figure of the model that is fine-tuned without subtracting anything."""
 
     @classmethod
     def each(cls, figure: Callable[[Role], Figure]) -> "PerModel[Figure]":
@@ -52,7 +52,7 @@ class AccuracyAudit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttackAudit:
-    """How well a membership inference attack separates forgotten samples from unseen ones."""
+    """The power of a membership inference attack to separate forgotten samples from unseen ones."""
 
     attack: str
     auc: PerModel[Estimate]
@@ -79,7 +79,7 @@ class WorstSample:
     row: int
     """Row number in the audited file, from 0."""
     pseudonym: str
-    """As in the receipt."""
+    """Pseudonym of the id."""
     shard: int
     likelihood: PerModel[float]
     """Log likelihood ratio of LiRA: above 0 if the sample looks like a member."""
@@ -118,7 +118,7 @@ class ShardAudit:
     is_oracle: bool
     """Whether the served model equals the retrained oracle bit for bit."""
     relearning: PerModel[int | None]
-    """Optimizer steps until the loss on the forget set is what it was; None if the largest number of steps is too few."""
+    """Optimizer steps until the loss on the forget set is back at its old value; None if the largest number is too few."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +137,7 @@ class AuditReport:
     requests: tuple[RequestAudit, ...]
     shards: tuple[ShardAudit, ...]
     exposure: tuple[AttackAudit, ...]
-    """What the attacks find on retained samples, which every model was trained on."""
+    """Results of the attacks on retained samples, which every model was trained on."""
     passes: float
     """Sample passes of all models."""
     seconds: float

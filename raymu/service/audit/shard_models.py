@@ -22,7 +22,7 @@ TWINS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ShardModels:
-    """The models of a shard, and what they predict for its audit samples."""
+    """The models of a shard, and their predictions for its audit samples."""
 
     audit_samples: AuditSamples
     models: PerModel[AuditedModel]
@@ -64,7 +64,9 @@ class ShardModels:
 def audit_tasks(audit_samples: AuditSamples, shadow_models: int) -> list[AuditTask]:
     """Return the models to train for one shard, in the order that `score_models` expects."""
     kinds = [(ModelKind.BEFORE, 1), (ModelKind.ORACLE, 1 + TWINS), (ModelKind.SHADOW, shadow_models)]
-    return [AuditTask(pool=audit_samples, kind=kind, number=number) for kind, count in kinds for number in range(count)]
+    return [
+        AuditTask(samples=audit_samples, kind=kind, number=number) for kind, count in kinds for number in range(count)
+    ]
 
 
 def score_models(

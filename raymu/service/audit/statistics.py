@@ -98,7 +98,7 @@ def audit_attack(attack: str, shards: Sequence[ShardModels], masks: Sequence[Mas
 
 
 def retained_baseline(shards: Sequence[ShardModels]) -> tuple[AttackAudit, ...]:
-    """Measure the attacks on retained samples, which every model was trained on: this is what they could find at all."""
+    """Measure the attacks on retained samples, which every model was trained on: the most that they can find."""
     masks = [shard.audit_samples.is_retained for shard in shards]
     return tuple(audit_attack(name, shards, masks) for name in ATTACKS if name != "two_generations")
 

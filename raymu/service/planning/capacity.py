@@ -76,7 +76,7 @@ class LayoutAdvice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CapacityPlan:
-    """What traffic would cost a configuration, and what is recommended."""
+    """The cost of traffic for a configuration, and a recommendation."""
 
     traffic: str
     requests: int

@@ -46,7 +46,7 @@ class LayoutCandidates:
         return layouts
 
     def budget(self, *, workers: int, budget_s: float | None, longest_s: float | None) -> TrafficBudget:
-        """Return the traffic with what it may cost.
+        """Return the traffic with the limits of its cost.
 
         Args:
             workers: Shards that are repaired side by side.

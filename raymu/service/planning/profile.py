@@ -26,7 +26,7 @@ WARM_UP_SAMPLES, TIMED_SAMPLES, TIMED_EPOCHS = 128, 1024, 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
-    """What a capacity plan needs to know about the training data, the model and the machine."""
+    """Facts about the training data, the model and the machine that a capacity plan needs."""
 
     population_of: Callable[[PartitionConfig], RevocableSamples]
     """Returns the samples of a run with a given partition."""

@@ -17,7 +17,7 @@ from raymu.store.codec import canonical_json
 from raymu.text import one_line, plural
 
 DUE_AFTER = timedelta(days=30)
-"""How long a request may wait if it names no time: about the month that data protection law allows."""
+"""Time after which a request is due if it does not say when. Data protection law allows about a month."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class AdmittedRequest:
     """A request that can be accepted."""
 
     request: RevocationRequest
-    """For the board."""
+    """The request as the board gets it."""
     key: str | None
     """The idempotency key as the user wrote it."""
     forget: dict[int, tuple[SampleId, ...]]
@@ -58,7 +58,7 @@ class ParsedRequest:
     owner: str | None
     """Pseudonym of the owner."""
     sample_ids: tuple[SampleId, ...]
-    """Of the type that the run's ids have."""
+    """Ids, of the type that the run's ids have."""
 
 
 def admit(
@@ -85,13 +85,13 @@ def admit(
     revocation = parsed.revocation
     pseudonyms = tuple(sample.pseudonym for sample in samples) if parsed.owner is None else (parsed.owner,)
     payload_sha256 = _payload_sha256(revocation, pseudonyms)
-    # An older event holds its key in clear, and is sealed: it is still found.
+    # Events of older versions hold the key itself, and cannot change, because they are sealed.
     if revocation.key and parsed.key and (earlier := by_key.get(parsed.key) or by_key.get(revocation.key)):
         if earlier.payload_sha256 != payload_sha256:
             raise IdempotencyConflict(revocation.key, earlier.request_id)
         return earlier
     if revocation.due is not None and revocation.due <= now:
-        raise RequestInvalid(f"due {revocation.due} is past; give a time that is to come")
+        raise RequestInvalid(f"due {revocation.due} is past; give a time in the future")
     _require_unrevoked(pseudonyms, revoked)
     left = [sample for sample in samples if sample.pseudonym not in revoked]  # an owner stands for those that are left
     if not left:
@@ -164,7 +164,7 @@ def _require_unrevoked(pseudonyms: Sequence[str], revoked: Mapping[str, str]) ->
 
 
 def chosen_strategy(name: str) -> Strategy:
-    """Raises RequestInvalid."""
+    """Parse the name of a strategy. Raises RequestInvalid."""
     try:
         return Strategy(name)
     except ValueError:
@@ -172,7 +172,7 @@ def chosen_strategy(name: str) -> Strategy:
 
 
 def chosen_boundary(boundary: float | str) -> Boundary:
-    """Raises RequestInvalid."""
+    """Parse a hybrid boundary. Raises RequestInvalid."""
     try:
         return Boundary.parse(boundary)
     except ValueError as error:

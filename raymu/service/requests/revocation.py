@@ -23,7 +23,7 @@ class Revocation:
     """Idempotency key: the same key and payload give the same receipt."""
 
     def __post_init__(self) -> None:
-        """Raises RequestInvalid."""
+        """Check the request. Raises RequestInvalid."""
         for text in (*self.ids, self.owner, self.key):
             if isinstance(text, str) and not _is_unicode(text):
                 raise RequestInvalid(f"{one_line(repr(text))} is not UTF-8 text; name it as the data do")

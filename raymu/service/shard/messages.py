@@ -14,7 +14,7 @@ class TrainTask:
 
     command: TrainShard
     term: int
-    """Of the coordinator. The worker writes nothing once there is a later one."""
+    """Term of the coordinator. The worker cannot write any more once there is a later one."""
 
     @property
     def shard(self) -> int:
@@ -35,7 +35,7 @@ class RepairTask:
     unseen_forgotten: frozenset[SampleId]
     """Revoked samples of the first reference's shard, which may not serve as unseen samples."""
     term: int
-    """Of the coordinator. The worker writes nothing once there is a later one."""
+    """Term of the coordinator. The worker cannot write any more once there is a later one."""
 
     @property
     def shard(self) -> int:
@@ -51,7 +51,7 @@ Work: TypeAlias = TrainTask | RepairTask
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FleetLoad:
-    """What a fleet is doing."""
+    """The load of a fleet."""
 
     running: tuple[int, ...]
     """The shards that workers train or repair."""
@@ -70,15 +70,15 @@ class StageProgress:
     first: int
     """The first stage of this work."""
     stages: int
-    """How many stages this work has."""
+    """Number of stages of this work."""
     remedy: Remedy | None
     """None for the first training of a run."""
     passes: float
     """Sample passes of this stage."""
     seconds: float
-    """Of compute of this stage."""
+    """Compute time of this stage."""
     load: FleetLoad | None = None
-    """Of the fleet; None until a `ProgressFleet` adds it."""
+    """Load of the fleet; None until a `ProgressFleet` adds it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ class TrainReport:
     passes: float
     """Sample passes."""
     seconds: float
-    """Of compute."""
+    """Compute time."""
     determinism: str
     """Determinism class, as JSON."""
 
@@ -124,4 +124,4 @@ class ShardLocation:
 
 
 ShardLocations: TypeAlias = Mapping[int, ShardLocation]
-"""By shard; a shard that is missing is in the run's directory only."""
+"""Shard -> its location. A shard that is missing is only in the run's directory."""

@@ -26,7 +26,7 @@ class StageResults:
     passes: float = 0.0
     """Sample passes."""
     seconds: float = 0.0
-    """Of compute."""
+    """Compute time."""
     determinism: str = ""
     """Determinism class of the last stage, as JSON."""
     earlier_classes: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class PartialReport:
 
 
 def find_report(store: RunStore, command_id: str) -> WorkReport | None:
-    """Return the report of a command; None if there is none, or its files are gone. Raises FileCorrupt."""
+    """Return the report of a command; None if it does not exist, or its files are missing. Raises FileCorrupt."""
     kind: type[WorkReport] = TrainReport if command_id.startswith(TRAIN_PREFIX) else RepairReport
     return store.reports.find(kind, command_id)
 

@@ -20,11 +20,11 @@ from raymu.store.run import RunStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
-    """What the database of the journal holds."""
+    """The content of the journal's database."""
 
     term: int
     heads: tuple[ChainHead, ...]
-    """For each event, its sequence and seal."""
+    """Sequence and seal of each event."""
     events: tuple[Event, ...]
     receipt_rows: tuple[ReceiptRow, ...]
     revoked: dict[str, str]
@@ -58,7 +58,7 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expected:
-    """What must follow from the events."""
+    """The state that must follow from the events."""
 
     board: RevocationBoard
     """The state machine after all events."""

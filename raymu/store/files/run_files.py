@@ -122,7 +122,7 @@ class RunFiles:
         return payload
 
     def damage(self, refs: Sequence[FileRef]) -> list[FileMissing | FileCorrupt | None]:
-        """Return what is wrong with each of these files, or None for one that is as written. Raises FileUnreadable."""
+        """Return the damage of each of these files; None for one that is as written. Raises FileUnreadable."""
 
         def problem(ref: FileRef) -> FileMissing | FileCorrupt | None:
             try:
@@ -141,7 +141,7 @@ class RunFiles:
         return sorted(entry.path.removeprefix(f"{self._root}/") for entry in entries if entry.is_file)
 
     def partial_writes(self, folder: str = "") -> list[str]:
-        """Return the paths of files whose writing a crash interrupted; an object store has none."""
+        """Return the paths of files whose writing a crash interrupted. An object store never has any."""
         return [] if self.local is None else [path for path in self.walk(folder) if path.endswith(PARTIAL)]
 
     def list(self, folder: str) -> list[str]:

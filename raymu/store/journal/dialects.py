@@ -14,11 +14,11 @@ from raymu.errors import ConfigInvalid
 from raymu.store.journal.network_fs import network_file_system
 
 SQLITE_BUSY_MS = 10_000
-"""How long SQLite waits for a lock of another connection."""
+"""Time that SQLite waits for a lock of another connection."""
 IDLE_MS = 60_000
 """When PostgreSQL ends an idle transaction: its process sleeps, and holds the run's lock."""
 LOCK_MS = 90_000
-"""How long PostgreSQL waits for a lock: longer than an idle transaction can hold one."""
+"""Time that PostgreSQL waits for a lock, which is longer than an idle transaction can hold one."""
 STATEMENT_MS = 300_000
 CONNECT_ARGS: Mapping[str, object] = {
     "connect_timeout": 10,
@@ -42,7 +42,7 @@ UNREADABLE = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
-"""SQLite's error codes that say nothing about what is in the file."""
+"""SQLite's error codes that do not concern the content of the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,4 +141,4 @@ DIALECTS: Mapping[str, Dialect] = {
         engine_options={"pool_pre_ping": True, "connect_args": dict(CONNECT_ARGS)},
     ),
 }
-"""By the name of SQLAlchemy's backend."""
+"""Name of SQLAlchemy's backend -> dialect."""

@@ -8,7 +8,7 @@ from raymu.training.trainer import ShardTrainer
 
 MAX_STEPS = 200
 _RATE_SHARE = 0.1
-"""Of the training's learning rate. At the whole rate all models relearn within a few steps."""
+"""Share of the training's learning rate. At the whole rate all models relearn within a few steps."""
 
 
 def relearning_steps(samples: AuditSamples, payload: bytes, *, target: float) -> int | None:

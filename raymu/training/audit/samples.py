@@ -11,7 +11,7 @@ from raymu.training.spec import TrainingSpec
 
 
 class ModelKind(StrEnum):
-    """Which samples a model of an audit is trained on."""
+    """Kind of a model of an audit, by the samples that it is trained on."""
 
     ORACLE = "oracle"
     """The retained samples. Number 0 has the run's own seed and is what settling gives; each other has a seed of its own."""
@@ -29,13 +29,13 @@ class AuditSamples:
     """
 
     spec: TrainingSpec
-    """Of the run."""
+    """Training spec of the run."""
     shard: int
     device: Device
-    """As configured."""
+    """Configured device."""
     threads: int
     samples: ShardSamples
-    """Of all three kinds."""
+    """Samples of all three kinds."""
     is_forgotten: Mask
     """(samples,)"""
     is_unseen: Mask

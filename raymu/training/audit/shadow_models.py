@@ -18,9 +18,9 @@ from raymu.training.trainer import ShardTrainer
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AuditTask:
-    """One model to train. Tasks on one shard share their pool."""
+    """One model to train. Tasks on one shard share their samples."""
 
-    pool: AuditSamples
+    samples: AuditSamples
     kind: ModelKind
     number: int
 
@@ -37,7 +37,7 @@ class AuditedModel:
     passes: float
     """Sample passes."""
     seconds: float
-    """Of compute."""
+    """Compute time."""
 
 
 def train_model(samples: AuditSamples, kind: ModelKind, number: int) -> AuditedModel:

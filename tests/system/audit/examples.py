@@ -55,7 +55,7 @@ class Trainer:
     def __call__(self, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
         self.batches.append(len(tasks))
         for task in tasks:
-            pool = task.pool
+            pool = task.samples
             identity = (pool.samples.hashes.tobytes(), pool.is_forgotten.tobytes(), task.kind, task.number)
             if identity not in self._models:
                 self._models[identity] = train_model(pool, task.kind, task.number)

@@ -31,7 +31,7 @@ def config_on_ray(folder: Path, **cluster: object) -> Config:
 
 
 def where_the_gpus_are(tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
-    return one_after_another([replace(task, pool=replace(task.pool, device="cpu")) for task in tasks])
+    return one_after_another([replace(task, samples=replace(task.samples, device="cpu")) for task in tasks])
 
 
 def test_a_run_on_ray_without_a_share_of_gpus_leaves_those_it_sees_alone(
