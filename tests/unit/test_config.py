@@ -121,7 +121,7 @@ def test_impossible_settings_are_named() -> None:
 DOOR: dict[str, tuple[dict[str, Any], str]] = {
     "a boundary of no kind": (
         {"unlearning": {"boundary": "soon"}},
-        "unlearning.boundary: boundary 'soon' is none of 0.35, 30s or deadline:60s",
+        "unlearning.boundary: boundary 'soon' is not of the form 0.35, 30s or deadline:60s",
     ),
     "a boundary over the whole shard": (
         {"unlearning": {"boundary": 7}},

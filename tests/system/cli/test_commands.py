@@ -229,7 +229,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["revoke", "runs/run", "--requests-file", "empty.csv", "--id", "1000"], "not both"),
         (["revoke", "runs/run", "--owner", "nobody"], "no sample of owner 'nobody'"),
         (["revoke", "runs/run", "--id", "1000", "--boundary", "2"], "boundary 2.0 is over 1"),
-        (["revoke", "runs/run", "--id", "1000", "--boundary", "soon"], "is none of 0.35, 30s or deadline:60s"),
+        (["revoke", "runs/run", "--id", "1000", "--boundary", "soon"], "is not of the form 0.35, 30s or deadline:60s"),
         (["revoke", "runs/run", "--id", "1000", "--strategy", "magic"], "'magic' is not one of"),
         (["status", "nowhere"], "is not a run"),
         (["train", "absent.yaml"], "cannot be read"),

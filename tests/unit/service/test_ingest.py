@@ -25,7 +25,7 @@ from tests.support.examples import file_size_limit, make_config, write_samples
 
 REFUSED_SETTINGS: dict[str, tuple[dict[str, dict[str, Any]], type[RaymuError], str]] = {
     "too few epochs": ({"training": {"epochs": 1}}, ConfigInvalid, "too few for 3 slices.*use 2 or more"),
-    "an unreadable boundary": ({"unlearning": {"boundary": "soon"}}, ConfigInvalid, "none of 0.35, 30s"),
+    "an unreadable boundary": ({"unlearning": {"boundary": "soon"}}, ConfigInvalid, "not of the form 0.35, 30s"),
     "a boundary over the whole shard": ({"unlearning": {"boundary": 1.5}}, ConfigInvalid, "over 1"),
     "groups without their number": (
         {"unlearning": {"contributions": "group"}},
