@@ -1,4 +1,4 @@
-"""A cluster without a CPU grows for the shards of a run, and shrinks again: Ray's autoscaler, with nodes on this machine."""
+"""A cluster without a CPU grows for the shards of a run, and shrinks again, by Ray's autoscaler on this machine."""
 
 import subprocess
 import sys

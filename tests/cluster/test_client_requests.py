@@ -1,4 +1,4 @@
-"""What is refused of a job before a cluster takes it, and what Ray would pack for it."""
+"""Jobs that are refused before they are submitted, and the files that Ray would pack."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +35,7 @@ def test_a_wrong_runtime_environment_is_refused_in_one_line(
 
 
 class RefusingClient:
-    """Packs a working directory as Ray's client does, and takes no job."""
+    """Packs a working directory as Ray's client does, and accepts no job."""
 
     def __init__(self, *, status: str = "") -> None:
         self._status = status

@@ -1,4 +1,4 @@
-"""Shards that several ranks train: the bits of one process that simulates the ranks, whichever process is lost."""
+"""Shards that several ranks train have the bits of one process that simulates the ranks, also after losses."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def config_of_two(folder: Path, *, slices: int = 3, **training: object) -> raymu.Config:
-    """Two ranks per shard, with dropout and batch norm, which each rank has for itself. They take all CPUs and GPUs."""
+    """Return settings with two ranks per shard, which take all CPUs and GPUs, and with dropout and batch norm."""
     return make_config(
         folder / "all.parquet",
         model={"name": "mlp", "hidden": [8], "dropout": 0.3, "batch_norm": True},
@@ -84,7 +84,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedTwice:
 
 
 def test_work_of_a_lost_process_is_resumed(trained: TrainedTwice) -> None:
-    """Whichever process is lost, finished stages are not trained again."""
+    """After the loss of any kind of process, finished stages are not trained again."""
     assert trained.stages == [0, 1, 2, 3]
     assert repaired_weights(trained.run) == repaired_weights(trained.alone)
 
@@ -145,7 +145,7 @@ def test_ranks_end_if_their_stages_are_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.nightly
 def test_the_reservation_of_a_lost_coordinator_is_removed(trained: TrainedTwice, tmp_path: Path) -> None:
-    """The two ranks take all CPUs: its successor could start no other ones."""
+    """The two ranks take all CPUs, so the next coordinator needs their reservation removed."""
     location = shutil.copytree(trained.run, tmp_path / "run")
     forget = ids_at(trained.config, shard=0, slice_index=1)[:5]
 

@@ -1,4 +1,4 @@
-"""The same system on a real Ray cluster: same hashes, few processes, errors as they are."""
+"""A run on a real Ray cluster: equal hashes, few processes, unchanged errors."""
 
 import asyncio
 import os
@@ -105,7 +105,7 @@ def test_a_killed_actor_is_replaced_and_its_work_is_resumed(tmp_path: Path) -> N
 
 
 def require_once(stages: list[tuple[int, int]]) -> None:
-    """No finished stage was trained again; the last one counts as finished only with its shard's report."""
+    """Check that no finished stage was trained again. The last stage counts as finished only with its shard's report."""
     before_last = [stage for stage in stages if stage[1] < 2]
     assert len(before_last) == len(set(before_last))
 
@@ -161,7 +161,7 @@ def test_a_submission_is_one_message_and_each_request_has_its_answer(tmp_path: P
 
 @pytest.mark.nightly
 def test_fractions_of_logical_gpus_bound_the_actors(tmp_path: Path) -> None:
-    """One on each of the two GPUs, although three would fit their sum."""
+    """One actor fits on each of the two GPUs, although three would fit on their sum."""
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", shards=3, live_actors=None, gpus_per_shard=0.6)
     most = 0
@@ -199,7 +199,7 @@ def test_cuda_without_a_device_is_refused_and_nothing_is_written(tmp_path: Path)
     ("address", "problem"), [("127.0.0.1:9", "nothing answers there"), ("ray://127.0.0.1:9", "use `raymu job submit`")]
 )
 def test_an_address_that_cannot_be_joined_is_refused_at_once(tmp_path: Path, address: str, problem: str) -> None:
-    """In another process, because this one has joined a cluster already."""
+    """The command runs in another process, because this one has joined a cluster."""
     write_samples(tmp_path / "all.parquet")
     (tmp_path / "run.yaml").write_text("data: {train: all.parquet}\nmodel: {name: mlp}\n")
     command = [sys.executable, "-m", "raymu.cli", "train", "run.yaml", f"cluster.address={address}"]
@@ -213,7 +213,7 @@ def test_status_needs_no_cluster(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "run")
     (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")  # as one leaves behind that crashed
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")  # as a crashed cluster leaves it
     command = [sys.executable, "-m", "raymu.cli", "status", "run"]
     environment = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
     for words in (["--address", "127.0.0.1:9"], []):
@@ -245,7 +245,7 @@ def test_sigterm_ends_a_command_like_an_interruption(tmp_path: Path) -> None:
 
 @pytest.mark.nightly
 def test_two_runs_share_a_cluster_with_room_for_one(tmp_path: Path) -> None:
-    """In a process of its own, on one CPU: idle actors of the first run make room, and its end leaves the second alone."""
+    """Another process has one CPU. Idle actors of the first run make room, and closing it does not affect the second."""
     table = write_samples(tmp_path / "all.parquet")
     program = f"""
 import ray, raymu
@@ -315,7 +315,7 @@ def current_lineages(run: raymu.Run) -> tuple[ShardLineage, ...]:
 
 
 def held_by_actors(run: raymu.Run) -> set[str]:
-    """Paths of the files whose bytes the idle actors of a run have in memory."""
+    """Return the paths of the files that a run's idle actors have in memory."""
     coordinator = run.coordinator()
     assert isinstance(coordinator, RayClient)
     idle = ray.get(

@@ -1,4 +1,4 @@
-"""Commands as jobs of a cluster that was started with `ray start`, and the same commands outside of it."""
+"""Commands as jobs of a cluster that was started with `ray start`, and the same commands outside the cluster."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ def cluster() -> Iterator[StartedCluster]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder: a configuration, its data, and runs that every node can see."""
+    """A user's folder: a configuration, its data, and runs on a path that every node has."""
     place = tmp_path_factory.mktemp("user")
     write_samples(place / "all.parquet", samples=400, text_ids=True)
     tree = {

@@ -1,4 +1,4 @@
-"""All threads of a process share one connection, which is never mistaken for one to another cluster."""
+"""All threads of a process share one connection, and raymu recognises which cluster it leads to."""
 
 import subprocess
 import sys

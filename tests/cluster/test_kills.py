@@ -32,7 +32,7 @@ KILLS = (
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Executed in this process, which gives the same bytes, sooner."""
+    """The same scenario in this process, which gives the same bytes faster."""
     folder = tmp_path_factory.mktemp("undisturbed")
     FaultRun(Scenario(folder, cluster={"fleet": "local"}), folder / "run").execute()
     return folder / "run"
@@ -68,7 +68,7 @@ def test_a_run_survives_the_loss_of_a_node(tmp_path: Path, undisturbed: Path) ->
 
 
 def test_on_the_command_line_a_loss_is_one_line_and_the_next_command_resumes(tmp_path: Path) -> None:
-    """The coordinator is killed during training, and a shard actor during settling, of which the user sees nothing."""
+    """The coordinator is killed during training, and a shard actor during settling. The user sees only the first loss."""
     config = Scenario(tmp_path, cluster={"fleet": "ray"}).config
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.tree()))
     location = tmp_path / "runs" / "run"

@@ -1,4 +1,4 @@
-"""What Prometheus reads of a run on a real Ray, and what Ray's logs contain of it."""
+"""The metrics and logs of a run on a real Ray cluster."""
 
 import json
 import os
@@ -21,12 +21,12 @@ SECRETS = ("sample-", "owner-", KEY)
 
 @dataclass(frozen=True)
 class Measured:
-    """A run that was measured, in its folder."""
+    """The metrics and logs of a run, in a folder."""
 
     folder: Path
 
     def series(self, step: str) -> Mapping[tuple[str, ...], float]:
-        """(name, *values of raymu's own labels) -> value"""
+        """Return each value by (name, *values of raymu's own labels)."""
         values: dict[tuple[str, ...], float] = {}
         for line in self.text(step).splitlines():
             if line.startswith("ray_raymu_"):
@@ -46,7 +46,7 @@ class Measured:
 
     @property
     def log_lines(self) -> list[str]:
-        """The logs of all processes of that Ray."""
+        """The lines in the logs of all Ray processes."""
         folder = Path((self.folder / "logs").read_text())
         return [
             line

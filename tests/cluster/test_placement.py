@@ -1,4 +1,4 @@
-"""Where a fleet's actors run, what it reserves there, and how the status shows it."""
+"""The placement of a fleet's actors: reservations, and locations in the status."""
 
 import asyncio
 import os
@@ -65,7 +65,7 @@ def test_actors_are_spread_or_packed_until_they_are_idle(tmp_path: Path, placeme
 
 @pytest.mark.usefixtures("room_for_one")
 def test_a_group_that_finds_no_room_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven of eight CPUs are taken, and Ray places all bundles or none."""
+    """Seven of eight CPUs are occupied, and Ray places all bundles or none."""
     monkeypatch.setattr(pool, "START_TIMEOUT_S", 1.0)
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=3, placement="spread")
@@ -85,7 +85,7 @@ def test_a_group_that_finds_no_room_is_given_up(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.nightly
 def test_the_reservation_of_a_lost_coordinator_is_removed(tmp_path: Path) -> None:
-    """It had reserved all eight CPUs, without which its successor could not start an actor."""
+    """It had reserved all eight CPUs, so the next coordinator needs them released."""
     forget = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:30]
 
     def kill_coordinator(_stage: StageProgress) -> None:
@@ -124,7 +124,7 @@ def test_status_shows_the_location_of_shards(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.mark.nightly
 def test_more_than_the_present_resources_is_requested_of_an_autoscaling_cluster(tmp_path: Path) -> None:
-    """No node has the resources of a shard, until one joins."""
+    """No node has the resources of a shard until a second node joins."""
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=2, resources_per_shard={"slot": 1}, autoscaling=True)
     with ThreadPoolExecutor() as threads:

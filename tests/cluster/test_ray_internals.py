@@ -1,4 +1,4 @@
-"""Every private name of Ray that the package uses: it is there, and does what the package relies on."""
+"""Every private name of Ray that the package uses exists, and does what the package needs."""
 
 from pathlib import Path
 from typing import Any

@@ -57,7 +57,7 @@ def test_rays_message_about_an_actor_that_did_not_start_is_shown_without_termina
 
 
 def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_failed_model(tmp_path: Path) -> None:
-    """On a GPU, what a model's code left behind may fail the next work."""
+    """On a GPU, an error in a model may break later work of the process."""
     write_samples(tmp_path / "all.parquet", samples=400)
     config = config_on_ray(tmp_path / "all.parquet", live_actors=1)
     prepare_run(replace(config, training=replace(config.training, learning_rate=1e25)), str(tmp_path / "run")).write()
@@ -81,7 +81,7 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_failed_model(tmp_pat
 
 
 def test_work_ends_only_once_its_actor_has_freed_its_memory(tmp_path: Path) -> None:
-    """Otherwise the next work would start with the state pinned for this one, and lose it later."""
+    """Otherwise the next work would start with this work's state in memory, and lose it later."""
 
     class Lingering:
         def __init__(self) -> None:

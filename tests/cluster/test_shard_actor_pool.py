@@ -1,4 +1,4 @@
-"""Actors without room delay nobody, a node that joins adds room, and a closed fleet keeps nobody waiting."""
+"""Actors without room delay no work, a node that joins adds room, and closing a fleet ends all waiting."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def assert_trained(folder: Path) -> None:
 
 @pytest.mark.usefixtures("room_for_one")
 def test_a_fleet_works_with_the_actors_that_have_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fleet is in this process, which may wait for a shorter time than an actor."""
+    """The fleet is in this process, where the timeout can be shortened."""
     monkeypatch.setattr(pool, "START_TIMEOUT_S", 0.1)
     store = write_run(tmp_path, live_actors=3)
 
@@ -93,7 +93,7 @@ def test_a_closed_fleet_lets_work_end_and_refuses_waiters(tmp_path: Path) -> Non
 
 
 def test_callers_of_a_superseded_coordinator_do_not_wait(tmp_path: Path) -> None:
-    """It leaves like a detached one that serves other clients at that moment."""
+    """It leaves the run like a detached coordinator that serves other clients at that moment."""
     store = write_run(tmp_path, live_actors=1)
 
     async def train() -> None:

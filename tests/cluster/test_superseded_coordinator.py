@@ -1,4 +1,4 @@
-"""A coordinator actor that is suspended: it continues after another one took its run over, or is ended."""
+"""A suspended coordinator actor: it continues after another took its run over, or is ended."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a training that does not come to its end leaves behind."""
+"""Trainings that do not finish, and the rest of the Python API."""
 
 import asyncio
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_a_training_that_is_refused_leaves_nothing_in_a_database_that_others_sha
 
 
 def rows(url: sql.URL) -> dict[str, int]:
-    """Table -> how many it has."""
+    """Return the number of rows by table."""
     engine = sql.create_engine(url)
     with engine.connect() as connection:
         count = {
@@ -107,7 +107,7 @@ def rows(url: sql.URL) -> dict[str, int]:
 
 
 def test_a_run_without_a_cluster_works_inside_a_running_loop_too(tmp_path: Path) -> None:
-    """As in a notebook."""
+    """A notebook has such a loop."""
     ids = write_samples(tmp_path / "all.parquet")["id"].to_pylist()
 
     async def work() -> None:

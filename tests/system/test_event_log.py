@@ -1,4 +1,4 @@
-"""raymu's log: one line for each thing that happens, and never a word about whom it happened to."""
+"""raymu's log: one line for each event, without ids, owners, keys and features."""
 
 import io
 import json
@@ -32,14 +32,14 @@ def _quiet_afterwards() -> Iterator[None]:
 
 
 class Subjects:
-    """A data set whose ids, owners and features are easily recognised, and a run that is asked to forget some."""
+    """A data set whose ids, owners and features are easily recognised, and a run that revokes some of them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.table = write_samples(folder / "all.parquet", text_ids=True)
 
     def live(self) -> str:
-        """Train, revoke by id and by owner with each strategy, be refused, settle. returns: the run's id"""
+        """Train, revoke by id and by owner with each strategy, send a refused request, and settle. Returns the run's id."""
         unlearning = {"contributions": "group", "groups_per_slice": 2, "boundary": 0.7}
         config = make_config(self._folder / "all.parquet", data={"owner": "owner"}, unlearning=unlearning)
         ids, owners = self.table["id"].to_pylist(), self.table["owner"].to_pylist()
@@ -74,7 +74,7 @@ class Subjects:
 
 
 def log_of(subjects: Subjects, form: LogForm) -> tuple[str, list[str]]:
-    """returns: the run's id, and the lines"""
+    """Return the run's id and the lines of its log."""
     stream = io.StringIO()
     configure_logging(stream, form)
     run = subjects.live()

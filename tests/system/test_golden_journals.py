@@ -15,7 +15,7 @@ EVERY = sorted(GOLDEN.iterdir())
 
 
 def of_then(now: Any, then: Any) -> Any:
-    """Return those fields of the present state that the old one has: later versions may have more."""
+    """Return the fields of the present state that the old one has. Later versions may have more."""
     if isinstance(then, dict) and isinstance(now, dict):
         return {name: of_then(now[name], value) for name, value in then.items() if name in now}
     if isinstance(then, list) and isinstance(now, list) and len(now) == len(then):

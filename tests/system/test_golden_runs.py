@@ -22,7 +22,7 @@ EVERY = sorted(folder for version in GOLDEN_RUNS.iterdir() for folder in version
 
 @pytest.fixture(params=EVERY, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a golden run, with the file that it was trained from where its settings name it."""
+    """A copy of a golden run, with its training file at the path in its settings."""
     golden: Path = request.param
     shutil.copytree(golden, tmp_path / "run")
     for key in (tmp_path / "run").glob("*.key"):

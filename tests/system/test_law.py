@@ -78,7 +78,7 @@ def configurations(draw: st.DrawFn) -> Branches:
 
 @st.composite
 def forget_sets(draw: st.DrawFn, config: Config) -> list[SampleId]:
-    """Some of one slice, of several, of several shards; or a whole slice, shard, owner or class."""
+    """Draw some samples of one slice, of several, of several shards; or a whole slice, shard, owner or class."""
     placed = homes(config)
     _, shard, slice_index = draw(st.sampled_from(placed))
     match draw(st.sampled_from(["some", "slice", "some of a slice", "shard", "some of a shard", "owner", "class"])):
@@ -111,7 +111,7 @@ def ids_of_class(config: Config, label: int) -> list[SampleId]:
 
 
 def without_rows(config: Config, ids: Sequence[SampleId], path: Path) -> Config:
-    """The same settings for a file that never held these rows, its others in another order."""
+    """Return the same settings for a file without these rows, whose other rows are in another order."""
     table = pq.read_table(config.data.train)
     kept = [row for row, sample_id in enumerate(table["id"].to_pylist()) if sample_id not in set(ids)]
     pq.write_table(table.take(pa.array(kept[1::2] + kept[::2], type=pa.int64())), path)
@@ -119,7 +119,7 @@ def without_rows(config: Config, ids: Sequence[SampleId], path: Path) -> Config:
 
 
 def require_law(run: TrainedRun, requests: Sequence[Sequence[SampleId]], strategy: str) -> None:
-    """Retraining without the forget set, and training on a file that never held it, give the same weights."""
+    """Check that retraining without the forget set and training on a file without it give the same weights."""
     for request in requests:
         receipt = run.revoke(request, strategy=strategy)
     if strategy == "sisa":
@@ -225,7 +225,7 @@ def test_the_law_holds_for_images(tmp_path: Path, name: str) -> None:
 
 
 def test_one_sample_more_or_less_is_seen_in_the_weights(trained_run: TrainedRunFactory) -> None:
-    """The law's tests can fail."""
+    """This shows that the tests of the law can fail."""
     run = trained_run()
     ids = run.ids(shard=0)[:4]
     run.revoke(ids[:3], strategy="sisa")

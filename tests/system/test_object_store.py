@@ -1,4 +1,4 @@
-"""A run on an object store, with its journal in a database: all that a run on a disk can do, and what a bucket adds."""
+"""A run on an object store, with its journal in a database: everything that a run on a disk can do, and more."""
 
 import random
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def location(object_store: ObjectStoreServer, bucket: str) -> str:
 
 @pytest.fixture
 def config(tmp_path: Path, database: sql.URL, object_store: ObjectStoreServer, bucket: str) -> Config:
-    """Its data lie on the object store too."""
+    """The configuration of a run whose data are on the object store too."""
     write_samples(tmp_path / "all.parquet", samples=120)
     object_store.client.upload_file(str(tmp_path / "all.parquet"), bucket, "data/all.parquet")
     return make_config(object_store.uri(f"{bucket}/data/all.parquet"), cluster={"journal": str(database)})
@@ -62,7 +62,7 @@ def run(config: Config, location: str) -> Iterator[raymu.Run]:
 
 
 def weights_without(config: Config, tmp_path: Path, ids: list[int | str]) -> dict[int, str]:
-    """Of a run on a local disk that never saw these samples."""
+    """Return the weights of a run on a local disk without these samples."""
     calm = make_config(config.data.train)
     train_run(calm, tmp_path / "calm", exclude=ids)
     return repaired_weights(tmp_path / "calm")

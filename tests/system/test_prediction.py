@@ -1,4 +1,4 @@
-"""What the constituents are asked: refused where it is not what the run was trained on."""
+"""Predictions: inputs that the run was not trained on are refused."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ GOOD = np.zeros((4, 6), dtype=np.float32)
 
 @pytest.fixture(scope="module")
 def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a trained run, that no test changes."""
+    """A trained run that no test changes."""
     folder = tmp_path_factory.mktemp("run")
     write_samples(folder / "all.parquet")
     train_run(make_config(folder / "all.parquet", data={"classes": None}), folder / "run")
@@ -105,7 +105,7 @@ def test_a_refused_request_does_not_take_the_run_over(location: Path) -> None:
 
 
 class BusyRun(RunStore):
-    """Whenever its current generation is asked for, the next ones come before it is loaded."""
+    """Publishes further generations between a read of the current generation and its loading."""
 
     def __init__(self, location: Path, publications: Iterator[object]) -> None:
         super().__init__(str(location))

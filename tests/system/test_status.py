@@ -1,4 +1,4 @@
-"""How forecasts held, as status shows it."""
+"""The accuracy of forecasts in the status."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What an audit reports, what it needs, and what it refuses."""
+"""Audits: their reports, their requirements and refusals."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> AuditedRun:
 
 
 def files(location: Path) -> dict[str, bytes]:
-    """Of a run, but for the marks that SQLite's readers leave."""
+    """Return the files of a run, except those that SQLite's readers create."""
     files = {str(path.relative_to(location)): path for path in location.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if not name.endswith(("-shm", "-wal"))}
 

@@ -1,4 +1,4 @@
-"""What an audit must find: a model that was not patched, one that was patched too hard, one that kept a sample."""
+"""An audit detects a model that was not patched, one that was patched too hard, and one that kept a sample."""
 
 import asyncio
 import shutil
@@ -28,7 +28,7 @@ from tests.system.audit.examples import Trainer, letter_config, write_letters
 
 
 class Runs:
-    """Copies of one trained run. heart: the sample that is learned by heart; forget: it, and nine others of its shard"""
+    """Copies of one trained run. `heart` is a memorised sample, and `forget` has it and nine others of its shard."""
 
     def __init__(self, folder: Path) -> None:
         write_letters(folder)
@@ -106,7 +106,7 @@ def test_one_sample_that_was_left_in_fails_and_is_the_worst_sample(runs: Runs) -
 
 
 def test_a_retraining_with_another_seed_passes(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exact too, though not bit for bit the run's own."""
+    """This retraining is exact too, although its bits differ from the run's own."""
     runs.revoke("other-seed", "sisa")
     monkeypatch.setattr(
         auditing, "restored_model", lambda pool, *_rest, **_source: train_model(pool, ModelKind.ORACLE, 99)

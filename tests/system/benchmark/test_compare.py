@@ -1,4 +1,4 @@
-"""Methods compared on a run that trains in a fraction of a second."""
+"""Methods, compared on a run that trains in a fraction of a second."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The command line, as a user meets it: exit codes, one-line refusals, JSON."""
+"""The command line: exit codes, one-line refusals and JSON."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ TRAIN = ["train", "run.yaml", "--run", "r"]
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    """Runs a command in an empty folder. returns: exit code, standard output, standard error"""
+    """Return a function that runs a command in an empty folder and returns exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> tuple[int, str, str]:
@@ -56,7 +56,7 @@ def write_config(folder: Path, **branches: dict[str, Any]) -> None:
 
 
 def write_bad_files(folder: Path, table: pa.Table) -> None:
-    """Files that commands refuse. table: good samples"""
+    """Write files that commands refuse. `table` has good samples."""
     (folder / "empty.txt").write_text("\n")
     (folder / "empty.csv").write_text("id\n")
     (folder / "wrong.txt").write_text("5\n")
@@ -80,7 +80,7 @@ def write_bad_files(folder: Path, table: pa.Table) -> None:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with samples, their configuration, and a run that is trained on them; for tests to copy."""
+    """A folder with samples, their configuration, and a trained run, for tests to copy."""
     folder = tmp_path_factory.mktemp("template")
     table = write_samples(folder / "all.parquet")
     write_config(folder)
@@ -94,14 +94,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(template: Path, tmp_path: Path) -> list[int]:
-    """A trained run in `runs/run`. returns: its sample ids"""
+    """Copy a trained run to `runs/run`. Returns its sample ids."""
     shutil.copytree(template, tmp_path, dirs_exist_ok=True, symlinks=True)
     ids: list[int] = pq.read_table(tmp_path / "all.parquet")["id"].to_pylist()
     return ids
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    """The bytes of every file, None for a folder; but what SQLite keeps beside a journal while it is read."""
+    """Return the bytes of every file, and None for a folder, except the files that SQLite's readers create."""
     paths = [path for path in folder.rglob("*") if not path.name.endswith(("-shm", "-wal"))]
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 

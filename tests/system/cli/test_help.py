@@ -105,7 +105,7 @@ def test_a_wrong_word_gets_a_suggestion_and_the_place_of_the_help(words: list[st
 
 
 def test_messages_name_options_that_exist() -> None:
-    """Errors, tables and pages tell people what to type."""
+    """Errors, tables and pages name commands to type."""
     known = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
     ray = {"--head"}  # of `ray start`
     package = Path(raymu.__file__).parent

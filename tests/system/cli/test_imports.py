@@ -1,4 +1,4 @@
-"""Light commands stay light: what they import is checked in a process of their own."""
+"""Light commands stay light: their imports are checked in another process."""
 
 import asyncio
 import json

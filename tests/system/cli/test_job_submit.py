@@ -53,7 +53,7 @@ def test_a_command_whose_result_would_be_lost_is_refused(
 def test_any_other_command_is_submitted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
-    """To a cluster's client, which these tests cannot reach."""
+    """A cluster's client gets it, which these tests cannot reach."""
     monkeypatch.setattr(sys, "argv", ["raymu", *SUBMIT, "--", *words])
     with pytest.raises(SystemExit):
         main()

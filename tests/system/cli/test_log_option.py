@@ -1,4 +1,4 @@
-"""`raymu --log`: what happens, on standard error; standard output stays one document."""
+"""`raymu --log` writes events to standard error. Standard output stays one document."""
 
 import json
 import os

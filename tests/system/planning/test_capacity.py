@@ -1,4 +1,4 @@
-"""Traffic before training, and a simulated run against a real one."""
+"""Plans for traffic before training, and a simulated run compared with a real one."""
 
 import asyncio
 from dataclasses import replace
@@ -72,7 +72,7 @@ def simulated(location: Path, trace: Trace, *, window_s: float) -> SimulationSum
 
 
 def revoke_really(coordinator: Coordinator, trace: Trace, *, window_s: float) -> dict[int, float]:
-    """Revoke batch by batch. returns: shard -> sample passes"""
+    """Revoke batch by batch. Returns the sample passes by shard."""
     passes: dict[str, tuple[int, float]] = {}
     for batch in trace.batches(window_s):
         revocations = [
@@ -154,7 +154,7 @@ def test_a_capacity_plan_has_the_cost_of_traffic_and_recommends_a_layout(
 
 @pytest.mark.parametrize("strategy", Strategy)
 def test_the_curve_of_a_single_shard_ends_near_the_simulation(tmp_path: Path, strategy: Strategy) -> None:
-    """A patch that reaches the first slice has no other shard to be calibrated by, and is a retraining."""
+    """A patch that reaches the first slice has no other shard as a reference, and becomes a retraining."""
     config = a_config(tmp_path, partition={"shards": 1, "slices": 3}, unlearning={"boundary": 0.7})
     view = plan_capacity(config, imagined_profile(600, seconds_per_pass=1e-6), parse_traffic("uniform:30"), workers=1)
     assert view.by_requests[strategy][-1].apart == pytest.approx(view.replayed[strategy].passes, rel=0.15)

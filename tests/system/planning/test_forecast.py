@@ -31,7 +31,7 @@ def test_a_forecast_has_the_interval_of_its_remedy(tmp_path: Path) -> None:
 
 
 def test_a_forecast_is_repeated_if_the_run_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The samples' tables that the journal names when it is read are purged before they are."""
+    """A purge destroys the tables of samples after the journal was read, and before they are."""
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))

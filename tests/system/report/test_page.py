@@ -1,4 +1,4 @@
-"""The page as a whole: one well-formed file with everything on it, that names nobody and needs nothing beside it."""
+"""The whole page: one well-formed, self-contained file that names no person."""
 
 import asyncio
 import re
@@ -46,7 +46,7 @@ AUDIT = {
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
-    """Of a run with requests of every standing: settled, patched, too late, of an owner, and one that waits."""
+    """The record of a run with requests of every state: settled, patched, late, of an owner, and waiting."""
     folder = tmp_path_factory.mktemp("report")
     write_samples(folder / "all.parquet", text_ids=True)
     data = {"owner": "owner", "test": str(folder / "all.parquet"), "track_accuracy": True}
@@ -80,7 +80,7 @@ def page(record: RunRecord) -> str:
 
 
 def elements(page: str) -> list[ElementTree.Element]:
-    """Raises ParseError where a page is not well-formed."""
+    """Return the elements of a page. Raises ParseError if it is not well-formed."""
     return list(ElementTree.fromstring(page).iter())
 
 
@@ -89,7 +89,7 @@ def text_of(page: str) -> str:
 
 
 class Tags(HTMLParser):
-    """Every tag, as a browser would find it."""
+    """Collects every tag, as a browser reads it."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ def test_a_run_without_requests_has_a_page_too(trained_run: TrainedRunFactory) -
 
 
 def hostile(record: RunRecord, text: str) -> RunRecord:
-    """The same run, with a text in every place that somebody outside could choose."""
+    """The same record, with a hostile text in every field that a user or a file can set."""
     config: dict[str, Any] = {
         **record.manifest.config,
         "data": {**record.manifest.config["data"], "train": text or "a", "test": text or "a"},

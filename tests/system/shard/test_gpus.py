@@ -1,4 +1,4 @@
-"""GPUs that a run has no share of, and GPUs that are on other machines than the one that asks."""
+"""GPUs that a run does not use, and GPUs on other machines than the client's."""
 
 import json
 from collections.abc import Iterator, Sequence

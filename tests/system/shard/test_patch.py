@@ -1,4 +1,4 @@
-"""What a patch must end with, whatever path it took."""
+"""The results of a patch, by any of its paths."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.support.trained_runs import TrainedRunFactory
 
 
 def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
-    """The patch of shard 0 without five samples, at a learning rate of its own."""
+    """Patch shard 0 without five samples, at another learning rate."""
     train_run(config, location)
     store = RunStore(str(location))
     patches: list[Patch] = []
@@ -64,7 +64,7 @@ def test_weights_that_are_not_finite_are_a_failed_patch(tmp_path: Path, remedy: 
 def test_a_patched_shard_normalises_by_its_retained_samples(
     trained_run: TrainedRunFactory, strategy: str, ohs: str, remedy: Remedy, slice_index: int | None, fitted_to: int
 ) -> None:
-    """slice_index: of ten forgotten samples; None forgets the whole first slice"""
+    """Ten samples of the slice are forgotten, or the whole first slice if it is None."""
     unlearning = {"boundary": 0.0, "calibration": False, "ohs": {"remedy": ohs}}
     run = trained_run(training={"epochs": 8}, unlearning=unlearning)
     forgotten = run.ids(shard=0, slice_index=slice_index or 0)[: None if slice_index is None else 10]
@@ -84,7 +84,7 @@ def test_a_patched_shard_normalises_by_its_retained_samples(
 def test_a_forecast_is_within_twice_the_passes_that_a_patch_takes(
     trained_run: TrainedRunFactory, strategy: str, ohs: str, has_batch_norm: bool, calibration: bool
 ) -> None:
-    """Of samples that the model fits closely, so that a calibration has something to do."""
+    """The model fits the samples closely, so that the patch needs calibration."""
     run = trained_run(
         model={"name": "mlp", "hidden": [8], "batch_norm": has_batch_norm},
         training={"epochs": 12, "learning_rate": 0.2},

@@ -1,4 +1,4 @@
-"""What the remedies leave behind: calibrated patches, spent contributions, fresh batch-norm statistics, empty shards."""
+"""The results of remedies: calibrated patches, spent contributions, new batch-norm statistics, empty shards."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ TOLERANCE = 0.021
 def patched_run(
     tmp_path: Path, strategy: str, unlearning: dict[str, Any], *, model: dict[str, Any] = MLP
 ) -> tuple[Config, list[SampleId], Receipt]:
-    """A run that fits its samples closely; a request of the ten of shard 0 that it fits best beside shard 1."""
+    """Patch a run that fits its samples closely, for the ten samples of shard 0 that it fits best compared with shard 1."""
     write_samples(tmp_path / "all.parquet")
     config = make_config(
         tmp_path / "all.parquet",
@@ -87,7 +87,7 @@ def test_a_patched_shard_treats_forgotten_samples_as_unseen(
 
 
 def test_samples_that_look_unseen_already_are_not_unlearned_further(trained_run: TrainedRunFactory) -> None:
-    """Pushing on would be over-forgetting."""
+    """Unlearning them further would be over-forgetting."""
     run = trained_run()
     ids = samples_by_fit(run.config, run.location)[:10]
     before = weights_of(run.location, 0)

@@ -1,4 +1,4 @@
-"""Recorded contributions: what a patch subtracts of them, and that it never does so twice."""
+"""Recorded contributions: a patch subtracts them, and never twice."""
 
 from pathlib import Path
 

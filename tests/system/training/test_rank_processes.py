@@ -1,4 +1,4 @@
-"""Ranks that are processes train to the same bits as ranks that one process simulates."""
+"""Ranks in several processes train to the same bits as ranks that one process simulates."""
 
 from collections.abc import Iterator, Mapping
 
@@ -66,7 +66,7 @@ def test_ranks_in_processes_resume_from_a_checkpoint(processes: RankProcesses) -
 
 
 def test_a_lost_rank_is_distinguished_from_a_failed_model(processes: RankProcesses) -> None:
-    """The last to use the processes: one of them is gone afterwards."""
+    """This test comes last, because it ends one of the processes."""
     failing = stages_for(3, {"training": {"learning_rate": 1e25}})
     assert [type(error) for error in processes.train(failing)] == [TrainingFailed] * 3
     assert [type(error) for error in processes.train(stages_for(3, {}), lost=2)] == [RankLost] * 2

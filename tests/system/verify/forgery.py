@@ -1,4 +1,4 @@
-"""A forger who holds the run's keys: whatever it changes is chained, sealed and signed as raymu does it itself."""
+"""A forger who holds the run's keys: each change is chained, sealed and signed as raymu would do it."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Mutants of a run whose records agree with one another, seals and signatures included: none of them passes."""
+"""Forged runs whose records, seals and signatures are consistent: none of them passes."""
 
 import asyncio
 import gzip
@@ -25,7 +25,7 @@ from tests.system.verify.forgery import execute, forge, replacing, reseal
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`before`: a run as it was trained; `run`: one sample of slice 1 revoked, and retrained without."""
+    """A folder with `before`, a trained run, and `run`, its copy in which one sample of slice 1 was revoked exactly."""
     folder = tmp_path_factory.mktemp("forgeries")
     write_samples(folder / "all.parquet", samples=80)
     run = train_run(make_config(folder / "all.parquet", training={"momentum": 0.9}), folder / "run")
@@ -80,7 +80,7 @@ def put_in_place(location: Path, checkpoint: CheckpointRef, other: CheckpointRef
 
 
 def restored(location: Path, before: Path, stage: int) -> CheckpointRef:
-    """A tainted checkpoint among the files, which is recorded to descend from retained samples."""
+    """Restore a tainted checkpoint, with a record that it descends from retained samples."""
     tainted, sound = (lineage_of(folder, 0).checkpoints[stage] for folder in (before, location))
     assert tainted
     assert sound
