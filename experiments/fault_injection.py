@@ -24,7 +24,7 @@ from experiments.harness import Experiment, document_parser, write_document
 from raymu.core.verdict import Verdict
 
 # The tests on a real cluster inject the same faults, so the injection lies with them.
-from tests.support.fault_injection import FaultRun, Outcome, PlannedKill, Scenario, judge, plan_kills
+from tests.support.fault_injection import FaultRun, Outcome, PlannedKill, Scenario, compare_with_undisturbed, plan_kills
 from tests.support.processes import TwoNodes
 
 SHARES = {"coordinator": 0.5, "shard": 0.36, "node": 0.07, "raylet": 0.07}
@@ -91,7 +91,7 @@ def main() -> None:
             disturbed = FaultRun(scenario, location, planned, nodes)
             disturbed.execute()
             kills.extend(disturbed.executed)
-            outcomes.append(judge(disturbed, location, folder / "undisturbed"))
+            outcomes.append(compare_with_undisturbed(disturbed, location, folder / "undisturbed"))
             result = {"seed": arguments.seed, **counts(kills, outcomes, time.perf_counter() - started)}
             write_document(EXPERIMENT.results[0], result, is_smoke=arguments.smoke)
     nodes.close()

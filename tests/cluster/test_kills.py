@@ -11,7 +11,7 @@ import yaml
 
 from raymu.core.verdict import Verdict
 from tests.support.examples import repaired_weights, train_run
-from tests.support.fault_injection import FaultRun, Outcome, PlannedKill, Scenario, judge
+from tests.support.fault_injection import FaultRun, Outcome, PlannedKill, Scenario, compare_with_undisturbed
 from tests.support.file_events import watched
 from tests.support.processes import COORDINATOR, SHARD, TwoNodes, kill, own_processes
 
@@ -49,7 +49,7 @@ def test_a_run_survives_killed_actors_at_every_kind_of_moment(tmp_path: Path, un
     fault_run = FaultRun(Scenario(tmp_path), tmp_path / "run", KILLS)
     fault_run.execute()
     assert tuple(fault_run.executed) == KILLS
-    require_nothing_lost(judge(fault_run, tmp_path / "run", undisturbed))
+    require_nothing_lost(compare_with_undisturbed(fault_run, tmp_path / "run", undisturbed))
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -64,7 +64,7 @@ def test_a_run_survives_the_loss_of_a_node(tmp_path: Path, undisturbed: Path) ->
     finally:
         nodes.close()
     assert tuple(fault_run.executed) == kills
-    require_nothing_lost(judge(fault_run, tmp_path / "run", undisturbed))
+    require_nothing_lost(compare_with_undisturbed(fault_run, tmp_path / "run", undisturbed))
 
 
 def test_on_the_command_line_a_loss_is_one_line_and_the_next_command_resumes(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ class FaultRun:
                 self._run = Run(self._location)
 
     def _check(self) -> None:
-        """Check what holds at any moment: accepted requests stay accepted, and the run verifies."""
+        """Check what is true at any moment: accepted requests stay accepted, and the run verifies."""
         now = {request_id for request_id, _ in accepted(self._location)}
         assert now >= self.accepted, "a request that was accepted is gone"
         self.accepted = now
@@ -218,7 +218,7 @@ class Outcome:
     verdict: Verdict
 
 
-def judge(fault_run: FaultRun, location: Path, undisturbed: Path) -> Outcome:
+def compare_with_undisturbed(fault_run: FaultRun, location: Path, undisturbed: Path) -> Outcome:
     """Compare a fault run with an undisturbed one, and replay every shard's training."""
     store = RunStore(str(location))
     purged = {receipt.request_id for receipt in Run(location).receipts() if receipt.purged_at and receipt.settled_at}

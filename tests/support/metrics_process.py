@@ -46,7 +46,7 @@ def main(folder: Path, port: int) -> None:
         with suppress(RaymuError):
             run.revoke(["sample-of-nobody"])
         scrape_until(folder / "patched", port, lambda text: has(text, 'raymu_requests{.*state="purged"} 1.0'))
-        time.sleep(5.0)  # a gauge that is told once is gone after two intervals
+        time.sleep(5.0)  # Ray drops a gauge without updates after two intervals
         scrape_until(folder / "idle", port, lambda _text: True)
         run.settle()
         scrape_until(folder / "settled", port, is_settled)

@@ -24,7 +24,7 @@ STATEFUL: Settings = {
 """Settings whose checkpoints hold every kind of state: running statistics, dropout, and the optimizer's moments."""
 
 
-def make_config(**branches: dict[str, Any]) -> Config:
+def make_training_config(**branches: dict[str, Any]) -> Config:
     """Return the configuration of a small run. `branches` overrides its settings, and replaces its model."""
     tree: dict[str, dict[str, Any]] = {
         "data": {"train": "samples.parquet"},
@@ -38,11 +38,11 @@ def make_config(**branches: dict[str, Any]) -> Config:
 
 
 def make_fields(**settings: Any) -> DataConfig:
-    return make_config(data=settings).data
+    return make_training_config(data=settings).data
 
 
 def make_plan(**branches: dict[str, Any]) -> TrainingSpec:
-    return TrainingSpec.of(make_config(**branches), input_shape=(FEATURES,), classes=CLASSES)
+    return TrainingSpec.of(make_training_config(**branches), input_shape=(FEATURES,), classes=CLASSES)
 
 
 def make_table(count: int = 50) -> SampleTable:

@@ -82,7 +82,7 @@ def test_a_golden_run_opens_forgets_and_verifies(location: Path) -> None:
 
 
 def is_retained(location: Path, sample_id: SampleId) -> bool:
-    """Whether the run still holds a sample."""
+    """Whether the run still has a sample."""
     store = RunStore(str(location))
     tables = [lineage.table for lineage in store.current().lineages]
     return any(sample_id in store.read_table(table, ["id"])["id"].to_pylist() for table in tables)

@@ -136,7 +136,7 @@ DOOR: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {"name": "mpl"}},
         "model.name: must be logistic, mlp, cnn or resnet; did you mean mlp?",
     ),
-    "a factory that is no path": (
+    "a factory that is not a path": (
         {"model": {"factory": "models.build"}},
         "model.factory: 'models.build' must read package.module:function",
     ),

@@ -56,7 +56,7 @@ def test_the_next_coordinator_recovers_from_a_failed_step(
     location, steps = tmp_path / "run", undisturbed.writes if is_torn else range(1, undisturbed.steps + 1)
     for at in steps[part::PARTS]:
         disk = FaultyDisk(at, strike, is_torn=is_torn)
-        with suppress(RaymuError, OSError):  # a report whose folder could not be synced was found all the same
+        with suppress(RaymuError, OSError):  # the report was read although its folder could not be synced
             scenario.run(location, disk)
         assert disk.has_struck
         scenario.run(location, FaultyDisk(0, fail))

@@ -68,7 +68,7 @@ def opened_coordinator(location: Path) -> Coordinator:
 async def leave_in_the_middle(
     location: Path, ids: Sequence[int | str], witness: RecordingObserver, *, is_superseded: bool = False
 ) -> BaseException | None:
-    """With one shard at work, whose remedy comes back later, and the others waiting. returns: what the caller is told"""
+    """Leave while one shard is running, whose report comes later, and the others wait. Returns what the caller gets."""
     store = RunStore(str(location))
     fleet = OneAtATime(store)
     coordinator = Coordinator(store, fleet, observers=[witness])

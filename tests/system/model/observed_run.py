@@ -174,7 +174,7 @@ class ObservedRun:
                 assert not any(identity in payload for identity in identities), path
 
     def check_raw_ids(self) -> None:
-        """No file holds the raw id of a purged request."""
+        """No file contains the raw id of a purged request."""
         for sample in self.samples_of(self.purged):
             marker = str(sample.sample_id).encode()
             assert not [path for path, payload in self.files.items() if marker in payload]

@@ -28,7 +28,7 @@ class Process:
         """Open the run. Raises RaymuError, OSError, Killed; the process is gone then."""
         self._location, self.disk = location, disk
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda _loop, _context: None)  # what nobody waits for any more
+        self._loop.set_exception_handler(lambda _loop, _context: None)  # errors of abandoned tasks
         self._connections: list[Any] = []
         try:
             with self._acting():

@@ -142,7 +142,7 @@ class Scenario:
     def finish(self) -> None:
         """Finish all work, and settle every patched shard."""
         is_settled = False
-        while not is_settled:  # once more for what was accepted after it was asked to settle
+        while not is_settled:  # again if requests were accepted after settling began
             task = self.settle()
             while not task.done():
                 assert self.process

@@ -58,7 +58,7 @@ class SteeredFleet:
                     return self.lose_worker(shard)
                 else:
                     return piece.reply.set_result(done)
-        except Exception as error:  # the worker's end, of which the coordinator is told
+        except Exception as error:  # the coordinator gets the error that ended the worker
             piece.reply.set_exception(error)
 
     def finish(self) -> None:

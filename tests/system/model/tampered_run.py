@@ -35,7 +35,7 @@ def check_tampered(scenario: Scenario, files: Files, *, then: str) -> None:
         write_files(scenario.location, files)
         verdict, new_findings = findings_of(scenario.location)
         assert verdict is not Verdict.PASS
-        if scenario.run.is_idle and scenario.is_calm:  # nothing lies there that is to be destroyed anyway
+        if scenario.run.is_idle and scenario.is_calm:  # no file is left that would be destroyed anyway
             assert new_findings != findings, "it is noticed, also where the run did not pass before"
         assert _served(scenario.location) in (None, served)
         _continue(scenario, Path(shutil.copytree(scenario.location, scenario.location.with_name("copy"))), then)

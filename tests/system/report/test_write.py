@@ -25,7 +25,7 @@ def test_a_page_has_the_requested_parts(run: Run, tmp_path: Path) -> None:
     data, out = str(tmp_path / "all.parquet"), tmp_path / "page.html"
     written = write_report(run, out, data=data, is_verified=True, audit=tmp_path / "audit.json")
     assert (written.generation, written.requests, written.late, written.out) == (1, 0, 0, str(out))
-    assert written.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)  # the journal is open: nobody has closed it
+    assert written.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)  # the journal is still open
     page = out.read_text()
     assert f"{run.evaluate_file(data).accuracy:.2%}" in page
     assert "auc" in page

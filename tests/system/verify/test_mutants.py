@@ -94,7 +94,7 @@ def test_a_worker_that_also_covers_its_tracks_is_found_by_the_replay(
 
 
 def training_on(samples: ShardSamples) -> Callable[..., int]:
-    """Return a training that uses these samples, whatever the command says."""
+    """Return a training that uses these samples, and ignores those of the command."""
     train_stage = ShardTrainer.train_stage
 
     def train(training: ShardTrainer, _samples: ShardSamples, *stage: Any) -> int:

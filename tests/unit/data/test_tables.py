@@ -117,7 +117,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a risk that is text": ({"risk": ["a", "b", "c"]}, "risks in column risk are string; they must be probabilities"),
     "a negative risk": ({"risk": [0.0, -0.1, 1.0]}, r"risks in column risk leave \[0, 1\]"),
     "a risk over 1": ({"risk": [0, 1, 2]}, r"risks in column risk leave \[0, 1\]"),
-    "a risk that is no number": ({"risk": [0.0, NAN, 1.0]}, r"risks in column risk leave \[0, 1\]"),
+    "a risk that is not a number": ({"risk": [0.0, NAN, 1.0]}, r"risks in column risk leave \[0, 1\]"),
     "features that are no numbers": (
         {"features": [[NAN, 1.0], [1.0, 1.0], [NAN, 2.0]]},
         "missing, NaN or infinite features in 2 rows",

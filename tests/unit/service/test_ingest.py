@@ -40,7 +40,7 @@ REFUSED_SETTINGS: dict[str, tuple[dict[str, dict[str, Any]], type[RaymuError], s
         "240 samples for 241 slices",
     ),
     "slices without number": ({"partition": {"shards": 1, "slices": 10**9}}, DataInvalid, "for 1000000000 slices"),
-    "a journal that is no database": ({"cluster": {"journal": "here"}}, ConfigInvalid, r"cluster\.journal"),
+    "a journal that is not a database": ({"cluster": {"journal": "here"}}, ConfigInvalid, r"cluster\.journal"),
     "a journal in memory": ({"cluster": {"journal": "sqlite://"}}, ConfigInvalid, "needs a file's whole path"),
     "a journal that is not there": (
         {"cluster": {"journal": "sqlite:////nowhere/journal.sqlite"}},
@@ -50,7 +50,7 @@ REFUSED_SETTINGS: dict[str, tuple[dict[str, dict[str, Any]], type[RaymuError], s
     "an empty shard": ({"partition": {"shards": 900, "slices": 1}}, DataInvalid, "would hold no samples"),
     "an unknown model": ({"model": {"name": "transformer"}}, ConfigInvalid, "must be logistic, mlp"),
     "an unknown setting of a model": ({"model": {"name": "mlp", "depth": 3}}, ConfigInvalid, "no such setting"),
-    "a picture that is none": ({"model": {"name": "cnn"}}, ConfigInvalid, "not an image"),
+    "features that are not an image": ({"model": {"name": "cnn"}}, ConfigInvalid, "not an image"),
     "batch norm without batches": (
         {"model": {"name": "mlp", "batch_norm": True}, "training": {"batch_size": 1}},
         ConfigInvalid,

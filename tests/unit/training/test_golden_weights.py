@@ -24,7 +24,7 @@ from raymu.training.patch import calibrate, fine_tune
 from raymu.training.spec import TrainingSpec
 from raymu.training.stages import StageTask, train_stages
 from raymu.training.trainer import ShardTrainer
-from tests.support.shard_training import SLICES, make_config, make_samples
+from tests.support.shard_training import SLICES, make_samples, make_training_config
 
 GOLDEN: Mapping[str, Any] = json.loads(Path(__file__).with_name("golden_weights.json").read_text())
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ GROUPS = {"contributions": "group", "groups_per_slice": 3}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One training: its settings over those of `make_config`, and which samples it trains on."""
+    """One training: its settings over those of `make_training_config`, and which samples it trains on."""
 
     branches: Mapping[str, Any]
     is_images: bool
@@ -95,7 +95,7 @@ def samples_of(each: Case) -> ShardSamples:
 
 
 def spec_of(each: Case) -> TrainingSpec:
-    config = make_config(**each.branches)
+    config = make_training_config(**each.branches)
     return TrainingSpec.of(config, input_shape=(8, 8) if each.is_images else (4,), classes=3)
 
 

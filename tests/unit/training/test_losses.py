@@ -10,7 +10,7 @@ from raymu.config import TrainingConfig
 from raymu.config.training import LossConfig
 from raymu.errors import ConfigInvalid
 from raymu.training.losses import Loss, build_loss, check_loss
-from tests.support.shard_training import make_config
+from tests.support.shard_training import make_training_config
 
 USER_CODE = "tests.unit.training.user_code"
 WEIGHTS = [0.5, 1.0, 4.0]
@@ -24,7 +24,7 @@ every_loss = pytest.mark.parametrize("setting", LOSSES.values(), ids=LOSSES)
 
 
 def loss_of(setting: Any) -> Loss:
-    return build_loss(make_config(training={"loss": setting}).training.loss, classes=3)
+    return build_loss(make_training_config(training={"loss": setting}).training.loss, classes=3)
 
 
 def batch(samples: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,7 +67,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"training\.loss\.label_smoothing: must be less than 1",
     ),
     "too few weights": ({"name": "cross_entropy", "class_weights": [1.0]}, "has 1 weights for 3 classes"),
-    "a factory that is no path": ({"factory": "focal"}, "must read package.module:function"),
+    "a factory that is not a path": ({"factory": "focal"}, "must read package.module:function"),
     "a factory that returns nothing": ({"factory": f"{USER_CODE}:nothing"}, "must return a function of outputs and"),
     "one number for all samples": ({"factory": f"{USER_CODE}:one_number"}, r"one loss per sample, \(3,\)"),
     "a name and a factory": ({"name": "cross_entropy", "factory": "a:b"}, "either a name or a factory"),
@@ -82,9 +82,9 @@ def test_a_loss_that_cannot_be_used_is_refused_with_the_setting(setting: dict[st
 
 
 def test_a_name_alone_is_written_as_text_and_read_back() -> None:
-    config = make_config(training={"loss": {"name": "cross_entropy"}})
+    config = make_training_config(training={"loss": {"name": "cross_entropy"}})
     assert config.tree()["training"]["loss"] == "cross_entropy"
     assert isinstance(TrainingConfig().loss, LossConfig)
     for setting in LOSSES.values():
-        chosen = make_config(training={"loss": setting})
+        chosen = make_training_config(training={"loss": setting})
         assert type(chosen).parse(chosen.tree()) == chosen

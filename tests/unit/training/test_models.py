@@ -11,13 +11,13 @@ from raymu.config import ModelConfig
 from raymu.errors import ConfigInvalid
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.models import build_model, check_model, has_batch_norm, try_out
-from tests.support.shard_training import make_config
+from tests.support.shard_training import make_training_config
 
 HERE = __name__
 
 
 def model_config(**settings: Any) -> ModelConfig:
-    return make_config(model=settings).model
+    return make_training_config(model=settings).model
 
 
 def build(input_shape: tuple[int, ...] = (4,), classes: int = 3, **settings: Any) -> nn.Module:
@@ -128,7 +128,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "text for numbers": ({"name": "mlp", "hidden": "88"}, r"model\.hidden: must be a list"),
     "a setting out of range": ({"name": "mlp", "dropout": 1.5}, r"model\.dropout: must be less than 1"),
     "a layer of no units": ({"name": "mlp", "hidden": [8, 0]}, r"model\.hidden\.1: must be at least 1"),
-    "a truth that is none": ({"name": "mlp", "batch_norm": "maybe"}, r"model\.batch_norm: must be true or false"),
+    "text for a boolean": ({"name": "mlp", "batch_norm": "maybe"}, r"model\.batch_norm: must be true or false"),
     "less than no blocks": ({"name": "resnet", "blocks": -1}, r"model\.blocks: must be at least 1"),
     "an image of text": ({"name": "cnn", "image_shape": ["a"]}, r"model\.image_shape\.0: must be a whole number"),
     "an image of nothing": ({"name": "cnn", "image_shape": [1, 0, 0]}, r"model\.image_shape\.1: must be at least 1"),

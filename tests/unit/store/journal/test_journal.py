@@ -76,7 +76,7 @@ def test_requests_are_accepted_together_or_not_at_all(journal: Journal) -> None:
     assert list(journal.events()) == [ACCEPTED]
     assert journal.raw_ids_of_shard(0) == {"r1": {1}}
     assert journal.revoked_by(["a", "b"]) == {"a": "r1"}
-    journal.append(SETTLE)  # what failed was undone, so the journal goes on
+    journal.append(SETTLE)  # the failed write was undone, so the journal continues
 
 
 @pytest.mark.parametrize("count", [1, 2500])
