@@ -127,7 +127,7 @@ class Run:
         return self._coordinator
 
     def start(self) -> bool:
-        """Start a detached coordinator, which serves everyone who opens the run on the cluster until `stop`.
+        """Start a detached coordinator, which serves all users who open the run on the cluster, until `stop`.
 
         Returns:
             Whether it was running already.

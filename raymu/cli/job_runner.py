@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _captured(words: Sequence[str]) -> CommandResult:
-    """Run a command with its standard output in a file. In Ray's log, nobody could tell it from standard error."""
+    """Run a command with its standard output in a file. Ray's log does not separate it from standard error."""
     with TemporaryFile() as file:
         own = os.dup(_STANDARD_OUTPUT)
         os.dup2(file.fileno(), _STANDARD_OUTPUT)

@@ -58,8 +58,8 @@ def format_validation_error(error: ValidationError, kind: type | None = None) ->
     """Describe all wrong settings in one line, each setting once.
 
     Args:
-        error: From checking the settings.
-        kind: The dataclass of settings that was checked; from its fields a misspelt name is guessed.
+        error: The error that checking the settings raised.
+        kind: The dataclass of settings that was checked. Its fields serve to guess a misspelt name.
     """
     by_location: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for detail in error.errors():

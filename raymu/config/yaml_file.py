@@ -15,7 +15,7 @@ def read_settings(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Read a YAML file and apply overrides.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         overrides: Settings such as `training.epochs=3`, or whole branches such as `model={name: mlp}`.
 
     Raises:

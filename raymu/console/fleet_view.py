@@ -21,7 +21,7 @@ class FleetView:
     """Draw a bar of all shards, a line for as many running shards as fit, and the counts."""
 
     def __init__(self, progress: FleetProgress, *, shards: int) -> None:
-        """Draw the progress whenever the console asks for it.
+        """Draw the progress whenever the console refreshes.
 
         Args:
             shards: The number of shards of the run, some of which may have nothing to do.

@@ -63,7 +63,7 @@ class RemedyRule:
     obstacle: str = ""
     """Why it is not possible, for receipts."""
     ohs: OhsRemedy | None = None
-    """The setting of `ohs` that asks for this remedy."""
+    """The setting of `ohs` that chooses this remedy."""
     must_be_cheaper: bool = False
     """Whether retraining is preferred if it costs no more."""
 

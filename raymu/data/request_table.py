@@ -23,7 +23,7 @@ def read_request_table(path: str) -> pa.Table:
     Times of a Parquet file are in microseconds. The names of columns have no space around them.
 
     Args:
-        path: Of a file whose name ends in `.parquet`, or of a CSV file with a header.
+        path: A file whose name ends in `.parquet`, or a CSV file with a header.
 
     Raises:
         RequestInvalid: It cannot be read, or its rows have not as many values as its header.

@@ -65,7 +65,7 @@ def read_table(path: str, fields: DataConfig) -> SampleTable:
     """Read and check a training table.
 
     Args:
-        path: Of a Parquet, Arrow IPC or Feather file: a local path or a URI.
+        path: Local path or URI of a Parquet, Arrow IPC or Feather file.
         fields: Names of the columns.
 
     Raises:

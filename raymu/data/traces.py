@@ -31,7 +31,7 @@ def read_trace(path: str, *, integers: bool) -> Trace:
     """Read a CSV or Parquet file.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         integers: Whether the run's ids are integers.
 
     Raises:

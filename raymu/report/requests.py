@@ -20,7 +20,7 @@ class DeadlineStatus(StrEnum):
 
 
 LATE = frozenset({DeadlineStatus.AT_RISK, DeadlineStatus.OVERDUE})
-"""Deadlines that somebody has to act on."""
+"""States of deadlines that require an action."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

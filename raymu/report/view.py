@@ -55,7 +55,7 @@ class DueRequest:
 
     @property
     def is_late(self) -> bool:
-        """Return whether somebody has to act on the request."""
+        """Whether the request requires an action."""
         return self.deadline_status in LATE
 
 

@@ -1,4 +1,4 @@
-"""Write the page of a run: read it, measure and verify it if asked to, and write one file."""
+"""Write the page of a run: read it, measure and verify it if requested, and write one file."""
 
 import json
 from dataclasses import dataclass

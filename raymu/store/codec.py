@@ -40,12 +40,12 @@ def from_json(kind: Any, payload: bytes | str, *, source: str) -> Any:
     """Read a record.
 
     Args:
-        kind: a class, or a union of classes
-        payload: its JSON
-        source: what error messages call it
+        kind: A class, or a union of classes.
+        payload: Its JSON.
+        source: Name of the JSON in error messages.
 
     Raises:
-        FileCorrupt: the JSON is not such a record.
+        FileCorrupt: The JSON is not such a record.
     """
     try:
         return _adapter(kind).validate_json(payload)

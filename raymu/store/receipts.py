@@ -38,10 +38,10 @@ def sign_receipts(
     """Sign receipts, in order.
 
     Args:
-        receipts: to be issued
-        after: the receipt that was issued last; None before the first
-        run: the id of the run
-        event: number of the journal event that completes them
+        receipts: Receipts to issue.
+        after: The receipt that was issued last. None before the first.
+        run: Id of the run.
+        event: Number of the journal event that completes them.
         signing_key: 32 bytes
     """
     raymu_version = version("raymu")  # read from a file, so once for all
@@ -67,7 +67,7 @@ def check_receipts(rows: Iterable[ReceiptRow], *, run: str, public_key: bytes) -
         for each receipt, the number of the journal event that completed it, and the receipt
 
     Raises:
-        FileCorrupt: a receipt was changed, removed or moved; the message names it.
+        FileCorrupt: A receipt was changed, removed or moved. The message names it.
     """
     before: ReceiptRow | None = None
     for row in rows:

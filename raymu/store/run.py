@@ -48,7 +48,7 @@ class RunStore:
         return RunStore, (self.location,)
 
     def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
-        """Write a new run with its samples, shard by shard. The manifest comes last: without it there is no run.
+        """Write a new run with its samples, shard by shard. The manifest comes last, because it makes the directory a run.
 
         Raises RunInvalid if something else exists there, StorageFailed.
         """
@@ -64,9 +64,9 @@ class RunStore:
         The two runs share files: what this run destroys stays readable until its branches are removed.
 
         Args:
-            location: of the new run
-            lineages: one state for each shard
-            unlearning: the settings of the new run
+            location: Location of the new run.
+            lineages: One state for each shard.
+            unlearning: The settings of the new run.
 
         Raises RunInvalid if something exists there, FileMissing, FileCorrupt, StorageFailed.
         """
@@ -145,8 +145,8 @@ class RunStore:
         """Become the coordinator of the run. Returns the open journal, and the term under which this store now writes.
 
         Raises:
-            RunInvalid: the journal is missing, or older than the files of the run.
-            StorageFailed: the journal or the file of the term cannot be written.
+            RunInvalid: The journal is missing, or older than the files of the run.
+            StorageFailed: The journal or the file of the term cannot be written.
         """
         journal = self.journal()
         return journal, self.fencing.take_over(journal)
@@ -223,8 +223,8 @@ class RunStore:
         """Return the paths of samples and states that nothing needs, and of partly written files.
 
         Args:
-            needed: the files that something refers to
-            shard: look at the files of this shard only; without it at all files of the run
+            needed: The files that something refers to.
+            shard: Shard whose files are examined. None examines all files of the run.
         """
         kept = {ref.path for ref in needed}
         if shard is None:

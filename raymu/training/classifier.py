@@ -102,7 +102,7 @@ class Classifier:
         """Compute the mean loss per sample in evaluation mode: in nats, if it is cross-entropy.
 
         Args:
-            features: As of `logits`.
+            features: As for `logits`.
             labels: (samples,) int64.
         """
         targets = torch.as_tensor(labels).to(self.device).split(EVALUATION_BATCH)

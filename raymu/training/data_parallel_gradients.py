@@ -33,8 +33,8 @@ def data_parallel_gradients(
         loss: Its mean over a batch is the weighted mean over the batch's parts.
         inputs: (samples, *shape) float32, normalised.
         targets: (samples,) int64.
-        batches: Of the epoch.
-        seed: Of random numbers that the model draws.
+        batches: Batches of the epoch.
+        seed: Seed of the random numbers that the model draws.
         ranks: That share each batch.
         min_samples: Fewest samples of a rank's part, unless the part is empty.
 

@@ -45,7 +45,7 @@ def describe_difference(earlier: str, now: str) -> str:
 def choose_device(setting: Device) -> torch.device:
     """Choose the device to train on. Raises DeviceUnavailable if the setting is CUDA and no CUDA device exists."""
     if setting == "cuda" and not torch.cuda.is_available():
-        raise DeviceUnavailable("training.device is cuda, but there is no CUDA device here; use auto or cpu")
+        raise DeviceUnavailable("training.device is cuda, but this machine lacks a CUDA device; use auto or cpu")
     return torch.device("cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -69,7 +69,7 @@ def deterministic(device: torch.device, threads: int, workers: int = 1) -> Itera
 
     Args:
         device: That is computed on.
-        threads: Of one operation.
+        threads: Threads of one operation.
         workers: Ranks that share every batch.
 
     Yields:

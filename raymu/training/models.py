@@ -148,10 +148,10 @@ def check_model(config: ModelConfig, *, input_shape: Shape, classes: int, loss: 
     """Build the model twice, and try both out.
 
     Args:
-        config: Of the model.
-        input_shape: Of one sample.
+        config: Settings of the model.
+        input_shape: Shape of one sample's features.
         classes: How many the model tells apart.
-        loss: To train by; cross-entropy by default.
+        loss: Training loss. The default is cross-entropy.
 
     Returns:
         Whether the model has batch norm.

@@ -146,7 +146,7 @@ def fine_tune(
         unseen: Samples of another shard. Without any, one epoch is trained.
         rate: Learning rate of the first epoch.
         epochs: Most epochs.
-        seed: Of the order of the samples, and of random numbers that the model draws.
+        seed: Seed of the order of the samples, and of the random numbers that the model draws.
 
     Returns:
         Sample passes.

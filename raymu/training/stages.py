@@ -70,7 +70,7 @@ def train_stages(task: StageTask, ranks: Ranks | None = None) -> Iterator[StageR
 
     Args:
         task: What to train.
-        ranks: As many as the spec has workers, which all train the same task; simulated by default.
+        ranks: Ranks that train the task together, as many as the spec has workers. Simulated by default.
 
     Yields:
         Each stage when it is trained. Only the first rank records updates.

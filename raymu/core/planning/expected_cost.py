@@ -57,7 +57,7 @@ class Layout:
         """Return a boundary that retrains from this slice on and patches before it, half-way between the two costs.
 
         Args:
-            slice_index: From 0, which always retrains, to the number of slices, which never does.
+            slice_index: Index from 0, which always retrains, to the number of slices, which never does.
         """
         stages = np.array(self.shape.epochs) * np.cumsum(self.slice_samples)
         passes = np.append(np.cumsum(stages[::-1])[::-1], 0.0)  # (slices + 1,) of retraining from each slice on

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class AccuracyTracker:
-    """Measures each generation once on the test file, if the configuration asks for it."""
+    """Measures each generation once on the test file, if the run is configured to."""
 
     def __init__(self, session: Session, *, measured: Iterable[int]) -> None:
         """Take note of the generations whose accuracy the journal has."""

@@ -59,7 +59,7 @@ def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, st
     Args:
         store: The run.
         damage: The damage of one shard.
-        revoked: pseudonym -> request
+        revoked: Pseudonym -> request.
         data: The file that the run was trained from.
 
     Raises:

@@ -148,7 +148,7 @@ def require_disjoint(admitted: Sequence[AdmittedRequest]) -> None:
 
 
 def _payload_sha256(revocation: Revocation, pseudonyms: Sequence[str]) -> str:
-    """Hash what a request asks for, whether or not the run still holds the samples."""
+    """Hash the content of a request, whether or not the run still has the samples."""
     payload = {
         "named": sorted(pseudonyms),
         "strategy": revocation.strategy,

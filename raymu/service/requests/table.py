@@ -18,10 +18,10 @@ def read_requests(
     """Read the requests of a CSV or Parquet table.
 
     Args:
-        path: Of a table with column `id` or `owner`, or both with one of them filled, and perhaps `key` and `due`.
-        strategy: Of all requests.
-        boundary: Of all requests.
-        due: Of requests without a time of their own.
+        path: A table with column `id` or `owner`, or both with one of them filled, and perhaps `key` and `due`.
+        strategy: Strategy of all requests.
+        boundary: Hybrid boundary of all requests.
+        due: Due time of requests that have none in the table.
 
     Raises:
         RequestInvalid: The table is not one of requests. Samples that a request names are not looked up.

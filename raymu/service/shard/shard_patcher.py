@@ -161,7 +161,7 @@ class ShardPatcher:
             model = Classifier.restore(payload, self._spec, device=self._device, source=checkpoint.file.path)
             losses.append(model.mean_loss(forget.features, forget.labels))
         if not losses:
-            raise PatchFailed("there is no model that never saw these samples, so the patch cannot be calibrated")
+            raise PatchFailed("all models that are left have seen these samples, so the patch cannot be calibrated")
         self._passes += len(losses) * len(forget) * FORWARD_SHARE
         return sum(losses) / len(losses)
 

@@ -85,10 +85,10 @@ def resume_stages(
     Unless all of them can be used, none is, and their files are destroyed.
 
     Args:
-        store: Of the run.
-        command_id: Of the command.
-        samples: To train on.
-        stages: To train.
+        store: The run.
+        command_id: Id of the command.
+        samples: Samples to train on.
+        stages: Stages to train.
         determinism: Class of this worker, as JSON. Stages of two classes together would be exact in neither.
         kept: Files that are not destroyed, whatever a partial report names.
     """
@@ -128,7 +128,7 @@ class StageWriter:
         """Train the stages of a command, after those that were trained before it was interrupted.
 
         Args:
-            samples: To train on.
+            samples: Samples to train on.
             command: Says which stages to train.
             determinism: Class of this worker, as JSON.
 

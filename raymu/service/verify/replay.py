@@ -23,17 +23,17 @@ def replay_findings(
     """Train shards on their retained samples, and compare every checkpoint and recorded update that they have.
 
     Args:
-        store: the run
-        generation: the served generation
-        shards: the shards to train
-        progress: called after every stage
+        store: The run.
+        generation: The served generation.
+        shards: The shards to train.
+        progress: Called after every stage.
 
     Yields:
         what differs, and what cannot be compared because it belongs to another determinism class
 
     Raises:
-        FileMissing: a file of a shard is missing.
-        FileCorrupt: a file of a shard is damaged.
+        FileMissing: A file of a shard is missing.
+        FileCorrupt: A file of a shard is damaged.
     """
     config, manifest = store.config, store.manifest
     spec = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)

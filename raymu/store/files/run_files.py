@@ -42,12 +42,12 @@ class RunFiles:
         """Find the storage of a location.
 
         Args:
-            location: a local path, or a URI such as s3://bucket/run. Credentials come from the environment, never the URI.
-            disk: the steps on a local disk; tests replace them by failing ones
-            objects: the storage of an object store; tests replace it likewise
+            location: A local path, or a URI such as s3://bucket/run. Credentials come from the environment, never the URI.
+            disk: The steps on a local disk. Tests replace them by failing ones.
+            objects: The storage of an object store. Tests replace it likewise.
 
         Raises:
-            RunInvalid: no storage has such a location.
+            RunInvalid: No storage has such a location.
         """
         self.display_location = redacted(location)
         if has_credentials(location):

@@ -22,7 +22,7 @@ class Database:
         """Prepare connections; the first use connects.
 
         Args:
-            url: the database
+            url: The database.
             is_read_only: True writes nothing and holds no lock while others write
         """
         self._dialect = DIALECTS[url.get_backend_name()]

@@ -17,7 +17,7 @@ def relearning_steps(samples: AuditSamples, payload: bytes, *, target: float) ->
     The model is in evaluation mode, since a single sample has no batch statistics.
 
     Args:
-        samples: Of the shard.
+        samples: Samples of the shard.
         payload: The checkpoint to start from.
         target: Mean loss, in nats for cross-entropy.
 

@@ -89,7 +89,7 @@ def test_the_cpu_is_used_if_configured() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_without_a_cuda_device_it_is_refused_and_auto_is_the_cpu() -> None:
     assert choose_device("auto") == device_or_cpu("auto") == device_or_cpu("cuda") == CPU
-    with pytest.raises(DeviceUnavailable, match="no CUDA device here; use auto or cpu"):
+    with pytest.raises(DeviceUnavailable, match="lacks a CUDA device; use auto or cpu"):
         choose_device("cuda")
 
 
