@@ -118,6 +118,11 @@ def test_impossible_settings_are_named() -> None:
     assert "a part of one GPU, or a whole number" in refusal(cluster={"gpus_per_shard": 1.5})
 
 
+def test_a_factory_may_be_in_a_file_whose_name_is_not_an_identifier() -> None:
+    config = Config.parse({"data": {"train": "a"}, "model": {"factory": "my-models:build"}})
+    assert config.model.factory == "my-models:build"
+
+
 DOOR: dict[str, tuple[dict[str, Any], str]] = {
     "a boundary of no kind": (
         {"unlearning": {"boundary": "soon"}},

@@ -273,7 +273,8 @@ class Coordinator:
         session = self._session
         current = session.store.config.unlearning
         async with session.turn():
-            if not self.board.is_idle:
+            is_interrupted_training = bool(self.board.training) and not self._executor.followed_shards
+            if not (self.board.is_idle or is_interrupted_training):
                 raise RequestInvalid("work of the run is running or left; settle it before its settings are changed")
             for name in ("contributions", "groups_per_slice"):
                 if getattr(current, name) != getattr(unlearning, name):

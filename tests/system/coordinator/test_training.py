@@ -101,3 +101,12 @@ def test_settings_are_not_changed_while_a_run_is_trained(tmp_path: Path) -> None
     asyncio.run(train())
     assert RunStore(store.location).config.unlearning == store.config.unlearning
     asyncio.run(coordinator.configure(UnlearningConfig(strategy=Strategy.DPUS)))
+
+
+def test_settings_of_a_run_whose_training_was_interrupted_can_be_changed(tmp_path: Path) -> None:
+    store = write_run(tmp_path, shards=2)
+    coordinator = Coordinator(store, fail_shard_1(store, WorkerLost(1, 4, "its node is gone")))
+    with pytest.raises(WorkerLost):
+        asyncio.run(coordinator.train(no_progress))
+    asyncio.run(coordinator.configure(UnlearningConfig(strategy=Strategy.DPUS)))
+    assert RunStore(store.location).config.unlearning.strategy is Strategy.DPUS
