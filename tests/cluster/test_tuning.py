@@ -43,13 +43,13 @@ def test_a_search_has_the_scores_of_single_trials_also_when_it_is_resumed(locati
     scratch = tmp_path / "alone"
     scratch.mkdir()
     test = location.parent / "all.parquet"
-    bench = TuningObjective(
+    objective = TuningObjective(
         ObjectiveSpec(
             location=str(location), traffic="uniform:5", trace=None, test=str(test), scratch=str(scratch), workers=1
         )
     )
     for trial in report.trials:
-        assert without_clock(trial.score) == without_clock(bench.evaluate(trial.choice))
+        assert without_clock(trial.score) == without_clock(objective.evaluate(trial.choice))
     assert pq.read_table(tmp_path / "trials.parquet").num_rows == 4
     left = tmp_path / "branches" / "left-behind"  # by a search that was killed
     assert not list(left.parent.iterdir())

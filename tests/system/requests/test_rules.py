@@ -46,8 +46,8 @@ REFUSED: dict[str, tuple[dict[str, Any], type[RaymuError], str]] = {
     "an unknown strategy": ({"ids": (1000,), "strategy": "hope"}, RequestInvalid, "'hope' is not a strategy"),
     "an unreadable boundary": ({"ids": (1000,), "boundary": "soon"}, RequestInvalid, "not of the form 0.35"),
     "an endless boundary": ({"ids": (1000,), "boundary": "infs"}, RequestInvalid, "not a finite number"),
-    "a time that is past": ({"ids": (1000,), "due": datetime(2020, 1, 1, tzinfo=UTC)}, RequestInvalid, "is past"),
-    "a truth for an id": ({"ids": (True,)}, RequestInvalid, "True is not an id of this run"),
+    "a time in the past": ({"ids": (1000,), "due": datetime(2020, 1, 1, tzinfo=UTC)}, RequestInvalid, "is past"),
+    "a boolean for an id": ({"ids": (True,)}, RequestInvalid, "True is not an id of this run"),
     "no strategy at all": ({"ids": (1000,), "strategy": ""}, RequestInvalid, "'' is not a strategy"),
 }
 

@@ -27,25 +27,25 @@ def a_stage(shard: int, number: int, *, of: int = 5, load: FleetLoad | None = No
     )
 
 
-def fleet_at_work(shards: int, workers: int, *, stages: int) -> FleetProgress:
+def fleet_after(shards: int, workers: int, *, stages: int) -> FleetProgress:
     """Return the progress after some stages of training: a second each, five for each shard, by workers in turn."""
     clock = Clock()
     progress = FleetProgress(clock)
-    at_work = dict.fromkeys(range(min(workers, shards)), 0)
+    running = dict.fromkeys(range(min(workers, shards)), 0)
     done = 0
-    while at_work:
-        for shard in list(at_work):
+    while running:
+        for shard in list(running):
             if clock.now_s == stages:
                 return progress
             clock.now_s += 1.0
-            load = FleetLoad(running=tuple(at_work), waiting=shards - done - len(at_work), done=done)
-            progress(a_stage(shard, at_work[shard], load=load))
-            at_work[shard] += 1
-            if at_work[shard] == 5:
-                del at_work[shard]
+            load = FleetLoad(running=tuple(running), waiting=shards - done - len(running), done=done)
+            progress(a_stage(shard, running[shard], load=load))
+            running[shard] += 1
+            if running[shard] == 5:
+                del running[shard]
                 done += 1
-                if done + len(at_work) < shards:
-                    at_work[done + len(at_work)] = 0
+                if done + len(running) < shards:
+                    running[done + len(running)] = 0
     return progress
 
 
@@ -58,7 +58,7 @@ def drawn(progress: FleetProgress, *, width: int, height: int) -> list[str]:
 @pytest.mark.parametrize(("shards", "workers"), [(1, 1), (8, 8), (200, 2), (200, 64), (1000, 300)])
 def test_the_view_never_outgrows_the_terminal(shards: int, workers: int) -> None:
     for stages in (0, 1, 7, 600, 5000):
-        progress = fleet_at_work(shards, workers, stages=stages)
+        progress = fleet_after(shards, workers, stages=stages)
         for width, height in ((200, 60), (80, 24), (72, 24), (60, 10), (44, 8), (30, 5), (20, 3)):
             lines = drawn(progress, width=width, height=height)
             assert 1 <= len(lines) < height, f"at {width}x{height}; a line stays free for the cursor"
@@ -66,7 +66,7 @@ def test_the_view_never_outgrows_the_terminal(shards: int, workers: int) -> None
 
 
 def test_two_hundred_shards_on_two_workers() -> None:
-    all_shards, first, second, counts = drawn(fleet_at_work(200, 2, stages=143), width=80, height=24)
+    all_shards, first, second, counts = drawn(fleet_after(200, 2, stages=143), width=80, height=24)
     assert re.fullmatch(r"all +\S+ +28 of 200 shards +4,800 passes/s ?", all_shards)
     assert re.fullmatch(r"shard 28 train \S+ +2 of 5 stages +2,400 passes/s ?", first)
     assert re.fullmatch(r"shard 29 train \S+ +1 of 5 stages +2,400 passes/s ?", second)
@@ -74,13 +74,13 @@ def test_two_hundred_shards_on_two_workers() -> None:
 
 
 def test_shards_that_do_not_fit_are_counted() -> None:
-    lines = drawn(fleet_at_work(200, 64, stages=700), width=80, height=24)
+    lines = drawn(fleet_after(200, 64, stages=700), width=80, height=24)
     assert sum(line.startswith("shard ") for line in lines) == 20
     assert lines[-2] == "and 44 more running"
 
 
 def test_a_narrow_terminal_keeps_the_numbers_and_leaves_bars_and_speeds_out() -> None:
-    assert drawn(fleet_at_work(200, 2, stages=143), width=40, height=24)[:2] == [
+    assert drawn(fleet_after(200, 2, stages=143), width=40, height=24)[:2] == [
         "all            28 of 200 shards",
         "shard 28 train    2 of 5 stages",
     ]
@@ -101,7 +101,7 @@ def test_a_shard_without_a_report_has_begun() -> None:
 
 
 def test_all_is_done_with_the_last_stage() -> None:
-    progress = fleet_at_work(8, 3, stages=40)
+    progress = fleet_after(8, 3, stages=40)
     assert (progress.done, progress.shards, progress.fraction, progress.running) == (8, 8, 1.0, ())
     assert progress.remaining_s == 0.0
 

@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "integer ids that occur again": ({"id": [7, 7, 7]}, "column id are not unique: 1 occur again, such as 7"),
     "string ids that occur again": ({"id": ["a", "b", "a"]}, "not unique: 1 occur again, such as 'a'"),
     "ids that are fractions": ({"id": [1.0, 2.0, 3.0]}, "ids in column id are double; they must be integers or str"),
-    "ids that are truths": ({"id": [True, False, True]}, "ids in column id are bool"),
+    "ids that are booleans": ({"id": [True, False, True]}, "ids in column id are bool"),
     "ids beyond 64 bits with a sign": (
         {"id": pa.array([1, 2, 2**63], type=pa.uint64())},
         "column id holds integers beyond 64 bits with a sign; renumber",
@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a negative risk": ({"risk": [0.0, -0.1, 1.0]}, r"risks in column risk leave \[0, 1\]"),
     "a risk over 1": ({"risk": [0, 1, 2]}, r"risks in column risk leave \[0, 1\]"),
     "a risk that is not a number": ({"risk": [0.0, NAN, 1.0]}, r"risks in column risk leave \[0, 1\]"),
-    "features that are no numbers": (
+    "features that are not finite": (
         {"features": [[NAN, 1.0], [1.0, 1.0], [NAN, 2.0]]},
         "missing, NaN or infinite features in 2 rows",
     ),
@@ -153,14 +153,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "ids with space around them": ({"id": ["a", "b ", " c"]}, "or have space around them, such as 'b '; trim them"),
     "an empty id": ({"id": ["a", "", "c"]}, "ids in column id are empty, or have space"),
-    "an id of space alone": ({"id": ["a", "\t", "c"]}, "ids in column id are empty, or have space"),
+    "an id of spaces only": ({"id": ["a", "\t", "c"]}, "ids in column id are empty, or have space"),
     "ids in lists": ({"id": [[1], [2], [3]]}, "ids in column id are list<element: int64>"),
     "ids that are times": ({"id": np.array([1, 2, 3], "datetime64[s]")}, r"ids in column id are timestamp"),
     "labels in a dictionary of text": (
         {"label": pa.array(["a", "b", "a"]).dictionary_encode()},
         "labels in column label are string; number the classes from 0",
     ),
-    "an owner that is a truth": ({"owner": [True, False, True]}, "owners in column owner are bool"),
+    "an owner that is a boolean": ({"owner": [True, False, True]}, "owners in column owner are bool"),
     "lists of differing length": ({"features": [[1.0, 2.0], [1.0], [2.0, 3.0]]}, "features differ in length or are em"),
     "lists of nothing": ({"features": [[], [], []]}, "lists in column features differ in length or are empty"),
     "inner lists of differing length": ({"features": [[[1, 2], [3]], [[1], [2]], [[1], [2]]]}, "differ in length"),
@@ -228,7 +228,7 @@ Reader = Callable[[str, DataConfig], object]
 
 
 @pytest.mark.parametrize("read", [read_table, read_features])
-@pytest.mark.parametrize("name", ["features that are no numbers", "lists of differing length", "a null label"])
+@pytest.mark.parametrize("name", ["features that are not finite", "lists of differing length", "a null label"])
 def test_what_is_predicted_is_checked_as_what_is_trained_on(tmp_path: Path, read: Reader, name: str) -> None:
     columns, problem = REFUSED[name]
     with pytest.raises(DataInvalid, match=problem):

@@ -128,11 +128,11 @@ def test_a_partial_report_that_is_changed_or_of_another_command_is_refused(store
 
 
 def test_deleting_the_garbage_of_a_shard_keeps_partial_reports_of_others(store: RunStore) -> None:
-    at_work, broken_off, others = "repair-0003-00000000000000aa", "repair-0003-00000000000000bb", "train-0013"
-    for command_id in (at_work, broken_off, others):
+    running, broken_off, others = "repair-0003-00000000000000aa", "repair-0003-00000000000000bb", "train-0013"
+    for command_id in (running, broken_off, others):
         store.reports.write_partial(Partial(command_id=command_id, stages=1))
-    store.delete_shard_garbage((), {at_work}, 3)
-    assert store.reports.partial == [at_work, others]
+    store.delete_shard_garbage((), {running}, 3)
+    assert store.reports.partial == [running, others]
     store.delete_garbage((), ())
     assert store.reports.partial == []
 

@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a setting out of range": ({"name": "mlp", "dropout": 1.5}, r"model\.dropout: must be less than 1"),
     "a layer of no units": ({"name": "mlp", "hidden": [8, 0]}, r"model\.hidden\.1: must be at least 1"),
     "text for a boolean": ({"name": "mlp", "batch_norm": "maybe"}, r"model\.batch_norm: must be true or false"),
-    "less than no blocks": ({"name": "resnet", "blocks": -1}, r"model\.blocks: must be at least 1"),
+    "a negative number of blocks": ({"name": "resnet", "blocks": -1}, r"model\.blocks: must be at least 1"),
     "an image of text": ({"name": "cnn", "image_shape": ["a"]}, r"model\.image_shape\.0: must be a whole number"),
     "an image of nothing": ({"name": "cnn", "image_shape": [1, 0, 0]}, r"model\.image_shape\.1: must be at least 1"),
     "an image that does not fit": (
@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a factory without a function": ({"factory": HERE}, "must read package.module:function"),
     "a factory without a module": ({"factory": ":build_tiny"}, "must read package.module:function"),
-    "a module that is not there": (
+    "a missing module": (
         {"factory": "no_such.module:build"},
         r"no_such\.module cannot be imported .*install",
     ),
@@ -152,7 +152,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a module that exits": ({"factory": f"{__package__}.exiting_factory:build"}, "cannot be imported .no licence"),
     "a factory that exits": ({"factory": "sys:exit", "args": {}}, "sys:exit failed .SystemExit"),
     "a relative module": ({"factory": ".models:build"}, "must read package.module:function"),
-    "a function that is not there": ({"factory": f"{HERE}:build_huge"}, "has no build_huge; check the name"),
+    "a missing function": ({"factory": f"{HERE}:build_huge"}, "has no build_huge; check the name"),
     "a factory that fails": (
         {"factory": f"{HERE}:build_failing"},
         r"build_failing failed \(weights.bin is not there\)",

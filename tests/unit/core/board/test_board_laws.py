@@ -107,7 +107,7 @@ class BoardMachine(RuleBasedStateMachine):
         assert set(self.run.board.open_requests) == pending
 
     @invariant()
-    def a_debt_that_is_to_be_settled_is_at_work_or_retrained_when_work_resumes(self) -> None:
+    def a_debt_to_settle_is_running_or_retrained_when_work_resumes(self) -> None:
         owing = {shard for shard, _ in self.run.to_settle & self.run.debts}
         resumed = self.run.replayed()
         begun = {

@@ -27,59 +27,59 @@ from tests.support.examples import make_config, write_samples
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
-def new_desk(store: RunStore, journal: Journal) -> Admission:
+def new_admission(store: RunStore, journal: Journal) -> Admission:
     return Admission(store, journal, replay(journal, store.manifest))
 
 
-class Clerk:
+class AdmittedRun:
     """Accepts the requests that are admitted."""
 
     def __init__(self, store: RunStore, journal: Journal) -> None:
-        self._journal, self._desk = journal, new_desk(store, journal)
+        self._journal, self._admission = journal, new_admission(store, journal)
 
     def results(self, revocations: Sequence[Revocation], *, group: int) -> list[object]:
         """Return the result of each request, with the index of a request in place of its random id."""
-        judgements = [
-            judgement
+        results = [
+            result
             for start in range(0, len(revocations), group)
-            for judgement in self._accept(revocations[start : start + group])
+            for result in self._accept(revocations[start : start + group])
         ]
-        places: dict[str, int] = {}
-        for place, judgement in enumerate(judgements):
-            if isinstance(judgement, AdmittedRequest):
-                places[judgement.request.request_id] = place
-        return [_comparable(judgement, places) for judgement in judgements]
+        indices: dict[str, int] = {}
+        for index, result in enumerate(results):
+            if isinstance(result, AdmittedRequest):
+                indices[result.request.request_id] = index
+        return [_comparable(result, indices) for result in results]
 
     def _accept(self, revocations: Sequence[Revocation]) -> list[AdmissionResult]:
-        judgements = self._desk.admit(revocations, now=NOW)
-        resolved = [admission for admission in judgements if isinstance(admission, AdmittedRequest)]
+        results = self._admission.admit(revocations, now=NOW)
+        resolved = [admission for admission in results if isinstance(admission, AdmittedRequest)]
         requests = tuple(admission.request for admission in resolved)
         self._journal.accept(
             RevocationsAccepted(at=NOW, requests=requests, generation=1),
             forget={admission.request.request_id: admission.forget for admission in resolved},
             hashes={request.request_id: request.hashes for request in requests},
         )
-        self._desk.remember(requests)
-        return judgements
+        self._admission.remember(requests)
+        return results
 
 
-def _comparable(judgement: AdmissionResult, places: dict[str, int]) -> object:
-    match judgement:
+def _comparable(result: AdmissionResult, indices: dict[str, int]) -> object:
+    match result:
         case AdmittedRequest(request=request, forget=forget):
-            return places[request.request_id], request.forget, request.hashes, request.payload_sha256, forget
+            return indices[request.request_id], request.forget, request.hashes, request.payload_sha256, forget
         case RevocationRequest(request_id=request_id):
-            return places[request_id]
+            return indices[request_id]
         case SamplesRevoked(count=many, request_ids=request_ids):
-            return SamplesRevoked, many, sorted(places[request_id] for request_id in request_ids)
+            return SamplesRevoked, many, sorted(indices[request_id] for request_id in request_ids)
         case IdempotencyConflict(key=key, request_id=request_id):
-            return IdempotencyConflict, key, places[request_id]
+            return IdempotencyConflict, key, indices[request_id]
         case _:
-            return type(judgement), str(judgement)
+            return type(result), str(result)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("admission")
     write_samples(folder / "all.parquet", samples=40, owners=6)
     prepare_run(make_config(folder / "all.parquet", data={"owner": "owner"}), str(folder / "run")).write()
     return RunStore(str(folder / "run"))
@@ -112,24 +112,24 @@ requests = st.builds(Revocation, ids=few_ids, key=keys, strategy=st.sampled_from
 def test_a_submission_is_answered_like_the_same_requests_one_after_another(
     store: RunStore, journals: Iterator[Journal], revocations: list[Revocation], group: int
 ) -> None:
-    alone = Clerk(store, next(journals)).results(revocations, group=1)
-    assert Clerk(store, next(journals)).results(revocations, group=group) == alone
+    alone = AdmittedRun(store, next(journals)).results(revocations, group=1)
+    assert AdmittedRun(store, next(journals)).results(revocations, group=group) == alone
 
 
-def judged(store: RunStore, journal: Journal, **fields: Any) -> AdmissionResult:
-    [judgement] = new_desk(store, journal).admit([Revocation(**fields)], now=NOW)
-    return judgement
+def admit_single(store: RunStore, journal: Journal, **fields: Any) -> AdmissionResult:
+    [result] = new_admission(store, journal).admit([Revocation(**fields)], now=NOW)
+    return result
 
 
 def test_a_refusal_keeps_no_references(store: RunStore, journals: Iterator[Journal]) -> None:
-    refusal = judged(store, next(journals), ids=(5,))
+    refusal = admit_single(store, next(journals), ids=(5,))
     assert isinstance(refusal, RaymuError)
     assert refusal.__traceback__ is None
 
 
 def test_an_owner_is_found_among_many(store: RunStore, journals: Iterator[Journal]) -> None:
-    judgement = judged(store, next(journals), owner="owner-2")
-    assert isinstance(judgement, AdmittedRequest)
+    result = admit_single(store, next(journals), owner="owner-2")
+    assert isinstance(result, AdmittedRequest)
     tables = [store.read_table(table) for table in store.manifest.tables]
     owned = {
         shard: {
@@ -139,6 +139,6 @@ def test_an_owner_is_found_among_many(store: RunStore, journals: Iterator[Journa
         }
         for shard, table in enumerate(tables)
     }
-    assert {shard: set(ids) for shard, ids in judgement.forget.items()} == {
+    assert {shard: set(ids) for shard, ids in result.forget.items()} == {
         shard: ids for shard, ids in owned.items() if ids
     }
