@@ -11,22 +11,27 @@ def show_audit(screen: Screen, report: AuditReport) -> None:
     """Print the verdict on all requests and on each of them, and how well each attack worked."""
     losses = ("served", "oracle", "control")
     table = make_table(
-        *("request", "samples", "verdict", *losses, "reason"),
+        *("request", "samples", *losses, "verdict"),
         numbers=("samples", *losses),
-        unbroken=("request",),
+        unbroken=("request", "verdict"),
         title="loss on the forget set, in nats",
     )
-    for name, part in [("all together", report.together), *((part.request_ids[0], part) for part in report.requests)]:
+    parts = [("all together", report.together), *((part.request_ids[0], part) for part in report.requests)]
+    for name, part in parts:
         table.add_row(
             name,
             f"{part.samples:,}",
-            verdict_text(part.verdict),
             f"{part.loss.served:.3f}",
             f"{part.loss.oracle:.3f}",
             f"{part.loss.control:.3f}",
-            part.reason,
+            verdict_text(part.verdict),
         )
     screen.print(table)
+    names_by_reason: dict[str, list[str]] = {}
+    for name, part in parts:
+        names_by_reason.setdefault(part.reason, []).append(name)
+    for reason, names in names_by_reason.items():
+        screen.print(f"{', '.join(names)}: {reason}")
     attacks = make_table("attack", *losses, title="\nAUC of each attack, with its 95% interval")
     for attack in report.together.attacks:
         attacks.add_row(attack.attack.replace("_", " "), *(_interval(estimate) for estimate in _by_model(attack.auc)))

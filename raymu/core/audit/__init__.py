@@ -1,5 +1,5 @@
 """Membership inference: what a model's confidences reveal about the samples that it was trained on.
 
 `signals` and `attacks` score membership, `roc` and `epsilon` turn scores into rates and bounds, and `oracle_comparison`
-tests whether a model can be told from retrained ones.
+tests whether a model can be distinguished from retrained ones.
 """

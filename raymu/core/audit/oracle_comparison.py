@@ -166,8 +166,9 @@ def oracle_verdict(served: Comparison, control: Comparison, *, is_oracle: bool) 
     if not control.remembers:
         return AuditVerdict(
             verdict=Verdict.INCONCLUSIVE,
-            reason="too few data to say: a model that forgot nothing cannot be told from retrained oracles either",
+            reason="too few data to say: a model that forgot nothing cannot be distinguished from retrained oracles either",
         )
     return AuditVerdict(
-        verdict=Verdict.PASS, reason="cannot be told from retrained oracles, and a model that forgot nothing can"
+        verdict=Verdict.PASS,
+        reason="cannot be distinguished from retrained oracles, and a model that forgot nothing can",
     )

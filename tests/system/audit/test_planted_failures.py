@@ -114,7 +114,7 @@ def test_a_retraining_with_another_seed_passes(runs: Runs, monkeypatch: pytest.M
     report = runs.audit("other-seed")
     assert not report.shards[0].is_oracle
     assert report.verdict is Verdict.PASS
-    assert "cannot be told" in report.together.reason
+    assert "cannot be distinguished" in report.together.reason
 
 
 def test_too_few_samples_are_inconclusive(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

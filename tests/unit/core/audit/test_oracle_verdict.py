@@ -22,8 +22,8 @@ LOST_ONE = replace(ALIKE, over_forgotten=0.01)
 @pytest.mark.parametrize(
     ("served", "control", "verdict", "words"),
     [
-        (ALIKE, REMEMBERS, Verdict.PASS, "cannot be told"),
-        (ALIKE, HOLDS_ONE, Verdict.PASS, "cannot be told"),
+        (ALIKE, REMEMBERS, Verdict.PASS, "cannot be distinguished"),
+        (ALIKE, HOLDS_ONE, Verdict.PASS, "cannot be distinguished"),
         (ALIKE, ALIKE, Verdict.INCONCLUSIVE, "too few data"),
         (ALIKE, OVER_FORGETS, Verdict.INCONCLUSIVE, "too few data"),
         (REMEMBERS, REMEMBERS, Verdict.FAIL, "remembers"),
