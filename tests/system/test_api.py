@@ -80,9 +80,7 @@ def test_a_training_that_is_interrupted_is_closed_and_finished_by_settling(
         assert {shard.state for shard in run.status().shards} == {"exact"}
 
 
-def test_a_training_that_is_refused_leaves_nothing_in_a_database_that_others_share(
-    tmp_path: Path, postgres: PostgresServer
-) -> None:
+def test_a_refused_training_leaves_no_rows_in_a_shared_database(tmp_path: Path, postgres: PostgresServer) -> None:
     url = postgres.new_database()
     write_samples(tmp_path / "all.parquet")
     cluster = {"journal": str(url)}
@@ -155,5 +153,5 @@ def test_names_of_version_0_1_still_work_and_say_what_replaces_them(tmp_path: Pa
         assert result.refusal is None
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     assert all(getattr(raymu, name).__name__ == name for name in raymu.__all__)

@@ -167,7 +167,7 @@ def test_a_bucket_that_keeps_versions_makes_verification_inconclusive(
     assert "keeps versions" in str(verification.checks)
 
 
-def test_a_training_that_is_refused_leaves_nothing_in_the_bucket(
+def test_a_refused_training_leaves_no_objects_in_the_bucket(
     config: Config, location: str, bucket: str, object_store: ObjectStoreServer
 ) -> None:
     tree = config.tree()

@@ -76,7 +76,7 @@ def test_every_sample_needs_a_label(location: Path, labels: list[int]) -> None:
         ensemble.evaluate(GOOD[:0], np.array([], dtype=np.int64))
 
 
-def test_labels_beyond_the_runs_classes_are_refused_also_where_the_configuration_counts_none(location: Path) -> None:
+def test_labels_beyond_the_runs_classes_are_refused_also_without_configured_classes(location: Path) -> None:
     write_samples(location.parent / "beyond.parquet", classes=5)
     with raymu.open_run(location) as run, pytest.raises(DataInvalid, match=r"a label is 4, but data\.classes is 3"):
         run.evaluate_file(str(location.parent / "beyond.parquet"))
@@ -125,7 +125,7 @@ def test_a_reader_follows_a_run_that_publishes_while_it_loads(trained_run: Train
     assert ensemble.generation == run.store.current()
 
 
-def test_only_the_shards_that_hold_the_samples_are_rewound_and_none_for_an_unknown_one(location: Path) -> None:
+def test_only_the_shards_of_the_samples_are_rewound_and_none_for_an_unknown_sample(location: Path) -> None:
     store = RunStore(str(location))
     [held] = ids_at(store.config, shard=0, slice_index=1)[:1]
     states = {

@@ -54,7 +54,7 @@ def test_an_interrupted_repair_is_finished_later(
     assert run.weights == weights_without(run.config, ids)
 
 
-def test_the_same_key_after_a_failed_repair_takes_it_up_again(trained_run: TrainedRunFactory) -> None:
+def test_the_same_key_after_a_failed_repair_resumes_it(trained_run: TrainedRunFactory) -> None:
     run = trained_run()
     ids = run.ids(shard=0)[:3]
     coordinator = run.open(ScriptedFleet(run.store, fail_after=0))

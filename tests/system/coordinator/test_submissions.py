@@ -82,7 +82,7 @@ def test_each_request_is_answered_and_each_shard_repaired_once(config: Config, t
     assert repaired_weights(location) == weights_without(config, good)
 
 
-def test_no_event_holds_more_than_a_group_and_one_generation_rewinds_all(config: Config, tmp_path: Path) -> None:
+def test_each_event_has_at_most_one_group_and_one_generation_rewinds_all(config: Config, tmp_path: Path) -> None:
     coordinator = train_run(config, tmp_path / "run", requests_per_commit=4)
     submit(coordinator, [single(sample_id) for sample_id in ids_at(config)[:10]])
     events = journal_events(tmp_path / "run")

@@ -100,7 +100,7 @@ class Tags(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def test_every_section_is_there_and_titled(page: str) -> None:
+def test_every_section_exists_and_has_a_title(page: str) -> None:
     ids = [element.get("id") for element in elements(page) if element.get("id")]
     assert len(ids) == len(set(ids))
     assert [element.get("id") for element in elements(page) if element.tag == "section"] == list(SECTIONS)
@@ -126,7 +126,7 @@ def test_the_page_loads_no_other_file_and_runs_no_script(page: str) -> None:
     assert not any(name.startswith("on") for name in names)
 
 
-def test_every_request_is_there_with_its_receipt(record: RunRecord, page: str) -> None:
+def test_the_page_shows_every_request_with_its_receipt(record: RunRecord, page: str) -> None:
     assert len(record.receipts) == 6
     shown = text_of(page)
     for receipt in record.receipts:
@@ -275,7 +275,7 @@ def assert_harmless(page: str) -> None:
 
 
 @given(text=st.text(max_size=12))
-def test_a_page_is_whole_whatever_texts_are_on_it(record: RunRecord, text: str) -> None:
+def test_a_page_with_any_texts_is_well_formed(record: RunRecord, text: str) -> None:
     page = render(view_of(hostile(record, text)))
     assert page.encode()
     assert [element.get("id") for element in elements(page) if element.tag == "section"] == list(SECTIONS)

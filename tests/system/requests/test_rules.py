@@ -119,7 +119,7 @@ def test_one_key_for_two_requests_submitted_together_is_refused(run: TrainedRun)
     assert history_of(run.location) == before
 
 
-def test_an_owner_stands_for_the_samples_that_are_left(tmp_path: Path, trained_run: TrainedRunFactory) -> None:
+def test_an_owner_names_the_samples_that_are_left(tmp_path: Path, trained_run: TrainedRunFactory) -> None:
     table = write_samples(tmp_path / "all.parquet")
     rows = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
     owned = [sample_id for sample_id, owner in rows if owner == "owner-3"]
@@ -150,7 +150,7 @@ def test_an_owner_whose_samples_all_wait_to_be_forgotten_is_refused(
     assert history_of(run.location) == before
 
 
-def test_an_owner_whose_samples_are_all_forgotten_is_not_said_to_be_unknown(tmp_path: Path, run: TrainedRun) -> None:
+def test_an_owner_whose_samples_are_all_forgotten_is_not_called_unknown(tmp_path: Path, run: TrainedRun) -> None:
     """The run has kept no names, so it can tell such an owner from a stranger no more, and must not try."""
     table = write_samples(tmp_path / "all.parquet")
     rows = zip(table["id"].to_pylist(), table["owner"].to_pylist(), strict=True)
@@ -196,7 +196,7 @@ def test_a_key_is_kept_as_a_hash_alone(run: TrainedRun) -> None:
     assert revoke(reopened, ids[:1], key="delete-alice@example.com", strategy="sisa") == receipt
 
 
-def test_a_key_that_a_journal_keeps_in_clear_is_still_known(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_plain_text_in_an_old_journal_is_recognised(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_clear(name: str, key: bytes) -> str:
         return name.removeprefix("key/") if name.startswith("key/") else pseudonym(name, key)
 

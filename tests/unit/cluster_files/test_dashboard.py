@@ -48,7 +48,7 @@ def test_the_data_source_and_the_run_are_chosen_by_variables() -> None:
         assert element["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
 
-def test_panels_are_numbered_described_and_lie_side_by_side() -> None:
+def test_panels_are_numbered_and_described_and_do_not_overlap() -> None:
     every = DASHBOARD["panels"]
     assert len({panel["id"] for panel in every}) == len(every)
     taken: set[tuple[int, int]] = set()
@@ -75,7 +75,7 @@ def test_the_dashboard_shows_every_metric_and_no_other_series() -> None:
 
 
 @pytest.mark.parametrize(("title", "target"), TARGETS, ids=[title for title, _ in TARGETS])
-def test_a_query_selects_the_run_and_groups_by_labels_that_there_are(title: str, target: Mapping[str, Any]) -> None:
+def test_a_query_selects_the_run_and_groups_by_existing_labels(title: str, target: Mapping[str, Any]) -> None:
     query = target["expr"]
     assert query.count("(") == query.count(")")
     query_series = series_of(query)

@@ -26,7 +26,7 @@ def schema() -> Tree:
     return schema
 
 
-def test_ray_s_schema_takes_it(launcher: Tree, schema: Tree) -> None:
+def test_the_file_follows_rays_schema(launcher: Tree, schema: Tree) -> None:
     jsonschema.validate(launcher, schema)
 
 
@@ -50,7 +50,7 @@ def test_the_token_and_the_journal_s_password_come_from_files_of_the_launching_m
     assert launcher["file_mounts"] == {name: name for name in ("~/.ray/auth_token", "~/.pgpass")}
 
 
-def test_nothing_is_installed_on_the_way(launcher: Tree) -> None:
+def test_nodes_install_nothing_at_their_start(launcher: Tree) -> None:
     """Without these lists, Ray's defaults would install another Ray."""
     assert [launcher[f"{which}setup_commands"] for which in ("", "head_", "worker_")] == [[], [], []]
 

@@ -41,7 +41,7 @@ def test_no_key_that_is_named_like_a_secret_has_a_value(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*YAML, "Containerfile"])
-def test_nothing_listens_to_all_or_is_reached_from_outside(name: str) -> None:
+def test_no_port_is_open_to_everyone(name: str) -> None:
     settings = "\n".join(line for line in TEXTS[name].splitlines() if not line.lstrip().startswith("#"))
     for open_door in ("0.0.0.0", "LoadBalancer", "NodePort", "hostPort", "hostNetwork", "kind: Ingress", "EXPOSE"):
         assert open_door not in settings

@@ -79,7 +79,7 @@ def test_shards_that_do_not_fit_are_counted() -> None:
     assert lines[-2] == "and 44 more running"
 
 
-def test_a_narrow_terminal_keeps_the_numbers_and_leaves_bars_and_speeds_out() -> None:
+def test_a_narrow_terminal_shows_numbers_without_bars_and_speeds() -> None:
     assert drawn(fleet_after(200, 2, stages=143), width=40, height=24)[:2] == [
         "all            28 of 200 shards",
         "shard 28 train    2 of 5 stages",

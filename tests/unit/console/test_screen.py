@@ -35,7 +35,7 @@ def test_an_anchor_is_shown_in_one_piece(capsys: pytest.CaptureFixture[str]) -> 
     assert anchor in capsys.readouterr().out.splitlines()
 
 
-def test_a_receipt_says_when_what_was_patched_became_exact(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_receipt_says_when_a_patched_shard_became_exact(capsys: pytest.CaptureFixture[str]) -> None:
     at = datetime(2030, 1, 1, tzinfo=UTC)
     patched = Receipt(
         request_id="r1",

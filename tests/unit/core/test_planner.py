@@ -81,7 +81,7 @@ def test_replay_is_chosen_where_it_is_cheaper_and_possible() -> None:
     assert remedy(shard_workload(indebted, {0: 1}, shape=shape, references=(40,))) is Remedy.FINE_TUNE
 
 
-def test_an_emptied_shard_is_retrained_whatever_the_strategy() -> None:
+def test_an_emptied_shard_is_retrained_under_any_strategy() -> None:
     empty = shard_workload(
         lineage(slice_samples=(1, 0, 0, 0)), {0: 1}, shape=RunShape(unlearning=UnlearningConfig(), epochs=EPOCHS)
     )

@@ -33,7 +33,7 @@ def test_a_lineage_has_debts_exactly_if_it_is_tainted() -> None:
 
 
 @given(first=st.integers(0, SLICES - 1), then=st.integers(0, SLICES - 1))
-def test_a_patch_taints_later_checkpoints_and_retraining_from_there_pays_the_debt(first: int, then: int) -> None:
+def test_a_patch_taints_later_checkpoints_and_retraining_from_there_settles_the_debt(first: int, then: int) -> None:
     before, counts = lineage(), (9, 9, 9, 9)
     small, patched = table(0, samples=36), checkpoint(0, SLICES - 1, version="patched")
     after = before.patched(first, ("r1",), table=small, slice_samples=counts, updates=before.updates, serving=patched)

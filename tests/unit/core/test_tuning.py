@@ -55,7 +55,7 @@ def test_an_interim_score_is_checked_for_what_it_contains() -> None:
     assert bounds.violations(interim).keys() == {"debt_share"}
 
 
-def test_the_front_is_what_nothing_dominates() -> None:
+def test_the_front_has_the_choices_that_no_other_dominates() -> None:
     cheap = replace(SCORE, passes=1.0, forgetting_error=0.3)
     exact = replace(SCORE, passes=99.0, forgetting_error=0.0, lost_points=0.0)
     beaten = replace(SCORE, passes=60.0)

@@ -114,7 +114,7 @@ def test_npz_named_as_columns_needs_no_names(tmp_path: Path) -> None:
     assert imported(tmp_path, str(tmp_path / "own.npz"))[1].features.dtype == np.float32
 
 
-def test_samples_of_nothing_are_refused(tmp_path: Path) -> None:
+def test_samples_without_features_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "empty.npz", features=np.zeros((3, 0)), label=np.zeros(3, dtype=np.int64))
     assert "has samples without features" in refusal(tmp_path, str(tmp_path / "empty.npz"))
 
@@ -132,7 +132,7 @@ def test_csv_with_a_header_has_its_columns_by_name(tmp_path: Path) -> None:
     assert table.features.tolist() == [[0.5, 2.0], [1.5, 3.0]]
 
 
-def test_columns_kept_apart_by_blanks_are_read_as_shuttle_comes(tmp_path: Path) -> None:
+def test_columns_separated_by_blanks_are_read(tmp_path: Path) -> None:
     source = write(tmp_path, "shuttle.tst", "50 21 -5 0 2\n55  0 92 0 4\n53 0 82 0 1\n")
     _, table = imported(tmp_path, source, label="-1", first_label=1)
     assert table.labels.tolist() == [1, 3, 0]

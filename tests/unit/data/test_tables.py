@@ -81,7 +81,7 @@ def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
         read_table(str(place), make_fields())
 
 
-def test_missing_columns_are_named_with_those_that_are_there(tmp_path: Path) -> None:
+def test_missing_columns_are_named_with_the_existing_ones(tmp_path: Path) -> None:
     fields = make_fields(label="class", owner="patient", features=("width", "risk"))
     with pytest.raises(DataInvalid, match=r"has no column class, width, patient; it has id, label, .*set data\.\*"):
         read_table(write(tmp_path), fields)

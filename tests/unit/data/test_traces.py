@@ -80,7 +80,7 @@ def test_timestamps_of_any_zone_and_unit_are_read_from_parquet(tmp_path: Path) -
         ]
 
 
-def test_what_pandas_has_for_nothing_and_for_integers_beside_it_is_read_from_parquet(tmp_path: Path) -> None:
+def test_missing_values_of_pandas_and_integers_beside_them_are_read_from_parquet(tmp_path: Path) -> None:
     nothing = float("nan")
     columns = {"at": [0, 0, 1], "id": [7.0, 8.0, nothing], "owner": [nothing, nothing, 3.0], "request": [1.0, 1.0, 2.0]}
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")

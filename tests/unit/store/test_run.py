@@ -148,7 +148,7 @@ def test_state_files_are_named_by_content(tmp_path_factory: pytest.TempPathFacto
         store.files.read(refs[0].path)
 
 
-def test_destroying_files_counts_those_that_were_there(store: RunStore) -> None:
+def test_destroying_files_counts_the_existing_ones(store: RunStore) -> None:
     refs = [store.write_state(0, f"stage-{stage:02d}", b"%d" % stage) for stage in range(3)]
     store.files.delete(refs[1].path)
     assert store.destroy(frozenset(refs)) == 2

@@ -34,7 +34,7 @@ def test_a_request_for_a_damaged_shard_is_retrained_from_the_earlier_of_both() -
     assert (command.request_ids, command.earliest_slice) == (("r1",), 0)
 
 
-def test_a_damaged_shard_is_retrained_whatever_the_strategy() -> None:
+def test_a_damaged_shard_is_retrained_under_any_strategy() -> None:
     board = trained_board()
     [first] = repairs(board.handle(accepted(request("r1", {1: {3: 1}}, strategy=Strategy.DPUS))))
     board.handle(ShardFailed(at=NOW, shard=1, command_id=first.command_id))

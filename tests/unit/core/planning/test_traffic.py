@@ -94,7 +94,7 @@ def test_bursts_come_at_one_moment_each() -> None:
     assert sorted(moments.values()) == [5, 10, 10]
 
 
-def test_most_of_a_storm_comes_within_a_tenth_of_the_time() -> None:
+def test_most_of_a_storm_arrives_within_a_tenth_of_the_time() -> None:
     for seed in range(20):
         times = np.array(
             [request.at_s for request in draw_trace(Traffic(kind="storm", count=200, seed=seed), HELD).requests]

@@ -37,7 +37,7 @@ def test_each_row_of_a_parquet_table_is_a_request(tmp_path: Path) -> None:
     assert read_requests(path) == [Revocation(ids=(7,), key="1", due=DUE), Revocation(owner="zoe")]
 
 
-def test_what_pandas_has_for_nothing_is_nothing(tmp_path: Path) -> None:
+def test_missing_values_of_pandas_are_missing(tmp_path: Path) -> None:
     path = str(tmp_path / "requests.parquet")
     pq.write_table(pa.table({"id": [7.0, float("nan")], "owner": [None, "zoe"]}), path)
     revocations = read_requests(path)
@@ -80,7 +80,7 @@ def test_a_time_without_a_zone_is_local(tmp_path: Path) -> None:
         ('id\n"7\n', "cannot be read"),
     ],
 )
-def test_a_table_that_is_none_of_requests_is_refused_whole(tmp_path: Path, text: str, complaint: str) -> None:
+def test_an_invalid_table_of_requests_is_refused_as_a_whole(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(RequestInvalid, match=complaint):
         read_requests(write(tmp_path, text))
 

@@ -139,7 +139,7 @@ def test_a_large_file_is_written_whole(files: RunFiles) -> None:
     assert files.delete("state") == 1
 
 
-def test_a_failing_write_leaves_the_old_file_whole_and_nothing_else(local_files: RunFiles, tmp_path: Path) -> None:
+def test_a_failing_write_leaves_only_the_complete_old_file(local_files: RunFiles, tmp_path: Path) -> None:
     files = local_files
     ref = files.write("state", PAYLOAD)
     with file_size_limit(100), pytest.raises(StorageFailed, match="see that it has room") as failure:

@@ -67,7 +67,7 @@ def test_a_file_system_that_machines_share_is_known(
     assert (network_file_system(tmp_path / "link" / "run") is not None) == is_shared
 
 
-def test_this_machine_says_what_its_own_disks_are(tmp_path: Path) -> None:
+def test_a_local_disk_is_not_a_network_file_system(tmp_path: Path) -> None:
     assert network_file_system(tmp_path) is None
 
 

@@ -23,7 +23,7 @@ def test_a_configured_journal_is_used_instead(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "journal.sqlite").exists()
 
 
-def test_a_run_that_lost_its_journal_says_so(local_store: RunStore, tmp_path: Path) -> None:
+def test_a_run_without_its_journal_is_reported(local_store: RunStore, tmp_path: Path) -> None:
     store = local_store
     (tmp_path / "run" / "journal.sqlite").unlink()
     with pytest.raises(RunInvalid, match=r"has lost its journal\.sqlite"):
@@ -50,7 +50,7 @@ def test_a_superseded_coordinator_writes_and_destroys_no_file(store: RunStore) -
     other.close()
 
 
-def test_a_writer_that_slept_before_the_file_appears_leaves_nothing(tmp_path: Path) -> None:
+def test_a_suspended_writer_leaves_no_file(tmp_path: Path) -> None:
     class Disk(LocalDisk):
         """A disk on which another coordinator takes over during a write."""
 
