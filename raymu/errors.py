@@ -199,7 +199,7 @@ class JournalBusy(RaymuError):
 
     def __str__(self) -> str:
         return (
-            f"another process holds the journal ({self.problem}), most likely a raymu at work on this run that is stopped "
+            f"another process holds the journal ({self.problem}), most likely a raymu that runs on this run and is stopped "
             "or hangs: have it go on (fg, or kill -CONT), or end it; then run the command again"
         )
 

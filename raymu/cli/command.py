@@ -18,7 +18,7 @@ class RaymuCommand(click.Command):
 
         Args:
             name: The name that is typed after `raymu`; of a command in a group, the last word.
-            example: One command line that works.
+            example: A valid command line.
             settings: Those of `click.Command`.
         """
         super().__init__(name, **settings)

@@ -69,7 +69,7 @@ class Boundary:
         return self._written(f"{self.value:g}")
 
     def setting(self) -> float | str:
-        """The exact value, in the form that `parse` reads; a fraction is a number."""
+        """Return the exact value in the form that `parse` reads. A fraction is a number."""
         return self.value if self.kind is BoundaryKind.FRACTION else self._written(f"{self.value!r}".removesuffix(".0"))
 
     def _written(self, number: str) -> str:

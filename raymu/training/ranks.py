@@ -94,7 +94,7 @@ class DistributedRanks:
             buffer.detach().copy_(shared)
 
     def ordered_all_reduce(self, parts: Sequence[Tensor]) -> Tensor:
-        """Each rank sums one segment, so no more is sent than by an all-reduce."""
+        """Sum a tensor over the ranks. Each rank sums one segment, so no more is sent than by an all-reduce."""
         [own] = parts
         width = -(-len(own) // self.count)
         sent = own.new_zeros(self.count * width, device=self._exchange_device)

@@ -73,7 +73,7 @@ def clopper_pearson(successes: int, trials: int) -> Estimate:
 
 
 def _rate_with_tail(tail: float, successes: int, trials: int) -> float:
-    """The rate at which at least this number of successes has the probability `tail`."""
+    """Return the rate at which at least this number of successes has the probability `tail`."""
     counts = np.arange(successes, trials + 1)
     logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
     combinations = logs[trials] - logs[counts] - logs[trials - counts]

@@ -170,7 +170,7 @@ def remedy_table(layout: Layout, strategy: Strategy, boundary: Boundary, *, toge
 
 @lru_cache(maxsize=64)
 def _typical_workloads(layout: Layout, together: int) -> Mapping[tuple[int, int], ShardWorkload]:
-    """The workload of each case: by the slice that a repair starts from, and by what the shard owes."""
+    """Return the workload of each case, by the slice that a repair starts from and the shard's debt."""
     # The mean number of samples that a group names in a shard, given that it names any.
     forgotten = together / layout.shards / (1.0 - (1.0 - 1.0 / layout.shards) ** together)
     slices = layout.slices

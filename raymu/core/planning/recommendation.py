@@ -98,7 +98,7 @@ def _makespan_s(layout: Layout, strategy: Strategy, boundary: Boundary, budget: 
 
 
 def _share(cost: float, most: float | None) -> float:
-    """The share of a limit that a cost takes; 0 without a limit."""
+    """Return the share of a limit that a cost takes; 0 without a limit."""
     if most is None:
         return 0.0
     return cost / most if most > 0.0 else float("inf")

@@ -166,7 +166,7 @@ def simulate(
 
 
 def _requests(trace: Trace, population: RevocableSamples, config: UnlearningConfig) -> dict[str, RevocationRequest]:
-    """The requests of a trace as the board accepts them, by their index in the trace."""
+    """Return the requests of a trace as the board accepts them, by their index in the trace."""
     return {
         str(index): RevocationRequest(
             request_id=str(index),

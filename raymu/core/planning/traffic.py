@@ -39,7 +39,7 @@ class Traffic:
             raise TraceInvalid(f"traffic {self}: count, size and over must be positive, and seed 0 or more")
 
     def __str__(self) -> str:
-        """The form that `parse_traffic` reads."""
+        """Return the text that `parse_traffic` reads."""
         defaults = {field.name: field.default for field in fields(self)}
         options = {name: getattr(self, _OPTIONS[name][0]) for name in _OPTIONS}
         changed = [

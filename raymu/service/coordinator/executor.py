@@ -152,7 +152,7 @@ class Executor:
             return self.followed_shards - before
 
     async def repeat_lost_revocations(self) -> frozenset[int]:
-        """If the files are an older copy than the journal, remove from them again the samples that were revoked since.
+        """Remove revoked samples again from files that are an older copy than the journal.
 
         Returns:
             The shards whose repair it started.

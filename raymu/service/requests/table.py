@@ -60,7 +60,7 @@ def _request(
 
 
 def _filled(value: Any) -> Any:
-    """A cell without the space around its text; None if nothing is left."""
+    """Return a cell without the space around its text; None if it is empty."""
     return value.strip() or None if isinstance(value, str) else value
 
 

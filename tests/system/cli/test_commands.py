@@ -300,7 +300,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["train", "run.yaml", "--run", "/proc/r"], "the storage failed"),
         (["train", "runs"], "cannot be read"),
         (["predict", "runs/run", "--data", "all.parquet", "--out", "none/out.csv"], "none is not a directory"),
-        (["predict", "runs/run", "--data", "all.parquet", "--out", "full.csv"], "is no file; name another"),
+        (["predict", "runs/run", "--data", "all.parquet", "--out", "full.csv"], "is not a file; name another"),
         (["predict", "runs/run", "--data", "all.parquet", "--out", "all.parquet"], "is the table to predict"),
         (
             ["predict", "runs/run", "--data", "all.parquet", "--out", "runs/run/samples/new.csv"],
