@@ -117,7 +117,7 @@ def _location(location: ShardLocation | None) -> str:
         return "disk"
     gpus = f", GPU {'+'.join(location.gpus)}" if location.gpus else ""
     workers = f", trained by {location.workers} workers" if location.workers > 1 else ""
-    return f"{location.node}{gpus}, {location.device}{workers}{', running' if location.is_running else ''}"
+    return f"{location.node}{gpus}, {location.device}{workers}{', running' if location.is_at_work else ''}"
 
 
 def _forecast_errors(status: RunStatus) -> Table:

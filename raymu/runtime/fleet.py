@@ -91,7 +91,7 @@ class RayFleet:
                 device=loaded.location.device,
                 gpus=loaded.location.gpus,
                 workers=self._workers_per_shard,
-                is_running=loaded.is_running,
+                is_at_work=loaded.is_running,
             )
             for loaded in self._pool.loaded_shards()
         }

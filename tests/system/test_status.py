@@ -1,10 +1,13 @@
 """The accuracy of forecasts in the status."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from raymu.core.records import Remedy
+from raymu.service.audit.report import WorstSample
+from raymu.service.shard.messages import ShardLocation
 from raymu.service.status import status
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at
@@ -26,3 +29,22 @@ def test_status_sets_forecasts_against_what_remedies_took(tmp_path: Path) -> Non
     assert retrained.seconds == pytest.approx(sum(part.seconds for part in parts[:3]))
     assert retrained.forecast_seconds == pytest.approx(sum(part.forecast_seconds for part in parts[:3]))
     assert retrained.low < retrained.seconds / retrained.forecast_seconds < retrained.high
+
+
+def test_records_of_json_documents_keep_the_names_of_version_0_1() -> None:
+    assert [field.name for field in fields(ShardLocation)] == [
+        "node",
+        "node_id",
+        "device",
+        "gpus",
+        "workers",
+        "is_at_work",
+    ]
+    assert {field.name for field in fields(WorstSample)} == {
+        "shard",
+        "row",
+        "keyed_hash",
+        "loss",
+        "likelihood",
+        "epsilon",
+    }

@@ -78,7 +78,7 @@ class WorstSample:
 
     row: int
     """Row number in the audited file, from 0."""
-    pseudonym: str
+    keyed_hash: str
     """Pseudonym of the id."""
     shard: int
     likelihood: PerModel[float]

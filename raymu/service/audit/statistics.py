@@ -153,7 +153,7 @@ def _worst_sample(shard: ShardModels, index: int, forgotten: ForgottenSamples) -
     [forgotten_index] = np.flatnonzero(forgotten.hashes == shard.audit_samples.samples.hashes[index])
     return WorstSample(
         row=int(forgotten.rows[forgotten_index]),
-        pseudonym=str(forgotten.pseudonyms[forgotten_index]),
+        keyed_hash=str(forgotten.pseudonyms[forgotten_index]),
         shard=shard.audit_samples.shard,
         likelihood=shard.scores["lira_online"].map(lambda scores: float(scores[index])),
         loss=shard.models.map(lambda model: float(losses(model.confidences[index]))),

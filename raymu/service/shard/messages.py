@@ -119,8 +119,8 @@ class ShardLocation:
     """Ray's numbers of the node's GPUs that it may use, in whole or in part."""
     workers: int
     """Ranks that train the shard. Several run during a training only, on nodes and devices of their own."""
-    is_running: bool
-    """Whether the actor trains or repairs the shard now."""
+    is_at_work: bool
+    """Whether the actor trains or repairs the shard now. `raymu status --json` has it under this name."""
 
 
 ShardLocations: TypeAlias = Mapping[int, ShardLocation]

@@ -96,7 +96,7 @@ def test_a_report_is_json_and_names_no_sample(run: AuditedRun) -> None:
     worst = run.audit().together.worst[0]
     table = pq.read_table(run.folder / "train.parquet")
     assert table["id"][worst.row].as_py() in {*run.exact_ids, *run.patched_ids}
-    assert len(worst.pseudonym) == 64
+    assert len(worst.keyed_hash) == 64
 
 
 def test_figures_are_given_with_those_of_the_oracle_and_the_control(run: AuditedRun) -> None:
