@@ -14,7 +14,7 @@ from tests.support.coordinated_run import ids_at
 from tests.support.examples import make_config, revoke, train_run, write_samples
 
 
-def test_status_sets_forecasts_against_what_remedies_took(tmp_path: Path) -> None:
+def test_status_compares_forecasts_with_the_actual_costs(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     run, store = train_run(config, tmp_path / "run"), RunStore(str(tmp_path / "run"))

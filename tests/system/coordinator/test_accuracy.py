@@ -28,7 +28,7 @@ def evaluations(location: Path) -> list[GenerationEvaluated]:
     return [event for event in journal_events(location) if isinstance(event, GenerationEvaluated)]
 
 
-def test_what_training_repair_and_settlement_end_with_is_measured(
+def test_the_last_generation_of_training_repair_and_settlement_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking, "SAMPLES_PER_TURN", 16)

@@ -128,7 +128,7 @@ def test_lost_files_of_a_running_shard_are_restored_before_rebuilding_ends(locat
     check_journal_url(location)
 
 
-def test_until_it_is_trained_again_a_shard_serves_what_is_sound(location: Path) -> None:
+def test_until_it_is_retrained_a_damaged_shard_serves_its_sound_state(location: Path) -> None:
     (location / lineage_of(location, 0).serving.file.path).unlink()
     with (
         pytest.raises(Exception, match="the worker is gone"),
@@ -210,7 +210,7 @@ def test_lost_samples_whose_file_does_not_name_its_writer_are_restored(
     check_journal_url(location)
 
 
-def test_lost_samples_come_back_with_those_that_a_waiting_request_names(location: Path, trained: Path) -> None:
+def test_lost_samples_are_restored_while_a_request_waits(location: Path, trained: Path) -> None:
     with (
         pytest.raises(Exception, match="the worker is gone"),
         opened(location, ScriptedFleet(RunStore(str(location)), fail_after=0)) as run,

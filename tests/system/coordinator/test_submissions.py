@@ -164,7 +164,7 @@ def test_an_interrupted_submission_can_be_submitted_again(
     assert by_request.issuperset(answers[1].refusal.request_ids)
 
 
-def test_a_request_that_follows_shares_the_remedies_of_what_was_only_accepted(config: Config, tmp_path: Path) -> None:
+def test_a_later_request_shares_the_remedies_of_accepted_requests(config: Config, tmp_path: Path) -> None:
     location = tmp_path / "run"
     asyncio.run(train_run(config, location).close())
     ids = ids_at(config, shard=1)[:4]

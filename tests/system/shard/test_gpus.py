@@ -34,7 +34,7 @@ def where_the_gpus_are(tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
     return one_after_another([replace(task, samples=replace(task.samples, device="cpu")) for task in tasks])
 
 
-def test_a_run_on_ray_without_a_share_of_gpus_leaves_those_it_sees_alone(
+def test_a_run_on_ray_without_gpus_per_shard_does_not_use_visible_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, location = config_on_ray(tmp_path), tmp_path / "run"

@@ -117,7 +117,7 @@ def test_a_tainted_checkpoint_in_the_place_of_a_sound_one_is_found(location: Pat
     assert verified(location, is_replayed=True).verdict is Verdict.FAIL
 
 
-def test_a_tainted_checkpoint_that_is_served_beside_the_sound_ones_is_found(location: Path, before: Path) -> None:
+def test_a_tainted_checkpoint_that_is_served_with_sound_ones_is_found(location: Path, before: Path) -> None:
     tainted = restored(location, before, 2)
 
     def serve(events: list[Event]) -> list[Event]:

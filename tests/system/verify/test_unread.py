@@ -73,7 +73,7 @@ def test_a_state_that_cannot_be_read_is_not_damaged(location: Path) -> None:
     assert verified(location).verdict is Verdict.PASS
 
 
-def test_damage_is_found_beside_what_cannot_be_read(location: Path) -> None:
+def test_damage_is_found_despite_unreadable_files(location: Path) -> None:
     hide(location, lineage_of(location, 0).serving.file.path)
     (location / lineage_of(location, 1).serving.file.path).write_bytes(b"something else")
     assert verified(location).verdict is Verdict.FAIL

@@ -70,9 +70,7 @@ def test_a_worker_has_room_for_four_shards_and_the_head_for_none(sized: Sized, c
     assert shard_capacity([sized.head, sized.worker], as_it_is(config)) == 4
 
 
-def test_the_configuration_has_a_cluster_without_workers_grow_to_all_that_it_may_have(
-    sized: Sized, config: Config
-) -> None:
+def test_the_configuration_makes_a_cluster_without_workers_grow_to_its_limit(sized: Sized, config: Config) -> None:
     assert sized.least == 0
     assert shard_capacity([sized.head], config.cluster) == 4 * sized.most
 

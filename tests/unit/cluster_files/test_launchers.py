@@ -30,7 +30,7 @@ def test_the_file_follows_rays_schema(launcher: Tree, schema: Tree) -> None:
     jsonschema.validate(launcher, schema)
 
 
-def test_the_schema_refuses_what_ray_does_not_know(launcher: Tree, schema: Tree) -> None:
+def test_the_schema_refuses_unknown_fields(launcher: Tree, schema: Tree) -> None:
     for wrong in ({"dashboard_port": 8265}, {"max_workers": "8"}, {"docker": {"tag": "latest"}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(launcher | wrong, schema)

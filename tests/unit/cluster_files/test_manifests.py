@@ -61,7 +61,7 @@ def test_kubernetes_knows_every_field_of_the_pods(name: str) -> None:
         kubernetes_validate.validate({**pod, "spec": template["spec"]}, KUBERNETES, strict=True)
 
 
-def test_the_check_of_pods_refuses_what_kubernetes_does_not_know() -> None:
+def test_the_check_of_pods_refuses_unknown_fields() -> None:
     template = deepcopy(pod_templates("raycluster.yaml")[0])
     template["spec"]["containers"][0]["resource"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -144,7 +144,7 @@ def test_prometheus_finds_the_metrics_of_every_node(name: str) -> None:
     ] * 2
 
 
-def test_a_job_is_not_tried_again_by_itself() -> None:
+def test_a_job_is_not_retried() -> None:
     """A run directory is trained once. A second attempt would be refused, and hide why the first one failed."""
     job = read("rayjob.yaml")["spec"]
     assert (job["backoffLimit"], job["submitterConfig"]["backoffLimit"]) == (0, 0)

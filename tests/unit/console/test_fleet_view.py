@@ -123,7 +123,7 @@ def test_a_resumed_shard_counts_its_earlier_stages() -> None:
         assert progress.fraction == pytest.approx((number + 1) / 5)
 
 
-def test_the_next_batch_starts_from_nothing() -> None:
+def test_the_next_batch_starts_at_zero() -> None:
     clock = Clock()
     progress = FleetProgress(clock)
     progress(a_stage(3, 4, of=1, load=FleetLoad(running=(3,), waiting=0, done=9)))

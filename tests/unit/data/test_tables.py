@@ -229,7 +229,7 @@ Reader = Callable[[str, DataConfig], object]
 
 @pytest.mark.parametrize("read", [read_table, read_features])
 @pytest.mark.parametrize("name", ["features that are not finite", "lists of differing length", "a null label"])
-def test_what_is_predicted_is_checked_as_what_is_trained_on(tmp_path: Path, read: Reader, name: str) -> None:
+def test_features_to_predict_are_checked_like_training_data(tmp_path: Path, read: Reader, name: str) -> None:
     columns, problem = REFUSED[name]
     with pytest.raises(DataInvalid, match=problem):
         read(write(tmp_path, **columns), make_fields())

@@ -76,7 +76,7 @@ def test_a_waiting_request_leaves_a_rewound_shard_with_touched_checkpoints() -> 
     assert [row.accuracy for row in grid.rows] == [0.5, None, None]
 
 
-def test_a_shard_that_is_kept_in_service_is_shown_to_serve_what_is_touched() -> None:
+def test_a_shard_that_keeps_serving_is_shown_with_its_touched_slices() -> None:
     scenario = GridScenario(on_accept="keep")
     scenario.happens(accepted(request("r1", {0: {1: 1}}), request("r2", {1: {0: 1}})))
     grid = scenario.grid()

@@ -55,7 +55,7 @@ def test_one_remembered_sample_is_detected_that_does_not_move_the_mean() -> None
     assert not whole.remembers
 
 
-def test_shards_together_show_what_none_shows_alone() -> None:
+def test_many_shards_show_an_effect_that_single_shards_do_not() -> None:
     random = np.random.default_rng(5)
     trials = [make_trial(random, forgotten=2, shift=1.2) for _ in range(12)]
     assert sum(compared(trial).remembers for trial in trials) < 6

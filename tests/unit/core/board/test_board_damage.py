@@ -8,7 +8,7 @@ from tests.unit.core.commands import damaged, publications, published, purges, r
 from tests.unit.core.examples import NOW, SLICES, accepted, request, trained_board
 
 
-def test_a_damaged_shard_serves_what_is_sound_until_it_is_trained_again() -> None:
+def test_a_damaged_shard_serves_its_sound_state_until_it_is_retrained() -> None:
     board = trained_board()
     publication, command = board.handle(damaged({1: 2}))
     assert isinstance(publication, PublishGeneration)

@@ -15,7 +15,7 @@ def command(work: ShardWork) -> RepairShard:
     return repair_command(work, workload, retrain(workload, "a test"), references=())
 
 
-def test_a_repair_serves_all_that_wait_and_requests_of_a_failed_one_come_first_again() -> None:
+def test_a_repair_includes_all_waiting_requests_and_those_of_a_failed_repair_come_first_again() -> None:
     work = ShardWork(lineage=lineage(), waiting=["r1", "r2"])
     work.start(command(work))
     assert (work.pending, work.waiting) == (["r1", "r2"], [])
@@ -30,7 +30,7 @@ def test_the_same_work_has_the_same_command_id() -> None:
     assert command(first).command_id == command(again).command_id != command(more).command_id
 
 
-def test_a_settlement_that_fails_is_still_to_be_done_and_one_that_succeeds_is_not() -> None:
+def test_a_failed_settlement_is_repeated_and_a_successful_one_is_not() -> None:
     work = ShardWork(lineage=lineage(tainted_from=1, debts=("r1",)), must_settle=True)
     work.start(command(work))
     assert work.is_settling

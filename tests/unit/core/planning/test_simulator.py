@@ -51,7 +51,7 @@ def replayed(
 @given(
     trace=traces, strategy=st.sampled_from(Strategy), workers=st.integers(1, 5), window_s=st.sampled_from([0.0, 5.0])
 )
-def test_every_request_is_served_and_none_before_it_arrives(
+def test_every_request_is_repaired_and_none_before_it_arrives(
     trace: Trace, strategy: Strategy, workers: int, window_s: float
 ) -> None:
     summary = replayed(trace, strategy, workers=workers, window_s=window_s)
