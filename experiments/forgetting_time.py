@@ -8,7 +8,7 @@ that saw the samples. Then, requests for one sample each, one after the other: 2
 with the time from a request's receipt to the publication that forgets it, including journal commit and manifest. One seed.
 It takes four minutes.
 
-Conclusion: rewinding forgets before any remedy runs. If every shard is touched in its first slice, nothing is served until
+Conclusion: rewinding forgets before any remedy runs. If every shard is affected in its first slice, nothing is served until
 the first shard is repaired.
 """
 

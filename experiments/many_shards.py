@@ -3,7 +3,7 @@
 Method: runs of 10 to 1,000 shards of 40 made-up samples, with a logistic model and two slices, on two Ray actors for any
 number of shards. For each run: a forecast of a request for one sample, from the files alone; opening the run, in which the
 coordinator reads the home of every sample; ten requests for one sample each, one after the other, each until it is purged;
-and one request that touches every shard. CPU time and resident memory are those of the coordinator's process; the wall time
+and one request that affects every shard. CPU time and resident memory are those of the coordinator's process; the wall time
 also contains the repairs. One machine, so without a network. It takes four minutes.
 
 Conclusion: what a request costs the coordinator grows with the number of shards, since a generation names all of them.
@@ -33,7 +33,7 @@ WHAT = {
     "plan": "forecast of a request",
     "open": "opening the run",
     "single": "a request for one sample",
-    "every shard": "one that touches every shard",
+    "every shard": "one that affects every shard",
 }
 
 
@@ -107,7 +107,7 @@ def summary(rows: pd.DataFrame) -> str:
         every = by_what["every shard"].iloc[0]
         cells.append(
             f"{shards} shards: a forecast takes {1000.0 * by_what['plan']['seconds'].median():.0f} ms, a request "
-            f"{1000.0 * by_what['single']['coordinator_s'].median():.0f} ms of the coordinator, one that touches every shard "
+            f"{1000.0 * by_what['single']['coordinator_s'].median():.0f} ms of the coordinator, one that affects every shard "
             f"{1000.0 * every['coordinator_s'] / every['touched']:.1f} ms a shard, and {every['coordinator_mb']:.0f} MB"
         )
     return "; ".join(cells)

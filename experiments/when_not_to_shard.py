@@ -2,7 +2,7 @@
 
 Method: first, many samples at once, on the letter data with 8 shards x 5 slices: 1 to 50 samples for each shard on average,
 with `sisa`, `dpus`, `hs` at two boundaries, and `ohs`, against training from scratch; and the number of shards that still
-vote when all touched ones are rewound. Second, small models and little data: the time from a request to its published
+vote when all affected ones are rewound. Second, small models and little data: the time from a request to its published
 repair, over 5 requests for one sample each, against training one unsharded model anew without the sample, which is the
 obvious alternative; and the test accuracy of both. Three seeds. It takes four minutes on two cores.
 
@@ -89,7 +89,7 @@ def _many_at_once(comparison: ComparisonSetup, job: Job) -> list[Row]:
 
 
 def _voters(comparison: ComparisonSetup, ids: list[SampleId]) -> int:
-    """Return the number of shards that still vote when the touched ones are rewound."""
+    """Return the number of shards that still vote when the affected ones are rewound."""
     generation = rewound_generation(RunStore(comparison.base), ids)
     return sum(constituent.checkpoint is not None for constituent in generation.constituents)
 
