@@ -187,7 +187,7 @@ class ShardTrainer:
             return
         torch.manual_seed(seed)
         for (batch, targets), rate in zip(batches.split(inputs, labels), rates, strict=True):
-            self.optimizer.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)  # also of parameters that the optimizer leaves out: clipping reads them
             self.classifier.loss(model(batch), targets).backward()
             self._step(rate)
 

@@ -54,6 +54,9 @@ KINDS: Mapping[str, Settings] = {
     "an optimizer by its factory": {
         "training": {"optimizer": {"factory": f"{USER_CODE}:two_rates", "args": {"share": 0.1}}}
     },
+    "clipping for an optimizer of some parameters": {
+        "training": {"optimizer": {"factory": f"{USER_CODE}:only_matrices"}, "max_grad_norm": 0.5}
+    },
     "a schedule by its factory": {
         "training": {"schedule": {"factory": f"{USER_CODE}:halving", "args": {"times": 3}, "per": "step"}}
     },

@@ -37,6 +37,11 @@ def two_rates(share: float) -> Callable[[Iterator[nn.Parameter], float], Optimiz
     return build
 
 
+def only_matrices() -> Callable[[Iterator[nn.Parameter], float], Optimizer]:
+    """Return an optimizer that leaves biases as they are."""
+    return lambda parameters, rate: torch.optim.SGD([each for each in parameters if each.ndim > 1], lr=rate)
+
+
 class Counting(Optimizer):
     """Has state that is not a tensor."""
 
