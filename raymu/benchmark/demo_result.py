@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-from rich import box
-from rich.table import Table
-
-from raymu.console.screen import Screen
+from raymu.console.screen import Screen, make_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,60 +45,47 @@ class DemoResult:
 
 
 def show_demo(result: DemoResult, screen: Screen) -> None:
-    """Print one table for each scenario."""
+    """Print two tables for each scenario: what each method costs, and what it leaves."""
     screen.print(
         f"Letter data, {result.shards} shards x {result.slices} slices, trained on Ray in {result.train_seconds:.1f} s "
         f"to {result.trained_accuracy:.2%} test accuracy"
     )
     for scenario in dict.fromkeys(row.scenario for row in result.rows):
-        table = Table(
-            title=f"\n{scenario}", title_justify="left", box=box.SIMPLE_HEAD, padding=0, collapse_padding=True
-        )
-        table.add_column("method")
-        for heading in _HEADINGS:
-            table.add_column(heading, justify="right", overflow="fold")
-        for row in result.rows:
-            if row.scenario == scenario:
-                table.add_row(*_cells(row))
-        screen.print(table)
+        rows = [row for row in result.rows if row.scenario == scenario]
+        costs = make_table("method", *_COSTS, numbers=_COSTS, title=f"\n{scenario}: cost")
+        models = make_table("method", *_MODELS, "result", numbers=_MODELS, title=f"\n{scenario}: model")
+        for row in rows:
+            costs.add_row(row.method, *_cost_cells(row))
+            models.add_row(row.method, *_model_cells(row), row.exactness)
+        screen.print(costs)
+        screen.print(models)
     screen.print(
-        "passes: sample passes. compute: seconds, summed over shards. x SISA, x scratch: how many times less compute.\n"
-        "forgotten, repaired: median seconds from a request's receipt until the affected shards were rewound, and until\n"
-        "the repaired generation was published, with workers running. Training from scratch is measured once and\n"
-        "counted for every request. The control fine-tunes without subtracting: it shows what no forgetting looks like\n"
+        "passes: sample passes. compute: seconds, summed over shards. x sisa, x scratch: how many times less compute. "
+        "rewound, repaired: median seconds from a request's receipt until the affected shards were rewound, and until "
+        "the repaired generation was published, with workers running. Training from scratch is measured once and "
+        "counted for every request. The control fine-tunes without subtracting: it shows what no forgetting looks like "
         "on the forget set. A good patch comes close to the exact rows there."
     )
     screen.print(f"accuracy over time: {result.figure}")
 
 
-_HEADINGS = (
-    "passes",
-    "compute\ns",
-    "x SISA",
-    "x scratch",
-    "test\n%",
-    "forget\nset %",
-    "forget\nloss",
-    "result",
-    "forgotten\ns",
-    "repaired\ns",
-)
+_COSTS = ("passes", "compute s", "x sisa", "x scratch", "rewound s", "repaired s")
+_MODELS = ("test %", "forget set %", "forget loss")
 
 
-def _cells(row: DemoRow) -> tuple[str, ...]:
+def _cost_cells(row: DemoRow) -> tuple[str, ...]:
     return (
-        row.method,
-        f" {row.passes:,.0f}",
-        f" {row.seconds:.2f}",
-        f" {_ratio(row.speedup_over_sisa)}",
-        f" {_ratio(row.speedup_over_scratch)}",
-        f" {100 * row.test_accuracy:.2f}",
-        f" {100 * row.forget_accuracy:.1f}",
-        f" {row.forget_loss:.3f}",
-        f" {row.exactness}",
-        " -" if row.forgotten_s is None else f" {row.forgotten_s:.3f}",
-        " -" if row.repaired_s is None else f" {row.repaired_s:.3f}",
+        f"{row.passes:,.0f}",
+        f"{row.seconds:.2f}",
+        _ratio(row.speedup_over_sisa),
+        _ratio(row.speedup_over_scratch),
+        "-" if row.forgotten_s is None else f"{row.forgotten_s:.3f}",
+        "-" if row.repaired_s is None else f"{row.repaired_s:.3f}",
     )
+
+
+def _model_cells(row: DemoRow) -> tuple[str, ...]:
+    return f"{100 * row.test_accuracy:.2f}", f"{100 * row.forget_accuracy:.1f}", f"{row.forget_loss:.3f}"
 
 
 def _ratio(value: float) -> str:
