@@ -32,7 +32,7 @@ class FleetView:
         """Yield the lines of the view."""
         progress, width = self._progress, options.max_width
         if not progress.shards:
-            yield _line(f"{_time(progress.elapsed_s)}: starting; no stage of {self._shards} shards is trained yet")
+            yield _line(f"{_time(progress.elapsed_s)}: starting; no work on any of {self._shards} shards yet")
             return
         running = progress.running
         room = max(0, console.size.height - _OTHER_LINES)

@@ -75,7 +75,7 @@ class _ShardSamples:
             requests = plural(len(self._lineage.debts), "request")
             yield (
                 Verdict.INCONCLUSIVE,
-                f"is approximate: it was patched for {requests} and still descends from their samples; "
+                f"is approximate: it was patched for {requests} and still descends from revoked samples; "
                 "`raymu settle` makes it exact",
             )
             return

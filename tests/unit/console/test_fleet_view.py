@@ -90,7 +90,7 @@ def test_before_the_first_stage_the_time_is_shown() -> None:
     clock = Clock()
     progress = FleetProgress(clock)
     clock.now_s = 65.0
-    assert drawn(progress, width=80, height=24) == ["0:01:05: starting; no stage of 200 shards is trained yet"]
+    assert drawn(progress, width=80, height=24) == ["0:01:05: starting; no work on any of 200 shards yet"]
 
 
 def test_a_shard_without_a_report_has_begun() -> None:
