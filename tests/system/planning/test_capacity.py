@@ -208,7 +208,7 @@ def test_what_cannot_be_forecast_is_refused(tmp_path: Path) -> None:
         plan_capacity(config, known, parse_traffic("uniform:41"), workers=1)
     with pytest.raises(TraceInvalid, match="needs owners"):
         plan_capacity(config, known, parse_traffic("owner:2"), workers=1)
-    with pytest.raises(ConfigInvalid, match=r"none of 0\.35, 30s"):
+    with pytest.raises(ConfigInvalid, match=r"not of the form 0\.35, 30s"):
         plan_capacity(a_config(tmp_path, unlearning={"boundary": "soon"}), known, parse_traffic("uniform:4"), workers=1)
     with pytest.raises(ConfigInvalid, match="too few for 3 slices"):
         plan_capacity(a_config(tmp_path, training={"epochs": 1}), known, parse_traffic("uniform:4"), workers=1)
