@@ -83,6 +83,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedTwice:
     return TrainedTwice(folder=folder, config=config, stages=stages)
 
 
+@pytest.mark.nightly
 def test_work_of_a_lost_process_is_resumed(trained: TrainedTwice) -> None:
     """After the loss of any kind of process, finished stages are not trained again."""
     assert trained.stages == [0, 1, 2, 3]

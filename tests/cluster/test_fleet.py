@@ -110,6 +110,7 @@ def require_once(stages: list[tuple[int, int]]) -> None:
     assert len(before_last) == len(set(before_last))
 
 
+@pytest.mark.nightly
 def test_an_interrupted_training_leaves_no_process_and_is_finished_by_settling(tmp_path: Path) -> None:
     def interrupt(_stage: StageProgress) -> None:
         raise KeyboardInterrupt
@@ -190,7 +191,7 @@ def test_cuda_without_a_device_is_refused_and_nothing_is_written(tmp_path: Path)
     config = make_config(
         tmp_path / "all.parquet", training={"device": "cuda"}, cluster={"fleet": "ray", "gpus_per_shard": 1}
     )
-    with pytest.raises(DeviceUnavailable, match="no CUDA device"):
+    with pytest.raises(DeviceUnavailable, match="lacks a CUDA device"):
         raymu.train(config, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -225,6 +226,7 @@ def test_status_needs_no_cluster(tmp_path: Path) -> None:
         assert ":9: nothing answers there" in process.stdout
 
 
+@pytest.mark.nightly
 def test_sigterm_ends_a_command_like_an_interruption(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     config = {
@@ -263,6 +265,7 @@ second.close()
     assert (process.returncode, process.stdout.strip()) == (0, "exact"), process.stderr
 
 
+@pytest.mark.nightly
 def test_a_lost_coordinator_is_reported_in_one_line_and_settling_finishes_its_work(tmp_path: Path) -> None:
     table = write_samples(tmp_path / "all.parquet", samples=400)
     forget = table["id"].to_pylist()[:30]

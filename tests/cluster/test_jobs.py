@@ -121,6 +121,7 @@ def endless(folder: Path, name: str) -> list[str]:
     return ["train", "run.yaml", "training.epochs=200000", "--run", str(folder / "shared" / name)]
 
 
+@pytest.mark.nightly
 def test_a_signal_to_the_client_stops_the_job(cluster: StartedCluster, folder: Path) -> None:
     """One job uses both nodes of the cluster, and the other one waits for room."""
     submit = ["job", "submit", "--address", cluster.dashboard, "--"]
