@@ -22,6 +22,8 @@ _IDENTITIES = {"ids": "--id", "owner": "--owner", "key": "--idempotency-key"}
 """Options whose values may name people. Ray's dashboard and its logs show the command line of a job."""
 _ID_FILES = {"ids_file", "requests_file", "exclude_file"}
 """Parameters that name a file with ids. It must not be copied to the disks of Ray's nodes."""
+_JOB_NAMES = {"job", "submit"}
+"""The group of these commands, and the old name of its command. What they run is not parsed here."""
 _LOCAL_DEFAULTS = {("train", "run_dir"), ("report", "out_file")}
 """Parameters whose default is a path in the working directory."""
 
@@ -96,6 +98,8 @@ def _require_shared_locations(words: tuple[str, ...]) -> None:
         name, inner, rest = cli.resolve_command(context, rest)
         assert name is not None
         assert inner is not None
+        if name in _JOB_NAMES:
+            raise RequestInvalid("a job cannot submit a job; name the command that it shall run")
         with inner.make_context(name, rest, parent=context) as parsed:
             parameters = dict(parsed.params)
     if name == "train":

@@ -19,6 +19,7 @@ SUBMIT = ["job", "submit", "--address", "127.0.0.1:9"]
         (["report", "/runs/r"], "its output would be"),
         (["predict", "/runs/r", "--data", "d.parquet", "--out", "p.csv"], "p.csv would be"),
         (["tune", "s3://bucket/r", "--traffic", "uniform:5"], "tune: its output would be"),
+        (["job", "submit", "--address", "127.0.0.1:9", "--", "revoke", "/runs/r", "--id", "1"], "cannot submit a job"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "/runs/r", "--loudly"], "No such option"),
         (["--log", "json", "status", "runs/r"], "runs/r would be in the working directory of the job"),
@@ -36,6 +37,16 @@ def test_a_command_whose_result_would_be_lost_is_refused(
     assert (stop.value.code, printed.out) == (2, "")
     assert complaint in printed.err
     assert printed.err.count("\n") == 1
+
+
+def test_a_job_that_would_submit_a_job_by_its_old_name_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inner = ["submit", "--address", "127.0.0.1:9", "--", "revoke", "/runs/r", "--id", "1"]
+    monkeypatch.setattr(sys, "argv", ["raymu", *SUBMIT, "--", *inner])
+    with pytest.raises(SystemExit):
+        main()
+    assert "cannot submit a job" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
