@@ -113,6 +113,7 @@ def test_two_ranks_have_the_bits_of_one_process_that_simulates_them(
     assert repaired_weights(here) == repaired_weights(tmp_path / "excluded")
 
 
+@pytest.mark.nightly
 def test_a_model_that_fails_in_training_is_reported_in_one_line_and_not_retried(tmp_path: Path) -> None:
     write_samples(tmp_path / "all.parquet")
     failing = config_of_two(tmp_path, optimizer="sgd", learning_rate=1e25)

@@ -20,6 +20,7 @@ from tests.support.request_scenarios import files_of
 
 
 @pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.nightly
 def test_a_resumed_coordinator_writes_nothing_and_reports_that_it_was_superseded(tmp_path: Path) -> None:
     forget = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()[:40]
     config, location = config_on_ray(tmp_path / "all.parquet"), tmp_path / "run"

@@ -1,4 +1,4 @@
-"""A run on disk keeps its laws in more than a hundred random scenarios, and in thousands with --nightly."""
+"""A run on disk keeps its laws in dozens of random scenarios, and in thousands with --nightly."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from tests.system.model.machine import check_laws
 
-PARTS = 8
+PARTS = 6
 """Each part has a seed of its own, so that the scenarios do not depend on how many processes run the tests."""
 SCENARIOS_PER_EXAMPLE = 1.5
 """Scenarios of a part, for each example that the hypothesis profile asks of a law."""
