@@ -1,6 +1,7 @@
 """The files of the shard that a worker has: in memory, and written through to the run."""
 
 from collections.abc import Collection
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +11,18 @@ from raymu.core.records import FileRef, SampleId
 from raymu.data.tables import from_arrow
 from raymu.store.run import RunStore
 from raymu.training.batches import ShardSamples
+
+
+class StateFiles(Protocol):
+    """Where a patch reads the states of shards, and writes its own files."""
+
+    def write(self, shard: int, name: str, payload: bytes) -> FileRef:
+        """Write a file of a shard."""
+        ...
+
+    def read(self, ref: FileRef) -> bytes:
+        """Read a file. Raises FileMissing, FileCorrupt."""
+        ...
 
 
 class StateCache:

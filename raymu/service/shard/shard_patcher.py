@@ -13,7 +13,7 @@ from raymu.core.partition import derive_seed
 from raymu.core.records import CheckpointRef, FileRef, Remedy
 from raymu.core.remedies import FORWARD_SHARE, MOST_UNSEEN
 from raymu.errors import PatchFailed
-from raymu.service.shard.files import StateCache
+from raymu.service.shard.files import StateFiles
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.contributions import CONTRIBUTIONS, UpdateLog
@@ -47,7 +47,7 @@ class ShardPatcher:
         spec: TrainingSpec,
         config: UnlearningConfig,
         command: RepairShard,
-        files: StateCache,
+        files: StateFiles,
         *,
         device: torch.device,
     ) -> None:
