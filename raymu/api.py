@@ -44,6 +44,7 @@ from raymu.service.coordinator.calls import (
     WarmUp,
 )
 from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, no_progress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
 from raymu.store.run import RunStore
@@ -376,6 +377,10 @@ class Run:
         """Read the run's status. The `locations` are shown with the shards. Raises RunInvalid if it is not trained."""
         return status(self._store, locations=locations)
 
+    def waiting(self) -> Waiting | None:
+        """Return what predictions are made from while accepted requests wait to be carried out; None if none waits."""
+        return waiting_requests(self._store)
+
     def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
         """Return the receipts of these requests, or of all, in the order of acceptance."""
         return [
@@ -451,7 +456,7 @@ class Run:
         """Return the current generation's ensemble, loaded once for each generation."""
         from raymu.service.prediction import Ensemble
 
-        if self._ensemble is None or self._ensemble.generation.number != self._store.current().number:
+        if self._ensemble is None or self._ensemble.generation != served_generation(self._store):
             self._ensemble = Ensemble.current(self._store)
         return self._ensemble
 

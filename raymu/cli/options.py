@@ -13,6 +13,7 @@ from raymu.core.verdict import Verdict
 from raymu.errors import RequestInvalid
 
 if TYPE_CHECKING:
+    from raymu.api import Run
     from raymu.console.screen import Screen
     from raymu.service.requests.revocation import Revocation
 
@@ -61,6 +62,12 @@ def read_revocation(ids: tuple[str, ...], ids_file: str | None, **request: Any) 
     if not sample_ids:
         raise RequestInvalid(f"{ids_file}: names no samples; a request needs at least one")
     return Revocation(ids=sample_ids, **request)
+
+
+def warn_of_waiting(run: Run) -> None:
+    """Say on standard error what predictions are made from while accepted requests wait to be carried out."""
+    if waiting := run.waiting():
+        click.echo(f"raymu: {waiting}", err=True)
 
 
 def show(as_json: bool, record: Any, draw: Callable[[Screen], None]) -> None:

@@ -47,6 +47,9 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
         f"requests: {counts.accepted} accepted, {counts.published} published, {counts.purged} purged, "
         f"{counts.settled} settled"
     )
+    if status.requests.accepted > status.requests.published:
+        waiting = plural(status.requests.accepted - status.requests.published, "accepted request")
+        screen.print(f"{waiting} not carried out yet; unless a coordinator is at work, run `raymu settle`")
     screen.print(f"debt: {plural(status.debt.shards, 'shard')}, {status.debt.retrain_passes:,} passes to retrain")
     if status.paces:
         screen.print(_forecast_errors(status))

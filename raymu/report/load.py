@@ -13,6 +13,7 @@ from raymu.core.verdict import Check
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.history import replay
 from raymu.service.prediction import Evaluation
+from raymu.service.served import rewound_for_accepted
 from raymu.service.status import RunStatus, status_of
 from raymu.service.verify.verify import Verification
 from raymu.store.manifest import RunManifest
@@ -73,9 +74,9 @@ def read_run(
         FileMissing: A file of the current generation is missing.
         FileCorrupt: Such a file is damaged.
     """
-    generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         history, events = replay(journal, store.manifest), tuple(journal.events())
+    generation = rewound_for_accepted(store.current(), history)
     return RunRecord(
         name=basename(store.location),
         read_at=now,

@@ -16,6 +16,7 @@ from raymu.core.board.serving import served_constituent
 from raymu.core.records import Constituent, Generation, ShardLineage
 from raymu.data.columns import as_features
 from raymu.errors import DataInvalid, FileMissing, NoVoters
+from raymu.service.served import served_generation
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.run import RunStore
 from raymu.training.classifier import Classifier
@@ -97,13 +98,13 @@ class Ensemble:
 
     @classmethod
     def current(cls, store: RunStore) -> "Ensemble":
-        """Load the current generation, and start again if another supersedes it meanwhile."""
+        """Load the generation that is served now, and start again if another supersedes it meanwhile."""
         while True:
-            generation = store.current()
+            generation = served_generation(store)
             try:
                 return cls(store, generation)
             except FileMissing:
-                if store.current().number == generation.number:
+                if served_generation(store) == generation:
                     raise
 
     def replacing(self, payloads: Mapping[int, bytes]) -> "Ensemble":

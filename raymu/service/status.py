@@ -13,6 +13,7 @@ from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Generation, Remedy, ShardState
 from raymu.core.workload import settle_passes
 from raymu.service.history import History, replay
+from raymu.service.served import rewound_for_accepted
 from raymu.service.shard.messages import ShardLocation, ShardLocations
 from raymu.store.receipts import latest_by_request
 from raymu.store.run import RunStore
@@ -84,9 +85,9 @@ class RunStatus:
 
 def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunStatus:
     """Read a run's status; `locations` are shown with the shards. Raises RunInvalid if the run is not trained."""
-    generation = store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest)
+    generation = rewound_for_accepted(store.current(), history)
     return status_of(generation, history, now=datetime.now(UTC), locations=locations)
 
 

@@ -4,7 +4,7 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import json_option, run_argument, show
+from raymu.cli.options import json_option, run_argument, show, warn_of_waiting
 from raymu.cli.parameter_types import FILE
 from raymu.console.run_tables import show_evaluation
 
@@ -15,5 +15,7 @@ from raymu.console.run_tables import show_evaluation
 @json_option
 def command(run_dir: str, test_data: str, as_json: bool) -> None:
     """Measure the accuracy on labelled data."""
-    evaluation = open_run(run_dir).evaluate_file(test_data)
+    run = open_run(run_dir)
+    evaluation = run.evaluate_file(test_data)
+    warn_of_waiting(run)
     show(as_json, evaluation, lambda screen: show_evaluation(screen, evaluation))

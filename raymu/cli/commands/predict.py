@@ -4,7 +4,7 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import json_option, run_argument, show
+from raymu.cli.options import json_option, run_argument, show, warn_of_waiting
 from raymu.cli.parameter_types import FILE
 from raymu.data.predictions import require_format, write_predictions
 from raymu.data.tables import read_features
@@ -31,6 +31,7 @@ def command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_j
     fields = run.config.data
     table = read_features(data_file, fields)
     probabilities = run.predict(table.features)
+    warn_of_waiting(run)
     write_predictions(out_file, probabilities, ids=table.ids, id_name=fields.id, labels_only=labels_only)
     text = f"predicted {plural(len(probabilities), 'sample')} into {out_file}"
     show(as_json, {"out": out_file, "samples": len(probabilities)}, lambda screen: screen.print(text))

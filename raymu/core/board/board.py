@@ -184,6 +184,11 @@ class RevocationBoard:
                 owed.setdefault(request_id, set()).add(shard)
         return {request_id: frozenset(shards) for request_id, shards in owed.items()}
 
+    @property
+    def keeps_states(self) -> bool:
+        """Whether shards serve their states while requests wait for them, as the run is configured to."""
+        return self._shape.unlearning.on_accept is OnAccept.KEEP
+
     def pending_requests(self, shard: int) -> list[str]:
         """Return the requests that a shard is not repaired for."""
         return self._shards[shard].pending

@@ -174,6 +174,21 @@ class Journal:
             raise FileCorrupt(f"journal event {row.sequence}", "its kind is not the one that it is stored under")
         return event
 
+    def has_unpublished_requests(self) -> bool:
+        """Return whether requests were accepted after the last publication, which their rewinding follows at once."""
+        of_run = sql.select(EVENTS.c.sequence).where(EVENTS.c.run == self._run)
+        published = of_run.where(EVENTS.c.kind == "published").order_by(EVENTS.c.sequence.desc()).limit(1)
+        last = sql.func.coalesce(published.scalar_subquery(), 0)
+        accepted = of_run.where(EVENTS.c.kind == "accepted", EVENTS.c.sequence > last).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(accepted).one_or_none() is not None
+
+    def has_unpurged_requests(self) -> bool:
+        """Return whether the raw ids of a request are still there."""
+        with self._database.reading() as connection:
+            query = sql.select(FORGET.c.shard).where(FORGET.c.run == self._run).limit(1)
+            return connection.execute(query).one_or_none() is not None
+
     def receipt_rows(self, request_ids: Sequence[str] | None = None) -> list[ReceiptRow]:
         """Return the receipts that were issued, for these requests or for all, in order."""
         rows = sql.select(RECEIPTS).where(RECEIPTS.c.run == self._run).order_by(RECEIPTS.c.number)

@@ -1,0 +1,80 @@
+"""The generation that predictions are made from: the published one, rewound for requests that were accepted since."""
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from raymu.core.commands import PublishGeneration
+from raymu.core.records import Generation
+from raymu.service.history import History, replay
+from raymu.store.run import RunStore
+from raymu.text import plural
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """What a run serves while accepted requests wait for it."""
+
+    requests: int
+    """Requests that are accepted, and not repaired on every shard."""
+    is_kept: bool
+    """Whether the served state saw their samples, because `unlearning.on_accept` is keep."""
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        accepted = f"{plural(self.requests, 'accepted request')} not carried out yet"
+        if self.is_kept:
+            return (
+                f"{accepted}: predictions come from a state that saw the samples, since unlearning.on_accept is keep; "
+                "`raymu settle` forgets them"
+            )
+        return (
+            f"{accepted}: their shards serve earlier states, which never saw the samples; `raymu settle` repairs them"
+        )
+
+
+def served_generation(store: RunStore) -> Generation:
+    """Return the generation to predict from, read anew.
+
+    A coordinator may have died between the acceptance of a request and the publication of its rewinding, which for a
+    submission takes seconds. Then the shards are rewound here, from the files alone and without writing.
+
+    Raises:
+        RunInvalid: There is no run, its training has not finished, or its files do not belong to its journal.
+        FileCorrupt: A file is not what was written.
+    """
+    history = None
+    with closing(store.journal(is_read_only=True)) as journal:
+        if journal.has_unpublished_requests():
+            history = replay(journal, store.manifest)
+    generation = store.current()
+    return rewound_for_accepted(generation, history) if history else generation
+
+
+def rewound_for_accepted(generation: Generation, history: History) -> Generation:
+    """Rewind a generation for the requests that were accepted after it.
+
+    Args:
+        generation: The current generation, read after the history.
+        history: All events up to a moment ago.
+    """
+    if history.published is None or history.published.number != generation.number:
+        return generation  # published since, and rewound for all that the history accepts
+    for command in history.board.pending_commands():
+        if isinstance(command, PublishGeneration) and command.rewound:
+            return replace(
+                generation,
+                cause="rewind",
+                request_ids=command.rewound,
+                constituents=command.constituents,
+                lineages=command.lineages,
+            )
+    return generation
+
+
+def waiting_requests(store: RunStore) -> Waiting | None:
+    """Return what waits for a run; None if every accepted request is repaired."""
+    with closing(store.journal(is_read_only=True)) as journal:
+        if not journal.has_unpurged_requests():
+            return None
+        board = replay(journal, store.manifest).board
+    return Waiting(requests=len(board.open_requests), is_kept=board.keeps_states) if board.open_requests else None
