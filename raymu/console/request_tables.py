@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from raymu.console.screen import Screen, make_table
+from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipt, ShardReceipt
 from raymu.text import duration, plural
 
@@ -35,6 +36,9 @@ def show_receipt(screen: Screen, receipt: Receipt) -> None:
             part.reason + shared,
         )
     screen.print(table)
+    for part in receipt.shards:
+        if part.residual:
+            screen.print(_residual(part.shard, part.residual))
     screen.print(_timeline(receipt))
 
 
@@ -84,6 +88,15 @@ def show_forecast(screen: Screen, forecast: "Forecast") -> None:
 def _remedy(part: ShardReceipt) -> str:
     """Return the remedy of a shard in words. A patch alone is never exact, so a later retraining is named too."""
     return f"{_words(part.remedy)}, settled by retraining" if part.settled_by else _words(part.remedy)
+
+
+def _residual(shard: int, residual: PredictionChange) -> str:
+    """Return how far a shard's patched state was from the retrained one, in words."""
+    means = {"retained": residual.retained, "unseen": residual.unseen}
+    known = [f"{mean:.4f} on {kind} samples" for kind, mean in means.items() if mean is not None]
+    return f"shard {shard}: predictions of the patched state differed from the retrained one's by " + (
+        " and ".join(known) or "an unknown amount: there are too few samples to tell"
+    )
 
 
 def _words(remedy: str) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from raymu.console.screen import LATE_STYLE, Screen, make_table, verdict_text
 from raymu.core.deadlines import Deadline
+from raymu.core.residuals import Residuals
 from raymu.service.coordinator.calls import RebuildResult, SettleResult, TrainingResult
 from raymu.service.shard.messages import ShardLocation
 from raymu.service.status import RunStatus
@@ -53,6 +54,12 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
     screen.print(f"debt: {plural(status.debt.shards, 'shard')}, {status.debt.retrain_passes:,} passes to retrain")
     if status.paces:
         screen.print(_forecast_errors(status))
+    if status.residuals.patches:
+        screen.print(_residuals(status.residuals))
+        screen.print(
+            "mean difference of the true label's probability. Forgotten samples are destroyed before a patch is settled, so "
+            "its residual is known on others only."
+        )
     if status.deadlines:
         screen.print(_deadlines(status.deadlines))
     late = sum(deadline.is_late for deadline in status.deadlines)
@@ -131,6 +138,25 @@ def _forecast_errors(status: RunStatus) -> Table:
         table.add_row(
             remedy.replace("_", " "), f"{cost.remedies:,}", duration(cost.forecast_seconds), duration(cost.seconds)
         )
+    return table
+
+
+def _residuals(residuals: Residuals) -> Table:
+    """Make the table of how far patched states were from the retrained ones, beside what patches and retrainings changed."""
+    headings = ("predictions of two states", "repairs", "forgotten", "retained", "unseen")
+    table = make_table(
+        *headings,
+        numbers=headings[1:],
+        title=f"\nhow well patches forgot: {residuals.settled} of {residuals.patches} settled",
+    )
+    for states, mean in (
+        ("patched and retrained", residuals.residual),
+        ("untouched and retrained", residuals.untouched),
+        ("before and after a patch", residuals.patched),
+    ):
+        changes = (mean.change.forgotten, mean.change.retained, mean.change.unseen)
+        row = ["" if change is None else f"{change:.4f}" for change in changes]
+        table.add_row(states, f"{mean.repairs:,}", *row)
     return table
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
+from raymu.core.prediction_change import PredictionChange
 from raymu.core.records import CheckpointRef, Constituent, Cost, Exactness, FileRef, Remedy, ShardLineage
 
 
@@ -89,6 +90,8 @@ class RepairOutcome(Cost):
     """Mean cross-entropy of the repaired state on the forget set, in nats; None unless a patch was calibrated."""
     unseen_loss: float | None = None
     """The same loss of models that never saw the forget set, which calibration aims at."""
+    change: PredictionChange | None = None
+    """How far the repair moved the shard's predictions; None if a state before or after it predicts nothing."""
 
     def facts(self) -> dict[str, Any]:
         """Return the fields of this record, for a record that repeats them."""

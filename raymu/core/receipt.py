@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from raymu.core.commands import RepairOutcome, RepairReport
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
+from raymu.core.prediction_change import PredictionChange
 from raymu.core.records import Exactness, Remedy
 from raymu.core.requests import RevocationRequest
 
@@ -41,6 +42,9 @@ class ShardReceipt(RepairOutcome):
     """Id of the later retraining that made a patched shard exact."""
     earlier_classes: tuple[str, ...] = ()
     """Other determinism classes of stages that the state builds on; with any it is inconclusive."""
+    residual: PredictionChange | None = None
+    """How far the patched state was from the retrained one that settled it; None until then. That retraining may have
+    forgotten samples of other requests too. The request's own samples were destroyed before."""
 
     def settled(self, report: RepairReport) -> "ShardReceipt":
         """Return the receipt of the patched shard after it is retrained."""
@@ -50,6 +54,7 @@ class ShardReceipt(RepairOutcome):
             settled_by=report.command_id,
             determinism=report.determinism,
             earlier_classes=report.lineage.earlier_classes,
+            residual=replace(report.change, forgotten=None) if report.change else None,
         )
 
 

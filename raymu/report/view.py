@@ -10,6 +10,7 @@ from raymu.core.deadlines import Deadline
 from raymu.core.events import DamageFound, Event, ShardFailed
 from raymu.core.receipt import RequestStage
 from raymu.core.records import Exactness
+from raymu.core.residuals import Residuals
 from raymu.report.accuracy import Accuracy, accuracy_of
 from raymu.report.forecasts import Forecasts, forecasts_of
 from raymu.report.grid import Grid, grid_of
@@ -74,6 +75,7 @@ class ReportView:
     requests: tuple[RequestView, ...]
     """The newest first."""
     debt: Debt
+    residuals: Residuals
     deadlines: tuple[DueRequest, ...]
     """The earliest due first."""
     missed: tuple[RequestView, ...]
@@ -105,6 +107,7 @@ def view_of(record: RunRecord) -> ReportView:
         grid=grid_of(record.generation, record.receipts, record.events, shard_accuracy),
         requests=tuple(reversed(requests.values())),
         debt=record.status.debt,
+        residuals=record.status.residuals,
         deadlines=tuple(
             DueRequest(deadline=deadline, deadline_status=requests[deadline.request_id].deadline_status)
             for deadline in record.status.deadlines

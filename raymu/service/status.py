@@ -11,6 +11,7 @@ from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.forecast_error import ForecastError
 from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Generation, Remedy, ShardState
+from raymu.core.residuals import Residuals, residuals_of
 from raymu.core.workload import settle_passes
 from raymu.service.history import History, replay
 from raymu.service.served import rewound_for_accepted
@@ -81,6 +82,8 @@ class RunStatus:
     """Deadlines of the requests that are not exact yet, the earliest first."""
     paces: dict[Remedy, RemedyForecastError]
     """Accuracy of forecasts, by the remedies that were carried out as planned. The name is one of `status --json`."""
+    residuals: Residuals
+    """How well past patches forgot."""
 
 
 def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunStatus:
@@ -132,6 +135,7 @@ def status_of(
             for remedy, error in history.forecast_errors.by_remedy.items()
             if error.remedies
         },
+        residuals=residuals_of(requests),
     )
 
 

@@ -24,6 +24,7 @@ from raymu.core.events import (
     UnlearningConfigured,
     WorkResumed,
 )
+from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipt, ShardReceipt
 from raymu.core.records import (
     CheckpointRef,
@@ -98,6 +99,9 @@ requests = st.builds(
     due_at=times,
     forget=several(forget_sets),
 )
+changes = st.builds(
+    PredictionChange, forgotten=st.none() | amounts, retained=st.none() | amounts, unseen=st.none() | amounts
+)
 reports = st.builds(
     RepairReport,
     command_id=st.uuids().map(str),
@@ -111,6 +115,7 @@ reports = st.builds(
     determinism=names,
     forget_loss=st.none() | amounts,
     unseen_loss=st.none() | amounts,
+    change=st.none() | changes,
 )
 generations = st.builds(
     Generation,
@@ -140,6 +145,8 @@ shard_receipts = st.builds(
     forget_loss=st.none() | amounts,
     unseen_loss=st.none() | amounts,
     determinism=names,
+    change=st.none() | changes,
+    residual=st.none() | changes,
 )
 receipts = st.builds(
     Receipt,

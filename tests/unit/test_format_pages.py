@@ -4,11 +4,15 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raymu.core.commands import RepairReport
+from raymu.core.prediction_change import PredictionChange
+from raymu.core.receipt import Receipt, ShardReceipt
 from raymu.store.layout import kind_of
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +79,20 @@ def test_every_field_of_a_receipt_is_documented(folder: Path) -> None:
     receipts = [json.loads(document) for (document,) in rows(folder, "SELECT document FROM ledger")]
     assert receipts
     assert undocumented(receipts, "receipt") == set()
+
+
+@pytest.mark.parametrize(
+    ("record", "pages"),
+    [
+        (RepairReport, ("journal", "generation")),
+        (PredictionChange, ("journal",)),
+        (Receipt, ("receipt",)),
+        (ShardReceipt, ("receipt",)),
+        (PredictionChange, ("receipt",)),
+    ],
+)
+def test_every_field_that_this_version_stores_is_documented(record: Any, pages: tuple[str, ...]) -> None:
+    assert {field.name for field in fields(record)} - documented(*pages) == set()
 
 
 def test_every_table_and_column_is_documented(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from raymu.core.board.board import RevocationBoard
@@ -16,6 +17,7 @@ from raymu.core.events import (
 )
 from raymu.core.receipt import Receipts, RequestStage
 from raymu.core.records import Remedy
+from raymu.core.residuals import residuals_of
 from raymu.core.telemetry import metrics
 from raymu.core.telemetry.metrics import SHARD_DUTIES, TRAINING, Measurement, ShardActivity
 from raymu.core.workload import settle_passes
@@ -91,7 +93,7 @@ class MetricsCollector:
         if self._gauges is None or workers != self._workers:
             self._workers = workers
             self._update_deadlines(now)
-            self._gauges = [*self._request_gauges(), *self._shard_gauges()]
+            self._gauges = [*self._request_gauges(), *self._shard_gauges(), *self._residual_gauges()]
         timed = [metrics.NEXT_DUE.of(self._next_due_s), metrics.SETTLE_BY.of(self._settle_by_s)]
         if self._settle_by_s:
             timed.append(metrics.DEADLINE_SLACK.of(self._settle_by_s - now.timestamp()))
@@ -119,6 +121,21 @@ class MetricsCollector:
                 metrics.SHARD_SECONDS_PER_PASS.of(lineage.seconds_per_pass, shard=str(lineage.shard))
                 for lineage in listed
             ),
+        ]
+
+    def _residual_gauges(self) -> list[Measurement]:
+        """Return the means that are known. A label names a kind of states or of samples, never a shard."""
+        residuals = residuals_of(self._receipts.receipts())
+        means = {
+            "residual": residuals.residual,
+            "untouched": residuals.untouched,
+            "patched": residuals.patched,
+        }
+        return [
+            metrics.PREDICTION_CHANGE.of(value, states=states, samples=samples)
+            for states, mean in means.items()
+            for samples, value in asdict(mean.change).items()
+            if value is not None
         ]
 
     def _activity(self, shard: int, running: set[int]) -> ShardActivity | None:

@@ -134,6 +134,15 @@ ACCURACY = _gauge(
     "accuracy", "ratio", "Accuracy of the generation that was evaluated last, if data.track_accuracy is set"
 )
 
+PREDICTION_CHANGE = _gauge(
+    "prediction_change",
+    "ratio",
+    "Mean absolute difference of the true label's probability between two states of a shard: patched and retrained "
+    "(residual), untouched and retrained, before and after a patch (patched)",
+    "states",
+    "samples",
+)
+
 REPAIRS = _counter("repairs", "remedies", "Repairs that are done", "remedy")
 REPAIR_FAILURES = _counter("repair_failures", "remedies", "Repairs that failed; each of them is tried again")
 GENERATIONS = _counter("generations", "generations", "Published generations")
@@ -167,6 +176,7 @@ METRICS: tuple[Metric, ...] = (
     DEADLINE_SLACK,
     SHARD_SECONDS_PER_PASS,
     ACCURACY,
+    PREDICTION_CHANGE,
     REPAIRS,
     REPAIR_FAILURES,
     GENERATIONS,

@@ -13,8 +13,9 @@ from raymu.core.remedies import training_passes
 from raymu.core.telemetry.log_fields import LogValue, logged_requests
 from raymu.core.telemetry.metrics import TRAINING
 from raymu.core.workload import update_seconds_per_pass
-from raymu.errors import PatchFailed
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, PatchFailed
 from raymu.service.event_log import log_event
+from raymu.service.shard.change_meter import ChangeMeter, read_unseen
 from raymu.service.shard.files import StateCache, read_shard_samples, write_without
 from raymu.service.shard.messages import RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
 from raymu.service.shard.shard_patcher import Patch, ShardPatcher
@@ -144,10 +145,11 @@ class ShardWorker:
         is_forgotten = samples.isin(self._hashes(task.forget))
         forget, retain = samples.where(is_forgotten), samples.where(~is_forgotten)
         reason = command.decision.reason
+        unseen = self._unseen(task)
         patch: Patch | None = None
         if command.decision.remedy is not Remedy.RETRAIN:
             try:
-                patch = self._patch(task, forget, retain)
+                patch = self._patch(task, forget, retain, unseen)
             except PatchFailed as failure:
                 reason = f"{command.decision.remedy} failed ({failure}); retrained instead"
         if patch is None:
@@ -155,13 +157,22 @@ class ShardWorker:
         else:
             self._stages.discard(command)
             report = self._patch_report(task, retain, patch, reason)
-        return report
+        meter = ChangeMeter(self._spec, self._files, device=self._device)
+        change = meter.measure(command.lineage, report.lineage, forget=forget, retain=retain, unseen=unseen)
+        return replace(report, change=change)
 
-    def _patch(self, task: RepairTask, forget: ShardSamples, retain: ShardSamples) -> Patch:
-        unseen = None
-        if task.command.references:
-            others = read_shard_samples(self._store, task.command.references[0].table)
-            unseen = others.where(~others.isin(self._hashes(task.unseen_forgotten)))
+    def _unseen(self, task: RepairTask) -> ShardSamples | None:
+        """Read samples of another shard. A retraining needs none, and is not stopped by a file that is lost."""
+        try:
+            return read_unseen(self._store, task.command, self._hashes(task.unseen_forgotten))
+        except (FileMissing, FileCorrupt, FileUnreadable):
+            if task.command.decision.remedy is Remedy.RETRAIN:
+                return None
+            raise
+
+    def _patch(
+        self, task: RepairTask, forget: ShardSamples, retain: ShardSamples, unseen: ShardSamples | None
+    ) -> Patch:
         patcher = ShardPatcher(self._spec, self._config.unlearning, task.command, self._files, device=self._device)
         return patcher.patch(forget, retain, unseen)
 

@@ -99,7 +99,7 @@ def test_a_legend_tells_the_lines_of_a_panel_apart(panel: Mapping[str, Any]) -> 
     for target in panel["targets"]:
         query = target["expr"]
         kept = {label for group in re.findall(r"by \(([^)]*)\)", query) for label in group.split(", ")} - {"le"}
-        if not re.search(r"\b(sum|min)\b", query):
+        if not re.search(r"\b(sum|min|avg)\b", query):
             kept = labels_of(*series_of(query))
         assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) == kept
 

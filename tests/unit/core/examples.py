@@ -9,6 +9,7 @@ from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.events import Event, GenerationPublished, RevocationsAccepted, RunTrained
+from raymu.core.prediction_change import PredictionChange
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
 from raymu.core.requests import ForgetSet, RevocationRequest
 from raymu.core.run_shape import RunShape
@@ -89,7 +90,9 @@ def training(shards: int = 3) -> list[Event]:
     return [RunTrained(at=NOW, lineages=lineages, workers=2), GenerationPublished(at=NOW, number=1, manifest_sha256="")]
 
 
-def report_of(command: RepairShard, touched: Mapping[int, int], *, version: str) -> RepairReport:
+def report_of(
+    command: RepairShard, touched: Mapping[int, int], *, version: str, change: PredictionChange | None = None
+) -> RepairReport:
     """Return a worker's report. `touched` is the number of samples by slice that this command forgets."""
     before, first = command.lineage, command.earliest_slice
     retained = tuple(count - touched.get(position, 0) for position, count in enumerate(before.slice_samples))
@@ -121,4 +124,5 @@ def report_of(command: RepairShard, touched: Mapping[int, int], *, version: str)
         passes=command.decision.passes,
         seconds=command.decision.seconds,
         determinism="{}",
+        change=change,
     )

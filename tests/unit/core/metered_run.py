@@ -6,6 +6,7 @@ from datetime import timedelta
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import PublishGeneration, Purge, RepairShard
 from raymu.core.events import Event, GenerationPublished, RequestsPurged, ShardRepaired
+from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipts
 from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import Measurement
@@ -55,10 +56,12 @@ class MeteredRun:
                 case RepairShard():
                     self.running[command.shard] = command
 
-    def repair(self, shard: int, touched: Mapping[int, int], *, after_s: float) -> None:
+    def repair(
+        self, shard: int, touched: Mapping[int, int], *, after_s: float, change: PredictionChange | None = None
+    ) -> None:
         """End the running repair of a shard after some seconds. `touched` is the number of forgotten samples by slice."""
         self.now += timedelta(seconds=after_s)
-        report = report_of(self.running.pop(shard), touched, version=str(self._number))
+        report = report_of(self.running.pop(shard), touched, version=str(self._number), change=change)
         self.handle(ShardRepaired(at=self.now, report=report))
 
     def add(self, measurements: list[Measurement]) -> None:

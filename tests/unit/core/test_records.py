@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from raymu.core.commands import RepairOutcome
 from raymu.core.events import ShardRepaired
+from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipts
 from raymu.core.records import Exactness
 from tests.unit.core.commands import repairs
@@ -55,6 +56,7 @@ def test_a_receipt_repeats_every_fact_of_a_repair() -> None:
     receipts.handle(event)
     [command] = repairs(board.handle(event))
     report = replace(report_of(command, {1: 2}, version="1"), reason="because", forget_loss=0.5, unseen_loss=0.6)
+    report = replace(report, change=PredictionChange(unseen=0.1))
     receipts.handle(ShardRepaired(at=NOW, report=report))
     [part] = receipts.receipt("r1").shards
     for field in fields(RepairOutcome):

@@ -7,6 +7,7 @@ import pytest
 
 from raymu.config.unlearning import Strategy
 from raymu.core.events import GenerationEvaluated, SettleRequested, ShardFailed
+from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import RequestStage
 from raymu.core.records import Remedy
 from raymu.core.requests import RevocationRequest
@@ -157,13 +158,28 @@ def test_accuracy_is_exported_once_it_is_measured() -> None:
     assert run.gauges()["accuracy",] == 0.875
 
 
+def test_changes_of_predictions_are_measured_by_the_states_that_they_compare() -> None:
+    run = MeteredRun()
+    run.handle(accepted(patched("r1", 0), request("r2", {1: {2: 1}}, strategy=Strategy.SISA)))
+    run.repair(0, {3: 1}, after_s=1.0, change=PredictionChange(retained=0.25, unseen=0.5))
+    run.repair(1, {2: 1}, after_s=1.0, change=PredictionChange(unseen=0.125))
+    run.handle(SettleRequested(at=run.now, shards=(0,)))
+    run.repair(0, {}, after_s=1.0, change=PredictionChange(unseen=0.75))
+    assert {name[1:]: value for name, value in run.gauges().items() if name[0] == "prediction_change"} == {
+        ("patched", "retained"): 0.25,
+        ("patched", "unseen"): 0.5,
+        ("untouched", "unseen"): 0.125,
+        ("residual", "unseen"): 0.75,
+    }
+
+
 def test_a_scenario_measures_every_metric() -> None:
     run = MeteredRun()
     run.handle(accepted(patched("r1", 0)))
     run.handle(GenerationEvaluated(at=run.now, number=1, samples=100, accuracy=0.875))
     run.handle(ShardFailed(at=run.now, shard=0, command_id=run.running[0].command_id))
     run.handle(accepted(patched("r2", 1)))
-    run.repair(1, {3: 1}, after_s=1.0)
+    run.repair(1, {3: 1}, after_s=1.0, change=PredictionChange(unseen=0.5))
     run.add(run.collector.on_work(None, passes=1000.0, seconds=0.5))
     measured = {name[0] for name in (*run.sums, *run.gauges())}
     assert measured == {metric.name.removeprefix("raymu_") for metric in METRICS}
