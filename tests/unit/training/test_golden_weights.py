@@ -56,7 +56,7 @@ class Case:
 def case(model: str, optimizer: str, contributions: Mapping[str, Any], workers: int) -> Case:
     branches = {
         "model": MODELS[model],
-        "training": OPTIMIZERS[optimizer],
+        "training": {"learning_rate": 0.1, "schedule": "constant", **OPTIMIZERS[optimizer]},
         "unlearning": contributions,
         "cluster": {"workers_per_shard": workers},
     }
