@@ -307,13 +307,18 @@ class Run:
         return tune_boundary(objective, search, constraints, cluster=self.cluster, progress=progress)
 
     def audit(
-        self, scope: AuditScope, *, progress: Callable[[int, int], None] = lambda _done, _total: None
+        self,
+        scope: AuditScope,
+        *,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+        phase: Callable[[str], None] = lambda _name: None,
     ) -> AuditReport:
-        """Attack the forgotten samples, beside the retrained oracle and the negative control. Nothing is written.
+        """Attack the forgotten samples, and repeat the remedy, beside retraining and the control. Nothing is written.
 
         Args:
             scope: The requests to audit, and the data to audit with.
             progress: Called with the number of trained models and the number of all models.
+            phase: Called with the name of each part of the work when it begins.
 
         Raises:
             RaymuError: RequestInvalid, DataInvalid, ConfigInvalid, DeviceUnavailable.
@@ -321,7 +326,7 @@ class Run:
         from raymu.service.audit.audit import audit
 
         with self._backend.audit_runner() as run_tasks:
-            return audit(self._store, scope, run_tasks=run_tasks, progress=progress)
+            return audit(self._store, scope, run_tasks=run_tasks, progress=progress, phase=phase)
 
     def verify(
         self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = no_progress

@@ -56,8 +56,36 @@ def count_progress(name: str, *, is_shown: bool) -> Iterator[Callable[[int, int]
     Yields:
         The function to call with the number done and the number of all.
     """
+    with phase_progress(name, is_shown=is_shown) as (progress, _):
+        yield progress
+
+
+@contextmanager
+def phase_progress(name: str, *, is_shown: bool) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
+    """Show one bar of a count on standard error, with the name of what is being done, if that is a terminal.
+
+    Args:
+        name: Name of the counted things.
+        is_shown: Whether a terminal shows the bar.
+
+    Yields:
+        The function to call with the number done and the number of all, and the one to call with a phase's name.
+    """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[phase]}"),
+    )
     with Progress(*columns, console=console, disable=not (is_shown and console.is_terminal), transient=True) as bars:
-        task = bars.add_task(name, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        task = bars.add_task(name, total=None, phase="")
+
+        def progress(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        def phase(phase_name: str) -> None:
+            bars.update(task, phase=phase_name)
+
+        yield progress, phase

@@ -15,7 +15,8 @@ from raymu.runtime.nodes import this_node
 from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.runtime.ray_internals import as_remote
 from raymu.runtime.shard_resources import task_options
-from raymu.training.audit.shadow_models import AuditedModel, AuditTask, train_model
+from raymu.service.audit.repetition import train_audited
+from raymu.training.audit.shadow_models import AuditedModel, AuditTask
 
 _RETRIES = 3
 """How often a task is tried again after its worker died. A model depends on the task's arguments alone."""
@@ -46,18 +47,31 @@ class _TaskOwner:
     """
 
     def __init__(self, cluster: ClusterConfig) -> None:
-        self._train = as_remote(train_model).options(**task_options(cluster), max_retries=_RETRIES)
+        self._train = as_remote(train_audited).options(**task_options(cluster), max_retries=_RETRIES)
 
     def run(self, tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
-        """Start all tasks, and yield the models in their order. The tasks of a shard share one copy of its samples.
+        """Start all tasks, and yield the models in their order.
+
+        The tasks of a shard share one copy of its samples, and one of its remedy.
 
         Raises:
             WorkerLost: A task's worker died at every attempt.
             RaymuError: What a task itself raises.
         """
-        samples = {task.samples.shard: task.samples for task in tasks}
-        references = {shard: ray.put(shard_samples) for shard, shard_samples in samples.items()}
-        calls = [self._train.remote(references[task.samples.shard], task.kind, task.number) for task in tasks]
+        samples = {task.samples.shard: ray.put(task.samples) for task in _first_of_each_shard(tasks)}
+        remedies = {
+            task.samples.shard: ray.put(task.remedy)
+            for task in _first_of_each_shard([task for task in tasks if task.remedy])
+        }
+        calls = [
+            self._train.remote(
+                samples[task.samples.shard],
+                task.kind,
+                task.number,
+                remedies[task.samples.shard] if task.remedy else None,
+            )
+            for task in tasks
+        ]
         for task, call in zip(tasks, calls, strict=True):
             try:
                 yield ray.get(call)
@@ -65,6 +79,10 @@ class _TaskOwner:
                 raise unwrap(error) from None
             except RayError as error:
                 raise WorkerLost(task.samples.shard, 1 + _RETRIES, first_sentence(error)) from error
+
+
+def _first_of_each_shard(tasks: Sequence[AuditTask]) -> list[AuditTask]:
+    return list({task.samples.shard: task for task in reversed(tasks)}.values())
 
 
 _TaskOwnerActor: Any = as_remote(_TaskOwner)

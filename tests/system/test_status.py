@@ -42,7 +42,6 @@ def test_records_of_json_documents_keep_the_names_of_version_0_1() -> None:
     ]
     assert {field.name for field in fields(WorstSample)} == {
         "shard",
-        "row",
         "keyed_hash",
         "loss",
         "likelihood",

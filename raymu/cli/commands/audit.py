@@ -7,9 +7,9 @@ import click
 from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import EXIT_CODES, address_option, json_option, run_argument, show
-from raymu.cli.parameter_types import FILE, POSITIVE
+from raymu.cli.parameter_types import FILE, NATURAL, POSITIVE
 from raymu.console.audit_tables import show_audit
-from raymu.console.progress import count_progress
+from raymu.console.progress import phase_progress
 from raymu.service.audit.forget_set import AuditScope
 
 
@@ -28,6 +28,13 @@ from raymu.service.audit.forget_set import AuditScope
     show_default=True,
     help="The number of shadow models for each shard: even, and at least 4.",
 )
+@click.option(
+    "--repetitions",
+    type=NATURAL,
+    default=8,
+    show_default=True,
+    help="How often the remedy is repeated: at least 3, or 0 for not at all.",
+)
 @address_option
 @json_option
 def command(
@@ -37,21 +44,28 @@ def command(
     training_data: str | None,
     test_data: str | None,
     shadow_models: int,
+    repetitions: int,
     address: str | None,
     as_json: bool,
 ) -> None:
     """Attack a run to test what it has forgotten.
 
     Membership inference attacks are run on what is served, on the oracle (retrained without the samples), and on a
-    control that forgot nothing. Nothing is written.
+    control that forgot nothing. Then the remedy is repeated with other seeds, and its distance from retraining is
+    compared with that of two retrainings. Nothing is written.
 
-    Exit code 0: as good as the oracle; 1: worse than the oracle; 3: too few samples to say.
+    Exit code 0: as good as the oracle; 1: worse than the oracle; 3: too few samples to say, or the repetitions disagree.
     """
     run = open_run(run_dir, address=address)
     scope = AuditScope(
-        request_ids=request_ids, ids=ids, data=training_data, test=test_data, shadow_models=shadow_models
+        request_ids=request_ids,
+        ids=ids,
+        data=training_data,
+        test=test_data,
+        shadow_models=shadow_models,
+        repetitions=repetitions,
     )
-    with count_progress("models", is_shown=not as_json) as progress:
-        report = run.audit(scope, progress=progress)
+    with phase_progress("models", is_shown=not as_json) as (progress, phase):
+        report = run.audit(scope, progress=progress, phase=phase)
     show(as_json, report, lambda screen: show_audit(screen, report))
     sys.exit(EXIT_CODES[report.verdict])

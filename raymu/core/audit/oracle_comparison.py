@@ -8,14 +8,17 @@ import numpy.typing as npt
 
 from raymu.core.arrays import Mask
 from raymu.core.audit.attacks import Gaussians, Scores
+from raymu.core.audit.forgetting import Forgetting
 from raymu.core.audit.roc import Estimate
 from raymu.core.audit.signals import Confidences, probabilities
-from raymu.core.verdict import Verdict
+from raymu.core.verdict import Verdict, worst
 
 DRAWS = 4000
 """Number of draws from the distribution of the mean difference between exact retrainings."""
 NEIGHBOURS = 100
 """Number of samples about as hard as a forgotten one, from which the difference between retrainings is drawn."""
+FAR = 1.5
+"""Ratio of KLoM to the floor from which a remedy that can be told from retraining is far from it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -172,3 +175,46 @@ def oracle_verdict(served: Comparison, control: Comparison, *, is_oracle: bool) 
         verdict=Verdict.PASS,
         reason="cannot be distinguished from retrained oracles, and a model that forgot nothing can",
     )
+
+
+def with_remedy(served: AuditVerdict, *, remedy: Forgetting, untouched: Forgetting, floor: Forgetting) -> AuditVerdict:
+    """Add what the repeated remedy says to the verdict on the served model.
+
+    The remedy is told from retraining if U-LiRA's interval is above 0.5. It fails if its Gaussian KLoM on the forget set is
+    also more than `FAR` times the floor's, and is inconclusive if it is nearer. KLoM decides nothing by itself: over a few
+    samples, retraining too is often as far from the floor. The worse of both verdicts counts: a good remedy does not excuse
+    the model that is served, and a served model that passes by chance does not excuse a remedy that does not forget.
+
+    Args:
+        served: The verdict on the served model.
+        remedy: The models that the repeated remedy left.
+        untouched: The models before.
+        floor: Oracles, compared with oracles of other seeds.
+    """
+    klom, lira = floor.forget.gaussian_klom.mean, remedy.lira
+    said = (
+        f"its remedy, repeated {remedy.models} times, ended {_times(remedy, klom)} the floor away from retraining "
+        f"(untouched: {_times(untouched, klom)}), and U-LiRA told {lira.value:.0%} right ({lira.low:.0%} to {lira.high:.0%}; "
+        "50% is a guess)"
+    )
+    verdict = Verdict.PASS
+    if lira.low > 0.5:
+        verdict = Verdict.FAIL if remedy.forget.gaussian_klom.mean > FAR * klom else Verdict.INCONCLUSIVE
+    return AuditVerdict(verdict=worst([served.verdict, verdict]), reason=f"{served.reason}; {said}")
+
+
+def with_retraining(served: AuditVerdict, *, is_equal: bool) -> AuditVerdict:
+    """Add whether a retraining that was repeated gave the oracle's bits. If not, nothing shows that it can be."""
+    if is_equal:
+        return AuditVerdict(
+            verdict=served.verdict, reason=f"{served.reason}; the retraining, repeated, gave the oracle's bits again"
+        )
+    return AuditVerdict(
+        verdict=worst([served.verdict, Verdict.INCONCLUSIVE]),
+        reason=f"{served.reason}; but the retraining, repeated, gave other bits than training from scratch",
+    )
+
+
+def _times(remedy: Forgetting, klom: float) -> str:
+    """Write a KLoM as a multiple of the floor's."""
+    return f"{remedy.forget.gaussian_klom.mean / klom:.1f} times" if klom > 0.0 else "without measure beside"

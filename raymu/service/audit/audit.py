@@ -1,6 +1,6 @@
 """The audit of a run's requests, by the behaviour of its models alone."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from raymu.core.records import Generation
@@ -8,32 +8,49 @@ from raymu.core.verdict import Verdict
 from raymu.data.tables import FeatureTable, read_features
 from raymu.errors import ConfigInvalid, RequestInvalid
 from raymu.service.audit.forget_set import AuditScope, ForgottenSamples, find_forgotten
+from raymu.service.audit.remedy import remedy_of_shard
+from raymu.service.audit.repetition import train_audited
 from raymu.service.audit.report import AuditReport, RequestAudit
 from raymu.service.audit.samples import assemble_samples
 from raymu.service.audit.shard_models import TWINS, ShardModels, audit_tasks, score_models
 from raymu.service.audit.statistics import audit_accuracy, audit_request, audit_shard, retained_baseline
 from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore
-from raymu.training.audit.samples import AuditSamples
-from raymu.training.audit.shadow_models import AuditedModel, AuditTask, restored_model, train_model
+from raymu.training.audit.remedy import AuditedRemedy
+from raymu.training.audit.samples import AuditSamples, ModelKind
+from raymu.training.audit.shadow_models import AuditedModel, AuditTask, restored_model
 
 LEVEL = 0.05
 """Probability that an exact retraining fails: over all requests together, and over the requests one by one."""
 MIN_SHADOW_MODELS = 4
+MIN_REPETITIONS = 3
 
 RunTasks = Callable[[Sequence[AuditTask]], Iterable[AuditedModel]]
 """Trains the models of some tasks, and yields them in the order of the tasks."""
 Progress = Callable[[int, int], None]
-"""Called with the number of trained models and their total number."""
+"""Called with the number of trained models, from 0 on, and their total number."""
+Phase = Callable[[str], None]
+"""Called with the name of each part of the work when it begins."""
+
+PHASES: Mapping[ModelKind, str] = {
+    ModelKind.BEFORE: "remedies",
+    ModelKind.ORACLE: "oracles",
+    ModelKind.SHADOW: "shadow models",
+}
+"""Names of the phases in which the models of each kind are trained."""
 
 
 def one_after_another(tasks: Sequence[AuditTask]) -> Iterator[AuditedModel]:
     """Train the models in this process."""
-    return (train_model(task.samples, task.kind, task.number) for task in tasks)
+    return (train_audited(task.samples, task.kind, task.number, task.remedy) for task in tasks)
 
 
 def no_progress(_done: int, _total: int) -> None:
     """Ignore progress."""
+
+
+def no_phase(_name: str) -> None:
+    """Ignore the phase."""
 
 
 def audit(
@@ -42,6 +59,7 @@ def audit(
     *,
     run_tasks: RunTasks = one_after_another,
     progress: Progress = no_progress,
+    phase: Phase = no_phase,
 ) -> AuditReport:
     """Audit requests. Nothing is written.
 
@@ -49,7 +67,8 @@ def audit(
         store: The run.
         scope: What is audited, and with how many models.
         run_tasks: Trains the models.
-        progress: Called after each trained model.
+        progress: Called before the first model and after each.
+        phase: Called before each part of the work.
 
     Raises:
         RaymuError: RequestInvalid, DataInvalid or ConfigInvalid if the scope does not fit. FileMissing, FileCorrupt or
@@ -60,13 +79,22 @@ def audit(
             f"{scope.shadow_models} shadow models: an audit needs an even number, {MIN_SHADOW_MODELS} or more, because "
             "half of them are trained on each sample"
         )
+    if 0 != scope.repetitions < MIN_REPETITIONS:
+        raise RequestInvalid(
+            f"{scope.repetitions} repetitions: give {MIN_REPETITIONS} or more, because a spread is measured, or 0 for none"
+        )
+    phase("samples")
     forgotten = find_forgotten(store, scope)
     test = _read_test_set(store, scope.test)
     generation = store.current()
-    audit_samples = [
-        assemble_samples(store, generation, forgotten, shard, test) for shard in sorted({*forgotten.shards.tolist()})
+    shard_numbers = sorted({*forgotten.shards.tolist()})
+    audit_samples = [assemble_samples(store, generation, forgotten, shard, test) for shard in shard_numbers]
+    is_repeated = scope.repetitions > 0
+    remedies = [
+        remedy_of_shard(store, generation, forgotten, shard, is_repeated=is_repeated) for shard in shard_numbers
     ]
-    shards = list(_train(store, generation, audit_samples, scope.shadow_models, run_tasks, progress))
+    shards = list(_train(store, generation, audit_samples, remedies, scope, run_tasks, progress, phase))
+    phase("comparison")
     together, requests = _audit_requests(shards, forgotten)
     has_failure = any(request.verdict is Verdict.FAIL for request in requests)
     return AuditReport(
@@ -81,6 +109,7 @@ def audit(
         exposure=retained_baseline(shards),
         passes=sum(shard.passes for shard in shards),
         seconds=sum(shard.seconds for shard in shards),
+        repetitions=scope.repetitions,
     )
 
 
@@ -88,23 +117,41 @@ def _train(
     store: RunStore,
     generation: Generation,
     audit_samples: Sequence[AuditSamples],
-    shadow_models: int,
+    remedies: Sequence[AuditedRemedy],
+    scope: AuditScope,
     run_tasks: RunTasks,
     progress: Progress,
+    phase: Phase,
 ) -> Iterator[ShardModels]:
     """Start the training of all models at once, and score them shard by shard."""
-    tasks_by_shard = [audit_tasks(samples, shadow_models) for samples in audit_samples]
+    tasks_by_shard = [
+        audit_tasks(samples, remedy, shadow_models=scope.shadow_models, repetitions=scope.repetitions)
+        for samples, remedy in zip(audit_samples, remedies, strict=True)
+    ]
     tasks = [task for shard_tasks in tasks_by_shard for task in shard_tasks]
-    models = _with_progress(run_tasks(tasks), len(tasks), progress)
-    for samples, shard_tasks in zip(audit_samples, tasks_by_shard, strict=True):
+    models = _with_progress(run_tasks(tasks), tasks, progress, phase)
+    for samples, remedy, shard_tasks in zip(audit_samples, remedies, tasks_by_shard, strict=True):
         file = generation.lineages[samples.shard].serving.file
         served = restored_model(samples, store.files.read_checked(file), source=file.path)
-        yield score_models(samples, served, list(islice(models, len(shard_tasks))), store.config.unlearning.ohs)
+        trained = list(islice(models, len(shard_tasks)))
+        phase(f"shard {samples.shard}: attacks")
+        yield score_models(samples, remedy, served, shard_tasks, trained)
 
 
-def _with_progress(models: Iterable[AuditedModel], total: int, progress: Progress) -> Iterator[AuditedModel]:
-    for done, model in enumerate(models, start=1):
-        progress(done, total)
+def _with_progress(
+    models: Iterable[AuditedModel], tasks: Sequence[AuditTask], progress: Progress, phase: Phase
+) -> Iterator[AuditedModel]:
+    """Say what is waited for, and how much is done."""
+    progress(0, len(tasks))
+    named = ""
+    waiting = iter(models)
+    for done, task in enumerate(tasks):
+        name = f"shard {task.samples.shard}: {PHASES[task.kind]}"
+        if name != named:
+            phase(name)
+            named = name
+        model = next(waiting)
+        progress(done + 1, len(tasks))
         yield model
 
 

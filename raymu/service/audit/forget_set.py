@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from raymu.core.arrays import Mask
 from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.receipt import Receipt
-from raymu.core.records import SampleId
+from raymu.core.records import Exactness, SampleId
 from raymu.data.ids import as_sample_ids
 from raymu.data.tables import SampleTable, read_table
 from raymu.errors import DataInvalid, RequestInvalid
@@ -35,25 +36,33 @@ class AuditScope:
     """A labelled table; by default the configured one."""
     shadow_models: int = 16
     """Shadow models of each shard, an even number."""
+    repetitions: int = 8
+    """How often the remedy is repeated on each shard, each time with another seed; 0 for not at all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ForgottenSamples:
     """Forgotten samples and their places in the run. All arrays have one element a sample."""
 
+    receipts: tuple[Receipt, ...]
+    """Of the audited requests, in the order in which they were accepted."""
     table: SampleTable
-    rows: Indices
-    """Row numbers in the user's file, from 0."""
     pseudonyms: npt.NDArray[np.str_]
     """Keyed hashes of the sample ids."""
     request_ids: npt.NDArray[np.str_]
     shards: Indices
     slices: Indices
     hashes: Hashes
+    is_patched: Mask
+    """Whether the sample's shard was patched for it, and not retrained since."""
 
     def of_request(self, request_id: str) -> "ForgottenSamples":
         """Return the samples of one request."""
         return self._take(np.flatnonzero(self.request_ids == request_id))
+
+    def patched(self) -> "ForgottenSamples":
+        """Return the samples that are only patched."""
+        return self._take(np.flatnonzero(self.is_patched))
 
     def with_ids(self, ids: Collection[SampleId]) -> "ForgottenSamples":
         """Return the samples with these ids. Raises RequestInvalid if one of them is not among the samples."""
@@ -73,13 +82,14 @@ class ForgottenSamples:
 
     def _take(self, rows: Indices) -> "ForgottenSamples":
         return ForgottenSamples(
+            receipts=self.receipts,
             table=self.table.take(rows),
-            rows=self.rows[rows],
             pseudonyms=self.pseudonyms[rows],
             request_ids=self.request_ids[rows],
             shards=self.shards[rows],
             slices=self.slices[rows],
             hashes=self.hashes[rows],
+            is_patched=self.is_patched[rows],
         )
 
 
@@ -98,14 +108,22 @@ def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
     rows = np.flatnonzero(np.isin(request_ids, [receipt.request_id for receipt in audited]))
     table = table.take(rows)
     shards, slices = sample_homes(table, store.config.partition)
+    patched = {
+        (receipt.request_id, part.shard)
+        for receipt in audited
+        for part in receipt.shards
+        if part.exactness is Exactness.APPROXIMATE
+    }
+    homes = zip(request_ids[rows].tolist(), shards.tolist(), strict=True)
     forgotten = ForgottenSamples(
+        receipts=tuple(audited),
         table=table,
-        rows=rows,
         pseudonyms=pseudonyms[rows],
         request_ids=request_ids[rows],
         shards=shards,
         slices=slices,
         hashes=identity_hashes(table.ids.tolist(), seed=store.config.partition.seed, purpose="sample"),
+        is_patched=np.array([home in patched for home in homes], dtype=bool),
     )
     for receipt in audited:
         _require_all(path, receipt, Counter(forgotten.of_request(receipt.request_id).shards.tolist()))
@@ -120,7 +138,7 @@ def _audited_receipts(receipts: Sequence[Receipt], request_ids: Sequence[str]) -
     unknown = [request_id for request_id in request_ids if request_id not in by_id]
     if unknown:
         raise RequestInvalid(f"the run has no request {unknown[0]}; leave it out to audit all requests")
-    chosen = [by_id[request_id] for request_id in dict.fromkeys(request_ids)] or list(receipts)
+    chosen = [receipt for receipt in receipts if receipt.request_id in request_ids] or list(receipts)
     if not chosen:
         raise RequestInvalid("nothing was revoked from this run; only forgotten samples can be audited")
     repaired = [receipt for receipt in chosen if receipt.published_at]

@@ -1,16 +1,20 @@
-"""The result of an audit. Samples are identified by pseudonym and by row number, never by id."""
+"""The result of an audit. Samples are identified by pseudonym, never by id or row."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
+from raymu.core.audit.forgetting import FloorRatio, Forgetting
 from raymu.core.audit.oracle_comparison import Comparison
 from raymu.core.audit.roc import Estimate
+from raymu.core.records import Remedy
 from raymu.core.verdict import Verdict
 
 Figure = TypeVar("Figure")
 Other = TypeVar("Other")
 Role = Literal["served", "oracle", "control"]
+RowName = Literal["remedy", "untouched", "control", "other_seed", "exact"]
+ROW_NAMES: tuple[RowName, ...] = get_args(RowName)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,8 +80,6 @@ class EpsilonAudit:
 class WorstSample:
     """A forgotten sample that looks most like a member of the training set."""
 
-    row: int
-    """Row number in the audited file, from 0."""
     keyed_hash: str
     """Pseudonym of the id."""
     shard: int
@@ -87,6 +89,41 @@ class WorstSample:
     """Cross-entropy in nats."""
     epsilon: float
     """Lower bound on epsilon."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemedyRow:
+    """One remedy, measured over all repetitions."""
+
+    name: RowName
+    """remedy: what was done for the requests. untouched: nothing. control: fine-tuning, without subtracting anything.
+    other_seed: retraining with another seed, which is the floor. exact: retraining with the same seed."""
+    forgetting: Forgetting
+    over_floor: FloorRatio | None
+    """None if oracles do not differ from each other."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemedyAudit:
+    """The remedy of requests, repeated with seeds of its own, and measured by its distance from retraining.
+
+    It says how well the remedy forgets on average. What the run serves is one model of it, on which the verdict is.
+    """
+
+    repetitions: int
+    samples: int
+    """Forgotten samples that are measured: those that are only patched, if there are any."""
+    remedies: tuple[Remedy, ...]
+    """All that was done for these samples, in alphabetical order."""
+    rows: tuple[RemedyRow, ...]
+    failed_patches: int
+    """Patches of all repetitions that failed, and were replaced by retraining."""
+    is_exact: bool | None
+    """Whether the retraining, repeated, gave the oracle bit for bit; None if a shard is only patched."""
+
+    def row(self, name: RowName) -> RemedyRow:
+        """Return a row by its name."""
+        return next(row for row in self.rows if row.name == name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +145,8 @@ class RequestAudit:
     attacks: tuple[AttackAudit, ...]
     epsilon: EpsilonAudit
     worst: tuple[WorstSample, ...]
+    remedy: RemedyAudit | None = None
+    """None without repetitions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,3 +181,5 @@ class AuditReport:
     """Sample passes of all models."""
     seconds: float
     """Compute seconds of all models."""
+    repetitions: int = 0
+    """Repetitions of the remedy."""

@@ -7,17 +7,26 @@ import numpy as np
 from raymu.core.arrays import Features, Labels, Mask
 from raymu.core.audit.attacks import ATTACKS, Scores
 from raymu.core.audit.epsilon import epsilon_ceiling
-from raymu.core.audit.oracle_comparison import Comparison, compare_with_oracles, oracle_verdict
+from raymu.core.audit.oracle_comparison import (
+    AuditVerdict,
+    Comparison,
+    compare_with_oracles,
+    oracle_verdict,
+    with_remedy,
+    with_retraining,
+)
 from raymu.core.audit.roc import Estimate, auc, has_enough_for_tpr, tpr_at
 from raymu.core.audit.signals import losses
 from raymu.core.partition import derive_seed
 from raymu.data.tables import FeatureTable
 from raymu.service.audit.forget_set import ForgottenSamples
+from raymu.service.audit.forgetting import audit_remedy
 from raymu.service.audit.report import (
     AccuracyAudit,
     AttackAudit,
     EpsilonAudit,
     PerModel,
+    RemedyAudit,
     RequestAudit,
     Role,
     ShardAudit,
@@ -56,12 +65,13 @@ def audit_request(
 
     comparison = PerModel.each(compare)
     is_oracle = all(shard.is_oracle for shard in touched)
-    verdict = oracle_verdict(comparison.served, comparison.control, is_oracle=is_oracle)
+    remedy = audit_remedy(shards, forgotten)
+    verdict = _with_repetitions(oracle_verdict(comparison.served, comparison.control, is_oracle=is_oracle), remedy)
     epsilons = np.concatenate([shard.epsilons[mask] for shard, mask in zip(touched, masks, strict=True)])
     half = len(touched[0].shadows) // 2
     return RequestAudit(
         request_ids=request_ids,
-        samples=len(forgotten.rows),
+        samples=len(forgotten.hashes),
         shards=tuple(shard.audit_samples.shard for shard in touched),
         verdict=verdict.verdict,
         reason=verdict.reason,
@@ -72,6 +82,21 @@ def audit_request(
             median=float(np.median(epsilons)), highest=float(epsilons.max()), ceiling=epsilon_ceiling(half, half)
         ),
         worst=_worst_samples(touched, masks, forgotten),
+        remedy=remedy,
+    )
+
+
+def _with_repetitions(served: AuditVerdict, remedy: RemedyAudit | None) -> AuditVerdict:
+    """Add what the repetitions say to the verdict on the served models."""
+    if remedy is None:
+        return served
+    if remedy.is_exact is not None:
+        return with_retraining(served, is_equal=remedy.is_exact)
+    return with_remedy(
+        served,
+        remedy=remedy.row("remedy").forgetting,
+        untouched=remedy.row("untouched").forgetting,
+        floor=remedy.row("other_seed").forgetting,
     )
 
 
@@ -152,7 +177,6 @@ def _worst_sample(shard: ShardModels, index: int, forgotten: ForgottenSamples) -
     """Describe the audit sample of a shard at an index."""
     [forgotten_index] = np.flatnonzero(forgotten.hashes == shard.audit_samples.samples.hashes[index])
     return WorstSample(
-        row=int(forgotten.rows[forgotten_index]),
         keyed_hash=str(forgotten.pseudonyms[forgotten_index]),
         shard=shard.audit_samples.shard,
         likelihood=shard.scores["lira_online"].map(lambda scores: float(scores[index])),

@@ -1,11 +1,12 @@
 """The samples that one shard is audited on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from raymu.config import Device
 from raymu.core.arrays import Mask
 from raymu.core.audit.signals import shadow_members
+from raymu.core.partition import derive_seed
 from raymu.training.batches import ShardSamples
 from raymu.training.spec import TrainingSpec
 
@@ -16,7 +17,7 @@ class ModelKind(StrEnum):
     ORACLE = "oracle"
     """The retained samples. Number 0 has the run's own seed and is what settling gives; each other has a seed of its own."""
     BEFORE = "before"
-    """The retained and the forgotten samples."""
+    """The retained and the forgotten samples. Its seed is that of the oracle with the same number."""
     SHADOW = "shadow"
     """Half of all."""
 
@@ -68,6 +69,12 @@ class AuditSamples:
     @property
     def is_retained(self) -> Mask:
         return ~(self.is_forgotten | self.is_unseen)
+
+    def spec_of(self, kind: ModelKind, number: int) -> TrainingSpec:
+        """Return the training spec of a model, with the model's own seed."""
+        if kind is ModelKind.SHADOW or not number:
+            return self.spec
+        return replace(self.spec, seed=derive_seed(self.spec.seed, "oracle", number))
 
     def members(self, kind: ModelKind, number: int) -> Mask:
         """Select what a model is trained on. Returns (samples,) bool."""

@@ -1,13 +1,13 @@
 """The models of an audit: trained or restored, and their confidences in the audit's samples."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from raymu.config import OhsConfig
-from raymu.core.arrays import Floats
-from raymu.core.partition import derive_seed
+from raymu.core.arrays import Floats, Mask
+from raymu.training.audit.remedy import AuditedRemedy
 from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import EVALUATION_BATCH, Classifier
@@ -23,6 +23,8 @@ class AuditTask:
     samples: AuditSamples
     kind: ModelKind
     number: int
+    remedy: AuditedRemedy | None = None
+    """What is done to the trained model: only to a model of `ModelKind.BEFORE`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -34,10 +36,18 @@ class AuditedModel:
     weights_sha256: str
     confidences: Floats
     """(samples of the audit,) log odds of the true class."""
+    is_correct: Mask
+    """(samples of the audit,) whether the true class is the likeliest."""
     passes: float
     """Sample passes."""
     seconds: float
     """Compute time."""
+    control: "AuditedModel | None" = None
+    """Of a model before the request: the same model, fine-tuned without subtracting anything."""
+    remedied: "AuditedModel | None" = None
+    """Of a model before the request: the same model after the remedy."""
+    failed_patches: int = 0
+    """Of a remedied model: patches that failed, and were replaced by retraining."""
 
 
 def train_model(samples: AuditSamples, kind: ModelKind, number: int) -> AuditedModel:
@@ -46,16 +56,14 @@ def train_model(samples: AuditSamples, kind: ModelKind, number: int) -> AuditedM
     Raises:
         DeviceUnavailable: This machine lacks the configured device.
     """
-    spec = samples.spec
-    if kind is ModelKind.ORACLE and number:
-        spec = replace(spec, seed=derive_seed(spec.seed, "oracle", number))
+    spec = samples.spec_of(kind, number)
     started = time.perf_counter()
     device = choose_device(samples.device)
     with deterministic(device, samples.threads, spec.workers) as determinism:
         trainer = ShardTrainer(spec, samples.shard, device)
         members = samples.samples.where(samples.members(kind, number))
         passes = sum(trainer.train_stage(members, stage) for stage in range(len(spec.epochs)))
-        return _audited(trainer, samples, determinism.json(), passes=passes, started=started)
+        return audited_model(trainer, samples, determinism.json(), passes=passes, started=started)
 
 
 def restored_model(samples: AuditSamples, payload: bytes, *, source: str) -> AuditedModel:
@@ -65,19 +73,27 @@ def restored_model(samples: AuditSamples, payload: bytes, *, source: str) -> Aud
     with deterministic(device, samples.threads, samples.spec.workers) as determinism:
         trainer = ShardTrainer(samples.spec, samples.shard, device)
         trainer.load(payload, source=source)
-        return _audited(trainer, samples, determinism.json(), passes=0.0, started=started)
+        return audited_model(trainer, samples, determinism.json(), passes=0.0, started=started)
 
 
-def control_model(samples: AuditSamples, before: AuditedModel, ohs: OhsConfig) -> AuditedModel:
-    """Fine-tune the model before the request as `ohs` does, and subtract nothing: a control that forgets nothing."""
+def control_model(samples: AuditSamples, before: AuditedModel, ohs: OhsConfig, *, number: int = 0) -> AuditedModel:
+    """Fine-tune a model before the request as `ohs` does, and subtract nothing: a control that forgets nothing.
+
+    Args:
+        samples: Samples of the shard.
+        before: The model of `ModelKind.BEFORE`.
+        ohs: How it is fine-tuned.
+        number: Number of the model.
+    """
     started = time.perf_counter()
     device = device_or_cpu(samples.device)
-    with deterministic(device, samples.threads, samples.spec.workers) as determinism:
-        trainer = ShardTrainer(samples.spec, samples.shard, device)
+    spec = samples.spec_of(ModelKind.BEFORE, number)
+    with deterministic(device, samples.threads, spec.workers) as determinism:
+        trainer = ShardTrainer(spec, samples.shard, device)
         trainer.load(before.payload, source="the model before the request")
         retain = samples.samples.where(samples.is_retained)
-        passes = fine_tune_as_control(trainer, retain, spec=samples.spec, shard=samples.shard, ohs=ohs)
-        return _audited(trainer, samples, determinism.json(), passes=passes, started=started)
+        passes = fine_tune_as_control(trainer, retain, spec=spec, shard=samples.shard, ohs=ohs)
+        return audited_model(trainer, samples, determinism.json(), passes=passes, started=started)
 
 
 def true_class_log_odds(classifier: Classifier, samples: ShardSamples) -> Floats:
@@ -86,25 +102,41 @@ def true_class_log_odds(classifier: Classifier, samples: ShardSamples) -> Floats
     Returns:
         (samples,)
     """
+    return _evaluate(classifier, samples)[0]
+
+
+def audited_model(
+    trainer: ShardTrainer, samples: AuditSamples, determinism: str, *, passes: float, started: float
+) -> AuditedModel:
+    """Return the present state of a trainer as a model of an audit.
+
+    Args:
+        trainer: Has the model.
+        samples: Samples of the shard.
+        determinism: The determinism class, as JSON.
+        passes: Sample passes that the model cost.
+        started: `time.perf_counter()` when the work on it began.
+    """
+    payload, weights = trainer.dump(stage=len(samples.spec.epochs) - 1, determinism=determinism)
+    confidences, is_correct = _evaluate(trainer.classifier, samples.samples)
+    return AuditedModel(
+        payload=payload,
+        weights_sha256=weights,
+        confidences=confidences,
+        is_correct=is_correct,
+        passes=passes,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _evaluate(classifier: Classifier, samples: ShardSamples) -> tuple[Floats, Mask]:
+    """Compute the log odds of each true class, and whether it is the likeliest. Returns two arrays (samples,)."""
     labels = torch.from_numpy(samples.labels.copy()).split(EVALUATION_BATCH)
-    parts = [torch.zeros(0, dtype=torch.float64)]
+    odds, is_correct = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.bool)]
     with torch.no_grad():
         for batch, targets in zip(classifier.logits(samples.features), labels, strict=False):
             logits, true_class = batch.double().cpu(), targets[:, None]
             others = logits.scatter(1, true_class, -torch.inf).logsumexp(dim=1)
-            parts.append(logits.gather(1, true_class).squeeze(1) - others)
-    odds: Floats = torch.cat(parts).numpy()
-    return odds
-
-
-def _audited(
-    trainer: ShardTrainer, samples: AuditSamples, determinism: str, *, passes: float, started: float
-) -> AuditedModel:
-    payload, weights = trainer.dump(stage=len(samples.spec.epochs) - 1, determinism=determinism)
-    return AuditedModel(
-        payload=payload,
-        weights_sha256=weights,
-        confidences=true_class_log_odds(trainer.classifier, samples.samples),
-        passes=passes,
-        seconds=time.perf_counter() - started,
-    )
+            odds.append(logits.gather(1, true_class).squeeze(1) - others)
+            is_correct.append(logits.argmax(dim=1) == targets)
+    return torch.cat(odds).numpy(), torch.cat(is_correct).numpy()

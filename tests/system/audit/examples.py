@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raymu.config import Config
-from raymu.training.audit.shadow_models import AuditedModel, AuditTask, train_model
+from raymu.service.audit.repetition import train_audited
+from raymu.training.audit.shadow_models import AuditedModel, AuditTask
 
 DATASETS = Path(__file__).parents[3] / "raymu" / "datasets"
 LETTERS, SAMPLES = 6, 700
@@ -45,7 +46,7 @@ def letter_config(folder: Path, **partition: int) -> Config:
 
 
 class Trainer:
-    """Trains each model once, so that audits of the same samples share it."""
+    """Trains each model once, so that audits of the same samples share it. Remedies are repeated anew."""
 
     def __init__(self) -> None:
         self._models: dict[tuple[bytes, bytes, str, int], AuditedModel] = {}
@@ -57,6 +58,6 @@ class Trainer:
         for task in tasks:
             pool = task.samples
             identity = (pool.samples.hashes.tobytes(), pool.is_forgotten.tobytes(), task.kind, task.number)
-            if identity not in self._models:
-                self._models[identity] = train_model(pool, task.kind, task.number)
+            if identity not in self._models or task.remedy is not None:
+                self._models[identity] = train_audited(pool, task.kind, task.number, task.remedy)
             yield self._models[identity]

@@ -2,8 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from raymu.core.audit.oracle_comparison import Comparison, oracle_verdict
+from raymu.core.audit.forgetting import Forgetting, OracleDistance
+from raymu.core.audit.klom import Klom
+from raymu.core.audit.oracle_comparison import AuditVerdict, Comparison, oracle_verdict, with_remedy, with_retraining
 from raymu.core.audit.roc import Estimate
+from raymu.core.records import Cost
 from raymu.core.verdict import Verdict
 
 ALIKE = Comparison(
@@ -46,3 +49,65 @@ def test_the_oracle_itself_passes_with_any_amount_of_data() -> None:
     conclusion = oracle_verdict(ALIKE, ALIKE, is_oracle=True)
     assert conclusion.verdict is Verdict.PASS
     assert "bit for bit" in conclusion.reason
+
+
+PASSED = AuditVerdict(verdict=Verdict.PASS, reason="cannot be distinguished")
+
+
+def measured(klom: float, lira: tuple[float, float, float] = (0.5, 0.4, 0.6)) -> Forgetting:
+    """Return figures of eight models with a mean KLoM, and U-LiRA's accuracy with its interval."""
+    distance = OracleDistance(klom=Klom(mean=3.0, p95=5.0), gaussian_klom=Klom(mean=klom, p95=3.0 * klom), paired=0.01)
+    value, low, high = lira
+    return Forgetting(
+        models=8,
+        forget=distance,
+        retained=distance,
+        test=distance,
+        lira=Estimate(value=value, low=low, high=high),
+        relearning_steps=None,
+        accuracy=0.9,
+        cost=Cost(passes=10.0, seconds=0.1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("klom", "lira", "served", "verdict"),
+    [
+        (0.18, (0.52, 0.45, 0.6), Verdict.PASS, Verdict.PASS),
+        (2.0, (0.52, 0.45, 0.6), Verdict.PASS, Verdict.PASS),  # few samples put retraining as far
+        (0.26, (0.6, 0.52, 0.7), Verdict.PASS, Verdict.INCONCLUSIVE),
+        (0.4, (0.6, 0.52, 0.7), Verdict.PASS, Verdict.FAIL),
+        (0.18, (0.52, 0.45, 0.6), Verdict.FAIL, Verdict.FAIL),
+        (0.18, (0.52, 0.45, 0.6), Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
+        (0.26, (0.6, 0.52, 0.7), Verdict.FAIL, Verdict.FAIL),
+        (0.4, (0.6, 0.52, 0.7), Verdict.INCONCLUSIVE, Verdict.FAIL),
+    ],
+)
+def test_a_repeated_remedy_never_makes_the_verdict_better(
+    klom: float, lira: tuple[float, float, float], served: Verdict, verdict: Verdict
+) -> None:
+    conclusion = with_remedy(
+        AuditVerdict(verdict=served, reason="as it is"),
+        remedy=measured(klom, lira),
+        untouched=measured(0.5),
+        floor=measured(0.2),
+    )
+    assert conclusion.verdict is verdict
+    assert conclusion.reason.startswith("as it is; its remedy, repeated 8 times, ended ")
+
+
+def test_the_reason_says_how_far_the_remedy_ended_beside_untouched_models() -> None:
+    conclusion = with_remedy(PASSED, remedy=measured(0.18), untouched=measured(0.5), floor=measured(0.2))
+    assert "0.9 times the floor away from retraining (untouched: 2.5 times)" in conclusion.reason
+    assert "U-LiRA told 50% right (40% to 60%; 50% is a guess)" in conclusion.reason
+    assert "exact" not in conclusion.reason
+    assert "inf" not in with_remedy(PASSED, remedy=measured(0.1), untouched=measured(0.1), floor=measured(0.0)).reason
+
+
+def test_a_retraining_that_cannot_be_repeated_is_no_pass() -> None:
+    exact = oracle_verdict(ALIKE, ALIKE, is_oracle=True)
+    assert with_retraining(exact, is_equal=True).verdict is Verdict.PASS
+    assert "oracle's bits again" in with_retraining(exact, is_equal=True).reason
+    assert with_retraining(exact, is_equal=False).verdict is Verdict.INCONCLUSIVE
+    failed = oracle_verdict(REMEMBERS, REMEMBERS, is_oracle=False)
+    assert with_retraining(failed, is_equal=False).verdict is Verdict.FAIL
