@@ -29,6 +29,7 @@ from raymu.errors import (
     RequestInvalid,
     RunInvalid,
     TrainingFailed,
+    mark_unfinished,
 )
 from raymu.service.coordinator.calls import (
     Configure,
@@ -502,6 +503,8 @@ def train(
             run.close()
         if isinstance(error, _USER_ERRORS):
             prepared.remove()
+        elif isinstance(error, RaymuError | OSError) and getattr(error, "exit_code", 2) == 2:
+            mark_unfinished(error)  # the run stays
         raise
     return run
 

@@ -6,7 +6,7 @@ An error is built from plain arguments, so that it survives pickling between pro
         input        ConfigInvalid, DataInvalid, RequestInvalid, TraceInvalid, UnknownSamples, UnknownOwner,
                      SamplesRevoked, IdempotencyConflict
         run          RunInvalid (RunFormatTooNew), NoVoters, NoFeasibleTrial, TrainingFailed, PatchFailed
-        storage      FileCorrupt, FileMissing, FileUnreadable, SamplesLost, StorageFailed, JournalBusy
+        storage      FileCorrupt, FileMissing, FileUnreadable, SamplesLost, StorageFailed, JournalBusy, ResultUnprinted
         processes    CoordinatorSuperseded, CoordinatorLost, WorkerLost, RankLost, ShardRepairFailed, JobFailed,
                      DeviceUnavailable
 """
@@ -15,11 +15,36 @@ from collections.abc import Sequence
 
 from raymu.text import one_line, plural
 
+UNFINISHED_EXIT_CODE = 4
+"""The command line's exit code once something was committed, and what follows from it is not done or not shown."""
+
 
 class RaymuError(Exception):
     """An error that the command line reports in one line, with an exit code."""
 
     exit_code = 2
+
+
+def mark_unfinished(error: BaseException, request_ids: Sequence[str] = ()) -> None:
+    """Mark an error that came after a commit: what was committed stays, and settling finishes it.
+
+    The mark travels with the error to another process.
+
+    Args:
+        error: The error.
+        request_ids: Requests that stay accepted.
+    """
+    vars(error)["unfinished"] = tuple(dict.fromkeys((*vars(error).get("unfinished", ()), *request_ids)))
+
+
+def unfinished_requests(error: BaseException | None) -> tuple[str, ...] | None:
+    """Return the requests that stay accepted after an error; None if nothing was committed before it."""
+    while error is not None:
+        if "unfinished" in vars(error):
+            request_ids: tuple[str, ...] = vars(error)["unfinished"]
+            return request_ids
+        error = error.__cause__ or error.__context__  # an interruption replaces the cancellation that it follows
+    return None
 
 
 class ConfigInvalid(RaymuError):
@@ -186,6 +211,19 @@ class TrainingFailed(RaymuError):
 
     def __str__(self) -> str:
         return f"shard {self.shard} could not be trained: in stage {self.stage} {self.problem}"
+
+
+class ResultUnprinted(RaymuError):
+    """A command has done its work, and cannot print the result."""
+
+    exit_code = UNFINISHED_EXIT_CODE
+
+    def __init__(self, problem: str, shown_by: str) -> None:
+        super().__init__(problem, shown_by)
+        self.problem, self.shown_by = problem, shown_by
+
+    def __str__(self) -> str:
+        return f"the work is done, but its result could not be printed ({self.problem}); {self.shown_by} shows it"
 
 
 class JournalBusy(RaymuError):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from raymu.cli.parameter_types import DIRECTORY, FILE
 from raymu.core.verdict import Verdict
-from raymu.errors import RequestInvalid
+from raymu.errors import RequestInvalid, ResultUnprinted
 
 if TYPE_CHECKING:
     from raymu.api import Run
@@ -68,6 +70,20 @@ def warn_of_waiting(run: Run) -> None:
     """Say on standard error what predictions are made from while accepted requests wait to be carried out."""
     if waiting := run.waiting():
         click.echo(f"raymu: {waiting}", err=True)
+
+
+@contextmanager
+def printing_after_commit(shown_by: str) -> Iterator[None]:
+    """Enclose the printing of what was committed: exit code 2 would say that nothing has changed.
+
+    Args:
+        shown_by: The command that shows it.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        raise ResultUnprinted(error.strerror or str(error), shown_by) from error
 
 
 def show(as_json: bool, record: Any, draw: Callable[[Screen], None]) -> None:

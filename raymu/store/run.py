@@ -31,6 +31,9 @@ from raymu.store.reports import WorkReports
 _CONTENT_FOLDERS = ("samples/", "shards/")
 """Folders of files that are named by their content, and that generations refer to."""
 
+_ROOM = 64 * 1024
+"""Bytes that a storage must still take before a request is accepted: about a rewound generation, and its events."""
+
 
 class RunStore:
     """The files of one run, as paths and bytes."""
@@ -214,6 +217,22 @@ class RunStore:
                 self.files.display_location, "has no generation yet: its training did not finish; run `raymu settle`"
             )
         raise RunInvalid(self.files.display_location, self.generations.explain_missing(published.number))
+
+    def require_ready(self) -> None:
+        """Check all that carrying a request out to the end takes from the run, before the request is accepted.
+
+        The keys are read anew: a coordinator that goes on after a crash has to read them too.
+
+        Raises:
+            FileMissing: A key is missing.
+            FileCorrupt: A key is not the one that was written.
+            StorageFailed: The storage is full, or read-only.
+        """
+        keys = RunKeys(self.files)
+        if keys.hash_key != self.keys.hash_key:
+            raise FileCorrupt(self.files.display_path("hash.key"), "not the key that the run was opened with")
+        _ = keys.signing_key
+        self.files.try_to_write("generations", _ROOM)
 
     def destroy(self, refs: Iterable[FileRef]) -> int:
         """Destroy files durably. Returns how many existed. Raises StorageFailed."""

@@ -2,7 +2,17 @@ import pickle
 
 import pytest
 
-from raymu.errors import FileUnreadable, JobFailed, RaymuError, TrainingFailed, UnknownOwner, UnknownSamples
+from raymu.errors import (
+    FileUnreadable,
+    JobFailed,
+    RaymuError,
+    StorageFailed,
+    TrainingFailed,
+    UnknownOwner,
+    UnknownSamples,
+    mark_unfinished,
+    unfinished_requests,
+)
 from raymu.text import one_line
 
 
@@ -35,3 +45,15 @@ def test_any_message_becomes_one_printable_line(problem: object, line: str) -> N
 )
 def test_an_error_says_the_same_in_another_process(error: RaymuError) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_the_mark_of_unfinished_work_travels_with_an_error_and_is_found_behind_the_error_that_replaced_it() -> None:
+    error = StorageFailed("epoch", "full")
+    assert unfinished_requests(error) is None
+    mark_unfinished(error)
+    assert unfinished_requests(error) == ()
+    mark_unfinished(error, ["r1", "r2"])
+    assert unfinished_requests(pickle.loads(pickle.dumps(error))) == ("r1", "r2")
+    interruption = KeyboardInterrupt()
+    interruption.__context__ = error
+    assert unfinished_requests(interruption) == ("r1", "r2")

@@ -4,7 +4,7 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, run_argument, show
+from raymu.cli.options import address_option, json_option, printing_after_commit, run_argument, show
 from raymu.cli.parameter_types import FILE
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_rebuild
@@ -25,4 +25,5 @@ def command(run_dir: str, training_data: str | None, address: str | None, as_jso
         stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
     ):
         report = run.rebuild(data=training_data, progress=progress)
-    show(as_json, report, lambda screen: show_rebuild(screen, report))
+    with printing_after_commit("`raymu status`"):
+        show(as_json, report, lambda screen: show_rebuild(screen, report))

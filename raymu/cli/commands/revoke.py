@@ -14,6 +14,7 @@ from raymu.cli.command import RaymuCommand
 from raymu.cli.options import (
     address_option,
     json_option,
+    printing_after_commit,
     read_revocation,
     request_options,
     run_argument,
@@ -81,7 +82,8 @@ def command(
         except SamplesRevoked as refusal:
             _show_earlier(run.receipts(refusal.request_ids), as_json)
             raise
-    show(as_json, receipt, lambda screen: show_receipt(screen, receipt))
+    with printing_after_commit(f"`raymu receipts RUN --request {receipt.request_id}`"):
+        show(as_json, receipt, lambda screen: show_receipt(screen, receipt))
 
 
 def _show_earlier(receipts: Sequence[Receipt], as_json: bool) -> None:
@@ -97,12 +99,13 @@ def _revoke_rows(opened: Run, revocations: list[Revocation], as_json: bool) -> N
     """Send many requests, print the refused ones, and exit with 1 if there are any."""
     with opened as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         results = run.revoke_many(revocations, progress=progress)
-    if as_json:
-        rows = [
-            {"row": row, "request_id": result.request_id, "refusal": result.refusal and str(result.refusal)}
-            for row, result in enumerate(results, start=1)
-        ]
-        click.echo(json.dumps(rows, indent=2))
-    else:
-        show(as_json, results, lambda screen: show_submission(screen, results))
+    with printing_after_commit("`raymu receipts RUN`"):
+        if as_json:
+            rows = [
+                {"row": row, "request_id": result.request_id, "refusal": result.refusal and str(result.refusal)}
+                for row, result in enumerate(results, start=1)
+            ]
+            click.echo(json.dumps(rows, indent=2))
+        else:
+            show(as_json, results, lambda screen: show_submission(screen, results))
     sys.exit(any(result.refusal for result in results))

@@ -6,7 +6,7 @@ import click
 
 from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, run_argument, show
+from raymu.cli.options import address_option, json_option, printing_after_commit, run_argument, show
 from raymu.cli.parameter_types import DURATION
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_settlement
@@ -27,4 +27,5 @@ def command(run_dir: str, due_within: timedelta | None, address: str | None, as_
         stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
     ):
         report = run.settle(due_within=due_within, progress=progress)
-    show(as_json, report, lambda screen: show_settlement(screen, report))
+    with printing_after_commit("`raymu status`"):
+        show(as_json, report, lambda screen: show_settlement(screen, report))

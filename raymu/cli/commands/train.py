@@ -8,7 +8,7 @@ import click
 
 from raymu.api import train
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, show
+from raymu.cli.options import address_option, json_option, printing_after_commit, show
 from raymu.cli.parameter_types import DIRECTORY, FILE
 from raymu.config import Config
 from raymu.console.progress import stage_progress
@@ -50,7 +50,8 @@ def command(
         train(config, location, exclude=exclude, address=address, progress=progress) as run,
     ):
         report = run.training
-    show(as_json, report, lambda screen: show_training(screen, report, redacted(location)))
+    with printing_after_commit("`raymu status`"):
+        show(as_json, report, lambda screen: show_training(screen, report, redacted(location)))
 
 
 def split_words(words: Sequence[str], run_dir: str | None) -> tuple[str | None, tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """The coordinator of a run: the calls on it, from acceptance to result."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
@@ -13,7 +13,7 @@ from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, RunTrained, UnlearningConfigured
 from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
-from raymu.errors import CoordinatorSuperseded, RequestInvalid, RunInvalid
+from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, mark_unfinished
 from raymu.service.coordinator.calls import (
     Call,
     Configure,
@@ -85,6 +85,7 @@ class Coordinator:
         self._session = session = Session(store, clock=clock, offload=offload)
         if state is None or state.head != session.journal.head():
             state = read_state(store, session.journal, workers=fleet.workers)
+        self._opened_at = session.journal.written
         history, samples = state.history, state.samples
         require_kept_pseudonyms(store, session.journal, history)
         if history.configured and history.configured != store.config.unlearning:
@@ -95,7 +96,20 @@ class Coordinator:
         self._publisher = self._executor.publisher
 
     async def call(self, call: Call[Result], progress: Progress) -> Result:
-        """Carry out one call. Raises what the method that carries it out raises."""
+        """Carry out one call. Raises what the method that carries it out raises.
+
+        The error of a call other than `Revoke` and `Submit`, which mark theirs, is marked if the journal was written
+        before it: something was begun, and is not finished.
+        """
+        head = self._session.journal.written
+        try:
+            return await self._carry_out(call, progress)
+        except BaseException as error:
+            if not isinstance(call, Revoke | Submit) and self._session.journal.written != head:
+                mark_unfinished(error)
+            raise
+
+    async def _carry_out(self, call: Call[Result], progress: Progress) -> Result:
         result: Any = None
         match call:
             case WarmUp():
@@ -172,7 +186,8 @@ class Coordinator:
                 admitted, results = await self._admit_together(revocations)
                 # Before work resumes, so that repairs that an earlier failure left undone serve these requests too.
                 await self._accept(admitted)
-            await self._run_to_completion(results)
+            with _marking(results):
+                await self._run_to_completion(results)
         return [self.receipt(result.request_id) for result in results if result.request_id]
 
     async def submit(self, revocations: Sequence[Revocation], progress: Progress) -> list[SubmissionResult]:
@@ -184,8 +199,9 @@ class Coordinator:
         """
         await self._executor.repeat_lost_revocations()
         await self._finish_training(progress)
-        with self._executor.progress_to(progress):
-            results = await self.accept(revocations)
+        results: list[SubmissionResult] = []
+        with self._executor.progress_to(progress), _marking(results):
+            results += await self.accept(revocations)
             await self._run_to_completion(results)
         return results
 
@@ -195,14 +211,15 @@ class Coordinator:
         Nothing is rewound or repaired before the next call that resumes work: `submit`, `revoke` or `settle`.
         """
         results: list[SubmissionResult] = []
-        for start in range(0, len(revocations), self._requests_per_commit):
-            group = revocations[start : start + self._requests_per_commit]
-            async with self._session.turn():
-                admit = partial(self._admission.admit, group, now=self._session.clock())
-                admissions = await self._session.offload(admit)
-                admitted = [admission for admission in admissions if isinstance(admission, AdmittedRequest)]
-                await self._accept(admitted, is_part=True)
-            results.extend(submission_result(admission) for admission in admissions)
+        with _marking(results):
+            for start in range(0, len(revocations), self._requests_per_commit):
+                group = revocations[start : start + self._requests_per_commit]
+                async with self._session.turn():
+                    admit = partial(self._admission.admit, group, now=self._session.clock())
+                    admissions = await self._session.offload(admit)
+                    admitted = [admission for admission in admissions if isinstance(admission, AdmittedRequest)]
+                    await self._accept(admitted, is_part=True)
+                results.extend(submission_result(admission) for admission in admissions)
         return results
 
     async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleResult:
@@ -323,8 +340,13 @@ class Coordinator:
         """Leave the run. The next coordinator resumes the work that is running."""
         await self._executor.close()  # first, because closing the fleet fails the work that waits in it
         await self._fleet.close()
-        with suppress(CoordinatorSuperseded):
-            await self._session.leave()
+        try:
+            with suppress(CoordinatorSuperseded):
+                await self._session.leave()
+        except RaymuError as error:
+            if self._session.journal.written != self._opened_at:
+                mark_unfinished(error)
+            raise
 
     def _is_trained(self) -> bool:
         return self._publisher.published is not None
@@ -347,6 +369,7 @@ class Coordinator:
         await self._executor.require_open()
         if not admitted:
             return
+        await self._session.offload(self._session.store.require_ready)
         requests = tuple(admission.request for admission in admitted)
         event = RevocationsAccepted(
             at=self._session.clock(), requests=requests, generation=self._publisher.generation, is_part=is_part
@@ -359,7 +382,11 @@ class Coordinator:
         )
         await self._session.offload(commit)
         self._admission.remember(requests)
-        await self._executor.apply(event)
+        try:
+            await self._executor.apply(event)
+        except BaseException as error:
+            mark_unfinished(error, [request.request_id for request in requests])
+            raise
 
     async def _run_to_completion(self, results: Sequence[SubmissionResult]) -> None:
         """Wait until the accepted requests are rewound, repaired, published and purged."""
@@ -367,3 +394,14 @@ class Coordinator:
         accepted = [result.request_id for result in results if result.request_id]
         receipt = self._executor.receipts.receipt
         await self._executor.wait_until(lambda: all(receipt(request_id).purged_at for request_id in accepted))
+
+
+@contextmanager
+def _marking(results: Sequence[SubmissionResult]) -> Iterator[None]:
+    """Mark an error with the requests that were accepted before it, which `results` has by then."""
+    try:
+        yield
+    except BaseException as error:
+        if request_ids := [result.request_id for result in results if result.request_id]:
+            mark_unfinished(error, request_ids)
+        raise

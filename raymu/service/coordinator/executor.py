@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
@@ -351,7 +351,8 @@ class Executor:
 
     def _report(self, stage: StageProgress) -> None:
         for listener in self._listeners:
-            listener(stage)
+            with suppress(OSError):  # the screen it writes to is gone or full, and no work depends on it
+                listener(stage)
 
 
 def _failure_of(command: ShardCommand, error: BaseException) -> BaseException:

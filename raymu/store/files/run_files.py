@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import fs
@@ -198,6 +199,12 @@ class RunFiles:
             return self._storage.delete([self._at(path) for path in paths])
         except OSError as error:
             raise StorageFailed(self.display_location, _message(error)) from error
+
+    def try_to_write(self, folder: str, size: int) -> None:
+        """Write so many bytes into a folder, and delete them. Raises StorageFailed if the storage does not take them."""
+        path = f"{folder}/.{uuid4().hex}{PARTIAL}"
+        self.write(path, bytes(size))
+        self.delete(path)
 
     def delete_all(self, folders: Iterable[Path]) -> None:
         """Destroy every file of the run, and then those of the folders that are empty. Raises StorageFailed."""

@@ -66,6 +66,11 @@ class Journal:
         self._database.scrub_deleted(FORGET.name)  # a crash may have followed a purge
         return term
 
+    @property
+    def written(self) -> ChainHead:
+        """The last event that this object wrote, or found when it took over. Nothing is read."""
+        return self._head
+
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
         """Open a transaction. No other coordinator can take over while it is open, so it also protects files.
