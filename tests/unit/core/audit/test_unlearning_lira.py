@@ -16,7 +16,7 @@ def make_models(random: np.random.Generator, models: int, samples: int, *, shift
 
 
 @pytest.mark.parametrize(("models", "samples"), [(6, 20), (8, 100), (32, 4), (32, 100)])
-def test_oracles_of_other_seeds_are_told_apart_by_chance_only(models: int, samples: int) -> None:
+def test_oracles_of_other_seeds_are_distinguished_by_chance_only(models: int, samples: int) -> None:
     """The interval of the floor contains 0.5 at its nominal rate, however much the samples of a model depend."""
     random = np.random.default_rng(3)
     estimates = [
