@@ -16,7 +16,7 @@ from raymu.core.records import Cost
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ModelConfidences:
-    """Log odds of the true class by models of one kind, each trained with a seed of its own."""
+    """Confidences of models of one kind, each trained with a seed of its own."""
 
     forget: Confidences
     """(models, samples) of the forget set."""
