@@ -2,14 +2,13 @@
 
 Method: 100 samples are revoked from one shard of 8. As many models see them as do not, all with seeds of their own, and raymu
 and the benchmark (RoyRin/data-unlearning-bench, MIT licence) compute the KLoM of every forgotten and unseen sample from the
-same margins, and the margins of one model from the same logits. The benchmark is not a dependency: clone it, and name a Python
-that has PyTorch, SciPy and tqdm. It takes a minute on the letter data.
+same margins, and the margins of one model from the same logits. The benchmark is not a dependency: clone it, and name a
+Python that has PyTorch, SciPy and tqdm. It takes a minute on the letter data.
 
 Conclusion: the measure is the published one. Two sets of models of one distribution are not at 0, and the fewer models there
 are, the farther from it: what counts is the ratio to the floor.
 """
 
-import json
 import subprocess
 import tempfile
 from collections.abc import Mapping

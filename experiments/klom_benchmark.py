@@ -5,7 +5,7 @@ python klom_benchmark.py CHECKOUT MARGINS.npz adds `klom-NAME` for each `unlearn
 
 import runpy
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ import torch
 def main() -> None:
     checkout, path = sys.argv[1:]
     # The module's folders lead to the benchmark's models and their libraries, which the measure does not need.
-    sys.modules["unlearning_bench.paths"] = SimpleNamespace(EVAL_DIR=None, DATA_DIR=None)
+    folders = ModuleType("unlearning_bench.paths")
+    folders.__dict__.update(EVAL_DIR=None, DATA_DIR=None)
+    sys.modules[folders.__name__] = folders
     published = SimpleNamespace(**runpy.run_path(f"{checkout}/unlearning_bench/eval.py"))
     arrays = dict(np.load(path))
     names = [name.removeprefix("unlearned-") for name in arrays if name.startswith("unlearned-")]

@@ -31,7 +31,14 @@ TOGETHER = (
     "many_shards",
 )
 """Scripts that `run_all` runs."""
-SEPARATE = ("fault_injection", "acknowledgement_throughput", "audit_power", "lira_agreement", "klom_agreement", "capacity")
+SEPARATE = (
+    "fault_injection",
+    "acknowledgement_throughput",
+    "audit_power",
+    "lira_agreement",
+    "klom_agreement",
+    "capacity",
+)
 """Scripts with options of their own."""
 
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)

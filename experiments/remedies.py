@@ -1,0 +1,278 @@
+"""How near does each remedy come to the retrained oracle, and at what cost?
+
+Method: one shard of a run is trained with many seeds, and each model forgets 0.1% (at least four samples), 1% and 10% of its
+samples by every remedy. The shard, the forget set and the other shards stay the same. There are 32 models for letter and
+shuttle, 8 for MNIST and Fashion-MNIST, and 8 small CNNs on 6,000 images. Every remedy's models are compared with as many
+oracles of other seeds (KLoM, U-LiRA), and each with the oracle of its own seed (distance). *Other seed* is the floor:
+oracles compared with oracles. *Untouched* does nothing, and *control* fine-tunes only. Twenty samples are also forgotten one
+after the other (letter and Fashion-MNIST, eight models). The learning rate ends at 0 in each stage. Costs are medians, in
+processor time of one thread.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiments.harness import Experiment, Options, Row, map_concurrently, run_experiment
+from experiments.markdown import table
+from experiments.one_shard import Confidences, Method, OneShard, ShardModel, one_shard
+from experiments.setups import DATA_SETS, Setup
+from raymu.core.audit.forgetting import Forgetting, ModelConfidences, forgetting_of
+from raymu.core.audit.signals import losses, probabilities
+from raymu.core.records import Cost, Remedy
+from raymu.training.audit.relearn_time import MAX_STEPS
+
+SHARES = {"0.1%": 0.001, "1%": 0.01, "10%": 0.1}
+FEWEST = 4
+"""Fewest samples of a forget set."""
+BULK, SINGLES, AT_ONCE = "1%", "20 singles", "20 at once"
+REQUESTS = 20
+MODELS = {"letter": 32, "shuttle": 32}
+FEW_MODELS = 8
+"""Models of the other data sets, and of single requests."""
+CNN_SAMPLES = 6000
+RELEARNED = 4
+"""Number of models whose relearning is counted."""
+SEEDS_OF_A_JOB = 4
+UNTOUCHED, CONTROL, OTHER, EXACT = "untouched", "control", "other seed", "exact"
+METHODS = {
+    "dpus": Method(remedy=Remedy.PATCH),
+    "dpus, K-FAC": Method(remedy=Remedy.PATCH, unlearning={"curvature": {"iterations": 0, "steps": 1}}),
+    "dpus, gradient": Method(remedy=Remedy.PATCH, unlearning={"contributions": "gradient"}),
+    "ohs": Method(remedy=Remedy.FINE_TUNE),
+    "ohs, replay": Method(remedy=Remedy.REPLAY, unlearning={"ohs": {"remedy": "replay"}}),
+}
+ONE_BY_ONE = ("dpus", "ohs")
+"""Methods that are also measured on single requests."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    setup: Setup
+    seeds: range
+
+    def __str__(self) -> str:
+        return f"{self.setup.data} {self.setup.model}, models {self.seeds.start} to {self.seeds.stop - 1}"
+
+
+def measure(options: Options) -> list[Row]:
+    images = [name for name in options.data if DATA_SETS[name].is_image]
+    small = options.setups(seeds=1, model="cnn", samples=dict.fromkeys(images, CNN_SAMPLES))
+    setups = [*options.setups(seeds=1), *(setup for setup in small if setup.data in images)]
+    jobs = [
+        Job(setup=setup, seeds=range(first, min(first + SEEDS_OF_A_JOB, models)))
+        for setup in setups
+        for models in [model_count(setup)]
+        for first in range(0, models, SEEDS_OF_A_JOB)
+    ]
+    models = pd.DataFrame(map_concurrently(measure_models, jobs, options))
+    names = ["data", "model", "scenario"]
+    return [
+        row
+        for (data, model, scenario), measured in models.groupby(names, sort=False)
+        for row in _rows_of({"data": data, "model": model, "scenario": scenario}, measured)
+    ]
+
+
+def model_count(setup: Setup) -> int:
+    if setup.is_smoke:
+        return 3
+    return MODELS.get(setup.data, FEW_MODELS)
+
+
+def measure_models(job: Job) -> list[Row]:
+    """Measure every remedy on the models of some seeds. Returns a row for each seed, scenario and method."""
+    shard = one_shard(job.setup)
+    return [row for seed in job.seeds for row in _measure_seed(shard, job.setup, seed)]
+
+
+def _measure_seed(shard: OneShard, setup: Setup, seed: int) -> Iterator[Row]:
+    before = shard.train(seed)
+    for scenario, size in scenarios(shard, setup, seed).items():
+        is_forgotten = shard.forgotten(size)
+        requests = shard.singles(size) if scenario == SINGLES else [is_forgotten]
+        measured = {
+            UNTOUCHED: ShardModel(payload=before.payload, cost=Cost(passes=0.0, seconds=0.0)),
+            CONTROL: shard.control(before, seed, is_forgotten),
+            EXACT: shard.retrain(before, seed, is_forgotten),
+            # The shard trained without the samples by a seed that no other model has.
+            OTHER: shard.train(model_count(setup) + seed, shard.samples.where(~is_forgotten)),
+        }
+        for name, method in METHODS.items():
+            if scenario != SINGLES or name in ONE_BY_ONE:
+                measured[name] = shard.repair(before, seed, requests, method)
+        is_relearned = scenario in (BULK, SINGLES, AT_ONCE) and seed < RELEARNED
+        target = float(losses(shard.confidences(before, is_forgotten).forget).mean())
+        for name, model in measured.items():
+            steps = None
+            if is_relearned:
+                counted = shard.relearning_steps(model, seed, is_forgotten, target=target)
+                steps = MAX_STEPS if counted is None else counted
+            yield {
+                "data": setup.data,
+                "model": setup.model,
+                "scenario": scenario,
+                "samples": len(shard.samples),
+                "forgotten": size,
+                "seed": seed,
+                "method": name,
+                "confidences": shard.confidences(model, is_forgotten),
+                "passes": model.cost.passes,
+                "seconds": model.cost.seconds,
+                "relearning_steps": steps,
+                "retrained": model.retrained,
+            }
+
+
+def scenarios(shard: OneShard, setup: Setup, seed: int) -> Mapping[str, int]:
+    """Return the size of each scenario's forget set."""
+    sizes = {name: max(FEWEST, round(share * len(shard.samples))) for name, share in SHARES.items()}
+    if setup.data in ("letter", "fashion-mnist") and setup.model == "mlp" and seed < FEW_MODELS:
+        sizes |= dict.fromkeys((AT_ONCE, SINGLES), 4 if setup.is_smoke else REQUESTS)
+    return sizes
+
+
+def _rows_of(columns: Row, models: pd.DataFrame) -> Iterator[Row]:
+    """Summarise the models of one scenario: a row for each method."""
+    by_method = {str(name): measured.sort_values("seed") for name, measured in models.groupby("method", sort=False)}
+    exact, others = (by_method[name] for name in (EXACT, OTHER))
+    floor = _forgetting(exact, paired=others, others=others)
+    accuracies = np.array([kept.accuracy for kept in exact["confidences"]])
+    for name, measured in by_method.items():
+        record = floor if name == OTHER else _forgetting(measured, paired=exact, others=others)
+        gap = np.abs(_forget_probabilities(measured) - _forget_probabilities(exact)).mean(axis=1)
+        lost = accuracies - np.array([kept.accuracy for kept in measured["confidences"]])
+        yield {
+            **columns,
+            "samples": int(measured["samples"].iloc[0]),
+            "forgotten": int(measured["forgotten"].iloc[0]),
+            "method": name,
+            **_columns_of(record, floor),
+            "distance_deviation": float(gap.std(ddof=1)),
+            "accuracy_lost": float(lost.mean()),
+            "accuracy_lost_deviation": float(lost.std(ddof=1)),
+            "share_of_passes": record.cost.passes / exact["passes"].median(),
+            "share_of_seconds": record.cost.seconds / exact["seconds"].median(),
+            "retrained": int(measured["retrained"].sum()),
+        }
+
+
+def _forgetting(measured: pd.DataFrame, *, paired: pd.DataFrame, others: pd.DataFrame) -> Forgetting:
+    steps = measured["relearning_steps"].dropna()
+    return forgetting_of(
+        _stacked(measured),
+        paired=_stacked(paired),
+        oracles=_stacked(others),
+        accuracy=float(np.mean([kept.accuracy for kept in measured["confidences"]])),
+        cost=Cost(passes=float(measured["passes"].median()), seconds=float(measured["seconds"].median())),
+        relearning_steps=float(steps.mean()) if len(steps) else None,
+        seed=0,
+    )
+
+
+def _stacked(measured: pd.DataFrame) -> ModelConfidences:
+    kept: list[Confidences] = measured["confidences"].tolist()
+    return ModelConfidences(
+        forget=np.stack([each.forget for each in kept]),
+        retained=np.stack([each.retained for each in kept]),
+        test=np.stack([each.test for each in kept]),
+    )
+
+
+def _forget_probabilities(measured: pd.DataFrame) -> np.ndarray:
+    return probabilities(_stacked(measured).forget)
+
+
+def _columns_of(record: Forgetting, floor: Forgetting) -> Row:
+    ratio = record.over_floor(floor)
+    columns: Row = {"models": record.models}
+    for kind in ("forget", "retained", "test"):
+        distance = getattr(record, kind)
+        columns |= {
+            f"{kind}_distance": distance.paired,
+            f"{kind}_klom": distance.klom.mean,
+            f"{kind}_klom_p95": distance.klom.p95,
+            f"{kind}_gaussian_klom": distance.gaussian_klom.mean,
+            f"{kind}_gaussian_klom_p95": distance.gaussian_klom.p95,
+        }
+    return columns | {
+        **{f"lira_{name}": value for name, value in asdict(record.lira).items()},
+        "relearning_steps": record.relearning_steps,
+        "accuracy": record.accuracy,
+        "passes": record.cost.passes,
+        "seconds": record.cost.seconds,
+        "distance_ratio": ratio.paired,
+        "klom_ratio": ratio.klom,
+        "gaussian_klom_ratio": ratio.gaussian_klom,
+    }
+
+
+def summary(rows: pd.DataFrame) -> str:
+    cells = []
+    for (data, model), measured in rows.query("scenario == @BULK").groupby(["data", "model"], sort=False):
+        by_method = measured.set_index("method")
+        patched, untouched = by_method.loc["dpus"], by_method.loc[UNTOUCHED]
+        cells.append(
+            f"{data}, {str(model).upper()}: {patched['distance_ratio']:.2f} (untouched {untouched['distance_ratio']:.2f}) at "
+            f"{patched['share_of_seconds']:.1%} of the seconds"
+        )
+    return f"distance of dpus on the forget set, 1% revoked, as a multiple of the floor: {'; '.join(cells)}"
+
+
+def remedies_table(rows: pd.DataFrame) -> str:
+    """Write the ruler's figures for each scenario and method."""
+    lines = []
+    for row in rows.to_dict("records"):
+        steps = row["relearning_steps"]
+        lines.append(
+            [
+                f"{row['data']}, {row['model'].upper()}",
+                row["scenario"],
+                row["method"],
+                f"{row['forget_distance']:.3f}",
+                f"{row['distance_ratio']:.2f}",
+                f"{row['forget_klom']:.2f} / {row['forget_klom_p95']:.1f}",
+                f"{row['forget_gaussian_klom']:.2f} / {row['forget_gaussian_klom_p95']:.1f}",
+                f"{row['gaussian_klom_ratio']:.2f}",
+                f"{row['lira_value']:.2f} ({row['lira_low']:.2f} to {row['lira_high']:.2f})",
+                f"{row['retained_distance']:.3f} / {row['test_distance']:.3f}",
+                "" if np.isnan(steps) else f"{steps:.0f}",
+                f"{100.0 * row['accuracy']:.2f}",
+                f"{row['accuracy_lost'] * 100.0:+.2f} ± {row['accuracy_lost_deviation'] * 100.0:.2f}",
+                f"{row['share_of_passes']:.1%}",
+                f"{row['share_of_seconds']:.1%}",
+            ]
+        )
+    header = [
+        "",
+        "revoked",
+        "",
+        "distance",
+        "x floor",
+        "KLoM",
+        "Gaussian",
+        "x floor",
+        "U-LiRA",
+        "retained / test",
+        "steps",
+        "test, %",
+        "points lost",
+        "passes",
+        "seconds",
+    ]
+    return table(header, lines, numbers_from=3)
+
+
+EXPERIMENT = Experiment(
+    name="remedies",
+    doc=__doc__,
+    results=("remedies.csv",),
+    summary=summary,
+    figures={},
+    tables={"remedies": remedies_table},
+)
+
+if __name__ == "__main__":
+    run_experiment(EXPERIMENT, measure, data=tuple(DATA_SETS))
