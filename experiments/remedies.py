@@ -1,12 +1,12 @@
 """How near does each remedy come to the retrained oracle, and at what cost?
 
 Method: one shard of a run is trained with many seeds, and each model forgets 0.1% (at least four samples), 1% and 10% of its
-samples by every remedy. The shard, the forget set and the other shards stay the same. There are 32 models for letter and
-shuttle, 8 for MNIST and Fashion-MNIST, and 8 small CNNs on 6,000 images. Every remedy's models are compared with as many
-oracles of other seeds (KLoM, U-LiRA), and each with the oracle of its own seed (distance). *Other seed* is the floor:
-oracles compared with oracles. *Untouched* does nothing, and *control* fine-tunes only. Twenty samples are also forgotten one
-after the other (letter and Fashion-MNIST, eight models). The learning rate ends at 0 in each stage. Costs are medians, in
-processor time of one thread.
+samples by every remedy. The shard, the forget set and the other shards stay the same. There are 32 models for letter, and 8
+for the other data sets; MNIST is reduced to 24,000 samples. Six small CNNs on 6,000 images forget 1% and 10%. Every remedy's
+models are compared with as many oracles of other seeds (KLoM, U-LiRA), and each with the oracle of its own seed (distance).
+*Other seed* is the floor: oracles compared with oracles. *Untouched* does nothing, and *control* fine-tunes only. Twenty
+samples are also forgotten one after the other (letter and MNIST, eight models). The learning rate ends at 0 in each stage.
+Costs are medians, in processor time of one thread.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,10 +14,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from experiments.harness import Experiment, Options, Row, map_concurrently, run_experiment
 from experiments.markdown import table
 from experiments.one_shard import Confidences, Method, OneShard, ShardModel, one_shard
+from experiments.plots import legend, logarithmic_x, panels
 from experiments.setups import DATA_SETS, Setup
 from raymu.core.audit.forgetting import Forgetting, ModelConfidences, forgetting_of
 from raymu.core.audit.signals import losses, probabilities
@@ -29,10 +32,11 @@ FEWEST = 4
 """Fewest samples of a forget set."""
 BULK, SINGLES, AT_ONCE = "1%", "20 singles", "20 at once"
 REQUESTS = 20
-MODELS = {"letter": 32, "shuttle": 32}
-FEW_MODELS = 8
-"""Models of the other data sets, and of single requests."""
-CNN_SAMPLES = 6000
+MODELS = {"letter": 32}
+FEW_MODELS, CNN_MODELS = 8, 6
+"""Models of the other data sets and of single requests, and CNNs."""
+SAMPLES, CNN_SAMPLES = {"mnist": 24000}, 6000
+CNN_SHARES = ("1%", "10%")
 RELEARNED = 4
 """Number of models whose relearning is counted."""
 SEEDS_OF_A_JOB = 4
@@ -44,6 +48,22 @@ METHODS = {
     "ohs": Method(remedy=Remedy.FINE_TUNE),
     "ohs, replay": Method(remedy=Remedy.REPLAY, unlearning={"ohs": {"remedy": "replay"}}),
 }
+LOOKS = {
+    OTHER: ("#00654a", "|"),
+    UNTOUCHED: ("#000000", "|"),
+    CONTROL: ("#8c8c8c", "x"),
+    "dpus, gradient": ("#e69f00", "v"),
+    "dpus, K-FAC": ("#cc79a7", "s"),
+    "dpus": ("#d55e00", "o"),
+    "ohs": ("#0072b2", "D"),
+    "ohs, replay": ("#56b4e9", "P"),
+    EXACT: ("#00654a", "*"),
+}
+"""Colour and marker of each method."""
+REMEDIES = (CONTROL, "dpus, gradient", "dpus, K-FAC", "dpus", "ohs", "ohs, replay", EXACT)
+LEAST_SHARE = 0.1
+"""Left end of the axis of cost, in percent."""
+TITLES = {"letter": "letter", "shuttle": "shuttle", "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 ONE_BY_ONE = ("dpus", "ohs")
 """Methods that are also measured on single requests."""
 
@@ -60,7 +80,7 @@ class Job:
 def measure(options: Options) -> list[Row]:
     images = [name for name in options.data if DATA_SETS[name].is_image]
     small = options.setups(seeds=1, model="cnn", samples=dict.fromkeys(images, CNN_SAMPLES))
-    setups = [*options.setups(seeds=1), *(setup for setup in small if setup.data in images)]
+    setups = [*options.setups(seeds=1, samples=SAMPLES), *(setup for setup in small if setup.data in images)]
     jobs = [
         Job(setup=setup, seeds=range(first, min(first + SEEDS_OF_A_JOB, models)))
         for setup in setups
@@ -79,7 +99,7 @@ def measure(options: Options) -> list[Row]:
 def model_count(setup: Setup) -> int:
     if setup.is_smoke:
         return 3
-    return MODELS.get(setup.data, FEW_MODELS)
+    return CNN_MODELS if setup.model == "cnn" else MODELS.get(setup.data, FEW_MODELS)
 
 
 def measure_models(job: Job) -> list[Row]:
@@ -129,7 +149,9 @@ def _measure_seed(shard: OneShard, setup: Setup, seed: int) -> Iterator[Row]:
 def scenarios(shard: OneShard, setup: Setup, seed: int) -> Mapping[str, int]:
     """Return the size of each scenario's forget set."""
     sizes = {name: max(FEWEST, round(share * len(shard.samples))) for name, share in SHARES.items()}
-    if setup.data in ("letter", "fashion-mnist") and setup.model == "mlp" and seed < FEW_MODELS:
+    if setup.model == "cnn":
+        return {name: sizes[name] for name in CNN_SHARES}
+    if setup.data in ("letter", "mnist") and seed < FEW_MODELS:
         sizes |= dict.fromkeys((AT_ONCE, SINGLES), 4 if setup.is_smoke else REQUESTS)
     return sizes
 
@@ -265,12 +287,95 @@ def remedies_table(rows: pd.DataFrame) -> str:
     return table(header, lines, numbers_from=3)
 
 
+def draw(rows: pd.DataFrame) -> Figure:
+    """Draw cost against distance for two data sets and two shares: the README's figure."""
+    chosen = [
+        (data, scenario) for scenario in ("1%", "10%") for data in ("letter", "fashion-mnist") if _has(rows, data)
+    ]
+    figure, axes = panels(2, len(chosen) // 2, width=4.4, height=3.1, sharex=True)
+    for panel, (data, scenario) in zip(axes, chosen, strict=True):
+        measured = rows.query("data == @data and model == 'mlp' and scenario == @scenario")
+        _draw_cost(panel, measured.set_index("method"))
+        panel.set_title(f"{TITLES[data]}, {scenario} of a shard revoked", loc="left")
+    for panel in axes[-len(chosen) // 2 :]:
+        panel.set_xlabel("compute, % of exact retraining")
+    for panel in axes[:: len(chosen) // 2]:
+        panel.set_ylabel("distance on the forget set")
+    legend(figure, axes)
+    return figure
+
+
+def draw_all(rows: pd.DataFrame) -> Figure:
+    """Draw the distance of every method as a multiple of the floor, for all data sets and models."""
+    groups = list(rows[rows["scenario"].isin(["1%", "10%"])].groupby(["data", "model", "scenario"], sort=False))
+    figure, (axes,) = panels(1, 1, width=8.4, height=0.9 + 0.34 * len(groups))
+    for place, (_, measured) in enumerate(groups):
+        by_method = measured.set_index("method")["distance_ratio"]
+        axes.plot([by_method.min(), by_method.max()], [place, place], color="#dddddd", lw=1.0, zorder=0)
+        for name in (UNTOUCHED, *REMEDIES):
+            colour, marker = LOOKS[name]
+            axes.plot(
+                by_method[name], place, marker, color=colour, ms=6.5, label=name if not place else None, clip_on=False
+            )
+    axes.axvline(1.0, color="#000000", lw=1.0, label="floor: an oracle of another seed")
+    axes.set_yticks(
+        range(len(groups)),
+        [f"{TITLES[data]}, {model.upper()}, {scenario}" for (data, model, scenario), _ in groups],
+    )
+    axes.invert_yaxis()
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel("distance from the oracle on the forget set, as a multiple of the floor")
+    axes.grid(visible=False, axis="y")
+    legend(figure, [axes])
+    return figure
+
+
+def _has(rows: pd.DataFrame, data: str) -> bool:
+    return bool((rows["data"] == data).any())
+
+
+def _draw_cost(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw every remedy as a point. Within the band a model is as near as an exact retraining with another seed."""
+    levels = rows["forget_distance"]
+    axes.axhspan(0.0, levels[OTHER], color="#009e73", alpha=0.10, lw=0)
+    for name, words, dashes in ((OTHER, "floor: an oracle of another seed", "-"), (UNTOUCHED, "untouched", "--")):
+        colour, is_higher = LOOKS[name][0], levels[name] == levels[[OTHER, UNTOUCHED]].max()
+        axes.axhline(levels[name], color=colour, lw=1.2, ls=dashes, zorder=1)
+        axes.annotate(
+            words,
+            (0.015, levels[name]),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3 if is_higher else -3),
+            textcoords="offset points",
+            va="bottom" if is_higher else "top",
+            fontsize=8,
+            color=colour,
+        )
+    for name in REMEDIES:
+        colour, marker = LOOKS[name]
+        row = rows.loc[name]
+        share = max(100.0 * row["share_of_seconds"], LEAST_SHARE)
+        point = {
+            "color": colour,
+            "marker": marker,
+            "ms": 9 if name in ("dpus", EXACT) else 7,
+            "ls": "none",
+            "label": name,
+        }
+        deviation = row["distance_deviation"] if name != EXACT else None
+        axes.errorbar(share, row["forget_distance"], yerr=deviation, elinewidth=1.0, capsize=2, clip_on=False, **point)
+    axes.set_ylim(0.0, 1.25 * max(levels[[CONTROL, UNTOUCHED, OTHER]].max(), levels[["dpus", "ohs"]].max()))
+    axes.set_xlim(LEAST_SHARE, 160.0)
+    logarithmic_x(axes, (LEAST_SHARE, 1.0, 10.0, 100.0))
+    axes.grid(visible=False)
+
+
 EXPERIMENT = Experiment(
     name="remedies",
     doc=__doc__,
     results=("remedies.csv",),
     summary=summary,
-    figures={},
+    figures={"remedies": draw, "remedies-all": draw_all},
     tables={"remedies": remedies_table},
 )
 
