@@ -355,15 +355,20 @@ def _draw_cost(axes: Axes, rows: pd.DataFrame) -> None:
         colour, marker = LOOKS[name]
         row = rows.loc[name]
         share = max(100.0 * row["share_of_seconds"], LEAST_SHARE)
-        point = {
-            "color": colour,
-            "marker": marker,
-            "ms": 9 if name in ("dpus", EXACT) else 7,
-            "ls": "none",
-            "label": name,
-        }
-        deviation = row["distance_deviation"] if name != EXACT else None
-        axes.errorbar(share, row["forget_distance"], yerr=deviation, elinewidth=1.0, capsize=2, clip_on=False, **point)
+        is_exact = name == EXACT
+        axes.errorbar(
+            share,
+            row["forget_distance"],
+            yerr=None if is_exact else row["distance_deviation"],
+            elinewidth=1.0,
+            capsize=2,
+            clip_on=not is_exact,
+            color=colour,
+            marker=marker,
+            ms=9 if is_exact or name == "dpus" else 7,
+            ls="none",
+            label=name,
+        )
     axes.set_ylim(0.0, 1.25 * max(levels[[CONTROL, UNTOUCHED, OTHER]].max(), levels[["dpus", "ohs"]].max()))
     axes.set_xlim(LEAST_SHARE, 160.0)
     logarithmic_x(axes, (LEAST_SHARE, 1.0, 10.0, 100.0))
