@@ -9,7 +9,7 @@ samples are also forgotten one after the other (letter and MNIST, eight models).
 Costs are medians, in processor time of one thread.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -40,6 +40,8 @@ CNN_SHARES = ("1%", "10%")
 RELEARNED = 4
 """Number of models whose relearning is counted."""
 SEEDS_OF_A_JOB = 4
+LARGE = 14000
+"""Samples of a large shard, whose costs are bounded."""
 UNTOUCHED, CONTROL, OTHER, EXACT = "untouched", "control", "other seed", "exact"
 METHODS = {
     "dpus": Method(remedy=Remedy.PATCH),
@@ -64,6 +66,7 @@ REMEDIES = (CONTROL, "dpus, gradient", "dpus, K-FAC", "dpus", "ohs", "ohs, repla
 LEAST_SHARE = 0.1
 """Left end of the axis of cost, in percent."""
 TITLES = {"letter": "letter", "shuttle": "shuttle", "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
+RATIOS = {"distance_ratio": "distance", "klom_ratio": "KLoM", "gaussian_klom_ratio": "Gaussian KLoM"}
 ONE_BY_ONE = ("dpus", "ohs")
 """Methods that are also measured on single requests."""
 
@@ -287,6 +290,79 @@ def remedies_table(rows: pd.DataFrame) -> str:
     return table(header, lines, numbers_from=3)
 
 
+def aims_table(rows: pd.DataFrame) -> str:
+    """Write what patches were to show, what was measured on each data set and model, and whether all of them reach it."""
+    lines = []
+    for share, most in (("0.1%", 1.0), ("1%", 1.0), ("10%", 1.5)):
+        for column, name in RATIOS.items():
+            aim = f"dpus, {share}: {name} on the forget set at most {most}x the floor"
+            lines.append(_aim(rows, share, aim, _value_of(column), most=most))
+        aim = f"dpus, {share}: distance at most 0.6 of untouched's, where that is above the floor"
+        lines.append(_aim(rows, share, aim, _share_of_untouched, most=0.6))
+    for share in ("1%", "10%"):
+        aim = f"ohs, {share}: nearer than replay of the last stage (distance, as a share of replay's)"
+        lines.append(_aim(rows, share, aim, _ratio_of("forget_distance", "ohs", "ohs, replay"), most=1.0))
+        aim = f"ohs, {share}: a fifth of replay's seconds"
+        lines.append(_aim(rows, share, aim, _ratio_of("seconds", "ohs", "ohs, replay"), most=0.2))
+    for share, most in (("1%", 0.2), ("10%", 0.3)):
+        aim = f"dpus, {share}: at most {most} points of accuracy lost"
+        lines.append(_aim(rows, share, aim, _value_of("accuracy_lost", scale=100.0), most=most))
+    large = rows[rows["samples"] >= LARGE]
+    aim = "dpus, 1%: at most 10% of retraining's seconds (shards of 15,000 samples)"
+    lines.append(_aim(large, "1%", aim, _value_of("share_of_seconds", scale=100.0), most=10.0))
+    aim = "K-FAC alone, 1%: at most 2% of retraining's seconds (shards of 15,000 samples)"
+    lines.append(_aim(large, "1%", aim, _value_of("share_of_seconds", "dpus, K-FAC", scale=100.0), most=2.0))
+    for kind in ("retained", "test"):
+        for share in ("1%", "10%"):
+            aim = f"dpus, {share}: distance on {kind} samples at most 1.2x untouched's"
+            lines.append(_aim(rows, share, aim, _ratio_of(f"{kind}_distance", "dpus", UNTOUCHED), most=1.2))
+    aim = "dpus, 1%: the interval of U-LiRA's accuracy contains 0.5 (its lower end)"
+    lines.append(_aim(rows, "1%", aim, _value_of("lira_low"), most=0.5))
+    aim = "dpus: twenty single requests no farther than one patch of twenty (distance, as a share of that one's)"
+    lines.append(_aim_of_singles(rows, aim, most=1.0))
+    return table(["aim", "measured", ""], lines, numbers_from=3)
+
+
+Measure = Callable[[pd.DataFrame], float | None]
+"""Computes a value from the rows of one scenario, by method; None where an aim says nothing."""
+
+
+def _aim(rows: pd.DataFrame, scenario: str, aim: str, measure: Measure, *, most: float) -> list[str]:
+    cells, is_reached = [], True
+    for (data, model), measured in rows[rows["scenario"] == scenario].groupby(["data", "model"], sort=False):
+        value = measure(measured.set_index("method"))
+        if value is not None:
+            cells.append(f"{TITLES[str(data)]}{', CNN' if model == 'cnn' else ''} {value:.2f}")
+            is_reached &= value <= most
+    return [aim, "; ".join(cells), _reached(is_reached) if cells else "not measured"]
+
+
+def _reached(is_reached: bool) -> str:
+    return "reached" if is_reached else "not reached"
+
+
+def _value_of(column: str, method: str = "dpus", *, scale: float = 1.0) -> Measure:
+    return lambda rows: scale * float(rows.loc[method, column])
+
+
+def _ratio_of(column: str, method: str, baseline: str) -> Measure:
+    return lambda rows: float(rows.loc[method, column] / rows.loc[baseline, column])
+
+
+def _share_of_untouched(rows: pd.DataFrame) -> float | None:
+    distance = rows["forget_distance"]
+    return float(distance["dpus"] / distance[UNTOUCHED]) if distance[UNTOUCHED] > distance[OTHER] else None
+
+
+def _aim_of_singles(rows: pd.DataFrame, aim: str, *, most: float) -> list[str]:
+    distances = rows[rows["method"] == "dpus"].pivot_table(
+        index=["data", "model"], columns="scenario", values="forget_distance"
+    )
+    shares = (distances[SINGLES] / distances[AT_ONCE]).dropna()
+    cells = [f"{TITLES[str(data)]} {value:.2f}" for (data, _), value in shares.items()]
+    return [aim, "; ".join(cells), _reached(bool((shares <= most).all()))]
+
+
 def draw(rows: pd.DataFrame) -> Figure:
     """Draw cost against distance for two data sets and two shares: the README's figure."""
     chosen = [
@@ -381,7 +457,7 @@ EXPERIMENT = Experiment(
     results=("remedies.csv",),
     summary=summary,
     figures={"remedies": draw, "remedies-all": draw_all},
-    tables={"remedies": remedies_table},
+    tables={"remedies": remedies_table, "patch_aims": aims_table},
 )
 
 if __name__ == "__main__":
