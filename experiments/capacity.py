@@ -414,7 +414,7 @@ def bounds_table(result: Result) -> str:
         [
             "contributions by group",
             in_bytes(SAMPLES / GROUP * (SLICES + 1) / 2 * parameters * update),
-            "`contributions: gradient` records none",
+            "`contributions: curvature` and `gradient` record none",
         ],
         [
             "objects in the store",

@@ -10,11 +10,12 @@ from raymu.config.data import DataConfig, Normalization
 from raymu.config.fields import Device
 from raymu.config.schema import Config, PartitionConfig
 from raymu.config.training import ModelConfig, TrainingConfig
-from raymu.config.unlearning import OhsConfig, UnlearningConfig
+from raymu.config.unlearning import CurvatureConfig, OhsConfig, UnlearningConfig
 
 __all__ = [
     "ClusterConfig",
     "Config",
+    "CurvatureConfig",
     "DataConfig",
     "Device",
     "ModelConfig",

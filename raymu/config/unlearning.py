@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Annotated, Self
 
 import pydantic.dataclasses
-from pydantic import Field, PlainSerializer, PlainValidator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
-from raymu.config.fields import STRICT, Count
+from raymu.config.fields import STRICT, Count, Positive
 
 
 class Strategy(StrEnum):
@@ -85,12 +85,31 @@ class Boundary:
 class Contributions(StrEnum):
     """The updates that a patch subtracts. It is not known how the published method computes them."""
 
+    CURVATURE = "curvature"
+    """The forget set's gradient, times the inverse curvature of retained samples; nothing is recorded."""
     GRADIENT = "gradient"
     """A step against the forget set's present gradient; nothing is recorded."""
     GROUP = "group"
     """One accumulated update for each fixed batch and stage, scaled by its forgotten share."""
     BATCH = "batch"
     """Every step's update, subtracted whole (Amnesiac unlearning, Graves et al., AAAI 2021)."""
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether training records these updates, so that a run has to be trained for them."""
+        return self in (Contributions.GROUP, Contributions.BATCH)
+
+    def may_become(self, other: "Contributions") -> bool:
+        """Tell whether a run that was trained for these may be patched by others: if neither is recorded."""
+        return self is other or not (self.is_recorded or other.is_recorded)
+
+
+class Preconditioner(StrEnum):
+    """The matrix, easy to invert, that brings conjugate gradients near their solution in a few iterations."""
+
+    KFAC = "kfac"
+    """Kronecker factors of linear and convolutional layers (Martens and Grosse, ICML 2015)."""
+    NONE = "none"
 
 
 class OnAccept(StrEnum):
@@ -132,6 +151,27 @@ class OhsConfig:
     """Most epochs of fine-tuning; it ends earlier if the loss on unseen samples stops improving."""
 
 
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class CurvatureConfig:
+    """Settings of `contributions: curvature`."""
+
+    samples: Count = 2000
+    """Retained samples that the curvature is estimated from. The cost of a patch is proportional to them."""
+    iterations: Annotated[int, Field(ge=0)] = 4
+    """Iterations of conjugate gradients in each step; 0 applies the inverse of the preconditioner instead."""
+    damping: Positive = 0.01
+    """Added to the diagonal of the Gauss-Newton matrix of the mean loss. Larger values shorten a step where it is flat."""
+    steps: Count = 3
+    """Steps of a calibrated patch, each an equal share of the way to the unseen loss, along a direction computed anew."""
+    preconditioner: Preconditioner = Preconditioner.KFAC
+
+    @model_validator(mode="after")
+    def _has_a_direction(self) -> "CurvatureConfig":
+        if not self.iterations and self.preconditioner is Preconditioner.NONE:
+            raise ValueError("0 iterations need the preconditioner kfac: without both, no curvature is used")
+        return self
+
+
 def _boundary(setting: float | str | Boundary) -> Boundary:
     return setting if isinstance(setting, Boundary) else Boundary.parse(setting)
 
@@ -145,7 +185,8 @@ class UnlearningConfig:
         kind=BoundaryKind.FRACTION, value=0.35
     )
     """Hybrid boundary: a fraction (0.35), compute seconds of a shard ("30s"), or a makespan ("deadline:60s")."""
-    contributions: Contributions = Contributions.GRADIENT
+    contributions: Contributions = Contributions.CURVATURE
+    curvature: CurvatureConfig = Field(default_factory=CurvatureConfig)
     groups_per_slice: Count | None = None
     """Number of fixed batches of a slice, for `group`. It is a setting because it may not depend on the data."""
     calibration: bool = True

@@ -9,16 +9,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from raymu.config.unlearning import OhsRemedy
+from raymu.config import UnlearningConfig
+from raymu.config.unlearning import Contributions, OhsRemedy, Preconditioner
 from raymu.core.records import Remedy
 from raymu.core.run_shape import RunShape
 
 FORWARD_SHARE = 1 / 3
 """Cost of a forward pass in sample passes (a backward pass costs about two forward passes)."""
-LINE_SEARCH_EVALUATIONS = 16
-"""Typical number of evaluations of the forget set's loss in a calibration; two if the loss is right at once."""
-STATISTICS_RECOMPUTED = 9
-"""Typical number of times that a calibration recomputes batch-norm statistics; once if the loss is right at once."""
+FACTOR_PASSES = 2.0
+"""Cost in sample passes of a sample that Kronecker factors are computed from."""
+PRODUCT_PASSES = 2.0
+"""Cost in sample passes of a sample in a product with the Gauss-Newton matrix."""
+LINE_SEARCH_EVALUATIONS = 6
+"""Typical number of evaluations of the forget set's loss in each step of a calibration."""
+STATISTICS_RECOMPUTED = 4
+"""Typical number of times that a calibration recomputes batch-norm statistics, beside once for each step."""
 MOST_UNSEEN = 512
 """Largest number of unseen samples that decide when fine-tuning stops."""
 
@@ -84,20 +89,53 @@ def _retrain(scope: RepairScope) -> float:
     return training_passes(scope.retained, scope.shape.epochs, stages=range(scope.earliest_slice, scope.slices))
 
 
+def contributions_passes(unlearning: UnlearningConfig, *, forgotten: float, retained: float, steps: int) -> float:
+    """Return the cost of contributions in sample passes, without the search for a strength.
+
+    Args:
+        unlearning: Says which contributions, and how the curvature is estimated.
+        forgotten: Number of samples to forget.
+        retained: Number of the shard's other samples.
+        steps: Steps for which they are computed anew.
+    """
+    match unlearning.contributions:
+        case Contributions.CURVATURE:
+            settings = unlearning.curvature
+            sample = min(settings.samples, retained)
+            factors = FACTOR_PASSES * sample if settings.preconditioner is Preconditioner.KFAC else 0.0
+            return factors + steps * (forgotten + settings.iterations * PRODUCT_PASSES * sample)
+        case Contributions.GRADIENT:
+            return steps * forgotten
+        case Contributions.GROUP | Contributions.BATCH:
+            return 0.0
+
+
+def _steps(scope: RepairScope) -> int:
+    """Return the steps of a calibrated patch."""
+    unlearning = scope.shape.unlearning
+    return unlearning.curvature.steps if unlearning.contributions is Contributions.CURVATURE else 1
+
+
+def _contributions(scope: RepairScope, *, steps: int) -> float:
+    retained = sum(scope.retained)
+    return contributions_passes(scope.shape.unlearning, forgotten=scope.forgotten, retained=retained, steps=steps)
+
+
 def _patch(scope: RepairScope) -> float:
     """Subtract the contributions, and search for the strength at which the loss is that of models without the samples."""
     if not scope.shape.unlearning.calibration:
-        return scope.forgotten + (scope.forgotten + _statistics(scope)) * FORWARD_SHARE
+        return _contributions(scope, steps=1) + (scope.forgotten + _statistics(scope)) * FORWARD_SHARE
     unseen = max(1, len(scope.references)) * scope.forgotten
-    search = LINE_SEARCH_EVALUATIONS * scope.forgotten + STATISTICS_RECOMPUTED * _statistics(scope)
-    return scope.forgotten + (unseen + search) * FORWARD_SHARE
+    steps = _steps(scope)
+    search = steps * LINE_SEARCH_EVALUATIONS * scope.forgotten + (STATISTICS_RECOMPUTED + steps) * _statistics(scope)
+    return _contributions(scope, steps=steps) + (unseen + search) * FORWARD_SHARE
 
 
 def _patch_again(scope: RepairScope) -> float:
     """Patch once more after training, which leaves little to search for."""
     if not scope.shape.unlearning.calibration:
         return scope.forgotten * FORWARD_SHARE
-    return scope.forgotten + (2 * scope.forgotten + _statistics(scope)) * FORWARD_SHARE
+    return _contributions(scope, steps=1) + (2 * scope.forgotten + _statistics(scope)) * FORWARD_SHARE
 
 
 def _statistics(scope: RepairScope) -> float:

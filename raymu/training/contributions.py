@@ -1,13 +1,15 @@
-"""Contributions: the parameter updates that a patch subtracts, by one of three methods.
+"""Contributions: the parameter updates that a patch subtracts, by one of four methods.
 
-How the hybrid framework's authors compute them is not known, so three methods stand side by side: `gradient` records
-nothing, `group` one accumulated update per fixed batch and stage, `batch` every step's update (Amnesiac unlearning, Graves
-et al., AAAI 2021). Recorders are hooks of the optimizer; the training loop does not know them.
+How the hybrid framework's authors compute them is not known, so several methods stand side by side. `curvature` and
+`gradient` record nothing: they start from the forget set's present gradient. `group` records one accumulated update per fixed
+batch and stage, `batch` every step's update (Amnesiac unlearning, Graves et al., AAAI 2021). Recorders are hooks of the
+optimizer; the training loop does not know them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -17,12 +19,14 @@ from torch.nn.utils import parameters_to_vector
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from raymu.config import CurvatureConfig
 from raymu.config.unlearning import Contributions
 from raymu.errors import PatchFailed
 from raymu.text import plural
 from raymu.training.batches import BatchPlan, ShardSamples
 from raymu.training.checkpoint_format import deserialize, serialize
 from raymu.training.classifier import EVALUATION_BATCH, Classifier
+from raymu.training.curvature.direction import CurvatureDirection
 
 
 class UpdateRecorder(Protocol):
@@ -202,47 +206,97 @@ Logs: TypeAlias = Mapping[int, UpdateLog]
 """Recorded updates by stage."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ContributionsTask:
+    """Everything that contributions are computed from."""
+
+    classifier: Classifier
+    """The model to patch, at its present weights."""
+    forget: ShardSamples
+    retain: ShardSamples
+    """The other samples of the shard."""
+    logs: Logs
+    """They lose both the updates and the names of the forget set."""
+    rate: float
+    """Learning rate of training."""
+    curvature: CurvatureConfig
+    seed: int
+    """Seed of what is drawn, such as the samples that the curvature is estimated from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ContributionsResult:
+    """Contributions that are computed."""
+
+    vector: Tensor
+    """(parameters,) float32, to be subtracted from the weights."""
+    passes: float
+    """Sample passes that they took."""
+
+
+Contribute: TypeAlias = Callable[[], ContributionsResult]
+"""Computes contributions at the present weights. Raises PatchFailed if it cannot, or if nothing is left to subtract."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContributionMethod:
     """One way to compute contributions."""
 
-    recorder: Callable[[nn.Module, int], UpdateRecorder] | None
+    prepare: Callable[[ContributionsTask], Contribute]
+    recorder: Callable[[nn.Module, int], UpdateRecorder] | None = None
     """(model, fixed batches of the stage) -> a recorder; None if nothing is recorded."""
-    contributions: Callable[[Classifier, ShardSamples, Logs, float], Tensor]
-    """(classifier, forget set, logs, learning rate) -> (parameters,) float32, to be subtracted from the weights.
-
-    The logs lose both the updates and the names of the forget set. Raises PatchFailed if nothing is left to subtract for a
-    sample.
-    """
+    is_relinearised: bool = False
+    """Whether a calibrated patch takes several steps, each along contributions that are computed anew."""
 
 
-def _gradient(classifier: Classifier, forget: ShardSamples, logs: Logs, rate: float) -> Tensor:  # noqa: ARG001
-    """Compute what one step of plain gradient descent on the forget set, at the present weights, would add."""
+def _curvature(task: ContributionsTask) -> Contribute:
+    """Prepare a step against the forget set's gradient, times the inverse curvature and the share that is forgotten."""
+    direction = CurvatureDirection(task.classifier, task.retain, task.curvature, seed=task.seed)
+    share = len(task.forget) / max(len(task.retain), 1)
+
+    def contribute() -> ContributionsResult:
+        vector, passes = direction.of(_mean_gradient(task.classifier, task.forget))
+        return ContributionsResult(vector=vector.mul_(-share), passes=passes + len(task.forget))
+
+    return contribute
+
+
+def _gradient(task: ContributionsTask) -> Contribute:
+    """Prepare what one step of plain gradient descent on the forget set, at the present weights, would add."""
+
+    def contribute() -> ContributionsResult:
+        vector = -task.rate * _mean_gradient(task.classifier, task.forget)
+        return ContributionsResult(vector=vector, passes=len(task.forget))
+
+    return contribute
+
+
+def _mean_gradient(classifier: Classifier, samples: ShardSamples) -> Tensor:
+    """Compute the gradient of the mean loss of samples. Returns (parameters,); 0 where a parameter has none."""
     model = classifier.model
     model.zero_grad(set_to_none=True)
-    labels = torch.from_numpy(forget.labels).to(classifier.device)
+    labels = torch.from_numpy(samples.labels).to(classifier.device)
     # Evaluation mode: no dropout, and batch norm by its running statistics.
-    for logits, targets in zip(classifier.logits(forget.features), labels.split(EVALUATION_BATCH), strict=True):
-        (classifier.loss(logits, targets, "sum") / len(forget)).backward()
+    for logits, targets in zip(classifier.logits(samples.features), labels.split(EVALUATION_BATCH), strict=True):
+        (classifier.loss(logits, targets, "sum") / len(samples)).backward()
     gradients = [
         torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in model.parameters()
     ]
-    return -rate * parameters_to_vector(gradients)
+    return parameters_to_vector(gradients)
 
 
-def _group(classifier: Classifier, forget: ShardSamples, logs: Logs, rate: float) -> Tensor:  # noqa: ARG001
-    """Sum the updates of the touched groups, each scaled by its forgotten share."""
-    return _recorded(classifier, forget, logs, lambda counts, sizes: counts / sizes.clamp(min=1))
+def _group(task: ContributionsTask) -> Contribute:
+    """Prepare the sum of the updates of the touched groups, each scaled by its forgotten share."""
+    return partial(_recorded, task, lambda counts, sizes: counts / sizes.clamp(min=1))
 
 
-def _batch(classifier: Classifier, forget: ShardSamples, logs: Logs, rate: float) -> Tensor:  # noqa: ARG001
-    """Sum the updates of the touched batches."""
-    return _recorded(classifier, forget, logs, lambda counts, _sizes: (counts > 0).double())
+def _batch(task: ContributionsTask) -> Contribute:
+    """Prepare the sum of the updates of the touched batches."""
+    return partial(_recorded, task, lambda counts, _sizes: (counts > 0).double())
 
 
-def _recorded(
-    classifier: Classifier, forget: ShardSamples, logs: Logs, shares: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
+def _recorded(task: ContributionsTask, shares: Callable[[Tensor, Tensor], Tensor]) -> ContributionsResult:
+    forget, logs = task.forget, task.logs
     is_consumed = torch.ones(len(forget), dtype=torch.bool)
     for log in logs.values():
         is_consumed &= ~log.has_unconsumed(forget)
@@ -253,13 +307,14 @@ def _recorded(
     assert isinstance(total, Tensor)
     for log in logs.values():
         log.erase_members(forget)
-    return total.to(classifier.device)
+    return ContributionsResult(vector=total.to(task.classifier.device), passes=0.0)
 
 
 CONTRIBUTIONS: Mapping[Contributions, ContributionMethod] = {
-    Contributions.GRADIENT: ContributionMethod(recorder=None, contributions=_gradient),
-    Contributions.GROUP: ContributionMethod(recorder=_GroupRecorder, contributions=_group),
-    Contributions.BATCH: ContributionMethod(recorder=lambda model, _rows: _BatchRecorder(model), contributions=_batch),
+    Contributions.CURVATURE: ContributionMethod(prepare=_curvature, is_relinearised=True),
+    Contributions.GRADIENT: ContributionMethod(prepare=_gradient),
+    Contributions.GROUP: ContributionMethod(prepare=_group, recorder=_GroupRecorder),
+    Contributions.BATCH: ContributionMethod(prepare=_batch, recorder=lambda model, _rows: _BatchRecorder(model)),
 }
 
 

@@ -17,6 +17,7 @@ from raymu.core.remedies import FORWARD_SHARE
 from raymu.errors import PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
+from raymu.training.contributions import Contribute
 from raymu.training.models import has_batch_norm
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -37,75 +38,149 @@ class PatchResult:
     """Mean loss of the patched model on the forget set, in nats for cross-entropy."""
 
 
-def subtract(classifier: Classifier, contributions: Tensor, forget: ShardSamples, retain: ShardSamples) -> PatchResult:
+def subtract(classifier: Classifier, contribute: Contribute, forget: ShardSamples, retain: ShardSamples) -> PatchResult:
     """Subtract the contributions once and whole: the published rule.
 
     Args:
         classifier: Its weights change.
-        contributions: (parameters,) float32.
+        contribute: Computes the contributions.
         forget: The forget set.
         retain: The other samples of the shard.
 
     Raises:
-        PatchFailed: The weights become infinite or NaN.
+        PatchFailed: The contributions cannot be computed, or the weights become infinite or NaN.
     """
-    weights = parameters_to_vector(classifier.model.parameters()).detach().clone()
-    _set_weights(classifier, weights - contributions)
-    passes = recompute_batch_norm(classifier, retain)
+    contributions = contribute()
+    _line(classifier, contributions.vector)(1.0)
+    passes = contributions.passes + recompute_batch_norm(classifier, retain)
     loss = classifier.mean_loss(forget.features, forget.labels)
     require_finite(classifier)
     return PatchResult(passes=passes + len(forget) * FORWARD_SHARE, forget_loss=loss)
 
 
 def calibrate(
-    classifier: Classifier, contributions: Tensor, forget: ShardSamples, retain: ShardSamples, *, unseen_loss: float
+    classifier: Classifier,
+    contribute: Contribute,
+    forget: ShardSamples,
+    retain: ShardSamples,
+    *,
+    unseen_loss: float,
+    steps: int = 1,
 ) -> PatchResult:
-    """Subtract the contributions at the strength that brings the forget set's mean loss to the unseen loss.
+    """Subtract contributions at the strength that brings the forget set's mean loss to the unseen loss.
 
     If the loss is there already, nothing is subtracted: more would be over-forgetting, itself a leak. Batch-norm statistics
-    move with the weights, and the loss with them, so a second search follows them.
+    move with the weights, and the loss with them, so a second search follows them in the last step.
 
     Args:
         classifier: Its weights change.
-        contributions: (parameters,) float32.
+        contribute: Computes the contributions, at the present weights for each step.
         forget: The forget set.
         retain: The other samples of the shard.
         unseen_loss: Mean loss on the forget set of models that never saw it.
+        steps: Steps, each an equal share of the way from the present loss to the unseen loss.
 
     Raises:
-        PatchFailed: No strength reaches the unseen loss, or the weights become infinite or NaN.
+        PatchFailed: The contributions cannot be computed, no strength reaches the unseen loss, or the weights become
+            infinite or NaN.
     """
-    passes = recompute_batch_norm(classifier, retain)
-    inputs = classifier.preprocess(forget.features)
-    labels = torch.from_numpy(forget.labels).to(classifier.device)
-    weights = parameters_to_vector(classifier.model.parameters()).detach().clone()
-
-    def loss_at(strength: float) -> float:
-        nonlocal passes
-        passes += len(forget) * FORWARD_SHARE
-        _set_weights(classifier, weights - strength * contributions)
-        return classifier.mean_loss(inputs, labels)
-
-    def loss_with_statistics_at(strength: float) -> float:
-        nonlocal passes
-        _set_weights(classifier, weights - strength * contributions)
-        passes += recompute_batch_norm(classifier, retain)
-        return loss_at(strength)
-
-    strength = find_strength(loss_at, unseen_loss)
-    if strength and has_batch_norm(classifier.model):
-        first_strength = strength
-        strength *= find_strength(lambda factor: loss_with_statistics_at(factor * first_strength), unseen_loss)
-    loss = loss_at(strength)  # where the search ended, so the statistics are these weights' own
+    search = _Search(classifier, forget, retain)
+    search.recompute_statistics()
+    start = loss = search.loss()
+    if not (math.isfinite(start) and math.isfinite(unseen_loss)):
+        raise PatchFailed("the loss on the forget set is not finite")
+    for step in range(1, steps + 1):
+        if _reaches(loss, unseen_loss):
+            break
+        contributions = contribute()
+        search.passes += contributions.passes
+        aim = start + (unseen_loss - start) * step / steps
+        loss = search.step_to(aim, contributions.vector, loss, follows_statistics=step == steps)
     require_finite(classifier)
-    return PatchResult(passes=passes, forget_loss=loss)
+    return PatchResult(passes=search.passes, forget_loss=loss)
+
+
+class _Search:
+    """The steps of a calibration, and the sample passes that they take."""
+
+    def __init__(self, classifier: Classifier, forget: ShardSamples, retain: ShardSamples) -> None:
+        self._classifier, self._retain = classifier, retain
+        self._has_statistics = has_batch_norm(classifier.model)
+        self._inputs = classifier.preprocess(forget.features)
+        self._labels = torch.from_numpy(forget.labels).to(classifier.device)
+        self.passes = 0.0
+
+    def loss(self) -> float:
+        """Compute the mean loss on the forget set."""
+        self.passes += len(self._inputs) * FORWARD_SHARE
+        return self._classifier.mean_loss(self._inputs, self._labels)
+
+    def recompute_statistics(self) -> None:
+        self.passes += recompute_batch_norm(self._classifier, self._retain)
+
+    def step_to(self, aim: float, vector: Tensor, loss_before: float, *, follows_statistics: bool) -> float:
+        """Move the weights along a vector until the loss is near an aim.
+
+        Args:
+            aim: The loss to reach.
+            vector: (parameters,), subtracted at the strength that is found.
+            loss_before: The present loss.
+            follows_statistics: Search once more with batch-norm statistics computed anew for each strength.
+
+        Returns:
+            The loss that is left.
+        """
+        move_to = _line(self._classifier, vector)
+        losses = {0.0: loss_before}
+
+        def loss_at(strength: float) -> float:
+            if strength not in losses:
+                move_to(strength)
+                losses[strength] = self.loss()
+            return losses[strength]
+
+        strength = find_strength(loss_at, aim)
+        move_to(strength)
+        if not (strength and self._has_statistics):
+            return loss_at(strength)
+        self.recompute_statistics()
+        losses = {0.0: loss_before, 1.0: self.loss()}
+        if not follows_statistics:
+            return losses[1.0]
+
+        def loss_with_statistics_at(factor: float) -> float:
+            if factor not in losses:
+                move_to(factor * strength)
+                self.recompute_statistics()
+                losses[factor] = self.loss()
+            return losses[factor]
+
+        factor = find_strength(loss_with_statistics_at, aim)
+        move_to(factor * strength)
+        return self.loss()  # where the search ended, so the statistics are these weights' own
+
+
+def _line(classifier: Classifier, vector: Tensor) -> Callable[[float], None]:
+    """Return what moves the weights to the present ones minus a strength times a vector."""
+    present = parameters_to_vector(classifier.model.parameters()).detach().clone()
+    weights = present.clone()
+    vector_to_parameters(weights, classifier.model.parameters())  # the parameters are views of it from now on
+
+    def move_to(strength: float) -> None:
+        torch.add(present, vector, alpha=-strength, out=weights)
+
+    return move_to
+
+
+def _reaches(loss: float, target: float) -> bool:
+    return loss >= target * (1.0 - _TOLERANCE)
 
 
 def find_strength(loss_at: Callable[[float], float], target: float) -> float:
-    """Find the least strength at which the loss is near the target, by doubling and then bisection.
+    """Find a strength at which the loss is near the target: by doubling, then by interpolation and bisection in turn.
 
     Args:
-        loss_at: Loss at a strength.
+        loss_at: Loss at a strength. It is called with the returned strength last.
         target: The loss to reach.
 
     Returns:
@@ -117,21 +192,29 @@ def find_strength(loss_at: Callable[[float], float], target: float) -> float:
     loss = loss_at(0.0)
     if not (math.isfinite(loss) and math.isfinite(target)):
         raise PatchFailed("the loss on the forget set is not finite")
-    if loss >= target * (1.0 - _TOLERANCE):
+    if _reaches(loss, target):
         return 0.0
-    low, high = 0.0, 1.0
+    (low, low_loss), high = (0.0, loss), 1.0
     for _ in range(_MAX_DOUBLINGS):
-        if not loss_at(high) < target:  # also if the loss is NaN
+        high_loss = loss_at(high)
+        if not high_loss < target * (1.0 - _TOLERANCE):  # also if the loss is NaN
             break
-        low, high = high, 2.0 * high
+        low, low_loss, high = high, high_loss, 2.0 * high
     else:
         raise PatchFailed("no strength brings the forget set's loss to that of unseen samples")
-    for _ in range(_MAX_BISECTIONS):
-        middle = (low + high) / 2.0
-        loss = loss_at(middle)
+    strength, loss = high, high_loss
+    for trial in range(2 * _MAX_BISECTIONS):
         if abs(loss - target) <= _TOLERANCE * target:
-            return middle
-        low, high = (middle, high) if loss < target else (low, middle)
+            return strength
+        if loss < target:
+            low, low_loss = strength, loss
+        else:
+            high, high_loss = strength, loss
+        share = 0.5
+        if trial % 2 == 0 and math.isfinite(high_loss):
+            share = min(max((target - low_loss) / (high_loss - low_loss), 0.05), 0.95)
+        strength = low + share * (high - low)
+        loss = loss_at(strength)
     raise PatchFailed("the forget set's loss jumps over that of unseen samples")
 
 
@@ -234,11 +317,6 @@ def _even_parts(inputs: Tensor, size: int = 1024) -> tuple[Tensor, ...]:
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def _set_weights(classifier: Classifier, vector: Tensor) -> None:
-    with torch.no_grad():
-        vector_to_parameters(vector, classifier.model.parameters())
 
 
 def require_finite(classifier: Classifier) -> None:

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from raymu.config import Config, DataConfig
+from raymu.config import Config, CurvatureConfig, DataConfig
 from raymu.config.unlearning import Contributions
 from raymu.core.partition import identity_hashes
 from raymu.data.tables import SampleTable
 from raymu.training.batches import ShardSamples
+from raymu.training.classifier import Classifier
+from raymu.training.contributions import CONTRIBUTIONS, ContributionsTask, Logs
 from raymu.training.spec import TrainingSpec
 from raymu.training.stages import StageTask
 
@@ -59,6 +61,34 @@ def make_samples(table: SampleTable | None = None) -> ShardSamples:
     table = make_table() if table is None else table
     hashes = identity_hashes(table.ids.tolist(), seed=11, purpose="order")
     return ShardSamples.ordered(table, hashes=hashes, slices=table.ids.astype(np.int64) % SLICES)
+
+
+def contributions_task(
+    classifier: Classifier,
+    forget: ShardSamples,
+    retain: ShardSamples | None = None,
+    *,
+    logs: Logs | None = None,
+    rate: float = 0.1,
+    curvature: CurvatureConfig | None = None,
+) -> ContributionsTask:
+    """Return a task; recorded contributions need no retained samples."""
+    return ContributionsTask(
+        classifier=classifier,
+        forget=forget,
+        retain=forget.where(np.zeros(len(forget), dtype=bool)) if retain is None else retain,
+        logs=logs or {},
+        rate=rate,
+        curvature=curvature or CurvatureConfig(),
+        seed=11,
+    )
+
+
+def contributions_of(
+    contributions: Contributions, classifier: Classifier, forget: ShardSamples, logs: Logs, rate: float
+) -> torch.Tensor:
+    """Compute contributions. Returns (parameters,)."""
+    return CONTRIBUTIONS[contributions].prepare(contributions_task(classifier, forget, logs=logs, rate=rate))().vector
 
 
 def stages_for(workers: int, settings: Settings, *, samples: int = 50, first: int = 0) -> StageTask:

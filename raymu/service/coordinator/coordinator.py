@@ -293,9 +293,12 @@ class Coordinator:
             is_interrupted_training = bool(self.board.training) and not self._executor.followed_shards
             if not (self.board.is_idle or is_interrupted_training):
                 raise RequestInvalid("work of the run is running or left; settle it before its settings are changed")
-            for name in ("contributions", "groups_per_slice"):
-                if getattr(current, name) != getattr(unlearning, name):
-                    raise RequestInvalid(f"unlearning.{name} is what the run was trained for; train anew to change it")
+            is_allowed = {
+                "contributions": current.contributions.may_become(unlearning.contributions),
+                "groups_per_slice": current.groups_per_slice == unlearning.groups_per_slice,
+            }
+            for name in (name for name, may_change in is_allowed.items() if not may_change):
+                raise RequestInvalid(f"unlearning.{name} is what the run was trained for; train anew to change it")
             await self._executor.record_in_turn(UnlearningConfigured(at=session.clock(), unlearning=unlearning))
             await session.offload(partial(session.store.configure, unlearning))
 

@@ -16,7 +16,7 @@ from raymu.errors import PatchFailed
 from raymu.service.shard.files import StateFiles
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.contributions import CONTRIBUTIONS, UpdateLog
+from raymu.training.contributions import CONTRIBUTIONS, ContributionsTask, Logs, UpdateLog
 from raymu.training.patch import PatchResult, calibrate, fine_tune, require_finite, subtract
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -75,10 +75,7 @@ class ShardPatcher:
         trainer.fit_normalizer(retain)  # its statistics may include forgotten samples
         logs = self._logs(range(base + 1 if is_replay else self._slices))
         subtracted = forget.where(forget.slices <= base) if is_replay else forget
-        method = CONTRIBUTIONS[self._config.contributions]
-        contributions = method.contributions(trainer.classifier, subtracted, logs, self._spec.training.learning_rate)
-        self._passes += len(subtracted)
-        result = self._subtract(trainer, contributions, subtracted, retain, unseen_loss)
+        result = self._subtract(trainer, self._config.contributions, subtracted, retain, logs, unseen_loss)
         match self._command.decision.remedy:
             case Remedy.FINE_TUNE:
                 self._fine_tune(trainer, retain, unseen)
@@ -108,30 +105,46 @@ class ShardPatcher:
     def _subtract(
         self,
         trainer: ShardTrainer,
-        contributions: torch.Tensor,
+        contributions: Contributions,
         forget: ShardSamples,
         retain: ShardSamples,
+        logs: Logs,
         unseen_loss: float | None,
     ) -> PatchResult:
+        """Subtract contributions: calibrated to the unseen loss, or once and whole without one."""
+        method, classifier, settings = CONTRIBUTIONS[contributions], trainer.classifier, self._config.curvature
+        task = ContributionsTask(
+            classifier=classifier,
+            forget=forget,
+            retain=retain,
+            logs=logs,
+            rate=self._spec.training.learning_rate,
+            curvature=settings,
+            seed=derive_seed(self._spec.seed, self._command.shard, "curvature"),
+        )
+        contribute = method.prepare(task)
         if unseen_loss is None:
-            result = subtract(trainer.classifier, contributions, forget, retain)
+            result = subtract(classifier, contribute, forget, retain)
         else:
-            result = calibrate(trainer.classifier, contributions, forget, retain, unseen_loss=unseen_loss)
+            steps = settings.steps if method.is_relinearised else 1
+            result = calibrate(classifier, contribute, forget, retain, unseen_loss=unseen_loss, steps=steps)
         self._passes += result.passes
         return result
 
     def _calibrate_last(
         self, trainer: ShardTrainer, forget: ShardSamples, retain: ShardSamples, unseen_loss: float | None
     ) -> PatchResult:
-        """Calibrate again: training after the subtraction brings forgotten samples back, and a gradient step removes them."""
+        """Calibrate again: training after the subtraction brings forgotten samples back.
+
+        Recorded updates are subtracted once and never again, so a gradient step stands in for them.
+        """
         if unseen_loss is None:
             loss = trainer.classifier.mean_loss(forget.features, forget.labels)
             return PatchResult(passes=len(forget) * FORWARD_SHARE, forget_loss=loss)
-        gradient = CONTRIBUTIONS[Contributions.GRADIENT].contributions(
-            trainer.classifier, forget, {}, self._spec.training.learning_rate
-        )
-        self._passes += len(forget)
-        return self._subtract(trainer, gradient, forget, retain, unseen_loss)
+        contributions = self._config.contributions
+        if contributions.is_recorded:
+            contributions = Contributions.GRADIENT
+        return self._subtract(trainer, contributions, forget, retain, {}, unseen_loss)
 
     def _fine_tune(self, trainer: ShardTrainer, retain: ShardSamples, unseen: ShardSamples | None) -> None:
         settings, ohs = self._spec.training, self._config.ohs

@@ -150,13 +150,10 @@ class TuningObjective:
     def unlearning(self, choice: Choice) -> UnlearningConfig:
         """Return the run's settings with a choice. Raises RequestInvalid if the run does not allow it."""
         own = self._store.config.unlearning
-        if choice.contributions not in (
-            own.contributions,
-            *([Contributions.GRADIENT] if own.contributions is Contributions.BATCH else []),
-        ):
-            raise RequestInvalid(
-                f"contributions {choice.contributions} cannot be tried: this run was trained for {own.contributions}"
-            )
+        trained_for, chosen = own.contributions, choice.contributions
+        records_beside_training = trained_for is Contributions.BATCH and not chosen.is_recorded
+        if not (trained_for.may_become(chosen) or records_beside_training):
+            raise RequestInvalid(f"contributions {chosen} cannot be tried: this run was trained for {trained_for}")
         slices = self._store.config.partition.slices
         if not 1 <= choice.fine_tune_slices <= slices:
             raise RequestInvalid(f"fine-tuning on the last {choice.fine_tune_slices} slices: this run has {slices}")

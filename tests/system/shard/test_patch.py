@@ -21,6 +21,9 @@ from tests.support.examples import make_config, revoke, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import TrainedRunFactory
 
+QUICK = {"samples": 10, "iterations": 1, "steps": 2}
+"""Settings with which a patch costs less than retraining a shard of few samples, so that `ohs` replays."""
+
 
 def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
     """Patch shard 0 without five samples, at another learning rate."""
@@ -65,7 +68,7 @@ def test_a_patched_shard_normalises_by_its_retained_samples(
     trained_run: TrainedRunFactory, strategy: str, ohs: str, remedy: Remedy, slice_index: int | None, fitted_to: int
 ) -> None:
     """Ten samples of the slice are forgotten, or the whole first slice if it is None."""
-    unlearning = {"boundary": 0.0, "calibration": False, "ohs": {"remedy": ohs}}
+    unlearning = {"boundary": 0.0, "calibration": False, "curvature": QUICK, "ohs": {"remedy": ohs}}
     run = trained_run(training={"epochs": 8}, unlearning=unlearning)
     forgotten = run.ids(shard=0, slice_index=slice_index or 0)[: None if slice_index is None else 10]
     receipt = run.revoke(forgotten, strategy=strategy)
@@ -89,7 +92,7 @@ def test_a_forecast_is_within_twice_the_passes_that_a_patch_takes(
         model={"name": "mlp", "hidden": [8], "batch_norm": has_batch_norm},
         training={"epochs": 12, "learning_rate": 0.2},
         partition={"shards": 3},
-        unlearning={"boundary": 0.0, "calibration": calibration, "ohs": {"remedy": ohs}},
+        unlearning={"boundary": 0.0, "calibration": calibration, "curvature": QUICK, "ohs": {"remedy": ohs}},
     )
     [part] = run.revoke(samples_by_fit(run.config, run.location)[-10:], strategy=strategy).shards
     assert run.store.manifest.has_batch_norm is has_batch_norm

@@ -185,7 +185,7 @@ def test_without_a_feasible_trial_the_nearest_is_named(objective: TuningObjectiv
 @pytest.mark.parametrize(
     ("choice", "complaint"),
     [
-        (replace(CHOICE, contributions=Contributions.GROUP), "was trained for gradient"),
+        (replace(CHOICE, contributions=Contributions.GROUP), "was trained for curvature"),
         (replace(CHOICE, fine_tune_slices=4), "this run has 3"),
     ],
 )

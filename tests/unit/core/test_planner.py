@@ -5,16 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.config import OhsConfig, UnlearningConfig
-from raymu.config.unlearning import Boundary, OhsRemedy, Strategy
+from raymu.config.unlearning import Boundary, Contributions, OhsRemedy, Strategy
 from raymu.core.planner import choose_remedies, decide_repairs, forecast
 from raymu.core.records import Remedy
 from raymu.core.run_shape import RunShape
 from raymu.core.workload import ShardWorkload, makespan, shard_workload
 from tests.unit.core.examples import EPOCHS, SLICES, lineage
 
+CHEAP = Contributions.GRADIENT
+"""A patch by these costs less than retraining even a small shard."""
+
 
 def workloads_of(earliest: list[int], *, ohs: OhsConfig | None = None) -> list[ShardWorkload]:
-    shape = RunShape(unlearning=UnlearningConfig(ohs=ohs or OhsConfig()), epochs=EPOCHS)
+    shape = RunShape(unlearning=UnlearningConfig(contributions=CHEAP, ohs=ohs or OhsConfig()), epochs=EPOCHS)
     return [
         shard_workload(lineage(shard), {slice_index: 1}, shape=shape, references=(40,))
         for shard, slice_index in enumerate(earliest)
@@ -77,7 +80,7 @@ def test_replay_is_chosen_where_it_is_cheaper_and_possible() -> None:
     assert remedy(first) is Remedy.REPLAY
     assert remedy(last) is Remedy.RETRAIN
     indebted = lineage(tainted_from=1, debts=("r0",))
-    shape = RunShape(unlearning=UnlearningConfig(ohs=ohs), epochs=EPOCHS)
+    shape = RunShape(unlearning=UnlearningConfig(contributions=CHEAP, ohs=ohs), epochs=EPOCHS)
     assert remedy(shard_workload(indebted, {0: 1}, shape=shape, references=(40,))) is Remedy.FINE_TUNE
 
 
@@ -100,7 +103,7 @@ def test_a_patch_without_a_calibration_reference_is_planned_as_a_retraining() ->
 
 def test_a_replay_without_a_calibration_reference_says_so_even_if_it_would_not_be_cheaper() -> None:
     ohs = OhsConfig(remedy=OhsRemedy.REPLAY, slices=SLICES - 1)
-    shape = RunShape(unlearning=UnlearningConfig(ohs=ohs), epochs=EPOCHS)
+    shape = RunShape(unlearning=UnlearningConfig(contributions=CHEAP, ohs=ohs), epochs=EPOCHS)
     alone = shard_workload(lineage(), {0: 9}, shape=shape)
     assert alone.passes[Remedy.RETRAIN] <= alone.passes[Remedy.REPLAY]
     chosen = choose_remedies([alone], strategy=Strategy.OHS, boundary=Boundary.parse(0.0), workers=1, ohs=ohs)

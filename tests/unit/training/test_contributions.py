@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.contributions import CONTRIBUTIONS, UpdateLog
 from raymu.training.trainer import ShardTrainer
-from tests.support.shard_training import SLICES, make_plan, make_samples
+from tests.support.shard_training import SLICES, contributions_of, make_plan, make_samples
 
 pytestmark = pytest.mark.usefixtures("one_determinism_class")
 
@@ -140,17 +141,17 @@ def test_a_sample_is_subtracted_once_and_then_refused(kind: str) -> None:
     forget = samples.where(samples.hashes == samples.hashes[0])
     counts, sizes, updates = log.forgotten_by_row(forget), log.sizes, log.updates.clone().float()
     shares = counts / sizes.clamp(min=1) if kind == "group" else (counts > 0).float()
-    contributions = CONTRIBUTIONS[Contributions(kind)].contributions(training.classifier, forget, {1: log}, 0.1)
+    contributions = contributions_of(Contributions(kind), training.classifier, forget, {1: log}, 0.1)
     torch.testing.assert_close(contributions, shares @ updates, atol=1e-5, rtol=1e-5)
     assert log.consumed.tolist() == (counts > 0).tolist()
     with pytest.raises(PatchFailed, match="no recorded update is left to subtract for 1 forgotten sample"):
-        CONTRIBUTIONS[Contributions(kind)].contributions(training.classifier, forget, {1: log}, 0.1)
+        contributions_of(Contributions(kind), training.classifier, forget, {1: log}, 0.1)
 
 
 def test_one_sample_without_an_update_that_is_left_fails_the_patch_of_all() -> None:
     samples = make_samples()
     training, log, _ = record("group", samples)
-    contributions = CONTRIBUTIONS[Contributions.GROUP].contributions
+    contributions = partial(contributions_of, Contributions.GROUP)
     in_row = [
         samples.isin(row.numpy().view(np.uint64)) for row in log.members.split(log.sizes.tolist()) if len(row) > 1
     ]
@@ -169,7 +170,7 @@ def test_a_log_does_not_name_a_subtracted_sample(kind: str) -> None:
     training, log, _ = record(kind, samples)
     before = UpdateLog.load(log.dump(), source="a copy")
     forget, later = (samples.where(samples.hashes == samples.hashes[row]) for row in (0, 1))
-    CONTRIBUTIONS[Contributions(kind)].contributions(training.classifier, forget, {1: log}, 0.1)
+    contributions_of(Contributions(kind), training.classifier, forget, {1: log}, 0.1)
     assert forget.hashes.tobytes() in before.dump()
     assert forget.hashes.tobytes() not in log.dump()
     assert not log.forgotten_by_row(forget).any()
@@ -182,7 +183,7 @@ def test_what_is_left_of_a_log_is_shared_as_before() -> None:
     training, log, _ = record("group", samples)
     copy = UpdateLog.load(log.dump(), source="a copy")
     forget, later = (samples.where(samples.hashes.view(np.int64) == log.members[entry].item()) for entry in (0, -1))
-    contributions = CONTRIBUTIONS[Contributions.GROUP].contributions
+    contributions = partial(contributions_of, Contributions.GROUP)
     contributions(training.classifier, forget, {1: log}, 0.1)
     after = contributions(training.classifier, later, {1: log}, 0.1)
     torch.testing.assert_close(after, contributions(training.classifier, later, {1: copy}, 0.1))
@@ -193,7 +194,7 @@ def test_all_samples_together_have_contributed_all_that_was_trained(kind: str) -
     samples = make_samples()
     training, log, change = record(kind, samples)
     trained = samples.where(samples.slices <= 1)
-    contributions = CONTRIBUTIONS[Contributions(kind)].contributions(training.classifier, trained, {1: log}, 0.1)
+    contributions = contributions_of(Contributions(kind), training.classifier, trained, {1: log}, 0.1)
     torch.testing.assert_close(contributions, change, atol=5e-3, rtol=0.0)
 
 
@@ -204,7 +205,7 @@ def test_logs_of_several_stages_are_subtracted_together(kind: str) -> None:
     _, second, _ = record(kind, samples, stage=SLICES - 1)
     forget = samples.where(samples.slices == SLICES - 1)
     alone = UpdateLog.load(second.dump(), source="a copy")
-    contributions = CONTRIBUTIONS[Contributions(kind)].contributions
+    contributions = partial(contributions_of, Contributions(kind))
     both = contributions(training.classifier, forget, {1: first, 2: second}, 0.1)
     torch.testing.assert_close(both, contributions(training.classifier, forget, {2: alone}, 0.1))
     assert not first.consumed.any()
@@ -226,7 +227,7 @@ def test_the_gradient_reading_is_one_step_of_descent_at_the_present_weights(mode
     training.train_stage(samples, 0)
     before = weights_sha256(training.classifier.tensors())
     forget = samples.where(np.arange(len(samples)) < count)
-    contributions = CONTRIBUTIONS[Contributions.GRADIENT].contributions(training.classifier, forget, {}, 0.25)
+    contributions = contributions_of(Contributions.GRADIENT, training.classifier, forget, {}, 0.25)
     network = training.classifier.model.eval()
     loss = F.cross_entropy(network(training.classifier.preprocess(forget.features)), torch.from_numpy(forget.labels))
     by_hand = torch.autograd.grad(loss, list(network.parameters()))
@@ -234,5 +235,6 @@ def test_the_gradient_reading_is_one_step_of_descent_at_the_present_weights(mode
     assert weights_sha256(training.classifier.tensors()) == before
 
 
-def test_the_gradient_reading_records_nothing() -> None:
-    assert CONTRIBUTIONS[Contributions.GRADIENT].recorder is None
+@pytest.mark.parametrize("contributions", list(Contributions))
+def test_training_records_those_contributions_that_say_so(contributions: Contributions) -> None:
+    assert (CONTRIBUTIONS[contributions].recorder is not None) is contributions.is_recorded

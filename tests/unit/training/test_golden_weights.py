@@ -24,7 +24,7 @@ from raymu.training.patch import calibrate, fine_tune
 from raymu.training.spec import TrainingSpec
 from raymu.training.stages import StageTask, train_stages
 from raymu.training.trainer import ShardTrainer
-from tests.support.shard_training import SLICES, make_samples, make_training_config
+from tests.support.shard_training import SLICES, contributions_task, make_samples, make_training_config
 
 GOLDEN: Mapping[str, Any] = json.loads(Path(__file__).with_name("golden_weights.json").read_text())
 CPU = torch.device("cpu")
@@ -130,9 +130,10 @@ def patched(each: Case) -> list[str]:
         is_forgotten = np.arange(len(samples)) % 9 == 4
         forget, retain = samples.where(is_forgotten), samples.where(~is_forgotten)
         fine_tune(trainer, retain, forget, rate=0.01, epochs=2, seed=3)
-        gradient = CONTRIBUTIONS[Contributions.GRADIENT].contributions(trainer.classifier, forget, {}, 0.1)
+        task = contributions_task(trainer.classifier, forget, retain, rate=0.1)
+        contribute = CONTRIBUTIONS[Contributions.GRADIENT].prepare(task)
         loss = trainer.classifier.mean_loss(forget.features, forget.labels)
-        result = calibrate(trainer.classifier, gradient, forget, retain, unseen_loss=1.5 * loss + 0.01)
+        result = calibrate(trainer.classifier, contribute, forget, retain, unseen_loss=1.5 * loss + 0.01)
         _, weights = trainer.dump(stage=SLICES - 1, determinism="one class")
     return [weights[:16], result.forget_loss.hex(), float(loss).hex()]
 

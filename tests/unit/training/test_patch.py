@@ -16,11 +16,12 @@ from raymu.core.partition import identity_hashes
 from raymu.errors import PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.contributions import CONTRIBUTIONS
+from raymu.training.contributions import CONTRIBUTIONS, Contribute, ContributionsResult
 from raymu.training.patch import calibrate, find_strength, fine_tune, recompute_batch_norm, subtract
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 from tests.support.examples import make_config
+from tests.support.shard_training import contributions_task
 
 LOSSES: dict[str, Callable[[float, float], float]] = {
     "linear": lambda base, slope: base + slope,
@@ -111,18 +112,38 @@ def parameters(classifier: Classifier) -> torch.Tensor:
     return torch.nn.utils.parameters_to_vector(classifier.model.parameters()).detach().clone()
 
 
-def gradient(classifier: Classifier, forget: ShardSamples) -> torch.Tensor:
-    return CONTRIBUTIONS[Contributions.GRADIENT].contributions(classifier, forget, {}, 0.1)
+def prepared(
+    contributions: Contributions, classifier: Classifier, forget: ShardSamples, retain: ShardSamples
+) -> Contribute:
+    return CONTRIBUTIONS[contributions].prepare(contributions_task(classifier, forget, retain, rate=0.1))
 
 
+def fixed(vector: torch.Tensor) -> Contribute:
+    """Return a function whose contributions are this vector."""
+    return lambda: ContributionsResult(vector=vector, passes=0.0)
+
+
+@pytest.mark.parametrize(
+    ("contributions", "steps"),
+    [(Contributions.GRADIENT, 1), (Contributions.CURVATURE, 1), (Contributions.CURVATURE, 3)],
+)
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_calibration_reaches_the_unseen_loss_and_reports_the_loss_that_is_left(batch_norm: bool) -> None:
+def test_calibration_reaches_the_unseen_loss_and_reports_the_loss_that_is_left(
+    batch_norm: bool, contributions: Contributions, steps: int
+) -> None:
     samples = make_samples(60, seed=1)
     training = make_training(samples, batch_norm=batch_norm)
     forget, retain = samples.where(np.arange(60) < 8), samples.where(np.arange(60) >= 8)
     classifier = training.classifier
     aim = 2.0 * classifier.mean_loss(forget.features, forget.labels)
-    result = calibrate(classifier, gradient(classifier, forget), forget, retain, unseen_loss=aim)
+    result = calibrate(
+        classifier,
+        prepared(contributions, classifier, forget, retain),
+        forget,
+        retain,
+        unseen_loss=aim,
+        steps=steps,
+    )
     assert result.forget_loss == pytest.approx(aim, rel=0.011)
     assert result.forget_loss == classifier.mean_loss(forget.features, forget.labels)
     left = {name: tensor.clone() for name, tensor in classifier.tensors().items()}
@@ -134,7 +155,14 @@ def test_calibration_that_has_nothing_to_do_leaves_the_weights_as_they_are() -> 
     samples = make_samples(60, seed=1)
     classifier = make_training(samples).classifier
     forget, before = samples.where(np.arange(60) < 8), parameters(classifier)
-    result = calibrate(classifier, gradient(classifier, forget), forget, samples, unseen_loss=1e-6)
+    result = calibrate(
+        classifier,
+        prepared(Contributions.CURVATURE, classifier, forget, samples),
+        forget,
+        samples,
+        unseen_loss=1e-6,
+        steps=3,
+    )
     assert torch.equal(parameters(classifier), before)
     assert result.forget_loss == classifier.mean_loss(forget.features, forget.labels)
 
@@ -143,7 +171,7 @@ def test_the_published_rule_subtracts_the_contributions_once() -> None:
     samples = make_samples(60, seed=1)
     classifier = make_training(samples).classifier
     before, contributions = parameters(classifier), torch.linspace(-0.1, 0.1, len(parameters(classifier)))
-    subtract(classifier, contributions, samples.where(np.arange(60) < 8), samples)
+    subtract(classifier, fixed(contributions), samples.where(np.arange(60) < 8), samples)
     assert torch.equal(parameters(classifier), before - contributions)
 
 
@@ -152,9 +180,9 @@ def test_contributions_that_break_the_weights_are_a_failed_patch() -> None:
     classifier = make_training(samples).classifier
     contributions = torch.full_like(parameters(classifier), math.inf)
     with pytest.raises(PatchFailed, match=r"non-finite values in 1\.weight"):
-        subtract(classifier, contributions, samples, samples)
+        subtract(classifier, fixed(contributions), samples, samples)
     with pytest.raises(PatchFailed, match="not finite"):
-        calibrate(classifier, contributions, samples, samples, unseen_loss=1.0)
+        calibrate(classifier, fixed(contributions), samples, samples, unseen_loss=1.0)
 
 
 def test_batch_norm_without_enough_retained_samples_is_a_failed_patch() -> None:

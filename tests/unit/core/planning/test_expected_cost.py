@@ -11,7 +11,7 @@ import pytest
 
 from raymu.config import OhsConfig, UnlearningConfig
 from raymu.config.stage_epochs import epochs_per_stage
-from raymu.config.unlearning import Boundary, OhsRemedy, Strategy
+from raymu.config.unlearning import Boundary, Contributions, OhsRemedy, Strategy
 from raymu.core.planning.expected_cost import (
     Layout,
     expected_cost,
@@ -157,7 +157,7 @@ def test_sampled_forecasts_agree_with_the_closed_form(shards: int, together: int
 
 
 def test_a_deadline_of_a_group_is_sampled() -> None:
-    config = UnlearningConfig()
+    config = UnlearningConfig(contributions=Contributions.GRADIENT)
     run = a_layout(config, has_batch_norm=False)
     deadline, seconds = Boundary.parse("deadline:1500s"), Boundary.parse("1500s")
     alone = expected_cost(run, Strategy.HS, deadline, requests=5)

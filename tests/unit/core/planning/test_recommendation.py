@@ -4,7 +4,7 @@ import pytest
 
 from raymu.config import UnlearningConfig
 from raymu.config.stage_epochs import epochs_per_stage
-from raymu.config.unlearning import Strategy
+from raymu.config.unlearning import Contributions, Strategy
 from raymu.core.planning.expected_cost import Layout
 from raymu.core.planning.recommendation import TrafficBudget, exact_passes, recommend
 from raymu.core.run_shape import RunShape
@@ -17,7 +17,9 @@ def layout(shards: int, slices: int) -> Layout:
         shards=shards,
         slice_samples=(SAMPLES / shards / slices,) * slices,
         slice_prior=(1 / slices,) * slices,
-        shape=RunShape(unlearning=UnlearningConfig(), epochs=epochs_per_stage(12, slices)),
+        shape=RunShape(
+            unlearning=UnlearningConfig(contributions=Contributions.GRADIENT), epochs=epochs_per_stage(12, slices)
+        ),
         seconds_per_pass=1e-4,
     )
 

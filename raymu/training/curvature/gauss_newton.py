@@ -1,0 +1,145 @@
+"""Products of a vector with the generalised Gauss-Newton matrix, for any module that autograd differentiates twice.
+
+The matrix is the mean over samples of J^T H J: J holds the derivatives of one sample's outputs by the parameters, H the
+second derivatives of the loss by the outputs (Schraudolph, Neural Computation 2002; Martens, JMLR 2020, section 8). It is
+positive semidefinite if the loss is convex in the outputs, as the Hessian of a network is not. J v is found by backward
+passes alone: J^T u is linear in u, and its derivative by u, along v, is J v. PyTorch's forward mode lacks rules for layers
+that its backward mode has.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from raymu.training.losses import Loss
+
+CHUNK = 256
+"""Samples that are differentiated at once: it bounds the memory that activations take."""
+_KEPT_BYTES = 2**28
+"""Largest size of the activations that are kept from one product to the next, instead of being computed again."""
+
+
+@contextmanager
+def twice_differentiable(model: nn.Module) -> Iterator[None]:
+    """Choose implementations of layers that have second derivatives: fused attention and fused recurrence have none."""
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False, deterministic=True))
+            flags = torch.backends.mkldnn.set_flags(_enabled=False, _fp32_precision=None)
+            stack.callback(torch.backends.mkldnn.set_flags, flags[0], _fp32_precision=None)
+        yield
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """List the parameters that training changes, in the model's order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Linearised:
+    """The outputs of some samples as a linear function of the parameters, near the present ones."""
+
+    outputs: Tensor
+    """(samples, classes)."""
+    dual: Tensor
+    """(samples, classes) of zeros, by which `pulled` is differentiated."""
+    pulled: tuple[Tensor, ...]
+    """J^T dual, in the shapes of the parameters."""
+    logits: Tensor
+    """(samples, classes): the outputs, without the model behind them."""
+    slope: Tensor
+    """(samples, classes), the loss's gradient by `logits`."""
+
+
+class GaussNewton:
+    """The Gauss-Newton matrix of the mean loss of some samples, at the present weights, in evaluation mode."""
+
+    def __init__(self, model: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> None:
+        """Prepare for products.
+
+        Args:
+            model: The weights must not change between products.
+            loss: Loss of the outputs.
+            inputs: (samples, *shape) float32, normalised.
+            labels: (samples,) int64.
+        """
+        self._model, self._loss = model, loss
+        self._chunks = list(zip(inputs.split(CHUNK), labels.split(CHUNK), strict=True))
+        self._samples = len(inputs)
+        self._parameters = trainable(model)
+        self._sizes = [parameter.numel() for parameter in self._parameters]
+        self._kept: list[_Linearised] | None = None
+
+    def product(self, vector: Tensor) -> Tensor:
+        """Multiply a vector. Shapes: (trainable parameters,) -> (trainable parameters,)."""
+        total = torch.zeros_like(vector)
+        parts = [
+            part.view_as(parameter) for part, parameter in zip(vector.split(self._sizes), self._parameters, strict=True)
+        ]
+        for chunk in self._linearised():
+            total += self._chunk_product(chunk, parts)
+        return total.div_(self._samples)
+
+    def _linearised(self) -> Iterator[_Linearised]:
+        """Yield the chunks. They are kept for the next product if they are small."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[_Linearised] = []
+        most = 0
+        for number, (inputs, labels) in enumerate(self._chunks):
+            if number == 0:
+                with _counted_bytes() as counted:
+                    chunk = self._linearise(inputs, labels)
+                most = _KEPT_BYTES // max(counted[0], 1)
+            else:
+                chunk = self._linearise(inputs, labels)
+            if len(self._chunks) <= most:
+                kept.append(chunk)
+            yield chunk
+        if kept:
+            self._kept = kept
+
+    def _linearise(self, inputs: Tensor, labels: Tensor) -> _Linearised:
+        self._model.eval()
+        with twice_differentiable(self._model):
+            outputs = self._model(inputs)
+            dual = torch.zeros_like(outputs, requires_grad=True)
+            pulled = torch.autograd.grad(
+                outputs, self._parameters, grad_outputs=dual, create_graph=True, materialize_grads=True
+            )
+        logits = outputs.detach().requires_grad_()
+        [slope] = torch.autograd.grad(self._loss(logits, labels, "sum"), logits, create_graph=True)
+        return _Linearised(outputs=outputs, dual=dual, pulled=pulled, logits=logits, slope=slope)
+
+    def _chunk_product(self, chunk: _Linearised, parts: Sequence[Tensor]) -> Tensor:
+        """Return the sum over the chunk's samples of J^T H J v."""
+        reached = [(pulled, part) for pulled, part in zip(chunk.pulled, parts, strict=True) if pulled.requires_grad]
+        [pushed] = torch.autograd.grad(
+            [pulled for pulled, _ in reached], chunk.dual, grad_outputs=[part for _, part in reached], retain_graph=True
+        )
+        if not chunk.slope.requires_grad:  # the loss is piecewise linear in the outputs
+            return torch.zeros(sum(self._sizes), device=pushed.device)
+        [curved] = torch.autograd.grad(chunk.slope, chunk.logits, grad_outputs=pushed, retain_graph=True)
+        pulled = torch.autograd.grad(
+            chunk.outputs, self._parameters, grad_outputs=curved, retain_graph=True, materialize_grads=True
+        )
+        return torch.cat([part.reshape(-1) for part in pulled])
+
+
+@contextmanager
+def _counted_bytes() -> Iterator[list[int]]:
+    """Count the bytes that autograd keeps of the operations within."""
+    counted = [0]
+
+    def pack(tensor: Tensor) -> Tensor:
+        counted[0] += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield counted
