@@ -4,7 +4,7 @@ The control forgets nothing and is never a remedy. It shows that accuracy alone 
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,8 @@ class NegativeControl:
     """The fine-tuned ensemble and what the fine-tuning cost."""
 
     ensemble: Ensemble
+    states: Mapping[int, bytes]
+    """Fine-tuned shard -> checkpoint."""
     passes: float
     """Sample passes over all fine-tuned shards."""
     seconds: float
@@ -65,4 +67,4 @@ def negative_control(store: RunStore, sample_ids: Collection[SampleId]) -> Negat
             seconds += time.perf_counter() - started
             payloads[lineage.shard], _ = trainer.dump(stage=lineage.slices - 1, determinism=determinism.json())
     ensemble = Ensemble(store, generation, device=device).replacing(payloads)
-    return NegativeControl(ensemble=ensemble, passes=passes, seconds=seconds)
+    return NegativeControl(ensemble=ensemble, states=payloads, passes=passes, seconds=seconds)

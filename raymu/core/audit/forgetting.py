@@ -85,9 +85,9 @@ class Forgetting:
     def over_floor(self, floor: "Forgetting") -> FloorRatio:
         """Divide by the floor: the record of oracles that are compared with oracles of other seeds."""
         return FloorRatio(
-            klom=_ratio(self.forget.klom.mean, floor.forget.klom.mean),
-            gaussian_klom=_ratio(self.forget.gaussian_klom.mean, floor.forget.gaussian_klom.mean),
-            paired=_ratio(self.forget.paired, floor.forget.paired),
+            klom=ratio_to_floor(self.forget.klom.mean, floor.forget.klom.mean),
+            gaussian_klom=ratio_to_floor(self.forget.gaussian_klom.mean, floor.forget.gaussian_klom.mean),
+            paired=ratio_to_floor(self.forget.paired, floor.forget.paired),
         )
 
 
@@ -131,8 +131,8 @@ def forgetting_of(
     )
 
 
-def _ratio(distance: float, floor: float) -> float:
-    """Divide. Models that do not differ at all have a floor of 0."""
+def ratio_to_floor(distance: float, floor: float) -> float:
+    """Divide a distance by the floor, which is 0 for models that do not differ at all."""
     if floor > 0.0:
         return distance / floor
     return 1.0 if distance == 0.0 else float("inf")

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from raymu.config import UnlearningConfig
 from raymu.config.unlearning import Boundary, Contributions, Strategy
+from raymu.core.audit.signals import Confidences
+from raymu.core.forgetting_error import FEWEST_ORACLES, ForgettingError, RetrainedConfidences
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.planning.simulator import SimulationResult, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
@@ -20,12 +22,14 @@ from raymu.core.run_shape import RunShape
 from raymu.core.tuning import Choice, InterimScore, Score
 from raymu.data.traces import read_trace
 from raymu.errors import RequestInvalid, RunInvalid
-from raymu.output_file import atomic_write
 from raymu.service.history import replay
+from raymu.service.negative_control import NegativeControl
 from raymu.service.planning.population import current_population
 from raymu.service.prediction import Ensemble, repaired_generation
 from raymu.service.trial import EvaluationSet, read_test_set, samples_at, temporary_branch
 from raymu.service.tuning.branch_repairs import BranchRepairs
+from raymu.service.tuning.forgotten import ForgottenByShard
+from raymu.service.tuning.oracles import RetrainedOracles
 from raymu.service.tuning.search_folder import branches_in
 from raymu.store.codec import to_json
 from raymu.store.run import RunStore
@@ -51,8 +55,12 @@ class ObjectiveSpec:
     """The search's folder. Branches are fast if it is on the run's disk."""
     workers: int
     """Shards that are repaired side by side."""
+    oracles: int = 4
+    """Oracles with seeds of their own, which the forgetting error is measured by."""
 
     def __post_init__(self) -> None:
+        if self.oracles < FEWEST_ORACLES:
+            raise RequestInvalid(f"{self.oracles} oracles: the forgetting error needs {FEWEST_ORACLES} or more")
         if (self.traffic is None) == (self.trace is None):
             raise RequestInvalid("give either --traffic, such as uniform:50, or --trace-file with a file of requests")
 
@@ -74,7 +82,9 @@ class TuningObjective:
         self.trace = _read_trace(spec, self._store, self._population)
         self._rows = self._population.rows_of(self.trace)
         features, labels = read_test_set(spec.test, self._store.config.data)
-        forgotten = samples_at(self._store, self._lineages, np.concatenate(self._rows))
+        rows = np.sort(np.concatenate(self._rows))
+        forgotten = samples_at(self._store, self._lineages, rows)
+        self._forgotten = ForgottenByShard(self._store, self._lineages, forgotten, self._population.shards[rows])
         self._evaluation = EvaluationSet(features=features, labels=labels, forgotten=forgotten)
 
     @cached_property
@@ -119,22 +129,63 @@ class TuningObjective:
             return self._score(branch, simulation, repairs.measured_seconds)
 
     @cached_property
+    def oracles(self) -> RetrainedOracles:
+        """The oracles of the trace, with the run's seed and with others. Trained once, and kept in a file."""
+        path = Path(self._spec.scratch) / f"oracles-{self.digest[:16]}-{self._spec.oracles}.npz"
+        if not path.exists():
+            self._retrain_oracles().save(path)
+        return RetrainedOracles.load(path)
+
+    @property
     def oracle(self) -> PredictionSummary:
-        """Predictions of the run with every touched shard retrained without the trace's samples. Kept in a file."""
-        path = Path(self._spec.scratch) / f"oracle-{self.digest[:16]}.npz"
-        if path.exists():
-            return _read_predictions(path)
-        at_once = Trace(requests=tuple(replace(request, at_s=0.0) for request in self.trace.requests))
-        with self._branch(self._with_sisa) as branch:
-            simulation = self._simulate(branch, at_once, BranchRepairs(branch, self._population, self._rows))
-            predictions = self._predictions(branch, simulation.lineages)
-        _write_predictions(predictions, path)
-        return predictions
+        """Predictions of the run with every touched shard retrained without the trace's samples."""
+        return self.oracles.own_seed
+
+    @cached_property
+    def untouched(self) -> PredictionSummary:
+        """Predictions of the run as it is, which has forgotten nothing."""
+        return self._predictions(self._store, self._lineages)
+
+    @property
+    def untouched_error(self) -> ForgettingError:
+        """Forgetting error of the run as it is."""
+        return self._error_of(self._store, self._lineages)
 
     @cached_property
     def control(self) -> PredictionSummary:
         """Predictions of the negative control, which forgets nothing."""
-        return self._evaluation.summarize(self._evaluation.control(self._store).predict)
+        return self._evaluation.summarize(self._control.predict)
+
+    @property
+    def control_error(self) -> ForgettingError:
+        """Forgetting error of the negative control."""
+        return self.oracles.confidences.error_of(self._forgotten.confidences(self._control.states))
+
+    @property
+    def oracle_error(self) -> ForgettingError:
+        """Forgetting error of the oracle itself: 1 on average, since it is one retraining among others."""
+        return self.oracles.confidences.error_of(self.oracles.confidences.own_seed)
+
+    @cached_property
+    def _control(self) -> NegativeControl:
+        return self._evaluation.control(self._store)
+
+    def _retrain_oracles(self) -> RetrainedOracles:
+        at_once = Trace(requests=tuple(replace(request, at_s=0.0) for request in self.trace.requests))
+        with self._branch(self._with_sisa) as branch:
+            simulation = self._simulate(branch, at_once, BranchRepairs(branch, self._population, self._rows))
+            ensemble = Ensemble(branch, repaired_generation(simulation.lineages))
+            own_confidences = self._confidences(branch, simulation.lineages)
+        summaries, confidences = [], []
+        for number in range(1, self._spec.oracles + 1):
+            states = self._forgotten.retrain(number)
+            summaries.append(self._evaluation.summarize(ensemble.replacing(states).predict))
+            confidences.append(self._forgotten.confidences(states))
+        return RetrainedOracles(
+            own_seed=self._evaluation.summarize(ensemble.predict),
+            other_seeds=tuple(summaries),
+            confidences=RetrainedConfidences(own_seed=own_confidences, other_seeds=np.stack(confidences)),
+        )
 
     @cached_property
     def retrain_passes(self) -> float:
@@ -207,6 +258,12 @@ class TuningObjective:
             weights_sha256=hashlib.sha256(weights.encode()).hexdigest(),
         )
 
+    def _confidences(self, store: RunStore, lineages: tuple[ShardLineage, ...]) -> Confidences:
+        return self._forgotten.confidences(self._forgotten.states(store, lineages))
+
+    def _error_of(self, store: RunStore, lineages: tuple[ShardLineage, ...]) -> ForgettingError:
+        return self.oracles.confidences.error_of(self._confidences(store, lineages))
+
     def _predictions(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> PredictionSummary:
         return self._evaluation.summarize(Ensemble(branch, repaired_generation(lineages)).predict)
 
@@ -252,18 +309,3 @@ def _read_trace(spec: ObjectiveSpec, store: RunStore, population: RevocableSampl
 
 def _debt_share(lineages: tuple[ShardLineage, ...]) -> float:
     return sum(bool(lineage.debts) for lineage in lineages) / len(lineages)
-
-
-def _write_predictions(predictions: PredictionSummary, path: Path) -> None:
-    with atomic_write(path) as partial, partial.open("wb") as file:
-        np.savez(file, **{field.name: getattr(predictions, field.name) for field in fields(PredictionSummary)})
-
-
-def _read_predictions(path: Path) -> PredictionSummary:
-    arrays = np.load(path)
-    return PredictionSummary(
-        test=arrays["test"],
-        test_accuracy=float(arrays["test_accuracy"]),
-        forget=arrays["forget"],
-        forget_accuracy=float(arrays["forget_accuracy"]),
-    )

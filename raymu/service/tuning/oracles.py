@@ -1,0 +1,63 @@
+"""The retrained oracles of a search: trained once, and kept in a file of its folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raymu.core.forgetting_error import RetrainedConfidences
+from raymu.core.oracle_gap import PredictionSummary
+from raymu.output_file import atomic_write
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RetrainedOracles:
+    """What retrained oracles predict."""
+
+    own_seed: PredictionSummary
+    """The run with every touched shard retrained without the forget set."""
+    other_seeds: tuple[PredictionSummary, ...]
+    """The same, with the touched shards retrained with other seeds."""
+    confidences: RetrainedConfidences
+    """By the touched shards alone, in the order of `other_seeds`."""
+
+    def save(self, path: Path) -> None:
+        """Write a file."""
+        arrays: dict[str, Any] = {
+            field.name: np.stack([np.asarray(getattr(summary, field.name)) for summary in self._summaries])
+            for field in fields(PredictionSummary)
+        }
+        with atomic_write(path) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                **arrays,
+                own_confidences=self.confidences.own_seed,
+                other_confidences=self.confidences.other_seeds,
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "RetrainedOracles":
+        """Read a file that `save` wrote."""
+        arrays = np.load(path)
+        own_seed, *other_seeds = (
+            PredictionSummary(
+                test=arrays["test"][number],
+                test_accuracy=float(arrays["test_accuracy"][number]),
+                forget=arrays["forget"][number],
+                forget_accuracy=float(arrays["forget_accuracy"][number]),
+            )
+            for number in range(len(arrays["test"]))
+        )
+        return cls(
+            own_seed=own_seed,
+            other_seeds=tuple(other_seeds),
+            confidences=RetrainedConfidences(
+                own_seed=arrays["own_confidences"], other_seeds=arrays["other_confidences"]
+            ),
+        )
+
+    @property
+    def _summaries(self) -> Sequence[PredictionSummary]:
+        return (self.own_seed, *self.other_seeds)
