@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from raymu.backends import Backend, backend_of
 from raymu.config import ClusterConfig, Config
+from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.uri import is_uri, redacted
@@ -271,6 +272,7 @@ class Run:
         trace: str | Path | None = None,
         test: str | Path | None = None,
         workers: int | None = None,
+        oracles: int = ORACLES,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> TuningReport:
         """Search for the hybrid boundary on branches of this run, which itself does not change.
@@ -283,6 +285,7 @@ class Run:
             trace: A file of requests, instead of `traffic`.
             test: A labelled table, instead of data.test.
             workers: Shards that are repaired side by side. The default is as many as trained the run.
+            oracles: Oracles with other seeds, which the forgetting error is measured by.
             progress: Called with the number of ended trials and the number of all trials.
 
         Raises:
@@ -304,6 +307,7 @@ class Run:
             test=_absolute(test_data),
             scratch=str(Path(out).absolute()),
             workers=workers or trained_on(self._store),
+            oracles=oracles,
         )
         return tune_boundary(objective, search, constraints, cluster=self.cluster, progress=progress)
 

@@ -26,6 +26,7 @@ COLOURS = {
     "ohs, replay": "#56b4e9",
     "from scratch": "#000000",
     "control": "#8c8c8c",
+    "untouched": "#e69f00",
 }
 """Colours that people who cannot tell red from green can tell apart (Okabe and Ito, 2008)."""
 
@@ -78,13 +79,25 @@ def plot_pareto_front(report: TuningReport) -> Figure:
     accuracy, forgetting = figure.subplots(1, 2)
     _draw_trials(accuracy, report, lambda score: score.lost_points)
     _draw_trials(forgetting, report, lambda score: score.forgetting_error)
-    for axes, label, control in (
-        (accuracy, "test accuracy below the retrained oracle, points", report.control.lost_points),
-        (forgetting, "forgetting error, nats", report.control.too_little + report.control.too_much),
-    ):
-        axes.axhline(control, color=COLOURS["control"], linestyle=":", linewidth=1.4, label="control: forgets nothing")
-        axes.axhline(0.0, color=COLOURS["from scratch"], linewidth=0.8, label="retrained oracle")
-        axes.set_ylabel(label)
+    baselines = (
+        ("retrained oracle", report.oracle, {"color": COLOURS["from scratch"], "linewidth": 0.8}),
+        (
+            "other seed: the floor",
+            report.other_seed,
+            {"color": COLOURS["from scratch"], "linewidth": 1.0, "linestyle": "-."},
+        ),
+        (
+            "untouched: nothing done",
+            report.untouched,
+            {"color": COLOURS["untouched"], "linewidth": 1.4, "linestyle": ":"},
+        ),
+        ("control: only fine-tuned", report.control, {"color": COLOURS["control"], "linewidth": 1.4, "linestyle": ":"}),
+    )
+    for label, baseline, line in baselines:
+        accuracy.axhline(baseline.lost_points, label=label, **line)
+        forgetting.axhline(baseline.forgetting_error, label=label, **line)
+    accuracy.set_ylabel("test accuracy below the retrained oracle, points")
+    forgetting.set_ylabel("forgetting error, multiple of the floor")
     for axes, limit in (
         (accuracy, report.constraints.most_lost_points),
         (forgetting, report.constraints.most_forgetting_error),
@@ -105,7 +118,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 def _add_legend(figure: Figure, panels: Iterable[Axes]) -> None:
     """Add one legend for all panels below them."""
     lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), frameon=False)
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(len(lines), 5), frameon=False)
 
 
 def _draw_timelines(axes: Axes, title: str, timelines: Sequence[AccuracyTimeline]) -> None:

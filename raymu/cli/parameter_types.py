@@ -70,10 +70,10 @@ FILE = _Location("file", dir_okay=False)
 DIRECTORY = _Location("dir", dir_okay=True)
 TIME = _Time()
 DURATION = _Duration()
-SECONDS, POINTS, SHARE, NATS = (
+SECONDS, POINTS, SHARE, RATIO = (
     _Nonnegative("seconds"),
     _Nonnegative("points"),
     _Nonnegative("share"),
-    _Nonnegative("nats"),
+    _Nonnegative("ratio"),
 )
 POSITIVE, NATURAL = _Count(min=1), _Count(min=0)

@@ -12,7 +12,7 @@ from raymu.text import duration, plural
 
 def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
     """Print what traffic costs with every strategy, and the recommended layouts."""
-    headings = ("strategy", "passes", "compute", "95% repaired", "approximate", "shards in debt")
+    headings = ("strategy", "passes", "compute", "95% repaired", "approximate", "error", "shards in debt")
     table = make_table(
         *headings,
         numbers=headings[1:],
@@ -26,6 +26,7 @@ def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
             duration(outcome.compute_seconds),
             duration(outcome.p95_s),
             f"{outcome.approximate_share:.0%}",
+            f"{outcome.patched_requests * plan.patch_error:.2f}",
             f"{outcome.debt_shards:.1f}",
         )
     screen.print(table)
@@ -34,8 +35,13 @@ def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
         fits = "" if recommendation.is_within else " (nothing meets the bounds; this is the nearest)"
         screen.print(
             f"recommended with {layout}: {recommendation.shards} shards x {recommendation.slices} slices, "
-            f"boundary {recommendation.boundary:.2f}, {recommendation.work.passes:,.0f} passes{fits}"
+            f"boundary {recommendation.boundary:.2f}, {recommendation.work.passes:,.0f} passes, "
+            f"error {recommendation.forgetting_error:.2f}{fits}"
         )
+    screen.print(
+        f"error: mean forgetting error of the requests, each when its repair is done: 0 if it is retrained, {plan.patch_error:g} if "
+        "it is patched (--patch-error). 1 is the distance of two retrainings with different seeds."
+    )
     if plan.budget_s is None:
         screen.print("budget: the compute that sisa takes with this layout; --budget sets another one")
 
@@ -45,15 +51,12 @@ def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
     screen.print(_trials(report))
     screen.print(
         "saved: how many times less work than retraining for every request. points lost: test accuracy below the "
-        "retrained oracle. error: forgetting error in nats. p95: time until 95% of the requests were repaired. "
-        "front: no other trial is better in work, accuracy and error."
+        "retrained oracle. error: distance of the forgotten samples' probabilities from the oracle's, as a multiple of the floor: "
+        "1 is as near as a retraining with another seed. KLoM: the same by the distribution of oracles, where the oracle is near 1. "
+        "p95: time until 95% of the requests were repaired. front: no other trial is better in work, accuracy and error."
     )
-    control = report.control
-    screen.print(
-        f"retrained oracle: {report.oracle.accuracy:.2%} test accuracy; control, which only fine-tunes: "
-        f"{control.lost_points:+.2f} points lost, forgetting error {control.too_little + control.too_much:.3f}; "
-        f"{plural(report.stopped, 'trial')} stopped early"
-    )
+    screen.print(_baselines(report))
+    screen.print(f"{plural(report.stopped, 'trial')} stopped early")
     screen.print(f"trials: {out / 'trials.parquet'}; figure: {out / 'front.png'}")
 
 
@@ -62,9 +65,10 @@ def _trials(report: TuningReport) -> Table:
     has_slices = len({trial.choice.fine_tune_slices for trial in report.trials}) > 1
     has_windows = len({trial.choice.window_s for trial in report.trials}) > 1
     settings = ("boundary", *(["slices"] if has_slices else []), *(["window"] if has_windows else []))
-    scores = ("passes", "saved", "points lost", "error", "debt", "p95")
+    has_contributions = len({trial.choice.contributions for trial in report.trials}) > 1
+    scores = ("passes", "saved", "points lost", "error", "KLoM", "debt", "p95")
     table = make_table(
-        *("", "strategy", *settings, *scores),
+        *("", "strategy", *(["contributions"] if has_contributions else []), *settings, *scores),
         numbers=(*settings, *scores),
         unbroken=("", "strategy"),
         title=f"{report.traffic}: {plural(report.requests, 'request')}",
@@ -74,15 +78,37 @@ def _trials(report: TuningReport) -> Table:
         table.add_row(
             _mark(trial, is_chosen=trial == report.chosen),
             choice.strategy,
+            *([choice.contributions] if has_contributions else []),
             f"{choice.boundary:.2f}",
             *([str(choice.fine_tune_slices)] if has_slices else []),
             *([duration(choice.window_s)] if has_windows else []),
             f"{score.passes:,.0f}",
             f"{report.retrain_passes / max(score.passes, 1.0):,.1f}x",
             f"{score.lost_points:+.2f}",
-            f"{score.forgetting_error:.3f}",
+            f"{score.forgetting_error:.2f}",
+            f"{score.klom_error:.2f}",
             f"{score.debt_share:.0%}",
             duration(score.p95_s),
+        )
+    return table
+
+
+def _baselines(report: TuningReport) -> Table:
+    """Make the table of what trials are compared with."""
+    scores = ("accuracy", "points lost", "error", "KLoM")
+    table = make_table("compared with", *scores, numbers=scores, unbroken=("compared with",))
+    for name, baseline in (
+        ("retrained oracle", report.oracle),
+        ("oracles of other seeds", report.other_seed),
+        ("untouched: nothing done", report.untouched),
+        ("control: only fine-tuned", report.control),
+    ):
+        table.add_row(
+            name,
+            f"{baseline.accuracy:.2%}",
+            f"{baseline.lost_points:+.2f}",
+            f"{baseline.forgetting_error:.2f}",
+            f"{baseline.klom_error:.2f}",
         )
     return table
 

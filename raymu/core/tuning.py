@@ -87,7 +87,7 @@ class InterimScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score(InterimScore):
-    """Score of a choice after the whole trace. Losses are the ensemble's mean cross-entropy in nats per forgotten sample."""
+    """Score of a choice after the whole trace. Forgetting errors are those of the shards that held the forgotten samples."""
 
     compute_seconds: float
     """Seconds by the run's measured seconds per pass, so that they do not depend on where the trial runs."""
@@ -99,11 +99,14 @@ class Score(InterimScore):
     p95_s: float
     accuracy: float
     forgetting_error: float
-    """Mean distance of a forgotten sample's loss from the oracle's."""
+    """Distance from the retrained oracle as a multiple of the floor: 0 is exact, and 1 is as near as an oracle of another
+    seed. It is `ForgettingError.paired`, which varies with the choice of oracles a third as much as the other reading."""
+    klom_error: float
+    """The same by KLoM at equal variance, from the distribution of oracles: 1 is as near as any oracle."""
     too_little: float
-    """The part of it that comes from losses below the oracle's: samples that are still remembered."""
+    """Mean nats by which the ensemble's losses on forgotten samples are below the oracle's: they are still remembered."""
     too_much: float
-    """The part that comes from losses above the oracle's: over-forgetting, itself a leak."""
+    """Mean nats by which they are above: over-forgetting, itself a leak."""
     approximate_share: float
     """Share of the states that remedies left."""
     weights_sha256: str
@@ -117,6 +120,7 @@ class Constraints:
     most_lost_points: float | None = 0.5
     most_debt_share: float | None = None
     most_forgetting_error: float | None = None
+    """As a multiple of the floor. Searches of version 0.1 have nats."""
     most_p95_s: float | None = None
 
     def violations(self, score: InterimScore) -> dict[str, float]:

@@ -6,9 +6,10 @@ import click
 
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import json_option, show
-from raymu.cli.parameter_types import FILE, POSITIVE, SECONDS
+from raymu.cli.parameter_types import FILE, POSITIVE, RATIO, SECONDS
 from raymu.config import Config
 from raymu.console.planning_tables import show_capacity
+from raymu.core.planning.recommendation import PATCH_ERROR
 from raymu.core.planning.traffic import parse_traffic
 from raymu.service.planning.capacity import plan_capacity
 from raymu.service.planning.profile import profile
@@ -36,6 +37,19 @@ from raymu.service.planning.profile import profile
 @click.option(
     "--deadline", "longest_s", type=SECONDS, help="The time that requests which arrive together may take on average."
 )
+@click.option(
+    "--patch-error",
+    type=RATIO,
+    default=PATCH_ERROR,
+    show_default=True,
+    help="The forgetting error that a patch has, as a multiple of the floor. `raymu tune` measures it on a run.",
+)
+@click.option(
+    "--max-forgetting-error",
+    "most_forgetting_error",
+    type=RATIO,
+    help="The largest mean forgetting error of the requests. One that is retrained counts 0.",
+)
 @click.option("--out", "out_file", type=FILE, help="Draw the costs into this PNG or SVG file.")
 @json_option
 def command(
@@ -45,6 +59,8 @@ def command(
     window_s: float,
     budget_s: float | None,
     longest_s: float | None,
+    patch_error: float,
+    most_forgetting_error: float | None,
     out_file: str | None,
     as_json: bool,
 ) -> None:
@@ -62,6 +78,8 @@ def command(
         window_s=window_s,
         budget_s=budget_s,
         longest_s=longest_s,
+        patch_error=patch_error,
+        most_forgetting_error=most_forgetting_error,
     )
     if out_file:
         from raymu.plots import plot_capacity, save_figure

@@ -8,11 +8,12 @@ import click
 from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import address_option, json_option, run_argument, show
-from raymu.cli.parameter_types import DIRECTORY, FILE, NATS, NATURAL, POINTS, POSITIVE, SECONDS, SHARE
+from raymu.cli.parameter_types import DIRECTORY, FILE, NATURAL, POINTS, POSITIVE, RATIO, SECONDS, SHARE
 from raymu.config import Config
-from raymu.config.unlearning import Strategy
+from raymu.config.unlearning import Contributions, Strategy
 from raymu.console.planning_tables import show_tuning
 from raymu.console.progress import count_progress
+from raymu.core.forgetting_error import FEWEST_ORACLES, ORACLES
 from raymu.core.tuning import Constraints, Search, SearchSpace
 from raymu.core.uri import basename, is_uri
 from raymu.plots import plot_pareto_front, save_figure
@@ -46,6 +47,12 @@ from raymu.service.tuning.report import require_feasible
     help="Try this strategy. Repeat it for more. By default, both are tried.",
 )
 @click.option(
+    "--contributions",
+    multiple=True,
+    type=click.Choice([name.value for name in Contributions]),
+    help="Try these contributions. Repeat it for more. By default, the run's own are tried.",
+)
+@click.option(
     "--fine-tune-slices", multiple=True, type=POSITIVE, help="For ohs: try so many slices. Repeat it for more."
 )
 @click.option(
@@ -59,8 +66,19 @@ from raymu.service.tuning.report import require_feasible
     help="The percentage points of test accuracy that may be lost compared with retraining.",
 )
 @click.option("--max-debt", type=SHARE, help="The share of shards that may be in debt at the end, such as 0.2.")
-@click.option("--max-forgetting-error", type=NATS, help="The largest forgetting error.")
+@click.option(
+    "--max-forgetting-error",
+    type=RATIO,
+    help="The largest forgetting error. 1 is as near to the retrained oracle as one of another seed is.",
+)
 @click.option("--max-p95", type=SECONDS, help="The time within which 95% of the requests have to be repaired.")
+@click.option(
+    "--oracles",
+    type=click.IntRange(min=FEWEST_ORACLES),
+    default=ORACLES,
+    show_default=True,
+    help="The number of oracles with other seeds, which the forgetting error is measured by.",
+)
 @click.option("--workers", type=POSITIVE, help="The number of workers. By default, as many as trained the run.")
 @click.option("--stop-early", is_flag=True, help="Stop trials that fall behind (ASHA).")
 @click.option("--seed", type=NATURAL, default=0, show_default=True, help="The seed of the search.")
@@ -79,6 +97,7 @@ def command(
     trace_file: str | None,
     test_data: str | None,
     out_dir: str | None,
+    oracles: int,
     workers: int | None,
     is_applied: bool,
     address: str | None,
@@ -102,6 +121,7 @@ def command(
             trace=trace_file,
             test=test_data,
             workers=workers,
+            oracles=oracles,
             progress=progress,
         )
     save_figure(plot_pareto_front(report), out / "front.png")
@@ -110,7 +130,12 @@ def command(
     if is_applied:
         choice = report.chosen.choice
         with run:
-            run.configure(strategy=choice.strategy, boundary=choice.boundary, ohs={"slices": choice.fine_tune_slices})
+            run.configure(
+                strategy=choice.strategy,
+                boundary=choice.boundary,
+                contributions=choice.contributions,
+                ohs={"slices": choice.fine_tune_slices},
+            )
 
 
 def _search(
@@ -119,6 +144,7 @@ def _search(
     method: Any,
     trials: int,
     strategies: tuple[Strategy, ...],
+    contributions: tuple[Contributions, ...],
     fine_tune_slices: tuple[int, ...],
     windows_s: tuple[float, ...],
     max_accuracy_loss: float,
@@ -131,7 +157,7 @@ def _search(
     """Return what the options say about the search, and about its limits."""
     space = SearchSpace(
         strategies=tuple(map(Strategy, strategies)) or (Strategy.HS, Strategy.OHS),
-        contributions=(config.unlearning.contributions,),
+        contributions=tuple(map(Contributions, contributions)) or (config.unlearning.contributions,),
         fine_tune_slices=fine_tune_slices or (config.unlearning.ohs.slices,),
         windows_s=windows_s or (0.0,),
     )

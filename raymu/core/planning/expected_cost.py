@@ -93,6 +93,8 @@ class ExpectedCost:
     remedies: float
     patched: float
     """Remedies that leave an approximate state."""
+    patched_requests: float
+    """Share of the requests that are patched, when their repair is done."""
     debt_shards: float
     """Shards that settling would retrain in the end."""
     debt_passes: float
@@ -102,6 +104,10 @@ class ExpectedCost:
     def approximate_share(self) -> float:
         """Share of the states that remedies leave."""
         return self.patched / self.remedies
+
+    def forgetting_error(self, patch_error: float) -> float:
+        """Return the mean over the requests, each when its repair is done: `patch_error` after a patch, 0 if it is exact."""
+        return self.patched_requests * patch_error
 
 
 Rule = tuple[Strategy, Boundary]
@@ -205,13 +211,14 @@ class _CostModel:
 
     def _cost(self, table: list[list[Remedy]], expected: ExpectedRepairs, index: int) -> ExpectedCost:
         layout, slices = self._layout, self._layout.slices
-        repairs, owes = expected.repairs[index], expected.owes[index]
+        repairs, named, owes = expected.repairs[index], expected.named[index], expected.owes[index]
         is_patched = np.array([[not REMEDIES[remedy].is_exact for remedy in row] for row in table])
         stages = np.array(layout.shape.epochs) * expected.left[index].cumsum(axis=1)  # (owed, stage) sample passes
         return ExpectedCost(
             passes=layout.shards * self._passes(table, expected, index),
             remedies=layout.shards * float(repairs.sum()),
             patched=layout.shards * float(repairs[is_patched].sum()),
+            patched_requests=float(named[is_patched].sum() / named.sum()),
             debt_shards=layout.shards * float(owes[:slices].sum()),
             debt_passes=layout.shards * float(np.triu(stages[:slices]).sum()),
         )

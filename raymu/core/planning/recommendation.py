@@ -1,4 +1,4 @@
-"""The layout and the hybrid boundary to choose for a budget of compute, or for a deadline."""
+"""The layout and the hybrid boundary to choose for a budget of compute, for a deadline, or for a forgetting error."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from raymu.core.planning.expected_cost import (
     sampled_forecasts,
 )
 
+PATCH_ERROR = 1.0
+"""Forgetting error of a patch that a plan assumes, as a multiple of the floor. TODO"""
 DRAWS = 50
 """Number of groups that each mean makespan is sampled from: there are many layouts to try."""
 
@@ -29,6 +31,10 @@ class TrafficBudget:
     """Largest number of sample passes of all remedies."""
     longest_s: float | None = None
     """Longest mean makespan, in seconds, of requests that arrive at the same moment; None without a limit."""
+    patch_error: float = PATCH_ERROR
+    """Forgetting error of a patch, as a multiple of the floor."""
+    most_forgetting_error: float | None = None
+    """Largest mean forgetting error of the requests; None without a limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +46,10 @@ class Recommendation:
     boundary: float
     work: ExpectedCost
     makespan_s: float
+    forgetting_error: float
+    """Mean over the requests, each when its repair is done, as a multiple of the floor."""
     is_within: bool
-    """Whether the cost is within the budget. If not, no candidate is, and this one exceeds it least."""
+    """Whether all of this is within the budget. If not, no candidate is, and this one exceeds it least."""
 
 
 def exact_passes(layout: Layout, *, requests: int, together: int) -> float:
@@ -65,13 +73,19 @@ def recommend(layouts: Iterable[Layout], strategy: Strategy, budget: TrafficBudg
     nearest: tuple[float, Recommendation] | None = None
     for layout, boundary, work in options:
         makespan_s = _makespan_s(layout, strategy, boundary, budget)
-        excess = max(_share(work.passes, budget.most_passes), _share(makespan_s, budget.longest_s))
+        forgetting_error = work.forgetting_error(budget.patch_error)
+        excess = max(
+            _share(work.passes, budget.most_passes),
+            _share(makespan_s, budget.longest_s),
+            _share(forgetting_error, budget.most_forgetting_error),
+        )
         option = Recommendation(
             shards=layout.shards,
             slices=layout.slices,
             boundary=boundary.value,
             work=work,
             makespan_s=makespan_s,
+            forgetting_error=forgetting_error,
             is_within=excess <= 1.0,
         )
         if option.is_within:

@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from statistics import fmean
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +54,8 @@ class SimulationSummary:
     """The 95th percentile of the same."""
     approximate_share: float
     """Share of the repairs that patched."""
+    patched_requests: float
+    """Share of the requests that were patched, when their repair was done; one that touches several shards counts in part."""
     debt_shards: int
     """Shards that settling would retrain at the end."""
     debt_passes: int
@@ -89,9 +92,19 @@ def summarize(
         p50_s=float(np.quantile(waits, 0.5)),
         p95_s=float(np.quantile(waits, 0.95)),
         approximate_share=patched / len(reports),
+        patched_requests=_patched_requests(reports),
         debt_shards=sum(lineage.tainted_from is not None for lineage in lineages),
         debt_passes=settle_passes(lineages, epochs),
     )
+
+
+def _patched_requests(reports: Sequence[RepairReport]) -> float:
+    """Average over the requests, of each the share of its shards that were patched for it."""
+    is_patched: dict[str, list[bool]] = {}
+    for report in reports:
+        for request_id in report.request_ids:
+            is_patched.setdefault(request_id, []).append(report.exactness is Exactness.APPROXIMATE)
+    return fmean(map(fmean, is_patched.values()))
 
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)

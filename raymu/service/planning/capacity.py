@@ -18,7 +18,7 @@ from raymu.core.planning.expected_cost import (
     expected_curve,
     sampled_forecasts,
 )
-from raymu.core.planning.recommendation import Recommendation, TrafficBudget, recommend
+from raymu.core.planning.recommendation import PATCH_ERROR, Recommendation, TrafficBudget, recommend
 from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.planning.simulator import simulate
 from raymu.core.planning.traffic import Traffic, draw_trace
@@ -62,6 +62,7 @@ class SimulatedTraffic:
     p50_s: float
     p95_s: float
     approximate_share: float
+    patched_requests: float
     debt_shards: float
     debt_passes: float
 
@@ -95,6 +96,8 @@ class CapacityPlan:
     replayed: dict[Strategy, SimulatedTraffic]
     budget_s: float | None
     """Compute seconds that the recommendations may take; None for what `sisa` takes in the configured layout."""
+    patch_error: float
+    """Forgetting error of a patch that the plan assumes, as a multiple of the floor."""
     within_layout: LayoutAdvice
     """Advice for the configured shards and slices."""
     any_layout: LayoutAdvice
@@ -110,6 +113,8 @@ def plan_capacity(
     window_s: float = 0.0,
     budget_s: float | None = None,
     longest_s: float | None = None,
+    patch_error: float = PATCH_ERROR,
+    most_forgetting_error: float | None = None,
 ) -> CapacityPlan:
     """Compute the cost of traffic with every strategy, and recommend shards, slices and boundary.
 
@@ -121,6 +126,8 @@ def plan_capacity(
         window_s: Batch window in seconds, see `Trace.batches`.
         budget_s: Compute seconds of all remedies; by default what `sisa` takes in the configured layout.
         longest_s: Largest mean makespan of the requests that arrive together, in seconds.
+        patch_error: Forgetting error of a patch, as a multiple of the floor. No model is there yet to measure it on.
+        most_forgetting_error: Largest mean forgetting error of the requests.
 
     Raises:
         TraceInvalid: The training data cannot produce the traffic.
@@ -128,7 +135,11 @@ def plan_capacity(
     """
     candidates = LayoutCandidates(config, profile, traffic)
     layout, boundary = candidates.configured(), candidates.boundary
-    budget = candidates.budget(workers=workers, budget_s=budget_s, longest_s=longest_s)
+    budget = replace(
+        candidates.budget(workers=workers, budget_s=budget_s, longest_s=longest_s),
+        patch_error=patch_error,
+        most_forgetting_error=most_forgetting_error,
+    )
     simulated = partial(_simulated, profile, traffic, workers=workers, window_s=window_s)
 
     def advice(layouts: Sequence[Layout]) -> LayoutAdvice:
@@ -152,6 +163,7 @@ def plan_capacity(
         one_batch=sampled_forecasts(layout, boundary, together=budget.requests, workers=workers),
         replayed={strategy: simulated(_with_strategy(config, strategy)) for strategy in Strategy},
         budget_s=budget_s,
+        patch_error=patch_error,
         within_layout=advice([layout]),
         any_layout=advice([layout, *candidates.layouts()]),
     )

@@ -12,7 +12,7 @@ import numpy as np
 from raymu.config import UnlearningConfig
 from raymu.config.unlearning import Boundary, Contributions, Strategy
 from raymu.core.audit.signals import Confidences
-from raymu.core.forgetting_error import FEWEST_ORACLES, ForgettingError, RetrainedConfidences
+from raymu.core.forgetting_error import FEWEST_ORACLES, ORACLES, ForgettingError, RetrainedConfidences
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.planning.simulator import SimulationResult, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
@@ -55,7 +55,7 @@ class ObjectiveSpec:
     """The search's folder. Branches are fast if it is on the run's disk."""
     workers: int
     """Shards that are repaired side by side."""
-    oracles: int = 4
+    oracles: int = ORACLES
     """Oracles with seeds of their own, which the forgetting error is measured by."""
 
     def __post_init__(self) -> None:
@@ -239,6 +239,7 @@ class TuningObjective:
 
     def _score(self, branch: RunStore, simulation: SimulationResult, measured_seconds: float) -> Score:
         predictions, summary = self._predictions(branch, simulation.lineages), simulation.summary
+        error = self._error_of(branch, simulation.lineages)
         gap = predictions.distance(self.oracle)
         weights = "".join(lineage.serving.weights_sha256 for lineage in simulation.lineages)
         return Score(
@@ -250,7 +251,8 @@ class TuningObjective:
             p95_s=summary.p95_s,
             accuracy=predictions.test_accuracy,
             lost_points=self._lost_points(predictions.test_accuracy),
-            forgetting_error=gap.under + gap.over,
+            forgetting_error=error.paired,
+            klom_error=error.klom,
             too_little=gap.under,
             too_much=gap.over,
             approximate_share=summary.approximate_share,

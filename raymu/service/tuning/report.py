@@ -1,17 +1,20 @@
 """The result of a search: scored trials, baselines and the chosen settings."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import fmean
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raymu.core.forgetting_error import ForgettingError
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.tuning import Choice, Constraints, Score, TuningTrial, pareto_front
 from raymu.errors import NoFeasibleTrial
 from raymu.output_file import atomic_write
 from raymu.service.tuning.objective import TuningObjective
+from raymu.service.tuning.oracles import RetrainedOracles
 from raymu.store.codec import to_json
 
 
@@ -30,10 +33,12 @@ class ScoredTrial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
-    """The oracle or the control, measured as a trial is."""
+    """What a search is compared with, measured as a trial is. The fields are those of `Score`."""
 
     accuracy: float
     lost_points: float
+    forgetting_error: float
+    klom_error: float
     too_little: float
     """Mean nats by which losses on the forget set are below the oracle's."""
     too_much: float
@@ -54,7 +59,13 @@ class TuningReport:
     stopped: int
     """Number of trials that were stopped early."""
     oracle: Baseline
+    """Every touched shard retrained."""
+    other_seed: Baseline
+    """The same with other seeds, mean: its forgetting error is the floor."""
+    untouched: Baseline
+    """The run as it is, which has forgotten nothing."""
     control: Baseline
+    """Every touched shard fine-tuned, which forgets nothing."""
     chosen: ScoredTrial
 
 
@@ -89,17 +100,29 @@ def score_trials(
         constraints=constraints,
         trials=scored,
         stopped=stopped,
-        oracle=_baseline(objective.oracle, objective.oracle),
-        control=_baseline(objective.control, objective.oracle),
+        oracle=_baseline(objective.oracle, objective.oracle_error, objective.oracle),
+        other_seed=_other_seed(objective.oracles),
+        untouched=_baseline(objective.untouched, objective.untouched_error, objective.oracle),
+        control=_baseline(objective.control, objective.control_error, objective.oracle),
         chosen=min(scored, key=lambda trial: trial.loss),
     )
 
 
-def _baseline(predictions: PredictionSummary, oracle: PredictionSummary) -> Baseline:
+def _other_seed(oracles: RetrainedOracles) -> Baseline:
+    """Average over the oracles with other seeds, which are at the floor by definition."""
+    at_floor = ForgettingError(klom=1.0, paired=1.0)
+    baselines = [_baseline(summary, at_floor, oracles.own_seed) for summary in oracles.other_seeds]
+    names = [field.name for field in fields(Baseline)]
+    return Baseline(**{name: fmean(getattr(baseline, name) for baseline in baselines) for name in names})
+
+
+def _baseline(predictions: PredictionSummary, error: ForgettingError, oracle: PredictionSummary) -> Baseline:
     gap = predictions.distance(oracle)
     return Baseline(
         accuracy=predictions.test_accuracy,
         lost_points=100.0 * (oracle.test_accuracy - predictions.test_accuracy),
+        forgetting_error=error.paired,
+        klom_error=error.klom,
         too_little=gap.under,
         too_much=gap.over,
     )

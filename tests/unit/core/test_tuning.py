@@ -16,6 +16,7 @@ SCORE = Score(
     p95_s=2.0,
     accuracy=0.9,
     forgetting_error=0.1,
+    klom_error=1.0,
     too_little=0.05,
     too_much=0.05,
     approximate_share=0.5,

@@ -104,6 +104,7 @@ def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requ
     assert work.passes == mean(lambda outcome: outcome.passes)
     assert work.remedies == mean(lambda outcome: outcome.remedies)
     assert work.patched == mean(lambda outcome: outcome.approximate_share * outcome.remedies)
+    assert work.patched_requests == mean(lambda outcome: outcome.patched_requests)
     assert work.debt_shards == mean(lambda outcome: outcome.debt_shards)
     assert work.debt_passes == mean(lambda outcome: outcome.debt_passes)
 

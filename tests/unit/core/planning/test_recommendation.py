@@ -59,6 +59,24 @@ def test_a_longest_makespan_bounds_requests_that_arrive_together(together: int) 
     assert freely.makespan_s > 1.0
 
 
+@pytest.mark.parametrize("patch_error", [0.5, 1.0, 3.0])
+def test_a_bound_of_the_forgetting_error_limits_how_many_requests_are_patched(patch_error: float) -> None:
+    demand = TrafficBudget(
+        requests=10,
+        together=1,
+        workers=2,
+        most_passes=10_000,
+        patch_error=patch_error,
+        most_forgetting_error=1.25,
+    )
+    best = recommend(LAYOUTS, Strategy.HS, demand)
+    assert best.forgetting_error == best.work.patched_requests * patch_error
+    freely = recommend(LAYOUTS, Strategy.HS, replace(demand, most_forgetting_error=None))
+    assert freely.work.patched_requests > 0.5, "the budget of passes asks for patches"
+    assert (best == freely) == (patch_error <= 1.25)
+    assert best.is_within == (patch_error <= 1.25), "with worse patches the two limits contradict each other"
+
+
 def test_without_an_option_within_the_limits_the_nearest_is_recommended() -> None:
     best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=1.0))
     assert not best.is_within
