@@ -20,7 +20,7 @@ from experiments.harness import Experiment, Options, Row, map_concurrently, run_
 from experiments.plots import legend, look, panels
 from experiments.setups import Setup, setup_columns, trained
 from raymu.benchmark.compare import ComparisonSetup
-from raymu.config.unlearning import Contributions, Strategy
+from raymu.config.unlearning import Strategy
 from raymu.core.tuning import Constraints, SearchSpace, TuningTrial
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import ScoredTrial, TuningReport, score_trials
@@ -38,7 +38,8 @@ def measure(options: Options) -> list[Row]:
 def measure_setup(setup: Setup) -> list[Row]:
     with trained(setup) as comparison:
         objectives = {name: _objective(comparison, seed) for seed, name in enumerate(("searched", "fresh"))}
-        space = SearchSpace(strategies=(Strategy.HS, Strategy.OHS), contributions=(Contributions.GRADIENT,))
+        contributions = (comparison.config.unlearning.contributions,)
+        space = SearchSpace(strategies=(Strategy.HS, Strategy.OHS), contributions=contributions)
         choices = space.grid(4 if setup.is_smoke else TRIALS)
         trials = {
             name: [TuningTrial(choice=choice, score=objective.evaluate(choice)) for choice in choices]
@@ -90,7 +91,8 @@ def _trial_columns(trial: ScoredTrial, report: TuningReport) -> Row:
         "is_feasible": not trial.violations,
         "oracle_accuracy": report.oracle.accuracy,
         "control_lost_points": control.lost_points,
-        "control_error": control.too_little + control.too_much,
+        "control_error": control.forgetting_error,
+        "untouched_error": report.untouched.forgetting_error,
     }
 
 
@@ -124,10 +126,14 @@ def draw(rows: pd.DataFrame) -> Figure:
             panel.plot(trials["work"], trials["forgetting_error"], "o", **line)
         chosen = fresh[fresh["is_chosen"]]
         panel.plot(chosen["work"], chosen["forgetting_error"], "o", ms=12, mfc="none", color="black", label="chosen")
-        level = fresh["control_error"].iloc[0]
-        panel.axhline(level, color="#8c8c8c", lw=1.0, ls=":", label="control: forgets nothing")
+        for column, label, color in (
+            ("control_error", "control: only fine-tuned", "#8c8c8c"),
+            ("untouched_error", "untouched: nothing done", "#e69f00"),
+        ):
+            panel.axhline(fresh[column].iloc[0], color=color, lw=1.0, ls=":", label=label)
+        panel.axhline(1.0, color="black", lw=1.0, ls="-.", label="other seed: the floor")
         panel.set(title=name, xscale="log", xlabel="work, share of retraining for every request")
-        panel.set_ylabel("forgetting error, nats")
+        panel.set_ylabel("forgetting error, multiple of the floor")
     legend(figure, axes)
     return figure
 

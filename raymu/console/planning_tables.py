@@ -39,8 +39,8 @@ def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
             f"error {recommendation.forgetting_error:.2f}{fits}"
         )
     screen.print(
-        f"error: mean forgetting error of the requests, each when its repair is done: 0 if it is retrained, {plan.patch_error:g} if "
-        "it is patched (--patch-error). 1 is the distance of two retrainings with different seeds."
+        "error: mean forgetting error of the requests, each when its repair is done: 0 if it is retrained, "
+        f"{plan.patch_error:g} if it is patched (--patch-error). 1 is the distance of two retrainings with different seeds."
     )
     if plan.budget_s is None:
         screen.print("budget: the compute that sisa takes with this layout; --budget sets another one")
@@ -51,9 +51,10 @@ def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
     screen.print(_trials(report))
     screen.print(
         "saved: how many times less work than retraining for every request. points lost: test accuracy below the "
-        "retrained oracle. error: distance of the forgotten samples' probabilities from the oracle's, as a multiple of the floor: "
-        "1 is as near as a retraining with another seed. KLoM: the same by the distribution of oracles, where the oracle is near 1. "
-        "p95: time until 95% of the requests were repaired. front: no other trial is better in work, accuracy and error."
+        "retrained oracle. error: how far forgotten samples' probabilities are from the oracle's, as a multiple of the "
+        "floor: 1 is as near as a retraining with another seed. KLoM: the same by the distribution of oracles, of which "
+        "each is near 1. p95: time until 95% of the requests were repaired. front: no other trial is better in work, "
+        "accuracy and error."
     )
     screen.print(_baselines(report))
     screen.print(f"{plural(report.stopped, 'trial')} stopped early")

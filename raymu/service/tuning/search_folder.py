@@ -32,8 +32,8 @@ def claim_folder(folder: Path, request: bytes) -> None:
     earlier = request_file.read_bytes()
     if _measures_in_nats(earlier):
         raise RequestInvalid(
-            f"{folder} has a search of version 0.1, whose forgetting errors are in nats and not multiples of the floor; search "
-            "again with another --out, and read the old one's tuning.json and trials.parquet"
+            f"{folder} has a search of version 0.1, whose forgetting errors are in nats and not multiples of the floor; "
+            "search again with another --out, and read the old one's tuning.json and trials.parquet"
         )
     if earlier != request:
         raise RequestInvalid(f"{folder} belongs to another search, or to this one on other data; name another --out")

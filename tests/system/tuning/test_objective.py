@@ -10,14 +10,19 @@ import pytest
 
 import raymu
 from raymu.config.unlearning import Contributions, Strategy
+from raymu.console.planning_tables import show_tuning
+from raymu.console.screen import Screen
+from raymu.core.audit.signals import probabilities
+from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.tuning import Choice, Constraints, InterimScore, Score, TuningTrial
 from raymu.errors import NoFeasibleTrial, RequestInvalid, RunInvalid, TraceInvalid
+from raymu.plots import plot_pareto_front, save_figure
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import require_feasible, score_trials
 from raymu.store.run import RunStore
-from tests.support.coordinated_run import ids_at, opened
+from tests.support.coordinated_run import ids_at, opened, restored, samples_of
 from tests.support.examples import make_config, repaired_weights, revoke, train_run, write_samples
 from tests.support.request_scenarios import files_of
 from tests.support.trained_runs import TrainedRunFactory
@@ -67,7 +72,8 @@ def test_no_boundary_is_patching_alone_and_the_same_each_time(objective: TuningO
     score = objective.evaluate(choice)
     assert is_alike(score, TuningObjective(objective._spec).evaluate(choice))
     assert score.approximate_share == 1.0
-    assert score.forgetting_error == score.too_little + score.too_much > 0.0
+    assert score.forgetting_error > 0.0
+    assert score.too_little + score.too_much > 0.0
     if strategy == "hs":
         assert is_alike(score, objective.evaluate(replace(choice, strategy=Strategy.DPUS, boundary=1.0)))
 
@@ -116,11 +122,16 @@ def test_the_oracle_is_computed_once_and_kept(
     spec: ObjectiveSpec, objective: TuningObjective, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     oracle = objective.oracle
-    monkeypatch.setattr(TuningObjective, "_simulate", None)
-    again = TuningObjective(spec).oracle
+    monkeypatch.setattr(TuningObjective, "_retrain_oracles", None)
+    kept = TuningObjective(spec).oracles
+    again = kept.own_seed
     assert (again.test_accuracy, again.forget_accuracy) == (oracle.test_accuracy, oracle.forget_accuracy)
     np.testing.assert_array_equal(again.test, oracle.test)
     np.testing.assert_array_equal(again.forget, oracle.forget)
+    np.testing.assert_array_equal(kept.confidences.other_seeds, objective.oracles.confidences.other_seeds)
+    assert [each.test_accuracy for each in kept.other_seeds] == [
+        each.test_accuracy for each in objective.oracles.other_seeds
+    ]
 
 
 def test_the_digest_changes_with_the_run_and_the_test_data_but_not_with_the_chosen_settings(tmp_path: Path) -> None:
@@ -156,6 +167,68 @@ def test_the_digest_changes_with_the_run_and_the_test_data_but_not_with_the_chos
 
 def test_the_control_forgets_nothing(objective: TuningObjective) -> None:
     assert objective.control.distance(objective.oracle).under > 0.0
+
+
+def test_the_forgetting_error_is_measured_on_the_shard_that_held_the_sample(objective: TuningObjective) -> None:
+    """The run's own models score as the audit's confidences say; the order is that of the shards."""
+    store, lineages = objective._store, objective._lineages
+    expected = []
+    for shard in sorted({*objective._population.shards[np.concatenate(objective._rows)].tolist()}):
+        rows = [row for rows in objective._rows for row in rows.tolist() if objective._population.shards[row] == shard]
+        samples = samples_of(store.config, objective._population.ids[rows].tolist())
+        model = restored(store.location, lineages[shard].serving)
+        place = np.argsort(samples.hashes)
+        expected.append(model.probabilities(samples.features)[np.arange(len(rows)), samples.labels][place])
+    confidences = objective._forgotten.confidences(objective._forgotten.states(store, lineages))
+    np.testing.assert_allclose(probabilities(confidences), np.concatenate(expected), rtol=1e-5)
+
+
+def test_the_baselines_are_the_oracle_the_floor_the_run_and_the_control(objective: TuningObjective) -> None:
+    trials = [TuningTrial(choice=CHOICE, score=objective.evaluate(CHOICE))]
+    report = score_trials(objective, "uniform:6", trials, Constraints(), 0)
+    assert (report.oracle.forgetting_error, report.other_seed.forgetting_error) == (0.0, 1.0)
+    assert report.untouched.forgetting_error > 0.0
+    assert report.control.forgetting_error > 0.0
+    assert len(objective.oracles.other_seeds) == ORACLES
+    retrained = objective.oracles.confidences
+    states = [objective._forgotten.retrain(number) for number in (1, 1, 2)]
+    first, again, other = (objective._forgotten.confidences(state) for state in states)
+    np.testing.assert_array_equal(first, retrained.other_seeds[0])
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_a_bound_of_the_forgetting_error_refuses_patches_that_remember(objective: TuningObjective) -> None:
+    choices = [CHOICE, replace(CHOICE, boundary=0.0)]
+    trials = [TuningTrial(choice=choice, score=objective.evaluate(choice)) for choice in choices]
+    freely = score_trials(objective, "uniform:6", trials, Constraints(most_lost_points=None), 0)
+    assert freely.chosen.choice.boundary == 0.0, "patching alone takes the least work"
+    bound = trials[1].score.forgetting_error / 2
+    bounded = score_trials(
+        objective, "uniform:6", trials, Constraints(most_lost_points=None, most_forgetting_error=bound), 0
+    )
+    assert bounded.chosen.choice.boundary == 1.0
+    assert bounded.trials[1].violations == {"forgetting_error": pytest.approx(1.0)}
+
+
+def test_the_figure_and_the_tables_show_all_three(
+    objective: TuningObjective, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choices = [CHOICE, replace(CHOICE, boundary=0.0)]
+    trials = [TuningTrial(choice=choice, score=objective.evaluate(choice)) for choice in choices]
+    report = score_trials(objective, "uniform:6", trials, Constraints(most_forgetting_error=1.5), 0)
+    save_figure(plot_pareto_front(report), tmp_path / "front.png")
+    assert (tmp_path / "front.png").stat().st_size > 10_000
+    show_tuning(Screen(), report, tmp_path)
+    shown = " ".join(capsys.readouterr().out.split())
+    error, klom = report.untouched.forgetting_error, report.untouched.klom_error
+    assert f"untouched: nothing done {report.untouched.accuracy:.2%}" in shown
+    assert f"{error:.2f} {klom:.2f}" in shown
+
+
+def test_too_few_oracles_are_refused(spec: ObjectiveSpec) -> None:
+    with pytest.raises(RequestInvalid, match="needs 3 or more"):
+        replace(spec, oracles=2)
 
 
 def test_trials_are_scored_on_a_run_with_an_empty_shard_too(spec: ObjectiveSpec, tmp_path: Path) -> None:

@@ -46,3 +46,11 @@ def test_a_folder_named_branches_without_a_search_is_refused(tmp_path: Path) -> 
     with pytest.raises(RequestInvalid, match="branches exists already and belongs to no search; name another --out"):
         claim_folder(tmp_path, b"request")
     assert files_in(tmp_path) == ["branches/mine.txt"]
+
+
+def test_a_search_of_version_0_1_is_refused_with_the_reason(tmp_path: Path) -> None:
+    old = b'{"constraints":{},"digest":"","plan":{"location":"runs/letter","workers":2},"search":{}}'
+    (tmp_path / "request.json").write_bytes(old)
+    with pytest.raises(RequestInvalid, match=r"forgetting errors are in nats .* another --out"):
+        claim_folder(tmp_path, b"request")
+    assert (tmp_path / "request.json").read_bytes() == old
