@@ -15,6 +15,7 @@ from raymu.report.accuracy import Accuracy, accuracy_of
 from raymu.report.forecasts import Forecasts, forecasts_of
 from raymu.report.grid import Grid, grid_of
 from raymu.report.load import RunRecord
+from raymu.report.remedy_figure import RemedyFigure, remedy_figure, shown_audit
 from raymu.report.requests import LATE, DeadlineStatus, RequestView, request_view
 from raymu.report.training_summary import FactGroup, training_summary
 from raymu.service.status import Debt
@@ -85,7 +86,9 @@ class ReportView:
     accuracy: Accuracy
     verification: Verification | None
     audit: Any
-    """A JSON document; None if the file does not exist."""
+    """A JSON document without row numbers; None if no file is given."""
+    remedy: RemedyFigure | None
+    """The repeated remedy of the audit, if it has one."""
 
 
 def view_of(record: RunRecord) -> ReportView:
@@ -117,7 +120,8 @@ def view_of(record: RunRecord) -> ReportView:
         forecasts=forecasts_of(record.events),
         accuracy=accuracy_of(record.evaluations, record.events, record.measured, is_tracked=is_tracked, now=now),
         verification=record.verification,
-        audit=record.audit,
+        audit=shown_audit(record.audit),
+        remedy=remedy_figure(record.audit),
     )
 
 

@@ -31,6 +31,7 @@ from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, revoke, settle, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import TrainedRunFactory
+from tests.unit.report.test_remedy_figure import audit_tree
 
 SECTIONS = (
     "summary", "deadlines", "training", "grid", "requests", "forecasts", "accuracy", "verification", "audit", "glossary"
@@ -39,6 +40,7 @@ HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&\x00"
 AUDIT = {
     "verdict": None,
     "attacks": [{"name": "loss", "auc": 0.51234, "is_done": True}, {"name": "lira", "auc": 0.5, "is_done": False}],
+    "together": {"worst": [{"row": 987654, "keyed_hash": "ab" * 32, "shard": 0}]},
     "notes": [1, [2, [3, [4, [5, [6, [7, [8]]]]]]], {"a": {}}],
     HOSTILE: HOSTILE,
 }
@@ -141,9 +143,21 @@ def test_the_page_shows_every_request_with_its_receipt(record: RunRecord, page: 
 def test_no_sample_owner_or_path_is_named(record: RunRecord, page: str) -> None:
     assert "sample-" not in page
     assert "owner-" not in page
+    assert "987654" not in page  # the row number in an audit of version 0.1
+    assert "ab" * 32 in page
     place = str(Path(record.manifest.config["data"]["train"]).parent)
     assert place not in page
     assert "all.parquet" in page
+
+
+def test_an_audit_that_repeated_the_remedy_has_a_figure_and_the_rest_folded(record: RunRecord) -> None:
+    page = render(view_of(replace(record, audit=audit_tree())))
+    bars = [element for element in elements(page) if "bar" in (element.get("class") or "").split()]
+    assert ["".join(bar.itertext()).strip() for bar in bars][3] == "other seed (floor)0.20"
+    assert "All audited requests together: it forgets." in " ".join(text_of(page).split())
+    assert "patch and fine tune, repeated 8 times" in text_of(page)
+    assert "The whole audit" in text_of(page)
+    assert "The whole audit" not in text_of(render(view_of(record)))
 
 
 def test_tables_have_headers_with_a_scope(page: str) -> None:
