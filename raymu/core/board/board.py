@@ -98,6 +98,8 @@ class RevocationBoard:
             case ShardFailed(shard=shard, command_id=command_id):
                 return self._fail(shard, command_id)
             case GenerationPublished():
+                if self._publication.is_unordered:
+                    self._publish()
                 self._publication.record_published(event)
                 self._publication.is_rebuilding = any(work.lost_from is not None for work in self._shards)
                 return self._purge()

@@ -41,6 +41,14 @@ class Publication:
         """Requests that are published and not purged."""
         return tuple(self._to_purge)
 
+    @property
+    def is_unordered(self) -> bool:
+        """Whether a generation is to be published that nothing has ordered yet, as after a part of a submission.
+
+        A coordinator orders it when it resumes work, and a replay has no event of that.
+        """
+        return self.is_stale and self._ordered is None
+
     def may_defer(self, *, shards: int) -> bool:
         """Whether the repairs since the last generation are too few to publish.
 
@@ -51,7 +59,7 @@ class Publication:
     def add_rewound(self, request_ids: Iterable[str]) -> None:
         """Let the next generation serve the shards of these requests rewound."""
         self._to_publish["rewound"].extend(request_ids)
-        self.is_stale = True
+        self.is_stale, self._ordered = True, None
 
     def add_repair(
         self,

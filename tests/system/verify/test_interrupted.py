@@ -1,0 +1,86 @@
+"""A run whose process was killed at any point is never called wrong, and what a finding names finishes it."""
+
+import asyncio
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from raymu.core.verdict import Verdict
+from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.requests.revocation import Revocation
+from raymu.service.shard.fleet import LocalFleet
+from raymu.service.shard.messages import no_progress
+from raymu.service.verify.verify import Verification, verify
+from raymu.store.run import RunStore
+from tests.support.coordinated_run import ids_at, opened
+from tests.support.examples import make_config, train_run, write_samples
+from tests.support.faults import FaultyDisk, fail, in_child, kill
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+PARTS = 4
+"""Each part kills at every fourth change. The first part runs on every change of the code, the others nightly."""
+
+
+class Submission:
+    """A trained run, and requests of which three at a time are one commit."""
+
+    def __init__(self, folder: Path) -> None:
+        write_samples(folder / "all.parquet", samples=60)
+        config = make_config(
+            folder / "all.parquet",
+            model={"name": "logistic"},
+            training={"epochs": 2},
+            partition={"shards": 2, "slices": 2},
+        )
+        self.trained = folder / "trained"
+        asyncio.run(train_run(config, self.trained).close())
+        ids = [sample_id for shard in (0, 1) for sample_id in ids_at(config, shard=shard)[:4]]
+        strategies = ("sisa", "dpus") * 4
+        self.revocations = [
+            Revocation(ids=(sample_id,), strategy=strategy) for sample_id, strategy in zip(ids, strategies, strict=True)
+        ]
+
+    def send(self, location: Path, disk: FaultyDisk) -> None:
+        """Submit the requests, settle, and close."""
+        with disk.counting_commits():
+            store = RunStore(str(location), disk.files(str(location)))
+            coordinator = Coordinator(store, LocalFleet(store), requests_per_commit=3)
+            asyncio.run(coordinator.submit(self.revocations, no_progress))
+            asyncio.run(coordinator.settle(no_progress))
+            asyncio.run(coordinator.close())
+
+
+@pytest.fixture(scope="module")
+def submission(tmp_path_factory: pytest.TempPathFactory) -> Submission:
+    return Submission(tmp_path_factory.mktemp("submission"))
+
+
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.nightly) for part in range(1, PARTS))])
+def test_a_submission_that_was_killed_is_inconclusive_until_it_is_settled(
+    submission: Submission, tmp_path: Path, part: int
+) -> None:
+    location, disk = tmp_path / "run", FaultyDisk(0, fail)
+    shutil.copytree(submission.trained, location)
+    submission.send(location, disk)
+    verdicts = set()
+    for at in disk.changes[part::PARTS]:
+        shutil.rmtree(location)
+        shutil.copytree(submission.trained, location)
+        in_child(partial(submission.send, location, FaultyDisk(at, kill)))
+        killed = verify(RunStore(str(location)), no_progress)
+        verdicts.add(killed.verdict)
+        assert killed.verdict is not Verdict.FAIL, (at, said(killed))
+        if killed.verdict is Verdict.INCONCLUSIVE:
+            assert "`raymu settle`" in said(killed), (at, said(killed))
+        with opened(location) as run:
+            run.settle()
+        finished = verify(RunStore(str(location)), no_progress)
+        assert finished.verdict is Verdict.PASS, (at, said(finished))
+    assert Verdict.INCONCLUSIVE in verdicts
+
+
+def said(verification: Verification) -> str:
+    return "; ".join(finding.what for check in verification.checks for finding in check.findings)
