@@ -13,11 +13,13 @@ from raymu.errors import CoordinatorLost
 from raymu.runtime.cluster import existing_cluster, is_cluster_there, is_head_there, join_cluster, leave_cluster
 from raymu.runtime.coordinator_actor import CoordinatorActor
 from raymu.runtime.detached_coordinator import coordinator_name, find_detached, start_detached
+from raymu.runtime.known_cluster import may_find_cluster
 from raymu.runtime.nodes import this_node
 from raymu.runtime.placement_group import remove_reservations
 from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.runtime.shard_resources import uses_placement_groups
 from raymu.service.coordinator.calls import Call, Locations, Result
+from raymu.service.coordinator.process_turn import ProcessTurn
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
 from raymu.store.run import RunStore
@@ -46,12 +48,23 @@ class RayClient:
             DeviceUnavailable: The cluster is not running, or has no room for a shard.
             RunInvalid: There is no run at the location.
         """
-        self._run_id = RunStore(location).manifest.run_id if uses_placement_groups(cluster) else None
+        store = RunStore(location)
+        self._run_id = store.manifest.run_id if uses_placement_groups(cluster) else None
         name = coordinator_name(location)
         self._own: Any = None
-        join_cluster(cluster.address)
+        self._turn = ProcessTurn(store)
+        if not may_find_cluster(cluster.address):  # no detached coordinator either: wait before a cluster is started
+            self._turn.take(first)
         try:
-            self._actor: Any = find_detached(name) or self._started()
+            join_cluster(cluster.address)
+        except BaseException:
+            self._turn.leave()
+            raise
+        try:
+            self._actor: Any = find_detached(name)
+            if self._actor is None:
+                self._turn.take(first)
+                self._actor = find_detached(name) or self._started()
             with translate_ray_errors():
                 ray.get(self._actor.open.remote(location, first))
         except BaseException:
@@ -60,9 +73,20 @@ class RayClient:
 
     def call(self, call: Call[Result], progress: Progress = no_progress) -> Result:
         """Carry a call out. Raises what the coordinator raises, and CoordinatorLost."""
-        return _call(self._actor, call, progress)
+        if self._own:  # a detached coordinator serves many processes at once
+            self._turn.take()
+        try:
+            return _call(self._actor, call, progress)
+        finally:
+            self._turn.leave()
 
     def close(self) -> None:
+        try:
+            self._close()
+        finally:
+            self._turn.leave()
+
+    def _close(self) -> None:
         if self._own and ray.is_initialized() and is_head_there():
             _end(self._own)
             if self._run_id:  # Ray keeps the reservations of a lost coordinator as long as this process lives
@@ -85,16 +109,21 @@ def start_coordinator(location: str, cluster: ClusterConfig) -> bool:
         DeviceUnavailable: No cluster is running that outlives this process, or it has no room for a shard.
         RaymuError: RunInvalid, CoordinatorLost.
     """
-    name = coordinator_name(location)
+    name, turn = coordinator_name(location), ProcessTurn(RunStore(location))
     with existing_cluster(cluster.address):
-        actor, is_new = start_detached(name, location)
+        if find_detached(name) is None:
+            turn.take()
         try:
-            with translate_ray_errors():
-                ray.get(actor.open.remote(location))
-        except BaseException:
-            if is_new:
-                ray.kill(actor)
-            raise
+            actor, is_new = start_detached(name, location)
+            try:
+                with translate_ray_errors():
+                    ray.get(actor.open.remote(location))
+            except BaseException:
+                if is_new:
+                    ray.kill(actor)
+                raise
+        finally:
+            turn.leave()
     return not is_new
 
 

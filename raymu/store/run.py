@@ -20,9 +20,11 @@ from raymu.store.files.concurrency import map_concurrently
 from raymu.store.files.local import PARTIAL
 from raymu.store.files.run_files import RunFiles
 from raymu.store.generations import GenerationFiles
+from raymu.store.journal.event_chain import ChainHead
 from raymu.store.journal.fencing import Fencing, open_journal
 from raymu.store.journal.file_seal import JOURNAL
 from raymu.store.journal.journal import Journal
+from raymu.store.journal.process_lock import ProcessLock
 from raymu.store.keys import RunKeys
 from raymu.store.layout import MANIFEST, UNFINISHED, samples_stem, shard_folder, table_stem
 from raymu.store.manifest import RunManifest, read_manifest
@@ -153,6 +155,15 @@ class RunStore:
         """
         journal = self.journal()
         return journal, self.fencing.take_over(journal)
+
+    def process_lock(self) -> ProcessLock:
+        """Return the lock of the process that works on the run. Raises RunInvalid, FileCorrupt."""
+        return ProcessLock(self.files, self.manifest)
+
+    def position(self) -> tuple[int, ChainHead]:
+        """Return the journal's term and last event, which change with every write. Raises RunInvalid."""
+        with closing(self.journal(is_read_only=True)) as journal:
+            return journal.term(), journal.head()
 
     def journal(self, *, is_read_only: bool = False) -> Journal:
         """Open the journal. Raises RunInvalid, ConfigInvalid."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from raymu.service.coordinator.calls import Call, Result
 from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.coordinator.process_turn import ProcessTurn
 from raymu.service.event_log import EventLog
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet, ProgressFleet
@@ -30,22 +31,37 @@ class LocalClient:
     def __init__(self, location: str, first: Sequence[Revocation] = ()) -> None:
         """Take over the run at a location, unless a request of the first call is refused.
 
+        Another process that is at work on it is waited for.
+
         Args:
             location: The run.
             first: Requests of the first call.
 
         Raises:
-            RaymuError: RunInvalid, or what refuses a request.
+            RaymuError: RunInvalid, JournalBusy, or what refuses a request.
         """
         store = RunStore(location)
         fleet = ProgressFleet(LocalFleet(store))
-        self._coordinator = Coordinator(store, fleet, observers=[EventLog(store.manifest.run_id)], first=first)
+        self._turn = ProcessTurn(store)
+        self._turn.take(first)
+        try:
+            self._coordinator = Coordinator(store, fleet, observers=[EventLog(store.manifest.run_id)], first=first)
+        except BaseException:
+            self._turn.leave()
+            raise
 
     def call(self, call: Call[Result], progress: Progress = no_progress) -> Result:
-        return _run(self._coordinator.call(call, progress))
+        self._turn.take()
+        try:
+            return _run(self._coordinator.call(call, progress))
+        finally:
+            self._turn.leave()
 
     def close(self) -> None:
-        _run(self._coordinator.close())
+        try:
+            _run(self._coordinator.close())
+        finally:
+            self._turn.leave()
 
 
 def _run(call: Coroutine[Any, Any, Result]) -> Result:

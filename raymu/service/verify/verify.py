@@ -1,7 +1,7 @@
 """Verification of a run from its files and its journal alone. It writes nothing."""
 
 from collections.abc import Collection
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from raymu.core.records import Generation
@@ -61,8 +61,8 @@ def verify(
 
 def _journal_position(store: RunStore) -> tuple[int, ChainHead] | None:
     """Return the term and the last event, which change with every write; None if they cannot be read."""
-    with suppress(RaymuError), closing(store.journal(is_read_only=True)) as journal:
-        return journal.term(), journal.head()
+    with suppress(RaymuError):
+        return store.position()
     return None
 
 

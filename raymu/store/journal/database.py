@@ -1,6 +1,6 @@
 """A SQL database as the journal needs it: commits that survive a power cut, and deleted rows that leave no residue."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -62,6 +62,31 @@ class Database:
         """Open a connection to read. Raises JournalBusy, FileUnreadable; FileCorrupt for a damaged or missing journal."""
         with self._translated_errors(is_reading=True), self._engine.connect() as connection:
             yield connection
+
+    @property
+    def can_lock(self) -> bool:
+        """Whether the database has locks that end with their connection."""
+        return self._dialect.connection_lock is not None
+
+    def try_lock(self, name: str) -> Callable[[], None] | None:
+        """Take the lock of a name, which ends with its connection.
+
+        Returns:
+            What releases it and closes the connections; None if another connection has it.
+        """
+        with self._translated_errors():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            is_locked = connection.execute(sql.text(str(self._dialect.connection_lock)), {"name": name}).scalar_one()
+
+        def release() -> None:
+            with suppress(SQLAlchemyError):
+                connection.invalidate()  # in the pool it would keep the lock
+            self._engine.dispose()
+
+        if is_locked:
+            return release
+        release()
+        return None
 
     def scrub_deleted(self, table: str) -> None:
         """Overwrite the bytes of deleted rows, now or, if a reader or a failure prevents it, at the next write.

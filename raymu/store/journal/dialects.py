@@ -62,6 +62,8 @@ class Dialect:
     read_only_url: Callable[[sql.URL], sql.URL] = lambda url: url
     schema_lock: str | None = None
     """SQL that lets one transaction at a time create the tables."""
+    connection_lock: str | None = None
+    """SQL that returns whether this connection got the lock `name`, which it keeps until it ends."""
     scrubs_on_close: bool = False
     """True if committed changes can lie in a second file, which the last writer moves into the first."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
@@ -138,6 +140,7 @@ DIALECTS: Mapping[str, Dialect] = {
         is_unreachable=_is_server_unreachable,
         lock_message="lock timeout",
         schema_lock=f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",
+        connection_lock="SELECT pg_try_advisory_lock(hashtextextended(:name, 0))",
         engine_options={"pool_pre_ping": True, "connect_args": dict(CONNECT_ARGS)},
     ),
 }
