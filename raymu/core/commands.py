@@ -13,6 +13,8 @@ class Decision(Cost):
 
     remedy: Remedy
     reason: str
+    fixed_seconds: float = 0.0
+    """The part of the seconds that does not depend on the passes; 0 if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from raymu.core.commands import CalibrationReference, Decision
 from raymu.core.records import Cost, Remedy, ShardLineage
 from raymu.core.remedies import REMEDIES
 from raymu.core.workload import ShardWorkload, makespan
+from raymu.text import duration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,23 +118,29 @@ def _decide(
         return retrain(workload, "sisa always retrains" if is_sisa else f"{fraction} is within the boundary {boundary}")
     is_dpus = strategy is Strategy.DPUS
     reason = "dpus always patches" if is_dpus else f"{fraction} is over the boundary {boundary}"
-    return _decide_beyond(workload, approximate, reason)
+    return _decide_beyond(workload, approximate, reason, must_save_time=not is_dpus)
 
 
-def _decide_beyond(workload: ShardWorkload, remedy: Remedy, reason: str) -> Decision:
+def _decide_beyond(workload: ShardWorkload, remedy: Remedy, reason: str, *, must_save_time: bool) -> Decision:
     """Decide for a shard beyond the boundary: this remedy, or its substitute.
 
-    The substitute is chosen if the remedy is impossible, or no cheaper than retraining.
+    Args:
+        workload: The shard.
+        remedy: The remedy that the strategy prefers. The substitute is chosen if it is impossible.
+        reason: Why the shard is not retrained.
+        must_save_time: Whether the shard is retrained if the remedy takes as long.
     """
     rule = REMEDIES[remedy]
     is_retrained_anyway = remedy not in workload.possible and rule.instead not in workload.possible
-    if rule.must_be_cheaper and not is_retrained_anyway and workload.passes[Remedy.RETRAIN] <= workload.passes[remedy]:
-        return retrain(workload, f"{remedy.replace('_', ' ')} would cost as much as retraining")
+    seconds, retrain_s = workload.seconds(remedy), workload.seconds(Remedy.RETRAIN)
+    if must_save_time and not is_retrained_anyway and retrain_s <= seconds:
+        times = f"forecast {duration(seconds)}, retraining {duration(retrain_s)}"
+        return retrain(workload, f"{remedy.replace('_', ' ')} would save no time: {times}")
     if remedy in workload.possible:
         return _decision(workload, remedy, reason)
     if rule.instead is Remedy.RETRAIN:
         return retrain(workload, rule.obstacle)
-    return _decide_beyond(workload, rule.instead, f"{reason}; {rule.obstacle}")
+    return _decide_beyond(workload, rule.instead, f"{reason}; {rule.obstacle}", must_save_time=must_save_time)
 
 
 def retrain(workload: ShardWorkload, reason: str) -> Decision:
@@ -142,7 +149,13 @@ def retrain(workload: ShardWorkload, reason: str) -> Decision:
 
 
 def _decision(workload: ShardWorkload, remedy: Remedy, reason: str) -> Decision:
-    return Decision(remedy=remedy, reason=reason, passes=workload.passes[remedy], seconds=workload.seconds(remedy))
+    return Decision(
+        remedy=remedy,
+        reason=reason,
+        passes=workload.passes[remedy],
+        seconds=workload.seconds(remedy),
+        fixed_seconds=workload.fixed_seconds(remedy),
+    )
 
 
 def decide_repairs(

@@ -92,6 +92,8 @@ class ShardLineage:
     """Requests that this shard has only patched."""
     seconds_per_pass: float
     """Measured seconds of one sample pass of this shard."""
+    seconds_per_stage: float = 0.0
+    """Measured seconds of a stage of training beyond those of its passes; 0 if all are counted as those of passes."""
     earlier_classes: tuple[str, ...] = ()
     """Determinism classes, as JSON, of stages that the last retraining built on and did not share the class of."""
 

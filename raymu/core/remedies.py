@@ -24,6 +24,8 @@ LINE_SEARCH_EVALUATIONS = 6
 """Typical number of evaluations of the forget set's loss in each step of a calibration."""
 STATISTICS_RECOMPUTED = 4
 """Typical number of times that a calibration recomputes batch-norm statistics, beside once for each step."""
+PATCH_S = 0.01
+"""Typical seconds of a patch that do not depend on the number of samples: restoring models, writing the state."""
 MOST_UNSEEN = 512
 """Largest number of unseen samples that decide when fine-tuning stops."""
 
@@ -69,8 +71,10 @@ class RemedyRule:
     """Why it is not possible, for receipts."""
     ohs: OhsRemedy | None = None
     """The setting of `ohs` that chooses this remedy."""
-    must_be_cheaper: bool = False
-    """Whether retraining is preferred if it costs no more."""
+    stages: Callable[[RepairScope], int] = lambda _scope: 0
+    """Number of stages that it trains, each of which takes some seconds beyond those of its passes."""
+    fixed_s: float = 0.0
+    """Typical other seconds that do not depend on the number of samples. The repairs of a run replace them."""
 
 
 def training_passes(slice_samples: Sequence[float], epochs: Sequence[int], *, stages: Iterable[int]) -> float:
@@ -169,7 +173,12 @@ def _has_base(scope: RepairScope) -> bool:
 _NO_AIM = "no model that never saw these samples is there to calibrate a patch by"
 
 REMEDIES: Mapping[Remedy, RemedyRule] = {
-    Remedy.RETRAIN: RemedyRule(is_exact=True, passes=_retrain, is_possible=lambda _scope: True),
+    Remedy.RETRAIN: RemedyRule(
+        is_exact=True,
+        passes=_retrain,
+        is_possible=lambda _scope: True,
+        stages=lambda scope: scope.slices - scope.earliest_slice,
+    ),
     Remedy.REPLAY: RemedyRule(
         is_exact=False,
         passes=lambda scope: _patch(scope) + _replay(scope) + _patch_again(scope),
@@ -177,7 +186,8 @@ REMEDIES: Mapping[Remedy, RemedyRule] = {
         instead=Remedy.FINE_TUNE,
         obstacle="the checkpoint to replay from is gone",
         ohs=OhsRemedy.REPLAY,
-        must_be_cheaper=True,
+        stages=lambda scope: len(scope.replayed_stages),
+        fixed_s=PATCH_S,
     ),
     Remedy.FINE_TUNE: RemedyRule(
         is_exact=False,
@@ -185,7 +195,8 @@ REMEDIES: Mapping[Remedy, RemedyRule] = {
         is_possible=_has_aim,
         obstacle=_NO_AIM,
         ohs=OhsRemedy.FINE_TUNE,
+        fixed_s=PATCH_S,
     ),
-    Remedy.PATCH: RemedyRule(is_exact=False, passes=_patch, is_possible=_has_aim, obstacle=_NO_AIM),
+    Remedy.PATCH: RemedyRule(is_exact=False, passes=_patch, is_possible=_has_aim, obstacle=_NO_AIM, fixed_s=PATCH_S),
 }
 """The remedies, from the most exact down: that order decides if requests that share a repair ask for different ones."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from raymu.core.records import Remedy, ShardLineage
 from raymu.core.remedies import REMEDIES, RepairScope, training_passes
+from raymu.core.repair_speed import PredictionInterval, RepairEffort, RepairSpeeds, TrainingSpeed
 from raymu.core.run_shape import RunShape
 
 
@@ -21,7 +22,8 @@ class ShardWorkload:
     retrain_fraction: float
     """Passes of retraining, as a fraction of training the whole shard on its retained samples."""
     passes: Mapping[Remedy, float]
-    seconds_per_pass: float
+    efforts: Mapping[Remedy, RepairEffort]
+    speeds: RepairSpeeds
     possible: frozenset[Remedy]
 
     def __post_init__(self) -> None:
@@ -29,7 +31,15 @@ class ShardWorkload:
             raise ValueError(f"shard {self.shard}: retrain_fraction {self.retrain_fraction} is not within [0, 1]")
 
     def seconds(self, remedy: Remedy) -> float:
-        return self.passes[remedy] * self.seconds_per_pass
+        return self.speeds.of(remedy).seconds_of(self.efforts[remedy])
+
+    def fixed_seconds(self, remedy: Remedy) -> float:
+        """Return the part of a remedy's seconds that does not depend on its passes."""
+        return self.speeds.of(remedy).fixed_seconds_of(self.efforts[remedy])
+
+    def interval(self, remedy: Remedy) -> PredictionInterval:
+        """Return the interval of a remedy's seconds, by the repairs so far."""
+        return self.speeds.of(remedy).interval(self.efforts[remedy])
 
 
 def shard_workload(
@@ -39,6 +49,7 @@ def shard_workload(
     shape: RunShape,
     references: Sequence[int] = (),
     lost_from: int | None = None,
+    speeds: RepairSpeeds | None = None,
 ) -> ShardWorkload:
     """Predict the remedies of one shard for a forget set.
 
@@ -48,6 +59,7 @@ def shard_workload(
         shape: The run.
         references: Samples of each shard whose model a calibration aims at. Without any, a checkpoint stands in.
         lost_from: First stage whose files are missing or changed; None without any.
+        speeds: What the run's repairs have shown; nothing by default.
     """
     starts = [*touched, *(start for start in (lineage.tainted_from, lost_from) if start is not None)]
     scope = RepairScope(
@@ -58,10 +70,11 @@ def shard_workload(
         sound_stages=next((stage for stage, ref in enumerate(lineage.checkpoints) if ref is None), lineage.slices),
         references=references,
     )
-    return workload_of(scope, shard=lineage.shard, seconds_per_pass=lineage.seconds_per_pass)
+    training = TrainingSpeed(seconds_per_pass=lineage.seconds_per_pass, seconds_per_stage=lineage.seconds_per_stage)
+    return workload_of(scope, shard=lineage.shard, training=training, speeds=speeds or RepairSpeeds())
 
 
-def workload_of(scope: RepairScope, *, shard: int, seconds_per_pass: float) -> ShardWorkload:
+def workload_of(scope: RepairScope, *, shard: int, training: TrainingSpeed, speeds: RepairSpeeds) -> ShardWorkload:
     """Evaluate every row of the table of remedies for a shard and a forget set."""
     passes = {remedy: float(rule.passes(scope)) for remedy, rule in REMEDIES.items()}
     whole = training_passes(scope.retained, scope.shape.epochs, stages=range(scope.slices))
@@ -71,8 +84,18 @@ def workload_of(scope: RepairScope, *, shard: int, seconds_per_pass: float) -> S
         earliest_slice=scope.earliest_slice,
         retrain_fraction=passes[Remedy.RETRAIN] / whole if whole else 0.0,
         passes=passes,
-        seconds_per_pass=seconds_per_pass,
+        efforts={remedy: repair_effort(remedy, scope, passes[remedy], training) for remedy in REMEDIES},
+        speeds=speeds,
         possible=frozenset(remedy for remedy, rule in REMEDIES.items() if rule.is_possible(scope)),
+    )
+
+
+def repair_effort(remedy: Remedy, scope: RepairScope, passes: float, training: TrainingSpeed) -> RepairEffort:
+    """Return the seconds of a repair of so many passes, by the speed of training."""
+    rule = REMEDIES[remedy]
+    return RepairEffort(
+        fixed_s=rule.fixed_s + rule.stages(scope) * training.seconds_per_stage,
+        passes_s=passes * training.seconds_per_pass,
     )
 
 
@@ -97,17 +120,3 @@ def makespan(seconds: Iterable[float], *, workers: int) -> float:
     for work in works:
         heapq.heappush(busy_until, heapq.heappop(busy_until) + work)
     return max(busy_until)
-
-
-def update_seconds_per_pass(before: float, *, whole_passes: float, passes: float, seconds: float) -> float:
-    """Return a shard's seconds per pass after another training.
-
-    Args:
-        before: The earlier value, which weighs as much as one training of the whole shard.
-        whole_passes: Sample passes of training the whole shard.
-        passes: Sample passes of the new training.
-        seconds: Its seconds of compute.
-    """
-    if not passes:
-        return before
-    return (before * whole_passes + seconds) / (whole_passes + passes)

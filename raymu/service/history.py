@@ -11,7 +11,6 @@ from raymu.core.events import (
     RunTrained,
     UnlearningConfigured,
 )
-from raymu.core.forecast_error import ForecastErrors
 from raymu.core.receipt import Receipts
 from raymu.core.requests import RevocationRequest
 from raymu.core.run_shape import RunShape
@@ -36,7 +35,6 @@ class History:
     """The accepted requests that have an idempotency key, by its pseudonym."""
     trained_on: int
     """Workers that trained the run; 1 before it is trained."""
-    forecast_errors: ForecastErrors
     configured: UnlearningConfig | None
     """The settings that were chosen last; None if they were never changed."""
     published: GenerationPublished | None
@@ -57,12 +55,11 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
     trained_on = next((event.workers for event in events if isinstance(event, RunTrained)), 1)
     shape = RunShape.of(config, has_batch_norm=manifest.has_batch_norm)
     board = RevocationBoard.replayed(events, shape, workers=workers or trained_on, tables=manifest.tables)
-    receipts, forecast_errors = Receipts(), ForecastErrors()
+    receipts = Receipts()
     accepted: dict[str, RevocationRequest] = {}
     by_key: dict[str, RevocationRequest] = {}
     for event in events:
         receipts.handle(event)
-        forecast_errors.handle(event)
         if isinstance(event, RevocationsAccepted):
             accepted.update({request.request_id: request for request in event.requests})
             by_key.update({request.key: request for request in event.requests if request.key})
@@ -73,7 +70,6 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         accepted=accepted,
         requests_by_key=by_key,
         trained_on=trained_on,
-        forecast_errors=forecast_errors,
         configured=next(
             (event.unlearning for event in reversed(events) if isinstance(event, UnlearningConfigured)), None
         ),

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from raymu.core.deadlines import Deadline, deadlines
-from raymu.core.forecast_error import ForecastError
 from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Generation, Remedy, ShardState
+from raymu.core.repair_speed import RepairSpeed
 from raymu.core.residuals import Residuals, residuals_of
 from raymu.core.workload import settle_passes
 from raymu.service.history import History, replay
@@ -63,6 +63,8 @@ class RemedyForecastError:
     """Forecast compute of all these remedies."""
     seconds: float
     """Measured compute of all these remedies."""
+    within: int
+    """Remedies whose seconds were within the interval that was forecast, which is to hold in nine of ten cases."""
     low: float
     """Lower bound of the next remedy's seconds / forecast, at 90%."""
     high: float
@@ -81,7 +83,8 @@ class RunStatus:
     deadlines: tuple[Deadline, ...]
     """Deadlines of the requests that are not exact yet, the earliest first."""
     paces: dict[Remedy, RemedyForecastError]
-    """Accuracy of forecasts, by the remedies that were carried out as planned. The name is one of `status --json`."""
+    """Accuracy of forecasts on the present device, by the remedies that were carried out as planned. The name is one of
+    `status --json`."""
     residuals: Residuals
     """How well past patches forgot."""
 
@@ -131,22 +134,22 @@ def status_of(
         ),
         deadlines=deadlines(requests, history.board.owed, settlements, now=now, workers=history.trained_on),
         paces={
-            remedy: _forecast_error(error)
-            for remedy, error in history.forecast_errors.by_remedy.items()
-            if error.remedies
+            remedy: _forecast_error(speed)
+            for remedy, speed in ((remedy, history.board.speeds.of(remedy)) for remedy in Remedy)
+            if speed.repairs
         },
         residuals=residuals_of(requests),
     )
 
 
-def _forecast_error(error: ForecastError) -> RemedyForecastError:
-    ratio = error.interval(1.0)
+def _forecast_error(speed: RepairSpeed) -> RemedyForecastError:
     return RemedyForecastError(
-        remedies=error.remedies,
-        forecast_seconds=error.forecast_seconds,
-        seconds=error.seconds,
-        low=ratio.low_s,
-        high=ratio.high_s,
+        remedies=speed.repairs,
+        forecast_seconds=speed.forecast_seconds,
+        seconds=speed.seconds,
+        within=speed.within,
+        low=1.0 / speed.error_ratio,
+        high=speed.error_ratio,
     )
 
 

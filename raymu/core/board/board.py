@@ -35,6 +35,7 @@ from raymu.core.events import (
 from raymu.core.planner import calibration_references, decide_repairs
 from raymu.core.records import FileRef, ShardLineage
 from raymu.core.remedies import REMEDIES
+from raymu.core.repair_speed import RepairSpeeds
 from raymu.core.requests import RevocationRequest, touched_slices
 from raymu.core.run_shape import RunShape
 from raymu.core.workload import ShardWorkload, shard_workload
@@ -46,13 +47,16 @@ class RevocationBoard:
     Requests that wait for the same shard share its repair.
     """
 
-    def __init__(self, shape: RunShape, *, workers: int, tables: Sequence[FileRef] = ()) -> None:
+    def __init__(
+        self, shape: RunShape, *, workers: int, tables: Sequence[FileRef] = (), speeds: RepairSpeeds | None = None
+    ) -> None:
         """Begin with a run that is not trained yet.
 
         Args:
             shape: The epochs of the run's stages and its settings of unlearning, until an event changes these.
             workers: Number of shards that are repaired side by side.
             tables: The samples of each shard to train. Empty for states that another run trained.
+            speeds: What earlier repairs have shown of the speed of each remedy; nothing by default.
         """
         self._shape, self._workers, self._tables = shape, workers, tuple(tables)
         self._shards: list[ShardWork] = []
@@ -60,13 +64,21 @@ class RevocationBoard:
         self._unrepaired: dict[str, set[int]] = {}  # request -> shards that are not repaired for it
         self._patched: set[str] = set()  # requests that some shard has ever patched
         self._publication = Publication()
+        self.speeds = speeds or RepairSpeeds()
+        """What the repairs so far have shown of the speed of each remedy."""
 
     @classmethod
     def replayed(
-        cls, events: Iterable[Event], shape: RunShape, *, workers: int, tables: Sequence[FileRef] = ()
+        cls,
+        events: Iterable[Event],
+        shape: RunShape,
+        *,
+        workers: int,
+        tables: Sequence[FileRef] = (),
+        speeds: RepairSpeeds | None = None,
     ) -> Self:
         """Rebuild a board from the events of a journal, without carrying out any command."""
-        board = cls(shape, workers=workers, tables=tables)
+        board = cls(shape, workers=workers, tables=tables, speeds=speeds)
         for event in events:
             board.handle(event)
         return board
@@ -228,6 +240,7 @@ class RevocationBoard:
         command, before = work.repair, work.lineage
         if command is None or command.command_id != report.command_id:
             return []
+        self._learn(report)
         is_exact = REMEDIES[report.remedy].is_exact
         work.finish(report.lineage, retrained_from=command.earliest_slice if is_exact else None)
         self._patched.update(report.lineage.debts)
@@ -241,6 +254,18 @@ class RevocationBoard:
         if may_share and self._publication.may_defer(shards=len(self._shards)):
             return [*self._start([report.shard]), *self._purge()]
         return [self._publish(), *self._start([report.shard])]
+
+    def _learn(self, report: RepairReport) -> None:
+        """Compare the seconds of a repair with its effort, if it was carried out as planned."""
+        planned = report.planned
+        if planned.remedy is report.remedy:
+            self.speeds = self.speeds.after(
+                report.remedy,
+                self._shards[report.shard].efforts[report.remedy],
+                seconds=report.seconds,
+                forecast_seconds=planned.seconds,
+                determinism=report.determinism,
+            )
 
     def _note_repaired(self, request_id: str, shard: int) -> bool:
         """Note that a shard is repaired for a request. Return whether no other shard is left."""
@@ -307,8 +332,8 @@ class RevocationBoard:
             )
             for workload in workloads
         ]
-        for command in commands:
-            self._shards[command.shard].start(command)
+        for command, workload in zip(commands, workloads, strict=True):
+            self._shards[command.shard].start(command, workload.efforts)
         return [*_longest_first(commands)]
 
     def _decide(self, workloads: Sequence[ShardWorkload]) -> dict[int, Decision]:
@@ -335,6 +360,7 @@ class RevocationBoard:
             shape=self._shape,
             references=[self._shards[each.shard].lineage.samples for each in self._references(shard)],
             lost_from=work.lost_from,
+            speeds=self.speeds,
         )
 
     def _references(self, shard: int) -> tuple[CalibrationReference, ...]:

@@ -1,11 +1,12 @@
 """The board's record of one shard: its lineage, the requests that wait for it, and the repair that is running."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raymu.core.commands import CalibrationReference, Decision, RepairShard
-from raymu.core.records import ShardLineage
+from raymu.core.records import Remedy, ShardLineage
+from raymu.core.repair_speed import RepairEffort
 from raymu.core.workload import ShardWorkload
 
 
@@ -18,6 +19,8 @@ class ShardWork:
     """Requests that no remedy serves yet, in order of arrival."""
     repair: RepairShard | None = None
     """The repair that is running."""
+    efforts: Mapping[Remedy, RepairEffort] = field(default_factory=dict)
+    """The effort of each remedy when the running repair was decided on. Its seconds are compared with that."""
     must_settle: bool = False
     """The next repair retrains the shard, whatever the requests ask for, to settle its debt."""
     is_settling: bool = False
@@ -46,9 +49,9 @@ class ShardWork:
         """Note that the files of this stage and the later ones are missing or changed."""
         self.lost_from = stage if self.lost_from is None else min(stage, self.lost_from)
 
-    def start(self, command: RepairShard) -> None:
+    def start(self, command: RepairShard, efforts: Mapping[Remedy, RepairEffort]) -> None:
         """Begin a repair that serves every waiting request."""
-        self.repair, self.waiting = command, []
+        self.repair, self.efforts, self.waiting = command, efforts, []
         self.is_settling, self.must_settle = self.must_settle, False
 
     def finish(self, lineage: ShardLineage, *, retrained_from: int | None) -> None:
@@ -70,7 +73,7 @@ class ShardWork:
 
     def _end(self) -> None:
         self.must_settle = bool(self.lineage.debts) and (self.must_settle or self.is_settling)
-        self.repair, self.is_settling = None, False
+        self.repair, self.efforts, self.is_settling = None, {}, False
 
 
 def repair_command(

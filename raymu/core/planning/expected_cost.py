@@ -17,8 +17,9 @@ from raymu.core.partition import derive_seed
 from raymu.core.planner import MOST_REFERENCES, StrategyForecast, choose_remedies, forecast
 from raymu.core.planning.shard_chain import ExpectedRepairs, ShardChain
 from raymu.core.planning.simulated_shard import untrained_lineages
-from raymu.core.records import Remedy, ShardLineage
+from raymu.core.records import Cost, Remedy, ShardLineage
 from raymu.core.remedies import REMEDIES, RepairScope
+from raymu.core.repair_speed import RepairSpeeds, TrainingSpeed
 from raymu.core.run_shape import RunShape
 from raymu.core.workload import ShardWorkload, shard_workload, workload_of
 
@@ -37,6 +38,8 @@ class Layout:
     """Probability that a request's sample is in each slice."""
     shape: RunShape
     seconds_per_pass: float = 1.0
+    seconds_per_stage: float = 0.0
+    """Seconds of a stage beyond those of its passes."""
 
     def __post_init__(self) -> None:
         if self.shards < 1:
@@ -47,6 +50,10 @@ class Layout:
     @property
     def slices(self) -> int:
         return self.shape.slices
+
+    @property
+    def speed(self) -> TrainingSpeed:
+        return TrainingSpeed(seconds_per_pass=self.seconds_per_pass, seconds_per_stage=self.seconds_per_stage)
 
     @cached_property
     def references(self) -> tuple[float, ...]:
@@ -90,6 +97,8 @@ class ExpectedCost:
     """Means over all traces of some traffic."""
 
     passes: float
+    seconds: float
+    """Seconds of compute."""
     remedies: float
     patched: float
     """Remedies that leave an approximate state."""
@@ -185,7 +194,8 @@ def _typical_workloads(layout: Layout, together: int) -> Mapping[tuple[int, int]
         (start, owed): workload_of(
             layout.scope(start, owed, retained=layout.slice_samples, forgotten=forgotten),
             shard=number,
-            seconds_per_pass=layout.seconds_per_pass,
+            training=layout.speed,
+            speeds=RepairSpeeds(),
         )
         for number, (start, owed) in enumerate(cases)
     }
@@ -214,8 +224,10 @@ class _CostModel:
         repairs, named, owes = expected.repairs[index], expected.named[index], expected.owes[index]
         is_patched = np.array([[not REMEDIES[remedy].is_exact for remedy in row] for row in table])
         stages = np.array(layout.shape.epochs) * expected.left[index].cumsum(axis=1)  # (owed, stage) sample passes
+        cost = self._repair_cost(table, expected, index)
         return ExpectedCost(
-            passes=layout.shards * self._passes(table, expected, index),
+            passes=layout.shards * cost.passes,
+            seconds=layout.shards * cost.seconds,
             remedies=layout.shards * float(repairs.sum()),
             patched=layout.shards * float(repairs[is_patched].sum()),
             patched_requests=float(named[is_patched].sum() / named.sum()),
@@ -223,12 +235,12 @@ class _CostModel:
             debt_passes=layout.shards * float(np.triu(stages[:slices]).sum()),
         )
 
-    def _passes(self, table: list[list[Remedy]], expected: ExpectedRepairs, index: int) -> float:
-        """Sample passes of one shard's repairs: for each remedy and start, their number times the cost of their mean."""
+    def _repair_cost(self, table: list[list[Remedy]], expected: ExpectedRepairs, index: int) -> Cost:
+        """Cost of one shard's repairs: for each remedy and start, their number times the cost of their mean."""
         layout, slices = self._layout, self._layout.slices
         start = np.minimum(np.arange(slices + 1)[:, None], np.arange(slices))
         remedies = np.array(table)
-        passes = 0.0
+        passes = seconds = 0.0
         for remedy in sorted({remedy for row in table for remedy in row}):
             for first in range(slices):
                 cases = (remedies == remedy) & (start == first)
@@ -237,8 +249,10 @@ class _CostModel:
                     retained = expected.retained[index][cases].sum(axis=0) / repairs
                     forgotten = float(expected.named[index][cases].sum()) / repairs
                     scope = layout.scope(first, slices, retained=retained.tolist(), forgotten=forgotten)
-                    passes += repairs * REMEDIES[remedy].passes(scope)
-        return passes
+                    mean = workload_of(scope, shard=0, training=layout.speed, speeds=RepairSpeeds())
+                    passes += repairs * mean.passes[remedy]
+                    seconds += repairs * mean.seconds(remedy)
+        return Cost(passes=passes, seconds=seconds)
 
 
 def sampled_forecasts(
@@ -255,7 +269,11 @@ def sampled_forecasts(
         seed: Seed of the samples.
     """
     samples = [round(count) for count in layout.slice_samples]
-    lineages = untrained_lineages([samples] * layout.shards, seconds_per_pass=layout.seconds_per_pass)
+    lineages = untrained_lineages(
+        [samples] * layout.shards,
+        seconds_per_pass=layout.seconds_per_pass,
+        seconds_per_stage=layout.seconds_per_stage,
+    )
     chances = np.tile(np.array(layout.slice_prior) / layout.shards, layout.shards)
     random = np.random.default_rng(derive_seed(seed, "groups"))
     groups = random.multinomial(together, chances / chances.sum(), size=draws)

@@ -27,8 +27,8 @@ class TrafficBudget:
     """Requests that arrive at the same moment."""
     workers: int
     """Shards that are repaired side by side."""
-    most_passes: float
-    """Largest number of sample passes of all remedies."""
+    most_seconds: float
+    """Most seconds of compute of all remedies."""
     longest_s: float | None = None
     """Longest mean makespan, in seconds, of requests that arrive at the same moment; None without a limit."""
     patch_error: float = PATCH_ERROR
@@ -52,9 +52,9 @@ class Recommendation:
     """Whether all of this is within the budget. If not, no candidate is, and this one exceeds it least."""
 
 
-def exact_passes(layout: Layout, *, requests: int, together: int) -> float:
-    """Return the mean sample passes of retraining for every request, which is the default budget."""
-    return expected_cost(layout, Strategy.SISA, Boundary.parse(1.0), requests=requests, together=together).passes
+def exact_seconds(layout: Layout, *, requests: int, together: int) -> float:
+    """Return the mean seconds of compute of retraining for every request, which is the default budget."""
+    return expected_cost(layout, Strategy.SISA, Boundary.parse(1.0), requests=requests, together=together).seconds
 
 
 def recommend(layouts: Iterable[Layout], strategy: Strategy, budget: TrafficBudget) -> Recommendation:
@@ -75,7 +75,7 @@ def recommend(layouts: Iterable[Layout], strategy: Strategy, budget: TrafficBudg
         makespan_s = _makespan_s(layout, strategy, boundary, budget)
         forgetting_error = work.forgetting_error(budget.patch_error)
         excess = max(
-            _share(work.passes, budget.most_passes),
+            _share(work.seconds, budget.most_seconds),
             _share(makespan_s, budget.longest_s),
             _share(forgetting_error, budget.most_forgetting_error),
         )
@@ -106,7 +106,7 @@ def _options(layout: Layout, strategy: Strategy, budget: TrafficBudget) -> list[
 
 def _makespan_s(layout: Layout, strategy: Strategy, boundary: Boundary, budget: TrafficBudget) -> float:
     if budget.together == 1:  # one shard's remedy
-        return expected_cost(layout, strategy, boundary, requests=1).passes * layout.seconds_per_pass
+        return expected_cost(layout, strategy, boundary, requests=1).seconds
     sampled = sampled_forecasts(layout, boundary, together=budget.together, workers=budget.workers, draws=DRAWS)
     return sampled[strategy].makespan_seconds
 

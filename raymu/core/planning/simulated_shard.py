@@ -4,14 +4,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from raymu.core.commands import RepairReport, RepairShard
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
+from raymu.core.repair_speed import TrainingSpeed
 from raymu.core.requests import RevocationRequest, touched_slices
 
 
 def untrained_lineages(
-    slice_samples: Iterable[Sequence[int]], *, seconds_per_pass: float = 1.0
+    slice_samples: Iterable[Sequence[int]], *, seconds_per_pass: float = 1.0, seconds_per_stage: float = 0.0
 ) -> tuple[ShardLineage, ...]:
     """Return the shards that training would leave, from the samples of each slice of each shard."""
-    return tuple(_trained(shard, tuple(counts), seconds_per_pass) for shard, counts in enumerate(slice_samples))
+    speed = TrainingSpeed(seconds_per_pass=seconds_per_pass, seconds_per_stage=seconds_per_stage)
+    return tuple(_trained(shard, tuple(counts), speed) for shard, counts in enumerate(slice_samples))
 
 
 class SimulatedRepairs:
@@ -61,7 +63,7 @@ def simulated_report(command: RepairShard, forgotten: Sequence[int]) -> RepairRe
     )
 
 
-def _trained(shard: int, slice_samples: tuple[int, ...], seconds_per_pass: float) -> ShardLineage:
+def _trained(shard: int, slice_samples: tuple[int, ...], speed: TrainingSpeed) -> ShardLineage:
     checkpoints = tuple(_checkpoint(f"{shard}/{stage}", stage) for stage in range(len(slice_samples)))
     return ShardLineage(
         shard=shard,
@@ -72,7 +74,8 @@ def _trained(shard: int, slice_samples: tuple[int, ...], seconds_per_pass: float
         serving=checkpoints[-1],
         tainted_from=None,
         debts=(),
-        seconds_per_pass=seconds_per_pass,
+        seconds_per_pass=speed.seconds_per_pass,
+        seconds_per_stage=speed.seconds_per_stage,
     )
 
 

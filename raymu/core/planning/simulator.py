@@ -18,6 +18,7 @@ from raymu.core.partition import Indices
 from raymu.core.planning.simulated_shard import SimulatedRepairs
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.records import Exactness, FileRef, ShardLineage
+from raymu.core.repair_speed import RepairSpeeds
 from raymu.core.requests import ForgetSet, RevocationRequest
 from raymu.core.run_shape import RunShape
 from raymu.core.workload import settle_passes
@@ -137,6 +138,7 @@ def simulate(
     shape: RunShape,
     workers: int,
     window_s: float = 0.0,
+    speeds: RepairSpeeds | None = None,
     repairs: RepairExecutor | None = None,
     on_batch: Callable[[int, float, tuple[ShardLineage, ...]], None] = lambda _accepted, _passes, _lineages: None,
 ) -> SimulationResult:
@@ -149,6 +151,7 @@ def simulate(
         shape: The run.
         workers: Shards that are repaired side by side.
         window_s: Batch window in seconds, see `Trace.batches`.
+        speeds: What earlier repairs have shown of the speed of each remedy; nothing by default.
         repairs: Carries repairs out, in the simulated order. By default a repair takes its forecast time.
         on_batch: Called after each batch with the number of accepted requests, the sample passes so far and the shards.
 
@@ -158,7 +161,7 @@ def simulate(
         RunTrained(at=_START, lineages=tuple(lineages), workers=workers),
         GenerationPublished(at=_START, number=1, manifest_sha256=""),
     )
-    board = RevocationBoard.replayed(training, shape, workers=workers)
+    board = RevocationBoard.replayed(training, shape, workers=workers, speeds=speeds)
     requests = _requests(trace, population, shape.unlearning)
     simulator = _Simulator(board, repairs or SimulatedRepairs(), workers=workers)
     accepted_s: dict[str, float] = {}

@@ -221,7 +221,11 @@ def _simulated(
 ) -> SimulatedTraffic:
     """Simulate traces of the traffic on an untrained run, and average over them."""
     population = profile.population_of(config.partition)
-    lineages = untrained_lineages(population.slice_samples.tolist(), seconds_per_pass=profile.seconds_per_pass)
+    lineages = untrained_lineages(
+        population.slice_samples.tolist(),
+        seconds_per_pass=profile.seconds_per_pass,
+        seconds_per_stage=profile.seconds_per_stage,
+    )
     summaries = [
         simulate(
             draw_trace(replace(traffic, seed=traffic.seed + number), population),

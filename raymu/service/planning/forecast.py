@@ -1,15 +1,14 @@
 """The forecast of one request on a trained run. Nothing is changed, and no cluster is needed."""
 
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from raymu.config.unlearning import Strategy
 from raymu.core.commands import Decision
-from raymu.core.forecast_error import ForecastError, PredictionInterval
 from raymu.core.planner import StrategyForecast, choose_remedies, forecast
 from raymu.core.records import Remedy
+from raymu.core.repair_speed import PredictionInterval
 from raymu.core.requests import RevocationRequest
 from raymu.core.workload import ShardWorkload
 from raymu.errors import FileMissing, RequestInvalid
@@ -38,7 +37,7 @@ class ShardForecast:
     patch_seconds: float
     """Compute seconds."""
     interval: PredictionInterval
-    """Seconds that the remedy will take in nine of ten cases, given the errors of earlier forecasts."""
+    """Seconds that the remedy will take in nine of ten cases, by the repairs so far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +70,7 @@ def plan(store: RunStore, revocation: Revocation, *, workers: int | None = None)
     ohs = store.config.unlearning.ohs
     store.current()  # refuses a run that is not trained
     request, history = _admitted(store, revocation, workers=workers)
-    workers, errors = workers or history.trained_on, history.forecast_errors.by_remedy
+    workers = workers or history.trained_on
     workloads = history.board.workloads(request)
     decisions = choose_remedies(
         workloads, strategy=request.strategy, boundary=request.boundary, workers=workers, ohs=ohs
@@ -80,14 +79,12 @@ def plan(store: RunStore, revocation: Revocation, *, workers: int | None = None)
         strategy=request.strategy,
         boundary=str(request.boundary),
         workers=workers,
-        shards=tuple(_shard_forecast(workload, decisions[workload.shard], errors) for workload in workloads),
+        shards=tuple(_shard_forecast(workload, decisions[workload.shard]) for workload in workloads),
         strategies=forecast(workloads, boundary=request.boundary, workers=workers, ohs=ohs),
     )
 
 
-def _shard_forecast(
-    workload: ShardWorkload, decision: Decision, errors: Mapping[Remedy, ForecastError]
-) -> ShardForecast:
+def _shard_forecast(workload: ShardWorkload, decision: Decision) -> ShardForecast:
     return ShardForecast(
         shard=workload.shard,
         samples=workload.touched_samples,
@@ -98,7 +95,7 @@ def _shard_forecast(
         retrain_passes=workload.passes[Remedy.RETRAIN],
         retrain_seconds=workload.seconds(Remedy.RETRAIN),
         patch_seconds=workload.seconds(Remedy.PATCH),
-        interval=errors[decision.remedy].interval(decision.seconds),
+        interval=workload.interval(decision.remedy),
     )
 
 

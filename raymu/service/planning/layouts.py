@@ -5,7 +5,7 @@ import numpy as np
 from raymu.config import Config
 from raymu.config.stage_epochs import epochs_per_stage
 from raymu.core.planning.expected_cost import Layout
-from raymu.core.planning.recommendation import TrafficBudget, exact_passes
+from raymu.core.planning.recommendation import TrafficBudget, exact_seconds
 from raymu.core.planning.traffic import TRAFFIC, Traffic, slice_prior
 from raymu.core.run_shape import RunShape
 from raymu.service.planning.profile import Profile
@@ -55,11 +55,9 @@ class LayoutCandidates:
         """
         requests, together = self._grouping()
         if budget_s is None:
-            most_passes = exact_passes(self.configured(), requests=requests, together=together)
-        else:
-            most_passes = budget_s / self._profile.seconds_per_pass
+            budget_s = exact_seconds(self.configured(), requests=requests, together=together)
         return TrafficBudget(
-            requests=requests, together=together, workers=workers, most_passes=most_passes, longest_s=longest_s
+            requests=requests, together=together, workers=workers, most_seconds=budget_s, longest_s=longest_s
         )
 
     def _grouping(self) -> tuple[int, int]:
@@ -83,4 +81,5 @@ class LayoutCandidates:
                 has_batch_norm=self._profile.has_batch_norm,
             ),
             seconds_per_pass=self._profile.seconds_per_pass,
+            seconds_per_stage=self._profile.seconds_per_stage,
         )

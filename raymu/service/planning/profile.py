@@ -11,6 +11,8 @@ import numpy as np
 from raymu.config import Config, PartitionConfig
 from raymu.core.partition import identity_hashes
 from raymu.core.planning.trace import RevocableSamples
+from raymu.core.records import Cost
+from raymu.core.repair_speed import TrainingSpeed, training_speed
 from raymu.data.tables import SampleTable, fit_classes, read_table
 from raymu.service.ingest import plan_training
 from raymu.service.planning.population import planned_population
@@ -20,8 +22,8 @@ from raymu.training.determinism import deterministic, device_or_cpu
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 
-WARM_UP_SAMPLES, TIMED_SAMPLES, TIMED_EPOCHS = 128, 1024, 3
-"""The first batches of a process are slow, so they are not timed. The speed is the median of a few short epochs."""
+WARM_UP_SAMPLES, TIMED_SAMPLES, TIMED_STAGES = 128, (256, 1024), 3
+"""The first batches of a process are slow, so they are not timed. Then stages of either size are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,8 @@ class Profile:
     """Returns the samples of a run with a given partition."""
     seconds_per_pass: float
     """Compute seconds of one sample forward, backward and in an optimizer step."""
+    seconds_per_stage: float = 0.0
+    """Compute seconds of a stage beyond those of its passes, without writing its checkpoint."""
     has_batch_norm: bool = False
 
 
@@ -45,27 +49,30 @@ def profile(config: Config) -> Profile:
     table = read_table(config.data.train, config.data)
     classes = fit_classes(table.labels, config.data.classes)
     spec = plan_training(config, table, classes)
+    speed = _training_speed(config, spec, table)
     return Profile(
         population_of=partial(planned_population, table),
-        seconds_per_pass=_seconds_per_pass(config, spec, table),
+        seconds_per_pass=speed.seconds_per_pass,
+        seconds_per_stage=speed.seconds_per_stage,
         has_batch_norm=check_training(spec),
     )
 
 
-def _seconds_per_pass(config: Config, spec: TrainingSpec, table: SampleTable) -> float:
+def _training_speed(config: Config, spec: TrainingSpec, table: SampleTable) -> TrainingSpeed:
+    """Time stages of one epoch. A real stage begins as many epochs as the configuration gives it."""
     device = device_or_cpu(config.device)
-    times = []
+    stages = []
     with deterministic(device, config.cluster.threads):
         trainer = ShardTrainer(replace(spec, epochs=(1,)), 0, device)
         trainer.train_stage(_first_samples(table, WARM_UP_SAMPLES), 0)
-        samples = _first_samples(table, TIMED_SAMPLES)
-        for _ in range(TIMED_EPOCHS):
+        for samples in [_first_samples(table, count) for count in TIMED_SAMPLES] * TIMED_STAGES:
             started = time.perf_counter()
             passes = trainer.train_stage(samples, 0)
             if device.type == "cuda":
                 trainer.classifier.mean_loss(samples.features[:1], samples.labels[:1])  # wait for the device
-            times.append((time.perf_counter() - started) / passes)
-    return median(times)
+            stages.append(Cost(passes=passes, seconds=time.perf_counter() - started))
+    speed = training_speed(stages)
+    return replace(speed, seconds_per_stage=speed.seconds_per_stage * median(spec.epochs))
 
 
 def _first_samples(table: SampleTable, count: int) -> ShardSamples:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from raymu.core.commands import TRAIN_PREFIX, RepairReport, RepairShard, ShardCommand, TrainShard
 from raymu.core.partition import descent_digest
-from raymu.core.records import CheckpointRef, FileRef, Remedy
+from raymu.core.records import CheckpointRef, Cost, FileRef, Remedy
 from raymu.errors import FileCorrupt, FileUnreadable
 from raymu.service.shard.files import StateCache
 from raymu.service.shard.messages import StageProgress, TrainReport, WorkReport
@@ -27,6 +27,8 @@ class StageResults:
     """Sample passes."""
     seconds: float = 0.0
     """Compute time."""
+    costs: tuple[Cost, ...] = ()
+    """Passes and seconds of each stage."""
     determinism: str = ""
     """Determinism class of the last stage, as JSON."""
     earlier_classes: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class StageResults:
             updates=self.updates + later.updates,
             passes=self.passes + later.passes,
             seconds=self.seconds + later.seconds,
+            costs=self.costs + later.costs,
         )
 
 
@@ -196,11 +199,13 @@ class StageWriter:
             weights_sha256=result.weights_sha256,
             descent=descent_digest(samples.up_to(result.stage).hashes, key=self._store.keys.hash_key),
         )
+        cost = Cost(passes=result.passes, seconds=result.seconds + time.perf_counter() - started)
         return StageResults(
             checkpoints=(checkpoint,),
             updates=(updates,),
-            passes=result.passes,
-            seconds=result.seconds + time.perf_counter() - started,
+            passes=cost.passes,
+            seconds=cost.seconds,
+            costs=(cost,),
             determinism=result.determinism,
             earlier_classes=result.earlier_classes,
         )

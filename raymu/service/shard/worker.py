@@ -1,5 +1,6 @@
 """The worker that trains and repairs one shard at a time."""
 
+import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 
@@ -10,9 +11,9 @@ from raymu.core.commands import RepairReport, TrainShard
 from raymu.core.partition import Hashes, identity_hashes
 from raymu.core.records import FileRef, Remedy, SampleId, ShardLineage
 from raymu.core.remedies import training_passes
+from raymu.core.repair_speed import training_speed, update_seconds_per_pass
 from raymu.core.telemetry.log_fields import LogValue, logged_requests
 from raymu.core.telemetry.metrics import TRAINING
-from raymu.core.workload import update_seconds_per_pass
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, PatchFailed
 from raymu.service.event_log import log_event
 from raymu.service.shard.change_meter import ChangeMeter, read_unseen
@@ -123,6 +124,7 @@ class ShardWorker:
     def _train(self, command: TrainShard) -> Generator[StageProgress, None, TrainReport]:
         samples = read_shard_samples(self._store, command.table)
         trained = yield from self._stages.train(samples, command, determinism=self._determinism)
+        speed = training_speed(trained.costs)
         lineage = ShardLineage(
             shard=command.shard,
             table=command.table,
@@ -132,7 +134,8 @@ class ShardWorker:
             serving=trained.checkpoints[-1],
             tainted_from=None,
             debts=(),
-            seconds_per_pass=trained.seconds / max(trained.passes, 1.0),
+            seconds_per_pass=speed.seconds_per_pass,
+            seconds_per_stage=speed.seconds_per_stage,
             earlier_classes=trained.earlier_classes,
         )
         return TrainReport(
@@ -198,7 +201,7 @@ class ShardWorker:
                 before.seconds_per_pass,
                 whole_passes=training_passes(before.slice_samples, self._spec.epochs, stages=range(self._slices)),
                 passes=trained.passes,
-                seconds=trained.seconds,
+                seconds=max(0.0, trained.seconds - before.seconds_per_stage * len(trained.checkpoints)),
             ),
             earlier_classes=trained.earlier_classes,
         )
@@ -216,10 +219,11 @@ class ShardWorker:
 
     def _patch_report(self, task: RepairTask, retain: ShardSamples, patch: Patch, reason: str) -> RepairReport:
         """Write a patched state and its table, and report the repair."""
-        command, before = task.command, task.command.lineage
+        command, before, started = task.command, task.command.lineage, time.perf_counter()
         patch.trainer.reset_optimizer()  # its moments saw the forgotten samples, and training never continues from a patch
         payload, weights = patch.trainer.dump(stage=self._slices - 1, determinism=self._determinism)
         file = self._files.write(command.shard, "patched", payload)
+        write_s = time.perf_counter() - started  # a stage's seconds have that of its checkpoint too
         lineage = before.patched(
             command.earliest_slice,
             command.request_ids,
@@ -236,7 +240,7 @@ class ShardWorker:
             reason=reason,
             lineage=lineage,
             passes=patch.passes,
-            seconds=patch.seconds,
+            seconds=patch.seconds + write_s,
             determinism=self._determinism,
             forget_loss=patch.forget_loss,
             unseen_loss=patch.unseen_loss,

@@ -50,9 +50,8 @@ class BranchRepairs:
         assert isinstance(report, RepairReport)
         self._branch.reports.delete([report.command_id])
         self.measured_seconds += report.seconds
-        seconds_per_pass = command.lineage.seconds_per_pass
-        lineage = replace(report.lineage, seconds_per_pass=seconds_per_pass)
-        return replace(report, seconds=report.passes * seconds_per_pass, lineage=lineage)
+        lineage = replace(report.lineage, seconds_per_pass=command.lineage.seconds_per_pass)
+        return replace(report, seconds=_forecast_seconds(command, report), lineage=lineage)
 
     def destroy(self, files: Collection[FileRef]) -> None:
         """Delete files of the branch."""
@@ -61,3 +60,13 @@ class BranchRepairs:
     def _samples_of(self, request_ids: Collection[str], shard: int) -> frozenset[SampleId]:
         samples = (self._forget.get((request_id, shard), frozenset()) for request_id in request_ids)
         return frozenset[SampleId]().union(*samples)
+
+
+def _forecast_seconds(command: RepairShard, report: RepairReport) -> float:
+    """Return the forecast seconds of a repair for the passes that it took."""
+    decision, lineage = command.decision, command.lineage
+    if report.remedy is decision.remedy and decision.passes:
+        passes_s = (decision.seconds - decision.fixed_seconds) * report.passes / decision.passes
+        return decision.fixed_seconds + passes_s
+    stages = lineage.slices - command.earliest_slice  # retrained after a patch that failed
+    return report.passes * lineage.seconds_per_pass + stages * lineage.seconds_per_stage

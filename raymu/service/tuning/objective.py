@@ -18,6 +18,7 @@ from raymu.core.planning.simulator import SimulationResult, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
 from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.records import ShardLineage
+from raymu.core.repair_speed import RepairSpeeds
 from raymu.core.run_shape import RunShape
 from raymu.core.tuning import Choice, InterimScore, Score
 from raymu.data.traces import read_trace
@@ -77,7 +78,7 @@ class TuningObjective:
             DataInvalid: The test set cannot be used.
         """
         self._spec, self._store = spec, RunStore(spec.location)
-        self._lineages = _lineages_without_debt(self._store)
+        self._lineages, self._speeds = _state_without_debt(self._store)
         self._population = current_population(self._store, [lineage.table for lineage in self._lineages])
         self.trace = _read_trace(spec, self._store, self._population)
         self._rows = self._population.rows_of(self.trace)
@@ -93,7 +94,7 @@ class TuningObjective:
         own = self._store.config.unlearning
         unchosen = replace(own, strategy=Strategy.SISA, boundary=Boundary.parse(0.0), ohs=replace(own.ohs, slices=1))
         digest = hashlib.sha256(repr(self.trace).encode())
-        for record in (unchosen, *self._lineages):
+        for record in (unchosen, self._speeds, *self._lineages):
             digest.update(to_json(record))
         for values in (self._evaluation.features, self._evaluation.labels):
             digest.update(np.ascontiguousarray(values).data)
@@ -196,6 +197,7 @@ class TuningObjective:
             self._lineages,
             shape=replace(RunShape.of(self._store.config), unlearning=self._with_sisa),
             workers=self._spec.workers,
+            speeds=self._speeds,
         ).summary.passes
 
     def unlearning(self, choice: Choice) -> UnlearningConfig:
@@ -233,6 +235,7 @@ class TuningObjective:
             shape=RunShape.of(branch.config, has_batch_norm=branch.manifest.has_batch_norm),
             workers=self._spec.workers,
             window_s=window_s,
+            speeds=self._speeds,
             repairs=repairs,
             on_batch=on_batch,
         )
@@ -288,8 +291,8 @@ class TuningObjective:
             yield branch
 
 
-def _lineages_without_debt(store: RunStore) -> tuple[ShardLineage, ...]:
-    """Return a run's shards. Raises RunInvalid if the run is not trained or owes retraining."""
+def _state_without_debt(store: RunStore) -> tuple[tuple[ShardLineage, ...], RepairSpeeds]:
+    """Return a run's shards, and what its repairs have shown. Raises RunInvalid if it is not trained or owes retraining."""
     store.current()
     with closing(store.journal(is_read_only=True)) as journal:
         board = replay(journal, store.manifest).board
@@ -299,7 +302,7 @@ def _lineages_without_debt(store: RunStore) -> tuple[ShardLineage, ...]:
             f"owes {plural(len(board.owed), 'request')} a retraining, which would be mixed with the debt of a trial; "
             "run `raymu settle` first",
         )
-    return board.lineages
+    return board.lineages, board.speeds
 
 
 def _read_trace(spec: ObjectiveSpec, store: RunStore, population: RevocableSamples) -> Trace:

@@ -30,8 +30,9 @@ from tests.unit.core.populations import even_population, population, singles
 SHARDS, SLICES, EACH = 2, 3, 200  # more samples in a shard than the unseen ones that end fine-tuning
 EPOCHS = (3, 2, 2)
 PRIOR = (0.2, 0.5, 0.3)
-NO_TIME = 1e-9
-"""Seconds of a pass so short that every remedy is done before the next request comes."""
+SPEED = {"seconds_per_pass": 1e-3, "seconds_per_stage": 0.02}
+APART_S = 1e6
+"""Seconds between groups of requests, in which every remedy is done."""
 
 REPLAY = OhsConfig(remedy=OhsRemedy.REPLAY, slices=1)
 CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
@@ -53,6 +54,7 @@ def a_layout(config: UnlearningConfig, *, has_batch_norm: bool, shards: int = SH
         slice_samples=(EACH,) * SLICES,
         slice_prior=PRIOR,
         shape=RunShape(unlearning=config, epochs=EPOCHS, has_batch_norm=has_batch_norm),
+        **SPEED,
     )
 
 
@@ -61,13 +63,13 @@ def every_outcome(
 ) -> list[tuple[float, SimulationSummary]]:
     """Return the board's outcome for every sequence of requests, with its probability."""
     held = even_population(shards=shards, slices=SLICES, each=EACH)
-    lineages = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
+    lineages = untrained_lineages(held.slice_samples.tolist(), **SPEED)
     outcomes = []
     for cells in product(range(shards * SLICES), repeat=requests_in_all):
         named = Counter[int]()
         requests = []
         for place, cell in enumerate(cells):
-            requests.append((cell * EACH + named[cell], float(place // together)))
+            requests.append((cell * EACH + named[cell], place // together * APART_S))
             named[cell] += 1
         outcome = simulate(
             singles(*requests),
@@ -102,6 +104,7 @@ def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requ
         return pytest.approx(sum(chance * of(outcome) for chance, outcome in outcomes), rel=1e-9, abs=1e-9)
 
     assert work.passes == mean(lambda outcome: outcome.passes)
+    assert work.seconds == mean(lambda outcome: outcome.compute_seconds)
     assert work.remedies == mean(lambda outcome: outcome.remedies)
     assert work.patched == mean(lambda outcome: outcome.approximate_share * outcome.remedies)
     assert work.patched_requests == mean(lambda outcome: outcome.patched_requests)
@@ -119,8 +122,8 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
     held = population(samples=8000, shards=8, slices=4)
     config = UnlearningConfig(strategy=Strategy(strategy), boundary=Boundary.parse(boundary))
     shape = RunShape(unlearning=config, epochs=epochs_per_stage(12, 4))
-    traffic = Traffic(kind=kind, count=count, size=4)
-    lineages = untrained_lineages(held.slice_samples.tolist(), seconds_per_pass=NO_TIME)
+    traffic = Traffic(kind=kind, count=count, size=4, over_s=count * APART_S)
+    lineages = untrained_lineages(held.slice_samples.tolist(), **SPEED)
     outcomes = [
         simulate(draw_trace(replace(traffic, seed=seed), held), held, lineages, shape=shape, workers=2).summary
         for seed in range(200)
@@ -132,6 +135,7 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
             slice_samples=tuple(each.tolist()),
             slice_prior=tuple(slice_prior(traffic, each).tolist()),
             shape=shape,
+            **SPEED,
         ),
         Strategy(strategy),
         Boundary.parse(boundary),
@@ -139,6 +143,7 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
         together=TRAFFIC[kind].together(traffic),
     )
     assert expected.passes == pytest.approx(fmean(outcome.passes for outcome in outcomes), rel=0.02)
+    assert expected.seconds == pytest.approx(fmean(outcome.compute_seconds for outcome in outcomes), rel=0.02)
     assert expected.remedies == pytest.approx(fmean(outcome.remedies for outcome in outcomes), rel=0.02)
 
 
@@ -152,6 +157,7 @@ def test_sampled_forecasts_agree_with_the_closed_form(shards: int, together: int
     for strategy in Strategy:
         expected = expected_cost(run, strategy, boundary, requests=together, together=together)
         assert drawn[strategy].passes == pytest.approx(expected.passes, rel=0.05)
+        assert drawn[strategy].seconds == pytest.approx(expected.seconds, rel=0.05)
         assert drawn[strategy].seconds / 2 <= drawn[strategy].makespan_seconds <= drawn[strategy].seconds
     alone = sampled_forecasts(run, boundary, together=1, workers=2)[Strategy.SISA]
     assert alone.makespan_seconds == alone.seconds
@@ -160,7 +166,7 @@ def test_sampled_forecasts_agree_with_the_closed_form(shards: int, together: int
 def test_a_deadline_of_a_group_is_sampled() -> None:
     config = UnlearningConfig(contributions=Contributions.GRADIENT)
     run = a_layout(config, has_batch_norm=False)
-    deadline, seconds = Boundary.parse("deadline:1500s"), Boundary.parse("1500s")
+    deadline, seconds = Boundary.parse("deadline:1.5s"), Boundary.parse("1.5s")
     alone = expected_cost(run, Strategy.HS, deadline, requests=5)
     assert alone == expected_cost(run, Strategy.HS, seconds, requests=5)
     with pytest.raises(ValueError, match="no closed form"):

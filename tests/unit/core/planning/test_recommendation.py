@@ -6,7 +6,7 @@ from raymu.config import UnlearningConfig
 from raymu.config.stage_epochs import epochs_per_stage
 from raymu.config.unlearning import Contributions, Strategy
 from raymu.core.planning.expected_cost import Layout
-from raymu.core.planning.recommendation import TrafficBudget, exact_passes, recommend
+from raymu.core.planning.recommendation import TrafficBudget, exact_seconds, recommend
 from raymu.core.run_shape import RunShape
 
 SAMPLES = 4800
@@ -31,17 +31,17 @@ FREELY = float("inf")
 
 
 def test_without_limits_the_fewest_shards_and_slices_that_stay_exact_are_chosen() -> None:
-    best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=FREELY))
+    best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_seconds=FREELY))
     assert (best.shards, best.slices, best.boundary, best.is_within) == (2, 1, 1.0, True)
     assert best.work.approximate_share == 0.0
 
 
 def test_a_smaller_budget_takes_more_shards_and_then_patches() -> None:
     shares, shards = [], []
-    for budget in (400_000, 100_000, 50_000, 10_000, 100):
-        best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=budget))
+    for budget in (40.0, 10.0, 5.0, 1.0, 0.2):
+        best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_seconds=budget))
         assert best.is_within
-        assert best.work.passes <= budget
+        assert best.work.seconds <= budget
         shares.append(best.work.approximate_share)
         shards.append(best.shards)
     assert shares == sorted(shares)
@@ -51,7 +51,7 @@ def test_a_smaller_budget_takes_more_shards_and_then_patches() -> None:
 
 @pytest.mark.parametrize("together", [1, 10])
 def test_a_longest_makespan_bounds_requests_that_arrive_together(together: int) -> None:
-    demand = TrafficBudget(requests=10, together=together, workers=2, most_passes=FREELY, longest_s=1.0)
+    demand = TrafficBudget(requests=10, together=together, workers=2, most_seconds=FREELY, longest_s=1.0)
     best = recommend(LAYOUTS, Strategy.OHS, demand)
     assert best.is_within
     assert best.makespan_s <= 1.0
@@ -78,7 +78,7 @@ def test_a_bound_of_the_forgetting_error_limits_how_many_requests_are_patched(pa
 
 
 def test_without_an_option_within_the_limits_the_nearest_is_recommended() -> None:
-    best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_passes=1.0))
+    best = recommend(LAYOUTS, Strategy.HS, TrafficBudget(requests=10, together=1, workers=2, most_seconds=0.01))
     assert not best.is_within
     assert best.boundary == 0.0
 
@@ -86,9 +86,9 @@ def test_without_an_option_within_the_limits_the_nearest_is_recommended() -> Non
 @pytest.mark.parametrize("together", [1, 10])
 def test_a_budget_that_allows_retraining_recommends_it_at_no_higher_cost(together: int) -> None:
     configured = LAYOUTS[0]
-    most_passes = exact_passes(configured, requests=10, together=together)
-    demand = TrafficBudget(requests=10, together=together, workers=2, most_passes=most_passes)
+    most_seconds = exact_seconds(configured, requests=10, together=together)
+    demand = TrafficBudget(requests=10, together=together, workers=2, most_seconds=most_seconds)
     for choice in ([configured], LAYOUTS):
         best = recommend(choice, Strategy.HS, demand)
         assert (best.boundary, best.work.approximate_share, best.is_within) == (1.0, 0.0, True)
-        assert best.work.passes <= most_passes
+        assert best.work.seconds <= most_seconds
