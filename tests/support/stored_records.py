@@ -47,7 +47,9 @@ hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
 paths = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 file_refs = st.builds(FileRef, path=paths, sha256=hashes, byte_size=counts)
 checkpoint_refs = st.builds(CheckpointRef, stage=counts, file=file_refs, weights_sha256=hashes, descent=hashes)
-decisions = st.builds(Decision, remedy=st.sampled_from(Remedy), reason=names, passes=amounts, seconds=amounts)
+decisions = st.builds(
+    Decision, remedy=st.sampled_from(Remedy), reason=names, passes=amounts, seconds=amounts, fixed_seconds=amounts
+)
 
 
 Item = TypeVar("Item")
@@ -73,6 +75,7 @@ def lineages(draw: DrawFn) -> ShardLineage:
         tainted_from=tainted_from,
         debts=() if tainted_from is None else (draw(names),),
         seconds_per_pass=draw(amounts),
+        seconds_per_stage=draw(amounts),
     )
 
 

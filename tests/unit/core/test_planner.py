@@ -8,6 +8,8 @@ from raymu.config import OhsConfig, UnlearningConfig
 from raymu.config.unlearning import Boundary, Contributions, OhsRemedy, Strategy
 from raymu.core.planner import choose_remedies, decide_repairs, forecast
 from raymu.core.records import Remedy
+from raymu.core.remedies import PATCH_S
+from raymu.core.repair_speed import RepairEffort, RepairSpeeds
 from raymu.core.run_shape import RunShape
 from raymu.core.workload import ShardWorkload, makespan, shard_workload
 from tests.unit.core.examples import EPOCHS, SLICES, lineage
@@ -16,10 +18,20 @@ CHEAP = Contributions.GRADIENT
 """A patch by these costs less than retraining even a small shard."""
 
 
-def workloads_of(earliest: list[int], *, ohs: OhsConfig | None = None) -> list[ShardWorkload]:
-    shape = RunShape(unlearning=UnlearningConfig(contributions=CHEAP, ohs=ohs or OhsConfig()), epochs=EPOCHS)
+def workloads_of(
+    earliest: list[int], *, ohs: OhsConfig | None = None, each: int = 10, speeds: RepairSpeeds | None = None
+) -> list[ShardWorkload]:
+    """Return shards with so many samples in each slice, and one to forget in the given slice."""
+    unlearning = UnlearningConfig(ohs=ohs or OhsConfig(), contributions=CHEAP)
+    shape = RunShape(unlearning=unlearning, epochs=EPOCHS)
     return [
-        shard_workload(lineage(shard), {slice_index: 1}, shape=shape, references=(40,))
+        shard_workload(
+            lineage(shard, slice_samples=(each,) * SLICES),
+            {slice_index: 1},
+            shape=shape,
+            references=(40,),
+            speeds=speeds,
+        )
         for shard, slice_index in enumerate(earliest)
     ]
 
@@ -37,7 +49,7 @@ def remedies(
 
 @given(earliest=slices)
 def test_boundary_one_retrains_and_boundary_zero_patches(earliest: list[int]) -> None:
-    workloads = workloads_of(earliest)
+    workloads = workloads_of(earliest, each=1000)
     for strategy, patched in ((Strategy.HS, Remedy.PATCH), (Strategy.OHS, Remedy.FINE_TUNE)):
         assert remedies(workloads, strategy, 1.0) == remedies(workloads, Strategy.SISA, 0.0)
         assert set(remedies(workloads, strategy, 0.0)) == {patched}
@@ -46,6 +58,46 @@ def test_boundary_one_retrains_and_boundary_zero_patches(earliest: list[int]) ->
 
 def test_shards_within_the_boundary_are_retrained_and_the_others_patched() -> None:
     assert remedies(workloads_of([0, 3]), Strategy.HS, 0.45) == [Remedy.PATCH, Remedy.RETRAIN]
+
+
+@given(earliest=slices, each=st.integers(2, 30), strategy=st.sampled_from([Strategy.HS, Strategy.OHS]))
+def test_a_hybrid_retrains_a_shard_if_its_patch_would_save_no_time(
+    earliest: list[int], each: int, strategy: Strategy
+) -> None:
+    workloads = workloads_of(earliest, each=each)
+    patched = Remedy.PATCH if strategy is Strategy.HS else Remedy.FINE_TUNE
+    for workload, remedy in zip(workloads, remedies(workloads, strategy, 0.0), strict=True):
+        saves_time = workload.seconds(patched) < workload.seconds(Remedy.RETRAIN)
+        assert remedy is (patched if saves_time else Remedy.RETRAIN)
+    assert set(remedies(workloads, Strategy.DPUS, 0.0)) == {Remedy.PATCH}
+
+
+def test_the_reason_to_retrain_instead_of_a_patch_has_the_seconds_of_both() -> None:
+    """Retraining eleven samples for two epochs takes 0.22 s. Repairs have shown that a patch takes a second."""
+    effort = RepairEffort(fixed_s=PATCH_S, passes_s=0.0)
+    slow = RepairSpeeds()
+    for _ in range(20):
+        slow = slow.after(Remedy.PATCH, effort, seconds=1.0, forecast_seconds=1.0, determinism="")
+    [workload] = workloads_of([3], each=3, speeds=slow)
+    [decision] = choose_remedies(
+        [workload], strategy=Strategy.HS, boundary=Boundary.parse(0.0), workers=1, ohs=OhsConfig()
+    ).values()
+    assert decision.remedy is Remedy.RETRAIN
+    assert decision.reason == "patch would save no time: forecast 1.06 s, retraining 0.22 s"
+    assert decision.seconds == workload.seconds(Remedy.RETRAIN)
+
+
+def test_a_boundary_in_seconds_counts_what_repairs_have_shown() -> None:
+    slow = RepairSpeeds()
+    [workload] = workloads_of([3])
+    boundary = f"{1.5 * workload.seconds(Remedy.RETRAIN)}s"
+    assert remedies([workload], Strategy.HS, boundary) == [Remedy.RETRAIN]
+    for _ in range(20):
+        effort = workload.efforts[Remedy.RETRAIN]
+        slow = slow.after(
+            Remedy.RETRAIN, effort, seconds=2.0 * effort.passes_s, forecast_seconds=effort.passes_s, determinism=""
+        )
+    assert remedies(workloads_of([3], speeds=slow), Strategy.HS, boundary) == [Remedy.PATCH]
 
 
 def test_a_boundary_in_seconds_bounds_each_shard() -> None:

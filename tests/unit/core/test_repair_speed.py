@@ -48,7 +48,9 @@ def test_before_any_repair_the_median_is_the_effort_and_retraining_is_the_less_d
 def test_one_repair_replaces_most_of_the_first_assumption(effort: RepairEffort, factor: float) -> None:
     speed = after_repairs([effort], factor, factor)
     interval = speed.interval(effort)
-    assert abs(log(interval.expected_s / (factor * (effort.fixed_s + effort.passes_s)))) <= 0.25 * abs(log(factor)) + 1e-9
+    assert (
+        abs(log(interval.expected_s / (factor * (effort.fixed_s + effort.passes_s)))) <= 0.25 * abs(log(factor)) + 1e-9
+    )
     before = NEW.interval(effort)
     assert interval.high_s / interval.low_s < before.high_s / before.low_s
 
@@ -119,7 +121,8 @@ def test_intervals_cover_and_forecasts_centre_after_five_repairs(factor: float) 
 
 def test_totals_compare_what_was_forecast_with_what_it_took() -> None:
     speed = NEW.after(EFFORT, seconds=0.08, forecast_seconds=0.04).after(EFFORT, seconds=0.08, forecast_seconds=0.07)
-    assert (speed.repairs, speed.forecast_seconds, speed.seconds) == (2, pytest.approx(0.11), pytest.approx(0.16))
+    assert speed.repairs == 2
+    assert (speed.forecast_seconds, speed.seconds) == pytest.approx((0.11, 0.16))
 
 
 def test_each_remedy_is_learned_on_each_device() -> None:

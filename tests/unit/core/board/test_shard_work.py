@@ -17,7 +17,7 @@ def command(work: ShardWork) -> RepairShard:
 
 def test_a_repair_includes_all_waiting_requests_and_those_of_a_failed_repair_come_first_again() -> None:
     work = ShardWork(lineage=lineage(), waiting=["r1", "r2"])
-    work.start(command(work))
+    work.start(command(work), {})
     assert (work.pending, work.waiting) == (["r1", "r2"], [])
     work.waiting.append("r3")
     work.fail()
@@ -32,11 +32,11 @@ def test_the_same_work_has_the_same_command_id() -> None:
 
 def test_a_failed_settlement_is_repeated_and_a_successful_one_is_not() -> None:
     work = ShardWork(lineage=lineage(tainted_from=1, debts=("r1",)), must_settle=True)
-    work.start(command(work))
+    work.start(command(work), {})
     assert work.is_settling
     work.fail()
     assert work.retrain_reason == "what the shard owes is settled with it"
-    work.start(command(work))
+    work.start(command(work), {})
     work.finish(lineage(), retrained_from=1)
     assert work.retrain_reason is None
     assert not work.is_idle_with_work
@@ -48,7 +48,7 @@ def test_lost_files_are_restored_by_a_retraining_that_starts_early_enough() -> N
         work.lose_from(stage)
     assert (work.lost_from, work.retrain_reason) == (2, "files of the shard were lost")
     for retrained_from, is_left in ((None, True), (3, True), (2, False)):
-        work.start(command(work))
+        work.start(command(work), {})
         work.finish(lineage(), retrained_from=retrained_from)
         assert (work.lost_from is not None) is is_left
 

@@ -62,7 +62,9 @@ def test_every_request_is_repaired_and_none_before_it_arrives(
         assert simulated.arrived_s <= simulated.accepted_s <= simulated.arrived_s + window_s
         assert simulated.accepted_s < simulated.repaired_s
     assert summary.passes == pytest.approx(sum(summary.shard_passes))
-    fixed_s = summary.approximate_share * summary.remedies * PATCH_S  # the stages of these shards take only their passes
+    fixed_s = (
+        summary.approximate_share * summary.remedies * PATCH_S
+    )  # the stages of these shards take only their passes
     assert summary.compute_seconds == pytest.approx(summary.passes * SECONDS_PER_PASS + fixed_s)
     assert summary.makespan_s >= summary.compute_seconds / workers - 1e-9
     assert 0 < summary.p50_s <= summary.p95_s <= summary.makespan_s
