@@ -56,7 +56,7 @@ def test_one_repair_replaces_most_of_the_first_assumption(effort: RepairEffort, 
 
 
 @given(effort=efforts, fixed=factors, passes=factors)
-def test_identical_repairs_are_forecast_right_though_their_seconds_cannot_be_told_apart(
+def test_identical_repairs_are_forecast_right_though_their_parts_are_not_known(
     effort: RepairEffort, fixed: float, passes: float
 ) -> None:
     speed = after_repairs([effort] * 30, fixed, passes)
@@ -72,7 +72,7 @@ def test_identical_repairs_leave_the_forecast_of_others_doubtful() -> None:
 
 
 @given(fixed=factors, passes=factors)
-def test_fixed_seconds_and_those_of_passes_are_told_apart_by_repairs_of_different_sizes(
+def test_fixed_seconds_and_those_of_passes_are_distinguished_by_repairs_of_different_sizes(
     fixed: float, passes: float
 ) -> None:
     sizes = [RepairEffort(fixed_s=0.01, passes_s=passes_s) for passes_s in (0.0001, 0.001, 0.01, 0.1, 1.0)]
