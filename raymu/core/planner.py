@@ -118,7 +118,7 @@ def _decide(
         return retrain(workload, "sisa always retrains" if is_sisa else f"{fraction} is within the boundary {boundary}")
     is_dpus = strategy is Strategy.DPUS
     reason = "dpus always patches" if is_dpus else f"{fraction} is over the boundary {boundary}"
-    return _decide_beyond(workload, approximate, reason, must_save_time=not is_dpus)
+    return _decide_beyond(workload, approximate, reason, must_save_time=not is_dpus and boundary.value > 0.0)
 
 
 def _decide_beyond(workload: ShardWorkload, remedy: Remedy, reason: str, *, must_save_time: bool) -> Decision:
@@ -128,10 +128,12 @@ def _decide_beyond(workload: ShardWorkload, remedy: Remedy, reason: str, *, must
         workload: The shard.
         remedy: The remedy that the strategy prefers. The substitute is chosen if it is impossible.
         reason: Why the shard is not retrained.
-        must_save_time: Whether the shard is retrained if the remedy takes as long.
+        must_save_time: Whether the shard is retrained if the remedy takes as long. A boundary of 0 asks for patches alone.
     """
     rule = REMEDIES[remedy]
     is_retrained_anyway = remedy not in workload.possible and rule.instead not in workload.possible
+    if rule.must_be_cheaper and not is_retrained_anyway and workload.passes[Remedy.RETRAIN] <= workload.passes[remedy]:
+        return retrain(workload, f"{remedy.replace('_', ' ')} would cost as much as retraining")
     seconds, retrain_s = workload.seconds(remedy), workload.seconds(Remedy.RETRAIN)
     if must_save_time and not is_retrained_anyway and retrain_s <= seconds:
         times = f"forecast {duration(seconds)}, retraining {duration(retrain_s)}"

@@ -71,6 +71,8 @@ class RemedyRule:
     """Why it is not possible, for receipts."""
     ohs: OhsRemedy | None = None
     """The setting of `ohs` that chooses this remedy."""
+    must_be_cheaper: bool = False
+    """Whether retraining is preferred if it takes no more passes, even where the boundary is 0."""
     stages: Callable[[RepairScope], int] = lambda _scope: 0
     """Number of stages that it trains, each of which takes some seconds beyond those of its passes."""
     fixed_s: float = 0.0
@@ -186,6 +188,7 @@ REMEDIES: Mapping[Remedy, RemedyRule] = {
         instead=Remedy.FINE_TUNE,
         obstacle="the checkpoint to replay from is gone",
         ohs=OhsRemedy.REPLAY,
+        must_be_cheaper=True,
         stages=lambda scope: len(scope.replayed_stages),
         fixed_s=PATCH_S,
     ),
