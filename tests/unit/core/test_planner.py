@@ -84,7 +84,7 @@ def test_the_reason_to_retrain_instead_of_a_patch_has_the_seconds_of_both() -> N
         [workload], strategy=Strategy.HS, boundary=Boundary.parse(0.1), workers=1, ohs=OhsConfig()
     ).values()
     assert decision.remedy is Remedy.RETRAIN
-    assert decision.reason == "patch would save no time: forecast 1.06 s, retraining 0.22 s"
+    assert decision.reason == "patch would save no time: forecast 1.02 s, retraining 0.22 s"
     assert decision.seconds == workload.seconds(Remedy.RETRAIN)
 
 

@@ -56,7 +56,8 @@ def test_a_patch_pays_for_its_references_and_its_batch_norm_statistics() -> None
         return shard_workload(lineage(), {1: 6}, shape=shape, references=references).passes[Remedy.PATCH]
 
     assert patch(*(40,) * 5) - patch(40) == pytest.approx(4 * 6 * FORWARD_SHARE)
-    statistics = STATISTICS_RECOMPUTED * 34 * FORWARD_SHARE
+    steps = SHAPE.unlearning.curvature.steps
+    statistics = (STATISTICS_RECOMPUTED + steps) * 34 * FORWARD_SHARE
     assert patch(has_batch_norm=True) - patch(has_batch_norm=False) == pytest.approx(statistics)
 
 

@@ -38,6 +38,8 @@ REPLAY = OhsConfig(remedy=OhsRemedy.REPLAY, slices=1)
 CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
     "sisa": ("sisa", 1.0, {}),
     "dpus": ("dpus", 0.0, {}),
+    "dpus by curvature": ("dpus", 0.0, {"contributions": Contributions.CURVATURE}),
+    "hs by curvature, which saves no time": ("hs", 0.7, {"contributions": Contributions.CURVATURE}),
     "hs from slice 1 on": ("hs", 0.92, {}),
     "hs from slice 2 on": ("hs", 0.7, {}),
     "hs without calibration": ("hs", 0.7, {"calibration": False}),
@@ -87,7 +89,8 @@ def every_outcome(
 @pytest.mark.parametrize("case", CASES)
 def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requests: int, together: int) -> None:
     strategy, boundary, unlearning = CASES[case]
-    config = UnlearningConfig(strategy=Strategy(strategy), boundary=Boundary.parse(boundary), **unlearning)
+    settings = {"contributions": Contributions.GRADIENT, **unlearning}  # cheaper than retraining shards this small
+    config = UnlearningConfig(strategy=Strategy(strategy), boundary=Boundary.parse(boundary), **settings)
     has_batch_norm = "slice 2" in case
     outcomes = every_outcome(
         config, together=together, has_batch_norm=has_batch_norm, shards=shards, requests_in_all=requests
@@ -120,7 +123,9 @@ def test_expected_work_is_within_two_percent_of_two_hundred_simulated_traces(
     strategy: str, boundary: float, kind: str, count: int
 ) -> None:
     held = population(samples=8000, shards=8, slices=4)
-    config = UnlearningConfig(strategy=Strategy(strategy), boundary=Boundary.parse(boundary))
+    config = UnlearningConfig(
+        strategy=Strategy(strategy), boundary=Boundary.parse(boundary), contributions=Contributions.GRADIENT
+    )
     shape = RunShape(unlearning=config, epochs=epochs_per_stage(12, 4))
     traffic = Traffic(kind=kind, count=count, size=4, over_s=count * APART_S)
     lineages = untrained_lineages(held.slice_samples.tolist(), **SPEED)
@@ -181,7 +186,7 @@ def test_a_layout_without_shards_is_refused() -> None:
 
 
 def test_a_boundary_between_two_slices_retrains_from_the_later_one_on() -> None:
-    run = a_layout(UnlearningConfig(), has_batch_norm=False)
+    run = a_layout(UnlearningConfig(contributions=Contributions.GRADIENT), has_batch_norm=False)
     for first in range(SLICES + 1):
         boundary = Boundary.parse(run.boundary_retraining_from(first))
         table = remedy_table(run, Strategy.HS, boundary, together=1)

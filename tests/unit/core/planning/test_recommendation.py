@@ -65,14 +65,14 @@ def test_a_bound_of_the_forgetting_error_limits_how_many_requests_are_patched(pa
         requests=10,
         together=1,
         workers=2,
-        most_passes=10_000,
+        most_seconds=1.0,
         patch_error=patch_error,
         most_forgetting_error=1.25,
     )
     best = recommend(LAYOUTS, Strategy.HS, demand)
     assert best.forgetting_error == best.work.patched_requests * patch_error
     freely = recommend(LAYOUTS, Strategy.HS, replace(demand, most_forgetting_error=None))
-    assert freely.work.patched_requests > 0.5, "the budget of passes asks for patches"
+    assert freely.work.patched_requests > 0.5, "the budget asks for patches"
     assert (best == freely) == (patch_error <= 1.25)
     assert best.is_within == (patch_error <= 1.25), "with worse patches the two limits contradict each other"
 
