@@ -22,7 +22,7 @@ from raymu.data.tables import read_table
 from raymu.errors import ConfigInvalid, TraceInvalid
 from raymu.plots import plot_capacity, save_figure
 from raymu.service.coordinator.coordinator import Coordinator
-from raymu.service.planning.capacity import plan_capacity
+from raymu.service.planning.capacity import LayoutAdvice, plan_capacity
 from raymu.service.planning.population import current_population, planned_population
 from raymu.service.planning.profile import Profile, profile
 from raymu.service.requests.revocation import Revocation
@@ -170,6 +170,32 @@ def test_a_budget_and_a_deadline_limit_the_recommendation(tmp_path: Path) -> Non
         assert bound.replayed.compute_seconds < freely.replayed.compute_seconds
     never = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, budget_s=0.0)
     assert not never.within_layout.recommendation.is_within
+
+
+def test_a_forgetting_error_limits_how_many_requests_a_recommendation_patches(tmp_path: Path) -> None:
+    config, known = a_config(tmp_path), imagined_profile(4000, seconds_per_pass=1e-3)
+
+    def advice(patch_error: float, most: float | None) -> LayoutAdvice:
+        plan = plan_capacity(
+            config,
+            known,
+            parse_traffic("uniform:10"),
+            workers=2,
+            budget_s=1.0,
+            patch_error=patch_error,
+            most_forgetting_error=most,
+        )
+        assert plan.patch_error == patch_error
+        return plan.any_layout
+
+    freely = advice(2.0, None)
+    assert freely.recommendation.forgetting_error > 1.0, "so little compute is enough for patches only"
+    assert freely.recommendation.is_within
+    assert advice(0.5, 1.0).recommendation.is_within, (
+        "patches that are good enough may be as many as the budget asks for"
+    )
+    assert not advice(2.0, 1.0).recommendation.is_within
+    assert freely.recommendation.forgetting_error == pytest.approx(2.0 * freely.replayed.patched_requests, rel=0.1)
 
 
 def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_configured_one(
