@@ -31,7 +31,7 @@ class ForgettingError:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RetrainedConfidences:
-    """Log odds of the true label of forgotten samples, by oracles of the shards that held them."""
+    """Confidences in the true label of forgotten samples, by oracles of the shards that held them: log odds."""
 
     own_seed: Confidences
     """(samples,) of the oracle with the run's seed, which settling gives."""

@@ -54,8 +54,10 @@ def imagined_profile(samples: int, *, seconds_per_pass: float) -> Profile:
 
 
 def a_config(tmp_path: Path, **branches: Any) -> Config:
+    """Return a configuration whose patches are cheap: the curvature of so small a shard costs more than to retrain it."""
     write_samples(tmp_path / "all.parquet")
-    return make_config(tmp_path / "all.parquet", **{"data": {"owner": "owner"}, **branches})
+    unlearning = {"contributions": "gradient", **branches.pop("unlearning", {})}
+    return make_config(tmp_path / "all.parquet", **{"data": {"owner": "owner"}, **branches}, unlearning=unlearning)
 
 
 def simulated(location: Path, trace: Trace, *, window_s: float) -> SimulationSummary:
