@@ -13,7 +13,8 @@ from raymu.core.planning.expected_cost import (
 )
 
 PATCH_ERROR = 1.0
-"""Forgetting error of a patch that a plan assumes, as a multiple of the floor. TODO"""
+"""Forgetting error of a patch that a plan assumes, as a multiple of the floor: what patches aim at. experiments/remedies.py
+measures it on single shards, and `raymu tune` on a run."""
 DRAWS = 50
 """Number of groups that each mean makespan is sampled from: there are many layouts to try."""
 

@@ -92,7 +92,13 @@ class TuningObjective:
     def digest(self) -> str:
         """SHA-256 of everything that a score depends on except the choice: trace, states, settings and test data."""
         own = self._store.config.unlearning
-        unchosen = replace(own, strategy=Strategy.SISA, boundary=Boundary.parse(0.0), ohs=replace(own.ohs, slices=1))
+        unchosen = replace(
+            own,
+            strategy=Strategy.SISA,
+            boundary=Boundary.parse(0.0),
+            contributions=Contributions.GRADIENT,
+            ohs=replace(own.ohs, slices=1),
+        )
         digest = hashlib.sha256(repr(self.trace).encode())
         for record in (unchosen, self._speeds, *self._lineages):
             digest.update(to_json(record))

@@ -154,7 +154,7 @@ def test_the_digest_changes_with_the_run_and_the_test_data_but_not_with_the_chos
         digests.append(TuningObjective(spec).digest)
         return digests[-1] not in digests[:-1]
 
-    raymu.open_run(tmp_path / "run").configure(strategy="ohs", boundary=0.75)
+    raymu.open_run(tmp_path / "run").configure(strategy="ohs", boundary=0.75, contributions="gradient")
     assert not has_new_digest()
     raymu.open_run(tmp_path / "run").configure(calibration=False)
     assert has_new_digest()
