@@ -50,17 +50,18 @@ def request_options(function: Function) -> Function:
     return function
 
 
-def read_revocation(ids: tuple[str, ...], ids_file: str | None, **request: Any) -> Revocation:
-    """Return the request that the options describe. Raise RequestInvalid."""
+def read_revocation(run_dir: str, ids: tuple[str, ...], ids_file: str | None, **request: Any) -> Revocation:
+    """Return the request to a run that the options describe. Raise RequestInvalid."""
     from raymu.service.requests.revocation import Revocation
 
     if ids_file is None:
         return Revocation(ids=ids, **request)
     if ids:
         raise RequestInvalid("give --id or --ids-file, not both")
+    from raymu.api import open_run
     from raymu.data.ids import read_ids
 
-    sample_ids = tuple(read_ids(ids_file))
+    sample_ids = tuple(read_ids(ids_file, open_run(run_dir).config.data))
     if not sample_ids:
         raise RequestInvalid(f"{ids_file}: names no samples; a request needs at least one")
     return Revocation(ids=sample_ids, **request)

@@ -5,10 +5,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from raymu.config import DataConfig
 from raymu.core.records import SampleId
 from raymu.data.columns import Column
+from raymu.data.pandas_index import unread_index
 from raymu.data.request_table import read_request_table
 from raymu.errors import RequestInvalid
 from raymu.text import one_line
@@ -16,8 +19,15 @@ from raymu.text import one_line
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 
 
-def read_ids(path: str) -> list[SampleId]:
+def read_ids(path: str, data: DataConfig | None = None) -> list[SampleId]:
     """Read ids from text (one a line), CSV (column `id`) or Parquet (column `id`, or the only one).
+
+    An index of pandas is a column too. Where the run calls its ids otherwise, a column of that name comes first. The only
+    column is not taken for ids if it may be something else: what the run calls by that name, or a table without its index.
+
+    Args:
+        path: The file.
+        data: The names of the run's columns, if there is a run.
 
     Raises:
         RequestInvalid: The file cannot be read, or the column of ids is not clear.
@@ -29,12 +39,13 @@ def read_ids(path: str) -> list[SampleId]:
     names = table.column_names
     if not names:
         return []
+    name = data.id if data and data.id in names else "id"
     if path.endswith(".parquet"):
-        name = "id" if len(names) > 1 else names[0]
-    else:
-        name = "id"
-        if "id" not in names and len(names) == 1:  # without a header, the first id would be lost
-            raise RequestInvalid(f"{path}: begins with {one_line(names[0])}, not with id; write id above the ids")
+        if name not in names and len(names) == 1:
+            _require_ids(path, table, data)
+            [name] = names
+    elif name not in names and len(names) == 1:  # without a header, the first id would be lost
+        raise RequestInvalid(f"{path}: begins with {one_line(names[0])}, not with id; write id above the ids")
     if names.count(name) > 1:
         raise RequestInvalid(f"{path}: has several columns called {name}; rename or drop the others")
     if name not in names:
@@ -42,6 +53,20 @@ def read_ids(path: str) -> list[SampleId]:
     if path.endswith(".csv"):
         return [*pc.utf8_trim_whitespace(table[name].fill_null("")).to_pylist()]
     return [*Column.of(path, table, name).ids_or_names().to_pylist()]
+
+
+def _require_ids(path: str, table: pa.Table, data: DataConfig | None) -> None:
+    """Raise RequestInvalid if the only column, which is not called id, may hold something other than ids."""
+    [name] = table.column_names
+    others = {"owner", "label"} | ({data.label, data.owner, data.risk, *data.feature_columns} if data else set())
+    shown = one_line(name)
+    if name in others:
+        raise RequestInvalid(f"{path}: has a column {shown} alone, which is not called id; name the id column id")
+    if index := unread_index(table):
+        raise RequestInvalid(
+            f"{path}: has a column {shown}, and the ids may be the index {one_line(index)} that pandas left out or did not "
+            "name; write the ids as a column id"
+        )
 
 
 def as_sample_ids(values: Iterable[SampleId], *, integers: bool) -> list[SampleId]:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raymu.data.pandas_index import with_pandas_index
 from raymu.errors import RequestInvalid
 from raymu.text import one_line
 
@@ -51,12 +52,13 @@ def cells(table: pa.Table, name: str) -> list[Any]:
 
 def _read_parquet(path: str) -> pa.Table:
     with open(path, "rb") as file:  # by its path alone, a directory of files would be read too
-        table = pq.ParquetFile(file).read()  # unlike read_table, also if a column is there twice
+        table = with_pandas_index(pq.ParquetFile(file).read())  # unlike read_table, also if a column is there twice
     for index, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
             times = table.column(index).cast(pa.timestamp("us", tz=field.type.tz), safe=False)
             table = table.set_column(index, field.name, times)
-    return table.rename_columns([name.strip() for name in table.column_names])
+    renamed = table.rename_columns([name.strip() for name in table.column_names])
+    return renamed.replace_schema_metadata(table.schema.metadata)
 
 
 def _read_csv(path: str) -> pa.Table:

@@ -17,6 +17,7 @@ from raymu.core.arrays import Features, Floats, Labels
 from raymu.core.partition import Indices
 from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
 from raymu.data.columns import Column, as_features
+from raymu.data.pandas_index import with_pandas_index
 from raymu.errors import DataInvalid
 from raymu.text import one_line
 
@@ -149,6 +150,7 @@ def _load(path: str) -> pa.Table:
                 table = _load_arrow(file)
             else:
                 raise DataInvalid(source, "is of no known format; give a .parquet, .arrow or .feather file")
+        table = with_pandas_index(table)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DataInvalid(source, f"cannot be read ({one_line(error)}); give a whole file that is there") from error
     if not table.num_rows:

@@ -21,7 +21,7 @@ def command(run_dir: str, workers: int | None, as_json: bool, **request: Any) ->
 
     The forecast names the remedy of each affected shard and the cost of every strategy. Nothing is changed.
     """
-    revocation = read_revocation(**request)
+    revocation = read_revocation(run_dir, **request)
     with open_run(run_dir) as run:
         forecast = run.plan(
             revocation.ids,

@@ -72,7 +72,7 @@ def command(
             )
         _revoke_rows(open_run(run_dir, address=address), read_requests(requests_file, due=due, **request), as_json)
         return
-    revocation = read_revocation(**request, due=due, key=key)
+    revocation = read_revocation(run_dir, **request, due=due, key=key)
     with (
         open_run(run_dir, address=address) as run,
         stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,

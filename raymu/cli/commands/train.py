@@ -44,7 +44,7 @@ def command(
     new_run, settings = split_words(words, run_dir)
     config = Config.load(config_file, settings)
     location = f"runs/{Path(config_file).stem}" if new_run is None else new_run
-    exclude = read_ids(exclude_file) if exclude_file is not None else []
+    exclude = read_ids(exclude_file, config.data) if exclude_file is not None else []
     with (
         stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
         train(config, location, exclude=exclude, address=address, progress=progress) as run,

@@ -1,0 +1,63 @@
+"""The index of a table that pandas wrote: a range of numbers lies in the file's metadata alone, and can be the ids."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+_UNNAMED = "__index_level_"
+"""The beginning of the name of a column that holds an index without a name."""
+
+
+def with_pandas_index(table: pa.Table) -> pa.Table:
+    """Return a table with its index as columns, as pandas reads it. Other kinds of index are columns of the file already.
+
+    An index without a name, as each table has by default, is left out.
+
+    Raises:
+        ValueError: The index has not as many rows as the table, so that its values belong to other rows.
+    """
+    for level in _levels(table):
+        name = _name(level)
+        if not isinstance(level, dict) or name is None or name in table.column_names:
+            continue
+        numbers = range(level["start"], level["stop"], level["step"])
+        if len(numbers) != table.num_rows:
+            raise ValueError(
+                f"pandas' index {name} has {len(numbers)} rows, and the table {table.num_rows}: it was changed by another "
+                "program; write the index as a column"
+            )
+        column = np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64)
+        table = table.add_column(0, pa.field(name, pa.int64()), [pa.array(column)])
+    return table
+
+
+def unread_index(table: pa.Table) -> str | None:
+    """Return the name of an index that the metadata names and the table lacks, or of one that is a column without a name."""
+    names = [_name(level) for level in _levels(table)]
+    lost = [name for name in names if name is not None and name not in table.column_names]
+    unnamed = [name for name in table.column_names if name.startswith(_UNNAMED)]
+    return next(iter([*lost, *unnamed]), None)
+
+
+def _levels(table: pa.Table) -> Iterator[Any]:
+    try:
+        metadata = table.schema.pandas_metadata or {}
+        levels = metadata.get("index_columns") or []
+    except (ValueError, AttributeError):  # another program's
+        return
+    for level in levels if isinstance(levels, list) else []:
+        if isinstance(level, str) or (
+            isinstance(level, dict)
+            and level.get("kind") == "range"
+            and all(type(level.get(bound)) is int for bound in ("start", "stop", "step"))
+            and level["step"] != 0
+        ):
+            yield level
+
+
+def _name(level: Any) -> str | None:
+    """Return the name of an index's level; None if it has none."""
+    name = level if isinstance(level, str) else level.get("name")
+    return name if isinstance(name, str) and not name.startswith(_UNNAMED) else None
