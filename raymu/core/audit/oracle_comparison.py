@@ -192,15 +192,19 @@ def with_remedy(served: AuditVerdict, *, remedy: Forgetting, untouched: Forgetti
         floor: Oracles, compared with oracles of other seeds.
     """
     klom, lira = floor.forget.gaussian_klom.mean, remedy.lira
-    said = (
-        f"its remedy, repeated {remedy.models} times, ended {_times(remedy, klom)} the floor away from retraining "
-        f"(untouched: {_times(untouched, klom)}), and U-LiRA told {lira.value:.0%} right ({lira.low:.0%} to {lira.high:.0%}; "
-        "50% is a guess)"
-    )
     verdict = Verdict.PASS
     if lira.low > 0.5:
         verdict = Verdict.FAIL if remedy.forget.gaussian_klom.mean > FAR * klom else Verdict.INCONCLUSIVE
-    return AuditVerdict(verdict=worst([served.verdict, verdict]), reason=f"{served.reason}; {said}")
+    distance = (
+        f"repeated {remedy.models} times, it ended {_times(remedy, klom)} the floor away from retraining "
+        f"(untouched: {_times(untouched, klom)}), and U-LiRA told {lira.value:.0%} right ({lira.low:.0%} to {lira.high:.0%}; "
+        "50% is a guess)"
+    )
+    if verdict is Verdict.PASS:
+        reason = f"{served.reason}; the remedy: {distance}"
+    else:
+        reason = f"the remedy can be told from retraining: {distance}; the model that is served: {served.reason}"
+    return AuditVerdict(verdict=worst([served.verdict, verdict]), reason=reason)
 
 
 def with_retraining(served: AuditVerdict, *, is_equal: bool) -> AuditVerdict:
