@@ -15,10 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from raymu.errors import PatchFailed
 from raymu.training.losses import Loss
 
 CHUNK = 256
 """Samples that are differentiated at once: it bounds the memory that activations take."""
+_TOLERANCE = 0.02
+"""Largest relative difference of two products that are equal but for rounding."""
 _KEPT_BYTES = 2**28
 """Largest size of the activations that are kept from one product to the next, instead of being computed again."""
 
@@ -74,6 +77,7 @@ class GaussNewton:
         self._parameters = trainable(model)
         self._sizes = [parameter.numel() for parameter in self._parameters]
         self._kept: list[_Linearised] | None = None
+        self._is_checked = False
 
     def product(self, vector: Tensor) -> Tensor:
         """Multiply a vector. Shapes: (trainable parameters,) -> (trainable parameters,)."""
@@ -83,6 +87,7 @@ class GaussNewton:
         ]
         for chunk in self._linearised():
             total += self._chunk_product(chunk, parts)
+            self._is_checked = True
         return total.div_(self._samples)
 
     def _linearised(self) -> Iterator[_Linearised]:
@@ -123,6 +128,8 @@ class GaussNewton:
         [pushed] = torch.autograd.grad(
             [pulled for pulled, _ in reached], chunk.dual, grad_outputs=[part for _, part in reached], retain_graph=True
         )
+        if not self._is_checked:
+            _require_derivatives(chunk, self._parameters, parts, pushed)
         if not chunk.slope.requires_grad:  # the loss is piecewise linear in the outputs
             return torch.zeros(sum(self._sizes), device=pushed.device)
         [curved] = torch.autograd.grad(chunk.slope, chunk.logits, grad_outputs=pushed, retain_graph=True)
@@ -130,6 +137,25 @@ class GaussNewton:
             chunk.outputs, self._parameters, grad_outputs=curved, retain_graph=True, materialize_grads=True
         )
         return torch.cat([part.reshape(-1) for part in pulled])
+
+
+def _require_derivatives(
+    chunk: _Linearised, parameters: Sequence[Tensor], parts: Sequence[Tensor], pushed: Tensor
+) -> None:
+    """Check that the squared norm of J v is the product of J^T J v and v.
+
+    A function of the user's own can cut the path of its second derivatives without an error.
+    """
+    pulled = torch.autograd.grad(
+        chunk.outputs, parameters, grad_outputs=pushed, retain_graph=True, materialize_grads=True
+    )
+    product = sum(float((pulled_part * part).sum()) for pulled_part, part in zip(pulled, parts, strict=True))
+    square = float(pushed.square().sum())
+    if not abs(product - square) <= _TOLERANCE * max(abs(product), square):
+        raise PatchFailed(
+            "the model needs second derivatives that autograd does not have; "
+            "unlearning.contributions gradient needs none"
+        )
 
 
 @contextmanager

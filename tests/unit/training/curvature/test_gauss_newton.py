@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from raymu.training.checkpoint_format import weights_sha256
+from raymu.training.curvature import gauss_newton
+from raymu.training.curvature.gauss_newton import GaussNewton
+from raymu.training.losses import CrossEntropy, FactoryLoss
+from tests.unit.training.curvature.examples import (
+    LOSSES,
+    MODELS,
+    dense_gauss_newton,
+    make_batch,
+    make_model,
+    parameters_of,
+)
+
+pytestmark = pytest.mark.usefixtures("one_determinism_class")
+
+
+def random_vector(model: torch.nn.Module, seed: int = 2) -> torch.Tensor:
+    size = sum(parameter.numel() for parameter in parameters_of(model))
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_product_is_that_of_the_explicit_matrix(name: str, loss: str) -> None:
+    model, (inputs, labels) = make_model(name), make_batch()
+    vector = random_vector(model)
+    with sdpa_kernel(SDPBackend.MATH):
+        matrix = dense_gauss_newton(model, LOSSES[loss], inputs, labels)
+    before = weights_sha256(model.state_dict())
+    product = GaussNewton(model, LOSSES[loss], inputs, labels).product(vector)
+    torch.testing.assert_close(product.double(), matrix @ vector.double(), atol=1e-5, rtol=1e-4)
+    assert product.abs().max() > 1e-3
+    assert weights_sha256(model.state_dict()) == before
+
+
+@pytest.mark.parametrize("name", ["cnn", "transformer"])
+def test_activations_that_are_kept_or_computed_again_give_the_same_bits(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, (inputs, labels) = make_model(name), make_batch()
+    vector = random_vector(model)
+    monkeypatch.setattr(gauss_newton, "CHUNK", 7)
+    kept = GaussNewton(model, CrossEntropy(), inputs, labels)
+    first = kept.product(vector)
+    assert torch.equal(kept.product(vector), first)
+    monkeypatch.setattr(gauss_newton, "_KEPT_BYTES", 0)
+    assert torch.equal(GaussNewton(model, CrossEntropy(), inputs, labels).product(vector), first)
+
+
+def test_chunks_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (inputs, labels) = make_model("cnn"), make_batch()
+    vector = random_vector(model)
+    whole = GaussNewton(model, CrossEntropy(), inputs, labels).product(vector)
+    monkeypatch.setattr(gauss_newton, "CHUNK", 3)
+    torch.testing.assert_close(GaussNewton(model, CrossEntropy(), inputs, labels).product(vector), whole)
+
+
+def test_a_loss_that_is_linear_in_the_outputs_has_no_curvature() -> None:
+    model, (inputs, labels) = make_model("mlp"), make_batch()
+    linear = FactoryLoss(per_sample=lambda outputs, targets: -outputs.gather(1, targets[:, None])[:, 0])
+    assert not GaussNewton(model, linear, inputs, labels).product(random_vector(model)).any()
