@@ -12,7 +12,7 @@ import numpy as np
 from raymu.config import UnlearningConfig
 from raymu.config.unlearning import Boundary, Contributions, Strategy
 from raymu.core.audit.signals import Confidences
-from raymu.core.forgetting_error import FEWEST_ORACLES, ORACLES, ForgettingError, RetrainedConfidences
+from raymu.core.forgetting_error import FEWEST_ORACLES, ORACLES, RetrainedConfidences
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.planning.simulator import SimulationResult, simulate
 from raymu.core.planning.trace import RevocableSamples, Trace
@@ -24,13 +24,12 @@ from raymu.core.tuning import Choice, InterimScore, Score
 from raymu.data.traces import read_trace
 from raymu.errors import RequestInvalid, RunInvalid
 from raymu.service.history import replay
-from raymu.service.negative_control import NegativeControl
 from raymu.service.planning.population import current_population
 from raymu.service.prediction import Ensemble, repaired_generation
 from raymu.service.trial import EvaluationSet, read_test_set, samples_at, temporary_branch
 from raymu.service.tuning.branch_repairs import BranchRepairs
 from raymu.service.tuning.forgotten import ForgottenByShard
-from raymu.service.tuning.oracles import RetrainedOracles
+from raymu.service.tuning.oracles import MeasuredModel, RetrainedOracles
 from raymu.service.tuning.search_folder import branches_in
 from raymu.store.codec import to_json
 from raymu.store.run import RunStore
@@ -149,33 +148,18 @@ class TuningObjective:
         return self.oracles.own_seed
 
     @cached_property
-    def untouched(self) -> PredictionSummary:
-        """Predictions of the run as it is, which has forgotten nothing."""
-        return self._predictions(self._store, self._lineages)
-
-    @property
-    def untouched_error(self) -> ForgettingError:
-        """Forgetting error of the run as it is."""
-        return self._error_of(self._store, self._lineages)
+    def untouched(self) -> MeasuredModel:
+        """The run as it is, which has forgotten nothing."""
+        return self._measure(self._store, self._lineages)
 
     @cached_property
-    def control(self) -> PredictionSummary:
-        """Predictions of the negative control, which forgets nothing."""
-        return self._evaluation.summarize(self._control.predict)
-
-    @property
-    def control_error(self) -> ForgettingError:
-        """Forgetting error of the negative control."""
-        return self.oracles.confidences.error_of(self._forgotten.confidences(self._control.states))
-
-    @property
-    def oracle_error(self) -> ForgettingError:
-        """Forgetting error of the oracle itself: 1 on average, since it is one retraining among others."""
-        return self.oracles.confidences.error_of(self.oracles.confidences.own_seed)
-
-    @cached_property
-    def _control(self) -> NegativeControl:
-        return self._evaluation.control(self._store)
+    def control(self) -> MeasuredModel:
+        """The negative control, which forgets nothing."""
+        control = self._evaluation.control(self._store)
+        return MeasuredModel(
+            predictions=self._evaluation.summarize(control.predict),
+            error=self.oracles.confidences.error_of(self._forgotten.confidences(control.states)),
+        )
 
     def _retrain_oracles(self) -> RetrainedOracles:
         at_once = Trace(requests=tuple(replace(request, at_s=0.0) for request in self.trace.requests))
@@ -247,8 +231,8 @@ class TuningObjective:
         )
 
     def _score(self, branch: RunStore, simulation: SimulationResult, measured_seconds: float) -> Score:
-        predictions, summary = self._predictions(branch, simulation.lineages), simulation.summary
-        error = self._error_of(branch, simulation.lineages)
+        measured, summary = self._measure(branch, simulation.lineages), simulation.summary
+        predictions, error = measured.predictions, measured.error
         gap = predictions.distance(self.oracle)
         weights = "".join(lineage.serving.weights_sha256 for lineage in simulation.lineages)
         return Score(
@@ -272,11 +256,12 @@ class TuningObjective:
     def _confidences(self, store: RunStore, lineages: tuple[ShardLineage, ...]) -> Confidences:
         return self._forgotten.confidences(self._forgotten.states(store, lineages))
 
-    def _error_of(self, store: RunStore, lineages: tuple[ShardLineage, ...]) -> ForgettingError:
-        return self.oracles.confidences.error_of(self._confidences(store, lineages))
-
-    def _predictions(self, branch: RunStore, lineages: tuple[ShardLineage, ...]) -> PredictionSummary:
-        return self._evaluation.summarize(Ensemble(branch, repaired_generation(lineages)).predict)
+    def _measure(self, store: RunStore, lineages: tuple[ShardLineage, ...]) -> MeasuredModel:
+        ensemble = Ensemble(store, repaired_generation(lineages))
+        return MeasuredModel(
+            predictions=self._evaluation.summarize(ensemble.predict),
+            error=self.oracles.confidences.error_of(self._confidences(store, lineages)),
+        )
 
     def _lost_points(self, accuracy: float) -> float:
         return 100.0 * (self.oracle.test_accuracy - accuracy)

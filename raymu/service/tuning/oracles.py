@@ -7,9 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from raymu.core.forgetting_error import RetrainedConfidences
+from raymu.core.forgetting_error import ForgettingError, RetrainedConfidences
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.output_file import atomic_write
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MeasuredModel:
+    """A model, measured beside the oracles."""
+
+    predictions: PredictionSummary
+    """Of the ensemble."""
+    error: ForgettingError
+    """Of the shards that held the forgotten samples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -22,6 +32,17 @@ class RetrainedOracles:
     """The same, with the touched shards retrained with other seeds."""
     confidences: RetrainedConfidences
     """By the touched shards alone, in the order of `other_seeds`."""
+
+    @property
+    def own(self) -> MeasuredModel:
+        """The oracle with the run's seed. Its KLoM error is near 1: it is one retraining among others."""
+        return MeasuredModel(predictions=self.own_seed, error=self.confidences.error_of(self.confidences.own_seed))
+
+    @property
+    def others(self) -> tuple[MeasuredModel, ...]:
+        """The oracles with other seeds, which are at the floor by definition."""
+        at_floor = ForgettingError(klom=1.0, paired=1.0)
+        return tuple(MeasuredModel(predictions=summary, error=at_floor) for summary in self.other_seeds)
 
     def save(self, path: Path) -> None:
         """Write a file."""

@@ -1,20 +1,19 @@
 """The result of a search: scored trials, baselines and the chosen settings."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raymu.core.forgetting_error import ForgettingError
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.tuning import Choice, Constraints, Score, TuningTrial, pareto_front
 from raymu.errors import NoFeasibleTrial
 from raymu.output_file import atomic_write
 from raymu.service.tuning.objective import TuningObjective
-from raymu.service.tuning.oracles import RetrainedOracles
+from raymu.service.tuning.oracles import MeasuredModel
 from raymu.store.codec import to_json
 
 
@@ -100,31 +99,25 @@ def score_trials(
         constraints=constraints,
         trials=scored,
         stopped=stopped,
-        oracle=_baseline(objective.oracle, objective.oracle_error, objective.oracle),
-        other_seed=_other_seed(objective.oracles),
-        untouched=_baseline(objective.untouched, objective.untouched_error, objective.oracle),
-        control=_baseline(objective.control, objective.control_error, objective.oracle),
+        oracle=_baseline([objective.oracles.own], objective.oracle),
+        other_seed=_baseline(objective.oracles.others, objective.oracle),
+        untouched=_baseline([objective.untouched], objective.oracle),
+        control=_baseline([objective.control], objective.oracle),
         chosen=min(scored, key=lambda trial: trial.loss),
     )
 
 
-def _other_seed(oracles: RetrainedOracles) -> Baseline:
-    """Average over the oracles with other seeds, which are at the floor by definition."""
-    at_floor = ForgettingError(klom=1.0, paired=1.0)
-    baselines = [_baseline(summary, at_floor, oracles.own_seed) for summary in oracles.other_seeds]
-    names = [field.name for field in fields(Baseline)]
-    return Baseline(**{name: fmean(getattr(baseline, name) for baseline in baselines) for name in names})
-
-
-def _baseline(predictions: PredictionSummary, error: ForgettingError, oracle: PredictionSummary) -> Baseline:
-    gap = predictions.distance(oracle)
+def _baseline(models: Sequence[MeasuredModel], oracle: PredictionSummary) -> Baseline:
+    """Average over some models of one kind."""
+    gaps = [model.predictions.distance(oracle) for model in models]
+    accuracy = fmean(model.predictions.test_accuracy for model in models)
     return Baseline(
-        accuracy=predictions.test_accuracy,
-        lost_points=100.0 * (oracle.test_accuracy - predictions.test_accuracy),
-        forgetting_error=error.paired,
-        klom_error=error.klom,
-        too_little=gap.under,
-        too_much=gap.over,
+        accuracy=accuracy,
+        lost_points=100.0 * (oracle.test_accuracy - accuracy),
+        forgetting_error=fmean(model.error.paired for model in models),
+        klom_error=fmean(model.error.klom for model in models),
+        too_little=fmean(gap.under for gap in gaps),
+        too_much=fmean(gap.over for gap in gaps),
     )
 
 

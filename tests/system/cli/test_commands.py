@@ -315,6 +315,12 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         ),
         (["tune", "runs/run", "--traffic", "uniform:2", "--max-p95", "soon"], "'soon' is not a number of 0 or more"),
         (["tune", "runs/run", "--traffic", "uniform:2", "--seed", "-1"], "'--seed'"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--oracles", "2"], "'--oracles'"),
+        (["tune", "runs/run", "--traffic", "uniform:2", "--contributions", "noise"], "'--contributions'"),
+        (
+            ["tune", "runs/run", "--traffic", "uniform:2", "--max-forgetting-error", "-1"],
+            "'-1' is not a number of 0 or more",
+        ),
         (["receipts", "runs/run", "--request", "none"], "'none' is not a request of this run"),
         (["start", "runs/run"], "this run has no cluster"),
         (["stop", "runs/run"], "this run has no cluster"),
