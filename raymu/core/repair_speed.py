@@ -59,6 +59,8 @@ class RepairSpeed:
     """Total forecast seconds of compute."""
     seconds: float = 0.0
     """Total actual seconds of compute."""
+    ended_early: float = 0.0
+    """Running weighted sum of the repairs that took less than half their forecast passes."""
     within: int = 0
     """Repairs whose seconds were within the interval that was predicted for them."""
     log_fixed: float = 0.0
@@ -83,27 +85,32 @@ class RepairSpeed:
         return exp(self.log_fixed) * effort.fixed_s
 
     def interval(self, effort: RepairEffort) -> PredictionInterval:
-        """Return the interval of a repair's seconds."""
+        """Return the interval of a repair's seconds. Where patches often have nothing to do, it begins at such a one."""
         expected = self.seconds_of(effort)
         reach = exp(_REACH * self._std(self._fixed_share(effort)))
-        return PredictionInterval(low_s=expected / reach, expected_s=expected, high_s=expected * reach)
+        ends_early = self.ended_early / self.weight > (1.0 - COVERAGE) / 2.0
+        least = self.fixed_seconds_of(effort) if ends_early else expected
+        return PredictionInterval(low_s=least / reach, expected_s=expected, high_s=expected * reach)
 
     @property
     def error_ratio(self) -> float:
         """Bound of seconds / forecast of the next repair if it is like the last one; its inverse is the lower bound."""
         return exp(_REACH * self._std(self.fixed_share))
 
-    def after(self, effort: RepairEffort, *, seconds: float, forecast_seconds: float) -> "RepairSpeed":
+    def after(
+        self, planned: RepairEffort, effort: RepairEffort, *, seconds: float, forecast_seconds: float
+    ) -> "RepairSpeed":
         """Return what is known after another repair.
 
         Args:
-            effort: The repair. It has some effort.
+            planned: The effort by its forecast passes.
+            effort: The effort by its actual passes, more than 0. A patch that finds nothing to do takes few.
             seconds: Its actual seconds of compute, more than 0.
             forecast_seconds: The seconds that were forecast when it was decided on.
         """
         share = self._fixed_share(effort)
         error = log(seconds / self.seconds_of(effort))
-        interval = self.interval(effort)
+        interval = self.interval(planned)
         surprise = error**2 / (1.0 + self._doubt_at(share))
         squares, product, other_squares = (MEMORY * term for term in self.evidence)
         learned = replace(
@@ -120,6 +127,7 @@ class RepairSpeed:
             repairs=self.repairs + 1,
             forecast_seconds=self.forecast_seconds + forecast_seconds,
             seconds=self.seconds + seconds,
+            ended_early=MEMORY * self.ended_early + (2.0 * effort.passes_s < planned.passes_s),
             within=self.within + (interval.low_s <= seconds <= interval.high_s),
             log_fixed=self.log_fixed + fixed_gain * error,
             log_passes=self.log_passes + passes_gain * error,
@@ -181,14 +189,21 @@ class RepairSpeeds:
         return self.by_device.get(self.device, _NOTHING_LEARNED).get(remedy, first)
 
     def after(
-        self, remedy: Remedy, effort: RepairEffort, *, seconds: float, forecast_seconds: float, determinism: str
+        self,
+        remedy: Remedy,
+        planned: RepairEffort,
+        effort: RepairEffort,
+        *,
+        seconds: float,
+        forecast_seconds: float,
+        determinism: str,
     ) -> "RepairSpeeds":
-        """Return what is known after a repair by this remedy. `determinism` is its determinism class, as JSON."""
+        """Return what is known after a repair, as `RepairSpeed.after`. `determinism` is its determinism class, as JSON."""
         if seconds <= 0.0 or effort.fixed_s + effort.passes_s <= 0.0:
             return self
         device = device_kind(determinism)
         there = replace(self, device=device)
-        speed = there.of(remedy).after(effort, seconds=seconds, forecast_seconds=forecast_seconds)
+        speed = there.of(remedy).after(planned, effort, seconds=seconds, forecast_seconds=forecast_seconds)
         learned = {**self.by_device.get(device, _NOTHING_LEARNED), remedy: speed}
         return replace(there, by_device={**self.by_device, device: learned})
 

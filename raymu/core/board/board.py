@@ -257,11 +257,13 @@ class RevocationBoard:
 
     def _learn(self, report: RepairReport) -> None:
         """Compare the seconds of a repair with its effort, if it was carried out as planned."""
-        planned = report.planned
+        planned, work = report.planned, self._shards[report.shard]
         if planned.remedy is report.remedy:
+            effort = work.efforts[report.remedy]
             self.speeds = self.speeds.after(
                 report.remedy,
-                self._shards[report.shard].efforts[report.remedy],
+                effort,
+                replace(effort, passes_s=report.passes * work.lineage.seconds_per_pass),
                 seconds=report.seconds,
                 forecast_seconds=planned.seconds,
                 determinism=report.determinism,

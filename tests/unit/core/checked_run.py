@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from raymu.config import UnlearningConfig
 from raymu.config.unlearning import OnAccept, Strategy
@@ -69,11 +70,15 @@ class CheckedRun:
         self.shards.forget[revocation.request_id] = forget
         self._record(accepted(revocation, is_part=is_part))
 
-    def repair(self, shard: int, *, patch_fails: bool = False) -> None:
-        """End the running repair of a shard. If `patch_fails`, a patch could not be calibrated and became a retraining."""
+    def repair(self, shard: int, *, patch_fails: bool = False, slowness: float = 1.0) -> None:
+        """End the running repair of a shard, which took so many times its forecast.
+
+        If `patch_fails`, a patch could not be calibrated and became a retraining.
+        """
         command = self.running.pop(shard)
         if command.command_id not in self.reports:
-            self.reports[command.command_id] = self.shards.execute(command, patch_fails=patch_fails)
+            report = self.shards.execute(command, patch_fails=patch_fails)
+            self.reports[command.command_id] = replace(report, seconds=slowness * report.seconds)
         self._record(ShardRepaired(at=NOW, report=self.reports[command.command_id]))
         self.reports.pop(command.command_id, None)
 

@@ -78,7 +78,7 @@ def test_the_reason_to_retrain_instead_of_a_patch_has_the_seconds_of_both() -> N
     effort = RepairEffort(fixed_s=PATCH_S, passes_s=0.0)
     slow = RepairSpeeds()
     for _ in range(20):
-        slow = slow.after(Remedy.PATCH, effort, seconds=1.0, forecast_seconds=1.0, determinism="")
+        slow = slow.after(Remedy.PATCH, effort, effort, seconds=1.0, forecast_seconds=1.0, determinism="")
     [workload] = workloads_of([3], each=3, speeds=slow)
     [decision] = choose_remedies(
         [workload], strategy=Strategy.HS, boundary=Boundary.parse(0.1), workers=1, ohs=OhsConfig()
@@ -96,7 +96,12 @@ def test_a_boundary_in_seconds_counts_what_repairs_have_shown() -> None:
     for _ in range(20):
         effort = workload.efforts[Remedy.RETRAIN]
         slow = slow.after(
-            Remedy.RETRAIN, effort, seconds=2.0 * effort.passes_s, forecast_seconds=effort.passes_s, determinism=""
+            Remedy.RETRAIN,
+            effort,
+            effort,
+            seconds=2.0 * effort.passes_s,
+            forecast_seconds=effort.passes_s,
+            determinism="",
         )
     assert remedies(workloads_of([3], speeds=slow), Strategy.HS, boundary) == [Remedy.PATCH]
 

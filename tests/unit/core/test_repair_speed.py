@@ -33,7 +33,7 @@ def after_repairs(efforts: list[RepairEffort], fixed: float, passes: float, spee
     """Return what is known after repairs by other factors than those that are assumed at first."""
     for effort in efforts:
         seconds = fixed * effort.fixed_s + passes * effort.passes_s
-        speed = speed.after(effort, seconds=seconds, forecast_seconds=speed.seconds_of(effort))
+        speed = speed.after(effort, effort, seconds=seconds, forecast_seconds=speed.seconds_of(effort))
     return speed
 
 
@@ -95,7 +95,7 @@ def test_nine_in_ten_repairs_are_within_their_interval(spread: float, is_alike: 
     for _ in range(2000):
         effort = EFFORT if is_alike else RepairEffort(fixed_s=0.01, passes_s=float(10 ** random.uniform(-4, 0)))
         seconds = (3.0 * effort.fixed_s + 0.4 * effort.passes_s) * exp(random.normal(0.0, spread))
-        speed = speed.after(effort, seconds=seconds, forecast_seconds=speed.seconds_of(effort))
+        speed = speed.after(effort, effort, seconds=seconds, forecast_seconds=speed.seconds_of(effort))
     assert speed.repairs == 2000
     assert speed.within / speed.repairs == pytest.approx(0.9, abs=0.03)
     assert log(speed.error_ratio) / 1.645 == pytest.approx(spread, rel=0.5)
@@ -114,13 +114,27 @@ def test_intervals_cover_and_forecasts_centre_after_five_repairs(factor: float) 
                 interval = speed.interval(effort)
                 hits.append(interval.low_s <= seconds <= interval.high_s)
                 errors.append(log(seconds / interval.expected_s))
-            speed = speed.after(effort, seconds=seconds, forecast_seconds=speed.seconds_of(effort))
+            speed = speed.after(effort, effort, seconds=seconds, forecast_seconds=speed.seconds_of(effort))
     assert fmean(hits) >= 0.9
     assert abs(fmean(errors)) < 0.1
 
 
+def test_patches_that_find_nothing_to_do_widen_the_interval_and_leave_the_forecast_of_the_others() -> None:
+    """Every third one ends after a hundredth of its passes."""
+    nothing, speed, hits = RepairEffort(fixed_s=0.01, passes_s=0.0003), NEW, []
+    for number in range(60):
+        effort = nothing if number % 3 == 2 else EFFORT
+        interval, seconds = speed.interval(EFFORT), 2.0 * effort.fixed_s + 0.5 * effort.passes_s
+        hits.append(interval.low_s <= seconds <= interval.high_s)
+        speed = speed.after(EFFORT, effort, seconds=seconds, forecast_seconds=interval.expected_s)
+    assert speed.seconds_of(EFFORT) == pytest.approx(0.035, rel=0.02)
+    assert speed.within == sum(hits) >= 0.9 * len(hits)
+
+
 def test_totals_compare_what_was_forecast_with_what_it_took() -> None:
-    speed = NEW.after(EFFORT, seconds=0.08, forecast_seconds=0.04).after(EFFORT, seconds=0.08, forecast_seconds=0.07)
+    speed = NEW.after(EFFORT, EFFORT, seconds=0.08, forecast_seconds=0.04).after(
+        EFFORT, EFFORT, seconds=0.08, forecast_seconds=0.07
+    )
     assert speed.repairs == 2
     assert (speed.forecast_seconds, speed.seconds) == pytest.approx((0.11, 0.16))
 
@@ -128,14 +142,14 @@ def test_totals_compare_what_was_forecast_with_what_it_took() -> None:
 def test_each_remedy_is_learned_on_each_device() -> None:
     speeds = RepairSpeeds()
     for remedy, seconds in ((Remedy.PATCH, 0.4), (Remedy.RETRAIN, 0.04)):
-        speeds = speeds.after(remedy, EFFORT, seconds=seconds, forecast_seconds=0.04, determinism=CPU)
+        speeds = speeds.after(remedy, EFFORT, EFFORT, seconds=seconds, forecast_seconds=0.04, determinism=CPU)
     assert [speeds.of(remedy).repairs for remedy in Remedy] == [1, 1, 0, 0]
     assert speeds.of(Remedy.PATCH).seconds_of(EFFORT) > 5 * speeds.of(Remedy.FINE_TUNE).seconds_of(EFFORT)
     moved = speeds.after(
-        Remedy.RETRAIN, EFFORT, seconds=0.04, forecast_seconds=0.04, determinism=CPU.replace("cpu AVX2", "T4")
+        Remedy.RETRAIN, EFFORT, EFFORT, seconds=0.04, forecast_seconds=0.04, determinism=CPU.replace("cpu AVX2", "T4")
     )
     assert moved.of(Remedy.PATCH) == NEW, "nothing is known of patches there"
-    back = moved.after(Remedy.RETRAIN, EFFORT, seconds=0.04, forecast_seconds=0.04, determinism=CPU)
+    back = moved.after(Remedy.RETRAIN, EFFORT, EFFORT, seconds=0.04, forecast_seconds=0.04, determinism=CPU)
     assert back.of(Remedy.PATCH) == speeds.of(Remedy.PATCH), "what was learned on a device is kept"
 
 
@@ -148,7 +162,7 @@ def test_a_kind_of_device_does_not_depend_on_the_version_of_the_software() -> No
 def test_a_repair_without_effort_or_seconds_teaches_nothing() -> None:
     speeds, nothing = RepairSpeeds(), RepairEffort(fixed_s=0.0, passes_s=0.0)
     for effort, seconds in ((nothing, 1.0), (EFFORT, 0.0)):
-        after = speeds.after(Remedy.PATCH, effort, seconds=seconds, forecast_seconds=0.0, determinism=CPU)
+        after = speeds.after(Remedy.PATCH, effort, effort, seconds=seconds, forecast_seconds=0.0, determinism=CPU)
         assert after == speeds
     assert NEW.interval(nothing).high_s == 0.0
 

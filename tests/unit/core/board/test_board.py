@@ -1,8 +1,11 @@
+from dataclasses import replace
+from typing import Any
+
 from raymu.config import UnlearningConfig
 from raymu.config.unlearning import Strategy
 from raymu.core.board.board import RevocationBoard
-from raymu.core.commands import Command, PublishGeneration, RepairShard
-from raymu.core.events import RequestsPurged, SettleRequested, ShardFailed, WorkResumed
+from raymu.core.commands import Command, Decision, PublishGeneration, RepairShard
+from raymu.core.events import RequestsPurged, SettleRequested, ShardFailed, ShardRepaired, WorkResumed
 from raymu.core.records import Remedy, ShardState
 from raymu.core.run_shape import RunShape
 from tests.unit.core.commands import publications, published, purges, repaired, repairs
@@ -128,9 +131,25 @@ def test_a_report_delivered_twice_changes_nothing_the_second_time() -> None:
     board = trained_board()
     [command] = repairs(board.handle(accepted(request("r1", {0: {1: 1}}))))
     board.handle(repaired(command))
-    before = board.lineages
+    before, speeds = board.lineages, board.speeds
+    assert speeds.of(Remedy.RETRAIN).repairs == 1
     assert board.handle(repaired(command, version="2")) == []
-    assert board.lineages == before
+    assert (board.lineages, board.speeds) == (before, speeds)
+
+
+def test_the_seconds_of_a_repair_are_in_the_next_forecast_and_those_of_a_substitute_are_not() -> None:
+    def forecast_after(**changed: Any) -> float:
+        board = trained_board()
+        [command] = repairs(board.handle(accepted(request("r1", {0: {3: 1}}))))
+        report = report_of(command, {3: 1}, version="1")
+        board.handle(ShardRepaired(at=NOW, report=replace(report, **changed)))
+        [workload] = board.workloads(request("r2", {1: {3: 1}}))
+        return workload.seconds(Remedy.RETRAIN)
+
+    as_forecast = forecast_after()
+    assert forecast_after(seconds=30.0) > 5.0 * as_forecast
+    patch = Decision(remedy=Remedy.PATCH, reason="", passes=1.0, seconds=1.0)
+    assert forecast_after(seconds=30.0, planned=patch) == as_forecast, "a patch that failed was replaced by it"
 
 
 def test_a_request_accepted_twice_is_served_once() -> None:

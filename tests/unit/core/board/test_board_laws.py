@@ -57,9 +57,9 @@ class BoardMachine(RuleBasedStateMachine):
         self._or_take_over(lambda: self.run.revoke(touched, strategy, boundary, is_part=is_part))
 
     @precondition(lambda self: self.run.running)
-    @rule(which=shards, patch_fails=st.booleans())
-    def repair(self, which: int, patch_fails: bool) -> None:
-        self._or_take_over(lambda: self.run.repair(self._running(which), patch_fails=patch_fails))
+    @rule(which=shards, patch_fails=st.booleans(), slowness=st.sampled_from([0.1, 1.0, 1.0, 20.0]))
+    def repair(self, which: int, patch_fails: bool, slowness: float) -> None:
+        self._or_take_over(lambda: self.run.repair(self._running(which), patch_fails=patch_fails, slowness=slowness))
 
     @precondition(lambda self: self.run.running)
     @rule(which=shards)
@@ -86,6 +86,7 @@ class BoardMachine(RuleBasedStateMachine):
         board = self.run.board
         for replayed in (self.run.replayed(), self.run.replayed(times=2)):
             assert replayed.lineages == board.lineages
+            assert replayed.speeds == board.speeds, "what repairs have shown follows from the events"
             assert replayed.open_requests == board.open_requests
             assert replayed.pending_commands() == board.pending_commands()
             assert (replayed.is_idle, replayed.idle_with_work) == (board.is_idle, board.idle_with_work)
