@@ -70,7 +70,7 @@ class ComparisonSetup:
             config=config,
             base=base,
             scratch=scratch,
-            table=read_table(config.data.train, config.data),
+            table=read_table(config.data.train, config.data, is_wide=True),
             test_features=features,
             test_labels=labels,
         )

@@ -1,5 +1,6 @@
 """Columns of tables from outside: checked, and converted to arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -8,6 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raymu.config.data import Normalization, NormalizeSetting
+from raymu.core.arrays import Mask
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
 
@@ -123,15 +126,19 @@ class Column:
         raise DataInvalid(self.source, problem)
 
 
-def as_features(source: str, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def as_features(
+    source: str, features: npt.NDArray[Any], names: Sequence[str] = (), *, is_wide: bool = False
+) -> npt.NDArray[Any]:
     """Convert features to what models take: integers stay, booleans become bytes, floats become float32.
 
     Args:
         source: For messages.
         features: (samples, *shape).
+        names: The columns, if each is one feature.
+        is_wide: True lets float64 stay, for features that a run may standardise in it.
 
     Raises:
-        DataInvalid: A feature is missing, NaN or infinite, or not a number.
+        DataInvalid: A feature is missing, NaN or infinite, beyond the range of float32, or not a number.
     """
     if features.dtype.kind == "b":
         features = features.astype(np.uint8)
@@ -139,12 +146,53 @@ def as_features(source: str, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
         raise DataInvalid(source, f"features are {features.dtype}; they must be numbers")
     if features.dtype.kind == "f":
         with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are refused
-            features = features.astype(np.float32, copy=False)
-        is_bad = ~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))
+            narrow = features.astype(np.float32, copy=False)
+        is_bad = ~np.isfinite(narrow)
         if is_bad.any():
-            rows = plural(int(is_bad.sum()), "row")
-            raise DataInvalid(source, f"missing, NaN or infinite features in {rows}; mend or drop them")
+            rows = plural(int(is_bad.any(axis=tuple(range(1, features.ndim))).sum()), "row")
+            beyond = _beyond_float32(features, is_bad, names)
+            raise DataInvalid(source, f"missing, NaN or infinite features in {rows}; mend or drop them{beyond}")
+        features = features.astype(np.float64, copy=False) if is_wide and features.itemsize > 4 else narrow
     return features
+
+
+def _beyond_float32(features: npt.NDArray[Any], is_bad: Mask, names: Sequence[str]) -> str:
+    """Return what a message adds about a column that is finite, but beyond the range of float32."""
+    columns = np.argwhere((is_bad & np.isfinite(features)).any(axis=0))
+    if not len(columns):
+        return ""
+    index = int(columns[0][0]) if columns.shape[1] else 0
+    column = f"column {names[index]}" if index < len(names) else f"feature {index}"
+    return f" ({column} has numbers beyond {np.finfo(np.float32).max:.1e}, which models cannot hold: rescale it)"
+
+
+def kept_features(features: npt.NDArray[Any], normalize: NormalizeSetting) -> npt.NDArray[Any]:
+    """Convert features to what a run keeps of them, by their type and by the settings alone.
+
+    Features that are standardised keep float64, since in float32 a small variation beside a large offset is lost: seconds
+    since 1970 would be rounded to 128 s. Integers of 32 bits or more become float64 for the same reason. Version 0.1 kept
+    float32 and such integers, and a run that has them is trained as it was.
+
+    Args:
+        features: (samples, *shape), as `as_features` returns them.
+        normalize: `data.normalize`.
+    """
+    is_standardized = normalize == "shard" or isinstance(normalize, Normalization)
+    if is_standardized and features.dtype.itemsize >= 4 and features.dtype != np.float32:
+        return features.astype(np.float64, copy=False)
+    return features_of_first_version(features)
+
+
+def features_of_first_version(features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Convert features to what a run of version 0.1 kept of them: floats became float32."""
+    return features.astype(np.float32) if features.dtype == np.float64 else features
+
+
+def as_kept(features: npt.NDArray[Any], kept: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Convert features of a file to the type of those that a run keeps, if one could have been made from the other."""
+    if kept == np.float64 and features.dtype.itemsize >= 4:
+        return features.astype(np.float64, copy=False)
+    return features_of_first_version(features)
 
 
 def _is_text(kind: pa.DataType) -> bool:

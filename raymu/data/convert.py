@@ -34,6 +34,8 @@ from raymu.text import one_line
 
 Values = npt.NDArray[Any]
 
+_NEGLIGIBLE = 1e-4
+"""Largest error of rounding features to float32, in standard deviations: otherwise they are kept in float64."""
 _GZIP, _ZIP, _BOM = b"\x1f\x8b", b"PK\x03\x04", b"\xef\xbb\xbf"
 _IDX_TYPES: Mapping[int, str] = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -218,7 +220,9 @@ def _as_features(source: str, features: Values) -> Values:
         floats = features.astype(np.float32)
     if not np.isfinite(floats).all():
         raise DataInvalid(source, "has NaN or infinite features; mend or drop those rows")
-    return floats
+    exact = features.astype(np.float64)
+    error = np.abs(floats - exact).max(axis=0)
+    return exact if (error > _NEGLIGIBLE * exact.std(axis=0)).any() else floats
 
 
 def _as_labels(source: str, labels: Values, options: ImportOptions) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:

@@ -62,12 +62,13 @@ class SampleTable:
         )
 
 
-def read_table(path: str, fields: DataConfig) -> SampleTable:
+def read_table(path: str, fields: DataConfig, *, is_wide: bool = False) -> SampleTable:
     """Read and check a training table.
 
     Args:
         path: Local path or URI of a Parquet, Arrow IPC or Feather file.
         fields: Names of the columns.
+        is_wide: True lets features of float64 stay, for a run that may keep them.
 
     Raises:
         DataInvalid: The file cannot be read, or a column is missing or does not fit.
@@ -77,7 +78,7 @@ def read_table(path: str, fields: DataConfig) -> SampleTable:
     columns = _columns(path, table, [fields.id, fields.label, *fields.feature_columns, owner, risk])
     return SampleTable(
         ids=columns[fields.id].ids(),
-        features=_features(path, fields, columns),
+        features=_features(path, fields, columns, is_wide=is_wide),
         labels=columns[fields.label].labels(fields.classes),
         owners=None if owner is None else columns[owner].owners(),
         risks=None if risk is None else columns[risk].risks(),
@@ -90,7 +91,7 @@ def read_features(path: str, fields: DataConfig) -> FeatureTable:
     optional = [name for name in (fields.id, fields.label) if name in table.column_names]
     columns = _columns(path, table, [*fields.feature_columns, *optional])
     return FeatureTable(
-        features=_features(path, fields, columns),
+        features=_features(path, fields, columns, is_wide=True),
         ids=columns[fields.id].ids() if fields.id in optional else None,
         labels=columns[fields.label].labels(fields.classes) if fields.label in optional else None,
     )
@@ -182,19 +183,19 @@ def _columns(path: str, table: pa.Table, configured: Sequence[str | None]) -> di
     return {name: Column.of(path, table, name) for name in names}
 
 
-def _features(path: str, fields: DataConfig, columns: Mapping[str, Column]) -> Features:
+def _features(path: str, fields: DataConfig, columns: Mapping[str, Column], *, is_wide: bool) -> Features:
     """Return one column of lists as it is, or several columns side by side: (samples, *shape)."""
     names = fields.feature_columns
     parts = [columns[name].features() for name in names]
     if len({part.shape[1:] for part in parts}) > 1:
         raise DataInvalid(path, f"columns {', '.join(names)} differ in shape; each needs as many numbers as the others")
     if not isinstance(fields.features, str):
-        return as_features(path, np.stack(parts, axis=1))
+        return as_features(path, np.stack(parts, axis=1), names, is_wide=is_wide)
     if parts[0].ndim == 1:
         raise DataInvalid(
             path, f"column {names[0]} holds single numbers; list such columns: data.features: [{names[0]}]"
         )
-    return as_features(path, parts[0])
+    return as_features(path, parts[0], is_wide=is_wide)
 
 
 def _id_type(ids: npt.NDArray[Any]) -> pa.DataType:

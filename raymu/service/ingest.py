@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from raymu.config import Config, PartitionConfig
 from raymu.core.partition import Indices, homes, identity_hashes
 from raymu.core.records import SampleId
 from raymu.core.uri import redacted
+from raymu.data.columns import kept_features
 from raymu.data.ids import as_sample_ids
 from raymu.data.tables import SampleTable, fit_classes, read_table, read_test_data, require_no_secret, to_arrow
 from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, UnknownSamples
@@ -71,7 +72,8 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     store = RunStore(location)
     store.require_empty()
     require_no_secret(config.data.test or "")
-    table = read_table(config.data.train, config.data)
+    table = read_table(config.data.train, config.data, is_wide=True)
+    table = replace(table, features=kept_features(table.features, config.data.normalize))
     if config.data.track_accuracy:
         read_test_data(config.data, table.features.shape[1:])
     classes = fit_classes(table.labels, config.data.classes)

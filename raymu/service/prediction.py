@@ -153,6 +153,6 @@ class Ensemble:
                 "features",
                 f"have shape {features.shape[1:]}, the run was trained on {self._input_shape}; give such samples",
             )
-        features = as_features("features", features)
+        features = as_features("features", features, is_wide=True)
         with deterministic(self._device, self._threads):
             return np.stack([classifier.probabilities(features) for classifier in self._classifiers])

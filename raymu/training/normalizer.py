@@ -1,6 +1,7 @@
 """The normalisation of features before they enter a model."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +19,15 @@ CLIP_AT = 8.0
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Normalizer:
-    """(x - mean) * scale, clipped to [-limit, limit]."""
+    """(x - mean) * scale, clipped to [-limit, limit].
+
+    Computed in float64 where the run keeps its features in float64, and in float32 otherwise, as in version 0.1.
+    """
 
     mean: Tensor
-    """float32, broadcast against one sample."""
+    """float32 or float64, broadcast against one sample."""
     scale: Tensor
-    """float32, broadcast against one sample."""
+    """Of the type of `mean`, broadcast against one sample."""
     limit: Tensor
     """(1,) float32."""
 
@@ -49,12 +53,17 @@ class Normalizer:
                 mean = features.mean(axis=0, dtype=np.float64)
                 deviation = features.std(axis=0, dtype=np.float64)
                 scale, limit = 1.0 / np.where(deviation > 0.0, deviation, 1.0), CLIP_AT
-        return cls(mean=_float32(mean), scale=_float32(scale), limit=_float32(np.full(1, limit)))
+        precision = np.float64 if features.dtype == np.float64 else np.float32
+        return cls(mean=_tensor(mean, precision), scale=_tensor(scale, precision), limit=_tensor(np.full(1, limit)))
 
     def apply(self, features: Features, device: torch.device) -> Tensor:
         """Normalise features. Returns (samples, *shape) float32 on the device."""
-        values = torch.from_numpy(np.array(features, dtype=np.float32, order="C")).to(device)
-        values.sub_(self.mean.to(device)).mul_(self.scale.to(device))
+        if self.mean.dtype == torch.float64:  # on the CPU: not every device has float64
+            wide = torch.from_numpy(np.array(features, dtype=np.float64, order="C"))
+            values = wide.sub_(self.mean.cpu()).mul_(self.scale.cpu()).float().to(device)
+        else:
+            values = torch.from_numpy(np.array(features, dtype=np.float32, order="C")).to(device)
+            values.sub_(self.mean.to(device)).mul_(self.scale.to(device))
         limit = float(self.limit)
         return values.clamp_(-limit, limit) if np.isfinite(limit) else values
 
@@ -62,5 +71,5 @@ class Normalizer:
         return {"mean": self.mean, "scale": self.scale, "limit": self.limit}
 
 
-def _float32(values: Floats) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))
+def _tensor(values: Floats, precision: type[np.floating[Any]] = np.float32) -> Tensor:
+    return torch.from_numpy(values.astype(precision))

@@ -151,7 +151,7 @@ def _audited_receipts(receipts: Sequence[Receipt], request_ids: Sequence[str]) -
 def _read(store: RunStore, path: str) -> SampleTable:
     manifest = store.manifest
     try:
-        table = read_table(path, replace(store.config.data, classes=manifest.classes))
+        table = read_table(path, replace(store.config.data, classes=manifest.classes), is_wide=True)
     except DataInvalid as error:
         raise DataInvalid(
             path,

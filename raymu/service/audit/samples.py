@@ -1,11 +1,13 @@
 """The samples that a shard is audited on: retained, forgotten and unseen ones."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from raymu.core.partition import bucket, identity_hashes, splitmix64
 from raymu.core.records import Generation, ShardState
+from raymu.data.columns import as_kept
 from raymu.data.tables import FeatureTable, SampleTable
 from raymu.errors import ConfigInvalid, DataInvalid, RequestInvalid
 from raymu.service.audit.forget_set import ForgottenSamples
@@ -44,6 +46,7 @@ def assemble_samples(
     forget = forgotten.in_shard(shard)
     current = read_shard_samples(store, generation.lineages[shard].table)
     retain = current.where(~current.isin(forget.hashes))  # the oracle never sees a forgotten sample that was left in
+    forget = replace(forget, features=as_kept(forget.features, retain.features.dtype))
     if forget.features.dtype != retain.features.dtype:
         raise DataInvalid(
             "the audited file", f"has features of {forget.features.dtype}, the run's are {retain.features.dtype}"

@@ -1,12 +1,13 @@
 """Finds damaged files of a run, and restores the samples of a shard from a copy."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from raymu.core.records import FileRef, ShardLineage
 from raymu.core.uri import redacted
+from raymu.data.columns import features_of_first_version, kept_features
 from raymu.data.tables import read_table
 from raymu.errors import DataInvalid, SamplesLost
 from raymu.service.ingest import sample_homes, shard_tables
@@ -83,10 +84,14 @@ def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table
     if data is None:
         return
     config = store.config
-    samples = read_table(data, config.data)
+    samples = read_table(data, config.data, is_wide=True)
     shards, slices = sample_homes(samples, config.partition)
     if not (shards == shard).any():
         raise DataInvalid(
             redacted(data), f"holds no sample of shard {shard}; name the file that the run was trained from"
         )
-    yield list(shard_tables(samples, shards, slices, config.partition))[shard]
+    for features in (
+        kept_features(samples.features, config.data.normalize),
+        features_of_first_version(samples.features),
+    ):
+        yield list(shard_tables(replace(samples, features=features), shards, slices, config.partition))[shard]

@@ -250,3 +250,14 @@ def test_a_table_to_predict_needs_features_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("labels", "configured", "classes"), [([0, 4], None, 5), ([0, 0], None, 2), ([0, 1], 7, 7)])
 def test_classes_are_those_configured_or_counted(labels: list[int], configured: int | None, classes: int) -> None:
     assert fit_classes(np.array(labels), configured) == classes
+
+
+def test_a_number_that_models_cannot_hold_is_refused_by_the_name_of_its_column(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"id": [1, 2], "label": [0, 1], "x": [0.0, 1.0], "y": [1.0, 1e39]}), tmp_path / "all.parquet"
+    )
+    fields = DataConfig(train="all.parquet", features=("x", "y"))
+    with pytest.raises(
+        DataInvalid, match=r"column y has numbers beyond 3\.4e\+38, which models cannot hold: rescale it"
+    ):
+        read_table(str(tmp_path / "all.parquet"), fields)
