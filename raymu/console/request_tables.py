@@ -18,9 +18,11 @@ _MAX_REFUSALS = 20
 
 def show_receipt(screen: Screen, receipt: Receipt) -> None:
     """Print the remedy of each shard of a request, and the time of each stage."""
+    has_residuals = any(part.residual for part in receipt.shards)
+    residual = ["residual"] if has_residuals else []
     table = make_table(
-        *("shard", "samples", "remedy", "result", "passes", "compute", "reason"),
-        numbers=("shard", "samples", "passes", "compute"),
+        *("shard", "samples", "remedy", "result", *residual, "passes", "compute", "reason"),
+        numbers=("shard", "samples", *residual, "passes", "compute"),
         unbroken=("result",),
         title=f"request {receipt.request_id}",
     )
@@ -31,14 +33,17 @@ def show_receipt(screen: Screen, receipt: Receipt) -> None:
             f"{part.samples:,}",
             _remedy(part),
             part.exactness,
+            *([_residual(part.residual)] if has_residuals else []),
             f"{part.passes:,.0f}",
             duration(part.seconds),
             part.reason + shared,
         )
     screen.print(table)
-    for part in receipt.shards:
-        if part.residual:
-            screen.print(_residual(part.shard, part.residual))
+    if has_residuals:
+        screen.print(
+            "residual: mean difference of the true label's probability between the patched state and the retrained one, on "
+            "samples that neither was trained on"
+        )
     screen.print(_timeline(receipt))
 
 
@@ -90,13 +95,8 @@ def _remedy(part: ShardReceipt) -> str:
     return f"{_words(part.remedy)}, settled by retraining" if part.settled_by else _words(part.remedy)
 
 
-def _residual(shard: int, residual: PredictionChange) -> str:
-    """Return how far a shard's patched state was from the retrained one, in words."""
-    means = {"retained": residual.retained, "unseen": residual.unseen}
-    known = [f"{mean:.4f} on {kind} samples" for kind, mean in means.items() if mean is not None]
-    return f"shard {shard}: predictions of the patched state differed from the retrained one's by " + (
-        " and ".join(known) or "an unknown amount: there are too few samples to tell"
-    )
+def _residual(residual: PredictionChange | None) -> str:
+    return "" if residual is None or residual.unseen is None else f"{residual.unseen:.4f}"
 
 
 def _words(remedy: str) -> str:

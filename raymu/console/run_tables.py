@@ -60,6 +60,10 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
             "mean difference of the true label's probability. Forgotten samples are destroyed before a patch is settled, so "
             "its residual is known on others only."
         )
+        if ratio := status.residuals.over_untouched:
+            screen.print(
+                f"patched states were {ratio:.2f} times as far from retraining as untouched ones, on unseen samples"
+            )
     if status.deadlines:
         screen.print(_deadlines(status.deadlines))
     late = sum(deadline.is_late for deadline in status.deadlines)

@@ -51,6 +51,12 @@ class Residuals:
     """From the state that had forgotten nothing to the retrained one, over the retrainings of shards without debt: how far
     a patch that does nothing would be from it."""
 
+    @property
+    def over_untouched(self) -> float | None:
+        """How many times as far from the retrained states as untouched ones patched states were, on unseen samples."""
+        patched, untouched = self.residual.change.unseen, self.untouched.change.unseen
+        return patched / untouched if patched is not None and untouched else None
+
 
 def residuals_of(receipts: Iterable[Receipt]) -> Residuals:
     """Summarize the repairs that some receipts name."""

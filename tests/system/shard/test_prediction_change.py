@@ -124,7 +124,7 @@ def test_the_status_the_receipt_and_the_page_show_the_residual(
     assert f"patched and retrained 1 {residual.retained:.4f} {residual.unseen:.4f}" in shown
     show_receipt(Screen(), receipt)
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"by {residual.retained:.4f} on retained samples and {residual.unseen:.4f} on unseen samples" in shown
+    assert f"settled by retraining exact {residual.unseen:.4f}" in shown
     write_report(open_run(run.location), tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count(f"{residual.unseen:.4f}") == 2, "in the table of the patches, and in the receipt"

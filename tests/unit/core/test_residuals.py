@@ -62,10 +62,12 @@ def test_a_retraining_for_another_request_reveals_a_residual_and_is_no_untouched
     assert (residuals.residual.repairs, residuals.untouched.repairs) == (1, 0)
     [part] = run.receipts.receipt("r1").shards
     assert part.residual == change(0.5), "what the other request forgot is not this one's"
+    assert residuals.over_untouched is None
     run.handle(accepted(request("r3", {0: {1: 1}})))
     run.repair(0, {1: 1}, after_s=1.0, change=change(0.75))
     residuals = residuals_of(run.receipts.receipts())
     assert (residuals.untouched.repairs, residuals.untouched.change.unseen) == (1, 0.75)
+    assert residuals.over_untouched == 0.5 / 0.75
 
 
 def test_repairs_of_an_earlier_version_have_no_change() -> None:
