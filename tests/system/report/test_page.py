@@ -62,7 +62,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     run = Coordinator(store, LocalFleet(store), clock=lambda: later)
     settle(run)
     revoke(run, ids[3:4], strategy="sisa")
-    revoke(run, ids[4:5], strategy="ohs", due=later + timedelta(minutes=1))
+    revoke(run, ids[4:5], strategy="ohs", boundary=0.0, due=later + timedelta(minutes=1))
     asyncio.run(run.revoke([Revocation(owner="owner-3"), Revocation(ids=(ids[5],))], no_progress))
     with suppress(ShardRepairFailed), opened(location, ScriptedFleet(RunStore(str(location)), fail_after=0)) as broken:
         broken.revoke(ids_at(config, shard=0, slice_index=2)[-1:], strategy="sisa")
