@@ -51,6 +51,9 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
     if status.requests.accepted > status.requests.published:
         waiting = plural(status.requests.accepted - status.requests.published, "accepted request")
         screen.print(f"{waiting} not carried out yet; unless a coordinator is at work, run `raymu settle`")
+    if counts.missed:
+        text = f"{plural(counts.missed, 'request')} not exact when due; `raymu report` shows which"
+        screen.print(Text(text, style=LATE_STYLE))
     screen.print(f"debt: {plural(status.debt.shards, 'shard')}, {status.debt.retrain_passes:,} passes to retrain")
     if status.paces:
         screen.print(_forecast_errors(status))
@@ -75,6 +78,10 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
 def show_settlement(screen: Screen, report: SettleResult) -> None:
     """Print which requests are exact now, and at what cost."""
     screen.print(f"settled {plural(len(report.request_ids), 'request')}: retrained {_work(report)}")
+    if report.missed:
+        shown = ", ".join(report.missed[:3]) + (", ..." if len(report.missed) > 3 else "")
+        text = f"{plural(len(report.missed), 'request')} of these became exact only after the due date: {shown}"
+        screen.print(Text(text, style=LATE_STYLE))
 
 
 def show_rebuild(screen: Screen, report: RebuildResult) -> None:

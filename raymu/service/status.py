@@ -43,6 +43,8 @@ class RequestCounts:
     published: int
     purged: int
     settled: int
+    missed: int = 0
+    """Those that were not exact when they were due."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +129,7 @@ def status_of(
             published=reached[RequestStage.PUBLISHED],
             purged=reached[RequestStage.PURGED],
             settled=reached[RequestStage.SETTLED],
+            missed=sum(receipt.at(now).due_met is False for receipt in requests),
         ),
         debt=Debt(
             shards=sum(bool(lineage.debts) for lineage in history.board.lineages),

@@ -42,6 +42,8 @@ class SettleResult:
     """The requests whose receipts became exact."""
     passes: float
     compute_seconds: float
+    missed: tuple[str, ...] = ()
+    """Those of the requests that became exact only after their due date."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

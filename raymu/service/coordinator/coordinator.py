@@ -242,14 +242,14 @@ class Coordinator:
             await settle_requests(executor, self._session, due)
             await executor.wait_until(lambda: resumption.is_done)
         reports = resumption.reports
+        settled = [now for receipt in unsettled if (now := self.receipt(receipt.request_id)).settled_at]
         return SettleResult(
             generation=self._publisher.generation,
             shards=tuple(sorted({report.shard for report in reports})),
-            request_ids=tuple(
-                receipt.request_id for receipt in unsettled if self.receipt(receipt.request_id).settled_at
-            ),
+            request_ids=tuple(receipt.request_id for receipt in settled),
             passes=sum(report.passes for report in reports),
             compute_seconds=sum(report.seconds for report in reports),
+            missed=tuple(receipt.request_id for receipt in settled if receipt.due_met is False),
         )
 
     async def rebuild(self, progress: Progress, *, data: str | None = None) -> RebuildResult:

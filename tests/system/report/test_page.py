@@ -293,3 +293,22 @@ def test_a_page_with_any_texts_is_well_formed(record: RunRecord, text: str) -> N
     page = render(view_of(hostile(record, text)))
     assert page.encode()
     assert [element.get("id") for element in elements(page) if element.tag == "section"] == list(SECTIONS)
+
+
+def test_a_missed_deadline_never_stands_under_a_green_sign(record: RunRecord) -> None:
+    [missed] = view_of(record).missed
+    settled = replace(
+        record,
+        receipts=tuple(each for each in record.receipts if each.request_id == missed.receipt.request_id),
+        status=replace(record.status, deadlines=()),
+    )
+    page = render(view_of(settled))
+    [banner] = [element for element in elements(page) if "banner" in (element.get("class") or "").split()]
+    assert banner.get("class") == "banner approximate"
+    assert "1 request became exact only after its due date" in " ".join("".join(banner.itertext()).split())
+    [tile] = [
+        element
+        for element in elements(page)
+        if element.tag == "div" and "exact too late" in "".join(element.itertext())
+    ]
+    assert "".join(tile.itertext()).strip().endswith("late1")
