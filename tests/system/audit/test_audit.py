@@ -94,10 +94,19 @@ def test_the_models_of_all_shards_are_requested_at_once(run: AuditedRun) -> None
     trainer = Trainer()
     store = RunStore(str(run.location))
     scope = AuditScope(shadow_models=4, repetitions=0)
-    audit(store, scope, run_tasks=trainer, progress=lambda count, total: done.append((count, total)))
+    phases: list[str] = []
+    audit(
+        store,
+        scope,
+        run_tasks=trainer,
+        progress=lambda count, total: done.append((count, total)),
+        phase=phases.append,
+    )
     models = 2 * (1 + 1 + TWINS + 4)
     assert trainer.batches == [models]
     assert done == [(number, models) for number in range(models + 1)]
+    of_shard = ("remedies", "oracles", "shadow models", "attacks")
+    assert phases == ["samples", *(f"shard {shard}: {part}" for shard in (0, 1) for part in of_shard), "comparison"]
 
 
 def test_a_report_is_json_and_names_no_sample(run: AuditedRun) -> None:

@@ -28,8 +28,9 @@ from raymu.training.audit.shadow_models import AuditedModel, AuditTask, train_mo
 from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import train_run
+from tests.support.golden_journals import GOLDEN
 from tests.system.audit.examples import letter_config, write_letters
-from tests.unit.test_format_pages import undocumented
+from tests.unit.test_format_pages import field_names, undocumented
 
 REPETITIONS = 3
 
@@ -255,6 +256,8 @@ def test_the_document_names_no_sample_and_its_fields_are_documented(runs: Runs) 
     tree = to_tree(audited(store))
     text = json.dumps(tree, allow_nan=False)
     assert undocumented(tree, "audit") == set()
+    old = json.loads((GOLDEN / "0.1" / "audit.json").read_text())
+    assert set(field_names(old)) - set(field_names(tree)) == {"row"}
     assert "sample-" not in text
     assert '"row":' not in text
     assert '"rows":' in text

@@ -1,6 +1,7 @@
 """The whole page: one well-formed, self-contained file that names no person."""
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,6 +30,7 @@ from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, revoke, settle, train_run, write_samples
+from tests.support.golden_journals import GOLDEN
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import TrainedRunFactory
 from tests.unit.report.test_remedy_figure import audit_tree
@@ -52,7 +54,8 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     folder = tmp_path_factory.mktemp("report")
     write_samples(folder / "all.parquet", text_ids=True)
     data = {"owner": "owner", "test": str(folder / "all.parquet"), "track_accuracy": True}
-    config = make_config(folder / "all.parquet", data=data)
+    # The default patch costs more than retraining so few samples, and ohs would retrain.
+    config = make_config(folder / "all.parquet", data=data, unlearning={"contributions": "gradient"})
     location = folder / "run"
     run = train_run(config, location)
     ids = ids_at(config)
@@ -158,6 +161,18 @@ def test_an_audit_that_repeated_the_remedy_has_a_figure_and_the_rest_folded(reco
     assert "patch and fine tune, repeated 8 times" in text_of(page)
     assert "The whole audit" in text_of(page)
     assert "The whole audit" not in text_of(render(view_of(record)))
+
+
+def test_an_audit_of_version_0_1_is_shown_without_its_row_numbers(record: RunRecord) -> None:
+    audit = json.loads((GOLDEN / "0.1" / "audit.json").read_text())
+    worst = audit["together"]["worst"]
+    assert all("row" in sample for sample in worst)
+    page = render(view_of(replace(record, audit=audit)))
+    [section] = [element for element in elements(page) if element.get("id") == "audit"]
+    shown = [cell.text or "" for cell in section.iter("th")] + [cell.text or "" for cell in section.iter("dt")]
+    assert "keyed hash" in shown
+    assert "row" not in shown
+    assert all(sample["keyed_hash"] in page for sample in worst)
 
 
 def test_tables_have_headers_with_a_scope(page: str) -> None:
