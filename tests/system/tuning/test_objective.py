@@ -218,7 +218,7 @@ def test_a_bound_of_the_forgetting_error_refuses_patches_that_remember(objective
 def test_the_figure_and_the_tables_show_all_three(
     objective: TuningObjective, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    choices = [CHOICE, replace(CHOICE, boundary=0.0)]
+    choices = [CHOICE, replace(CHOICE, boundary=0.0, contributions=Contributions.CURVATURE)]
     trials = [TuningTrial(choice=choice, score=objective.evaluate(choice)) for choice in choices]
     report = score_trials(objective, "uniform:6", trials, Constraints(most_forgetting_error=1.5), 0)
     save_figure(plot_pareto_front(report), tmp_path / "front.png")
@@ -226,6 +226,8 @@ def test_the_figure_and_the_tables_show_all_three(
     show_tuning(Screen(), report, tmp_path)
     shown = " ".join(capsys.readouterr().out.split())
     error, klom = report.untouched.forgetting_error, report.untouched.klom_error
+    assert "hs gradient 1.00" in shown
+    assert "hs curvature 0.00" in shown
     assert f"untouched: nothing done {report.untouched.accuracy:.2%}" in shown
     assert f"{error:.2f} {klom:.2f}" in shown
 
