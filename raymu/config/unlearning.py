@@ -159,9 +159,9 @@ class CurvatureConfig:
     """Retained samples that the curvature is estimated from. The cost of a patch is proportional to them."""
     iterations: Annotated[int, Field(ge=0)] = 4
     """Iterations of conjugate gradients in each step; 0 applies the inverse of the preconditioner instead."""
-    damping: Positive = 0.01
+    damping: Positive = 0.001
     """Added to the diagonal of the Gauss-Newton matrix of the mean loss. Larger values shorten a step where it is flat."""
-    steps: Count = 3
+    steps: Count = 1
     """Steps of a calibrated patch, each an equal share of the way to the unseen loss, along a direction computed anew."""
     preconditioner: Preconditioner = Preconditioner.KFAC
 

@@ -124,12 +124,9 @@ class GaussNewton:
 
     def _chunk_product(self, chunk: _Linearised, parts: Sequence[Tensor]) -> Tensor:
         """Return the sum over the chunk's samples of J^T H J v."""
-        reached = [(pulled, part) for pulled, part in zip(chunk.pulled, parts, strict=True) if pulled.requires_grad]
-        [pushed] = torch.autograd.grad(
-            [pulled for pulled, _ in reached], chunk.dual, grad_outputs=[part for _, part in reached], retain_graph=True
-        )
         if not self._is_checked:
-            _require_derivatives(chunk, self._parameters, parts, pushed)
+            _require_derivatives(chunk, self._parameters)
+        pushed = _pushed(chunk, parts)
         if not chunk.slope.requires_grad:  # the loss is piecewise linear in the outputs
             return torch.zeros(sum(self._sizes), device=pushed.device)
         [curved] = torch.autograd.grad(chunk.slope, chunk.logits, grad_outputs=pushed, retain_graph=True)
@@ -139,13 +136,22 @@ class GaussNewton:
         return torch.cat([part.reshape(-1) for part in pulled])
 
 
-def _require_derivatives(
-    chunk: _Linearised, parameters: Sequence[Tensor], parts: Sequence[Tensor], pushed: Tensor
-) -> None:
-    """Check that the squared norm of J v is the product of J^T J v and v.
+def _pushed(chunk: _Linearised, parts: Sequence[Tensor]) -> Tensor:
+    """Return J v of each sample, (samples, outputs)."""
+    reached = [(pulled, part) for pulled, part in zip(chunk.pulled, parts, strict=True) if pulled.requires_grad]
+    [pushed] = torch.autograd.grad(
+        [pulled for pulled, _ in reached], chunk.dual, grad_outputs=[part for _, part in reached], retain_graph=True
+    )
+    return pushed
+
+
+def _require_derivatives(chunk: _Linearised, parameters: Sequence[Tensor]) -> None:
+    """Check that the squared norm of J v is the product of J^T J v and v, for a v in which every parameter has a part.
 
     A function of the user's own can cut the path of its second derivatives without an error.
     """
+    parts = [torch.ones_like(parameter) for parameter in parameters]
+    pushed = _pushed(chunk, parts)
     pulled = torch.autograd.grad(
         chunk.outputs, parameters, grad_outputs=pushed, retain_graph=True, materialize_grads=True
     )
