@@ -20,6 +20,7 @@ from raymu.config import ClusterConfig, Config
 from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
+from raymu.core.trust import EVERYTHING, Trust, demands_of
 from raymu.core.uri import is_uri, redacted
 from raymu.errors import (
     ConfigInvalid,
@@ -50,6 +51,7 @@ from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, no_progress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
 from raymu.store.run import RunStore
+from raymu.store.trust_list import read_trust, remember
 from raymu.text import one_line
 
 if TYPE_CHECKING:
@@ -77,18 +79,23 @@ class Run:
     Close it, or use it in a `with` statement, to stop what it started.
     """
 
-    def __init__(self, run_dir: str | Path, *, address: str | None = None) -> None:
+    def __init__(self, run_dir: str | Path, *, address: str | None = None, trust: bool = False) -> None:
         """Open a run.
 
         Args:
             run_dir: A path, or a URI such as s3://bucket/run.
             address: The Ray cluster to use instead of the configured one.
+            trust: Run the code and make the connections that the run's settings name. The default follows those that this
+                user trained a run with, or trusted before, and refuses others by RunUntrusted.
 
         Raises:
             RunInvalid: The storage at `run_dir` cannot be reached.
+            ConfigInvalid: The list of what the user trusts cannot be read.
         """
         self.location, self._address = _absolute(run_dir), address
-        self._store = RunStore(self.location)
+        self.trust: Trust = EVERYTHING if trust else read_trust()
+        """What the run's settings may ask for."""
+        self._store = RunStore(self.location, trust=self.trust)
         self._training: TrainingResult | None = None
         self._coordinator: CoordinatorClient | None = None
         self._ensemble: Ensemble | None = None
@@ -99,8 +106,10 @@ class Run:
 
     @property
     def cluster(self) -> ClusterConfig:
-        """The cluster settings, with the address that this object was opened with."""
+        """The cluster settings, with the address that this object was opened with. Raises RunUntrusted."""
         configured = self.config.cluster
+        if self._address is None:
+            self._store.require_trusted("cluster.address")
         return replace(configured, address=self._address or configured.address)
 
     @property
@@ -260,7 +269,7 @@ class Run:
         settings |= unlearning
         self.coordinator().call(Configure(unlearning=Config.parse(tree).unlearning))
         self.close()
-        self._store = RunStore(self.location)
+        self._store = RunStore(self.location, trust=self.trust)
 
     def tune(
         self,
@@ -297,7 +306,7 @@ class Run:
         from raymu.runtime.tuning import tune_boundary
         from raymu.service.tuning.objective import ObjectiveSpec
 
-        test_data = test or self.config.data.test
+        test_data = test or self._store.data_file("test")
         if test_data is None:
             raise RequestInvalid("trials are scored on labelled test data; name a table, or train with data.test")
         objective = ObjectiveSpec(
@@ -309,7 +318,7 @@ class Run:
             workers=workers or trained_on(self._store),
             oracles=oracles,
         )
-        return tune_boundary(objective, search, constraints, cluster=self.cluster, progress=progress)
+        return tune_boundary(objective, search, constraints, trust=self.trust, cluster=self.cluster, progress=progress)
 
     def audit(
         self,
@@ -457,7 +466,7 @@ class Run:
 
     @cached_property
     def _backend(self) -> Backend:
-        return backend_of(self.location, self.cluster)
+        return backend_of(self.location, self.cluster, self.trust)
 
     def _train(self, progress: Progress) -> None:
         self._training = self.coordinator().call(Train(), progress)
@@ -497,9 +506,11 @@ def train(
     """
     from raymu.service.ingest import prepare_run
 
-    run = Run(run_dir, address=address)
-    prepared = prepare_run(config.relative_to(Path.cwd()), run.location, exclude=exclude)
+    run = Run(run_dir, address=address, trust=True)
+    own = config.relative_to(Path.cwd())
+    prepared = prepare_run(own, run.location, exclude=exclude)
     prepared.write()
+    remember(demands_of(own))  # so that this user's later commands on the run ask nothing
     try:
         run._train(progress)
     except BaseException as error:
@@ -513,17 +524,19 @@ def train(
     return run
 
 
-def open_run(run_dir: str | Path, *, address: str | None = None) -> Run:
+def open_run(run_dir: str | Path, *, address: str | None = None, trust: bool = False) -> Run:
     """Open a run. If its training was interrupted, settling finishes it.
 
     Args:
         run_dir: A path or a URI.
         address: The Ray cluster to use instead of the configured one.
+        trust: Run the code and make the connections that the run's settings name, for as long as it is open. Without it,
+            only those that this user trained a run with or trusted before are followed.
 
     Raises:
         RunInvalid: There is no run.
     """
-    run = Run(run_dir, address=address)
+    run = Run(run_dir, address=address, trust=trust)
     _ = run.config
     return run
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from raymu.config import ClusterConfig
+from raymu.core.trust import EVERYTHING, Trust
 from raymu.errors import CoordinatorLost, RequestInvalid
 from raymu.service.shard.messages import ShardLocations
 
@@ -56,11 +57,12 @@ class LocalBackend:
     """This process."""
 
     location: str
+    trust: Trust = EVERYTHING
 
     def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
         from raymu.service.coordinator.client import LocalClient
 
-        return LocalClient(self.location, first)
+        return LocalClient(self.location, first, trust=self.trust)
 
     def audit_runner(self) -> AbstractContextManager[RunTasks]:
         from raymu.service.audit.audit import one_after_another
@@ -88,11 +90,12 @@ class RayBackend:
 
     location: str
     cluster: ClusterConfig
+    trust: Trust = EVERYTHING
 
     def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
         from raymu.runtime.client import RayClient
 
-        return RayClient(self.location, self.cluster, first)
+        return RayClient(self.location, self.cluster, first, trust=self.trust)
 
     def audit_runner(self) -> AbstractContextManager[RunTasks]:
         from raymu.runtime.audit import audit_runner
@@ -102,7 +105,7 @@ class RayBackend:
     def start(self) -> bool:
         from raymu.runtime.client import start_coordinator
 
-        return start_coordinator(self.location, self.cluster)
+        return start_coordinator(self.location, self.cluster, trust=self.trust)
 
     def stop(self) -> bool:
         from raymu.runtime.client import stop_coordinator
@@ -121,6 +124,6 @@ class RayBackend:
         return {}
 
 
-def backend_of(location: str, cluster: ClusterConfig) -> Backend:
-    """Choose the backend of the run at a location."""
-    return LocalBackend(location) if cluster.fleet == "local" else RayBackend(location, cluster)
+def backend_of(location: str, cluster: ClusterConfig, trust: Trust) -> Backend:
+    """Choose the backend of the run at a location. trust: the demands of the run that its coordinator follows"""
+    return LocalBackend(location, trust) if cluster.fleet == "local" else RayBackend(location, cluster, trust)

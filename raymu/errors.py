@@ -5,7 +5,7 @@ An error is built from plain arguments, so that it survives pickling between pro
     RaymuError
         input        ConfigInvalid, DataInvalid, RequestInvalid, TraceInvalid, UnknownSamples, UnknownOwner,
                      SamplesRevoked, IdempotencyConflict
-        run          RunInvalid (RunFormatTooNew), NoVoters, NoFeasibleTrial, TrainingFailed, PatchFailed
+        run          RunInvalid (RunFormatTooNew, RunUntrusted), NoVoters, NoFeasibleTrial, TrainingFailed, PatchFailed
         storage      FileCorrupt, FileMissing, FileUnreadable, SamplesLost, StorageFailed, JournalBusy, ResultUnprinted
         processes    CoordinatorSuperseded, CoordinatorLost, WorkerLost, RankLost, ShardRepairFailed, JobFailed,
                      DeviceUnavailable
@@ -135,6 +135,20 @@ class RunInvalid(RaymuError):
 
 class RunFormatTooNew(RunInvalid):
     """A newer version of raymu wrote the run, in a format that this version does not know."""
+
+
+class RunUntrusted(RunInvalid):
+    """A run asks for code or for a connection that its reader has not trusted. Nothing of it was followed."""
+
+    def __init__(self, location: str, demand: str) -> None:
+        super().__init__(location, demand)
+        self.demand = demand
+
+    def __str__(self) -> str:
+        return (
+            f"{self.location}: asks for {self.demand}, which you have not trusted and which was not followed; if the run "
+            "is yours or you trust its maker, add --trust (in Python: open_run(..., trust=True))"
+        )
 
 
 class FileCorrupt(RaymuError):

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -35,6 +36,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for name in left_out:
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=f"{REASONS[name]}; run it with --{name}"))
+
+
+# Every run of a test is its own, as in any CI. `system/test_threats.py` tests what happens without this.
+os.environ["RAYMU_TRUST"] = "all"
 
 
 @pytest.fixture(scope="session")

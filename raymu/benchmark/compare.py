@@ -21,6 +21,7 @@ from raymu.core.board.serving import served_constituent
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, Generation, SampleId
+from raymu.core.trust import EVERYTHING
 from raymu.data.tables import SampleTable, read_table
 from raymu.errors import UnknownSamples
 from raymu.service.requests.sample_index import SampleIndex
@@ -87,7 +88,7 @@ class ComparisonSetup:
     @contextmanager
     def branch(self, unlearning: Mapping[str, Any]) -> Iterator[str]:
         """Branch the trained run with other settings of `unlearning`. Yields the branch's location."""
-        store = RunStore(self.base)
+        store = RunStore(self.base, trust=EVERYTHING)
         lineages = store.current().lineages
         tree = self.config.tree()
         config = Config.parse(tree | {"unlearning": {**tree["unlearning"], **unlearning}})
@@ -213,7 +214,7 @@ def train_from_scratch(setup: ComparisonSetup, requests: Requests, *, seed: int 
 
 def fine_tune_control(setup: ComparisonSetup, requests: Requests) -> MethodResult:
     """Fine-tune for each request without subtracting anything. The predictions are those of one control for all requests."""
-    store = RunStore(setup.base)
+    store = RunStore(setup.base, trust=EVERYTHING)
     evaluation = setup.evaluation_set(requests)
     controls = [setup.evaluation_set([ids]).control(store) for ids in requests]
     control = evaluation.control(store) if len(requests) > 1 else controls[0]

@@ -23,7 +23,15 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 
-run_argument = click.argument("run_dir", metavar="RUN", type=DIRECTORY)
+_TRUST = "raymu.trust"
+_trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, _param, value: ctx.meta.update({_TRUST: value}),
+    help="Run the code and make the connections that the run's settings name, now and later. Runs that you trained are "
+    "trusted already.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 address_option = click.option(
     "--address",
@@ -31,6 +39,25 @@ address_option = click.option(
     envvar="RAY_ADDRESS",
     help="The Ray cluster to use instead of the configured one. The variable RAY_ADDRESS sets it too.",
 )
+
+
+def run_argument(function: Function) -> Function:
+    """Add the argument RUN, and the option --trust, which `open_run` reads."""
+    return click.argument("run_dir", metavar="RUN", type=DIRECTORY)(_trust_option(function))
+
+
+def open_run(run_dir: str, *, address: str | None = None) -> Run:
+    """Open the run that a command names. With --trust, the user's list of what is trusted gets what the run asks for."""
+    from raymu import api
+
+    is_trusted = bool(click.get_current_context().meta.get(_TRUST))
+    run = api.open_run(run_dir, address=address, trust=is_trusted)
+    if is_trusted:
+        from raymu.core.trust import demands_of
+        from raymu.store.trust_list import remember
+
+        remember(demands_of(run.config))
+    return run
 
 
 def request_options(function: Function) -> Function:

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from raymu.errors import FileUnreadable, JournalBusy, RaymuError, RunFormatTooNew, StorageFailed
+from raymu.errors import FileUnreadable, JournalBusy, RaymuError, RunFormatTooNew, RunUntrusted, StorageFailed
 
-_LEAVE_OPEN = (FileUnreadable, JournalBusy, StorageFailed, RunFormatTooNew)
+_LEAVE_OPEN = (FileUnreadable, JournalBusy, StorageFailed, RunFormatTooNew, RunUntrusted)
 """Errors that say nothing about a run: something could not be read, or not be understood."""
 
 

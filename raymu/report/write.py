@@ -61,7 +61,7 @@ def write_report(
     check_output_path(out, reads={"the samples to measure on": data, "the audit": audit}, run=run.location)
     audit_tree = _read_audit(audit) if audit else None
     record = read_run(
-        RunStore(run.location),
+        RunStore(run.location, trust=run.trust),
         measured=_measure(run, data) if data else None,
         verification=run.verify(progress=progress) if is_verified else None,
         audit=audit_tree,

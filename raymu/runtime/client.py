@@ -9,6 +9,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import ClusterConfig
+from raymu.core.trust import EVERYTHING, Trust
 from raymu.errors import CoordinatorLost
 from raymu.runtime.cluster import existing_cluster, is_cluster_there, is_head_there, join_cluster, leave_cluster
 from raymu.runtime.coordinator_actor import CoordinatorActor
@@ -35,20 +36,23 @@ _HEAD_S = 10.0
 class RayClient:
     """A run's detached coordinator if one is running, otherwise a coordinator that ends when this client closes."""
 
-    def __init__(self, location: str, cluster: ClusterConfig, first: Sequence[Revocation] = ()) -> None:
+    def __init__(
+        self, location: str, cluster: ClusterConfig, first: Sequence[Revocation] = (), *, trust: Trust = EVERYTHING
+    ) -> None:
         """Join the cluster, and have a coordinator take over the run.
 
         Args:
             location: The run.
             cluster: The cluster to join.
             first: Requests of the first call. The run is not taken over if one of them is refused.
+            trust: The demands of the run that its coordinator and its workers follow.
 
         Raises:
             RaymuError: What refuses a request.
             DeviceUnavailable: The cluster is not running, or has no room for a shard.
             RunInvalid: There is no run at the location.
         """
-        store = RunStore(location)
+        store = RunStore(location, trust=trust)
         self._run_id = store.manifest.run_id if uses_placement_groups(cluster) else None
         name = coordinator_name(location)
         self._own: Any = None
@@ -66,7 +70,7 @@ class RayClient:
                 self._turn.take(first)
                 self._actor = find_detached(name) or self._started()
             with translate_ray_errors():
-                ray.get(self._actor.open.remote(location, first))
+                ray.get(self._actor.open.remote(location, first, trust))
         except BaseException:
             self.close()
             raise
@@ -99,7 +103,7 @@ class RayClient:
         return self._own
 
 
-def start_coordinator(location: str, cluster: ClusterConfig) -> bool:
+def start_coordinator(location: str, cluster: ClusterConfig, *, trust: Trust = EVERYTHING) -> bool:
     """Start a run's detached coordinator.
 
     Returns:
@@ -109,15 +113,15 @@ def start_coordinator(location: str, cluster: ClusterConfig) -> bool:
         DeviceUnavailable: No cluster is running that outlives this process, or it has no room for a shard.
         RaymuError: RunInvalid, CoordinatorLost.
     """
-    name, turn = coordinator_name(location), ProcessTurn(RunStore(location))
+    name, turn = coordinator_name(location), ProcessTurn(RunStore(location, trust=trust))
     with existing_cluster(cluster.address):
         if find_detached(name) is None:
             turn.take()
         try:
-            actor, is_new = start_detached(name, location)
+            actor, is_new = start_detached(name, location, trust)
             try:
                 with translate_ray_errors():
-                    ray.get(actor.open.remote(location))
+                    ray.get(actor.open.remote(location, (), trust))
             except BaseException:
                 if is_new:
                     ray.kill(actor)

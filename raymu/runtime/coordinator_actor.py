@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from raymu.core.trust import EVERYTHING, Trust
 from raymu.runtime.fleet import RayFleet
 from raymu.runtime.metrics import measured_coordinator
 from raymu.runtime.ray_internals import as_remote
@@ -19,17 +20,18 @@ class CoordinatorService:
 
     _coordinator: Coordinator
 
-    async def open(self, location: str, first: Sequence[Revocation] = ()) -> int:
+    async def open(self, location: str, first: Sequence[Revocation] = (), trust: Trust = EVERYTHING) -> int:
         """Take a run over. This is not the constructor, because Ray passes on a constructor's errors as text.
 
         Args:
             location: The run.
             first: Requests of the first call. The run is not taken over if one of them is refused.
+            trust: The demands of the run that this coordinator and its workers follow.
 
         Returns:
             The number of workers.
         """
-        store = RunStore(location)
+        store = RunStore(location, trust=trust)
         self._coordinator = measured_coordinator(store, await asyncio.to_thread(RayFleet, store), first)
         return self._coordinator.workers
 

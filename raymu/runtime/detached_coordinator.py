@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from raymu.core.deadlines import SettleWindow, next_settle_window
+from raymu.core.trust import EVERYTHING, NOTHING, Trust
 from raymu.core.uri import redacted
 from raymu.errors import CoordinatorSuperseded, RunInvalid
 from raymu.runtime.coordinator_actor import CoordinatorService
@@ -43,13 +44,15 @@ class DetachedCoordinator(CoordinatorService):
     the run over, it leaves the run until a client opens it again or something is due.
     """
 
-    def __init__(self, location: str, *, every_s: float) -> None:
-        self._location, self._every_s = location, every_s
+    def __init__(self, location: str, *, every_s: float, trust: Trust = EVERYTHING) -> None:
+        self._location, self._every_s, self._trust = location, every_s, trust
         self._is_open, self._is_superseded, self._lock = False, False, asyncio.Lock()
         self._loop = asyncio.ensure_future(self._run_loop())
 
-    async def open(self, location: str, first: Sequence[Revocation] = ()) -> int:
+    async def open(self, location: str, first: Sequence[Revocation] = (), trust: Trust = EVERYTHING) -> int:  # noqa: ARG002
         """Take the run over, unless this coordinator still has it. Clients call this first.
+
+        The trust is that of the user who started this coordinator, not that of its clients.
 
         Raises:
             RunInvalid: The client means another directory, such as a copy of the run, which has the same id.
@@ -88,7 +91,7 @@ class DetachedCoordinator(CoordinatorService):
             await self._leave()
 
     async def _take_over(self, first: Sequence[Revocation] = ()) -> int:
-        workers = await super().open(self._location, first)
+        workers = await super().open(self._location, first, self._trust)
         self._is_open, self._is_superseded = True, False
         return workers
 
@@ -111,7 +114,7 @@ class DetachedCoordinator(CoordinatorService):
     async def _do_due_work(self, *, is_caught_up: bool) -> None:
         await self._check_superseded()
         if self._is_superseded:
-            now = await asyncio.to_thread(status, RunStore(self._location))
+            now = await asyncio.to_thread(status, RunStore(self._location, trust=self._trust))
             if not _has_begun(next_settle_window(now.deadlines)):
                 return
         if not self._is_open:
@@ -140,7 +143,7 @@ DetachedCoordinatorActor: Any = as_remote(DetachedCoordinator)
 
 def coordinator_name(location: str) -> str:
     """Return the actor's name. It contains the run's id, because paths differ between nodes. Raises RunInvalid."""
-    return f"coordinator-{RunStore(location).manifest.run_id}"
+    return f"coordinator-{RunStore(location, trust=NOTHING).manifest.run_id}"
 
 
 def find_detached(name: str) -> Any | None:
@@ -151,9 +154,9 @@ def find_detached(name: str) -> Any | None:
         return None
 
 
-def start_detached(name: str, location: str) -> tuple[Any, bool]:
+def start_detached(name: str, location: str, trust: Trust) -> tuple[Any, bool]:
     """Start a detached coordinator, and return it and whether this call started it: another may be running."""
-    store = RunStore(location)
+    store = RunStore(location, trust=trust)
     # A journal in SQLite is on this machine's disk, so the coordinator has to start and restart here.
     is_bound = journal_url(store.files, store.config).get_backend_name() == "sqlite"
     options = DetachedCoordinatorActor.options(
@@ -165,7 +168,7 @@ def start_detached(name: str, location: str) -> tuple[Any, bool]:
         scheduling_strategy=this_node(is_preferred=not is_bound),
     )
     try:
-        return options.remote(location, every_s=EVERY_S), True
+        return options.remote(location, every_s=EVERY_S, trust=trust), True
     except ValueError:  # its name is taken
         return ray.get_actor(name, namespace=NAMESPACE), False
 

@@ -47,7 +47,9 @@ class RayFleet:
         cluster, self._shards = store.config.cluster, store.config.partition.shards
         self._workers_per_shard = cluster.workers_per_shard
         reservation = PlacementGroupReservation(cluster, run_id=store.manifest.run_id, max_actors=self._shards)
-        self._pool = ShardActorPool(_actor_class(cluster), store.location, reservation, idle_s=idle_s)
+        self._pool = ShardActorPool(
+            _actor_class(cluster), store.location, reservation, idle_s=idle_s, trust=store.trust
+        )
 
     @property
     def workers(self) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import ray
 
+from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.uri import redacted
 from raymu.errors import RaymuError, RunInvalid
 from raymu.runtime.nodes import node_names
@@ -31,8 +32,12 @@ class ShardService:
 
     _worker: ShardWorker
 
-    def open(self, location: str) -> ActorLocation:
+    def open(self, location: str, trust: Trust = EVERYTHING) -> ActorLocation:
         """Open a run. This is not the constructor, because Ray passes on a constructor's errors as text.
+
+        Args:
+            location: The run.
+            trust: The demands of the run that are followed: what its coordinator was trusted with.
 
         Raises:
             RunInvalid: This node cannot open the run. The message names the node.
@@ -41,7 +46,7 @@ class ShardService:
         context = ray.get_runtime_context()
         node_id = context.get_node_id()
         try:
-            self._worker = self._make_worker(RunStore(location))
+            self._worker = self._make_worker(RunStore(location, trust=trust))
         except RaymuError as error:
             name = node_names().get(node_id, node_id)
             problem = error.problem if isinstance(error, RunInvalid) else str(error)

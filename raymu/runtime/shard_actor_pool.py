@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayTaskError
 from ray.util import remove_placement_group
 
+from raymu.core.trust import EVERYTHING, Trust
 from raymu.errors import CoordinatorLost, RaymuError, TrainingFailed
 from raymu.runtime.placement_group import ActorSpace, PlacementGroupReservation
 from raymu.runtime.shard_actor import ActorLocation
@@ -59,7 +60,15 @@ class ShardActorPool:
     While one actor waits for room to start, a waiter gets any other actor that becomes free.
     """
 
-    def __init__(self, actor: Any, location: str, reservation: PlacementGroupReservation, *, idle_s: float) -> None:
+    def __init__(
+        self,
+        actor: Any,
+        location: str,
+        reservation: PlacementGroupReservation,
+        *,
+        idle_s: float,
+        trust: Trust = EVERYTHING,
+    ) -> None:
         """Start nothing yet.
 
         Args:
@@ -69,6 +78,7 @@ class ShardActorPool:
             idle_s: How long an actor stays without work, in seconds. Other programs may wait for its room.
         """
         self._actor, self._location, self._reservation, self._idle_s = actor, location, reservation, idle_s
+        self._trust = trust
         self._members: list[_Member] = []  # the one that has been idle longest comes first among those that are idle
         self._waiters: deque[asyncio.Future[_Member]] = deque()  # in order of arrival
         self._is_warming, self._is_closed = False, False
@@ -218,7 +228,7 @@ class ShardActorPool:
             member.space = space
             member.actor = self._actor.options(**space.options).remote()
             self._reconcile()
-            member.location = await member.actor.open.remote(self._location)
+            member.location = await member.actor.open.remote(self._location, self._trust)
         except Exception as error:  # of any kind: the waiter has to get it
             self._kill(member)
             if waiter := self._next_waiter():

@@ -15,6 +15,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from raymu.config import ClusterConfig
+from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.tuning import Choice, Constraints, InterimScore, Score, Search, TuningTrial
 from raymu.errors import RaymuError
 from raymu.runtime.cluster import cluster_connection
@@ -44,6 +45,7 @@ def tune_boundary(
     search: Search,
     constraints: Constraints,
     *,
+    trust: Trust,
     cluster: ClusterConfig,
     progress: Callable[[int, int], None],
 ) -> TuningReport:
@@ -53,6 +55,7 @@ def tune_boundary(
         spec: The run, the traffic and the test data. Its folder is created if it is missing.
         search: Which settings to try, and how.
         constraints: What a setting must satisfy to be recommended.
+        trust: The demands of the run that are followed.
         cluster: Where trials run, and their resources.
         progress: Called with the number of trials that have ended, and the number of all.
 
@@ -60,11 +63,11 @@ def tune_boundary(
         RaymuError: RunInvalid if the run owes retraining, TraceInvalid, DataInvalid or RequestInvalid, before anything is
             written. DeviceUnavailable, and what a trial raises.
     """
-    objective, folder = TuningObjective(spec), Path(spec.scratch)
+    objective, folder = TuningObjective(spec, trust), Path(spec.scratch)
     for choice in search.space.grid(1):
         objective.unlearning(choice)  # raises if the run does not allow it
     folder.mkdir(parents=True, exist_ok=True)
-    result = _search(objective, spec, search, constraints, cluster=cluster, progress=progress)
+    result = _search(objective, spec, search, constraints, trust=trust, cluster=cluster, progress=progress)
     report = score_trials(objective, spec.traffic or str(spec.trace), result.trials, constraints, result.stopped)
     save(report, folder)
     return report
@@ -76,6 +79,7 @@ def _search(
     search: Search,
     constraints: Constraints,
     *,
+    trust: Trust,
     cluster: ClusterConfig,
     progress: Callable[[int, int], None],
 ) -> SearchResult:
@@ -97,9 +101,9 @@ def _search(
         node_id = require_room_here(cluster)  # the folder is on this node
         claim_folder(folder, request)
         preparation = as_remote(prepare).options(**task_options(cluster), scheduling_strategy=this_node())
-        ray.get(preparation.remote(spec))
+        ray.get(preparation.remote(spec, trust))
         trainable = tune.with_resources(
-            partial(_trial, spec=spec, constraints=constraints, reports_progress=search.stops_early),
+            partial(_trial, spec=spec, trust=trust, constraints=constraints, reports_progress=search.stops_early),
             tune.PlacementGroupFactory([shard_bundle(cluster)], bundle_label_selector=[{"ray.io/node-id": node_id}]),
         )
         if tune.Tuner.can_restore(str(state)):
@@ -116,9 +120,9 @@ def _search(
         return _collect(tuner.fit())
 
 
-def prepare(spec: ObjectiveSpec) -> None:
+def prepare(spec: ObjectiveSpec, trust: Trust = EVERYTHING) -> None:
     """Train the oracle, once for all trials, with the resources of a shard."""
-    _ = TuningObjective(spec).oracle
+    _ = TuningObjective(spec, trust).oracle
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,13 +137,15 @@ class _Request:
 
 
 @cache
-def _objective(spec: ObjectiveSpec) -> TuningObjective:
+def _objective(spec: ObjectiveSpec, trust: Trust) -> TuningObjective:
     """Return the objective that all trials of a process share."""
-    return TuningObjective(spec)
+    return TuningObjective(spec, trust)
 
 
-def _trial(choice: Mapping[str, Any], *, spec: ObjectiveSpec, constraints: Constraints, reports_progress: bool) -> None:
-    objective = _objective(spec)
+def _trial(
+    choice: Mapping[str, Any], *, spec: ObjectiveSpec, trust: Trust, constraints: Constraints, reports_progress: bool
+) -> None:
+    objective = _objective(spec, trust)
 
     def report(accepted: int, score: InterimScore) -> None:
         loss = constraints.loss(score, retrain_passes=objective.retrain_passes)

@@ -7,6 +7,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.events import (
     GenerationEvaluated,
     GenerationPublished,
+    RequestsPurged,
     RevocationsAccepted,
     RunTrained,
     UnlearningConfigured,
@@ -18,6 +19,7 @@ from raymu.errors import FileCorrupt
 from raymu.service.pseudonyms import kept_pseudonyms, pseudonym_mismatches
 from raymu.store.journal.journal import Journal
 from raymu.store.manifest import RunManifest
+from raymu.store.receipts import check_chain
 from raymu.store.run import RunStore
 
 
@@ -40,6 +42,8 @@ class History:
     published: GenerationPublished | None
     """The last generation; None before the first."""
     evaluations: tuple[GenerationEvaluated, ...]
+    issued: tuple[tuple[int, str], ...]
+    """For each issued receipt, in order: the number of the event that completed it, and its request."""
 
 
 def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = None) -> History:
@@ -58,7 +62,10 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
     receipts = Receipts()
     accepted: dict[str, RevocationRequest] = {}
     by_key: dict[str, RevocationRequest] = {}
-    for event in events:
+    issued: list[tuple[int, str]] = []
+    for sequence, event in enumerate(events, start=1):
+        if isinstance(event, RequestsPurged):
+            issued.extend((sequence, receipt.request_id) for receipt in receipts.completed_by(event))
         receipts.handle(event)
         if isinstance(event, RevocationsAccepted):
             accepted.update({request.request_id: request for request in event.requests})
@@ -75,12 +82,22 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         ),
         published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
         evaluations=tuple(event for event in events if isinstance(event, GenerationEvaluated)),
+        issued=tuple(issued),
     )
 
 
-def require_kept_pseudonyms(store: RunStore, journal: Journal, history: History) -> None:
-    """Raise FileCorrupt if the journal does not keep the ids that were accepted: other samples would be forgotten."""
+def require_untampered(store: RunStore, journal: Journal, history: History) -> None:
+    """Check what the journal stores beside its events, before anyone extends it or forgets samples by it.
+
+    Raises:
+        FileCorrupt: The ids that the journal keeps are not those that were accepted, or the issued receipts are not those
+            that follow from the events.
+    """
     kept = kept_pseudonyms(journal, key=store.keys.hash_key)
     purged = {receipt.request_id for receipt in history.receipts.receipts() if receipt.purged_at}
     for problem in pseudonym_mismatches(kept, journal.revoked(), history.accepted, purged=purged):
         raise FileCorrupt("the journal", problem)
+    store.require_bound_key()
+    rows = journal.receipt_rows()
+    if check_chain(rows, run=store.manifest.run_id, public_key=store.keys.public_key) != list(history.issued):
+        raise FileCorrupt("the journal", "the issued receipts differ from those that follow from its events")

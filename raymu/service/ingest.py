@@ -14,6 +14,7 @@ import pyarrow as pa
 from raymu.config import Config, PartitionConfig
 from raymu.core.partition import Indices, homes, identity_hashes
 from raymu.core.records import SampleId
+from raymu.core.trust import EVERYTHING
 from raymu.core.uri import redacted
 from raymu.data.columns import kept_features
 from raymu.data.ids import as_sample_ids
@@ -69,7 +70,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     Raises:
         RaymuError: DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, RunInvalid or StorageFailed.
     """
-    store = RunStore(location)
+    store = RunStore(location, trust=EVERYTHING)  # the settings are the caller's own
     store.require_empty()
     require_no_secret(config.data.test or "")
     table = read_table(config.data.train, config.data, is_wide=True)

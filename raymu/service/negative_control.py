@@ -13,11 +13,11 @@ from raymu.core.arrays import Features, Probabilities
 from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
 from raymu.service.prediction import Ensemble
+from raymu.service.run_spec import spec_of
 from raymu.service.shard.files import read_shard_samples
 from raymu.store.run import RunStore
 from raymu.training.determinism import deterministic
 from raymu.training.patch import fine_tune_as_control
-from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 
 
@@ -43,8 +43,8 @@ def negative_control(store: RunStore, sample_ids: Collection[SampleId]) -> Negat
 
     The run must be free of debt. Nothing is written.
     """
-    manifest, config, generation = store.manifest, store.config, store.current()
-    spec = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+    config, generation = store.config, store.current()
+    spec = spec_of(store)
     forget = identity_hashes(sample_ids, seed=spec.seed, purpose="sample")
     device = torch.device("cpu")
     voting = {constituent.shard for constituent in generation.constituents if constituent.checkpoint}

@@ -16,12 +16,12 @@ from raymu.core.board.serving import served_constituent
 from raymu.core.records import Constituent, Generation, ShardLineage
 from raymu.data.columns import as_features
 from raymu.errors import DataInvalid, FileMissing, NoVoters
+from raymu.service.run_spec import spec_of
 from raymu.service.served import served_generation
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.run import RunStore
 from raymu.training.classifier import Classifier
 from raymu.training.determinism import deterministic, device_or_cpu
-from raymu.training.spec import TrainingSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +81,7 @@ class Ensemble:
             FileCorrupt: A checkpoint is not what was written.
         """
         manifest, config = store.manifest, store.config
-        self._plan = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        self._plan = spec_of(store)
         self.generation = generation
         self._threads = config.cluster.threads
         self._device = device or device_or_cpu(config.device)

@@ -34,8 +34,8 @@ def has_valid_signature(message: bytes, signature: str, public: bytes) -> bool:
     return True
 
 
-_HASH, _SIGNING, _PUBLIC = "hash.key", "signing.key", "signing.pub"
-KEY_FILES = frozenset({_HASH, _SIGNING, _PUBLIC})
+_HASH, _SIGNING, PUBLIC_KEY = "hash.key", "signing.key", "signing.pub"
+KEY_FILES = frozenset({_HASH, _SIGNING, PUBLIC_KEY})
 
 
 class RunKeys:
@@ -49,13 +49,13 @@ class RunKeys:
         signing_key = new_signing_key()
         self._write(_HASH, secrets.token_bytes(32), mode=0o600)
         self._write(_SIGNING, signing_key, mode=0o600)
-        self._write(_PUBLIC, public_key(signing_key), mode=0o644)
+        self._write(PUBLIC_KEY, public_key(signing_key), mode=0o644)
 
     def copy(self, other: "RunKeys") -> None:
         """Write the keys of another run. Raises StorageFailed."""
         self._write(_HASH, other.hash_key, mode=0o600)
         self._write(_SIGNING, other.signing_key, mode=0o600)
-        self._write(_PUBLIC, other.public_key, mode=0o644)
+        self._write(PUBLIC_KEY, other.public_key, mode=0o644)
 
     @cached_property
     def hash_key(self) -> bytes:
@@ -67,13 +67,13 @@ class RunKeys:
         """The private key that signs receipts."""
         key = self._read(_SIGNING)
         if public_key(key) != self.public_key:
-            raise FileCorrupt(self._files.display_path(_SIGNING), f"not the key that {_PUBLIC} belongs to")
+            raise FileCorrupt(self._files.display_path(_SIGNING), f"not the key that {PUBLIC_KEY} belongs to")
         return key
 
     @cached_property
     def public_key(self) -> bytes:
         """The key with which anyone can check receipts."""
-        return self._read(_PUBLIC)
+        return self._read(PUBLIC_KEY)
 
     def _write(self, name: str, key: bytes, *, mode: int) -> None:
         self._files.write(name, key.hex().encode(), mode=mode)

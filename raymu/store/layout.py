@@ -67,6 +67,14 @@ def pyarrow_version_of(path: str) -> str | None:
     return match["writer"] if match else None
 
 
+_PARTIAL = re.compile(r"((samples|generations|reports|shards/\d{4,})/)?\.([\w.-]+\.)?[0-9a-f]+\.partial")
+
+
+def is_partial(path: str) -> bool:
+    """Return whether a path is one under which raymu writes a file before it renames it."""
+    return _PARTIAL.fullmatch(path) is not None
+
+
 def kind_of(path: str) -> str | None:
     """Return the kind of a file by its path; None if raymu writes no such file."""
     return next((kind for kind, pattern in KINDS.items() if pattern.fullmatch(path)), None)

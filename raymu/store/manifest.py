@@ -37,6 +37,8 @@ class RunManifest:
     """Name of the run in a database that holds several."""
     tables: tuple[FileRef, ...] = ()
     """Each shard's samples when the run was created."""
+    public_key: str | None = None
+    """The key of the receipts, hex, as in signing.pub. None in a run of version 0.1 that was not written since."""
     format: int = FORMAT
     kind: Literal["raymu run"] = field(default="raymu run")
 

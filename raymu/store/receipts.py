@@ -10,7 +10,7 @@ from typing import Any
 from raymu.core.receipt import Receipt
 from raymu.errors import FileCorrupt
 from raymu.store.codec import canonical_json, from_json, to_tree
-from raymu.store.keys import has_valid_signature, sign
+from raymu.store.keys import has_valid_signature, public_key, sign
 
 _CHAIN, _SIGNATURE = "ledger", "signature"
 """Entries of the document beside those of the receipt."""
@@ -25,6 +25,11 @@ class ReceiptRow:
     request_id: str
     document: str
     """Canonical JSON of the receipt, its link to the receipt before it, and its signature."""
+
+    @property
+    def name(self) -> str:
+        """The receipt's name in error messages."""
+        return f"receipt {self.number} ({self.request_id})"
 
     @property
     def sha256(self) -> str:
@@ -45,6 +50,7 @@ def sign_receipts(
         signing_key: 32 bytes
     """
     raymu_version = version("raymu")  # read from a file, so once for all
+    signed_by = public_key(signing_key).hex()
     for receipt in receipts:
         number = after.number + 1 if after else 1
         link = {
@@ -53,6 +59,7 @@ def sign_receipts(
             "previous_sha256": after.sha256 if after else "",
             "event": event,
             "raymu_version": raymu_version,
+            "public_key": signed_by,
         }
         tree = to_tree(receipt) | {_CHAIN: link}
         document = canonical_json(tree | {_SIGNATURE: sign(canonical_json(tree), signing_key)}).decode()
@@ -71,16 +78,29 @@ def check_receipts(rows: Iterable[ReceiptRow], *, run: str, public_key: bytes) -
     """
     before: ReceiptRow | None = None
     for row in rows:
-        source = f"receipt {row.number} ({row.request_id})"
-        tree, link = _signed(row.document, public_key, source)
-        expected = (run, before.number + 1 if before else 1, before.sha256 if before else "")
-        if (link.get("run"), link.get("number"), link.get("previous_sha256")) != expected:
-            raise FileCorrupt(source, "it, or one before it, is missing or in another order")
-        receipt: Receipt = from_json(Receipt, canonical_json(tree), source=source)
-        if (receipt.request_id, link["number"]) != (row.request_id, row.number):
-            raise FileCorrupt(source, "it belongs to another request")
+        tree, link = _linked(row, before, run=run)
+        _require_signature(row, public_key)
+        receipt: Receipt = from_json(Receipt, canonical_json(tree), source=row.name)
         before = row
         yield link["event"], receipt
+
+
+def check_chain(rows: Sequence[ReceiptRow], *, run: str, public_key: bytes) -> list[tuple[int, str]]:
+    """Check the links of all issued receipts, and the signature of the last one, which all others follow from.
+
+    Returns:
+        for each receipt, the number of the journal event that completed it, and its request
+
+    Raises:
+        FileCorrupt: A receipt was changed, removed or moved. The message names it.
+    """
+    befores = (None, *rows)
+    issued = [
+        (_linked(row, before, run=run)[1]["event"], row.request_id) for row, before in zip(rows, befores, strict=False)
+    ]
+    if rows:
+        _require_signature(rows[-1], public_key)
+    return issued
 
 
 def latest_by_request(rows: Sequence[ReceiptRow]) -> dict[str, dict[str, Any]]:
@@ -88,15 +108,30 @@ def latest_by_request(rows: Sequence[ReceiptRow]) -> dict[str, dict[str, Any]]:
     return {row.request_id: json.loads(row.document) for row in rows}
 
 
-def _signed(document: str, public_key: bytes, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _linked(row: ReceiptRow, before: ReceiptRow | None, *, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the entries of a receipt, and its link to the receipt before it. Raises FileCorrupt."""
     try:
-        tree = json.loads(document)
-        signature = tree.pop(_SIGNATURE)
-        is_valid = has_valid_signature(canonical_json(tree), signature, public_key)
+        tree = json.loads(row.document)
         link = tree.pop(_CHAIN)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise FileCorrupt(source, "not a receipt of this version") from error
-    if not is_valid:
-        raise FileCorrupt(source, "its signature is invalid")
+        del tree[_SIGNATURE]
+        position = (link["run"], link["number"], link["previous_sha256"])
+        named = (tree["request_id"], link["number"])
+        _ = link["event"]
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise FileCorrupt(row.name, "not a receipt of this version") from error
+    if position != (run, before.number + 1 if before else 1, before.sha256 if before else ""):
+        raise FileCorrupt(row.name, "it, or one before it, is missing or in another order")
+    if named != (row.request_id, row.number):
+        raise FileCorrupt(row.name, "it belongs to another request")
     return tree, link
+
+
+def _require_signature(row: ReceiptRow, public_key: bytes) -> None:
+    """Raise FileCorrupt if a receipt is not signed by the key, or names another one."""
+    tree = json.loads(row.document)
+    signature = tree.pop(_SIGNATURE)
+    is_canonical = canonical_json(tree | {_SIGNATURE: signature}) == row.document.encode()
+    if not (is_canonical and has_valid_signature(canonical_json(tree), signature, public_key)):
+        raise FileCorrupt(row.name, "its signature is invalid")
+    if tree[_CHAIN].get("public_key", public_key.hex()) != public_key.hex():
+        raise FileCorrupt(row.name, "it names another key than the one that signed it")

@@ -2,11 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 import pyarrow as pa
@@ -14,24 +15,24 @@ import pyarrow.parquet as pq
 
 from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
+from raymu.core.trust import EVERYTHING, Trust
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import seal
 from raymu.store.files.concurrency import map_concurrently
-from raymu.store.files.local import PARTIAL
 from raymu.store.files.run_files import RunFiles
 from raymu.store.generations import GenerationFiles
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.journal.fencing import Fencing, open_journal
-from raymu.store.journal.file_seal import JOURNAL
+from raymu.store.journal.file_seal import JOURNAL, matches_seal
 from raymu.store.journal.journal import Journal
 from raymu.store.journal.process_lock import ProcessLock
-from raymu.store.keys import RunKeys
-from raymu.store.layout import MANIFEST, UNFINISHED, samples_stem, shard_folder, table_stem
+from raymu.store.keys import PUBLIC_KEY, RunKeys
+from raymu.store.layout import MANIFEST, TERM, UNFINISHED, is_partial, kind_of, samples_stem, shard_folder, table_stem
 from raymu.store.manifest import RunManifest, read_manifest
 from raymu.store.reports import WorkReports
 
-_CONTENT_FOLDERS = ("samples/", "shards/")
-"""Folders of files that are named by their content, and that generations refer to."""
+_CONTENT = frozenset({"samples", "checkpoint", "updates", "patched state"})
+"""Kinds of files that are named by their content, and that generations refer to."""
 
 _ROOM = 64 * 1024
 """Bytes that a storage must still take before a request is accepted: about a rewound generation, and its events."""
@@ -40,17 +41,24 @@ _ROOM = 64 * 1024
 class RunStore:
     """The files of one run, as paths and bytes."""
 
-    def __init__(self, location: str, files: RunFiles | None = None) -> None:
-        self.location = location
+    def __init__(self, location: str, files: RunFiles | None = None, *, trust: Trust = EVERYTHING) -> None:
+        """Name a run.
+
+        Args:
+            location: A path or a URI.
+            files: The files at the location, if tests replace them.
+            trust: The demands of the run that are followed. Whoever opens a run for a user passes the user's.
+        """
+        self.location, self.trust = location, trust
         self.files = files or RunFiles(location)
         self.keys = RunKeys(self.files)
         self.generations = GenerationFiles(self.files, self.keys)
         self.reports = WorkReports(self.files, self.keys)
         self.fencing = Fencing(self.files, self.keys)
 
-    def __reduce__(self) -> tuple[type["RunStore"], tuple[str]]:
-        """Pickle the location alone, so that keys never travel to another process."""
-        return RunStore, (self.location,)
+    def __reduce__(self) -> tuple[Callable[..., "RunStore"], tuple[()]]:
+        """Pickle the location and the trust alone, so that keys never travel to another process."""
+        return partial(RunStore, self.location, trust=self.trust), ()
 
     def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
         """Write a new run with its samples, shard by shard. The manifest comes last, because it makes the directory a run.
@@ -83,7 +91,7 @@ class RunStore:
             run_id=uuid4().hex,
             tables=tuple(lineage.table for lineage in lineages),
         )
-        branch = RunStore(location)
+        branch = RunStore(location, trust=self.trust)
         with branch._creation():
             branch.keys.copy(self.keys)
             branch.files.adopt(self.files, {file for lineage in lineages for file in lineage.files})
@@ -101,11 +109,12 @@ class RunStore:
                 "is in a bucket that keeps versions, so that revoked samples would stay readable; name another bucket, or "
                 "suspend its versioning",
             )
-        self.files.delete(*(path for path in self.files.walk() if path != UNFINISHED))
+        self.files.delete(*(path for path in self.files.walk() if path != UNFINISHED))  # all of them of the layout
         yield
         self.files.delete(UNFINISHED)
 
     def _finish_creation(self, manifest: RunManifest) -> None:
+        manifest = replace(manifest, public_key=self.keys.public_key.hex())
         self.fencing.create(open_journal(self.files, self.keys, manifest))
         self.files.write(MANIFEST, seal(manifest, self.keys.hash_key))
 
@@ -123,11 +132,12 @@ class RunStore:
         """True after an interrupted creation, which may have written its mark only in part."""
         paths = self.files.walk()
         is_only_mark = bool(paths) and all(path.startswith(f".{UNFINISHED}.") for path in paths)
-        return UNFINISHED in paths or is_only_mark
+        is_own = not self.files.irregular() and all(kind_of(path) or is_partial(path) for path in paths)
+        return is_own and (UNFINISHED in paths or is_only_mark)
 
     def remove(self, folders: Iterable[Path]) -> None:
-        """Destroy the run with everything in it, and those of the folders that are empty then. Raises StorageFailed."""
-        self.files.delete_all(folders)
+        """Destroy all files of the run, and those of the folders that are empty then. Raises StorageFailed."""
+        self.files.delete_all(folders, is_own=lambda path: kind_of(path) is not None or is_partial(path))
 
     @cached_property
     def manifest(self) -> RunManifest:
@@ -139,25 +149,45 @@ class RunStore:
         """The settings of the run."""
         return Config.parse(self.manifest.config)
 
+    def require_trusted(self, *settings: str) -> None:
+        """Raise RunUntrusted if one of these settings, or of those below them, makes a demand that is not trusted."""
+        self.trust.require(self.files.display_location, self.config, *settings)
+
+    def data_file(self, part: Literal["train", "test"]) -> str | None:
+        """Return the location of the run's training or test file. Raises RunUntrusted if it is elsewhere and not trusted."""
+        self.require_trusted(f"data.{part}")
+        return self.config.data.train if part == "train" else self.config.data.test
+
     def configure(self, unlearning: UnlearningConfig) -> None:
         """Write other unlearning settings into the manifest, after the journal has them. Raises StorageFailed."""
         config = replace(self.config, unlearning=unlearning)
-        self.manifest = replace(self.manifest, config=config.tree())
+        self._rewrite_manifest(replace(self.manifest, config=config.tree()))
         self.config = config
-        self.files.write(MANIFEST, seal(self.manifest, self.keys.hash_key))
+
+    def _rewrite_manifest(self, manifest: RunManifest) -> None:
+        self.manifest = manifest
+        self.files.write(MANIFEST, seal(manifest, self.keys.hash_key))
 
     def take_over(self) -> tuple[Journal, int]:
         """Become the coordinator of the run. Returns the open journal, and the term under which this store now writes.
 
         Raises:
             RunInvalid: The journal is missing, or older than the files of the run.
+            FileCorrupt: The journal or the signing key was changed since a coordinator closed the run. Nothing is written.
             StorageFailed: The journal or the file of the term cannot be written.
         """
         journal = self.journal()
+        try:
+            self.require_bound_key()
+            self.require_closed_as_found(journal)
+        except BaseException:
+            journal.close()
+            raise
         return journal, self.fencing.take_over(journal)
 
     def process_lock(self) -> ProcessLock:
-        """Return the lock of the process that works on the run. Raises RunInvalid, FileCorrupt."""
+        """Return the lock of the process that works on the run. Raises RunInvalid, FileCorrupt, RunUntrusted."""
+        self.require_trusted("cluster.journal")
         return ProcessLock(self.files, self.manifest)
 
     def position(self) -> tuple[int, ChainHead]:
@@ -165,8 +195,49 @@ class RunStore:
         with closing(self.journal(is_read_only=True)) as journal:
             return journal.term(), journal.head()
 
+    def require_closed_as_found(self, journal: Journal) -> None:
+        """Raise FileCorrupt, FileMissing or RunInvalid if the journal was changed by anyone but a coordinator.
+
+        Whoever extends a journal seals it again, which would hide the change for ever. Reading the events checks their
+        chain.
+        """
+        if irregular := self.files.irregular():
+            raise RunInvalid(
+                self.files.display_location,
+                f"has {irregular[0]!r}, which is a link or no file; raymu follows none: remove it, or put a file there",
+            )
+        self.fencing.require_latest(journal)
+        journal.require_own_schema()
+        term, sequence = journal.term(), journal.head().sequence
+        if self.fencing.term() < term and not self._is_behind(journal):
+            raise FileCorrupt(
+                "the journal",
+                f"it has term {term}, and {TERM}, which a takeover writes first, has {self.fencing.term()}",
+            )
+        if self.config.cluster.journal is None:
+            is_sealed = matches_seal(self.files, self.keys, term=term, sequence=sequence)
+            if is_sealed is False:  # None: a coordinator has it open, or was interrupted
+                raise FileCorrupt(self.files.display_path(JOURNAL), "it is not the file that its coordinator closed")
+
+    def _is_behind(self, journal: Journal) -> bool:
+        """Return whether the files are an old copy, which a coordinator brings up to the journal's state."""
+        published = journal.published()
+        return published is not None and self.generations.is_behind(published.number)
+
+    def require_bound_key(self) -> None:
+        """Raise FileCorrupt if the key of the receipts is not the one that the manifest names."""
+        bound = self.manifest.public_key
+        if bound is not None and bound != self.keys.public_key.hex():
+            raise FileCorrupt(self.files.display_path(PUBLIC_KEY), f"not the key that {MANIFEST} names")
+
+    def bind_key(self) -> None:
+        """Write the key of the receipts into the manifest of a run that version 0.1 made. Raises StorageFailed."""
+        if self.manifest.public_key is None:
+            self._rewrite_manifest(replace(self.manifest, public_key=self.keys.public_key.hex()))
+
     def journal(self, *, is_read_only: bool = False) -> Journal:
-        """Open the journal. Raises RunInvalid, ConfigInvalid."""
+        """Open the journal. Raises RunInvalid, ConfigInvalid; RunUntrusted before it connects to a database."""
+        self.require_trusted("cluster.journal")
         if self.config.cluster.journal is None and not self.files.exists(JOURNAL):
             raise RunInvalid(
                 self.files.display_location, f"has lost its {JOURNAL}; restore it from a backup, or train anew"
@@ -267,7 +338,7 @@ class RunStore:
     def delete_garbage(self, needed: Collection[FileRef], reports: Collection[str]) -> None:
         """Destroy garbage, and the reports of all commands but these. Only while no repair is running."""
         # Partly written files first: afterwards a superseded worker can no longer rename one.
-        self.files.delete(*self.files.partial_writes())
+        self.files.delete(*filter(is_partial, self.files.partial_writes()))
         self.files.delete(*self.garbage(needed))
         self.reports.delete_except(reports)
 
@@ -282,11 +353,12 @@ class RunStore:
         of_shard = re.compile(rf"{shard_folder(shard)}|(samples|reports)/\.([a-z]+-)?{shard:04d}\b")
         folders = (shard_folder(shard), "samples", "reports")
         partial_writes = (path for folder in folders for path in self.files.partial_writes(folder))
-        self.files.delete(*filter(of_shard.match, partial_writes))
+        self.files.delete(*(path for path in partial_writes if of_shard.match(path) and is_partial(path)))
 
 
 def _can_be_garbage(path: str) -> bool:
-    return path.startswith(_CONTENT_FOLDERS) or path.endswith(PARTIAL) or path == UNFINISHED
+    """Return whether a file can be deleted where nothing needs it. A file that raymu never writes is the user's."""
+    return kind_of(path) in _CONTENT or is_partial(path) or path == UNFINISHED
 
 
 def _parquet(table: pa.Table) -> bytes:

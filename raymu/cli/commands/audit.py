@@ -4,9 +4,8 @@ import sys
 
 import click
 
-from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import EXIT_CODES, address_option, json_option, run_argument, show
+from raymu.cli.options import EXIT_CODES, address_option, json_option, open_run, run_argument, show
 from raymu.cli.parameter_types import FILE, NATURAL, POSITIVE
 from raymu.console.audit_tables import show_audit
 from raymu.console.progress import phase_progress

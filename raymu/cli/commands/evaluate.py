@@ -2,9 +2,8 @@
 
 import click
 
-from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import json_option, run_argument, show, warn_of_waiting
+from raymu.cli.options import json_option, open_run, run_argument, show, warn_of_waiting
 from raymu.cli.parameter_types import FILE
 from raymu.console.run_tables import show_evaluation
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import click
 
-from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import json_option, read_revocation, request_options, run_argument, show
+from raymu.cli.options import json_option, open_run, read_revocation, request_options, run_argument, show
 from raymu.cli.parameter_types import POSITIVE
 from raymu.console.request_tables import show_forecast
 

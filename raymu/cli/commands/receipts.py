@@ -4,10 +4,9 @@ import json
 
 import click
 
-from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
 from raymu.cli.old_names import OLD_ARGUMENTS, warn_of_old_name
-from raymu.cli.options import json_option, run_argument
+from raymu.cli.options import json_option, open_run, run_argument
 from raymu.console.request_tables import show_receipt
 from raymu.console.screen import Screen
 from raymu.errors import RequestInvalid

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import click
 
-from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import EXIT_CODES, json_option, run_argument, show
+from raymu.cli.options import EXIT_CODES, json_option, open_run, run_argument, show
 from raymu.cli.parameter_types import FILE
 from raymu.console.progress import stage_progress
 from raymu.core.uri import basename

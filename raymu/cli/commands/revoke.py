@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from raymu.api import Run, open_run
+from raymu.api import Run
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import (
     address_option,
     json_option,
+    open_run,
     printing_after_commit,
     read_revocation,
     request_options,

@@ -4,9 +4,8 @@ from datetime import timedelta
 
 import click
 
-from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, printing_after_commit, run_argument, show
+from raymu.cli.options import address_option, json_option, open_run, printing_after_commit, run_argument, show
 from raymu.cli.parameter_types import DURATION
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_settlement

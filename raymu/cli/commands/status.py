@@ -2,11 +2,11 @@
 
 import click
 
-from raymu.api import Run, open_run
+from raymu.api import Run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, run_argument, show
+from raymu.cli.options import address_option, json_option, open_run, run_argument, show
 from raymu.console.run_tables import show_status
-from raymu.errors import DeviceUnavailable
+from raymu.errors import DeviceUnavailable, RunUntrusted
 from raymu.service.shard.messages import ShardLocations
 
 
@@ -29,5 +29,5 @@ def _locations(run: Run) -> tuple[ShardLocations, str | None]:
     """Return where the shards are, and why that is not known if the cluster is out of reach."""
     try:
         return run.locations(), None
-    except DeviceUnavailable as problem:
+    except (DeviceUnavailable, RunUntrusted) as problem:
         return {}, str(problem)

@@ -2,9 +2,8 @@
 
 import click
 
-from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, run_argument, show
+from raymu.cli.options import address_option, json_option, open_run, run_argument, show
 
 
 @click.command("stop", cls=RaymuCommand, example="raymu stop runs/letter")

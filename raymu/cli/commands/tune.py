@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, run_argument, show
+from raymu.cli.options import address_option, json_option, open_run, run_argument, show
 from raymu.cli.parameter_types import DIRECTORY, FILE, NATURAL, POINTS, POSITIVE, RATIO, SECONDS, SHARE
 from raymu.config import Config
 from raymu.config.unlearning import Contributions, Strategy

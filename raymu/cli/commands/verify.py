@@ -4,9 +4,8 @@ import sys
 
 import click
 
-from raymu.api import open_run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import EXIT_CODES, json_option, run_argument, show
+from raymu.cli.options import EXIT_CODES, json_option, open_run, run_argument, show
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_verification
 

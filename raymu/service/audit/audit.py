@@ -172,7 +172,7 @@ def _audit_requests(
 
 def _read_test_set(store: RunStore, path: str | None) -> FeatureTable | None:
     """Read the given table, or the one that the run's configuration names. Raises DataInvalid, ConfigInvalid."""
-    path = path or store.config.data.test
+    path = path or store.data_file("test")
     if path is None:
         return None
     table = read_features(path, store.config.data)

@@ -99,7 +99,7 @@ def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
         receipts = replay(journal, store.manifest).receipts.receipts()
         revoked = journal.revoked()
     audited = _audited_receipts(receipts, scope.request_ids)
-    path = scope.data or store.config.data.train
+    path = scope.data or store.data_file("train") or ""
     table = _read(store, path)
     pseudonyms = np.array(
         [pseudonym(identity_text("id", sample_id), store.keys.hash_key) for sample_id in table.ids.tolist()]

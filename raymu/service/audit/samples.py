@@ -11,11 +11,11 @@ from raymu.data.columns import as_kept
 from raymu.data.tables import FeatureTable, SampleTable
 from raymu.errors import ConfigInvalid, DataInvalid, RequestInvalid
 from raymu.service.audit.forget_set import ForgottenSamples
+from raymu.service.run_spec import spec_of
 from raymu.service.shard.files import read_shard_samples
 from raymu.store.run import RunStore
 from raymu.training.audit.samples import AuditSamples
 from raymu.training.batches import ShardSamples
-from raymu.training.spec import TrainingSpec
 
 
 def assemble_samples(
@@ -37,7 +37,7 @@ def assemble_samples(
         FileMissing: A file of the run is missing.
         FileCorrupt: A file of the run was changed.
     """
-    config, manifest = store.config, store.manifest
+    config = store.config
     served = generation.constituents[shard]
     if served.state in (ShardState.REWOUND, ShardState.ABSTAINING):
         raise RequestInvalid(
@@ -55,7 +55,7 @@ def assemble_samples(
         retain,
         forget,
         _unseen(store, generation, shard, test, count=len(retain) + len(forget)),
-        spec=TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes),
+        spec=spec_of(store),
         shard=shard,
         device=config.device,
         threads=config.cluster.threads,

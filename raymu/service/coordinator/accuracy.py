@@ -46,6 +46,7 @@ class AccuracyTracker:
         generation = await offload(partial(store.generations.read, published))
         if generation.cause == "rewind":
             return None
+        store.require_trusted("data.test")
         features, labels = await offload(partial(read_test_data, store.config.data, store.manifest.input_shape))
         states = await offload(partial(read_states, store, generation))
         # PyTorch stays in this thread, whose random state a training may share, and on the CPU: GPUs are the shards'.

@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from raymu.core.trust import EVERYTHING, Trust
 from raymu.service.coordinator.calls import Call, Result
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.process_turn import ProcessTurn
@@ -28,7 +29,7 @@ class CoordinatorClient(Protocol):
 class LocalClient:
     """A coordinator in this process, which returns from each call only when nothing is running."""
 
-    def __init__(self, location: str, first: Sequence[Revocation] = ()) -> None:
+    def __init__(self, location: str, first: Sequence[Revocation] = (), *, trust: Trust = EVERYTHING) -> None:
         """Take over the run at a location, unless a request of the first call is refused.
 
         Another process that is at work on it is waited for.
@@ -36,11 +37,12 @@ class LocalClient:
         Args:
             location: The run.
             first: Requests of the first call.
+            trust: The demands of the run that are followed.
 
         Raises:
             RaymuError: RunInvalid, JournalBusy, or what refuses a request.
         """
-        store = RunStore(location)
+        store = RunStore(location, trust=trust)
         fleet = ProgressFleet(LocalFleet(store))
         self._turn = ProcessTurn(store)
         self._turn.take(first)

@@ -31,9 +31,8 @@ from raymu.service.coordinator.calls import (
 )
 from raymu.service.coordinator.executor import Executor, Observer
 from raymu.service.coordinator.resumption import Resumption, settle_requests
-from raymu.service.coordinator.run_state import check_requests, read_state
+from raymu.service.coordinator.run_state import check_requests, read_before_takeover, read_state
 from raymu.service.coordinator.session import Offload, Session, inline
-from raymu.service.history import require_kept_pseudonyms
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.admission_rules import AdmittedRequest, submission_result
 from raymu.service.requests.revocation import Revocation, SubmissionResult
@@ -81,13 +80,16 @@ class Coordinator:
             StorageFailed: The term cannot be written.
         """
         self._fleet, self._requests_per_commit = fleet, requests_per_commit
-        state = check_requests(store, first, workers=fleet.workers, now=clock()) if first else None
+        if first:
+            state = check_requests(store, first, workers=fleet.workers, now=clock())
+        else:
+            state = read_before_takeover(store, workers=fleet.workers)
         self._session = session = Session(store, clock=clock, offload=offload)
         if state is None or state.head != session.journal.head():
             state = read_state(store, session.journal, workers=fleet.workers)
         self._opened_at = session.journal.written
         history, samples = state.history, state.samples
-        require_kept_pseudonyms(store, session.journal, history)
+        store.bind_key()
         if history.configured and history.configured != store.config.unlearning:
             # A crash came after the event, before the manifest was written.
             store.configure(history.configured)

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from raymu.errors import FileCorrupt, FileMissing
-from raymu.service.history import History, replay
+from raymu.service.history import History, replay, require_untampered
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
 from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
+
+MAX_ATTEMPTS = 3
+"""Attempts to read a journal that another coordinator extends meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,9 +29,35 @@ class RunState:
 
 
 def read_state(store: RunStore, journal: Journal, *, workers: int) -> RunState:
-    """Replay the journal for a coordinator with this many workers. Raises FileCorrupt, RunFormatTooNew."""
+    """Replay the journal for a coordinator with this many workers, and check all that it stores beside the events.
+
+    Raises FileCorrupt, RunFormatTooNew.
+    """
     head, history = journal.head(), replay(journal, store.manifest, workers=workers)
+    require_untampered(store, journal, history)
     return RunState(head, history, LazySampleIndex(store, lambda: history.board.tables))
+
+
+def read_before_takeover(store: RunStore, *, workers: int) -> RunState | None:
+    """Read and check a run, perhaps beside a coordinator that is at work, and write nothing.
+
+    Returns:
+        The state; None if another coordinator extended the journal during each attempt to read it.
+
+    Raises:
+        FileCorrupt: The journal was changed by anyone but a coordinator.
+        RunFormatTooNew: A newer raymu wrote it.
+    """
+    for _attempt in range(MAX_ATTEMPTS):
+        with closing(store.journal(is_read_only=True)) as journal:
+            before = journal.position()
+            try:
+                store.require_closed_as_found(journal)
+                return read_state(store, journal, workers=workers)
+            except (FileCorrupt, FileMissing):
+                if journal.position() == before:
+                    raise
+    return None
 
 
 def check_requests(
@@ -40,10 +69,13 @@ def check_requests(
         The state that the requests were checked against; None if files are damaged, which a coordinator repairs.
 
     Raises:
-        RaymuError: RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked or IdempotencyConflict.
+        RaymuError: RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked or IdempotencyConflict, or what
+            `read_before_takeover` raises.
     """
+    state = read_before_takeover(store, workers=workers)
+    if state is None:
+        return None
     with closing(store.journal(is_read_only=True)) as journal, suppress(FileMissing, FileCorrupt):
-        state = read_state(store, journal, workers=workers)
         Admission(store, journal, state.history, state.samples).admit_together(revocations, now=now)
         return state
     return None

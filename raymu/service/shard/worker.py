@@ -16,6 +16,7 @@ from raymu.core.telemetry.log_fields import LogValue, logged_requests
 from raymu.core.telemetry.metrics import TRAINING
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, PatchFailed
 from raymu.service.event_log import log_event
+from raymu.service.run_spec import spec_of
 from raymu.service.shard.change_meter import ChangeMeter, read_unseen
 from raymu.service.shard.files import StateCache, read_shard_samples, write_without
 from raymu.service.shard.messages import RepairTask, StageProgress, TrainReport, TrainTask, Work, WorkReport
@@ -32,7 +33,6 @@ from raymu.training.determinism import (
     device_or_cpu,
 )
 from raymu.training.optimizers import build_optimizer
-from raymu.training.spec import TrainingSpec
 from raymu.training.stages import StageTrainer, train_stages
 
 
@@ -70,8 +70,8 @@ class ShardWorker:
             device: Device on which this process does all other work, such as patches. The default is the configured one.
         """
         self._store = store
-        manifest, config = self._store.manifest, self._store.config
-        self._spec = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        config = self._store.config
+        self._spec = spec_of(self._store)
         self._config = config
         self._files = StateCache(self._store)
         self._stages = StageWriter(self._store, self._spec, self._files, train)

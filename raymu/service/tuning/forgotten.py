@@ -11,6 +11,7 @@ from raymu.core.audit.signals import Confidences
 from raymu.core.partition import Indices, identity_hashes
 from raymu.core.records import ShardLineage
 from raymu.data.tables import SampleTable
+from raymu.service.run_spec import spec_of
 from raymu.service.shard.files import read_shard_samples
 from raymu.store.run import RunStore
 from raymu.training.audit.samples import AuditSamples, ModelKind
@@ -18,7 +19,6 @@ from raymu.training.audit.shadow_models import AuditedModel, train_model, true_c
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.determinism import deterministic, device_or_cpu
-from raymu.training.spec import TrainingSpec
 
 States = Mapping[int, bytes]
 """Shard -> checkpoint."""
@@ -40,8 +40,8 @@ class ForgottenByShard:
             shards: (samples,) the shard of each.
         """
         self._store, self._lineages = store, lineages
-        config, manifest = store.config, store.manifest
-        self._spec = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+        config = store.config
+        self._spec = spec_of(self._store)
         hashes = identity_hashes(forgotten.ids.tolist(), seed=config.partition.seed, purpose="sample")
         rows = {shard: np.flatnonzero(shards == shard) for shard in np.unique(shards).tolist()}
         self._forget = {

@@ -20,6 +20,7 @@ from raymu.core.planning.traffic import draw_trace, parse_traffic
 from raymu.core.records import ShardLineage
 from raymu.core.repair_speed import RepairSpeeds
 from raymu.core.run_shape import RunShape
+from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.tuning import Choice, InterimScore, Score
 from raymu.data.traces import read_trace
 from raymu.errors import RequestInvalid, RunInvalid
@@ -68,15 +69,19 @@ class ObjectiveSpec:
 class TuningObjective:
     """Scores choices on branches of one run. The run itself is never changed."""
 
-    def __init__(self, spec: ObjectiveSpec) -> None:
+    def __init__(self, spec: ObjectiveSpec, trust: Trust = EVERYTHING) -> None:
         """Read the run, the trace and the test set.
+
+        Args:
+            spec: What to score by.
+            trust: The demands of the run that are followed.
 
         Raises:
             RunInvalid: The run is not trained, or owes retraining.
             TraceInvalid: The trace names samples that the run does not have.
             DataInvalid: The test set cannot be used.
         """
-        self._spec, self._store = spec, RunStore(spec.location)
+        self._spec, self._store = spec, RunStore(spec.location, trust=trust)
         self._lineages, self._speeds = _state_without_debt(self._store)
         self._population = current_population(self._store, [lineage.table for lineage in self._lineages])
         self.trace = _read_trace(spec, self._store, self._population)

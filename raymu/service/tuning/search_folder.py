@@ -25,6 +25,8 @@ def claim_folder(folder: Path, request: bytes) -> None:
         RequestInvalid: The folder belongs to another search, or to one of version 0.1.
     """
     request_file, branches = folder / _REQUEST, branches_in(folder)
+    if branches.is_symlink() or request_file.is_symlink():
+        raise RequestInvalid(f"{folder} has links in the place of a search's own files; name another --out")
     if not request_file.exists():
         if branches.exists():
             raise RequestInvalid(f"{branches} exists already and belongs to no search; name another --out")

@@ -40,6 +40,8 @@ def _journal(evidence: Evidence) -> Findings:
         yield leaves_open(f"{terms}: a takeover is running or was interrupted; `raymu settle` completes it")
     elif file_term != recorded.term:
         yield fails(terms)
+    for difference in recorded.schema_differences:
+        yield fails(f"the journal has {difference}")
     for mismatch in pseudonym_mismatches(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
         yield fails(mismatch)
     if store.config.cluster.journal is None:
@@ -55,6 +57,7 @@ def _journal(evidence: Evidence) -> Findings:
 def _receipts(evidence: Evidence) -> Findings:
     store, recorded, expected = evidence.store, evidence.recorded, evidence.expected
     _ = store.keys.signing_key  # raises if it does not belong to the public key
+    store.require_bound_key()
     issued = check_receipts(recorded.receipt_rows, run=store.manifest.run_id, public_key=store.keys.public_key)
     if tuple(issued) != expected.receipts:
         yield fails("the issued receipts differ from those that follow from the journal")

@@ -22,6 +22,8 @@ from raymu.store.run import RunStore
 class Recorded:
     """The content of the journal's database."""
 
+    schema_differences: tuple[str, ...]
+    """Everything in the database that raymu did not create as it is."""
     term: int
     heads: tuple[ChainHead, ...]
     """Sequence and seal of each event."""
@@ -47,6 +49,7 @@ class Recorded:
         """Read an open journal. Raises FileCorrupt, StorageFailed, RunInvalid."""
         sealed = list(journal.sealed_events())
         return cls(
+            schema_differences=tuple(journal.schema_differences()),
             term=journal.term(),
             heads=tuple(head for head, _ in sealed),
             events=tuple(event for _, event in sealed),

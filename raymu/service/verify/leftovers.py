@@ -10,8 +10,7 @@ from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.shard.stages import find_report
 from raymu.service.verify.evidence import Evidence
 from raymu.store.files.concurrency import map_concurrently
-from raymu.store.files.local import PARTIAL
-from raymu.store.layout import TERM, kind_of
+from raymu.store.layout import TERM, is_partial, kind_of
 from raymu.store.reports import report_path
 
 _UNFINISHED = "work is running or was interrupted; `raymu settle` finishes it"
@@ -25,6 +24,8 @@ def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
         yield leaves_open(f"superseded files can remain: {_UNFINISHED}")
     if evidence.store.files.keeps_versions(TERM):
         yield leaves_open("the bucket keeps versions: suspend that, and delete the earlier versions of destroyed files")
+    for path in evidence.store.files.irregular():
+        yield fails(f"{path} is a link or no file: remove it, or put a file in its place")
     needed, superseded = needed_files(evidence), evidence.expected.superseded
     for ref in sorted(needed & superseded, key=lambda ref: ref.path):
         yield leaves_open(
@@ -49,7 +50,7 @@ def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
 
 def _needless(evidence: Evidence, path: str) -> Finding:
     """Judge a file that nothing needs: a write or a command may leave some at any time, states only during a repair."""
-    if path.endswith(PARTIAL) or kind_of(path) in _LEFT_BY_FAILURES:
+    if is_partial(path) or kind_of(path) in _LEFT_BY_FAILURES:
         return leaves_open(f"{path} was left behind: `raymu settle` destroys it")
     if kind_of(path) is None:
         return fails(f"{path} is not a file of a run")

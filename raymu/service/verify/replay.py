@@ -7,6 +7,7 @@ import torch
 
 from raymu.core.records import Generation, ShardLineage
 from raymu.core.verdict import Finding, fails, leaves_open
+from raymu.service.run_spec import spec_of
 from raymu.service.shard.files import read_shard_samples
 from raymu.service.shard.messages import Progress, StageProgress
 from raymu.store.run import RunStore
@@ -35,8 +36,8 @@ def replay_findings(
         FileMissing: A file of a shard is missing.
         FileCorrupt: A file of a shard is damaged.
     """
-    config, manifest = store.config, store.manifest
-    spec = TrainingSpec.of(config, input_shape=manifest.input_shape, classes=manifest.classes)
+    config = store.config
+    spec = spec_of(store)
     device = device_or_cpu(config.device)
     with deterministic(device, config.cluster.threads, spec.workers) as determinism:
         for lineage in generation.lineages:

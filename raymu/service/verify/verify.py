@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from raymu.core.records import Generation
+from raymu.core.trust import CODE
 from raymu.core.verdict import Check, Finding, Verdict, fails, finding_of, leaves_open, worst
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RaymuError, RequestInvalid
 from raymu.service.shard.messages import Progress
@@ -46,11 +47,14 @@ def verify(
     Raises:
         RunInvalid: There is no run of this version.
         RequestInvalid: The anchor is malformed, or a shard does not exist.
+        RunUntrusted: A replay would run code of the run that is not trusted. All other checks run none.
     """
     try:
         _ = store.manifest
     except (FileMissing, FileCorrupt, FileUnreadable) as error:
         return _ended_early("run", finding_of(error))
+    if replay:
+        store.require_trusted(*CODE)
     for _attempt in range(MAX_ATTEMPTS):
         before = _journal_position(store)
         verification = _attempt_verification(store, progress, replay=replay, anchor=anchor)

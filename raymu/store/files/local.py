@@ -15,7 +15,7 @@ class LocalDisk:
 
     def write(self, path: Path, payload: bytes, mode: int) -> None:
         """Write a new file, through to the disk."""
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
@@ -138,8 +139,20 @@ class RunFiles:
         """Return the sorted paths of all files of the run, or below a folder, hidden and partly written ones included."""
         below = self._at(folder).rstrip("/")
         with self._reading(folder):
+            if self.local is not None:
+                return sorted(self._relative(entry) for entry in self._entries(folder) if _is_file(entry))
             entries = self._system.get_file_info(fs.FileSelector(below, recursive=True, allow_not_found=True))
         return sorted(entry.path.removeprefix(f"{self._root}/") for entry in entries if entry.is_file)
+
+    def irregular(self) -> list[str]:
+        """Return the sorted paths of links, and of all that is neither a file nor a folder. An object store has none.
+
+        No listing follows a link: what it leads to is not the run's, and whoever deletes there deletes someone else's.
+        """
+        if self.local is None:
+            return []
+        with self._reading(""):
+            return sorted(self._relative(entry) for entry in self._entries("") if not _is_file(entry))
 
     def partial_writes(self, folder: str = "") -> list[str]:
         """Return the paths of files whose writing a crash interrupted. An object store never has any."""
@@ -147,6 +160,9 @@ class RunFiles:
 
     def list(self, folder: str) -> list[str]:
         """Return the sorted names of the files in a folder; none if the folder does not exist."""
+        if self.local is not None:
+            names = (path.rpartition("/") for path in self.walk(folder))
+            return sorted(name for parent, _, name in names if parent == folder and not name.startswith("."))
         with self._reading(folder):
             entries = self._system.get_file_info(fs.FileSelector(self._at(folder), allow_not_found=True))
         return sorted(entry.base_name for entry in entries if entry.is_file and not entry.base_name.startswith("."))
@@ -195,6 +211,8 @@ class RunFiles:
         if not paths:
             return 0
         self.fence()
+        for path in paths:
+            self._require_own_folder(path)
         try:
             return self._storage.delete([self._at(path) for path in paths])
         except OSError as error:
@@ -206,17 +224,54 @@ class RunFiles:
         self.write(path, bytes(size))
         self.delete(path)
 
-    def delete_all(self, folders: Iterable[Path]) -> None:
-        """Destroy every file of the run, and then those of the folders that are empty. Raises StorageFailed."""
+    def delete_all(self, folders: Iterable[Path], *, is_own: Callable[[str], bool] = lambda _path: True) -> None:
+        """Destroy the files of the run, and then those of the folders that are empty. Raises StorageFailed.
+
+        Args:
+            folders: Folders above the run.
+            is_own: Returns whether a path is that of a file of the run. Other files and links stay.
+        """
+        paths = self.walk()
+        own = [path for path in paths if is_own(path)]
         try:
-            self._system.delete_dir_contents(self._root, missing_dir_ok=True)
-            if self.local is None and "/" in self._root:  # a bucket stays
-                self._system.delete_dir(self._root)  # the object by which pyarrow marks an empty folder
+            if self.local is None and own == paths:
+                self._system.delete_dir_contents(self._root, missing_dir_ok=True)  # many objects a request
+                if "/" in self._root:  # a bucket stays
+                    self._system.delete_dir(self._root)  # the object by which pyarrow marks an empty folder
+            else:
+                self._storage.delete([self._at(path) for path in own])
         except OSError as error:
             raise StorageFailed(self.display_location, _message(error)) from error
-        for folder in folders:
-            with suppress(OSError):  # another run may use it by now
+        below = [] if self.local is None else [Path(folder) for folder, _, _ in os.walk(self.local, topdown=False)]
+        for folder in (*below[:-1], *folders):  # the last one is the run directory
+            with suppress(OSError):  # it is not empty: another run may use it by now
                 folder.rmdir()
+
+    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """Yield everything below a folder on a local disk except folders. No link is followed, also not to the folder."""
+        if self._has_linked_folder(f"{folder.rstrip('/')}/" if folder else ""):
+            return
+        folders = [self._at(folder).rstrip("/")]
+        while folders:
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        yield entry
+
+    def _relative(self, entry: os.DirEntry[str]) -> str:
+        return entry.path.removeprefix(f"{self._root}/")
+
+    def _has_linked_folder(self, path: str) -> bool:
+        """Return whether a folder on the way from the run directory to a path is a link."""
+        parents = [position for position, letter in enumerate(path) if letter == "/"]
+        return self.local is not None and any(os.path.islink(self._at(path[:position])) for position in parents)
+
+    def _require_own_folder(self, path: str) -> None:
+        """Raise StorageFailed for a path that leads out of the run through a link."""
+        if self._has_linked_folder(path):
+            raise StorageFailed(self.display_path(path), "a folder above it is a link, which leads out of the run")
 
     @contextmanager
     def _reading(self, path: str) -> Iterator[None]:
@@ -230,6 +285,8 @@ class RunFiles:
         """Open a file to read. Raises FileMissing, FileUnreadable."""
         with self._reading(path):
             try:
+                if self.local is not None and not stat.S_ISREG(os.stat(self._at(path)).st_mode):
+                    raise FileUnreadable(self.display_path(path), "it is not a file")
                 with self._system.open_input_file(self._at(path)) as file:
                     yield file
             except (FileNotFoundError, NotADirectoryError):
@@ -237,6 +294,7 @@ class RunFiles:
 
     def _write(self, path: str, payload: bytes, sha256: str, mode: int) -> FileRef:
         self.fence()
+        self._require_own_folder(path)
         try:
             self._storage.write(self._at(path), payload, mode=mode, fence=self.fence)
         except OSError as error:
@@ -250,3 +308,8 @@ class RunFiles:
 
 def _message(error: OSError) -> str:
     return one_line(error.strerror or error)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry of a folder is a file, and not a link to one."""
+    return entry.is_file(follow_symlinks=False)

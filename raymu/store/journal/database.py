@@ -96,11 +96,32 @@ class Database:
         self._dirty_table = table
         self._scrub()
 
-    def close(self) -> None:
-        """Close the connections. SQLite's file is then complete by itself, even if another process has it open."""
+    def schema_differences(self) -> list[str]:
+        """Return a phrase for everything in the schema that raymu did not create as it is. Raises as `reading`."""
+        with self.reading() as connection:
+            return list(self._dialect.schema_differences(connection))
+
+    def close(self, *, at_rest: bool = False) -> None:
+        """Close the connections. SQLite's file is then complete by itself, even if another process has it open.
+
+        Args:
+            at_rest: True if nobody is about to write, so that readers can do without SQLite's log.
+        """
         if self._dialect.scrubs_on_close and self._has_written:
             self._dirty_table = self._dirty_table or ""
         self._scrub()
+        self._engine.dispose()
+        if at_rest and self._has_written and self._dialect.at_rest:
+            self._put_to_rest(self._dialect.at_rest)
+
+    def _put_to_rest(self, statement: str) -> None:
+        """Let readers do without the log. While another process has the file open, it keeps the log, which is sound too."""
+        with (
+            suppress(StorageFailed, JournalBusy),
+            self._translated_errors(),
+            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            connection.exec_driver_sql(statement)
         self._engine.dispose()
 
     def _scrub(self) -> None:

@@ -1,7 +1,8 @@
 """The differences of SQLite and PostgreSQL as the journal's database, one row each."""
 
+import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from raymu.errors import ConfigInvalid
 from raymu.store.journal.network_fs import network_file_system
+from raymu.store.journal.schema import postgresql_differences, sqlite_differences
 
 SQLITE_BUSY_MS = 10_000
 """Time that SQLite waits for a lock of another connection."""
@@ -30,6 +32,8 @@ CONNECT_ARGS: Mapping[str, object] = {
 """Parameters of libpq that detect a dead server within half a minute."""
 SCHEMA_LOCK = 7_205_759_403
 """An arbitrary number that names PostgreSQL's lock on the creation of the tables."""
+WAL_VERSION_AT, WAL_VERSION = 18, b"\x02"
+"""Offset and value of the byte in a SQLite file's header that asks for a write-ahead log (sqlite.org/fileformat2.html)."""
 UNREADABLE = frozenset(
     {
         sqlite3.SQLITE_PERM,
@@ -57,6 +61,8 @@ class Dialect:
     """Raise ConfigInvalid if a journal at this URL could be damaged."""
     is_unreachable: Callable[[SQLAlchemyError], bool]
     """Return whether a failed read says nothing about the content of the database."""
+    schema_differences: Callable[[sql.Connection], Iterator[str]]
+    """Yield a phrase for everything in the schema that raymu did not create as it is."""
     lock_message: str
     """Part of the error message of a lock that another connection holds."""
     read_only_url: Callable[[sql.URL], sql.URL] = lambda url: url
@@ -66,12 +72,16 @@ class Dialect:
     """SQL that returns whether this connection got the lock `name`, which it keeps until it ends."""
     scrubs_on_close: bool = False
     """True if committed changes can lie in a second file, which the last writer moves into the first."""
+    at_rest: str | None = None
+    """SQL by which the last writer leaves the database so that readers need to write nothing."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _sqlite_settings(is_read_only: bool) -> list[str]:
     durable = ["PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA secure_delete=ON"]
-    return [f"PRAGMA busy_timeout={SQLITE_BUSY_MS}", *([] if is_read_only else durable)]
+    # A schema that somebody else wrote may call functions: it is compared, and never trusted.
+    safe = [f"PRAGMA busy_timeout={SQLITE_BUSY_MS}", "PRAGMA trusted_schema=OFF"]
+    return [*safe, *([] if is_read_only else durable)]
 
 
 def _postgresql_settings(is_read_only: bool) -> list[str]:
@@ -96,8 +106,27 @@ def _vacuum(connection: sql.Connection, table: str) -> bool:
 
 
 def _sqlite_read_only(url: sql.URL) -> sql.URL:
-    path = quote(url.database or "")  # the path can contain characters with a meaning in URIs
-    return url.set(database=f"file:{path}").update_query_dict({"mode": "ro", "uri": "true"})
+    """Return the URL by which a file is read without writing anything beside it."""
+    file = Path(url.database or "")
+    path = quote(str(file))  # the path can contain characters with a meaning in URIs
+    mode = {"immutable": "1"} if _is_at_rest_with_log(file) else {}
+    return url.set(database=f"file:{path}").update_query_dict({"mode": "ro", "uri": "true", **mode})
+
+
+def _is_at_rest_with_log(file: Path) -> bool:
+    """Return whether a closed file asks for a write-ahead log that does not exist, which a reader would create.
+
+    Version 0.1 closed its journals so. A log that exists belongs to a coordinator at work, or to an interrupted one,
+    whose commits only SQLite itself can read.
+    """
+    log, index = (file.with_name(f"{file.name}-{ending}") for ending in ("wal", "shm"))
+    try:
+        with file.open("rb") as opened:
+            asks_for_log = opened.read(WAL_VERSION_AT + 1)[WAL_VERSION_AT:] == WAL_VERSION
+        has_log = log.exists() and (log.stat().st_size > 0 or index.exists() or os.access(file.parent, os.W_OK))
+    except OSError:  # SQLite says what is wrong
+        return False
+    return asks_for_log and not has_log
 
 
 def _check_sqlite_file(url: sql.URL) -> None:
@@ -129,15 +158,18 @@ DIALECTS: Mapping[str, Dialect] = {
         scrub=_truncate_log,
         check_url=_check_sqlite_file,
         is_unreachable=_is_sqlite_unreachable,
+        schema_differences=sqlite_differences,
         lock_message="database is locked",
         read_only_url=_sqlite_read_only,
         scrubs_on_close=True,
+        at_rest="PRAGMA journal_mode=DELETE",
     ),
     "postgresql": Dialect(
         settings=_postgresql_settings,
         scrub=_vacuum,
         check_url=lambda _url: None,
         is_unreachable=_is_server_unreachable,
+        schema_differences=postgresql_differences,
         lock_message="lock timeout",
         schema_lock=f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})",
         connection_lock="SELECT pg_try_advisory_lock(hashtextextended(:name, 0))",

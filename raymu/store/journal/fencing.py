@@ -58,7 +58,7 @@ class Fencing:
         try:
             journal.create()
         finally:
-            journal.close()
+            journal.close(at_rest=True)
         self._seal(term=0, sequence=0)
 
     def remove(self, manifest: RunManifest) -> None:
@@ -86,8 +86,8 @@ class Fencing:
 
     def release(self, journal: Journal, term: int) -> None:
         """Close the journal as its coordinator, and seal its file. Raises CoordinatorSuperseded."""
-        head = journal.head()
-        journal.close()
+        head, current = journal.head(), journal.term()
+        journal.close(at_rest=current == term)
         self._seal(term=term, sequence=head.sequence)
 
     def fence_writes(self, term: int) -> None:

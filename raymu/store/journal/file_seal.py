@@ -1,7 +1,7 @@
 """The seal of the closed journal file: its hash, since no query notices a flipped bit between the rows."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raymu.errors import FileCorrupt, FileMissing
 from raymu.store.codec import seal, unseal
@@ -12,6 +12,8 @@ JOURNAL = "journal.sqlite"
 _LOG = "journal.sqlite-wal"
 """SQLite's write-ahead log: committed pages that a reader kept from being moved into the file."""
 JOURNAL_SEAL = "journal.seal"
+_VOLATILE = (slice(18, 20), slice(24, 28), slice(92, 100))
+"""Bytes of SQLite's header that opening and closing a file changes: how it is journaled, and counters of changes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +25,7 @@ class JournalSeal:
     sequence: int
     """Number of the last event."""
     sha256: str
-    """SHA-256 of the file, hex."""
+    """SHA-256 of the file, hex, with zeros for the bytes that opening it changes. Version 0.1 hashed the file as it was."""
     log_sha256: str
     """SHA-256 of its write-ahead log, which is usually empty."""
 
@@ -44,6 +46,8 @@ def matches_seal(files: RunFiles, keys: RunKeys, *, term: int, sequence: int) ->
     Raises FileMissing, FileCorrupt.
     """
     sealed, current = _read_seal(files, keys), _current_seal(files, term=term, sequence=sequence)
+    if sealed.sha256 == _sha256(files.read(JOURNAL)):
+        current = replace(current, sha256=sealed.sha256)
     if sealed.position > current.position:  # the file is an old copy
         return False
     if sealed.position < current.position or sealed.log_sha256 != current.log_sha256:
@@ -72,6 +76,17 @@ def _current_seal(files: RunFiles, *, term: int, sequence: int) -> JournalSeal:
     return JournalSeal(
         epoch=term,
         sequence=sequence,
-        sha256=hashlib.sha256(files.read(JOURNAL)).hexdigest(),
-        log_sha256=hashlib.sha256(log).hexdigest(),
+        sha256=_sha256(_without_volatile_bytes(files.read(JOURNAL))),
+        log_sha256=_sha256(log),
     )
+
+
+def _without_volatile_bytes(payload: bytes) -> bytes:
+    steady = bytearray(payload)
+    for span in _VOLATILE:
+        steady[span] = bytes(len(steady[span]))
+    return bytes(steady)
+
+
+def _sha256(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()

@@ -144,7 +144,20 @@ class Journal:
         with self._database.reading() as connection:
             for row in connection.execute(rows):
                 head = self._checked(row, head)
-                yield head, read_event(row.payload, row.sequence)
+                yield head, _read(row)
+
+    def schema_differences(self) -> list[str]:
+        """Return a phrase for everything in the database's schema that raymu did not create. Raises FileUnreadable."""
+        return self._database.schema_differences()
+
+    def require_own_schema(self) -> None:
+        """Raise FileCorrupt if the schema has anything that raymu did not create, such as a trigger or a view."""
+        if differences := self.schema_differences():
+            raise FileCorrupt("the journal", f"it has {differences[0]}")
+
+    def position(self) -> tuple[int, ChainHead]:
+        """Return the term and the last event, which change with every write. Raises RunInvalid for an unknown run."""
+        return self.term(), self.head()
 
     def require_readable(self) -> None:
         """Read the last event of each kind. Raises RunFormatTooNew if this version does not understand one."""
@@ -174,9 +187,8 @@ class Journal:
                 return None
             before = connection.execute(of_run.where(EVENTS.c.sequence == row.sequence - 1)).one_or_none()
         self._checked(row, ChainHead(sequence=row.sequence - 1, seal=before.seal if before else ""))
-        event = read_event(row.payload, row.sequence)
-        if not isinstance(event, GenerationPublished):
-            raise FileCorrupt(f"journal event {row.sequence}", "its kind is not the one that it is stored under")
+        event = _read(row)
+        assert isinstance(event, GenerationPublished), "its kind was compared"
         return event
 
     def has_unpublished_requests(self) -> bool:
@@ -252,9 +264,9 @@ class Journal:
         with self._database.reading() as connection:
             return {row.identity_hash: row.request_id for row in connection.execute(query)}
 
-    def close(self) -> None:
-        """Close the database. SQLite's file is then complete by itself."""
-        self._database.close()
+    def close(self, *, at_rest: bool = False) -> None:
+        """Close the database. SQLite's file is then complete by itself. at_rest: True if nobody is about to write"""
+        self._database.close(at_rest=at_rest)
 
     def _current_term(self, connection: sql.Connection) -> int | None:
         return connection.execute(sql.select(RUNS.c.term).where(RUNS.c.run == self._run)).scalar_one_or_none()
@@ -278,3 +290,11 @@ class Journal:
         if (row.sequence, row.seal) != (head.sequence, head.seal):
             raise FileCorrupt(f"journal event {row.sequence}", "it, or one before it, is not what was written")
         return head
+
+
+def _read(row: sql.Row[Any]) -> Event:
+    """Read a checked row. Raises FileCorrupt if its kind, which queries select by, is not the event's."""
+    event = read_event(row.payload, row.sequence)
+    if event.kind != row.kind:
+        raise FileCorrupt(f"journal event {row.sequence}", "its kind is not the one that it is stored under")
+    return event

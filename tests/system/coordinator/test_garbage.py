@@ -18,7 +18,7 @@ def test_garbage_is_collected_at_first_and_after_a_failure_once_no_worker_is_run
 ) -> None:
     run = trained_run(samples={"samples": 40})
     serving = run.location / lineage_of(run.location, 0).serving.file.path
-    stray = serving.with_name("stray.safetensors")
+    stray = serving.with_name("stage-0-0123456789abcdef.safetensors")
 
     async def collect(session: Session, garbage: GarbageCollector) -> None:
         stray.touch()

@@ -117,3 +117,46 @@ def test_a_commit_waits_for_the_disk_despite_the_servers_settings(url: sql.URL) 
     execute(url, f"ALTER DATABASE {url.database} SET synchronous_commit = off")
     with closing(begin(url)) as journal, journal._database.reading() as connection:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+
+
+def test_the_tables_that_raymu_creates_are_its_own_whatever_else_the_database_has(
+    journal: Journal, url: sql.URL
+) -> None:
+    assert journal.schema_differences() == []
+    execute_all(url, "CREATE TABLE payroll (name TEXT)", "CREATE INDEX payroll_names ON payroll (name)")
+    assert journal.schema_differences() == []
+
+
+@pytest.mark.parametrize(
+    ("statements", "difference"),
+    [
+        (["ALTER TABLE forget ADD COLUMN copy TEXT"], "another table 'forget'"),
+        (["ALTER TABLE events ALTER COLUMN kind DROP NOT NULL"], "another table 'events'"),
+        (["ALTER TABLE ledger ALTER COLUMN document SET DEFAULT ''"], "another table 'ledger'"),
+        (["CREATE INDEX another ON revoked (request_id)"], "a index 'another'"),
+        (["ALTER TABLE forget RENAME TO old", "CREATE VIEW forget AS SELECT * FROM old"], "another kind of relation"),
+        (["CREATE RULE quiet AS ON INSERT TO ledger DO INSTEAD NOTHING"], "a rule 'quiet'"),
+        (["ALTER TABLE events ENABLE ROW LEVEL SECURITY"], "a row security 'events'"),
+        (["CREATE TABLE heir () INHERITS (events)"], "a heir 'heir'"),
+        (["ALTER TABLE runs ADD CONSTRAINT small CHECK (epoch < 9)"], "a constraint 'small'"),
+        (["DROP TABLE revoked"], "no table 'revoked'"),
+        (
+            [
+                "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'",
+                "CREATE TRIGGER keep BEFORE DELETE ON forget FOR EACH ROW EXECUTE FUNCTION keep()",
+            ],
+            "a trigger 'keep'",
+        ),
+    ],
+)
+def test_a_changed_schema_is_found(journal: Journal, url: sql.URL, statements: list[str], difference: str) -> None:
+    execute_all(url, *statements)
+    assert any(phrase.startswith(difference) for phrase in journal.schema_differences()), journal.schema_differences()
+
+
+def execute_all(url: sql.URL, *statements: str) -> None:
+    engine = sql.create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()

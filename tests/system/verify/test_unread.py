@@ -52,8 +52,13 @@ def left_open(verification: Verification) -> set[str]:
 def hide(location: Path, path: str) -> Callable[[], object]:
     """Make a file unreadable. Returns a function that undoes this."""
     hidden = (location / path).rename(location.with_name("hidden"))
-    (location / path).symlink_to(location / path)  # a loop
-    return lambda: hidden.replace(location / path)
+    (location / path).mkdir()
+
+    def restore() -> None:
+        (location / path).rmdir()
+        hidden.replace(location / path)
+
+    return restore
 
 
 def revoke_one(location: Path) -> None:
@@ -95,7 +100,7 @@ def test_a_locked_journal_is_inconclusive(location: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("raymu.store.journal.dialects.SQLITE_BUSY_MS", 50)
     with closing(sqlite3.connect(location / "journal.sqlite", isolation_level=None)) as holder:
         holder.execute("PRAGMA locking_mode=EXCLUSIVE")
-        holder.execute("BEGIN IMMEDIATE")
+        holder.execute("BEGIN EXCLUSIVE")
         assert left_open(verified(location)) == {"journal"}
         holder.execute("ROLLBACK")
 

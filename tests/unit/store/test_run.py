@@ -17,6 +17,11 @@ from tests.support.manifests import MANIFEST
 from tests.support.stored_records import reports
 
 
+def with_public_key(store: RunStore, manifest: RunManifest) -> RunManifest:
+    """Return the manifest as a new run has it, bound to the key that signs the receipts."""
+    return replace(manifest, public_key=store.keys.public_key.hex())
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     store = RunStore(str(tmp_path_factory.mktemp("run")))
@@ -26,7 +31,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
 
 def test_an_opened_run_is_the_one_that_was_created(store: RunStore, manifest: RunManifest) -> None:
     opened = RunStore(store.location)
-    assert opened.manifest == manifest
+    assert opened.manifest == with_public_key(store, manifest)
     assert opened.config == Config.parse(manifest.config)
     assert opened.keys.hash_key == store.keys.hash_key
     assert len(opened.keys.hash_key) == 32
@@ -45,7 +50,7 @@ def test_every_run_has_its_own_key_which_other_users_cannot_read(local_store: Ru
 def test_a_run_is_never_created_over_another(store: RunStore, manifest: RunManifest) -> None:
     with pytest.raises(RunInvalid, match="holds a run already"):
         RunStore(store.location).create(replace(manifest, classes=3))
-    assert RunStore(store.location).manifest == manifest
+    assert RunStore(store.location).manifest == with_public_key(store, manifest)
 
 
 @pytest.mark.parametrize("inside", ["thesis.tex", ".git", "other runs/"])
@@ -163,7 +168,7 @@ def test_garbage_is_deleted(store: RunStore, manifest: RunManifest) -> None:
     assert present(store, needed, stray, other, table, others) == {needed, other, others}
     store.delete_garbage({needed}, ())
     assert present(store, needed, other, others) == {needed}
-    assert RunStore(store.location).manifest == manifest
+    assert RunStore(store.location).manifest == with_public_key(store, manifest)
 
 
 def present(store: RunStore, *refs: FileRef) -> set[FileRef]:
@@ -216,3 +221,20 @@ def test_a_malformed_key_is_refused(store: RunStore) -> None:
     store.files.write("hash.key", b"no key")
     with pytest.raises(FileCorrupt, match=r"run/hash\.key: not a key"):
         _ = RunStore(store.location).manifest
+
+
+def test_a_file_of_the_user_is_no_garbage(local_store: RunStore, tmp_path: Path) -> None:
+    notes = tmp_path / "run" / "shards" / "0000" / "notes.txt"
+    local_store.write_state(0, "stage-0", b"not needed")
+    notes.write_text("mine")
+    local_store.delete_garbage((), ())
+    assert [path.name for path in notes.parent.iterdir()] == ["notes.txt"]
+
+
+def test_a_mark_of_an_unfinished_run_deletes_nothing_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "unfinished").touch()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunInvalid, match="is not empty"):
+        RunStore(str(tmp_path / "run")).create(MANIFEST)
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"

@@ -1,4 +1,5 @@
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,55 @@ def test_a_directory_with_any_entry_is_not_empty(tmp_path: Path, inside: str) ->
 def test_a_regular_file_is_not_an_empty_location(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     assert not RunFiles(str(tmp_path / "run")).is_empty
+
+
+@pytest.mark.parametrize("inside", ["extra", "shards/extra"])
+def test_no_listing_follows_a_link(local_files: RunFiles, tmp_path: Path, inside: str) -> None:
+    files = local_files
+    files.write("shards/state", PAYLOAD)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "thesis").write_text("mine")
+    (tmp_path / "run" / inside).symlink_to(tmp_path / "outside")
+    (tmp_path / "run" / "up").symlink_to(tmp_path / "run")
+    assert files.walk() == files.walk("shards") == ["shards/state"]
+    assert files.irregular() == sorted([inside, "up"])
+    assert files.list("extra") == files.walk("extra") == files.walk("up/shards") == []
+    files.delete_all(())
+    assert (tmp_path / "outside" / "thesis").read_text() == "mine"
+
+
+def test_nothing_is_written_or_deleted_through_a_link(local_files: RunFiles, tmp_path: Path) -> None:
+    files = local_files
+    (tmp_path / "run").mkdir()
+    (tmp_path / "outside" / "0000").mkdir(parents=True)
+    (tmp_path / "outside" / "0000" / "state").write_text("mine")
+    (tmp_path / "run" / "shards").symlink_to(tmp_path / "outside")
+    for change in (lambda: files.write("shards/0000/state", PAYLOAD), lambda: files.delete("shards/0000/state")):
+        with pytest.raises(StorageFailed, match="a link"):
+            change()
+    assert (tmp_path / "outside" / "0000" / "state").read_text() == "mine"
+
+
+def test_a_run_that_is_itself_behind_a_link_is_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    files = RunFiles(str(tmp_path / "run"))
+    files.write("shards/state", PAYLOAD)
+    assert files.walk() == ["shards/state"]
+    assert files.irregular() == []
+    assert files.delete("shards/state") == 1
+
+
+def test_a_pipe_is_not_waited_for(local_files: RunFiles, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / "hash.key")
+    with pytest.raises(FileUnreadable, match="not a file"):
+        local_files.read("hash.key")
+
+
+def test_only_files_of_the_run_are_removed_with_it(local_files: RunFiles, tmp_path: Path) -> None:
+    local_files.write("shards/0000/state", PAYLOAD)
+    local_files.write("shards/notes.txt", PAYLOAD)
+    local_files.delete_all((tmp_path / "run",), is_own=lambda path: path.endswith("state"))
+    assert local_files.walk() == ["shards/notes.txt"]
+    assert not (tmp_path / "run" / "shards" / "0000").exists()

@@ -1,0 +1,12 @@
+"""The training settings of a run that exists. Its factories are code, which runs only if it is trusted."""
+
+from raymu.core.trust import CODE
+from raymu.store.run import RunStore
+from raymu.training.spec import TrainingSpec
+
+
+def spec_of(store: RunStore) -> TrainingSpec:
+    """Return the settings that a run's training depends on. Raises RunUntrusted if they name code that is not trusted."""
+    store.require_trusted(*CODE)
+    manifest = store.manifest
+    return TrainingSpec.of(store.config, input_shape=manifest.input_shape, classes=manifest.classes)
