@@ -143,11 +143,16 @@ def _location(location: ShardLocation | None) -> str:
 
 def _forecast_errors(status: RunStatus) -> Table:
     """Make the table of what remedies cost and were forecast to cost."""
-    headings = ("remedy", "repairs", "forecast", "actual")
+    headings = ("remedy", "repairs", "forecast", "actual", "as likely")
     table = make_table(*headings, numbers=headings[1:], title="\ncompute of all repairs")
+    table.caption = "as likely: within the interval that `raymu plan` gives, which is to hold nine of ten"
     for remedy, cost in status.paces.items():
         table.add_row(
-            remedy.replace("_", " "), f"{cost.remedies:,}", duration(cost.forecast_seconds), duration(cost.seconds)
+            remedy.replace("_", " "),
+            f"{cost.remedies:,}",
+            duration(cost.forecast_seconds),
+            duration(cost.seconds),
+            f"{cost.within:,}",
         )
     return table
 

@@ -138,10 +138,10 @@ def _patch(scope: RepairScope) -> float:
 
 
 def _patch_again(scope: RepairScope) -> float:
-    """Patch once more after training, which leaves little to search for."""
+    """Calibrate once more after training. Typically the loss is right at once, so that nothing is subtracted."""
     if not scope.shape.unlearning.calibration:
         return scope.forgotten * FORWARD_SHARE
-    return _contributions(scope, steps=1) + (2 * scope.forgotten + _statistics(scope)) * FORWARD_SHARE
+    return (2 * scope.forgotten + _statistics(scope)) * FORWARD_SHARE
 
 
 def _statistics(scope: RepairScope) -> float:

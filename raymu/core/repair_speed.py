@@ -108,8 +108,12 @@ class RepairSpeed:
             seconds: Its actual seconds of compute, more than 0.
             forecast_seconds: The seconds that were forecast when it was decided on.
         """
-        share = self._fixed_share(effort)
-        error = log(seconds / self.seconds_of(effort))
+        ended_early = 2.0 * effort.passes_s < planned.passes_s
+        compared = (
+            effort if ended_early else planned
+        )  # so that passes that are forecast too high or too low are learned too
+        share = self._fixed_share(compared)
+        error = log(seconds / self.seconds_of(compared))
         interval = self.interval(planned)
         surprise = error**2 / (1.0 + self._doubt_at(share))
         squares, product, other_squares = (MEMORY * term for term in self.evidence)
@@ -127,7 +131,7 @@ class RepairSpeed:
             repairs=self.repairs + 1,
             forecast_seconds=self.forecast_seconds + forecast_seconds,
             seconds=self.seconds + seconds,
-            ended_early=MEMORY * self.ended_early + (2.0 * effort.passes_s < planned.passes_s),
+            ended_early=MEMORY * self.ended_early + ended_early,
             within=self.within + (interval.low_s <= seconds <= interval.high_s),
             log_fixed=self.log_fixed + fixed_gain * error,
             log_passes=self.log_passes + passes_gain * error,

@@ -28,7 +28,8 @@ def test_status_compares_forecasts_with_the_actual_costs(tmp_path: Path) -> None
     assert retrained.remedies == 3
     assert retrained.seconds == pytest.approx(sum(part.seconds for part in parts[:3]))
     assert retrained.forecast_seconds == pytest.approx(sum(part.forecast_seconds for part in parts[:3]))
-    assert retrained.low < retrained.seconds / retrained.forecast_seconds < retrained.high
+    assert retrained.low < 1.0 < retrained.high, "what is known of the bias is in the forecast already"
+    assert 0 <= retrained.within <= 3
 
 
 def test_records_of_json_documents_keep_the_names_of_version_0_1() -> None:

@@ -131,6 +131,13 @@ def test_patches_that_find_nothing_to_do_widen_the_interval_and_leave_the_foreca
     assert speed.within == sum(hits) >= 0.9 * len(hits)
 
 
+def test_passes_that_are_forecast_too_high_are_learned() -> None:
+    speed, fewer = NEW, replace(EFFORT, passes_s=0.7 * EFFORT.passes_s)
+    for _ in range(20):
+        speed = speed.after(EFFORT, fewer, seconds=0.031, forecast_seconds=speed.seconds_of(EFFORT))
+    assert speed.seconds_of(EFFORT) == pytest.approx(0.031, rel=0.02)
+
+
 def test_totals_compare_what_was_forecast_with_what_it_took() -> None:
     speed = NEW.after(EFFORT, EFFORT, seconds=0.08, forecast_seconds=0.04).after(
         EFFORT, EFFORT, seconds=0.08, forecast_seconds=0.07
