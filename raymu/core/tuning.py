@@ -102,7 +102,8 @@ class Score(InterimScore):
     """Distance from the retrained oracle as a multiple of the floor: 0 is exact, and 1 is as near as an oracle of another
     seed. It is `ForgettingError.paired`, which varies with the choice of oracles a third as much as the other reading."""
     klom_error: float
-    """The same by KLoM at equal variance, from the distribution of oracles: 1 is as near as any oracle."""
+    """The same by KLoM at equal variance, from the distribution of oracles: 1 is as near as any oracle. A few samples that
+    are well remembered weigh more in it."""
     too_little: float
     """Mean nats by which the ensemble's losses on forgotten samples are below the oracle's: they are still remembered."""
     too_much: float
@@ -121,6 +122,7 @@ class Constraints:
     most_debt_share: float | None = None
     most_forgetting_error: float | None = None
     """As a multiple of the floor. Searches of version 0.1 have nats."""
+    most_klom_error: float | None = None
     most_p95_s: float | None = None
 
     def violations(self, score: InterimScore) -> dict[str, float]:
@@ -129,6 +131,7 @@ class Constraints:
             "lost_points": self.most_lost_points,
             "debt_share": self.most_debt_share,
             "forgetting_error": self.most_forgetting_error,
+            "klom_error": self.most_klom_error,
             "p95_s": self.most_p95_s,
         }
         over = {name: getattr(score, name, bound) - bound for name, bound in bounds.items() if bound is not None}

@@ -70,6 +70,11 @@ from raymu.service.tuning.report import require_feasible
     type=RATIO,
     help="The largest forgetting error. 1 is as near to the retrained oracle as one of another seed is.",
 )
+@click.option(
+    "--max-klom-error",
+    type=RATIO,
+    help="The same by KLoM, which weighs a few samples that are well remembered more, and varies more.",
+)
 @click.option("--max-p95", type=SECONDS, help="The time within which 95% of the requests have to be repaired.")
 @click.option(
     "--oracles",
@@ -149,6 +154,7 @@ def _search(
     max_accuracy_loss: float,
     max_debt: float | None,
     max_forgetting_error: float | None,
+    max_klom_error: float | None,
     max_p95: float | None,
     stop_early: bool,
     seed: int,
@@ -164,6 +170,7 @@ def _search(
         most_lost_points=max_accuracy_loss,
         most_debt_share=max_debt,
         most_forgetting_error=max_forgetting_error,
+        most_klom_error=max_klom_error,
         most_p95_s=max_p95,
     )
     return Search(space=space, method=method, trials=trials, seed=seed, stops_early=stop_early), constraints

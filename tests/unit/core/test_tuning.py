@@ -34,6 +34,7 @@ def test_a_score_within_the_constraints_is_its_share_of_retraining() -> None:
         ({"most_lost_points": 0.1}, {"lost_points": 1.0}),
         ({"most_debt_share": 0.2}, {"debt_share": 1.5}),
         ({"most_forgetting_error": 0.05}, {"forgetting_error": 1.0}),
+        ({"most_klom_error": 0.25}, {"klom_error": 3.0}),
         ({"most_p95_s": 1.0}, {"p95_s": 1.0}),
         ({"most_lost_points": None}, {}),
     ],
