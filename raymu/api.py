@@ -485,6 +485,7 @@ def train(
     run_dir: str | Path,
     *,
     exclude: Collection[SampleId] = (),
+    exclude_owners: Collection[SampleId] = (),
     address: str | None = None,
     progress: Progress = no_progress,
 ) -> Run:
@@ -497,6 +498,7 @@ def train(
         config: The settings, as the run keeps them.
         run_dir: An empty or missing directory, as a path or a URI.
         exclude: Samples that the run never holds.
+        exclude_owners: Owners of whom the run never holds a sample.
         address: The Ray cluster to use this time instead of the configured one.
         progress: Called after every trained stage.
 
@@ -508,7 +510,7 @@ def train(
 
     run = Run(run_dir, address=address, trust=True)
     own = config.relative_to(Path.cwd())
-    prepared = prepare_run(own, run.location, exclude=exclude)
+    prepared = prepare_run(own, run.location, exclude=exclude, exclude_owners=exclude_owners)
     prepared.write()
     remember(demands_of(own))  # so that this user's later commands on the run ask nothing
     try:

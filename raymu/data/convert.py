@@ -52,6 +52,8 @@ class ImportOptions:
     """Name of the array of labels, for NPZ. For CSV the name of a column, or its index (1 is the first, -1 the last)."""
     id: str | None = None
     """Column of the ids, as for `label`, for CSV. Without it, rows are numbered."""
+    owner: str | None = None
+    """Column of the owners, as for `label`, for CSV. Without it, a column called owner, if there is one."""
     first_id: int = 0
     """Number of the first row."""
     first_label: int = 0
@@ -69,6 +71,8 @@ class ConversionResult:
     """Number of features of each sample."""
     classes: tuple[str, ...]
     """Labels that are text, in the order of their numbers."""
+    owner: str | None = None
+    """The column of the owners, which is called owner in the result; None without owners."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,6 +84,10 @@ class _Columns:
     labels: Values
     """(samples,)."""
     ids: Values | None = None
+    owner: str | None = None
+    """Name of the column of the owners."""
+    owners: pa.ChunkedArray | None = None
+    """(samples,) integers or strings, some of them missing."""
     """(samples,)."""
 
 
@@ -113,8 +121,9 @@ def import_samples(source: str, out: str, options: ImportOptions) -> ConversionR
     if len(np.unique(ids)) < samples:
         raise DataInvalid(source, f"ids in column {options.id} are not unique; leave --id out to number the rows")
     listed = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), features.shape[1])
-    _write(pa.table({"id": pa.array(ids), "label": pa.array(labels), "features": listed}), out)
-    return ConversionResult(samples=samples, features=features.shape[1], classes=classes)
+    table = pa.table({"id": pa.array(ids), "label": pa.array(labels), "features": listed})
+    _write(table if columns.owners is None else table.append_column("owner", columns.owners), out)
+    return ConversionResult(samples=samples, features=features.shape[1], classes=classes, owner=columns.owner)
 
 
 def _unpacked(source: str) -> bytes:
@@ -183,7 +192,8 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
     names = table.column_names
     label = _column(source, names, options.label or "label", "--label")
     chosen = [label] if options.id is None else [label, _column(source, names, options.id, "--id")]
-    others = [name for name in names if name not in chosen]
+    owner = _owner_column(source, names, chosen, options)
+    others = [name for name in names if name not in (*chosen, owner)]
     for name in others:
         kind = table[name].type
         if table[name].null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -195,7 +205,25 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
         raise DataInvalid(source, "has samples without a label, or without features")
     labels, *ids = (table[name].to_numpy() for name in chosen)
     features = np.stack([table[name].to_numpy() for name in others], axis=1)
-    return _Columns(features=features, labels=labels, ids=ids[0] if ids else None)
+    owners = None if owner is None else _owners(source, owner, table[owner])
+    return _Columns(features=features, labels=labels, ids=ids[0] if ids else None, owner=owner, owners=owners)
+
+
+def _owner_column(source: str, names: list[str], chosen: list[str], options: ImportOptions) -> str | None:
+    """Return the column of the owners: the one that is named, or the one called owner. It is never a feature."""
+    if options.owner is not None:
+        owner = _column(source, names, options.owner, "--owner")
+        if owner in chosen:
+            raise DataInvalid(source, f"column {owner} cannot be both the owner and the label or the id; name another")
+        return owner
+    return "owner" if "owner" in names and "owner" not in chosen else None
+
+
+def _owners(source: str, name: str, owners: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return owners as training takes them: integers or strings."""
+    if not (pa.types.is_integer(owners.type) or pa.types.is_string(owners.type)):
+        raise DataInvalid(source, f"owners in column {name} are {owners.type}; they must be integers or text")
+    return owners
 
 
 def _column(source: str, names: list[str], key: str, option: str) -> str:

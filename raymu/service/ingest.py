@@ -19,7 +19,15 @@ from raymu.core.uri import redacted
 from raymu.data.columns import kept_features
 from raymu.data.ids import as_sample_ids
 from raymu.data.tables import SampleTable, fit_classes, read_table, read_test_data, require_no_secret, to_arrow
-from raymu.errors import ConfigInvalid, DataInvalid, RaymuError, StorageFailed, UnknownSamples
+from raymu.errors import (
+    ConfigInvalid,
+    DataInvalid,
+    RaymuError,
+    RequestInvalid,
+    StorageFailed,
+    UnknownOwner,
+    UnknownSamples,
+)
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
@@ -59,16 +67,23 @@ class PreparedRun:
         self.store.remove(self.new_folders)
 
 
-def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] = ()) -> PreparedRun:
+def prepare_run(
+    config: Config,
+    location: str,
+    *,
+    exclude: Collection[SampleId] = (),
+    exclude_owners: Collection[SampleId] = (),
+) -> PreparedRun:
     """Read the training data, check it with the configuration, and choose the home of every sample.
 
     Args:
         config: The settings of the new run.
         location: An empty or missing directory, as a path or a URI.
         exclude: Samples to leave out of the run. They are checked like all others.
+        exclude_owners: Owners whose samples are left out too.
 
     Raises:
-        RaymuError: DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, RunInvalid or StorageFailed.
+        RaymuError: DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, UnknownOwner, RunInvalid or StorageFailed.
     """
     store = RunStore(location, trust=EVERYTHING)  # the settings are the caller's own
     store.require_empty()
@@ -81,7 +96,7 @@ def prepare_run(config: Config, location: str, *, exclude: Collection[SampleId] 
     plan = plan_training(config, table, classes)
     shards, slices = sample_homes(table, config.partition)
     _check_shards(config, table, shards)
-    kept = np.flatnonzero(~_excluded(table, exclude))
+    kept = np.flatnonzero(~(_excluded(table, exclude) | _owned(table, exclude_owners)))
     has_batch_norm = _check_model(plan)
     check_journal_access(store.files, config)
     return PreparedRun(
@@ -172,3 +187,18 @@ def _excluded(table: SampleTable, exclude: Collection[SampleId]) -> npt.NDArray[
     if unknown:
         raise UnknownSamples([str(sample_id) for sample_id in unknown[:3]], len(unknown))
     return np.array([sample_id in excluded for sample_id in ids], dtype=bool)
+
+
+def _owned(table: SampleTable, owners: Collection[SampleId]) -> npt.NDArray[np.bool_]:
+    """Return which samples belong to one of these owners, (samples,) bool. Raises RequestInvalid, UnknownOwner."""
+    if not owners:
+        return np.zeros(len(table.ids), dtype=bool)
+    if table.owners is None:
+        raise RequestInvalid(
+            "owners can be left out of a run that knows them: set data.owner, or exclude samples by id"
+        )
+    present = [None if owner is None else str(owner) for owner in table.owners]
+    excluded = {str(owner) for owner in owners}
+    if unknown := sorted(excluded.difference(owner for owner in present if owner is not None)):
+        raise UnknownOwner(unknown[0])
+    return np.array([owner in excluded for owner in present], dtype=bool)

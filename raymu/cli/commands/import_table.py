@@ -23,6 +23,12 @@ from raymu.text import one_line, plural
 @click.option(
     "--id", "id_column", metavar="NAME", help="For CSV: the column with the ids. By default, rows are numbered."
 )
+@click.option(
+    "--owner",
+    "owner_column",
+    metavar="NAME",
+    help="For CSV: the column with the owners. By default, the one called owner, if there is one.",
+)
 @click.option("--first-id", type=int, default=0, show_default=True, help="The number of the first row.")
 @click.option("--first-label", type=int, default=0, show_default=True, help="The lowest label, which becomes 0.")
 @click.option("--classes", metavar="A,B,...", help="The labels, if they are text, in the order of their numbers.")
@@ -34,6 +40,7 @@ def command(
     features: str | None,
     label: str | None,
     id_column: str | None,
+    owner_column: str | None,
     first_id: int,
     first_label: int,
     classes: str | None,
@@ -48,12 +55,15 @@ def command(
         features=features,
         label=label,
         id=id_column,
+        owner=owner_column,
         first_id=first_id,
         first_label=first_label,
         classes=tuple(classes.split(",")) if classes else (),
     )
     result = import_samples(source, out_file, options)
     text = f"wrote {plural(result.samples, 'sample')} of {plural(result.features, 'feature')} into {out_file}"
+    if result.owner:
+        text += f"; owners from column {one_line(result.owner)}: train with data.owner=owner"
     if result.classes:
         text += "; classes: " + ", ".join(f"{number} {one_line(name)}" for number, name in enumerate(result.classes))
     show(as_json, result, lambda screen: screen.print(text))

@@ -18,7 +18,12 @@ from raymu.text import one_line
 
 _LOCATIONS = {"run_dir", "out_file", "out_dir"}
 """Parameters that name what a command works on or writes."""
-_IDENTITIES = {"ids": "--id", "owner": "--owner", "key": "--idempotency-key"}
+_IDENTITIES = {
+    "ids": "--id",
+    "owner": "--owner",
+    "exclude_owners": "--exclude-owner",
+    "key": "--idempotency-key",
+}
 """Options whose values may name people. Ray's dashboard and its logs show the command line of a job."""
 _ID_FILES = {"ids_file", "requests_file", "exclude_file"}
 """Parameters that name a file with ids. It must not be copied to the disks of Ray's nodes."""

@@ -26,6 +26,13 @@ _SETTING = re.compile(r"[\w.]+=")
 @click.argument("words", nargs=-1, metavar="[RUN] [KEY=VALUE]...", type=DIRECTORY)
 @click.option("--run", "run_dir", type=DIRECTORY, help="The new run, instead of the argument RUN.")
 @click.option("--exclude-file", type=FILE, help="A file with the ids of samples that the run never gets.")
+@click.option(
+    "--exclude-owner",
+    "exclude_owners",
+    metavar="OWNER",
+    multiple=True,
+    help="An owner of whom the run never gets a sample. Repeat it for more.",
+)
 @address_option
 @json_option
 def command(
@@ -33,6 +40,7 @@ def command(
     words: tuple[str, ...],
     run_dir: str | None,
     exclude_file: str | None,
+    exclude_owners: tuple[str, ...],
     address: str | None,
     as_json: bool,
 ) -> None:
@@ -47,7 +55,9 @@ def command(
     exclude = read_ids(exclude_file, config.data) if exclude_file is not None else []
     with (
         stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
-        train(config, location, exclude=exclude, address=address, progress=progress) as run,
+        train(
+            config, location, exclude=exclude, exclude_owners=exclude_owners, address=address, progress=progress
+        ) as run,
     ):
         report = run.training
     with printing_after_commit("`raymu status`"):

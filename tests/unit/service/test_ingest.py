@@ -16,6 +16,7 @@ from raymu.errors import (
     RequestInvalid,
     RunInvalid,
     StorageFailed,
+    UnknownOwner,
     UnknownSamples,
 )
 from raymu.service.ingest import prepare_run
@@ -223,3 +224,29 @@ def test_likely_leavers_go_to_late_slices(tmp_path: Path) -> None:
     )
     for risk, (_, _, slice_index) in zip(table["risk"].to_pylist(), homes(config), strict=True):
         assert slice_index == (risk >= 0.5) + (risk >= 0.9)
+
+
+def test_an_excluded_owner_takes_the_owners_samples_out_and_no_sample_of_that_number(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    numbers = pa.array([int(owner.removeprefix("owner-")) + 1000 for owner in table["owner"].to_pylist()])
+    table = table.set_column(table.column_names.index("owner"), "owner", numbers)
+    pq.write_table(table, tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"owner": "owner"})
+    prepared = prepare_run(config, str(tmp_path / "run"), exclude_owners=["1007"])  # 1007 is also a sample's id
+    left = [
+        sample_id
+        for sample_id, owner in zip(table["id"].to_pylist(), numbers.to_pylist(), strict=True)
+        if owner != 1007
+    ]
+    assert sorted(prepared.table.ids.tolist()) == left
+    assert 1007 in left
+
+
+def test_an_excluded_owner_that_is_unknown_or_of_a_run_without_owners_is_refused(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"owner": "owner"})
+    with pytest.raises(UnknownOwner, match="nobody"):
+        prepare_run(config, str(tmp_path / "run"), exclude_owners=["owner-1", "nobody"])
+    with pytest.raises(RequestInvalid, match=r"set data\.owner, or exclude samples by id"):
+        prepare_run(make_config(tmp_path / "all.parquet"), str(tmp_path / "run"), exclude_owners=["owner-1"])
+    assert not (tmp_path / "run").exists()
