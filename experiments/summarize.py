@@ -36,6 +36,7 @@ SEPARATE = (
     "acknowledgement_throughput",
     "audit_power",
     "lira_agreement",
+    "curvature_agreement",
     "klom_agreement",
     "capacity",
 )
