@@ -6,6 +6,7 @@ python curvature_curvlinops.py CASES.pt prints how far each of raymu's vectors i
 import json
 import sys
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from curvlinops import FisherType, GGNLinearOperator, KFACInverseLinearOperator, KFACLinearOperator
@@ -17,7 +18,7 @@ def difference(vector: Tensor, expected: Tensor) -> float:
     return float((vector - expected).norm() / expected.norm())
 
 
-def compare(case: dict) -> dict[str, float]:
+def compare(case: dict[str, Any]) -> dict[str, float]:
     """Multiply the case's vector by the Gauss-Newton matrix, and by the inverse of its Kronecker factors."""
     model, vector = case["model"], case["vector"]
     parameters, loss = list(model.parameters()), nn.CrossEntropyLoss()

@@ -16,10 +16,17 @@ from raymu.core.run_shape import RunShape
 
 FORWARD_SHARE = 1 / 3
 """Cost of a forward pass in sample passes (a backward pass costs about two forward passes)."""
-FACTOR_PASSES = 2.0
-"""Cost in sample passes of a sample that Kronecker factors are computed from."""
+FACTOR_PASSES = 3.0
+"""Cost in sample passes of a sample that Kronecker factors are computed from, their decomposition included.
+
+By time it is 2 for 16 features, 3 for an MLP of 784, and 4 or more for convolutions.
+"""
 PRODUCT_PASSES = 2.0
-"""Cost in sample passes of a sample in a product with the Gauss-Newton matrix."""
+"""Cost in sample passes of a sample in a product with the Gauss-Newton matrix.
+
+By time it is about 1 for an MLP, whose activations are kept from product to product, 2.5 for a CNN and 5 for a ResNet, whose
+activations are computed again.
+"""
 LINE_SEARCH_EVALUATIONS = 6
 """Typical number of evaluations of the forget set's loss in each step of a calibration."""
 STATISTICS_RECOMPUTED = 4

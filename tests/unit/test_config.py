@@ -94,6 +94,14 @@ def test_impossible_settings_are_named() -> None:
     assert "4 ascending bounds" in refusal(data={"risk": "r"}, partition={"policy": "risk", "risk_bands": [0.5]})
     assert "more than the 5 slices of a shard" in refusal(unlearning={"ohs": {"slices": 6}})
     assert "without momentum" in refusal(training={"momentum": 0.9}, unlearning={"contributions": "group"})
+    assert "unlearning.curvature.damping: must be greater than 0" in refusal(unlearning={"curvature": {"damping": 0}})
+    assert "unlearning.curvature.samples" in refusal(unlearning={"curvature": {"samples": 0}})
+    assert "unlearning.curvature.preconditioner: must be kfac or none" in refusal(
+        unlearning={"curvature": {"preconditioner": "best"}}
+    )
+    assert "0 iterations need the preconditioner kfac" in refusal(
+        unlearning={"curvature": {"iterations": 0, "preconditioner": "none"}}
+    )
     assert "gpus_per_shard" in refusal(training={"device": "cuda"})
     assert "data: track_accuracy needs data.test" in refusal(data={"track_accuracy": True})
     assert "either a name or a factory" in refusal(model={"factory": "a:b"})

@@ -20,7 +20,7 @@ from raymu.training.losses import Loss
 
 CHUNK = 256
 """Samples that are differentiated at once: it bounds the memory that activations take."""
-_TOLERANCE = 0.02
+_TOLERANCE = 1e-3
 """Largest relative difference of two products that are equal but for rounding."""
 _KEPT_BYTES = 2**28
 """Largest size of the activations that are kept from one product to the next, instead of being computed again."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from raymu.config import Config
+from raymu.config.unlearning import Contributions
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, Remedy, SampleId, ShardState
 from raymu.data.tables import read_table
@@ -22,6 +23,7 @@ from tests.support.coordinated_run import (
     samples_by_fit,
     samples_of,
     weights_of,
+    write_images,
 )
 from tests.support.examples import make_config, revoke, train_run, write_samples
 from tests.support.trained_runs import TrainedRunFactory
@@ -48,7 +50,7 @@ def patched_run(
     return config, ids, revoke(run, ids, strategy=strategy)
 
 
-@pytest.mark.parametrize("contributions", ["gradient", "group", "batch"])
+@pytest.mark.parametrize("contributions", list(Contributions))
 @pytest.mark.parametrize(
     ("strategy", "ohs", "remedy"),
     [
@@ -60,15 +62,22 @@ def patched_run(
 )
 @pytest.mark.parametrize("has_batch_norm", [False, True])
 def test_a_patched_shard_treats_forgotten_samples_as_unseen(
-    tmp_path: Path, strategy: str, ohs: str, remedy: Remedy, contributions: str, has_batch_norm: bool
+    tmp_path: Path, strategy: str, ohs: str, remedy: Remedy, contributions: Contributions, has_batch_norm: bool
 ) -> None:
-    unlearning = {"contributions": contributions, "groups_per_slice": 3, "ohs": {"remedy": ohs}}
+    # So few samples cost less than retraining a small shard, and `ohs` replays.
+    curvature = {"samples": 8, "iterations": 1, "steps": 2}
+    unlearning = {
+        "contributions": contributions,
+        "curvature": curvature,
+        "groups_per_slice": 3,
+        "ohs": {"remedy": ohs},
+    }
     model = {**MLP, "batch_norm": has_batch_norm}
     config, ids, receipt = patched_run(tmp_path, strategy, unlearning, model=model)
     [part] = receipt.shards
     assert (part.planned, receipt.strategy) == (remedy, strategy)
     if part.remedy is Remedy.RETRAIN:  # whole batches taken out of a shard may leave nothing to calibrate
-        assert contributions != "gradient"
+        assert contributions.is_recorded
         assert "retrained instead" in part.reason
         assert receipt.exactness is Exactness.EXACT
         return
@@ -84,6 +93,34 @@ def test_a_patched_shard_treats_forgotten_samples_as_unseen(
     assert part.forget_loss >= unseen * (1 - TOLERANCE)
     if remedy is Remedy.PATCH:  # after more training the samples may lie beyond it already
         assert part.forget_loss <= unseen * (1 + TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "logistic"},
+        {"name": "mlp", "hidden": [16], "dropout": 0.2},
+        {"name": "cnn", "channels": [4], "hidden": 16},
+        {"name": "resnet", "channels": [4, 4]},
+        {"factory": "tests.support.transformer:build", "args": {"features": 16, "classes": 3}},
+    ],
+    ids=["logistic", "mlp", "cnn", "resnet", "transformer"],
+)
+def test_the_default_patch_works_on_every_kind_of_model(tmp_path: Path, model: dict[str, Any]) -> None:
+    write_images(tmp_path / "images.parquet", samples=240)
+    config = make_config(
+        tmp_path / "images.parquet",
+        model=model,
+        training={"epochs": 16, "optimizer": "adam", "learning_rate": 0.01, "schedule": "linear"},
+        partition={"shards": 3},
+    )
+    run = train_run(config, tmp_path / "run")
+    ids = samples_by_fit(config, tmp_path / "run")[-6:]
+    [part] = revoke(run, ids, strategy="dpus").shards
+    assert (part.remedy, part.reason) == (Remedy.PATCH, "dpus always patches")
+    assert part.forget_loss is not None
+    assert part.unseen_loss is not None
+    assert part.forget_loss >= part.unseen_loss * (1 - TOLERANCE)
 
 
 def test_samples_that_look_unseen_already_are_not_unlearned_further(trained_run: TrainedRunFactory) -> None:
