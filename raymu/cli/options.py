@@ -85,7 +85,6 @@ def read_revocation(run_dir: str, ids: tuple[str, ...], ids_file: str | None, **
         return Revocation(ids=ids, **request)
     if ids:
         raise RequestInvalid("give --id or --ids-file, not both")
-    from raymu.api import open_run
     from raymu.data.ids import read_ids
 
     sample_ids = tuple(read_ids(ids_file, open_run(run_dir).config.data))

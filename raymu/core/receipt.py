@@ -71,7 +71,7 @@ class Receipt:
     received_at: datetime
     due_at: datetime
     due_met: bool | None = None
-    """Whether every shard was retrained when it was due; None while that is open."""
+    """Whether the result was exact when it was due; None while that is open. An inconclusive result does not meet it."""
     accepted_at: datetime
     generation_before: int
     manifest_before: str
@@ -93,6 +93,13 @@ class Receipt:
     exactness: Exactness | None = None
     """Exactness of the published result, that of its least exact shard; APPROXIMATE until a patched shard is settled."""
     shards: tuple[ShardReceipt, ...] = ()
+
+    def is_as_issued(self, issued: "Receipt") -> bool:
+        """Return whether a receipt was issued as this one. Version 0.1 counted an inconclusive result as exact in time."""
+        if self.exactness is Exactness.INCONCLUSIVE and self.settled_at:
+            of_first_version = self.settled_at <= self.due_at
+            return issued in (self, replace(self, due_met=of_first_version))
+        return issued == self
 
     @property
     def stage(self) -> RequestStage:
@@ -119,7 +126,7 @@ class Receipt:
 
     def at(self, now: datetime) -> "Receipt":
         """Return the receipt as it reads at a time: with whether the request was exact when it was due."""
-        exact_at = self.settled_at
+        exact_at = None if self.exactness is Exactness.INCONCLUSIVE else self.settled_at
         return replace(self, due_met=exact_at <= self.due_at if exact_at else None if now <= self.due_at else False)
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 from raymu.config.unlearning import Strategy
@@ -52,3 +53,30 @@ def test_a_report_that_arrives_twice_is_entered_once() -> None:
     for _ in range(2):
         book.handle(ShardRepaired(at=NOW, report=report_of(command, {1: 1}, version="1")))
     assert len(book.receipt("r1").shards) == 1
+
+
+def test_an_inconclusive_result_does_not_meet_its_due_date() -> None:
+    board, book = trained_board(), Receipts()
+    event = accepted(request("r1", {0: {1: 1}}))
+    book.handle(event)
+    [command] = repairs(board.handle(event))
+    report = report_of(command, {1: 1}, version="1")
+    book.handle(ShardRepaired(at=NOW, report=report))
+    book.handle(GenerationPublished(at=NOW, number=3, manifest_sha256="", repaired=("r1",)))
+    exact = book.receipt("r1")
+    inconclusive = replace(exact, exactness=Exactness.INCONCLUSIVE)
+    after = exact.due_at + timedelta(seconds=1)
+    assert (exact.at(NOW).due_met, exact.at(after).due_met) == (True, True)
+    assert (inconclusive.at(NOW).due_met, inconclusive.at(after).due_met) == (None, False)
+
+
+def test_a_receipt_of_the_first_version_that_counted_an_inconclusive_result_as_exact_in_time_is_as_issued() -> None:
+    book = Receipts()
+    book.handle(accepted(request("r1", {0: {1: 1}})))
+    settled = replace(book.receipt("r1"), settled_at=NOW, exactness=Exactness.INCONCLUSIVE).at(NOW)
+    assert settled.is_as_issued(settled)
+    assert settled.is_as_issued(replace(settled, due_met=True))
+    assert not settled.is_as_issued(replace(settled, due_met=False))
+    assert not settled.is_as_issued(replace(settled, due_met=True, samples=99))
+    exact = replace(settled, exactness=Exactness.EXACT).at(NOW)
+    assert not exact.is_as_issued(replace(exact, due_met=None))
