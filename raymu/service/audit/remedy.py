@@ -44,11 +44,12 @@ def remedy_of_shard(
         shards=len(generation.lineages),
         is_awaited=lambda other: generation.constituents[other].state in _WAITING,
     )
+    is_fine_tuned = any(repair.remedy is Remedy.FINE_TUNE for repair in repairs)
     return AuditedRemedy(
         repairs=repairs,
         unlearning=unlearning,
         references=tuple(store.files.read_checked(reference.checkpoint.file) for reference in references),
-        unseen=read_shard_samples(store, references[0].table) if references else None,
+        unseen=read_shard_samples(store, references[0].table) if references and is_fine_tuned else None,
     )
 
 

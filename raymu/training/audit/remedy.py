@@ -30,7 +30,7 @@ class AuditedRemedy:
     references: tuple[bytes, ...] = ()
     """Checkpoints of the other shards that a calibration aims at."""
     unseen: ShardSamples | None = None
-    """Samples of the first reference's shard."""
+    """Samples of the first reference's shard, by which fine-tuning ends; None if no repair fine-tunes."""
 
     @property
     def is_retrained(self) -> bool:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from raymu.config import Config
+from raymu.console.audit_tables import show_audit
+from raymu.console.screen import Screen
 from raymu.core.audit.forgetting import FloorRatio
 from raymu.core.records import Remedy, SampleId
 from raymu.core.verdict import Verdict
@@ -149,10 +151,16 @@ def test_models_are_shared_by_the_attacks_and_the_repetitions(runs: Runs) -> Non
     assert alone.shards == report.shards
 
 
-def test_the_rows_are_those_of_the_ruler(runs: Runs) -> None:
+def test_the_rows_are_those_of_the_ruler(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     config = runs.config()
     store = runs.revoked("rows", config, [(ids_at(config, shard=0)[:8], "dpus")])
-    remedy = remedy_of(audited(store))
+    report = audited(store)
+    show_audit(Screen(), report)
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for name in ("remedy", "untouched", "control", "other seed (floor)", "exact"):
+        rows = [line for line in shown if line.startswith(f"{name} ")]
+        assert [len(line) <= 80 for line in rows] == [True, True]  # distances, then other samples and cost
+    remedy = remedy_of(report)
     assert tuple(row.name for row in remedy.rows) == ROW_NAMES
     figures = {row.name: row.forgetting for row in remedy.rows}
     floor, exact, untouched = figures["other_seed"], figures["exact"], figures["untouched"]
