@@ -439,7 +439,7 @@ def bounds_table(result: Result) -> str:
         [
             "Ray's object store: a shard that several workers train; a shard that is audited",
             f"{in_bytes(shard_table)}; {in_bytes(2 * shard_table)}",
-            "its samples during the training; for an audit, about as many samples of other shards too, and up to 8 of their models",
+            "its samples during the training; for an audit, about as many of other shards too, and up to 8 of their models",
         ],
         [
             "training",

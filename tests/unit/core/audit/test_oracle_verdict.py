@@ -93,9 +93,9 @@ def test_a_repeated_remedy_never_makes_the_verdict_better(
         floor=measured(0.2),
     )
     assert conclusion.verdict is verdict
-    told = lira[1] > 0.5
+    is_distinguished = lira[1] > 0.5
     assert conclusion.reason.startswith(
-        "the remedy can be told from retraining: " if told else "as it is; the remedy: "
+        "the remedy can be told from retraining: " if is_distinguished else "as it is; the remedy: "
     )
     assert "as it is" in conclusion.reason
 
