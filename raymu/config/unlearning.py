@@ -155,15 +155,17 @@ class OhsConfig:
 class CurvatureConfig:
     """Settings of `contributions: curvature`."""
 
-    samples: Count = 2000
+    samples: Count = 1000
     """Retained samples that the curvature is estimated from. The cost of a patch is proportional to them."""
     iterations: Annotated[int, Field(ge=0)] = 4
     """Iterations of conjugate gradients in each step; 0 applies the inverse of the preconditioner instead."""
     damping: Positive = 0.001
     """Added to the diagonal of the Gauss-Newton matrix of the mean loss. Larger values shorten a step where it is flat."""
     steps: Count = 1
-    """Steps of a calibrated patch, each an equal share of the way to the unseen loss, along a direction computed anew."""
+    """Steps of a patch, each an equal share of the way, along a direction computed anew."""
     preconditioner: Preconditioner = Preconditioner.KFAC
+    calibration_samples: Count = 256
+    """Samples that the strength is measured on at least: the forget set, and retained samples drawn to complete it."""
 
     @model_validator(mode="after")
     def _has_a_direction(self) -> "CurvatureConfig":

@@ -123,30 +123,49 @@ def contributions_passes(unlearning: UnlearningConfig, *, forgotten: float, reta
             return 0.0
 
 
-def _steps(scope: RepairScope) -> int:
-    """Return the steps of a calibrated patch."""
-    unlearning = scope.shape.unlearning
-    return unlearning.curvature.steps if unlearning.contributions is Contributions.CURVATURE else 1
+def _has_influence(scope: RepairScope) -> bool:
+    """Whether the contributions are of known scale, so that one patch is enough."""
+    return scope.shape.unlearning.contributions is Contributions.CURVATURE
 
 
-def _contributions(scope: RepairScope, *, steps: int) -> float:
+def _contributions(scope: RepairScope, *, forgotten: float, steps: int) -> float:
     retained = sum(scope.retained)
-    return contributions_passes(scope.shape.unlearning, forgotten=scope.forgotten, retained=retained, steps=steps)
+    return contributions_passes(scope.shape.unlearning, forgotten=forgotten, retained=retained, steps=steps)
 
 
 def _patch(scope: RepairScope) -> float:
     """Subtract the contributions, and search for the strength at which the loss is that of models without the samples."""
     if not scope.shape.unlearning.calibration:
-        return _contributions(scope, steps=1) + (scope.forgotten + _statistics(scope)) * FORWARD_SHARE
-    unseen = max(1, len(scope.references)) * scope.forgotten
-    steps = _steps(scope)
-    search = steps * LINE_SEARCH_EVALUATIONS * scope.forgotten + (STATISTICS_RECOMPUTED + steps) * _statistics(scope)
-    return _contributions(scope, steps=steps) + (unseen + search) * FORWARD_SHARE
+        passes = _contributions(scope, forgotten=scope.forgotten, steps=1)
+        return passes + (scope.forgotten + _statistics(scope)) * FORWARD_SHARE
+    references = max(1, len(scope.references))
+    unseen = references * scope.forgotten * FORWARD_SHARE
+    if not _has_influence(scope):
+        return (
+            unseen
+            + _search(scope, scope.forgotten, steps=1)
+            + _contributions(scope, forgotten=scope.forgotten, steps=1)
+        )
+    settings = scope.shape.unlearning.curvature
+    drawn = min(max(settings.calibration_samples - scope.forgotten, 0.0), sum(scope.retained) / 4)
+    measured = scope.forgotten + drawn
+    search = unseen + _search(scope, measured, steps=settings.steps)
+    if not drawn:
+        return search + _contributions(scope, forgotten=scope.forgotten, steps=settings.steps)
+    contributions = _contributions(scope, forgotten=(measured + scope.forgotten) / 2, steps=2 * settings.steps)
+    evaluations = references * measured + scope.forgotten + settings.steps * _statistics(scope)
+    return search + contributions + evaluations * FORWARD_SHARE
+
+
+def _search(scope: RepairScope, samples: float, *, steps: int) -> float:
+    """Evaluate the samples' loss at each strength that is tried."""
+    trials = steps * LINE_SEARCH_EVALUATIONS * samples + (STATISTICS_RECOMPUTED + steps) * _statistics(scope)
+    return trials * FORWARD_SHARE
 
 
 def _patch_again(scope: RepairScope) -> float:
     """Calibrate once more after training. Typically the loss is right at once, so that nothing is subtracted."""
-    if not scope.shape.unlearning.calibration:
+    if not scope.shape.unlearning.calibration or _has_influence(scope):
         return scope.forgotten * FORWARD_SHARE
     return (2 * scope.forgotten + _statistics(scope)) * FORWARD_SHARE
 

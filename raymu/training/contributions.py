@@ -6,6 +6,7 @@ batch and stage, `batch` every step's update (Amnesiac unlearning, Graves et al.
 optimizer; the training loop does not know them.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -212,11 +213,12 @@ class ContributionsTask:
 
     classifier: Classifier
     """The model to patch, at its present weights."""
-    forget: ShardSamples
     retain: ShardSamples
-    """The other samples of the shard."""
+    """Retained samples of the shard, which the curvature is estimated from."""
+    trained: int
+    """Number of samples that the model was trained on, with the forget set."""
     logs: Logs
-    """They lose both the updates and the names of the forget set."""
+    """They lose both the updates and the names of samples whose contributions are computed."""
     rate: float
     """Learning rate of training."""
     curvature: CurvatureConfig
@@ -234,8 +236,26 @@ class ContributionsResult:
     """Sample passes that they took."""
 
 
-Contribute: TypeAlias = Callable[[], ContributionsResult]
-"""Computes contributions at the present weights. Raises PatchFailed if it cannot, or if nothing is left to subtract."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StrengthBounds:
+    """Bounds of the multiple of contributions that a calibrated patch subtracts."""
+
+    least: float = 0.0
+    most: float = math.inf
+
+    def scaled(self, factor: float) -> "StrengthBounds":
+        """Return the bounds times a factor."""
+        return StrengthBounds(least=self.least * factor, most=self.most * factor)
+
+
+UNBOUNDED = StrengthBounds()
+
+
+Contribute: TypeAlias = Callable[[ShardSamples], ContributionsResult]
+"""Computes the contributions of samples, at the present weights.
+
+Raises PatchFailed if it cannot, or if nothing is left to subtract.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -245,28 +265,32 @@ class ContributionMethod:
     prepare: Callable[[ContributionsTask], Contribute]
     recorder: Callable[[nn.Module, int], UpdateRecorder] | None = None
     """(model, fixed batches of the stage) -> a recorder; None if nothing is recorded."""
-    is_relinearised: bool = False
-    """Whether a calibrated patch takes several steps, each along contributions that are computed anew."""
+    influence: StrengthBounds | None = None
+    """Bounds of the strength of contributions that predict the change of the weights, so that 1 is the strength by theory.
+
+    Their strength is measured on more samples than the forget set, if that is small, and a calibrated patch takes several
+    steps, each along contributions that are computed anew. None for contributions of unknown scale.
+    """
 
 
 def _curvature(task: ContributionsTask) -> Contribute:
-    """Prepare a step against the forget set's gradient, times the inverse curvature and the share that is forgotten."""
+    """Prepare a step against the samples' gradient, times the inverse curvature and their share of the training."""
     direction = CurvatureDirection(task.classifier, task.retain, task.curvature, seed=task.seed)
-    share = len(task.forget) / max(len(task.retain), 1)
 
-    def contribute() -> ContributionsResult:
-        vector, passes = direction.of(_mean_gradient(task.classifier, task.forget))
-        return ContributionsResult(vector=vector.mul_(-share), passes=passes + len(task.forget))
+    def contribute(samples: ShardSamples) -> ContributionsResult:
+        vector, passes = direction.of(_mean_gradient(task.classifier, samples))
+        share = len(samples) / max(task.trained - len(samples), 1)
+        return ContributionsResult(vector=vector.mul_(-share), passes=passes + len(samples))
 
     return contribute
 
 
 def _gradient(task: ContributionsTask) -> Contribute:
-    """Prepare what one step of plain gradient descent on the forget set, at the present weights, would add."""
+    """Prepare what one step of plain gradient descent on the samples, at the present weights, would add."""
 
-    def contribute() -> ContributionsResult:
-        vector = -task.rate * _mean_gradient(task.classifier, task.forget)
-        return ContributionsResult(vector=vector, passes=len(task.forget))
+    def contribute(samples: ShardSamples) -> ContributionsResult:
+        vector = -task.rate * _mean_gradient(task.classifier, samples)
+        return ContributionsResult(vector=vector, passes=len(samples))
 
     return contribute
 
@@ -295,8 +319,10 @@ def _batch(task: ContributionsTask) -> Contribute:
     return partial(_recorded, task, lambda counts, _sizes: (counts > 0).double())
 
 
-def _recorded(task: ContributionsTask, shares: Callable[[Tensor, Tensor], Tensor]) -> ContributionsResult:
-    forget, logs = task.forget, task.logs
+def _recorded(
+    task: ContributionsTask, shares: Callable[[Tensor, Tensor], Tensor], forget: ShardSamples
+) -> ContributionsResult:
+    logs = task.logs
     is_consumed = torch.ones(len(forget), dtype=torch.bool)
     for log in logs.values():
         is_consumed &= ~log.has_unconsumed(forget)
@@ -311,7 +337,7 @@ def _recorded(task: ContributionsTask, shares: Callable[[Tensor, Tensor], Tensor
 
 
 CONTRIBUTIONS: Mapping[Contributions, ContributionMethod] = {
-    Contributions.CURVATURE: ContributionMethod(prepare=_curvature, is_relinearised=True),
+    Contributions.CURVATURE: ContributionMethod(prepare=_curvature, influence=StrengthBounds(least=0.1, most=1.0)),
     Contributions.GRADIENT: ContributionMethod(prepare=_gradient),
     Contributions.GROUP: ContributionMethod(prepare=_group, recorder=_GroupRecorder),
     Contributions.BATCH: ContributionMethod(prepare=_batch, recorder=lambda model, _rows: _BatchRecorder(model)),

@@ -5,7 +5,7 @@ The strength and the order (fine-tune first, calibrate last) are raymu's own, no
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from raymu.core.remedies import FORWARD_SHARE
 from raymu.errors import PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.contributions import Contribute
+from raymu.training.contributions import UNBOUNDED, Contribute, StrengthBounds
 from raymu.training.models import has_batch_norm
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -34,28 +34,42 @@ class PatchResult:
 
     passes: float
     """Sample passes; a forward pass counts as a third."""
+    strength: float
+    """Multiple of the contributions that was subtracted, summed over the steps."""
     forget_loss: float
     """Mean loss of the patched model on the forget set, in nats for cross-entropy."""
 
 
-def subtract(classifier: Classifier, contribute: Contribute, forget: ShardSamples, retain: ShardSamples) -> PatchResult:
-    """Subtract the contributions once and whole: the published rule.
+def subtract(
+    classifier: Classifier,
+    contribute: Contribute,
+    forget: ShardSamples,
+    retain: ShardSamples,
+    *,
+    strength: float = 1.0,
+    steps: int = 1,
+) -> PatchResult:
+    """Subtract contributions at a given strength. A strength of 1 in one step is the published rule.
 
     Args:
         classifier: Its weights change.
-        contribute: Computes the contributions.
+        contribute: Computes contributions, at the present weights for each step.
         forget: The forget set.
         retain: The other samples of the shard.
+        strength: Multiple of the contributions to subtract.
+        steps: Steps, each of an equal share of the strength.
 
     Raises:
         PatchFailed: The contributions cannot be computed, or the weights become infinite or NaN.
     """
-    contributions = contribute()
-    _line(classifier, contributions.vector)(1.0)
-    passes = contributions.passes + recompute_batch_norm(classifier, retain)
+    passes = 0.0
+    for _ in range(steps):
+        contributions = contribute(forget)
+        _line(classifier, contributions.vector)(strength / steps)
+        passes += contributions.passes + recompute_batch_norm(classifier, retain)
     loss = classifier.mean_loss(forget.features, forget.labels)
     require_finite(classifier)
-    return PatchResult(passes=passes + len(forget) * FORWARD_SHARE, forget_loss=loss)
+    return PatchResult(passes=passes + len(forget) * FORWARD_SHARE, strength=strength, forget_loss=loss)
 
 
 def calibrate(
@@ -66,49 +80,80 @@ def calibrate(
     *,
     unseen_loss: float,
     steps: int = 1,
+    bounds: StrengthBounds = UNBOUNDED,
+    drawn: ShardSamples | None = None,
 ) -> PatchResult:
-    """Subtract contributions at the strength that brings the forget set's mean loss to the unseen loss.
+    """Subtract contributions at the strength that brings samples' mean loss to the unseen loss.
 
-    If the loss is there already, nothing is subtracted: more would be over-forgetting, itself a leak. Batch-norm statistics
-    move with the weights, and the loss with them, so a second search follows them in the last step.
+    These samples are the forget set, or the forget set and others that the model has seen: the loss of a few samples says
+    little about the strength. If the loss is there already, the least strength is subtracted: more would be over-forgetting,
+    itself a leak.
 
     Args:
         classifier: Its weights change.
-        contribute: Computes the contributions, at the present weights for each step.
+        contribute: Computes contributions, at the present weights for each step.
         forget: The forget set.
         retain: The other samples of the shard.
-        unseen_loss: Mean loss on the forget set of models that never saw it.
+        unseen_loss: Mean loss of models that never saw the forget set and the drawn samples, on both.
         steps: Steps, each an equal share of the way from the present loss to the unseen loss.
+        bounds: Least and most strength, each step having an equal share of both.
+        drawn: Retained samples that the strength is measured on too, as if they were to be forgotten. They are not.
 
     Raises:
-        PatchFailed: The contributions cannot be computed, no strength reaches the unseen loss, or the weights become
-            infinite or NaN.
+        PatchFailed: The contributions cannot be computed, no strength reaches the unseen loss though no bound stops it, or
+            the weights become infinite or NaN.
     """
-    search = _Search(classifier, forget, retain)
+    if not drawn:
+        return _search(classifier, contribute, forget, retain, unseen_loss, steps, bounds)
+    state = _state(classifier.model)
+    measured = ShardSamples.joined([forget, drawn])
+    search = _search(classifier, contribute, measured, retain, unseen_loss, steps, bounds)
+    classifier.model.load_state_dict(state)
+    result = subtract(classifier, contribute, forget, retain, strength=search.strength, steps=steps)
+    return replace(result, passes=search.passes + result.passes)
+
+
+def _search(
+    classifier: Classifier,
+    contribute: Contribute,
+    samples: ShardSamples,
+    retain: ShardSamples,
+    unseen_loss: float,
+    steps: int,
+    bounds: StrengthBounds,
+) -> PatchResult:
+    """Calibrate to the samples' own loss.
+
+    Batch-norm statistics move with the weights, and the loss with them, so a second search follows them in the last step.
+    """
+    search = _Search(classifier, samples, retain, bounds.scaled(1.0 / steps))
     search.recompute_statistics()
     start = loss = search.loss()
     if not (math.isfinite(start) and math.isfinite(unseen_loss)):
         raise PatchFailed("the loss on the forget set is not finite")
     for step in range(1, steps + 1):
-        if _reaches(loss, unseen_loss):
+        if not bounds.least and _reaches(loss, unseen_loss):
             break
-        contributions = contribute()
+        contributions = contribute(samples)
         search.passes += contributions.passes
         aim = start + (unseen_loss - start) * step / steps
         loss = search.step_to(aim, contributions.vector, loss, follows_statistics=step == steps)
     require_finite(classifier)
-    return PatchResult(passes=search.passes, forget_loss=loss)
+    return PatchResult(passes=search.passes, strength=search.strength, forget_loss=loss)
 
 
 class _Search:
     """The steps of a calibration, and the sample passes that they take."""
 
-    def __init__(self, classifier: Classifier, forget: ShardSamples, retain: ShardSamples) -> None:
-        self._classifier, self._retain = classifier, retain
+    def __init__(
+        self, classifier: Classifier, forget: ShardSamples, retain: ShardSamples, bounds: StrengthBounds
+    ) -> None:
+        self._classifier, self._retain, self._bounds = classifier, retain, bounds
         self._has_statistics = has_batch_norm(classifier.model)
         self._inputs = classifier.preprocess(forget.features)
         self._labels = torch.from_numpy(forget.labels).to(classifier.device)
         self.passes = 0.0
+        self.strength = 0.0
 
     def loss(self) -> float:
         """Compute the mean loss on the forget set."""
@@ -139,13 +184,15 @@ class _Search:
                 losses[strength] = self.loss()
             return losses[strength]
 
-        strength = find_strength(loss_at, aim)
+        strength = find_strength(loss_at, aim, self._bounds)
         move_to(strength)
         if not (strength and self._has_statistics):
+            self.strength += strength
             return loss_at(strength)
         self.recompute_statistics()
         losses = {0.0: loss_before, 1.0: self.loss()}
         if not follows_statistics:
+            self.strength += strength
             return losses[1.0]
 
         def loss_with_statistics_at(factor: float) -> float:
@@ -155,7 +202,8 @@ class _Search:
                 losses[factor] = self.loss()
             return losses[factor]
 
-        factor = find_strength(loss_with_statistics_at, aim)
+        factor = find_strength(loss_with_statistics_at, aim, self._bounds.scaled(1.0 / strength))
+        self.strength += factor * strength
         move_to(factor * strength)
         return self.loss()  # where the search ended, so the statistics are these weights' own
 
@@ -176,30 +224,33 @@ def _reaches(loss: float, target: float) -> bool:
     return loss >= target * (1.0 - _TOLERANCE)
 
 
-def find_strength(loss_at: Callable[[float], float], target: float) -> float:
+def find_strength(loss_at: Callable[[float], float], target: float, bounds: StrengthBounds = UNBOUNDED) -> float:
     """Find a strength at which the loss is near the target: by doubling, then by interpolation and bisection in turn.
 
     Args:
         loss_at: Loss at a strength. It is called with the returned strength last.
         target: The loss to reach.
+        bounds: Least and most strength.
 
     Returns:
-        0 if the loss reaches the target without any patch.
+        The least strength if the loss reaches the target there, and the most if it stays below the target there.
 
     Raises:
-        PatchFailed: The loss stays below the target, jumps over it, or is not finite.
+        PatchFailed: The loss stays below the target though no bound stops it, jumps over it, or is not finite.
     """
-    loss = loss_at(0.0)
+    loss = loss_at(bounds.least)
     if not (math.isfinite(loss) and math.isfinite(target)):
         raise PatchFailed("the loss on the forget set is not finite")
     if _reaches(loss, target):
-        return 0.0
-    (low, low_loss), high = (0.0, loss), 1.0
+        return bounds.least
+    (low, low_loss), high = (bounds.least, loss), min(max(1.0, 2.0 * bounds.least), bounds.most)
     for _ in range(_MAX_DOUBLINGS):
         high_loss = loss_at(high)
         if not high_loss < target * (1.0 - _TOLERANCE):  # also if the loss is NaN
             break
-        low, low_loss, high = high, high_loss, 2.0 * high
+        if high >= bounds.most:
+            return high
+        low, low_loss, high = high, high_loss, min(2.0 * high, bounds.most)
     else:
         raise PatchFailed("no strength brings the forget set's loss to that of unseen samples")
     strength, loss = high, high_loss

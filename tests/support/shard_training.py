@@ -75,8 +75,8 @@ def contributions_task(
     """Return a task; recorded contributions need no retained samples."""
     return ContributionsTask(
         classifier=classifier,
-        forget=forget,
         retain=forget.where(np.zeros(len(forget), dtype=bool)) if retain is None else retain,
+        trained=len(forget) + (len(retain) if retain else 0),
         logs=logs or {},
         rate=rate,
         curvature=curvature or CurvatureConfig(),
@@ -88,7 +88,8 @@ def contributions_of(
     contributions: Contributions, classifier: Classifier, forget: ShardSamples, logs: Logs, rate: float
 ) -> torch.Tensor:
     """Compute contributions. Returns (parameters,)."""
-    return CONTRIBUTIONS[contributions].prepare(contributions_task(classifier, forget, logs=logs, rate=rate))().vector
+    contribute = CONTRIBUTIONS[contributions].prepare(contributions_task(classifier, forget, logs=logs, rate=rate))
+    return contribute(forget).vector
 
 
 def stages_for(workers: int, settings: Settings, *, samples: int = 50, first: int = 0) -> StageTask:

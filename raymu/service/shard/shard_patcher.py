@@ -8,8 +8,9 @@ import torch
 
 from raymu.config import UnlearningConfig
 from raymu.config.unlearning import Contributions
+from raymu.core.arrays import Mask
 from raymu.core.commands import RepairShard
-from raymu.core.partition import derive_seed
+from raymu.core.partition import derive_seed, epoch_order
 from raymu.core.records import CheckpointRef, FileRef, Remedy
 from raymu.core.remedies import FORWARD_SHARE, MOST_UNSEEN
 from raymu.errors import PatchFailed
@@ -70,21 +71,12 @@ class ShardPatcher:
         lineage = self._command.lineage
         unseen_loss = self._unseen_loss(forget) if self._config.calibration else None
         is_replay = self._command.decision.remedy is Remedy.REPLAY
-        base = self._slices - 1 - self._config.ohs.slices
-        trainer = self._restore(lineage.checkpoints[base] if is_replay else lineage.serving)
+        trainer = self._restore(lineage.checkpoints[self._base] if is_replay else lineage.serving)
         trainer.fit_normalizer(retain)  # its statistics may include forgotten samples
-        logs = self._logs(range(base + 1 if is_replay else self._slices))
-        subtracted = forget.where(forget.slices <= base) if is_replay else forget
-        result = self._subtract(trainer, self._config.contributions, subtracted, retain, logs, unseen_loss)
-        match self._command.decision.remedy:
-            case Remedy.FINE_TUNE:
-                self._fine_tune(trainer, retain, unseen)
-                result = self._calibrate_last(trainer, forget, retain, unseen_loss)
-            case Remedy.REPLAY:
-                trainer.reset_optimizer()
-                for stage in range(base + 1, self._slices):
-                    self._passes += trainer.train_stage(retain, stage)
-                result = self._calibrate_last(trainer, forget, retain, unseen_loss)
+        logs = self._logs(range(self._base + 1 if is_replay else self._slices))
+        has_influence = CONTRIBUTIONS[self._config.contributions].influence is not None
+        carry_out = self._by_influence if has_influence else self._by_loss
+        forget_loss = carry_out(trainer, forget, retain, unseen, logs, unseen_loss)
         require_finite(trainer.classifier)
         updates = tuple(self._rewrite(stage, logs.get(stage)) for stage in range(self._slices))
         return Patch(
@@ -92,9 +84,72 @@ class ShardPatcher:
             updates=updates,
             passes=self._passes,
             seconds=time.perf_counter() - started,
-            forget_loss=result.forget_loss,
+            forget_loss=forget_loss,
             unseen_loss=unseen_loss,
         )
+
+    @property
+    def _base(self) -> int:
+        """Return the stage whose checkpoint is replayed from."""
+        return self._slices - 1 - self._config.ohs.slices
+
+    def _by_influence(
+        self,
+        trainer: ShardTrainer,
+        forget: ShardSamples,
+        retain: ShardSamples,
+        unseen: ShardSamples | None,
+        logs: Logs,
+        unseen_loss: float | None,
+    ) -> float:
+        """Subtract contributions of known scale, once: how far to go does not depend on what training does next.
+
+        Returns:
+            The mean loss that is left on the forget set.
+        """
+        match self._command.decision.remedy:
+            case Remedy.REPLAY:
+                seen = forget.up_to(self._base)
+                if len(seen):
+                    kept = retain.up_to(self._base)
+                    self._subtract(trainer, self._config.contributions, seen, kept, logs, unseen_loss)
+                self._replay(trainer, retain)
+                self._passes += len(forget) * FORWARD_SHARE
+                return trainer.classifier.mean_loss(forget.features, forget.labels)
+            case Remedy.FINE_TUNE:
+                self._fine_tune(trainer, retain, unseen)
+        return self._subtract(trainer, self._config.contributions, forget, retain, logs, unseen_loss).forget_loss
+
+    def _by_loss(
+        self,
+        trainer: ShardTrainer,
+        forget: ShardSamples,
+        retain: ShardSamples,
+        unseen: ShardSamples | None,
+        logs: Logs,
+        unseen_loss: float | None,
+    ) -> float:
+        """Subtract contributions of unknown scale, and once more after training, which brings forgotten samples back.
+
+        Returns:
+            The mean loss that is left on the forget set.
+        """
+        remedy = self._command.decision.remedy
+        subtracted = forget.where(forget.slices <= self._base) if remedy is Remedy.REPLAY else forget
+        result = self._subtract(trainer, self._config.contributions, subtracted, retain, logs, unseen_loss)
+        match remedy:
+            case Remedy.FINE_TUNE:
+                self._fine_tune(trainer, retain, unseen)
+                result = self._calibrate_last(trainer, forget, retain, unseen_loss)
+            case Remedy.REPLAY:
+                self._replay(trainer, retain)
+                result = self._calibrate_last(trainer, forget, retain, unseen_loss)
+        return result.forget_loss
+
+    def _replay(self, trainer: ShardTrainer, retain: ShardSamples) -> None:
+        trainer.reset_optimizer()
+        for stage in range(self._base + 1, self._slices):
+            self._passes += trainer.train_stage(retain, stage)
 
     def _restore(self, checkpoint: CheckpointRef | None) -> ShardTrainer:
         assert checkpoint is not None, "the planner replays only if the checkpoint exists"
@@ -113,10 +168,13 @@ class ShardPatcher:
     ) -> PatchResult:
         """Subtract contributions: calibrated to the unseen loss, or once and whole without one."""
         method, classifier, settings = CONTRIBUTIONS[contributions], trainer.classifier, self._config.curvature
+        is_drawn = np.zeros(len(retain), dtype=bool)
+        if method.influence and unseen_loss is not None:
+            is_drawn = self._draw(retain, settings.calibration_samples - len(forget))
         task = ContributionsTask(
             classifier=classifier,
-            forget=forget,
-            retain=retain,
+            retain=retain.where(~is_drawn),
+            trained=len(forget) + len(retain),
             logs=logs,
             rate=self._spec.training.learning_rate,
             curvature=settings,
@@ -125,26 +183,43 @@ class ShardPatcher:
         contribute = method.prepare(task)
         if unseen_loss is None:
             result = subtract(classifier, contribute, forget, retain)
+        elif method.influence is None:
+            result = calibrate(classifier, contribute, forget, retain, unseen_loss=unseen_loss)
         else:
-            steps = settings.steps if method.is_relinearised else 1
-            result = calibrate(classifier, contribute, forget, retain, unseen_loss=unseen_loss, steps=steps)
+            drawn = retain.where(is_drawn)
+            result = calibrate(
+                classifier,
+                contribute,
+                forget,
+                retain,
+                unseen_loss=self._unseen_loss(ShardSamples.joined([forget, drawn])) if len(drawn) else unseen_loss,
+                steps=settings.steps,
+                bounds=method.influence,
+                drawn=drawn,
+            )
         self._passes += result.passes
         return result
+
+    def _draw(self, retain: ShardSamples, count: int) -> Mask:
+        """Draw samples that the aim of a calibration has not seen, a quarter of them at most. Returns (samples,) bool."""
+        first = 0 if self._command.references else self._command.earliest_slice
+        candidates = np.flatnonzero(retain.slices >= first)
+        count = min(max(count, 0), len(candidates) // 4)
+        order = epoch_order(
+            retain.hashes[candidates], seed=derive_seed(self._spec.seed, self._command.shard, "strength")
+        )
+        is_drawn = np.zeros(len(retain), dtype=bool)
+        is_drawn[candidates[order[:count]]] = True
+        return is_drawn
 
     def _calibrate_last(
         self, trainer: ShardTrainer, forget: ShardSamples, retain: ShardSamples, unseen_loss: float | None
     ) -> PatchResult:
-        """Calibrate again: training after the subtraction brings forgotten samples back.
-
-        Recorded updates are subtracted once and never again, so a gradient step stands in for them.
-        """
+        """Calibrate again, by a gradient step: recorded updates are subtracted once and never again."""
         if unseen_loss is None:
             loss = trainer.classifier.mean_loss(forget.features, forget.labels)
-            return PatchResult(passes=len(forget) * FORWARD_SHARE, forget_loss=loss)
-        contributions = self._config.contributions
-        if contributions.is_recorded:
-            contributions = Contributions.GRADIENT
-        return self._subtract(trainer, contributions, forget, retain, {}, unseen_loss)
+            return PatchResult(passes=len(forget) * FORWARD_SHARE, strength=0.0, forget_loss=loss)
+        return self._subtract(trainer, Contributions.GRADIENT, forget, retain, {}, unseen_loss)
 
     def _fine_tune(self, trainer: ShardTrainer, retain: ShardSamples, unseen: ShardSamples | None) -> None:
         settings, ohs = self._spec.training, self._config.ohs

@@ -79,7 +79,7 @@ def test_a_calibrated_patch_passes(runs: Runs, strategy: str) -> None:
 
 def test_a_shard_that_was_not_patched_fails(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        shard_patcher, "calibrate", lambda *_parts, **_aim: patch.PatchResult(passes=0.0, forget_loss=0.0)
+        shard_patcher, "calibrate", lambda *_parts, **_aim: patch.PatchResult(passes=0.0, strength=0.0, forget_loss=0.0)
     )
     report = runs.revoke("unpatched", "dpus")
     assert report.verdict is Verdict.FAIL

@@ -244,7 +244,7 @@ def test_a_remedy_that_does_nothing_fails(runs: Runs, monkeypatch: pytest.Monkey
     config = runs.config()
     store = runs.revoked("nothing", config, [(ids_at(config, shard=0, slice_index=2)[:25], "dpus")])
     monkeypatch.setattr(
-        shard_patcher, "calibrate", lambda *_parts, **_aim: patch.PatchResult(passes=0.0, forget_loss=0.0)
+        shard_patcher, "calibrate", lambda *_parts, **_aim: patch.PatchResult(passes=0.0, strength=0.0, forget_loss=0.0)
     )
     monkeypatch.setattr(
         auditing, "restored_model", lambda pool, *_rest, **_source: train_model(pool, ModelKind.ORACLE, 99)

@@ -55,9 +55,10 @@ def test_a_patch_pays_for_its_references_and_its_batch_norm_statistics() -> None
         shape = replace(SHAPE, has_batch_norm=has_batch_norm)
         return shard_workload(lineage(), {1: 6}, shape=shape, references=references).passes[Remedy.PATCH]
 
-    assert patch(*(40,) * 5) - patch(40) == pytest.approx(4 * 6 * FORWARD_SHARE)
+    drawn = 34 / 4
+    assert patch(*(40,) * 5) - patch(40) == pytest.approx(4 * (6 + 6 + drawn) * FORWARD_SHARE)
     steps = SHAPE.unlearning.curvature.steps
-    statistics = (STATISTICS_RECOMPUTED + steps) * 34 * FORWARD_SHARE
+    statistics = (STATISTICS_RECOMPUTED + 2 * steps) * 34 * FORWARD_SHARE
     assert patch(has_batch_norm=True) - patch(has_batch_norm=False) == pytest.approx(statistics)
 
 

@@ -16,7 +16,7 @@ from raymu.core.partition import identity_hashes
 from raymu.errors import PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.contributions import CONTRIBUTIONS, Contribute, ContributionsResult
+from raymu.training.contributions import CONTRIBUTIONS, Contribute, ContributionsResult, StrengthBounds
 from raymu.training.patch import calibrate, find_strength, fine_tune, recompute_batch_norm, subtract
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -43,6 +43,34 @@ def test_the_calibrated_strength_gives_the_target_loss(shape: str, start: float,
     strength = find_strength(loss_at, aim)
     if start >= 0.99 * aim:
         assert strength == 0.0
+    else:
+        assert loss_at(strength) == pytest.approx(aim, rel=0.01)
+
+
+@given(
+    shape=st.sampled_from(sorted(LOSSES)),
+    start=st.floats(0.0, 5.0),
+    speed=st.floats(1e-5, 10.0),
+    aim=st.floats(0.05, 20.0),
+    least=st.floats(0.0, 2.0),
+    width=st.floats(0.0, 10.0),
+)
+def test_a_bounded_strength_gives_the_target_loss_or_is_at_the_nearer_bound(
+    shape: str, start: float, speed: float, aim: float, least: float, width: float
+) -> None:
+    tried: list[float] = []
+
+    def loss_at(strength: float) -> float:
+        tried.append(strength)
+        return LOSSES[shape](start, speed * strength)
+
+    strength = find_strength(loss_at, aim, StrengthBounds(least=least, most=least + width))
+    assert tried[-1] == strength
+    assert all(least <= trial <= least + width for trial in tried)
+    if loss_at(least) >= 0.99 * aim:
+        assert strength == least
+    elif loss_at(least + width) < 0.99 * aim:
+        assert strength == least + width
     else:
         assert loss_at(strength) == pytest.approx(aim, rel=0.01)
 
@@ -120,7 +148,7 @@ def prepared(
 
 def fixed(vector: torch.Tensor) -> Contribute:
     """Return a function whose contributions are this vector."""
-    return lambda: ContributionsResult(vector=vector, passes=0.0)
+    return lambda _samples: ContributionsResult(vector=vector, passes=0.0)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +193,22 @@ def test_calibration_that_has_nothing_to_do_leaves_the_weights_as_they_are() -> 
     )
     assert torch.equal(parameters(classifier), before)
     assert result.forget_loss == classifier.mean_loss(forget.features, forget.labels)
+
+
+def test_a_strength_that_is_measured_on_more_samples_is_used_for_the_forget_set_alone() -> None:
+    samples = make_samples(60, seed=1)
+    forget, drawn, retain = (samples.where(np.isin(np.arange(60) // 4, parts)) for parts in ([0], [1, 2], range(3, 15)))
+    measured, others = ShardSamples.joined([forget, drawn]), samples.where(np.arange(60) >= 4)
+    models = [make_training(samples).classifier for _ in range(3)]
+    contribute = [prepared(Contributions.CURVATURE, model, forget, retain) for model in models]
+    aim = 1.5 * models[0].mean_loss(measured.features, measured.labels)
+    strength = calibrate(models[0], contribute[0], measured, others, unseen_loss=aim, steps=2).strength
+    subtract(models[1], contribute[1], forget, others, strength=strength, steps=2)
+    result = calibrate(models[2], contribute[2], forget, others, unseen_loss=aim, steps=2, drawn=drawn)
+    assert 0.0 < result.strength == strength
+    assert result.forget_loss == models[2].mean_loss(forget.features, forget.labels)
+    assert torch.allclose(parameters(models[1]), parameters(models[2]), atol=1e-6)
+    assert not torch.allclose(parameters(models[0]), parameters(models[2]), atol=1e-6)
 
 
 def test_the_published_rule_subtracts_the_contributions_once() -> None:
