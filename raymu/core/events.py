@@ -41,6 +41,8 @@ class SettleRequested:
 
     at: datetime
     shards: tuple[int, ...]
+    anew: tuple[int, ...] = ()
+    """Inconclusive shards that are to be trained again from their first stage, in one determinism class."""
     kind: Literal["settle"] = "settle"
 
 

@@ -5,7 +5,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from raymu.core.commands import RepairOutcome, RepairReport
-from raymu.core.events import Event, GenerationPublished, RequestsPurged, RevocationsAccepted, ShardRepaired
+from raymu.core.events import (
+    Event,
+    GenerationPublished,
+    RequestsPurged,
+    RevocationsAccepted,
+    SettleRequested,
+    ShardRepaired,
+)
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.records import Exactness, Remedy
 from raymu.core.requests import RevocationRequest
@@ -110,6 +117,11 @@ class Receipt:
             return RequestStage.PUBLISHED
         return RequestStage.REWOUND if self.rewound_at else RequestStage.ACCEPTED
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every shard was retrained for the request, in one determinism class."""
+        return self.settled_at is not None and self.exactness is Exactness.EXACT
+
     def reached_at(self, stage: RequestStage) -> datetime | None:
         """Return when the request reached a stage; None if it has not, or was never rewound."""
         match stage:
@@ -138,6 +150,8 @@ class Receipts:
         self._requests: dict[str, RevocationRequest] = {}
         self._manifests: dict[int, str] = {}  # generation -> SHA-256 of its file
         self._patched: dict[int, set[str]] = {}  # shard -> requests that it has only patched
+        self._restarted: set[int] = set()  # inconclusive shards that are trained from their first stage
+        self._reconciled: dict[str, None] = {}  # requests of such shards, until these are published
         self._upgraded: dict[str, None] = {}  # settled requests whose receipt is not issued again yet
 
     def handle(self, event: Event) -> None:
@@ -148,8 +162,11 @@ class Receipts:
                     if request.request_id not in self._receipts:
                         self._requests[request.request_id] = request
                         self._receipts[request.request_id] = self._accepted(event, request)
+            case SettleRequested(anew=anew):
+                self._restarted.update(anew)
             case ShardRepaired(report=report):
                 self._apply_report(report, event.at)
+                self._reconcile(report)
             case GenerationPublished():
                 self._apply_generation(event)
             case RequestsPurged():
@@ -199,6 +216,11 @@ class Receipts:
             exactness = Exactness.EXACT if is_conclusive else Exactness.INCONCLUSIVE
             self._update(request_id, settled_at=event.at, exactness=exactness)
             self._upgraded[request_id] = None
+        for request_id in self._reconciled:
+            if all(part.exactness is Exactness.EXACT for part in self._receipts[request_id].shards):
+                self._update(request_id, settled_at=event.at, exactness=Exactness.EXACT)
+                self._upgraded[request_id] = None
+        self._reconciled.clear()
 
     def _apply_report(self, report: RepairReport, at: datetime) -> None:
         for request_id in report.request_ids:
@@ -212,6 +234,24 @@ class Receipts:
             shards = tuple(part.settled(report) if part.shard == report.shard else part for part in parts)
             self._update(request_id, shards=shards)
         patched.clear()
+
+    def _reconcile(self, report: RepairReport) -> None:
+        """Enter the exact retraining of an inconclusive shard into the receipts of all requests that it had repaired."""
+        if report.shard not in self._restarted:
+            return
+        self._restarted.discard(report.shard)
+        if report.exactness is not Exactness.EXACT:
+            return
+        for request_id, receipt in self._receipts.items():
+            shards = tuple(
+                part.settled(report)
+                if part.shard == report.shard and part.exactness is Exactness.INCONCLUSIVE
+                else part
+                for part in receipt.shards
+            )
+            if shards != receipt.shards:
+                self._update(request_id, shards=shards)
+                self._reconciled[request_id] = None
 
     def _add_shard(self, request_id: str, report: RepairReport, at: datetime) -> None:
         forget = {part.shard: part.samples for part in self._requests[request_id].forget}

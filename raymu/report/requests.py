@@ -69,7 +69,7 @@ def request_view(receipt: Receipt, *, late: Collection[str], now: datetime) -> R
 
 
 def _deadline_status(receipt: Receipt, late: Collection[str], now: datetime) -> DeadlineStatus:
-    if receipt.settled_at:
+    if receipt.settled_at and receipt.is_exact:
         return DeadlineStatus.KEPT if receipt.settled_at <= receipt.due_at else DeadlineStatus.MISSED
     if receipt.due_at < now:
         return DeadlineStatus.OVERDUE

@@ -94,10 +94,12 @@ class RevocationBoard:
                 return [self._publish()]
             case RevocationsAccepted(requests=requests, is_part=is_part):
                 return self._accept(requests, is_part=is_part)
-            case SettleRequested(shards=shards):
+            case SettleRequested(shards=shards, anew=anew):
                 for work in (self._shards[shard] for shard in shards):
                     work.must_settle |= bool(work.lineage.debts)
-                return self._start(shards)
+                for shard in anew:
+                    self._shards[shard].restart()
+                return self._start((*shards, *anew))
             case DamageFound(first_stages=first_stages):
                 for shard, stage in first_stages.items():
                     self._shards[shard].lose_from(stage)
@@ -168,6 +170,11 @@ class RevocationBoard:
     def is_rebuilding(self) -> bool:
         """Whether files are lost, or their replacements are not published yet."""
         return self._publication.is_rebuilding
+
+    @property
+    def restarting(self) -> frozenset[int]:
+        """The inconclusive shards that are trained from their first stage, or wait for it."""
+        return frozenset(shard for shard, work in enumerate(self._shards) if work.must_restart or work.is_restarting)
 
     @property
     def lineages(self) -> tuple[ShardLineage, ...]:
@@ -361,7 +368,7 @@ class RevocationBoard:
             touched_slices(requests, shard),
             shape=self._shape,
             references=[self._shards[each.shard].lineage.samples for each in self._references(shard)],
-            lost_from=work.lost_from,
+            lost_from=work.train_from,
             speeds=self.speeds,
         )
 

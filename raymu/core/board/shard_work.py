@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raymu.core.commands import CalibrationReference, Decision, RepairShard
-from raymu.core.records import Remedy, ShardLineage
+from raymu.core.records import Exactness, Remedy, ShardLineage
 from raymu.core.repair_speed import RepairEffort
 from raymu.core.workload import ShardWorkload
 
@@ -25,6 +25,10 @@ class ShardWork:
     """The next repair retrains the shard, whatever the requests ask for, to settle its debt."""
     is_settling: bool = False
     """The running repair settles the shard's debt."""
+    must_restart: bool = False
+    """The next repair trains the shard from its first stage, so that all stages are of one determinism class."""
+    is_restarting: bool = False
+    """The running repair does so."""
     lost_from: int | None = None
     """First stage whose files are missing or changed."""
 
@@ -38,12 +42,23 @@ class ShardWork:
         """Why the next repair must be a retraining, whatever the requests ask for."""
         if self.lost_from is not None:
             return "files of the shard were lost"
+        if self.must_restart:
+            return "its stages are of more than one determinism class"
         return "what the shard owes is settled with it" if self.must_settle else None
 
     @property
     def is_idle_with_work(self) -> bool:
         """Whether the shard has work and no repair is running."""
         return self.repair is None and bool(self.waiting or self.retrain_reason)
+
+    @property
+    def train_from(self) -> int | None:
+        """The first stage that has to be trained again, whatever the requests ask for; None without any."""
+        return 0 if self.must_restart or self.is_restarting else self.lost_from
+
+    def restart(self) -> None:
+        """Let the next repair train the shard from its first stage, if it is inconclusive and owes nothing."""
+        self.must_restart |= self.lineage.exactness is Exactness.INCONCLUSIVE
 
     def lose_from(self, stage: int) -> None:
         """Note that the files of this stage and the later ones are missing or changed."""
@@ -53,6 +68,7 @@ class ShardWork:
         """Begin a repair that serves every waiting request."""
         self.repair, self.efforts, self.waiting = command, efforts, []
         self.is_settling, self.must_settle = self.must_settle, False
+        self.is_restarting, self.must_restart = self.must_restart, False
 
     def finish(self, lineage: ShardLineage, *, retrained_from: int | None) -> None:
         """End the running repair with its result.
@@ -64,6 +80,7 @@ class ShardWork:
         self.lineage = lineage
         if retrained_from is not None and self.lost_from is not None and retrained_from <= self.lost_from:
             self.lost_from = None
+        self.is_restarting = False  # whether or not it is exact now: workers may be of two kinds
         self._end()
 
     def fail(self) -> None:
@@ -73,7 +90,10 @@ class ShardWork:
 
     def _end(self) -> None:
         self.must_settle = bool(self.lineage.debts) and (self.must_settle or self.is_settling)
-        self.repair, self.efforts, self.is_settling = None, {}, False
+        self.must_restart = self.lineage.exactness is Exactness.INCONCLUSIVE and (
+            self.must_restart or self.is_restarting
+        )
+        self.repair, self.efforts, self.is_settling, self.is_restarting = None, {}, False, False
 
 
 def repair_command(

@@ -12,7 +12,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, RunTrained, UnlearningConfigured
 from raymu.core.receipt import Receipt
-from raymu.core.records import ShardLineage
+from raymu.core.records import Exactness, ShardLineage
 from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, mark_unfinished
 from raymu.service.coordinator.calls import (
     Call,
@@ -30,7 +30,7 @@ from raymu.service.coordinator.calls import (
     WarmUp,
 )
 from raymu.service.coordinator.executor import Executor, Observer
-from raymu.service.coordinator.resumption import Resumption, settle_requests
+from raymu.service.coordinator.resumption import Resumption, retrain_inconclusive, settle_requests
 from raymu.service.coordinator.run_state import check_requests, read_before_takeover, read_state
 from raymu.service.coordinator.session import Offload, Session, inline
 from raymu.service.requests.admission import Admission
@@ -227,6 +227,8 @@ class Coordinator:
     async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleResult:
         """Retrain every shard that was only patched, and finish interrupted work, training included.
 
+        Without `due_by`, a shard that is inconclusive by then, as after an upgrade of torch, is trained from its first stage.
+
         Does not wait for repairs that other calls started. Files that those repairs still read are purged when they end.
 
         Args:
@@ -237,14 +239,25 @@ class Coordinator:
         resumption = Resumption(executor)
         started = await executor.repeat_lost_revocations()
         await self._finish_training(progress)
-        unsettled = [receipt for receipt in executor.receipts.receipts() if receipt.settled_at is None]
-        due = {receipt.request_id for receipt in unsettled if due_by is None or receipt.due_at <= due_by}
+        inconclusive = {each.shard for each in self.board.lineages if each.exactness is Exactness.INCONCLUSIVE}
+        unsettled = [receipt for receipt in executor.receipts.receipts() if not receipt.is_exact]
+        due = {
+            receipt.request_id
+            for receipt in unsettled
+            if receipt.settled_at is None and (due_by is None or receipt.due_at <= due_by)
+        }
         with executor.progress_to(progress):
             await resumption.begin(started)
             await settle_requests(executor, self._session, due)
+            if due_by is None:
+                await retrain_inconclusive(executor, self._session, inconclusive)
             await executor.wait_until(lambda: resumption.is_done)
         reports = resumption.reports
-        settled = [now for receipt in unsettled if (now := self.receipt(receipt.request_id)).settled_at]
+        settled = [
+            now
+            for receipt in unsettled
+            if (now := self.receipt(receipt.request_id)).settled_at and now.settled_at != receipt.settled_at
+        ]
         return SettleResult(
             generation=self._publisher.generation,
             shards=tuple(sorted({report.shard for report in reports})),

@@ -4,6 +4,7 @@ from collections.abc import Set
 
 from raymu.core.commands import RepairReport
 from raymu.core.events import SettleRequested
+from raymu.core.records import Exactness
 from raymu.service.coordinator.executor import Executor
 from raymu.service.coordinator.session import Session
 
@@ -53,3 +54,12 @@ async def settle_requests(executor: Executor, session: Session, request_ids: Set
             await executor.record(SettleRequested(at=session.clock(), shards=tuple(sorted(shards))))
             requested |= shards
         await executor.wait_until(lambda: is_settled() or bool(unrequested()))
+
+
+async def retrain_inconclusive(executor: Executor, session: Session, shards: Set[int]) -> None:
+    """Train those of these shards that are still inconclusive again from their first stage, in the class of the workers."""
+    lineages = executor.board.lineages
+    anew = tuple(sorted(shard for shard in shards if lineages[shard].exactness is Exactness.INCONCLUSIVE))
+    if anew:
+        await executor.record(SettleRequested(at=session.clock(), shards=(), anew=anew))
+        await executor.wait_until(lambda: executor.board.restarting.isdisjoint(anew))

@@ -82,7 +82,8 @@ class _ShardSamples:
         if served.state is ShardState.INCONCLUSIVE:
             yield (
                 Verdict.INCONCLUSIVE,
-                "is of more than one determinism class: no training from scratch has its bits",
+                "is of more than one determinism class: no training from scratch has its bits; "
+                "`raymu settle` trains it again in one class",
             )
         if served.checkpoint.descent != self._descent(stage):
             yield (

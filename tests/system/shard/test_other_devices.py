@@ -1,5 +1,6 @@
 """A shard that is repaired in another determinism class than it was trained in is never called exact."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,3 +101,21 @@ def test_settling_elsewhere_leaves_a_patched_request_inconclusive(run: Coordinat
     receipt = run.receipt(patched.request_id)
     assert (receipt.exactness, devices(receipt)) == (Exactness.INCONCLUSIVE, ["A100", "T4"])
     assert receipt.settled_at
+
+
+def test_settling_trains_an_inconclusive_shard_anew_in_the_class_of_its_workers(
+    run: Coordinator, tmp_path: Path
+) -> None:
+    location = tmp_path / "run"
+    with on("A100"):
+        receipt = revoke(run, ids(location, 1)[:2], strategy="sisa")
+        assert (receipt.exactness, receipt.due_met) == (Exactness.INCONCLUSIVE, None)
+        result = asyncio.run(run.settle(no_progress))
+        assert (result.shards, result.request_ids) == ((0,), (receipt.request_id,))
+        settled = run.receipt(receipt.request_id)
+        assert (settled.exactness, settled.due_met, devices(settled)) == (Exactness.EXACT, True, ["A100"])
+        assert asyncio.run(run.settle(no_progress)).shards == ()
+        assert issued_receipts(location)[-1] == settled
+        assert constituent_of(location, 0).state is ShardState.EXACT
+        asyncio.run(run.close())
+        assert verify(RunStore(str(location)), no_progress, replay=[0]).verdict is Verdict.PASS
