@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
@@ -22,13 +23,14 @@ from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.nodes import require_room_here, this_node
 from raymu.runtime.ray_internals import as_remote
 from raymu.runtime.shard_resources import shard_bundle, task_options
+from raymu.service.tuning.finished_trials import FinishedTrial, FinishedTrials
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import TuningReport, save, score_trials
 from raymu.service.tuning.search_folder import claim_folder
 from raymu.store.codec import to_json
 
 _NAME = "search"
-"""The folder of Tune's own state, below the search's folder."""
+"""The folder of Tune's own state, in a temporary one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,14 +87,13 @@ def _search(
 ) -> SearchResult:
     """Try choices in parallel, as many as this node has room for.
 
-    The folder keeps the state of the search, so that calling it again resumes an interrupted search.
+    The folder keeps the finished trials, so that calling it again resumes an interrupted search.
 
     Raises:
         RaymuError: RequestInvalid if the folder belongs to another search, DeviceUnavailable, and what a trial raises.
     """
     request = to_json(_Request(plan=spec, search=search, constraints=constraints, digest=objective.digest))
     folder = Path(spec.scratch)
-    state = folder / _NAME
     for name in ("ray.tune", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # Tune's new output writes to standard output at every verbosity.
@@ -106,18 +107,17 @@ def _search(
             partial(_trial, spec=spec, trust=trust, constraints=constraints, reports_progress=search.stops_early),
             tune.PlacementGroupFactory([shard_bundle(cluster)], bundle_label_selector=[{"ray.io/node-id": node_id}]),
         )
-        if tune.Tuner.can_restore(str(state)):
-            tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, restart_errored=True)
-        else:
+        # Tune writes pickles, which nothing may read again: a search resumes from `FinishedTrials`.
+        with TemporaryDirectory(prefix="raymu-tune-") as state:
             tuner = tune.Tuner(
                 trainable,
                 param_space=_param_space(search),
                 tune_config=_tune_config(search, max_requests=len(objective.trace.requests)),
                 run_config=tune.RunConfig(
-                    name=_NAME, storage_path=str(folder), verbose=0, callbacks=[_TrialCounter(progress, search.trials)]
+                    name=_NAME, storage_path=state, verbose=0, callbacks=[_TrialCounter(progress, search.trials)]
                 ),
             )
-        return _collect(tuner.fit())
+            return _collect(tuner.fit())
 
 
 def prepare(spec: ObjectiveSpec, trust: Trust = EVERYTHING) -> None:
@@ -145,14 +145,26 @@ def _objective(spec: ObjectiveSpec, trust: Trust) -> TuningObjective:
 def _trial(
     choice: Mapping[str, Any], *, spec: ObjectiveSpec, trust: Trust, constraints: Constraints, reports_progress: bool
 ) -> None:
-    objective = _objective(spec, trust)
+    objective, finished, tried = _objective(spec, trust), FinishedTrials(Path(spec.scratch)), Choice.of(choice)
+    interim: list[tuple[int, InterimScore]] = []
 
     def report(accepted: int, score: InterimScore) -> None:
         loss = constraints.loss(score, retrain_passes=objective.retrain_passes)
         tune.report({**asdict(score), "loss": loss, "accepted": accepted})
 
-    score = objective.evaluate(Choice.of(choice), report if reports_progress else None)
-    report(len(objective.trace.requests), score)
+    def report_interim(accepted: int, score: InterimScore) -> None:
+        interim.append((accepted, score))
+        report(accepted, score)
+
+    trial = finished.find(tried)
+    if trial is None:
+        score = objective.evaluate(tried, report_interim if reports_progress else None)
+        trial = FinishedTrial(choice=tried, interim=tuple(interim), score=score)
+        finished.write(trial)
+    else:
+        for accepted, earlier in trial.interim:
+            report(accepted, earlier)
+    report(len(objective.trace.requests), trial.score)
 
 
 def _param_space(search: Search) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The search for the hybrid boundary with Ray Tune gives each trial the score that it has by itself."""
 
+import os
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +30,16 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+class Trap:
+    """An object that runs a command when it is read."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self._command,)
+
+
 def without_clock(score: Score) -> Score:
     return replace(score, measured_seconds=0.0)
 
@@ -54,9 +66,14 @@ def test_a_search_has_the_scores_of_single_trials_also_when_it_is_resumed(locati
     left = tmp_path / "branches" / "left-behind"  # by a search that was killed
     assert not list(left.parent.iterdir())
     left.mkdir()
+    mark = tmp_path / "was here"
+    for name in ("tuner.pkl", "trainable.pkl", "experiment_state-0.json"):  # where Ray Tune would look for its state
+        (tmp_path / "search").mkdir(exist_ok=True)
+        (tmp_path / "search" / name).write_bytes(pickle.dumps(Trap(f"touch '{mark}'")))
 
     again = run.tune(search, Constraints(), out=tmp_path, traffic="uniform:5")
     assert again.trials == report.trials
+    assert not mark.exists()
     assert (left.exists(), (tmp_path / "branch-old").exists()) == (False, True)
     with pytest.raises(RequestInvalid, match="belongs to another search"):
         run.tune(search, Constraints(), out=tmp_path, traffic="uniform:4")
