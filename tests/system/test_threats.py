@@ -274,3 +274,13 @@ def test_every_place_that_opens_a_run_says_whom_it_trusts() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"RunStore", "LocalClient", "RayClient"}:
                 assert "trust" in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
+
+
+def test_only_one_place_takes_the_training_of_a_run_that_exists() -> None:
+    """It is where trust in factories is required; `ingest` has the caller's own settings."""
+    places = {
+        path.relative_to(ROOT / "raymu").as_posix()
+        for path in (ROOT / "raymu").rglob("*.py")
+        if "TrainingSpec.of(" in path.read_text(encoding="utf-8")
+    }
+    assert places == {"service/run_spec.py", "service/ingest.py"}
