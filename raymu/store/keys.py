@@ -34,8 +34,8 @@ def has_valid_signature(message: bytes, signature: str, public: bytes) -> bool:
     return True
 
 
-_HASH, _SIGNING, PUBLIC_KEY = "hash.key", "signing.key", "signing.pub"
-KEY_FILES = frozenset({_HASH, _SIGNING, PUBLIC_KEY})
+HASH_KEY, _SIGNING, PUBLIC_KEY = "hash.key", "signing.key", "signing.pub"
+KEY_FILES = frozenset({HASH_KEY, _SIGNING, PUBLIC_KEY})
 
 
 class RunKeys:
@@ -47,20 +47,20 @@ class RunKeys:
     def create(self) -> None:
         """Generate and write the keys of a new run. Raises StorageFailed."""
         signing_key = new_signing_key()
-        self._write(_HASH, secrets.token_bytes(32), mode=0o600)
+        self._write(HASH_KEY, secrets.token_bytes(32), mode=0o600)
         self._write(_SIGNING, signing_key, mode=0o600)
         self._write(PUBLIC_KEY, public_key(signing_key), mode=0o644)
 
     def copy(self, other: "RunKeys") -> None:
         """Write the keys of another run. Raises StorageFailed."""
-        self._write(_HASH, other.hash_key, mode=0o600)
+        self._write(HASH_KEY, other.hash_key, mode=0o600)
         self._write(_SIGNING, other.signing_key, mode=0o600)
         self._write(PUBLIC_KEY, other.public_key, mode=0o644)
 
     @cached_property
     def hash_key(self) -> bytes:
         """The secret key of the seals and of the pseudonyms. Without it pseudonyms cannot be linked to ids."""
-        return self._read(_HASH)
+        return self._read(HASH_KEY)
 
     @cached_property
     def signing_key(self) -> bytes:

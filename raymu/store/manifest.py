@@ -11,7 +11,7 @@ from raymu.core.records import FileRef
 from raymu.errors import FileCorrupt, FileMissing, RunFormatTooNew, RunInvalid
 from raymu.store.codec import unseal
 from raymu.store.files.run_files import RunFiles
-from raymu.store.keys import RunKeys
+from raymu.store.keys import HASH_KEY, RunKeys
 from raymu.store.layout import MANIFEST
 
 FORMAT = 1
@@ -58,6 +58,8 @@ def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
         ) from None
     source = files.display_path(MANIFEST)
     tree = _tree(payload, source)
+    if tree.get("kind") != "raymu run" and files.exists(HASH_KEY):  # of a run, whose manifest was changed
+        raise FileCorrupt(source, "not the manifest that was written: it is of another kind")
     if tree.get("kind") != "raymu run":
         raise RunInvalid(files.display_location, "is not a run of raymu: its run.json belongs to something else")
     version = tree.get("format")
