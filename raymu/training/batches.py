@@ -1,6 +1,6 @@
 """A shard's samples in canonical order, and one epoch's batches of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +112,24 @@ class BatchPlan:
         return BatchPlan(
             positions=self.positions[is_kept],
             sizes=tuple(self.sizes[number] for number in kept),
+            keys=tuple(self.keys[number] for number in kept),
+        )
+
+    def fitting(self, accepts: Callable[[int], bool]) -> "BatchPlan":
+        """Leave one sample out of each batch of a size that the model refuses, if it takes one sample less, or none.
+
+        Args:
+            accepts: Whether the model can be trained on a batch of so many samples.
+        """
+        sizes = [size - (not accepts(size) and (size == 1 or accepts(size - 1))) for size in self.sizes]
+        if tuple(sizes) == self.sizes:
+            return self
+        starts = np.cumsum(self.sizes, dtype=np.int64) - self.sizes
+        parts = [self.positions[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+        kept = [number for number, size in enumerate(sizes) if size]
+        return BatchPlan(
+            positions=np.concatenate([self.positions[:0], *parts]),
+            sizes=tuple(sizes[number] for number in kept),
             keys=tuple(self.keys[number] for number in kept),
         )
 

@@ -1,5 +1,6 @@
 """Models: rows of a table, and any other one by its factory."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
@@ -209,6 +210,23 @@ def has_batch_norm(model: nn.Module) -> bool:
     """Tell whether any layer keeps running statistics of its batches."""
     kinds = nn.modules.batchnorm._BatchNorm
     return any(isinstance(module, kinds) and module.track_running_stats for module in model.modules())
+
+
+def normalizes_batches(model: nn.Module) -> bool:
+    """Tell whether any layer needs the statistics of a batch in training, which some sizes do not have."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+def can_train_on(model: nn.Module, samples: int, *, input_shape: Shape, device: torch.device) -> bool:
+    """Try the forward pass of a copy of a model in training on so many samples of zeros. The random state stays."""
+    trial = copy.deepcopy(model).train()
+    devices = [device] if device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices):
+        try:
+            trial(torch.zeros(samples, *input_shape, device=device))
+        except Exception:  # whatever the model's own code raises
+            return False
+    return True
 
 
 def _image_shape(input_shape: Shape, image_shape: Sequence[int] | None, *, halvings: int) -> Shape:

@@ -16,7 +16,7 @@ from raymu.training.classifier import Classifier
 from raymu.training.contributions import UpdateRecorder, recording
 from raymu.training.data_parallel_gradients import data_parallel_gradients
 from raymu.training.learning_rate import LearningRate
-from raymu.training.models import has_batch_norm
+from raymu.training.models import can_train_on, has_batch_norm, normalizes_batches
 from raymu.training.normalizer import Normalizer
 from raymu.training.optimizers import build_optimizer
 from raymu.training.ranks import Ranks, SimulatedRanks
@@ -45,6 +45,8 @@ class ShardTrainer:
         self._ranks = ranks or SimulatedRanks(spec.workers)
         self._learning_rate = LearningRate(spec.training)
         self._has_batch_norm = has_batch_norm(self.classifier.model)
+        self._normalizes_batches = normalizes_batches(self.classifier.model)
+        self._accepted_sizes: dict[int, bool] = {}
         self._prepared_samples: tuple[ShardSamples, Tensor, Tensor] | None = None
         self._classes: frozenset[str] = frozenset()
 
@@ -157,14 +159,26 @@ class ShardTrainer:
     def batches(self, samples: ShardSamples, *, seed: int) -> BatchPlan:
         """Cut samples into the batches of one epoch, in an order that derives from the seed.
 
-        A model with batch norm cannot train on a batch of one sample: such batches are left out.
+        A model with batch norm cannot train on a batch of one sample: such batches are left out. With virtual batches, or
+        without running statistics, other sizes can be refused: then one sample is left out of the batch.
         """
         groups = self._spec.groups_per_slice
         if groups is None:
             batches = shuffled_batches(samples, batch_size=self._spec.training.batch_size, seed=seed)
         else:
             batches = grouped_batches(samples, groups_per_slice=groups, seed=seed)
-        return batches.drop_singletons() if self._has_batch_norm else batches
+        if self._has_batch_norm:
+            batches = batches.drop_singletons()
+        return batches.fitting(self._accepts) if self._normalizes_batches else batches
+
+    def _accepts(self, samples: int) -> bool:
+        """Return whether the model can be trained on a batch of so many samples, by a trial for each size."""
+        if samples not in self._accepted_sizes:
+            model, device = self.classifier.model, self.classifier.device
+            self._accepted_sizes[samples] = can_train_on(
+                model, samples, input_shape=self._spec.input_shape, device=device
+            )
+        return self._accepted_sizes[samples]
 
     def train_epoch(
         self, inputs: Tensor, labels: Tensor, batches: BatchPlan, *, rates: Sequence[float], seed: int
@@ -202,7 +216,7 @@ class ShardTrainer:
             batches,
             seed=seed,
             ranks=self._ranks,
-            min_samples=2 if self._has_batch_norm else 1,
+            min_samples=2 if self._normalizes_batches else 1,
         )
         for _, rate in zip(gradients, rates, strict=True):
             self._step(rate)

@@ -14,7 +14,7 @@ from raymu.core.remedies import training_passes
 from raymu.core.repair_speed import training_speed, update_seconds_per_pass
 from raymu.core.telemetry.log_fields import LogValue, logged_requests
 from raymu.core.telemetry.metrics import TRAINING
-from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, PatchFailed
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, PatchFailed, RaymuError, TrainingFailed
 from raymu.service.event_log import log_event
 from raymu.service.run_spec import spec_of
 from raymu.service.shard.change_meter import ChangeMeter, read_unseen
@@ -24,6 +24,7 @@ from raymu.service.shard.shard_patcher import Patch, ShardPatcher
 from raymu.service.shard.stages import StageWriter
 from raymu.store.reports import AnyReport
 from raymu.store.run import RunStore
+from raymu.text import one_line
 from raymu.training.batches import ShardSamples
 from raymu.training.determinism import (
     choose_device,
@@ -153,15 +154,25 @@ class ShardWorker:
         if command.decision.remedy is not Remedy.RETRAIN:
             try:
                 patch = self._patch(task, forget, retain, unseen)
-            except PatchFailed as failure:
+            except (PatchFailed, TrainingFailed) as failure:
                 reason = f"{command.decision.remedy} failed ({failure}); retrained instead"
+            except (RaymuError, OSError):  # of files, of the storage, or of another coordinator
+                raise
+            except Exception as failure:  # of the model's own code, which the forget set may be too small for
+                problem = f"{type(failure).__name__}: {one_line(failure)}"
+                reason = f"{command.decision.remedy} failed ({problem}); retrained instead"
         if patch is None:
             report = yield from self._retrain(task, retain, reason)
         else:
             self._stages.discard(command)
             report = self._patch_report(task, retain, patch, reason)
         meter = ChangeMeter(self._spec, self._files, device=self._device)
-        change = meter.measure(command.lineage, report.lineage, forget=forget, retain=retain, unseen=unseen)
+        try:
+            change = meter.measure(command.lineage, report.lineage, forget=forget, retain=retain, unseen=unseen)
+        except (RaymuError, OSError):
+            raise
+        except Exception:  # the model's own code may refuse to predict so few samples, and the repair is done
+            return report
         return replace(report, change=change)
 
     def _unseen(self, task: RepairTask) -> ShardSamples | None:
