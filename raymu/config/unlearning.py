@@ -164,8 +164,11 @@ class CurvatureConfig:
     steps: Count = 1
     """Steps of a patch, each an equal share of the way, along a direction computed anew."""
     preconditioner: Preconditioner = Preconditioner.KFAC
-    calibration_samples: Count = 256
-    """Samples that the strength is measured on at least: the forget set, and retained samples drawn to complete it."""
+    calibration_samples: Annotated[int, Field(ge=0)] = 256
+    """Samples that the strength is measured on at least: the forget set, and retained samples drawn to complete it.
+
+    With 0, the strength is whatever brings the forget set's own loss to that of models which never saw it, however far.
+    """
 
     @model_validator(mode="after")
     def _has_a_direction(self) -> "CurvatureConfig":

@@ -124,12 +124,13 @@ def contributions_passes(unlearning: UnlearningConfig, *, forgotten: float, reta
 
 
 def _has_influence(scope: RepairScope) -> bool:
-    """Whether the contributions are of known scale, so that one patch is enough."""
-    return scope.shape.unlearning.contributions is Contributions.CURVATURE
+    """Whether the strength is measured on the scale of the contributions, so that one patch is enough."""
+    unlearning = scope.shape.unlearning
+    return unlearning.contributions is Contributions.CURVATURE and unlearning.curvature.calibration_samples > 0
 
 
-def _contributions(scope: RepairScope, *, forgotten: float, steps: int) -> float:
-    retained = sum(scope.retained)
+def _contributions(scope: RepairScope, *, forgotten: float, steps: int, drawn: float = 0.0) -> float:
+    retained = sum(scope.retained) - drawn
     return contributions_passes(scope.shape.unlearning, forgotten=forgotten, retained=retained, steps=steps)
 
 
@@ -140,7 +141,7 @@ def _patch(scope: RepairScope) -> float:
         return passes + (scope.forgotten + _statistics(scope)) * FORWARD_SHARE
     references = max(1, len(scope.references))
     unseen = references * scope.forgotten * FORWARD_SHARE
-    if not _has_influence(scope):
+    if scope.shape.unlearning.contributions is not Contributions.CURVATURE:
         return (
             unseen
             + _search(scope, scope.forgotten, steps=1)
@@ -152,7 +153,8 @@ def _patch(scope: RepairScope) -> float:
     search = unseen + _search(scope, measured, steps=settings.steps)
     if not drawn:
         return search + _contributions(scope, forgotten=scope.forgotten, steps=settings.steps)
-    contributions = _contributions(scope, forgotten=(measured + scope.forgotten) / 2, steps=2 * settings.steps)
+    mean = (measured + scope.forgotten) / 2
+    contributions = _contributions(scope, forgotten=mean, steps=2 * settings.steps, drawn=drawn)
     evaluations = references * measured + scope.forgotten + settings.steps * _statistics(scope)
     return search + contributions + evaluations * FORWARD_SHARE
 

@@ -17,7 +17,7 @@ from raymu.errors import PatchFailed
 from raymu.service.shard.files import StateFiles
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
-from raymu.training.contributions import CONTRIBUTIONS, ContributionsTask, Logs, UpdateLog
+from raymu.training.contributions import CONTRIBUTIONS, UNBOUNDED, ContributionsTask, Logs, UpdateLog
 from raymu.training.patch import PatchResult, calibrate, fine_tune, require_finite, subtract
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -74,8 +74,9 @@ class ShardPatcher:
         trainer = self._restore(lineage.checkpoints[self._base] if is_replay else lineage.serving)
         trainer.fit_normalizer(retain)  # its statistics may include forgotten samples
         logs = self._logs(range(self._base + 1 if is_replay else self._slices))
-        has_influence = CONTRIBUTIONS[self._config.contributions].influence is not None
-        carry_out = self._by_influence if has_influence else self._by_loss
+        has_scale = CONTRIBUTIONS[self._config.contributions].influence is not None
+        is_measured = has_scale and self._config.curvature.calibration_samples > 0
+        carry_out = self._by_influence if is_measured else self._by_loss
         forget_loss = carry_out(trainer, forget, retain, unseen, logs, unseen_loss)
         require_finite(trainer.classifier)
         updates = tuple(self._rewrite(stage, logs.get(stage)) for stage in range(self._slices))
@@ -102,7 +103,7 @@ class ShardPatcher:
         logs: Logs,
         unseen_loss: float | None,
     ) -> float:
-        """Subtract contributions of known scale, once: how far to go does not depend on what training does next.
+        """Subtract contributions once, at a strength on their own scale: it does not depend on what training does next.
 
         Returns:
             The mean loss that is left on the forget set.
@@ -129,7 +130,7 @@ class ShardPatcher:
         logs: Logs,
         unseen_loss: float | None,
     ) -> float:
-        """Subtract contributions of unknown scale, and once more after training, which brings forgotten samples back.
+        """Subtract contributions by the forget set's own loss, and again after training, which brings the samples back.
 
         Returns:
             The mean loss that is left on the forget set.
@@ -194,7 +195,7 @@ class ShardPatcher:
                 retain,
                 unseen_loss=self._unseen_loss(ShardSamples.joined([forget, drawn])) if len(drawn) else unseen_loss,
                 steps=settings.steps,
-                bounds=method.influence,
+                bounds=method.influence if settings.calibration_samples else UNBOUNDED,
                 drawn=drawn,
             )
         self._passes += result.passes
@@ -215,11 +216,14 @@ class ShardPatcher:
     def _calibrate_last(
         self, trainer: ShardTrainer, forget: ShardSamples, retain: ShardSamples, unseen_loss: float | None
     ) -> PatchResult:
-        """Calibrate again, by a gradient step: recorded updates are subtracted once and never again."""
+        """Calibrate again. Recorded updates are subtracted once and never again, so a gradient step stands in for them."""
         if unseen_loss is None:
             loss = trainer.classifier.mean_loss(forget.features, forget.labels)
             return PatchResult(passes=len(forget) * FORWARD_SHARE, strength=0.0, forget_loss=loss)
-        return self._subtract(trainer, Contributions.GRADIENT, forget, retain, {}, unseen_loss)
+        contributions = self._config.contributions
+        if contributions.is_recorded:
+            contributions = Contributions.GRADIENT
+        return self._subtract(trainer, contributions, forget, retain, {}, unseen_loss)
 
     def _fine_tune(self, trainer: ShardTrainer, retain: ShardSamples, unseen: ShardSamples | None) -> None:
         settings, ohs = self._spec.training, self._config.ohs

@@ -21,7 +21,7 @@ from tests.support.examples import make_config, revoke, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import TrainedRunFactory
 
-QUICK = {"samples": 10, "iterations": 1, "steps": 2}
+QUICK = {"samples": 10, "iterations": 1, "steps": 2, "calibration_samples": 1}
 """Settings with which a patch costs less than retraining a shard of few samples, so that `ohs` replays."""
 
 
