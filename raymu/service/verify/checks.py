@@ -61,7 +61,7 @@ def _receipts(evidence: Evidence) -> Findings:
     store.require_bound_key()
     issued = check_receipts(recorded.receipt_rows, run=store.manifest.run_id, public_key=store.keys.public_key)
     pairs = zip_longest(issued, expected.receipts)
-    if not all(given and due and given[0] == due[0] and due[1].is_as_issued(given[1]) for given, due in pairs):
+    if not all(actual and due and actual[0] == due[0] and due[1].is_as_issued(actual[1]) for actual, due in pairs):
         yield fails("the issued receipts differ from those that follow from the journal")
 
 
