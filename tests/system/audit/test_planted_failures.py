@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raymu.core.records import SampleId
@@ -90,7 +91,11 @@ def test_a_shard_that_was_not_patched_fails(runs: Runs, monkeypatch: pytest.Monk
 
 def test_a_patch_at_triple_strength_fails_on_the_other_side(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     find = patch.find_strength
-    monkeypatch.setattr(patch, "find_strength", lambda loss_at, aim: 3.0 * find(loss_at, aim))
+    monkeypatch.setattr(patch, "find_strength", lambda loss_at, aim, _bounds: 3.0 * find(loss_at, aim))
+    # The strength that the forget set's own loss asks for, three times.
+    monkeypatch.setattr(
+        shard_patcher.ShardPatcher, "_draw", lambda _self, retain, _count: np.zeros(len(retain), dtype=bool)
+    )
     report = runs.revoke("triple", "dpus")
     assert report.verdict is Verdict.FAIL
     assert report.together.reason.startswith("over-forgets:")
