@@ -117,9 +117,13 @@ def issued_receipts(location: Path | str) -> list[Receipt]:
 
 
 def history_of(location: Path) -> tuple[int, int, list[str]]:
-    """Return the journal's events, the current generation and every file. A refused request changes none of them."""
+    """Return the journal's events, the current generation and every file. A refused request changes none of them.
+
+    The two files that SQLite keeps beside a journal while it is open are left out.
+    """
     events, generation = len(journal_events(location)), RunStore(str(location)).current().number
-    return events, generation, sorted(str(path.relative_to(location)) for path in location.rglob("*"))
+    paths = [path for path in location.rglob("*") if not path.name.endswith(("-wal", "-shm"))]
+    return events, generation, sorted(str(path.relative_to(location)) for path in paths)
 
 
 def state_files(location: Path, shard: int) -> set[str]:

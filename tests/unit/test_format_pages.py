@@ -3,7 +3,6 @@
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,31 +13,10 @@ from raymu.core.commands import RepairReport
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipt, ShardReceipt
 from raymu.store.layout import kind_of
+from tests.support.format_pages import PAGES, documented, field_names, undocumented
 
 ROOT = Path(__file__).parents[2]
-PAGES = ROOT / "docs" / "formats"
 GOLDEN_RUNS = sorted(folder for folder in (ROOT / "tests" / "golden_runs" / "0.1").iterdir() if folder.is_dir())
-
-
-def documented(*pages: str) -> set[str]:
-    """Return the names in code style on these pages."""
-    text = "".join((PAGES / f"{page}.md").read_text(encoding="utf-8") for page in pages)
-    return set(re.findall(r"`([\w.]+)`", text))
-
-
-def field_names(tree: Any) -> Iterator[str]:
-    """Yield the keys of nested JSON objects, without those that are numbers of shards or slices."""
-    if isinstance(tree, dict):
-        for name, value in tree.items():
-            yield name
-            yield from field_names(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from field_names(value)
-
-
-def undocumented(tree: Any, *pages: str) -> set[str]:
-    return {name for name in field_names(tree) if not name.isdigit()} - documented(*pages)
 
 
 def rows(folder: Path, query: str) -> list[Any]:

@@ -30,9 +30,9 @@ from raymu.training.audit.shadow_models import AuditedModel, AuditTask, train_mo
 from raymu.training.stages import StageResult, StageTask, train_stages
 from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import train_run
+from tests.support.format_pages import field_names, undocumented
 from tests.support.golden_journals import GOLDEN
 from tests.system.audit.examples import letter_config, write_letters
-from tests.unit.test_format_pages import field_names, undocumented
 
 REPETITIONS = 3
 

@@ -28,12 +28,12 @@ from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
 from raymu.store.run import RunStore
+from tests.support.audit_documents import audit_tree
 from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, revoke, settle, train_run, write_samples
 from tests.support.golden_journals import GOLDEN
 from tests.support.scripted_fleet import ScriptedFleet
 from tests.support.trained_runs import TrainedRunFactory
-from tests.unit.report.test_remedy_figure import audit_tree
 
 SECTIONS = (
     "summary", "deadlines", "training", "grid", "requests", "forecasts", "accuracy", "verification", "audit", "glossary"
