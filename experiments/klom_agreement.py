@@ -5,8 +5,8 @@ and the benchmark (RoyRin/data-unlearning-bench, MIT licence) compute the KLoM o
 same margins, and the margins of one model from the same logits. The benchmark is not a dependency: clone it, and name a
 Python that has PyTorch, SciPy and tqdm. It takes a minute on the letter data.
 
-Conclusion: the measure is the published one. Two sets of models of one distribution are not at 0, and the fewer models there
-are, the farther from it: what counts is the ratio to the floor.
+Conclusion: the measure is the published one. Even two sets of exact retrainings have a divergence, which is the larger, the
+fewer models there are: what counts is the ratio to the floor.
 """
 
 import subprocess

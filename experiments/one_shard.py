@@ -9,12 +9,12 @@ import hashlib
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ from raymu.training.classifier import Classifier
 from raymu.training.determinism import deterministic
 from raymu.training.patch import fine_tune_as_control
 from raymu.training.spec import TrainingSpec
-from raymu.training.stages import StageResult, StageTask, train_stages
+from raymu.training.stages import StageTask, train_stages
 from raymu.training.trainer import ShardTrainer
 
 CPU = torch.device("cpu")
@@ -174,7 +174,7 @@ class OneShard:
         """The trained other shards, and where their states are."""
         files, references = MemoryFiles(), []
         for shard, samples in enumerate(self.others, start=1):
-            model = self._kept(f"other-{shard}", partial(self._train, self.spec, shard, samples))
+            model = self._kept(f"other-{shard}", shard, partial(_trained, self.spec, shard, samples))
             checkpoint = checkpoint_of(files, shard, len(self.spec.epochs) - 1, model.payload, str(shard))
             references.append(CalibrationReference(shard=shard, checkpoint=checkpoint, table=checkpoint.file))
         return tuple(references), files
@@ -183,44 +183,17 @@ class OneShard:
         """Train the shard from scratch; on all samples by default."""
         samples = self.samples if samples is None else samples
         name = f"seed-{seed}-{len(samples)}"
-        return self._kept(name, lambda: self._train(self.with_seed(seed), SHARD, samples))
-
-    def _train(self, spec: TrainingSpec, shard: int, samples: ShardSamples) -> ShardModel:
-        started, files = time.process_time(), MemoryFiles()
-        stages = list(_trained(spec, shard, samples))
-        seconds = time.process_time() - started
-        checkpoints = tuple(
-            checkpoint_of(files, shard, stage.stage, stage.checkpoint, stage.weights_sha256) for stage in stages
-        )
-        passes = float(sum(stage.passes for stage in stages))
-        lineage = ShardLineage(
-            shard=shard,
-            table=checkpoints[-1].file,
-            slice_samples=samples.slice_samples(len(stages)),
-            checkpoints=checkpoints,
-            updates=(None,) * len(stages),
-            serving=checkpoints[-1],
-            tainted_from=None,
-            debts=(),
-            seconds_per_pass=seconds / passes,
-        )
-        cost = Cost(passes=passes, seconds=seconds)
-        return ShardModel(payload=stages[-1].checkpoint, cost=cost, lineage=lineage, files=files)
+        return self._kept(name, SHARD, partial(_trained, self.with_seed(seed), SHARD, samples))
 
     def retrain(self, before: ShardModel, seed: int, is_forgotten: np.ndarray) -> ShardModel:
         """Retrain exactly: from the checkpoint before the first slice with a forgotten sample."""
-        return self._kept(f"retrained-{seed}-{is_forgotten.sum()}", lambda: self._retrain(before, seed, is_forgotten))
-
-    def _retrain(self, before: ShardModel, seed: int, is_forgotten: np.ndarray) -> ShardModel:
         assert before.lineage is not None
         first = int(self.samples.slices[is_forgotten].min())
         checkpoint = before.lineage.checkpoints[first - 1] if first else None
         payload = before.files.read(checkpoint.file) if checkpoint else None
-        started = time.process_time()
         retain = self.samples.where(~is_forgotten)
-        stages = list(_trained(self.with_seed(seed), SHARD, retain, first=first, checkpoint=payload))
-        cost = Cost(passes=float(sum(stage.passes for stage in stages)), seconds=time.process_time() - started)
-        return ShardModel(payload=stages[-1].checkpoint, cost=cost)
+        train = partial(_trained, self.with_seed(seed), SHARD, retain, first=first, checkpoint=payload)
+        return self._kept(f"retrained-{seed}-{is_forgotten.sum()}", SHARD, train)
 
     def control(self, before: ShardModel, seed: int, is_forgotten: np.ndarray) -> ShardModel:
         """Fine-tune and subtract nothing."""
@@ -318,23 +291,51 @@ class OneShard:
         )
         return relearning_steps(samples, model.payload, target=target)
 
-    def _kept(self, name: str, train: Callable[[], ShardModel]) -> ShardModel:
+    def _kept(self, name: str, shard: int, train: Callable[[], "TrainedStages"]) -> ShardModel:
         """Return a model that was trained already, or train it. The folder is this experiment's own, and may be deleted."""
         path = self.kept / f"{name}.pickle"
         if path.exists():
-            kept: ShardModel = pickle.loads(path.read_bytes())
-            return kept
-        model = train()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        unfinished.write_bytes(pickle.dumps(model))
-        unfinished.rename(path)
-        return model
+            stages, slice_samples, passes, seconds = pickle.loads(path.read_bytes())
+        else:
+            started = time.process_time()
+            stages, slice_samples, passes = train()
+            seconds = time.process_time() - started
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            unfinished.write_bytes(pickle.dumps((stages, slice_samples, passes, seconds)))
+            unfinished.rename(path)
+        return _model_of(shard, stages, slice_samples, Cost(passes=passes, seconds=seconds))
+
+
+TrainedStages: TypeAlias = tuple[list[tuple[int, bytes, str]], tuple[int, ...] | None, float]
+"""Number, checkpoint and weights' hash of each stage; samples of each slice, None if a stage was not trained; passes."""
+
+
+def _model_of(
+    shard: int, stages: Sequence[tuple[int, bytes, str]], slice_samples: tuple[int, ...] | None, cost: Cost
+) -> ShardModel:
+    *_, (_, payload, _) = stages
+    if slice_samples is None:
+        return ShardModel(payload=payload, cost=cost)
+    files = MemoryFiles()
+    checkpoints = tuple(checkpoint_of(files, shard, *stage) for stage in stages)
+    lineage = ShardLineage(
+        shard=shard,
+        table=checkpoints[-1].file,
+        slice_samples=slice_samples,
+        checkpoints=checkpoints,
+        updates=(None,) * len(stages),
+        serving=checkpoints[-1],
+        tainted_from=None,
+        debts=(),
+        seconds_per_pass=cost.seconds / cost.passes,
+    )
+    return ShardModel(payload=payload, cost=cost, lineage=lineage, files=files)
 
 
 def _trained(
     spec: TrainingSpec, shard: int, samples: ShardSamples, *, first: int = 0, checkpoint: bytes | None = None
-) -> Iterator[StageResult]:
+) -> TrainedStages:
     task = StageTask(
         spec=spec,
         shard=shard,
@@ -345,7 +346,10 @@ def _trained(
         device="cpu",
         threads=1,
     )
-    return train_stages(task)
+    results = list(train_stages(task))
+    stages = [(result.stage, result.checkpoint, result.weights_sha256) for result in results]
+    slice_samples = None if first else samples.slice_samples(len(stages))
+    return stages, slice_samples, float(sum(result.passes for result in results))
 
 
 class _JoinedFiles(MemoryFiles):

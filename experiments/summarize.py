@@ -16,6 +16,7 @@ from experiments.harness import EXPERIMENTS, RESULTS, ROOT, Experiment, Result, 
 from experiments.markdown import median_ratio, points, ratio, table, times
 
 TOGETHER = (
+    "remedies",
     "strategies",
     "partitions",
     "boundary",
