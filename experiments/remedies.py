@@ -256,7 +256,7 @@ def remedies_table(rows: pd.DataFrame) -> str:
                 f"{row['data']}, {row['model'].upper()}",
                 row["scenario"],
                 row["method"],
-                f"{row['forget_distance']:.3f}",
+                f"{row['forget_distance']:.4f}",
                 f"{row['distance_ratio']:.2f}",
                 f"{row['forget_klom']:.2f} / {row['forget_klom_p95']:.1f}",
                 f"{row['forget_gaussian_klom']:.2f} / {row['forget_gaussian_klom_p95']:.1f}",
@@ -384,13 +384,13 @@ def _aim_of_singles(rows: pd.DataFrame, aim: str, *, most: float) -> list[str]:
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Draw cost against distance for two data sets and two shares: the README's figure."""
-    chosen = [
-        (data, scenario) for scenario in ("1%", "10%") for data in ("letter", "fashion-mnist") if _has(rows, data)
-    ]
+    measured = rows["data"].unique()
+    names = [name for name in ("letter", CNN_DATA) if name in measured] or [measured[0]]
+    chosen = [(data, scenario) for scenario in ("1%", "10%") for data in names]
     figure, axes = panels(2, len(chosen) // 2, width=4.4, height=3.1, sharex=True)
     for panel, (data, scenario) in zip(axes, chosen, strict=True):
-        measured = rows.query("data == @data and model == 'mlp' and scenario == @scenario")
-        _draw_cost(panel, measured.set_index("method"))
+        by_method = rows.query("data == @data and model == 'mlp' and scenario == @scenario").set_index("method")
+        _draw_cost(panel, by_method)
         panel.set_title(f"{TITLES[data]}, {scenario} of a shard revoked", loc="left")
     for panel in axes[-len(chosen) // 2 :]:
         panel.set_xlabel("compute, % of exact retraining")
@@ -423,10 +423,6 @@ def draw_all(rows: pd.DataFrame) -> Figure:
     axes.grid(visible=False, axis="y")
     legend(figure, [axes])
     return figure
-
-
-def _has(rows: pd.DataFrame, data: str) -> bool:
-    return bool((rows["data"] == data).any())
 
 
 def _draw_cost(axes: Axes, rows: pd.DataFrame) -> None:
