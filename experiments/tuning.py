@@ -130,10 +130,13 @@ def draw(rows: pd.DataFrame) -> Figure:
             ("control_error", "control: only fine-tuned", "#8c8c8c"),
             ("untouched_error", "untouched: nothing done", "#e69f00"),
         ):
-            panel.axhline(fresh[column].iloc[0], color=color, lw=1.0, ls=":", label=label)
-        panel.axhline(1.0, color="black", lw=1.0, ls="-.", label="other seed: the floor")
+            if column in fresh:
+                panel.axhline(fresh[column].iloc[0], color=color, lw=1.0, ls=":", label=label)
+        has_floor = "untouched_error" in fresh  # else it was measured before errors were divided by the floor
+        if has_floor:
+            panel.axhline(1.0, color="black", lw=1.0, ls="-.", label="other seed: the floor")
         panel.set(title=name, xscale="log", xlabel="work, share of retraining for every request")
-        panel.set_ylabel("forgetting error, multiple of the floor")
+        panel.set_ylabel(f"forgetting error, {'multiple of the floor' if has_floor else 'nats'}")
     legend(figure, axes)
     return figure
 
