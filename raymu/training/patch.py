@@ -103,14 +103,16 @@ def calibrate(
         PatchFailed: The contributions cannot be computed, no strength reaches the unseen loss though no bound stops it, or
             the weights become infinite or NaN.
     """
+    passes = recompute_batch_norm(classifier, retain)
     if not drawn:
-        return _search(classifier, contribute, forget, retain, unseen_loss, steps, bounds)
-    state = _state(classifier.model)
+        result = _search(classifier, contribute, forget, retain, unseen_loss, steps, bounds)
+        return replace(result, passes=passes + result.passes)
+    state = _state(classifier.model)  # the strength is found, and used, from the same statistics
     measured = ShardSamples.joined([forget, drawn])
     search = _search(classifier, contribute, measured, retain, unseen_loss, steps, bounds)
     classifier.model.load_state_dict(state)
     result = subtract(classifier, contribute, forget, retain, strength=search.strength, steps=steps)
-    return replace(result, passes=search.passes + result.passes)
+    return replace(result, passes=passes + search.passes + result.passes)
 
 
 def _search(
@@ -122,12 +124,11 @@ def _search(
     steps: int,
     bounds: StrengthBounds,
 ) -> PatchResult:
-    """Calibrate to the samples' own loss.
+    """Calibrate to the samples' own loss, from weights whose batch-norm statistics are their own.
 
     Batch-norm statistics move with the weights, and the loss with them, so a second search follows them in the last step.
     """
     search = _Search(classifier, samples, retain, bounds.scaled(1.0 / steps))
-    search.recompute_statistics()
     start = loss = search.loss()
     if not (math.isfinite(start) and math.isfinite(unseen_loss)):
         raise PatchFailed("the loss on the forget set is not finite")
@@ -194,18 +195,22 @@ class _Search:
         if not follows_statistics:
             self.strength += strength
             return losses[1.0]
+        reached = 1.0  # the factor whose weights the statistics are of
 
         def loss_with_statistics_at(factor: float) -> float:
+            nonlocal reached
             if factor not in losses:
                 move_to(factor * strength)
                 self.recompute_statistics()
-                losses[factor] = self.loss()
+                losses[factor], reached = self.loss(), factor
             return losses[factor]
 
         factor = find_strength(loss_with_statistics_at, aim, self._bounds.scaled(1.0 / strength))
         self.strength += factor * strength
         move_to(factor * strength)
-        return self.loss()  # where the search ended, so the statistics are these weights' own
+        if factor != reached:  # its loss was known, so that the search did not go there again
+            self.recompute_statistics()
+        return self.loss()
 
 
 def _line(classifier: Classifier, vector: Tensor) -> Callable[[float], None]:

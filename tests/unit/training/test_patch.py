@@ -179,6 +179,22 @@ def test_calibration_reaches_the_unseen_loss_and_reports_the_loss_that_is_left(
     assert all(torch.allclose(left[name], tensor) for name, tensor in classifier.tensors().items())
 
 
+@pytest.mark.parametrize("most", [0.5, 2.0])
+def test_batch_norm_statistics_are_those_of_the_weights_after_a_bounded_search(most: float) -> None:
+    samples = make_samples(60, seed=1)
+    classifier = make_training(samples, batch_norm=True).classifier
+    forget, retain = samples.where(np.arange(60) < 8), samples.where(np.arange(60) >= 8)
+    aim = 4.0 * classifier.mean_loss(forget.features, forget.labels)
+    bounds = StrengthBounds(least=0.1, most=most)
+    contribute = prepared(Contributions.CURVATURE, classifier, forget, retain)
+    result = calibrate(classifier, contribute, forget, retain, unseen_loss=aim, bounds=bounds)
+    assert 0.4 < result.strength <= most
+    assert result.forget_loss == classifier.mean_loss(forget.features, forget.labels)
+    left = {name: tensor.clone() for name, tensor in classifier.tensors().items()}
+    recompute_batch_norm(classifier, retain)
+    assert all(torch.allclose(left[name], tensor) for name, tensor in classifier.tensors().items())
+
+
 def test_calibration_that_has_nothing_to_do_leaves_the_weights_as_they_are() -> None:
     samples = make_samples(60, seed=1)
     classifier = make_training(samples).classifier
@@ -209,6 +225,23 @@ def test_a_strength_that_is_measured_on_more_samples_is_used_for_the_forget_set_
     assert result.forget_loss == models[2].mean_loss(forget.features, forget.labels)
     assert torch.allclose(parameters(models[1]), parameters(models[2]), atol=1e-6)
     assert not torch.allclose(parameters(models[0]), parameters(models[2]), atol=1e-6)
+
+
+def test_a_strength_is_used_from_the_batch_norm_statistics_that_it_was_measured_from() -> None:
+    samples = make_samples(60, seed=1)
+    forget, drawn, retain = (samples.where(np.isin(np.arange(60) // 4, parts)) for parts in ([0], [1, 2], range(3, 15)))
+    classifier = make_training(samples, batch_norm=True).classifier
+    contribute = prepared(Contributions.CURVATURE, classifier, forget, retain)
+    starts = []
+
+    def watched_contributions(contributing: ShardSamples) -> ContributionsResult:
+        starts.append({name: tensor.clone() for name, tensor in classifier.tensors().items()})
+        return contribute(contributing)
+
+    others = samples.where(np.arange(60) >= 4)
+    calibrate(classifier, watched_contributions, forget, others, unseen_loss=1.0, drawn=drawn)
+    first, second = starts
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_the_published_rule_subtracts_the_contributions_once() -> None:
