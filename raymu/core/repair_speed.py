@@ -202,10 +202,13 @@ class RepairSpeeds:
         forecast_seconds: float,
         determinism: str,
     ) -> "RepairSpeeds":
-        """Return what is known after a repair, as `RepairSpeed.after`. `determinism` is its determinism class, as JSON."""
+        """Return what is known after a repair, as `RepairSpeed.after`.
+
+        `determinism` is its determinism class, as JSON. A simulated repair has none: it is on the present kind of device.
+        """
         if seconds <= 0.0 or effort.fixed_s + effort.passes_s <= 0.0:
             return self
-        device = device_kind(determinism)
+        device = device_kind(determinism) or self.device
         there = replace(self, device=device)
         speed = there.of(remedy).after(planned, effort, seconds=seconds, forecast_seconds=forecast_seconds)
         learned = {**self.by_device.get(device, _NOTHING_LEARNED), remedy: speed}

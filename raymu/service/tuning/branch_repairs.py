@@ -51,7 +51,8 @@ class BranchRepairs:
         self._branch.reports.delete([report.command_id])
         self.measured_seconds += report.seconds
         lineage = replace(report.lineage, seconds_per_pass=command.lineage.seconds_per_pass)
-        return replace(report, seconds=_forecast_seconds(command, report), lineage=lineage)
+        # Without a determinism class, later forecasts do not depend on the machine either.
+        return replace(report, seconds=_forecast_seconds(command, report), lineage=lineage, determinism="")
 
     def destroy(self, files: Collection[FileRef]) -> None:
         """Delete files of the branch."""

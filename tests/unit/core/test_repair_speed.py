@@ -160,6 +160,16 @@ def test_each_remedy_is_learned_on_each_device() -> None:
     assert back.of(Remedy.PATCH) == speeds.of(Remedy.PATCH), "what was learned on a device is kept"
 
 
+def test_a_simulated_repair_is_on_the_present_kind_of_device() -> None:
+    learned = after_a_repair(RepairSpeeds(), CPU)
+    simulated = after_a_repair(learned, "")
+    assert (simulated.device, simulated.of(Remedy.PATCH).repairs) == (learned.device, 2)
+
+
+def after_a_repair(speeds: RepairSpeeds, determinism: str) -> RepairSpeeds:
+    return speeds.after(Remedy.PATCH, EFFORT, EFFORT, seconds=0.4, forecast_seconds=0.04, determinism=determinism)
+
+
 def test_a_kind_of_device_does_not_depend_on_the_version_of_the_software() -> None:
     assert device_kind(CPU) == device_kind(CPU.replace("2.9.0", "2.10.0")) == "device cpu AVX2, threads 1"
     assert device_kind(CPU) != device_kind(CPU.replace('"threads": 1', '"threads": 4'))
