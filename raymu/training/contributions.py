@@ -28,6 +28,7 @@ from raymu.training.batches import BatchPlan, ShardSamples
 from raymu.training.checkpoint_format import deserialize, serialize
 from raymu.training.classifier import EVALUATION_BATCH, Classifier
 from raymu.training.curvature.direction import CurvatureDirection
+from raymu.training.curvature.gauss_newton import twice_differentiable
 
 
 class UpdateRecorder(Protocol):
@@ -300,9 +301,11 @@ def _mean_gradient(classifier: Classifier, samples: ShardSamples) -> Tensor:
     model = classifier.model
     model.zero_grad(set_to_none=True)
     labels = torch.from_numpy(samples.labels).to(classifier.device)
-    # Evaluation mode: no dropout, and batch norm by its running statistics.
-    for logits, targets in zip(classifier.logits(samples.features), labels.split(EVALUATION_BATCH), strict=True):
-        (classifier.loss(logits, targets, "sum") / len(samples)).backward()
+    # Evaluation mode: no dropout, and batch norm by its running statistics. cuDNN's recurrent layers have no backward pass
+    # in it.
+    with twice_differentiable(model):
+        for logits, targets in zip(classifier.logits(samples.features), labels.split(EVALUATION_BATCH), strict=True):
+            (classifier.loss(logits, targets, "sum") / len(samples)).backward()
     gradients = [
         torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in model.parameters()
     ]

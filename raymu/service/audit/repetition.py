@@ -9,7 +9,7 @@ import numpy as np
 
 from raymu.core.commands import CalibrationReference, Decision, RepairShard
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
-from raymu.errors import PatchFailed
+from raymu.errors import PatchFailed, RaymuError, TrainingFailed
 from raymu.service.shard.shard_patcher import ShardPatcher
 from raymu.training.audit.remedy import AuditedRemedy, AuditedRepair
 from raymu.training.audit.samples import AuditSamples, ModelKind
@@ -119,7 +119,11 @@ class _Repetition:
             if repair.remedy is not Remedy.RETRAIN:
                 try:
                     cost = self._patch(repair, forget, retain, command_id=f"repair {number}")
-                except PatchFailed:
+                except (PatchFailed, TrainingFailed):
+                    failed_patches += 1
+                except (RaymuError, OSError):
+                    raise
+                except Exception:  # of the model's own code: a worker retrains the shard then
                     failed_patches += 1
             own_passes, own_seconds = cost or self._retrain(repair, retain)
             passes, seconds, present = passes + own_passes, seconds + own_seconds, retain

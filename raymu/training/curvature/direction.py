@@ -90,13 +90,15 @@ class CurvatureDirection:
         if settings.iterations:
             labels = self._labels.to(classifier.device)
             matrix = GaussNewton(classifier.model, classifier.loss, self._inputs, labels)
-            solution = conjugate_gradients(
-                lambda vector: matrix.product(vector).add_(vector, alpha=settings.damping),
-                right,
-                precondition=precondition,
-                iterations=settings.iterations,
-            )
-            passes += settings.iterations * PRODUCT_PASSES * len(self._inputs)
+            products = 0
+
+            def product(vector: Tensor) -> Tensor:
+                nonlocal products
+                products += 1
+                return matrix.product(vector).add_(vector, alpha=settings.damping)
+
+            solution = conjugate_gradients(product, right, precondition=precondition, iterations=settings.iterations)
+            passes += products * PRODUCT_PASSES * len(self._inputs)
         else:
             solution = precondition(right)
         direction = torch.zeros_like(gradient)

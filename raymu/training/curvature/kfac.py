@@ -8,7 +8,7 @@ cross-entropy that gives the Gauss-Newton matrix, for other losses a positive se
 Parameters of other layers, and of layers that are called more than once, each get the mean of their tensor's curvatures.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,8 @@ from raymu.training.losses import Loss
 
 LARGEST_FACTOR = 4096
 """Most inputs or outputs of a layer: the time to decompose a factor grows with their cube."""
+_ROW_BYTES = 2**28
+"""Most bytes of the rows of inputs that are made at once: a convolution copies each pixel for every place it goes into."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -51,7 +53,15 @@ class _Layer:
 
     def add(self, inputs: Tensor, gradients: Tensor) -> None:
         """Add a chunk's second moments: its inputs, and the gradients by its outputs."""
-        rows = self._input_rows(inputs)
+        by_output = gradients.flatten(2).transpose(1, 2) if gradients.dim() == 4 else gradients
+        flat = by_output.reshape(-1, len(self.gradients))
+        self.gradients.addmm_(flat.T, flat)
+        sample_bytes = len(flat) / len(inputs) * len(self.inputs) * inputs.element_size()
+        for part in inputs.split(max(1, int(_ROW_BYTES / sample_bytes))):
+            self._add_inputs(self._input_rows(part))
+
+    def _add_inputs(self, rows: Tensor) -> None:
+        """Add the second moments of rows of inputs, (places, inputs)."""
         width = rows.shape[1]
         self.inputs[:width, :width].addmm_(rows.T, rows)
         if width < len(self.inputs):
@@ -60,9 +70,6 @@ class _Layer:
             self.inputs[:-1, -1] += sums
             self.inputs[-1, -1] += len(rows)
         self.places += len(rows)
-        by_output = gradients.flatten(2).transpose(1, 2) if gradients.dim() == 4 else gradients
-        flat = by_output.reshape(-1, len(self.gradients))
-        self.gradients.addmm_(flat.T, flat)
 
     def _input_rows(self, inputs: Tensor) -> Tensor:
         """Return (places, inputs): what each output place is computed from."""
@@ -221,13 +228,14 @@ def _recorded_calls(layers: Sequence[_Layer]) -> Iterator[None]:
     """Record the inputs and outputs of layers."""
 
     def recorder(layer: _Layer) -> Any:
-        def record(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def record(_module: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor], output: Tensor) -> None:
+            [tensor] = (*inputs, *named.values())
             # The edge stays that of this output, even if a later layer overwrites it.
-            layer.calls.append((inputs[0].detach(), get_gradient_edge(output)))
+            layer.calls.append((tensor.detach(), get_gradient_edge(output)))
 
         return record
 
-    hooks = [layer.module.register_forward_hook(recorder(layer)) for layer in layers]
+    hooks = [layer.module.register_forward_hook(recorder(layer), with_kwargs=True) for layer in layers]
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from raymu.errors import FileCorrupt, PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.contributions import CONTRIBUTIONS, UpdateLog
+from raymu.training.normalizer import Normalizer
 from raymu.training.trainer import ShardTrainer
 from tests.support.shard_training import SLICES, contributions_of, make_plan, make_samples
 
@@ -238,3 +239,28 @@ def test_the_gradient_reading_is_one_step_of_descent_at_the_present_weights(mode
 @pytest.mark.parametrize("contributions", list(Contributions))
 def test_training_records_those_contributions_that_say_so(contributions: Contributions) -> None:
     assert (CONTRIBUTIONS[contributions].recorder is not None) is contributions.is_recorded
+
+
+def test_gradients_of_recurrent_layers_do_without_cudnn_which_has_none_in_evaluation_mode() -> None:
+    class Watched(torch.nn.LSTM):
+        def forward(self, *args: Any) -> Any:
+            seen.append(torch.backends.cudnn.enabled)
+            return super().forward(*args)
+
+    class Recurrent(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = Watched(4, 3, batch_first=True)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            states, _ = self.cell(inputs[:, None])
+            logits: Tensor = states[:, -1]
+            return logits
+
+    seen: list[bool] = []
+    samples = make_samples()
+    classifier = ShardTrainer(make_plan(), 0, CPU).classifier
+    classifier.model = Recurrent()
+    classifier.normalizer = Normalizer.fit(samples.features, "none")
+    assert contributions_of(Contributions.GRADIENT, classifier, samples, {}, 0.1).any()
+    assert seen == [False]

@@ -9,7 +9,7 @@ from raymu.config import UnlearningConfig
 from raymu.config.unlearning import Contributions
 from raymu.core.audit.signals import losses
 from raymu.core.records import Remedy
-from raymu.errors import PatchFailed
+from raymu.errors import PatchFailed, TrainingFailed
 from raymu.service.audit.repetition import train_audited
 from raymu.service.shard.shard_patcher import ShardPatcher
 from raymu.training.audit.remedy import AuditedRemedy, AuditedRepair
@@ -118,9 +118,16 @@ def test_several_repairs_are_repeated_one_after_the_other() -> None:
     assert both.weights_sha256 == alone.weights_sha256
 
 
-def test_a_patch_that_fails_is_replaced_by_retraining_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [PatchFailed("no strength is enough"), TrainingFailed(0, 2, "too little memory"), ZeroDivisionError()],
+    ids=["patch", "training", "model"],
+)
+def test_a_patch_that_fails_is_replaced_by_retraining_and_counted(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
     def fail(*_arguments: object) -> None:
-        raise PatchFailed("no strength is enough")
+        raise failure
 
     samples = make_pool(training=TRAINING)
     remedy = remedy_of(samples, repair_of(samples, Remedy.PATCH))

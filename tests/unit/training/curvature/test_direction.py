@@ -124,6 +124,16 @@ def test_the_passes_of_all_steps_are_those_of_the_forecast(settings: dict[str, A
     assert passes == contributions_passes(unlearning, forgotten=0, retained=20, steps=config.steps)
 
 
+def test_iterations_that_are_not_needed_are_not_counted() -> None:
+    model = make_model("mlp")
+    direction = CurvatureDirection(make_classifier(model), make_retained(20), CurvatureConfig(), seed=7)
+    solution, passes = direction.of(torch.zeros_like(gradient_like(model)))
+    assert not solution.any()
+    assert passes == contributions_passes(
+        UnlearningConfig(curvature=CurvatureConfig(iterations=0)), forgotten=0, retained=20, steps=1
+    )
+
+
 class OnceDifferentiable(torch.autograd.Function):
     """A layer of a user's whose derivative has no derivative."""
 

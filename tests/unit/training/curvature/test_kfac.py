@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from raymu.training.curvature import kfac
 from raymu.training.curvature.conjugate_gradients import conjugate_gradients
@@ -137,6 +138,40 @@ def test_parameters_without_factors_get_the_mean_of_their_curvatures(monkeypatch
     ).mean(dim=0)
     assert float(curvatures[0]) - DAMPING == pytest.approx(float(weight), rel=0.1)
     assert float(curvatures[-1]) - DAMPING == pytest.approx(float(bias), rel=0.1)
+
+
+def test_rows_that_are_made_in_parts_add_up_to_the_same_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (inputs, _) = make_model("cnn"), make_batch()
+    vector = torch.randn(sum(parameter.numel() for parameter in parameters_of(model)))
+    whole = estimate(model, inputs).solve(vector)
+    made: list[int] = []
+    unfold = F.unfold
+
+    def counted(images: Tensor, *args: object, **known: object) -> Tensor:
+        made.append(len(images))
+        return unfold(images, *args, **known)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(F, "unfold", counted)
+    monkeypatch.setattr(kfac, "_ROW_BYTES", 40_000)
+    in_parts = estimate(model, inputs).solve(vector)
+    assert max(made) < len(inputs) <= sum(made) / 2
+    torch.testing.assert_close(in_parts, whole, atol=1e-3, rtol=1e-3)
+
+
+def test_a_layer_may_be_called_by_the_name_of_its_argument() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(FEATURES, CLASSES)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            logits: Tensor = self.head(input=inputs)
+            return logits
+
+    torch.manual_seed(0)
+    named, (inputs, _) = Named(), make_batch()
+    vector = torch.randn(sum(parameter.numel() for parameter in named.parameters()))
+    assert torch.equal(estimate(named, inputs).solve(vector), estimate(named.head, inputs).solve(vector))
 
 
 def test_labels_are_drawn_by_the_models_probabilities() -> None:
