@@ -144,7 +144,7 @@ class OhsRemedy(StrEnum):
 class OhsConfig:
     """Settings of the remedy of `ohs` beyond the hybrid boundary."""
 
-    remedy: OhsRemedy = OhsRemedy.FINE_TUNE
+    remedy: OhsRemedy = OhsRemedy.REPLAY
     slices: Count = 1
     """Number of the last slices to fine-tune on, or of the last stages to replay."""
     epochs: Count = 3

@@ -134,7 +134,7 @@ def test_a_capacity_plan_has_the_cost_of_traffic_and_recommends_a_layout(
         tmp_path,
         data={"owner": "owner", "risk": "risk"},
         partition={"policy": policy},
-        unlearning={"boundary": 0.6, "contributions": "gradient"},
+        unlearning={"boundary": 0.6, "contributions": "gradient", "ohs": {"remedy": "fine_tune"}},
     )
     slow = replace(profile(config), seconds_per_pass=0.01)  # so that patches save time, as in shards of real sizes
     view = plan_capacity(config, slow, parse_traffic(traffic), workers=2)

@@ -23,7 +23,11 @@ def test_the_passes_of_a_repair_are_near_their_forecast(
     tmp_path: Path, strategy: str, remedy: Remedy, tolerance: float, has_batch_norm: bool
 ) -> None:
     """The forget set is what the shard fits best, so that a patch has something to do."""
-    unlearning: dict[str, Any] = {"contributions": "curvature", "boundary": 0.0, "ohs": {"epochs": 1}}
+    unlearning: dict[str, Any] = {
+        "contributions": "curvature",
+        "boundary": 0.0,
+        "ohs": {"remedy": "fine_tune", "epochs": 1},
+    }
     write_samples(tmp_path / "all.parquet")
     config = make_config(
         tmp_path / "all.parquet",

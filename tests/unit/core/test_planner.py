@@ -16,13 +16,15 @@ from tests.unit.core.examples import EPOCHS, SLICES, lineage
 
 CHEAP = Contributions.GRADIENT
 """A patch by these costs less than retraining even a small shard."""
+FINE_TUNING = OhsConfig(remedy=OhsRemedy.FINE_TUNE)
+"""A replay is not possible, or saves no time, for every shard."""
 
 
 def workloads_of(
     earliest: list[int], *, ohs: OhsConfig | None = None, each: int = 10, speeds: RepairSpeeds | None = None
 ) -> list[ShardWorkload]:
     """Return shards with so many samples in each slice, and one to forget in the given slice."""
-    unlearning = UnlearningConfig(ohs=ohs or OhsConfig(), contributions=CHEAP)
+    unlearning = UnlearningConfig(ohs=ohs or FINE_TUNING, contributions=CHEAP)
     shape = RunShape(unlearning=unlearning, epochs=EPOCHS)
     return [
         shard_workload(
@@ -42,7 +44,7 @@ slices = st.lists(st.integers(0, SLICES - 1), min_size=1, max_size=8)
 def remedies(
     workloads: list[ShardWorkload], strategy: Strategy, boundary: float | str, workers: int = 2
 ) -> list[Remedy]:
-    ohs = OhsConfig()
+    ohs = FINE_TUNING
     chosen = choose_remedies(workloads, strategy=strategy, boundary=Boundary.parse(boundary), workers=workers, ohs=ohs)
     return [chosen[workload.shard].remedy for workload in workloads]
 
@@ -81,7 +83,7 @@ def test_the_reason_to_retrain_instead_of_a_patch_has_the_seconds_of_both() -> N
         slow = slow.after(Remedy.PATCH, effort, effort, seconds=1.0, forecast_seconds=1.0, determinism="")
     [workload] = workloads_of([3], each=3, speeds=slow)
     [decision] = choose_remedies(
-        [workload], strategy=Strategy.HS, boundary=Boundary.parse(0.1), workers=1, ohs=OhsConfig()
+        [workload], strategy=Strategy.HS, boundary=Boundary.parse(0.1), workers=1, ohs=FINE_TUNING
     ).values()
     assert decision.remedy is Remedy.RETRAIN
     assert decision.reason == "patch would save no time: forecast 1.02 s, retraining 0.22 s"
@@ -175,7 +177,7 @@ def test_the_most_exact_requested_remedy_serves_all() -> None:
         (Strategy.OHS, Boundary.parse(0.0)): frozenset({1}),
         (Strategy.SISA, Boundary.parse(0.5)): frozenset({0}),
     }
-    chosen = decide_repairs(workloads, wishes, {}, workers=1, ohs=OhsConfig())
+    chosen = decide_repairs(workloads, wishes, {}, workers=1, ohs=FINE_TUNING)
     assert {shard: decision.remedy for shard, decision in chosen.items()} == {0: Remedy.RETRAIN, 1: Remedy.FINE_TUNE}
     reason = "one of the requests that share it asked for sisa: sisa always retrains"
     assert chosen[0].reason == reason
@@ -186,7 +188,7 @@ def test_a_reason_that_all_requests_share_is_kept() -> None:
         (Strategy.DPUS, Boundary.parse(0.5)): frozenset({0}),
         (Strategy.DPUS, Boundary.parse(0.6)): frozenset({0}),
     }
-    [decision] = decide_repairs(workloads_of([0]), wishes, {}, workers=1, ohs=OhsConfig()).values()
+    [decision] = decide_repairs(workloads_of([0]), wishes, {}, workers=1, ohs=FINE_TUNING).values()
     assert decision.reason == "dpus always patches"
 
 
@@ -196,13 +198,13 @@ def test_a_shard_that_must_be_retrained_is_not_patched_for_its_requests() -> Non
         (Strategy.SISA, Boundary.parse(0.5)): frozenset({1}),
     }
     to_retrain = dict.fromkeys(range(3), "it is time")
-    chosen = decide_repairs(workloads_of([0, 0, 0]), wishes, to_retrain, workers=1, ohs=OhsConfig())
+    chosen = decide_repairs(workloads_of([0, 0, 0]), wishes, to_retrain, workers=1, ohs=FINE_TUNING)
     assert {decision.remedy for decision in chosen.values()} == {Remedy.RETRAIN}
     assert [chosen[shard].reason for shard in range(3)] == ["it is time", "sisa always retrains", "it is time"]
 
 
 def test_a_forecast_compares_all_four_strategies() -> None:
-    forecasts = forecast(workloads_of([0, 3]), boundary=Boundary.parse(0.45), workers=2, ohs=OhsConfig())
+    forecasts = forecast(workloads_of([0, 3]), boundary=Boundary.parse(0.45), workers=2, ohs=FINE_TUNING)
     assert list(forecasts) == list(Strategy)
     assert forecasts[Strategy.DPUS].passes < forecasts[Strategy.HS].passes < forecasts[Strategy.SISA].passes
     assert forecasts[Strategy.SISA].makespan_seconds < forecasts[Strategy.SISA].seconds
