@@ -24,7 +24,8 @@ Function = TypeVar("Function", bound=Callable[..., None])
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 
 _TRUST = "raymu.trust"
-_trust_option = click.option(
+run_argument = click.argument("run_dir", metavar="RUN", type=DIRECTORY)
+trust_option = click.option(
     "--trust",
     is_flag=True,
     expose_value=False,
@@ -39,11 +40,6 @@ address_option = click.option(
     envvar="RAY_ADDRESS",
     help="The Ray cluster to use instead of the configured one. The variable RAY_ADDRESS sets it too.",
 )
-
-
-def run_argument(function: Function) -> Function:
-    """Add the argument RUN, and the option --trust, which `open_run` reads."""
-    return click.argument("run_dir", metavar="RUN", type=DIRECTORY)(_trust_option(function))
 
 
 def open_run(run_dir: str, *, address: str | None = None) -> Run:

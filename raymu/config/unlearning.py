@@ -135,9 +135,9 @@ class OhsRemedy(StrEnum):
     """The remedy of `ohs` beyond the hybrid boundary."""
 
     FINE_TUNE = "fine_tune"
-    """Patch, then fine-tune on the last slices."""
+    """Fine-tune on the last slices, then patch."""
     REPLAY = "replay"
-    """Patch an earlier checkpoint, then train the last stages again."""
+    """Patch the checkpoint before the last stages, then train these again."""
 
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -195,7 +195,7 @@ class UnlearningConfig:
     groups_per_slice: Count | None = None
     """Number of fixed batches of a slice, for `group`. It is a setting because it may not depend on the data."""
     calibration: bool = True
-    """Patch at the strength that brings the forget set's loss to that of models which never saw it."""
+    """Patch at the strength that brings the loss to that of models which never saw the samples."""
     on_accept: OnAccept = OnAccept.REWIND
     aggregation: AggregationName = AggregationName.MEAN_PROBABILITY
     ohs: OhsConfig = Field(default_factory=OhsConfig)

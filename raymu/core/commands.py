@@ -89,9 +89,9 @@ class RepairOutcome(Cost):
     determinism: str
     """The determinism class, as JSON."""
     forget_loss: float | None = None
-    """Mean cross-entropy of the repaired state on the forget set, in nats; None unless a patch was calibrated."""
+    """Mean loss of the patched state on the forget set, in nats for cross-entropy; None unless it was patched."""
     unseen_loss: float | None = None
-    """The same loss of models that never saw the forget set, which calibration aims at."""
+    """The same loss of models that never saw the forget set; None unless the patch was calibrated."""
     change: PredictionChange | None = None
     """How far the repair moved the shard's predictions; None if a state before or after it predicts nothing."""
 

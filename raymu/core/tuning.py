@@ -23,7 +23,7 @@ class Choice:
     """Hybrid boundary, a fraction."""
     contributions: Contributions
     fine_tune_slices: int
-    """Last slices that `ohs` fine-tunes on."""
+    """Last slices that `ohs` fine-tunes on, or last stages that it replays."""
     window_s: float
     """Batch window in seconds."""
 

@@ -39,7 +39,7 @@ class NegativeControl:
 
 
 def negative_control(store: RunStore, sample_ids: Collection[SampleId]) -> NegativeControl:
-    """Fine-tune each voting shard that holds one of the samples, as `ohs` does after its patch.
+    """Fine-tune each voting shard that holds one of the samples, as *patch and fine-tune* does before its patch.
 
     The run must be free of debt. Nothing is written.
     """

@@ -1,6 +1,6 @@
 """Approximate remedies: subtract contributions at a calibrated strength, fine-tune, and recompute batch-norm statistics.
 
-The strength and the order (fine-tune first, calibrate last) are raymu's own, not the published rule.
+How the strength is found, and the order of the parts, are raymu's own, not the published rule.
 """
 
 import math
@@ -321,7 +321,7 @@ def fine_tune(
 def fine_tune_as_control(
     trainer: ShardTrainer, retain: ShardSamples, *, spec: TrainingSpec, shard: int, ohs: OhsConfig
 ) -> float:
-    """Fine-tune on the last slices as `ohs` does, and subtract nothing: the control of every measured patch.
+    """Fine-tune on the last slices as *patch and fine-tune* does, and subtract nothing: the control of every measured patch.
 
     Returns:
         Sample passes.

@@ -5,7 +5,7 @@ import sys
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import EXIT_CODES, address_option, json_option, open_run, run_argument, show
+from raymu.cli.options import EXIT_CODES, address_option, json_option, open_run, run_argument, show, trust_option
 from raymu.cli.parameter_types import FILE, NATURAL, POSITIVE
 from raymu.console.audit_tables import show_audit
 from raymu.console.progress import phase_progress
@@ -34,6 +34,7 @@ from raymu.service.audit.forget_set import AuditScope
     show_default=True,
     help="How often the remedy is repeated: at least 3, or 0 for not at all.",
 )
+@trust_option
 @address_option
 @json_option
 def command(
@@ -53,7 +54,7 @@ def command(
     control that forgot nothing. Then the remedy is repeated with other seeds, and its distance from retraining is
     compared with that of two retrainings. Nothing is written.
 
-    Exit code 0: as good as the oracle; 1: worse than the oracle; 3: too few samples to say, or the repetitions disagree.
+    Exit code 0: pass; 1: fail, as the served model or the repeated remedy can be told from retraining; 3: inconclusive.
     """
     run = open_run(run_dir, address=address)
     scope = AuditScope(

@@ -3,7 +3,7 @@
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import json_option, open_run, run_argument, show, warn_of_waiting
+from raymu.cli.options import json_option, open_run, run_argument, show, trust_option, warn_of_waiting
 from raymu.cli.parameter_types import FILE
 from raymu.console.run_tables import show_evaluation
 
@@ -11,6 +11,7 @@ from raymu.console.run_tables import show_evaluation
 @click.command("evaluate", cls=RaymuCommand, example="raymu evaluate runs/letter --test-data test.parquet")
 @run_argument
 @click.option("--test-data", type=FILE, required=True, help="A labelled table, as a Parquet or Arrow file.")
+@trust_option
 @json_option
 def command(run_dir: str, test_data: str, as_json: bool) -> None:
     """Measure the accuracy on labelled data."""

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import json_option, open_run, read_revocation, request_options, run_argument, show
+from raymu.cli.options import json_option, open_run, read_revocation, request_options, run_argument, show, trust_option
 from raymu.cli.parameter_types import POSITIVE
 from raymu.console.request_tables import show_forecast
 
@@ -14,6 +14,7 @@ from raymu.console.request_tables import show_forecast
 @run_argument
 @request_options
 @click.option("--workers", type=POSITIVE, help="The number of workers. By default, as many as trained the run.")
+@trust_option
 @json_option
 def command(run_dir: str, workers: int | None, as_json: bool, **request: Any) -> None:
     """Forecast what a request would cost.

@@ -3,7 +3,7 @@
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import json_option, open_run, run_argument, show, warn_of_waiting
+from raymu.cli.options import json_option, open_run, run_argument, show, trust_option, warn_of_waiting
 from raymu.cli.parameter_types import FILE
 from raymu.data.predictions import require_format, write_predictions
 from raymu.data.tables import read_features
@@ -18,6 +18,7 @@ from raymu.text import plural
 @click.option(
     "--labels-only", is_flag=True, help="Leave out the probabilities, which reveal more about single training samples."
 )
+@trust_option
 @json_option
 def command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_json: bool) -> None:
     """Predict the classes of a table.

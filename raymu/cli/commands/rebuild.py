@@ -3,7 +3,15 @@
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, open_run, printing_after_commit, run_argument, show
+from raymu.cli.options import (
+    address_option,
+    json_option,
+    open_run,
+    printing_after_commit,
+    run_argument,
+    show,
+    trust_option,
+)
 from raymu.cli.parameter_types import FILE
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_rebuild
@@ -12,6 +20,7 @@ from raymu.console.run_tables import show_rebuild
 @click.command("rebuild", cls=RaymuCommand, example="raymu rebuild runs/letter --training-data letter.parquet")
 @run_argument
 @click.option("--training-data", type=FILE, help="The file that the run was trained from, if samples are lost.")
+@trust_option
 @address_option
 @json_option
 def command(run_dir: str, training_data: str | None, address: str | None, as_json: bool) -> None:

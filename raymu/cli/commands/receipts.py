@@ -6,7 +6,7 @@ import click
 
 from raymu.cli.command import RaymuCommand
 from raymu.cli.old_names import OLD_ARGUMENTS, warn_of_old_name
-from raymu.cli.options import json_option, open_run, run_argument
+from raymu.cli.options import json_option, open_run, run_argument, trust_option
 from raymu.console.request_tables import show_receipt
 from raymu.console.screen import Screen
 from raymu.errors import RequestInvalid
@@ -20,6 +20,7 @@ from raymu.errors import RequestInvalid
 )
 @run_argument
 @click.option("--request", "request_ids", metavar="ID", multiple=True, help="Only this request. Repeat it for more.")
+@trust_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, run_dir: str, request_ids: tuple[str, ...], as_json: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import EXIT_CODES, json_option, open_run, run_argument, show
+from raymu.cli.options import EXIT_CODES, json_option, open_run, run_argument, show, trust_option
 from raymu.cli.parameter_types import FILE
 from raymu.console.progress import stage_progress
 from raymu.core.uri import basename
@@ -22,6 +22,7 @@ from raymu.text import plural
     "--verify", "is_verified", is_flag=True, help="Verify the run too, and exit with the exit code of `raymu verify`."
 )
 @click.option("--audit-file", type=FILE, help="Show the result of `raymu audit --json` from this file.")
+@trust_option
 @json_option
 def command(
     run_dir: str, test_data: str | None, out_file: str | None, is_verified: bool, audit_file: str | None, as_json: bool

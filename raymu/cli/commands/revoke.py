@@ -20,6 +20,7 @@ from raymu.cli.options import (
     request_options,
     run_argument,
     show,
+    trust_option,
 )
 from raymu.cli.parameter_types import FILE, TIME
 from raymu.console.progress import stage_progress
@@ -48,6 +49,7 @@ from raymu.store.codec import to_tree
     type=FILE,
     help="Send the requests of a CSV or Parquet file, one per row, with the columns id or owner, key, due.",
 )
+@trust_option
 @address_option
 @json_option
 def command(

@@ -5,7 +5,15 @@ from datetime import timedelta
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, open_run, printing_after_commit, run_argument, show
+from raymu.cli.options import (
+    address_option,
+    json_option,
+    open_run,
+    printing_after_commit,
+    run_argument,
+    show,
+    trust_option,
+)
 from raymu.cli.parameter_types import DURATION
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_settlement
@@ -14,6 +22,7 @@ from raymu.console.run_tables import show_settlement
 @click.command("settle", cls=RaymuCommand, example="raymu settle runs/letter --due-within 7d")
 @run_argument
 @click.option("--due-within", type=DURATION, help="Settle only requests that are due by then, such as 7d, 12h or 30m.")
+@trust_option
 @address_option
 @json_option
 def command(run_dir: str, due_within: timedelta | None, address: str | None, as_json: bool) -> None:

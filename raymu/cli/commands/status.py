@@ -4,7 +4,7 @@ import click
 
 from raymu.api import Run
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, open_run, run_argument, show
+from raymu.cli.options import address_option, json_option, open_run, run_argument, show, trust_option
 from raymu.console.run_tables import show_status
 from raymu.errors import DeviceUnavailable, RunUntrusted
 from raymu.service.shard.messages import ShardLocations
@@ -12,6 +12,7 @@ from raymu.service.shard.messages import ShardLocations
 
 @click.command("status", cls=RaymuCommand, example="raymu status runs/letter")
 @run_argument
+@trust_option
 @address_option
 @json_option
 def command(run_dir: str, address: str | None, as_json: bool) -> None:

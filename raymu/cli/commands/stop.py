@@ -3,11 +3,12 @@
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, open_run, run_argument, show
+from raymu.cli.options import address_option, json_option, open_run, run_argument, show, trust_option
 
 
 @click.command("stop", cls=RaymuCommand, example="raymu stop runs/letter")
 @run_argument
+@trust_option
 @address_option
 @json_option
 def command(run_dir: str, address: str | None, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, open_run, run_argument, show
+from raymu.cli.options import address_option, json_option, open_run, run_argument, show, trust_option
 from raymu.cli.parameter_types import DIRECTORY, FILE, NATURAL, POINTS, POSITIVE, RATIO, SECONDS, SHARE
 from raymu.config import Config
 from raymu.config.unlearning import Contributions, Strategy
@@ -52,7 +52,10 @@ from raymu.service.tuning.report import require_feasible
     help="Try these contributions. Repeat it for more. By default, the run's own are tried.",
 )
 @click.option(
-    "--fine-tune-slices", multiple=True, type=POSITIVE, help="For ohs: try so many slices. Repeat it for more."
+    "--fine-tune-slices",
+    multiple=True,
+    type=POSITIVE,
+    help="For ohs: fine-tune on so many last slices, or replay so many last stages. Repeat it for more.",
 )
 @click.option(
     "--batch-window", "windows_s", multiple=True, type=SECONDS, help="Try this batch window. Repeat it for more."
@@ -73,11 +76,12 @@ from raymu.service.tuning.report import require_feasible
 @click.option(
     "--max-klom-error",
     type=RATIO,
-    help="The same by KLoM, which weighs a few samples that are well remembered more, and varies more.",
+    help="The same by KLoM, which gives a few well remembered samples more weight, and varies more.",
 )
 @click.option("--max-p95", type=SECONDS, help="The time within which 95% of the requests have to be repaired.")
 @click.option(
     "--oracles",
+    metavar="N",
     type=click.IntRange(min=FEWEST_ORACLES),
     default=ORACLES,
     show_default=True,
@@ -93,6 +97,7 @@ from raymu.service.tuning.report import require_feasible
     help="The local folder for results, where an interrupted search is resumed. By default, RUN-tuning.",
 )
 @click.option("--apply", "is_applied", is_flag=True, help="Configure the run with the best choice.")
+@trust_option
 @address_option
 @json_option
 def command(

@@ -5,7 +5,7 @@ import sys
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import EXIT_CODES, json_option, open_run, run_argument, show
+from raymu.cli.options import EXIT_CODES, json_option, open_run, run_argument, show, trust_option
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_verification
 
@@ -21,6 +21,7 @@ from raymu.console.run_tables import show_verification
 @click.option(
     "--anchor", metavar="ANCHOR", help="What an earlier verification printed: shows whether the run was rolled back."
 )
+@trust_option
 @json_option
 def command(run_dir: str, replay: bool, shards: tuple[int, ...], anchor: str | None, as_json: bool) -> None:
     """Check a run from its files alone.

@@ -77,7 +77,7 @@ def restored_model(samples: AuditSamples, payload: bytes, *, source: str) -> Aud
 
 
 def control_model(samples: AuditSamples, before: AuditedModel, ohs: OhsConfig, *, number: int = 0) -> AuditedModel:
-    """Fine-tune a model before the request as `ohs` does, and subtract nothing: a control that forgets nothing.
+    """Fine-tune a model before the request, and subtract nothing: a control that forgets nothing.
 
     Args:
         samples: Samples of the shard.
