@@ -112,8 +112,8 @@ class ShardPatcher:
             case Remedy.REPLAY:
                 seen = forget.up_to(self._base)
                 if len(seen):
-                    kept = retain.up_to(self._base)
-                    self._subtract(trainer, self._config.contributions, seen, kept, logs, unseen_loss)
+                    kept, aim = retain.up_to(self._base), self._aim_of(seen, forget, unseen_loss)
+                    self._subtract(trainer, self._config.contributions, seen, kept, logs, aim)
                 self._replay(trainer, retain)
                 self._passes += len(forget) * FORWARD_SHARE
                 return trainer.classifier.mean_loss(forget.features, forget.labels)
@@ -136,8 +136,11 @@ class ShardPatcher:
             The mean loss that is left on the forget set.
         """
         remedy = self._command.decision.remedy
-        subtracted = forget.where(forget.slices <= self._base) if remedy is Remedy.REPLAY else forget
-        result = self._subtract(trainer, self._config.contributions, subtracted, retain, logs, unseen_loss)
+        seen = forget.up_to(self._base) if remedy is Remedy.REPLAY else forget
+        result: PatchResult | None = None
+        if len(seen):  # else the replayed checkpoint saw nothing that is to be forgotten
+            aim = self._aim_of(seen, forget, unseen_loss)
+            result = self._subtract(trainer, self._config.contributions, seen, retain, logs, aim)
         match remedy:
             case Remedy.FINE_TUNE:
                 self._fine_tune(trainer, retain, unseen)
@@ -145,7 +148,12 @@ class ShardPatcher:
             case Remedy.REPLAY:
                 self._replay(trainer, retain)
                 result = self._calibrate_last(trainer, forget, retain, unseen_loss)
+        assert result is not None, "only a replay may have nothing to subtract"
         return result.forget_loss
+
+    def _aim_of(self, seen: ShardSamples, forget: ShardSamples, unseen_loss: float | None) -> float | None:
+        """Return the unseen loss of a part of the forget set. It is known if the part is all of it."""
+        return unseen_loss if unseen_loss is None or len(seen) == len(forget) else self._unseen_loss(seen)
 
     def _replay(self, trainer: ShardTrainer, retain: ShardSamples) -> None:
         trainer.reset_optimizer()

@@ -2,19 +2,23 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from raymu.config import Config
-from raymu.core.records import Remedy
+from raymu.core.records import Remedy, SampleId
 from raymu.errors import ShardRepairFailed
 from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.run_spec import spec_of
+from raymu.service.shard import shard_patcher
 from raymu.service.shard.files import StateCache
 from raymu.service.shard.messages import RepairTask
 from raymu.service.shard.shard_patcher import Patch, ShardPatcher
 from raymu.store.run import RunStore
 from raymu.training.normalizer import Normalizer
+from raymu.training.patch import PatchResult, calibrate
 from raymu.training.spec import TrainingSpec
 from tests.support.coordinated_run import ids_at, lineage_of, restored, samples_by_fit, samples_of
 from tests.support.examples import make_config, revoke, train_run, write_samples
@@ -41,6 +45,67 @@ def patched(config: Config, location: Path, *, learning_rate: float) -> Patch:
 
     revoke(Coordinator(store, ScriptedFleet(store, before=patch)), ids[:5], strategy="ohs")
     return patches[0]
+
+
+def replayed(config: Config, location: Path, ids: list[SampleId]) -> Patch:
+    """Patch a shard of three slices without some samples by replaying the last of its stages."""
+    train_run(config, location)
+    store = RunStore(str(location))
+    patches: list[Patch] = []
+
+    def patch(task: RepairTask) -> None:
+        decision = replace(task.command.decision, remedy=Remedy.REPLAY)
+        command = replace(task.command, decision=decision)
+        patcher = ShardPatcher(
+            spec_of(store), config.unlearning, command, StateCache(store), device=torch.device("cpu")
+        )
+        kept = [sample_id for sample_id in ids_at(config, shard=command.shard) if sample_id not in ids]
+        patches.append(patcher.patch(samples_of(config, ids), samples_of(config, kept), None))
+
+    revoke(Coordinator(store, ScriptedFleet(store, before=patch)), ids, strategy="sisa")
+    return patches[0]
+
+
+REPLAYED = {"boundary": 0.0, "ohs": {"remedy": "replay"}}
+
+
+@pytest.mark.parametrize("contributions", ["curvature", "gradient"])
+def test_a_replay_of_every_stage_that_saw_the_forget_set_leaves_what_a_retraining_leaves(
+    tmp_path: Path, contributions: str
+) -> None:
+    write_samples(tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", unlearning={**REPLAYED, "contributions": contributions})
+    last = config.partition.slices - 1
+    ids = ids_at(config, shard=0, slice_index=last)[:5]
+    patch = replayed(config, tmp_path / "run", ids)
+    _, weights = patch.trainer.dump(stage=last, determinism="one class")
+    assert weights == lineage_of(tmp_path / "run", 0).serving.weights_sha256
+
+
+@pytest.mark.parametrize("calibration_samples", [0, 1])
+def test_a_replay_aims_at_the_loss_of_the_samples_that_its_checkpoint_saw(
+    tmp_path: Path, calibration_samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_samples(tmp_path / "all.parquet")
+    curvature = {**QUICK, "calibration_samples": calibration_samples}
+    config = make_config(
+        tmp_path / "all.parquet", unlearning={**REPLAYED, "curvature": curvature}, partition={"shards": 2}
+    )
+    last = config.partition.slices - 1
+    ids = [*ids_at(config, shard=0, slice_index=0)[:4], *ids_at(config, shard=0, slice_index=last)[:4]]
+    aims: list[tuple[int, float]] = []
+
+    def calibrated(*parts: Any, unseen_loss: float, **known: Any) -> PatchResult:
+        reference = restored(tmp_path / "run", lineage_of(tmp_path / "run", 1).serving)
+        _, _, seen, _ = parts
+        aims.append((len(seen), unseen_loss - reference.mean_loss(seen.features, seen.labels)))
+        return calibrate(*parts, unseen_loss=unseen_loss, **known)
+
+    monkeypatch.setattr(shard_patcher, "calibrate", calibrated)
+    replayed(config, tmp_path / "run", ids)
+    samples, difference = aims[0]
+    assert samples == 4
+    assert difference == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("remedy", ["fine_tune", "replay"])
