@@ -148,7 +148,9 @@ def _patch(scope: RepairScope) -> float:
             + _contributions(scope, forgotten=scope.forgotten, steps=1)
         )
     settings = scope.shape.unlearning.curvature
-    drawn = min(max(settings.calibration_samples - scope.forgotten, 0.0), sum(scope.retained) / 4)
+    # A checkpoint that stands in for other shards has seen the slices before it.
+    candidates = sum(scope.retained if scope.references else scope.retained[scope.earliest_slice :])
+    drawn = min(max(settings.calibration_samples - scope.forgotten, 0.0), candidates / 4)
     measured = scope.forgotten + drawn
     search = unseen + _search(scope, measured, steps=settings.steps)
     if not drawn:

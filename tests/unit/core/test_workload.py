@@ -62,6 +62,15 @@ def test_a_patch_pays_for_its_references_and_its_batch_norm_statistics() -> None
     assert patch(has_batch_norm=True) - patch(has_batch_norm=False) == pytest.approx(statistics)
 
 
+def test_a_shard_alone_measures_the_strength_on_samples_that_its_checkpoint_has_not_seen() -> None:
+    """The fewer they are, the more samples are left to estimate the curvature from, at a higher cost."""
+
+    def patch(*references: int, earliest: int) -> float:
+        return shard_workload(lineage(), {earliest: 1}, shape=SHAPE, references=references).passes[Remedy.PATCH]
+
+    assert patch(earliest=3) > patch(earliest=1) > patch(40, earliest=1) == patch(40, earliest=3)
+
+
 def test_evaluating_each_epoch_on_unseen_samples_is_paid_for() -> None:
     def fine_tuning(*references: int) -> float:
         shape = replace(SHAPE, unlearning=UnlearningConfig(calibration=False, ohs=OhsConfig(epochs=3)))
