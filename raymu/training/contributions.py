@@ -340,7 +340,7 @@ def _recorded(
 
 
 CONTRIBUTIONS: Mapping[Contributions, ContributionMethod] = {
-    Contributions.CURVATURE: ContributionMethod(prepare=_curvature, influence=StrengthBounds(least=0.1, most=2.0)),
+    Contributions.CURVATURE: ContributionMethod(prepare=_curvature, influence=StrengthBounds(least=0.1, most=1.0)),
     Contributions.GRADIENT: ContributionMethod(prepare=_gradient),
     Contributions.GROUP: ContributionMethod(prepare=_group, recorder=_GroupRecorder),
     Contributions.BATCH: ContributionMethod(prepare=_batch, recorder=lambda model, _rows: _BatchRecorder(model)),

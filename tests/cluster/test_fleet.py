@@ -36,7 +36,8 @@ from tests.support.ray_runs import config_on_ray
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-STRATEGIES = ["sisa", "dpus", "hs", "ohs"]
+BOUNDARIES = {"sisa": None, "dpus": None, "hs": 1.0, "ohs": 0.0}
+"""The boundary of a request by each strategy, such that no measured seconds decide on its remedies."""
 
 
 @pytest.mark.parametrize("live_actors", [1, pytest.param(8, marks=pytest.mark.nightly)])
@@ -46,10 +47,10 @@ def test_any_number_of_actors_gives_the_hashes_of_one_process(tmp_path: Path, li
     alone = train_run(config_on_ray(tmp_path / "all.parquet"), tmp_path / "local")
     with raymu.train(config_on_ray(tmp_path / "all.parquet", live_actors=live_actors), str(tmp_path / "ray")) as run:
         assert repaired_weights(tmp_path / "ray") == repaired_weights(tmp_path / "local")
-        for number, strategy in enumerate(STRATEGIES):
+        for number, (strategy, boundary) in enumerate(BOUNDARIES.items()):
             forget = ids[number * 6 : number * 6 + 6]
-            receipt = run.revoke(forget, strategy=strategy)
-            other = revoke(alone, forget, strategy=strategy)
+            receipt = run.revoke(forget, strategy=strategy, boundary=boundary)
+            other = revoke(alone, forget, strategy=strategy, boundary=boundary)
             assert [part.remedy for part in receipt.shards] == [part.remedy for part in other.shards]
             assert served_weights(tmp_path / "ray") == served_weights(tmp_path / "local"), strategy
         run.settle()
@@ -304,7 +305,7 @@ def test_idle_actors_keep_no_superseded_checkpoint(tmp_path: Path) -> None:
     """Each of them worked on several shards."""
     ids = write_samples(tmp_path / "all.parquet", samples=400)["id"].to_pylist()
     with raymu.train(config_on_ray(tmp_path / "all.parquet"), str(tmp_path / "run")) as run:
-        for number, strategy in enumerate(STRATEGIES):
+        for number, strategy in enumerate(BOUNDARIES):
             run.revoke(ids[number * 6 : number * 6 + 6], strategy=strategy)
             assert held_by_actors(run) <= {file.path for lineage in current_lineages(run) for file in lineage.files}
         run.settle()

@@ -73,7 +73,7 @@ def test_a_run_on_an_object_store_works_like_one_on_a_disk(
 ) -> None:
     ids = ids_at(config, shard=0)
     assert run.revoke(ids[:2], strategy="sisa").exactness is Exactness.EXACT
-    assert run.revoke(ids[2:4], strategy="ohs", boundary=0.0).exactness is Exactness.APPROXIMATE
+    assert run.revoke(ids[2:4], strategy="hs", boundary=0.0).exactness is Exactness.APPROXIMATE
     run.settle()
     run.close()
     again = raymu.open_run(location)

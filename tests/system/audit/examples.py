@@ -39,7 +39,7 @@ def letter_config(folder: Path, **partition: int) -> Config:
             "model": {"name": "mlp", "hidden": [48]},
             "training": {"epochs": 24, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.01, "device": "cpu"},
             "partition": {"shards": 2, "slices": 3, "seed": 3, **partition},
-            "unlearning": {"boundary": 0.0},
+            "unlearning": {"boundary": 0.0, "ohs": {"remedy": "fine_tune"}},
             "cluster": {"fleet": "local"},
         }
     )

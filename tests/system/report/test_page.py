@@ -54,8 +54,9 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     folder = tmp_path_factory.mktemp("report")
     write_samples(folder / "all.parquet", text_ids=True)
     data = {"owner": "owner", "test": str(folder / "all.parquet"), "track_accuracy": True}
-    # The default patch costs more than retraining so few samples, and ohs would retrain.
-    config = make_config(folder / "all.parquet", data=data, unlearning={"contributions": "gradient"})
+    # The default patch, and a replay, cost more than retraining so few samples, and ohs would retrain.
+    unlearning = {"contributions": "gradient", "ohs": {"remedy": "fine_tune"}}
+    config = make_config(folder / "all.parquet", data=data, unlearning=unlearning)
     location = folder / "run"
     run = train_run(config, location)
     ids = ids_at(config)
