@@ -83,7 +83,7 @@ def test_a_replay_of_every_stage_that_saw_the_forget_set_leaves_what_a_retrainin
 
 
 @pytest.mark.parametrize("calibration_samples", [0, 1])
-def test_a_replay_aims_at_the_loss_of_the_samples_that_its_checkpoint_saw(
+def test_a_replay_is_calibrated_to_the_loss_of_the_samples_that_its_checkpoint_saw(
     tmp_path: Path, calibration_samples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_samples(tmp_path / "all.parquet")
@@ -93,17 +93,17 @@ def test_a_replay_aims_at_the_loss_of_the_samples_that_its_checkpoint_saw(
     )
     last = config.partition.slices - 1
     ids = [*ids_at(config, shard=0, slice_index=0)[:4], *ids_at(config, shard=0, slice_index=last)[:4]]
-    aims: list[tuple[int, float]] = []
+    measured: list[tuple[int, float]] = []
 
     def calibrated(*parts: Any, unseen_loss: float, **known: Any) -> PatchResult:
         reference = restored(tmp_path / "run", lineage_of(tmp_path / "run", 1).serving)
         _, _, seen, _ = parts
-        aims.append((len(seen), unseen_loss - reference.mean_loss(seen.features, seen.labels)))
+        measured.append((len(seen), unseen_loss - reference.mean_loss(seen.features, seen.labels)))
         return calibrate(*parts, unseen_loss=unseen_loss, **known)
 
     monkeypatch.setattr(shard_patcher, "calibrate", calibrated)
     replayed(config, tmp_path / "run", ids)
-    samples, difference = aims[0]
+    samples, difference = measured[0]
     assert samples == 4
     assert difference == pytest.approx(0.0, abs=1e-6)
 
