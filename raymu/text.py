@@ -1,4 +1,4 @@
-"""Text of messages: foreign text in one line, counts, durations, and a guess at a misspelt name."""
+"""Text of messages: foreign text in one line, names as words, counts, durations, and a guess at a misspelt name."""
 
 import difflib
 from collections.abc import Iterable
@@ -18,6 +18,11 @@ def one_line(problem: object, *, longest: int = 300) -> str:
 def plural(number: int, noun: str) -> str:
     """Return a count with its noun: 1 request, 12 requests."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def words(name: str) -> str:
+    """Return a stored name as words: `patch_and_fine_tune` is patch and fine-tune."""
+    return name.replace("_", " ").replace("fine tune", "fine-tune")
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from rich.text import Text
 from raymu.console.screen import Screen, make_table, verdict_text
 from raymu.core.audit.roc import Estimate
 from raymu.service.audit.report import AuditReport, PerModel, RemedyAudit, RemedyRow
-from raymu.text import duration, plural
+from raymu.text import duration, plural, words
 
 
 def show_audit(screen: Screen, report: AuditReport) -> None:
@@ -49,7 +49,7 @@ def show_audit(screen: Screen, report: AuditReport) -> None:
 
 def _show_remedy(screen: Screen, audit: RemedyAudit) -> None:
     """Print how far the repeated remedy ended from retraining: on the forget set, then on other samples, and its cost."""
-    remedies = " and ".join(str(remedy).replace("_", " ") for remedy in audit.remedies)
+    remedies = " and ".join(words(remedy) for remedy in audit.remedies)
     distances = ("KLoM", "95% of it", "x floor", "|dp|")
     table = make_table(
         "model",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from raymu.service.shard.messages import FleetLoad, StageProgress
+from raymu.text import words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +29,7 @@ class ShardProgress:
         """Return the progress after a stage."""
         return replace(
             self,
-            remedy=(stage.remedy or "train").replace("_", " "),
+            remedy=words(stage.remedy or "train"),
             done=stage.stage - stage.first + 1,
             stages=stage.stages,
             passes_per_s=stage.passes / stage.seconds if stage.seconds > 0.0 else 0.0,

@@ -36,7 +36,7 @@ def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
         screen.print(
             f"recommended with {layout}: {recommendation.shards} shards x {recommendation.slices} slices, "
             f"boundary {recommendation.boundary:.2f}, {recommendation.work.passes:,.0f} passes, "
-            f"error {recommendation.forgetting_error:.2f}{fits}"
+            f"{duration(recommendation.work.seconds)}, error {recommendation.forgetting_error:.2f}{fits}"
         )
     screen.print(
         "error: mean forgetting error of the requests, each when its repair is done: 0 if it is retrained, "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from raymu.console.screen import Screen, make_table
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipt, ShardReceipt
-from raymu.text import duration, plural
+from raymu.text import duration, plural, words
 
 if TYPE_CHECKING:
     from raymu.service.planning.forecast import Forecast
@@ -72,7 +72,7 @@ def show_forecast(screen: Screen, forecast: "Forecast") -> None:
             str(shard.shard),
             f"{shard.samples:,}",
             str(shard.earliest_slice),
-            _words(shard.remedy),
+            words(shard.remedy),
             duration(shard.retrain_seconds),
             duration(shard.patch_seconds),
             f"{duration(shard.interval.low_s)} to {duration(shard.interval.high_s)}",
@@ -92,15 +92,11 @@ def show_forecast(screen: Screen, forecast: "Forecast") -> None:
 
 def _remedy(part: ShardReceipt) -> str:
     """Return the remedy of a shard in words. A patch alone is never exact, so a later retraining is named too."""
-    return f"{_words(part.remedy)}, settled by retraining" if part.settled_by else _words(part.remedy)
+    return f"{words(part.remedy)}, settled by retraining" if part.settled_by else words(part.remedy)
 
 
 def _residual(residual: PredictionChange | None) -> str:
     return "" if residual is None or residual.unseen is None else f"{residual.unseen:.4f}"
-
-
-def _words(remedy: str) -> str:
-    return remedy.replace("_", " ")
 
 
 def _timeline(receipt: Receipt) -> str:

@@ -13,7 +13,7 @@ from raymu.core.residuals import Residuals
 from raymu.service.coordinator.calls import RebuildResult, SettleResult, TrainingResult
 from raymu.service.shard.messages import ShardLocation
 from raymu.service.status import RunStatus
-from raymu.text import duration, plural
+from raymu.text import duration, plural, words
 
 if TYPE_CHECKING:
     from raymu.service.prediction import Evaluation
@@ -145,10 +145,10 @@ def _forecast_errors(status: RunStatus) -> Table:
     """Make the table of what remedies cost and were forecast to cost."""
     headings = ("remedy", "repairs", "forecast", "actual", "as likely")
     table = make_table(*headings, numbers=headings[1:], title="\ncompute of all repairs")
-    table.caption = "as likely: within the interval that `raymu plan` gives, which is to hold nine of ten"
+    table.caption = "as likely: repairs within the interval that `raymu plan` gives; it should hold nine of ten"
     for remedy, cost in status.paces.items():
         table.add_row(
-            remedy.replace("_", " "),
+            words(remedy),
             f"{cost.remedies:,}",
             duration(cost.forecast_seconds),
             duration(cost.seconds),

@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raymu.report import formatting, json_view
 from raymu.report.view import ReportView
-from raymu.text import duration, plural
+from raymu.text import duration, plural, words
 
 _FILTERS = {
     "abbreviated": formatting.abbreviated,
@@ -17,6 +17,7 @@ _FILTERS = {
     "plural": plural,
     "prose": formatting.prose,
     "share": formatting.share,
+    "words": words,
 }
 _TESTS = {"nested": json_view.is_nested, "table": json_view.is_table}
 _AXIS_FORMATS = {

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from raymu.text import words
+
 _NAMES_SAMPLE = frozenset({"row"})
 """Keys that are left out wherever they are: audits of version 0.1 have row numbers of the audited table."""
 _LABELS = {"other_seed": "other seed (floor)"}
@@ -76,7 +78,7 @@ def remedy_figure(tree: Any) -> RemedyFigure | None:
             reason=str(together["reason"]),
             repetitions=int(remedy["repetitions"]),
             samples=int(remedy["samples"]),
-            remedies=tuple(str(name).replace("_", " ") for name in remedy["remedies"]),
+            remedies=tuple(words(str(name)) for name in remedy["remedies"]),
             bars=tuple(_with_length(bar, longest) for bar in rows),
             floor=floor / longest,
         )
@@ -90,7 +92,7 @@ def _bar(row: Any) -> RemedyBar:
     steps = figures["relearning_steps"]
     return RemedyBar(
         name=name,
-        label=_LABELS.get(name, name.replace("_", " ")),
+        label=_LABELS.get(name, words(name)),
         length=0.0,
         klom=_number(figures["forget"]["gaussian_klom"]["mean"]),
         p95=_number(figures["forget"]["gaussian_klom"]["p95"]),

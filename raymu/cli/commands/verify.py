@@ -32,7 +32,9 @@ def command(run_dir: str, replay: bool, shards: tuple[int, ...], anchor: str | N
     """
     run = open_run(run_dir)
     chosen = shards or None
-    with stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
+    with stage_progress(
+        shards=run.config.partition.shards, is_shown=bool(replay or shards) and not as_json
+    ) as progress:
         verification = run.verify(replay=chosen if replay or shards else (), anchor=anchor, progress=progress)
     show(as_json, verification, lambda screen: show_verification(screen, verification))
     sys.exit(EXIT_CODES[verification.verdict])

@@ -159,7 +159,7 @@ def test_an_audit_that_repeated_the_remedy_has_a_figure_and_the_rest_folded(reco
     bars = [element for element in elements(page) if "bar" in (element.get("class") or "").split()]
     assert ["".join(bar.itertext()).strip() for bar in bars][3] == "other seed (floor)0.20"
     assert "All audited requests together: it forgets." in " ".join(text_of(page).split())
-    assert "patch and fine tune, repeated 8 times" in text_of(page)
+    assert "patch and fine-tune, repeated 8 times" in text_of(page)
     assert "The whole audit" in text_of(page)
     assert "The whole audit" not in text_of(render(view_of(record)))
 

@@ -145,4 +145,4 @@ def test_a_patch_is_named_in_plain_words() -> None:
     progress = FleetProgress(Clock())
     stage = StageProgress(shard=1, stage=3, first=3, stages=2, remedy=Remedy.FINE_TUNE, passes=1.0, seconds=1.0)
     progress(stage)
-    assert progress.running[0].remedy == "patch and fine tune"
+    assert progress.running[0].remedy == "patch and fine-tune"

@@ -17,7 +17,7 @@ def test_bars_are_as_long_as_the_distance_and_the_floor_is_that_of_another_seed(
     }
     assert figure.floor == pytest.approx(0.2 / 0.5)
     assert (figure.verdict, figure.repetitions, figure.samples) == ("fail", 8, 20)
-    assert figure.remedies == ("patch and fine tune",)
+    assert figure.remedies == ("patch and fine-tune",)
     assert figure.bars[0].over_floor == pytest.approx(0.9)
     assert [bar.label for bar in figure.bars][3] == "other seed (floor)"
 
