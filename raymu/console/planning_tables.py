@@ -52,12 +52,13 @@ def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
     screen.print(
         "saved: how many times less work than retraining for every request. points lost: test accuracy below the "
         "retrained oracle. error: how far forgotten samples' probabilities are from the oracle's, as a multiple of the "
-        "floor: 1 is as near as a retraining with another seed. KLoM: the same by the distribution of oracles, of which "
-        "each is near 1. p95: time until 95% of the requests were repaired. front: no other trial is better in work, "
-        "accuracy and error."
+        "floor: 1 is as near as a retraining with another seed. KLoM: the same, from the spread of many oracles, so that "
+        "an oracle itself is near 1. p95: time until 95% of the requests were repaired. front: no other trial is better in "
+        "work, accuracy and error."
     )
     screen.print(_baselines(report))
-    screen.print(f"{plural(report.stopped, 'trial')} stopped early")
+    if report.stopped:
+        screen.print(f"{plural(report.stopped, 'trial')} stopped early")
     screen.print(f"trials: {out / 'trials.parquet'}; figure: {out / 'front.png'}")
 
 
