@@ -12,7 +12,7 @@ from raymu.core.commands import CalibrationReference, Decision
 from raymu.core.records import Cost, Remedy, ShardLineage
 from raymu.core.remedies import REMEDIES
 from raymu.core.workload import ShardWorkload, makespan
-from raymu.text import duration
+from raymu.text import duration, words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,11 +133,11 @@ def _decide_beyond(workload: ShardWorkload, remedy: Remedy, reason: str, *, must
     rule = REMEDIES[remedy]
     is_retrained_anyway = remedy not in workload.possible and rule.instead not in workload.possible
     if rule.must_be_cheaper and not is_retrained_anyway and workload.passes[Remedy.RETRAIN] <= workload.passes[remedy]:
-        return retrain(workload, f"{remedy.replace('_', ' ')} would cost as much as retraining")
+        return retrain(workload, f"{words(remedy)} would cost as much as retraining")
     seconds, retrain_s = workload.seconds(remedy), workload.seconds(Remedy.RETRAIN)
     if must_save_time and not is_retrained_anyway and retrain_s <= seconds:
         times = f"forecast {duration(seconds)}, retraining {duration(retrain_s)}"
-        return retrain(workload, f"{remedy.replace('_', ' ')} would save no time: {times}")
+        return retrain(workload, f"{words(remedy)} would save no time: {times}")
     if remedy in workload.possible:
         return _decision(workload, remedy, reason)
     if rule.instead is Remedy.RETRAIN:
