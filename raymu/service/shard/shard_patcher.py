@@ -40,6 +40,21 @@ class Patch:
     """Mean loss on the forget set of models that never saw it; None without calibration."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _PatchTask:
+    """Everything that one patch works on."""
+
+    trainer: ShardTrainer
+    """It has the state to patch."""
+    forget: ShardSamples
+    retain: ShardSamples
+    unseen: ShardSamples | None
+    """Samples of another shard, by which fine-tuning ends."""
+    logs: Logs
+    unseen_loss: float | None
+    """Mean loss on the forget set of models that never saw it; None without calibration."""
+
+
 class ShardPatcher:
     """Patches one shard for one command."""
 
@@ -77,7 +92,10 @@ class ShardPatcher:
         has_scale = CONTRIBUTIONS[self._config.contributions].influence is not None
         is_measured = has_scale and self._config.curvature.calibration_samples > 0
         carry_out = self._by_influence if is_measured else self._by_loss
-        forget_loss = carry_out(trainer, forget, retain, unseen, logs, unseen_loss)
+        task = _PatchTask(
+            trainer=trainer, forget=forget, retain=retain, unseen=unseen, logs=logs, unseen_loss=unseen_loss
+        )
+        forget_loss = carry_out(task)
         require_finite(trainer.classifier)
         updates = tuple(self._rewrite(stage, logs.get(stage)) for stage in range(self._slices))
         return Patch(
@@ -94,56 +112,42 @@ class ShardPatcher:
         """Return the stage whose checkpoint is replayed from."""
         return self._slices - 1 - self._config.ohs.slices
 
-    def _by_influence(
-        self,
-        trainer: ShardTrainer,
-        forget: ShardSamples,
-        retain: ShardSamples,
-        unseen: ShardSamples | None,
-        logs: Logs,
-        unseen_loss: float | None,
-    ) -> float:
+    def _by_influence(self, task: _PatchTask) -> float:
         """Subtract contributions once, at a strength on their own scale: it does not depend on what training does next.
 
         Returns:
             The mean loss that is left on the forget set.
         """
+        trainer, forget, retain, unseen_loss = task.trainer, task.forget, task.retain, task.unseen_loss
         match self._command.decision.remedy:
             case Remedy.REPLAY:
                 seen = forget.up_to(self._base)
                 if len(seen):
                     kept, aim = retain.up_to(self._base), self._aim_of(seen, forget, unseen_loss)
-                    self._subtract(trainer, self._config.contributions, seen, kept, logs, aim)
+                    self._subtract(trainer, self._config.contributions, seen, kept, task.logs, aim)
                 self._replay(trainer, retain)
                 self._passes += len(forget) * FORWARD_SHARE
                 return trainer.classifier.mean_loss(forget.features, forget.labels)
             case Remedy.FINE_TUNE:
-                self._fine_tune(trainer, retain, unseen)
-        return self._subtract(trainer, self._config.contributions, forget, retain, logs, unseen_loss).forget_loss
+                self._fine_tune(trainer, retain, task.unseen)
+        return self._subtract(trainer, self._config.contributions, forget, retain, task.logs, unseen_loss).forget_loss
 
-    def _by_loss(
-        self,
-        trainer: ShardTrainer,
-        forget: ShardSamples,
-        retain: ShardSamples,
-        unseen: ShardSamples | None,
-        logs: Logs,
-        unseen_loss: float | None,
-    ) -> float:
+    def _by_loss(self, task: _PatchTask) -> float:
         """Subtract contributions by the forget set's own loss, and again after training, which brings the samples back.
 
         Returns:
             The mean loss that is left on the forget set.
         """
+        trainer, forget, retain, unseen_loss = task.trainer, task.forget, task.retain, task.unseen_loss
         remedy = self._command.decision.remedy
         seen = forget.up_to(self._base) if remedy is Remedy.REPLAY else forget
         result: PatchResult | None = None
         if len(seen):  # else the replayed checkpoint saw nothing that is to be forgotten
             aim = self._aim_of(seen, forget, unseen_loss)
-            result = self._subtract(trainer, self._config.contributions, seen, retain, logs, aim)
+            result = self._subtract(trainer, self._config.contributions, seen, retain, task.logs, aim)
         match remedy:
             case Remedy.FINE_TUNE:
-                self._fine_tune(trainer, retain, unseen)
+                self._fine_tune(trainer, retain, task.unseen)
                 result = self._calibrate_last(trainer, forget, retain, unseen_loss)
             case Remedy.REPLAY:
                 self._replay(trainer, retain)
