@@ -52,6 +52,15 @@ def test_the_help_of_all_commands_fits_eighty_columns() -> None:
         assert "..." not in shown.output.replace("]...", "").replace("COMMAND...", "").replace("A,B,...", ""), name
 
 
+def test_every_command_on_a_run_that_exists_can_trust_it_after_its_own_options() -> None:
+    shared = {"--trust", "--address", "--json"}
+    for name, command in COMMANDS.items():
+        if "run_dir" in [param.name for param in command.params] and name != "train":
+            options = [param.opts[0] for param in command.params if isinstance(param, click.Option)]
+            first = options.index("--trust")
+            assert set(options[first:]) <= shared, name
+
+
 def test_a_group_alone_prints_its_help() -> None:
     alone, with_option = CliRunner().invoke(cli, ["job"]), CliRunner().invoke(cli, ["job", "--help"])
     assert (alone.exit_code, alone.output) == (0, with_option.output)

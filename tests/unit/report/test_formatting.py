@@ -3,7 +3,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from raymu.report.formatting import brief, compact, moment, printable, prose
-from raymu.text import duration, plural
+from raymu.text import duration, plural, words
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,8 @@ def test_characters_that_cannot_be_printed_are_replaced() -> None:
     assert printable("a\x00b\x1b[0m\u202ec\nd é 字") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}[0m" + (
         "\N{REPLACEMENT CHARACTER}c\nd é 字"
     )
+
+
+def test_names_read_as_words() -> None:
+    assert words("patch_and_fine_tune") == "patch and fine-tune"
+    assert words("mean_probability") == "mean probability"
