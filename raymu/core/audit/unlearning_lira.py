@@ -1,7 +1,7 @@
 """U-LiRA: whether an attacker can tell models that forgot from retrained ones, by their confidences on the forget set.
 
 The attack is that of Kurmanji et al. (NeurIPS 2023) and of Hayes et al., *Inexact Unlearning Needs More Careful Evaluations*
-(2024), who fit distributions of its own to each sample.
+(2024), who fit distributions to each sample by itself.
 """
 
 import numpy as np
