@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from raymu.core.tuning import Score
 from raymu.output_file import atomic_write
@@ -204,5 +204,7 @@ def _draw_trials(axes: Axes, report: TuningReport, measure: Callable[[Score], fl
     share, value = report.chosen.score.passes / report.retrain_passes, measure(report.chosen.score)
     axes.plot(share, value, "o", markersize=13, markerfacecolor="none", color="#000000", label="chosen")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
     axes.set_xlabel("compute, share of retraining for every request")
     axes.grid(alpha=0.25)
