@@ -137,6 +137,6 @@ def _plain(value: float) -> str:
 def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """Draw one legend for all panels, below them."""
     handles = {label: line for panel in axes for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    widths, room = [7 + len(label) for label in handles], 15.0 * figure.get_figwidth()  # in characters, about
+    widths, room = [7 + len(label) for label in handles], 14.0 * figure.get_figwidth()  # in characters, about
     columns = len(handles) if sum(widths) <= room else int(room / max(widths))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
