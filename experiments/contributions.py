@@ -87,7 +87,11 @@ def _measure_requests(comparison: ComparisonSetup, requests: Requests) -> list[R
     ]
     for strategy in (Strategy.DPUS, Strategy.OHS):
         for calibration in (True, False):
-            method = Method(name=strategy, strategy=strategy, unlearning={"calibration": calibration})
+            method = Method(
+                name=strategy,
+                strategy=strategy,
+                unlearning={"calibration": calibration, "ohs": {"remedy": "fine_tune"}},
+            )
             result = revoke_with(method, comparison, requests)
             rows.append({"calibration": calibration, **result_columns(result, oracle.predictions)})
     return rows

@@ -24,7 +24,9 @@ SHARE = 0.01
 METHODS = (
     Method(name="dpus", strategy=Strategy.DPUS),
     *(
-        Method(name=f"ohs, {epochs}", strategy=Strategy.OHS, unlearning={"ohs": {"epochs": epochs}})
+        Method(
+            name=f"ohs, {epochs}", strategy=Strategy.OHS, unlearning={"ohs": {"remedy": "fine_tune", "epochs": epochs}}
+        )
         for epochs in MAX_EPOCHS
     ),
 )

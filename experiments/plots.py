@@ -29,12 +29,18 @@ _MARKERS: Mapping[str, str] = {
     "hs": "s",
     "ohs": "D",
     "ohs, replay": "P",
+    "ohs, fine-tune": "X",
     "from scratch": "X",
     "control": "x",
     "hs, boundary 0.85": "^",
     "unsharded": "*",
 }
-_COLOURS: Mapping[str, str] = {**COLOURS, "hs, boundary 0.85": "#e69f00", "unsharded": "#56b4e9"}
+_COLOURS: Mapping[str, str] = {
+    **COLOURS,
+    "ohs, fine-tune": "#56b4e9",
+    "hs, boundary 0.85": "#e69f00",
+    "unsharded": "#56b4e9",
+}
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 """Colours of everything that is not a method."""
 

@@ -29,7 +29,7 @@ SHARES = {"0.01%": 0.0001, "0.1%": 0.001, "1%": 0.01, "10%": 0.1}
 BULK, SINGLES = "1%", "20 singles"
 CNN_SCENARIOS = (BULK, SINGLES)
 CNN_SAMPLES = 6000
-REPLAY = Method(name="ohs, replay", strategy=Strategy.OHS, unlearning={"ohs": {"remedy": "replay"}})
+FINE_TUNING = Method(name="ohs, fine-tune", strategy=Strategy.OHS, unlearning={"ohs": {"remedy": "fine_tune"}})
 
 
 def measure(options: Options) -> list[Row]:
@@ -43,7 +43,7 @@ def measure_setup(setup: Setup) -> list[Row]:
     with trained(setup) as comparison:
         rows: list[Row] = []
         for scenario, requests in scenarios(setup, comparison).items():
-            results = compare(comparison, requests, (*STRATEGIES, REPLAY))
+            results = compare(comparison, requests, (*STRATEGIES, FINE_TUNING))
             [oracle] = [result.predictions for result in results if result.method == SCRATCH]
             columns = {
                 **setup_columns(setup, comparison),
