@@ -211,6 +211,7 @@ def test_trust_in_a_factory_is_no_trust_in_it_with_other_arguments(own: Run) -> 
     assert not trust.covers(Demand(setting="training.loss.factory", value=factory.value, args=factory.args))
 
 
+@pytest.mark.nightly
 def test_a_run_is_trusted_by_an_option_once_and_for_all(own: Run, home: Path) -> None:
     shutil.rmtree(home)
     words = ("verify", own.location, "--replay")

@@ -81,7 +81,15 @@ def test_a_command_that_fails_after_the_acceptance_exits_4_and_names_the_request
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("words", [["revoke", "--json", "--id"], ["revoke", "--id"], ["settle"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["revoke", "--json", "--id"],
+        pytest.param(["revoke", "--id"], marks=pytest.mark.nightly),
+        pytest.param(["settle"], marks=pytest.mark.nightly),
+    ],
+    ids=" ".join,
+)
 def test_a_result_that_cannot_be_printed_is_not_a_refusal(trained_run: TrainedRunFactory, words: list[str]) -> None:
     run = trained_run()
     words = [words[0], str(run.location), *words[1:], *([str(run.ids(shard=0)[0])] if "--id" in words else [])]

@@ -45,19 +45,20 @@ def held_elsewhere(run: TrainedRun) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_commands_that_start_at_once_are_all_carried_out(trained_run: TrainedRunFactory) -> None:
+@pytest.mark.parametrize("commands", [3, pytest.param(10, marks=pytest.mark.nightly)])
+def test_commands_that_start_at_once_are_all_carried_out(trained_run: TrainedRunFactory, commands: int) -> None:
     run = trained_run()
-    ids = run.ids()[:5]
+    ids = run.ids()[:commands]
     command = [sys.executable, "-m", "raymu.cli", "revoke", str(run.location), "--json", "--id"]
     processes = [
         subprocess.Popen([*command, str(sample_id)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for sample_id in ids
     ]
     printed = [(*process.communicate(), process.returncode) for process in processes]
-    assert [code for *_, code in printed] == [0] * 5, printed
+    assert [code for *_, code in printed] == [0] * commands, printed
     assert all(json.loads(out)["purged_at"] for out, *_ in printed)
     accepted = [event for event in journal_events(run.location) if isinstance(event, RevocationsAccepted)]
-    assert len(accepted) == 5
+    assert len(accepted) == commands
 
 
 def test_a_request_that_is_refused_does_not_wait(trained_run: TrainedRunFactory) -> None:
