@@ -41,7 +41,7 @@ def config_of_two(folder: Path, *, slices: int = 3, **training: object) -> raymu
         model={"name": "mlp", "hidden": [8], "dropout": 0.3, "batch_norm": True},
         training={"optimizer": "adam", "learning_rate": 0.01, "batch_size": 17, "epochs": 40, **training},
         partition={"shards": 1, "slices": slices},
-        unlearning={"boundary": 0.0},
+        unlearning={"boundary": 0.0, "ohs": {"remedy": "fine_tune"}},
         cluster={"fleet": "ray", "workers_per_shard": 2, "cpus_per_shard": 4, "gpus_per_shard": 1},
     )
 
