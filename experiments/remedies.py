@@ -6,8 +6,8 @@ Fashion-MNIST, and 6 for shuttle and for MNIST, which is reduced to 24,000 sampl
 Fashion-MNIST forget 1% and 10%. Every remedy's models are compared with as many oracles of other seeds (KLoM, U-LiRA), and
 each with the oracle of its own seed (distance). *Other seed* is the floor: oracles compared with oracles. *Untouched* does
 nothing, and *control* fine-tunes only. Twenty samples are also forgotten one after the other (letter and MNIST, six models).
-The learning rate ends at 0 in each stage. Costs are medians, in processor time of one thread, as shares of the exact retraining in
-the same run; the two replays were measured in a second run, whose patches had the same bits.
+The learning rate ends at 0 in each stage. Costs are medians, in processor time of one thread, as shares of the exact
+retraining in the same run; the two replays were measured in a second run, whose patches had the same bits.
 
 Conclusion: where a hundredth of a shard or less is revoked, a patch by curvature comes as near to the oracle as an oracle of
 another seed, at no loss of accuracy, and single requests one after the other leave about what one patch leaves. A gradient
