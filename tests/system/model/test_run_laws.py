@@ -23,7 +23,9 @@ def work_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [*range(PARTS // 2), *(pytest.param(part, marks=pytest.mark.nightly) for part in range(PARTS // 2, PARTS))]
+)
 def test_the_laws_hold_in_every_scenario(work_folder: Path, part: int) -> None:
     scenarios = round(SCENARIOS_PER_EXAMPLE * settings().max_examples)
     check_laws(part=part, examples=scenarios, work_folder=work_folder)
