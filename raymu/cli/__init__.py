@@ -2,22 +2,27 @@
 
 Exit codes: 0 done, 1 a negative verdict, 2 bad input (one line on standard error; nothing has changed), 3 inconclusive,
 4 begun and not finished, or done and not printed (one line on standard error, with the requests that stay accepted).
+With --json, a refusal and a failure are a document on standard output too.
 """
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import click
 
 from raymu.cli.group import cli
+from raymu.cli.json_document import Printed, emit_error
 from raymu.errors import UNFINISHED_EXIT_CODE, RaymuError, unfinished_requests
 from raymu.text import one_line, plural
 
 __all__ = ["main", "run_command"]
+
+_LONGEST_PROBLEM = 1000
+"""Characters of a line that says why a command was refused."""
 
 
 def main() -> None:
@@ -44,43 +49,50 @@ def run_command(words: Sequence[str]) -> tuple[int, str]:
         The exit code, and one line that says why the command was refused; the line is empty otherwise.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # open files and clusters are closed on the way out
+    printed = Printed()
     try:
-        cli(list(words), prog_name="raymu", standalone_mode=False)
+        cli(list(words), prog_name="raymu", standalone_mode=False, obj=printed)
     except SystemExit as stop:
         return int(stop.code or 0), ""
-    except RaymuError as error:
-        return _failed(error, error.exit_code, str(error), words)
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "raymu"
-        message = error.format_message()
-        end = "" if message.endswith((".", "?", ")")) else "."
-        return 2, _error_line(f"{message}{end} Try '{command} --help'.")
-    except click.ClickException as error:
-        return 2, _error_line(error.format_message())
-    except (OSError, MemoryError) as error:  # errors of the machine that no lower layer has explained by a RaymuError
-        problem = f"the machine failed ({type(error).__name__}: {error})"
-        return _failed(error, 2, f"{problem}; check its disk, its memory and its permissions", words)
-    except (click.Abort, KeyboardInterrupt) as error:
-        return 130, _failed(error, 130, "interrupted", words)[1]
+    except BaseException as error:
+        if (refusal := _refusal(error)) is None:
+            raise
+        code, problem, fields = refusal
+        if "--json" in words and not printed.has_document:
+            emit_error(error, problem, code, **fields)
+        return code, f"raymu: {problem}"
     return 0, ""
 
 
-def _failed(error: BaseException, code: int, problem: str, words: Sequence[str]) -> tuple[int, str]:
-    """Return the exit code and the line of an error. One that came after a commit says what stays.
+def _refusal(error: BaseException) -> tuple[int, str, dict[str, Any]] | None:
+    """Return the exit code of an error, the line that tells it, and fields of its document; None if raymu is wrong."""
+    match error:
+        case RaymuError():
+            code, problem = error.exit_code, str(error)
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx else "raymu"
+            message = error.format_message()
+            end = "" if message.endswith((".", "?", ")")) else "."
+            code, problem = 2, f"{message}{end} Try '{command} --help'."
+        case click.ClickException():
+            code, problem = 2, error.format_message()
+        case OSError() | MemoryError():  # errors of the machine that no lower layer has explained by a RaymuError
+            kind = f"{type(error).__name__}: {error}".removesuffix(": ")
+            code, problem = 2, f"the machine failed ({kind}); check its disk, its memory and its permissions"
+        case click.Abort() | KeyboardInterrupt():
+            code, problem = 130, "interrupted"
+        case _:
+            return None
+    return _unless_unfinished(error, code, one_line(problem, longest=_LONGEST_PROBLEM))
 
-    With --json it is a document on standard output too.
-    """
-    request_ids = unfinished_requests(error)
+
+def _unless_unfinished(error: BaseException, code: int, problem: str) -> tuple[int, str, dict[str, Any]]:
+    """Return the facts of an error, with another exit code and what stays if it came after a commit."""
+    request_ids = None if isinstance(error, click.UsageError) else unfinished_requests(error)
     if request_ids is None:
-        return code, _error_line(problem)
+        return code, problem, {}
     shown = ", ".join(request_ids[:3]) + (", ..." if len(request_ids) > 3 else "")
     stays = f"{plural(len(request_ids), 'request')} accepted before ({shown})" if request_ids else "what was begun"
-    if "--json" in words:
-        document = {"error": problem, "exit_code": UNFINISHED_EXIT_CODE, "request_ids": request_ids}
-        with suppress(OSError):
-            click.echo(json.dumps(document, indent=2))
-    return UNFINISHED_EXIT_CODE, _error_line(f"{one_line(problem)}; {stays} stays: `raymu settle` finishes it")
-
-
-def _error_line(text: str) -> str:
-    return f"raymu: {one_line(text, longest=1000)}"
+    line = f"{one_line(problem)}; {stays} stays: `raymu settle` finishes it"
+    code = 130 if code == 130 else UNFINISHED_EXIT_CODE
+    return code, line, {"request_ids": list(request_ids)}

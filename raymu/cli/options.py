@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from raymu.cli.json_document import emit
 from raymu.cli.parameter_types import DIRECTORY, FILE
 from raymu.core.verdict import Verdict
 from raymu.errors import RequestInvalid, ResultUnprinted
@@ -110,11 +110,12 @@ def printing_after_commit(shown_by: str) -> Iterator[None]:
 
 
 def show(as_json: bool, record: Any, draw: Callable[[Screen], None]) -> None:
-    """Print a result as one JSON document, or draw it for people."""
+    """Print a result as the JSON document of the command at work, or draw it for people."""
     if as_json:
         from raymu.store.codec import to_tree
 
-        click.echo(json.dumps(record if isinstance(record, dict) else to_tree(record), indent=2))
+        name = click.get_current_context().command.name
+        emit(str(name), record if isinstance(record, dict) else to_tree(record))
     else:
         from raymu.console.screen import Screen
 

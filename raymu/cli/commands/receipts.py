@@ -1,10 +1,9 @@
 """`raymu receipts`."""
 
-import json
-
 import click
 
 from raymu.cli.command import RaymuCommand
+from raymu.cli.json_document import emit
 from raymu.cli.old_names import OLD_ARGUMENTS, warn_of_old_name
 from raymu.cli.options import json_option, open_run, run_argument, trust_option
 from raymu.console.request_tables import show_receipt
@@ -37,7 +36,7 @@ def command(ctx: click.Context, run_dir: str, request_ids: tuple[str, ...], as_j
     if unknown:
         raise RequestInvalid(f"{min(unknown)!r} is not a request of this run; `raymu receipts RUN` shows all of them")
     if as_json:
-        click.echo(json.dumps(run.signed_receipts(request_ids or None), indent=2))
+        emit("receipts", {"receipts": run.signed_receipts(request_ids or None)})
         return
     screen = Screen()
     if not receipts:

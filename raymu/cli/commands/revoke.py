@@ -1,16 +1,14 @@
 """`raymu revoke`."""
 
-import json
 import sys
-from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import click
 
 from raymu.api import Run
 from raymu.cli.command import RaymuCommand
+from raymu.cli.json_document import add_details, emit
 from raymu.cli.options import (
     address_option,
     json_option,
@@ -25,6 +23,7 @@ from raymu.cli.options import (
 from raymu.cli.parameter_types import FILE, TIME
 from raymu.console.progress import stage_progress
 from raymu.console.request_tables import show_receipt, show_submission
+from raymu.console.screen import Screen
 from raymu.core.receipt import Receipt
 from raymu.errors import RequestInvalid, SamplesRevoked
 from raymu.service.requests.revocation import Revocation
@@ -83,19 +82,23 @@ def command(
         try:
             [receipt] = run.revoke_together([revocation], progress=progress)
         except SamplesRevoked as refusal:
-            _show_earlier(run.receipts(refusal.request_ids), as_json)
+            if as_json:
+                add_details(refusal, receipts=run.signed_receipts(refusal.request_ids))
+            else:
+                for earlier in run.receipts(refusal.request_ids):
+                    show_receipt(Screen(), earlier)
             raise
     with printing_after_commit(f"`raymu receipts RUN --request {receipt.request_id}`"):
-        show(as_json, receipt, lambda screen: show_receipt(screen, receipt))
+        if as_json:
+            emit("revoke", _as_signed(run, receipt))
+        else:
+            show_receipt(Screen(), receipt)
 
 
-def _show_earlier(receipts: Sequence[Receipt], as_json: bool) -> None:
-    """Print the receipts of earlier requests for the same samples; several of them, in JSON, as a list."""
-    if as_json and len(receipts) > 1:
-        click.echo(json.dumps([to_tree(receipt) for receipt in receipts], indent=2))
-        return
-    for receipt in receipts:
-        show(as_json, receipt, partial(show_receipt, receipt=receipt))
+def _as_signed(run: Run, receipt: Receipt) -> dict[str, Any]:
+    """Return a receipt as it was issued, as `raymu receipts` prints it; one that is not issued yet has no signature."""
+    issued = run.signed_receipts([receipt.request_id])
+    return issued[0] if issued else to_tree(receipt)
 
 
 def _revoke_rows(opened: Run, revocations: list[Revocation], as_json: bool) -> None:
@@ -108,7 +111,7 @@ def _revoke_rows(opened: Run, revocations: list[Revocation], as_json: bool) -> N
                 {"row": row, "request_id": result.request_id, "refusal": result.refusal and str(result.refusal)}
                 for row, result in enumerate(results, start=1)
             ]
-            click.echo(json.dumps(rows, indent=2))
+            emit("revoke", {"requests": rows})
         else:
             show(as_json, results, lambda screen: show_submission(screen, results))
     sys.exit(any(result.refusal for result in results))

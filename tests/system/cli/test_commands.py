@@ -191,7 +191,7 @@ def test_a_table_of_requests_is_answered_row_by_row(cli: Cli, trained: list[int]
     rows = [(trained[0], "a"), (trained[1], ""), (5, ""), (trained[1], ""), (trained[0], "a")]
     (tmp_path / "requests.csv").write_text("id,key\n" + "".join(f"{sample_id},{key}\n" for sample_id, key in rows))
     code, out, err = cli("revoke", "runs/run", "--requests-file", "requests.csv", "--json")
-    answers = json.loads(out)
+    answers = json.loads(out)["requests"]
     assert (code, err) == (1, "")
     assert [answer["row"] for answer in answers] == [1, 2, 3, 4, 5]
     assert [answer["request_id"] is None for answer in answers] == [False, False, True, True, False]
@@ -202,7 +202,7 @@ def test_a_table_of_requests_is_answered_row_by_row(cli: Cli, trained: list[int]
 
     (tmp_path / "again.csv").write_text(f"id,key\n{trained[0]},a\n")
     code, out, _ = cli("revoke", "runs/run", "--requests-file", "again.csv", "--json")
-    assert (code, json.loads(out)) == (0, [answers[0]])
+    assert (code, json.loads(out)["requests"]) == (0, [answers[0]])
     code, out, err = cli("revoke", "runs/run", "--requests-file", "requests.csv")
     assert (code, err) == (1, "")
     assert "2 of 5 requests accepted, 3 refused" in out
@@ -347,13 +347,16 @@ def test_bad_input_gets_one_line_and_changes_nothing(
 def test_an_earlier_receipt_answers_a_request_for_the_same_samples(cli: Cli, trained: list[int]) -> None:
     receipt = json.loads(cli("revoke", "runs/run", "--id", str(trained[0]), "--json")[1])
     code, out, err = cli("revoke", "runs/run", "--id", str(trained[0]), "--json")
-    assert code == 2
-    assert json.loads(out) == receipt
+    assert (code, json.loads(out)["exit_code"]) == (2, 2)
+    [earlier] = json.loads(out)["receipts"]
+    assert {"schema": "raymu.revoke", "version": 1, **earlier} == receipt
     assert "revoked already" in err
+    assert json.loads(out)["error"] in err
     other = json.loads(cli("revoke", "runs/run", "--id", str(trained[1]), "--json")[1])
     code, out, _ = cli("revoke", "runs/run", "--id", str(trained[0]), "--id", str(trained[1]), "--json")
     assert code == 2
-    assert [receipt["request_id"] for receipt in json.loads(out)] == [receipt["request_id"], other["request_id"]]
+    receipts = json.loads(out)["receipts"]
+    assert [earlier["request_id"] for earlier in receipts] == [receipt["request_id"], other["request_id"]]
 
 
 def test_a_run_is_verified_and_every_receipt_is_signed(cli: Cli, trained: list[int]) -> None:
@@ -368,7 +371,7 @@ def test_a_run_is_verified_and_every_receipt_is_signed(cli: Cli, trained: list[i
     code, out, _ = cli("verify", "runs/run", "--replay", "--anchor", anchor)
     assert code == 0
     assert "verdict: pass" in out
-    receipts = json.loads(cli("receipts", "runs/run", "--json")[1])
+    receipts = json.loads(cli("receipts", "runs/run", "--json")[1])["receipts"]
     assert [(receipt["exactness"], len(receipt["signature"])) for receipt in receipts] == [("exact", 128)] * 2
     settled = cli("receipts", "runs/run", "--request", receipts[1]["request_id"])[1]
     assert settled.count("sample, exact") == 1
@@ -406,8 +409,14 @@ def test_a_report_is_one_page_and_exits_with_the_verdict(cli: Cli, trained: list
     code, out, err = cli("report", "runs/run", "--test-data", "all.parquet", "--verify", "--json")
     assert (code, err) == (3, "")
     assert json.loads(out) == {
-        "out": "run-report.html", "generation": 3, "requests": 1, "late": 0, "verdict": "inconclusive"
-    }  # fmt: skip
+        "schema": "raymu.report",
+        "version": 1,
+        "out": "run-report.html",
+        "generation": 3,
+        "requests": 1,
+        "late": 0,
+        "verdict": "inconclusive",
+    }
     assert receipt["request_id"] in (tmp_path / "run-report.html").read_text()
     assert cli("settle", "runs/run")[0] == 0
     code, out, _ = cli("report", "runs/run", "--out", "page.html", "--verify")

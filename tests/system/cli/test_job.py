@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -33,6 +34,7 @@ def test_a_job_returns_what_its_command_writes() -> None:
 def test_a_refusal_is_returned_and_is_not_readable_in_the_log() -> None:
     code, log, text, shown = run("status", "nowhere", "--json")
     assert log.result is not None
-    assert (code, log.result.exit_code, log.result.output, shown) == (2, 2, "", "")
+    assert (code, log.result.exit_code, shown) == (2, 2, "")
+    assert json.loads(log.result.output)["schema"] == "raymu.error"
     assert "nowhere: is not a run" in log.result.error
     assert "nowhere" not in text
