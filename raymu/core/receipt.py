@@ -49,6 +49,8 @@ class ShardReceipt(RepairOutcome):
     """Id of the later retraining that made a patched shard exact."""
     earlier_classes: tuple[str, ...] = ()
     """Other determinism classes of stages that the state builds on; with any it is inconclusive."""
+    inexact: tuple[str, ...] = ()
+    """Why no training from scratch is known to give the state's bits; with any it is inconclusive."""
     residual: PredictionChange | None = None
     """How far the patched state was from the retrained one that settled it; None until then. That retraining may have
     forgotten samples of other requests too. The request's own samples were destroyed before."""
@@ -61,6 +63,7 @@ class ShardReceipt(RepairOutcome):
             settled_by=report.command_id,
             determinism=report.determinism,
             earlier_classes=report.lineage.earlier_classes,
+            inexact=report.lineage.inexact,
             residual=replace(report.change, forgotten=None) if report.change else None,
         )
 
@@ -265,6 +268,7 @@ class Receipts:
             forecast_seconds=report.planned.seconds,
             requests=len(report.request_ids),
             earlier_classes=report.lineage.earlier_classes if report.remedy is Remedy.RETRAIN else (),
+            inexact=report.lineage.inexact if report.remedy is Remedy.RETRAIN else (),
         )
         others = [part for part in self._receipts[request_id].shards if part.shard != report.shard]
         shards = tuple(sorted((*others, shard), key=lambda part: part.shard))

@@ -23,7 +23,8 @@ class Exactness(StrEnum):
     EXACT = "exact"
     """Equal, bit for bit."""
     INCONCLUSIVE = "inconclusive"
-    """Retrained, but in another determinism class than its earlier stages: no training from scratch gives its bits."""
+    """Retrained, but no training from scratch is known to give its bits: its stages are of several determinism classes, or
+    of code that changed, or the model's training cannot be repeated."""
     APPROXIMATE = "approximate"
     """Patched, and not retrained yet."""
 
@@ -96,6 +97,8 @@ class ShardLineage:
     """Measured seconds of a stage of training beyond those of its passes; 0 if all are counted as those of passes."""
     earlier_classes: tuple[str, ...] = ()
     """Determinism classes, as JSON, of stages that the last retraining built on and did not share the class of."""
+    inexact: tuple[str, ...] = ()
+    """Why no training from scratch is known to give the bits of this shard's stages, one line each."""
 
     def __post_init__(self) -> None:
         if not len(self.slice_samples) == len(self.checkpoints) == len(self.updates):
@@ -117,7 +120,7 @@ class ShardLineage:
     def exactness(self) -> Exactness:
         if self.tainted_from is not None:
             return Exactness.APPROXIMATE
-        return Exactness.INCONCLUSIVE if self.earlier_classes else Exactness.EXACT
+        return Exactness.INCONCLUSIVE if self.earlier_classes or self.inexact else Exactness.EXACT
 
     @property
     def files(self) -> frozenset[FileRef]:
@@ -135,6 +138,7 @@ class ShardLineage:
         updates: tuple[FileRef | None, ...],
         seconds_per_pass: float,
         earlier_classes: tuple[str, ...] = (),
+        inexact: tuple[str, ...] = (),
     ) -> Self:
         """Return the shard after its last stages were trained again, which leaves no debt.
 
@@ -145,6 +149,7 @@ class ShardLineage:
             updates: The recorded contributions of these stages.
             seconds_per_pass: Seconds of one sample pass, this training included.
             earlier_classes: Other determinism classes, as JSON, of the stages that were kept.
+            inexact: Why the bits of these stages, or of those that were kept, cannot be repeated.
         """
         first = self.slices - len(checkpoints)
         return replace(
@@ -158,6 +163,7 @@ class ShardLineage:
             debts=(),
             seconds_per_pass=seconds_per_pass,
             earlier_classes=earlier_classes,
+            inexact=inexact,
         )
 
     def patched(

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import uuid4
 
+from raymu.core.code_record import CodeRecord
 from raymu.core.records import FileRef
 from raymu.errors import FileCorrupt, FileMissing, RunFormatTooNew, RunInvalid
 from raymu.store.codec import unseal
@@ -39,6 +40,11 @@ class RunManifest:
     """Each shard's samples when the run was created."""
     public_key: str | None = None
     """The key of the receipts, hex, as in signing.pub. None in a run of version 0.1 that was not written since."""
+    inexact: tuple[str, ...] = ()
+    """Why the bits of this run's training cannot be repeated, one line each. Only a run that was trained all the same has
+    any, and everything about it is inconclusive."""
+    code: CodeRecord | None = None
+    """The factories' code when the run was created. None without factories, and in a run of version 0.1."""
     format: int = FORMAT
     kind: Literal["raymu run"] = field(default="raymu run")
 
