@@ -184,7 +184,7 @@ def _texts(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
 
 def _binaries(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
     originals = [value or None for value in column.to_pylist()]  # no bytes are a missing value
-    present = [value for value in given if value is not None]
+    present = [value for value in originals if value is not None]
     spell: Callable[[bytes], str | None]
     if all(text_of_bytes(value) is not None for value in present):
         spell, done = text_of_bytes, "bytes became the text that they spell"

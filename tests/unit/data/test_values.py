@@ -247,8 +247,8 @@ def test_a_value_of_any_type_is_the_id_that_its_column_has(value: object, kept: 
         np.float32(2**24),
         Decimal("NaN"),
         Decimal("1e9999"),
-    ]
-    + ["", " ", pd.NaT, pd.NA, ["a"], {}, 2**300, 10**5000, timedelta(1), np.datetime64("NaT"), object],
+        *["", " ", pd.NaT, pd.NA, ["a"], {}, 2**300, 10**5000, timedelta(1), np.datetime64("NaT"), object],
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_a_value_that_is_no_id_is_refused_in_one_line(value: object) -> None:
