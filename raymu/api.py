@@ -5,6 +5,7 @@ Methods import what needs PyTorch or Ray when they are called: opening a run and
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -30,9 +31,11 @@ from raymu.errors import (
     RaymuError,
     RequestInvalid,
     RunInvalid,
+    RunRolledBack,
     TrainingFailed,
     mark_unfinished,
 )
+from raymu.service.coordinator.anchoring_client import AnchoringClient
 from raymu.service.coordinator.calls import (
     Configure,
     Locations,
@@ -50,6 +53,7 @@ from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, no_progress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
+from raymu.store.anchors import KeptAnchors, MissingEvent, older_copy
 from raymu.store.run import RunStore
 from raymu.store.trust_list import read_trust, remember
 from raymu.text import one_line
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
     from raymu.service.verify.verify import Verification
 
 __all__ = ["Revocation", "Run", "SubmissionResult", "open_run", "train"]
+
+_log = logging.getLogger(__name__)
 
 _USER_ERRORS = (ConfigInvalid, DataInvalid, DeviceUnavailable, TrainingFailed)
 """Errors of a training that settling cannot repair: the new run is removed."""
@@ -98,7 +104,10 @@ class Run:
         self._store = RunStore(self.location, trust=self.trust)
         self._training: TrainingResult | None = None
         self._coordinator: CoordinatorClient | None = None
+        self._term: int | None = None
+        """The term of the coordinator that this object uses or used last."""
         self._ensemble: Ensemble | None = None
+        self._is_copy_reported = False
 
     @property
     def config(self) -> Config:
@@ -119,6 +128,28 @@ class Run:
             raise RunInvalid(redacted(self.location), "was trained earlier: only `train` returns what training cost")
         return self._training
 
+    def require_not_rolled_back(self) -> None:
+        """Compare the run with the anchor that this user keeps of it, and keep the latest.
+
+        Every method does this, except `verify`, which reports it, and `stop`. A copy elsewhere that is older than the run
+        this user knows is used all the same, and a line on the log says so.
+
+        Raises:
+            RunRolledBack: An older copy was put in the run's place.
+        """
+        missing = self._anchors.missing_event()
+        if missing is None:
+            return
+        if missing.is_here:
+            raise RunRolledBack(redacted(self.location), missing.sequence)
+        if not self._is_copy_reported:
+            self._is_copy_reported = True
+            _log.warning("raymu: %s is %s", one_line(redacted(self.location)), older_copy(missing))
+
+    def accept_rollback(self) -> None:
+        """Keep the anchor of the run as it is now, after it was put back to an older copy on purpose."""
+        self._anchors.accept()
+
     def coordinator(self) -> CoordinatorClient:
         """Return the coordinator that this object uses, connected or started on the first call.
 
@@ -135,7 +166,9 @@ class Run:
         """Return the coordinator. If one has to be started and refuses a request of `first`, nothing is taken over."""
         self._ensemble = None  # the caller may revoke samples that the loaded ensemble was trained on
         if self._coordinator is None:
-            self._coordinator = self._backend.open_client(first)
+            self.require_not_rolled_back()
+            self._coordinator = AnchoringClient(self._backend.open_client(first), self._anchors)
+            self._term = self._store.fencing.term()
         return self._coordinator
 
     def start(self) -> bool:
@@ -149,6 +182,7 @@ class Run:
             DeviceUnavailable: No cluster is running that outlives this process.
         """
         self.close()
+        self.require_not_rolled_back()
         return self._backend.start()
 
     def stop(self) -> bool:
@@ -301,6 +335,7 @@ class Run:
             RunInvalid: The run has patched shards or interrupted work.
             RaymuError: TraceInvalid, RequestInvalid, DeviceUnavailable.
         """
+        self.require_not_rolled_back()
         if is_uri(str(out)):
             raise RequestInvalid(f"{redacted(str(out))}: trials need a folder on a local disk")
         from raymu.runtime.tuning import tune_boundary
@@ -339,6 +374,7 @@ class Run:
         """
         from raymu.service.audit.audit import audit
 
+        self.require_not_rolled_back()
         with self._backend.audit_runner() as run_tasks:
             return audit(self._store, scope, run_tasks=run_tasks, progress=progress, phase=phase)
 
@@ -355,7 +391,9 @@ class Run:
         from raymu.service.verify.verify import verify
 
         shards = range(self.config.partition.shards) if replay is None else replay
-        return verify(self._store, progress, replay=shards, anchor=anchor)
+        return verify(
+            self._store, progress, replay=shards, anchor=anchor, missing=self._missing_event(), own_term=self._open_term
+        )
 
     def plan(
         self,
@@ -377,6 +415,7 @@ class Run:
         """
         from raymu.service.planning.forecast import plan
 
+        self.require_not_rolled_back()
         revocation = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary)
         return plan(self._store, revocation, workers=workers)
 
@@ -394,6 +433,7 @@ class Run:
 
     def status(self, *, locations: ShardLocations | None = None) -> RunStatus:
         """Read the run's status. The `locations` are shown with the shards. Raises RunInvalid if it is not trained."""
+        self.require_not_rolled_back()
         return status(self._store, locations=locations)
 
     def waiting(self) -> Waiting | None:
@@ -402,6 +442,7 @@ class Run:
 
     def receipts(self, request_ids: Collection[str] | None = None) -> list[Receipt]:
         """Return the receipts of these requests, or of all, in the order of acceptance."""
+        self.require_not_rolled_back()
         return [
             receipt for receipt in receipts(self._store) if request_ids is None or receipt.request_id in request_ids
         ]
@@ -413,6 +454,7 @@ class Run:
         The first receipt of a request that was patched and then settled is left out, so the chain cannot be followed from
         the result. `verify` follows it.
         """
+        self.require_not_rolled_back()
         return signed_receipts(self._store, request_ids)
 
     def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
@@ -464,6 +506,21 @@ class Run:
         warnings.warn("Run.submit is now Run.revoke_many", DeprecationWarning, stacklevel=2)
         return self.revoke_many(revocations, progress=progress)
 
+    def _missing_event(self) -> MissingEvent | None:
+        """Return what the run lacks of what this user saw. What cannot be read, the verification reports."""
+        with suppress(RaymuError):
+            return self._anchors.missing_event()
+        return None
+
+    @property
+    def _anchors(self) -> KeptAnchors:
+        return KeptAnchors(self._store)
+
+    @property
+    def _open_term(self) -> int | None:
+        """The term of the coordinator that this object has open, which is no reason to leave a verification open."""
+        return None if self._coordinator is None else self._term
+
     @cached_property
     def _backend(self) -> Backend:
         return backend_of(self.location, self.cluster, self.trust)
@@ -475,6 +532,7 @@ class Run:
         """Return the current generation's ensemble, loaded once for each generation."""
         from raymu.service.prediction import Ensemble
 
+        self.require_not_rolled_back()
         if self._ensemble is None or self._ensemble.generation != served_generation(self._store):
             self._ensemble = Ensemble.current(self._store)
         return self._ensemble

@@ -5,7 +5,8 @@ An error is built from plain arguments, so that it survives pickling between pro
     RaymuError
         input        ConfigInvalid, DataInvalid, RequestInvalid, TraceInvalid, UnknownSamples, UnknownOwner,
                      SamplesRevoked, IdempotencyConflict
-        run          RunInvalid (RunFormatTooNew, RunUntrusted), NoVoters, NoFeasibleTrial, TrainingFailed, PatchFailed
+        run          RunInvalid (RunFormatTooNew, RunUntrusted, RunRolledBack), NoVoters, NoFeasibleTrial, TrainingFailed,
+                     PatchFailed
         storage      FileCorrupt, FileMissing, FileUnreadable, SamplesLost, StorageFailed, JournalBusy, ResultUnprinted
         processes    CoordinatorSuperseded, CoordinatorLost, WorkerLost, RankLost, ShardRepairFailed, JobFailed,
                      DeviceUnavailable
@@ -148,6 +149,21 @@ class RunUntrusted(RunInvalid):
         return (
             f"{self.location}: asks for {self.demand}, which you have not trusted and which was not followed; if the run "
             "is yours or you trust its maker, add --trust (in Python: open_run(..., trust=True))"
+        )
+
+
+class RunRolledBack(RunInvalid):
+    """A run lacks an event that this user's commands have seen: an older copy was put in its place."""
+
+    def __init__(self, location: str, sequence: int) -> None:
+        super().__init__(location, str(sequence))
+        self.sequence = int(sequence)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.location}: lacks event {self.sequence}, which it had when it was used here before: an older copy is in "
+            "its place, which may serve samples that were revoked since; put the newer copy back or, if this was done on "
+            "purpose, run `raymu verify RUN --accept-rollback`"
         )
 
 

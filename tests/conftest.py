@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator, Mapping
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -40,6 +41,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 # Every run of a test is its own, as in any CI. `system/test_threats.py` tests what happens without this.
 os.environ["RAYMU_TRUST"] = "all"
+# No test keeps anchors in the home of whoever runs it.
+_anchors = TemporaryDirectory(prefix="raymu-anchors-")
+os.environ["RAYMU_ANCHORS"] = _anchors.name
 
 
 @pytest.fixture(scope="session")

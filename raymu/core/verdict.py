@@ -4,7 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from raymu.errors import FileUnreadable, JournalBusy, RaymuError, RunFormatTooNew, RunUntrusted, StorageFailed
+from raymu.core.findings import WAYS_OUT, FindingKind
+from raymu.errors import (
+    FileCorrupt,
+    FileMissing,
+    FileUnreadable,
+    JournalBusy,
+    RaymuError,
+    RunFormatTooNew,
+    RunUntrusted,
+    StorageFailed,
+)
 
 _LEAVE_OPEN = (FileUnreadable, JournalBusy, StorageFailed, RunFormatTooNew, RunUntrusted)
 """Errors that say nothing about a run: something could not be read, or not be understood."""
@@ -24,19 +34,36 @@ class Finding:
 
     verdict: Verdict
     what: str
+    """The problem, and what to do about it."""
+    kind: FindingKind = FindingKind.UNREAD
 
 
-def fails(what: str) -> Finding:
-    return Finding(verdict=Verdict.FAIL, what=what)
+def fails(kind: FindingKind, problem: str) -> Finding:
+    """Return the finding that a check fails."""
+    return _finding(Verdict.FAIL, kind, problem)
 
 
-def leaves_open(what: str) -> Finding:
-    return Finding(verdict=Verdict.INCONCLUSIVE, what=what)
+def leaves_open(kind: FindingKind, problem: str) -> Finding:
+    """Return the finding that a check is left open."""
+    return _finding(Verdict.INCONCLUSIVE, kind, problem)
 
 
-def finding_of(error: RaymuError) -> Finding:
-    """Return the finding of a check that an error ended."""
-    return leaves_open(str(error)) if isinstance(error, _LEAVE_OPEN) else fails(str(error))
+def finding_of(error: RaymuError, kind: FindingKind) -> Finding:
+    """Return the finding of a check that an error ended. kind: of damage, if the error is about a file's content"""
+    match error:
+        case FileMissing():
+            return fails(kind, f"{error.path} is missing")
+        case FileCorrupt():
+            return fails(kind, f"{error.path}: {error.problem}")
+        case _ if isinstance(error, _LEAVE_OPEN):
+            return leaves_open(FindingKind.UNREAD, str(error))
+        case _:
+            return fails(kind, str(error))
+
+
+def _finding(verdict: Verdict, kind: FindingKind, problem: str) -> Finding:
+    way_out = WAYS_OUT[kind]
+    return Finding(verdict=verdict, kind=kind, what=f"{problem}: {way_out}" if way_out else problem)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

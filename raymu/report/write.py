@@ -59,6 +59,7 @@ def write_report(
         FileCorrupt: Such a file is damaged.
     """
     check_output_path(out, reads={"the samples to measure on": data, "the audit": audit}, run=run.location)
+    run.require_not_rolled_back()
     audit_tree = _read_audit(audit) if audit else None
     record = read_run(
         RunStore(run.location, trust=run.trust),

@@ -21,17 +21,27 @@ from raymu.console.run_tables import show_verification
 @click.option(
     "--anchor", metavar="ANCHOR", help="What an earlier verification printed: shows whether the run was rolled back."
 )
+@click.option(
+    "--accept-rollback",
+    is_flag=True,
+    help="The run was put back to an older copy on purpose: compare it with this copy from now on.",
+)
 @trust_option
 @json_option
-def command(run_dir: str, replay: bool, shards: tuple[int, ...], anchor: str | None, as_json: bool) -> None:
+def command(
+    run_dir: str, replay: bool, shards: tuple[int, ...], anchor: str | None, accept_rollback: bool, as_json: bool
+) -> None:
     """Check a run from its files alone.
 
-    The journal, the receipts, every file, the lineage of what is served and the purge are checked. Nothing is written.
+    The journal, the receipts, every file, the lineage of what is served and the purge are checked. Nothing is written into
+    the run. What is wrong is named with the command that mends it.
 
     Exit code 0: pass; 1: fail; 3: inconclusive.
     """
     run = open_run(run_dir)
     chosen = shards or None
+    if accept_rollback:
+        run.accept_rollback()
     with stage_progress(
         shards=run.config.partition.shards, is_shown=bool(replay or shards) and not as_json
     ) as progress:

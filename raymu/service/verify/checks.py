@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 
+from raymu.core.findings import FindingKind
 from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, finding_of, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
@@ -30,6 +31,8 @@ class CheckRow:
     """Return the number of objects to show. `files` also reads workers' reports, which it does not count."""
     find: Callable[[Evidence], Findings]
     """Yield a finding for each problem. Raises RaymuError if the check cannot continue."""
+    damage: FindingKind
+    """What an error about the content of a file then means."""
 
 
 def _journal(evidence: Evidence) -> Findings:
@@ -38,21 +41,19 @@ def _journal(evidence: Evidence) -> Findings:
     file_term = store.fencing.term()
     terms = f"the files have term {file_term}, the journal has term {recorded.term}"
     if file_term == recorded.term + 1:  # a takeover writes the file first
-        yield leaves_open(f"{terms}: a takeover is running or was interrupted; `raymu settle` completes it")
+        yield leaves_open(FindingKind.TAKEOVER, terms)
     elif file_term != recorded.term:
-        yield fails(terms)
+        yield fails(FindingKind.JOURNAL, terms)
     for difference in recorded.schema_differences:
-        yield fails(f"the journal has {difference}")
+        yield fails(FindingKind.JOURNAL, f"the journal has {difference}")
     for mismatch in pseudonym_mismatches(recorded.kept, recorded.revoked, expected.accepted, purged=expected.purged):
-        yield fails(mismatch)
+        yield fails(FindingKind.JOURNAL, mismatch)
     if store.config.cluster.journal is None:
         is_sealed = matches_seal(store.files, store.keys, term=recorded.term, sequence=recorded.head.sequence)
-        if is_sealed is None:
-            yield leaves_open(
-                "a coordinator has the journal open (`raymu stop` stops it), or was interrupted (run `raymu settle`)"
-            )
-        elif not is_sealed:
-            yield fails("the journal file is not the one that its coordinator closed")
+        if is_sealed is None and recorded.term != evidence.own_term:
+            yield leaves_open(FindingKind.OPEN_JOURNAL, "the journal was not closed")
+        elif is_sealed is False:
+            yield fails(FindingKind.JOURNAL, "the journal file is not the one that its coordinator closed")
 
 
 def _receipts(evidence: Evidence) -> Findings:
@@ -62,21 +63,23 @@ def _receipts(evidence: Evidence) -> Findings:
     issued = check_receipts(recorded.receipt_rows, run=store.manifest.run_id, public_key=store.keys.public_key)
     pairs = zip_longest(issued, expected.receipts)
     if not all(actual and due and actual[0] == due[0] and due[1].is_as_issued(actual[1]) for actual, due in pairs):
-        yield fails("the issued receipts differ from those that follow from the journal")
+        yield fails(FindingKind.RECEIPTS, "the issued receipts differ from those that follow from the journal")
 
 
 def _generation(evidence: Evidence) -> Findings:
     store, expected = evidence.store, evidence.expected
     if expected.published is None:
-        yield leaves_open("the run is not trained yet: `raymu settle` finishes its training")
+        yield leaves_open(FindingKind.UNTRAINED, "the run is not trained yet")
         return
     generation = evidence.generation or store.generations.read(expected.published)  # raises if it is missing or changed
     command = expected.publication
     if command is None or (generation.constituents, generation.lineages) != (command.constituents, command.lineages):
-        yield fails(f"generation {generation.number} differs from the one that follows from the journal")
+        problem = f"generation {generation.number} differs from the one that follows from the journal"
+        yield fails(FindingKind.FORGED_GENERATION, problem)
     hashes = ["", *(event.manifest_sha256 for event in expected.generations)]
     if generation.previous_sha256 != hashes[-2]:
-        yield fails(f"generation {generation.number} is not chained to the one before it")
+        problem = f"generation {generation.number} is not chained to the one before it"
+        yield fails(FindingKind.FORGED_GENERATION, problem)
     for number in store.generations.numbers:
         if number != generation.number:
             with suppress(FileMissing):  # destroyed since it was listed
@@ -90,12 +93,14 @@ def _other_generation(evidence: Evidence, number: int) -> Finding:
     """
     store, published = evidence.store, {event.number: event for event in evidence.expected.generations}
     if number not in published:
-        return unless_unfinished(evidence, f"generation {number} was never committed, but its file exists")
+        problem = f"generation {number} was never committed, but its file exists"
+        return unless_unfinished(evidence, FindingKind.OTHER_GENERATION, problem)
     try:
         store.generations.read(published[number])
     except FileCorrupt as error:
-        return fails(str(error))
-    return unless_unfinished(evidence, f"generation {number} is superseded, but its file exists")
+        return finding_of(error, FindingKind.OTHER_GENERATION)
+    problem = f"generation {number} is superseded, but its file exists"
+    return unless_unfinished(evidence, FindingKind.OTHER_GENERATION, problem)
 
 
 def _files(evidence: Evidence) -> Findings:
@@ -104,22 +109,23 @@ def _files(evidence: Evidence) -> Findings:
         try:
             find_report(evidence.store, command_id)
         except (FileCorrupt, FileUnreadable) as error:
-            yield finding_of(error)
+            yield finding_of(error, FindingKind.REPORT)
     for command_id in reports.partial:
         try:
             reports.find_partial(PartialReport, command_id)
         except (FileCorrupt, FileUnreadable) as error:
-            yield finding_of(error)
+            yield finding_of(error, FindingKind.REPORT)
     needed = sorted(needed_files(evidence), key=lambda ref: ref.path)
-    yield from filter(None, map_concurrently(partial(_damage, evidence.store), needed))
+    kind = FindingKind.FILE if evidence.expected.published else FindingKind.UNTRAINED_FILE
+    yield from filter(None, map_concurrently(partial(_damage, evidence.store, kind), needed))
 
 
-def _damage(store: RunStore, ref: FileRef) -> Finding | None:
+def _damage(store: RunStore, kind: FindingKind, ref: FileRef) -> Finding | None:
     """Return what is wrong with one file, so that an unreadable file does not hide the damage of another."""
     try:
         store.files.read_checked(ref)
     except (FileMissing, FileCorrupt, FileUnreadable) as error:
-        return finding_of(error)
+        return finding_of(error, kind)
     return None
 
 
@@ -133,11 +139,17 @@ def _shards(evidence: Evidence) -> int:
 
 
 CHECKS: Mapping[str, CheckRow] = {
-    "journal": CheckRow(count=lambda evidence: len(evidence.recorded.events), find=_journal),
-    "receipts": CheckRow(count=lambda evidence: len(evidence.recorded.receipt_rows), find=_receipts),
-    "generation": CheckRow(count=_shards, find=_generation),
-    "files": CheckRow(count=lambda evidence: len(needed_files(evidence)), find=_files),
-    "lineage": CheckRow(count=_shards, find=_lineage),
-    "purge": CheckRow(count=lambda evidence: len(evidence.store.files.walk()), find=leftover_findings),
+    "journal": CheckRow(
+        count=lambda evidence: len(evidence.recorded.events), find=_journal, damage=FindingKind.JOURNAL
+    ),
+    "receipts": CheckRow(
+        count=lambda evidence: len(evidence.recorded.receipt_rows), find=_receipts, damage=FindingKind.RECEIPTS
+    ),
+    "generation": CheckRow(count=_shards, find=_generation, damage=FindingKind.GENERATION),
+    "files": CheckRow(count=lambda evidence: len(needed_files(evidence)), find=_files, damage=FindingKind.FILE),
+    "lineage": CheckRow(count=_shards, find=_lineage, damage=FindingKind.FILE),
+    "purge": CheckRow(
+        count=lambda evidence: len(evidence.store.files.walk()), find=leftover_findings, damage=FindingKind.FILE
+    ),
 }
 """The checks, in the order in which they run. `verify` adds those of the anchor and of the replay if they are requested."""

@@ -5,16 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from raymu.core.findings import FindingKind
 from raymu.core.partition import descent_digest, identity_hashes
 from raymu.core.records import Constituent, Generation, ShardLineage, ShardState
-from raymu.core.verdict import Finding, Verdict
+from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.service.verify.evidence import Expected
 from raymu.store.run import RunStore
 from raymu.text import plural
 
-Statement = tuple[Verdict, str]
-"""A verdict, and the rest of a sentence that begins with the shard."""
+Statement = tuple[FindingKind, str]
+"""What is wrong, and the rest of a sentence that begins with the shard."""
 
 
 def descent_findings(store: RunStore, generation: Generation, expected: Expected) -> Iterator[Finding]:
@@ -24,8 +25,9 @@ def descent_findings(store: RunStore, generation: Generation, expected: Expected
     """
     for lineage, constituent in zip(generation.lineages, generation.constituents, strict=True):
         shard = _ShardSamples(store, lineage, expected)
-        for verdict, statement in (*shard.check_lineage(), *shard.check_served(constituent)):
-            yield Finding(verdict=verdict, what=f"shard {lineage.shard} {statement}")
+        for kind, statement in (*shard.check_lineage(), *shard.check_served(constituent)):
+            judge = fails if kind is FindingKind.LINEAGE else leaves_open
+            yield judge(kind, f"shard {lineage.shard} {statement}")
 
 
 class _ShardSamples:
@@ -46,19 +48,19 @@ class _ShardSamples:
         """Compare the table and the checkpoints with the lineage."""
         if self._left_in:
             samples = plural(self._left_in, "revoked sample")
-            yield Verdict.FAIL, f"still contains {samples} of requests that are recorded as repaired"
+            yield FindingKind.LINEAGE, f"still contains {samples} of requests that are recorded as repaired"
         counts = np.bincount(self._slices, minlength=self._lineage.slices).tolist()
         if tuple(counts) != self._lineage.slice_samples:
-            yield Verdict.FAIL, "contains other samples than its lineage records"
+            yield FindingKind.LINEAGE, "contains other samples than its lineage records"
         if self._lineage.tainted_from is None and self._lineage.serving != self._lineage.checkpoints[-1]:
-            yield Verdict.FAIL, "is recorded as exact, but serves a state other than its last trained checkpoint"
+            yield FindingKind.LINEAGE, "is recorded as exact, but serves a state other than its last trained checkpoint"
         for checkpoint in filter(None, self._lineage.checkpoints):
             subject = f"has a checkpoint of stage {checkpoint.stage} that"
             if checkpoint.descent != self._descent(checkpoint.stage):
-                yield Verdict.FAIL, f"{subject} descends from other samples than its lineage records"
+                yield FindingKind.LINEAGE, f"{subject} descends from other samples than its lineage records"
             if len(self._descents.get(checkpoint.file.sha256, ())) > 1:
                 yield (
-                    Verdict.INCONCLUSIVE,
+                    FindingKind.KEPT_STATE,
                     f"{subject} existed before the revocation of samples that it is recorded never to have seen",
                 )
 
@@ -70,24 +72,22 @@ class _ShardSamples:
         waiting = int((self._is_waiting & (self._slices <= stage)).sum())
         if waiting:
             samples = plural(waiting, "revoked sample")
-            yield Verdict.INCONCLUSIVE, f"serves a state that saw {samples}, until it is repaired"
+            yield FindingKind.WAITING, f"serves a state that saw {samples}, until it is repaired"
         if served.state is ShardState.APPROXIMATE:
             requests = plural(len(self._lineage.debts), "request")
             yield (
-                Verdict.INCONCLUSIVE,
-                f"is approximate: it was patched for {requests} and still descends from revoked samples; "
-                "`raymu settle` makes it exact",
+                FindingKind.PATCHED,
+                f"is approximate: it was patched for {requests} and still descends from revoked samples",
             )
             return
         if served.state is ShardState.INCONCLUSIVE:
             yield (
-                Verdict.INCONCLUSIVE,
-                "is of more than one determinism class: no training from scratch has its bits; "
-                "`raymu settle` trains it again in one class",
+                FindingKind.OTHER_CLASSES,
+                "is of more than one determinism class, and no training from scratch has its bits",
             )
         if served.checkpoint.descent != self._descent(stage):
             yield (
-                Verdict.FAIL,
+                FindingKind.LINEAGE,
                 f"serves a state of stage {stage} that descends from other samples than its table contains",
             )
 

@@ -154,3 +154,5 @@ class Evidence:
     expected: Expected
     generation: Generation | None
     """The served generation, sound or not; None if it cannot be read."""
+    own_term: int | None = None
+    """The term of a coordinator that the caller has open; None without one."""

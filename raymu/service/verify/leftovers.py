@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 
+from raymu.core.findings import FindingKind
 from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
@@ -13,7 +14,6 @@ from raymu.store.files.concurrency import map_concurrently
 from raymu.store.layout import TERM, is_partial, kind_of
 from raymu.store.reports import report_path
 
-_UNFINISHED = "work is running or was interrupted; `raymu settle` finishes it"
 _LEFT_BY_FAILURES = ("report", "partial report", "mark of an unfinished run")
 """Kinds of files that a command or a failure may leave at any time."""
 
@@ -21,16 +21,14 @@ _LEFT_BY_FAILURES = ("report", "partial report", "mark of an unfinished run")
 def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
     """Yield files that should not exist, under whatever name. Raises FileUnreadable if the files cannot be listed."""
     if evidence.expected.is_unfinished:
-        yield leaves_open(f"superseded files can remain: {_UNFINISHED}")
+        yield leaves_open(FindingKind.UNFINISHED, "superseded files can remain")
     if evidence.store.files.keeps_versions(TERM):
-        yield leaves_open("the bucket keeps versions: suspend that, and delete the earlier versions of destroyed files")
+        yield leaves_open(FindingKind.VERSIONS, "the bucket keeps versions")
     for path in evidence.store.files.irregular():
-        yield fails(f"{path} is a link or no file: remove it, or put a file in its place")
+        yield fails(FindingKind.LINK, f"{path} is a link or no file")
     needed, superseded = needed_files(evidence), evidence.expected.superseded
     for ref in sorted(needed & superseded, key=lambda ref: ref.path):
-        yield leaves_open(
-            f"{ref.path} is needed, although it was purged before: restore a sound run from a backup, or train again"
-        )
+        yield leaves_open(FindingKind.NEEDED_PURGED_FILE, f"{ref.path} is needed, although it was purged before")
     purged = {ref.sha256 for ref in superseded} - {ref.sha256 for ref in needed}
     needless = {*evidence.store.garbage(needed), *_unawaited_reports(evidence)}
 
@@ -40,9 +38,11 @@ def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
         except FileMissing:  # destroyed since it was listed
             return None
         except FileUnreadable as error:
-            return leaves_open(str(error))
+            return leaves_open(FindingKind.UNREAD, str(error))
         if digest in purged:
-            return fails(f"{path} is a file that was purged")
+            is_own = kind_of(path) is not None
+            kind = FindingKind.PURGED_FILE if is_own else FindingKind.FOREIGN_PURGED_FILE
+            return fails(kind, f"{path} is a file that was purged")
         return _needless(evidence, path) if path in needless or kind_of(path) in (None, "partial report") else None
 
     yield from filter(None, map_concurrently(check, evidence.store.files.walk()))
@@ -51,15 +51,17 @@ def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
 def _needless(evidence: Evidence, path: str) -> Finding:
     """Judge a file that nothing needs: a write or a command may leave some at any time, states only during a repair."""
     if is_partial(path) or kind_of(path) in _LEFT_BY_FAILURES:
-        return leaves_open(f"{path} was left behind: `raymu settle` destroys it")
+        return leaves_open(FindingKind.NEEDLESS, f"{path} was left behind")
     if kind_of(path) is None:
-        return fails(f"{path} is not a file of a run")
-    return unless_unfinished(evidence, f"{path} exists, but nothing needs it")
+        return fails(FindingKind.FOREIGN_FILE, f"{path} is not a file of a run")
+    return unless_unfinished(evidence, FindingKind.NEEDLESS, f"{path} exists, but nothing needs it")
 
 
-def unless_unfinished(evidence: Evidence, problem: str) -> Finding:
+def unless_unfinished(evidence: Evidence, kind: FindingKind, problem: str) -> Finding:
     """Return a failure, or an open finding while work is unfinished, which explains the problem."""
-    return leaves_open(f"{problem}: {_UNFINISHED}") if evidence.expected.is_unfinished else fails(problem)
+    if evidence.expected.is_unfinished:
+        return leaves_open(FindingKind.UNFINISHED, problem)
+    return fails(kind, problem)
 
 
 def needed_files(evidence: Evidence) -> set[FileRef]:

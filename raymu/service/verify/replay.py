@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 
 import torch
 
+from raymu.core.findings import FindingKind
 from raymu.core.records import Generation, ShardLineage
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.service.run_spec import spec_of
@@ -58,12 +59,15 @@ def _compare_shard(
     trainer, samples = ShardTrainer(spec, lineage.shard, device), read_shard_samples(store, lineage.table)
     for stage, (checkpoint, updates) in enumerate(zip(lineage.checkpoints, lineage.updates, strict=True)):
         if checkpoint is None:
-            yield leaves_open(f"{subject} has no checkpoint of stage {stage}: it was patched, and not settled since")
+            yield leaves_open(
+                FindingKind.PATCHED_REPLAY, f"{subject} was patched, and has no checkpoint of stage {stage}"
+            )
             return
         written = store.files.read_checked(checkpoint.file)
         if (other := read_metadata(written)["determinism"]) != determinism:
             yield leaves_open(
-                f"{subject} was trained in the determinism class {_describe(other)}, and this is {_describe(determinism)}"
+                FindingKind.OTHER_CLASS_HERE,
+                f"{subject} was trained in the determinism class {_describe(other)}, and this is {_describe(determinism)}",
             )
             return
         model = trainer.classifier.model
@@ -75,7 +79,8 @@ def _compare_shard(
             is_same = _tensors_sha256(recorder.log().dump()) == _tensors_sha256(store.files.read_checked(updates))
         if not is_same:
             yield fails(
-                f"{subject} has a state at stage {stage} other than the one that training without the revoked samples gives"
+                FindingKind.REPLAY,
+                f"{subject} has a state at stage {stage} other than the one that training without the revoked samples gives",
             )
             return
         progress(

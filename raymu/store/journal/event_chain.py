@@ -21,6 +21,19 @@ class ChainHead:
     seal: str
     """Hex HMAC-SHA256 over the event and the seal before it."""
 
+    @property
+    def anchor(self) -> str:
+        """One line that stands for the whole journal up to this event."""
+        return f"{self.sequence}:{self.seal}"
+
+    @classmethod
+    def parse(cls, anchor: str) -> "ChainHead":
+        """Read an anchor. Raises ValueError."""
+        sequence, _, seal = anchor.partition(":")
+        if not (sequence.isascii() and sequence.isdigit() and len(sequence) < 16 and seal):
+            raise ValueError(f"{anchor!r} is not an anchor")
+        return cls(sequence=int(sequence), seal=seal)
+
 
 BEGINNING = ChainHead(sequence=0, seal="")
 """The head of a journal without events."""

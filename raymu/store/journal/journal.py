@@ -177,6 +177,24 @@ class Journal:
         with self._database.reading() as connection:
             return self._last(connection)
 
+    def contains(self, head: ChainHead) -> bool:
+        """Return whether the journal has this event, and so all that were before it."""
+        stored = sql.select(EVENTS.c.seal).where(EVENTS.c.run == self._run, EVENTS.c.sequence == head.sequence)
+        with self._database.reading() as connection:
+            return head == BEGINNING or connection.execute(stored).scalar_one_or_none() == head.seal
+
+    def checked_head(self) -> ChainHead | None:
+        """Return the last event if its seal follows from the one before it; None if somebody else wrote it."""
+        rows = sql.select(EVENTS).where(EVENTS.c.run == self._run).order_by(EVENTS.c.sequence.desc()).limit(2)
+        with self._database.reading() as connection:
+            last, before = (*connection.execute(rows).all(), None, None)[:2]
+        if last is None:
+            return BEGINNING
+        head = next_head(
+            ChainHead(sequence=before.sequence, seal=before.seal) if before else BEGINNING, last.payload, self._key
+        )
+        return head if (last.sequence, last.seal) == (head.sequence, head.seal) else None
+
     def published(self) -> GenerationPublished | None:
         """Return the event of the generation that was published last. Raises FileCorrupt, RunFormatTooNew."""
         of_run = sql.select(EVENTS).where(EVENTS.c.run == self._run)

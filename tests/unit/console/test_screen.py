@@ -8,6 +8,7 @@ import pytest
 from raymu.console.request_tables import show_receipt, show_submission
 from raymu.console.run_tables import show_verification
 from raymu.console.screen import Screen
+from raymu.core.findings import FindingKind
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness
 from raymu.core.verdict import Check, Verdict, fails
@@ -21,7 +22,7 @@ def test_a_name_that_looks_like_markup_is_shown_as_it_is(capsys: pytest.CaptureF
     screen = Screen()
     screen.print(f"wrote {name}")
     show_submission(screen, [SubmissionResult(refusal=UnknownSamples([name], 1))])
-    check = Check(name="files", checked=1, findings=(fails(f"{name} is missing"),))
+    check = Check(name="files", checked=1, findings=(fails(FindingKind.FILE, f"{name} is missing"),))
     show_verification(screen, Verification(verdict=Verdict.FAIL, generation=1, anchor=None, checks=(check,)))
     shown = capsys.readouterr().out
     assert f"wrote {name}\n" in shown
