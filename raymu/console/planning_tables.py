@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from rich.table import Table
-
 from raymu.console.screen import Screen, make_table
+from raymu.console.table import ResultTable
 from raymu.service.planning.capacity import CapacityPlan
 from raymu.service.tuning.report import ScoredTrial, TuningReport
-from raymu.text import duration, plural
+from raymu.text import duration, durations, plural
 
 
 def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
@@ -19,12 +18,15 @@ def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
         title=f"{plan.traffic}: {plural(plan.requests, 'request')}, {plan.shards} shards x {plan.slices} slices, "
         f"{plural(plan.workers, 'worker')}, boundary {plan.boundary}",
     )
-    for strategy, outcome in plan.replayed.items():
+    outcomes = plan.replayed.values()
+    compute_s = durations([outcome.compute_seconds for outcome in outcomes])
+    repaired_s = durations([outcome.p95_s for outcome in outcomes])
+    for (strategy, outcome), compute, repaired in zip(plan.replayed.items(), compute_s, repaired_s, strict=True):
         table.add_row(
             strategy,
             f"{outcome.passes:,.0f}",
-            duration(outcome.compute_seconds),
-            duration(outcome.p95_s),
+            compute,
+            repaired,
             f"{outcome.approximate_share:.0%}",
             f"{outcome.patched_requests * plan.patch_error:.2f}",
             f"{outcome.debt_shards:.1f}",
@@ -62,7 +64,7 @@ def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:
     screen.print(f"trials: {out / 'trials.parquet'}; figure: {out / 'front.png'}")
 
 
-def _trials(report: TuningReport) -> Table:
+def _trials(report: TuningReport) -> ResultTable:
     """Make the table of the trials, with a column for each setting that differs between them."""
     has_slices = len({trial.choice.fine_tune_slices for trial in report.trials}) > 1
     has_windows = len({trial.choice.window_s for trial in report.trials}) > 1
@@ -75,7 +77,8 @@ def _trials(report: TuningReport) -> Table:
         unbroken=("", "strategy"),
         title=f"{report.traffic}: {plural(report.requests, 'request')}",
     )
-    for trial in report.trials:
+    repaired_s = durations([trial.score.p95_s for trial in report.trials])
+    for trial, repaired in zip(report.trials, repaired_s, strict=True):
         choice, score = trial.choice, trial.score
         table.add_row(
             _mark(trial, is_chosen=trial == report.chosen),
@@ -90,12 +93,12 @@ def _trials(report: TuningReport) -> Table:
             f"{score.forgetting_error:.2f}",
             f"{score.klom_error:.2f}",
             f"{score.debt_share:.0%}",
-            duration(score.p95_s),
+            repaired,
         )
     return table
 
 
-def _baselines(report: TuningReport) -> Table:
+def _baselines(report: TuningReport) -> ResultTable:
     """Make the table of what trials are compared with."""
     scores = ("accuracy", "points lost", "error", "KLoM")
     table = make_table("compared with", *scores, numbers=scores, unbroken=("compared with",))

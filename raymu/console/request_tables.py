@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from raymu.console.screen import Screen, make_table
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipt, ShardReceipt
-from raymu.text import duration, plural, words
+from raymu.text import duration, durations, forecast_range, plural, words
 
 if TYPE_CHECKING:
     from raymu.service.planning.forecast import Forecast
@@ -26,7 +26,8 @@ def show_receipt(screen: Screen, receipt: Receipt) -> None:
         unbroken=("result",),
         title=f"request {receipt.request_id}",
     )
-    for part in receipt.shards:
+    seconds = durations([part.seconds for part in receipt.shards])
+    for part, compute in zip(receipt.shards, seconds, strict=True):
         shared = f" (shared by {plural(part.requests, 'request')})" if part.requests > 1 else ""
         table.add_row(
             str(part.shard),
@@ -35,7 +36,7 @@ def show_receipt(screen: Screen, receipt: Receipt) -> None:
             part.exactness,
             *([_residual(part.residual)] if has_residuals else []),
             f"{part.passes:,.0f}",
-            duration(part.seconds),
+            compute,
             part.reason + shared,
         )
     screen.print(table)
@@ -62,31 +63,39 @@ def show_submission(screen: Screen, results: Sequence["SubmissionResult"]) -> No
 
 def show_forecast(screen: Screen, forecast: "Forecast") -> None:
     """Print the forecast remedy of each shard, and the cost of each strategy."""
+    likely = [forecast_range(shard.interval.low_s, shard.interval.high_s) for shard in forecast.shards]
+    is_wordy = any("," in text for text in likely)
     shards = make_table(
         *("shard", "samples", "slice", "remedy", "retrain", "patch", "likely", "reason"),
         numbers=("shard", "samples", "slice", "retrain", "patch"),
+        unbroken=() if is_wordy else ("likely",),
         title=f"strategy {forecast.strategy}, boundary {forecast.boundary}",
     )
-    for shard in forecast.shards:
+    retrain_s = durations([shard.retrain_seconds for shard in forecast.shards], digits=2)
+    patch_s = durations([shard.patch_seconds for shard in forecast.shards], digits=2)
+    for shard, retrain, patch, range_s in zip(forecast.shards, retrain_s, patch_s, likely, strict=True):
         shards.add_row(
             str(shard.shard),
             f"{shard.samples:,}",
             str(shard.earliest_slice),
             words(shard.remedy),
-            duration(shard.retrain_seconds),
-            duration(shard.patch_seconds),
-            f"{duration(shard.interval.low_s)} to {duration(shard.interval.high_s)}",
+            retrain,
+            patch,
+            range_s,
             shard.reason,
         )
     screen.print(shards)
     screen.print(
         "slice: the earliest affected slice. retrain, patch: forecast compute of either remedy. "
-        "likely: compute of the chosen remedy in nine cases of ten."
+        "likely: compute of the chosen remedy in nine cases of ten; uncertain where that is a range of more than ten times."
     )
     headings = ("strategy", "passes", "compute", f"makespan, {plural(forecast.workers, 'worker')}")
     strategies = make_table(*headings, numbers=headings[1:], title="\nthe request with each strategy")
-    for strategy, cost in forecast.strategies.items():
-        strategies.add_row(strategy, f"{cost.passes:,.0f}", duration(cost.seconds), duration(cost.makespan_seconds))
+    costs = forecast.strategies.values()
+    compute_s = durations([cost.seconds for cost in costs], digits=2)
+    makespan_s = durations([cost.makespan_seconds for cost in costs], digits=2)
+    for (strategy, cost), compute, makespan in zip(forecast.strategies.items(), compute_s, makespan_s, strict=True):
+        strategies.add_row(strategy, f"{cost.passes:,.0f}", compute, makespan)
     screen.print(strategies)
 
 

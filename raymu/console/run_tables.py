@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
 from raymu.console.screen import LATE_STYLE, Screen, make_table, verdict_text
+from raymu.console.table import ResultTable
 from raymu.core.deadlines import Deadline
 from raymu.core.residuals import Residuals
 from raymu.service.coordinator.calls import RebuildResult, SettleResult, TrainingResult
 from raymu.service.shard.messages import ShardLocation
 from raymu.service.status import RunStatus
-from raymu.text import duration, plural, words
+from raymu.text import duration, durations, plural, words
 
 if TYPE_CHECKING:
     from raymu.service.prediction import Evaluation
@@ -118,12 +118,13 @@ def show_evaluation(screen: Screen, evaluation: "Evaluation") -> None:
     )
 
 
-def _shards(status: RunStatus) -> Table:
+def _shards(status: RunStatus) -> ResultTable:
     """Make the table of the shards, with their nodes if a coordinator named some."""
     has_locations = any(shard.place for shard in status.shards)
     table = make_table(
         *("shard", "samples", "state", "debt from slice", "weights", *(["location"] if has_locations else [])),
         numbers=("shard", "samples", "debt from slice"),
+        shortened=("weights",),
         title=f"generation {status.generation}",
     )
     for shard in status.shards:
@@ -141,23 +142,28 @@ def _location(location: ShardLocation | None) -> str:
     return f"{location.node}{gpus}, {location.device}{workers}{', running' if location.is_at_work else ''}"
 
 
-def _forecast_errors(status: RunStatus) -> Table:
+def _forecast_errors(status: RunStatus) -> ResultTable:
     """Make the table of what remedies cost and were forecast to cost."""
     headings = ("remedy", "repairs", "forecast", "actual", "as likely")
     table = make_table(*headings, numbers=headings[1:], title="\ncompute of all repairs")
     table.caption = "as likely: repairs within the interval that `raymu plan` gives; it should hold nine of ten"
-    for remedy, cost in status.paces.items():
+    costs = status.paces.values()
+    forecast_s, actual_s = (
+        durations([cost.forecast_seconds for cost in costs]),
+        durations([cost.seconds for cost in costs]),
+    )
+    for (remedy, cost), forecast, actual in zip(status.paces.items(), forecast_s, actual_s, strict=True):
         table.add_row(
             words(remedy),
             f"{cost.remedies:,}",
-            duration(cost.forecast_seconds),
-            duration(cost.seconds),
+            forecast,
+            actual,
             f"{cost.within:,}",
         )
     return table
 
 
-def _residuals(residuals: Residuals) -> Table:
+def _residuals(residuals: Residuals) -> ResultTable:
     """Make the table of how far patched states were from the retrained ones, beside what patches and retrainings changed."""
     headings = ("predictions of two states", "repairs", "forgotten", "retained", "unseen")
     table = make_table(
@@ -176,21 +182,24 @@ def _residuals(residuals: Residuals) -> Table:
     return table
 
 
-def _deadlines(deadlines: Sequence[Deadline]) -> Table:
+def _deadlines(deadlines: Sequence[Deadline]) -> ResultTable:
     """Make the table of the requests that are not exact yet."""
     table = make_table(
         *("request", "due (UTC)", "shards", "exact after", ""),
         numbers=("exact after",),
-        unbroken=("request", "due (UTC)", ""),
+        unbroken=("due (UTC)", ""),
+        shortened=("request",),
         title="\nrequests that are not exact yet",
     )
-    for deadline in deadlines[:_MAX_DEADLINES]:
+    shown = deadlines[:_MAX_DEADLINES]
+    exact_after_s = durations([deadline.exact_after_s for deadline in shown])
+    for deadline, exact_after in zip(shown, exact_after_s, strict=True):
         shards = ", ".join(str(shard) for shard in deadline.shards[:_MAX_SHARDS])
         table.add_row(
             deadline.request_id,
             f"{deadline.due_at.astimezone(UTC):%Y-%m-%d %H:%M}",
             shards + (", ..." if len(deadline.shards) > _MAX_SHARDS else ""),
-            duration(deadline.exact_after_s),
+            exact_after,
             Text("late", style=LATE_STYLE) if deadline.is_late else "in time",
         )
     if len(deadlines) > _MAX_DEADLINES:

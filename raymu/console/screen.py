@@ -2,11 +2,10 @@
 
 from collections.abc import Collection
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from raymu.console.table import ResultTable
 from raymu.core.verdict import Verdict
 
 _PIPE_COLUMNS = 140
@@ -23,7 +22,7 @@ class Screen:
         # A name that a person chose can look like markup, and has to be shown as it is.
         self._console = Console(width=width, markup=False, emoji=False, highlight=False)
 
-    def print(self, content: str | Text | Table) -> None:
+    def print(self, content: str | Text | ResultTable) -> None:
         """Print text or a table, wrapped at the width of the terminal."""
         self._console.print(content)
 
@@ -33,24 +32,22 @@ class Screen:
 
 
 def make_table(
-    *headings: str, numbers: Collection[str] = (), unbroken: Collection[str] = (), title: str | None = None
-) -> Table:
+    *headings: str,
+    numbers: Collection[str] = (),
+    unbroken: Collection[str] = (),
+    shortened: Collection[str] = (),
+    title: str | None = None,
+) -> ResultTable:
     """Make an empty table.
 
     Args:
         headings: The headings of the columns.
         numbers: The headings of columns of numbers, which are aligned to the right and never broken.
         unbroken: The headings of other columns whose cells are never broken.
+        shortened: The headings of columns of names, which are shortened on a narrow terminal as far as they stay different.
         title: A line above the table.
     """
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left", title_style="bold"
-    )
-    for heading in headings:
-        is_number = heading in numbers
-        no_wrap = is_number or heading in unbroken
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=no_wrap, overflow="fold")
-    return table
+    return ResultTable(headings, numbers=numbers, unbroken=unbroken, shortened=shortened, title=title)
 
 
 def verdict_text(verdict: Verdict) -> Text:
