@@ -49,6 +49,7 @@ from raymu.service.coordinator.calls import (
     TrainingResult,
     WarmUp,
 )
+from raymu.service.phase import begin_phase
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, no_progress
@@ -167,8 +168,10 @@ class Run:
         self._ensemble = None  # the caller may revoke samples that the loaded ensemble was trained on
         if self._coordinator is None:
             self.require_not_rolled_back()
+            begin_phase("starting")
             self._coordinator = AnchoringClient(self._backend.open_client(first), self._anchors)
             self._term = self._store.fencing.term()
+        begin_phase("waiting for the first stage")
         return self._coordinator
 
     def start(self) -> bool:
@@ -344,6 +347,7 @@ class Run:
         test_data = test or self._store.data_file("test")
         if test_data is None:
             raise RequestInvalid("trials are scored on labelled test data; name a table, or train with data.test")
+        begin_phase("reading the data")
         objective = ObjectiveSpec(
             location=self.location,
             traffic=traffic,
@@ -390,6 +394,7 @@ class Run:
         """
         from raymu.service.verify.verify import verify
 
+        begin_phase("checking the files")
         shards = range(self.config.partition.shards) if replay is None else replay
         return verify(
             self._store, progress, replay=shards, anchor=anchor, missing=self._missing_event(), own_term=self._open_term
@@ -568,7 +573,9 @@ def train(
 
     run = Run(run_dir, address=address, trust=True)
     own = config.relative_to(Path.cwd())
+    begin_phase("reading the data")
     prepared = prepare_run(own, run.location, exclude=exclude, exclude_owners=exclude_owners)
+    begin_phase("writing the samples")
     prepared.write()
     remember(demands_of(own))  # so that this user's later commands on the run ask nothing
     try:

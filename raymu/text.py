@@ -3,7 +3,6 @@
 import difflib
 import itertools
 import math
-import os
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
@@ -42,9 +41,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 def short_names(names: Iterable[str], *, least: int = 8) -> dict[str, str]:
     """Return the beginning of each name: as long as all of them are different, and at least `least` letters."""
     distinct = sorted(set(names))
-    shared = [len(os.path.commonprefix(pair)) for pair in itertools.pairwise(distinct)]
+    shared = [_shared(*pair) for pair in itertools.pairwise(distinct)]
     length = max(least, 1 + max(shared, default=0))
     return {name: name[:length] for name in distinct}
+
+
+def _shared(name: str, other: str) -> int:
+    """Return how many letters two names begin with alike."""
+    return next((at for at, pair in enumerate(zip(name, other, strict=False)) if len(set(pair)) > 1), len(name))
 
 
 def duration(seconds: float, *, digits: int = 3) -> str:

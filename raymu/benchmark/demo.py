@@ -1,30 +1,29 @@
 """The demonstration: train on the bundled letter data, and compare every strategy."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from raymu.api import Run, train
 from raymu.benchmark.compare import (
+    CONTROL,
     SCRATCH,
+    STRATEGIES,
     ComparisonSetup,
     MethodResult,
     Requests,
     compare,
-    no_announcement,
     rewound_generation,
 )
 from raymu.benchmark.demo_result import DemoResult, DemoRow
 from raymu.config import Config
 from raymu.config.unlearning import Strategy
-from raymu.console.progress import stage_progress
+from raymu.console.progress import phase_progress, stage_progress
 from raymu.core.records import SampleId
 from raymu.core.trust import EVERYTHING
 from raymu.errors import NoVoters, RunInvalid
@@ -85,25 +84,11 @@ def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
             run = train(config, base, progress=progress)
         run.close()
         setup = ComparisonSetup.of(config, base, Path(scratch))
-        with _spinner(is_shown=is_shown) as announce:
-            result = _compare(setup, run, out / "accuracy-over-time.png", announce)
+        with phase_progress("methods", is_shown=is_shown) as (count, phase):
+            result = _compare(setup, run, out / "accuracy-over-time.png", count, phase)
     with atomic_write(out / "results.json") as file:
         file.write_bytes(to_json(result))
     return result
-
-
-@contextmanager
-def _spinner(*, is_shown: bool) -> Iterator[Callable[[str], None]]:
-    """Show a spinner on standard error. Yields a function that sets its text."""
-    if not is_shown:
-        yield no_announcement
-        return
-    with Console(stderr=True).status("", spinner="dots") as status:
-        yield status.update
-
-
-def _announce(announce: Callable[[str], None], scenario: str, method: str) -> None:
-    announce(f"{scenario}: {method}")
 
 
 def _scenarios(setup: ComparisonSetup) -> dict[str, Requests]:
@@ -115,12 +100,23 @@ def _scenarios(setup: ComparisonSetup) -> dict[str, Requests]:
     }
 
 
-def _compare(setup: ComparisonSetup, run: Run, figure: Path, announce: Callable[[str], None]) -> DemoResult:
+def _compare(
+    setup: ComparisonSetup, run: Run, figure: Path, count: Callable[[int, int], None], phase: Callable[[str], None]
+) -> DemoResult:
     rows: list[DemoRow] = []
+    scenarios, begun = _scenarios(setup), 0
+    methods = len(scenarios) * len((*STRATEGIES, SCRATCH, CONTROL))
+
+    def announce(scenario: str, method: str) -> None:
+        nonlocal begun
+        count(begun, methods)
+        phase(f"{scenario}: {method}")
+        begun += 1
+
     timelines: dict[str, list[AccuracyTimeline]] = {}
     trained_accuracy = setup.test_accuracy(run.predict)
-    for scenario, requests in _scenarios(setup).items():
-        results = compare(setup, requests, announce=partial(_announce, announce, scenario))
+    for scenario, requests in scenarios.items():
+        results = compare(setup, requests, announce=partial(announce, scenario))
         rows += _rows(scenario, results)
         title = scenario if len(requests) == 1 else f"the first of {scenario}"
         timelines[title] = _timelines(setup, requests[0], results, trained_accuracy)

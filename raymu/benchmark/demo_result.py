@@ -53,7 +53,9 @@ def show_demo(result: DemoResult, screen: Screen) -> None:
     for scenario in dict.fromkeys(row.scenario for row in result.rows):
         rows = [row for row in result.rows if row.scenario == scenario]
         costs = make_table("method", *_COSTS, numbers=_COSTS, title=f"\n{scenario}: cost")
-        models = make_table("method", *_MODELS, "result", numbers=_MODELS, unbroken=("result",), title=f"\n{scenario}: model")
+        models = make_table(
+            "method", *_MODELS, "result", numbers=_MODELS, unbroken=("result",), title=f"\n{scenario}: model"
+        )
         for row in rows:
             costs.add_row(row.method, *_cost_cells(row))
             models.add_row(row.method, *_model_cells(row), row.exactness)

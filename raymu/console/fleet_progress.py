@@ -37,32 +37,44 @@ class ShardProgress:
 
 
 class FleetProgress:
-    """Listen to stages, and keep the progress of the fleet.
+    """Listen to phases and stages, and keep the progress of the fleet.
 
-    A fleet that does not report its load is known only by the shards that have reported a stage.
+    Its clock starts with the first stage of work: start-up is no work, and says nothing about how long the rest takes. A
+    fleet that does not report its load is known only by the shards that have reported a stage.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Begin now.
+        """Begin with the phase of starting.
 
         Args:
             clock: Returns seconds since any fixed time.
         """
-        self._clock, self._began_s = clock, clock()
+        self._clock = clock
         self._shards: dict[int, ShardProgress] = {}  # those that workers have or had, in order
         self._done = 0
+        self._began_s: float | None = None
+        self._first_fraction = 0.0  # of the work that was done before the clock started
+        self.phase = "starting"
+        """What is done before the first stage."""
+        self._phase_began_s = clock()
         self.waiting = 0
         """Shards that no worker has begun yet."""
+
+    def begin_phase(self, name: str) -> None:
+        """Take up a phase that begins."""
+        self.phase, self._phase_began_s = name, self._clock()
 
     def __call__(self, stage: StageProgress) -> None:
         """Take up a stage that a shard has trained."""
         load = stage.load or FleetLoad(running=(*self._shards, stage.shard), waiting=0, done=0)
-        if load.done < self._done:  # the fleet had nothing to do in between
-            self._began_s = self._clock()
+        is_first = self._began_s is None or load.done < self._done  # or the fleet had nothing to do in between
         self._done, self.waiting = load.done, load.waiting
         before = self._shards.get(stage.shard, ShardProgress(shard=stage.shard))
         known = {**self._shards, stage.shard: before.after(stage)}
         self._shards = {shard: known.get(shard, ShardProgress(shard=shard)) for shard in sorted(set(load.running))}
+        if is_first:
+            self._began_s = self._clock() - stage.seconds
+            self._first_fraction = max(0.0, self.fraction - 1.0 / (stage.stages * max(1, self.shards)))
 
     @property
     def running(self) -> tuple[ShardProgress, ...]:
@@ -90,11 +102,17 @@ class FleetProgress:
         return sum(shard.passes_per_s for shard in self.running)
 
     @property
+    def phase_s(self) -> float:
+        """Return the seconds since the phase began."""
+        return self._clock() - self._phase_began_s
+
+    @property
     def elapsed_s(self) -> float:
-        """Return the seconds since the fleet began."""
-        return self._clock() - self._began_s
+        """Return the seconds since the first stage of work began; 0 before."""
+        return 0.0 if self._began_s is None else self._clock() - self._began_s
 
     @property
     def remaining_s(self) -> float | None:
         """Return the expected seconds until all shards are done; None before the first stage."""
-        return self.elapsed_s * (1.0 / self.fraction - 1.0) if self.fraction else None
+        trained = self.fraction - self._first_fraction
+        return self.elapsed_s * (1.0 - self.fraction) / trained if trained > 0.0 else None

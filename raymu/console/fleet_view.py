@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raymu.console.fleet_progress import FleetProgress, ShardProgress
+from raymu.text import plural
 
 _MIN_SPEED_COLUMNS, _MIN_BAR_COLUMNS = 72, 44
 """Widths below which a line leaves out the speed, and the bar."""
@@ -32,7 +33,9 @@ class FleetView:
         """Yield the lines of the view."""
         progress, width = self._progress, options.max_width
         if not progress.shards:
-            yield _line(f"{_time(progress.elapsed_s)}: starting; no work on any of {self._shards} shards yet")
+            yield _line(
+                f"{progress.phase}: {_time(progress.phase_s)}; no stage of {plural(self._shards, 'shard')} is done yet"
+            )
             return
         running = progress.running
         room = max(0, console.size.height - _OTHER_LINES)

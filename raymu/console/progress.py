@@ -7,11 +7,12 @@ from functools import partial
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from raymu.console.count_view import CountView
 from raymu.console.fleet_progress import FleetProgress
 from raymu.console.fleet_view import FleetView
 from raymu.service.event_log import is_logged, log_event
+from raymu.service.phase import phases_heard_by
 from raymu.service.shard.messages import Progress as Listener
 from raymu.service.shard.messages import StageProgress
 
@@ -28,13 +29,14 @@ def stage_progress(*, shards: int, is_shown: bool) -> Iterator[Listener]:
         The listener to call with every stage.
     """
     console, progress = Console(stderr=True), FleetProgress(time.monotonic)
-    if is_logged():
-        yield partial(_log_progress, progress)
-    elif is_shown and console.is_terminal:
-        with Live(FleetView(progress, shards=shards), console=console, transient=True):
+    with phases_heard_by(progress.begin_phase):
+        if is_logged():
+            yield partial(_log_progress, progress)
+        elif is_shown and console.is_terminal:
+            with Live(FleetView(progress, shards=shards), console=console, transient=True):
+                yield progress
+        else:
             yield progress
-    else:
-        yield progress
 
 
 def _log_progress(progress: FleetProgress, stage: StageProgress) -> None:
@@ -46,46 +48,23 @@ def _log_progress(progress: FleetProgress, stage: StageProgress) -> None:
 
 
 @contextmanager
-def count_progress(name: str, *, is_shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show one bar of a count on standard error, if that is a terminal.
-
-    Args:
-        name: Name of the counted things.
-        is_shown: Whether a terminal shows the bar.
-
-    Yields:
-        The function to call with the number done and the number of all.
-    """
-    with phase_progress(name, is_shown=is_shown) as (progress, _):
-        yield progress
-
-
-@contextmanager
 def phase_progress(name: str, *, is_shown: bool) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
-    """Show one bar of a count on standard error, with the name of what is being done, if that is a terminal.
+    """Show what is being done on standard error, if that is a terminal, and a bar once there is something to count.
+
+    The clock starts again when the counting does: start-up is no work.
 
     Args:
         name: Name of the counted things.
-        is_shown: Whether a terminal shows the bar.
+        is_shown: Whether a terminal shows it.
 
     Yields:
         The function to call with the number done and the number of all, and the one to call with a phase's name.
     """
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[phase]}"),
-    )
-    with Progress(*columns, console=console, disable=not (is_shown and console.is_terminal), transient=True) as bars:
-        task = bars.add_task(name, total=None, phase="")
-
-        def progress(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total)
-
-        def phase(phase_name: str) -> None:
-            bars.update(task, phase=phase_name)
-
-        yield progress, phase
+    view = CountView(name, time.monotonic)
+    with phases_heard_by(view.begin_setup):
+        if is_shown and console.is_terminal and not is_logged():
+            with Live(view, console=console, transient=True):
+                yield view.count, view.begin_phase
+        else:
+            yield view.count, view.begin_phase

@@ -17,10 +17,11 @@ LATE_STYLE = "bold red"
 class Screen:
     """Print tables and lines on standard output, as wide as the terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
+        """Print on a console. By default that is standard output."""
         width = None if Console().is_terminal else _PIPE_COLUMNS
         # A name that a person chose can look like markup, and has to be shown as it is.
-        self._console = Console(width=width, markup=False, emoji=False, highlight=False)
+        self._console = console or Console(width=width, markup=False, emoji=False, highlight=False)
 
     def print(self, content: str | Text | ResultTable) -> None:
         """Print text or a table, wrapped at the width of the terminal."""

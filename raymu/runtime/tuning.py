@@ -23,6 +23,7 @@ from raymu.runtime.cluster import cluster_connection
 from raymu.runtime.nodes import require_room_here, this_node
 from raymu.runtime.ray_internals import as_remote
 from raymu.runtime.shard_resources import shard_bundle, task_options
+from raymu.service.phase import begin_phase
 from raymu.service.tuning.finished_trials import FinishedTrial, FinishedTrials
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import TuningReport, save, score_trials
@@ -70,6 +71,7 @@ def tune_boundary(
         objective.unlearning(choice)  # raises if the run does not allow it
     folder.mkdir(parents=True, exist_ok=True)
     result = _search(objective, spec, search, constraints, trust=trust, cluster=cluster, progress=progress)
+    begin_phase("comparing")
     report = score_trials(objective, spec.traffic or str(spec.trace), result.trials, constraints, result.stopped)
     save(report, folder)
     return report
@@ -98,11 +100,16 @@ def _search(
         logging.getLogger(name).setLevel(logging.ERROR)
     # Tune's new output writes to standard output at every verbosity.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    begin_phase("starting")
     with cluster_connection(cluster):
         node_id = require_room_here(cluster)  # the folder is on this node
         claim_folder(folder, request)
         preparation = as_remote(prepare).options(**task_options(cluster), scheduling_strategy=this_node())
+        begin_phase("retraining the oracle")
         ray.get(preparation.remote(spec, trust))
+        begin_phase("trying settings")
+        trials = len(search.space.grid(search.trials)) if search.method == "grid" else search.trials
+        progress(0, trials)
         trainable = tune.with_resources(
             partial(_trial, spec=spec, trust=trust, constraints=constraints, reports_progress=search.stops_early),
             tune.PlacementGroupFactory([shard_bundle(cluster)], bundle_label_selector=[{"ray.io/node-id": node_id}]),
@@ -114,7 +121,7 @@ def _search(
                 param_space=_param_space(search),
                 tune_config=_tune_config(search, max_requests=len(objective.trace.requests)),
                 run_config=tune.RunConfig(
-                    name=_NAME, storage_path=state, verbose=0, callbacks=[_TrialCounter(progress, search.trials)]
+                    name=_NAME, storage_path=state, verbose=0, callbacks=[_TrialCounter(progress, trials)]
                 ),
             )
             return _collect(tuner.fit())

@@ -11,7 +11,7 @@ from raymu.cli.parameter_types import DIRECTORY, FILE, NATURAL, POINTS, POSITIVE
 from raymu.config import Config
 from raymu.config.unlearning import Contributions, Strategy
 from raymu.console.planning_tables import show_tuning
-from raymu.console.progress import count_progress
+from raymu.console.progress import phase_progress
 from raymu.core.forgetting_error import FEWEST_ORACLES, ORACLES
 from raymu.core.tuning import Constraints, Search, SearchSpace
 from raymu.core.uri import basename, is_uri
@@ -121,7 +121,7 @@ def command(
     run = open_run(run_dir, address=address)
     out = Path(out_dir or f"{basename(run_dir) if is_uri(run_dir) else run_dir.rstrip('/')}-tuning")
     search, constraints = _search(run.config, **settings)
-    with count_progress("trials", is_shown=not as_json) as progress:
+    with phase_progress("trials", is_shown=not as_json) as (progress, _):
         report = run.tune(
             search,
             constraints,

@@ -83,7 +83,7 @@ def audit(
         raise RequestInvalid(
             f"{scope.repetitions} repetitions: give {MIN_REPETITIONS} or more, because a spread is measured, or 0 for none"
         )
-    phase("samples")
+    phase("reading the samples")
     forgotten = find_forgotten(store, scope)
     test = _read_test_set(store, scope.test)
     generation = store.current()
@@ -94,7 +94,7 @@ def audit(
         remedy_of_shard(store, generation, forgotten, shard, is_repeated=is_repeated) for shard in shard_numbers
     ]
     shards = list(_train(store, generation, audit_samples, remedies, scope, run_tasks, progress, phase))
-    phase("comparison")
+    phase("comparing")
     together, requests = _audit_requests(shards, forgotten)
     has_failure = any(request.verdict is Verdict.FAIL for request in requests)
     return AuditReport(

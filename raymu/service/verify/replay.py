@@ -1,16 +1,20 @@
 """Replay: training shards again from scratch, and comparing every bit with the stored states."""
 
 import json
+import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
+from functools import partial
 
 import torch
 
 from raymu.core.findings import FindingKind
 from raymu.core.records import Generation, ShardLineage
 from raymu.core.verdict import Finding, fails, leaves_open
+from raymu.service.phase import begin_phase
 from raymu.service.run_spec import spec_of
 from raymu.service.shard.files import read_shard_samples
-from raymu.service.shard.messages import Progress, StageProgress
+from raymu.service.shard.messages import FleetLoad, Progress, StageProgress
 from raymu.store.run import RunStore
 from raymu.training.checkpoint_format import deserialize, read_metadata, weights_sha256
 from raymu.training.contributions import stage_recorder
@@ -41,9 +45,17 @@ def replay_findings(
     spec = spec_of(store)
     device = device_or_cpu(config.device)
     with deterministic(device, config.cluster.threads, spec.workers) as determinism:
-        for lineage in generation.lineages:
-            if lineage.shard in shards:
-                yield from _compare_shard(store, lineage, spec, device, determinism.json(), progress)
+        lineages = [lineage for lineage in generation.lineages if lineage.shard in shards]
+        begin_phase("replaying")
+        for done, lineage in enumerate(lineages):
+            load = FleetLoad(running=(lineage.shard,), waiting=len(lineages) - done - 1, done=done)
+            loaded = partial(_with_load, progress, load)
+            yield from _compare_shard(store, lineage, spec, device, determinism.json(), loaded)
+
+
+def _with_load(progress: Progress, load: FleetLoad, stage: StageProgress) -> None:
+    """Report a stage with how many shards are done and how many wait."""
+    progress(replace(stage, load=load))
 
 
 def _compare_shard(
@@ -70,6 +82,7 @@ def _compare_shard(
                 f"{subject} was trained in the determinism class {_describe(other)}, and this is {_describe(determinism)}",
             )
             return
+        began_s = time.perf_counter()
         model = trainer.classifier.model
         recorder = stage_recorder(method, model, stage=stage, groups_per_slice=spec.groups_per_slice)
         passes = trainer.train_stage(samples, stage, recorder)
@@ -91,7 +104,7 @@ def _compare_shard(
                 stages=lineage.slices,
                 remedy=None,
                 passes=passes,
-                seconds=0.0,
+                seconds=time.perf_counter() - began_s,
             )
         )
 

@@ -70,7 +70,7 @@ def test_two_hundred_shards_on_two_workers() -> None:
     assert re.fullmatch(r"all +\S+ +28 of 200 shards +4,800 passes/s ?", all_shards)
     assert re.fullmatch(r"shard 28 train \S+ +2 of 5 stages +2,400 passes/s ?", first)
     assert re.fullmatch(r"shard 29 train \S+ +1 of 5 stages +2,400 passes/s ?", second)
-    assert counts == "about 0:14:17 left after 0:02:23: 2 running, 170 waiting, 28 done"
+    assert counts == "about 0:14:14 left after 0:02:22: 2 running, 170 waiting, 28 done"
 
 
 def test_shards_that_do_not_fit_are_counted() -> None:
@@ -86,11 +86,33 @@ def test_a_narrow_terminal_shows_numbers_without_bars_and_speeds() -> None:
     ]
 
 
-def test_before_the_first_stage_the_time_is_shown() -> None:
+def test_before_the_first_stage_its_phase_is_shown() -> None:
     clock = Clock()
     progress = FleetProgress(clock)
     clock.now_s = 65.0
-    assert drawn(progress, width=80, height=24) == ["0:01:05: starting; no work on any of 200 shards yet"]
+    assert drawn(progress, width=80, height=24) == ["starting: 0:01:05; no stage of 200 shards is done yet"]
+    progress.begin_phase("reading the data")
+    clock.now_s = 70.0
+    assert drawn(progress, width=80, height=24) == ["reading the data: 0:00:05; no stage of 200 shards is done yet"]
+
+
+def test_the_clock_and_the_estimate_start_with_the_first_stage() -> None:
+    clock = Clock()
+    progress = FleetProgress(clock)
+    clock.now_s = 40.0  # of starting
+    load = FleetLoad(running=(0, 1), waiting=0, done=0)
+    progress(a_stage(0, 0, load=load))
+    assert progress.elapsed_s == 0.5, "the seconds of the stage"
+    assert progress.remaining_s == pytest.approx(4.5), "a tenth took half a second"
+    assert drawn(progress, width=80, height=24)[-1].startswith("about 0:00:04 left after 0:00:00: ")
+
+
+def test_stages_that_were_trained_before_do_not_count_as_fast_ones() -> None:
+    clock = Clock()
+    progress = FleetProgress(clock)
+    progress(a_stage(3, 3, load=FleetLoad(running=(3,), waiting=0, done=0)))
+    assert progress.fraction == 0.8
+    assert progress.remaining_s == pytest.approx(0.5), "one stage of half a second is left"
 
 
 def test_a_shard_without_a_report_has_begun() -> None:
@@ -129,7 +151,7 @@ def test_the_next_batch_starts_at_zero() -> None:
     progress(a_stage(3, 4, of=1, load=FleetLoad(running=(3,), waiting=0, done=9)))
     clock.now_s = 100.0
     progress(a_stage(3, 3, of=2, load=FleetLoad(running=(3, 4), waiting=2, done=0)))
-    assert (progress.done, progress.shards, progress.elapsed_s) == (0, 4, 0.0)
+    assert (progress.done, progress.shards, progress.elapsed_s) == (0, 4, 0.5)
     assert [(shard.shard, shard.done) for shard in progress.running] == [(3, 1), (4, 0)]
 
 
