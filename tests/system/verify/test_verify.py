@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from raymu.console.fleet_progress import FleetProgress
 from raymu.core.events import Event, ShardFailed, ShardRepaired
 from raymu.core.verdict import Verdict
 from raymu.errors import RequestInvalid, RunFormatTooNew, RunInvalid
@@ -15,7 +16,7 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.executor import Executor
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import RepairTask, no_progress
+from raymu.service.shard.messages import RepairTask, StageProgress, no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.journal.event_chain import next_head
 from raymu.store.run import RunStore
@@ -201,3 +202,16 @@ def test_an_unknown_shard_cannot_be_replayed(location: Path) -> None:
 def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunInvalid, match="not a run"):
         verified(tmp_path)
+
+
+def test_a_replay_counts_all_its_shards_from_its_first_stage(location: Path) -> None:
+    counts = []
+    progress = FleetProgress(lambda: 0.0)
+
+    def listen(stage: StageProgress) -> None:
+        progress(stage)
+        counts.append((progress.done, progress.shards))
+
+    verify(RunStore(str(location)), listen, replay=[0, 1])
+    stages = len(counts) // 2
+    assert counts == [*[(0, 2)] * (stages - 1), *[(1, 2)] * stages, (2, 2)]
