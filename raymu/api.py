@@ -6,15 +6,18 @@ Methods import what needs PyTorch or Ray when they are called: opening a run and
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 from raymu.backends import Backend, backend_of
 from raymu.config import ClusterConfig, Config
@@ -37,10 +40,12 @@ from raymu.errors import (
 )
 from raymu.service.coordinator.anchoring_client import AnchoringClient
 from raymu.service.coordinator.calls import (
+    Call,
     Configure,
     Locations,
     Rebuild,
     RebuildResult,
+    Result,
     Revoke,
     Settle,
     SettleResult,
@@ -49,6 +54,7 @@ from raymu.service.coordinator.calls import (
     TrainingResult,
     WarmUp,
 )
+from raymu.service.coordinator.shared_calls import ClientClosed
 from raymu.service.phase import begin_phase
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import Waiting, served_generation, waiting_requests
@@ -83,7 +89,8 @@ _USER_ERRORS = (ConfigInvalid, DataInvalid, DeviceUnavailable, TrainingFailed)
 class Run:
     """A run. Reading it does not need a cluster. The first call that changes it starts a coordinator.
 
-    Close it, or use it in a `with` statement, to stop what it started.
+    Close it, or use it in a `with` statement, to stop what it started. All threads of a process may use one object at once.
+    Each gets the progress of its own calls, in its own thread; predictions go on meanwhile, each from one generation.
     """
 
     def __init__(self, run_dir: str | Path, *, address: str | None = None, trust: bool = False) -> None:
@@ -104,11 +111,17 @@ class Run:
         """What the run's settings may ask for."""
         self._store = RunStore(self.location, trust=self.trust)
         self._training: TrainingResult | None = None
+        self._ensemble: Ensemble | None = None
         self._coordinator: CoordinatorClient | None = None
         self._term: int | None = None
         """The term of the coordinator that this object uses or used last."""
-        self._ensemble: Ensemble | None = None
         self._is_copy_reported = False
+        self._opening, self._configuring, self._loading = Lock(), Lock(), Lock()
+        _of_this_process.add(self)
+
+    def __reduce__(self) -> tuple[Callable[..., Run], tuple[()]]:
+        """Pickle what the run was opened with. Another process starts a coordinator of its own."""
+        return partial(Run, self.location, address=self._address, trust=self.trust.has_all), ()
 
     @property
     def config(self) -> Config:
@@ -166,13 +179,36 @@ class Run:
     def _client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
         """Return the coordinator. If one has to be started and refuses a request of `first`, nothing is taken over."""
         self._ensemble = None  # the caller may revoke samples that the loaded ensemble was trained on
-        if self._coordinator is None:
-            self.require_not_rolled_back()
-            begin_phase("starting")
-            self._coordinator = AnchoringClient(self._backend.open_client(first), self._anchors)
-            self._term = self._store.fencing.term()
-        begin_phase("waiting for the first stage")
-        return self._coordinator
+        with self._opening:
+            if self._coordinator is None:
+                self.require_not_rolled_back()
+                begin_phase("starting")
+                self._coordinator = AnchoringClient(self._backend.open_client(first), self._anchors)
+                self._term = self._store.fencing.term()
+            begin_phase("waiting for the first stage")
+            return self._coordinator
+
+    def _call(
+        self, call: Call[Result], progress: Progress = no_progress, *, first: Sequence[Revocation] = ()
+    ) -> Result:
+        """Have the coordinator carry out a call. If another thread closes the run before, a new coordinator does."""
+        while True:
+            client = self._client(first)
+            try:
+                result = client.call(call, progress)
+            except ClientClosed:
+                self._drop(client)
+            else:
+                self._term = (
+                    self._store.fencing.term()
+                )  # a client that was superseded while it was idle has a later one
+                return result
+
+    def _drop(self, client: CoordinatorClient) -> None:
+        """Have the next call open another client than this one, which is closed."""
+        with self._opening:
+            if self._coordinator is client:
+                self._coordinator = None
 
     def start(self) -> bool:
         """Start a detached coordinator, which serves all users who open the run on the cluster, until `stop`.
@@ -203,7 +239,7 @@ class Run:
 
     def warm_up(self) -> None:
         """Start the workers now, so that the first request does not wait for them."""
-        self.coordinator().call(WarmUp())
+        self._call(WarmUp())
 
     def revoke(
         self,
@@ -251,7 +287,7 @@ class Run:
             ShardRepairFailed: A repair failed. The requests stay accepted, and settling finishes them.
             RaymuError: As `revoke`. None of the requests is accepted then.
         """
-        return self._client(revocations).call(Revoke(revocations=tuple(revocations)), progress)
+        return self._call(Revoke(revocations=tuple(revocations)), progress, first=revocations)
 
     def revoke_many(
         self, revocations: Sequence[Revocation], *, progress: Progress = no_progress
@@ -266,7 +302,7 @@ class Run:
         Raises:
             ShardRepairFailed: A repair failed. Accepted requests stay accepted, and settling finishes them.
         """
-        return self.coordinator().call(Submit(revocations=tuple(revocations)), progress)
+        return self._call(Submit(revocations=tuple(revocations)), progress)
 
     def settle(self, *, due_within: timedelta | None = None, progress: Progress = no_progress) -> SettleResult:
         """Retrain the patched shards exactly, and finish interrupted work.
@@ -276,7 +312,7 @@ class Run:
             progress: Called after every trained stage.
         """
         due_by = None if due_within is None else datetime.now(UTC) + due_within
-        return self.coordinator().call(Settle(due_by=due_by), progress)
+        return self._call(Settle(due_by=due_by), progress)
 
     def rebuild(self, *, data: str | Path | None = None, progress: Progress = no_progress) -> RebuildResult:
         """Restore missing or changed files: samples from a remaining copy, states by training again.
@@ -288,7 +324,7 @@ class Run:
         Raises:
             SamplesLost: No copy has the samples of a shard.
         """
-        return self.coordinator().call(Rebuild(data=None if data is None else _absolute(data)), progress)
+        return self._call(Rebuild(data=None if data is None else _absolute(data)), progress)
 
     def configure(self, **unlearning: Any) -> None:
         """Change settings of `unlearning`, such as strategy="ohs" or ohs={"epochs": 1}, for later requests.
@@ -299,14 +335,15 @@ class Run:
             ConfigInvalid: A setting is not valid.
             RequestInvalid: Work is running, or a setting cannot change after training.
         """
-        tree = self.config.tree()
-        settings = tree["unlearning"]
-        if isinstance(ohs := unlearning.get("ohs"), Mapping):
-            unlearning["ohs"] = {**settings["ohs"], **ohs}
-        settings |= unlearning
-        self.coordinator().call(Configure(unlearning=Config.parse(tree).unlearning))
-        self.close()
-        self._store = RunStore(self.location, trust=self.trust)
+        with self._configuring:
+            tree = RunStore(self.location, trust=self.trust).config.tree()  # another process may have changed it
+            settings = tree["unlearning"]
+            if isinstance(ohs := unlearning.get("ohs"), Mapping):
+                unlearning["ohs"] = {**settings["ohs"], **ohs}
+            settings |= unlearning
+            self._call(Configure(unlearning=Config.parse(tree).unlearning))
+            self.close()
+            self._store = RunStore(self.location, trust=self.trust)
 
     def tune(
         self,
@@ -430,10 +467,11 @@ class Run:
         Starts nothing. The result is empty if no coordinator answers. Raises DeviceUnavailable if the cluster cannot be
         joined.
         """
-        if self._coordinator is None:
+        client = self._coordinator
+        if client is None or self.config.cluster.fleet == "local":
             return self._backend.locations()
-        with suppress(CoordinatorLost):
-            return self._coordinator.call(Locations())
+        with suppress(CoordinatorLost, ClientClosed):
+            return client.call(Locations())
         return {}
 
     def status(self, *, locations: ShardLocations | None = None) -> RunStatus:
@@ -493,10 +531,23 @@ class Run:
         return self.evaluate(table.features, table.labels)
 
     def close(self) -> None:
-        """Stop the coordinator that this object started, if any."""
-        if self._coordinator is not None:
-            self._coordinator.close()
-            self._coordinator = None
+        """Stop the coordinator that this object started, if any. Calls that other threads have begun end first."""
+        with self._opening:
+            client = self._coordinator
+        if client is not None:
+            try:
+                client.close()
+            except RequestInvalid:  # in the middle of its own call: it stays open
+                raise
+            except RaymuError:
+                self._drop(client)
+                raise
+            self._drop(client)
+
+    def _forget_parent(self) -> None:
+        """Have no coordinator yet. A forked child leaves that of its parent alone, and its locks."""
+        self._coordinator = None
+        self._opening, self._configuring, self._loading = Lock(), Lock(), Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -531,16 +582,33 @@ class Run:
         return backend_of(self.location, self.cluster, self.trust)
 
     def _train(self, progress: Progress) -> None:
-        self._training = self.coordinator().call(Train(), progress)
+        self._training = self._call(Train(), progress)
 
     def _current(self) -> Ensemble:
-        """Return the current generation's ensemble, loaded once for each generation."""
+        """Return the current generation's ensemble, loaded once for each generation, and by one thread."""
         from raymu.service.prediction import Ensemble
 
         self.require_not_rolled_back()
-        if self._ensemble is None or self._ensemble.generation != served_generation(self._store):
-            self._ensemble = Ensemble.current(self._store)
-        return self._ensemble
+        store = self._store
+        with self._loading:
+            ensemble = self._ensemble
+            if ensemble is None or ensemble.generation != served_generation(store):
+                self._ensemble = ensemble = Ensemble.current(store)
+            return ensemble
+
+
+_of_this_process: WeakSet[Run] = WeakSet()
+_of_parent: list[object] = []
+"""In a forked child, the coordinators of its parent. Kept, because to close their connections may close the parent's."""
+
+
+def _forget_parents() -> None:
+    for run in list(_of_this_process):
+        _of_parent.append(run._coordinator)
+        run._forget_parent()
+
+
+os.register_at_fork(after_in_child=_forget_parents)
 
 
 def train(

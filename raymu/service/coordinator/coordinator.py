@@ -328,6 +328,11 @@ class Coordinator:
         return self._executor.board
 
     @property
+    def is_superseded(self) -> bool:
+        """True if another coordinator has taken the run over since."""
+        return self._session.is_superseded
+
+    @property
     def is_interrupted(self) -> bool:
         """True if work is left and none is running."""
         return not (self._executor.followed_shards or self.board.is_idle)

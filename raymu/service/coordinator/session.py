@@ -92,6 +92,11 @@ class Session:
         """Raise CoordinatorSuperseded after another takeover, by the run's files alone."""
         await self.offload(lambda: self.store.files.fence())
 
+    @property
+    def is_superseded(self) -> bool:
+        """Whether another coordinator has taken the run over. Raises FileMissing, FileCorrupt, FileUnreadable."""
+        return self.store.fencing.term() != self.term
+
     async def leave(self) -> None:
         """Close the journal and seal its file. Raises CoordinatorSuperseded: its successor closes the journal then."""
         if self._has_left:
