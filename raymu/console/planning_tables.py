@@ -32,20 +32,32 @@ def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
             f"{outcome.debt_shards:.1f}",
         )
     screen.print(table)
-    for layout, advice in (("this layout", plan.within_layout), ("any layout", plan.any_layout)):
-        recommendation = advice.recommendation
-        fits = "" if recommendation.is_within else " (nothing meets the bounds; this is the nearest)"
-        screen.print(
-            f"recommended with {layout}: {recommendation.shards} shards x {recommendation.slices} slices, "
-            f"boundary {recommendation.boundary:.2f}, {recommendation.work.passes:,.0f} passes, "
-            f"{duration(recommendation.work.seconds)}, error {recommendation.forgetting_error:.2f}{fits}"
-        )
+    screen.print(f"budget: {duration(plan.budget_s)} of compute, {plan.budget_basis}")
+    screen.print(_recommendations(plan))
     screen.print(
         "error: mean forgetting error of the requests, each when its repair is done: 0 if it is retrained, "
         f"{plan.patch_error:g} if it is patched (--patch-error). 1 is the distance of two retrainings with different seeds."
     )
-    if plan.budget_s is None:
-        screen.print("budget: the compute that sisa takes with this layout; --budget sets another one")
+
+
+def _recommendations(plan: CapacityPlan) -> ResultTable:
+    """Make the table of the recommended layouts."""
+    numbers = ("shards", "slices", "boundary", "passes", "compute", "error")
+    table = make_table("recommended with", *numbers, "", numbers=numbers)
+    advices = (("this layout", plan.within_layout.recommendation), ("any layout", plan.any_layout.recommendation))
+    compute_s = durations([recommendation.work.seconds for _, recommendation in advices])
+    for (layout, recommendation), compute in zip(advices, compute_s, strict=True):
+        table.add_row(
+            layout,
+            str(recommendation.shards),
+            str(recommendation.slices),
+            f"{recommendation.boundary:.2f}",
+            f"{recommendation.work.passes:,.0f}",
+            compute,
+            f"{recommendation.forgetting_error:.2f}",
+            "" if recommendation.is_within else "nothing meets the bounds; this is the nearest",
+        )
+    return table
 
 
 def show_tuning(screen: Screen, report: TuningReport, out: Path) -> None:

@@ -32,7 +32,8 @@ from raymu.service.planning.profile import profile
     "--budget",
     "budget_s",
     type=SECONDS,
-    help="The compute that all remedies may take. By default, what sisa takes with the configured layout.",
+    help="The compute that all remedies may take. By default, half of what sisa takes with the configured layout, or the "
+    "least that keeps the forgetting error.",
 )
 @click.option(
     "--deadline", "longest_s", type=SECONDS, help="The time that requests which arrive together may take on average."

@@ -39,6 +39,16 @@ class TrafficBudget:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """The compute that a recommendation may take."""
+
+    seconds: float
+    """Compute seconds of all remedies."""
+    basis: str
+    """What it is, in words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
     """A layout with a boundary, and the cost of the expected traffic."""
 
@@ -54,8 +64,36 @@ class Recommendation:
 
 
 def exact_seconds(layout: Layout, *, requests: int, together: int) -> float:
-    """Return the mean seconds of compute of retraining for every request, which is the default budget."""
+    """Return the mean seconds of compute of retraining for every request."""
     return expected_cost(layout, Strategy.SISA, Boundary.parse(1.0), requests=requests, together=together).seconds
+
+
+def default_budget(layout: Layout, strategy: Strategy, traffic: TrafficBudget) -> Budget:
+    """Return the budget of who names none, for which the boundary is a real choice.
+
+    All that retraining for every request takes would always be spent on it. So the budget is half of that, or what the
+    cheapest boundary takes if that is more. If the forgetting error is bounded, it is what the cheapest boundary within
+    the bound takes.
+
+    Args:
+        layout: The configured layout.
+        strategy: The strategy of every request.
+        traffic: The expected traffic, and the bound of the forgetting error. Its budget is not used.
+    """
+    costs = [cost for _, _, cost in _options(layout, strategy, traffic)]
+    if traffic.most_forgetting_error is not None:
+        bounded = [
+            cost for cost in costs if cost.forgetting_error(traffic.patch_error) <= traffic.most_forgetting_error
+        ]
+        return Budget(
+            seconds=min(cost.seconds for cost in bounded or costs),
+            basis="what the cheapest boundary with this forgetting error takes with this layout",
+        )
+    half = exact_seconds(layout, requests=traffic.requests, together=traffic.together) / 2.0
+    cheapest = min(cost.seconds for cost in costs)
+    if cheapest > half:
+        return Budget(seconds=cheapest, basis="what the cheapest boundary takes with this layout")
+    return Budget(seconds=half, basis="half the compute that sisa takes with this layout")
 
 
 def recommend(layouts: Iterable[Layout], strategy: Strategy, budget: TrafficBudget) -> Recommendation:

@@ -18,7 +18,14 @@ from raymu.core.planning.expected_cost import (
     expected_curve,
     sampled_forecasts,
 )
-from raymu.core.planning.recommendation import PATCH_ERROR, Recommendation, TrafficBudget, recommend
+from raymu.core.planning.recommendation import (
+    PATCH_ERROR,
+    Budget,
+    Recommendation,
+    TrafficBudget,
+    default_budget,
+    recommend,
+)
 from raymu.core.planning.simulated_shard import untrained_lineages
 from raymu.core.planning.simulator import simulate
 from raymu.core.planning.traffic import Traffic, draw_trace
@@ -94,8 +101,10 @@ class CapacityPlan:
     one_batch: dict[Strategy, StrategyForecast]
     """Mean forecast of all requests arriving at the same moment."""
     replayed: dict[Strategy, SimulatedTraffic]
-    budget_s: float | None
-    """Compute seconds that the recommendations may take; None for what `sisa` takes in the configured layout."""
+    budget_s: float
+    """Compute seconds that the recommendations may take."""
+    budget_basis: str
+    """What this budget is, in words."""
     patch_error: float
     """Forgetting error of a patch that the plan assumes, as a multiple of the floor."""
     within_layout: LayoutAdvice
@@ -124,7 +133,7 @@ def plan_capacity(
         traffic: What arrives.
         workers: Shards that are repaired side by side.
         window_s: Batch window in seconds, see `Trace.batches`.
-        budget_s: Compute seconds of all remedies; by default what `sisa` takes in the configured layout.
+        budget_s: Compute seconds of all remedies; by default what `default_budget` returns.
         longest_s: Largest mean makespan of the requests that arrive together, in seconds.
         patch_error: Forgetting error of a patch, as a multiple of the floor. No model is there yet to measure it on.
         most_forgetting_error: Largest mean forgetting error of the requests.
@@ -135,15 +144,20 @@ def plan_capacity(
     """
     candidates = LayoutCandidates(config, profile, traffic)
     layout, boundary = candidates.configured(), candidates.boundary
+    strategy = Strategy.OHS if config.unlearning.strategy is Strategy.OHS else Strategy.HS
     budget = replace(
-        candidates.budget(workers=workers, budget_s=budget_s, longest_s=longest_s),
+        candidates.budget(workers=workers, budget_s=budget_s or 0.0, longest_s=longest_s),
         patch_error=patch_error,
         most_forgetting_error=most_forgetting_error,
     )
+    if budget_s is None:
+        chosen = default_budget(layout, strategy, budget)
+        budget = replace(budget, most_seconds=chosen.seconds)
+    else:
+        chosen = Budget(seconds=budget_s, basis="as given")
     simulated = partial(_simulated, profile, traffic, workers=workers, window_s=window_s)
 
     def advice(layouts: Sequence[Layout]) -> LayoutAdvice:
-        strategy = Strategy.OHS if config.unlearning.strategy is Strategy.OHS else Strategy.HS
         recommendation = recommend(layouts, strategy, budget)
         return LayoutAdvice(
             recommendation=recommendation, replayed=simulated(_recommended(config, strategy, recommendation))
@@ -162,7 +176,8 @@ def plan_capacity(
         by_boundary={strategy: _by_boundary(layout, strategy, budget) for strategy in (Strategy.HS, Strategy.OHS)},
         one_batch=sampled_forecasts(layout, boundary, together=budget.requests, workers=workers),
         replayed={strategy: simulated(_with_strategy(config, strategy)) for strategy in Strategy},
-        budget_s=budget_s,
+        budget_s=chosen.seconds,
+        budget_basis=chosen.basis,
         patch_error=patch_error,
         within_layout=advice([layout]),
         any_layout=advice([layout, *candidates.layouts()]),

@@ -5,7 +5,7 @@ import numpy as np
 from raymu.config import Config
 from raymu.config.stage_epochs import epochs_per_stage
 from raymu.core.planning.expected_cost import Layout
-from raymu.core.planning.recommendation import TrafficBudget, exact_seconds
+from raymu.core.planning.recommendation import TrafficBudget
 from raymu.core.planning.traffic import TRAFFIC, Traffic, slice_prior
 from raymu.core.run_shape import RunShape
 from raymu.service.planning.profile import Profile
@@ -45,17 +45,15 @@ class LayoutCandidates:
                     continue
         return layouts
 
-    def budget(self, *, workers: int, budget_s: float | None, longest_s: float | None) -> TrafficBudget:
+    def budget(self, *, workers: int, budget_s: float, longest_s: float | None) -> TrafficBudget:
         """Return the traffic with the limits of its cost.
 
         Args:
             workers: Shards that are repaired side by side.
-            budget_s: Compute seconds of all remedies; by default what retraining takes in the configured layout.
+            budget_s: Compute seconds of all remedies.
             longest_s: Largest mean makespan of the requests that arrive together, in seconds.
         """
         requests, together = self._grouping()
-        if budget_s is None:
-            budget_s = exact_seconds(self.configured(), requests=requests, together=together)
         return TrafficBudget(
             requests=requests, together=together, workers=workers, most_seconds=budget_s, longest_s=longest_s
         )

@@ -151,8 +151,10 @@ def test_a_capacity_plan_has_the_cost_of_traffic_and_recommends_a_layout(
         assert shares[0] == pytest.approx(1.0)
         assert shares[-1] == 0.0
     for advice in (view.within_layout, view.any_layout):
-        assert advice.recommendation.boundary == 1.0
-        assert advice.replayed.approximate_share == 0.0
+        recommendation = advice.recommendation
+        assert recommendation.work.seconds <= view.budget_s * 1.000001
+        assert (recommendation.boundary == 1.0) == (advice.replayed.approximate_share == 0.0)
+    assert view.within_layout.recommendation.boundary < 1.0, "the default budget makes the boundary a choice"
     save_figure(plot_capacity(view), tmp_path / "plan.png")
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
     assert to_tree(view)["by_requests"]["sisa"][0]["requests"] == 1
@@ -169,7 +171,7 @@ def test_the_curve_of_a_single_shard_ends_near_the_simulation(tmp_path: Path, st
 def test_a_budget_and_a_deadline_limit_the_recommendation(tmp_path: Path) -> None:
     config = a_config(tmp_path)
     known = imagined_profile(4000, seconds_per_pass=1e-3)
-    freely = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2).any_layout
+    freely = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, budget_s=1e6).any_layout
     for limits in ({"budget_s": 2.0}, {"longest_s": 0.5}):
         bound = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, **limits).any_layout
         assert bound.recommendation.is_within
@@ -211,8 +213,11 @@ def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_conf
     config = a_config(tmp_path, partition={"shards": 8, "slices": 3})
     view = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2)
     configured, recommended = view.within_layout.recommendation, view.any_layout.recommendation
-    assert (configured.boundary, recommended.boundary) == (1.0, 1.0)
-    assert recommended.work.passes <= configured.work.passes
+    assert configured.boundary < 1.0, "half of what sisa takes makes the boundary a choice"
+    assert configured.is_within
+    assert recommended.work.seconds <= view.budget_s
+    sisa_s = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, budget_s=1e6).within_layout
+    assert view.budget_s == pytest.approx(sisa_s.recommendation.work.seconds / 2.0)
     lavish = plan_capacity(config, known, parse_traffic("uniform:10"), workers=2, budget_s=1e6)
     chosen = lavish.any_layout.recommendation
     assert (chosen.shards, chosen.slices) == (2, 1)
@@ -220,7 +225,7 @@ def test_without_a_budget_no_layout_is_recommended_that_costs_more_than_the_conf
     said = []
     for capacity_plan in (view, lavish):
         show_capacity(Screen(), capacity_plan)
-        said.append("the compute that sisa takes with this layout" in capsys.readouterr().out)
+        said.append("half the compute that sisa takes with this layout" in capsys.readouterr().out)
     assert said == [True, False]
 
 
