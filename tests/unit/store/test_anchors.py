@@ -75,9 +75,9 @@ def test_a_run_that_was_put_back_and_went_on_by_itself_lacks_the_event_too(run: 
     missing(run)
     put_back(tmp_path / "old", run)
     go_on(run, events=5)
-    found = missing(run)
-    assert found
-    assert found.sequence == 2
+    event = missing(run)
+    assert event
+    assert event.sequence == 2
 
 
 def test_copies_and_moves_of_the_run_as_it_is_lack_nothing(run: Path, tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_a_run_has_one_place_under_all_its_names(run: Path, tmp_path: Path, monk
     missing(tmp_path / "link")
     put_back(tmp_path / "old", run)
     monkeypatch.chdir(tmp_path)
-    found = KeptAnchors(RunStore("run")).missing_event()
-    assert found
-    assert found.is_here
+    event = KeptAnchors(RunStore("run")).missing_event()
+    assert event
+    assert event.is_here
 
 
 def test_an_event_that_nobody_with_the_key_wrote_is_not_kept(run: Path, kept: Path) -> None:
