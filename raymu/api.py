@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from raymu.core.tuning import Constraints, Search
+    from raymu.service.audit.document import AuditDocument
     from raymu.service.audit.forget_set import AuditScope
     from raymu.service.audit.report import AuditReport
     from raymu.service.coordinator.client import CoordinatorClient
@@ -418,6 +419,23 @@ class Run:
         self.require_not_rolled_back()
         with self._backend.audit_runner() as run_tasks:
             return audit(self._store, scope, run_tasks=run_tasks, progress=progress, phase=phase)
+
+    def audit_document(self, report: AuditReport) -> dict[str, Any]:
+        """Return an audit as a document that names this run and its state, signed if the signing key can be read."""
+        from raymu.service.audit.document import audit_document
+
+        return audit_document(self._store, report)
+
+    def read_audit(self, path: str | Path) -> AuditDocument:
+        """Read the document of an audit of this run, and check its signature and what it says about the run.
+
+        Raises:
+            RequestInvalid: It is not an audit of this run, or was changed.
+        """
+        from raymu.service.audit.document import read_audit
+
+        self.require_not_rolled_back()
+        return read_audit(self._store, Path(path))
 
     def verify(
         self, *, replay: Collection[int] | None = (), anchor: str | None = None, progress: Progress = no_progress

@@ -11,6 +11,7 @@ from raymu.core.records import Generation
 from raymu.core.uri import basename
 from raymu.core.verdict import Check
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
+from raymu.service.audit.document import AuditDocument
 from raymu.service.history import replay
 from raymu.service.prediction import Evaluation
 from raymu.service.served import rewound_for_accepted
@@ -49,7 +50,9 @@ class RunRecord:
     measured: Measurement | None = None
     verification: Verification | None = None
     audit: Any = None
-    """Any JSON document."""
+    """The JSON document of an audit of this run."""
+    audit_source: str = ""
+    """What it is an audit of, and what vouches for it."""
 
 
 def read_run(
@@ -58,7 +61,7 @@ def read_run(
     now: datetime,
     measured: Measurement | None = None,
     verification: Verification | None = None,
-    audit: Any = None,
+    audit: AuditDocument | None = None,
 ) -> RunRecord:
     """Read a run.
 
@@ -67,7 +70,7 @@ def read_run(
         now: When the page is written.
         measured: The accuracy to show.
         verification: The verification to show.
-        audit: The audit to show, as JSON.
+        audit: The audit to show, which was checked against the run.
 
     Raises:
         RunInvalid: The run is not trained.
@@ -89,7 +92,8 @@ def read_run(
         determinism=_determinism(store, generation),
         measured=measured,
         verification=verification and _without_location(verification, f"{store.files.display_location}/"),
-        audit=audit,
+        audit=audit.tree if audit else None,
+        audit_source=str(audit) if audit else "",
     )
 
 

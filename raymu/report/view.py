@@ -87,6 +87,8 @@ class ReportView:
     verification: Verification | None
     audit: Any
     """A JSON document without row numbers; None if no file is given."""
+    audit_source: str
+    """What it is an audit of, and what vouches for it; empty without one."""
     remedy: RemedyFigure | None
     """The repeated remedy of the audit, if it has one."""
 
@@ -121,6 +123,7 @@ def view_of(record: RunRecord) -> ReportView:
         accuracy=accuracy_of(record.evaluations, record.events, record.measured, is_tracked=is_tracked, now=now),
         verification=record.verification,
         audit=shown_audit(record.audit),
+        audit_source=record.audit_source,
         remedy=remedy_figure(record.audit),
     )
 

@@ -1,10 +1,8 @@
 """Write the page of a run: read it, measure and verify it if requested, and write one file."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from raymu.api import Run
 from raymu.core.verdict import Verdict
@@ -14,6 +12,7 @@ from raymu.report.load import Measurement, read_run
 from raymu.report.page import render
 from raymu.report.training_summary import file_name
 from raymu.report.view import view_of
+from raymu.service.audit.document import read_audit
 from raymu.service.shard.messages import Progress, no_progress
 from raymu.store.run import RunStore
 from raymu.text import one_line
@@ -54,18 +53,18 @@ def write_report(
     Raises:
         RunInvalid: The run is not trained.
         DataInvalid: The table cannot be used.
-        RequestInvalid: The audit cannot be read, or the page cannot be written.
+        RequestInvalid: The audit cannot be read, or is not one of this run, or the page cannot be written.
         FileMissing: A file of the current generation is missing.
         FileCorrupt: Such a file is damaged.
     """
     check_output_path(out, reads={"the samples to measure on": data, "the audit": audit}, run=run.location)
     run.require_not_rolled_back()
-    audit_tree = _read_audit(audit) if audit else None
+    store = RunStore(run.location, trust=run.trust)
     record = read_run(
-        RunStore(run.location, trust=run.trust),
+        store,
         measured=_measure(run, data) if data else None,
         verification=run.verify(progress=progress) if is_verified else None,
-        audit=audit_tree,
+        audit=read_audit(store, audit) if audit else None,
         now=datetime.now(UTC),
     )
     view = view_of(record)
@@ -89,13 +88,3 @@ def _measure(run: Run, data: str) -> Measurement:
         return Measurement(file=file_name(data), evaluation=run.evaluate_file(data))
     except NoVoters:  # which the page says
         return Measurement(file=file_name(data), evaluation=None)
-
-
-def _read_audit(path: Path) -> Any:
-    """Read the JSON of an audit. Raise RequestInvalid."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestInvalid(f"{path}: cannot be read ({error.strerror}); give the JSON of an audit") from error
-    except (ValueError, RecursionError) as error:
-        raise RequestInvalid(f"{path}: is not JSON ({error}); give the JSON of an audit") from error

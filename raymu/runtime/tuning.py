@@ -28,6 +28,7 @@ from raymu.service.tuning.finished_trials import FinishedTrial, FinishedTrials
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import TuningReport, save, score_trials
 from raymu.service.tuning.search_folder import claim_folder
+from raymu.store.run import RunStore
 from raymu.store.codec import to_json
 
 _NAME = "search"
@@ -152,7 +153,8 @@ def _objective(spec: ObjectiveSpec, trust: Trust) -> TuningObjective:
 def _trial(
     choice: Mapping[str, Any], *, spec: ObjectiveSpec, trust: Trust, constraints: Constraints, reports_progress: bool
 ) -> None:
-    objective, finished, tried = _objective(spec, trust), FinishedTrials(Path(spec.scratch)), Choice.of(choice)
+    objective, tried = _objective(spec, trust), Choice.of(choice)
+    finished = FinishedTrials(Path(spec.scratch), RunStore(spec.location, trust=trust).keys.hash_key)
     interim: list[tuple[int, InterimScore]] = []
 
     def report(accepted: int, score: InterimScore) -> None:

@@ -68,7 +68,7 @@ def unseal(kind: Any, payload: bytes, key: bytes, *, source: str) -> Any:
     try:
         tree = json.loads(payload)
         stored = tree.pop(_SEAL)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise FileCorrupt(source, "not what was written: it has no seal") from error
     if not (isinstance(stored, str) and hmac.compare_digest(stored.encode(), _seal_of(tree, key).encode())):
         raise FileCorrupt(source, "not what was written here: its seal is broken")

@@ -5,9 +5,22 @@ from typing import Any
 
 from raymu.core.audit.forgetting import FloorRatio, Forgetting, OracleDistance
 from raymu.core.audit.klom import Klom
+from raymu.core.audit.oracle_comparison import Comparison
 from raymu.core.audit.roc import Estimate
 from raymu.core.records import Cost, Remedy
-from raymu.service.audit.report import ROW_NAMES, RemedyAudit, RemedyRow
+from raymu.core.verdict import Verdict
+from raymu.service.audit.report import (
+    ROW_NAMES,
+    AccuracyAudit,
+    AttackAudit,
+    AuditReport,
+    EpsilonAudit,
+    PerModel,
+    RemedyAudit,
+    RemedyRow,
+    RequestAudit,
+    ShardAudit,
+)
 from raymu.store.codec import to_tree
 
 KLOM = {"remedy": 0.18, "untouched": 0.5, "control": 0.4, "other_seed": 0.2, "exact": 0.2}
@@ -47,3 +60,38 @@ def audit_tree() -> dict[str, Any]:
     tree = {"verdict": "fail", "together": {"verdict": "pass", "reason": "it forgets", "remedy": to_tree(remedy)}}
     read: dict[str, Any] = json.loads(json.dumps(tree))
     return read
+
+
+def audit_report(*, generation: int, request_ids: tuple[str, ...], verdict: Verdict = Verdict.FAIL) -> AuditReport:
+    """A whole audit, with figures that nobody measured."""
+    estimate = Estimate(value=0.5, low=0.25, high=0.75)
+    comparison = Comparison(samples=2, difference=estimate, remembered=0.5, over_forgotten=0.5, level=0.05)
+    attack = AttackAudit(
+        attack="lira", auc=PerModel.each(lambda _role: estimate), tpr_at_1_percent=None, tpr_at_0_1_percent=None
+    )
+    losses = PerModel.each(lambda _role: 1 / 3)
+    together = RequestAudit(
+        request_ids=request_ids,
+        samples=2,
+        shards=(0,),
+        verdict=verdict,
+        reason="the served model remembers",
+        loss=losses,
+        comparison=PerModel.each(lambda _role: comparison),
+        attacks=(attack,),
+        epsilon=EpsilonAudit(median=0.1, highest=float("inf"), ceiling=2.0),
+        worst=(),
+    )
+    return AuditReport(
+        generation=generation,
+        verdict=verdict,
+        shadow_models=4,
+        oracles=8,
+        accuracy=AccuracyAudit(retain=losses, forget=losses, test=None),
+        together=together,
+        requests=(together,),
+        shards=(ShardAudit(shard=0, is_oracle=False, relearning=PerModel.each(lambda _role: None)),),
+        exposure=(attack,),
+        passes=1e6,
+        seconds=0.1,
+    )

@@ -9,6 +9,7 @@ from raymu.cli.options import EXIT_CODES, address_option, json_option, open_run,
 from raymu.cli.parameter_types import FILE, NATURAL, POSITIVE
 from raymu.console.audit_tables import show_audit
 from raymu.console.progress import phase_progress
+from raymu.core.verdict import Verdict
 from raymu.service.audit.forget_set import AuditScope
 
 
@@ -34,6 +35,12 @@ from raymu.service.audit.forget_set import AuditScope
     show_default=True,
     help="How often the remedy is repeated: at least 3, or 0 for not at all.",
 )
+@click.option(
+    "--check",
+    "checked_file",
+    type=FILE,
+    help="Audit nothing: check that this file is an audit of the run, as it was signed.",
+)
 @trust_option
 @address_option
 @json_option
@@ -45,6 +52,7 @@ def command(
     test_data: str | None,
     shadow_models: int,
     repetitions: int,
+    checked_file: str | None,
     address: str | None,
     as_json: bool,
 ) -> None:
@@ -53,6 +61,9 @@ def command(
     Membership inference attacks are run on what is served, on the oracle (retrained without the samples), and on a
     control that forgot nothing. Then the remedy is repeated with other seeds, and its distance from retraining is
     compared with that of two retrainings. Nothing is written.
+
+    With --check, only the signature and the run of a document are checked: exit code 0: the run's key signed it; 3: nobody
+    signed it.
 
     Exit code 0: pass; 1: fail, as the served model or the repeated remedy can be told from retraining; 3: inconclusive.
     """
@@ -65,7 +76,21 @@ def command(
         shadow_models=shadow_models,
         repetitions=repetitions,
     )
+    if checked_file is not None:
+        document = run.read_audit(checked_file)
+        facts = {
+            "schema": "raymu.audit_check",
+            "generation": document.generation,
+            "served": document.served,
+            "is_signed": document.is_signed,
+            "verdict": document.verdict,
+        }
+        show(as_json, facts, lambda screen: screen.print(f"{document}; its verdict: {document.verdict}"))
+        sys.exit(EXIT_CODES[Verdict.PASS if document.is_signed else Verdict.INCONCLUSIVE])
     with phase_progress("models", is_shown=not as_json) as (progress, phase):
         report = run.audit(scope, progress=progress, phase=phase)
-    show(as_json, report, lambda screen: show_audit(screen, report))
+    tree = run.audit_document(report) if as_json else {}
+    if as_json and tree["signature"] is None:
+        click.echo("raymu: the audit is not signed, since this run's signing.key cannot be read", err=True)
+    show(as_json, tree, lambda screen: show_audit(screen, report))
     sys.exit(EXIT_CODES[report.verdict])

@@ -11,7 +11,7 @@ from pathlib import Path
 from raymu.core.tuning import Choice, InterimScore, Score
 from raymu.errors import FileCorrupt
 from raymu.output_file import atomic_write
-from raymu.store.codec import from_json, to_json
+from raymu.store.codec import seal, to_json, unseal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,16 +25,17 @@ class FinishedTrial:
 
 
 class FinishedTrials:
-    """The finished trials in the folder of a search, one file each."""
+    """The finished trials in the folder of a search, one file each, sealed: nobody else's scores choose a setting."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "finished"
+    def __init__(self, folder: Path, key: bytes) -> None:
+        """Name the folder of a search. key: `hash.key` of the run, which seals the trials"""
+        self._folder, self._key = folder / "finished", key
 
     def find(self, choice: Choice) -> FinishedTrial | None:
         """Return the trial of a choice; None if none has ended, or if its file was changed."""
         with suppress(OSError, FileCorrupt):
             file = self._file(choice)
-            trial: FinishedTrial = from_json(FinishedTrial, file.read_bytes(), source=str(file))
+            trial: FinishedTrial = unseal(FinishedTrial, file.read_bytes(), self._key, source=str(file))
             return trial if trial.choice == choice else None
         return None
 
@@ -42,7 +43,7 @@ class FinishedTrials:
         """Keep a trial. Raises OSError."""
         self._folder.mkdir(exist_ok=True)
         with atomic_write(self._file(trial.choice)) as partial:
-            partial.write_bytes(to_json(trial))
+            partial.write_bytes(seal(trial, self._key))
 
     def _file(self, choice: Choice) -> Path:
         return self._folder / f"{hashlib.sha256(to_json(choice)).hexdigest()[:16]}.json"

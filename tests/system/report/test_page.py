@@ -71,13 +71,13 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     with suppress(ShardRepairFailed), opened(location, ScriptedFleet(RunStore(str(location)), fail_after=0)) as broken:
         broken.revoke(ids_at(config, shard=0, slice_index=2)[-1:], strategy="sisa")
     opened_run = open_run(location)
-    return read_run(
+    record = read_run(
         RunStore(str(location)),
         now=later + timedelta(hours=1),
         measured=Measurement(file="test.parquet", evaluation=opened_run.evaluate_file(str(folder / "all.parquet"))),
         verification=opened_run.verify(),
-        audit=AUDIT,
     )
+    return replace(record, audit=AUDIT, audit_source="audit of generation 7; the run serves 9; not signed")
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +152,7 @@ def test_no_sample_owner_or_path_is_named(record: RunRecord, page: str) -> None:
     place = str(Path(record.manifest.config["data"]["train"]).parent)
     assert place not in page
     assert "all.parquet" in page
+    assert "Audit of generation 7; the run serves 9; not signed." in text_of(page)
 
 
 def test_an_audit_that_repeated_the_remedy_has_a_figure_and_the_rest_folded(record: RunRecord) -> None:

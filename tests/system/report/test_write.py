@@ -1,3 +1,4 @@
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from raymu.core.verdict import Verdict
 from raymu.errors import RaymuError, RequestInvalid, ShardRepairFailed
 from raymu.report.write import write_report
 from raymu.store.run import RunStore
+from tests.support.audit_documents import audit_report
 from tests.support.coordinated_run import ids_at, lineage_of, opened
 from tests.support.examples import file_size_limit, make_config, train_run, write_samples
 from tests.support.scripted_fleet import ScriptedFleet
@@ -21,13 +23,14 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_a_page_has_the_requested_parts(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "audit.json").write_text('{"auc": 0.5}')
+    (tmp_path / "audit.json").write_text(json.dumps(run.audit_document(audit_report(generation=1, request_ids=()))))
     data, out = str(tmp_path / "all.parquet"), tmp_path / "page.html"
     written = write_report(run, out, data=data, is_verified=True, audit=tmp_path / "audit.json")
     assert (written.generation, written.requests, written.late, written.out) == (1, 0, 0, str(out))
     assert written.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)  # the journal is still open
     page = out.read_text()
     assert f"{run.evaluate_file(data).accuracy:.2%}" in page
+    assert "Audit of generation 1; signed by the run's key." in page.replace("&#39;", "'")
     assert "auc" in page
     assert write_report(run, out).verdict is None
     assert "auc" not in out.read_text()
@@ -39,6 +42,8 @@ def test_a_page_has_the_requested_parts(run: Run, tmp_path: Path) -> None:
         ("absent.json", "page.html", "cannot be read"),
         ("broken.json", "page.html", "is not JSON"),
         ("binary.json", "page.html", "is not JSON"),
+        ("empty.json", "page.html", "is not an audit"),
+        ("list.json", "page.html", "is not an audit"),
         ("good.json", "nowhere/page.html", "cannot be written"),
     ],
 )
@@ -47,6 +52,8 @@ def test_what_cannot_be_read_or_written_is_refused(
 ) -> None:
     (tmp_path / "broken.json").write_text('{"auc": ')
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty.json").write_text('{"verdict": "pass"}')
+    (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "good.json").write_text("{}")
     with pytest.raises(RequestInvalid, match=complaint):
         write_report(run, tmp_path / out, audit=tmp_path / audit)
