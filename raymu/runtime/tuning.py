@@ -28,8 +28,8 @@ from raymu.service.tuning.finished_trials import FinishedTrial, FinishedTrials
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import TuningReport, save, score_trials
 from raymu.service.tuning.search_folder import claim_folder
-from raymu.store.run import RunStore
 from raymu.store.codec import to_json
+from raymu.store.run import RunStore
 
 _NAME = "search"
 """The folder of Tune's own state, in a temporary one."""
