@@ -13,7 +13,7 @@ from raymu.core.residuals import Residuals
 from raymu.service.coordinator.calls import RebuildResult, SettleResult, TrainingResult
 from raymu.service.shard.messages import ShardLocation
 from raymu.service.status import RunStatus
-from raymu.text import duration, durations, plural, words
+from raymu.text import duration, durations, one_line, plural, words
 
 if TYPE_CHECKING:
     from raymu.service.prediction import Evaluation
@@ -40,6 +40,7 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
     Args:
         unknown_locations: Why it is not known on which nodes the shards are.
     """
+    screen.print(f"run {one_line(status.name)}, id {status.run_id}, generation {status.generation}")
     screen.print(_shards(status))
     if unknown_locations:
         screen.print(f"the nodes of the shards are not known: {unknown_locations}")
@@ -51,6 +52,9 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
     if status.requests.accepted > status.requests.published:
         waiting = plural(status.requests.accepted - status.requests.published, "accepted request")
         screen.print(f"{waiting} not carried out yet; unless a coordinator is at work, run `raymu settle`")
+    if counts.overdue:
+        text = f"{plural(counts.overdue, 'request')} overdue: run `raymu settle` now"
+        screen.print(Text(text, style=LATE_STYLE))
     if counts.missed:
         text = f"{plural(counts.missed, 'request')} not exact when due; `raymu report` shows which"
         screen.print(Text(text, style=LATE_STYLE))
@@ -69,8 +73,8 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
             )
     if status.deadlines:
         screen.print(_deadlines(status.deadlines))
-    late = sum(deadline.is_late for deadline in status.deadlines)
-    if late:
+    late = sum(deadline.is_late for deadline in status.deadlines) - counts.overdue
+    if late > 0:
         text = f"{plural(late, 'request')} will be exact too late; run `raymu settle` now, or add workers"
         screen.print(Text(text, style=LATE_STYLE))
 
@@ -125,7 +129,6 @@ def _shards(status: RunStatus) -> ResultTable:
         *("shard", "samples", "state", "debt from slice", "weights", *(["location"] if has_locations else [])),
         numbers=("shard", "samples", "debt from slice"),
         shortened=("weights",),
-        title=f"generation {status.generation}",
     )
     for shard in status.shards:
         debt = "" if shard.tainted_from is None else str(shard.tainted_from)

@@ -85,7 +85,7 @@ def read_run(
         read_at=now,
         manifest=store.manifest,
         generation=generation,
-        status=status_of(generation, history, now=now),
+        status=status_of(store, generation, history, now=now),
         receipts=tuple(receipt.at(now) for receipt in history.receipts.receipts()),
         events=events,
         evaluations=history.evaluations,

@@ -12,6 +12,7 @@ from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Generation, Remedy, ShardState
 from raymu.core.repair_speed import RepairSpeed
 from raymu.core.residuals import Residuals, residuals_of
+from raymu.core.uri import basename
 from raymu.core.workload import settle_passes
 from raymu.service.history import History, replay
 from raymu.service.served import rewound_for_accepted
@@ -45,6 +46,8 @@ class RequestCounts:
     settled: int
     missed: int = 0
     """Those that were not exact when they were due."""
+    overdue: int = 0
+    """Those that are due and not exact yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +80,9 @@ class RemedyForecastError:
 class RunStatus:
     """The status of a run."""
 
+    run_id: str
+    name: str
+    """Name of the run's directory."""
     generation: int
     published_at: datetime
     shards: tuple[ShardStatus, ...]
@@ -96,11 +102,16 @@ def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunSt
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest)
     generation = rewound_for_accepted(store.current(), history)
-    return status_of(generation, history, now=datetime.now(UTC), locations=locations)
+    return status_of(store, generation, history, now=datetime.now(UTC), locations=locations)
 
 
 def status_of(
-    generation: Generation, history: History, *, now: datetime, locations: ShardLocations | None = None
+    store: RunStore,
+    generation: Generation,
+    history: History,
+    *,
+    now: datetime,
+    locations: ShardLocations | None = None,
 ) -> RunStatus:
     """Combine the current generation and the history into a status."""
     locations = locations or {}
@@ -111,6 +122,8 @@ def status_of(
     states = {served.shard: served.state for served in generation.constituents}
     reached = Counter(stage for receipt in requests for stage in RequestStage if receipt.reached_at(stage))
     return RunStatus(
+        run_id=store.manifest.run_id,
+        name=basename(store.location),
         generation=generation.number,
         published_at=generation.published_at,
         shards=tuple(
@@ -130,6 +143,7 @@ def status_of(
             purged=reached[RequestStage.PURGED],
             settled=reached[RequestStage.SETTLED],
             missed=sum(receipt.at(now).due_met is False for receipt in requests),
+            overdue=sum(receipt.due_at < now and not receipt.is_exact for receipt in requests),
         ),
         debt=Debt(
             shards=sum(bool(lineage.debts) for lineage in history.board.lineages),

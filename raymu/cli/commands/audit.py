@@ -41,6 +41,7 @@ from raymu.service.audit.forget_set import AuditScope
     type=FILE,
     help="Audit nothing: check that this file is an audit of the run, as it was signed.",
 )
+@click.option("--all", "is_whole", is_flag=True, help="Show every request, and the figures on other samples.")
 @trust_option
 @address_option
 @json_option
@@ -53,6 +54,7 @@ def command(
     shadow_models: int,
     repetitions: int,
     checked_file: str | None,
+    is_whole: bool,
     address: str | None,
     as_json: bool,
 ) -> None:
@@ -92,5 +94,5 @@ def command(
     tree = run.audit_document(report) if as_json else {}
     if as_json and tree["signature"] is None:
         click.echo("raymu: the audit is not signed, since this run's signing.key cannot be read", err=True)
-    show(as_json, tree, lambda screen: show_audit(screen, report))
+    show(as_json, tree, lambda screen: show_audit(screen, report, is_whole=is_whole))
     sys.exit(EXIT_CODES[report.verdict])

@@ -84,6 +84,12 @@ def two_generations(signals: Signals) -> Scores:
     return signals.before - signals.target
 
 
+TWO_GENERATIONS_NOTE = (
+    "compares the generations before and after the request, and so finds that something was deleted. It finds that in the "
+    "exact model as well as in a patched one: it says nothing of what the served model still knows, and decides no verdict"
+)
+"""What an AUC of this attack above 0.5 means. It is shown wherever the AUC is."""
+
 ATTACKS: Mapping[str, Callable[[Signals], Scores]] = {
     "loss": loss_threshold,
     "lira_offline": lira_offline,

@@ -155,7 +155,7 @@ def test_the_rows_are_those_of_the_ruler(runs: Runs, capsys: pytest.CaptureFixtu
     config = runs.config()
     store = runs.revoked("rows", config, [(ids_at(config, shard=0)[:8], "dpus")])
     report = audited(store)
-    show_audit(Screen(), report)
+    show_audit(Screen(), report, is_whole=True)
     shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
     for name in ("remedy", "untouched", "control", "other seed (floor)", "exact"):
         rows = [line for line in shown if line.startswith(f"{name} ")]

@@ -21,7 +21,12 @@ def test_settle_and_status_say_that_a_deadline_was_missed(trained_run: TrainedRu
     due = start + timedelta(days=1)
     missed, kept = (Revocation(ids=(run.ids(shard=0)[at],), strategy="dpus") for at in (0, 1))
     [late, _] = asyncio.run(early.revoke([Revocation(ids=missed.ids, strategy="dpus", due=due), kept], no_progress))
-    assert status(run.store).requests.missed == 1
+    before = status(run.store)
+    assert (before.requests.missed, before.requests.overdue) == (1, 1)
+    show_status(Screen(), before)
+    printed = capsys.readouterr().out  # type: ignore[attr-defined]
+    assert f"run {run.store.location.rpartition('/')[2]}, id {run.store.manifest.run_id}, generation" in printed
+    assert "1 request overdue: run `raymu settle` now" in printed
     result = asyncio.run(run.open().settle(no_progress))
     assert (len(result.request_ids), result.missed) == (2, (late.request_id,))
     show_settlement(Screen(), result)
