@@ -19,7 +19,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from raymu.data.arrow_source import arrow_reader
 from raymu.errors import DataInvalid
+from raymu.input_file import read_input
 from raymu.output_file import atomic_write, check_output_path
 from raymu.text import one_line
 
@@ -128,7 +129,7 @@ def import_samples(source: str, out: str, options: ImportOptions) -> ConversionR
 
 def _unpacked(source: str) -> bytes:
     try:
-        payload = Path(source).read_bytes()
+        payload = read_input(source)
         return gzip.decompress(payload) if payload.startswith(_GZIP) else payload
     except (OSError, EOFError, zlib.error) as error:
         raise DataInvalid(source, f"cannot be read ({one_line(error)})") from error
@@ -183,7 +184,7 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
     has_header = not any(_is_number(cell) for cell in cells)
     try:
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(payload),
+            arrow_reader(payload),
             read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=not has_header),
             parse_options=pyarrow.csv.ParseOptions(delimiter=(delimiter or b",").decode()),
         )

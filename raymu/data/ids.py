@@ -3,7 +3,6 @@
 import operator
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +13,7 @@ from raymu.data.columns import Column
 from raymu.data.pandas_index import unread_index
 from raymu.data.request_table import read_request_table
 from raymu.errors import RequestInvalid
+from raymu.input_file import read_input
 from raymu.text import one_line
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
@@ -76,7 +76,7 @@ def as_sample_ids(values: Iterable[SampleId], *, integers: bool) -> list[SampleI
 
 def _read_lines(path: str) -> list[SampleId]:
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_input(path).decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
         raise RequestInvalid(f"{path}: cannot be read ({one_line(error)}); give text, CSV or Parquet") from error
     return [line.strip() for line in lines if line.strip()]

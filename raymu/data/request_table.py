@@ -3,14 +3,15 @@
 import csv
 import io
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raymu.data.arrow_source import open_for_arrow
 from raymu.data.pandas_index import with_pandas_index
 from raymu.errors import RequestInvalid
+from raymu.input_file import read_input
 from raymu.text import one_line
 
 _EXACT = 2**53
@@ -51,7 +52,7 @@ def cells(table: pa.Table, name: str) -> list[Any]:
 
 
 def _read_parquet(path: str) -> pa.Table:
-    with open(path, "rb") as file:  # by its path alone, a directory of files would be read too
+    with open_for_arrow(path) as file:  # by its path alone, a directory of files would be read too
         table = with_pandas_index(pq.ParquetFile(file).read())  # unlike read_table, also if a column is there twice
     for index, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
@@ -62,7 +63,7 @@ def _read_parquet(path: str) -> pa.Table:
 
 
 def _read_csv(path: str) -> pa.Table:
-    text = Path(path).read_text(encoding="utf-8-sig")  # spreadsheets begin a file with a byte order mark
+    text = read_input(path).decode("utf-8-sig")  # spreadsheets begin a file with a byte order mark
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header, *rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)] or [(0, [])]
     names = [name.strip() for name in header[1]]

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from raymu.config import Config, UnlearningConfig
 from raymu.core.records import FileRef, Generation, ShardLineage
 from raymu.core.trust import EVERYTHING, Trust
+from raymu.data.arrow_source import arrow_reader
 from raymu.errors import FileCorrupt, FileMissing, RunInvalid
 from raymu.store.codec import seal
 from raymu.store.files.concurrency import map_concurrently
@@ -261,7 +262,7 @@ class RunStore:
         for name in self.files.list("samples"):
             if f"samples/{name}".startswith(f"{samples_stem(shard)}-"):
                 with suppress(pa.ArrowException, OSError, ValueError):
-                    source = pa.BufferReader(self.files.read(f"samples/{name}"))
+                    source = arrow_reader(self.files.read(f"samples/{name}"))
                     yield pq.read_table(source, page_checksum_verification=True)
 
     def read_tables(self, refs: Sequence[FileRef], columns: list[str]) -> list[pa.Table]:
@@ -270,7 +271,7 @@ class RunStore:
 
     def read_table(self, ref: FileRef, columns: list[str] | None = None) -> pa.Table:
         """Return a shard's samples, or some of the columns. Raises FileMissing, FileCorrupt."""
-        source = pa.BufferReader(self.files.read_checked(ref))
+        source = arrow_reader(self.files.read_checked(ref))
         try:
             return pq.read_table(source, columns=columns, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as error:
