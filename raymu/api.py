@@ -26,6 +26,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.trust import EVERYTHING, Trust, demands_of
 from raymu.core.uri import is_uri, redacted
+from raymu.core.verdict import Verdict
 from raymu.errors import (
     ConfigInvalid,
     CoordinatorLost,
@@ -418,7 +419,9 @@ class Run:
 
         self.require_not_rolled_back()
         with self._backend.audit_runner() as run_tasks:
-            return audit(self._store, scope, run_tasks=run_tasks, progress=progress, phase=phase)
+            report = audit(self._store, scope, run_tasks=run_tasks, progress=progress, phase=phase)
+        self._count_verdict("audit", report.verdict)
+        return report
 
     def audit_document(self, report: AuditReport) -> dict[str, Any]:
         """Return an audit as a document that names this run and its state, signed if the signing key can be read."""
@@ -451,9 +454,11 @@ class Run:
 
         begin_phase("checking the files")
         shards = range(self.config.partition.shards) if replay is None else replay
-        return verify(
+        verification = verify(
             self._store, progress, replay=shards, anchor=anchor, missing=self._missing_event(), own_term=self._open_term
         )
+        self._count_verdict("verify", verification.verdict)
+        return verification
 
     def plan(
         self,
@@ -598,6 +603,11 @@ class Run:
     @cached_property
     def _backend(self) -> Backend:
         return backend_of(self.location, self.cluster, self.trust)
+
+    def _count_verdict(self, check: str, verdict: Verdict) -> None:
+        """Count a verdict in the metrics of the run's detached coordinator, if one can be reached."""
+        with suppress(RaymuError):  # the verdict is what the caller came for
+            self._backend.count_verdict(check, verdict)
 
     def _train(self, progress: Progress) -> None:
         self._training = self._call(Train(), progress)

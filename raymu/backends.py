@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from raymu.config import ClusterConfig
 from raymu.core.trust import EVERYTHING, Trust
+from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, RequestInvalid
 from raymu.service.shard.messages import ShardLocations
 
@@ -51,6 +52,10 @@ class Backend(Protocol):
         """Return the shards that a detached coordinator's actors have in memory, without starting anything."""
         ...
 
+    def count_verdict(self, check: str, verdict: Verdict) -> None:
+        """Count a verdict in the metrics of the run's detached coordinator, if one is up. Raises DeviceUnavailable."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LocalBackend:
@@ -77,6 +82,9 @@ class LocalBackend:
 
     def locations(self) -> ShardLocations:
         return {}
+
+    def count_verdict(self, check: str, verdict: Verdict) -> None:
+        """Do nothing: this process has no metrics."""
 
     def _no_cluster(self) -> RequestInvalid:
         return RequestInvalid(
@@ -122,6 +130,14 @@ class RayBackend:
         with suppress(CoordinatorLost):
             return detached_locations(self.location, self.cluster)
         return {}
+
+    def count_verdict(self, check: str, verdict: Verdict) -> None:
+        from raymu.runtime.known_cluster import may_find_cluster
+
+        if may_find_cluster(self.cluster.address):
+            from raymu.runtime.client import count_verdict
+
+            count_verdict(self.location, self.cluster, check, verdict)
 
 
 def backend_of(location: str, cluster: ClusterConfig, trust: Trust) -> Backend:

@@ -10,6 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import ClusterConfig
 from raymu.core.trust import EVERYTHING, Trust
+from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost
 from raymu.runtime.cluster import existing_cluster, is_cluster_there, is_head_there, join_cluster, leave_cluster
 from raymu.runtime.coordinator_actor import CoordinatorActor
@@ -167,6 +168,21 @@ def detached_locations(location: str, cluster: ClusterConfig) -> ShardLocations:
     with existing_cluster(cluster.address):
         actor = find_detached(coordinator_name(location))
         return _call(actor, Locations(), no_progress) if actor else {}
+
+
+def count_verdict(location: str, cluster: ClusterConfig, check: str, verdict: Verdict) -> None:
+    """Have a run's detached coordinator count a verdict in its metrics. Do nothing without one.
+
+    Raises:
+        DeviceUnavailable: The configured cluster is not running.
+    """
+    if not is_cluster_there(cluster.address):
+        return
+    with existing_cluster(cluster.address):
+        actor = find_detached(coordinator_name(location))
+        if actor is not None:
+            with suppress(RayError, AttributeError):  # it is gone, or of a version without these metrics
+                ray.get(actor.count_verdict.remote(check, verdict), timeout=CLOSE_S)
 
 
 def _end(actor: Any) -> None:

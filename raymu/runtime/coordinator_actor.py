@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from raymu.core.trust import EVERYTHING, Trust
+from raymu.core.verdict import Verdict
 from raymu.runtime.fleet import RayFleet
-from raymu.runtime.metrics import measured_coordinator
+from raymu.runtime.metrics import RunMetrics, measured_coordinator
 from raymu.runtime.ray_internals import as_remote
 from raymu.service.coordinator.calls import Call
 from raymu.service.coordinator.coordinator import Coordinator
@@ -19,6 +20,7 @@ class CoordinatorService:
     """A coordinator with a fleet of actors."""
 
     _coordinator: Coordinator
+    _metrics: RunMetrics
 
     async def open(self, location: str, first: Sequence[Revocation] = (), trust: Trust = EVERYTHING) -> int:
         """Take a run over. This is not the constructor, because Ray passes on a constructor's errors as text.
@@ -32,7 +34,7 @@ class CoordinatorService:
             The number of workers.
         """
         store = RunStore(location, trust=trust)
-        self._coordinator = measured_coordinator(store, await asyncio.to_thread(RayFleet, store), first)
+        self._coordinator, self._metrics = measured_coordinator(store, await asyncio.to_thread(RayFleet, store), first)
         return self._coordinator.workers
 
     async def call(self, call: Call[Any]) -> AsyncIterator[Any]:
@@ -43,6 +45,10 @@ class CoordinatorService:
         while (stage := await queue.get()) is not None:
             yield stage
         yield await result
+
+    async def count_verdict(self, check: str, verdict: Verdict) -> None:
+        """Count the verdict of a verification or an audit in the run's metrics. check: one of `CHECKS`"""
+        self._metrics.on_verdict(check, verdict)
 
     async def close(self) -> None:
         await self._coordinator.close()

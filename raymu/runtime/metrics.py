@@ -13,6 +13,9 @@ from raymu.core.events import Event
 from raymu.core.receipt import Receipts
 from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import METRICS, Measurement, Metric, MetricKind
+from raymu.core.uri import basename
+from raymu.core.verdict import Verdict
+from raymu.runtime.ray_internals import begin_counter
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.executor import Observer
 from raymu.service.coordinator.session import in_thread
@@ -26,7 +29,9 @@ REFRESH_S = 1.0
 """Seconds between updates of the gauges: Ray exports a gauge once for each update, and drops it without a new one."""
 
 
-def measured_coordinator(store: RunStore, fleet: ShardFleet, first: Sequence[Revocation] = ()) -> Coordinator:
+def measured_coordinator(
+    store: RunStore, fleet: ShardFleet, first: Sequence[Revocation] = ()
+) -> tuple[Coordinator, "RunMetrics"]:
     """Open a run's coordinator with published metrics, and with its log in this process's file among Ray's logs.
 
     Args:
@@ -41,7 +46,7 @@ def measured_coordinator(store: RunStore, fleet: ShardFleet, first: Sequence[Rev
     metrics = RunMetrics(store, workers=lambda: fleet.workers)
     observers: list[Observer] = [EventLog(store.manifest.run_id), metrics]
     progress_fleet = ProgressFleet(fleet, metrics.on_stage)
-    return Coordinator(store, progress_fleet, offload=in_thread, observers=observers, first=first)
+    return Coordinator(store, progress_fleet, offload=in_thread, observers=observers, first=first), metrics
 
 
 class RunMetrics:
@@ -50,12 +55,13 @@ class RunMetrics:
     def __init__(self, store: RunStore, *, workers: Callable[[], int]) -> None:
         """Register the metrics. `workers` returns how many workers the fleet has now."""
         config = store.config
-        self._run, self._workers = store.manifest.run_id, workers
+        self._run, self._workers, self._name = store.manifest.run_id, workers, basename(store.location)
         self._epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
         self._instruments = {metric: _instrument(metric) for metric in METRICS}
 
     def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
-        self._collector = MetricsCollector(board, receipts, epochs=self._epochs, workers=self._workers)
+        self._collector = MetricsCollector(board, receipts, epochs=self._epochs, workers=self._workers, name=self._name)
+        self._publish(self._collector.zeros())
         self._refreshing = asyncio.create_task(self._refresh())
 
     def on_event(self, event: Event) -> None:
@@ -63,6 +69,10 @@ class RunMetrics:
 
     def on_stage(self, stage: StageProgress) -> None:
         self._publish(self._collector.on_work(stage.remedy, passes=stage.passes, seconds=stage.seconds))
+
+    def on_verdict(self, check: str, verdict: Verdict) -> None:
+        """Count the verdict of a verification or an audit that another process made."""
+        self._publish(self._collector.on_verdict(check, verdict))
 
     def on_close(self) -> None:
         self._refreshing.cancel()
@@ -77,8 +87,10 @@ class RunMetrics:
             tags = {"run": self._run, **measurement.labels}
             instrument = self._instruments[measurement.metric]
             match measurement.metric.kind:
-                case MetricKind.COUNTER:
+                case MetricKind.COUNTER if measurement.value:
                     instrument.inc(measurement.value, tags=tags)
+                case MetricKind.COUNTER:
+                    begin_counter(instrument, tags)
                 case MetricKind.GAUGE:
                     instrument.set(measurement.value, tags=tags)
                 case MetricKind.HISTOGRAM:

@@ -57,6 +57,11 @@ def silence_lost_workers() -> None:
     ray._private.worker._worker_logs_enabled = False
 
 
+def begin_counter(counter: Any, tags: dict[str, str]) -> None:
+    """Export a counter as 0. The public method refuses to add 0, and a counter begins with its first addition."""
+    counter._record(0.0, tags=tags)
+
+
 @contextmanager
 def hidden_entrypoint() -> Iterator[None]:
     """Name the job "raymu" on Ray's dashboard if `ray.init` is called in this context.

@@ -19,6 +19,9 @@ from tests.support.metrics_process import KEY
 SECRETS = ("sample-", "owner-", KEY)
 
 
+_LABELS = tuple(dict.fromkeys(label for metric in METRICS for label in (*metric.labels, "le")))
+
+
 @dataclass(frozen=True)
 class Measured:
     """The metrics and logs of a run, in a folder."""
@@ -33,7 +36,7 @@ class Measured:
                 name, labels, value = re.fullmatch(r"(\w+){(.*)} (\S+)", line).groups()  # type: ignore[union-attr]
                 tags = dict(re.findall(r'(\w+)="([^"]*)"', labels))
                 assert tags["run"] == self.run_id
-                own = (tags[label] for label in ("state", "duty", "remedy", "shard", "le") if label in tags)
+                own = (tags[label] for label in _LABELS if label in tags)
                 values[name.removeprefix("ray_raymu_"), *own] = float(value)
         return values
 
@@ -75,7 +78,7 @@ def test_prometheus_reads_the_names_and_kinds_of_raymus_metrics(measured: Measur
     for metric in METRICS:
         [first, *_] = metric.series
         name = first.removesuffix("_bucket") if metric.kind is MetricKind.HISTOGRAM else first
-        if metric.name not in ("raymu_accuracy", "raymu_repair_failures"):  # nothing of that happened
+        if metric.name != "raymu_accuracy":  # which is not measured
             assert kinds[name] == metric.kind
             assert f"# HELP {name} {metric.help}" in text
     exported = {name for name, *_ in measured.series("patched")}
@@ -104,6 +107,15 @@ def test_requests_remedies_passes_debt_and_slack_are_measured(measured: Measured
     month_s = 30 * 24 * 3600.0
     assert month_s - 300.0 < series["deadline_slack_seconds",] < month_s
     assert series["settle_by_timestamp_seconds",] < series["next_due_timestamp_seconds",]
+
+
+def test_counters_begin_at_0_before_anything_happens(measured: Measured) -> None:
+    series = measured.series("patched")
+    assert series["repair_failures_total",] == 0.0
+    assert series["repairs_total", "patch_and_fine_tune"] == 0.0
+    assert series["accepted_requests_total", "sisa"] == series["accepted_requests_total", "dpus"] == 1.0
+    assert series["verdicts_total", "verify", "fail"] == series["verdicts_total", "audit", "pass"] == 0.0
+    assert series["run", "run"] == 1.0, "the name of the run's directory"
 
 
 def test_gauges_stay_while_nothing_happens_and_slack_shrinks(measured: Measured) -> None:

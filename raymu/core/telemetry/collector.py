@@ -12,6 +12,7 @@ from raymu.core.events import (
     GenerationEvaluated,
     GenerationPublished,
     RequestsPurged,
+    RevocationsAccepted,
     ShardFailed,
     ShardRepaired,
 )
@@ -19,7 +20,8 @@ from raymu.core.receipt import Receipts, RequestStage
 from raymu.core.records import Remedy
 from raymu.core.residuals import residuals_of
 from raymu.core.telemetry import metrics
-from raymu.core.telemetry.metrics import SHARD_DUTIES, TRAINING, Measurement, ShardActivity
+from raymu.core.telemetry.metrics import SHARD_DUTIES, TRAINING, Measurement, MetricKind, ShardActivity
+from raymu.core.verdict import Verdict
 from raymu.core.workload import settle_passes
 
 MOST_SHARDS = 64
@@ -30,7 +32,13 @@ class MetricsCollector:
     """Turns a run's events and state into measurements. It reads the board and the receipts and changes neither."""
 
     def __init__(
-        self, board: RevocationBoard, receipts: Receipts, *, epochs: Sequence[int], workers: Callable[[], int]
+        self,
+        board: RevocationBoard,
+        receipts: Receipts,
+        *,
+        epochs: Sequence[int],
+        workers: Callable[[], int],
+        name: str = "",
     ) -> None:
         """Observe a run.
 
@@ -39,13 +47,21 @@ class MetricsCollector:
             receipts: The run's receipts.
             epochs: Epochs of each stage.
             workers: Returns how many shards can be repaired side by side now.
+            name: Name of the run's directory.
         """
+        self._name = name
         self._board, self._receipts = board, receipts
         self._epochs, self._count_workers = tuple(epochs), workers
         self._workers = 0
         self._accuracy: float | None = None
         self._gauges: list[Measurement] | None = None  # None: an event has come since
         self._next_due_s, self._settle_by_s = 0.0, 0.0
+        self._owed_until_s: tuple[float, ...] = ()  # due times of the requests that are not exact
+        self._exact_too_late = 0
+
+    def zeros(self) -> list[Measurement]:
+        """Return a 0 for every counter and value of its labels. Publish them before anything else."""
+        return [zero for metric in metrics.METRICS if metric.kind is MetricKind.COUNTER for zero in metric.zeros]
 
     def on_event(self, event: Event) -> list[Measurement]:
         """Return what an event adds to counters and histograms.
@@ -59,6 +75,9 @@ class MetricsCollector:
                     metrics.REPAIRS.of(1.0, remedy=report.remedy),
                     metrics.REPAIR_SECONDS.of(report.seconds, remedy=report.remedy),
                 ]
+            case RevocationsAccepted(requests=requests):
+                counts = Counter(request.strategy for request in requests)
+                return [metrics.ACCEPTED.of(float(count), strategy=strategy) for strategy, count in counts.items()]
             case ShardFailed():
                 return [metrics.REPAIR_FAILURES.of(1.0)]
             case GenerationPublished():
@@ -87,6 +106,10 @@ class MetricsCollector:
             measurements.append(metrics.SECONDS_PER_PASS.of(seconds / passes, remedy=label))
         return measurements
 
+    def on_verdict(self, check: str, verdict: Verdict) -> list[Measurement]:
+        """Return what the verdict of a verification or an audit adds. check: one of `metrics.CHECKS`"""
+        return [metrics.VERDICTS.of(1.0, check=check, verdict=verdict)]
+
     def gauges(self, now: datetime) -> list[Measurement]:
         """Return the current gauge values, cached until the next event; those that depend on the time are recomputed."""
         workers = self._count_workers()
@@ -97,11 +120,14 @@ class MetricsCollector:
         timed = [metrics.NEXT_DUE.of(self._next_due_s), metrics.SETTLE_BY.of(self._settle_by_s)]
         if self._settle_by_s:
             timed.append(metrics.DEADLINE_SLACK.of(self._settle_by_s - now.timestamp()))
+        overdue = sum(due_s < now.timestamp() for due_s in self._owed_until_s)
+        timed += [metrics.OVERDUE.of(float(overdue)), metrics.MISSED.of(float(overdue + self._exact_too_late))]
         return [*self._gauges, *timed]
 
     def _request_gauges(self) -> list[Measurement]:
         counts = Counter(receipt.stage for receipt in self._receipts.receipts())
-        gauges = [metrics.REQUESTS.of(float(counts[stage]), state=stage) for stage in RequestStage]
+        gauges = [metrics.RUN.of(1.0, name=self._name)]
+        gauges += [metrics.REQUESTS.of(float(counts[stage]), state=stage) for stage in RequestStage]
         if self._accuracy is not None:
             gauges.append(metrics.ACCURACY.of(self._accuracy))
         return gauges
@@ -148,6 +174,9 @@ class MetricsCollector:
         owed = self._board.owed
         receipts = [self._receipts.receipt(request_id) for request_id in owed]
         due = deadlines(receipts, owed, self._board.settle_workloads(), now=now, workers=self._workers)
+        everything = self._receipts.receipts()
+        self._owed_until_s = tuple(receipt.due_at.timestamp() for receipt in everything if not receipt.is_exact)
+        self._exact_too_late = sum(receipt.is_exact and receipt.at(now).due_met is False for receipt in everything)
         self._next_due_s = min((deadline.due_at.timestamp() for deadline in due), default=0.0)
         starts_s = [deadline.due_at.timestamp() - deadline.exact_after_s for deadline in due]
         self._settle_by_s = min(starts_s, default=0.0)

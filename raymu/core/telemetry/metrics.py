@@ -1,16 +1,22 @@
 """The table of a run's Prometheus metrics: names, kinds, labels and help texts.
 
-No label ever names a person, a sample, an idempotency key or a path: a run is named by its random id.
+No label ever names a person, a sample, an idempotency key or a path: a run is named by its random id, and in one metric by
+the name of its directory. Counters begin at 0 for every value of their labels, so that `increase` sees the first event.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import product
 
-from raymu.core.records import Exactness
+from raymu.config.unlearning import Strategy
+from raymu.core.records import Exactness, Remedy
+from raymu.core.verdict import Verdict
 
 TRAINING = "train"
 """Value of the label `remedy` while a run is trained."""
+CHECKS = ("verify", "audit")
+"""Values of the label `check`: the commands that end with a verdict."""
 
 
 class MetricKind(StrEnum):
@@ -50,12 +56,16 @@ class Metric:
     """Labels besides `run`, the run's id, which every measurement has."""
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram's buckets; empty for other kinds."""
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """All values of each label of a counter."""
 
     def __post_init__(self) -> None:
         if (self.kind is MetricKind.HISTOGRAM) != bool(self.buckets):
             raise ValueError(f"{self.name}: a histogram has buckets, and other kinds have none")
         if any(bound <= 0.0 for bound in self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
             raise ValueError(f"{self.name}: buckets {self.buckets} do not rise from above 0")
+        if self.kind is MetricKind.COUNTER and set(self.values) != set(self.labels):
+            raise ValueError(f"{self.name}: a counter knows all values of its labels beforehand")
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -67,6 +77,12 @@ class Metric:
                 return (f"ray_{self.name}",)
             case MetricKind.HISTOGRAM:
                 return tuple(f"ray_{self.name}_{part}" for part in ("bucket", "sum", "count"))
+
+    @property
+    def zeros(self) -> Iterator["Measurement"]:
+        """Yield a 0 for every combination of label values."""
+        for combination in product(*self.values.values()):
+            yield self.of(0.0, **dict(zip(self.values, combination, strict=True)))
 
     def of(self, value: float, **labels: str) -> "Measurement":
         """Make a measurement. Raises ValueError unless the labels are those of the metric."""
@@ -87,8 +103,9 @@ class Measurement:
             raise ValueError(f"{self.metric.name} has labels {self.metric.labels}, not {tuple(self.labels)}")
 
 
-def _counter(name: str, unit: str, text: str, *labels: str) -> Metric:
-    return Metric(name=f"raymu_{name}", kind=MetricKind.COUNTER, unit=unit, help=text, labels=labels)
+def _counter(name: str, unit: str, text: str, **values: tuple[str, ...]) -> Metric:
+    kind = MetricKind.COUNTER
+    return Metric(name=f"raymu_{name}", kind=kind, unit=unit, help=text, labels=tuple(values), values=values)
 
 
 def _gauge(name: str, unit: str, text: str, *labels: str) -> Metric:
@@ -103,6 +120,9 @@ def _histogram(name: str, unit: str, text: str, buckets: tuple[float, ...], *lab
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 14400.0, 86400.0)
 _SECONDS_PER_PASS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 
+_REMEDIES: tuple[str, ...] = tuple(Remedy)
+
+RUN = _gauge("run", "", "Always 1: `name` is the name of the run's directory", "name")
 REQUESTS = _gauge("requests", "requests", "Requests by the stage that they have reached", "state")
 SHARDS = _gauge("shards", "shards", "Shards by what they are busy with, idle ones by their exactness", "duty")
 SAMPLES = _gauge("samples", "samples", "Samples that the run retains")
@@ -124,6 +144,12 @@ DEADLINE_SLACK = _gauge(
     "seconds",
     "Seconds left until settling must begin; negative if a request will be exact too late. Absent if nothing is owed",
 )
+OVERDUE = _gauge("overdue_requests", "requests", "Requests that are due and not exact yet")
+MISSED = _gauge(
+    "missed_requests",
+    "requests",
+    "All requests that were not exact when they were due: overdue ones, and those exact by now",
+)
 SHARD_SECONDS_PER_PASS = _gauge(
     "shard_seconds_per_pass",
     "seconds",
@@ -143,13 +169,24 @@ PREDICTION_CHANGE = _gauge(
     "samples",
 )
 
-REPAIRS = _counter("repairs", "remedies", "Repairs that are done", "remedy")
+ACCEPTED = _counter("accepted_requests", "requests", "Accepted requests by their strategy", strategy=tuple(Strategy))
+VERDICTS = _counter(
+    "verdicts",
+    "verdicts",
+    "Verdicts of `raymu verify` and `raymu audit` while a coordinator is up",
+    check=CHECKS,
+    verdict=tuple(Verdict),
+)
+REPAIRS = _counter("repairs", "remedies", "Repairs that are done", remedy=_REMEDIES)
 REPAIR_FAILURES = _counter("repair_failures", "remedies", "Repairs that failed; each of them is tried again")
 GENERATIONS = _counter("generations", "generations", "Published generations")
 DESTROYED_SAMPLES = _counter("destroyed_samples", "samples", "Destroyed copies of revoked samples")
-PASSES = _counter("passes", "passes", "Sample passes of training and repairs", "remedy")
+PASSES = _counter("passes", "passes", "Sample passes of training and repairs", remedy=(TRAINING, *_REMEDIES))
 COMPUTE_SECONDS = _counter(
-    "compute_seconds", "seconds", "Compute seconds of training and repairs, summed over workers", "remedy"
+    "compute_seconds",
+    "seconds",
+    "Compute seconds of training and repairs, summed over workers",
+    remedy=(TRAINING, *_REMEDIES),
 )
 
 REPAIR_SECONDS = _histogram("repair_seconds", "seconds", "Seconds of compute of a repair", _SECONDS, "remedy")
@@ -165,6 +202,7 @@ REQUEST_SECONDS = _histogram(
 )
 
 METRICS: tuple[Metric, ...] = (
+    RUN,
     REQUESTS,
     SHARDS,
     SAMPLES,
@@ -174,9 +212,13 @@ METRICS: tuple[Metric, ...] = (
     NEXT_DUE,
     SETTLE_BY,
     DEADLINE_SLACK,
+    OVERDUE,
+    MISSED,
     SHARD_SECONDS_PER_PASS,
     ACCURACY,
     PREDICTION_CHANGE,
+    ACCEPTED,
+    VERDICTS,
     REPAIRS,
     REPAIR_FAILURES,
     GENERATIONS,

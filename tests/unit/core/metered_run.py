@@ -23,7 +23,9 @@ class MeteredRun:
         self.board: RevocationBoard = trained_board(shards)
         self.receipts = Receipts()
         self.workers = workers
-        self.collector = MetricsCollector(self.board, self.receipts, epochs=EPOCHS, workers=lambda: self.workers)
+        self.collector = MetricsCollector(
+            self.board, self.receipts, epochs=EPOCHS, workers=lambda: self.workers, name="letter"
+        )
         self.now = NOW
         self.sums: Measured = {}
         self.times: dict[tuple[str, ...], int] = {}

@@ -13,6 +13,7 @@ from raymu.core.records import Remedy
 from raymu.core.requests import RevocationRequest
 from raymu.core.telemetry.collector import MOST_SHARDS
 from raymu.core.telemetry.metrics import METRICS, MetricKind
+from raymu.core.verdict import Verdict
 from tests.unit.core.examples import NOW, accepted, request
 from tests.unit.core.metered_run import MeteredRun
 
@@ -181,7 +182,55 @@ def test_a_scenario_measures_every_metric() -> None:
     run.handle(accepted(patched("r2", 1)))
     run.repair(1, {3: 1}, after_s=1.0, change=PredictionChange(unseen=0.5))
     run.add(run.collector.on_work(None, passes=1000.0, seconds=0.5))
+    run.add(run.collector.on_verdict("audit", Verdict.INCONCLUSIVE))
     measured = {name[0] for name in (*run.sums, *run.gauges())}
     assert measured == {metric.name.removeprefix("raymu_") for metric in METRICS}
     gauges = {metric.name.removeprefix("raymu_") for metric in METRICS if metric.kind is MetricKind.GAUGE}
     assert {name[0] for name in run.gauges()} == gauges
+
+
+def test_counters_begin_at_0_for_every_value_of_their_labels() -> None:
+    zeros = {(zero.metric.name, *zero.labels.values()): zero.value for zero in MeteredRun().collector.zeros()}
+    assert set(zeros.values()) == {0.0}
+    counters = {metric.name for metric in METRICS if metric.kind is MetricKind.COUNTER}
+    assert {name for name, *_ in zeros} == counters
+    for remedy in Remedy:
+        assert ("raymu_repairs", remedy) in zeros
+        assert ("raymu_passes", remedy) in zeros
+    for strategy in Strategy:
+        assert ("raymu_accepted_requests", strategy) in zeros
+    for verdict in Verdict:
+        assert ("raymu_verdicts", "verify", verdict) in zeros
+        assert ("raymu_verdicts", "audit", verdict) in zeros
+    assert ("raymu_repair_failures",) in zeros
+
+
+def test_no_event_adds_to_a_counter_that_did_not_begin_at_0() -> None:
+    run = MeteredRun()
+    zeros = {(zero.metric.name.removeprefix("raymu_"), *zero.labels.values()) for zero in run.collector.zeros()}
+    run.handle(accepted(request("r1", {0: {1: 2}}, strategy=Strategy.SISA), patched("r2", 2)))
+    run.repair(0, {1: 2}, after_s=1.0)
+    run.add(run.collector.on_work(None, passes=10.0, seconds=1.0))
+    run.add(run.collector.on_verdict("verify", Verdict.FAIL))
+    assert run.sums["accepted_requests", "sisa"] == run.sums["accepted_requests", "dpus"] == 1.0
+    assert run.sums["verdicts", "verify", "fail"] == 1.0
+    counters = {metric.name.removeprefix("raymu_") for metric in METRICS if metric.kind is MetricKind.COUNTER}
+    assert {name for name in run.sums if name[0] in counters} <= zeros
+
+
+def test_overdue_requests_and_all_missed_deadlines_are_shown() -> None:
+    run = MeteredRun()
+    run.handle(accepted(patched("r1", 0, due_days=1.0), patched("r2", 1, due_days=9.0)))
+    run.repair(0, {3: 1}, after_s=1.0)
+    run.repair(1, {3: 1}, after_s=1.0)
+    assert (run.gauges()["overdue_requests",], run.gauges()["missed_requests",]) == (0.0, 0.0)
+    run.now += timedelta(days=2)
+    assert (run.gauges()["overdue_requests",], run.gauges()["missed_requests",]) == (1.0, 1.0)
+    run.handle(SettleRequested(at=run.now, shards=(0, 1)))
+    run.repair(0, {}, after_s=1.0)
+    run.repair(1, {}, after_s=1.0)
+    assert (run.gauges()["overdue_requests",], run.gauges()["missed_requests",]) == (0.0, 1.0), "it stays counted"
+
+
+def test_a_run_has_a_name_beside_its_id() -> None:
+    assert MeteredRun().gauges()["run", "letter"] == 1.0
