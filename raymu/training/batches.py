@@ -116,12 +116,16 @@ class BatchPlan:
         )
 
     def fitting(self, accepts: Callable[[int], bool]) -> "BatchPlan":
-        """Leave one sample out of each batch of a size that the model refuses, if it takes one sample less, or none.
+        """Leave out the fewest samples of each batch of a size that the model refuses, so that it takes the rest.
+
+        Up to half of a batch is left out so, otherwise all of it. Batches stay as they are if the largest ones are of no use.
 
         Args:
             accepts: Whether the model can be trained on a batch of so many samples.
         """
-        sizes = [size - (not accepts(size) and (size == 1 or accepts(size - 1))) for size in self.sizes]
+        taken = {size: next(filter(accepts, range(size, (size - 1) // 2, -1)), 0) for size in set(self.sizes)}
+        is_usable = bool(self.sizes) and taken[max(self.sizes)] > 0
+        sizes = [taken[size] if is_usable or size == 1 or taken[size] else size for size in self.sizes]
         if tuple(sizes) == self.sizes:
             return self
         starts = np.cumsum(self.sizes, dtype=np.int64) - self.sizes
@@ -149,6 +153,18 @@ class BatchPlan:
             sizes=tuple(high - low for low, high in cuts),
             keys=self.keys,
         )
+
+
+def part_sizes(size: int, ranks: int, *, min_samples: int) -> frozenset[int]:
+    """Return the sizes of the parts of a batch that `BatchPlan.part` cuts, without empty ones.
+
+    Args:
+        size: Samples of the batch.
+        ranks: Number of ranks that share it.
+        min_samples: Fewest samples of a part.
+    """
+    bounds = (_part_bounds(size, rank, min(ranks, max(1, size // min_samples))) for rank in range(ranks))
+    return frozenset(high - low for low, high in bounds if high > low)
 
 
 def _part_bounds(size: int, rank: int, parts: int) -> tuple[int, int]:

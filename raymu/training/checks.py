@@ -10,6 +10,7 @@ from raymu.training.learning_rate import build_schedule
 from raymu.training.losses import build_loss, check_loss
 from raymu.training.models import build_model, check_model
 from raymu.training.optimizers import build_optimizer
+from raymu.training.randomness import seed_everything
 from raymu.training.spec import TrainingSpec
 
 
@@ -33,7 +34,7 @@ def check_training(spec: TrainingSpec) -> bool:
 def _check_optimizer(spec: TrainingSpec) -> None:
     """Take an optimizer step, and check that checkpoints can keep the optimizer's state."""
     with deterministic(torch.device("cpu"), threads=1):
-        torch.manual_seed(0)
+        seed_everything(0)
         model = build_model(spec.model, input_shape=spec.input_shape, classes=spec.classes)
         optimizer = build_optimizer(model.parameters(), spec.training)
         for parameter in model.parameters():

@@ -1,5 +1,6 @@
 """A constituent model as it predicts: a module, its loss, and the normalisation of its input."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -7,16 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from raymu.core.arrays import Features, Labels, Probabilities
+from raymu.core.partition import derive_seed
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
-from raymu.training.checkpoint_format import deserialize, strip_prefix
+from raymu.training.checkpoint_format import deserialize, read_metadata, strip_prefix
 from raymu.training.losses import Loss, build_loss
+from raymu.training.model_state import ModelState
 from raymu.training.models import build_model
 from raymu.training.normalizer import Normalizer
+from raymu.training.randomness import random_state_kept, seed_everything
 from raymu.training.spec import TrainingSpec
 
 EVALUATION_BATCH = 4096
 """Samples that are evaluated at once."""
+_BUILDING = threading.Lock()
+"""Held while a model is built from seeded random numbers, which all threads share."""
+
+
+def weights_seed(spec: TrainingSpec, shard: int) -> int:
+    """Return the seed of a shard's new model."""
+    return derive_seed(spec.seed, shard, "weights")
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -29,6 +40,10 @@ class Classifier:
     device: torch.device
     normalizer: Normalizer | None = field(default=None)
     """None until a stage has samples to fit it to."""
+    _state: ModelState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._state = ModelState(self.model)
 
     @classmethod
     def build(cls, spec: TrainingSpec, *, device: torch.device) -> "Classifier":
@@ -39,14 +54,21 @@ class Classifier:
 
     @classmethod
     def restore(cls, payload: bytes, spec: TrainingSpec, *, device: torch.device, source: str) -> "Classifier":
-        """Build the classifier of a checkpoint. Raises FileCorrupt, naming `source`, and ConfigInvalid."""
-        classifier = cls.build(spec, device=device)
-        classifier.load_tensors(deserialize(payload, source=source))
+        """Build the classifier of a checkpoint. Raises FileCorrupt, naming `source`, and ConfigInvalid.
+
+        The model is built as its training began: what it draws then, and keeps outside of its state, is the same.
+        """
+        tensors = deserialize(payload, source=source)
+        shard = read_metadata(payload).get("shard", 0)
+        with _BUILDING, random_state_kept(device):
+            seed_everything(weights_seed(spec, shard))
+            classifier = cls.build(spec, device=device)
+        classifier.load_tensors(tensors)
         return classifier
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that predictions depend on, by name: parameters, buffers, normalisation."""
-        named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        named = self._state.tensors()
         if self.normalizer is not None:
             named |= {f"normalizer.{name}": tensor for name, tensor in self.normalizer.tensors().items()}
         return named
@@ -58,8 +80,8 @@ class Classifier:
             ConfigInvalid: They are of another model; a factory's code may have changed.
         """
         try:
-            self.model.load_state_dict(strip_prefix(tensors, "model."))
-        except RuntimeError as error:
+            self._state.load(tensors)
+        except (RuntimeError, AttributeError) as error:
             raise ConfigInvalid(
                 f"model: the run's checkpoints do not fit it ({one_line(error)}); restore the factory's former code"
             ) from error

@@ -1,6 +1,6 @@
 """Gradients of batches that several ranks share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from raymu.core.partition import derive_seed
 from raymu.training.batches import BatchPlan
 from raymu.training.losses import Loss
+from raymu.training.randomness import Generator, RandomState, seed_everything
 from raymu.training.ranks import Ranks
 
 
@@ -21,6 +22,7 @@ def data_parallel_gradients(
     *,
     seed: int,
     ranks: Ranks,
+    generators: Mapping[str, Generator],
     min_samples: int,
 ) -> Iterator[None]:
     """Compute each batch's gradient by several ranks, and leave it in the parameters; the caller takes the step.
@@ -36,6 +38,7 @@ def data_parallel_gradients(
         batches: Batches of the epoch.
         seed: Seed of the random numbers that the model draws.
         ranks: That share each batch.
+        generators: Name -> a generator that the model, its loss or its optimizer keeps.
         min_samples: Fewest samples of a rank's part, unless the part is empty.
 
     Raises:
@@ -46,7 +49,10 @@ def data_parallel_gradients(
     parts_of = [
         batches.part(rank, ranks.count, min_samples=min_samples).split(inputs, targets) for rank in ranks.local_ranks
     ]
-    states = [_RankState(model, inputs.device, derive_seed(seed, rank) if rank else seed) for rank in ranks.local_ranks]
+    states = [
+        _RankState(model, inputs.device, generators, derive_seed(seed, rank) if rank else seed)
+        for rank in ranks.local_ranks
+    ]
     for batch_size in batches.sizes:
         gradients = []
         for state, parts in zip(states, parts_of, strict=True):
@@ -61,11 +67,11 @@ def data_parallel_gradients(
 class _RankState:
     """One rank's buffers and random state, while a process simulates several ranks with one model."""
 
-    def __init__(self, model: nn.Module, device: torch.device, seed: int) -> None:
-        self._model, self._device = model, device
+    def __init__(self, model: nn.Module, device: torch.device, generators: Mapping[str, Generator], seed: int) -> None:
+        self._model, self._device, self._generators = model, device, generators
         self._buffers = [buffer.detach().clone() for buffer in model.buffers()]
-        torch.manual_seed(seed)
-        self._save_random_state()
+        seed_everything(seed, generators)
+        self._random_state = RandomState.now(device, generators)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -73,19 +79,12 @@ class _RankState:
         self.load()
         yield
         self._buffers = [buffer.detach() for buffer in self._model.buffers()]
-        self._save_random_state()
+        self._random_state = RandomState.now(self._device, self._generators)
 
     def load(self) -> None:
         for buffer, own in zip(self._model.buffers(), self._buffers, strict=True):
             buffer.data = own  # not copied: the model continues with this very storage
-        torch.set_rng_state(self._random_state)
-        if self._device.type == "cuda":
-            torch.cuda.set_rng_state(self._random_state_of_gpu, self._device)
-
-    def _save_random_state(self) -> None:
-        self._random_state = torch.get_rng_state()
-        if self._device.type == "cuda":
-            self._random_state_of_gpu = torch.cuda.get_rng_state(self._device)
+        self._random_state.restore(self._device)
 
 
 def _part_gradient(

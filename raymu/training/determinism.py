@@ -2,15 +2,18 @@
 
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 import torch.utils.deterministic
 
 from raymu.config import Device
 from raymu.errors import DeviceUnavailable
+from raymu.training.randomness import random_state_kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,11 +64,80 @@ def determinism_class(device: torch.device, threads: int, workers: int = 1) -> D
     return DeterminismClass(torch=torch.__version__, device=name, threads=threads, workers=workers)
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Pins:
+    """The computations of this process that are under way, in threads, and what was set before the first of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    threads: list[tuple[object, int]] = field(default_factory=list)
+    """Of each computation, in the order in which they began: a token, and its threads of one operation."""
+    before: dict[Callable[[Any], Any], Any] = field(default_factory=dict)
+    """Setter -> the value before the first."""
+
+    def begin(self, token: object, threads: int) -> None:
+        with self.lock:
+            if not self.threads:
+                self.before = {setter: read() for setter, (read, _) in _SETTINGS.items()}
+                for setter, (_, value) in _SETTINGS.items():
+                    setter(value)
+            torch.set_num_threads(threads)
+            self.threads.append((token, threads))
+
+    def end(self, token: object) -> None:
+        with self.lock:
+            self.threads = [(other, threads) for other, threads in self.threads if other is not token]
+            if self.threads:
+                torch.set_num_threads(self.threads[-1][1])
+                return
+            for setter, value in self.before.items():
+                setter(value)
+
+
+def _set_fill(value: bool) -> None:
+    torch.utils.deterministic.fill_uninitialized_memory = value  # type: ignore[attr-defined]
+
+
+def _set_benchmark(value: bool) -> None:
+    torch.backends.cudnn.benchmark = value
+
+
+# Not use_deterministic_algorithms(True), which would import the compiler too: two seconds in every process.
+_SETTINGS: Mapping[Callable[[Any], Any], tuple[Callable[[], Any], Any]] = {
+    torch.set_num_threads: (torch.get_num_threads, 1),
+    torch.set_deterministic_debug_mode: (torch.get_deterministic_debug_mode, "error"),
+    torch.set_default_dtype: (torch.get_default_dtype, torch.float32),
+    torch.set_float32_matmul_precision: (torch.get_float32_matmul_precision, "highest"),
+    _set_benchmark: (lambda: torch.backends.cudnn.benchmark, False),
+    # It costs time, and changes nothing.
+    _set_fill: (lambda: torch.utils.deterministic.fill_uninitialized_memory, False),  # type: ignore[attr-defined]
+}
+"""What the bits depend on in a whole process: setter -> (reader, value during a computation)."""
+_PINS = _Pins()
+
+
+@contextmanager
+def pinned(device: torch.device, threads: int) -> Iterator[None]:
+    """Pin what the bits depend on, without random numbers: threads, deterministic algorithms, precision.
+
+    These are of the whole process. Several threads may compute side by side: the last to end gives everything back.
+
+    Args:
+        device: That is computed on.
+        threads: Threads of one operation. Ray sets them from num_cpus, and their number changes the bits.
+    """
+    if device.type == "cuda":  # deterministic matrix products need it before the first one
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    token = object()
+    _PINS.begin(token, threads)
+    try:
+        yield
+    finally:
+        _PINS.end(token)
+
+
 @contextmanager
 def deterministic(device: torch.device, threads: int, workers: int = 1) -> Iterator[DeterminismClass]:
-    """Pin threads, deterministic algorithms and random state; restore them all afterwards.
-
-    Ray sets the thread count from num_cpus, and the thread count changes the bits.
+    """Pin what the bits depend on, and keep the state of all generators; give everything back afterwards.
 
     Args:
         device: That is computed on.
@@ -75,21 +147,5 @@ def deterministic(device: torch.device, threads: int, workers: int = 1) -> Itera
     Yields:
         The determinism class.
     """
-    threads_before, mode_before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    benchmark_before = torch.backends.cudnn.benchmark
-    fill_before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    torch.set_num_threads(threads)
-    if device.type == "cuda":  # deterministic matrix products need it before the first one
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # As use_deterministic_algorithms(True), which would import the compiler too: two seconds in every process.
-    torch.set_deterministic_debug_mode("error")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, changes nothing
-    torch.backends.cudnn.benchmark = False
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield determinism_class(device, threads, workers)
-    finally:
-        torch.set_num_threads(threads_before)
-        torch.set_deterministic_debug_mode(mode_before)
-        torch.backends.cudnn.benchmark = benchmark_before
-        torch.utils.deterministic.fill_uninitialized_memory = fill_before  # type: ignore[attr-defined]
+    with pinned(device, threads), random_state_kept(device):
+        yield determinism_class(device, threads, workers)

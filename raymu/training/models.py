@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import torch
@@ -19,6 +20,8 @@ from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.determinism import deterministic
 from raymu.training.factories import call_factory, call_row
 from raymu.training.losses import CrossEntropy, Loss
+from raymu.training.model_state import ModelState, go_back, snapshot
+from raymu.training.randomness import random_state_kept, seed_everything
 
 Shape = tuple[int, ...]
 Widths = Annotated[Sequence[Count], Field(min_length=1)]
@@ -164,12 +167,15 @@ def check_model(config: ModelConfig, *, input_shape: Shape, classes: int, loss: 
     hashes = set()
     for _ in range(2):
         with deterministic(torch.device("cpu"), threads=1):  # one thread: a process that is forked later has no others
-            torch.manual_seed(0)
+            seed_everything(0)
             model = build_model(config, input_shape=input_shape, classes=classes)
             try_out(model, input_shape=input_shape, classes=classes, loss=loss)
-        hashes.add(weights_sha256(model.state_dict()))
+        hashes.add(weights_sha256(dict(model.named_parameters()) | dict(model.named_buffers())))
     if len(hashes) > 1:
-        raise ConfigInvalid("model.factory: gives another model each time; let torch's random state alone decide on it")
+        raise ConfigInvalid(
+            "model.factory: gives another model each time; let the global generators of torch, NumPy and random alone "
+            "decide on it"
+        )
     return has_batch_norm(model)
 
 
@@ -187,9 +193,12 @@ def try_out(model: nn.Module, *, input_shape: Shape, classes: int, loss: Loss | 
         loss(logits, torch.zeros(3, dtype=torch.int64)).backward()
     except Exception as error:  # whatever the model's own code raises
         raise ConfigInvalid(f"model: cannot be trained ({one_line(error)})") from error
-    foreign = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
-    if foreign:
-        raise ConfigInvalid(f"model: {foreign[0]} in its state is not a tensor, and checkpoints have nothing else")
+    try:
+        ModelState(model).tensors()
+    except ValueError as error:
+        raise ConfigInvalid(
+            f"model: its extra state is not what checkpoints have, tensors and JSON: {error}; keep it in buffers"
+        ) from error
 
 
 def _logits(model: nn.Module, samples: int, input_shape: Shape, classes: int) -> Tensor:
@@ -217,16 +226,38 @@ def normalizes_batches(model: nn.Module) -> bool:
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
-def can_train_on(model: nn.Module, samples: int, *, input_shape: Shape, device: torch.device) -> bool:
-    """Try the forward pass of a copy of a model in training on so many samples of zeros. The random state stays."""
-    trial = copy.deepcopy(model).train()
-    devices = [device] if device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices):
+def can_train_on(
+    model: nn.Module, samples: int, *, input_shape: Shape, device: torch.device, loss: Loss | None = None
+) -> bool:
+    """Try a copy of a model in training on so many samples of zeros. The random state stays.
+
+    Args:
+        model: It stays as it is.
+        samples: Samples of the batch.
+        input_shape: Shape of one sample's features.
+        device: The model's device.
+        loss: Training loss. The default is cross-entropy.
+    """
+    with torch.no_grad(), random_state_kept(device), _trial(model) as trial:
         try:
-            trial(torch.zeros(samples, *input_shape, device=device))
+            logits = trial.train()(torch.zeros(samples, *input_shape, device=device))
+            (loss or CrossEntropy())(logits, torch.zeros(samples, dtype=torch.int64, device=device))
         except Exception:  # whatever the model's own code raises
             return False
-    return True
+    return bool(logits.ndim == 2 and len(logits) == samples and logits.isfinite().all())
+
+
+@contextmanager
+def _trial(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield a copy of a model, or the model itself if it cannot be copied, and give its state back afterwards."""
+    try:
+        trial = copy.deepcopy(model)
+    except Exception:  # such as a lock, or an open file
+        state = snapshot(model)
+        yield model
+        go_back(model, state)
+    else:
+        yield trial
 
 
 def _image_shape(input_shape: Shape, image_shape: Sequence[int] | None, *, halvings: int) -> Shape:

@@ -18,6 +18,7 @@ from raymu.errors import PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.contributions import UNBOUNDED, Contribute, StrengthBounds
+from raymu.training.model_state import go_back, snapshot
 from raymu.training.models import has_batch_norm
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -107,10 +108,10 @@ def calibrate(
     if not drawn:
         result = _search(classifier, contribute, forget, retain, unseen_loss, steps, bounds)
         return replace(result, passes=passes + result.passes)
-    state = _state(classifier.model)  # the strength is found, and used, from the same statistics
+    state = snapshot(classifier.model)  # the strength is found, and used, from the same statistics
     measured = ShardSamples.joined([forget, drawn])
     search = _search(classifier, contribute, measured, retain, unseen_loss, steps, bounds)
-    classifier.model.load_state_dict(state)
+    go_back(classifier.model, state)
     result = subtract(classifier, contribute, forget, retain, strength=search.strength, steps=steps)
     return replace(result, passes=passes + search.passes + result.passes)
 
@@ -301,7 +302,7 @@ def fine_tune(
     if unseen is not None:
         best = classifier.mean_loss(unseen.features, unseen.labels)
         passes += len(unseen) * FORWARD_SHARE
-    best_state = _state(classifier.model)
+    best_state = snapshot(classifier.model)
     for epoch in range(epochs if unseen is not None else 1):
         batches = trainer.batches(retain, seed=derive_seed(seed, epoch, "order"))
         rates = [rate * (1.0 - epoch / epochs)] * len(batches.sizes)
@@ -312,9 +313,9 @@ def fine_tune(
         loss = classifier.mean_loss(unseen.features, unseen.labels)
         passes += len(unseen) * FORWARD_SHARE
         if not loss < best:
-            classifier.model.load_state_dict(best_state)
+            go_back(classifier.model, best_state)
             return passes
-        best, best_state = loss, _state(classifier.model)
+        best, best_state = loss, snapshot(classifier.model)
     return passes
 
 
@@ -371,12 +372,15 @@ def _even_parts(inputs: Tensor, size: int = 1024) -> tuple[Tensor, ...]:
     return torch.tensor_split(inputs, -(-len(inputs) // size))
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
 def require_finite(classifier: Classifier) -> None:
-    """Raise PatchFailed if a weight or a statistic is infinite or NaN."""
-    for name, tensor in classifier.model.state_dict().items():
+    """Raise PatchFailed if a weight or a statistic is infinite or NaN. A buffer may hold constants that are, as masks do."""
+    model = classifier.model
+    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    statistics = {id(buffer) for layer in layers for buffer in layer.buffers()}
+    checked = [
+        *model.named_parameters(),
+        *((name, buffer) for name, buffer in model.named_buffers() if id(buffer) in statistics),
+    ]
+    for name, tensor in checked:
         if not bool(torch.isfinite(tensor).all()):
             raise PatchFailed(f"the patch left non-finite values in {name}")

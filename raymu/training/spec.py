@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from raymu.config import Config, ModelConfig, TrainingConfig
 from raymu.config.data import NormalizeSetting
+from raymu.config.training import Component
 from raymu.config.unlearning import Contributions
 
 
@@ -24,6 +25,22 @@ class TrainingSpec:
     """Fixed batches of a slice, if contributions are recorded by group."""
     workers: int = 1
     """Ranks that share every batch."""
+
+    @property
+    def factories(self) -> dict[str, Component]:
+        """The parts of training that a user's factory makes, by the name of the setting."""
+        parts: dict[str, Component] = {
+            "model": self.model,
+            "training.loss": self.training.loss,
+            "training.optimizer": self.training.optimizer,
+            "training.schedule": self.training.schedule,
+        }
+        return {name: part for name, part in parts.items() if part.factory}
+
+    @property
+    def has_factory(self) -> bool:
+        """Whether code of the user's takes part."""
+        return bool(self.factories)
 
     @classmethod
     def of(cls, config: Config, *, input_shape: tuple[int, ...], classes: int) -> "TrainingSpec":

@@ -10,15 +10,16 @@ from torch.nn.utils import clip_grad_norm_
 from raymu.core.partition import derive_seed
 from raymu.errors import RankLost, TrainingFailed
 from raymu.text import one_line
-from raymu.training.batches import BatchPlan, ShardSamples, grouped_batches, shuffled_batches
+from raymu.training.batches import BatchPlan, ShardSamples, grouped_batches, part_sizes, shuffled_batches
 from raymu.training.checkpoint_format import deserialize, read_metadata, serialize, strip_prefix, weights_sha256
-from raymu.training.classifier import Classifier
+from raymu.training.classifier import Classifier, weights_seed
 from raymu.training.contributions import UpdateRecorder, recording
 from raymu.training.data_parallel_gradients import data_parallel_gradients
 from raymu.training.learning_rate import LearningRate
 from raymu.training.models import can_train_on, has_batch_norm, normalizes_batches
 from raymu.training.normalizer import Normalizer
 from raymu.training.optimizers import build_optimizer
+from raymu.training.randomness import own_generators, random_state_kept, seed_everything
 from raymu.training.ranks import Ranks, SimulatedRanks
 from raymu.training.spec import TrainingSpec
 
@@ -38,17 +39,28 @@ class ShardTrainer:
         Raises:
             ConfigInvalid: The model, loss, optimizer or schedule cannot be built.
         """
-        torch.manual_seed(derive_seed(spec.seed, shard, "weights"))
+        seed_everything(weights_seed(spec, shard))
         self.classifier = Classifier.build(spec, device=device)
         self.optimizer = build_optimizer(self.classifier.model.parameters(), spec.training)
         self._spec, self._shard = spec, shard
         self._ranks = ranks or SimulatedRanks(spec.workers)
         self._learning_rate = LearningRate(spec.training)
+        self._generators = own_generators(self.code_objects) if spec.has_factory else {}
         self._has_batch_norm = has_batch_norm(self.classifier.model)
         self._normalizes_batches = normalizes_batches(self.classifier.model)
         self._accepted_sizes: dict[int, bool] = {}
         self._prepared_samples: tuple[ShardSamples, Tensor, Tensor] | None = None
         self._classes: frozenset[str] = frozenset()
+
+    @property
+    def code_objects(self) -> dict[str, object]:
+        """The objects whose code training runs, by name."""
+        return {
+            "model": self.classifier.model,
+            "loss": self.classifier.loss,
+            "optimizer": self.optimizer,
+            "schedule": self._learning_rate,
+        }
 
     def load(self, payload: bytes, *, source: str) -> None:
         """Restore the state of a checkpoint. Raises FileCorrupt, naming `source`, and ConfigInvalid."""
@@ -159,8 +171,8 @@ class ShardTrainer:
     def batches(self, samples: ShardSamples, *, seed: int) -> BatchPlan:
         """Cut samples into the batches of one epoch, in an order that derives from the seed.
 
-        A model with batch norm cannot train on a batch of one sample: such batches are left out. With virtual batches, or
-        without running statistics, other sizes can be refused: then one sample is left out of the batch.
+        A model with batch norm cannot train on a batch of one sample: such batches are left out. With virtual batches,
+        without running statistics, or in a factory's model, other sizes can be refused: then some samples are left out.
         """
         groups = self._spec.groups_per_slice
         if groups is None:
@@ -169,15 +181,41 @@ class ShardTrainer:
             batches = grouped_batches(samples, groups_per_slice=groups, seed=seed)
         if self._has_batch_norm:
             batches = batches.drop_singletons()
-        return batches.fitting(self._accepts) if self._normalizes_batches else batches
+        return batches.fitting(self._accepts) if self._is_tried else batches
+
+    @property
+    def _is_tried(self) -> bool:
+        """Whether sizes of batches are tried out: some layers, and code of the user's, may refuse some."""
+        return self._normalizes_batches or self._spec.model.factory is not None
+
+    @property
+    def _min_samples(self) -> int:
+        """The fewest samples of a rank's part of a batch."""
+        is_single_enough = not self._normalizes_batches and (not self._is_tried or self.takes(1))
+        return 1 if is_single_enough else 2
 
     def _accepts(self, samples: int) -> bool:
-        """Return whether the model can be trained on a batch of so many samples, by a trial for each size."""
+        """Return whether the model can be trained on a batch of so many samples, by all ranks."""
+        if self._ranks.count == 1:
+            return self.takes(samples)
+        return all(map(self.takes, part_sizes(samples, self._ranks.count, min_samples=self._min_samples)))
+
+    def takes(self, samples: int) -> bool:
+        """Return whether the model can be trained on so many samples at once, by a trial for each number.
+
+        A model that fails on three samples of zeros can be trained on others, and trials say nothing about it.
+        """
+        if not self._normalizes_batches and samples != 3 and not self.takes(3):
+            return True
         if samples not in self._accepted_sizes:
-            model, device = self.classifier.model, self.classifier.device
-            self._accepted_sizes[samples] = can_train_on(
-                model, samples, input_shape=self._spec.input_shape, device=device
-            )
+            with random_state_kept(self.classifier.device, self._generators):
+                self._accepted_sizes[samples] = can_train_on(
+                    self.classifier.model,
+                    samples,
+                    input_shape=self._spec.input_shape,
+                    device=self.classifier.device,
+                    loss=self.classifier.loss,
+                )
         return self._accepted_sizes[samples]
 
     def train_epoch(
@@ -199,7 +237,7 @@ class ShardTrainer:
         if self._ranks.count > 1:
             self._train_epoch_by_ranks(inputs, labels, batches, rates=rates, seed=seed)
             return
-        torch.manual_seed(seed)
+        seed_everything(seed, self._generators)
         for (batch, targets), rate in zip(batches.split(inputs, labels), rates, strict=True):
             model.zero_grad(set_to_none=True)  # also of parameters that the optimizer leaves out: clipping reads them
             self.classifier.loss(model(batch), targets).backward()
@@ -216,7 +254,8 @@ class ShardTrainer:
             batches,
             seed=seed,
             ranks=self._ranks,
-            min_samples=2 if self._normalizes_batches else 1,
+            generators=self._generators,
+            min_samples=self._min_samples,
         )
         for _, rate in zip(gradients, rates, strict=True):
             self._step(rate)

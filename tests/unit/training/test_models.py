@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -95,10 +96,10 @@ class Moody(nn.Module):
 
 
 class Annotated(nn.Linear):
-    """A model whose state has more than tensors."""
+    """A model whose state has more than tensors and JSON."""
 
-    def get_extra_state(self) -> dict[str, int]:
-        return {"version": 1}
+    def get_extra_state(self) -> dict[str, object]:
+        return {"version": object()}
 
     def set_extra_state(self, state: object) -> None:
         """Ignore the state."""
@@ -191,7 +192,7 @@ UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "other classes in training": (lambda: Moody(lambda logits: logits[:, :2]), r"gives \(3, 2\) for 3 samples"),
     "an error in training": (lambda: Moody(fail), r"fails in training on samples of shape \(4,\) .*no such.*layer"),
     "logits without a gradient": (lambda: Moody(Tensor.detach), "cannot be trained .*does not require grad"),
-    "a state of more than tensors": (lambda: Annotated(4, 3), "_extra_state in its state is not a tensor"),
+    "a state of more than tensors": (lambda: Annotated(4, 3), "its extra state is not .*it holds a object"),
     "integers": (lambda: Forwarding(lambda logits: logits.long()), r"it must give logits of shape \(2, 3\)"),
 }
 
@@ -219,12 +220,18 @@ def build_lazy() -> nn.Module:
 
 def build_by_other_chance() -> nn.Module:
     model = nn.Linear(4, 3)
-    nn.init.constant_(model.bias, random.random())
+    nn.init.constant_(model.bias, random.SystemRandom().random())
     return model
 
 
 def build_by_other_shape() -> nn.Module:
-    return nn.Sequential(nn.Linear(4, random.randint(1, 10**6)), nn.LazyLinear(3))
+    return nn.Sequential(nn.Linear(4, random.SystemRandom().randint(1, 10**6)), nn.LazyLinear(3))
+
+
+def build_by_python_and_numpy() -> nn.Module:
+    model = nn.Linear(4, 3)
+    nn.init.constant_(model.bias, random.random() + np.random.rand())
+    return model
 
 
 @pytest.mark.parametrize("features", [4, 5], ids=["fits", "fails"])
@@ -238,8 +245,8 @@ def test_checking_a_model_leaves_the_random_state_as_it_was(features: int) -> No
     assert torch.get_rng_state().tolist() == before
 
 
-@pytest.mark.parametrize("factory", ["build_tiny", "build_noisy", "build_lazy"])
-def test_a_model_that_torchs_random_state_decides_on_is_accepted(factory: str) -> None:
+@pytest.mark.parametrize("factory", ["build_tiny", "build_noisy", "build_lazy", "build_by_python_and_numpy"])
+def test_a_model_that_global_generators_decide_on_is_accepted(factory: str) -> None:
     assert check_model(model_config(factory=f"{HERE}:{factory}"), input_shape=(4,), classes=3) == (
         factory == "build_noisy"
     )
@@ -247,7 +254,7 @@ def test_a_model_that_torchs_random_state_decides_on_is_accepted(factory: str) -
 
 @pytest.mark.parametrize("factory", ["build_by_other_chance", "build_by_other_shape"])
 def test_a_factory_that_gives_another_model_each_time_is_refused(factory: str) -> None:
-    with pytest.raises(ConfigInvalid, match="gives another model each time; let torch's random state alone decide"):
+    with pytest.raises(ConfigInvalid, match="gives another model each time; let the global generators of torch"):
         check_model(model_config(factory=f"{HERE}:{factory}"), input_shape=(4,), classes=3)
 
 

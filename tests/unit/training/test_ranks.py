@@ -44,7 +44,7 @@ def by_ranks(
 ) -> Iterator[None]:
     classifier, ranks = training.classifier, SimulatedRanks(count)
     return data_parallel_gradients(
-        classifier.model, classifier.loss, inputs, labels, batches, seed=seed, ranks=ranks, min_samples=1
+        classifier.model, classifier.loss, inputs, labels, batches, seed=seed, ranks=ranks, generators={}, min_samples=1
     )
 
 

@@ -1,0 +1,156 @@
+"""The state of a model, as tensors: parameters, buffers, buffers that `state_dict` leaves out, and extra state."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raymu.training.checkpoint_format import Tensors, strip_prefix
+
+MODEL, TRANSIENT = "model.", "transient."
+"""Prefixes of the names of tensors in a checkpoint: of `state_dict`, and of non-persistent buffers."""
+_EXTRA, _AS_JSON = "_extra_state", ".json"
+
+
+class ModelState:
+    """Writes and reads the state of one model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Remember the non-persistent buffers of a new model: a checkpoint holds only those that training changes."""
+        self._model = model
+        self._initial = {name: _digest(buffer) for name, buffer in _transient(model)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state by name. Raises ValueError for extra state that is neither tensors nor JSON."""
+        named = {MODEL + name: value for name, value in self._model.state_dict().items()}
+        for name in [name for name, value in named.items() if not isinstance(value, Tensor)]:
+            named[name + _AS_JSON] = _encode(named.pop(name))
+        changed = {
+            TRANSIENT + name: buffer
+            for name, buffer in _transient(self._model)
+            if _digest(buffer) != self._initial.get(name)
+        }
+        return named | changed
+
+    def load(self, tensors: Tensors) -> None:
+        """Load what `tensors` returned into a new model. Raises RuntimeError if it is of another model."""
+        named: dict[str, Any] = dict(strip_prefix(tensors, MODEL))
+        for name in [name for name in named if name.endswith(_EXTRA + _AS_JSON)]:
+            named[name.removesuffix(_AS_JSON)] = _decode(named.pop(name))
+        for name, value in named.items():
+            if isinstance(value, Tensor):
+                self._make_room(name, value)
+        self._model.load_state_dict(named)
+        for name, value in strip_prefix(tensors, TRANSIENT).items():
+            module, leaf = self._owner(name)
+            if leaf not in module._buffers:
+                module.register_buffer(leaf, None, persistent=False)
+            present = module._buffers[leaf]
+            device = next(self._model.parameters()).device if present is None else present.device
+            module._buffers[leaf] = value.detach().clone().to(device)
+
+    def _owner(self, name: str) -> tuple[nn.Module, str]:
+        path, _, leaf = name.rpartition(".")
+        return self._model.get_submodule(path), leaf
+
+    def _make_room(self, name: str, value: Tensor) -> None:
+        """Let a buffer that a new model lacks, or has in another shape, take a value: some models make it in training."""
+        path, _, leaf = name.rpartition(".")
+        try:
+            module = self._model.get_submodule(path)
+        except AttributeError:
+            return  # of another model, which loading reports
+        if leaf not in module._buffers:
+            return
+        present = module._buffers[leaf]
+        if present is None or present.shape != value.shape:
+            device = next(self._model.parameters()).device if present is None else present.device
+            module._buffers[leaf] = torch.empty_like(value, device=device)
+
+
+def snapshot(model: nn.Module) -> dict[str, Any]:
+    """Copy the present state of a model, to go back to."""
+    state = {name: _copy(value) for name, value in model.state_dict().items()}
+    return {MODEL: state, TRANSIENT: {name: buffer.detach().clone() for name, buffer in _transient(model)}}
+
+
+def go_back(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Give a model a state that `snapshot` returned."""
+    model.load_state_dict({name: _copy(value) for name, value in state[MODEL].items()})
+    for name, buffer in state[TRANSIENT].items():
+        path, _, leaf = name.rpartition(".")
+        model.get_submodule(path)._buffers[leaf] = buffer.clone()
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _transient(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the non-persistent buffers, each with its full name."""
+    for path, module in model.named_modules(remove_duplicate=False):
+        for leaf in sorted(module._non_persistent_buffers_set):
+            buffer = module._buffers.get(leaf)
+            if buffer is not None:
+                yield f"{path}.{leaf}" if path else leaf, buffer
+
+
+def _digest(tensor: Tensor) -> str:
+    whole = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{whole.dtype}|{tuple(whole.shape)}|".encode())
+    digest.update(whole.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _encode(value: Any) -> Tensor:
+    """Write extra state as a tensor of bytes. Raises ValueError if it is more than tensors and JSON."""
+    try:
+        text = json.dumps(_plain(value), sort_keys=True, allow_nan=True)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    return torch.from_numpy(np.frombuffer(text.encode(), dtype=np.uint8).copy())
+
+
+def _decode(tensor: Tensor) -> Any:
+    return _rich(json.loads(tensor.cpu().numpy().tobytes()))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in JSON's terms. Tensors, tuples and dictionaries are marked, so that they come back as they were."""
+    match value:
+        case Tensor():
+            whole = value.detach().cpu().contiguous()
+            data = base64.b64encode(whole.reshape(-1).view(torch.uint8).numpy().tobytes()).decode()
+            return {"tensor": [str(whole.dtype).removeprefix("torch."), list(whole.shape), data]}
+        case dict():
+            return {"dict": [[_plain(key), _plain(each)] for key, each in value.items()]}
+        case tuple():
+            return {"tuple": [_plain(each) for each in value]}
+        case list():
+            return [_plain(each) for each in value]
+        case None | bool() | int() | float() | str():
+            return value
+    raise TypeError(f"it holds a {type(value).__name__}")
+
+
+def _rich(value: Any) -> Any:
+    match value:
+        case {"tensor": [str(kind), list(shape), str(data)]}:
+            raw = torch.frombuffer(bytearray(base64.b64decode(data)), dtype=torch.uint8) if data else torch.empty(0)
+            return (
+                raw.view(getattr(torch, kind)).reshape(shape)
+                if data
+                else torch.empty(shape, dtype=getattr(torch, kind))
+            )
+        case {"dict": list(pairs)}:
+            return {_rich(key): _rich(each) for key, each in pairs}
+        case {"tuple": list(members)}:
+            return tuple(_rich(each) for each in members)
+        case list():
+            return [_rich(each) for each in value]
+    return value

@@ -1,0 +1,242 @@
+"""A proof on a few samples, before a run is created, that its training can be stopped, restored and repeated bit for bit."""
+
+import gc
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raymu.errors import FileCorrupt, TrainingFailed
+from raymu.text import one_line
+from raymu.training.batches import ShardSamples
+from raymu.training.checkpoint_format import deserialize
+from raymu.training.determinism import deterministic
+from raymu.training.randomness import random_state_kept, seed_everything
+from raymu.training.reachable import reachable
+from raymu.training.spec import TrainingSpec
+from raymu.training.trainer import ShardTrainer
+
+SAMPLES = 6
+"""Samples that the probe trains on, if a shard has so many."""
+_CPU = torch.device("cpu")
+_MOST_LINES = 3
+_STEPS_AHEAD = (1, 10, 1_000, 1_000_000)
+"""What is added to a number that training changes, to see whether the model would ever depend on it."""
+_NO_SEED = (
+    "it depends on something that no seed reaches, such as os.urandom, the time, or a thread; "
+    "draw from the global generators of torch, NumPy or random"
+)
+
+Hidden: TypeAlias = Mapping[str, str]
+"""Path -> value of what code keeps outside of the state that a checkpoint has, such as an attribute that counts."""
+
+
+def probe_training(spec: TrainingSpec, samples: ShardSamples) -> tuple[str, ...]:
+    """Train two small stages in several ways that must give the same bits.
+
+    They are trained at once; once more, with a sample left out of the second; and from the first one's checkpoint, in a new
+    model, with that sample left out.
+
+    Args:
+        spec: Training as it is configured.
+        samples: Real samples, `SAMPLES` or fewer. Nothing is kept of them.
+
+    Returns:
+        What differs, one line each, with what to do. Empty for parts that raymu has itself: its tests prove these.
+    """
+    if not spec.has_factory or len(samples) < 2:
+        return ()
+    try:
+        with deterministic(_CPU, threads=1):
+            return _Probe.of(spec, samples).differences()
+    except TrainingFailed:  # the training says so itself, with the shard
+        return ()
+
+
+def few_samples(features: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> ShardSamples:
+    """Return the first samples of a table as a shard of two slices, for the probe."""
+    count = min(SAMPLES, len(labels))
+    return ShardSamples(
+        hashes=np.arange(count, dtype=np.uint64),
+        slices=np.arange(count, dtype=np.int64) // max(1, -(-count // 2)),
+        features=features[:count],
+        labels=labels[:count].astype(np.int64),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Probe:
+    """The small training, its samples, and those that are left after one is taken out of the second slice."""
+
+    spec: TrainingSpec
+    samples: ShardSamples
+    retain: ShardSamples
+
+    @classmethod
+    def of(cls, spec: TrainingSpec, samples: ShardSamples) -> "_Probe":
+        batch_size = min(2, spec.training.batch_size)
+        if not ShardTrainer(spec, 0, _CPU).takes(batch_size):
+            batch_size = min(3, spec.training.batch_size)
+        is_kept = np.ones(len(samples), dtype=bool)
+        is_kept[-1] = False
+        return cls(
+            spec=replace(
+                spec, epochs=(1, 1), groups_per_slice=None, training=replace(spec.training, batch_size=batch_size)
+            ),
+            samples=samples,
+            retain=samples.where(is_kept),
+        )
+
+    def differences(self) -> tuple[str, ...]:
+        new, first, payload = self._begin()
+        again = self._trainer()
+        new_again = hidden_state(again)
+        first_again = self._train(again, self.samples, 0)
+        if names := _differing(first, first_again):
+            return self._explain_repetition(names, new, new_again)
+        going_on = hidden_state(again)
+        gone_on = self._train(again, self.retain, 1)
+        del again
+        gc.collect()
+        restored = self._trainer()
+        try:
+            restored.load(payload, source="the probe's checkpoint")
+        except FileCorrupt as error:
+            return (f"a checkpoint cannot be read again ({one_line(error)})",)
+        hidden = hidden_state(restored)
+        changed = {
+            path: (value, going_on[path]) for path, value in hidden.items() if going_on.get(path, value) != value
+        }
+        if names := _differing(gone_on, self._train(restored, self.retain, 1)):
+            return self._explain_restoring(names, changed)
+        return tuple(self._latent(changed))
+
+    def _begin(self) -> tuple[Hidden, dict[str, str], bytes]:
+        """Train both stages once. Returns the hidden state at first, the first stage's tensors, and its checkpoint."""
+        trainer = self._trainer()
+        new = hidden_state(trainer)
+        trainer.train_stage(self.samples, 0)
+        payload, _ = trainer.dump(stage=0, determinism="a probe")
+        trainer.train_stage(self.samples, 1)
+        return new, _digests(payload), payload
+
+    def _trainer(self) -> ShardTrainer:
+        return ShardTrainer(self.spec, 0, _CPU)
+
+    def _train(self, trainer: ShardTrainer, samples: ShardSamples, stage: int) -> dict[str, str]:
+        trainer.train_stage(samples, stage)
+        return _digests(trainer.dump(stage=stage, determinism="a probe")[0])
+
+    def _explain_repetition(self, names: list[str], new: Hidden, new_again: Hidden) -> tuple[str, ...]:
+        outlived = [
+            f"{path} is {new[path]} before one training and {value} before the next: it outlives the model; keep it in "
+            "a buffer"
+            for path, value in new_again.items()
+            if new.get(path, value) != value
+        ]
+        return tuple(outlived[:_MOST_LINES]) or (
+            f"training twice from one seed gives two values of {names[0]}: {_NO_SEED}",
+        )
+
+    def _explain_restoring(self, names: list[str], changed: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+        lines = [_unsaved(path, *values) for path, values in changed.items()]
+        return tuple(lines[:_MOST_LINES]) or (
+            f"going on and restoring a checkpoint give two values of {names[0]}: something that no checkpoint has decides on "
+            "it; keep it in a buffer",
+        )
+
+    def _latent(self, changed: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+        """Yield the numbers that training changes, and on which the model depends once they are larger."""
+        for path, values in changed.items():
+            trainer = self._trainer()
+            trainer.fit_normalizer(self.samples)
+            owner, name = _owner(trainer.classifier.model, path)
+            if owner is None:
+                continue
+            number = getattr(owner, name)
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            gradients = set()
+            for ahead in (0, *_STEPS_AHEAD):
+                setattr(owner, name, number + ahead)
+                gradients.add(self._gradient(trainer))
+            if len(gradients) > 1:
+                yield _unsaved(path, *values)
+
+    def _gradient(self, trainer: ShardTrainer) -> str:
+        """Return the digest of a gradient, without a step."""
+        classifier = trainer.classifier
+        model = classifier.model.train()
+        with random_state_kept(_CPU):
+            seed_everything(0)
+            model.zero_grad(set_to_none=True)
+            outputs = model(classifier.preprocess(self.samples.features))
+            classifier.loss(outputs, torch.from_numpy(self.samples.labels)).backward()
+        parts = [outputs, *(each.grad for each in model.parameters() if each.grad is not None)]
+        return "".join(_tensor_digest(part) for part in parts)
+
+
+def hidden_state(trainer: ShardTrainer) -> Hidden:
+    """Read what the code that training runs keeps outside of checkpoints."""
+    values = ((path, _value(item)) for path, item in reachable(trainer.code_objects))
+    return {path: value for path, value in values if value is not None}
+
+
+def _unsaved(path: str, restored: str, going_on: str) -> str:
+    return (
+        f"{path} is {going_on} after a stage, and {restored} in a model that is restored from its checkpoint, which does not "
+        "have it; keep it in a buffer"
+    )
+
+
+def _owner(model: nn.Module, path: str) -> tuple[nn.Module | None, str]:
+    """Return the module that has an attribute, and its name; None if the path leads elsewhere."""
+    root, _, rest = path.partition(".")
+    within, _, name = rest.rpartition(".")
+    if root != "model" or not rest:
+        return None, name
+    try:
+        owner = model.get_submodule(within)
+    except AttributeError:
+        return None, name
+    return (owner, name) if name in vars(owner) else (None, name)
+
+
+def _value(item: object) -> str | None:
+    """Return what is compared of an object, and printed; None for one that is followed further, or says nothing."""
+    match item:
+        case nn.Parameter() | torch.Generator() | np.random.Generator() | np.random.RandomState():
+            return None  # in the checkpoint, or seeded
+        case Tensor() | np.ndarray():
+            tensor = item.detach() if isinstance(item, Tensor) else torch.from_numpy(np.atleast_1d(item).copy())
+            return f"a tensor ({_tensor_digest(tensor)[:8]})" if tensor.layout is torch.strided else None
+        case bool() | int() | float() | complex() | np.generic():
+            return str(item)
+        case str() | bytes():
+            return f"a text ({hashlib.sha256(repr(item).encode()).hexdigest()[:8]})"
+        case list() | tuple() | dict() | set() | deque():
+            return f"a {type(item).__name__} of {len(item)}"
+        case itertools.count():
+            return repr(item)
+    return None
+
+
+def _digests(payload: bytes) -> dict[str, str]:
+    return {
+        name: _tensor_digest(tensor) for name, tensor in deserialize(payload, source="the probe's checkpoint").items()
+    }
+
+
+def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
+    return [name for name in sorted({*first, *second}) if first.get(name) != second.get(name)]
+
+
+def _tensor_digest(tensor: Tensor) -> str:
+    whole = tensor.detach().cpu().contiguous()
+    return hashlib.sha256(whole.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
