@@ -645,6 +645,7 @@ def train(
     *,
     exclude: Collection[SampleId] = (),
     exclude_owners: Collection[SampleId] = (),
+    inexact: bool = False,
     address: str | None = None,
     progress: Progress = no_progress,
 ) -> Run:
@@ -658,6 +659,7 @@ def train(
         run_dir: An empty or missing directory, as a path or a URI.
         exclude: Samples that the run never holds.
         exclude_owners: Owners of whom the run never holds a sample.
+        inexact: Train also if the bits of the training cannot be repeated. Every receipt of the run is inconclusive then.
         address: The Ray cluster to use this time instead of the configured one.
         progress: Called after every trained stage.
 
@@ -670,7 +672,7 @@ def train(
     run = Run(run_dir, address=address, trust=True)
     own = config.relative_to(Path.cwd())
     begin_phase("reading the data")
-    prepared = prepare_run(own, run.location, exclude=exclude, exclude_owners=exclude_owners)
+    prepared = prepare_run(own, run.location, exclude=exclude, exclude_owners=exclude_owners, inexact=inexact)
     begin_phase("writing the samples")
     prepared.write()
     remember(demands_of(own))  # so that this user's later commands on the run ask nothing

@@ -16,6 +16,8 @@ class CodeRecord:
     """Installed distribution that these modules import -> version."""
     initial_weights: str = ""
     """SHA-256, in hex, of a new model's state, before any training; empty if the model is not a factory's."""
+    torch: str = ""
+    """Version of PyTorch that drew these weights. Those of two versions are not compared."""
 
     def differences(self, now: "CodeRecord") -> tuple[str, ...]:
         """Name what is not as it was: `models (its code changed)`. now: the same things, as they are now"""
@@ -28,7 +30,7 @@ class CodeRecord:
                 if now.distributions.get(name) != version
             ),
         ]
-        if not changes and self.initial_weights != now.initial_weights:
+        if not changes and self.torch == now.torch and self.initial_weights != now.initial_weights:
             changes.append("the model (it starts from other weights)")
         return tuple(changes)
 

@@ -43,6 +43,8 @@ class FindingKind(StrEnum):
     PATCHED = "patched"
     OTHER_CLASSES = "other classes"
     """A state is of more than one determinism class."""
+    INEXACT = "inexact"
+    """The training cannot be repeated: the model keeps state of its own, or the factories' code changed."""
     UNFINISHED = "unfinished"
     """Work is running, or was interrupted."""
     VERSIONS = "versions"
@@ -93,6 +95,8 @@ WAYS_OUT: Mapping[FindingKind, str] = {
     FindingKind.WAITING: "`raymu settle` repairs it",
     FindingKind.PATCHED: "`raymu settle` makes it exact",
     FindingKind.OTHER_CLASSES: "`raymu settle` trains it again in one class",
+    FindingKind.INEXACT: "restore what changed, and `raymu settle` trains it again; a run that was trained with --inexact "
+    "has to be trained anew",
     FindingKind.UNFINISHED: "work is running or was interrupted; `raymu settle` finishes it",
     FindingKind.VERSIONS: "suspend that, and delete the earlier versions of destroyed files",
     FindingKind.LINK: "remove it, or put a file in its place",

@@ -32,8 +32,10 @@ from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 from raymu.text import plural
-from raymu.training.checks import check_training
+from raymu.training.checks import check_repeatable, check_training
+from raymu.training.code_record import record_code
 from raymu.training.normalizer import PIXELS
+from raymu.training.probe import few_samples
 from raymu.training.spec import TrainingSpec
 
 
@@ -73,6 +75,7 @@ def prepare_run(
     *,
     exclude: Collection[SampleId] = (),
     exclude_owners: Collection[SampleId] = (),
+    inexact: bool = False,
 ) -> PreparedRun:
     """Read the training data, check it with the configuration, and choose the home of every sample.
 
@@ -81,6 +84,7 @@ def prepare_run(
         location: An empty or missing directory, as a path or a URI.
         exclude: Samples to leave out of the run. They are checked like all others.
         exclude_owners: Owners whose samples are left out too.
+        inexact: Accept a training whose bits cannot be repeated. The run says why, and nothing about it is exact then.
 
     Raises:
         RaymuError: DataInvalid, ConfigInvalid, RequestInvalid, UnknownSamples, UnknownOwner, RunInvalid or StorageFailed.
@@ -98,6 +102,7 @@ def prepare_run(
     _check_shards(config, table, shards)
     kept = np.flatnonzero(~(_excluded(table, exclude) | _owned(table, exclude_owners)))
     has_batch_norm = _check_model(plan)
+    differences = check_repeatable(plan, few_samples(table.features[kept], table.labels[kept]), is_accepted=inexact)
     check_journal_access(store.files, config)
     return PreparedRun(
         store=store,
@@ -109,6 +114,8 @@ def prepare_run(
             has_batch_norm=has_batch_norm,
             created_at=datetime.now(UTC),
             raymu_version=version("raymu"),
+            inexact=differences,
+            code=record_code(plan),
         ),
         table=table.take(kept),
         shards=shards[kept],

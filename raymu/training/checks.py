@@ -5,11 +5,13 @@ from torch import Tensor
 
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
+from raymu.training.batches import ShardSamples
 from raymu.training.determinism import deterministic
 from raymu.training.learning_rate import build_schedule
 from raymu.training.losses import build_loss, check_loss
 from raymu.training.models import build_model, check_model
 from raymu.training.optimizers import build_optimizer
+from raymu.training.probe import probe_training
 from raymu.training.randomness import seed_everything
 from raymu.training.spec import TrainingSpec
 
@@ -29,6 +31,29 @@ def check_training(spec: TrainingSpec) -> bool:
     has_batch_norm = check_model(spec.model, input_shape=spec.input_shape, classes=spec.classes, loss=loss)
     _check_optimizer(spec)
     return has_batch_norm
+
+
+def check_repeatable(spec: TrainingSpec, samples: ShardSamples, *, is_accepted: bool) -> tuple[str, ...]:
+    """Prove on a few samples that training gives the same bits after stopping, and once more.
+
+    Args:
+        spec: Training as it is configured.
+        samples: As `few_samples` chooses them.
+        is_accepted: Whether other bits are accepted.
+
+    Returns:
+        Why the bits cannot be repeated, one line each.
+
+    Raises:
+        ConfigInvalid: They cannot be repeated, and this is not accepted.
+    """
+    differences = probe_training(spec, samples)
+    if differences and not is_accepted:
+        raise ConfigInvalid(
+            "training cannot be repeated bit for bit, so nothing could be forgotten exactly: "
+            f"{'; '.join(differences)}; or train with --inexact, and every receipt says inconclusive"
+        )
+    return differences
 
 
 def _check_optimizer(spec: TrainingSpec) -> None:

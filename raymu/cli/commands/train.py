@@ -33,6 +33,11 @@ _SETTING = re.compile(r"[\w.]+=")
     multiple=True,
     help="An owner of whom the run never gets a sample. Repeat it for more.",
 )
+@click.option(
+    "--inexact",
+    is_flag=True,
+    help="Train also if the training cannot be repeated bit for bit. Every receipt says inconclusive then.",
+)
 @address_option
 @json_option
 def command(
@@ -41,6 +46,7 @@ def command(
     run_dir: str | None,
     exclude_file: str | None,
     exclude_owners: tuple[str, ...],
+    inexact: bool,
     address: str | None,
     as_json: bool,
 ) -> None:
@@ -56,7 +62,13 @@ def command(
     with (
         stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
         train(
-            config, location, exclude=exclude, exclude_owners=exclude_owners, address=address, progress=progress
+            config,
+            location,
+            exclude=exclude,
+            exclude_owners=exclude_owners,
+            inexact=inexact,
+            address=address,
+            progress=progress,
         ) as run,
     ):
         report = run.training

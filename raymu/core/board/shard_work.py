@@ -43,7 +43,7 @@ class ShardWork:
         if self.lost_from is not None:
             return "files of the shard were lost"
         if self.must_restart:
-            return "its stages are of more than one determinism class"
+            return "no training from scratch is known to give its bits"
         return "what the shard owes is settled with it" if self.must_settle else None
 
     @property

@@ -36,6 +36,7 @@ from raymu.service.coordinator.session import Offload, Session, inline
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.admission_rules import AdmittedRequest, submission_result
 from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.run_code import inexact_reasons
 from raymu.service.shard.fleet import ShardFleet
 from raymu.service.shard.messages import Progress
 from raymu.store.run import RunStore
@@ -240,6 +241,9 @@ class Coordinator:
         started = await executor.repeat_lost_revocations()
         await self._finish_training(progress)
         inconclusive = {each.shard for each in self.board.lineages if each.exactness is Exactness.INCONCLUSIVE}
+        if any(self.board.lineages[shard].inexact for shard in inconclusive):
+            reasons = await self._session.offload(partial(inexact_reasons, self._session.store))
+            inconclusive = set() if reasons else inconclusive  # training again would give no more
         unsettled = [receipt for receipt in executor.receipts.receipts() if not receipt.is_exact]
         due = {
             receipt.request_id

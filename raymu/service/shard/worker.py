@@ -1,5 +1,6 @@
 """The worker that trains and repairs one shard at a time."""
 
+import logging
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from raymu.core.telemetry.log_fields import LogValue, logged_requests
 from raymu.core.telemetry.metrics import TRAINING
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, PatchFailed, RaymuError, TrainingFailed
 from raymu.service.event_log import log_event
+from raymu.service.run_code import inexact_reasons
 from raymu.service.run_spec import spec_of
 from raymu.service.shard.change_meter import ChangeMeter, read_unseen
 from raymu.service.shard.files import StateCache, read_shard_samples, write_without
@@ -35,6 +37,8 @@ from raymu.training.determinism import (
 )
 from raymu.training.optimizers import build_optimizer
 from raymu.training.stages import StageTrainer, train_stages
+
+_log = logging.getLogger(__name__)
 
 
 def log_work(
@@ -80,6 +84,9 @@ class ShardWorker:
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
         build_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
         self._determinism = ""
+        self._inexact = inexact_reasons(store)
+        for reason in self._inexact:
+            _log.warning("what is trained now is inconclusive: %s", reason)
 
     @property
     def device_name(self) -> str:
@@ -138,6 +145,7 @@ class ShardWorker:
             seconds_per_pass=speed.seconds_per_pass,
             seconds_per_stage=speed.seconds_per_stage,
             earlier_classes=trained.earlier_classes,
+            inexact=self._inexact,
         )
         return TrainReport(
             lineage=lineage, passes=trained.passes, seconds=trained.seconds, determinism=trained.determinism
@@ -203,6 +211,10 @@ class ShardWorker:
             reason = (
                 f"{reason}; inconclusive, since its earlier stages are of another determinism class ({differences})"
             )
+        kept = before.inexact if command.earliest_slice else ()  # of stages that are not trained again
+        inexact = tuple(dict.fromkeys((*self._inexact, *kept)))
+        if inexact:
+            reason = f"{reason}; inconclusive, since {'; '.join(inexact)}"
         lineage = before.retrained(
             table=self._retained_table(task),
             slice_samples=retain.slice_samples(self._slices),
@@ -215,6 +227,7 @@ class ShardWorker:
                 seconds=max(0.0, trained.seconds - before.seconds_per_stage * len(trained.checkpoints)),
             ),
             earlier_classes=trained.earlier_classes,
+            inexact=inexact,
         )
         return RepairReport(
             command_id=command.command_id,

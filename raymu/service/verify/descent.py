@@ -80,7 +80,9 @@ class _ShardSamples:
                 f"is approximate: it was patched for {requests} and still descends from revoked samples",
             )
             return
-        if served.state is ShardState.INCONCLUSIVE:
+        if served.state is ShardState.INCONCLUSIVE and self._lineage.inexact:
+            yield FindingKind.INEXACT, f"is inconclusive: {'; '.join(self._lineage.inexact)}"
+        elif served.state is ShardState.INCONCLUSIVE:
             yield (
                 FindingKind.OTHER_CLASSES,
                 "is of more than one determinism class, and no training from scratch has its bits",

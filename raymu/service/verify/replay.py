@@ -12,6 +12,7 @@ from raymu.core.findings import FindingKind
 from raymu.core.records import Generation, ShardLineage
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.service.phase import begin_phase
+from raymu.service.run_code import inexact_reasons
 from raymu.service.run_spec import spec_of
 from raymu.service.shard.files import read_shard_samples
 from raymu.service.shard.messages import FleetLoad, Progress, StageProgress
@@ -41,6 +42,9 @@ def replay_findings(
         FileMissing: A file of a shard is missing.
         FileCorrupt: A file of a shard is damaged.
     """
+    if reasons := inexact_reasons(store):
+        yield from (leaves_open(FindingKind.INEXACT, reason) for reason in reasons)
+        return
     config = store.config
     spec = spec_of(store)
     device = device_or_cpu(config.device)
@@ -90,6 +94,11 @@ def _compare_shard(
         is_same = weights == checkpoint.weights_sha256 and _tensors_sha256(payload) == _tensors_sha256(written)
         if is_same and recorder and updates:
             is_same = _tensors_sha256(recorder.log().dump()) == _tensors_sha256(store.files.read_checked(updates))
+        if not is_same and lineage.inexact:
+            yield leaves_open(
+                FindingKind.INEXACT, f"{subject} was trained in part otherwise: {'; '.join(lineage.inexact)}"
+            )
+            return
         if not is_same:
             yield fails(
                 FindingKind.REPLAY,

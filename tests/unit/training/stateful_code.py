@@ -102,7 +102,8 @@ class Remembering(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear, self.last = nn.Linear(4, 3), deque[Tensor](maxlen=4)
+        self.linear = nn.Linear(4, 3)
+        self.last: deque[Tensor] = deque(maxlen=4)
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.training:
@@ -130,6 +131,7 @@ class Drawn(nn.Module):
         super().__init__()
         self.linear = nn.Linear(6, 3)
         self.projection = torch.randn(4, 6)
+        self.shift: Tensor
         self.register_buffer("shift", torch.randn(6), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:

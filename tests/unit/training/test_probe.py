@@ -11,7 +11,7 @@ from tests.support.shard_training import make_plan, make_samples
 HERE = "tests.unit.training.stateful_code"
 
 
-def plan_of(name: str, part: str = "model", workers: int = 1, **args: str) -> TrainingSpec:
+def plan_of(name: str, args: dict[str, str], part: str = "model", workers: int = 1) -> TrainingSpec:
     component = {"factory": f"{HERE}:{name}", "args": args}
     branches = {"cluster": {"workers_per_shard": workers}}
     if part == "model":
@@ -19,11 +19,9 @@ def plan_of(name: str, part: str = "model", workers: int = 1, **args: str) -> Tr
     return make_plan(training={part: component}, **branches)
 
 
-def probed(name: str, part: str = "model", workers: int = 1, **args: str) -> str:
+def probed(name: str, args: dict[str, str], part: str = "model", workers: int = 1) -> str:
     samples = make_samples()
-    return "\n".join(
-        probe_training(plan_of(name, part, workers, **args), few_samples(samples.features, samples.labels))
-    )
+    return "\n".join(probe_training(plan_of(name, args, part, workers), few_samples(samples.features, samples.labels)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -47,7 +45,7 @@ def probed(name: str, part: str = "model", workers: int = 1, **args: str) -> str
     ],
 )
 def test_code_whose_state_is_saved_or_seeded_passes(name: str, args: dict[str, str], workers: int) -> None:
-    assert probed(name, workers=workers, **args) == ""
+    assert probed(name, args, workers=workers) == ""
 
 
 @pytest.mark.parametrize(
@@ -68,4 +66,4 @@ def test_code_whose_state_is_saved_or_seeded_passes(name: str, args: dict[str, s
     ],
 )
 def test_what_no_checkpoint_and_no_seed_reaches_is_named(part: str, name: str, args: dict[str, str], line: str) -> None:
-    assert re.search(line, probed(name, part, **args)), probed(name, part, **args)
+    assert re.search(line, probed(name, args, part)), probed(name, args, part)
