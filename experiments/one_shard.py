@@ -28,7 +28,7 @@ from raymu.core.commands import CalibrationReference, Decision, RepairShard
 from raymu.core.partition import derive_seed, identity_hashes
 from raymu.core.planner import MOST_REFERENCES
 from raymu.core.records import CheckpointRef, Cost, FileRef, Remedy, ShardLineage
-from raymu.data.tables import fit_classes, read_table
+from raymu.data.tables import read_training_table
 from raymu.errors import PatchFailed
 from raymu.service.ingest import sample_homes
 from raymu.service.shard.shard_patcher import ShardPatcher
@@ -118,7 +118,8 @@ class OneShard:
     @classmethod
     def of(cls, config: Config) -> "OneShard":
         """Read the data. The shard is the first one of the partition."""
-        table = read_table(config.data.train, config.data)
+        training = read_training_table(config.data.train, config.data)
+        table = training.samples
         shards, slices = sample_homes(table, config.partition)
         hashes = identity_hashes(table.ids.tolist(), seed=config.partition.seed, purpose="sample")
         samples, *others = [
@@ -126,10 +127,9 @@ class OneShard:
             for rows in (np.flatnonzero(shards == shard) for shard in range(config.partition.shards))
         ]
         assert config.data.test is not None
-        features, labels = read_test_set(config.data.test, config.data)
+        features, labels = read_test_set(config.data.test, config.data, training.classes)
         rows = np.arange(len(labels))
-        classes = fit_classes(table.labels, config.data.classes)
-        spec = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
+        spec = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=training.classes.count)
         identity = hashlib.sha256(f"{spec} {config.partition} {hashes.sum()} {torch.__version__}".encode())
         return cls(
             config=config,

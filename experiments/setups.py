@@ -17,7 +17,7 @@ from raymu.config import Config
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
-from raymu.data.tables import fit_classes, read_table
+from raymu.data.tables import read_training_table
 from raymu.service.ingest import sample_homes
 from raymu.training.audit.samples import AuditSamples
 from raymu.training.batches import ShardSamples
@@ -200,7 +200,8 @@ def audit_samples(data: str, folder: Path, *, revoked: int = 0) -> AuditSamples:
             "partition": {"shards": 8, "slices": 5, "seed": 7},
         }
     )
-    table = read_table(config.data.train, config.data)
+    training = read_training_table(config.data.train, config.data)
+    table = training.samples
     shards, slices = sample_homes(table, config.partition)
     hashes = identity_hashes(table.ids.tolist(), seed=config.partition.seed, purpose="sample")
     own, unseen = (
@@ -208,8 +209,7 @@ def audit_samples(data: str, folder: Path, *, revoked: int = 0) -> AuditSamples:
         for rows in (np.flatnonzero(shards == shard) for shard in (0, 1))
     )
     is_revoked = own.isin(np.sort(own.hashes)[:revoked])
-    classes = fit_classes(table.labels, config.data.classes)
-    spec = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
+    spec = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=training.classes.count)
     return AuditSamples.gather(
         own.where(~is_revoked), own.where(is_revoked), unseen, spec=spec, shard=0, device="cpu", threads=1
     )

@@ -25,7 +25,7 @@ from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.core.trust import EVERYTHING, Trust, demands_of
-from raymu.core.uri import is_uri, redacted
+from raymu.core.uri import is_uri, locations_of, redacted
 from raymu.core.verdict import Verdict
 from raymu.errors import (
     ConfigInvalid,
@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from raymu.service.prediction import Ensemble, Evaluation
     from raymu.service.tuning.report import TuningReport
     from raymu.service.verify.verify import Verification
+    from raymu.store.manifest import RunManifest
 
 __all__ = ["Revocation", "Run", "SubmissionResult", "open_run", "train"]
 
@@ -128,6 +129,11 @@ class Run:
     @property
     def config(self) -> Config:
         return self._store.config
+
+    @property
+    def manifest(self) -> RunManifest:
+        """What the run is: its settings, its classes, and what was converted when its training file was read."""
+        return self._store.manifest
 
     @property
     def cluster(self) -> ClusterConfig:
@@ -326,7 +332,7 @@ class Run:
         Raises:
             SamplesLost: No copy has the samples of a shard.
         """
-        return self._call(Rebuild(data=None if data is None else _absolute(data)), progress)
+        return self._call(Rebuild(data=None if data is None else _data_location(data)), progress)
 
     def configure(self, **unlearning: Any) -> None:
         """Change settings of `unlearning`, such as strategy="ohs" or ohs={"epochs": 1}, for later requests.
@@ -391,7 +397,7 @@ class Run:
             location=self.location,
             traffic=traffic,
             trace=None if trace is None else _absolute(trace),
-            test=_absolute(test_data),
+            test=_data_location(test_data),
             scratch=str(Path(out).absolute()),
             workers=workers or trained_on(self._store),
             oracles=oracles,
@@ -545,10 +551,10 @@ class Run:
 
     def evaluate_file(self, path: str) -> Evaluation:
         """Measure the accuracy of the current generation on a table with labels. Raises DataInvalid."""
-        from raymu.data.tables import read_features
+        from raymu.data.tables import read_labelled
 
-        fields = replace(self.config.data, classes=self._store.manifest.classes)
-        table = read_features(path, fields)
+        fields = self.config.data
+        table = read_labelled(path, fields, self._store.manifest.class_table)
         if table.labels is None:
             raise DataInvalid(path, f"has no column {fields.label}; evaluation needs labels")
         return self.evaluate(table.features, table.labels)
@@ -715,3 +721,9 @@ def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
 def _absolute(path: str | Path) -> str:
     """Return a path or URI that means the same to actors, whose working directories differ."""
     return str(path) if is_uri(str(path)) else str(Path(path).absolute())
+
+
+def _data_location(location: str | Path) -> str:
+    """Return each path, URI or pattern of data, one a line, as `_absolute` does."""
+    places = [Path(place).expanduser() if not is_uri(place) else place for place in locations_of(str(location))]
+    return "\n".join(_absolute(place) for place in places)

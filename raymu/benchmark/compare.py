@@ -22,7 +22,7 @@ from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, Generation, SampleId
 from raymu.core.trust import EVERYTHING
-from raymu.data.tables import SampleTable, read_table
+from raymu.data.tables import SampleTable, read_training_table
 from raymu.errors import UnknownSamples
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.trial import EvaluationSet, Predict, publish_branch, read_test_set, temporary_branch
@@ -66,12 +66,13 @@ class ComparisonSetup:
     def of(cls, config: Config, base: str, scratch: Path) -> "ComparisonSetup":
         """Read the run's training and test data. Raises DataInvalid, RequestInvalid."""
         assert config.data.test is not None, "a comparison needs test data"
-        features, labels = read_test_set(config.data.test, config.data)
+        training = read_training_table(config.data.train, config.data, is_wide=True)
+        features, labels = read_test_set(config.data.test, config.data, training.classes)
         return cls(
             config=config,
             base=base,
             scratch=scratch,
-            table=read_table(config.data.train, config.data, is_wide=True),
+            table=training.samples,
             test_features=features,
             test_labels=labels,
         )

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from raymu.config.fields import LARGEST, SMALLEST, STRICT, Name, Number
@@ -20,14 +20,23 @@ class Normalization:
 NormalizeSetting: TypeAlias = Literal["none", "unit", "shard"] | Normalization
 
 
+def _one_a_line(value: object) -> object:
+    is_list = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+    return "\n".join(value) if is_list and isinstance(value, list | tuple) else value
+
+
+Files: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(_one_a_line)]
+"""One path, URI or pattern, or several: a list in YAML, and kept with one a line."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class DataConfig:
     """Tables of samples, and the names of their columns."""
 
-    train: Name
-    """Parquet or Arrow file with one row per sample."""
-    test: Name | None = None
-    """File of the same columns, with samples that are not trained on."""
+    train: Files
+    """Parquet or Arrow file with one row per sample; or a directory, a pattern or a list of such files."""
+    test: Files | None = None
+    """Files of the same columns, with samples that are not trained on."""
     id: Name = "id"
     label: Name = "label"
     features: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "features"

@@ -113,14 +113,18 @@ class Config:
         tree = self.tree()
         data = tree["data"]
         for part in ("train", "test"):
-            if data[part] and "://" not in data[part]:
-                data[part] = str(folder / data[part])
+            if data[part]:
+                data[part] = "\n".join(_located(place, folder) for place in data[part].split("\n") if place.strip())
         return Config.parse(tree)
 
     def tree(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, which `parse` reads."""
         tree: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         return tree
+
+
+def _located(location: str, folder: Path) -> str:
+    return location if "://" in location else str(folder / Path(location).expanduser())
 
 
 _ADAPTER = TypeAdapter(Config)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from raymu.config import Config
-from raymu.core.uri import is_uri, redacted
+from raymu.core.uri import is_uri, locations_of, redacted
 from raymu.errors import RunUntrusted
 from raymu.text import one_line
 
@@ -91,5 +91,6 @@ def _demands(config: Config) -> Iterator[Demand]:
     if config.cluster.fleet == "ray" and config.cluster.address not in _OWN_CLUSTERS:
         yield Demand(setting="cluster.address", value=str(config.cluster.address))
     for setting, location in (("data.train", config.data.train), ("data.test", config.data.test)):
-        if location is not None and is_uri(location):
-            yield Demand(setting=setting, value=location)
+        for part in locations_of(location or ""):
+            if is_uri(part):
+                yield Demand(setting=setting, value=part)

@@ -14,6 +14,9 @@ def is_uri(location: str) -> bool:
 
 def redacted(location: str) -> str:
     """Return a location as errors and pages show it: a URI without login and options, so that a path can be appended."""
+    if "\n" in location:
+        first, *others = locations_of(location) or [""]
+        return redacted(first) + (f" and {len(others)} more" if others else "")
     return _LOGIN.sub("", _OPTIONS.sub("", location)) if is_uri(location) else location
 
 
@@ -22,8 +25,15 @@ def basename(location: str) -> str:
     return redacted(location).rstrip("/").rpartition("/")[2]
 
 
+def locations_of(location: str) -> list[str]:
+    """Return each path and URI of a setting that names one, or several with one a line."""
+    return [line.strip() for line in location.split("\n") if line.strip()]
+
+
 def has_credentials(location: str) -> bool:
     """Whether a URI contains a password or a secret key, which would be stored and passed on with it."""
+    if "\n" in location:
+        return any(has_credentials(part) for part in locations_of(location))
     return is_uri(location) and bool(_LOGIN.search(location) or _SECRET_OPTION.search(location))
 
 

@@ -20,9 +20,8 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     Tensors of fixed shape stay as they are, and a list of them too.
     """
     chunks = [plain_array(chunk) for chunk in values.chunks]
-    kinds = {chunk.type for chunk in chunks}
-    if len(kinds) > 1:  # views and their like may come in several forms
-        return pa.chunked_array([chunk.cast(pa.large_string()) for chunk in chunks])
+    if len({chunk.type for chunk in chunks}) > 1:  # such as lists whose elements have other names
+        chunks = [chunk.cast(chunks[0].type) for chunk in chunks]
     return pa.chunked_array(chunks or [plain_array(pa.nulls(0, values.type))])
 
 

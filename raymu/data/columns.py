@@ -1,5 +1,6 @@
 """Columns of tables from outside: checked, and converted to arrays."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -11,6 +12,9 @@ import pyarrow.compute as pc
 
 from raymu.config.data import Normalization, NormalizeSetting
 from raymu.core.arrays import Mask
+from raymu.data.arrow_values import plain
+from raymu.data.spellings import canonical_key
+from raymu.data.values import IdColumn, IdKind, LabelColumn, labels, owners, sample_ids
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
 
@@ -26,104 +30,124 @@ class Column:
     @classmethod
     def of(cls, source: str, table: pa.Table, name: str) -> "Column":
         """Take a column, which must be there once, from a table."""
-        values = table[name]
-        if pa.types.is_dictionary(values.type):  # as pandas writes its categories
-            values = values.cast(values.type.value_type)
-        return cls(source=source, name=name, values=values)
+        return cls(source=source, name=name, values=table[name])
 
-    def ids_or_names(self) -> pa.ChunkedArray:
-        """Return integers or strings, none of them missing."""
-        self._require_all()
-        if not (pa.types.is_integer(self.values.type) or _is_text(self.values.type)):
-            self._refuse(f"ids in column {self.name} are {self.values.type}; they must be integers or strings")
-        return self.values
+    def ids(self, *, is_verbatim: bool = False) -> IdColumn:
+        """Return ids, all different. is_verbatim: True keeps text as it is, as version 0.1 did"""
+        ids = self._verbatim(IdKind.TEXT) if is_verbatim and _is_text(plain(self.values).type) else None
+        ids = ids or sample_ids(self.source, self.name, self.values)
+        self._require_distinct(ids.values)
+        return ids
 
-    def ids(self) -> npt.NDArray[Any]:
-        """Return ids, all different: (rows,) int64, or str objects."""
-        counts = self.ids_or_names().value_counts()
-        repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-        if len(repeated):
-            example = one_line(repr(repeated[0]["values"].as_py()))
-            self._refuse(
-                f"ids in column {self.name} are not unique: {len(repeated)} occur again, such as {example}; "
-                "give each sample an id of its own"
-            )
-        if pa.types.is_integer(self.values.type):
-            return self._integers()
-        # A file of ids has one a line: there, space around an id is lost, and an empty id is skipped.
-        trimmed = pc.utf8_trim_whitespace(self.values)
-        odd = self.values.filter(pc.or_(pc.equal(trimmed, ""), pc.not_equal(trimmed, self.values)))
-        if len(odd):
-            example = one_line(repr(odd[0].as_py()))
-            self._refuse(
-                f"ids in column {self.name} are empty, or have space around them, such as {example}; trim them"
-            )
-        return np.array(self.values.to_pylist(), dtype=object)
+    def labels(self) -> LabelColumn:
+        """Return labels, of which some may be missing."""
+        return labels(self.source, self.name, self.values)
 
-    def labels(self, classes: int | None) -> npt.NDArray[np.int64]:
-        """Return labels, (rows,) int64, numbered from 0. classes: how many there may be, if that is known"""
-        self._require_all()
-        if not pa.types.is_integer(self.values.type):
-            self._refuse(f"labels in column {self.name} are {self.values.type}; number the classes from 0")
-        labels = self._integers()
-        if labels.min() < 0:
-            self._refuse(f"a label in column {self.name} is {labels.min()}; number the classes from 0")
-        if classes is not None and labels.max() >= classes:
-            self._refuse(
-                f"a label is {labels.max()}, but data.classes is {classes}; mend it, or train with more classes"
-            )
-        return labels
+    def owners(self, *, is_verbatim: bool = False) -> IdColumn:
+        """Return owners, of whom some may be missing. is_verbatim: as for `ids`"""
+        if is_verbatim and _is_text(plain(self.values).type):
+            return self._verbatim(IdKind.TEXT)
+        return owners(self.source, self.name, self.values)
 
-    def owners(self) -> npt.NDArray[np.object_]:
-        """Return owners: (rows,) int, str or None objects."""
-        if not (pa.types.is_integer(self.values.type) or _is_text(self.values.type)):
-            self._refuse(f"owners in column {self.name} are {self.values.type}; they must be integers or strings")
-        return np.array(self.values.to_pylist(), dtype=object)
+    def _verbatim(self, kind: IdKind) -> IdColumn:
+        return IdColumn(values=np.array(plain(self.values).to_pylist(), dtype=object), kind=kind, note="")
+
+    def _require_distinct(self, ids: npt.NDArray[Any]) -> None:
+        keys = ids if ids.dtype.kind == "i" else np.array([canonical_key(sample_id) for sample_id in ids], dtype=object)
+        counts = Counter(keys.tolist())
+        if len(counts) == len(ids):
+            return
+        repeated = [key for key, count in counts.items() if count > 1]
+        shown = one_line(repr(repeated[0]))
+        self._refuse(
+            f"ids in column {self.name} are not unique: {len(repeated)} occur again, such as {shown}; "
+            "give each sample an id of its own"
+        )
 
     def risks(self) -> npt.NDArray[np.float64]:
         """Return probabilities: (rows,) float64 within [0, 1]."""
         self._require_all()
-        if not _is_number(self.values.type):
-            self._refuse(f"risks in column {self.name} are {self.values.type}; they must be probabilities")
-        risks: npt.NDArray[np.float64] = self.values.cast(pa.float64(), safe=False).to_numpy()
+        values = plain(self.values)
+        if not (_is_number(values.type) or pa.types.is_decimal(values.type)):
+            self._refuse(f"risks in column {self.name} are {self._kind}; they must be probabilities")
+        risks: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy()
         if not ((risks >= 0.0) & (risks <= 1.0)).all():
             self._refuse(f"risks in column {self.name} leave [0, 1]; they must be probabilities")
         return risks
 
-    def features(self) -> npt.NDArray[Any]:
+    def features(self) -> "FeatureColumn":
         """Return numbers, or lists or tensors of them: (rows, *shape). None inside of lists becomes NaN."""
         self._require_all()
-        values, kind = self.values, self.values.type
+        values, note = plain(self.values), ""
+        kind = values.type
         is_tensor = isinstance(kind, pa.FixedShapeTensorType)
         if is_tensor:
             values = pa.chunked_array([chunk.storage for chunk in values.chunks])
         shape: list[int] = []
         while _is_list(values.type):
-            lengths = pc.unique(pc.list_value_length(values)).to_pylist()
+            lengths = _lengths(values)
             if len(lengths) != 1 or not lengths[0]:  # None: an inner list is missing
                 self._refuse(
                     f"lists in column {self.name} differ in length or are empty; every sample needs as many features"
                 )
-            shape += lengths
-            values = pa.chunked_array([chunk.flatten() for chunk in values.chunks])
+            shape += [length for length in lengths if length]
+            values = plain(pa.chunked_array([chunk.flatten() for chunk in values.chunks]))
+        if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+            values, note = (
+                _seconds(values),
+                f"features in column {one_line(self.name)}: {values.type} became seconds since 1970",
+            )
+        elif pa.types.is_decimal(values.type):
+            note = f"features in column {one_line(self.name)}: {values.type} became floats"
+            values = values.cast(pa.float64(), safe=False)
+        elif pa.types.is_null(values.type):  # of a table without rows
+            values = values.cast(pa.float64())
         if not (_is_number(values.type) or pa.types.is_boolean(values.type)):
-            self._refuse(f"features in column {self.name} are {kind}; they must be integers, floats or booleans")
-        return np.reshape(values.to_numpy(), (len(self.values), *(kind.shape if is_tensor else shape)))
+            self._refuse(self._not_numbers(values.type))
+        rows = (len(self.values), *(kind.shape if is_tensor else shape))
+        return FeatureColumn(values=np.reshape(values.to_numpy(), rows), note=note)
+
+    @property
+    def _kind(self) -> str:
+        return one_line(str(self.values.type))
+
+    def _not_numbers(self, kind: pa.DataType) -> str:
+        problem = f"features in column {self.name} are {self._kind}; they must be integers, floats or booleans"
+        return f"{problem}: number its values, or leave the column out of data.features" if _is_text(kind) else problem
 
     def _require_all(self) -> None:
         missing = self.values.null_count
         if missing:
             self._refuse(f"column {self.name} lacks {plural(missing, 'value')}; fill them or drop those rows")
 
-    def _integers(self) -> npt.NDArray[np.int64]:
-        try:
-            integers: npt.NDArray[np.int64] = self.values.cast(pa.int64()).to_numpy()
-        except pa.ArrowInvalid:
-            self._refuse(f"column {self.name} holds integers beyond 64 bits with a sign; renumber them")
-        return integers
-
     def _refuse(self, problem: str) -> NoReturn:
         raise DataInvalid(self.source, problem)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FeatureColumn:
+    """Features of one column."""
+
+    values: npt.NDArray[Any]
+    """(rows, *shape)."""
+    note: str
+    """What was converted, for people; empty if nothing was."""
+
+
+def _seconds(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Convert points in time to seconds since 1970: float64, exact to a microsecond for some centuries."""
+    kind = values.type
+    if pa.types.is_date(kind):
+        values = values.cast(pa.timestamp("s"))
+    parts = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[values.type.unit]
+    return pc.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), float(parts))
+
+
+def _lengths(values: pa.ChunkedArray) -> list[int | None]:
+    if pa.types.is_fixed_size_list(values.type) and not len(values):  # a table without rows has a shape all the same
+        return [values.type.list_size]
+    lengths: list[int | None] = pc.unique(pc.list_value_length(values)).to_pylist()
+    return lengths
 
 
 def as_features(
@@ -204,4 +228,13 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return any(fits(kind) for fits in _LISTS)
+
+
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)

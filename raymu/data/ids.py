@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from raymu.config import DataConfig
 from raymu.core.records import SampleId
-from raymu.data.columns import Column
 from raymu.data.pandas_index import unread_index
 from raymu.data.request_table import read_request_table
+from raymu.data.values import sample_ids
 from raymu.errors import RequestInvalid
 from raymu.input_file import read_input
 from raymu.text import one_line
@@ -52,7 +52,7 @@ def read_ids(path: str, data: DataConfig | None = None) -> list[SampleId]:
         raise RequestInvalid(f"{path}: has several columns and none is called {name}; name the id column {name}")
     if path.endswith(".csv"):
         return [*pc.utf8_trim_whitespace(table[name].fill_null("")).to_pylist()]
-    return [*Column.of(path, table, name).ids_or_names().to_pylist()]
+    return list(sample_ids(path, name, table[name]).values.tolist())
 
 
 def _require_ids(path: str, table: pa.Table, data: DataConfig | None) -> None:

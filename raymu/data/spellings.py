@@ -8,7 +8,7 @@ from raymu.core.records import SampleId
 from raymu.data.values import canonical_text, text_of_bytes
 
 _HYPHENED = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
-_UUID_BYTES, _FEWEST_BYTES = 16, 8
+_UUID_BYTES, _HYPHENED_LENGTH, _FEWEST_BYTES = 16, 36, 8
 _HEX = re.compile(r"(?:[0-9a-f]{2}){8,}", re.IGNORECASE)
 """Digits long enough to be a hash, and not another id."""
 
@@ -27,6 +27,14 @@ def spellings(sample_id: SampleId) -> tuple[SampleId, ...]:
     return (sample_id,) if isinstance(sample_id, int) else tuple(dict.fromkeys((sample_id, *_others(sample_id))))
 
 
+def canonical_key(sample_id: SampleId) -> SampleId:
+    """Return what all spellings of a UUID or of a hash have in common, for finding ids that are the same."""
+    if isinstance(sample_id, int):
+        return sample_id
+    digits = sample_id.replace("-", "") if len(sample_id) == _HYPHENED_LENGTH else sample_id
+    return digits.lower() if len(digits) >= 2 * _UUID_BYTES and _HEX.fullmatch(digits) else sample_id
+
+
 def _others(text: str) -> Iterator[str]:
     canonical = canonical_text(text)
     yield canonical
@@ -39,7 +47,7 @@ def _others(text: str) -> Iterator[str]:
         if spelled is not None and not digits.isdecimal():
             yield spelled
     elif len(payload) >= _FEWEST_BYTES and not payload.hex().isdecimal():
-        yield payload.hex()
+        yield from (payload.hex(), payload.hex().upper())
     if len(payload) == _UUID_BYTES:
         hyphened = str(UUID(bytes=payload))
         yield from (hyphened, hyphened.upper(), f"{{{hyphened}}}", f"{{{hyphened.upper()}}}")

@@ -3,23 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import fs
 
 from raymu.config import DataConfig
 from raymu.core.arrays import Features, Floats, Labels
 from raymu.core.partition import Indices
-from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
+from raymu.core.uri import redacted
+from raymu.data.classes import ClassTable, fit_classes
 from raymu.data.columns import Column, as_features
-from raymu.data.pandas_index import with_pandas_index
+from raymu.data.table_union import TableUnion, read_union
 from raymu.errors import DataInvalid
-from raymu.text import one_line
 
 _SHAPE = b"raymu.shape"
 
@@ -62,44 +59,117 @@ class SampleTable:
         )
 
 
-def read_table(path: str, fields: DataConfig, *, is_wide: bool = False) -> SampleTable:
-    """Read and check a training table.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrainingTable:
+    """A training file: its samples, the classes that they have, and what was converted."""
+
+    samples: SampleTable
+    classes: ClassTable
+    conversions: tuple[str, ...]
+    """Lines for people."""
+
+
+def read_training_table(location: str, fields: DataConfig, *, is_wide: bool = False) -> TrainingTable:
+    """Read and check the table of a new run.
 
     Args:
-        path: Local path or URI of a Parquet, Arrow IPC or Feather file.
+        location: Local paths or URIs of Parquet, Arrow IPC or Feather files, of directories of them, or patterns.
         fields: Names of the columns.
         is_wide: True lets features of float64 stay, for a run that may keep them.
 
     Raises:
-        DataInvalid: The file cannot be read, or a column is missing or does not fit.
+        DataInvalid: A file cannot be read, or a column is missing or does not fit.
     """
-    owner, risk = fields.owner, fields.risk
-    table, path = _load(path), redacted(path)
-    columns = _columns(path, table, [fields.id, fields.label, *fields.feature_columns, owner, risk])
-    return SampleTable(
-        ids=columns[fields.id].ids(),
-        features=_features(path, fields, columns, is_wide=is_wide),
-        labels=columns[fields.label].labels(fields.classes),
-        owners=None if owner is None else columns[owner].owners(),
-        risks=None if risk is None else columns[risk].risks(),
-    )
+    return _read_samples(location, fields, None, is_wide=is_wide, is_verbatim=False)
 
 
-def read_features(path: str, fields: DataConfig) -> FeatureTable:
-    """Read and check a table to predict, with ids and labels if there are such columns. Raises DataInvalid."""
-    table, path = _load(path), redacted(path)
-    optional = [name for name in (fields.id, fields.label) if name in table.column_names]
-    columns = _columns(path, table, [*fields.feature_columns, *optional])
+def read_table(
+    location: str,
+    fields: DataConfig,
+    classes: ClassTable | None = None,
+    *,
+    is_wide: bool = False,
+    is_verbatim: bool = False,
+) -> SampleTable:
+    """Read and check a table of samples with all columns of a training table.
+
+    Args:
+        location: As for `read_training_table`.
+        fields: Names of the columns.
+        classes: The classes of the run. The default takes those of the table.
+        is_wide: As for `read_training_table`.
+        is_verbatim: True keeps ids and owners that are text as they are in the file, as version 0.1 did.
+
+    Raises:
+        DataInvalid: A file cannot be read, or a column is missing or does not fit.
+    """
+    return _read_samples(location, fields, classes, is_wide=is_wide, is_verbatim=is_verbatim).samples
+
+
+def read_features(location: str, fields: DataConfig, input_shape: tuple[int, ...] | None = None) -> FeatureTable:
+    """Read and check a table to predict, with ids if there is such a column. Labels are not read.
+
+    Args:
+        location: As for `read_training_table`.
+        fields: Names of the columns.
+        input_shape: The shape of a sample, for a table without rows; None refuses such a table.
+
+    Raises:
+        DataInvalid: A file cannot be read, or a column is missing or does not fit.
+    """
+    union, columns = _load(location, fields.feature_columns, [fields.id], may_be_empty=input_shape is not None)
+    ids = columns[fields.id].ids().values if fields.id in columns else None
+    if not union.rows and input_shape is not None:
+        return FeatureTable(features=np.zeros((0, *input_shape), dtype=np.float32), ids=ids, labels=None)
+    features, _ = _features(redacted(location), fields, columns, is_wide=True)
+    return FeatureTable(features=features, ids=ids, labels=None)
+
+
+def read_labelled(location: str, fields: DataConfig, classes: ClassTable) -> FeatureTable:
+    """Read and check a table with labels, or with None for them if it has no such column.
+
+    Args:
+        location: As for `read_training_table`.
+        fields: Names of the columns.
+        classes: The classes of the run.
+
+    Raises:
+        DataInvalid: A file cannot be read, a column is missing or does not fit, or a label is no class of the run.
+    """
+    source = redacted(location)
+    _, columns = _load(location, fields.feature_columns, [fields.id, fields.label])
+    features, _ = _features(source, fields, columns, is_wide=True)
+    labels = columns[fields.label].labels() if fields.label in columns else None
     return FeatureTable(
-        features=_features(path, fields, columns, is_wide=True),
-        ids=columns[fields.id].ids() if fields.id in optional else None,
-        labels=columns[fields.label].labels(fields.classes) if fields.label in optional else None,
+        features=features,
+        ids=columns[fields.id].ids().values if fields.id in columns else None,
+        labels=None if labels is None else classes.numbers(source, fields.label, labels),
     )
 
 
-def fit_classes(labels: Labels, classes: int | None) -> int:
-    """Return the number of classes: as configured, or one more than the highest label."""
-    return max(2, int(labels.max()) + 1) if classes is None else classes
+def _read_samples(
+    location: str, fields: DataConfig, classes: ClassTable | None, *, is_wide: bool, is_verbatim: bool
+) -> TrainingTable:
+    source, owner, risk = redacted(location), fields.owner, fields.risk
+    names = [fields.id, fields.label, *fields.feature_columns, *(name for name in (owner, risk) if name is not None)]
+    union, columns = _load(location, names)
+    ids = columns[fields.id].ids(is_verbatim=is_verbatim)
+    features, notes = _features(source, fields, columns, is_wide=is_wide)
+    owners = None if owner is None else columns[owner].owners(is_verbatim=is_verbatim)
+    labels = columns[fields.label].labels()
+    table = classes or fit_classes(source, fields.label, labels, fields.classes)
+    lines = [union.note, ids.note, owners.note if owners else "", labels.note, table.note(fields.label), *notes]
+    return TrainingTable(
+        samples=SampleTable(
+            ids=ids.values,
+            features=features,
+            labels=table.numbers(source, fields.label, labels),
+            owners=None if owners is None else owners.values,
+            risks=None if risk is None else columns[risk].risks(),
+        ),
+        classes=table,
+        conversions=tuple(line for line in lines if line),
+    )
 
 
 def to_arrow(table: SampleTable, slices: Indices) -> pa.Table:
@@ -133,89 +203,58 @@ def from_arrow(table: pa.Table) -> tuple[SampleTable, Indices]:
     return samples, table["slice"].to_numpy()
 
 
-def require_no_secret(location: str) -> None:
-    """Raise DataInvalid if a URI has a secret in it: a run keeps the locations of its data."""
-    if has_credentials(location):
-        raise DataInvalid(redacted(location), LEAVE_SECRETS_OUT)
-
-
-def _load(path: str) -> pa.Table:
-    require_no_secret(path)
-    source = redacted(path)
-    try:
-        system, name = fs.FileSystem.from_uri(path if is_uri(path) else Path(path).absolute().as_uri())
-        with system.open_input_file(name) as file:
-            if name.endswith(".parquet"):
-                table = pq.read_table(file)
-            elif name.endswith((".arrow", ".feather", ".ipc")):
-                table = _load_arrow(file)
-            else:
-                raise DataInvalid(source, "is of no known format; give a .parquet, .arrow or .feather file")
-        table = with_pandas_index(table)
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise DataInvalid(source, f"cannot be read ({one_line(error)}); give a whole file that is there") from error
-    if not table.num_rows:
+def _load(
+    location: str, names: Sequence[str], optional: Sequence[str] = (), *, may_be_empty: bool = False
+) -> tuple[TableUnion, dict[str, Column]]:
+    """Read columns of all files of a location. Raises DataInvalid if there are no rows, or a column of `names` is missing."""
+    union, source = read_union(location, [*names, *optional]), redacted(location)
+    if not union.rows and not may_be_empty:
         raise DataInvalid(source, "holds no rows")
-    return table
-
-
-def _load_arrow(file: pa.NativeFile) -> pa.Table:
-    try:
-        return pa.ipc.open_file(file).read_all()
-    except pa.ArrowInvalid:
-        file.seek(0)
-        return pa.ipc.open_stream(file).read_all()
-
-
-def _columns(path: str, table: pa.Table, configured: Sequence[str | None]) -> dict[str, Column]:
-    """Take columns by their names; None is skipped. Raises DataInvalid if one is missing, or is there twice."""
-    names = [name for name in configured if name is not None]
-    present = table.column_names
-    missing = [name for name in names if name not in present]
+    missing = [name for name in names if name not in union.names]
     if missing:
         raise DataInvalid(
-            path,
-            f"has no column {', '.join(missing)}; it has {', '.join(present[:20])}: set data.* to the columns' names",
+            source,
+            f"has no column {', '.join(missing)}; it has {', '.join(union.names[:20])}: set data.* to the columns' names",
         )
-    repeated = [name for name in names if present.count(name) > 1]
-    if repeated:
-        raise DataInvalid(path, f"has more than one column {repeated[0]}; rename or drop the others")
-    return {name: Column.of(path, table, name) for name in names}
+    return union, {name: Column.of(source, union.table, name) for name in union.table.column_names}
 
 
-def _features(path: str, fields: DataConfig, columns: Mapping[str, Column], *, is_wide: bool) -> Features:
-    """Return one column of lists as it is, or several columns side by side: (samples, *shape)."""
+def _features(
+    source: str, fields: DataConfig, columns: Mapping[str, Column], *, is_wide: bool
+) -> tuple[Features, tuple[str, ...]]:
+    """Return one column of lists as it is, or several columns side by side: (samples, *shape), and what was converted."""
     names = fields.feature_columns
-    parts = [columns[name].features() for name in names]
+    read = [columns[name].features() for name in names]
+    parts, notes = [part.values for part in read], tuple(part.note for part in read)
     if len({part.shape[1:] for part in parts}) > 1:
-        raise DataInvalid(path, f"columns {', '.join(names)} differ in shape; each needs as many numbers as the others")
+        raise DataInvalid(
+            source, f"columns {', '.join(names)} differ in shape; each needs as many numbers as the others"
+        )
     if not isinstance(fields.features, str):
-        return as_features(path, np.stack(parts, axis=1), names, is_wide=is_wide)
+        return as_features(source, np.stack(parts, axis=1), names, is_wide=is_wide), notes
     if parts[0].ndim == 1:
         raise DataInvalid(
-            path, f"column {names[0]} holds single numbers; list such columns: data.features: [{names[0]}]"
+            source, f"column {names[0]} holds single numbers; list such columns: data.features: [{names[0]}]"
         )
-    return as_features(path, parts[0], is_wide=is_wide)
+    return as_features(source, parts[0], is_wide=is_wide), notes
 
 
 def _id_type(ids: npt.NDArray[Any]) -> pa.DataType:
     return pa.int64() if ids.dtype.kind == "i" else pa.string()
 
 
-def read_test_data(data: DataConfig, input_shape: tuple[int, ...]) -> tuple[Features, Labels]:
+def read_test_data(data: DataConfig, classes: ClassTable, input_shape: tuple[int, ...]) -> tuple[Features, Labels]:
     """Read the test file of a configuration that has one. Raises DataInvalid.
 
     Returns:
         Features, (samples, *input shape), and labels, (samples,).
     """
     assert data.test is not None, "the configuration was checked"
-    table: FeatureTable = read_features(data.test, data)
+    table, source = read_labelled(data.test, data, classes), redacted(data.test)
     if table.labels is None or not len(table.labels):
-        raise DataInvalid(
-            redacted(data.test), f"has no labels in a column {data.label}; data.track_accuracy needs them"
-        )
+        raise DataInvalid(source, f"has no labels in a column {data.label}; data.track_accuracy needs them")
     if table.features.shape[1:] != input_shape:
         raise DataInvalid(
-            redacted(data.test), f"has features of shape {table.features.shape[1:]}, the training data of {input_shape}"
+            source, f"has features of shape {table.features.shape[1:]}, the training data of {input_shape}"
         )
     return table.features, table.labels

@@ -228,7 +228,7 @@ def _text(value: str) -> str:
 
 
 def _trimmed(text: str) -> str:
-    return text.strip().strip("\0").strip()
+    return text.strip().rstrip("\0").strip()
 
 
 def canonical_text(text: str) -> str:
@@ -278,12 +278,12 @@ def _bytes_id(value: bytes) -> str:
 
 
 def text_of_bytes(value: bytes) -> str | None:
-    """Return the text that bytes spell, if they do; SQL pads them with zeros or blanks."""
+    """Return the text that bytes spell, if they do. Bytes that are zero spell none: they may be a number's."""
     try:
-        text = _trimmed(value.decode())
+        text = value.decode()
     except UnicodeDecodeError:
         return None
-    return canonical_text(text) if text and text.isprintable() else None
+    return canonical_text(text.strip()) if text.strip() and text.isprintable() else None
 
 
 def _uuid_text(value: bytes) -> str:

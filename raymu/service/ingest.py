@@ -18,7 +18,10 @@ from raymu.core.trust import EVERYTHING
 from raymu.core.uri import redacted
 from raymu.data.columns import kept_features
 from raymu.data.ids import as_sample_ids
-from raymu.data.tables import SampleTable, fit_classes, read_table, read_test_data, require_no_secret, to_arrow
+from raymu.data.spellings import spelling_in
+from raymu.data.table_files import require_no_secret
+from raymu.data.tables import SampleTable, read_test_data, read_training_table, to_arrow
+from raymu.data.values import as_id
 from raymu.errors import (
     ConfigInvalid,
     DataInvalid,
@@ -31,12 +34,15 @@ from raymu.errors import (
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
-from raymu.text import plural
+from raymu.text import one_line, plural
 from raymu.training.checks import check_repeatable, check_training
 from raymu.training.code_record import record_code
 from raymu.training.normalizer import PIXELS
 from raymu.training.probe import few_samples
 from raymu.training.spec import TrainingSpec
+
+_SHOWN = 8
+"""Shards that a line names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -92,14 +98,15 @@ def prepare_run(
     store = RunStore(location, trust=EVERYTHING)  # the settings are the caller's own
     store.require_empty()
     require_no_secret(config.data.test or "")
-    table = read_table(config.data.train, config.data, is_wide=True)
+    training = read_training_table(config.data.train, config.data, is_wide=True)
+    table, classes = training.samples, training.classes
     table = replace(table, features=kept_features(table.features, config.data.normalize))
     if config.data.track_accuracy:
-        read_test_data(config.data, table.features.shape[1:])
-    classes = fit_classes(table.labels, config.data.classes)
-    plan = plan_training(config, table, classes)
+        read_test_data(config.data, classes, table.features.shape[1:])
+    plan = plan_training(config, table, classes.count)
     shards, slices = sample_homes(table, config.partition)
     _check_shards(config, table, shards)
+    single = _shards_of_one_class(table, shards, config.partition.shards)
     kept = np.flatnonzero(~(_excluded(table, exclude) | _owned(table, exclude_owners)))
     has_batch_norm = _check_model(plan)
     differences = check_repeatable(plan, few_samples(table.features[kept], table.labels[kept]), is_accepted=inexact)
@@ -109,7 +116,9 @@ def prepare_run(
         manifest=RunManifest(
             config=config.tree(),
             input_shape=table.features.shape[1:],
-            classes=classes,
+            classes=classes.count,
+            class_names=classes.names,
+            conversions=(*training.conversions, *single),
             has_integer_ids=table.ids.dtype.kind == "i",
             has_batch_norm=has_batch_norm,
             created_at=datetime.now(UTC),
@@ -175,6 +184,10 @@ def _check_model(plan: TrainingSpec) -> bool:
 def _check_shards(config: Config, table: SampleTable, shards: Indices) -> None:
     """Raise DataInvalid for shards that cannot be trained. Excluded samples count."""
     partition, path = config.partition, redacted(config.data.train)
+    if len(np.unique(table.labels)) == 1:
+        raise DataInvalid(
+            path, f"column {config.data.label} has the same label in all rows; training needs two or more"
+        )
     for shard in range(partition.shards):
         labels = table.labels[shards == shard]
         what = f"shard {shard} of {partition.shards}"
@@ -183,14 +196,26 @@ def _check_shards(config: Config, table: SampleTable, shards: Indices) -> None:
         if len(labels) < partition.slices:
             held = plural(len(labels), "sample")
             raise DataInvalid(path, f"{what} would hold {held} for {partition.slices} slices; use fewer")
-        if len(np.unique(labels)) < 2:
-            raise DataInvalid(path, f"{what} would hold a single class; use fewer shards")
+
+
+def _shards_of_one_class(table: SampleTable, shards: Indices, count: int) -> list[str]:
+    """Return the line that says which shards hold a single class, if some do: they are trained all the same."""
+    single = [shard for shard in range(count) if len(np.unique(table.labels[shards == shard])) == 1]
+    if not single:
+        return []
+    shown = ", ".join(str(shard) for shard in single[:_SHOWN]) + (", ..." if len(single) > _SHOWN else "")
+    noun = "shard" if len(single) == 1 else "shards"
+    return [
+        f"{noun} {shown} of {count}: a single class, which is all that they can learn; fewer shards would mix classes"
+    ]
 
 
 def _excluded(table: SampleTable, exclude: Collection[SampleId]) -> npt.NDArray[np.bool_]:
-    excluded = frozenset(as_sample_ids(exclude, integers=table.ids.dtype.kind == "i"))
     ids: list[SampleId] = table.ids.tolist()
-    unknown = sorted(excluded.difference(ids), key=str)
+    known = frozenset(ids)
+    named = as_sample_ids(map(_kept, exclude), integers=table.ids.dtype.kind == "i")
+    excluded = frozenset(spelling_in(known, sample_id) for sample_id in named)
+    unknown = sorted(excluded - known, key=str)
     if unknown:
         raise UnknownSamples([str(sample_id) for sample_id in unknown[:3]], len(unknown))
     return np.array([sample_id in excluded for sample_id in ids], dtype=bool)
@@ -205,7 +230,15 @@ def _owned(table: SampleTable, owners: Collection[SampleId]) -> npt.NDArray[np.b
             "owners can be left out of a run that knows them: set data.owner, or exclude samples by id"
         )
     present = [None if owner is None else str(owner) for owner in table.owners]
-    excluded = {str(owner) for owner in owners}
-    if unknown := sorted(excluded.difference(owner for owner in present if owner is not None)):
-        raise UnknownOwner(unknown[0])
+    known = frozenset(owner for owner in present if owner is not None)
+    excluded = {spelling_in(known, str(_kept(owner))) for owner in owners}
+    if unknown := sorted(excluded - known, key=str):
+        raise UnknownOwner(str(unknown[0]))
     return np.array([owner in excluded for owner in present], dtype=bool)
+
+
+def _kept(value: SampleId) -> SampleId:
+    try:
+        return as_id(value)
+    except ValueError as error:
+        raise RequestInvalid(f"{one_line(error)}; leave it out") from error

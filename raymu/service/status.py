@@ -95,6 +95,10 @@ class RunStatus:
     `status --json`."""
     residuals: Residuals
     """How well past patches forgot."""
+    class_names: tuple[int | bool | str, ...] | None = None
+    """The label of each class; None if labels are the numbers from 0."""
+    conversions: tuple[str, ...] = ()
+    """What was converted when the training file was read."""
 
 
 def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunStatus:
@@ -124,6 +128,8 @@ def status_of(
     return RunStatus(
         run_id=store.manifest.run_id,
         name=basename(store.location),
+        class_names=store.manifest.class_names,
+        conversions=store.manifest.conversions,
         generation=generation.number,
         published_at=generation.published_at,
         shards=tuple(

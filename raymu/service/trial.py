@@ -18,7 +18,8 @@ from raymu.config import DataConfig, UnlearningConfig
 from raymu.core.arrays import Features, Labels
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.records import ShardLineage
-from raymu.data.tables import SampleTable, from_arrow, read_features
+from raymu.data.classes import ClassTable
+from raymu.data.tables import SampleTable, from_arrow, read_labelled
 from raymu.errors import RequestInvalid
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.negative_control import NegativeControl, negative_control
@@ -57,9 +58,9 @@ class EvaluationSet:
         return negative_control(store, self.forgotten.ids.tolist())
 
 
-def read_test_set(path: str, data: DataConfig) -> tuple[Features, Labels]:
+def read_test_set(path: str, data: DataConfig, classes: ClassTable) -> tuple[Features, Labels]:
     """Read a labelled table. Raises DataInvalid, RequestInvalid."""
-    table = read_features(path, data)
+    table = read_labelled(path, data, classes)
     if table.labels is None:
         raise RequestInvalid(f"{path}: has no column {data.label}; trials need labels")
     return table.features, table.labels

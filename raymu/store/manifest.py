@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from raymu.core.code_record import CodeRecord
 from raymu.core.records import FileRef
+from raymu.data.classes import ClassTable
 from raymu.errors import FileCorrupt, FileMissing, RunFormatTooNew, RunInvalid
 from raymu.store.codec import unseal
 from raymu.store.files.run_files import RunFiles
@@ -32,6 +33,10 @@ class RunManifest:
     """True for integer sample ids, False for strings."""
     has_batch_norm: bool = False
     """True if the model has batch-norm buffers, which a patch has to recompute."""
+    class_names: tuple[int | bool | str, ...] | None = None
+    """The label of each class; None if labels are the numbers from 0 to classes - 1."""
+    conversions: tuple[str, ...] = ()
+    """What was converted when the training file was read, as lines for people."""
     created_at: datetime
     raymu_version: str
     run_id: str = field(default_factory=lambda: uuid4().hex)
@@ -47,6 +52,11 @@ class RunManifest:
     """The factories' code when the run was created. None without factories, and in a run of version 0.1."""
     format: int = FORMAT
     kind: Literal["raymu run"] = field(default="raymu run")
+
+    @property
+    def class_table(self) -> ClassTable:
+        """The classes that the run tells apart."""
+        return ClassTable(count=self.classes, names=self.class_names)
 
 
 def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:

@@ -78,7 +78,7 @@ class RunStore:
         The two runs share files: what this run destroys stays readable until its branches are removed.
 
         Args:
-            location: Location of the new run.
+            location: str of the new run.
             lineages: One state for each shard.
             unlearning: The settings of the new run.
 
@@ -155,7 +155,7 @@ class RunStore:
         self.trust.require(self.files.display_location, self.config, *settings)
 
     def data_file(self, part: Literal["train", "test"]) -> str | None:
-        """Return the location of the run's training or test file. Raises RunUntrusted if it is elsewhere and not trusted."""
+        """Return the location of the run's training or test files. Raises RunUntrusted if it is elsewhere and not trusted."""
         self.require_trusted(f"data.{part}")
         return self.config.data.train if part == "train" else self.config.data.test
 

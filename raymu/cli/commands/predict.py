@@ -23,15 +23,22 @@ from raymu.text import plural
 def command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_json: bool) -> None:
     """Predict the classes of a table.
 
-    The result has the class of each sample and the probabilities of all classes.
+    The result has the class of each sample and the probabilities of all classes. Labels in the table are not read.
     """
     require_format(out_file)
     check_output_path(out_file, reads={"the table to predict": data_file}, run=run_dir)
     run = open_run(run_dir)
     fields = run.config.data
-    table = read_features(data_file, fields)
+    table = read_features(data_file, fields, run.manifest.input_shape)
     probabilities = run.predict(table.features)
     warn_of_waiting(run)
-    write_predictions(out_file, probabilities, ids=table.ids, id_name=fields.id, labels_only=labels_only)
+    write_predictions(
+        out_file,
+        probabilities,
+        classes=run.manifest.class_table,
+        ids=table.ids,
+        id_name=fields.id,
+        labels_only=labels_only,
+    )
     text = f"predicted {plural(len(probabilities), 'sample')} into {out_file}"
     show(as_json, {"out": out_file, "samples": len(probabilities)}, lambda screen: screen.print(text))

@@ -16,6 +16,7 @@ from raymu.console.run_tables import show_training
 from raymu.core.uri import redacted
 from raymu.data.ids import read_ids
 from raymu.errors import RequestInvalid
+from raymu.text import one_line
 
 _SETTING = re.compile(r"[\w.]+=")
 """The beginning of KEY=VALUE. A path or a URI has a slash or a colon before its first equals sign."""
@@ -71,7 +72,9 @@ def command(
             progress=progress,
         ) as run,
     ):
-        report = run.training
+        report, conversions = run.training, run.manifest.conversions
+    for line in conversions:
+        click.echo(one_line(line), err=True)
     with printing_after_commit("`raymu status`"):
         show(as_json, report, lambda screen: show_training(screen, report, redacted(location)))
 

@@ -5,7 +5,7 @@ from itertools import islice
 
 from raymu.core.records import Generation
 from raymu.core.verdict import Verdict
-from raymu.data.tables import FeatureTable, read_features
+from raymu.data.tables import FeatureTable, read_labelled
 from raymu.errors import ConfigInvalid, RequestInvalid
 from raymu.service.audit.forget_set import AuditScope, ForgottenSamples, find_forgotten
 from raymu.service.audit.remedy import remedy_of_shard
@@ -175,7 +175,7 @@ def _read_test_set(store: RunStore, path: str | None) -> FeatureTable | None:
     path = path or store.data_file("test")
     if path is None:
         return None
-    table = read_features(path, store.config.data)
+    table = read_labelled(path, store.config.data, store.manifest.class_table)
     if table.labels is None:
         raise ConfigInvalid(f"{path}: has no column {store.config.data.label}; an audit needs the test set's labels")
     return table

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -151,7 +151,7 @@ def _audited_receipts(receipts: Sequence[Receipt], request_ids: Sequence[str]) -
 def _read(store: RunStore, path: str) -> SampleTable:
     manifest = store.manifest
     try:
-        table = read_table(path, replace(store.config.data, classes=manifest.classes), is_wide=True)
+        table = read_table(path, store.config.data, manifest.class_table, is_wide=True)
     except DataInvalid as error:
         raise DataInvalid(
             path,

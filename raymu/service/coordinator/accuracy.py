@@ -47,7 +47,9 @@ class AccuracyTracker:
         if generation.cause == "rewind":
             return None
         store.require_trusted("data.test")
-        features, labels = await offload(partial(read_test_data, store.config.data, store.manifest.input_shape))
+        features, labels = await offload(
+            partial(read_test_data, store.config.data, store.manifest.class_table, store.manifest.input_shape)
+        )
         states = await offload(partial(read_states, store, generation))
         # PyTorch stays in this thread, whose random state a training may share, and on the CPU: GPUs are the shards'.
         ensemble = Ensemble(store, generation, device=torch.device("cpu"), states=states)

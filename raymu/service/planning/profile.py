@@ -13,7 +13,7 @@ from raymu.core.partition import identity_hashes
 from raymu.core.planning.trace import RevocableSamples
 from raymu.core.records import Cost
 from raymu.core.repair_speed import TrainingSpeed, training_speed
-from raymu.data.tables import SampleTable, fit_classes, read_table
+from raymu.data.tables import SampleTable, read_training_table
 from raymu.service.ingest import plan_training
 from raymu.service.planning.population import planned_population
 from raymu.training.batches import ShardSamples
@@ -46,9 +46,9 @@ def profile(config: Config) -> Profile:
         DataInvalid: The training data cannot be used.
         ConfigInvalid: The settings do not fit the data.
     """
-    table = read_table(config.data.train, config.data)
-    classes = fit_classes(table.labels, config.data.classes)
-    spec = plan_training(config, table, classes)
+    training = read_training_table(config.data.train, config.data)
+    table = training.samples
+    spec = plan_training(config, table, training.classes.count)
     speed = _training_speed(config, spec, table)
     return Profile(
         population_of=partial(planned_population, table),

@@ -49,7 +49,9 @@ def test_a_run_on_ray_without_gpus_per_shard_does_not_use_visible_gpus(
     )
     assert [event.kind for event in journal_events(location)].count("evaluated") == 3
     store = RunStore(str(location))
-    Ensemble.current(store).evaluate(*read_test_data(config.data, store.manifest.input_shape))
+    Ensemble.current(store).evaluate(
+        *read_test_data(config.data, store.manifest.class_table, store.manifest.input_shape)
+    )
     assert verify(store, no_progress, replay=range(2)).verdict is not Verdict.FAIL
     assert audit(store, AuditScope(shadow_models=4)).requests
     assert profile(config).seconds_per_pass > 0
@@ -64,7 +66,9 @@ def test_a_run_whose_gpus_are_elsewhere_is_predicted_from_verified_audited_and_p
     tree = config.tree()
     tree["training"]["device"], tree["cluster"]["gpus_per_shard"] = "cuda", 0.25
     store.config = Config.parse(tree)
-    Ensemble.current(store).evaluate(*read_test_data(config.data, store.manifest.input_shape))
+    Ensemble.current(store).evaluate(
+        *read_test_data(config.data, store.manifest.class_table, store.manifest.input_shape)
+    )
     [replayed] = [check for check in verify(store, no_progress, replay=range(2)).checks if check.name == "replay"]
     assert replayed.verdict is Verdict.INCONCLUSIVE
     assert ["device T4" in finding.what for finding in replayed.findings] == [True, True]

@@ -4,6 +4,7 @@ import gzip
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,11 @@ def write(folder: Path, name: str, payload: bytes | str) -> str:
 
 
 def imported(folder: Path, source: str, **options: Any) -> tuple[ConversionResult, SampleTable]:
-    """Convert a file. Return the report, and the table that a run would train on."""
+    """Convert a file. Return the report, and the table that a run would train on, with the labels of the result."""
     out = str(folder / "out.parquet")
     report = import_samples(source, out, ImportOptions(**options))
-    return report, read_table(out, make_fields())
+    labels = pq.read_table(out)["label"].to_numpy()
+    return report, replace(read_table(out, make_fields()), labels=labels)
 
 
 def refusal(folder: Path, source: str, **options: Any) -> str:

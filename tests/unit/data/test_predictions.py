@@ -7,17 +7,27 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from raymu.data.classes import ClassTable
 from raymu.data.predictions import require_format, write_predictions
+from raymu.data.values import LabelValue
 from raymu.errors import RequestInvalid
 from tests.support.examples import file_size_limit
 
+NUMBERS = ClassTable(count=2)
 PROBABILITIES = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]], dtype=np.float32)
 
 
-def write(path: Path, *, samples: int = 3, labels_only: bool = False, id_name: str = "id") -> None:
+def write(
+    path: Path,
+    *,
+    samples: int = 3,
+    labels_only: bool = False,
+    id_name: str = "id",
+    classes: ClassTable = NUMBERS,
+) -> None:
     probabilities = np.resize(PROBABILITIES, (samples, 2))
     ids = np.arange(samples)
-    write_predictions(str(path), probabilities, ids=ids, id_name=id_name, labels_only=labels_only)
+    write_predictions(str(path), probabilities, classes=classes, ids=ids, id_name=id_name, labels_only=labels_only)
 
 
 def test_a_table_of_predictions_has_ids_classes_and_probabilities(tmp_path: Path) -> None:
@@ -30,6 +40,14 @@ def test_a_table_of_predictions_has_ids_classes_and_probabilities(tmp_path: Path
     }
     write(tmp_path / "out.csv", labels_only=True)
     assert pyarrow.csv.read_csv(tmp_path / "out.csv").to_pydict() == {"id": [0, 1, 2], "label": [1, 0, 0]}
+
+
+@pytest.mark.parametrize("names", [("dog", "fox"), (False, True), (-1, 1)])
+def test_predictions_name_the_classes(tmp_path: Path, names: tuple[LabelValue, LabelValue]) -> None:
+    write(tmp_path / "out.parquet", classes=ClassTable(count=2, names=names))
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table["label"].to_pylist() == [names[1], names[0], names[0]]
+    assert table.column_names[2:] == [f"probability_{name}" for name in names]
 
 
 def test_ids_are_kept_under_any_column_name(tmp_path: Path) -> None:

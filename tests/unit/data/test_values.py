@@ -77,7 +77,8 @@ TEXTS: dict[str, tuple[pa.ChunkedArray, list[str]]] = {
     },
     "bytes of a fixed number": (column([b"a1", b"b2"], pa.binary(2)), ["a1", "b2"]),
     "padded by SQL": (column(["u0     ", "u1     "]), ["u0", "u1"]),
-    "padded with zeros": (column([b"u0\0\0", b"u1\0\0"]), ["u0", "u1"]),
+    "padded with zeros": (column(["u0\0\0", "u1\0\0"]), ["u0", "u1"]),
+    "numbers in bytes": (column([(65).to_bytes(4, "little"), (66).to_bytes(4, "little")]), ["41000000", "42000000"]),
     "unsigned beyond 64 bits": (column([17, 2**64 - 1], pa.uint64()), ["17", str(2**64 - 1)]),
     "decimal beyond 64 bits": (column([Decimal(17), Decimal(10**30)]), ["17", str(10**30)]),
     "an opaque integer beyond 64 bits": (
@@ -272,7 +273,12 @@ def test_a_uuid_is_one_id_in_every_form(uuid: UUID) -> None:
         assert spelling_in(known, as_id(form)) in known
 
 
-@given(st.binary(min_size=8, max_size=40).filter(lambda value: not value.hex().isdecimal()))
+def _is_a_hash(value: bytes) -> bool:
+    """Bytes that spell padded text lose the padding, and digits alone could be another id."""
+    return not value.hex().isdecimal() and value.strip() == value
+
+
+@given(st.binary(min_size=8, max_size=40).filter(_is_a_hash))
 def test_a_hash_is_one_id_in_every_form(value: bytes) -> None:
     for known in (value.hex(), value.hex().upper()):
         for form in (value, value.hex(), value.hex().upper()):

@@ -1,8 +1,12 @@
 """Ingest: its results, and what it refuses before anything is written."""
 
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -125,15 +129,64 @@ def test_groups_are_refused_where_an_update_mixes_batches(tmp_path: Path, traini
         make_config(tmp_path / "all.parquet", training=training, unlearning=unlearning)
 
 
-def test_a_shard_of_a_single_class_is_refused(tmp_path: Path) -> None:
+def test_a_shard_of_a_single_class_is_kept_and_said(tmp_path: Path) -> None:
     table = write_samples(tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet")
     shards = {sample_id: shard for sample_id, shard, _ in homes(config)}
     labels = [0 if shards[sample_id] == 1 else 1 + shards[sample_id] for sample_id in table["id"].to_pylist()]
     pq.write_table(table.set_column(1, "label", pa.array(labels)), tmp_path / "all.parquet")
-    with pytest.raises(DataInvalid, match="shard 0 of 2 would hold a single class"):
+    manifest = prepare_run(config, str(tmp_path / "run")).manifest
+    assert manifest.conversions == (
+        "shards 0, 1 of 2: a single class, which is all that they can learn; fewer shards would mix classes",
+    )
+
+
+def test_a_table_of_a_single_class_is_refused(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    labels = pa.array(["dog"] * table.num_rows)
+    pq.write_table(table.set_column(1, "label", labels), tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"classes": None})
+    with pytest.raises(DataInvalid, match="column label has the same label in all rows; training needs two or more"):
         prepare_run(config, str(tmp_path / "run")).write()
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_that_are_text_are_kept_as_the_classes_of_the_run(tmp_path: Path) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    names = ["fox", "ant", "dog"]
+    labels = pa.array([names[label] for label in table["label"].to_pylist()])
+    pq.write_table(table.set_column(1, "label", labels), tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"classes": None})
+    foxes = [row["id"] for row in pq.read_table(tmp_path / "all.parquet").to_pylist() if row["label"] == "fox"]
+    prepare_run(config, str(tmp_path / "run"), exclude=foxes).write()
+    manifest = RunStore(str(tmp_path / "run")).manifest
+    assert (manifest.classes, manifest.class_names) == (3, ("ant", "dog", "fox"))
+    assert manifest.conversions == ("labels in column label: class 0 is 'ant', 1 is 'dog', 2 is 'fox'",)
+
+
+EXCLUDED: dict[str, tuple[Callable[[int], Any], list[Any]]] = {
+    "floats": (float, [1.0, 1, "1"]),
+    "decimals": (Decimal, [Decimal("1.00"), np.int8(1)]),
+    "padded text": (lambda number: f"a{number} ", ["a1", " a1"]),
+    "UUIDs": (lambda number: UUID(int=number).bytes, [UUID(int=1), UUID(int=1).hex, str(UUID(int=1)).upper()]),
+    "hashes": (lambda number: bytes([255] * 7 + [number]), [bytes([255] * 7 + [1]), "ff" * 7 + "01", "FF" * 7 + "01"]),
+    "huge integers": (lambda number: Decimal(2**64 + number), [2**64 + 1, str(2**64 + 1), Decimal(2**64 + 1)]),
+}
+
+
+@pytest.mark.parametrize(("form", "names"), EXCLUDED.values(), ids=EXCLUDED)
+def test_samples_and_owners_are_excluded_in_whatever_form_they_are_named(
+    tmp_path: Path, form: Callable[[int], Any], names: list[Any]
+) -> None:
+    table = write_samples(tmp_path / "all.parquet")
+    named = pa.array([form(number) for number in range(table.num_rows)])
+    table = table.set_column(0, "id", named).append_column("customer", named)
+    pq.write_table(table, tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", data={"owner": "customer"})
+    for name in names:
+        for chosen in ({"exclude": [name]}, {"exclude_owners": [name]}):
+            prepared = prepare_run(config, str(tmp_path / "run"), **chosen)
+            assert len(prepared.table.ids) == table.num_rows - 1
 
 
 @pytest.mark.parametrize(("text_ids", "stranger"), [(False, 5), (True, "nobody")])

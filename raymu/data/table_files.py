@@ -1,0 +1,152 @@
+"""The files of a table: one or several, a pattern, or a directory as Spark, Hive and Ray Data write it."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+from fsspec.implementations.arrow import ArrowFSWrapper
+from pyarrow import fs
+
+from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, locations_of, redacted
+from raymu.errors import DataInvalid
+from raymu.text import one_line
+
+_WILDCARD = re.compile(r"[*?\[]")
+_ENDINGS = (".parquet", ".parq", ".pq", ".arrow", ".feather", ".ipc")
+_NOTES = (".json", ".md", ".txt", ".yaml", ".yml", ".html", ".crc", ".lock")
+"""Endings of files that programs and people leave beside tables."""
+_KEY = re.compile(r"([^=/]+)=[^/]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableFile:
+    """One file of a table."""
+
+    system: fs.FileSystem
+    path: str
+    """Its path in that system."""
+    source: str
+    """Its path or URI, for messages."""
+
+    def read(self) -> pa.Table:
+        """Read the file as what its content says: Parquet, an Arrow file or stream, or Feather.
+
+        Raises:
+            DataInvalid: It is neither.
+            OSError: It cannot be read; the same holds for pa.ArrowException and ValueError.
+        """
+        with self.system.open_input_file(self.path) as file:
+            beginning = file.read(8)
+            file.seek(0)
+            read = next((read for magic, read in _READERS.items() if beginning.startswith(magic)), None)
+            if read is not None:
+                return read(file)
+        if self.path.lower().endswith(_ENDINGS):
+            raise ValueError("its content is neither Parquet, Arrow nor Feather")
+        raise DataInvalid(self.source, "is of no known format; give a .parquet, .arrow or .feather file")
+
+    def partition(self) -> Mapping[str, str | None]:
+        """Return the columns that the folders of the path give a value to, as Hive does: owner=anna/part.parquet."""
+        folder = str(PurePosixPath(self.path).parent)
+        names = dict.fromkeys(match[1] for part in folder.split("/") if (match := _KEY.fullmatch(part)))
+        hive = pyarrow.dataset.HivePartitioning(pa.schema([(name, pa.string()) for name in names]))
+        return dict(pyarrow.dataset.get_partition_keys(hive.parse(self.path)))
+
+
+def require_no_secret(location: str) -> None:
+    """Raise DataInvalid if a URI has a secret in it: a run keeps the locations of its data."""
+    if has_credentials(location):
+        raise DataInvalid(redacted(location), LEAVE_SECRETS_OUT)
+
+
+def table_files(location: str) -> list[TableFile]:
+    """Find the files of a table, ordered by their paths.
+
+    In directories, what begins with a dot or an underscore is left out, as are empty files and notes such as README.md.
+
+    Args:
+        location: Paths or URIs of files or directories, or patterns such as data/*.parquet and data/**.
+
+    Raises:
+        DataInvalid: There is no such file.
+    """
+    require_no_secret(location)
+    files: dict[tuple[str, str], TableFile] = {}
+    for place in locations_of(location):
+        try:
+            present = list(_files_at(place))
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise DataInvalid(
+                redacted(place), f"cannot be read ({one_line(error)}); give a whole file that is there"
+            ) from error
+        if not present:
+            raise DataInvalid(
+                redacted(place), "has no files of a table; name a Parquet, Arrow or Feather file that is there"
+            )
+        files |= {(file.system.type_name, file.path): file for file in present}
+    return list(files.values())
+
+
+def _files_at(place: str) -> Iterator[TableFile]:
+    if is_uri(place):
+        system, path = fs.FileSystem.from_uri(place)
+    else:
+        system, path = fs.LocalFileSystem(), str(Path(place).expanduser().absolute())
+    [info] = system.get_file_info([path])
+    wildcard = _WILDCARD.search(path)
+    if wildcard is None or info.type is not fs.FileType.NotFound:
+        yield from _files_below(system, path, place)
+        return
+    root = path[: path.rfind("/", 0, wildcard.start()) + 1]
+    for matched in sorted(ArrowFSWrapper(system).glob(path)):
+        if not _is_hidden(matched.removeprefix(root)):
+            yield from _files_below(system, matched, place)
+
+
+def _files_below(system: fs.FileSystem, path: str, place: str) -> Iterator[TableFile]:
+    [info] = system.get_file_info([path])
+    if info.type is fs.FileType.Directory:
+        folder = path.rstrip("/")
+        for entry in sorted(
+            system.get_file_info(fs.FileSelector(folder, recursive=True)), key=lambda entry: entry.path
+        ):
+            inner = entry.path.removeprefix(folder).lstrip("/")
+            is_table = entry.size and not inner.lower().endswith(_NOTES)
+            if entry.type is fs.FileType.File and is_table and not _is_hidden(inner):
+                yield TableFile(system=system, path=entry.path, source=f"{_prefix(place)}{entry.path}")
+    elif info.type is fs.FileType.Unknown:
+        raise OSError("it is not a file")  # reading a pipe could wait for ever
+    else:
+        source = redacted(place) if not _WILDCARD.search(place) else f"{_prefix(place)}{path}"
+        yield TableFile(system=system, path=path, source=source)
+
+
+def _prefix(place: str) -> str:
+    return f"{redacted(place).partition('://')[0]}://" if is_uri(place) else ""
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith((".", "_")) and "=" not in part for part in path.split("/"))
+
+
+def _read_arrow(file: pa.NativeFile) -> pa.Table:
+    return pa.ipc.open_file(file).read_all()
+
+
+def _read_stream(file: pa.NativeFile) -> pa.Table:
+    return pa.ipc.open_stream(file).read_all()
+
+
+def _read_parquet(file: pa.NativeFile) -> pa.Table:
+    return pq.ParquetFile(file).read()  # unlike read_table, also if a column is there twice
+
+
+_READERS: Mapping[bytes, Callable[[pa.NativeFile], pa.Table]] = {
+    b"PAR1": _read_parquet,
+    b"ARROW1": _read_arrow,
+    b"\xff\xff\xff\xff": _read_stream,
+}
