@@ -73,9 +73,9 @@ def command(
         ) as run,
     ):
         report, conversions = run.training, run.manifest.conversions
-    for line in conversions:
-        click.echo(one_line(line), err=True)
     with printing_after_commit("`raymu status`"):
+        for line in conversions:
+            click.echo(f"raymu: {one_line(line)}", err=True)
         show(as_json, report, lambda screen: show_training(screen, report, redacted(location)))
 
 

@@ -184,8 +184,10 @@ def test_samples_and_owners_are_excluded_in_whatever_form_they_are_named(
     pq.write_table(table, tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", data={"owner": "customer"})
     for name in names:
-        for chosen in ({"exclude": [name]}, {"exclude_owners": [name]}):
-            prepared = prepare_run(config, str(tmp_path / "run"), **chosen)
+        for prepared in (
+            prepare_run(config, str(tmp_path / "run"), exclude=[name]),
+            prepare_run(config, str(tmp_path / "run"), exclude_owners=[name]),
+        ):
             assert len(prepared.table.ids) == table.num_rows - 1
 
 
