@@ -12,6 +12,7 @@ An error is built from plain arguments, so that it survives pickling between pro
                      DeviceUnavailable
 """
 
+import re
 from collections.abc import Sequence
 
 from raymu.text import one_line, plural
@@ -167,6 +168,17 @@ class RunRolledBack(RunInvalid):
         )
 
 
+_REBUILT = re.compile(r"(generations/\d{8,}\.json|samples/\d{4,}-[^/]*|shards/\d{4,}/[^/]*)$")
+"""Paths of the files that `raymu rebuild` writes again."""
+
+
+def _restored_by(path: str) -> str:
+    """Say what restores a file of a run, or a part of its journal."""
+    if _REBUILT.search(path):
+        return "try `raymu rebuild`, or restore the file from a backup of the run"
+    return "restore the run from a backup"
+
+
 class FileCorrupt(RaymuError):
     """A file or a database of a run is not what was written."""
 
@@ -175,7 +187,7 @@ class FileCorrupt(RaymuError):
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem}; try `raymu rebuild`, or restore the file from a backup of the run"
+        return f"{self.path}: {self.problem}; {_restored_by(self.path)}"
 
 
 class FileMissing(RaymuError):
@@ -186,7 +198,7 @@ class FileMissing(RaymuError):
         self.path = path
 
     def __str__(self) -> str:
-        return f"{self.path} is missing; try `raymu rebuild`, or restore it from a backup of the run"
+        return f"{self.path} is missing; {_restored_by(self.path)}"
 
 
 class FileUnreadable(RaymuError):

@@ -59,11 +59,21 @@ class WorkReports:
         self._files.write(partial_path(partial.command_id), seal(partial, self._keys.hash_key))
 
     def find(self, kind: type[AnyReport], command_id: str) -> AnyReport | None:
-        """Return the report of a command that ran before, if the files that it wrote still exist. Raises FileCorrupt."""
-        report: AnyReport | None = self._read(kind, report_path(command_id), command_id)
+        """Return the report of a command that ran before, if the files that it wrote still exist.
+
+        A report that is not what was written is none: it only spares work, which gives the same bits again.
+        """
+        try:
+            report: AnyReport | None = self._read(kind, report_path(command_id), command_id)
+        except FileCorrupt:
+            return None
         if report is None:
             return None
         return report if all(self._files.exists(ref.path) for ref in report.lineage.files) else None
+
+    def check(self, kind: type, command_id: str) -> None:
+        """Raise FileCorrupt if the report of a command is not what was written."""
+        self._read(kind, report_path(command_id), command_id)
 
     def find_partial(self, kind: type[AnyPartial], command_id: str) -> AnyPartial | None:
         """Return what an unfinished command has done so far; None if nothing is stored. Raises FileCorrupt."""

@@ -3,6 +3,8 @@ import pickle
 import pytest
 
 from raymu.errors import (
+    FileCorrupt,
+    FileMissing,
     FileUnreadable,
     JobFailed,
     RaymuError,
@@ -32,6 +34,25 @@ from raymu.text import one_line
 )
 def test_any_message_becomes_one_printable_line(problem: object, line: str) -> None:
     assert one_line(problem) == line
+
+
+@pytest.mark.parametrize(
+    ("path", "is_rebuilt"),
+    [
+        ("runs/a/generations/00000003.json", True),
+        ("s3://b/a/samples/0001-pyarrow26.0.1-764f5d550f60ca4c.parquet", True),
+        ("shards/0001/stage-2-764f5d550f60ca4c.safetensors", True),
+        ("runs/samples/1/run.json", False),
+        ("runs/a/signing.key", False),
+        ("the journal", False),
+        ("journal event 7", False),
+        ("receipt 2 (r1)", False),
+    ],
+)
+def test_a_damaged_file_names_what_restores_it(path: str, is_rebuilt: bool) -> None:
+    for error in (FileCorrupt(path, "changed"), FileMissing(path)):
+        assert ("`raymu rebuild`" in str(error)) is is_rebuilt
+        assert "from a backup" in str(error)
 
 
 @pytest.mark.parametrize(

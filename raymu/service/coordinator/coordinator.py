@@ -12,7 +12,7 @@ from raymu.core.board.board import RevocationBoard
 from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, RunTrained, UnlearningConfigured
 from raymu.core.receipt import Receipt
-from raymu.core.records import Exactness, ShardLineage
+from raymu.core.records import ShardLineage
 from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, mark_unfinished
 from raymu.service.coordinator.calls import (
     Call,
@@ -228,7 +228,7 @@ class Coordinator:
     async def settle(self, progress: Progress, *, due_by: datetime | None = None) -> SettleResult:
         """Retrain every shard that was only patched, and finish interrupted work, training included.
 
-        Without `due_by`, a shard that is inconclusive by then, as after an upgrade of torch, is trained from its first stage.
+        Without `due_by`, a shard that is inconclusive then, as after an upgrade of torch, is trained from its first stage.
 
         Does not wait for repairs that other calls started. Files that those repairs still read are purged when they end.
 
@@ -240,10 +240,6 @@ class Coordinator:
         resumption = Resumption(executor)
         started = await executor.repeat_lost_revocations()
         await self._finish_training(progress)
-        inconclusive = {each.shard for each in self.board.lineages if each.exactness is Exactness.INCONCLUSIVE}
-        if any(self.board.lineages[shard].inexact for shard in inconclusive):
-            reasons = await self._session.offload(partial(inexact_reasons, self._session.store))
-            inconclusive = set() if reasons else inconclusive  # training again would give no more
         unsettled = [receipt for receipt in executor.receipts.receipts() if not receipt.is_exact]
         due = {
             receipt.request_id
@@ -253,8 +249,8 @@ class Coordinator:
         with executor.progress_to(progress):
             await resumption.begin(started)
             await settle_requests(executor, self._session, due)
-            if due_by is None:
-                await retrain_inconclusive(executor, self._session, inconclusive)
+            if due_by is None and not await self._is_inexact():
+                await retrain_inconclusive(executor, self._session)
             await executor.wait_until(lambda: resumption.is_done)
         reports = resumption.reports
         settled = [
@@ -374,6 +370,12 @@ class Coordinator:
             if self._session.journal.written != self._opened_at:
                 mark_unfinished(error)
             raise
+
+    async def _is_inexact(self) -> bool:
+        """Return whether training shards again would give no more, since this run's training cannot be repeated."""
+        if not any(lineage.inexact for lineage in self.board.lineages):
+            return False
+        return bool(await self._session.offload(partial(inexact_reasons, self._session.store)))
 
     def _is_trained(self) -> bool:
         return self._publisher.published is not None

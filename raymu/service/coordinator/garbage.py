@@ -74,6 +74,8 @@ class GarbageCollector:
             commands = {command.command_id for command in self._board.awaited}
             if shard is None:
                 store.delete_garbage(self._needed(), commands)
+                if self._board.is_idle:  # otherwise the purge that follows destroys earlier generations
+                    store.generations.delete_except(self._publisher.generation)
             else:
                 store.delete_shard_garbage(self._needed(), commands, shard)
 

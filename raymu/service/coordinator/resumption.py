@@ -56,10 +56,10 @@ async def settle_requests(executor: Executor, session: Session, request_ids: Set
         await executor.wait_until(lambda: is_settled() or bool(unrequested()))
 
 
-async def retrain_inconclusive(executor: Executor, session: Session, shards: Set[int]) -> None:
-    """Train those of these shards that are still inconclusive again from their first stage, in the class of the workers."""
+async def retrain_inconclusive(executor: Executor, session: Session) -> None:
+    """Train the inconclusive shards again from their first stage, in the class of the workers."""
     lineages = executor.board.lineages
-    anew = tuple(sorted(shard for shard in shards if lineages[shard].exactness is Exactness.INCONCLUSIVE))
+    anew = tuple(sorted(each.shard for each in lineages if each.exactness is Exactness.INCONCLUSIVE))
     if anew:
         await executor.record(SettleRequested(at=session.clock(), shards=(), anew=anew))
         await executor.wait_until(lambda: executor.board.restarting.isdisjoint(anew))

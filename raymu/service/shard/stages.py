@@ -61,9 +61,13 @@ class PartialReport:
 
 
 def find_report(store: RunStore, command_id: str) -> WorkReport | None:
-    """Return the report of a command; None if it does not exist, or its files are missing. Raises FileCorrupt."""
-    kind: type[WorkReport] = TrainReport if command_id.startswith(TRAIN_PREFIX) else RepairReport
-    return store.reports.find(kind, command_id)
+    """Return the report of a command; None if it does not exist or was changed, or if its files are missing."""
+    return store.reports.find(report_kind(command_id), command_id)
+
+
+def report_kind(command_id: str) -> type[WorkReport]:
+    """Return the kind of report that a command has."""
+    return TrainReport if command_id.startswith(TRAIN_PREFIX) else RepairReport
 
 
 def find_partial(store: RunStore, command_id: str) -> PartialReport | None:

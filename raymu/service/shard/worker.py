@@ -26,7 +26,6 @@ from raymu.service.shard.shard_patcher import Patch, ShardPatcher
 from raymu.service.shard.stages import StageWriter
 from raymu.store.reports import AnyReport
 from raymu.store.run import RunStore
-from raymu.text import one_line
 from raymu.training.batches import ShardSamples
 from raymu.training.determinism import (
     choose_device,
@@ -162,12 +161,17 @@ class ShardWorker:
         if command.decision.remedy is not Remedy.RETRAIN:
             try:
                 patch = self._patch(task, forget, retain, unseen)
-            except (PatchFailed, TrainingFailed) as failure:
+            except PatchFailed as failure:
                 reason = f"{command.decision.remedy} failed ({failure}); retrained instead"
+            except TrainingFailed as failure:
+                reason = (
+                    f"{command.decision.remedy} failed (training stopped in stage {failure.stage}); retrained instead"
+                )
             except (RaymuError, OSError):  # of files, of the storage, or of another coordinator
                 raise
             except Exception as failure:  # of the model's own code, which the forget set may be too small for
-                problem = f"{type(failure).__name__}: {one_line(failure)}"
+                # Its text may name samples, and a receipt, which is never deleted, keeps the reason.
+                problem = f"{type(failure).__name__} in the model's code"
                 reason = f"{command.decision.remedy} failed ({problem}); retrained instead"
         if patch is None:
             report = yield from self._retrain(task, retain, reason)

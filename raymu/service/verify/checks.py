@@ -11,7 +11,7 @@ from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, finding_of, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.pseudonyms import pseudonym_mismatches
-from raymu.service.shard.stages import PartialReport, find_report
+from raymu.service.shard.stages import PartialReport, report_kind
 from raymu.service.verify.descent import descent_findings
 from raymu.service.verify.evidence import Evidence
 from raymu.service.verify.leftovers import leftover_findings, needed_files, unless_unfinished
@@ -71,6 +71,9 @@ def _generation(evidence: Evidence) -> Findings:
     if expected.published is None:
         yield leaves_open(FindingKind.UNTRAINED, "the run is not trained yet")
         return
+    if evidence.generation is None and store.generations.is_behind(expected.published.number):
+        yield fails(FindingKind.OLD_FILES, f"the files are an old copy, without generation {expected.published.number}")
+        return
     generation = evidence.generation or store.generations.read(expected.published)  # raises if it is missing or changed
     command = expected.publication
     if command is None or (generation.constituents, generation.lineages) != (command.constituents, command.lineages):
@@ -107,7 +110,7 @@ def _files(evidence: Evidence) -> Findings:
     reports = evidence.store.reports
     for command_id in reports.finished:
         try:
-            find_report(evidence.store, command_id)
+            reports.check(report_kind(command_id), command_id)
         except (FileCorrupt, FileUnreadable) as error:
             yield finding_of(error, FindingKind.REPORT)
     for command_id in reports.partial:

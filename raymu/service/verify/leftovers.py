@@ -7,7 +7,7 @@ from contextlib import suppress
 from raymu.core.findings import FindingKind
 from raymu.core.records import FileRef
 from raymu.core.verdict import Finding, fails, leaves_open
-from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
+from raymu.errors import FileMissing, FileUnreadable
 from raymu.service.shard.stages import find_report
 from raymu.service.verify.evidence import Evidence
 from raymu.store.files.concurrency import map_concurrently
@@ -69,7 +69,7 @@ def needed_files(evidence: Evidence) -> set[FileRef]:
     store, board = evidence.store, evidence.expected.board
     lineages = [*board.lineages, *(evidence.generation.lineages if evidence.generation else ())]
     for command_id in evidence.expected.awaited:
-        with suppress(FileCorrupt, FileUnreadable):  # the check of the files reports it
+        with suppress(FileUnreadable):  # the check of the files reports it
             report = find_report(store, command_id)
             lineages.extend([report.lineage] if report else [])
     needed = {file for lineage in lineages for file in lineage.files}

@@ -14,7 +14,6 @@ from raymu.config.unlearning import Preconditioner
 from raymu.core.partition import derive_seed, epoch_order
 from raymu.core.remedies import FACTOR_PASSES, PRODUCT_PASSES
 from raymu.errors import PatchFailed
-from raymu.text import one_line
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.curvature.conjugate_gradients import conjugate_gradients
@@ -63,7 +62,8 @@ class CurvatureDirection:
         except PatchFailed:
             raise
         except Exception as error:  # the model's own code runs, and its layers may lack second derivatives
-            problem = f"the curvature cannot be computed ({type(error).__name__}: {one_line(error)})"
+            # The text of the error may name samples, and a reason is kept in receipts.
+            problem = f"the curvature cannot be computed ({type(error).__name__})"
             raise PatchFailed(f"{problem}; unlearning.contributions gradient needs none") from error
         if not bool(torch.isfinite(direction).all()):
             raise PatchFailed("the direction is not finite; use a larger unlearning.curvature.damping")

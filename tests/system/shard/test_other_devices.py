@@ -92,15 +92,16 @@ def test_a_shard_that_workers_of_two_kinds_trained_is_inconclusive(tmp_path: Pat
     assert report.lineage.exactness is Exactness.INCONCLUSIVE
 
 
-def test_settling_elsewhere_leaves_a_patched_request_inconclusive(run: Coordinator, tmp_path: Path) -> None:
+def test_settling_elsewhere_makes_a_patched_request_exact_in_one_class(run: Coordinator, tmp_path: Path) -> None:
     location = tmp_path / "run"
     with on("A100"):
         patched = revoke(run, ids(location, 2)[:1], strategy="dpus")
         assert (patched.exactness, devices(patched)) == (Exactness.APPROXIMATE, ["A100"])
         settle(run)
     receipt = run.receipt(patched.request_id)
-    assert (receipt.exactness, devices(receipt)) == (Exactness.INCONCLUSIVE, ["A100", "T4"])
+    assert (receipt.exactness, devices(receipt)) == (Exactness.EXACT, ["A100"])
     assert receipt.settled_at
+    assert lineage_of(location, 0).earlier_classes == ()
 
 
 def test_settling_trains_an_inconclusive_shard_anew_in_the_class_of_its_workers(

@@ -1,5 +1,6 @@
 """The results of a patch, by any of its paths."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import torch
 
 from raymu.config import Config
 from raymu.core.records import Remedy, SampleId
-from raymu.errors import ShardRepairFailed
+from raymu.errors import ShardRepairFailed, TrainingFailed
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.run_spec import spec_of
 from raymu.service.shard import shard_patcher
 from raymu.service.shard.files import StateCache
 from raymu.service.shard.messages import RepairTask
 from raymu.service.shard.shard_patcher import Patch, ShardPatcher
+from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
 from raymu.training.normalizer import Normalizer
 from raymu.training.patch import PatchResult, calibrate
@@ -163,3 +165,23 @@ def test_a_forecast_is_within_twice_the_passes_that_a_patch_takes(
     assert run.store.manifest.has_batch_norm is has_batch_norm
     assert part.remedy is not Remedy.RETRAIN
     assert part.passes / 2 <= part.forecast_passes <= 2 * part.passes
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, TrainingFailed])
+def test_a_reason_keeps_no_text_of_the_models_own_errors(
+    trained_run: TrainedRunFactory, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """It may name samples, and receipts are never deleted."""
+    text = "no vector for sample 1007 of anna@example.org"
+
+    def broken(*_args: object) -> Patch:
+        raise TrainingFailed(0, 1, f"ValueError: {text}") if error is TrainingFailed else error(text)
+
+    monkeypatch.setattr(ShardWorker, "_patch", broken)
+    run = trained_run()
+    [part] = run.revoke(run.ids(shard=0, slice_index=1)[:1], strategy="dpus").shards
+    assert part.remedy is Remedy.RETRAIN
+    assert part.reason.endswith("; retrained instead")
+    assert "failed" in part.reason
+    asyncio.run(run.coordinator.close())
+    assert not [path for path in run.location.rglob("*") if path.is_file() and b"anna" in path.read_bytes()]
