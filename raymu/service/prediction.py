@@ -21,7 +21,7 @@ from raymu.service.served import served_generation
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.run import RunStore
 from raymu.training.classifier import Classifier
-from raymu.training.determinism import deterministic, device_or_cpu
+from raymu.training.determinism import device_or_cpu, pinned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,5 +154,5 @@ class Ensemble:
                 f"have shape {features.shape[1:]}, the run was trained on {self._input_shape}; give such samples",
             )
         features = as_features("features", features, is_wide=True)
-        with deterministic(self._device, self._threads):
+        with pinned(self._device, self._threads):
             return np.stack([classifier.probabilities(features) for classifier in self._classifiers])

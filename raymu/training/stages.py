@@ -90,21 +90,24 @@ def train_stages(task: StageTask, ranks: Ranks | None = None) -> Iterator[StageR
         trainer = ShardTrainer(spec, task.shard, device, ranks)
         if task.checkpoint is not None:
             trainer.load(task.checkpoint, source=f"the checkpoint of stage {task.first - 1}")
-        for stage in range(task.first, task.end):
-            started = time.perf_counter()
+    for stage in range(task.first, task.end):
+        started = time.perf_counter()
+        with deterministic(
+            device, task.threads, spec.workers
+        ):  # not beyond a stage: other code of the process runs then
             recorder = None
             if 0 in ranks.local_ranks:
                 model, groups = trainer.classifier.model, spec.groups_per_slice
                 recorder = stage_recorder(task.contributions, model, stage=stage, groups_per_slice=groups)
             passes = trainer.train_stage(task.samples, stage, recorder)
             checkpoint, weights = trainer.dump(stage=stage, determinism=determinism)
-            yield StageResult(
-                stage=stage,
-                checkpoint=checkpoint,
-                weights_sha256=weights,
-                updates=recorder.log().dump() if recorder else None,
-                passes=passes,
-                seconds=time.perf_counter() - started,
-                determinism=determinism,
-                earlier_classes=trainer.earlier_classes(determinism),
-            )
+        yield StageResult(
+            stage=stage,
+            checkpoint=checkpoint,
+            weights_sha256=weights,
+            updates=recorder.log().dump() if recorder else None,
+            passes=passes,
+            seconds=time.perf_counter() - started,
+            determinism=determinism,
+            earlier_classes=trainer.earlier_classes(determinism),
+        )

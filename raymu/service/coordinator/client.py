@@ -68,8 +68,8 @@ class LocalClient:
         self._calls.close(self._close)
 
     def _open(self, store: RunStore, first: Sequence[Revocation] = ()) -> None:
-        fleet = ProgressFleet(LocalFleet(store))
-        self._coordinator = Coordinator(store, fleet, observers=[EventLog(store.manifest.run_id)], first=first)
+        self._fleet = ProgressFleet(LocalFleet(store))
+        self._coordinator = Coordinator(store, self._fleet, observers=[EventLog(store.manifest.run_id)], first=first)
 
     def _work(self, progress: Progress, together: Sequence[PendingCall]) -> None:
         """Carry out calls, of which the first is that of this thread."""
@@ -90,6 +90,7 @@ class LocalClient:
     def _close(self) -> None:
         try:
             _run(self._coordinator.close())
+            _run(self._fleet.close())
         finally:
             self._turn.leave()
 

@@ -19,6 +19,7 @@ from raymu.service.shard.messages import (
 )
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
+from raymu.training.own_process import UndisturbedTraining
 
 
 class ShardFleet(Protocol):
@@ -52,14 +53,18 @@ class ShardFleet(Protocol):
 
 
 class LocalFleet:
-    """One worker in this process, which runs one shard after the other: good for a debugger."""
+    """One worker in this process, which runs one shard after the other: good for a debugger.
+
+    If other threads are alive, as in a web service, stages are trained in a process of their own.
+    """
 
     workers = 1
     running: Collection[int] = ()
     """Always empty when other coroutines run, because a shard's work is never suspended."""
 
     def __init__(self, store: RunStore) -> None:
-        self._worker = ShardWorker(store)
+        self._training = UndisturbedTraining()
+        self._worker = ShardWorker(store, self._training)
 
     async def run(self, work: Work, progress: Progress) -> WorkReport:
         for report in self._worker.run(work):
@@ -76,7 +81,8 @@ class LocalFleet:
         return {}
 
     async def close(self) -> None:
-        """Do nothing: the worker is this process."""
+        """End the process that trained beside other threads, if there was one."""
+        self._training.close()
 
 
 class ProgressFleet:

@@ -33,6 +33,7 @@ from raymu.training.determinism import (
     determinism_class,
     deterministic,
     device_or_cpu,
+    pinned,
 )
 from raymu.training.optimizers import build_optimizer
 from raymu.training.stages import StageTrainer, train_stages
@@ -106,9 +107,9 @@ class ShardWorker:
         self._files.switch_to(work.shard)
         self._store.delete_partial_writes(work.shard)  # left behind by a worker that was lost
         self._device = choose_device(self._device_setting)
-        with deterministic(self._device, self._config.cluster.threads, self._spec.workers) as determinism:
-            self._determinism = determinism.json()
-            yield from log_work(self._store.manifest.run_id, work, self._execute(work))
+        threads, workers = self._config.cluster.threads, self._spec.workers
+        self._determinism = determinism_class(self._device, threads, workers).json()
+        yield from log_work(self._store.manifest.run_id, work, self._execute(work))
 
     def _execute(self, work: Work) -> Iterator[StageProgress | WorkReport]:
         match work:
@@ -180,7 +181,8 @@ class ShardWorker:
             report = self._patch_report(task, retain, patch, reason)
         meter = ChangeMeter(self._spec, self._files, device=self._device)
         try:
-            change = meter.measure(command.lineage, report.lineage, forget=forget, retain=retain, unseen=unseen)
+            with pinned(self._device, self._config.cluster.threads):
+                change = meter.measure(command.lineage, report.lineage, forget=forget, retain=retain, unseen=unseen)
         except (RaymuError, OSError):
             raise
         except Exception:  # the model's own code may refuse to predict so few samples, and the repair is done
@@ -200,7 +202,8 @@ class ShardWorker:
         self, task: RepairTask, forget: ShardSamples, retain: ShardSamples, unseen: ShardSamples | None
     ) -> Patch:
         patcher = ShardPatcher(self._spec, self._config.unlearning, task.command, self._files, device=self._device)
-        return patcher.patch(forget, retain, unseen)
+        with deterministic(self._device, self._config.cluster.threads, self._spec.workers):
+            return patcher.patch(forget, retain, unseen)
 
     def _retrain(
         self, task: RepairTask, retain: ShardSamples, reason: str

@@ -3,10 +3,9 @@
 import json
 import time
 from collections.abc import Collection, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
-
-import torch
 
 from raymu.core.findings import FindingKind
 from raymu.core.records import Generation, ShardLineage
@@ -18,10 +17,9 @@ from raymu.service.shard.files import read_shard_samples
 from raymu.service.shard.messages import FleetLoad, Progress, StageProgress
 from raymu.store.run import RunStore
 from raymu.training.checkpoint_format import deserialize, read_metadata, weights_sha256
-from raymu.training.contributions import stage_recorder
-from raymu.training.determinism import deterministic, device_or_cpu
-from raymu.training.spec import TrainingSpec
-from raymu.training.trainer import ShardTrainer
+from raymu.training.determinism import determinism_class, device_or_cpu
+from raymu.training.own_process import UndisturbedTraining
+from raymu.training.stages import StageResult, StageTask
 
 
 def replay_findings(
@@ -45,16 +43,26 @@ def replay_findings(
     if reasons := inexact_reasons(store):
         yield from (leaves_open(FindingKind.INEXACT, reason) for reason in reasons)
         return
-    config = store.config
-    spec = spec_of(store)
+    config, spec = store.config, spec_of(store)
     device = device_or_cpu(config.device)
-    with deterministic(device, config.cluster.threads, spec.workers) as determinism:
-        lineages = [lineage for lineage in generation.lineages if lineage.shard in shards]
-        begin_phase("replaying")
+    determinism = determinism_class(device, config.cluster.threads, spec.workers).json()
+    lineages = [lineage for lineage in generation.lineages if lineage.shard in shards]
+    begin_phase("replaying")
+    with closing(UndisturbedTraining()) as training:
         for done, lineage in enumerate(lineages):
             load = FleetLoad(running=(lineage.shard,), waiting=len(lineages) - done - 1, done=done)
-            loaded = partial(_with_load, progress, load)
-            yield from _compare_shard(store, lineage, spec, device, determinism.json(), loaded)
+            task = StageTask(
+                spec=spec,
+                shard=lineage.shard,
+                samples=read_shard_samples(store, lineage.table),
+                first=0,
+                checkpoint=None,
+                contributions=config.unlearning.contributions,
+                device="cpu" if device.type == "cpu" else config.device,
+                threads=config.cluster.threads,
+            )
+            with closing(training(task)) as stages:
+                yield from _compare_shard(store, lineage, stages, determinism, partial(_with_load, progress, load))
 
 
 def _with_load(progress: Progress, load: FleetLoad, stage: StageProgress) -> None:
@@ -65,14 +73,12 @@ def _with_load(progress: Progress, load: FleetLoad, stage: StageProgress) -> Non
 def _compare_shard(
     store: RunStore,
     lineage: ShardLineage,
-    spec: TrainingSpec,
-    device: torch.device,
+    stages: Iterator[StageResult],
     determinism: str,
     progress: Progress,
 ) -> Iterator[Finding]:
     """Compare the stages of one shard, up to the first that differs or cannot be compared."""
-    subject, method = f"shard {lineage.shard}", store.config.unlearning.contributions
-    trainer, samples = ShardTrainer(spec, lineage.shard, device), read_shard_samples(store, lineage.table)
+    subject = f"shard {lineage.shard}"
     for stage, (checkpoint, updates) in enumerate(zip(lineage.checkpoints, lineage.updates, strict=True)):
         if checkpoint is None:
             yield leaves_open(
@@ -87,13 +93,11 @@ def _compare_shard(
             )
             return
         began_s = time.perf_counter()
-        model = trainer.classifier.model
-        recorder = stage_recorder(method, model, stage=stage, groups_per_slice=spec.groups_per_slice)
-        passes = trainer.train_stage(samples, stage, recorder)
-        payload, weights = trainer.dump(stage=stage, determinism=determinism)
-        is_same = weights == checkpoint.weights_sha256 and _tensors_sha256(payload) == _tensors_sha256(written)
-        if is_same and recorder and updates:
-            is_same = _tensors_sha256(recorder.log().dump()) == _tensors_sha256(store.files.read_checked(updates))
+        again = next(stages)
+        is_same = again.weights_sha256 == checkpoint.weights_sha256
+        is_same = is_same and _tensors_sha256(again.checkpoint) == _tensors_sha256(written)
+        if is_same and again.updates and updates:
+            is_same = _tensors_sha256(again.updates) == _tensors_sha256(store.files.read_checked(updates))
         if not is_same and lineage.inexact:
             yield leaves_open(
                 FindingKind.INEXACT, f"{subject} was trained in part otherwise: {'; '.join(lineage.inexact)}"
@@ -112,7 +116,7 @@ def _compare_shard(
                 first=0,
                 stages=lineage.slices,
                 remedy=None,
-                passes=passes,
+                passes=again.passes,
                 seconds=time.perf_counter() - began_s,
             )
         )

@@ -1,0 +1,157 @@
+"""Training in a process of its own, beside threads that could disturb it.
+
+Dropout and its like draw from generators that all threads of a process share: a thread that predicts, or that only saves and
+restores the state of a generator, changes the bits of a training. So does another number of threads. Where no other thread is
+alive, stages are trained in this process.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+from raymu.errors import RaymuError, TrainingFailed
+from raymu.text import one_line
+from raymu.training.stages import StageResult, StageTask, train_stages
+
+_HARMLESS = (
+    "rich.",
+    "tqdm.",
+    "ray.",
+    "IPython.",
+    "ipykernel.",
+    "zmq.",
+    "fsspec.",
+    "pytest_timeout",
+    "pydevd",
+    "_pydev",
+)
+"""Modules whose threads show progress, or wait for input: they draw no random numbers."""
+
+
+def has_other_threads() -> bool:
+    """Tell whether a thread of Python's is alive that might compute beside this one."""
+    others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
+    return not all(_module(thread).startswith(_HARMLESS) for thread in others)
+
+
+class UndisturbedTraining:
+    """Trains stages here, or in a process of its own if another thread is alive. It is a `StageTrainer`."""
+
+    def __init__(self) -> None:
+        self._process: _OwnProcess | None = None
+
+    def __call__(self, task: StageTask) -> Generator[StageResult, None, None]:
+        """Yield the stages as `train_stages` does.
+
+        Raises TrainingFailed also if the process of its own ends.
+        """
+        here: Iterator[StageResult] | None = None
+        while task.first < task.end:
+            if has_other_threads():
+                yield from self._train_apart(task)
+                return
+            here = here or train_stages(task)
+            result = next(here)
+            if has_other_threads():  # it began while the stage was trained
+                continue
+            task = task.after(result)
+            yield result
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _train_apart(self, task: StageTask) -> Iterator[StageResult]:
+        if self._process is None or not self._process.is_alive:
+            self._process = _OwnProcess()
+            weakref.finalize(self, self._process.close)
+        is_done = False
+        try:
+            yield from self._process.train(task)
+            is_done = True
+        except RaymuError:
+            is_done = self._process.is_alive
+            raise
+        finally:
+            if not is_done:
+                self.close()
+
+
+class _OwnProcess:
+    """A process that trains what it is sent."""
+
+    def __init__(self) -> None:
+        self._connection, theirs = Pipe()
+        self._owner = os.getpid()
+        # The same modules as here, whatever the working directory has.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path)}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "raymu.training.own_process", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what the user's code prints does not belong to a command's output
+            )
+
+    @property
+    def is_alive(self) -> bool:
+        return self._owner == os.getpid() and self._process.poll() is None
+
+    def train(self, task: StageTask) -> Iterator[StageResult]:
+        """Yield the stages of a task as they come. Raises what fails there."""
+        stage = task.first
+        try:
+            self._connection.send(task)
+            while (message := self._connection.recv()) is not None:
+                if isinstance(message, BaseException):
+                    raise message
+                stage = message.stage + 1
+                yield message
+        except (EOFError, OSError) as error:
+            code = self._process.wait()
+            problem = f"the process that trains it ended with {code}; it may lack memory"
+            raise TrainingFailed(task.shard, stage, problem) from error
+
+    def close(self) -> None:
+        if self._owner != os.getpid():  # a fork has the connection, and the process is its parent's
+            return
+        self._connection.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+
+def _module(thread: threading.Thread) -> str:
+    """Name the module of what a thread does."""
+    target = getattr(thread, "_target", None)
+    return str(getattr(target, "__module__", None) or type(thread).__module__)
+
+
+def _serve(connection: Connection) -> None:
+    """Train tasks until the other side closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the other side decides
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            task: StageTask = connection.recv()
+            try:
+                for result in train_stages(task):
+                    connection.send(result)
+                connection.send(None)
+            except RaymuError as error:
+                connection.send(error)
+            except Exception as error:
+                connection.send(TrainingFailed(task.shard, task.first, f"{type(error).__name__}: {one_line(error)}"))
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv[1])))
