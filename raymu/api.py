@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -27,6 +27,7 @@ from raymu.core.records import SampleId
 from raymu.core.trust import EVERYTHING, Trust, demands_of
 from raymu.core.uri import is_uri, locations_of, redacted
 from raymu.core.verdict import Verdict
+from raymu.data.date_text import END_OF_DAY
 from raymu.errors import (
     ConfigInvalid,
     CoordinatorLost,
@@ -48,6 +49,7 @@ from raymu.service.coordinator.calls import (
     RebuildResult,
     Result,
     Revoke,
+    RevokeResult,
     Settle,
     SettleResult,
     Submit,
@@ -57,6 +59,7 @@ from raymu.service.coordinator.calls import (
 )
 from raymu.service.coordinator.shared_calls import ClientClosed
 from raymu.service.phase import begin_phase
+from raymu.service.requests.lookup import FoundRequest, find_requests
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import Waiting, served_generation, waiting_requests
 from raymu.service.shard.messages import Progress, ShardLocations, no_progress
@@ -256,8 +259,9 @@ class Run:
         owner: SampleId | None = None,
         strategy: str | None = None,
         boundary: float | str | None = None,
-        due: datetime | None = None,
+        due: date | None = None,
         key: str | None = None,
+        ignore_unknown: bool = False,
         progress: Progress = no_progress,
     ) -> Receipt:
         """Take samples out of the models: rewind their shards at once, then repair, publish and purge.
@@ -267,8 +271,11 @@ class Run:
             owner: All samples of this owner, instead of `ids`.
             strategy: sisa, dpus, hs or ohs instead of the configured one.
             boundary: The hybrid boundary, such as 0.35, "30s" or "deadline:60s", instead of the configured one.
-            due: When the samples must be forgotten exactly, with a time zone. The default is 30 days from now.
+            due: When the samples must be forgotten exactly: a time with a zone, or a date, which is the end of that day here.
+                It may be past: the request is overdue then. The default is 30 days from now.
             key: An idempotency key. The same key and request return the same receipt.
+            ignore_unknown: Leave out ids that the run does not hold, that are revoked already, or that are named twice,
+                instead of refusing the request, as long as some are left.
             progress: Called after every trained stage.
 
         Returns:
@@ -279,10 +286,19 @@ class Run:
             UnknownSamples: The run never held some of the samples.
             UnknownOwner: The run holds no samples of the owner.
             SamplesRevoked: An earlier request revoked some of the samples.
+            SeveralFaults: Several of these at once.
             IdempotencyConflict: The key belongs to another request.
             ShardRepairFailed: A repair failed. The request stays accepted, and settling finishes it.
         """
-        revocation = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary, due=due, key=key)
+        revocation = Revocation(
+            ids=_listed(ids),
+            owner=owner,
+            strategy=strategy,
+            boundary=boundary,
+            due=_end_of(due),
+            key=key,
+            ignore_unknown=ignore_unknown,
+        )
         return self.revoke_together([revocation], progress=progress)[0]
 
     def revoke_together(self, revocations: Sequence[Revocation], *, progress: Progress = no_progress) -> list[Receipt]:
@@ -295,6 +311,12 @@ class Run:
             ShardRepairFailed: A repair failed. The requests stay accepted, and settling finishes them.
             RaymuError: As `revoke`. None of the requests is accepted then.
         """
+        return [*self.revoke_with_results(revocations, progress=progress).receipts]
+
+    def revoke_with_results(
+        self, revocations: Sequence[Revocation], *, progress: Progress = no_progress
+    ) -> RevokeResult:
+        """Accept all of these requests or none, as `revoke_together`, and return what each left out too."""
         return self._call(Revoke(revocations=tuple(revocations)), progress, first=revocations)
 
     def revoke_many(
@@ -319,7 +341,12 @@ class Run:
             due_within: Settle only requests that are due within this time.
             progress: Called after every trained stage.
         """
-        due_by = None if due_within is None else datetime.now(UTC) + due_within
+        try:
+            due_by = None if due_within is None else datetime.now(UTC) + due_within
+        except OverflowError:
+            raise RequestInvalid(
+                f"due within {due_within} is beyond the year 9999; leave it out to settle all"
+            ) from None
         return self._call(Settle(due_by=due_by), progress)
 
     def rebuild(self, *, data: str | Path | None = None, progress: Progress = no_progress) -> RebuildResult:
@@ -473,6 +500,7 @@ class Run:
         owner: SampleId | None = None,
         strategy: str | None = None,
         boundary: float | str | None = None,
+        ignore_unknown: bool = False,
         workers: int | None = None,
     ) -> Forecast:
         """Forecast the cost of a request under every strategy. Nothing changes.
@@ -482,12 +510,15 @@ class Run:
             owner: All samples of this owner, instead of `ids`.
             strategy: The strategy to forecast in detail instead of the configured one.
             boundary: The hybrid boundary instead of the configured one.
+            ignore_unknown: Leave out ids that are unknown or revoked, as `revoke` does.
             workers: Shards that are repaired side by side. The default is as many as trained the run.
         """
         from raymu.service.planning.forecast import plan
 
         self.require_not_rolled_back()
-        revocation = Revocation(ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary)
+        revocation = Revocation(
+            ids=_listed(ids), owner=owner, strategy=strategy, boundary=boundary, ignore_unknown=ignore_unknown
+        )
         return plan(self._store, revocation, workers=workers)
 
     def locations(self) -> ShardLocations:
@@ -518,6 +549,20 @@ class Run:
         return [
             receipt for receipt in receipts(self._store) if request_ids is None or receipt.request_id in request_ids
         ]
+
+    def find_requests(
+        self,
+        *,
+        ids: Sequence[SampleId] = (),
+        owners: Sequence[SampleId] = (),
+        keys: Sequence[str] = (),
+    ) -> list[FoundRequest]:
+        """Return which request revoked each of these samples, named each owner, or has each idempotency key.
+
+        The run keeps keyed hashes of them, so that what was purged is found too. Samples of an owner that were revoked by
+        their ids are not found by the owner.
+        """
+        return find_requests(self._store, ids=ids, owners=owners, keys=keys)
 
     def signed_receipts(self, request_ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return the last receipt of each of these requests, or of all, as it was issued.
@@ -710,6 +755,13 @@ def open_run(run_dir: str | Path, *, address: str | None = None, trust: bool = F
     run = Run(run_dir, address=address, trust=trust)
     _ = run.config
     return run
+
+
+def _end_of(due: date | None) -> datetime | None:
+    """Return when something is due: a time as it is, and the end of a date in the zone of this machine."""
+    if isinstance(due, datetime) or not isinstance(due, date):
+        return due
+    return datetime.combine(due, END_OF_DAY).astimezone()
 
 
 def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:

@@ -4,7 +4,7 @@ An error is built from plain arguments, so that it survives pickling between pro
 
     RaymuError
         input        ConfigInvalid, DataInvalid, RequestInvalid, TraceInvalid, UnknownSamples, UnknownOwner,
-                     SamplesRevoked, IdempotencyConflict
+                     SamplesRevoked, IdempotencyConflict, SeveralFaults
         run          RunInvalid (RunFormatTooNew, RunUntrusted, RunRolledBack), NoVoters, NoFeasibleTrial, TrainingFailed,
                      PatchFailed
         storage      FileCorrupt, FileMissing, FileUnreadable, SamplesLost, StorageFailed, JournalBusy, ResultUnprinted
@@ -111,6 +111,23 @@ class SamplesRevoked(RaymuError):
             f"{self.count} of the ids and owners named here were revoked already, by request {shown}; see its receipt, and "
             "leave these out (nothing was changed)"
         )
+
+
+class SeveralFaults(RaymuError):
+    """A request has several faults. Their order does not depend on that of its ids."""
+
+    def __init__(self, faults: Sequence[RaymuError]) -> None:
+        super().__init__(tuple(faults))
+        self.faults = tuple(faults)
+
+    @property
+    def request_ids(self) -> tuple[str, ...]:
+        """The earlier requests that revoked some of the samples."""
+        return tuple(dict.fromkeys(each for fault in self.faults for each in getattr(fault, "request_ids", ())))
+
+    def __str__(self) -> str:
+        texts = [str(fault).removesuffix("; nothing was changed") for fault in self.faults]
+        return "; ".join(text.replace(" (nothing was changed)", "") for text in texts) + "; nothing was changed"
 
 
 class IdempotencyConflict(RaymuError):

@@ -1,25 +1,22 @@
-"""Options that commands share, requests read from them, and results printed as text or JSON."""
+"""Options that commands share, and results printed as text or JSON."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from raymu.cli.json_document import emit
-from raymu.cli.parameter_types import DIRECTORY, FILE
+from raymu.cli.parameter_types import DIRECTORY
 from raymu.core.verdict import Verdict
-from raymu.errors import RequestInvalid, ResultUnprinted
+from raymu.errors import ResultUnprinted
 
 if TYPE_CHECKING:
     from raymu.api import Run
     from raymu.console.screen import Screen
-    from raymu.service.requests.revocation import Revocation
-
-Function = TypeVar("Function", bound=Callable[..., None])
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 
@@ -54,39 +51,6 @@ def open_run(run_dir: str, *, address: str | None = None) -> Run:
 
         remember(demands_of(run.config))
     return run
-
-
-def request_options(function: Function) -> Function:
-    """Add the options that describe one request."""
-    for option in (
-        click.option("--boundary", metavar="BOUNDARY", help="The hybrid boundary, as 0.35, 30s or deadline:60s."),
-        click.option(
-            "--strategy",
-            type=click.Choice(["sisa", "dpus", "hs", "ohs"]),
-            help="The strategy to use instead of the configured one.",
-        ),
-        click.option("--owner", metavar="OWNER", help="Name all samples of this owner."),
-        click.option("--ids-file", type=FILE, help="Name the sample ids in a text, CSV or Parquet file."),
-        click.option("--id", "ids", metavar="ID", multiple=True, help="Name a sample by its id. Repeat it for more."),
-    ):
-        function = option(function)
-    return function
-
-
-def read_revocation(run_dir: str, ids: tuple[str, ...], ids_file: str | None, **request: Any) -> Revocation:
-    """Return the request to a run that the options describe. Raise RequestInvalid."""
-    from raymu.service.requests.revocation import Revocation
-
-    if ids_file is None:
-        return Revocation(ids=ids, **request)
-    if ids:
-        raise RequestInvalid("give --id or --ids-file, not both")
-    from raymu.data.ids import read_ids
-
-    sample_ids = tuple(read_ids(ids_file, open_run(run_dir).config.data))
-    if not sample_ids:
-        raise RequestInvalid(f"{ids_file}: names no samples; a request needs at least one")
-    return Revocation(ids=sample_ids, **request)
 
 
 def warn_of_waiting(run: Run) -> None:

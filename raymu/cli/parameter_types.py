@@ -2,8 +2,12 @@
 
 import math
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
+
+DATE_FORMAT_KEY = "raymu.date_format"
+"""What a command has for its dates in the dictionary of its context."""
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _MAX_DIGITS = 5
@@ -29,13 +33,26 @@ class _Time(click.ParamType):  # type: ignore[type-arg]  # older versions of cli
     name = "time"
 
     def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read a date or a time in ISO 8601, in the zone of this machine if it names none."""
-        if isinstance(value, datetime):
-            return value
+        """Read a time, in the zone of this machine if it names none. A date is the end of that day."""
+        from raymu.data.due_dates import DueInvalid, read_due
+
         try:
-            return datetime.fromisoformat(value).astimezone()
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a time; write 2030-01-31 or 2030-01-31T12:00+01:00", param, ctx)
+            return read_due(value, ctx.meta.get(DATE_FORMAT_KEY) if ctx else None)
+        except DueInvalid as error:
+            self.fail(str(error), param, ctx)
+
+
+class _DateFormat(click.ParamType):  # type: ignore[type-arg]
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read how dates are written: the order of day and month, or a pattern of strptime."""
+        from raymu.data.due_dates import parse_date_format
+
+        try:
+            return parse_date_format(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(f"{error}; write day-first, month-first, or a pattern such as %d.%m.%Y", param, ctx)
 
 
 class _Duration(click.ParamType):  # type: ignore[type-arg]
@@ -68,7 +85,7 @@ class _Nonnegative(click.ParamType):  # type: ignore[type-arg]
 
 FILE = _Location("file", dir_okay=False)
 DIRECTORY = _Location("dir", dir_okay=True)
-TIME = _Time()
+TIME, DATE_FORMAT = _Time(), _DateFormat()
 DURATION = _Duration()
 SECONDS, POINTS, SHARE, RATIO = (
     _Nonnegative("seconds"),

@@ -1,5 +1,6 @@
 """Requests on the terminal: their receipts, their forecasts, and the answers to a table of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -7,11 +8,11 @@ from typing import TYPE_CHECKING
 from raymu.console.screen import Screen, make_table
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipt, ShardReceipt
-from raymu.text import duration, durations, forecast_range, plural, words
+from raymu.text import duration, durations, forecast_range, one_line, plural, words
 
 if TYPE_CHECKING:
     from raymu.service.planning.forecast import Forecast
-    from raymu.service.requests.revocation import SubmissionResult
+    from raymu.service.requests.answers import Answer
 
 _MAX_REFUSALS = 20
 
@@ -46,19 +47,49 @@ def show_receipt(screen: Screen, receipt: Receipt) -> None:
             "samples that neither was trained on"
         )
     screen.print(_timeline(receipt))
+    screen.print(due_words(receipt))
 
 
-def show_submission(screen: Screen, results: Sequence["SubmissionResult"]) -> None:
-    """Print the first refusals of a table of requests, and how many were accepted."""
-    refusals = [(row, result.refusal) for row, result in enumerate(results, start=1) if result.refusal]
-    if refusals:
-        table = make_table("row", "refused because", numbers=("row",))
-        for row, refusal in refusals[:_MAX_REFUSALS]:
-            table.add_row(str(row), str(refusal))
-        screen.print(table)
-    more = "; --json shows all of them" if len(refusals) > _MAX_REFUSALS else ""
-    accepted = len(results) - len(refusals)
-    screen.print(f"{accepted:,} of {plural(len(results), 'request')} accepted, {len(refusals):,} refused{more}")
+def due_words(receipt: Receipt) -> str:
+    """Return when a request is due, in the zone of this machine, and whether it is overdue."""
+    due = f"due {receipt.due_at.astimezone().isoformat(sep=' ', timespec='seconds')}"
+    if receipt.came_overdue:
+        return f"{due}: overdue when it came" + ("" if receipt.is_exact else ", and not exact yet")
+    if receipt.is_overdue:
+        return f"{due}: overdue"
+    return due if receipt.due_met is None else f"{due}: exact in time" if receipt.due_met else f"{due}: exact too late"
+
+
+def show_answers(screen: Screen, answers: Sequence["Answer"]) -> None:
+    """Print the first rows of a table of requests that were refused or left out, and how many were accepted."""
+    for status, heading in (("refused", "refused because"), ("left out", "left out because")):
+        rows = [answer for answer in answers if answer.status == status]
+        if rows:
+            table = make_table("row", heading, numbers=("row",))
+            for answer in rows[:_MAX_REFUSALS]:
+                table.add_row(str(answer.row), str(answer.result.refusal))
+            screen.print(table)
+    counts = Counter(answer.status for answer in answers)
+    left_out = f", {counts['left out']:,} left out" if counts["left out"] else ""
+    more = "; --json shows all of them" if max(counts["refused"], counts["left out"]) > _MAX_REFUSALS else ""
+    accepted = f"{counts['accepted']:,} of {plural(len(answers), 'request')} accepted"
+    screen.print(f"{accepted}, {counts['refused']:,} refused{left_out}{more}")
+    overdue = [answer for answer in answers if answer.result.came_overdue]
+    if overdue:
+        shown = ", ".join(str(answer.row) for answer in overdue[:_MAX_REFUSALS]) + (
+            ", ..." if overdue[_MAX_REFUSALS:] else ""
+        )
+        screen.print(f"overdue when they came: {plural(len(overdue), 'request')} (row {shown})")
+
+
+def show_left_out(screen: Screen, answer: "Answer") -> None:
+    """Print what a request left out, and which request revoked each of its samples before."""
+    if answer.result.ignored:
+        screen.print(f"left out: {answer.result.ignored}")
+    for revoked in answer.revoked[:_MAX_REFUSALS]:
+        screen.print(f"{revoked.kind} {one_line(revoked.value)}: revoked by request {revoked.request_id}")
+    if answer.revoked[_MAX_REFUSALS:]:
+        screen.print(f"and {len(answer.revoked) - _MAX_REFUSALS:,} more; --json shows all of them")
 
 
 def show_forecast(screen: Screen, forecast: "Forecast") -> None:

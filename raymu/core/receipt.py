@@ -125,6 +125,16 @@ class Receipt:
         """Whether every shard was retrained for the request, in one determinism class."""
         return self.settled_at is not None and self.exactness is Exactness.EXACT
 
+    @property
+    def came_overdue(self) -> bool:
+        """Whether the request was due before it came."""
+        return self.due_at <= self.received_at
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the request is not exact and was due by the time that the receipt was read at."""
+        return self.due_met is False and not self.is_exact
+
     def reached_at(self, stage: RequestStage) -> datetime | None:
         """Return when the request reached a stage; None if it has not, or was never rewound."""
         match stage:

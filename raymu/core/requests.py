@@ -50,6 +50,11 @@ class RevocationRequest:
     def samples(self) -> int:
         return sum(part.samples for part in self.forget)
 
+    @property
+    def came_overdue(self) -> bool:
+        """Whether it was due before it came."""
+        return self.due_at <= self.received_at
+
 
 def touched_slices(requests: Iterable[RevocationRequest], shard: int) -> dict[int, int]:
     """Count the samples that requests together take out of each slice of a shard. Slices without any are left out."""

@@ -1,46 +1,84 @@
-"""Tables in which people name samples: files of ids, requests in bulk and traces, as CSV or as pandas writes Parquet."""
+"""Tables in which people name samples: files of ids, requests in bulk and traces, in any format that tools write."""
 
-import csv
-import io
+import json
 from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 
-from raymu.data.arrow_source import open_for_arrow
+from raymu.data.arrow_source import arrow_reader
+from raymu.data.delimited import read_delimited
+from raymu.data.named_file import FileKind, NamedFile, read_named_file
 from raymu.data.pandas_index import with_pandas_index
 from raymu.errors import RequestInvalid
-from raymu.input_file import read_input
 from raymu.text import one_line
 
 _EXACT = 2**53
 """Up to it a float represents every integer."""
+_JSON_BEGINS = ("{", "[")
 
 
-def read_request_table(path: str) -> pa.Table:
-    """Read a CSV or Parquet file.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RequestTable:
+    """A table that names samples."""
 
-    Columns of a CSV file are strings, since an id 007 is not 7; empty cells are null, and rows of empty cells are left out.
-    Times of a Parquet file are in microseconds. The names of columns have no space around them.
+    source: str
+    """The file as the user named it."""
+    table: pa.Table
+    """Columns of text files are strings, since an id 007 is not 7; empty cells are null. No name has space around it."""
+    lines: tuple[int, ...] | None = None
+    """The line of the file in which each row ends; None if the file has no lines."""
+    notes: tuple[str, ...] = ()
+    """What was concluded while it was read, each with the name of the file."""
+
+    def place(self, row: int) -> str:
+        """Return where a row is, counted from 1 below the header, and its line in the file."""
+        return f"row {row + 1}" if self.lines is None else f"line {self.lines[row]}, row {row + 1}"
+
+
+def read_request_table(path: str, *, is_known: Callable[[str], bool] = lambda _name: False) -> RequestTable:
+    """Read CSV with any delimiter, JSON lines, Parquet, Arrow or Feather. The content decides, not the file's name.
+
+    Lines of blank cells are left out.
 
     Args:
-        path: A file whose name ends in `.parquet`, or a CSV file with a header.
+        path: A file, or `-` for standard input.
+        is_known: Whether a column of this name is looked for, which tells delimiters apart.
 
     Raises:
         RequestInvalid: It cannot be read, or its rows have not as many values as its header.
     """
-    try:
-        return _read_parquet(path) if path.endswith(".parquet") else _read_csv(path)
-    except (OSError, pa.ArrowException, ValueError, csv.Error) as error:  # ValueError: not UTF-8
-        raise RequestInvalid(f"{path}: cannot be read ({one_line(error)}); give text, CSV or Parquet") from error
+    return table_of(read_named_file(path), is_known=is_known)
 
 
-def require_distinct_columns(path: str, table: pa.Table) -> None:
+def table_of(file: NamedFile, *, is_known: Callable[[str], bool] = lambda _name: False) -> RequestTable:
+    """Read the table in a file, as `read_request_table` does."""
+    if file.kind is not FileKind.TEXT:
+        try:
+            return RequestTable(source=file.name, table=_named(_TABLES[file.kind](file.content)))
+        except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+            raise _unreadable(file, error) from error
+    text, note = file.text()
+    notes = (f"{file.name}: {note}",) if note else ()
+    if text.lstrip().startswith(_JSON_BEGINS) and (objects := _json_objects(file, text)) is not None:
+        return RequestTable(source=file.name, table=objects, notes=notes)
+    cells = read_delimited(file.name, text, is_known=is_known)
+    columns = [
+        pa.array([row[index] or None for row in cells.rows], type=pa.string()) for index in range(len(cells.names))
+    ]
+    table = pa.Table.from_arrays(columns, names=list(cells.names))
+    return RequestTable(source=file.name, table=table, lines=cells.lines, notes=notes)
+
+
+def require_distinct_columns(source: str, table: pa.Table) -> None:
     """Raise RequestInvalid if a column is there twice."""
     for name, count in Counter(table.column_names).items():
         if count > 1:
-            raise RequestInvalid(f"{path}: has several columns called {one_line(name)}; rename or drop the others")
+            raise RequestInvalid(f"{source}: has several columns called {one_line(name)}; rename or drop the others")
 
 
 def cells(table: pa.Table, name: str) -> list[Any]:
@@ -48,32 +86,75 @@ def cells(table: pa.Table, name: str) -> list[Any]:
 
     Pandas has NaN for an empty cell, and writes integers of a column with empty cells as floats.
     """
-    return [_undo_pandas_coercion(value) for value in table[name].to_pylist()]
+    column = table[name]
+    if pa.types.is_timestamp(column.type):  # those of nanoseconds need pandas
+        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+    return [_undo_pandas_coercion(value) for value in column.to_pylist()]
 
 
-def _read_parquet(path: str) -> pa.Table:
-    with open_for_arrow(path) as file:  # by its path alone, a directory of files would be read too
-        table = with_pandas_index(pq.ParquetFile(file).read())  # unlike read_table, also if a column is there twice
-    for index, field in enumerate(table.schema):
-        if pa.types.is_timestamp(field.type):
-            times = table.column(index).cast(pa.timestamp("us", tz=field.type.tz), safe=False)
-            table = table.set_column(index, field.name, times)
+def _parquet(content: bytes) -> pa.Table:
+    return pq.ParquetFile(arrow_reader(content)).read()  # unlike read_table, also if a column is there twice
+
+
+def _arrow_file(content: bytes) -> pa.Table:
+    return pa.ipc.open_file(arrow_reader(content)).read_all()
+
+
+def _arrow_stream(content: bytes) -> pa.Table:
+    return pa.ipc.open_stream(arrow_reader(content)).read_all()
+
+
+def _feather(content: bytes) -> pa.Table:
+    return pyarrow.feather.read_table(arrow_reader(content))
+
+
+_TABLES: Mapping[FileKind, Callable[[bytes], pa.Table]] = {
+    FileKind.PARQUET: _parquet,
+    FileKind.ARROW_FILE: _arrow_file,
+    FileKind.ARROW_STREAM: _arrow_stream,
+    FileKind.FEATHER: _feather,
+}
+
+
+def _named(table: pa.Table) -> pa.Table:
+    """Return a table with pandas' index as columns, and without space around the names."""
+    table = with_pandas_index(table)
     renamed = table.rename_columns([name.strip() for name in table.column_names])
     return renamed.replace_schema_metadata(table.schema.metadata)
 
 
-def _read_csv(path: str) -> pa.Table:
-    text = read_input(path).decode("utf-8-sig")  # spreadsheets begin a file with a byte order mark
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header, *rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)] or [(0, [])]
-    names = [name.strip() for name in header[1]]
-    for line, row in rows:
-        if len(row) != len(names):
-            raise RequestInvalid(
-                f"{path}: line {line} has {len(row)} values for {len(names)} columns; put values with commas in quotes"
-            )
-    columns = [[row[index] or None for _, row in rows] for index in range(len(names))]
-    return pa.Table.from_arrays([pa.array(column, type=pa.string()) for column in columns], names=names)
+def _json_objects(file: NamedFile, text: str) -> pa.Table | None:
+    """Read JSON lines, or one list, of objects or of single values; None if the text is something else."""
+    try:
+        values = _json_values(text)
+    except (ValueError, RecursionError) as error:
+        if file.name.lower().endswith((".json", ".jsonl", ".ndjson")):
+            raise _unreadable(file, error) from error
+        return None
+    rows = [value if isinstance(value, dict) else {"id": value} for value in values]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [pa.array([_json_cell(row.get(name)) for row in rows], type=pa.string()) for name in names]
+    return pa.Table.from_arrays(columns, names=[name.strip() for name in names])
+
+
+def _json_values(text: str) -> list[Any]:
+    """Return the values with their numbers as text, since some are beyond 64 bits. Raises ValueError, RecursionError."""
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str)
+    if text.lstrip().startswith("["):
+        whole = decoder.decode(text)
+        assert isinstance(whole, list)
+        return whole
+    return [decoder.decode(line) for line in text.splitlines() if line.strip()]
+
+
+def _json_cell(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _unreadable(file: NamedFile, error: BaseException) -> RequestInvalid:
+    return RequestInvalid(f"{file.name}: cannot be read ({one_line(error)}); give text, CSV or Parquet")
 
 
 def _undo_pandas_coercion(value: Any) -> Any:

@@ -40,7 +40,7 @@ def read_trace(path: str, *, integers: bool) -> Trace:
     """
     if Path(path).suffix not in _WRITERS:
         raise TraceInvalid(f"{path}: is of no known format; give a .csv or a .parquet file")
-    table = read_request_table(path)
+    table = read_request_table(path).table
     names = table.column_names
     if not names:
         raise TraceInvalid(f"{path}: cannot be read (it is empty)")

@@ -5,8 +5,9 @@ from typing import Any
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import json_option, open_run, read_revocation, request_options, run_argument, show, trust_option
+from raymu.cli.options import json_option, open_run, run_argument, show, trust_option
 from raymu.cli.parameter_types import POSITIVE
+from raymu.cli.request_options import read_revocation, request_options
 from raymu.console.request_tables import show_forecast
 
 
@@ -28,6 +29,7 @@ def command(run_dir: str, workers: int | None, as_json: bool, **request: Any) ->
             owner=revocation.owner,
             strategy=revocation.strategy,
             boundary=revocation.boundary,
+            ignore_unknown=revocation.ignore_unknown,
             workers=workers,
         )
     show(as_json, forecast, lambda screen: show_forecast(screen, forecast))

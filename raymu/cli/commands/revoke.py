@@ -14,29 +14,37 @@ from raymu.cli.options import (
     json_option,
     open_run,
     printing_after_commit,
-    read_revocation,
-    request_options,
     run_argument,
-    show,
     trust_option,
 )
 from raymu.cli.parameter_types import FILE, TIME
+from raymu.cli.request_options import date_format_option, read_revocation, request_options, say_notes
 from raymu.console.progress import stage_progress
-from raymu.console.request_tables import show_receipt, show_submission
+from raymu.console.request_tables import show_answers, show_left_out, show_receipt
 from raymu.console.screen import Screen
 from raymu.core.receipt import Receipt
-from raymu.errors import RequestInvalid, SamplesRevoked
-from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.table import read_requests
+from raymu.data.due_dates import DateFormat
+from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked, SeveralFaults
+from raymu.service.requests.answers import Answer, answer_tree, answers_to
+from raymu.service.requests.lookup import FoundRequest
+from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.requests.table import RequestRows, read_requests
 from raymu.store.codec import to_tree
+
+_ONE_REQUEST = ("ids", "ids_file", "owner", "owner_file")
+"""Parameters that describe one request."""
 
 
 @click.command("revoke", cls=RaymuCommand, example="raymu revoke runs/letter --id 17 --id 4021 --strategy ohs")
 @run_argument
 @request_options
 @click.option(
-    "--due", type=TIME, help="The time by which the result has to be exact, in ISO 8601. By default, in 30 days."
+    "--due",
+    type=TIME,
+    help="The time by which the result has to be exact, as 2030-01-31 (the end of that day) or 2030-01-31T12:00+01:00. "
+    "It may be past. By default, in 30 days.",
 )
+@date_format_option
 @click.option(
     "--idempotency-key",
     "key",
@@ -46,7 +54,8 @@ from raymu.store.codec import to_tree
 @click.option(
     "--requests-file",
     type=FILE,
-    help="Send the requests of a CSV or Parquet file, one per row, with the columns id or owner, key, due.",
+    help="Send the requests of a table, one per row, with the columns id or owner, and perhaps key, due, strategy and "
+    "boundary: CSV, JSON lines, Parquet or Arrow; - is standard input.",
 )
 @trust_option
 @address_option
@@ -54,6 +63,7 @@ from raymu.store.codec import to_tree
 def command(
     run_dir: str,
     due: datetime | None,
+    date_format: DateFormat | None,
     key: str | None,
     requests_file: str | None,
     address: str | None,
@@ -68,11 +78,14 @@ def command(
     With --requests-file, each row is accepted or refused by itself; exit code 1 says that some were refused.
     """
     if requests_file is not None:
-        if any((key, request.pop("ids"), request.pop("ids_file"), request.pop("owner"))):
+        if any((key, *(request.pop(name) for name in _ONE_REQUEST))):
             raise RequestInvalid(
                 "give --requests-file, or one request with --id, --ids-file or --owner and --idempotency-key, not both"
             )
-        _revoke_rows(open_run(run_dir, address=address), read_requests(requests_file, due=due, **request), as_json)
+        run = open_run(run_dir, address=address)
+        rows = read_requests(requests_file, run.config.data, due=due, date_format=date_format, **request)
+        say_notes(rows.notes)
+        _revoke_rows(run, rows, as_json)
         return
     revocation = read_revocation(run_dir, **request, due=due, key=key)
     with (
@@ -80,19 +93,41 @@ def command(
         stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
     ):
         try:
-            [receipt] = run.revoke_together([revocation], progress=progress)
-        except SamplesRevoked as refusal:
-            if as_json:
-                add_details(refusal, receipts=run.signed_receipts(refusal.request_ids))
-            else:
-                for earlier in run.receipts(refusal.request_ids):
-                    show_receipt(Screen(), earlier)
+            done = run.revoke_with_results([revocation], progress=progress)
+        except RaymuError as refusal:
+            _show_refusal(run, revocation, refusal, as_json)
             raise
+    [receipt], [result] = done.receipts, done.results
     with printing_after_commit(f"`raymu receipts RUN --request {receipt.request_id}`"):
+        answer = Answer(result=result, revoked=_revoked_ids(run, revocation, result))
         if as_json:
-            emit("revoke", _as_signed(run, receipt))
+            emit("revoke", {**_as_signed(run, receipt), "outcome": answer_tree(answer)})
         else:
             show_receipt(Screen(), receipt)
+            show_left_out(Screen(), answer)
+
+
+def _show_refusal(run: Run, revocation: Revocation, refusal: RaymuError, as_json: bool) -> None:
+    """Show the receipts of the requests that revoked some of the samples before."""
+    if isinstance(refusal, SamplesRevoked | SeveralFaults):
+        result = SubmissionResult(refusal=refusal)
+        answer = Answer(result=result, revoked=_revoked_ids(run, revocation, result))
+        if as_json:
+            add_details(refusal, receipts=run.signed_receipts(refusal.request_ids), outcome=answer_tree(answer))
+            return
+        for earlier in run.receipts(refusal.request_ids):
+            show_receipt(Screen(), earlier)
+        show_left_out(Screen(), answer)
+
+
+def _revoked_ids(run: Run, revocation: Revocation, result: SubmissionResult) -> tuple[FoundRequest, ...]:
+    """Return the ids that earlier requests revoked, with these requests."""
+    if not result.earlier_requests:
+        return ()
+    ids = tuple(dict.fromkeys(revocation.ids))
+    owners = () if revocation.owner is None else (revocation.owner,)
+    requests = run.find_requests(ids=ids, owners=owners)
+    return tuple(request for request in requests if request.request_id in result.earlier_requests)
 
 
 def _as_signed(run: Run, receipt: Receipt) -> dict[str, Any]:
@@ -101,17 +136,14 @@ def _as_signed(run: Run, receipt: Receipt) -> dict[str, Any]:
     return issued[0] if issued else to_tree(receipt)
 
 
-def _revoke_rows(opened: Run, revocations: list[Revocation], as_json: bool) -> None:
+def _revoke_rows(opened: Run, rows: RequestRows, as_json: bool) -> None:
     """Send many requests, print the refused ones, and exit with 1 if there are any."""
     with opened as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
-        results = run.revoke_many(revocations, progress=progress)
+        results = run.revoke_many(rows.revocations, progress=progress)
+    answers = answers_to(rows, results)
     with printing_after_commit("`raymu receipts RUN`"):
         if as_json:
-            rows = [
-                {"row": row, "request_id": result.request_id, "refusal": result.refusal and str(result.refusal)}
-                for row, result in enumerate(results, start=1)
-            ]
-            emit("revoke", {"requests": rows})
+            emit("revoke", {"requests": [answer_tree(answer) for answer in answers]})
         else:
-            show(as_json, results, lambda screen: show_submission(screen, results))
-    sys.exit(any(result.refusal for result in results))
+            show_answers(Screen(), answers)
+    sys.exit(any(answer.status == "refused" for answer in answers))

@@ -10,11 +10,13 @@ from raymu.api import train
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import address_option, json_option, printing_after_commit, show
 from raymu.cli.parameter_types import DIRECTORY, FILE
+from raymu.cli.request_options import require_one_reader, say_notes
 from raymu.config import Config
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_training
+from raymu.core.records import SampleId
 from raymu.core.uri import redacted
-from raymu.data.ids import read_ids
+from raymu.data.ids import read_ids, read_owners
 from raymu.errors import RequestInvalid
 from raymu.text import one_line
 
@@ -39,6 +41,7 @@ _SETTING = re.compile(r"[\w.]+=")
     is_flag=True,
     help="Train also if the training cannot be repeated bit for bit. Every receipt says inconclusive then.",
 )
+@click.option("--exclude-owner-file", type=FILE, help="A file with such owners; - is standard input.")
 @address_option
 @json_option
 def command(
@@ -48,6 +51,7 @@ def command(
     exclude_file: str | None,
     exclude_owners: tuple[str, ...],
     inexact: bool,
+    exclude_owner_file: str | None,
     address: str | None,
     as_json: bool,
 ) -> None:
@@ -59,14 +63,24 @@ def command(
     new_run, settings = split_words(words, run_dir)
     config = Config.load(config_file, settings)
     location = f"runs/{Path(config_file).stem}" if new_run is None else new_run
-    exclude = read_ids(exclude_file, config.data) if exclude_file is not None else []
+    require_one_reader(exclude_file, exclude_owner_file)
+    exclude: Sequence[SampleId] = ()
+    owners: Sequence[SampleId] = exclude_owners
+    if exclude_file is not None:
+        named = read_ids(exclude_file, config.data)
+        say_notes(named.notes)
+        exclude = named.values
+    if exclude_owner_file is not None:
+        named = read_owners(exclude_owner_file, config.data)
+        say_notes(named.notes)
+        owners = (*owners, *named.values)
     with (
         stage_progress(shards=config.partition.shards, is_shown=not as_json) as progress,
         train(
             config,
             location,
             exclude=exclude,
-            exclude_owners=exclude_owners,
+            exclude_owners=owners,
             inexact=inexact,
             address=address,
             progress=progress,

@@ -34,6 +34,14 @@ class TrainingResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RevokeResult:
+    receipts: tuple[Receipt, ...]
+    """In the order of the requests."""
+    results: tuple[SubmissionResult, ...]
+    """What each of them left out, in the same order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SettleResult:
     generation: int
     shards: tuple[int, ...]
@@ -68,7 +76,7 @@ class Train(Call[TrainingResult]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Revoke(Call[list[Receipt]]):
+class Revoke(Call[RevokeResult]):
     """Accept all of these requests or none, and carry them out."""
 
     revocations: tuple[Revocation, ...]

@@ -22,6 +22,7 @@ from raymu.service.coordinator.calls import (
     RebuildResult,
     Result,
     Revoke,
+    RevokeResult,
     Settle,
     SettleResult,
     Submit,
@@ -121,7 +122,7 @@ class Coordinator:
                 await self._fleet.warm_up()  # so that the result's seconds are those of training
                 result = await self.train(progress)
             case Revoke(revocations=revocations):
-                result = await self.revoke(revocations, progress)
+                result = await self.revoke_with_results(revocations, progress)
             case Submit(revocations=revocations):
                 result = await self.submit(revocations, progress)
             case Settle(due_by=due_by):
@@ -168,6 +169,10 @@ class Coordinator:
         await self._executor.record(RunTrained(at=now, lineages=tuple(lineages), workers=workers))
 
     async def revoke(self, revocations: Sequence[Revocation], progress: Progress) -> list[Receipt]:
+        """Carry out requests as `revoke_with_results`, and return their receipts alone."""
+        return [*(await self.revoke_with_results(revocations, progress)).receipts]
+
+    async def revoke_with_results(self, revocations: Sequence[Revocation], progress: Progress) -> RevokeResult:
         """Accept all of these requests or none, and carry them out: rewind, repair, publish, purge.
 
         Requests that wait for the same shard share its repair.
@@ -191,7 +196,8 @@ class Coordinator:
                 await self._accept(admitted)
             with _marking(results):
                 await self._run_to_completion(results)
-        return [self.receipt(result.request_id) for result in results if result.request_id]
+        receipts = (self.receipt(result.request_id) for result in results if result.request_id)
+        return RevokeResult(receipts=tuple(receipts), results=tuple(results))
 
     async def submit(self, revocations: Sequence[Revocation], progress: Progress) -> list[SubmissionResult]:
         """Accept or refuse many requests, each by itself, and carry them out. Each touched shard is repaired once.

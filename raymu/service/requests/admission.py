@@ -2,13 +2,14 @@
 
 from collections import ChainMap, Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 from raymu.core.records import SampleId
 from raymu.core.requests import RevocationRequest
-from raymu.data.ids import as_sample_ids
+from raymu.data.ids import as_sample_id
 from raymu.errors import RaymuError, RequestInvalid
 from raymu.service.history import History
 from raymu.service.pseudonyms import identity_text, pseudonym
@@ -23,11 +24,12 @@ from raymu.service.requests.admission_rules import (
     require_disjoint,
     submission_result,
 )
-from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.service.requests.identities import Identities, Owned
+from raymu.service.requests.revocation import Revocation, SubmissionResult, some_of
 from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
-from raymu.text import one_line, plural
+from raymu.text import plural
 
 Value = TypeVar("Value")
 
@@ -77,19 +79,14 @@ class Admission:
     def admit(self, revocations: Sequence[Revocation], *, now: datetime) -> list[AdmissionResult]:
         """Admit each request as if those before it had been accepted. Raises FileMissing, FileCorrupt."""
         parsed = self._parse_all(revocations)
-        well_formed = [request for request in parsed if isinstance(request, ParsedRequest)]
-        samples = self._requested_samples(sample_id for request in well_formed for sample_id in request.sample_ids)
-        owners = [request.owner for request in well_formed if request.owner is not None]
+        samples = self._requested_samples(sample_id for request in parsed for sample_id in request.sample_ids)
+        owners = [request.owner for request in parsed if request.owner is not None]
         revoked = self._journal.revoked_by([*owners, *(sample.pseudonym for sample in samples.values())])
         by_key: ChainMap[str, RevocationRequest] = ChainMap({}, self._by_key)
         admissions: list[AdmissionResult] = []
         for request in parsed:
-            admission: AdmissionResult
-            if isinstance(request, RaymuError):
-                admission = request
-            else:
-                named = [samples[sample_id] for sample_id in request.sample_ids]
-                admission = _attempt(partial(admit, request, named, revoked=revoked, by_key=by_key, now=now))
+            named = [samples[sample_id] for sample_id in request.sample_ids]
+            admission = _attempt(partial(admit, request, named, revoked=revoked, by_key=by_key, now=now))
             if isinstance(admission, AdmittedRequest):
                 accepted = admission.request
                 revoked.update(dict.fromkeys(accepted.hashes, accepted.request_id))
@@ -98,25 +95,39 @@ class Admission:
             admissions.append(admission)
         return admissions
 
-    def _parse_all(self, revocations: Sequence[Revocation]) -> list[ParsedRequest | RaymuError]:
-        owners = list({str(revocation.owner) for revocation in revocations if revocation.owner is not None})
-        owned = dict(zip(owners, self._samples.get().owned_by(owners), strict=True))
-        return [_attempt(partial(self._parse, revocation, owned)) for revocation in revocations]
+    def _parse_all(self, revocations: Sequence[Revocation]) -> list[ParsedRequest]:
+        identities = Identities(self._samples.get(), self._journal, self._store)
+        owned = identities.owned_by([revocation.owner for revocation in revocations if revocation.owner is not None])
+        parsed = [self._parse(revocation, owned) for revocation in revocations]
+        spelled = identities.spelled(sample_id for request in parsed for sample_id in request.sample_ids)
+        return [_with_spellings(request, spelled) for request in parsed]
 
-    def _parse(self, revocation: Revocation, owned: Mapping[str, Sequence[SampleId]]) -> ParsedRequest:
-        """Check the form of a request. `owned` has the ids of each owner's remaining samples. Raises RequestInvalid."""
+    def _parse(self, revocation: Revocation, owned: Mapping[SampleId, Owned]) -> ParsedRequest:
+        """Check the form of a request. `owned` has what the run knows of each owner."""
         config = self._store.config
-        strategy = config.unlearning.strategy if revocation.strategy is None else chosen_strategy(revocation.strategy)
-        boundary = config.unlearning.boundary if revocation.boundary is None else chosen_boundary(revocation.boundary)
+        faults: list[RaymuError] = []
+        strategy, boundary = config.unlearning.strategy, config.unlearning.boundary
         if (revocation.owner is None) == (not revocation.ids):
-            raise RequestInvalid("name samples by id, or an owner: a request needs one of them, and not both")
-        if revocation.owner is not None:
-            if config.data.owner is None:
-                raise RequestInvalid("this run knows no owners: it was trained without data.owner; name samples by id")
-            owner, sample_ids = self._pseudonym(identity_text("owner", revocation.owner)), owned[str(revocation.owner)]
-        else:
-            owner, sample_ids = None, as_sample_ids(revocation.ids, integers=self._store.manifest.has_integer_ids)
-            _require_distinct(sample_ids)
+            faults.append(RequestInvalid("name samples by id, or an owner: a request needs one of them, and not both"))
+        elif revocation.owner is not None and config.data.owner is None:
+            faults.append(
+                RequestInvalid("this run knows no owners: it was trained without data.owner; name samples by id")
+            )
+        try:
+            strategy = strategy if revocation.strategy is None else chosen_strategy(revocation.strategy)
+        except RequestInvalid as fault:
+            faults.append(fault)
+        try:
+            boundary = boundary if revocation.boundary is None else chosen_boundary(revocation.boundary)
+        except RequestInvalid as fault:
+            faults.append(fault)
+        owner, sample_ids, unknown = None, list[SampleId](), list[str]()
+        if revocation.owner is not None and not faults:
+            owner, sample_ids = owned[revocation.owner].pseudonym, list(owned[revocation.owner].sample_ids)
+        elif revocation.owner is None:
+            sample_ids, unknown, misfits = self._converted(revocation.ids)
+            if not revocation.ignore_unknown:
+                unknown, faults = [], [*faults, *misfits[:1]]
         return ParsedRequest(
             revocation=revocation,
             strategy=strategy,
@@ -124,7 +135,22 @@ class Admission:
             key=self._pseudonym(identity_text("key", revocation.key)) if revocation.key else None,
             owner=owner,
             sample_ids=tuple(sample_ids),
+            unknown=tuple(unknown),
+            faults=tuple(fault.with_traceback(None) for fault in faults),
         )
+
+    def _converted(self, ids: Iterable[SampleId]) -> tuple[list[SampleId], list[str], list[RequestInvalid]]:
+        """Convert ids to those of the run. Returns them, then those that are none as text, and why."""
+        converted: list[SampleId] = []
+        unknown: list[str] = []
+        misfits: list[RequestInvalid] = []
+        for sample_id in ids:
+            try:
+                converted.append(as_sample_id(sample_id, integers=self._store.manifest.has_integer_ids))
+            except RequestInvalid as misfit:
+                unknown.append(str(sample_id))
+                misfits.append(misfit)
+        return converted, unknown, sorted(misfits, key=str)
 
     def _requested_samples(self, sample_ids: Iterable[SampleId]) -> dict[SampleId, RequestedSample]:
         distinct = list(dict.fromkeys(sample_ids))
@@ -147,8 +173,17 @@ def _attempt(work: Callable[[], Value]) -> Value | RaymuError:
         return refusal.with_traceback(None)  # its frames would keep the whole submission in memory
 
 
-def _require_distinct(sample_ids: Sequence[SampleId]) -> None:
-    if len(set(sample_ids)) < len(sample_ids):
-        twice = [str(sample_id) for sample_id, count in Counter(sample_ids).items() if count > 1]
-        shown = one_line(", ".join(twice[:3]))
-        raise RequestInvalid(f"the request names {plural(len(twice), 'id')} twice ({shown}); name each sample once")
+def _with_spellings(request: ParsedRequest, spelled: Mapping[SampleId, SampleId]) -> ParsedRequest:
+    """Return a request with each id once, as the run spells it. Ids that are named twice are a fault, unless left out."""
+    counts = Counter(spelled.get(sample_id, sample_id) for sample_id in request.sample_ids)
+    twice = sorted(
+        (str(sample_id) for sample_id, count in counts.items() if count > 1), key=lambda text: (len(text), text)
+    )
+    faults = request.faults
+    if twice and not request.revocation.ignore_unknown:
+        faults += (
+            RequestInvalid(
+                f"the request names {plural(len(twice), 'id')} twice ({some_of(twice)}); name each sample once"
+            ),
+        )
+    return replace(request, sample_ids=tuple(counts), repeated=len(twice), faults=faults)

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import uuid4
@@ -11,8 +11,16 @@ from uuid import uuid4
 from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.records import SampleId
 from raymu.core.requests import ForgetSet, RevocationRequest
-from raymu.errors import IdempotencyConflict, RaymuError, RequestInvalid, SamplesRevoked, UnknownOwner, UnknownSamples
-from raymu.service.requests.revocation import Revocation, SubmissionResult
+from raymu.errors import (
+    IdempotencyConflict,
+    RaymuError,
+    RequestInvalid,
+    SamplesRevoked,
+    SeveralFaults,
+    UnknownOwner,
+    UnknownSamples,
+)
+from raymu.service.requests.revocation import Ignored, Revocation, SubmissionResult
 from raymu.store.codec import canonical_json
 from raymu.text import one_line, plural
 
@@ -30,6 +38,8 @@ class AdmittedRequest:
     """The idempotency key as the user wrote it."""
     forget: dict[int, tuple[SampleId, ...]]
     """Shard -> ids of the samples to forget."""
+    ignored: Ignored | None = None
+    """What the request named and left out; None if nothing."""
 
 
 AdmissionResult: TypeAlias = AdmittedRequest | RevocationRequest | RaymuError
@@ -48,7 +58,7 @@ class RequestedSample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedRequest:
-    """A well-formed request."""
+    """A request whose samples were not looked up yet."""
 
     revocation: Revocation
     strategy: Strategy
@@ -58,7 +68,13 @@ class ParsedRequest:
     owner: str | None
     """Pseudonym of the owner."""
     sample_ids: tuple[SampleId, ...]
-    """Ids, of the type that the run's ids have."""
+    """Ids, of the type that the run's ids have, each once."""
+    unknown: tuple[str, ...] = ()
+    """What was named and cannot be an id of the run, if such ids are left out."""
+    repeated: int = 0
+    """Ids that were named more than once."""
+    faults: tuple[RaymuError, ...] = ()
+    """What is wrong with its form."""
 
 
 def admit(
@@ -69,7 +85,7 @@ def admit(
     by_key: Mapping[str, RevocationRequest],
     now: datetime,
 ) -> AdmittedRequest | RevocationRequest:
-    """Accept a request, or raise the reason for a refusal.
+    """Accept a request, or raise the reasons for a refusal, in an order that does not depend on that of the ids.
 
     Args:
         parsed: The request.
@@ -79,33 +95,30 @@ def admit(
         now: The current time.
 
     Raises:
-        RaymuError: IdempotencyConflict, RequestInvalid, UnknownSamples, UnknownOwner, or SamplesRevoked with the ids of the
-            earlier requests.
+        RaymuError: IdempotencyConflict, RequestInvalid, UnknownSamples, UnknownOwner, SamplesRevoked with the ids of the
+            earlier requests, or SeveralFaults.
     """
-    revocation = parsed.revocation
+    revocation, faults = parsed.revocation, list(parsed.faults)
     pseudonyms = tuple(sample.pseudonym for sample in samples) if parsed.owner is None else (parsed.owner,)
     payload_sha256 = _payload_sha256(revocation, pseudonyms)
     # Events of older versions hold the key itself, and cannot change, because they are sealed.
-    if revocation.key and parsed.key and (earlier := by_key.get(parsed.key) or by_key.get(revocation.key)):
-        if earlier.payload_sha256 != payload_sha256:
-            raise IdempotencyConflict(revocation.key, earlier.request_id)
-        return earlier
-    if revocation.due is not None and revocation.due <= now:
-        raise RequestInvalid(f"due {revocation.due} is past; give a time in the future")
-    _require_unrevoked(pseudonyms, revoked)
+    earlier = by_key.get(parsed.key or "") or by_key.get(revocation.key or "")
+    if earlier and revocation.key and not faults:
+        if earlier.payload_sha256 == payload_sha256:
+            return earlier
+        raise IdempotencyConflict(revocation.key, earlier.request_id)
     left = [sample for sample in samples if sample.pseudonym not in revoked]  # an owner stands for those that are left
-    if not left:
-        _require_unrevoked([sample.pseudonym for sample in samples], revoked)
-        raise UnknownOwner(str(revocation.owner))
-    unknown = [str(sample.sample_id) for sample in left if sample.home is None]
-    if unknown:
-        raise UnknownSamples(unknown[:3], len(unknown))
+    held = [sample for sample in left if sample.home is not None]
+    absent = _absent(parsed, samples, revoked=revoked, pseudonyms=pseudonyms)
+    if faults or (absent and not (revocation.ignore_unknown and held and parsed.owner is None)):
+        raise _as_one([*faults, *absent])
     forget: dict[int, list[SampleId]] = {}
     slices: dict[int, Counter[int]] = {}
-    for sample in left:
+    for sample in held:
         shard, slice_index = sample.home or (-1, -1)
         forget.setdefault(shard, []).append(sample.sample_id)
         slices.setdefault(shard, Counter())[slice_index] += 1
+    own = (parsed.owner,) if parsed.owner else ()
     request = RevocationRequest(
         request_id=f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:12]}",
         payload_sha256=payload_sha256,
@@ -117,18 +130,55 @@ def admit(
         forget=tuple(
             ForgetSet(shard=shard, samples_by_slice=dict(sorted(slices[shard].items()))) for shard in sorted(forget)
         ),
-        hashes=tuple(sorted({*pseudonyms, *(sample.pseudonym for sample in left)})),
+        hashes=tuple(sorted({*own, *(sample.pseudonym for sample in held)})),
     )
     return AdmittedRequest(
-        request=request, key=revocation.key, forget={shard: tuple(ids) for shard, ids in forget.items()}
+        request=request,
+        key=revocation.key,
+        forget={shard: tuple(ids) for shard, ids in forget.items()},
+        ignored=_ignored(absent, parsed.repeated),
     )
+
+
+def _absent(
+    parsed: ParsedRequest, samples: Sequence[RequestedSample], *, revoked: Mapping[str, str], pseudonyms: Sequence[str]
+) -> list[RaymuError]:
+    """Return what of a request is revoked already, and then what is unknown."""
+    earlier = [revoked[pseudonym] for pseudonym in pseudonyms if pseudonym in revoked]
+    if parsed.owner is not None and not earlier:
+        if any(sample.pseudonym not in revoked for sample in samples):
+            return []
+        earlier = [revoked[sample.pseudonym] for sample in samples]
+        if not earlier:
+            return [UnknownOwner(str(parsed.revocation.owner))]
+    unknown = [str(sample.sample_id) for sample in samples if sample.home is None and sample.pseudonym not in revoked]
+    unknown = sorted([*unknown, *parsed.unknown], key=lambda text: (len(text), text))
+    return [
+        *([SamplesRevoked(len(earlier), tuple(sorted(set(earlier))))] if earlier else []),
+        *([UnknownSamples(unknown[:3], len(unknown))] if unknown else []),
+    ]
+
+
+def _as_one(faults: Sequence[RaymuError]) -> RaymuError:
+    return faults[0] if len(faults) == 1 else SeveralFaults(faults)
+
+
+def _ignored(absent: Sequence[RaymuError], repeated: int) -> Ignored | None:
+    """Return what an accepted request leaves out; None if nothing."""
+    ignored = Ignored(repeated=repeated)
+    for fault in absent:
+        if isinstance(fault, SamplesRevoked):
+            ignored = replace(ignored, revoked=fault.count, request_ids=fault.request_ids)
+        elif isinstance(fault, UnknownSamples):
+            ignored = replace(ignored, unknown=fault.count, unknown_shown=fault.shown)
+    return None if ignored == Ignored() else ignored
 
 
 def submission_result(admission: AdmissionResult) -> SubmissionResult:
     """Return what the user gets for an admission."""
     match admission:
-        case AdmittedRequest(request=request):
-            return SubmissionResult(request_id=request.request_id)
+        case AdmittedRequest(request=request, ignored=ignored):
+            return SubmissionResult(request_id=request.request_id, ignored=ignored, came_overdue=request.came_overdue)
         case RevocationRequest():
             return SubmissionResult(request_id=admission.request_id)
         case _:
@@ -155,12 +205,6 @@ def _payload_sha256(revocation: Revocation, pseudonyms: Sequence[str]) -> str:
         "boundary": None if revocation.boundary is None else str(revocation.boundary),
     }
     return hashlib.sha256(canonical_json(payload)).hexdigest()
-
-
-def _require_unrevoked(pseudonyms: Sequence[str], revoked: Mapping[str, str]) -> None:
-    earlier = [revoked[pseudonym] for pseudonym in pseudonyms if pseudonym in revoked]
-    if earlier:
-        raise SamplesRevoked(len(earlier), tuple(sorted(set(earlier))))
 
 
 def chosen_strategy(name: str) -> Strategy:

@@ -64,7 +64,9 @@ def write_bad_files(folder: Path, table: pa.Table) -> None:
     (folder / "short.csv").write_text("name,id\nanna,1000\nzoe\n")
     (folder / "full.csv").symlink_to("/dev/full")
     pq.write_table(table.select(["id", "features"]), folder / "bare.parquet")
-    pq.write_table(table.set_column(0, "id", table["id"].cast(pa.float64())), folder / "fractions.parquet")
+    pq.write_table(
+        table.set_column(0, "id", pa.compute.add(table["id"].cast(pa.float64()), 0.5)), folder / "fractions.parquet"
+    )
     pq.write_table(table.set_column(1, "label", pa.array([3] * len(table))), folder / "beyond.parquet")
     pq.write_table(
         pa.table({"features": pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0]), 2)}), folder / "narrow.parquet"
@@ -257,8 +259,14 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["revoke", "runs/run", "--id", "1000", "--boundary", "infs"], "is not a finite number"),
         (["revoke", "runs/run", "--id", "1000", "--due", "yesterday"], "is not a time; write 2030-01-31 or"),
         (["revoke", "runs/run", "--id", "1000", "--due", "0001-01-01"], "is not a time"),
-        (["revoke", "runs/run", "--id", "1000", "--due", "2020-01-01"], "is past"),
-        (["revoke", "runs/run", "--id", "1000", "--due", "2020-01-01T00:00Z"], "is past"),
+        (
+            ["revoke", "runs/run", "--id", "1000", "--due", "03.04.2020"],
+            "may be 3 April or 4 March: give --date-format",
+        ),
+        (["revoke", "runs/run", "--id", "1000", "--due", "infinity"], "infinity has no end"),
+        (["revoke", "runs/run", "--id", "1000", "--date-format", "best"], "'best' is not a form of dates"),
+        (["revoke", "runs/run", "--owner", "owner-1", "--owner-file", "empty.txt"], "not both"),
+        (["revoke", "runs/run", "--owner-file", "empty.txt"], "names 0 owners, and a request has one"),
         (["revoke", "runs/run", "--id", "1000", "--idempotency-key", ""], "a key of 0 letters"),
         (["revoke", "runs/run", "--id", "9" * 5000], "99... is not an id of this run"),
         (["revoke", "runs/run", "--id", "\x1b[2J"], "'\\x1b[2J' is not an id of this run"),
@@ -267,8 +275,8 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["revoke", "runs/run", "--ids-file", ""], "cannot be read"),
         (["revoke", "runs/run", "--ids-file", "runs"], "cannot be read"),
         (["revoke", "runs/run", "--ids-file", "short.csv"], "line 3 has 1 values for 2 columns"),
-        (["revoke", "runs/run", "--ids-file", "wide.txt"], "cannot be read ('utf-8' codec"),
-        (["revoke", "runs/run", "--ids-file", "fractions.parquet"], "ids in column id are double"),
+        (["revoke", "runs/run", "--ids-file", "wide.txt", "--id", "1"], "not both"),
+        (["revoke", "runs/run", "--ids-file", "fractions.parquet"], "has a fraction"),
         (["plan", "runs/run", "--id", "1000", "--workers", "0"], "'--workers'"),
         (["settle", "runs/run", "--due-within", "9" * 30 + "d"], "is not a duration"),
         (["status", "run.yaml"], "is not a run"),
@@ -291,7 +299,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         ([*TRAIN, "data.label=id", "data.id=label"], "not unique"),
         ([*TRAIN, "data.train=runs"], "cannot be read"),
         ([*TRAIN, "data.train=torn.parquet"], "cannot be read"),
-        ([*TRAIN, "data.train=fractions.parquet"], "ids in column id are double"),
+        ([*TRAIN, "data.train=fractions.parquet"], "ids in column id"),
         ([*TRAIN, "cluster.journal=sqlite:////nowhere/journal.sqlite"], "the journal cannot be read"),
         ([*TRAIN, "cluster.journal=nowhere"], "cluster.journal"),
         (["train", "run.yaml", "--run", "run.yaml"], "run.yaml is not a directory; name another"),
@@ -346,8 +354,14 @@ def test_bad_input_gets_one_line_and_changes_nothing(
 
 def test_an_earlier_receipt_answers_a_request_for_the_same_samples(cli: Cli, trained: list[int]) -> None:
     receipt = json.loads(cli("revoke", "runs/run", "--id", str(trained[0]), "--json")[1])
+    assert receipt.pop("outcome")["status"] == "accepted"
     code, out, err = cli("revoke", "runs/run", "--id", str(trained[0]), "--json")
     assert (code, json.loads(out)["exit_code"]) == (2, 2)
+    outcome = json.loads(out)["outcome"]
+    assert (outcome["status"], outcome["revoked"]) == (
+        "refused",
+        [{"id": str(trained[0]), "request_id": receipt["request_id"]}],
+    )
     [earlier] = json.loads(out)["receipts"]
     assert {"schema": "raymu.revoke", "version": 1, **earlier} == receipt
     assert "revoked already" in err

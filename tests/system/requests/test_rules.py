@@ -12,13 +12,14 @@ from raymu.errors import (
     RaymuError,
     RequestInvalid,
     SamplesRevoked,
+    SeveralFaults,
     ShardRepairFailed,
     UnknownOwner,
     UnknownSamples,
 )
 from raymu.service.pseudonyms import pseudonym
 from raymu.service.requests.admission_rules import DUE_AFTER
-from raymu.service.requests.revocation import Revocation
+from raymu.service.requests.revocation import Ignored, Revocation
 from raymu.service.shard.messages import no_progress
 from tests.support.coordinated_run import history_of, traces
 from tests.support.examples import revoke, write_samples
@@ -46,7 +47,16 @@ REFUSED: dict[str, tuple[dict[str, Any], type[RaymuError], str]] = {
     "an unknown strategy": ({"ids": (1000,), "strategy": "hope"}, RequestInvalid, "'hope' is not a strategy"),
     "an unreadable boundary": ({"ids": (1000,), "boundary": "soon"}, RequestInvalid, "not of the form 0.35"),
     "an endless boundary": ({"ids": (1000,), "boundary": "infs"}, RequestInvalid, "not a finite number"),
-    "a time in the past": ({"ids": (1000,), "due": datetime(2020, 1, 1, tzinfo=UTC)}, RequestInvalid, "is past"),
+    "a revoked owner and an unreadable boundary": (
+        {"owner": "nobody", "boundary": "soon"},
+        RequestInvalid,
+        "'soon' is not of the form",
+    ),
+    "an unknown id and an id named twice": (
+        {"ids": (5, 1000, 1000)},
+        SeveralFaults,
+        "names 1 id twice .1000.; name each sample once; 1 unknown sample id .5.: the run never held them; nothing",
+    ),
     "a boolean for an id": ({"ids": (True,)}, RequestInvalid, "True is not an id of this run"),
     "no strategy at all": ({"ids": (1000,), "strategy": ""}, RequestInvalid, "'' is not a strategy"),
 }
@@ -174,6 +184,49 @@ def test_a_request_is_due_in_a_month_unless_it_names_a_time(run: TrainedRun) -> 
     assert receipt.due_at == receipt.received_at + DUE_AFTER
     due = datetime(2030, 1, 1, tzinfo=UTC)
     assert run.revoke(ids[1:2], due=due).due_at == due
+
+
+def test_an_overdue_request_is_accepted_and_shown_overdue(run: TrainedRun) -> None:
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    exact, patched = (
+        run.revoke([each], due=past, strategy=name) for each, name in zip(run.ids(), ("sisa", "dpus"), strict=False)
+    )
+    assert (exact.due_at, exact.due_met, exact.came_overdue, exact.is_overdue) == (past, False, True, False)
+    assert (patched.due_met, patched.came_overdue, patched.is_overdue) == (False, True, True)
+    deadline, *_ = run.coordinator.deadlines()
+    assert (deadline.request_id, deadline.is_late) == (patched.request_id, True)
+    run.settle()
+    assert not run.coordinator.receipt(patched.request_id).is_overdue
+
+
+def test_what_is_unknown_revoked_or_named_twice_is_left_out_if_the_request_says_so(run: TrainedRun) -> None:
+    ids = run.ids()
+    earlier = run.revoke(ids[:2], strategy="sisa")
+    named = (ids[0], 5, str(ids[2]), ids[2], "anna", ids[1])
+    with pytest.raises(SeveralFaults) as refusal:
+        asyncio.run(run.coordinator.revoke([Revocation(ids=named)], no_progress))
+    assert refusal.value.request_ids == (earlier.request_id,)
+    revocations = [Revocation(ids=named, ignore_unknown=True, key="k")]
+    done = asyncio.run(run.coordinator.revoke_with_results(revocations, no_progress))
+    ignored = Ignored(revoked=2, request_ids=(earlier.request_id,), unknown=2, unknown_shown=("5", "anna"), repeated=1)
+    assert done.results[0].ignored == ignored
+    assert done.receipts[0].samples == 1
+    again = asyncio.run(run.coordinator.revoke_with_results(revocations, no_progress))
+    assert again.receipts == done.receipts  # by its key
+    with pytest.raises(SamplesRevoked):  # nothing is left
+        asyncio.run(run.coordinator.revoke([Revocation(ids=(ids[0], ids[2]), ignore_unknown=True)], no_progress))
+
+
+def test_the_answer_to_a_request_does_not_depend_on_the_order_of_its_ids(run: TrainedRun) -> None:
+    ids = run.ids()
+    run.revoke(ids[:2], strategy="sisa")
+    named = (ids[0], 5, 6, 17, ids[3], ids[3], ids[1], 4)
+    answers = set()
+    for order in (named, named[::-1], (*named[3:], *named[:3])):
+        with pytest.raises(SeveralFaults) as refusal:
+            asyncio.run(run.coordinator.revoke([Revocation(ids=order)], no_progress))
+        answers.add(str(refusal.value))
+    assert len(answers) == 1
 
 
 def test_text_that_names_an_integer_id_names_the_sample(run: TrainedRun) -> None:

@@ -1,17 +1,25 @@
 """The ids of a request, from files and from callers."""
 
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from raymu.core.records import SampleId
-from raymu.data.ids import as_sample_ids, read_ids
+from raymu.data import ids as ids_module
+from raymu.data.ids import as_sample_ids
 from raymu.errors import DataInvalid, RequestInvalid
+
+
+def read_ids(path: str) -> list[SampleId]:
+    return list(ids_module.read_ids(path).values)
+
 
 READ: dict[str, tuple[str, bytes, list[str]]] = {
     "one a line": ("ids.txt", b"17\n4021\n", ["17", "4021"]),
@@ -115,7 +123,7 @@ def test_a_table_without_a_header_is_refused_since_its_first_id_would_be_lost(tm
 def test_a_missing_or_binary_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(RequestInvalid, match=rf"{name}: cannot be read .*give text, CSV or Parquet"):
         read_ids(str(tmp_path / name))
-    (tmp_path / name).write_bytes(b"\xff\xfe\x00binary\x80")
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00binary\x80\x00")
     with pytest.raises(RequestInvalid, match=rf"{name}: cannot be read"):
         read_ids(str(tmp_path / name))
 
@@ -131,20 +139,47 @@ def test_an_integer_may_be_written_with_a_sign_zeros_and_space(text: str) -> Non
     assert as_sample_ids([text, *np.array([7], dtype=np.int32)], integers=True) == [7, 7]
 
 
-@given(ids=st.lists(st.integers() | st.text(max_size=5)))
+@given(
+    ids=st.lists(
+        st.integers(-(2**200), 2**200) | st.text(max_size=5).filter(lambda text: text.strip("\0 ") == text != "")
+    )
+)
 def test_string_ids_may_come_as_integers(ids: list[SampleId]) -> None:
+    assume(all(str(sample_id).strip() == str(sample_id) for sample_id in ids))
     assert as_sample_ids(ids, integers=False) == [str(sample_id) for sample_id in ids]
 
 
+UUID_TEXT = "550e8400-e29b-41d4-a716-446655440000"
+FORMS: dict[str, tuple[object, SampleId]] = {
+    "a whole float": (7.0, 7),
+    "a whole float as pandas writes it": ("7.0", 7),
+    "a decimal": (Decimal("7.00"), 7),
+    "an unsigned integer": (np.uint64(7), 7),
+    "bytes": (b"7", 7),
+    "padded text": ("7   ", 7),
+    "a UUID": (UUID(UUID_TEXT), UUID_TEXT),
+    "a UUID in upper case": (UUID_TEXT.upper(), UUID_TEXT),
+    "16 bytes": (UUID(UUID_TEXT).bytes, UUID_TEXT),
+    "an integer beyond 64 bits": (2**70, str(2**70)),
+    "text in blanks": (" anna ", "anna"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_id_may_come_in_any_form_that_a_column_has(form: str) -> None:
+    value, kept = FORMS[form]
+    assert as_sample_ids([value], integers=isinstance(kept, int)) == [kept]
+
+
 @pytest.mark.parametrize(
-    "value", ["seven", "", "7.0", 7.0, float("nan"), None, True, b"7", "1_0", "\u0667", "7 8", "9" * 5000]
+    "value", ["seven", "", "7.5", "7.0e0", 7.5, float("nan"), None, True, b"", "1_0", "\u0667", "7 8", "9" * 5000]
 )
 def test_only_integers_are_ids_of_a_run_with_integer_ids(value: SampleId) -> None:
     with pytest.raises(RequestInvalid, match="not an id of this run, whose ids are integers"):
         as_sample_ids([1, value], integers=True)
 
 
-@pytest.mark.parametrize("value", [7.0, None, True, b"7", ["7"]])
+@pytest.mark.parametrize("value", [7.5, None, True, b"", ["7"], ""])
 def test_only_strings_and_integers_are_ids_of_a_run_with_string_ids(value: SampleId) -> None:
     with pytest.raises(RequestInvalid, match="not an id of this run: ids are integers or strings"):
         as_sample_ids(["a", value], integers=False)

@@ -10,10 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymu.config import DataConfig
-from raymu.data.ids import read_ids
+from raymu.core.records import SampleId
+from raymu.data import ids as ids_module
 from raymu.data.tables import read_features, read_table
 from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.requests.table import read_requests
+
+
+def read_ids(path: str, data: DataConfig | None = None) -> list[SampleId]:
+    return list(ids_module.read_ids(path, data).values)
 
 
 def with_index(table: pa.Table, *levels: object) -> pa.Table:
@@ -82,7 +87,10 @@ def test_a_column_with_the_runs_name_of_ids_comes_first(tmp_path: Path) -> None:
 def test_a_table_of_requests_has_its_ids_in_the_index(tmp_path: Path) -> None:
     table = with_index(pa.table({"key": ["a", "b"]}), range_index("id"))
     pq.write_table(table, tmp_path / "requests.parquet")
-    assert [revocation.ids for revocation in read_requests(str(tmp_path / "requests.parquet"))] == [(17,), (21,)]
+    assert [revocation.ids for revocation in read_requests(str(tmp_path / "requests.parquet")).revocations] == [
+        (17,),
+        (21,),
+    ]
 
 
 @pytest.mark.parametrize("name", ["all.parquet", "all.feather"])

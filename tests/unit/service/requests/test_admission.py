@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from raymu.core.events import RevocationsAccepted
 from raymu.core.requests import RevocationRequest
-from raymu.errors import IdempotencyConflict, RaymuError, SamplesRevoked
+from raymu.errors import IdempotencyConflict, RaymuError, SamplesRevoked, SeveralFaults
 from raymu.service.history import replay
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.admission import Admission
@@ -63,16 +63,19 @@ class AdmittedRun:
         return results
 
 
-def _comparable(result: AdmissionResult, indices: dict[str, int]) -> object:
+def _comparable(result: AdmissionResult | RaymuError, indices: dict[str, int]) -> object:
     match result:
-        case AdmittedRequest(request=request, forget=forget):
-            return indices[request.request_id], request.forget, request.hashes, request.payload_sha256, forget
+        case AdmittedRequest(request=request, forget=forget, ignored=ignored):
+            counts = ignored and (ignored.revoked, ignored.unknown_shown, ignored.repeated)
+            return indices[request.request_id], request.forget, request.hashes, request.payload_sha256, forget, counts
         case RevocationRequest(request_id=request_id):
             return indices[request_id]
         case SamplesRevoked(count=many, request_ids=request_ids):
             return SamplesRevoked, many, sorted(indices[request_id] for request_id in request_ids)
         case IdempotencyConflict(key=key, request_id=request_id):
             return IdempotencyConflict, key, indices[request_id]
+        case SeveralFaults(faults=faults):
+            return [_comparable(fault, indices) for fault in faults]
         case _:
             return type(result), str(result)
 
@@ -103,9 +106,13 @@ def journals(store: RunStore) -> Iterator[Iterator[Journal]]:
 
 keys = st.none() | st.sampled_from(["k", "l"])
 few_ids = st.lists(st.sampled_from([1000, 1007, 1014, "1021", 1028, 5, "anna"]), max_size=3).map(tuple)
-requests = st.builds(Revocation, ids=few_ids, key=keys, strategy=st.sampled_from([None, "sisa", "hope"])) | st.builds(
-    Revocation, owner=st.sampled_from([f"owner-{number}" for number in range(4)] + ["nobody"]), key=keys
-)
+requests = st.builds(
+    Revocation,
+    ids=few_ids,
+    key=keys,
+    strategy=st.sampled_from([None, "sisa", "hope"]),
+    ignore_unknown=st.booleans(),
+) | st.builds(Revocation, owner=st.sampled_from([f"owner-{number}" for number in range(4)] + ["nobody"]), key=keys)
 
 
 @given(revocations=st.lists(requests, max_size=12), group=st.integers(2, 12))

@@ -1,13 +1,19 @@
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from raymu.errors import RequestInvalid
+from raymu.service.requests import table
 from raymu.service.requests.revocation import Revocation
-from raymu.service.requests.table import read_requests
+
+
+def read_requests(path: str, **options: Any) -> list[Revocation]:
+    return list(table.read_requests(path, **options).revocations)
+
 
 DUE = datetime(2030, 1, 31, 12, tzinfo=UTC)
 
@@ -74,8 +80,8 @@ def test_a_time_without_a_zone_is_local(tmp_path: Path) -> None:
         ("id,deu\n7,\n", "has a column 'deu'"),
         ("id,key\n7\n", "line 2 has 1 values for 2 columns"),
         ("id,key\n7,k\n8,k,2\n", "line 3 has 3 values for 2 columns"),
-        ("id,due\n7,soon\n", "row 1: due 'soon' is not an ISO 8601 time"),
-        (f"id,key\n7,k\n8,{'k' * 300}\n", "row 2: a key of 300 letters is refused; .*; nothing was accepted"),
+        ("id,due\n7,soon\n", "line 2, row 1: due 'soon' is not a time"),
+        (f"id,key\n7,k\n8,{'k' * 300}\n", "line 3, row 2: a key of 300 letters is refused; .*; nothing was accepted"),
         ("id, id\n7,8\n", "has several columns called id; rename or drop the others"),
         ('id\n"7\n', "cannot be read"),
     ],
@@ -87,7 +93,7 @@ def test_an_invalid_table_of_requests_is_refused_as_a_whole(tmp_path: Path, text
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "requests.parquet").write_text("no Parquet")
-    (tmp_path / "requests.csv").write_bytes(b"id\n\xff\n")
+    (tmp_path / "requests.csv").write_bytes(b"id\n\x81\n")
     for name in ("requests.parquet", "requests.csv", "absent.csv"):
         with pytest.raises(RequestInvalid, match=f"{name}: cannot be read"):
             read_requests(str(tmp_path / name))

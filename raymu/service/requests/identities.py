@@ -1,0 +1,72 @@
+"""The spelling by which a run knows an id or an owner that a request names in another."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from raymu.core.records import SampleId
+from raymu.data.spellings import spellings
+from raymu.data.values import as_id
+from raymu.service.pseudonyms import Kind, identity_text, pseudonym
+from raymu.service.requests.sample_index import SampleIndex
+from raymu.store.journal.journal import Journal
+from raymu.store.run import RunStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owned:
+    """An owner as the run knows it."""
+
+    pseudonym: str
+    sample_ids: Sequence[SampleId]
+    """The samples of the owner that the run holds."""
+
+
+class Identities:
+    """Finds ids and owners in the samples that a run holds, and in those that it has forgotten."""
+
+    def __init__(self, samples: SampleIndex, journal: Journal, store: RunStore) -> None:
+        self._samples, self._journal, self._store = samples, journal, store
+
+    def owned_by(self, owners: Iterable[SampleId]) -> dict[SampleId, Owned]:
+        """Return what the run knows of each owner, by its text in any spelling."""
+        forms = {owner: owner_forms(owner) for owner in owners}
+        every = list(dict.fromkeys(form for each in forms.values() for form in each))
+        held = dict(zip(every, self._samples.owned_by(every), strict=True))
+        known = self._revoked("owner", (form for each in forms.values() if len(each) > 1 for form in each))
+        result = {}
+        for owner, each in forms.items():
+            spelled = next(
+                (form for form in each if held[form]), next((form for form in each if form in known), each[0])
+            )
+            result[owner] = Owned(pseudonym=self.pseudonym("owner", spelled), sample_ids=held[spelled])
+        return result
+
+    def spelled(self, sample_ids: Iterable[SampleId]) -> Mapping[SampleId, SampleId]:
+        """Return the run's spelling of those ids that have several and are known by another than the given one."""
+        forms = {sample_id: spellings(sample_id) for sample_id in sample_ids}
+        several = {sample_id: each for sample_id, each in forms.items() if len(each) > 1}
+        every = list(dict.fromkeys(form for each in several.values() for form in each))
+        held = {form for form, home in zip(every, self._samples.homes(every), strict=True) if home} if every else set()
+        known = self._revoked("id", (form for each in several.values() if held.isdisjoint(each) for form in each))
+        return {
+            sample_id: next(form for form in each if form in held or form in known)
+            for sample_id, each in several.items()
+            if not (held.isdisjoint(each) and known.isdisjoint(each))
+        }
+
+    def pseudonym(self, kind: Kind, value: SampleId) -> str:
+        return pseudonym(identity_text(kind, value), self._store.keys.hash_key)
+
+    def _revoked(self, kind: Kind, forms: Iterable[SampleId]) -> set[SampleId]:
+        """Return those of these spellings that some request has revoked."""
+        by_pseudonym = {self.pseudonym(kind, form): form for form in forms}
+        return {by_pseudonym[each] for each in self._journal.revoked_by(list(by_pseudonym))} if by_pseudonym else set()
+
+
+def owner_forms(owner: SampleId) -> tuple[str, ...]:
+    """Return the texts by which a run may know an owner. Version 0.1 kept them with the space around them."""
+    try:
+        kept = as_id(owner)
+    except ValueError:
+        return (str(owner),)
+    return tuple(dict.fromkeys((str(owner), *map(str, spellings(kept)))))
