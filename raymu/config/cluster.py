@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from raymu.config import limits
 from raymu.config.fields import STRICT, Count, Name, NonNegative, Positive
 
 _OWN_SETTINGS: Mapping[str, str] = {
@@ -35,9 +36,9 @@ class ClusterConfig:
     """Ray's accelerator_type, such as A100: one kind of GPU for all actors, and so one determinism class."""
     placement: Literal["any", "spread", "pack"] = "any"
     """Whether a placement group spreads the shard actors over the nodes, packs them on few, or neither."""
-    workers_per_shard: Annotated[int, Field(ge=1, le=64)] = 1
+    workers_per_shard: Annotated[int, Field(ge=1, le=limits.MAX_RANKS)] = 1
     """Processes that share the batches of a shard, each with a shard's CPUs and GPUs. Part of the determinism class."""
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    threads: Annotated[int, Field(ge=1, le=limits.MAX_THREADS)] = 1
     """Threads of each operation. Part of the determinism class: another thread count gives other bits."""
     journal: str | None = None
     """Database URL of the journal (postgresql://...), without a password. By default SQLite beside the run."""

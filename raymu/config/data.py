@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from raymu.config import limits
 from raymu.config.fields import LARGEST, SMALLEST, STRICT, Name, Number
 
 
@@ -44,7 +45,7 @@ class DataConfig:
     owner: Name | None = None
     risk: Name | None = None
     """Column with each sample's revocation probability, within [0, 1]."""
-    classes: Annotated[int, Field(ge=2)] | None = None
+    classes: Annotated[int, Field(ge=2, le=limits.MAX_CLASSES)] | None = None
     """Number of classes. By default one more than the highest label of the training file, excluded samples included."""
     normalize: NormalizeSetting = "shard"
     """`none`, `unit` (pixels to [0, 1]), `shard` (standardise by the shard's first slice), or a fixed mean and std."""

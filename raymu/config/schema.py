@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from raymu.config import limits
 from raymu.config.cluster import ClusterConfig
 from raymu.config.data import DataConfig
-from raymu.config.fields import STRICT, Count, Device
+from raymu.config.fields import STRICT, Device
+from raymu.config.limits import check_tree
 from raymu.config.stage_epochs import epochs_per_stage
 from raymu.config.training import ModelConfig, TrainingConfig
 from raymu.config.unlearning import Contributions, UnlearningConfig
@@ -17,16 +19,12 @@ from raymu.config.validation_errors import format_validation_error
 from raymu.config.yaml_file import read_settings
 from raymu.errors import ConfigInvalid
 
-_CHECKED_SLICES = 10_000
-"""More slices than this are left to the check that each has samples: the rule for epochs takes a step for each slice."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class PartitionConfig:
     """Settings of the distribution of samples over shards and slices."""
 
-    shards: Count = 8
-    slices: Count = 5
+    shards: Annotated[int, Field(ge=1, le=limits.MAX_SHARDS)] = 8
+    slices: Annotated[int, Field(ge=1, le=limits.MAX_SLICES)] = 5
     policy: Literal["uniform", "owner", "risk"] = "uniform"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     risk_bands: tuple[float, ...] | None = None
@@ -65,11 +63,10 @@ class Config:
             raise ValueError(f"unlearning.ohs.slices is more than the {self.partition.slices} slices of a shard")
         if self.training.device == "cuda" and self.cluster.fleet == "ray" and not self.cluster.gpus_per_shard:
             raise ValueError("training.device cuda needs cluster.gpus_per_shard, such as 1 or 0.25")
-        if self.partition.slices <= _CHECKED_SLICES:
-            try:
-                epochs_per_stage(self.training.epochs, self.partition.slices)
-            except ValueError as error:
-                raise ValueError(f"training.epochs: {error}") from None
+        try:
+            epochs_per_stage(self.training.epochs, self.partition.slices)
+        except ValueError as error:
+            raise ValueError(f"training.epochs: {error}") from None
         return self
 
     @model_validator(mode="after")
@@ -103,6 +100,7 @@ class Config:
     @staticmethod
     def parse(tree: Mapping[str, Any]) -> "Config":
         """Check a tree of settings, as YAML or JSON gives it. Raises ConfigInvalid."""
+        check_tree(tree)
         try:
             return _ADAPTER.validate_python(tree)
         except ValidationError as error:

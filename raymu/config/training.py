@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, SerializerFunctionWrapHandler, WrapSerializer, model_validator
 from pydantic.dataclasses import dataclass
 
+from raymu.config import limits
 from raymu.config.fields import STRICT, Count, Device, Fraction, NonNegative, Positive
 
 
@@ -162,7 +163,7 @@ _IN_SHORT = WrapSerializer(_in_short)
 class TrainingConfig:
     """Settings of the training of each stage of a shard."""
 
-    epochs: Count = 12
+    epochs: Annotated[int, Field(ge=1, le=limits.MAX_EPOCHS)] = 12
     """Passes over the shard that the work of all stages adds up to (SISA's rule spreads them over the stages)."""
     batch_size: Count = 64
     loss: Annotated[LossConfig, _IN_SHORT] = Field(default_factory=lambda: LossConfig(name=LossName.CROSS_ENTROPY))

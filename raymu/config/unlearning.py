@@ -8,7 +8,8 @@ from typing import Annotated, Self
 import pydantic.dataclasses
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
-from raymu.config.fields import STRICT, Count, Positive
+from raymu.config import limits
+from raymu.config.fields import STRICT, Count, CountFromZero, Positive
 
 
 class Strategy(StrEnum):
@@ -145,9 +146,9 @@ class OhsConfig:
     """Settings of the remedy of `ohs` beyond the hybrid boundary."""
 
     remedy: OhsRemedy = OhsRemedy.REPLAY
-    slices: Count = 1
+    slices: Annotated[int, Field(ge=1, le=limits.MAX_SLICES)] = 1
     """Number of the last slices to fine-tune on, or of the last stages to replay."""
-    epochs: Count = 3
+    epochs: Annotated[int, Field(ge=1, le=limits.MAX_EPOCHS)] = 3
     """Most epochs of fine-tuning; it ends earlier if the loss on unseen samples stops improving."""
 
 
@@ -157,14 +158,14 @@ class CurvatureConfig:
 
     samples: Count = 1000
     """Retained samples that the curvature is estimated from. The cost of a patch is proportional to them."""
-    iterations: Annotated[int, Field(ge=0)] = 4
+    iterations: CountFromZero = 4
     """Iterations of conjugate gradients in each step; 0 applies the inverse of the preconditioner instead."""
     damping: Positive = 0.001
     """Added to the diagonal of the Gauss-Newton matrix of the mean loss. Larger values shorten a step where it is flat."""
     steps: Count = 1
     """Steps of a patch, each an equal share of the way, along a direction computed anew."""
     preconditioner: Preconditioner = Preconditioner.KFAC
-    calibration_samples: Annotated[int, Field(ge=0)] = 256
+    calibration_samples: CountFromZero = 256
     """Samples that the strength is measured on at least: the forget set, and retained samples drawn to complete it.
 
     With 0, the strength is whatever brings the forget set's own loss to that of models which never saw it, however far.

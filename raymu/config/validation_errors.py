@@ -42,10 +42,11 @@ _WRONG_VALUES: Mapping[str, str] = {
     "missing_keyword_only_argument": "must be given",
     "string_too_short": _NOT_EMPTY,
     "too_short": _NOT_EMPTY,
-    "greater_than": "must be greater than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
+    "too_long": "has {actual_length} entries, more than {max_length}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
     "finite_number": "must be a finite number",
     "int_parsing_size": "has too many digits",
     "invalid-json-value": "must be a value that JSON has",
@@ -65,14 +66,15 @@ def format_validation_error(error: ValidationError, kind: type | None = None) ->
     for detail in error.errors():
         location = tuple(str(part) for part in detail["loc"] if not _UNION_TAG.fullmatch(str(part)))
         by_location.setdefault(location, []).append(detail)
+    # If a member of a union fits except for a part, that part is named and the other members are not.
+    branches = {location[:depth] for location in by_location for depth in range(len(location))}
+    wrong = [location for location in by_location if location not in branches]
     problems = [
-        f"{'.'.join(location)}: {_problem(location, details, kind)}".removeprefix(": ")
-        for location, details in by_location.items()
-        # If a member of a union fits except for a part, that part is named and the other members are not.
-        if not any(len(other) > len(location) and other[: len(location)] == location for other in by_location)
+        f"{one_line('.'.join(location), longest=100)}: {_problem(location, by_location[location], kind)}".removeprefix(": ")
+        for location in wrong[:_MAX_PROBLEMS]
     ]
-    more = f"; and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
-    return one_line("; ".join(problems[:_MAX_PROBLEMS])) + more
+    more = f"; and {len(wrong) - _MAX_PROBLEMS} more" if len(wrong) > _MAX_PROBLEMS else ""
+    return one_line("; ".join(problems)) + more
 
 
 def _problem(location: Sequence[str], details: Sequence[ErrorDetails], kind: type | None) -> str:
@@ -96,7 +98,8 @@ def _message(detail: ErrorDetails) -> str:
     if message := _WRONG_KINDS.get(detail["type"]):
         return message
     template = _WRONG_VALUES.get(detail["type"])
-    return template.format_map(context) if template else detail["msg"]
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in context.items()}
+    return template.format_map(shown) if template else detail["msg"]
 
 
 def _guess(detail: ErrorDetails) -> str:
