@@ -19,6 +19,7 @@ from raymu.config.validation_errors import format_validation_error
 from raymu.config.yaml_file import read_settings
 from raymu.errors import ConfigInvalid
 
+
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class PartitionConfig:
     """Settings of the distribution of samples over shards and slices."""

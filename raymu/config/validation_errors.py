@@ -70,7 +70,9 @@ def format_validation_error(error: ValidationError, kind: type | None = None) ->
     branches = {location[:depth] for location in by_location for depth in range(len(location))}
     wrong = [location for location in by_location if location not in branches]
     problems = [
-        f"{one_line('.'.join(location), longest=100)}: {_problem(location, by_location[location], kind)}".removeprefix(": ")
+        f"{one_line('.'.join(location), longest=100)}: {_problem(location, by_location[location], kind)}".removeprefix(
+            ": "
+        )
         for location in wrong[:_MAX_PROBLEMS]
     ]
     more = f"; and {len(wrong) - _MAX_PROBLEMS} more" if len(wrong) > _MAX_PROBLEMS else ""

@@ -11,7 +11,7 @@ from pydantic import Field, validate_call
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raymu.config import ModelConfig
+from raymu.config import ModelConfig, limits
 from raymu.config.fields import Count, Fraction
 from raymu.config.training import ModelName
 from raymu.errors import ConfigInvalid
@@ -24,7 +24,8 @@ from raymu.training.model_state import ModelState, go_back, snapshot
 from raymu.training.randomness import random_state_kept, seed_everything
 
 Shape = tuple[int, ...]
-Widths = Annotated[Sequence[Count], Field(min_length=1)]
+Width = Annotated[int, Field(ge=1, le=limits.MAX_WIDTH)]
+Widths = Annotated[Sequence[Width], Field(max_length=limits.MAX_LAYERS)]
 
 
 @validate_call
@@ -38,7 +39,7 @@ def build_mlp(
     input_shape: Shape,
     classes: int,
     *,
-    hidden: Sequence[Count] = (256,),
+    hidden: Widths = (256,),
     dropout: Fraction = 0.0,
     batch_norm: bool = False,
 ) -> nn.Module:
@@ -61,8 +62,8 @@ def build_cnn(
     input_shape: Shape,
     classes: int,
     *,
-    channels: Widths = (16, 32),
-    hidden: Count = 128,
+    channels: Annotated[Widths, Field(min_length=1)] = (16, 32),
+    hidden: Width = 128,
     dropout: Fraction = 0.0,
     image_shape: Sequence[Count] | None = None,
 ) -> nn.Module:
@@ -106,8 +107,8 @@ def build_resnet(
     input_shape: Shape,
     classes: int,
     *,
-    channels: Widths = (16, 32),
-    blocks: Count = 1,
+    channels: Annotated[Widths, Field(min_length=1)] = (16, 32),
+    blocks: Annotated[int, Field(ge=1, le=limits.MAX_LAYERS)] = 1,
     image_shape: Sequence[Count] | None = None,
 ) -> nn.Module:
     """Build a small residual network with batch norm: `blocks` blocks per width, each width at half the resolution."""

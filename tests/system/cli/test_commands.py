@@ -289,7 +289,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         ([*TRAIN, ".epochs=1"], "is not a setting"),
         ([*TRAIN, "training.learning_rate=1e300"], "training.learning_rate: must be at most"),
         ([*TRAIN, "training.learning_rate=1e25"], "became infinite or NaN; lower training.learning_rate"),
-        ([*TRAIN, "cluster.threads=1000000"], "cluster.threads: must be at most 1024"),
+        ([*TRAIN, "cluster.threads=1000000"], "cluster.threads: must be at most 256"),
         ([*TRAIN, "model.args=3"], "model.args: must be settings"),
         ([*TRAIN, "model.hidden=[0]"], "model.hidden.0: must be at least 1"),
         ([*TRAIN, "model.batch_norm=maybe"], "model.batch_norm: must be true or false"),

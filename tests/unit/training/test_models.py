@@ -140,7 +140,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an image too small to pool": ({"name": "cnn", "channels": [2, 2]}, r"2x2 is too small to halve 2 times"),
     "no channels": ({"name": "resnet", "channels": []}, r"model\.channels: must not be empty"),
     "more weights than memory": (
-        {"name": "mlp", "hidden": [10**13]},
+        {"name": "mlp", "hidden": [10**6, 10**6]},
         "model: mlp cannot be built .*check its settings",
     ),
     "a factory without a function": ({"factory": HERE}, "must read package.module:function"),
