@@ -1,6 +1,6 @@
 """Accuracy on the page: of every generation in the journal, and as measured for the page."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,7 +22,7 @@ class GenerationAccuracy:
     generation: int
     at: datetime
     cause: str
-    """Why the generation was published."""
+    """Why this generation, and those since the measurement before, were published."""
     samples: int
     accuracy: float
     file: str | None
@@ -64,13 +64,17 @@ def accuracy_of(
         is_tracked: Whether the run measures its accuracy itself.
         now: When the page is written.
     """
-    causes = {event.number: _cause(event) for event in events if isinstance(event, GenerationPublished)}
-    measurements = [
-        _measurement(evaluation, evaluation.number, causes, at=evaluation.at, file=None) for evaluation in evaluations
-    ]
+    published = [event for event in events if isinstance(event, GenerationPublished)]
+    measurements: list[GenerationAccuracy] = []
+    for evaluation in evaluations:
+        since = measurements[-1].generation if measurements else 0
+        cause = _cause(published, since=since, until=evaluation.number)
+        measurements.append(_measurement(evaluation, evaluation.number, cause, at=evaluation.at, file=None))
     if measured and measured.evaluation:
-        evaluation = measured.evaluation
-        measurements.append(_measurement(evaluation, evaluation.generation, causes, at=now, file=measured.file))
+        latest = measured.evaluation
+        earlier = [each.generation for each in measurements if each.generation < latest.generation]
+        cause = _cause(published, since=max(earlier, default=0), until=latest.generation)
+        measurements.append(_measurement(latest, latest.generation, cause, at=now, file=measured.file))
     has_chart = len({measurement.generation for measurement in measurements}) > 1
     return Accuracy(
         measurements=tuple(measurements),
@@ -83,7 +87,7 @@ def accuracy_of(
 def _measurement(
     evaluation: GenerationEvaluated | Evaluation,
     generation: int,
-    causes: Mapping[int, str],
+    cause: str,
     *,
     at: datetime,
     file: str | None,
@@ -91,19 +95,25 @@ def _measurement(
     return GenerationAccuracy(
         generation=generation,
         at=at,
-        cause=causes.get(generation, ""),
+        cause=cause,
         samples=evaluation.samples,
         accuracy=evaluation.accuracy,
         file=file,
     )
 
 
-def _cause(event: GenerationPublished) -> str:
-    if event.number == 1:
-        return "trained"
-    changes = (("repaired", event.repaired), ("settled", event.settled), ("rewound", event.rewound))
-    cause = ", ".join(f"{change} {plural(len(requests), 'request')}" for change, requests in changes if requests)
-    return cause or "one shard repaired, settled or rebuilt"
+def _cause(published: Sequence[GenerationPublished], *, since: int, until: int) -> str:
+    """Say what the generations after one, up to another, brought."""
+    generations = [event for event in published if since < event.number <= until]
+    repaired = {request for event in generations for request in event.repaired}
+    changes = (
+        ("repaired", repaired),
+        ("settled", {request for event in generations for request in event.settled}),
+        ("rewound", {request for event in generations for request in event.rewound} - repaired),
+    )
+    causes = ["trained"] if any(event.number == 1 for event in generations) else []
+    causes += [f"{change} {plural(len(requests), 'request')}" for change, requests in changes if requests]
+    return ", ".join(causes) or "one shard repaired, settled or rebuilt"
 
 
 def _mark(measurement: GenerationAccuracy) -> Mark:

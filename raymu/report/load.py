@@ -1,5 +1,8 @@
 """Read everything that the page shows of a run, at one time. Nothing is written."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +21,7 @@ from raymu.service.served import rewound_for_accepted
 from raymu.service.status import RunStatus, status_of
 from raymu.service.verify.verify import Verification
 from raymu.store.manifest import RunManifest
+from raymu.store.receipts import ReceiptRow
 from raymu.store.run import RunStore
 from raymu.training.checkpoint_format import read_metadata
 
@@ -33,6 +37,19 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class IssuedReceipt:
+    """The place of a receipt in the chain of those that were issued, and its signature."""
+
+    number: int
+    """From 1."""
+    sha256: str
+    """Hash of the receipt as it was signed, which the next receipt names."""
+    previous_sha256: str
+    """Hash of the receipt before it; empty for the first."""
+    signature: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
     """All that the page is made from."""
 
@@ -43,6 +60,10 @@ class RunRecord:
     generation: Generation
     status: RunStatus
     receipts: tuple[Receipt, ...]
+    issued: Mapping[str, IssuedReceipt]
+    """Request -> its latest receipt as it was issued."""
+    key_fingerprint: str | None
+    """SHA-256 of the public key that receipts are signed with; None if the key cannot be read."""
     events: tuple[Event, ...]
     evaluations: tuple[GenerationEvaluated, ...]
     determinism: str | None
@@ -79,6 +100,7 @@ def read_run(
     """
     with closing(store.journal(is_read_only=True)) as journal:
         history, events = replay(journal, store.manifest), tuple(journal.events())
+        issued = {row.request_id: _issued(row) for row in journal.receipt_rows()}
     generation = rewound_for_accepted(store.current(), history)
     return RunRecord(
         name=basename(store.location),
@@ -87,6 +109,8 @@ def read_run(
         generation=generation,
         status=status_of(store, generation, history, now=now),
         receipts=tuple(receipt.at(now) for receipt in history.receipts.receipts()),
+        issued=issued,
+        key_fingerprint=_key_fingerprint(store),
         events=events,
         evaluations=history.evaluations,
         determinism=_determinism(store, generation),
@@ -105,6 +129,22 @@ def _without_location(verification: Verification, location: str) -> Verification
         return replace(check, findings=tuple(findings))
 
     return replace(verification, checks=tuple(map(shortened, verification.checks)))
+
+
+def _issued(row: ReceiptRow) -> IssuedReceipt:
+    document = json.loads(row.document)
+    return IssuedReceipt(
+        number=row.number,
+        sha256=row.sha256,
+        previous_sha256=str(document["ledger"]["previous_sha256"]),
+        signature=str(document["signature"]),
+    )
+
+
+def _key_fingerprint(store: RunStore) -> str | None:
+    with suppress(FileMissing, FileUnreadable):
+        return hashlib.sha256(store.keys.public_key).hexdigest()
+    return None
 
 
 def _determinism(store: RunStore, generation: Generation) -> str | None:

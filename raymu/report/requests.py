@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from raymu.core.receipt import Receipt, RequestStage
 from raymu.core.records import Exactness
+from raymu.report.load import IssuedReceipt
 
 
 class DeadlineStatus(StrEnum):
@@ -45,6 +46,8 @@ class RequestView:
     """Exactness of the published result; before that, how far the request is."""
     deadline_status: DeadlineStatus
     steps: tuple[Step, ...]
+    issued: IssuedReceipt | None = None
+    """The latest receipt as it was issued; None before the first."""
 
     @property
     def last_step(self) -> str:
@@ -52,15 +55,19 @@ class RequestView:
         return [step.name for step in self.steps if step.at][-1]
 
 
-def request_view(receipt: Receipt, *, late: Collection[str], now: datetime) -> RequestView:
+def request_view(
+    receipt: Receipt, *, late: Collection[str], now: datetime, issued: IssuedReceipt | None = None
+) -> RequestView:
     """Describe one request.
 
     Args:
         receipt: Its receipt.
         late: The ids of requests that will be exact too late by the forecast.
         now: When the page is written.
+        issued: The receipt as it was issued.
     """
     return RequestView(
+        issued=issued,
         receipt=receipt,
         result=(receipt.exactness if receipt.published_at else None) or receipt.stage,
         deadline_status=_deadline_status(receipt, late, now),

@@ -12,10 +12,12 @@ from raymu.core.receipt import RequestStage
 from raymu.core.records import Exactness
 from raymu.core.residuals import Residuals
 from raymu.report.accuracy import Accuracy, accuracy_of
+from raymu.report.audit_summary import AuditSummary, audit_summary
 from raymu.report.forecasts import Forecasts, forecasts_of
 from raymu.report.grid import Grid, grid_of
 from raymu.report.load import RunRecord
 from raymu.report.remedy_figure import RemedyFigure, remedy_figure, shown_audit
+from raymu.report.request_groups import RequestGroups, request_groups
 from raymu.report.requests import LATE, DeadlineStatus, RequestView, request_view
 from raymu.report.training_summary import FactGroup, training_summary
 from raymu.service.status import Debt
@@ -73,8 +75,9 @@ class ReportView:
     summary: Summary
     training: tuple[FactGroup, ...]
     grid: Grid
-    requests: tuple[RequestView, ...]
-    """The newest first."""
+    requests: RequestGroups
+    key_fingerprint: str | None
+    """SHA-256 of the public key that receipts are signed with."""
     debt: Debt
     residuals: Residuals
     deadlines: tuple[DueRequest, ...]
@@ -85,6 +88,8 @@ class ReportView:
     forecasts: Forecasts
     accuracy: Accuracy
     verification: Verification | None
+    audit_summary: AuditSummary | None
+    """None without an audit that has what the page shows."""
     audit: Any
     """A JSON document without row numbers; None if no file is given."""
     audit_source: str
@@ -97,7 +102,10 @@ def view_of(record: RunRecord) -> ReportView:
     """Describe a run."""
     now, config = record.read_at, Config.parse(record.manifest.config)
     late = {deadline.request_id for deadline in record.status.deadlines if deadline.is_late}
-    requests = {receipt.request_id: request_view(receipt, late=late, now=now) for receipt in record.receipts}
+    requests = {
+        receipt.request_id: request_view(receipt, late=late, now=now, issued=record.issued.get(receipt.request_id))
+        for receipt in record.receipts
+    }
     evaluation = record.measured.evaluation if record.measured else None
     shard_accuracy = evaluation.constituent_accuracy if evaluation else {}
     is_tracked = config.data.track_accuracy
@@ -110,7 +118,8 @@ def view_of(record: RunRecord) -> ReportView:
         summary=_summary(list(requests.values())),
         training=training_summary(record.manifest, record.generation, record.events, _determinism(record)),
         grid=grid_of(record.generation, record.receipts, record.events, shard_accuracy),
-        requests=tuple(reversed(requests.values())),
+        requests=request_groups(list(reversed(requests.values()))),
+        key_fingerprint=record.key_fingerprint,
         debt=record.status.debt,
         residuals=record.status.residuals,
         deadlines=tuple(
@@ -122,6 +131,7 @@ def view_of(record: RunRecord) -> ReportView:
         forecasts=forecasts_of(record.events),
         accuracy=accuracy_of(record.evaluations, record.events, record.measured, is_tracked=is_tracked, now=now),
         verification=record.verification,
+        audit_summary=audit_summary(record.audit),
         audit=shown_audit(record.audit),
         audit_source=record.audit_source,
         remedy=remedy_figure(record.audit),

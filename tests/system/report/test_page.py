@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -17,18 +18,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.api import open_run
+from raymu.config.unlearning import Strategy
 from raymu.core.events import Event, RevocationsAccepted, RunTrained
 from raymu.errors import ShardRepairFailed
 from raymu.report.load import Measurement, RunRecord, read_run
 from raymu.report.page import render
+from raymu.report.request_groups import LATEST
 from raymu.report.requests import DeadlineStatus
 from raymu.report.view import view_of
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
+from raymu.store.codec import to_tree
 from raymu.store.run import RunStore
-from tests.support.audit_documents import audit_tree
+from tests.support.audit_documents import audit_of_many, audit_tree
 from tests.support.coordinated_run import ids_at, opened
 from tests.support.examples import make_config, revoke, settle, train_run, write_samples
 from tests.support.golden_journals import GOLDEN
@@ -162,7 +166,84 @@ def test_an_audit_that_repeated_the_remedy_has_a_figure_and_the_rest_folded(reco
     assert "All audited requests together: it forgets." in " ".join(text_of(page).split())
     assert "patch and fine-tune, repeated 8 times" in text_of(page)
     assert "The whole audit" in text_of(page)
-    assert "The whole audit" not in text_of(render(view_of(record)))
+    for each in (page, render(view_of(record))):  # whatever the document has
+        [folded] = [element for element in elements(each) if "whole" in (element.get("class") or "").split()]
+        assert (folded.tag, folded.get("open")) == ("details", None)
+
+
+def test_an_audit_has_a_table_of_verdicts_and_says_what_two_generations_finds(record: RunRecord) -> None:
+    audit = to_tree(audit_of_many(600))
+    page = render(view_of(replace(record, audit=audit)))
+    [section] = [element for element in elements(page) if element.get("id") == "audit"]
+    open_text = " ".join(" ".join(without_folded(section).itertext()).split())
+    assert (
+        "fail 1 request fails by itself. All audited requests together: pass, the served model cannot be told"
+        in open_text
+    )
+    assert "20261201T231219-000000000001 fail 4 0.01 (-0.03 to 0.05) 0.448 0.448 0.620" in open_text
+    assert "And 580 requests more, in the whole audit below." in open_text
+    assert "two generations 0.82 (0.62 to 0.92) 0.89 (0.70 to 0.97) 0.50 (0.30 to 0.70)" in open_text
+    assert "finds that something was deleted" in open_text
+    assert len(open_text) < 8000
+    assert "keyed hash" not in open_text
+
+
+def without_folded(section: ElementTree.Element) -> ElementTree.Element:
+    """Return a section without what is closed at first."""
+    kept = deepcopy(section)
+    for parent in list(kept.iter()):
+        for child in list(parent):
+            if child.tag == "details" and child.get("open") is None:
+                parent.remove(child)
+    return kept
+
+
+def test_six_hundred_requests_make_a_page_of_bounded_length(record: RunRecord) -> None:
+    [some] = [receipt for receipt in record.receipts if receipt.due_met is False and receipt.is_exact]
+    receipts = tuple(
+        replace(
+            some,
+            request_id=f"20301201T000000-{number:012x}",
+            received_at=some.received_at - timedelta(days=600 - number),
+            due_at=some.due_at if number % 3 else some.settled_at or some.due_at,
+        )
+        for number in range(600)
+    )
+    page = render(view_of(replace(record, receipts=receipts, status=replace(record.status, deadlines=()))))
+    [section] = [element for element in elements(page) if element.get("id") == "requests"]
+    months = [element for element in section.iter("details") if "folded" in (element.get("class") or "").split()]
+    assert 18 <= len(months) <= 21
+    assert sum(element.get("class") == "request" for element in section.iter("details")) == LATEST
+    ids = {element.get("id") for element in elements(page)}
+    assert {f"r-{receipt.request_id}" for receipt in receipts} <= ids
+    assert len(page) < 1_500_000
+
+
+def test_a_receipt_has_what_is_needed_to_file_and_to_check_it(record: RunRecord, page: str) -> None:
+    [first, *_] = record.receipts
+    issued = record.issued[first.request_id]
+    [receipt] = [element for element in elements(page) if element.get("id") == f"r-{first.request_id}"]
+    text = "".join(receipt.itertext())
+    assert issued.sha256 in text
+    assert issued.previous_sha256 in text
+    assert issued.signature in text
+    assert record.key_fingerprint
+    assert record.key_fingerprint in text
+    assert "raymu verify RUN" in text
+
+
+def test_print_keeps_hashes_and_leaves_the_whole_audit_folded(page: str) -> None:
+    printed = page[page.index("@media print") :]
+    assert "details:not(.whole, .folded)::details-content { content-visibility: visible" in printed
+    assert "hashes" not in printed[: printed.index("</style>")]
+
+
+def test_the_glossary_has_every_strategy_and_every_check(record: RunRecord, page: str) -> None:
+    [section] = [element for element in elements(page) if element.get("id") == "glossary"]
+    terms = {"".join(element.itertext()) for element in section.iter("dt")}
+    assert set(Strategy) <= terms
+    assert record.verification
+    assert {f"check: {check.name}" for check in record.verification.checks} <= terms
 
 
 def test_an_audit_of_version_0_1_is_shown_without_its_row_numbers(record: RunRecord) -> None:
@@ -204,7 +285,7 @@ def test_the_summary_counts_what_the_receipts_say(record: RunRecord) -> None:
     assert view.summary.samples_revoked == sum(receipt.samples for receipt in record.receipts)
     assert (view.summary.late, view.summary.missed, len(view.missed)) == (1, 1, 1)
     assert view.deadlines[0].deadline_status is DeadlineStatus.OVERDUE
-    assert [request.receipt.request_id for request in view.requests] == [
+    assert [request.receipt.request_id for request in view.requests.shown] == [
         receipt.request_id for receipt in reversed(record.receipts)
     ]
     assert [incident.description for incident in view.incidents] == [

@@ -77,6 +77,20 @@ def test_a_generation_says_why_it_was_published() -> None:
     assert accuracy.latest == accuracy.measurements[-1]
 
 
+def test_a_measurement_says_what_all_generations_since_the_last_one_brought() -> None:
+    events = [
+        GenerationPublished(at=NOW, number=1, manifest_sha256=""),
+        *(
+            GenerationPublished(at=NOW, number=2 + number, manifest_sha256="", settled=(f"r{number}",))
+            for number in range(4)
+        ),
+    ]
+    evaluation = Evaluation(generation=5, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
+    measured = Measurement(file="test.parquet", evaluation=evaluation)
+    tracked = accuracy_of([evaluated(1, 0.9)], events, measured, is_tracked=True, now=NOW)
+    assert tracked.measurements[-1].cause == "settled 4 requests"
+
+
 def test_a_measurement_for_the_page_has_its_own_kind() -> None:
     evaluation = Evaluation(generation=2, samples=50, accuracy=0.7, constituent_accuracy={0: 0.7})
     accuracy = course(evaluated(1, 0.9), measured=Measurement(file="test.parquet", evaluation=evaluation))
