@@ -103,6 +103,15 @@ def owners_in_file(run_dir: str, path: str) -> tuple[SampleId, ...]:
     return named.values
 
 
+def keys_in_file(path: str) -> tuple[str, ...]:
+    """Return the idempotency keys in a file, and say on standard error what was converted. Raise RequestInvalid."""
+    from raymu.data.ids import read_keys
+
+    named = read_keys(path)
+    say_notes(named.notes)
+    return tuple(str(key) for key in named.values)
+
+
 def say_notes(notes: Sequence[str]) -> None:
     """Print on standard error what was concluded, converted and left out of a file."""
     for note in dict.fromkeys(notes):

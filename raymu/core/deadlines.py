@@ -28,6 +28,8 @@ class Deadline:
     """Seconds until it is exact if everything that is due until then is retrained from now on."""
     is_late: bool
     """Whether it would be exact only after it is due."""
+    is_overdue: bool = False
+    """Whether it is due already."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,13 +45,18 @@ class SettleWindow:
 def next_settle_window(owed: Sequence[Deadline]) -> SettleWindow | None:
     """Return the window that begins first; None if nothing is owed."""
     windows = [
-        SettleWindow(
-            begin_at=deadline.due_at - _LEAD - _MARGIN * timedelta(seconds=deadline.exact_after_s),
-            due_by=deadline.due_at,
-        )
+        SettleWindow(begin_at=_before(deadline.due_at, deadline.exact_after_s), due_by=deadline.due_at)
         for deadline in owed
     ]
     return min(windows, key=lambda window: (window.begin_at, window.due_by), default=None)
+
+
+def _before(due_at: datetime, exact_after_s: float) -> datetime:
+    """Return when settling must begin, which takes so long. It is at once, if that was ever so long ago."""
+    try:
+        return due_at - _LEAD - _MARGIN * timedelta(seconds=exact_after_s)
+    except OverflowError:  # a forecast beyond all dates
+        return datetime.min.replace(tzinfo=due_at.tzinfo)
 
 
 def deadlines(
@@ -85,7 +92,8 @@ def deadlines(
                 shards=tuple(sorted(shards)),
                 retrain_passes=sum(workloads[shard].passes[Remedy.RETRAIN] for shard in shards),
                 exact_after_s=exact_after_s,
-                is_late=now + timedelta(seconds=exact_after_s) > receipt.due_at,
+                is_late=exact_after_s > (receipt.due_at - now).total_seconds(),
+                is_overdue=receipt.due_at < now,
             )
         )
     return tuple(result)

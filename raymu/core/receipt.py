@@ -128,7 +128,7 @@ class Receipt:
     @property
     def came_overdue(self) -> bool:
         """Whether the request was due before it came."""
-        return self.due_at <= self.received_at
+        return self.due_at < self.received_at
 
     @property
     def is_overdue(self) -> bool:

@@ -53,7 +53,7 @@ class RevocationRequest:
     @property
     def came_overdue(self) -> bool:
         """Whether it was due before it came."""
-        return self.due_at <= self.received_at
+        return self.due_at < self.received_at
 
 
 def touched_slices(requests: Iterable[RevocationRequest], shard: int) -> dict[int, int]:

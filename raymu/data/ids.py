@@ -58,6 +58,11 @@ def read_owners(path: str, data: DataConfig | None = None) -> NamedValues:
     return _read(path, Role.OWNER, data)
 
 
+def read_keys(path: str) -> NamedValues:
+    """Read idempotency keys from a file of the same forms, with a column `key` if it is a table. Raises as `read_ids`."""
+    return _read(path, Role.KEY, None)
+
+
 def as_sample_ids(ids: Iterable[object], *, integers: bool) -> list[SampleId]:
     """Convert ids to those of a run: integers, or strings. Raises RequestInvalid for a value that is not such an id."""
     return [as_sample_id(value, integers=integers) for value in ids]
@@ -118,7 +123,7 @@ def _index(file: NamedFile, table: RequestTable, role: Role, data: DataConfig | 
     roles = find_roles(source, names, data)
     own = {data.id, data.owner, data.label, data.risk, *data.feature_columns} if data else set()
     for other in _OF_REQUESTS:
-        if other in roles and names[roles[other]] not in own:
+        if role is not Role.KEY and other in roles and names[roles[other]] not in own:
             name = one_line(names[roles[other]])
             raise RequestInvalid(
                 f"{source}: has a column {name}, as a table of requests; give it as --requests-file, or drop the column"

@@ -13,6 +13,7 @@ from raymu.cli.options import json_option
 from raymu.cli.parameter_types import DIRECTORY, FILE
 from raymu.config.yaml_file import read_settings
 from raymu.core.uri import is_uri
+from raymu.data.named_file import STANDARD_INPUT
 from raymu.errors import DeviceUnavailable, RequestInvalid
 from raymu.text import one_line
 
@@ -21,11 +22,13 @@ _LOCATIONS = {"run_dir", "out_file", "out_dir"}
 _IDENTITIES = {
     "ids": "--id",
     "owner": "--owner",
+    "owners": "--owner",
+    "keys": "--idempotency-key",
     "exclude_owners": "--exclude-owner",
     "key": "--idempotency-key",
 }
 """Options whose values may name people. Ray's dashboard and its logs show the command line of a job."""
-_ID_FILES = {"ids_file", "requests_file", "exclude_file"}
+_ID_FILES = {"ids_file", "owner_file", "key_file", "requests_file", "exclude_file", "exclude_owner_file"}
 """Parameters that name a file with ids. It must not be copied to the disks of Ray's nodes."""
 _JOB_NAMES = {"job", "submit"}
 """The group of these commands, and the old name of its command. What they run is not parsed here."""
@@ -128,6 +131,10 @@ def _require_private_ids(name: str, parameters: Mapping[str, Any]) -> None:
             )
     for parameter in sorted(_ID_FILES & parameters.keys()):
         location = parameters[parameter]
+        if location == STANDARD_INPUT:
+            raise RequestInvalid(
+                f"{one_line(name)}: a job has no standard input; put ids into a file on storage that all nodes share"
+            )
         if location and not (is_uri(location) or Path(location).is_absolute()):
             raise RequestInvalid(
                 f"{one_line(name)}: {location} would be copied to the disks of Ray's nodes; give an absolute path on "

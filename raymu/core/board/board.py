@@ -135,7 +135,7 @@ class RevocationBoard:
         """
         publish: list[Command] = [self._publish()] if self._publication.is_stale else []
         purge: list[Command] = [] if publish else self._purge()
-        return [*publish, *purge, *self.training, *_longest_first(self.repairs)]
+        return [*publish, *purge, *self.training, *self._by_urgency(self.repairs)]
 
     @property
     def training(self) -> tuple[TrainShard, ...]:
@@ -328,7 +328,7 @@ class RevocationBoard:
         return [*self._publication.purge(self.lineages, self.repairs, rows=rows)]
 
     def _start(self, shards: Iterable[int]) -> list[Command]:
-        """Start the repairs of those shards that are idle and have work, the longest first."""
+        """Start the repairs of those shards that are idle and have work, those of overdue requests first."""
         ready = sorted(self.idle_with_work.intersection(shards))
         workloads = [self._workload(shard, self._waiting(shard)) for shard in ready]
         decisions = self._decide(workloads)
@@ -343,7 +343,7 @@ class RevocationBoard:
         ]
         for command, workload in zip(commands, workloads, strict=True):
             self._shards[command.shard].start(command, workload.efforts)
-        return [*_longest_first(commands)]
+        return [*self._by_urgency(commands)]
 
     def _decide(self, workloads: Sequence[ShardWorkload]) -> dict[int, Decision]:
         requested: dict[tuple[Strategy, Boundary], set[int]] = {}
@@ -384,6 +384,12 @@ class RevocationBoard:
     def _waiting(self, shard: int) -> list[RevocationRequest]:
         return [self._requests[request_id] for request_id in self._shards[shard].waiting]
 
+    def _by_urgency(self, commands: Iterable[RepairShard]) -> list[RepairShard]:
+        """Sort repairs: those for requests that came overdue first, and of these and of the others the longest."""
 
-def _longest_first(commands: Iterable[RepairShard]) -> list[RepairShard]:
-    return sorted(commands, key=lambda command: (-command.decision.seconds, command.shard))
+        def urgency(command: RepairShard) -> tuple[bool, float, int]:
+            requests = (self._requests.get(request_id) for request_id in command.request_ids)
+            is_urgent = any(request.came_overdue for request in requests if request)
+            return not is_urgent, -command.decision.seconds, command.shard
+
+        return sorted(commands, key=urgency)

@@ -1,5 +1,6 @@
 """The command line: exit codes, one-line refusals and JSON."""
 
+import io
 import json
 import shutil
 import sys
@@ -436,3 +437,89 @@ def test_a_report_is_one_page_and_exits_with_the_verdict(cli: Cli, trained: list
     code, out, _ = cli("report", "runs/run", "--out", "page.html", "--verify")
     assert (code, out) == (0, "wrote page.html: generation 4, 1 request; verdict: pass\n")
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def give_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_requests_are_found_by_what_they_revoked(
+    cli: Cli, trained: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_input(monkeypatch, "\ufeffOwner\r\nowner-3\r\n".encode("utf-16-le"))
+    by_owner = json.loads(cli("revoke", "runs/run", "--owner-file", "-", "--idempotency-key", "DSR-7", "--json")[1])
+    table = pq.read_table(tmp_path / "all.parquet")
+    owned, other = (
+        next(
+            sample_id
+            for sample_id, owner in zip(trained, table["owner"].to_pylist(), strict=True)
+            if (owner == "owner-3") is is_owned
+        )
+        for is_owned in (True, False)
+    )
+    give_input(monkeypatch, f"{other}\n".encode())
+    by_id = json.loads(cli("revoke", "runs/run", "--ids-file", "-", "--json")[1])
+    give_input(monkeypatch, f"id;note\n{owned};x\n{other};y\n5;z\n".encode())
+    code, out, _ = cli("receipts", "runs/run", "--ids-file", "-", "--json")
+    answer = json.loads(out)
+    request_ids = [by_owner["request_id"], by_id["request_id"]]
+    assert [receipt["request_id"] for receipt in answer["receipts"]] == request_ids
+    assert [request["request_id"] for request in answer["requests"]] == [*request_ids, None]
+    for words in (["--owner", "owner-3"], ["--key", "DSR-7"], ["--id", f"{owned}.0"]):
+        code, out, err = cli("receipts", "runs/run", *words)
+        assert (code, err) == (0, "")
+        assert (request_ids[0] in out, request_ids[1] in out) == (True, False)
+    code, out, err = cli("receipts", "runs/run", "--id", "5", "--owner", "owner-1", "--key", "none")
+    assert (code, out) == (2, "")
+    assert "no request of this run has any of the 3 names given here" in err
+
+
+def test_a_table_of_a_spreadsheet_leaves_out_what_is_unknown_and_takes_what_is_overdue(
+    cli: Cli, trained: list[int], tmp_path: Path
+) -> None:
+    rows = [
+        f"{trained[0]};31.01.2020;offen",
+        "5;28.02.2099;neu",
+        f"{trained[0]};;doppelt",
+        f"{trained[1]};01.12.2099;neu",
+    ]
+    text = "ID;Due Date;Größe\r\n" + "\r\n".join(rows) + "\r\n;;\r\n"
+    (tmp_path / "Anfragen.CSV").write_text(text, encoding="cp1252")
+    words = ["revoke", "runs/run", "--requests-file", "Anfragen.CSV", "--ignore-unknown"]
+    code, out, err = cli(*words, "--json")
+    answers = json.loads(out)["requests"]
+    assert code == 0
+    assert [answer["status"] for answer in answers] == ["accepted", "left out", "left out", "accepted"]
+    assert [answer["line"] for answer in answers] == [2, 3, 4, 5]
+    assert [answer["came_overdue"] for answer in answers] == [True, False, False, False]
+    assert answers[2]["earlier_requests"] == [answers[0]["request_id"]]
+    assert err.splitlines() == [
+        "raymu: Anfragen.CSV: is not UTF-8, and was read as Windows-1252, as spreadsheets write",
+        "raymu: Anfragen.CSV: column Due Date: the day is read first in all dates, as 31.01.2020 shows",
+        "raymu: Anfragen.CSV: column Größe is not used",
+    ]
+    out = cli("receipts", "runs/run", "--request", answers[0]["request_id"])[1]
+    assert "due 2020-01-31 23:59:59" in out
+    assert "overdue when it came" in out
+    code, out, _ = cli(*words)
+    assert (code, "0 of 4 requests accepted, 0 refused, 4 left out" in out) == (0, True)
+
+
+def test_a_request_leaves_out_what_is_unknown_and_says_which_request_revoked_the_rest(
+    cli: Cli, trained: list[int]
+) -> None:
+    earlier = json.loads(cli("revoke", "runs/run", "--id", str(trained[0]), "--json")[1])["request_id"]
+    words = [word for each in (trained[0], 5, trained[1], trained[1]) for word in ("--id", str(each))]
+    code, out, err = cli("revoke", "runs/run", *words, "--json")
+    refusal = json.loads(out)
+    assert (code, refusal["schema"], len(err.splitlines())) == (2, "raymu.error", 1)
+    assert f"request {earlier}; see its receipt, and leave these out; 1 unknown sample id (5)" in err
+    assert refusal["outcome"]["revoked"] == [{"id": str(trained[0]), "request_id": earlier}]
+    code, out, _ = cli("plan", "runs/run", *words, "--ignore-unknown", "--json")
+    assert (code, sum(shard["samples"] for shard in json.loads(out)["shards"])) == (0, 1)
+    code, out, _ = cli("revoke", "runs/run", *words, "--ignore-unknown", "--json")
+    receipt = json.loads(out)
+    assert (code, receipt["samples"]) == (0, 1)
+    assert receipt["outcome"]["left_out"] == {"revoked": 1, "unknown": 1, "unknown_shown": ["5"], "repeated": 1}
+    assert receipt["outcome"].keys() == refusal["outcome"].keys()
+    assert receipt["outcome"]["revoked"] == refusal["outcome"]["revoked"]
