@@ -199,6 +199,7 @@ TESTED_ELSEWHERE = {
     FindingKind.NEEDED_PURGED_FILE,
     FindingKind.REPLAY,
     FindingKind.PATCHED_REPLAY,  # below
+    FindingKind.INEXACT,  # tests/system/training
     FindingKind.OTHER_CLASS_HERE,  # test_other_devices.py
     FindingKind.UNTRAINED_FILE,  # below
     FindingKind.VERSIONS,  # test_object_store.py
