@@ -13,12 +13,17 @@ _UNCERTAIN = 10.0
 """Ratio of the ends of a range beyond which it says little."""
 
 
+def printable(text: str) -> str:
+    """Return text with an escape for each letter that moves the cursor, changes colours or directions, or is not seen."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def one_line(problem: object, *, longest: int = 300) -> str:
     """Return foreign text as part of one line: printable, and cut if it is long."""
     text = " ".join(str(problem).split())
     if not text and isinstance(problem, BaseException):
         text = type(problem).__name__
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    text = printable(text)
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from rich.console import Console
 from rich.text import Text
 
-from raymu.console.table import ResultTable
+from raymu.console.table import ResultTable, escaped
 from raymu.core.verdict import Verdict
 
 _PIPE_COLUMNS = 140
@@ -25,11 +25,11 @@ class Screen:
 
     def print(self, content: str | Text | ResultTable) -> None:
         """Print text or a table, wrapped at the width of the terminal."""
-        self._console.print(content)
+        self._console.print(content if isinstance(content, ResultTable) else escaped(content))
 
     def print_unwrapped(self, text: str) -> None:
         """Print text in one piece, to be copied."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(escaped(text), soft_wrap=True)
 
 
 def make_table(

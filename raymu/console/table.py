@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from raymu.text import short_names
+from raymu.text import printable, short_names
 
 _EDGES, _GAP = 2, 2
 """Columns of the terminal that a table's two edges take, and those between two of its columns."""
@@ -28,6 +28,13 @@ class _Column:
     """Whether its cells are never broken between words either."""
     is_shortened: bool
     """Whether its cells are names that may be shortened as long as they stay different."""
+
+
+def escaped(content: str | Text) -> Text:
+    """Return text of one line in which no name of a run, a file, a column or a class does anything to the terminal."""
+    if isinstance(content, Text) and content.plain.isprintable():
+        return content
+    return Text(printable(str(content)), style=content.style if isinstance(content, Text) else "")
 
 
 class ResultTable:
@@ -59,7 +66,7 @@ class ResultTable:
 
     def add_row(self, *cells: str | Text) -> None:
         """Add a row with a cell for each column."""
-        self._rows.append(tuple(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+        self._rows.append(tuple(map(escaped, cells)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the title, the table or the lists, and the caption."""

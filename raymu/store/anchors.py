@@ -18,6 +18,7 @@ from raymu.store.files.run_files import RunFiles
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
+from raymu.text import one_line
 
 VARIABLE = "RAYMU_ANCHORS"
 """`off`, where no anchors are to be kept; or another folder for them, as a path or a URI."""
@@ -132,7 +133,7 @@ class KeptAnchors:
 def older_copy(missing: MissingEvent) -> str:
     """Say what a copy of a run is that lacks an event."""
     return (
-        f"an older copy, or one that went on by itself: it lacks event {missing.sequence}, which {missing.place} has or had, "
+        f"an older copy, or one that went on by itself: it lacks event {missing.sequence}, which {one_line(missing.place)} has or had, "
         "and may serve samples that were revoked since"
     )
 
