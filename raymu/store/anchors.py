@@ -132,9 +132,10 @@ class KeptAnchors:
 
 def older_copy(missing: MissingEvent) -> str:
     """Say what a copy of a run is that lacks an event."""
+    place = one_line(missing.place)
     return (
-        f"an older copy, or one that went on by itself: it lacks event {missing.sequence}, which {one_line(missing.place)} has or had, "
-        "and may serve samples that were revoked since"
+        f"an older copy, or one that went on by itself: it lacks event {missing.sequence}, which {place} has or had, and may "
+        "serve samples that were revoked since"
     )
 
 
