@@ -105,7 +105,22 @@ class Classifier:
         self.model.eval()
         for start in range(0, len(features), EVALUATION_BATCH):
             batch = features[start : start + EVALUATION_BATCH]
-            yield self.model(batch if isinstance(batch, Tensor) else self.preprocess(batch))
+            yield self._forward(batch if isinstance(batch, Tensor) else self.preprocess(batch))
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        """Run the model. One sample is predicted beside a copy of itself if the model's own code refuses it alone."""
+        if len(inputs) != 1:
+            logits: Tensor = self.model(inputs)
+            return logits
+        try:
+            logits = self.model(inputs)
+        except (ValueError, IndexError, RuntimeError):
+            return self._beside_a_copy(inputs)
+        return logits if logits.shape == (1, self.classes) else self._beside_a_copy(inputs)
+
+    def _beside_a_copy(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(inputs.repeat_interleave(2, dim=0))
+        return logits[:1]
 
     def probabilities(self, features: Features) -> Probabilities:
         """Predict.

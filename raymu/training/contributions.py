@@ -29,6 +29,7 @@ from raymu.training.checkpoint_format import deserialize, serialize
 from raymu.training.classifier import EVALUATION_BATCH, Classifier
 from raymu.training.curvature.direction import CurvatureDirection
 from raymu.training.curvature.gauss_newton import twice_differentiable
+from raymu.training.data_parallel_gradients import dense_gradient
 
 
 class UpdateRecorder(Protocol):
@@ -306,10 +307,7 @@ def _mean_gradient(classifier: Classifier, samples: ShardSamples) -> Tensor:
     with twice_differentiable(model):
         for logits, targets in zip(classifier.logits(samples.features), labels.split(EVALUATION_BATCH), strict=True):
             (classifier.loss(logits, targets, "sum") / len(samples)).backward()
-    gradients = [
-        torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in model.parameters()
-    ]
-    return parameters_to_vector(gradients)
+    return parameters_to_vector([dense_gradient(parameter) for parameter in model.parameters()])
 
 
 def _group(task: ContributionsTask) -> Contribute:

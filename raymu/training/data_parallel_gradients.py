@@ -94,8 +94,15 @@ def _part_gradient(
     model.zero_grad(set_to_none=True)
     if len(targets):
         (loss(model(part), targets) * (len(targets) / batch_size)).backward()
-    gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters]
-    return torch.cat([gradient.reshape(-1) for gradient in gradients])
+    return torch.cat([dense_gradient(parameter).reshape(-1) for parameter in parameters])
+
+
+def dense_gradient(parameter: nn.Parameter) -> Tensor:
+    """Return a parameter's gradient, which some layers leave sparse; 0 if it has none."""
+    gradient = parameter.grad
+    if gradient is None:
+        return torch.zeros_like(parameter)
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def _set_gradients(parameters: Sequence[nn.Parameter], gradient: Tensor) -> None:

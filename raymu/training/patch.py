@@ -8,18 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from raymu.config import OhsConfig
 from raymu.core.partition import derive_seed
 from raymu.core.remedies import FORWARD_SHARE
 from raymu.errors import PatchFailed
+from raymu.training.batch_statistics import batch_norm_layers, compute_statistics
 from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.contributions import UNBOUNDED, Contribute, StrengthBounds
 from raymu.training.model_state import go_back, snapshot
-from raymu.training.models import has_batch_norm
+from raymu.training.models import normalizes_batches
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 
@@ -151,7 +152,7 @@ class _Search:
         self, classifier: Classifier, forget: ShardSamples, retain: ShardSamples, bounds: StrengthBounds
     ) -> None:
         self._classifier, self._retain, self._bounds = classifier, retain, bounds
-        self._has_statistics = has_batch_norm(classifier.model)
+        self._has_statistics = normalizes_batches(classifier.model)
         self._inputs = classifier.preprocess(forget.features)
         self._labels = torch.from_numpy(forget.labels).to(classifier.device)
         self.passes = 0.0
@@ -335,48 +336,25 @@ def fine_tune_as_control(
 def recompute_batch_norm(classifier: Classifier, retain: ShardSamples) -> float:
     """Recompute batch-norm statistics from the retained samples: statistics are not updates, and cannot be subtracted.
 
-    PyTorch's `swa_utils.update_bn` would run the whole model in training mode, and so with dropout, and would average over
-    batches of unequal size.
-
     Returns:
         Sample passes; 0 for a model without batch norm.
 
     Raises:
         PatchFailed: Fewer than two samples are left.
     """
-    model = classifier.model
-    if not has_batch_norm(model):
+    layers = batch_norm_layers(classifier.model)
+    if not layers:
         return 0.0
     if len(retain) < 2:
         raise PatchFailed("fewer than two samples are retained to take batch-norm statistics from")
-    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    was_training = [(module, module.training) for module in model.modules()]
-    model.eval()  # dropout stays off
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain average over the batches
-        layer.train()
-    with torch.no_grad():
-        for batch in _even_parts(classifier.preprocess(retain.features)):
-            model(batch)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-    for module, mode in was_training:
-        module.training = mode
+    compute_statistics(classifier.model, layers, classifier.preprocess(retain.features))
     return len(retain) * FORWARD_SHARE
-
-
-def _even_parts(inputs: Tensor, size: int = 1024) -> tuple[Tensor, ...]:
-    """Cut into parts of nearly equal size: each has batch statistics, and all have the same weight in the average."""
-    return torch.tensor_split(inputs, -(-len(inputs) // size))
 
 
 def require_finite(classifier: Classifier) -> None:
     """Raise PatchFailed if a weight or a statistic is infinite or NaN. A buffer may hold constants that are, as masks do."""
     model = classifier.model
-    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    statistics = {id(buffer) for layer in layers for buffer in layer.buffers()}
+    statistics = {id(buffer) for layer in batch_norm_layers(model) for buffer in layer.buffers()}
     checked = [
         *model.named_parameters(),
         *((name, buffer) for name, buffer in model.named_buffers() if id(buffer) in statistics),

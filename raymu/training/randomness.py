@@ -33,10 +33,10 @@ def seed_everything(seed: int, own: Mapping[str, Generator] | None = None) -> No
 def own_generators(roots: Mapping[str, object]) -> dict[str, Generator]:
     """Find the generators that code keeps itself, and that can be seeded. roots: name -> model, loss, optimizer"""
     shared = (torch.default_generator, np.random.mtrand._rand, getattr(random, "_inst"))  # noqa: B009
-    found = ((path, item) for path, item in reachable(roots) if isinstance(item, _KINDS))
+    generators = ((path, item) for path, item in reachable(roots) if isinstance(item, _KINDS))
     return {
         path: item
-        for path, item in found
+        for path, item in generators
         if not isinstance(item, random.SystemRandom) and not any(item is each for each in shared)
     }
 

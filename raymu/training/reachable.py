@@ -33,12 +33,12 @@ def reachable(roots: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     seen: set[int] = set()
     waiting: deque[tuple[str, object]] = deque(roots.items())
     while waiting and len(seen) < MOST_OBJECTS:
-        path, found = waiting.popleft()
-        if id(found) in seen and not isinstance(found, int | float | str | bool | type(None)):
+        path, item = waiting.popleft()
+        if id(item) in seen and not isinstance(item, int | float | str | bool | type(None)):
             continue
-        seen.add(id(found))
-        yield path, found
-        waiting.extend(_members(path, found))
+        seen.add(id(item))
+        yield path, item
+        waiting.extend(_members(path, item))
 
 
 def is_users_module(name: str | None) -> bool:

@@ -10,6 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 from raymu.core.partition import derive_seed
 from raymu.errors import RankLost, TrainingFailed
 from raymu.text import one_line
+from raymu.training.batch_statistics import compute_statistics, layers_without_statistics
 from raymu.training.batches import BatchPlan, ShardSamples, grouped_batches, part_sizes, shuffled_batches
 from raymu.training.checkpoint_format import deserialize, read_metadata, serialize, strip_prefix, weights_sha256
 from raymu.training.classifier import Classifier, weights_seed
@@ -143,6 +144,8 @@ class ShardTrainer:
             with recording(recorder, self.optimizer):
                 for epoch in range(self._spec.epochs[stage]):
                     self._train_stage_epoch(inputs, labels, current, stage, epoch, recorder)
+            if (layers := layers_without_statistics(self.classifier.model)) and len(current) > 1:
+                compute_statistics(self.classifier.model, layers, inputs)
         except RankLost:
             raise
         except Exception as error:  # the model's own code runs, on a device that may be too small for it

@@ -28,8 +28,12 @@ _KEPT_BYTES = 2**28
 
 @contextmanager
 def twice_differentiable(model: nn.Module) -> Iterator[None]:
-    """Choose implementations of layers that have second derivatives: fused attention and fused recurrence have none."""
+    """Choose implementations of layers that have dense second derivatives: fused attention and fused recurrence have none."""
     with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
+                module.sparse = False
+                stack.callback(setattr, module, "sparse", True)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False, deterministic=True))
