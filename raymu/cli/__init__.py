@@ -16,6 +16,7 @@ import click
 
 from raymu.cli.group import cli
 from raymu.cli.json_document import Printed, emit_error
+from raymu.cli.streams import outlive_readers
 from raymu.errors import UNFINISHED_EXIT_CODE, RaymuError, unfinished_requests
 from raymu.text import one_line, plural
 
@@ -27,6 +28,7 @@ _LONGEST_PROBLEM = 1000
 
 def main() -> None:
     """Run the command that the process was started with, and exit with its code."""
+    outlive_readers()
     code, error = run_command(sys.argv[1:])
     if error:
         with suppress(OSError):

@@ -5,15 +5,14 @@ file of the user's, one for each run, and writes it when the run has gone on. Wi
 is kept and nothing is said.
 """
 
-import json
 import os
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from raymu.core.uri import is_uri, redacted
-from raymu.errors import ConfigInvalid, FileMissing, FileUnreadable, RaymuError, RunInvalid, StorageFailed
-from raymu.store.codec import canonical_json
+from raymu.errors import ConfigInvalid, FileCorrupt, FileMissing, FileUnreadable, RaymuError, RunInvalid, StorageFailed
+from raymu.store.codec import canonical_json, parse_json
 from raymu.store.files.run_files import RunFiles
 from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.journal.journal import Journal
@@ -105,13 +104,13 @@ class KeptAnchors:
         if files is None:
             return None
         try:
-            tree = json.loads(files.read(self._name))
+            tree = parse_json(files.read(self._name), source=self._name)
             return {str(place): ChainHead.parse(anchor) for place, anchor in tree["anchors"].items()}
         except FileMissing:
             return {}
         except (FileUnreadable, StorageFailed):
             return None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (FileCorrupt, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigInvalid(
                 f"{files.display_path(self._name)}: is not the file of a run's anchors; restore or delete it"
             ) from error

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
@@ -12,6 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from raymu.errors import FileCorrupt
 
 Record = TypeVar("Record")
+
+MAX_JSON_BYTES = 2**30
+MAX_JSON_DEPTH = 100
+"""Objects and lists within each other; records of raymu have less than ten."""
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 @cache
@@ -34,6 +40,42 @@ def to_json(record: object) -> bytes:
 def canonical_json(tree: Mapping[str, Any]) -> bytes:
     """Return JSON values as canonical JSON."""
     return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_json(payload: bytes | str, *, source: str) -> Any:
+    """Read JSON values that raymu wrote. What is read back comes through here, or through `from_json`.
+
+    Args:
+        payload: The JSON.
+        source: Its name in error messages.
+
+    Raises:
+        FileCorrupt: It is not JSON, is too large or nested too deep, or has text that UTF-8 does not have.
+    """
+    if len(payload) > MAX_JSON_BYTES:
+        raise FileCorrupt(source, f"larger than {MAX_JSON_BYTES:,} bytes")
+    try:
+        text = payload.decode() if isinstance(payload, bytes) else payload
+        if _is_deep(text):
+            raise FileCorrupt(source, f"JSON that is nested more than {MAX_JSON_DEPTH} deep")
+        tree = json.loads(text)
+        if "\\u" in text:  # an escape may be half a character
+            json.dumps(tree, ensure_ascii=False).encode()
+    except (ValueError, AttributeError, RecursionError) as error:  # AttributeError: a number in the place of text
+        raise FileCorrupt(source, "not what was written: it is not JSON") from error
+    return tree
+
+
+def _is_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= MAX_JSON_DEPTH:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.finditer(text):
+        mark = bracket.group()
+        depth += (mark in "[{") - (mark in "]}")
+        if depth > MAX_JSON_DEPTH:
+            return True
+    return False
 
 
 def from_json(kind: Any, payload: bytes | str, *, source: str) -> Any:
@@ -65,10 +107,10 @@ def seal(record: object, key: bytes) -> bytes:
 
 def unseal(kind: Any, payload: bytes, key: bytes, *, source: str) -> Any:
     """Read a sealed record of `kind`. Raises FileCorrupt, naming `source`, unless the bytes are those that `seal` gave."""
+    tree = parse_json(payload, source=source)
     try:
-        tree = json.loads(payload)
         stored = tree.pop(_SEAL)
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+    except (KeyError, AttributeError, TypeError) as error:
         raise FileCorrupt(source, "not what was written: it has no seal") from error
     if not (isinstance(stored, str) and hmac.compare_digest(stored.encode(), _seal_of(tree, key).encode())):
         raise FileCorrupt(source, "not what was written here: its seal is broken")

@@ -1,6 +1,5 @@
 """The manifest `run.json`: what a run is, fixed when it is created."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +10,7 @@ from raymu.core.code_record import CodeRecord
 from raymu.core.records import FileRef
 from raymu.data.classes import ClassTable
 from raymu.errors import FileCorrupt, FileMissing, RunFormatTooNew, RunInvalid
-from raymu.store.codec import unseal
+from raymu.store.codec import parse_json, unseal
 from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import HASH_KEY, RunKeys
 from raymu.store.layout import MANIFEST
@@ -86,8 +85,5 @@ def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
 
 
 def _tree(payload: bytes, source: str) -> dict[str, object]:
-    try:
-        tree = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise FileCorrupt(source, "not the JSON that was written") from error
+    tree = parse_json(payload, source=source)
     return tree if isinstance(tree, dict) else {}

@@ -1,7 +1,6 @@
 """Issued receipts: each one signed, and chained to the one before it."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,7 +8,7 @@ from typing import Any
 
 from raymu.core.receipt import Receipt
 from raymu.errors import FileCorrupt
-from raymu.store.codec import canonical_json, from_json, to_tree
+from raymu.store.codec import canonical_json, from_json, parse_json, to_tree
 from raymu.store.keys import has_valid_signature, public_key, sign
 
 _CHAIN, _SIGNATURE = "ledger", "signature"
@@ -105,19 +104,19 @@ def check_chain(rows: Sequence[ReceiptRow], *, run: str, public_key: bytes) -> l
 
 def latest_by_request(rows: Sequence[ReceiptRow]) -> dict[str, dict[str, Any]]:
     """Return the last receipt of each request: request -> document as JSON values."""
-    return {row.request_id: json.loads(row.document) for row in rows}
+    return {row.request_id: parse_json(row.document, source=row.name) for row in rows}
 
 
 def _linked(row: ReceiptRow, before: ReceiptRow | None, *, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the entries of a receipt, and its link to the receipt before it. Raises FileCorrupt."""
+    tree = parse_json(row.document, source=row.name)
     try:
-        tree = json.loads(row.document)
         link = tree.pop(_CHAIN)
         del tree[_SIGNATURE]
         position = (link["run"], link["number"], link["previous_sha256"])
         named = (tree["request_id"], link["number"])
         _ = link["event"]
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+    except (KeyError, AttributeError, TypeError) as error:
         raise FileCorrupt(row.name, "not a receipt of this version") from error
     if position != (run, before.number + 1 if before else 1, before.sha256 if before else ""):
         raise FileCorrupt(row.name, "it, or one before it, is missing or in another order")
@@ -128,7 +127,7 @@ def _linked(row: ReceiptRow, before: ReceiptRow | None, *, run: str) -> tuple[di
 
 def _require_signature(row: ReceiptRow, public_key: bytes) -> None:
     """Raise FileCorrupt if a receipt is not signed by the key, or names another one."""
-    tree = json.loads(row.document)
+    tree = parse_json(row.document, source=row.name)
     signature = tree.pop(_SIGNATURE)
     is_canonical = canonical_json(tree | {_SIGNATURE: signature}) == row.document.encode()
     if not (is_canonical and has_valid_signature(canonical_json(tree), signature, public_key)):

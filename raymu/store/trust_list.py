@@ -13,9 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from raymu.core.trust import EVERYTHING, Demand, Trust
-from raymu.errors import ConfigInvalid
+from raymu.errors import ConfigInvalid, FileCorrupt
+from raymu.input_file import read_input
 from raymu.output_file import atomic_write
-from raymu.store.codec import canonical_json
+from raymu.store.codec import canonical_json, parse_json
 
 VARIABLE = "RAYMU_TRUST"
 """`all`, where every run is the user's own, as in a container of theirs; or another folder for the list."""
@@ -68,9 +69,9 @@ def _read(file: Path) -> Demand:
     try:
         if file.stat().st_mode & stat.S_IWOTH:
             raise ConfigInvalid(f"{file}: anyone can write it, so it proves no trust; chmod o-w it, or delete it")
-        tree = json.loads(file.read_bytes())
+        tree = parse_json(read_input(file), source=str(file))
         args = canonical_json(dict(tree.get("args") or {})).decode()
         setting, value = tree["setting"], tree["value"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (FileCorrupt, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigInvalid(f"{file}: is not a demand that was trusted; mend or delete it") from error
     return Demand(setting=str(setting), value=str(value), args=args)

@@ -11,8 +11,9 @@ from typing import Any
 from raymu.core.events import GenerationPublished, RevocationsAccepted
 from raymu.core.verdict import Verdict
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RequestInvalid
+from raymu.input_file import read_input
 from raymu.service.audit.report import AuditReport
-from raymu.store.codec import canonical_json, from_json, to_tree
+from raymu.store.codec import canonical_json, from_json, parse_json, to_tree
 from raymu.store.run import RunStore
 from raymu.store.signed_document import SIGNATURE, is_signed_by, signed
 from raymu.text import one_line
@@ -140,11 +141,14 @@ def _recorded(store: RunStore) -> tuple[dict[int, str], frozenset[str], int]:
 def _read(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises RequestInvalid."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _name: None)
-    except OSError as error:
-        raise RequestInvalid(f"{path}: cannot be read ({error.strerror}); give the JSON of an audit") from error
-    except (ValueError, RecursionError) as error:
-        raise RequestInvalid(f"{path}: is not JSON ({one_line(error)}); give the JSON of an audit") from error
+        payload = read_input(path)
+        parse_json(payload, source=str(path))  # which has limits
+        tree = json.loads(payload, parse_constant=lambda _name: None)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        problem = getattr(error, "strerror", None) or one_line(error)
+        raise RequestInvalid(f"{path}: cannot be read ({problem}); give the JSON of an audit") from error
+    except FileCorrupt as error:
+        raise RequestInvalid(f"{path}: is not JSON ({error.problem}); give the JSON of an audit") from error
     if not isinstance(tree, dict):
         raise RequestInvalid(f"{path}: is not an audit; give what `raymu audit RUN --json` prints")
     return tree

@@ -284,7 +284,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         (["status", "\0"], "is not a location for a run"),
         (["status", "foreign"], "its run.json belongs to something else"),
         (["status", "newer"], "was written by a newer raymu (format 99); update raymu"),
-        (["status", "nested"], "not the JSON that was written"),
+        (["status", "nested"], "JSON that is nested more than 100 deep"),
         (["status", "folder"], "run.json cannot be read"),
         ([*TRAIN, "training.epochs=[1"], "training.epochs: not YAML (line 1: "),
         ([*TRAIN, ".epochs=1"], "is not a setting"),
