@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -102,6 +103,91 @@ def _signed_again(rows: list[ReceiptRow], key: bytes) -> list[ReceiptRow]:
     return signed
 
 
+def _a_receipt(location: Path, chance: random.Random) -> None:
+    """Change what a receipt says, its order or its signature, or take one away."""
+    with closing(sqlite3.connect(location / "journal.sqlite")) as connection:
+        rows = connection.execute("SELECT number, request_id, document FROM ledger ORDER BY number").fetchall()
+        number, _, document = chance.choice(rows)
+        tree = json.loads(document)
+        match chance.randrange(4):
+            case 0:
+                tree |= {"exactness": "exact", "settled_at": tree["accepted_at"], "due_met": True, "samples": 99}
+            case 1:
+                tree["signature"] = _other_text(tree["signature"], chance)
+            case 2:
+                tree["ledger"] |= {"event": tree["ledger"]["event"] + 1}
+            case _:
+                tree["note"] = 1
+        changed = canonical_json(tree).decode()
+        connection.execute("UPDATE ledger SET document = ? WHERE number = ?", (changed, number))
+        connection.commit()
+
+
+def _rows_in_another_order(location: Path, chance: random.Random) -> None:
+    """Exchange the contents of two events, or add an event again at the end."""
+    with closing(sqlite3.connect(location / "journal.sqlite")) as connection:
+        last = connection.execute("SELECT MAX(sequence) FROM events").fetchone()[0]
+        first, second = chance.sample(range(1, last + 1), 2)
+        if chance.random() < 0.5:
+            columns = "run, ?, kind, payload, seal"
+            connection.execute(f"INSERT INTO events SELECT {columns} FROM events WHERE sequence = ?", (last + 1, first))
+        else:
+            payloads = dict(connection.execute("SELECT sequence, payload FROM events").fetchall())
+            for number, other in ((first, second), (second, first)):
+                connection.execute("UPDATE events SET payload = ? WHERE sequence = ?", (payloads[other], number))
+        connection.commit()
+
+
+def _an_older_journal(location: Path, chance: random.Random) -> None:
+    """Put the journal back as it was before, with its seal and its term, or without one of them."""
+    before = location.with_name("before")
+    for name in ("journal.sqlite", *chance.sample(["journal.seal", "epoch"], chance.randrange(3))):
+        shutil.copy(before / name, location / name)
+
+
+def _an_older_copy(location: Path, chance: random.Random) -> None:  # noqa: ARG001 - one signature
+    """Put the whole run back as it was before."""
+    shutil.rmtree(location)
+    shutil.copytree(location.with_name("before"), location)
+
+
+def _a_seal(location: Path, chance: random.Random) -> None:
+    """Take a seal away, change it, or change what it seals."""
+    path = chance.choice(["journal.seal", "run.json", *_names(location, "generations"), *_names(location, "reports")])
+    tree = json.loads((location / path).read_text())
+    match chance.randrange(3):
+        case 0:
+            del tree["seal"]
+        case 1:
+            tree["seal"] = _other_text(tree["seal"], chance)
+        case _:
+            name = chance.choice(sorted(name for name in tree if name != "seal"))
+            tree[name] = tree[name] + 1 if isinstance(tree[name], int) else None if tree[name] else "x"
+    (location / path).write_bytes(canonical_json(tree))
+
+
+def _a_generation(location: Path, chance: random.Random) -> None:
+    """Put an earlier generation in the place of the served one, or beside it under any number."""
+    [served] = _names(location, "generations")[-1:]
+    earlier = chance.choice(sorted((location.with_name("before") / "generations").iterdir()))
+    number = chance.choice([served, f"generations/{chance.randrange(1, 20):08d}.json"])
+    shutil.copy(earlier, location / number)
+
+
+def _a_file_of_before(location: Path, chance: random.Random) -> None:
+    """Put a purged file back, under its name or another."""
+    before = location.with_name("before")
+    files = [path.relative_to(before) for path in before.rglob("*.*") if path.suffix in (".safetensors", ".parquet")]
+    purged = sorted(str(path) for path in files if not (location / path).exists())
+    path = chance.choice(purged)
+    name = chance.choice([path, "notes.txt", f"{path[:-20]}0123456789abcdef{path[-8:]}"])
+    shutil.copy(before / path, location / name)
+
+
+def _names(location: Path, folder: str) -> list[str]:
+    return sorted(str(path.relative_to(location)) for path in (location / folder).glob("*.json"))
+
+
 def _a_file(location: Path, chance: random.Random) -> None:
     path = chance.choice(sorted(path for path in location.rglob("*") if path.is_file()))
     payload = bytearray(path.read_bytes())
@@ -149,10 +235,27 @@ ATTACKS: Mapping[str, Attack] = {
     "the schema": _the_schema,
     "a view for a table": _a_view_for_a_table,
     "the keys": _the_keys,
+    "a receipt": _a_receipt,
+    "rows in another order": _rows_in_another_order,
+    "an older journal": _an_older_journal,
+    "an older copy": _an_older_copy,
+    "a seal": _a_seal,
+    "a generation": _a_generation,
+    "a file of before": _a_file_of_before,
     "a file": _a_file,
     "a new file": _a_new_file,
     "a link": _a_link,
     "a pipe": _a_pipe,
 }
-OF_THE_JOURNAL = ("a cell", "a row", "the schema", "a view for a table", "the keys")
+OF_THE_JOURNAL = (
+    "a cell",
+    "a row",
+    "the schema",
+    "a view for a table",
+    "the keys",
+    "a receipt",
+    "rows in another order",
+    "an older journal",
+    "an older copy",
+)
 """Attacks that no command mends: only a backup does."""

@@ -5,35 +5,50 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from raymu.api import Run, open_run
 from raymu.core.verdict import Verdict
 from raymu.errors import FileCorrupt, RaymuError, RunInvalid
-from raymu.service.shard.messages import no_progress
-from raymu.service.verify.verify import verify
+from raymu.service.shard.messages import RepairTask
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, journal_events, opened
 from tests.support.examples import make_config, train_run, write_samples
+from tests.support.scripted_fleet import ScriptedFleet
 from tests.system.verify.laundering import ATTACKS, OF_THE_JOURNAL, Attack
 
-ON_EVERY_CHANGE, NIGHTLY = 4, 250
+ON_EVERY_CHANGE, NIGHTLY = 4, 130
 """Draws of each attack."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `run`, which settled one request, and only patched another."""
+    """A folder with runs.
+
+    `run` settled one request, and only patched another; `interrupted` was killed in the middle of a third; `before` is the
+    run before all of them.
+    """
     folder = tmp_path_factory.mktemp("laundering")
     write_samples(folder / "all.parquet", samples=80)
     config = make_config(folder / "all.parquet")
-    asyncio.run(train_run(config, folder / "run").close())
+    asyncio.run(train_run(config, folder / "before").close())
+    shutil.copytree(folder / "before", folder / "run")
     for strategy, number in (("sisa", 0), ("dpus", 1)):
         with opened(folder / "run") as run:
             run.revoke(ids_at(config, shard=0, slice_index=1)[number : number + 1], strategy=strategy)
+    shutil.copytree(folder / "run", folder / "interrupted")
+    fleet = ScriptedFleet(RunStore(str(folder / "interrupted")), after=stop_with_the_coordinator)
+    with suppress(asyncio.CancelledError), opened(folder / "interrupted", fleet) as run:
+        run.revoke(ids_at(config, shard=1, slice_index=1)[:1], strategy="sisa")
     return folder
+
+
+def stop_with_the_coordinator(_task: RepairTask) -> None:
+    """Stop between a worker's report and the journal."""
+    raise asyncio.CancelledError
 
 
 @pytest.fixture
@@ -43,14 +58,14 @@ def location(folder: Path, tmp_path: Path) -> Path:
 
 def verdict(location: Path, *, is_replayed: bool = False) -> Verdict:
     try:
-        return verify(RunStore(str(location)), no_progress, replay=[0, 1] if is_replayed else ()).verdict
+        return Run(location).verify(replay=[0, 1] if is_replayed else ()).verdict
     except RaymuError:  # no run at all
         return Verdict.FAIL
 
 
 def settle(location: Path) -> RaymuError | None:
     try:
-        with opened(location) as run:
+        with open_run(location) as run:
             run.settle()
     except RaymuError as error:
         return error
@@ -69,8 +84,17 @@ def copies(folder: Path, tmp_path: Path, count: int) -> Iterator[tuple[Path, ran
     for number in range(count):
         (tmp_path / str(number) / "outside").mkdir(parents=True)
         (tmp_path / str(number) / "outside" / "thesis.txt").write_text("mine")
-        yield Path(shutil.copytree(folder / "run", tmp_path / str(number) / "run")), random.Random(number)
+        shutil.copytree(folder / "before", tmp_path / str(number) / "before")
+        name = "interrupted" if number % 3 == 2 else "run"
+        location = Path(shutil.copytree(folder / name, tmp_path / str(number) / "run"))
+        open_run(location).status()  # as its user did before
+        yield location, random.Random(number)
         shutil.rmtree(tmp_path / str(number))
+
+
+@pytest.fixture(autouse=True)
+def _anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYMU_ANCHORS", str(tmp_path / "anchors"))
 
 
 def check_attack(folder: Path, tmp_path: Path, name: str, attack: Attack, draws: int) -> None:
@@ -80,7 +104,7 @@ def check_attack(folder: Path, tmp_path: Path, name: str, attack: Attack, draws:
         before = verdict(location)
         refusal = settle(location)
         after = verdict(location)
-        what = f"{name}, seed {chance}: {before}, {refusal}, {after}"
+        what = f"{name}, {location}: {before}, {refusal}, {after}"
         assert content(location.with_name("outside")) == outside, what
         if before is not Verdict.FAIL or after is not Verdict.PASS:
             continue
