@@ -42,6 +42,8 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
     """
     screen.print(f"run {one_line(status.name)}, id {status.run_id}, generation {status.generation}")
     screen.print(_shards(status))
+    for reason in status.inexact:
+        screen.print(Text(f"inconclusive, not exact: {one_line(reason)}", style=LATE_STYLE))
     if unknown_locations:
         screen.print(f"the nodes of the shards are not known: {unknown_locations}")
     counts = status.requests

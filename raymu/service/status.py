@@ -95,6 +95,8 @@ class RunStatus:
     `status --json`."""
     residuals: Residuals
     """How well past patches forgot."""
+    inexact: tuple[str, ...] = ()
+    """Why the bits of some shards cannot be repeated, one line each."""
     class_names: tuple[int | bool | str, ...] | None = None
     """The label of each class; None if labels are the numbers from 0."""
     conversions: tuple[str, ...] = ()
@@ -162,6 +164,7 @@ def status_of(
             if speed.repairs
         },
         residuals=residuals_of(requests),
+        inexact=tuple(dict.fromkeys(reason for lineage in generation.lineages for reason in lineage.inexact)),
     )
 
 
