@@ -22,29 +22,30 @@ class Role(StrEnum):
 
 
 _NAMES: Mapping[Role, frozenset[str]] = {
-    Role.ID: frozenset({"id", "sample_id", "sampleid"}),
-    Role.OWNER: frozenset({"owner", "owner_id", "ownerid"}),
-    Role.KEY: frozenset({"key", "idempotency_key"}),
-    Role.DUE: frozenset({"due", "due_date", "due_at", "due_by", "due_on", "deadline"}),
+    Role.ID: frozenset({"id", "sampleid"}),
+    Role.OWNER: frozenset({"owner", "ownerid"}),
+    Role.KEY: frozenset({"key", "idempotencykey"}),
+    Role.DUE: frozenset({"due", "duedate", "dueat", "dueby", "dueon", "deadline"}),
     Role.STRATEGY: frozenset({"strategy"}),
-    Role.BOUNDARY: frozenset({"boundary", "hybrid_boundary"}),
+    Role.BOUNDARY: frozenset({"boundary", "hybridboundary"}),
 }
-_SUBJECTS = frozenset({"subject", "subject_id", "data_subject", "data_subject_id"})
+_SUBJECTS = frozenset({"subject", "subjectid", "datasubject", "datasubjectid"})
 """What privacy tools call an owner. Beside such a column, `ID` is usually the number of a ticket."""
-_PERSONS = frozenset({"user", "user_id", "customer", "customer_id"})
+_PERSONS = frozenset({"user", "userid", "customer", "customerid"})
 """Owners too, in a table that names nothing else."""
 _LEAST_LIKENESS = 0.8
 
 
 def plain_name(name: str) -> str:
-    """Return the name of a column without case, and with one underscore for spaces, dots and hyphens."""
-    return re.sub(r"[\s._-]+", "_", name.strip().casefold()).strip("_")
+    """Return the name of a column without case, spaces, dots, hyphens and underscores: `Due Date` is `duedate`."""
+    return re.sub(r"[\s._-]+", "", name.casefold())
 
 
 def is_known_name(name: str, data: DataConfig | None) -> bool:
     """Return whether a column of this name has a role."""
     known = frozenset().union(*_NAMES.values(), _SUBJECTS, _PERSONS)
-    return plain_name(name) in known or (data is not None and name in {data.id, data.owner})
+    own = {plain_name(own) for own in (data.id, data.owner) if own} if data else set()
+    return plain_name(name) in known | own
 
 
 def find_roles(source: str, names: Sequence[str], data: DataConfig | None = None) -> dict[Role, int]:
@@ -62,11 +63,14 @@ def find_roles(source: str, names: Sequence[str], data: DataConfig | None = None
     roles = {}
     for role, known in _NAMES.items():
         own = _own_name(role, data)
-        candidates = [index for index, name in enumerate(names) if own is not None and name == own]
+        candidates: list[int] = []
+        if own is not None:
+            candidates = [index for index, name in enumerate(names) if name == own]
+            candidates = candidates or [
+                index for index, name in enumerate(names) if plain_name(name) == plain_name(own)
+            ]
         if not candidates:
             candidates = [index for index, name in enumerate(names) if plain_name(name) in known]
-        if own is not None and not candidates:
-            candidates = [index for index, name in enumerate(names) if plain_name(name) == plain_name(own)]
         if candidates:
             roles[role] = _only(source, role.value, names, candidates)
     return _with_subjects(source, names, roles)

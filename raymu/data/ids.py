@@ -15,7 +15,7 @@ from raymu.data.column_roles import Role, find_roles, is_known_name, plain_name
 from raymu.data.delimited import header_cells
 from raymu.data.named_file import FileKind, NamedFile, read_named_file
 from raymu.data.pandas_index import unread_index
-from raymu.data.request_table import RequestTable, table_of
+from raymu.data.request_table import RequestTable, json_values, table_of
 from raymu.errors import RequestInvalid
 from raymu.text import one_line, plural
 
@@ -105,7 +105,7 @@ def _read(path: str, role: Role, data: DataConfig | None) -> NamedValues:
 
 def _is_table(file: NamedFile, text: str, data: DataConfig | None) -> bool:
     """Return whether a text has a header, or is JSON. Other text has an id on each line."""
-    if file.name.lower().endswith((".csv", ".tsv", ".json", ".jsonl", ".ndjson")) or text.lstrip().startswith('{"'):
+    if file.name.lower().endswith((".csv", ".tsv")) or json_values(file, text) is not None:
         return True
     return any(is_known_name(name, data) for cells in header_cells(text).values() for name in cells)
 

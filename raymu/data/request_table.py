@@ -64,8 +64,8 @@ def table_of(file: NamedFile, *, is_known: Callable[[str], bool] = lambda _name:
             raise _unreadable(file, error) from error
     text, note = file.text()
     notes = (f"{file.name}: {note}",) if note else ()
-    if text.lstrip().startswith(_JSON_BEGINS) and (objects := _json_objects(file, text)) is not None:
-        return RequestTable(source=file.name, table=objects, notes=notes)
+    if (values := json_values(file, text)) is not None:
+        return RequestTable(source=file.name, table=_json_table(values), notes=notes)
     cells = read_delimited(file.name, text, is_known=is_known)
     columns = [
         pa.array([row[index] or None for row in cells.rows], type=pa.string()) for index in range(len(cells.names))
@@ -123,28 +123,31 @@ def _named(table: pa.Table) -> pa.Table:
     return renamed.replace_schema_metadata(table.schema.metadata)
 
 
-def _json_objects(file: NamedFile, text: str) -> pa.Table | None:
-    """Read JSON lines, or one list, of objects or of single values; None if the text is something else."""
+def json_values(file: NamedFile, text: str) -> list[Any] | None:
+    """Return the values of JSON lines, or of one list, with their numbers as text; None if the text is something else.
+
+    Raises RequestInvalid if the name of the file says JSON, and it is not.
+    """
+    is_called_json = file.name.lower().endswith((".json", ".jsonl", ".ndjson"))
+    if not is_called_json and not text.lstrip().startswith(_JSON_BEGINS):
+        return None
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str)  # some integers are beyond 64 bits
     try:
-        values = _json_values(text)
+        if text.lstrip().startswith("["):
+            return list(decoder.decode(text))
+        return [decoder.decode(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError) as error:
-        if file.name.lower().endswith((".json", ".jsonl", ".ndjson")):
+        if is_called_json:
             raise _unreadable(file, error) from error
         return None
+
+
+def _json_table(values: list[Any]) -> pa.Table:
+    """Return objects as rows. A value that is no object is an id."""
     rows = [value if isinstance(value, dict) else {"id": value} for value in values]
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = [pa.array([_json_cell(row.get(name)) for row in rows], type=pa.string()) for name in names]
     return pa.Table.from_arrays(columns, names=[name.strip() for name in names])
-
-
-def _json_values(text: str) -> list[Any]:
-    """Return the values with their numbers as text, since some are beyond 64 bits. Raises ValueError, RecursionError."""
-    decoder = json.JSONDecoder(parse_int=str, parse_float=str)
-    if text.lstrip().startswith("["):
-        whole = decoder.decode(text)
-        assert isinstance(whole, list)
-        return whole
-    return [decoder.decode(line) for line in text.splitlines() if line.strip()]
 
 
 def _json_cell(value: Any) -> str | None:

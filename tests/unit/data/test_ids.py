@@ -1,5 +1,7 @@
 """The ids of a request, from files and from callers."""
 
+import io
+import sys
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
@@ -34,6 +36,19 @@ READ: dict[str, tuple[str, bytes, list[str]]] = {
     "a column behind a byte order mark": ("ids.csv", b"\xef\xbb\xbfid,name\r\n17,anna\r\n\r\n", ["17"]),
     "a header with space and blank lines above it": ("ids.csv", b"\n , \n name , id \nanna,17\n", ["17"]),
     "a value over two lines": ("ids.csv", b'name,id\n"anna\nmaria",17\n', ["17"]),
+    "a header in upper case": ("IDS.CSV", b"Name;ID\nanna;17\n", ["17"]),
+    "tabs": ("ids.tsv", b"id\tname\n17\tanna\n", ["17"]),
+    "a table that is called text": ("ids.txt", b"name;Id\nanna;17\nzoe;18\n", ["17", "18"]),
+    "a table without an ending": ("ids", b"id,name\n17,anna\n", ["17"]),
+    "text with a name above it": ("ids.txt", b"ID\n17\n18\n", ["17", "18"]),
+    "UTF-16": ("ids.txt", "17\r\nZoë\r\n".encode("utf-16"), ["17", "Zoë"]),
+    "UTF-16 without a byte order mark": ("ids.csv", "id\r\n17\r\n".encode("utf-16-le"), ["17"]),
+    "Windows-1252": ("ids.txt", "Jürgen\n".encode("cp1252"), ["Jürgen"]),
+    "quotes": ("ids.txt", b'"17"\n"a ""b"""\n', ["17", 'a "b"']),
+    "pandas with its index": ("ids.csv", b",id\n0,17\n1,18\n", ["17", "18"]),
+    "JSON lines": ("ids.jsonl", b'{"id": 17, "x": [1]}\n{"id": "p18"}\n', ["17", "p18"]),
+    "JSON lines of values": ("ids.jsonl", b'17\n"p18"\n', ["17", "p18"]),
+    "a JSON list": ("ids.json", b"[17, 18446744073709551615]", ["17", "18446744073709551615"]),
     "a header alone": ("ids.csv", b"id\n", []),
     "an empty table": ("ids.csv", b"", []),
 }
@@ -43,6 +58,55 @@ READ: dict[str, tuple[str, bytes, list[str]]] = {
 def test_ids_are_read_as_they_are_written(tmp_path: Path, name: str, content: bytes, ids: list[str]) -> None:
     (tmp_path / name).write_bytes(content)
     assert read_ids(str(tmp_path / name)) == ids
+
+
+@pytest.mark.parametrize("case", READ)
+def test_ids_are_read_from_standard_input(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    name, content, ids = READ[case]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    if case != "JSON lines of values" and not (name.endswith("csv") and not content.strip()):
+        assert read_ids("-") == ids
+
+
+NOT_GUESSED: dict[str, tuple[str, bytes, str]] = {
+    "owners": (
+        "ids.csv",
+        b"owner\nanna\n",
+        "has a column owner alone, which is not called id; name .* as --owner-file",
+    ),
+    "owners as text": ("ids.txt", b"Owner\nanna\n", "has a column Owner alone, which is not called id"),
+    "labels": ("ids.csv", b"label\n1\n", "begins with label, not with id"),
+    "requests": (
+        "ids.csv",
+        b"id,due\n17,2030-01-31\n",
+        "has a column due, as a table of requests; give it as --requests-file",
+    ),
+    "requests as text": ("ids", b"id;Key\n17;a\n", "has a column Key, as a table of requests"),
+    "customers": ("ids.txt", b"customer_id\n17\n", "has a column customer_id alone, which is not called id"),
+    "a gap": ("ids.csv", b"id,name\n17,anna\n,zoe\n", "line 3, row 2 has no id; fill it or drop the row"),
+    "two columns of ids": ("ids.csv", b"ID,Id\n17,18\n", "has columns ID and Id, and either may be its id"),
+    "a workbook": ("ids.xlsx", b"PK\x03\x04", "it is an Excel workbook"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_GUESSED)
+def test_what_may_be_something_else_is_not_taken_for_ids(tmp_path: Path, case: str) -> None:
+    name, content, problem = NOT_GUESSED[case]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RequestInvalid, match=problem):
+        read_ids(str(tmp_path / name))
+
+
+def test_owners_and_keys_are_read_like_ids(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("id,Owner\n17,anna\n18,zoe\n")
+    assert ids_module.read_owners(str(tmp_path / "people.csv")).values == ("anna", "zoe")
+    (tmp_path / "people.txt").write_text("anna\nzoe\n")
+    assert ids_module.read_owners(str(tmp_path / "people.txt")).values == ("anna", "zoe")
+    (tmp_path / "ids.csv").write_text("id\n17\n")
+    with pytest.raises(RequestInvalid, match=r"has a column id alone, which is not called owner; .* as --ids-file"):
+        ids_module.read_owners(str(tmp_path / "ids.csv"))
+    (tmp_path / "keys.csv").write_text("id,key\n17,DSR-7\n")
+    assert ids_module.read_keys(str(tmp_path / "keys.csv")).values == ("DSR-7",)
 
 
 @pytest.mark.parametrize("ids", [[17, 4021], ["007", "a b"]])
