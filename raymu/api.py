@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from raymu.backends import Backend, backend_of
 from raymu.config import ClusterConfig, Config
+from raymu.core.deadlines import Deadline
 from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
@@ -99,7 +100,9 @@ class Run:
     Each gets the progress of its own calls, in its own thread; predictions go on meanwhile, each from one generation.
     """
 
-    def __init__(self, run_dir: str | Path, *, address: str | None = None, trust: bool = False) -> None:
+    def __init__(
+        self, run_dir: str | Path, *, address: str | None = None, trust: bool = False, take_over: bool = False
+    ) -> None:
         """Open a run.
 
         Args:
@@ -107,12 +110,14 @@ class Run:
             address: The Ray cluster to use instead of the configured one.
             trust: Run the code and make the connections that the run's settings name. The default follows those that this
                 user trained a run with, or trusted before, and refuses others by RunUntrusted.
+            take_over: Take the run over from a detached coordinator that is up on a cluster out of reach. Without it,
+                calls that change the run raise CoordinatorElsewhere.
 
         Raises:
             RunInvalid: The storage at `run_dir` cannot be reached.
             ConfigInvalid: The list of what the user trusts cannot be read.
         """
-        self.location, self._address = _absolute(run_dir), address
+        self.location, self._address, self._take_over = _absolute(run_dir), address, take_over
         self.trust: Trust = EVERYTHING if trust else read_trust()
         """What the run's settings may ask for."""
         self._store = RunStore(self.location, trust=self.trust)
@@ -539,6 +544,15 @@ class Run:
         self.require_not_rolled_back()
         return status(self._store, locations=locations)
 
+    def unsettled(self) -> tuple[Deadline, ...]:
+        """Return the deadlines of the requests that are not exact yet, the earliest first; none before the run is trained.
+
+        A detached coordinator settles them in time. Without one, whoever uses the run does.
+        """
+        with suppress(RunInvalid):
+            return self.status().deadlines
+        return ()
+
     def waiting(self) -> Waiting | None:
         """Return what predictions are made from while accepted requests wait to be carried out; None if none waits."""
         return waiting_requests(self._store)
@@ -653,7 +667,7 @@ class Run:
 
     @cached_property
     def _backend(self) -> Backend:
-        return backend_of(self.location, self.cluster, self.trust)
+        return backend_of(self.location, self.cluster, self.trust, take_over=self._take_over)
 
     def _count_verdict(self, check: str, verdict: Verdict) -> None:
         """Count a verdict in the metrics of the run's detached coordinator, if one can be reached."""
@@ -740,7 +754,7 @@ def train(
     return run
 
 
-def open_run(run_dir: str | Path, *, address: str | None = None, trust: bool = False) -> Run:
+def open_run(run_dir: str | Path, *, address: str | None = None, trust: bool = False, take_over: bool = False) -> Run:
     """Open a run. If its training was interrupted, settling finishes it.
 
     Args:
@@ -748,11 +762,13 @@ def open_run(run_dir: str | Path, *, address: str | None = None, trust: bool = F
         address: The Ray cluster to use instead of the configured one.
         trust: Run the code and make the connections that the run's settings name, for as long as it is open. Without it,
             only those that this user trained a run with or trusted before are followed.
+        take_over: Take the run over from a detached coordinator that is up on a cluster out of reach, for as long as it is
+            open.
 
     Raises:
         RunInvalid: There is no run.
     """
-    run = Run(run_dir, address=address, trust=trust)
+    run = Run(run_dir, address=address, trust=trust, take_over=take_over)
     _ = run.config
     return run
 

@@ -99,11 +99,13 @@ class RayBackend:
     location: str
     cluster: ClusterConfig
     trust: Trust = EVERYTHING
+    take_over: bool = False
+    """Whether the run is taken over from a detached coordinator of another cluster too."""
 
     def open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
         from raymu.runtime.client import RayClient
 
-        return RayClient(self.location, self.cluster, first, trust=self.trust)
+        return RayClient(self.location, self.cluster, first, trust=self.trust, take_over=self.take_over)
 
     def audit_runner(self) -> AbstractContextManager[RunTasks]:
         from raymu.runtime.audit import audit_runner
@@ -113,7 +115,7 @@ class RayBackend:
     def start(self) -> bool:
         from raymu.runtime.client import start_coordinator
 
-        return start_coordinator(self.location, self.cluster, trust=self.trust)
+        return start_coordinator(self.location, self.cluster, trust=self.trust, take_over=self.take_over)
 
     def stop(self) -> bool:
         from raymu.runtime.client import stop_coordinator
@@ -140,6 +142,15 @@ class RayBackend:
             count_verdict(self.location, self.cluster, check, verdict)
 
 
-def backend_of(location: str, cluster: ClusterConfig, trust: Trust) -> Backend:
-    """Choose the backend of the run at a location. trust: the demands of the run that its coordinator follows"""
-    return LocalBackend(location, trust) if cluster.fleet == "local" else RayBackend(location, cluster, trust)
+def backend_of(location: str, cluster: ClusterConfig, trust: Trust, *, take_over: bool = False) -> Backend:
+    """Choose the backend of the run at a location.
+
+    Args:
+        location: The run.
+        cluster: Its cluster settings.
+        trust: The demands of the run that its coordinator follows.
+        take_over: Take the run over from a detached coordinator of another cluster too.
+    """
+    if cluster.fleet == "local":
+        return LocalBackend(location, trust)
+    return RayBackend(location, cluster, trust, take_over)

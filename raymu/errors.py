@@ -8,8 +8,8 @@ An error is built from plain arguments, so that it survives pickling between pro
         run          RunInvalid (RunFormatTooNew, RunUntrusted, RunRolledBack), NoVoters, NoFeasibleTrial, TrainingFailed,
                      PatchFailed
         storage      FileCorrupt, FileMissing, FileUnreadable, SamplesLost, StorageFailed, JournalBusy, ResultUnprinted
-        processes    CoordinatorSuperseded, CoordinatorLost, WorkerLost, RankLost, ShardRepairFailed, JobFailed,
-                     DeviceUnavailable
+        processes    CoordinatorSuperseded, CoordinatorLost, CoordinatorElsewhere, WorkerLost, RankLost,
+                     ShardRepairFailed, JobFailed, DeviceUnavailable
 """
 
 import re
@@ -342,6 +342,20 @@ class CoordinatorLost(RaymuError):
 
     def __str__(self) -> str:
         return f"the coordinator was lost ({self.problem}); what it accepted stays accepted: run `raymu settle`"
+
+
+class CoordinatorElsewhere(RaymuError):
+    """The coordinator of a run is up on a cluster that this process does not see. Nothing was changed."""
+
+    def __init__(self, location: str, place: str, address: str) -> None:
+        super().__init__(location, place, address)
+        self.location, self.place, self.address = location, place, address
+
+    def __str__(self) -> str:
+        return (
+            f"{self.location}: its coordinator is up on the Ray cluster at {self.address} ({self.place}), which is not the "
+            f"one that is used here; add --address {self.address} or, if that cluster is gone for good, --take-over"
+        )
 
 
 class JobFailed(RaymuError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,7 +32,31 @@ trust_option = click.option(
     help="Run the code and make the connections that the run's settings name, now and later. Runs that you trained are "
     "trusted already.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+_TAKE_OVER = "raymu.take_over"
+take_over_option = click.option(
+    "--take-over",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, _param, value: ctx.meta.update({_TAKE_OVER: value}),
+    help="Take the run over from a coordinator that is up on a cluster which is out of reach.",
+)
+
+
+def _wait_silently(ctx: click.Context, _param: click.Parameter, as_json: bool) -> bool:
+    if as_json:  # a program reads standard error too, and has no use for what is waited for
+        log = logging.getLogger("raymu.waiting")
+        ctx.call_on_close(partial(log.setLevel, log.level))
+        log.setLevel(logging.ERROR)
+    return as_json
+
+
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=_wait_silently,
+    help="Print one JSON document on standard output.",
+)
 address_option = click.option(
     "--address",
     metavar="ADDRESS",
@@ -43,8 +69,9 @@ def open_run(run_dir: str, *, address: str | None = None) -> Run:
     """Open the run that a command names. With --trust, the user's list of what is trusted gets what the run asks for."""
     from raymu import api
 
-    is_trusted = bool(click.get_current_context().meta.get(_TRUST))
-    run = api.open_run(run_dir, address=address, trust=is_trusted)
+    chosen = click.get_current_context().meta
+    is_trusted = bool(chosen.get(_TRUST))
+    run = api.open_run(run_dir, address=address, trust=is_trusted, take_over=bool(chosen.get(_TAKE_OVER)))
     if is_trusted:
         from raymu.core.trust import demands_of
         from raymu.store.trust_list import remember

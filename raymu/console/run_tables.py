@@ -46,6 +46,9 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
         screen.print(Text(f"inconclusive, not exact: {one_line(reason)}", style=LATE_STYLE))
     if unknown_locations:
         screen.print(f"the nodes of the shards are not known: {unknown_locations}")
+    if status.coordinator:
+        what = "a coordinator is up" if status.coordinator.is_detached else "a command is at work"
+        screen.print(f"{what}: {status.coordinator}")
     counts = status.requests
     screen.print(
         f"requests: {counts.accepted} accepted, {counts.published} published, {counts.purged} purged, "
@@ -79,6 +82,23 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
     if late > 0:
         text = f"{plural(late, 'request')} will be exact too late; run `raymu settle` now, or add workers"
         screen.print(Text(text, style=LATE_STYLE))
+
+
+def show_stopped(screen: Screen, run: str, *, was_up: bool, unsettled: Sequence[Deadline]) -> None:
+    """Print that a run has no coordinator any more, and what nobody settles from now on.
+
+    Args:
+        screen: The terminal.
+        run: The run.
+        was_up: Whether it had one.
+        unsettled: Deadlines of the requests that are not exact yet, the earliest first.
+    """
+    screen.print(f"stopped the coordinator of {run}" if was_up else f"no coordinator of {run} was up on this cluster")
+    if unsettled:
+        first = f"{unsettled[0].due_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        are = "is" if len(unsettled) == 1 else "are"
+        text = f"{plural(len(unsettled), 'request')} {are} not exact yet, the first due {first}, and nobody settles them now"
+        screen.print(Text(f"{text}: run `raymu settle` before, or `raymu start` again", style=LATE_STYLE))
 
 
 def show_settlement(screen: Screen, report: SettleResult) -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
@@ -14,13 +15,17 @@ from ray.exceptions import AuthenticationError
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
 from raymu.runtime.nodes import capacity
+from raymu.runtime.own_cluster import other_version, short_folder
 from raymu.runtime.ray_internals import find_local_cluster, hidden_entrypoint, is_connected_to, silence_lost_workers
 from raymu.text import one_line
 
+_log = logging.getLogger(__name__)
 _lock = threading.Lock()
 """Held while connecting or disconnecting."""
 _open_connections = 0
 """Number of users of this process's connection. Ray allows one connection per process."""
+_is_forked = False
+"""Whether this process was forked from one that was connected."""
 _own_job: str | None = None
 """Ray's id of the connection that raymu opened and has to close. A connection with another id belongs to the caller."""
 
@@ -51,25 +56,35 @@ def existing_cluster(address: str | None) -> Iterator[None]:
         raise DeviceUnavailable(
             "there is no Ray cluster that stays; run `ray start --head`, or name one with --address"
         )
-    join_cluster(address)
+    join_cluster(address, may_start=False)
     try:
         yield
     finally:
         leave_cluster()
 
 
-def join_cluster(address: str | None) -> None:
+def join_cluster(address: str | None, *, may_start: bool = True) -> None:
     """Connect to a cluster, or start one. Every call needs a `leave_cluster`.
 
+    Args:
+        address: The address that was asked for. None: the cluster that is up on this machine, or a new one.
+        may_start: Whether a cluster that ends with this process will do.
+
     Raises:
-        DeviceUnavailable: The cluster cannot be joined, or this process is connected to another one.
+        DeviceUnavailable: The cluster cannot be joined, or this process is connected to another one, or was forked from one
+            that is connected.
     """
     global _open_connections, _own_job
     with _lock:
+        if _is_forked:
+            raise DeviceUnavailable(
+                "this process was forked from one that is connected to a Ray cluster, which Ray does not allow; start it "
+                "afresh, as multiprocessing's `spawn` does, or fork before the first run is opened"
+            )
         if ray.is_initialized():
             _require_connected(address)
         else:
-            _connect(address)
+            _connect(address, may_start=may_start)
             _own_job, _open_connections = _current_job(), 0
         _open_connections += 1
 
@@ -97,6 +112,29 @@ def is_head_there() -> bool:
     except OSError:
         return False
     return True
+
+
+def is_joined(address: str) -> bool:
+    """Whether an address is that of the joined cluster, also if a former head of it had the address."""
+    own = ray.get_runtime_context().gcs_address
+    return own == address or (own.rpartition(":")[2] == address.rpartition(":")[2] and _hosts(own) == _hosts(address))
+
+
+def _hosts(address: str) -> set[str]:
+    """Return the IP addresses of the host in an address; its name if it has none."""
+    host = address.rpartition(":")[0]
+    try:
+        return {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return {host}
+
+
+def _remember_fork() -> None:
+    global _is_forked, _lock
+    _is_forked, _lock = _is_forked or ray.is_initialized(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_remember_fork)
 
 
 def _current_job() -> str:
@@ -127,24 +165,50 @@ def _require_connected(address: str | None) -> None:
     )
 
 
-def _connect(address: str | None) -> None:
-    if resolved := _resolve(address):
+def _connect(address: str | None, *, may_start: bool) -> None:
+    resolved = _resolve(address)
+    if resolved:
         _require_reachable(resolved)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        with hidden_entrypoint(), _own_sigterm_handler():
-            ray.init(
-                address=address,
-                include_dashboard=None if address else False,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
-        silence_lost_workers()
-    except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
+        _init(address, folder=None if resolved else short_folder(), has_dashboard=None if address else False)
+    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
+        version = other_version(str(error))
+        if version and resolved and address is None and not os.environ.get("RAY_ADDRESS"):
+            _start_beside(resolved, version, may_start=may_start)
+            return
+        if not resolved:
+            raise DeviceUnavailable(f"Ray cannot be started on this machine ({one_line(error)})") from error
         raise DeviceUnavailable(
             f"cluster.address {address}: cannot be joined ({one_line(error)}); "
             "if it asks for a token, set RAY_AUTH_MODE=token and the token's file or variable"
         ) from error
+
+
+def _start_beside(other: str, version: str, *, may_start: bool) -> None:
+    """Start a cluster that ends with this process, because the one that is up, and that nobody asked for, is of no use."""
+    found = f"the Ray cluster at {other} has {version}, and this is Ray {ray.__version__}"
+    if not may_start:
+        raise DeviceUnavailable(f"{found}; run `ray start --head` of this version, or name a cluster with --address")
+    _log.warning("raymu: %s: a cluster of its own is started", found)
+    ray.shutdown()
+    try:
+        _init("local", folder=short_folder())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DeviceUnavailable(f"Ray cannot be started on this machine ({one_line(error)})") from error
+
+
+def _init(address: str | None, *, folder: str | None, has_dashboard: bool | None = False) -> None:
+    options: dict[str, Any] = {"_temp_dir": folder} if folder else {}
+    with hidden_entrypoint(), _own_sigterm_handler():
+        ray.init(
+            address=address,
+            include_dashboard=has_dashboard,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            **options,
+        )
+    silence_lost_workers()
 
 
 @contextmanager

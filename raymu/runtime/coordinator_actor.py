@@ -2,56 +2,100 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.verdict import Verdict
+from raymu.errors import CoordinatorLost
 from raymu.runtime.fleet import RayFleet
+from raymu.runtime.messages import Failure, MessageCipher
 from raymu.runtime.metrics import RunMetrics, measured_coordinator
 from raymu.runtime.ray_internals import as_remote
 from raymu.service.coordinator.calls import Call
 from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.event_log import log_event
 from raymu.service.requests.revocation import Revocation
-from raymu.service.shard.messages import StageProgress
+from raymu.service.shard.messages import RoomWait, StageProgress
 from raymu.store.run import RunStore
 
 
 class CoordinatorService:
-    """A coordinator with a fleet of actors."""
+    """A coordinator with a fleet of actors. Whoever it exchanges messages with has the key of the run."""
 
-    _coordinator: Coordinator
+    _coordinator: Coordinator | None = None
+    _cipher: MessageCipher
     _metrics: RunMetrics
 
-    async def open(self, location: str, first: Sequence[Revocation] = (), trust: Trust = EVERYTHING) -> int:
+    def __init__(self) -> None:
+        self._listeners: list[asyncio.Queue[StageProgress | RoomWait | None]] = []
+
+    async def open(self, location: str, first: bytes, trust: Trust = EVERYTHING) -> bytes:
         """Take a run over. This is not the constructor, because Ray passes on a constructor's errors as text.
 
         Args:
             location: The run.
-            first: Requests of the first call. The run is not taken over if one of them is refused.
+            first: The requests of the first call, encrypted. The run is not taken over if one of them is refused.
             trust: The demands of the run that this coordinator and its workers follow.
 
         Returns:
-            The number of workers.
+            The number of workers, or a `Failure`, encrypted.
+
+        Raises:
+            RaymuError: The key of the run cannot be read.
         """
         store = RunStore(location, trust=trust)
-        self._coordinator, self._metrics = measured_coordinator(store, await asyncio.to_thread(RayFleet, store), first)
-        return self._coordinator.workers
+        self._cipher = MessageCipher(store)
+        try:
+            return self._cipher.encrypt(await self._open(location, self._cipher.decrypt(first), trust))
+        except Exception as error:
+            return self._cipher.encrypt(Failure(error))
 
-    async def call(self, call: Call[Any]) -> AsyncIterator[Any]:
-        """Carry a call out. Yields its progress, and its result last."""
-        queue: asyncio.Queue[StageProgress | None] = asyncio.Queue()
-        result = asyncio.ensure_future(self._coordinator.call(call, queue.put_nowait))
-        result.add_done_callback(lambda _result: queue.put_nowait(None))
-        while (stage := await queue.get()) is not None:
-            yield stage
-        yield await result
+    async def call(self, message: bytes) -> AsyncIterator[bytes]:
+        """Carry a call out. Yields its progress, and its result or a `Failure` last, all encrypted."""
+        try:
+            async for item in self._carry_out(self._cipher.decrypt(message)):
+                yield self._cipher.encrypt(item)
+        except Exception as error:
+            yield self._cipher.encrypt(Failure(error))
 
     async def count_verdict(self, check: str, verdict: Verdict) -> None:
         """Count the verdict of a verification or an audit in the run's metrics. check: one of `CHECKS`"""
         self._metrics.on_verdict(check, verdict)
 
     async def close(self) -> None:
-        await self._coordinator.close()
+        if self._coordinator is not None:
+            await self._coordinator.close()
+
+    async def _open(self, location: str, first: Sequence[Revocation], trust: Trust) -> int:
+        if self._coordinator is not None:
+            await self._coordinator.close()  # it was superseded
+        store = RunStore(location, trust=trust)
+        self._cipher = MessageCipher(store)
+        fleet = await asyncio.to_thread(partial(RayFleet, store, on_wait=self._tell_of_waiting))
+        self._coordinator, self._metrics = measured_coordinator(store, fleet, first)
+        return self._coordinator.workers
+
+    async def _carry_out(self, call: Call[Any]) -> AsyncIterator[Any]:
+        """Yield the progress of a call, and its result last."""
+        if self._coordinator is None:
+            raise CoordinatorLost("Ray has started it anew")  # between a client's opening of the run and its call
+        queue: asyncio.Queue[StageProgress | RoomWait | None] = asyncio.Queue()
+        self._listeners.append(queue)
+        try:
+            result = asyncio.ensure_future(self._coordinator.call(call, queue.put_nowait))
+            result.add_done_callback(lambda _result: queue.put_nowait(None))
+            while (item := await queue.get()) is not None:
+                yield item
+        finally:
+            self._listeners.remove(queue)
+        yield await result
+
+    def _tell_of_waiting(self, wait: RoomWait) -> None:
+        """Tell everyone who waits for a call that the cluster has no room for a worker."""
+        log_event("waiting_for_room", since=wait.since.isoformat(timespec="seconds"), room=wait.room)
+        for queue in self._listeners:
+            queue.put_nowait(wait)
 
 
 CoordinatorActor: Any = as_remote(CoordinatorService)

@@ -22,6 +22,7 @@ from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import no_progress
 from raymu.service.status import status
 from raymu.store.journal.fencing import journal_url
+from raymu.store.presence import Presence
 from raymu.store.run import RunStore
 
 NAMESPACE = "raymu"
@@ -45,11 +46,19 @@ class DetachedCoordinator(CoordinatorService):
     """
 
     def __init__(self, location: str, *, every_s: float, trust: Trust = EVERYTHING) -> None:
+        super().__init__()
         self._location, self._every_s, self._trust = location, every_s, trust
         self._is_open, self._is_superseded, self._lock = False, False, asyncio.Lock()
+        self._presence = RunStore(location, trust=trust).presence
+        self._place = Presence.of_this_process(is_detached=True, address=ray.get_runtime_context().gcs_address)
         self._loop = asyncio.ensure_future(self._run_loop())
 
-    async def open(self, location: str, first: Sequence[Revocation] = (), trust: Trust = EVERYTHING) -> int:  # noqa: ARG002
+    async def close(self) -> None:
+        self._loop.cancel()
+        if self._is_open:
+            await self._leave()
+
+    async def _open(self, location: str, first: Sequence[Revocation], trust: Trust) -> int:  # noqa: ARG002
         """Take the run over, unless this coordinator still has it. Clients call this first.
 
         The trust is that of the user who started this coordinator, not that of its clients.
@@ -63,7 +72,7 @@ class DetachedCoordinator(CoordinatorService):
                 f"its coordinator was started from another directory, {self._location}; name that one, or `raymu stop` it",
             )
         async with self._lock:
-            if self._is_open:
+            if self._is_open and self._coordinator is not None:
                 try:
                     await self._coordinator.require_current()
                     return self._coordinator.workers
@@ -71,33 +80,30 @@ class DetachedCoordinator(CoordinatorService):
                     await self._leave()
             return await self._take_over(first)
 
-    async def call(self, call: Call[Any]) -> AsyncIterator[Any]:
+    async def _carry_out(self, call: Call[Any]) -> AsyncIterator[Any]:
         match call:
             case Locations() if not self._is_open:
                 yield {}
             case Configure():
                 async with self._lock:
-                    async for item in super().call(call):
+                    async for item in super()._carry_out(call):
                         yield item
                     await self._leave()
                     await self._take_over()
             case _:
-                async for item in super().call(call):
+                async for item in super()._carry_out(call):
                     yield item
 
-    async def close(self) -> None:
-        self._loop.cancel()
-        if self._is_open:
-            await self._leave()
-
     async def _take_over(self, first: Sequence[Revocation] = ()) -> int:
-        workers = await super().open(self._location, first, self._trust)
+        workers = await super()._open(self._location, first, self._trust)
         self._is_open, self._is_superseded = True, False
+        await asyncio.to_thread(self._presence.announce, self._place)
         return workers
 
     async def _leave(self) -> None:
         self._is_open = False
         await super().close()
+        await asyncio.to_thread(self._presence.withdraw)
 
     async def _run_loop(self) -> None:
         is_caught_up = False
@@ -113,21 +119,24 @@ class DetachedCoordinator(CoordinatorService):
 
     async def _do_due_work(self, *, is_caught_up: bool) -> None:
         await self._check_superseded()
+        await asyncio.to_thread(self._presence.give_sign)
         if self._is_superseded:
             now = await asyncio.to_thread(status, RunStore(self._location, trust=self._trust))
             if not _has_begun(next_settle_window(now.deadlines)):
                 return
         if not self._is_open:
-            await self.open(self._location)
-        if not is_caught_up or self._coordinator.is_interrupted:
-            await self._coordinator.settle(no_progress, due_by=_LONG_AGO)
-        settlement = next_settle_window(self._coordinator.deadlines())
+            await self._open(self._location, (), self._trust)
+        coordinator = self._coordinator
+        assert coordinator is not None, "it was opened just now"
+        if not is_caught_up or coordinator.is_interrupted:
+            await coordinator.settle(no_progress, due_by=_LONG_AGO)
+        settlement = next_settle_window(coordinator.deadlines())
         if settlement and _has_begun(settlement):
-            await self._coordinator.settle(no_progress, due_by=settlement.due_by)
+            await coordinator.settle(no_progress, due_by=settlement.due_by)
 
     async def _check_superseded(self) -> None:
         async with self._lock:
-            if not self._is_open:
+            if not self._is_open or self._coordinator is None:
                 return
             try:
                 await self._coordinator.require_current()

@@ -1,20 +1,33 @@
 """The fleet on Ray: pieces of work for shard actors, which start as there is room for them."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
+import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raymu.config import ClusterConfig
 from raymu.errors import WorkerLost
 from raymu.runtime.data_parallel import DataParallelShard
+from raymu.runtime.messages import MessageCipher
 from raymu.runtime.nodes import node_names
 from raymu.runtime.placement_group import PlacementGroupReservation
 from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.runtime.ray_internals import as_remote
 from raymu.runtime.shard_actor import ShardService
 from raymu.runtime.shard_actor_pool import ShardActorPool
-from raymu.service.shard.messages import Progress, ShardLocation, ShardLocations, StageProgress, Work, WorkReport
+from raymu.runtime.shard_resources import room_wanted
+from raymu.service.shard.messages import (
+    Progress,
+    RoomWait,
+    ShardLocation,
+    ShardLocations,
+    StageProgress,
+    Work,
+    WorkReport,
+)
 from raymu.store.run import RunStore
 
 ShardActor: Any = as_remote(ShardService)
@@ -34,21 +47,31 @@ class RayFleet:
     the time the coordinator took the run over.
     """
 
-    def __init__(self, store: RunStore, *, idle_s: float = _IDLE_S) -> None:
+    def __init__(
+        self, store: RunStore, *, idle_s: float = _IDLE_S, on_wait: Callable[[RoomWait], None] = lambda _wait: None
+    ) -> None:
         """Count the room, which waits for the cluster's head: on an event loop, call it in a thread.
 
         Args:
             store: The run.
             idle_s: How long an actor stays without work, in seconds.
+            on_wait: Called, rarely, as long as the cluster has no room for any actor.
 
         Raises:
             DeviceUnavailable: The cluster has no room for a shard.
         """
         cluster, self._shards = store.config.cluster, store.config.partition.shards
+        self._cipher = MessageCipher(store)
         self._workers_per_shard = cluster.workers_per_shard
         reservation = PlacementGroupReservation(cluster, run_id=store.manifest.run_id, max_actors=self._shards)
+        self._cluster, self._on_wait = cluster, on_wait
         self._pool = ShardActorPool(
-            _actor_class(cluster), store.location, reservation, idle_s=idle_s, trust=store.trust
+            _actor_class(cluster),
+            store.location,
+            reservation,
+            idle_s=idle_s,
+            trust=store.trust,
+            on_wait=self._tell_of_waiting,
         )
 
     @property
@@ -71,7 +94,7 @@ class RayFleet:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 async with self._pool.acquire(work.shard) as actor:
-                    return await _follow(actor, work, progress)
+                    return await _follow(actor, self._cipher.encrypt(work), progress)
             except RayTaskError as error:
                 raise unwrap(error) from None
             except RayError as error:
@@ -102,12 +125,22 @@ class RayFleet:
         """End the idle and starting actors. The others end after their work, or with the process that owns the fleet."""
         self._pool.close()
 
+    async def _tell_of_waiting(self, since: datetime) -> None:
+        free, all_of_it = await asyncio.to_thread(_resources)
+        if room := room_wanted(self._cluster, free, all_of_it):
+            self._on_wait(RoomWait(since=since, room=room))
+
+
+def _resources() -> tuple[dict[str, float], dict[str, float]]:
+    """Return what is free on all nodes together, and what they have. Waits for the cluster's head."""
+    return ray.available_resources(), ray.cluster_resources()  # type: ignore[no-untyped-call]
+
 
 def _actor_class(cluster: ClusterConfig) -> Any:
     return ShardActor if cluster.workers_per_shard == 1 else DataParallelShardActor
 
 
-async def _follow(actor: Any, work: Work, progress: Progress) -> WorkReport:
+async def _follow(actor: Any, work: bytes, progress: Progress) -> WorkReport:
     report: StageProgress | WorkReport | None = None
     async for reference in actor.run.remote(work):  # to the end, when the actor releases what it kept for the work
         report = await reference

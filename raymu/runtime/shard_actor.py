@@ -8,6 +8,7 @@ import ray
 from raymu.core.trust import EVERYTHING, Trust
 from raymu.core.uri import redacted
 from raymu.errors import RaymuError, RunInvalid
+from raymu.runtime.messages import MessageCipher
 from raymu.runtime.nodes import node_names
 from raymu.service.event_log import log_to_stderr
 from raymu.service.shard.messages import StageProgress, Work, WorkReport
@@ -31,6 +32,7 @@ class ShardService:
     """A plain class that Ray runs as an actor. Its first call is `open`."""
 
     _worker: ShardWorker
+    _cipher: MessageCipher
 
     def open(self, location: str, trust: Trust = EVERYTHING) -> ActorLocation:
         """Open a run. This is not the constructor, because Ray passes on a constructor's errors as text.
@@ -46,7 +48,8 @@ class ShardService:
         context = ray.get_runtime_context()
         node_id = context.get_node_id()
         try:
-            self._worker = self._make_worker(RunStore(location, trust=trust))
+            store = RunStore(location, trust=trust)
+            self._cipher, self._worker = MessageCipher(store), self._make_worker(store)
         except RaymuError as error:
             name = node_names().get(node_id, node_id)
             problem = error.problem if isinstance(error, RunInvalid) else str(error)
@@ -57,8 +60,9 @@ class ShardService:
         gpus = tuple(context.get_accelerator_ids().get("GPU", ()))
         return ActorLocation(node_id=node_id, gpus=gpus, device=self._worker.device_name)
 
-    def run(self, work: Work) -> Iterator[StageProgress | WorkReport]:
-        """Do a piece of work. Yields its progress, and its report last."""
+    def run(self, message: bytes) -> Iterator[StageProgress | WorkReport]:
+        """Do a piece of work, which is encrypted. Yields its progress, and its report last: they name no sample."""
+        work: Work = self._cipher.decrypt(message)
         yield from self._worker.run(work)
 
     def _make_worker(self, store: RunStore) -> ShardWorker:

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util import remove_placement_group
 
 from raymu.core.trust import EVERYTHING, Trust
@@ -19,6 +20,9 @@ from raymu.runtime.shard_actor import ActorLocation
 
 START_TIMEOUT_S = 20.0
 """How long to wait for one more actor to start: a node may be lost, or other programs may use its room."""
+
+TELL_AFTER_S, TELL_EVERY_S = 15.0, 120.0
+"""When to say that no actor starts, and how often to repeat it. A start takes some seconds by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +72,7 @@ class ShardActorPool:
         *,
         idle_s: float,
         trust: Trust = EVERYTHING,
+        on_wait: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
         """Start nothing yet.
 
@@ -76,14 +81,17 @@ class ShardActorPool:
             location: The run that each actor opens.
             reservation: Where actors start, and how many fit.
             idle_s: How long an actor stays without work, in seconds. Other programs may wait for its room.
+            trust: The demands of the run that the actors follow.
+            on_wait: Called, rarely, as long as actors are to start and none does, with the time since when.
         """
         self._actor, self._location, self._reservation, self._idle_s = actor, location, reservation, idle_s
-        self._trust = trust
+        self._trust, self._on_wait = trust, on_wait
         self._members: list[_Member] = []  # the one that has been idle longest comes first among those that are idle
         self._waiters: deque[asyncio.Future[_Member]] = deque()  # in order of arrival
         self._is_warming, self._is_closed = False, False
         self._start_timeout: asyncio.Task[None] | None = None
         self._recount: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
 
     @property
     def capacity(self) -> int:
@@ -262,6 +270,12 @@ class ShardActorPool:
                     member.retirement = None
             elif not member.retirement:
                 member.retirement = asyncio.get_running_loop().call_later(self._idle_s, self._retire, member)
+        is_waiting = bool(self._members) and not self._has(_Phase.IDLE, _Phase.BUSY)
+        if self._waiting and not is_waiting:
+            self._waiting.cancel()
+            self._waiting = None
+        elif is_waiting and not self._waiting and self._on_wait:
+            self._waiting = asyncio.ensure_future(self._tell(self._on_wait))
         is_stuck = self._reservation.exists and bool(self._members) and not self._has(_Phase.IDLE, _Phase.BUSY)
         if self._start_timeout and not is_stuck:
             self._start_timeout.cancel()
@@ -279,6 +293,14 @@ class ShardActorPool:
     def _retire(self, member: _Member) -> None:
         self._kill(member)
         self._reconcile()
+
+    async def _tell(self, on_wait: Callable[[datetime], Awaitable[None]]) -> None:
+        since, pause_s = datetime.now(UTC), TELL_AFTER_S
+        while True:
+            await asyncio.sleep(pause_s)
+            with suppress(RayError):  # whoever waits for the actors gets the error
+                await on_wait(since)
+            pause_s = TELL_EVERY_S
 
     async def _on_start_timeout(self) -> None:
         """Start the actors anywhere if the reservation found no room, so that none of them could start."""

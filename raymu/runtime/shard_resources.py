@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raymu.config import ClusterConfig
@@ -54,6 +54,23 @@ def shard_capacity(nodes: Sequence[Resources], cluster: ClusterConfig) -> int:
             "cluster.autoscaling and cluster.live_actors"
         )
     return min(count, cluster.live_actors or count)
+
+
+def room_wanted(cluster: ClusterConfig, free: Resources, all_of_it: Resources) -> str | None:
+    """Say what a shard asks for and how much of it is free; None if enough is, so that a shard is about to start.
+
+    Args:
+        cluster: What each shard needs.
+        free: What is free on all nodes together.
+        all_of_it: What all nodes have together.
+    """
+    bundle = shard_bundle(cluster)
+    ranks = cluster.workers_per_shard
+    if all(free.get(name, 0.0) >= amount * ranks for name, amount in bundle.items()):
+        return None
+    each = f" for each of its {ranks} workers" if ranks > 1 else ""
+    shares = ", ".join(f"{_listed(free, [name])} of {_listed(all_of_it, [name])}" for name in bundle)
+    return f"a shard asks for {_listed(bundle, bundle)}{each}; free on the cluster: {shares}"
 
 
 def actor_options(cluster: ClusterConfig) -> dict[str, Any]:
@@ -108,7 +125,7 @@ def _summary(nodes: Sequence[Resources], bundle: Resources) -> str:
     return "; ".join(kind if count == 1 else f"{kind} ({count} of them)" for kind, count in kinds.items()) or "nothing"
 
 
-def _listed(amounts: Resources, names: Resources) -> str:
+def _listed(amounts: Resources, names: Iterable[str]) -> str:
     return ", ".join(
         f"{amounts.get(name, 0.0) / _GB:g} GB of memory" if name == "memory" else f"{amounts.get(name, 0.0):g} {name}"
         for name in names

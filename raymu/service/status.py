@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from raymu.core.workload import settle_passes
 from raymu.service.history import History, replay
 from raymu.service.served import rewound_for_accepted
 from raymu.service.shard.messages import ShardLocation, ShardLocations
+from raymu.store.presence import Presence
 from raymu.store.receipts import latest_by_request
 from raymu.store.run import RunStore
 
@@ -101,6 +102,8 @@ class RunStatus:
     """The label of each class; None if labels are the numbers from 0."""
     conversions: tuple[str, ...] = ()
     """What was converted when the training file was read."""
+    coordinator: Presence | None = None
+    """The coordinator that is up, or the process at work on the run; None if there is none."""
 
 
 def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunStatus:
@@ -108,7 +111,9 @@ def status(store: RunStore, *, locations: ShardLocations | None = None) -> RunSt
     with closing(store.journal(is_read_only=True)) as journal:
         history = replay(journal, store.manifest)
     generation = rewound_for_accepted(store.current(), history)
-    return status_of(store, generation, history, now=datetime.now(UTC), locations=locations)
+    now, presence = datetime.now(UTC), store.presence.read()
+    coordinator = None if presence is None or presence.is_ended else presence
+    return replace(status_of(store, generation, history, now=now, locations=locations), coordinator=coordinator)
 
 
 def status_of(

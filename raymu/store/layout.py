@@ -9,6 +9,8 @@ import pyarrow as pa
 MANIFEST = "run.json"
 TERM = "epoch"
 """The file of the term of the coordinator that may write, for workers that cannot read the journal."""
+PRESENCE = "coordinator.json"
+"""The file that says where the run's coordinator is up."""
 UNFINISHED = "unfinished"
 """A file that exists while a run is being created. Without it raymu never touches files that it did not write."""
 
@@ -19,6 +21,7 @@ KINDS: Mapping[str, re.Pattern[str]] = {
     for kind, pattern in {
         "manifest": r"run\.json",
         "epoch": r"epoch",
+        "coordinator": r"coordinator\.json",
         "key": r"(hash|signing)\.key|signing\.pub",
         "journal": r"journal\.sqlite",
         "journal's log": r"journal\.sqlite-(wal|shm|journal)",

@@ -30,6 +30,7 @@ from raymu.store.journal.process_lock import ProcessLock
 from raymu.store.keys import PUBLIC_KEY, RunKeys
 from raymu.store.layout import MANIFEST, TERM, UNFINISHED, is_partial, kind_of, samples_stem, shard_folder, table_stem
 from raymu.store.manifest import RunManifest, read_manifest
+from raymu.store.presence import Presence, PresenceFile
 from raymu.store.reports import WorkReports
 
 _CONTENT = frozenset({"samples", "checkpoint", "updates", "patched state"})
@@ -56,6 +57,7 @@ class RunStore:
         self.generations = GenerationFiles(self.files, self.keys)
         self.reports = WorkReports(self.files, self.keys)
         self.fencing = Fencing(self.files, self.keys)
+        self.presence = PresenceFile(self.files, self.keys)
 
     def __reduce__(self) -> tuple[Callable[..., "RunStore"], tuple[()]]:
         """Pickle the location and the trust alone, so that keys never travel to another process."""
@@ -196,6 +198,10 @@ class RunStore:
         with closing(self.journal(is_read_only=True)) as journal:
             return journal.term(), journal.head()
 
+    def activity(self) -> tuple[int, ChainHead, Presence | None]:
+        """Return what changes while a process works on the run, also without an event, as in training. Raises RunInvalid."""
+        return *self.position(), self.presence.read()
+
     def require_closed_as_found(self, journal: Journal) -> None:
         """Raise FileCorrupt, FileMissing or RunInvalid if the journal was changed by anyone but a coordinator.
 
@@ -296,10 +302,13 @@ class RunStore:
                 with suppress(FileMissing):
                     return self.generations.read(published)
         if published is None:
-            raise RunInvalid(
-                self.files.display_location, "has no generation yet: its training did not finish; run `raymu settle`"
-            )
+            raise RunInvalid(self.files.display_location, self._why_untrained())
         raise RunInvalid(self.files.display_location, self.generations.explain_missing(published.number))
+
+    def _why_untrained(self) -> str:
+        if (trainer := self.presence.read()) and not trainer.is_ended:
+            return f"is being trained (by {trainer}); it has no generation before that ends"
+        return "has no generation yet: its training did not finish; run `raymu settle`"
 
     def require_ready(self) -> None:
         """Check all that carrying a request out to the end takes from the run, before the request is accepted.

@@ -20,6 +20,7 @@ from raymu.core.records import Exactness, Remedy
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, TrainingFailed
 from raymu.runtime.data_parallel import DataParallelShard
+from raymu.runtime.messages import MessageCipher
 from raymu.runtime.shard_resources import shard_bundle
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.ingest import prepare_run
@@ -129,8 +130,8 @@ def test_ranks_end_if_their_stages_are_not_read(tmp_path: Path) -> None:
     store = RunStore(str(tmp_path / "run"))
 
     class Impatient(DataParallelShard):
-        def stop_after_one_stage(self, work: TrainTask) -> None:
-            reports = self.run(work)
+        def stop_after_one_stage(self, message: bytes) -> None:
+            reports = self.run(message)
             next(reports)
 
     group = placement_group([shard_bundle(config.cluster)] * 2)
@@ -138,7 +139,7 @@ def test_ranks_end_if_their_stages_are_not_read(tmp_path: Path) -> None:
     actor: Any = ray.remote(Impatient).options(num_cpus=0, scheduling_strategy=strategy).remote()
     ray.get(actor.open.remote(store.location))
     work = TrainTask(command=TrainShard(shard=0, table=store.manifest.tables[0]), term=0)
-    ray.get(actor.stop_after_one_stage.remote(work))
+    ray.get(actor.stop_after_one_stage.remote(MessageCipher(store).encrypt(work)))
     wait_until(lambda: not own_processes(RANK), "the ranks are gone")
     ray.get(actor.__ray_ready__.remote())  # and their owner is not
     ray.kill(actor)

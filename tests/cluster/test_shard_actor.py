@@ -80,15 +80,15 @@ def test_an_actor_is_kept_after_a_refusal_and_ended_after_a_failed_model(tmp_pat
     asyncio.run(asyncio.wait_for(fail(), timeout=60))
 
 
-def test_work_ends_only_once_its_actor_has_freed_its_memory(tmp_path: Path) -> None:
+def test_work_ends_only_once_its_actor_has_freed_its_memory() -> None:
     """Otherwise the next work would start with this work's state in memory, and lose it later."""
 
     class Lingering:
         def __init__(self) -> None:
             self._has_reported, self._may_leave = Event(), Event()
 
-        def run(self, work: TrainTask) -> Iterator[str]:
-            yield f"the report of shard {work.shard}"
+        def run(self, message: bytes) -> Iterator[str]:
+            yield f"the report of {message.decode()}"
             self._has_reported.set()
             self._may_leave.wait()
 
@@ -98,11 +98,9 @@ def test_work_ends_only_once_its_actor_has_freed_its_memory(tmp_path: Path) -> N
         def leave(self) -> None:
             self._may_leave.set()
 
-    work, *_ = train_commands(write_run(tmp_path))
-
     async def follow() -> None:
         actor: Any = ray.remote(Lingering).options(num_cpus=0, max_concurrency=3).remote()
-        following = asyncio.ensure_future(_follow(actor, work, no_progress))
+        following = asyncio.ensure_future(_follow(actor, b"shard 0", no_progress))
         await actor.wait_for_report.remote()
         assert await asyncio.wait({following}, timeout=0.5) == (set(), {following})
         await actor.leave.remote()

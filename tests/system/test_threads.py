@@ -20,11 +20,18 @@ from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.shared_calls import ClientClosed
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import StageProgress
+from raymu.store.anchors import VARIABLE
 from tests.support.examples import repaired_weights, train_run
 from tests.support.trained_runs import TrainedRunFactory
 
 THREADS = 32
 WAIT_S = 120
+
+
+@pytest.fixture(autouse=True)
+def own_anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of these tests are copies of one run, which did not go on from each other."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "anchors"))
 
 
 def at_once(*jobs: Callable[[], object]) -> list[object]:

@@ -10,6 +10,7 @@ from raymu.cli.options import (
     printing_after_commit,
     run_argument,
     show,
+    take_over_option,
     trust_option,
 )
 from raymu.cli.parameter_types import FILE
@@ -22,6 +23,7 @@ from raymu.console.run_tables import show_rebuild
 @click.option("--training-data", type=FILE, help="The file that the run was trained from, if samples are lost.")
 @trust_option
 @address_option
+@take_over_option
 @json_option
 def command(run_dir: str, training_data: str | None, address: str | None, as_json: bool) -> None:
     """Restore missing or damaged files of a run.

@@ -15,6 +15,7 @@ from raymu.cli.options import (
     open_run,
     printing_after_commit,
     run_argument,
+    take_over_option,
     trust_option,
 )
 from raymu.cli.parameter_types import FILE, TIME
@@ -59,6 +60,7 @@ _ONE_REQUEST = ("ids", "ids_file", "owner", "owner_file")
 )
 @trust_option
 @address_option
+@take_over_option
 @json_option
 def command(
     run_dir: str,

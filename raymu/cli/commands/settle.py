@@ -12,6 +12,7 @@ from raymu.cli.options import (
     printing_after_commit,
     run_argument,
     show,
+    take_over_option,
     trust_option,
 )
 from raymu.cli.parameter_types import DURATION
@@ -24,6 +25,7 @@ from raymu.console.run_tables import show_settlement
 @click.option("--due-within", type=DURATION, help="Settle only requests that are due by then, such as 7d, 12h or 30m.")
 @trust_option
 @address_option
+@take_over_option
 @json_option
 def command(run_dir: str, due_within: timedelta | None, address: str | None, as_json: bool) -> None:
     """Retrain the shards that were only patched.

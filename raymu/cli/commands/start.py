@@ -3,13 +3,14 @@
 import click
 
 from raymu.cli.command import RaymuCommand
-from raymu.cli.options import address_option, json_option, open_run, run_argument, show, trust_option
+from raymu.cli.options import address_option, json_option, open_run, run_argument, show, take_over_option, trust_option
 
 
 @click.command("start", cls=RaymuCommand, example="raymu start runs/letter")
 @run_argument
 @trust_option
 @address_option
+@take_over_option
 @json_option
 def command(run_dir: str, address: str | None, as_json: bool) -> None:
     """Start a coordinator that stays up.

@@ -15,7 +15,7 @@ from raymu.service.coordinator.shared_calls import PendingCall, SharedCalls, car
 from raymu.service.event_log import EventLog
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet, ProgressFleet
-from raymu.service.shard.messages import Progress, no_progress
+from raymu.service.shard.messages import Progress, StageProgress, no_progress
 from raymu.store.run import RunStore
 
 
@@ -50,11 +50,10 @@ class LocalClient:
         """
         self._location, self._trust = location, trust
         self._calls = SharedCalls()
-        store = RunStore(location, trust=trust)
-        self._turn = ProcessTurn(store)
+        self._turn = ProcessTurn(RunStore(location, trust=trust))
         self._turn.take(first)
         try:
-            self._open(store, first)
+            self._open(first)
         except BaseException:
             self._turn.leave()
             raise
@@ -67,7 +66,8 @@ class LocalClient:
         """Leave the run, once calls that other threads have begun are carried out."""
         self._calls.close(self._close)
 
-    def _open(self, store: RunStore, first: Sequence[Revocation] = ()) -> None:
+    def _open(self, first: Sequence[Revocation] = ()) -> None:
+        store = RunStore(self._location, trust=self._trust)
         self._fleet = ProgressFleet(LocalFleet(store))
         self._coordinator = Coordinator(store, self._fleet, observers=[EventLog(store.manifest.run_id)], first=first)
 
@@ -77,15 +77,19 @@ class LocalClient:
         try:
             if self._coordinator.is_superseded:  # by a process that had its turn while this one was idle
                 _run(self._coordinator.close())
-                self._open(RunStore(self._location, trust=self._trust))
+                self._open()
             others = [partial(self._calls.report, pending) for pending in together[1:]]
-            _run(self._carry_out(together, [progress, *others]))
+            _run(self._carry_out(together, [partial(self._report, progress), *others]))
         finally:
             self._turn.end_call()
 
     async def _carry_out(self, together: Sequence[PendingCall], progresses: Sequence[Progress]) -> None:
         self._calls.worker = threading.get_ident()  # a thread of its own if the caller's has a running loop
         await carry_out_together(together, self._coordinator.call, progresses)
+
+    def _report(self, progress: Progress, stage: StageProgress) -> None:
+        self._turn.give_sign()
+        progress(stage)
 
     def _close(self) -> None:
         try:

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 
 from raymu.service.coordinator.run_state import check_requests
 from raymu.service.requests.revocation import Revocation
+from raymu.store.presence import Presence
 from raymu.store.run import RunStore
 
 
 class ProcessTurn:
     """A turn that a client takes for each call, and for the time from its opening to the end of its first call.
 
-    Calls of several threads of one client share it. It ends with the last of them.
+    Calls of several threads of one client share it. It ends with the last of them. A file of the run says who is at work.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -37,6 +38,8 @@ class ProcessTurn:
         """Take the turn for a call, and wait for another process. Raises JournalBusy, StorageFailed."""
         with self._guard:
             self._hold()
+            if not self._calls:
+                self._store.presence.announce(Presence.of_this_process())
             self._calls += 1
 
     def end_call(self) -> None:
@@ -44,7 +47,13 @@ class ProcessTurn:
         with self._guard:
             was_held = self._is_held
             self._calls, self._is_opening = self._calls - 1, False
+            if not self._calls:
+                self._store.presence.withdraw()
             self._release(was_held)
+
+    def give_sign(self) -> None:
+        """Show others that this process is still at work on its calls."""
+        self._store.presence.give_sign()
 
     def leave(self) -> None:
         """End the turn of the opening, if no call has done so."""
@@ -62,7 +71,7 @@ class ProcessTurn:
         if not self._lock.try_hold():
             if first:
                 check_requests(self._store, first, workers=1, now=datetime.now(UTC))
-            self._lock.hold(self._store.position)
+            self._lock.hold(self._store.activity)
 
     def _release(self, was_held: bool) -> None:
         if was_held and not self._is_held:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from raymu.core.commands import RepairReport, RepairShard, TrainShard, train_id
 from raymu.core.records import Remedy, SampleId, ShardLineage
+from raymu.text import duration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +81,20 @@ class StageProgress:
     """Compute time of this stage."""
     load: FleetLoad | None = None
     """Load of the fleet; None until a `ProgressFleet` adds it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoomWait:
+    """Notice: no worker can start, because others use the cluster."""
+
+    since: datetime
+    room: str
+    """What a shard asks for, and how much of it is free."""
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        waited = duration((datetime.now(UTC) - self.since).total_seconds())
+        return f"waiting for room on the cluster since {self.since:%H:%M:%S} UTC, for {waited}: {self.room}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

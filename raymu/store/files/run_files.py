@@ -16,6 +16,7 @@ from raymu.core.records import FileRef
 from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, redacted
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RunInvalid, StorageFailed
 from raymu.store.files.concurrency import map_concurrently
+from raymu.store.files.database_files import read_in_use
 from raymu.store.files.local import PARTIAL, LocalDisk, LocalStorage
 from raymu.store.files.object_store import ObjectStorage, with_delayed_open
 from raymu.store.files.storage import Storage
@@ -98,6 +99,8 @@ class RunFiles:
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file. Raises FileMissing, FileUnreadable."""
+        if self.local is not None and (in_use := self._read_in_use(path)) is not None:
+            return in_use
         with self._opened(path) as file:
             payload: bytes = file.read()
         return payload
@@ -289,6 +292,13 @@ class RunFiles:
                     raise FileUnreadable(self.display_path(path), "it is not a file")
                 with self._system.open_input_file(self._at(path)) as file:
                     yield file
+            except (FileNotFoundError, NotADirectoryError):
+                raise FileMissing(self.display_path(path)) from None
+
+    def _read_in_use(self, path: str) -> bytes | None:
+        with self._reading(path):
+            try:
+                return read_in_use(self._at(path))
             except (FileNotFoundError, NotADirectoryError):
                 raise FileMissing(self.display_path(path)) from None
 

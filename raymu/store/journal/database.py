@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import finalize
 
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from raymu.errors import ConfigInvalid, FileCorrupt, FileUnreadable, JournalBusy, StorageFailed
+from raymu.store.files.database_files import begin_use, end_use
 from raymu.store.journal.dialects import DIALECTS
 from raymu.text import one_line
 
@@ -29,11 +31,14 @@ class Database:
         self._engine = sql.create_engine(
             self._dialect.read_only_url(url) if is_read_only else url, **self._dialect.engine_options
         )
+        self._file = url.database if url.get_backend_name() == "sqlite" else None
+        self._use: finalize[..., Any] | None = None
         self._dirty_table: str | None = None
         """A table whose deleted rows may have left residue; empty for none in particular."""
         self._has_written = False
 
         def configure(connection: Any, _record: object) -> None:
+            self._begin_use()
             cursor = connection.cursor()
             for setting in self._dialect.settings(is_read_only):
                 cursor.execute(setting)
@@ -113,6 +118,14 @@ class Database:
         self._engine.dispose()
         if at_rest and self._has_written and self._dialect.at_rest:
             self._put_to_rest(self._dialect.at_rest)
+        if self._use is not None:
+            self._use()
+
+    def _begin_use(self) -> None:
+        """Keep whoever reads the bytes of the file in this process from ending SQLite's locks."""
+        if self._file is not None and (self._use is None or not self._use.alive):
+            begin_use(self._file)
+            self._use = finalize(self._engine, end_use, self._file)
 
     def _put_to_rest(self, statement: str) -> None:
         """Let readers do without the log. While another process has the file open, it keeps the log, which is sound too."""

@@ -31,7 +31,7 @@ _CHECK_S = 5.0
 """Time between two checks of whether the other process has written anything."""
 _SAY_AFTER_S, _SAY_EVERY_S = 1.0, 30.0
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("raymu.waiting")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,0 +1,172 @@
+"""Where a coordinator of a run is up, or at work: a small file of the run, for messages and for the check before a takeover.
+
+It proves nothing: terms and the journal decide who may write. A coordinator that is killed leaves the file behind.
+"""
+
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RaymuError
+from raymu.store.codec import seal, unseal
+from raymu.store.files.run_files import RunFiles
+from raymu.store.keys import RunKeys
+from raymu.store.layout import PRESENCE
+from raymu.text import duration, one_line
+
+SIGN_EVERY = timedelta(minutes=1)
+"""How often a coordinator that is up gives a sign of life."""
+SILENT_AFTER = timedelta(minutes=10)
+"""A coordinator without a sign of life for this long is taken for gone."""
+_ANSWER_S = 2.0
+"""How long a cluster on this machine may take to answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Presence:
+    """A process that has the coordinator of a run, or works through one."""
+
+    host: str
+    """Name of its machine."""
+    process: int
+    """Its number there."""
+    started: str | None
+    """When the process started, as the system counts it; None where the system does not say."""
+    is_detached: bool
+    """Whether it stays up after the command that started it."""
+    address: str | None = None
+    """Address of the cluster that it is on; None without one that stays."""
+    up_since: datetime
+    seen_at: datetime
+    """Its last sign of life."""
+
+    @classmethod
+    def of_this_process(cls, *, is_detached: bool = False, address: str | None = None) -> "Presence":
+        """Describe this process, up from now on."""
+        now = datetime.now(UTC)
+        return cls(
+            host=socket.gethostname(),
+            process=os.getpid(),
+            started=_started(os.getpid()),
+            is_detached=is_detached,
+            address=address,
+            up_since=now,
+            seen_at=now,
+        )
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        return self.host == socket.gethostname()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the process has certainly ended. Another machine's is taken for gone after a long silence."""
+        if self.is_on_this_machine:
+            return not _is_running(self.process, self.started)
+        return self._is_silent
+
+    @property
+    def is_cluster_gone(self) -> bool:
+        """Whether its cluster has certainly ended: on this machine, nothing answers there. Elsewhere it is as `is_ended`."""
+        if not self.is_on_this_machine or self.address is None:
+            return self._is_silent
+        host, _, port = self.address.rpartition(":")
+        if not (_is_own_address(host) and port.isdigit()):  # the file is data: no other machine is asked
+            return self._is_silent
+        try:
+            socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+        except (ConnectionRefusedError, OverflowError):
+            return True
+        except OSError:
+            return self._is_silent
+        return False
+
+    def __str__(self) -> str:
+        """Say who it is and since when."""
+        silence = datetime.now(UTC) - self.seen_at
+        seen = f", last seen {duration(silence.total_seconds())} ago" if silence > 2 * SIGN_EVERY else ""
+        return f"process {self.process} on {one_line(self.host)}, since {self.up_since:%Y-%m-%d %H:%M:%S} UTC{seen}"
+
+    @property
+    def _is_silent(self) -> bool:
+        return datetime.now(UTC) - self.seen_at > SILENT_AFTER
+
+
+class PresenceFile:
+    """The file of a run that says where its coordinator is."""
+
+    def __init__(self, files: RunFiles, keys: RunKeys) -> None:
+        self._files, self._keys = files, keys
+        self._own: Presence | None = None
+
+    def read(self) -> Presence | None:
+        """Return who has, or had, the coordinator; None if the last one left the run, or if the file is not raymu's."""
+        with suppress(FileMissing, FileCorrupt, FileUnreadable, RecursionError):
+            presence: Presence = unseal(
+                Presence, self._files.read(PRESENCE), self._keys.hash_key, source=self._files.display_path(PRESENCE)
+            )
+            return presence
+        return None
+
+    def announce(self, presence: Presence) -> None:
+        """Write that a coordinator is up. No work depends on it: what cannot be written is left out."""
+        self._own = presence
+        self._write(presence)
+
+    def give_sign(self) -> None:
+        """Write a sign of life, unless the last one is fresh or another coordinator has announced itself since."""
+        now = datetime.now(UTC)
+        if self._own is None or now - self._own.seen_at < SIGN_EVERY:
+            return
+        if self._is_own(self.read()):
+            self._own = replace(self._own, seen_at=now)
+            self._write(self._own)
+
+    def withdraw(self) -> None:
+        """Delete the file, unless another coordinator has announced itself since."""
+        if self._is_own(self.read()):
+            with suppress(RaymuError):
+                self._files.delete(PRESENCE)
+        self._own = None
+
+    def _is_own(self, presence: Presence | None) -> bool:
+        own = self._own
+        return None not in (own, presence) and presence == own
+
+    def _write(self, presence: Presence) -> None:
+        with suppress(RaymuError):
+            self._files.write(PRESENCE, seal(presence, self._keys.hash_key))
+
+
+def _is_own_address(host: str) -> bool:
+    """Whether an IP address is one of this machine's. A name is not, because to look it up asks other machines."""
+    try:
+        family = socket.AF_INET6 if ip_address(host.strip("[]")).version == 6 else socket.AF_INET
+        with socket.socket(family) as own:
+            own.bind((host.strip("[]"), 0))
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _is_running(process: int, started: str | None) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return started is None or _started(process) in (started, None)
+
+
+def _started(process: int) -> str | None:
+    """Return when a process started, in ticks since the machine did; None if the system does not say."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[19]  # after the name, which may contain spaces: field 22 of proc(5)
