@@ -53,7 +53,7 @@ def test_the_help_of_all_commands_fits_eighty_columns() -> None:
 
 
 def test_every_command_on_a_run_that_exists_can_trust_it_after_its_own_options() -> None:
-    shared = {"--trust", "--address", "--json"}
+    shared = {"--trust", "--address", "--take-over", "--json"}
     for name, command in COMMANDS.items():
         if "run_dir" in [param.name for param in command.params] and name != "train":
             options = [param.opts[0] for param in command.params if isinstance(param, click.Option)]

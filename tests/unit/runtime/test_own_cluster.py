@@ -50,6 +50,6 @@ def test_without_any_folder_one_line_says_what_to_set(monkeypatch: pytest.Monkey
         short_folder((LONG, "/dev/null"))
 
 
-def test_another_version_is_told_from_other_refusals() -> None:
+def test_another_version_is_recognised_in_what_ray_says() -> None:
     assert other_version(MISMATCH) == "Ray 2.59.0 with Python 3.11.4"
     assert other_version("Could not find any running Ray instance") is None
