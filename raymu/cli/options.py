@@ -45,7 +45,7 @@ take_over_option = click.option(
 def _wait_silently(ctx: click.Context, _param: click.Parameter, as_json: bool) -> bool:
     if as_json:  # a program reads standard error too, and has no use for what is waited for
         log = logging.getLogger("raymu.waiting")
-        ctx.call_on_close(partial(log.setLevel, log.level))
+        ctx.find_root().call_on_close(partial(log.setLevel, logging.NOTSET))
         log.setLevel(logging.ERROR)
     return as_json
 
