@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a negative verdict, 2 bad input (one line on standard erro
 With --json, a refusal and a failure are a document on standard output too.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -52,6 +53,10 @@ def run_command(words: Sequence[str]) -> tuple[int, str]:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # open files and clusters are closed on the way out
     printed = Printed()
+    waiting = logging.getLogger("raymu.waiting")
+    level = waiting.level
+    if "--json" in words:  # a program has no use for what is waited for
+        waiting.setLevel(logging.ERROR)
     try:
         cli(list(words), prog_name="raymu", standalone_mode=False, obj=printed)
     except SystemExit as stop:
@@ -63,6 +68,8 @@ def run_command(words: Sequence[str]) -> tuple[int, str]:
         if "--json" in words and not printed.has_document:
             emit_error(error, problem, code, **fields)
         return code, f"raymu: {problem}"
+    finally:
+        waiting.setLevel(level)
     return 0, ""
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,21 +38,10 @@ take_over_option = click.option(
     callback=lambda ctx, _param, value: ctx.meta.update({_TAKE_OVER: value}),
     help="Take the run over from a coordinator that is up on a cluster which is out of reach.",
 )
-
-
-def _wait_silently(ctx: click.Context, _param: click.Parameter, as_json: bool) -> bool:
-    if as_json:  # a program reads standard error too, and has no use for what is waited for
-        log = logging.getLogger("raymu.waiting")
-        ctx.find_root().call_on_close(partial(log.setLevel, logging.NOTSET))
-        log.setLevel(logging.ERROR)
-    return as_json
-
-
 json_option = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    callback=_wait_silently,
     help="Print one JSON document on standard output.",
 )
 address_option = click.option(

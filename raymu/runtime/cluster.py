@@ -189,7 +189,9 @@ def _start_beside(other: str, version: str, *, may_start: bool) -> None:
     """Start a cluster that ends with this process, because the one that is up, and that nobody asked for, is of no use."""
     difference = f"the Ray cluster at {other} has {version}, and this is Ray {ray.__version__}"
     if not may_start:
-        raise DeviceUnavailable(f"{difference}; run `ray start --head` of this version, or name a cluster with --address")
+        raise DeviceUnavailable(
+            f"{difference}; run `ray start --head` of this version, or name a cluster with --address"
+        )
     _log.warning("raymu: %s: a cluster of its own is started", difference)
     ray.shutdown()
     try:
