@@ -354,6 +354,22 @@ class Run:
             ) from None
         return self._call(Settle(due_by=due_by), progress)
 
+    def drop_shard(self, shard: int, *, progress: Progress = no_progress) -> Receipt:
+        """Give a shard up that cannot be repaired: revoke all samples that it has left, so that it abstains for good.
+
+        Requests that wait for the shard are carried out with it.
+
+        Args:
+            shard: Number of the shard.
+            progress: Called after every trained stage.
+
+        Raises:
+            RequestInvalid: There is no such shard, it is the only one, or it has no samples left.
+        """
+        from raymu.service.requests.shard_dropping import samples_left
+
+        return self.revoke(samples_left(self._store, shard), strategy="sisa", progress=progress)
+
     def rebuild(self, *, data: str | Path | None = None, progress: Progress = no_progress) -> RebuildResult:
         """Restore missing or changed files: samples from a remaining copy, states by training again.
 

@@ -420,7 +420,8 @@ class ShardRepairFailed(RaymuError):
 
     def __str__(self) -> str:
         return (
-            f"shard {self.shard} could not be repaired ({self.problem}); the request stays accepted: run `raymu settle`"
+            f"shard {self.shard} could not be repaired ({self.problem}); the request stays accepted: run `raymu settle`, or, "
+            f"if that fails too, `raymu settle --drop-shard {self.shard}`, which revokes the rest of the shard for good"
         )
 
 

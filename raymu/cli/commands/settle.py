@@ -23,11 +23,19 @@ from raymu.console.run_tables import show_settlement
 @click.command("settle", cls=RaymuCommand, example="raymu settle runs/letter --due-within 7d")
 @run_argument
 @click.option("--due-within", type=DURATION, help="Settle only requests that are due by then, such as 7d, 12h or 30m.")
+@click.option(
+    "--drop-shard",
+    type=click.IntRange(min=0),
+    metavar="SHARD",
+    help="Give up a shard that cannot be repaired: revoke all of its samples. It abstains for good.",
+)
 @trust_option
 @address_option
 @take_over_option
 @json_option
-def command(run_dir: str, due_within: timedelta | None, address: str | None, as_json: bool) -> None:
+def command(
+    run_dir: str, due_within: timedelta | None, drop_shard: int | None, address: str | None, as_json: bool
+) -> None:
     """Retrain the shards that were only patched.
 
     Their requests are exact afterwards. Requests and trainings that were interrupted are finished too.
@@ -36,6 +44,11 @@ def command(run_dir: str, due_within: timedelta | None, address: str | None, as_
         open_run(run_dir, address=address) as run,
         stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress,
     ):
+        if drop_shard is not None:
+            run.drop_shard(drop_shard, progress=progress)
+            click.echo(
+                f"raymu: shard {drop_shard} is given up: all of its samples are revoked, and it abstains", err=True
+            )
         report = run.settle(due_within=due_within, progress=progress)
     with printing_after_commit("`raymu status`"):
         show(as_json, report, lambda screen: show_settlement(screen, report))
