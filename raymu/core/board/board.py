@@ -172,6 +172,11 @@ class RevocationBoard:
         return self._publication.is_rebuilding
 
     @property
+    def lost_stages(self) -> dict[int, int]:
+        """The first stage of each shard whose files are recorded as lost, and not trained again yet: shard -> stage."""
+        return {shard: work.lost_from for shard, work in enumerate(self._shards) if work.lost_from is not None}
+
+    @property
     def restarting(self) -> frozenset[int]:
         """The inconclusive shards that are trained from their first stage, or wait for it."""
         return frozenset(shard for shard, work in enumerate(self._shards) if work.must_restart or work.is_restarting)

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import zip_longest
 
 from raymu.core.findings import FindingKind
-from raymu.core.records import FileRef
+from raymu.core.records import FileRef, ShardLineage
 from raymu.core.verdict import Finding, fails, finding_of, leaves_open
 from raymu.errors import FileCorrupt, FileMissing, FileUnreadable
 from raymu.service.pseudonyms import pseudonym_mismatches
@@ -18,7 +18,6 @@ from raymu.service.verify.leftovers import leftover_findings, needed_files, unle
 from raymu.store.files.concurrency import map_concurrently
 from raymu.store.journal.file_seal import matches_seal
 from raymu.store.receipts import check_receipts
-from raymu.store.run import RunStore
 
 Findings = Iterator[Finding]
 
@@ -119,17 +118,37 @@ def _files(evidence: Evidence) -> Findings:
         except (FileCorrupt, FileUnreadable) as error:
             yield finding_of(error, FindingKind.REPORT)
     needed = sorted(needed_files(evidence), key=lambda ref: ref.path)
-    kind = FindingKind.FILE if evidence.expected.published else FindingKind.UNTRAINED_FILE
-    yield from filter(None, map_concurrently(partial(_damage, evidence.store, kind), needed))
+    yield from filter(None, map_concurrently(partial(_damage, evidence, _files_being_restored(evidence)), needed))
 
 
-def _damage(store: RunStore, kind: FindingKind, ref: FileRef) -> Finding | None:
+def _damage(evidence: Evidence, being_restored: set[FileRef], ref: FileRef) -> Finding | None:
     """Return what is wrong with one file, so that an unreadable file does not hide the damage of another."""
     try:
-        store.files.read_checked(ref)
-    except (FileMissing, FileCorrupt, FileUnreadable) as error:
-        return finding_of(error, kind)
+        evidence.store.files.read_checked(ref)
+    except (FileMissing, FileCorrupt) as error:
+        if ref in being_restored:
+            return leaves_open(FindingKind.UNFINISHED, f"{error.path} is being restored")
+        return finding_of(error, FindingKind.FILE if evidence.expected.published else FindingKind.UNTRAINED_FILE)
+    except FileUnreadable as error:
+        return finding_of(error, FindingKind.FILE)
     return None
+
+
+def _files_being_restored(evidence: Evidence) -> set[FileRef]:
+    """Return the files that the journal records as lost, and that a rebuild trains again."""
+    lost = evidence.expected.board.lost_stages
+    lineages = [*evidence.expected.board.lineages, *(evidence.generation.lineages if evidence.generation else ())]
+    return {
+        file
+        for lineage in lineages
+        if lineage.shard in lost
+        for file in lineage.files - _files_before(lineage, lost[lineage.shard])
+    }
+
+
+def _files_before(lineage: ShardLineage, stage: int) -> set[FileRef]:
+    checkpoints = {checkpoint.file for checkpoint in lineage.checkpoints[:stage] if checkpoint}
+    return {lineage.table, *checkpoints, *filter(None, lineage.updates[:stage])}
 
 
 def _lineage(evidence: Evidence) -> Findings:

@@ -2,19 +2,25 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from raymu.core.verdict import Verdict
+from raymu.config.unlearning import Strategy
+from raymu.core.events import DamageFound
+from raymu.core.verdict import Finding, Verdict
 from raymu.service.coordinator.coordinator import Coordinator
+from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
 from raymu.service.verify.verify import Verification, verify
 from raymu.store.run import RunStore
-from tests.support.coordinated_run import ids_at, opened
+from tests.support.coordinated_run import ids_at, journal_events, lineage_of, opened
 from tests.support.examples import make_config, train_run, write_samples
 from tests.support.faults import FaultyDisk, fail, in_child, kill
 
@@ -80,6 +86,73 @@ def test_a_submission_that_was_killed_is_inconclusive_until_it_is_settled(
         finished = verify(RunStore(str(location)), no_progress)
         assert finished.verdict is Verdict.PASS, (at, said(finished))
     assert Verdict.INCONCLUSIVE in verdicts
+
+
+class Work:
+    """Calls on a coordinator, and the run that they begin with."""
+
+    def __init__(self, base: Path, call: Callable[[Coordinator], Coroutine[Any, Any, object]]) -> None:
+        self.base, self._call = base, call
+
+    def do(self, location: Path, disk: FaultyDisk) -> None:
+        with disk.counting_commits():
+            store = RunStore(str(location), disk.files(str(location)))
+            coordinator = Coordinator(store, LocalFleet(store))
+            asyncio.run(self._call(coordinator))
+            asyncio.run(coordinator.close())
+
+
+@pytest.fixture(scope="module")
+def works(submission: Submission, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Work]:
+    folder = tmp_path_factory.mktemp("works")
+    config = RunStore(str(submission.trained)).config
+    prepare_run(config, str(folder / "untrained")).write()
+    for name in ("damaged", "patched"):
+        shutil.copytree(submission.trained, folder / name)
+    with opened(folder / "patched") as run:
+        run.revoke(submission.revocations[0].ids, strategy="dpus")
+    (folder / "damaged" / lineage_of(folder / "damaged", 0).serving.file.path).unlink()
+    unlearning = replace(config.unlearning, strategy=Strategy.SISA)
+    return {
+        "train": Work(folder / "untrained", lambda run: run.train(no_progress)),
+        "settle": Work(folder / "patched", lambda run: run.settle(no_progress)),
+        "rebuild": Work(folder / "damaged", lambda run: run.rebuild(no_progress)),
+        "configure": Work(submission.trained, lambda run: run.configure(unlearning)),
+        "close": Work(submission.trained, lambda run: run.require_current()),
+    }
+
+
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.nightly) for part in range(1, PARTS))])
+@pytest.mark.parametrize("name", ["train", "settle", "rebuild", "configure", "close"])
+def test_what_verify_names_finishes_any_call_that_was_killed(
+    works: Mapping[str, Work], tmp_path: Path, name: str, part: int
+) -> None:
+    work, location, disk = works[name], tmp_path / "run", FaultyDisk(0, fail)
+    shutil.copytree(work.base, location)
+    before = {finding.kind for finding in findings(location)}
+    work.do(location, disk)
+    for at in disk.changes[part::PARTS]:
+        shutil.rmtree(location)
+        shutil.copytree(work.base, location)
+        assert not in_child(partial(work.do, location, FaultyDisk(at, kill)))
+        for finding in findings(location):
+            is_known = finding.kind in before and not is_restoring(location)
+            assert finding.verdict is Verdict.INCONCLUSIVE or is_known, (at, finding)
+            assert "`raymu settle`" in finding.what or finding.kind in before, (at, finding)
+        with opened(location) as run:
+            if any("`raymu rebuild`" in finding.what for finding in findings(location)):
+                asyncio.run(run.coordinator.rebuild(no_progress))
+            run.settle()
+        assert not findings(location), at
+
+
+def is_restoring(location: Path) -> bool:
+    return any(isinstance(event, DamageFound) for event in journal_events(location))
+
+
+def findings(location: Path) -> list[Finding]:
+    verification = verify(RunStore(str(location)), no_progress)
+    return [finding for check in verification.checks for finding in check.findings]
 
 
 def said(verification: Verification) -> str:
