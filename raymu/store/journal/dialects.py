@@ -81,7 +81,7 @@ def _sqlite_settings(is_read_only: bool) -> list[str]:
     durable = ["PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA secure_delete=ON"]
     # A schema that somebody else wrote may call functions: it is compared, and never trusted.
     safe = [f"PRAGMA busy_timeout={SQLITE_BUSY_MS}", "PRAGMA trusted_schema=OFF"]
-    return [*safe, *([] if is_read_only else durable)]
+    return [*safe, *(["PRAGMA query_only=ON"] if is_read_only else durable)]
 
 
 def _postgresql_settings(is_read_only: bool) -> list[str]:
@@ -106,11 +106,17 @@ def _vacuum(connection: sql.Connection, table: str) -> bool:
 
 
 def _sqlite_read_only(url: sql.URL) -> sql.URL:
-    """Return the URL by which a file is read without writing anything beside it."""
+    """Return the URL by which a file is read without writing anything beside it.
+
+    A process that was killed while it opened or closed the file can leave a change half made. SQLite takes the change back
+    before anything can be read, and needs to write for it.
+    """
     file = Path(url.database or "")
     path = quote(str(file))  # the path can contain characters with a meaning in URIs
-    mode = {"immutable": "1"} if _is_at_rest_with_log(file) else {}
-    return url.set(database=f"file:{path}").update_query_dict({"mode": "ro", "uri": "true", **mode})
+    is_half_changed = file.with_name(f"{file.name}-journal").exists() and os.access(file, os.W_OK)
+    immutable = {"immutable": "1"} if _is_at_rest_with_log(file) and not is_half_changed else {}
+    mode = "rw" if is_half_changed else "ro"
+    return url.set(database=f"file:{path}").update_query_dict({"mode": mode, "uri": "true", **immutable})
 
 
 def _is_at_rest_with_log(file: Path) -> bool:

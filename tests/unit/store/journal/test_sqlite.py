@@ -1,6 +1,7 @@
 """SQLite as the journal's database: its settings, and the residue in its files."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import sqlalchemy as sql
 
 from raymu.core.records import SampleId
 from raymu.errors import FileUnreadable, StorageFailed
+from raymu.store.journal.database import Database
 from raymu.store.journal.journal import Journal
 from tests.support.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
 
@@ -99,3 +101,31 @@ def test_a_reader_does_not_create_a_journal(url: sql.URL, tmp_path: Path) -> Non
         list(missing.events())
     missing.close()
     assert not (tmp_path / "journal.sqlite").exists()
+
+
+def test_a_change_that_a_kill_left_half_made_is_taken_back_by_a_reader(url: sql.URL, tmp_path: Path) -> None:
+    journal = begin(url)
+    journal.append(SETTLE)
+    journal.close(at_rest=True)
+    killed = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+    for statement in ("PRAGMA cache_size=1", "BEGIN", "DELETE FROM events", "CREATE TABLE t (x)"):
+        killed.execute(statement)
+    killed.executemany("INSERT INTO t VALUES (?)", [("x" * 5000,)] * 50)  # more than the cache holds
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("journal.sqlite", "journal.sqlite-journal"):
+        (left / name).write_bytes((tmp_path / name).read_bytes())
+    killed.close()
+    with closing(open_journal(sql.make_url(f"sqlite:///{left / 'journal.sqlite'}"), is_read_only=True)) as reader:
+        assert list(reader.events()) == [SETTLE]
+    assert [path.name for path in left.iterdir()] == ["journal.sqlite"]
+
+
+def test_a_reader_cannot_write(journal: Journal, url: sql.URL) -> None:
+    journal.append(SETTLE)
+    with (
+        closing(Database(url, is_read_only=True)) as database,
+        database.reading() as connection,
+        pytest.raises(sql.exc.OperationalError, match="readonly"),
+    ):
+        connection.exec_driver_sql("DELETE FROM events")
