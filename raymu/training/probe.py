@@ -118,20 +118,29 @@ class _Probe:
         return tuple(self._latent(changed))
 
     def _begin(self) -> tuple[Hidden, dict[str, str], bytes]:
-        """Train both stages once. Returns the hidden state at first, the first stage's tensors, and its checkpoint."""
+        """Train both stages once. Returns the hidden state at first, the first stage's digests, and its checkpoint."""
         trainer = self._trainer()
         new = hidden_state(trainer)
         trainer.train_stage(self.samples, 0)
         payload, _ = trainer.dump(stage=0, determinism="a probe")
+        first = self._digests(trainer, payload)
         trainer.train_stage(self.samples, 1)
-        return new, _digests(payload), payload
+        return new, first, payload
 
     def _trainer(self) -> ShardTrainer:
         return ShardTrainer(self.spec, 0, _CPU)
 
     def _train(self, trainer: ShardTrainer, samples: ShardSamples, stage: int) -> dict[str, str]:
         trainer.train_stage(samples, stage)
-        return _digests(trainer.dump(stage=stage, determinism="a probe")[0])
+        return self._digests(trainer, trainer.dump(stage=stage, determinism="a probe")[0])
+
+    def _digests(self, trainer: ShardTrainer, payload: bytes) -> dict[str, str]:
+        """Return the digest of each tensor of a checkpoint, and of what the model predicts."""
+        with random_state_kept(_CPU):
+            seed_everything(0)
+            predictions = torch.from_numpy(trainer.classifier.probabilities(self.samples.features))
+        tensors = deserialize(payload, source="the probe's checkpoint")
+        return {name: _tensor_digest(tensor) for name, tensor in {**tensors, "the predictions": predictions}.items()}
 
     def _explain_repetition(self, names: list[str], new: Hidden, new_again: Hidden) -> tuple[str, ...]:
         outlived = [
@@ -225,12 +234,6 @@ def _value(item: object) -> str | None:
         case itertools.count():
             return repr(item)
     return None
-
-
-def _digests(payload: bytes) -> dict[str, str]:
-    return {
-        name: _tensor_digest(tensor) for name, tensor in deserialize(payload, source="the probe's checkpoint").items()
-    }
 
 
 def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:

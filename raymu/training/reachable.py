@@ -96,6 +96,8 @@ def _members(path: str, owner: object) -> Iterator[tuple[str, object]]:
             yield from _of_class(owner)
         case types.ModuleType():
             return  # a function names the members that it uses
+        case _ if _is_of_python(type(owner)):
+            return  # such as a logger, which knows all others
         case _:
             for name in _attributes(owner):
                 try:
@@ -103,6 +105,11 @@ def _members(path: str, owner: object) -> Iterator[tuple[str, object]]:
                 except AttributeError:
                     continue
             yield from _of_class(type(owner))
+
+
+def _is_of_python(kind: type) -> bool:
+    top = kind.__module__.partition(".")[0]
+    return top in sys.stdlib_module_names and top not in ("__main__", "builtins", "types")
 
 
 def _attributes(owner: object) -> list[str]:

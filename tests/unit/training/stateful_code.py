@@ -111,6 +111,35 @@ class Remembering(nn.Module):
         return self.linear(inputs + sum(self.last, torch.zeros(4)))
 
 
+class Centring(nn.Module):
+    """Predicts with a mean that it keeps by hand, and never trains with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.mean = nn.Linear(4, 3), torch.zeros(4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * inputs.mean(0).detach()
+            return self.linear(inputs - inputs.mean(0))
+        return self.linear(inputs - self.mean)
+
+
+class Averaged(nn.Module):
+    """Predicts with an average of its weights, in a module that it hides in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.average = nn.Linear(4, 3), [nn.Linear(4, 3)]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self.training:
+            return self.average[0](inputs)
+        with torch.no_grad():
+            self.average[0].weight.lerp_(self.linear.weight, 0.1)
+        return self.linear(inputs)
+
+
 class Logging(nn.Module):
     """Counts its calls for a log, and depends on no count."""
 
@@ -178,6 +207,14 @@ def of_module() -> nn.Module:
 
 def remembering() -> nn.Module:
     return Remembering()
+
+
+def centring() -> nn.Module:
+    return Centring()
+
+
+def averaged() -> nn.Module:
+    return Averaged()
 
 
 def logging() -> nn.Module:
