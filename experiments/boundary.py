@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from experiments.harness import Experiment, Options, Row, map_concurrently, run_experiment
 from experiments.markdown import times
-from experiments.plots import legend, look, panels, plot_spread
+from experiments.plots import baseline, legend, look, panels, plot_spread
 from experiments.setups import Setup, result_columns, setup_columns, shuffled_ids, trained
 from raymu.benchmark.compare import Method, MethodResult, revoke_with, train_from_scratch
 from raymu.config.unlearning import Strategy
@@ -98,9 +98,9 @@ def draw(rows: pd.DataFrame) -> Figure:
             panel.set_ylabel(label)
         accuracy, distance, both_sides = column[-3:]
         level = 100.0 * measured.query("method == @ORACLE")["test_accuracy"].mean()
-        accuracy.axhline(level, color="black", lw=1.0, ls=":", label="oracle")
+        accuracy.axhline(level, lw=1.0, label="oracle", **baseline(ORACLE))
         noise = measured.query("method == @OTHER_ORACLE")["forget_distance"].mean()
-        distance.axhline(noise, color="#8c8c8c", lw=1.0, ls="--", label="oracle of another seed")
+        distance.axhline(noise, lw=1.0, label="oracle of another seed", **baseline(OTHER_ORACLE))
         _draw_methods(both_sides, measured, "over_forgetting", 1.0)
         _draw_methods(both_sides, measured, "under_forgetting", -1.0)
         both_sides.axhline(0.0, color="black", lw=0.8)

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.harness import Experiment, Options, Row, map_concurrently, run_experiment
-from experiments.plots import legend, look, panels, plot_spread
+from experiments.plots import baseline, legend, look, panels, plot_spread
 from experiments.setups import Setup, result_columns, setup_columns, shuffled_ids, trained
 from raymu.benchmark.compare import (
     ComparisonSetup,
@@ -136,10 +136,10 @@ def _draw_contributions(axes: Axes, rows: pd.DataFrame, column: str, scale: floa
 
 
 def _draw_baselines(axes: Axes, rows: pd.DataFrame, column: str, scale: float) -> None:
-    for baseline, colour in ((ORACLE, "#000000"), (OTHER_ORACLE, "#8c8c8c"), (CONTROL, "#e69f00")):
-        measured = rows.query("contributions == 'gradient' and method == @baseline")
+    for name in (ORACLE, OTHER_ORACLE, CONTROL):
+        measured = rows.query("contributions == 'gradient' and method == @name")
         level = scale * measured.groupby("scenario")[column].mean().reindex(list(SHARES))
-        axes.plot(range(len(SHARES)), level, ":", color=colour, lw=1.2, label=baseline)
+        axes.plot(range(len(SHARES)), level, lw=1.2, label=name, **baseline(name))
 
 
 EXPERIMENT = Experiment(

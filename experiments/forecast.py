@@ -54,9 +54,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, [axes] = panels(1, 1, width=4.2, height=3.4)
     end = 1.05 * rows[["seconds", "forecast_seconds"]].max().max()
     axes.plot([0.0, end], [0.0, end], color="#8c8c8c", lw=1.0)
-    axes.plot(rows["seconds"], rows["forecast_seconds"], linestyle="none", **look("sisa"))
-    axes.set_xlabel("retraining took, s")
-    axes.set_ylabel("forecast, s")
+    axes.plot(rows["forecast_seconds"], rows["seconds"], linestyle="none", **look("sisa"))
+    axes.set_xlabel("forecast, s")
+    axes.set_ylabel("retraining took, s")
     return figure
 
 

@@ -24,7 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.harness import Experiment, Options, Row, run_experiment
-from experiments.plots import legend, panels
+from experiments.plots import PALETTE, legend, panels
 from experiments.setups import setup_columns, shuffled_ids, trained
 from raymu.api import open_run
 from raymu.benchmark.compare import ComparisonSetup, Method
@@ -32,7 +32,7 @@ from raymu.config.unlearning import Strategy
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
 from raymu.errors import FileMissing, NoVoters
-from raymu.plots import COLOURS
+from raymu.plots import LOOKS
 from raymu.runtime.cluster import cluster_connection
 from raymu.service.prediction import Ensemble
 from raymu.store.run import RunStore
@@ -42,7 +42,7 @@ TIMELINE, LATENCY = "timeline", "latency"
 KEEP = Method(name="retrain first", strategy=Strategy.SISA, unlearning={"on_accept": "keep"})
 PATCH = Method(name="rewind, then patch", strategy=Strategy.DPUS)
 RETRAIN = Method(name="rewind, then retrain", strategy=Strategy.SISA)
-COLOUR = {KEEP.name: COLOURS["dpus"], RETRAIN.name: COLOURS["sisa"], PATCH.name: COLOURS["hs"]}
+COLOUR = {KEEP.name: PALETTE[5], RETRAIN.name: LOOKS["sisa"].colour, PATCH.name: LOOKS["dpus"].colour}
 WIDTH = {KEEP.name: 4.5, RETRAIN.name: 2.8, PATCH.name: 1.2}
 """Line widths. Later lines are drawn over earlier ones."""
 SINGLES = {PATCH.name: 200, KEEP.name: 30}

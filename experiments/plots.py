@@ -1,6 +1,6 @@
 """The look of all figures: readable at the width of a README, and without telling red from green."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from raymu.plots import COLOURS
+from raymu.plots import LOOKS
 
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -22,24 +22,6 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
-}
-_MARKERS: Mapping[str, str] = {
-    "sisa": "o",
-    "dpus": "v",
-    "hs": "s",
-    "ohs": "D",
-    "ohs, replay": "P",
-    "ohs, fine-tune": "X",
-    "from scratch": "X",
-    "control": "x",
-    "hs, boundary 0.85": "^",
-    "unsharded": "*",
-}
-_COLOURS: Mapping[str, str] = {
-    **COLOURS,
-    "ohs, fine-tune": "#56b4e9",
-    "hs, boundary 0.85": "#e69f00",
-    "unsharded": "#56b4e9",
 }
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 """Colours of everything that is not a method."""
@@ -64,10 +46,14 @@ def panels(
 
 def look(name: str, index: int = 0) -> dict[str, Any]:
     """Return colour and marker: those of a method in every figure, or the palette's at `index`."""
-    return {
-        "color": _COLOURS.get(name, PALETTE[index % len(PALETTE)]),
-        "marker": _MARKERS.get(name, "osDvP^X"[index % 7]),
-    }
+    if name in LOOKS:
+        return {"color": LOOKS[name].colour, "marker": LOOKS[name].marker}
+    return {"color": PALETTE[index % len(PALETTE)], "marker": "osDvP^X"[index % 7]}
+
+
+def baseline(name: str) -> dict[str, Any]:
+    """Return colour and line style of what methods are compared with."""
+    return {"color": LOOKS[name].colour, "ls": LOOKS[name].line}
 
 
 def plot_spread(

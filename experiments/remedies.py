@@ -30,11 +30,12 @@ from matplotlib.figure import Figure
 from experiments.harness import Experiment, Options, Row, map_concurrently, run_experiment
 from experiments.markdown import table
 from experiments.one_shard import Confidences, Method, OneShard, ShardModel, one_shard
-from experiments.plots import legend, logarithmic_x, panels
+from experiments.plots import baseline, legend, logarithmic_x, panels
 from experiments.setups import DATA_SETS, Setup
 from raymu.core.audit.forgetting import Forgetting, ModelConfidences, forgetting_of
 from raymu.core.audit.signals import losses, probabilities
 from raymu.core.records import Cost, Remedy
+from raymu.plots import LOOKS
 from raymu.training.audit.relearn_time import MAX_STEPS
 
 SHARES = {"0.1%": 0.001, "1%": 0.01, "10%": 0.1}
@@ -62,19 +63,6 @@ METHODS = {
     "ohs, fine-tune": Method(remedy=Remedy.FINE_TUNE, unlearning={"ohs": {"remedy": "fine_tune"}}),
     "ohs, gradient": Method(remedy=Remedy.REPLAY, unlearning={"contributions": "gradient"}),
 }
-LOOKS = {
-    OTHER: ("#00654a", "|"),
-    UNTOUCHED: ("#000000", "|"),
-    CONTROL: ("#8c8c8c", "x"),
-    "dpus, gradient": ("#e69f00", "v"),
-    "dpus, K-FAC": ("#cc79a7", "s"),
-    "dpus": ("#d55e00", "o"),
-    "ohs": ("#0072b2", "D"),
-    "ohs, fine-tune": ("#56b4e9", "P"),
-    "ohs, gradient": ("#f0e442", "^"),
-    EXACT: ("#00654a", "*"),
-}
-"""Colour and marker of each method."""
 REMEDIES = (CONTROL, "dpus, gradient", "dpus, K-FAC", "dpus", "ohs, fine-tune", "ohs, gradient", "ohs", EXACT)
 LEAST_SHARE = 0.1
 """Left end of the axis of cost, in percent."""
@@ -422,10 +410,10 @@ def draw_all(rows: pd.DataFrame) -> Figure:
         by_method = measured.set_index("method")["distance_ratio"][list(drawn)]
         axes.plot([by_method.min(), by_method.max()], [place, place], color="#dddddd", lw=1.0, zorder=0)
         for name in drawn:
-            colour, marker = LOOKS[name]
+            colour, marker = LOOKS[name].colour, LOOKS[name].marker
             size = 5 if name == "dpus" else 7
             axes.plot(by_method[name], place, marker, color=colour, ms=size, label=None if place else name)
-    axes.axvline(1.0, color="#000000", lw=1.0, label="floor: an oracle of another seed")
+    axes.axvline(1.0, lw=1.0, **baseline(OTHER), label="floor: an oracle of another seed")
     axes.set_yticks(
         range(len(groups)),
         [f"{TITLES[data]}, {model.upper()}, {scenario}" for (data, model, scenario), _ in groups],
@@ -441,10 +429,10 @@ def draw_all(rows: pd.DataFrame) -> Figure:
 def _draw_cost(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw every remedy as a point. Within the band a model is as near as an exact retraining with another seed."""
     levels = rows["forget_distance"]
-    axes.axhspan(0.0, levels[OTHER], color="#009e73", alpha=0.10, lw=0)
-    for name, words, dashes in ((OTHER, "floor: an oracle of another seed", "-"), (UNTOUCHED, "untouched", "--")):
-        colour, is_higher = LOOKS[name][0], levels[name] == levels[[OTHER, UNTOUCHED]].max()
-        axes.axhline(levels[name], color=colour, lw=1.2, ls=dashes, zorder=1)
+    axes.axhspan(0.0, levels[OTHER], color=LOOKS[OTHER].colour, alpha=0.08, lw=0)
+    for name, words in ((OTHER, "floor: an oracle of another seed"), (UNTOUCHED, "untouched")):
+        colour, is_higher = LOOKS[name].colour, levels[name] == levels[[OTHER, UNTOUCHED]].max()
+        axes.axhline(levels[name], color=colour, lw=1.2, ls=LOOKS[name].line, zorder=1)
         axes.annotate(
             words,
             (0.015, levels[name]),
@@ -456,7 +444,7 @@ def _draw_cost(axes: Axes, rows: pd.DataFrame) -> None:
             color=colour,
         )
     for name in REMEDIES:
-        colour, marker = LOOKS[name]
+        colour, marker = LOOKS[name].colour, LOOKS[name].marker
         row = rows.loc[name]
         share = max(100.0 * row["share_of_seconds"], LEAST_SHARE)
         is_exact = name == EXACT

@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter
 from torch.nn import functional as F
 
 from experiments.harness import Experiment, Options, Row, run_experiment
-from experiments.plots import panels, spread_bars
+from experiments.plots import look, panels, spread_bars
 from experiments.setups import Setup
 from raymu.config import Config
 from raymu.core.commands import TrainShard
@@ -41,7 +41,6 @@ from raymu.training.spec import TrainingSpec
 
 CONTRIBUTIONS = ("gradient", "group", "batch")
 SHARDS, TURNS = 8, 5
-COLOURS = ("#0072b2", "#009e73", "#d55e00")
 
 
 def measure(options: Options) -> list[Row]:
@@ -146,8 +145,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, (rate, size) = panels(1, 2, width=3.2)
     groups = rows.groupby("contributions", sort=False)
     ratios = groups["ratio"].agg(["mean", "min", "max"])
-    rate.bar(range(len(ratios)), ratios["mean"], yerr=spread_bars(ratios), color=COLOURS, capsize=3)
-    size.bar(range(len(ratios)), groups["update_bytes"].mean() / 1e6, color=COLOURS)
+    colours = [look(contributions)["color"] for contributions in ratios.index]
+    rate.bar(range(len(ratios)), ratios["mean"], yerr=spread_bars(ratios), color=colours, capsize=3)
+    size.bar(range(len(ratios)), groups["update_bytes"].mean() / 1e6, color=colours)
     checkpoint_bytes = rows["checkpoint_bytes"].mean()
     size.axhline(checkpoint_bytes / 1e6, color="black", lw=1.0, ls=":", label="slice checkpoints")
     size.set_yscale("symlog", linthresh=1.0)

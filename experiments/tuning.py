@@ -17,11 +17,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.harness import Experiment, Options, Row, map_concurrently, run_experiment
-from experiments.plots import legend, look, panels
+from experiments.plots import baseline, legend, look, panels
 from experiments.setups import Setup, setup_columns, trained
 from raymu.benchmark.compare import ComparisonSetup
 from raymu.config.unlearning import Strategy
 from raymu.core.tuning import Constraints, SearchSpace, TuningTrial
+from raymu.plots import FLOOR
 from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from raymu.service.tuning.report import ScoredTrial, TuningReport, score_trials
 
@@ -122,20 +123,26 @@ def draw(rows: pd.DataFrame) -> Figure:
         fresh = rows.query("data == @name and trace == 'fresh' and most_debt == @DEBTS[0]")
         for strategy in ("hs", "ohs"):
             trials = fresh[fresh["strategy"] == strategy]
-            line = {"label": strategy, "color": look(strategy)["color"], "alpha": 0.7}
-            panel.plot(trials["work"], trials["forgetting_error"], "o", **line)
+            for is_within in (True, False):  # the limit of debt, which decides
+                drawn = trials[(trials["debt_share"] <= DEBTS[0]) == is_within]
+                label = strategy if is_within else f"{strategy}, more than {DEBTS[0]:.0%} of the shards in debt"
+                line = {"label": label, "ls": "none", "alpha": 0.8, **look(strategy)}
+                if not is_within:
+                    line["mfc"] = "none"
+                panel.plot(drawn["work"], drawn["forgetting_error"], **line)
         chosen = fresh[fresh["is_chosen"]]
         panel.plot(chosen["work"], chosen["forgetting_error"], "o", ms=12, mfc="none", color="black", label="chosen")
-        for column, label, color in (
-            ("control_error", "control: only fine-tuned", "#8c8c8c"),
-            ("untouched_error", "untouched: nothing done", "#e69f00"),
+        for column, label, word in (
+            ("control_error", "control: only fine-tuned", "control"),
+            ("untouched_error", "untouched: nothing done", "untouched"),
         ):
             if column in fresh:
-                panel.axhline(fresh[column].iloc[0], color=color, lw=1.0, ls=":", label=label)
+                panel.axhline(fresh[column].iloc[0], lw=1.0, label=label, **baseline(word))
         has_floor = "untouched_error" in fresh  # else it was measured before errors were divided by the floor
         if has_floor:
-            panel.axhline(1.0, color="black", lw=1.0, ls="-.", label="other seed: the floor")
+            panel.axhline(1.0, lw=1.0, label="other seed: the floor", **baseline(FLOOR))
         panel.set(title=name, xscale="log", xlabel="work, share of retraining for every request")
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.set_ylabel(f"forgetting error, {'multiple of the floor' if has_floor else 'nats'}")
     legend(figure, axes)
     return figure

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,48 +16,95 @@ from raymu.core.tuning import Score
 from raymu.output_file import atomic_write
 from raymu.service.planning.capacity import CapacityPlan
 from raymu.service.tuning.report import TuningReport
-
-_MIN_TIME_S = 1e-3
-"""Start of the logarithmic time axis."""
-COLOURS = {
-    "sisa": "#0072b2",
-    "dpus": "#d55e00",
-    "hs": "#009e73",
-    "ohs": "#cc79a7",
-    "ohs, replay": "#56b4e9",
-    "from scratch": "#000000",
-    "control": "#8c8c8c",
-    "untouched": "#e69f00",
-}
-"""Colours that people who cannot tell red from green can tell apart (Okabe and Ito, 2008)."""
+from raymu.text import words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AccuracyTimeline:
-    """Test accuracy after a request arrived, with one method. Accuracies are fractions."""
+class Look:
+    """How a word is drawn. Whoever cannot tell the colours apart has the marker and the line."""
+
+    colour: str
+    marker: str = "o"
+    line: str | tuple[int, tuple[int, ...]] = "-"
+    """A line style of matplotlib."""
+
+
+FLOOR = "other seed"
+"""An oracle with another seed: no remedy can be expected nearer."""
+LOOKS: Mapping[str, Look] = {
+    "sisa": Look(colour="#0072b2", marker="o", line="-"),
+    "dpus": Look(colour="#d55e00", marker="v", line="--"),
+    "hs": Look(colour="#009e73", marker="s", line="-."),
+    "ohs": Look(colour="#882255", marker="D", line=(0, (5, 1))),
+    "hs, boundary 0.85": Look(colour="#b8860b", marker="^"),
+    "ohs, replay": Look(colour="#332288", marker="P"),
+    "ohs, fine-tune": Look(colour="#56b4e9", marker="P"),
+    "ohs, gradient": Look(colour="#d9c521", marker="^"),
+    "dpus, gradient": Look(colour="#e69f00", marker="<"),
+    "dpus, K-FAC": Look(colour="#cc79a7", marker="s"),
+    "unsharded": Look(colour="#56b4e9", marker="*"),
+    "from scratch": Look(colour="#000000", marker="*", line=":"),
+    "exact": Look(colour="#000000", marker="*", line=":"),
+    "oracle": Look(colour="#000000", marker="*", line=":"),
+    FLOOR: Look(colour="#00654a", marker="|", line="-."),
+    "another oracle": Look(colour="#00654a", marker="|", line="-."),
+    "control": Look(colour="#8c8c8c", marker="x", line=":"),
+    "untouched": Look(colour="#7f5f00", marker="|", line="--"),
+    "curvature": Look(colour="#0072b2", marker="o"),
+    "gradient": Look(colour="#d55e00", marker="s"),
+    "group": Look(colour="#009e73", marker="D"),
+    "batch": Look(colour="#cc79a7", marker="v"),
+}
+"""The look of each word in every figure. Most colours are those of Okabe and Ito (2008)."""
+_LONG_LABEL = 25
+"""Letters of a label beyond which a legend has fewer columns."""
+LIMIT: dict[str, Any] = {"color": "#444444", "linestyle": (0, (1, 1)), "linewidth": 1.1}
+"""The line of a constraint."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MethodCost:
+    """What one method costs, and how far it ends from the retrained oracle."""
 
     method: str
-    before: float
-    rewound: float | None
-    """Accuracy from rewinding until the repair; None if no constituent is left to vote."""
-    rewound_at_s: float | None
-    """Seconds from the arrival of the request."""
-    repaired: float | None
-    repaired_at_s: float | None
-    """Seconds from the arrival of the request."""
+    seconds: float
+    """Compute of all requests together."""
+    distance: float
+    """Mean difference in the true label's probability on the forget set."""
+    error: float
+    """Standard error of this mean over the forgotten samples."""
 
 
-def plot_accuracy(timelines: Mapping[str, Sequence[AccuracyTimeline]]) -> Figure:
-    """Plot accuracy over time, one panel for each request.
+def plot_costs(costs: Mapping[str, Sequence[MethodCost]]) -> Figure:
+    """Plot compute against the distance from the retrained oracle, one panel for each scenario.
 
     Args:
-        timelines: The title of a panel, and the methods in it.
+        costs: The title of a panel, and the methods in it.
     """
-    figure = Figure(figsize=(6.2 * len(timelines), 4.4), layout="constrained")
-    panels = figure.subplots(1, len(timelines), sharey=True, squeeze=False)[0]
-    for axes, (title, methods) in zip(panels, timelines.items(), strict=True):
-        _draw_timelines(axes, title, methods)
-    panels[0].set_ylabel("test accuracy, %")
+    figure = Figure(figsize=(5.2 * len(costs), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(costs), squeeze=False)[0]
+    for axes, (title, methods) in zip(panels, costs.items(), strict=True):
+        for cost in methods:
+            look = LOOKS[cost.method]
+            axes.errorbar(
+                cost.seconds,
+                cost.distance,
+                yerr=cost.error,
+                color=look.colour,
+                marker=look.marker,
+                markersize=8,
+                linestyle="none",
+                capsize=3,
+                label=cost.method,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
+        axes.set_ylim(bottom=0.0)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("compute, s")
+        axes.grid(alpha=0.25)
+    panels[0].set_ylabel("distance from retraining on the forget set")
     _add_legend(figure, panels)
     return figure
 
@@ -80,20 +128,13 @@ def plot_pareto_front(report: TuningReport) -> Figure:
     _draw_trials(accuracy, report, lambda score: score.lost_points)
     _draw_trials(forgetting, report, lambda score: score.forgetting_error)
     baselines = (
-        ("retrained oracle", report.oracle, {"color": COLOURS["from scratch"], "linewidth": 0.8}),
-        (
-            "other seed: the floor",
-            report.other_seed,
-            {"color": COLOURS["from scratch"], "linewidth": 1.0, "linestyle": "-."},
-        ),
-        (
-            "untouched: nothing done",
-            report.untouched,
-            {"color": COLOURS["untouched"], "linewidth": 1.4, "linestyle": ":"},
-        ),
-        ("control: only fine-tuned", report.control, {"color": COLOURS["control"], "linewidth": 1.4, "linestyle": ":"}),
+        ("retrained oracle", "oracle", report.oracle),
+        ("other seed: the floor", FLOOR, report.other_seed),
+        ("untouched: nothing done", "untouched", report.untouched),
+        ("control: only fine-tuned", "control", report.control),
     )
-    for label, baseline, line in baselines:
+    for label, word, baseline in baselines:
+        line = {"color": LOOKS[word].colour, "linestyle": LOOKS[word].line, "linewidth": 1.1}
         accuracy.axhline(baseline.lost_points, label=label, **line)
         forgetting.axhline(baseline.forgetting_error, label=label, **line)
     accuracy.set_ylabel("test accuracy below the retrained oracle, points")
@@ -103,7 +144,7 @@ def plot_pareto_front(report: TuningReport) -> Figure:
         (forgetting, report.constraints.most_forgetting_error),
     ):
         if limit is not None:
-            axes.axhline(limit, color="#444444", linestyle="--", linewidth=0.9, label="limit")
+            axes.axhline(limit, label="limit", **LIMIT)
     _add_legend(figure, (accuracy, forgetting))
     figure.suptitle(f"{report.traffic}: {report.requests} requests", fontsize=11)
     return figure
@@ -118,45 +159,21 @@ def save_figure(figure: Figure, path: Path) -> None:
 def _add_legend(figure: Figure, panels: Iterable[Axes]) -> None:
     """Add one legend for all panels below them."""
     lines = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(len(lines), 5), frameon=False)
-
-
-def _draw_timelines(axes: Axes, title: str, timelines: Sequence[AccuracyTimeline]) -> None:
-    end = 3.0 * max(timeline.repaired_at_s or 0.0 for timeline in timelines)
-    for timeline in timelines:
-        colour = COLOURS.get(timeline.method)
-        times = [_MIN_TIME_S, timeline.rewound_at_s or _MIN_TIME_S, timeline.repaired_at_s or end, end]
-        levels = [timeline.before, timeline.rewound, timeline.repaired, timeline.repaired]
-        values = [float("nan") if level is None else 100.0 * level for level in levels]
-        axes.step(times, values, where="post", label=timeline.method, color=colour, linewidth=1.8)
-        axes.plot(times[2], values[2], "o", color=colour, markersize=5)
-    gaps = [timeline for timeline in timelines if timeline.rewound is None]
-    if gaps:
-        start = min(timeline.rewound_at_s or _MIN_TIME_S for timeline in gaps)
-        stop = min(timeline.repaired_at_s or end for timeline in gaps)
-        axes.axvspan(start, stop, color="#000000", alpha=0.06, linewidth=0)
-        axes.text(
-            (start * stop) ** 0.5,
-            0.03,
-            "no constituent votes:\nno predictions",
-            transform=axes.get_xaxis_transform(),
-            ha="center",
-            va="bottom",
-        )
-    axes.set_xscale("log")
-    axes.set_xlim(_MIN_TIME_S, end)
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("seconds after the request")
-    axes.grid(alpha=0.25)
+    columns = 5 if max(map(len, lines), default=0) < _LONG_LABEL else 4
+    figure.legend(
+        lines.values(), lines.keys(), loc="outside lower center", ncols=min(len(lines), columns), frameon=False
+    )
 
 
 def _draw_by_requests(axes: Axes, plan: CapacityPlan) -> None:
     """Draw a band for each strategy, from one batch to one by one, and a dot for the simulated traffic."""
     for strategy, points in plan.by_requests.items():
-        colour, counts = COLOURS[strategy], [point.requests for point in points]
+        colour, counts = LOOKS[strategy].colour, [point.requests for point in points]
         together, apart = [point.together for point in points], [point.apart for point in points]
         axes.fill_between(counts, together, apart, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(counts, apart, color=colour, label=strategy, linewidth=1.8)
+        axes.plot(
+            counts, apart, color=colour, label=strategy, linewidth=1.8, marker=LOOKS[strategy].marker, markevery=0.25
+        )
         axes.plot(counts, together, color=colour, linewidth=1.0, linestyle="--")
         axes.plot(counts[-1], plan.replayed[strategy].passes, "o", color=colour, markersize=5)
     axes.set_yscale("log")
@@ -171,8 +188,15 @@ def _draw_by_requests(axes: Axes, plan: CapacityPlan) -> None:
 def _draw_by_boundary(axes: Axes, plan: CapacityPlan) -> None:
     shares = axes.twinx()
     for strategy, points in plan.by_boundary.items():
-        colour, boundaries = COLOURS[strategy], [point.boundary for point in points]
-        axes.plot(boundaries, [point.work.passes for point in points], "o-", color=colour, label=strategy, markersize=4)
+        colour, boundaries = LOOKS[strategy].colour, [point.boundary for point in points]
+        axes.plot(
+            boundaries,
+            [point.work.passes for point in points],
+            color=colour,
+            label=strategy,
+            marker=LOOKS[strategy].marker,
+            markersize=4,
+        )
         patched = [100.0 * point.work.patched / point.work.remedies for point in points]
         shares.plot(boundaries, patched, ":", color=colour, linewidth=1.4)
     chosen = plan.within_layout.recommendation.boundary
@@ -191,11 +215,26 @@ def _draw_by_boundary(axes: Axes, plan: CapacityPlan) -> None:
 
 def _draw_trials(axes: Axes, report: TuningReport, measure: Callable[[Score], float]) -> None:
     for strategy in dict.fromkeys(trial.choice.strategy for trial in report.trials):
-        trials = [trial for trial in report.trials if trial.choice.strategy == strategy]
-        shares = [trial.score.passes / report.retrain_passes for trial in trials]
-        axes.plot(
-            shares, [measure(trial.score) for trial in trials], "o", color=COLOURS[strategy], label=strategy, alpha=0.8
-        )
+        for is_feasible in (True, False):
+            trials = [
+                trial
+                for trial in report.trials
+                if trial.choice.strategy == strategy and bool(trial.violations) != is_feasible
+            ]
+            broken = sorted({limit for trial in trials for limit in trial.violations})
+            axes.plot(
+                [trial.score.passes / report.retrain_passes for trial in trials],
+                [measure(trial.score) for trial in trials],
+                LOOKS[strategy].marker,
+                color=LOOKS[strategy].colour,
+                markerfacecolor=LOOKS[strategy].colour if is_feasible else "none",
+                label=strategy
+                if is_feasible
+                else f"{strategy}, beyond the limit of {words(', '.join(broken))}"
+                if broken
+                else None,
+                alpha=0.8,
+            )
     front = sorted((trial for trial in report.trials if trial.is_on_front), key=lambda trial: trial.score.passes)
     shares = [trial.score.passes / report.retrain_passes for trial in front]
     axes.plot(

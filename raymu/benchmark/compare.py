@@ -111,8 +111,6 @@ class MethodResult:
     predictions: PredictionSummary
     """Predictions after the last request."""
     receipts: tuple[Receipt, ...] = ()
-    first_accuracy: float | None = None
-    """Test accuracy after the first request; None if it is not measured."""
     repaired_s: float | None = None
     """Median seconds from a request's receipt until the repaired generation was published."""
 
@@ -170,7 +168,6 @@ def revoke_with(method: Method, setup: ComparisonSetup, requests: Requests, *, t
     with setup.branch(method.unlearning) as location, open_run(location) as run:
         run.warm_up()
         receipts = run.revoke_together(revocations[:together])
-        first_accuracy = evaluation.accuracy(run.predict)
         for start in range(together, len(revocations), together):
             receipts += run.revoke_together(revocations[start : start + together])
         remedies = {part.command_id: part for receipt in receipts for part in receipt.shards}.values()
@@ -182,7 +179,6 @@ def revoke_with(method: Method, setup: ComparisonSetup, requests: Requests, *, t
             exactness=Exactness.EXACT if is_exact else Exactness.APPROXIMATE,
             predictions=evaluation.summarize(run.predict),
             receipts=tuple(receipts),
-            first_accuracy=first_accuracy,
             repaired_s=_median_seconds([(receipt.received_at, receipt.published_at) for receipt in receipts]),
         )
 
@@ -206,7 +202,6 @@ def train_from_scratch(setup: ComparisonSetup, requests: Requests, *, seed: int 
             seconds=run.training.compute_seconds * len(requests),
             exactness=Exactness.EXACT,
             predictions=predictions,
-            first_accuracy=predictions.test_accuracy if len(requests) == 1 else None,
             repaired_s=run.training.seconds,
         )
     shutil.rmtree(location)

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -18,21 +17,17 @@ from raymu.benchmark.compare import (
     MethodResult,
     Requests,
     compare,
-    rewound_generation,
 )
 from raymu.benchmark.demo_result import DemoResult, DemoRow
 from raymu.config import Config
 from raymu.config.unlearning import Strategy
 from raymu.console.progress import phase_progress, stage_progress
 from raymu.core.records import SampleId
-from raymu.core.trust import EVERYTHING
-from raymu.errors import NoVoters, RunInvalid
+from raymu.errors import RunInvalid
 from raymu.output_file import atomic_write
-from raymu.plots import AccuracyTimeline, plot_accuracy, save_figure
+from raymu.plots import MethodCost, plot_costs, save_figure
 from raymu.runtime.cluster import cluster_connection
-from raymu.service.prediction import Ensemble
 from raymu.store.codec import to_json
-from raymu.store.run import RunStore
 
 SINGLES = 20
 """Number of requests of one sample each, one after the other."""
@@ -65,7 +60,7 @@ def demo_config(folder: Path) -> Config:
 
 
 def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
-    """Run the comparison on Ray, and write `results.json` and `accuracy-over-time.png` to `out`.
+    """Run the comparison on Ray, and write `results.json` and `cost-and-distance.png` to `out`.
 
     Raises:
         RunInvalid: `out` cannot be created.
@@ -85,7 +80,7 @@ def run_demo(out: Path, *, is_shown: bool) -> DemoResult:
         run.close()
         setup = ComparisonSetup.of(config, base, Path(scratch))
         with phase_progress("methods", is_shown=is_shown) as (count, phase):
-            result = _compare(setup, run, out / "accuracy-over-time.png", count, phase)
+            result = _compare(setup, run, out / "cost-and-distance.png", count, phase)
     with atomic_write(out / "results.json") as file:
         file.write_bytes(to_json(result))
     return result
@@ -113,14 +108,19 @@ def _compare(
         phase(f"{scenario}: {method}")
         begun += 1
 
-    timelines: dict[str, list[AccuracyTimeline]] = {}
+    costs: dict[str, list[MethodCost]] = {}
     trained_accuracy = setup.test_accuracy(run.predict)
     for scenario, requests in scenarios.items():
         results = compare(setup, requests, announce=partial(announce, scenario))
-        rows += _rows(scenario, results)
-        title = scenario if len(requests) == 1 else f"the first of {scenario}"
-        timelines[title] = _timelines(setup, requests[0], results, trained_accuracy)
-    save_figure(plot_accuracy(timelines), figure)
+        measured = _rows(scenario, results)
+        rows += measured
+        costs[scenario] = [
+            MethodCost(
+                method=row.method, seconds=row.seconds, distance=row.forget_distance, error=row.forget_distance_error
+            )
+            for row in measured
+        ]
+    save_figure(plot_costs(costs), figure)
     return DemoResult(
         trained_accuracy=trained_accuracy,
         shards=setup.config.partition.shards,
@@ -133,6 +133,8 @@ def _compare(
 
 def _rows(scenario: str, results: Sequence[MethodResult]) -> list[DemoRow]:
     seconds = {result.method: result.seconds for result in results}
+    [oracle] = [result.predictions.forget for result in results if result.method == SCRATCH]
+    gaps = {result.method: np.abs(result.predictions.forget - oracle) for result in results}
     return [
         DemoRow(
             scenario=scenario,
@@ -144,39 +146,11 @@ def _rows(scenario: str, results: Sequence[MethodResult]) -> list[DemoRow]:
             test_accuracy=result.predictions.test_accuracy,
             forget_accuracy=result.predictions.forget_accuracy,
             forget_loss=result.predictions.forget_loss,
+            forget_distance=float(gaps[result.method].mean()),
+            forget_distance_error=float(gaps[result.method].std(ddof=1) / np.sqrt(len(oracle))),
             exactness=result.exactness,
             forgotten_s=result.forgotten_s,
             repaired_s=result.repaired_s,
         )
         for result in results
     ]
-
-
-def _timelines(
-    setup: ComparisonSetup, ids: Sequence[SampleId], results: Sequence[MethodResult], trained_accuracy: float
-) -> list[AccuracyTimeline]:
-    """Return the accuracy of the old, the rewound and the repaired generation of the first request, for each method."""
-    store = RunStore(setup.base, trust=EVERYTHING)
-    try:
-        rewound = setup.test_accuracy(Ensemble(store, rewound_generation(store, ids)).predict)
-    except NoVoters:
-        rewound = None
-    return [
-        AccuracyTimeline(
-            method=result.method,
-            before=trained_accuracy,
-            rewound=rewound if result.receipts else trained_accuracy,
-            rewound_at_s=_seconds_until(result.receipts[0].rewound_at, result) if result.receipts else None,
-            repaired=result.first_accuracy,
-            repaired_at_s=(
-                _seconds_until(result.receipts[0].published_at, result) if result.receipts else result.repaired_s
-            ),
-        )
-        for result in results
-        if result.first_accuracy is not None
-    ]
-
-
-def _seconds_until(at: datetime | None, result: MethodResult) -> float | None:
-    """Return the seconds from the receipt of the first request until `at`."""
-    return None if at is None else (at - result.receipts[0].received_at).total_seconds()

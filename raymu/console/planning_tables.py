@@ -34,6 +34,9 @@ def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
     screen.print(table)
     screen.print(f"budget: {duration(plan.budget_s)} of compute, {plan.budget_basis}")
     screen.print(_recommendations(plan))
+    for layout, advice in (("this layout", plan.within_layout), ("any layout", plan.any_layout)):
+        if not advice.recommendation.is_within:
+            screen.print(f"with {layout}, nothing meets the bounds; this is the nearest")
     screen.print(
         "error: mean forgetting error of the requests, each when its repair is done: 0 if it is retrained, "
         f"{plan.patch_error:g} if it is patched (--patch-error). 1 is the distance of two retrainings with different seeds."
@@ -43,7 +46,7 @@ def show_capacity(screen: Screen, plan: CapacityPlan) -> None:
 def _recommendations(plan: CapacityPlan) -> ResultTable:
     """Make the table of the recommended layouts."""
     numbers = ("shards", "slices", "boundary", "passes", "compute", "error")
-    table = make_table("recommended with", *numbers, "", numbers=numbers)
+    table = make_table("recommended with", *numbers, numbers=numbers)
     advices = (("this layout", plan.within_layout.recommendation), ("any layout", plan.any_layout.recommendation))
     compute_s = durations([recommendation.work.seconds for _, recommendation in advices])
     for (layout, recommendation), compute in zip(advices, compute_s, strict=True):
@@ -55,7 +58,6 @@ def _recommendations(plan: CapacityPlan) -> ResultTable:
             f"{recommendation.work.passes:,.0f}",
             compute,
             f"{recommendation.forgetting_error:.2f}",
-            "" if recommendation.is_within else "nothing meets the bounds; this is the nearest",
         )
     return table
 
@@ -87,6 +89,7 @@ def _trials(report: TuningReport) -> ResultTable:
         *("", "strategy", *(["contributions"] if has_contributions else []), *settings, *scores),
         numbers=(*settings, *scores),
         unbroken=("", "strategy"),
+        optional=("passes", "KLoM", "p95"),
         title=f"{report.traffic}: {plural(report.requests, 'request')}",
     )
     repaired_s = durations([trial.score.p95_s for trial in report.trials])

@@ -37,6 +37,7 @@ def make_table(
     numbers: Collection[str] = (),
     unbroken: Collection[str] = (),
     shortened: Collection[str] = (),
+    optional: Collection[str] = (),
     title: str | None = None,
 ) -> ResultTable:
     """Make an empty table.
@@ -46,9 +47,12 @@ def make_table(
         numbers: The headings of columns of numbers, which are aligned to the right and never broken.
         unbroken: The headings of other columns whose cells are never broken.
         shortened: The headings of columns of names, which are shortened on a narrow terminal as far as they stay different.
+        optional: The headings of columns that may be left out on a narrow terminal, the last one first.
         title: A line above the table.
     """
-    return ResultTable(headings, numbers=numbers, unbroken=unbroken, shortened=shortened, title=title)
+    return ResultTable(
+        headings, numbers=numbers, unbroken=unbroken, shortened=shortened, optional=optional, title=title
+    )
 
 
 def verdict_text(verdict: Verdict) -> Text:

@@ -3,18 +3,31 @@
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from raymu.text import printable, short_names
 
-_EDGES, _GAP = 2, 2
-"""Columns of the terminal that a table's two edges take, and those between two of its columns."""
-_LEAST_TEXT = 14
-"""Width that a column of sentences has at least, so that it is not a tower of single words."""
+_EDGES = 2
+"""Columns of the terminal that a table's two edges take."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Layout:
+    """How narrow a table may become."""
+
+    gap: int
+    """Columns of the terminal between two columns of the table: 1 or 2."""
+    least_text: int
+    """Width that a column of sentences has at least, so that it is not a tower of single words."""
+
+
+_LAYOUTS = (_Layout(gap=2, least_text=14), _Layout(gap=1, least_text=14), _Layout(gap=1, least_text=1))
+"""In the order in which they are tried."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +41,8 @@ class _Column:
     """Whether its cells are never broken between words either."""
     is_shortened: bool
     """Whether its cells are names that may be shortened as long as they stay different."""
+    is_optional: bool
+    """Whether it may be left out where the table would not fit otherwise."""
 
 
 def escaped(content: str | Text) -> Text:
@@ -47,6 +62,7 @@ class ResultTable:
         numbers: Collection[str] = (),
         unbroken: Collection[str] = (),
         shortened: Collection[str] = (),
+        optional: Collection[str] = (),
         title: str | None = None,
     ) -> None:
         """Make an empty table. The arguments are those of `make_table`."""
@@ -56,6 +72,7 @@ class ResultTable:
                 is_number=heading in numbers,
                 is_unbroken=heading in numbers or heading in unbroken or heading in shortened,
                 is_shortened=heading in shortened,
+                is_optional=heading in optional,
             )
             for heading in headings
         ]
@@ -72,17 +89,23 @@ class ResultTable:
         """Yield the title, the table or the lists, and the caption."""
         if self._title:
             yield Text(self._title, style="bold")
-        yield self._fitted(options.max_width) or Text("\n").join(self._lists())
+        yield from self._fitted(options.max_width) or [Text("\n").join(self._lists())]
         if self.caption:
             yield Text(self.caption, style="dim")
 
-    def _fitted(self, width: int) -> RenderableType | None:
-        """Return the table with the longest names that fit; None if it does not fit at all."""
-        for rows in (self._rows, self._shortened_rows()):
-            widths = self._widths(rows, width)
-            if widths:
-                return self._table(rows, widths)
-        return None
+    def _fitted(self, width: int) -> list[RenderableType]:
+        """Return the table with the longest names and the most columns that fit; nothing if it does not fit at all."""
+        optional = [number for number, column in enumerate(self._columns) if column.is_optional]
+        for left_out in range(len(optional) + 1):
+            gone = optional[len(optional) - left_out :]
+            kept = [number for number in range(len(self._columns)) if number not in gone]
+            for rows, layout in product((self._rows, self._shortened_rows()), _LAYOUTS):
+                widths = self._widths(rows, kept, layout, width)
+                if widths:
+                    names = ", ".join(self._columns[number].heading for number in gone)
+                    note = [Text(f"left out, as the terminal is narrow: {names}; --json has all", style="dim")]
+                    return [self._table(rows, kept, widths, layout), *(note if gone else ())]
+        return []
 
     def _shortened_rows(self) -> list[tuple[Text, ...]]:
         rows = [list(row) for row in self._rows]
@@ -93,17 +116,17 @@ class ResultTable:
                     row[number] = Text(short[row[number].plain], style=row[number].style)
         return [tuple(row) for row in rows]
 
-    def _widths(self, rows: Sequence[Sequence[Text]], width: int) -> list[int]:
-        """Return the width of each column; nothing if a number or a word would be broken."""
+    def _widths(self, rows: Sequence[Sequence[Text]], kept: Sequence[int], layout: _Layout, width: int) -> list[int]:
+        """Return the width of each column that is kept; nothing if a number or a word would be broken."""
         least, most = [], []
-        for number, column in enumerate(self._columns):
-            cells = [row[number] for row in rows]
+        for number in kept:
+            column, cells = self._columns[number], [row[number] for row in rows]
             longest = max((cell.cell_len for cell in cells), default=0)
             words = [column.heading, *([] if column.is_unbroken else [cell.plain for cell in cells])]
             needed = max((Text(word).cell_len for text in words for word in text.split()), default=0)
-            least.append(max(needed, longest if column.is_unbroken else min(longest, _LEAST_TEXT)))
+            least.append(max(needed, longest if column.is_unbroken else min(longest, layout.least_text)))
             most.append(max(least[-1], longest, Text(column.heading).cell_len))
-        spare = width - _EDGES - _GAP * (len(least) - 1) - sum(least)
+        spare = width - _EDGES - layout.gap * (len(least) - 1) - sum(least)
         if spare < 0:
             return []
         widths = least
@@ -113,19 +136,17 @@ class ResultTable:
             spare -= 1
         return widths
 
-    def _table(self, rows: Sequence[Sequence[Text]], widths: Sequence[int]) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for column, width in zip(self._columns, widths, strict=True):
+    def _table(
+        self, rows: Sequence[Sequence[Text]], kept: Sequence[int], widths: Sequence[int], layout: _Layout
+    ) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, layout.gap - 1, 0, 0), pad_edge=False)
+        for number, width in zip(kept, widths, strict=True):
+            column = self._columns[number]
             heading = "\n".join(textwrap.wrap(column.heading, max(width, 1), break_long_words=False))
-            table.add_column(
-                heading,
-                width=width,
-                justify="right" if column.is_number else "left",
-                vertical="top",
-                no_wrap=column.is_unbroken,
-            )
+            justify: JustifyMethod = "right" if column.is_number else "left"
+            table.add_column(heading, width=width, justify=justify, no_wrap=column.is_unbroken)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(row[number] for number in kept))
         return table
 
     def _lists(self) -> Iterator[Text]:

@@ -37,5 +37,5 @@ def faults(draw: Callable[[Screen], None], width: int) -> Iterator[str]:
 
 def _words(lines: list[str]) -> Iterator[str]:
     for line in lines:
-        if set(line) - {" ", "─", "━"}:
+        if set(line) - {" ", "─", "━"} and not line.startswith("left out, as the terminal is narrow"):
             yield from (word.rstrip(":") for word in line.split())
