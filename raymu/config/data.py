@@ -46,7 +46,7 @@ class DataConfig:
     risk: Name | None = None
     """Column with each sample's revocation probability, within [0, 1]."""
     classes: Annotated[int, Field(ge=2, le=limits.MAX_CLASSES)] | None = None
-    """Number of classes. By default one more than the highest label of the training file, excluded samples included."""
+    """Number of classes. By default those of the labels of the training file, excluded samples included."""
     normalize: NormalizeSetting = "shard"
     """`none`, `unit` (pixels to [0, 1]), `shard` (standardise by the shard's first slice), or a fixed mean and std."""
     track_accuracy: bool = False

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
+from raymu.core.arrays import Features
 from raymu.core.partition import Indices, homes, identity_hashes
 from raymu.core.records import SampleId
 from raymu.core.trust import EVERYTHING
@@ -35,7 +36,7 @@ from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 from raymu.text import one_line, plural
-from raymu.training.checks import check_repeatable, check_training
+from raymu.training.checks import check_repeatable, check_training, with_inputs
 from raymu.training.code_record import record_code
 from raymu.training.normalizer import PIXELS
 from raymu.training.probe import few_samples
@@ -103,7 +104,7 @@ def prepare_run(
     table = replace(table, features=kept_features(table.features, config.data.normalize))
     if config.data.track_accuracy:
         read_test_data(config.data, classes, table.features.shape[1:])
-    plan = plan_training(config, table, classes.count)
+    plan = with_inputs(plan_training(config, table, classes.count), training.samples.features)
     shards, slices = sample_homes(table, config.partition)
     _check_shards(config, table, shards)
     single = _shards_of_one_class(table, shards, config.partition.shards)
@@ -118,7 +119,8 @@ def prepare_run(
             input_shape=table.features.shape[1:],
             classes=classes.count,
             class_names=classes.names,
-            conversions=(*training.conversions, *single),
+            conversions=(*training.conversions, *_standardised_integers(plan, training.samples.features), *single),
+            has_integer_inputs=plan.takes_integers,
             has_integer_ids=table.ids.dtype.kind == "i",
             has_batch_norm=has_batch_norm,
             created_at=datetime.now(UTC),
@@ -196,6 +198,14 @@ def _check_shards(config: Config, table: SampleTable, shards: Indices) -> None:
         if len(labels) < partition.slices:
             held = plural(len(labels), "sample")
             raise DataInvalid(path, f"{what} would hold {held} for {partition.slices} slices; use fewer")
+
+
+def _standardised_integers(plan: TrainingSpec, features: Features) -> list[str]:
+    """Return the line that says that a user's model gets integers as measurements, which the numbers of tokens are not."""
+    is_mixed = plan.has_factory and plan.normalize == "shard" and features.dtype.kind in "iu"
+    if not is_mixed or features.dtype in PIXELS:
+        return []
+    return ["features are integers and are standardised; set data.normalize: none if they are the numbers of tokens"]
 
 
 def _shards_of_one_class(table: SampleTable, shards: Indices, count: int) -> list[str]:

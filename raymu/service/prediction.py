@@ -154,5 +154,7 @@ class Ensemble:
                 f"have shape {features.shape[1:]}, the run was trained on {self._input_shape}; give such samples",
             )
         features = as_features("features", features, is_wide=True)
+        if self._plan.takes_integers and features.dtype.kind == "f" and (features != np.floor(features)).any():
+            raise DataInvalid("features", "have fractions, and the run's model takes integers; give such samples")
         with pinned(self._device, self._threads):
             return np.stack([classifier.probabilities(features) for classifier in self._classifiers])

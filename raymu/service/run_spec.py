@@ -9,4 +9,9 @@ def spec_of(store: RunStore) -> TrainingSpec:
     """Return the settings that a run's training depends on. Raises RunUntrusted if they name code that is not trusted."""
     store.require_trusted(*CODE)
     manifest = store.manifest
-    return TrainingSpec.of(store.config, input_shape=manifest.input_shape, classes=manifest.classes)
+    return TrainingSpec.of(
+        store.config,
+        input_shape=manifest.input_shape,
+        classes=manifest.classes,
+        takes_integers=manifest.has_integer_inputs,
+    )

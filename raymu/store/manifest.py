@@ -32,6 +32,8 @@ class RunManifest:
     """True for integer sample ids, False for strings."""
     has_batch_norm: bool = False
     """True if the model has batch-norm buffers, which a patch has to recompute."""
+    has_integer_inputs: bool = False
+    """True if the model takes features as int64, and not as floats."""
     class_names: tuple[int | bool | str, ...] | None = None
     """The label of each class; None if labels are the numbers from 0 to classes - 1."""
     conversions: tuple[str, ...] = ()

@@ -1,8 +1,12 @@
 """A trial of everything that the configuration chooses for training, before a run is created."""
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from raymu.core.arrays import Features
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
 from raymu.training.batches import ShardSamples
@@ -10,10 +14,15 @@ from raymu.training.determinism import deterministic
 from raymu.training.learning_rate import build_schedule
 from raymu.training.losses import build_loss, check_loss
 from raymu.training.models import build_model, check_model
+from raymu.training.normalizer import Normalizer
 from raymu.training.optimizers import build_optimizer
 from raymu.training.probe import probe_training
 from raymu.training.randomness import seed_everything
 from raymu.training.spec import TrainingSpec
+
+_SAMPLES = 256
+"""Samples that a model of the user's is tried on."""
+_NO_INTEGERS = "and data.normalize makes other numbers of them; set data.normalize: none to give them as they are"
 
 
 def check_training(spec: TrainingSpec) -> bool:
@@ -28,9 +37,62 @@ def check_training(spec: TrainingSpec) -> bool:
     build_schedule(spec.training.schedule)
     loss = build_loss(spec.training.loss, classes=spec.classes)
     check_loss(loss, classes=spec.classes)
-    has_batch_norm = check_model(spec.model, input_shape=spec.input_shape, classes=spec.classes, loss=loss)
+    has_batch_norm = check_model(
+        spec.model,
+        input_shape=spec.input_shape,
+        classes=spec.classes,
+        loss=loss,
+        dtype=spec.input_dtype,
+    )
     _check_optimizer(spec)
     return has_batch_norm
+
+
+def with_inputs(spec: TrainingSpec, features: Features) -> TrainingSpec:
+    """Return the settings of a training whose model is given integers, if the features are such and it takes no floats.
+
+    Args:
+        spec: Training as it is configured.
+        features: (samples, *shape), as the training file has them.
+
+    Raises:
+        ConfigInvalid: The model takes integers, and `data.normalize` makes other numbers of them; or it fails on some of the
+            samples after that.
+    """
+    if features.dtype.kind not in "iu" or not spec.has_factory:
+        return spec
+    if _takes(spec, torch.float32):
+        _try_on_samples(spec, features)
+        return spec
+    if not _takes(spec, torch.int64):
+        return spec  # the trial of all that is configured says why
+    if spec.normalize != "none":
+        raise ConfigInvalid(f"model: takes integers, such as the numbers of tokens, {_NO_INTEGERS}")
+    return replace(spec, takes_integers=True)
+
+
+def _takes(spec: TrainingSpec, dtype: torch.dtype) -> bool:
+    try:
+        check_model(spec.model, input_shape=spec.input_shape, classes=spec.classes, dtype=dtype)
+    except ConfigInvalid:
+        return False
+    return True
+
+
+def _try_on_samples(spec: TrainingSpec, features: Features) -> None:
+    """Predict some samples, normalised as configured: a model that makes integers of them can fail on some values alone."""
+    if spec.normalize == "none":
+        return
+    with deterministic(torch.device("cpu"), threads=1):
+        seed_everything(0)
+        model = build_model(spec.model, input_shape=spec.input_shape, classes=spec.classes).eval()
+        few = features[:_SAMPLES].astype(np.float64)
+        inputs = Normalizer.fit(few, spec.normalize).apply(few, torch.device("cpu"))
+        try:
+            with torch.no_grad():
+                model(inputs)
+        except Exception as error:  # whatever the model's own code raises
+            raise ConfigInvalid(f"model: fails on samples ({one_line(error)}), {_NO_INTEGERS}") from error
 
 
 def check_repeatable(spec: TrainingSpec, samples: ShardSamples, *, is_accepted: bool) -> tuple[str, ...]:

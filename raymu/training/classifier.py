@@ -89,7 +89,7 @@ class Classifier:
         self.normalizer = Normalizer(**fitted) if fitted else None
 
     def preprocess(self, features: Features) -> Tensor:
-        """Normalise features. Returns (samples, *shape) float32 on the device."""
+        """Normalise features. Returns (samples, *shape) float32, or int64 for a model that takes these, on the device."""
         assert self.normalizer is not None, "a classifier that was never trained has no vote"
         return self.normalizer.apply(features, self.device)
 

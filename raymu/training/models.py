@@ -149,7 +149,14 @@ def build_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> nn.
     return model
 
 
-def check_model(config: ModelConfig, *, input_shape: Shape, classes: int, loss: Loss | None = None) -> bool:
+def check_model(
+    config: ModelConfig,
+    *,
+    input_shape: Shape,
+    classes: int,
+    loss: Loss | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> bool:
     """Build the model twice, and try both out.
 
     Args:
@@ -157,6 +164,7 @@ def check_model(config: ModelConfig, *, input_shape: Shape, classes: int, loss: 
         input_shape: Shape of one sample's features.
         classes: How many the model tells apart.
         loss: Training loss. The default is cross-entropy.
+        dtype: Type of its inputs.
 
     Returns:
         Whether the model has batch norm.
@@ -170,7 +178,7 @@ def check_model(config: ModelConfig, *, input_shape: Shape, classes: int, loss: 
         with deterministic(torch.device("cpu"), threads=1):  # one thread: a process that is forked later has no others
             seed_everything(0)
             model = build_model(config, input_shape=input_shape, classes=classes)
-            try_out(model, input_shape=input_shape, classes=classes, loss=loss)
+            try_out(model, input_shape=input_shape, classes=classes, loss=loss, dtype=dtype)
         hashes.add(weights_sha256(dict(model.named_parameters()) | dict(model.named_buffers())))
     if len(hashes) > 1:
         raise ConfigInvalid(
@@ -180,16 +188,23 @@ def check_model(config: ModelConfig, *, input_shape: Shape, classes: int, loss: 
     return has_batch_norm(model)
 
 
-def try_out(model: nn.Module, *, input_shape: Shape, classes: int, loss: Loss | None = None) -> None:
+def try_out(
+    model: nn.Module,
+    *,
+    input_shape: Shape,
+    classes: int,
+    loss: Loss | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Predict two samples of zeros, and compute the gradient of three. Raises ConfigInvalid if that fails."""
     loss = loss or CrossEntropy()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigInvalid("model: has no parameters to train")
     model.eval()
     with torch.no_grad():
-        _logits(model, 2, input_shape, classes)
+        _logits(model, 2, input_shape, classes, dtype)
     model.train()
-    logits = _logits(model, 3, input_shape, classes)
+    logits = _logits(model, 3, input_shape, classes, dtype)
     try:
         loss(logits, torch.zeros(3, dtype=torch.int64)).backward()
     except Exception as error:  # whatever the model's own code raises
@@ -202,9 +217,9 @@ def try_out(model: nn.Module, *, input_shape: Shape, classes: int, loss: Loss | 
         ) from error
 
 
-def _logits(model: nn.Module, samples: int, input_shape: Shape, classes: int) -> Tensor:
+def _logits(model: nn.Module, samples: int, input_shape: Shape, classes: int, dtype: torch.dtype) -> Tensor:
     try:
-        logits = model(torch.zeros(samples, *input_shape))
+        logits = model(torch.zeros(samples, *input_shape, dtype=dtype))
     except (Exception, SystemExit) as error:  # whatever the model's own code raises
         mode = "in training " if model.training else ""
         raise ConfigInvalid(f"model: fails {mode}on samples of shape {input_shape} ({one_line(error)})") from error
@@ -228,7 +243,13 @@ def normalizes_batches(model: nn.Module) -> bool:
 
 
 def can_train_on(
-    model: nn.Module, samples: int, *, input_shape: Shape, device: torch.device, loss: Loss | None = None
+    model: nn.Module,
+    samples: int,
+    *,
+    input_shape: Shape,
+    device: torch.device,
+    loss: Loss | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> bool:
     """Try a copy of a model in training on so many samples of zeros. The random state stays.
 
@@ -238,10 +259,11 @@ def can_train_on(
         input_shape: Shape of one sample's features.
         device: The model's device.
         loss: Training loss. The default is cross-entropy.
+        dtype: Type of its inputs.
     """
     with torch.no_grad(), random_state_kept(device), _trial(model) as trial:
         try:
-            logits = trial.train()(torch.zeros(samples, *input_shape, device=device))
+            logits = trial.train()(torch.zeros(samples, *input_shape, dtype=dtype, device=device))
             (loss or CrossEntropy())(logits, torch.zeros(samples, dtype=torch.int64, device=device))
         except Exception:  # whatever the model's own code raises
             return False

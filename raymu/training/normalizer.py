@@ -21,25 +21,30 @@ CLIP_AT = 8.0
 class Normalizer:
     """(x - mean) * scale, clipped to [-limit, limit].
 
-    Computed in float64 where the run keeps its features in float64, and in float32 otherwise, as in version 0.1.
+    Computed in float64 where the run keeps its features in float64, and in float32 otherwise, as in version 0.1. For a model
+    that takes integers, nothing is computed.
     """
 
     mean: Tensor
-    """float32 or float64, broadcast against one sample."""
+    """float32 or float64, broadcast against one sample; int64 for a model that takes integers."""
     scale: Tensor
     """Of the type of `mean`, broadcast against one sample."""
     limit: Tensor
     """(1,) float32."""
 
     @classmethod
-    def fit(cls, features: Features, setting: NormalizeSetting) -> "Normalizer":
+    def fit(cls, features: Features, setting: NormalizeSetting, *, takes_integers: bool = False) -> "Normalizer":
         """Fit to features, or take what the setting fixes.
 
         Args:
             features: (samples, *shape) of the first slice that has samples. Later slices may be forgotten by restoring an
                 earlier checkpoint, which must not know them.
-            setting: `data.normalize`.
+            setting: `data.normalize`; `none` for a model that takes integers.
+            takes_integers: Whether the model takes int64.
         """
+        if takes_integers:
+            zero, one = torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
+            return cls(mean=zero, scale=one, limit=_tensor(np.full(1, np.inf)))
         mean, scale, limit = np.zeros(1), np.ones(1), np.inf
         match setting:
             case Normalization():
@@ -57,7 +62,9 @@ class Normalizer:
         return cls(mean=_tensor(mean, precision), scale=_tensor(scale, precision), limit=_tensor(np.full(1, limit)))
 
     def apply(self, features: Features, device: torch.device) -> Tensor:
-        """Normalise features. Returns (samples, *shape) float32 on the device."""
+        """Normalise features. Returns (samples, *shape) float32, or int64 as they are, on the device."""
+        if self.mean.dtype == torch.int64:
+            return torch.from_numpy(np.array(features, dtype=np.int64, order="C")).to(device)
         if self.mean.dtype == torch.float64:  # on the CPU: not every device has float64
             wide = torch.from_numpy(np.array(features, dtype=np.float64, order="C"))
             values = wide.sub_(self.mean.cpu()).mul_(self.scale.cpu()).float().to(device)

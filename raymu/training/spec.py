@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from raymu.config import Config, ModelConfig, TrainingConfig
 from raymu.config.data import NormalizeSetting
 from raymu.config.training import Component
@@ -25,6 +27,13 @@ class TrainingSpec:
     """Fixed batches of a slice, if contributions are recorded by group."""
     workers: int = 1
     """Ranks that share every batch."""
+    takes_integers: bool = False
+    """Whether the model takes int64, such as the numbers of tokens, and no floats."""
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Type of the model's inputs."""
+        return torch.int64 if self.takes_integers else torch.float32
 
     @property
     def factories(self) -> dict[str, Component]:
@@ -43,7 +52,9 @@ class TrainingSpec:
         return bool(self.factories)
 
     @classmethod
-    def of(cls, config: Config, *, input_shape: tuple[int, ...], classes: int) -> "TrainingSpec":
+    def of(
+        cls, config: Config, *, input_shape: tuple[int, ...], classes: int, takes_integers: bool = False
+    ) -> "TrainingSpec":
         """Take from a configuration what training depends on."""
         by_group = config.unlearning.contributions is Contributions.GROUP
         return cls(
@@ -56,4 +67,5 @@ class TrainingSpec:
             epochs=config.epochs_per_stage,
             groups_per_slice=config.unlearning.groups_per_slice if by_group else None,
             workers=config.cluster.workers_per_shard,
+            takes_integers=takes_integers,
         )

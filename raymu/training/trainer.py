@@ -116,7 +116,9 @@ class ShardTrainer:
     def fit_normalizer(self, samples: ShardSamples) -> None:
         """Fit the normaliser to the first slice that has samples. There must be at least one sample."""
         first_slice = samples.up_to(int(samples.slices[0]))
-        self.classifier.normalizer = Normalizer.fit(first_slice.features, self._spec.normalize)
+        self.classifier.normalizer = Normalizer.fit(
+            first_slice.features, self._spec.normalize, takes_integers=self._spec.takes_integers
+        )
         self._prepared_samples = None
 
     def train_stage(self, samples: ShardSamples, stage: int, recorder: UpdateRecorder | None = None) -> int:
@@ -218,6 +220,7 @@ class ShardTrainer:
                     input_shape=self._spec.input_shape,
                     device=self.classifier.device,
                     loss=self.classifier.loss,
+                    dtype=self._spec.input_dtype,
                 )
         return self._accepted_sizes[samples]
 

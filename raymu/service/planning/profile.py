@@ -17,7 +17,7 @@ from raymu.data.tables import SampleTable, read_training_table
 from raymu.service.ingest import plan_training
 from raymu.service.planning.population import planned_population
 from raymu.training.batches import ShardSamples
-from raymu.training.checks import check_training
+from raymu.training.checks import check_training, with_inputs
 from raymu.training.determinism import deterministic, device_or_cpu
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
@@ -48,7 +48,7 @@ def profile(config: Config) -> Profile:
     """
     training = read_training_table(config.data.train, config.data)
     table = training.samples
-    spec = plan_training(config, table, training.classes.count)
+    spec = with_inputs(plan_training(config, table, training.classes.count), table.features)
     speed = _training_speed(config, spec, table)
     return Profile(
         population_of=partial(planned_population, table),
