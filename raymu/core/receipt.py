@@ -16,6 +16,7 @@ from raymu.core.events import (
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.records import Exactness, Remedy
 from raymu.core.requests import RevocationRequest
+from raymu.text import record_html, record_text
 
 
 class RequestStage(StrEnum):
@@ -103,6 +104,26 @@ class Receipt:
     exactness: Exactness | None = None
     """Exactness of the published result, that of its least exact shard; APPROXIMATE until a patched shard is settled."""
     shards: tuple[ShardReceipt, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one short line."""
+        return record_text("Receipt", self._facts)
+
+    def _repr_html_(self) -> str:
+        """Return a small table, for notebooks."""
+        return record_html("Receipt", self._facts)
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        exact_at = f"{self.settled_at:%Y-%m-%d %H:%M} UTC" if self.is_exact else "not yet"
+        return {
+            "request": self.request_id,
+            "samples": self.samples,
+            "result": self.exactness or self.stage,
+            "shards": len(self.shards),
+            "due": f"{self.due_at:%Y-%m-%d %H:%M} UTC",
+            "exact since": exact_at,
+        }
 
     def is_as_issued(self, issued: "Receipt") -> bool:
         """Return whether a receipt was issued as this one. Version 0.1 counted an inconclusive result as exact in time."""

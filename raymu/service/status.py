@@ -20,6 +20,7 @@ from raymu.service.shard.messages import ShardLocation, ShardLocations
 from raymu.store.presence import Presence
 from raymu.store.receipts import latest_by_request
 from raymu.store.run import RunStore
+from raymu.text import record_html, record_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +97,28 @@ class RunStatus:
     `status --json`."""
     residuals: Residuals
     """How well past patches forgot."""
+
+    def __repr__(self) -> str:
+        """Return one short line."""
+        return record_text("RunStatus", self._facts)
+
+    def _repr_html_(self) -> str:
+        """Return a small table, for notebooks."""
+        return record_html("RunStatus", self._facts)
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        return {
+            "run": self.name,
+            "id": self.run_id,
+            "generation": self.generation,
+            "shards": len(self.shards),
+            "requests": self.requests.accepted,
+            "exact": self.requests.settled,
+            "overdue": self.requests.overdue,
+            "shards in debt": self.debt.shards,
+        }
+
     inexact: tuple[str, ...] = ()
     """Why the bits of some shards cannot be repeated, one line each."""
     class_names: tuple[int | bool | str, ...] | None = None

@@ -1,5 +1,6 @@
 """The forecast of one request on a trained run. Nothing is changed, and no cluster is needed."""
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from raymu.service.history import History, replay
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.revocation import Revocation
 from raymu.store.run import RunStore
+from raymu.text import forecast_duration, record_html, record_text, words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +53,25 @@ class Forecast:
     workers: int
     shards: tuple[ShardForecast, ...]
     strategies: dict[Strategy, StrategyForecast]
+
+    def __repr__(self) -> str:
+        """Return one short line."""
+        return record_text("Forecast", self._facts)
+
+    def _repr_html_(self) -> str:
+        """Return a small table, for notebooks."""
+        return record_html("Forecast", self._facts)
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        counts = Counter(words(shard.remedy) for shard in self.shards)
+        return {
+            "strategy": self.strategy,
+            "boundary": self.boundary,
+            "remedies": ", ".join(f"{remedy} {count}x" for remedy, count in counts.items()),
+            "compute": forecast_duration(self.strategies[self.strategy].seconds),
+            "makespan": forecast_duration(self.strategies[self.strategy].makespan_seconds),
+        }
 
 
 def plan(store: RunStore, revocation: Revocation, *, workers: int | None = None) -> Forecast:

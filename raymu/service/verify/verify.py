@@ -16,6 +16,7 @@ from raymu.service.verify.replay import replay_findings
 from raymu.store.anchors import MissingEvent, older_copy
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.run import RunStore
+from raymu.text import record_html, record_text
 
 MAX_ATTEMPTS = 3
 """Attempts while a run is written during its verification, because files that are read early and late may disagree."""
@@ -33,6 +34,22 @@ class Verification:
     anchor: str | None
     """The last event of the journal. If the user keeps it elsewhere, a later verification uses it to detect a rollback."""
     checks: tuple[Check, ...]
+
+    def __repr__(self) -> str:
+        """Return one short line."""
+        return record_text("Verification", self._facts)
+
+    def _repr_html_(self) -> str:
+        """Return a small table, for notebooks."""
+        return record_html("Verification", self._facts)
+
+    @property
+    def _facts(self) -> dict[str, object]:
+        return {
+            "verdict": self.verdict,
+            "generation": self.generation,
+            **{check.name: check.verdict for check in self.checks},
+        }
 
 
 def verify(

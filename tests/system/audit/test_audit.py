@@ -106,7 +106,11 @@ def test_the_models_of_all_shards_are_requested_at_once(run: AuditedRun) -> None
     assert trainer.batches == [models]
     assert done == [(number, models) for number in range(models + 1)]
     of_shard = ("remedies", "oracles", "shadow models", "attacks")
-    assert phases == ["samples", *(f"shard {shard}: {part}" for shard in (0, 1) for part in of_shard), "comparison"]
+    assert phases == [
+        "reading the samples",
+        *(f"shard {shard}: {part}" for shard in (0, 1) for part in of_shard),
+        "comparing",
+    ]
 
 
 def test_a_report_is_json_and_names_no_sample(run: AuditedRun) -> None:

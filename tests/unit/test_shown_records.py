@@ -1,0 +1,32 @@
+"""Records in a notebook: one short line, or a small table, with nothing that a request names."""
+
+import pytest
+
+from raymu.core.verdict import Verdict
+from raymu.service.verify.verify import Verification
+from tests.support.shown_results import a_forecast, a_receipt, a_status
+
+RECORDS = (
+    a_receipt(),
+    a_forecast(),
+    a_status(),
+    Verification(verdict=Verdict.PASS, generation=3, anchor="12:" + "ab" * 32, checks=()),
+)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_a_record_is_shown_in_one_short_line_and_as_a_small_table(record: object) -> None:
+    line, table = repr(record), record._repr_html_()  # type: ignore[attr-defined]
+    assert line.startswith(f"{type(record).__name__}(")
+    assert len(line) < 250
+    assert "\n" not in line
+    assert table.startswith("<table>")
+    assert "ab" * 32 not in line + table
+
+
+def test_a_receipt_says_what_matters() -> None:
+    assert repr(a_receipt()) == (
+        "Receipt(request 20261201T231219-3951540b4644, samples 944990, result approximate, shards 3, "
+        "due 2026-12-31 23:12 UTC, exact since not yet)"
+    )
+    assert "<th>result</th><td>approximate</td>" in a_receipt()._repr_html_()
