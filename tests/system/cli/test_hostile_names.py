@@ -15,19 +15,21 @@ HOSTILE = "a\x1bc\x07\u202eb\nverdict: pass\r\x9b31m"
 """Clears the screen, rings, turns the direction of text, begins lines of its own, and colours."""
 FILE = HOSTILE.replace("\n", "").replace("\r", "")
 """The same as the name of a file: libraries refuse line breaks in paths."""
+SETTING = "a\u202eb verdict: pass"
+"""The same as a setting, which has no control characters."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a hostile name, with a table whose columns and classes have such names too."""
-    folder = tmp_path_factory.mktemp("hostile") / FILE
+    folder = tmp_path_factory.mktemp("hostile") / SETTING
     folder.mkdir()
     table = write_samples(folder / "plain.parquet", samples=80)
     labels = pa.array([f"{label} {HOSTILE}" for label in table["label"].to_pylist()])
-    table = table.set_column(table.column_names.index("label"), HOSTILE, labels)
-    pq.write_table(table, folder / f"{FILE}.parquet")
+    table = table.set_column(table.column_names.index("label"), SETTING, labels)
+    pq.write_table(table, folder / f"{SETTING}.parquet")
     tree = {
-        "data": {"train": str(folder / f"{FILE}.parquet"), "label": HOSTILE},
+        "data": {"train": str(folder / f"{SETTING}.parquet"), "label": SETTING},
         "model": {"name": "mlp", "hidden": [8]},
         "training": {"epochs": 2, "batch_size": 16},
         "partition": {"shards": 2, "slices": 2},
@@ -46,7 +48,7 @@ def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_no_command_prints_what_a_name_has_the_terminal_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, table, out = (str(folder / name) for name in (FILE, f"{FILE}.parquet", f"{FILE}.csv"))
+    run, table, out = (str(folder / name) for name in (FILE, f"{SETTING}.parquet", f"{FILE}.csv"))
     commands = [
         ["train", str(folder / f"{FILE}.yaml"), "--run", str(folder / f"{FILE} too")],
         ["train", str(folder / f"{FILE}.yaml"), "--run", run],  # exists already
