@@ -86,9 +86,9 @@ class RayClient:
         self._term: int | None = None
         self._changed, self._calls, self._is_closed = threading.Condition(), 0, False
         self._turn = ProcessTurn(store)
+        if not take_over and not is_cluster_there(cluster.address):  # refuse before a cluster is started
+            require_none_elsewhere(store)
         if not may_find_cluster(cluster.address):  # no detached coordinator either: wait before a cluster is started
-            if not take_over:
-                require_none_elsewhere(store)
             self._turn.take(first)
         try:
             join_cluster(cluster.address)

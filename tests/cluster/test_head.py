@@ -50,8 +50,9 @@ def broken_off(words: list[str], folder: Path, head: Head, *, moment: str) -> No
     with watched(folder / "run", strike):
         process = command(words, folder, head)
     assert killed, process.stderr
-    assert process.returncode == 1
-    assert re.fullmatch(r"raymu: the coordinator was lost .* run `raymu settle`\n", process.stderr), process.stderr
+    assert process.returncode == 4
+    line = r"raymu: the coordinator was lost .*; 1 request accepted before \(\S+\) stays: `raymu settle` finishes it\n"
+    assert re.fullmatch(line, process.stderr), process.stderr
 
 
 def finished(words: list[str], folder: Path, head: Head) -> dict[str, Any]:
