@@ -17,6 +17,9 @@ from collections.abc import Sequence
 
 from raymu.text import one_line, plural
 
+_IGNORE = "--ignore-unknown"
+"""The option by which a request leaves out what it cannot revoke."""
+
 UNFINISHED_EXIT_CODE = 4
 """The command line's exit code once something was committed, and what follows from it is not done or not shown."""
 
@@ -75,13 +78,17 @@ class TraceInvalid(RaymuError):
 class UnknownSamples(RaymuError):
     """A request names samples that the run never held."""
 
-    def __init__(self, shown: Sequence[str], count: int) -> None:
+    def __init__(self, shown: Sequence[str], count: int, *, has_rest: bool = False) -> None:
+        """Args: some of the ids; how many they are; whether the request names other samples, which could be revoked."""
         super().__init__(tuple(shown), count)
-        self.shown, self.count = tuple(shown), count
+        self.shown, self.count, self.has_rest = tuple(shown), count, has_rest
 
     def __str__(self) -> str:
         names = one_line(", ".join(self.shown)) + (", ..." if self.count > len(self.shown) else "")
-        return f"{plural(self.count, 'unknown sample id')} ({names}): the run never held them; nothing was changed"
+        rest = f"; leave them out, or add {_IGNORE}" if self.has_rest else ""
+        return (
+            f"{plural(self.count, 'unknown sample id')} ({names}): the run never held them{rest}; nothing was changed"
+        )
 
 
 class UnknownOwner(RaymuError):
@@ -101,15 +108,17 @@ class UnknownOwner(RaymuError):
 class SamplesRevoked(RaymuError):
     """Earlier requests, which the error names, revoked some samples of a request."""
 
-    def __init__(self, count: int, request_ids: Sequence[str]) -> None:
+    def __init__(self, count: int, request_ids: Sequence[str], *, has_rest: bool = False) -> None:
+        """Args: how many they are; the requests; whether this one names other samples, which could be revoked."""
         super().__init__(count, tuple(request_ids))
-        self.count, self.request_ids = count, tuple(request_ids)
+        self.count, self.request_ids, self.has_rest = count, tuple(request_ids), has_rest
 
     def __str__(self) -> str:
         shown = ", ".join(self.request_ids[:3]) + (", ..." if len(self.request_ids) > 3 else "")
+        rest = f", or add {_IGNORE}" if self.has_rest else ""
         return (
             f"{self.count} of the ids and owners named here were revoked already, by request {shown}; see its receipt, and "
-            "leave these out (nothing was changed)"
+            f"leave these out{rest} (nothing was changed)"
         )
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from enum import Enum
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,8 @@ EXAMPLE = "write 2030-01-31 or 2030-01-31T12:00+01:00"
 
 END_OF_DAY = time(23, 59, 59)
 """What is due on a date is due at this time of it."""
+LAST_DUE = datetime(9999, 12, 30, tzinfo=UTC)
+"""Later times, which mean that there is no deadline, become this one, which can be shown in every zone."""
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +)?"

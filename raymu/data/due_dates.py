@@ -7,11 +7,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from raymu.data.date_text import END_OF_DAY, EXAMPLE, DateUnclear, DayOrder, WrittenDate, parse_date
+from raymu.data.date_text import END_OF_DAY, EXAMPLE, LAST_DUE, DateUnclear, DayOrder, WrittenDate, parse_date
 from raymu.text import one_line
 
-_LAST = datetime(9999, 12, 30, tzinfo=UTC)
-"""Later times, which mean that there is no deadline, become this one, which can be shown in every zone."""
 _UNITS = {"s": timedelta(seconds=1), "ms": timedelta(milliseconds=1), "us": timedelta(microseconds=1)}
 
 DateFormat: TypeAlias = DayOrder | str
@@ -180,7 +178,7 @@ def _placed(moment: datetime) -> datetime:
         placed = moment.replace(tzinfo=UTC)
     if placed.year <= 1:
         raise DueInvalid(f"{moment} is not a time; {EXAMPLE}")
-    return min(placed, _LAST)
+    return min(placed, LAST_DUE)
 
 
 def _each(values: Iterable[Any], convert: Callable[[Any], Value]) -> list[Value | None]:

@@ -183,7 +183,8 @@ def _with_spellings(request: ParsedRequest, spelled: Mapping[SampleId, SampleId]
     if twice and not request.revocation.ignore_unknown:
         faults += (
             RequestInvalid(
-                f"the request names {plural(len(twice), 'id')} twice ({some_of(twice)}); name each sample once"
+                f"the request names {plural(len(twice), 'id')} twice ({some_of(twice)}); name each sample once, or add "
+                "--ignore-unknown"
             ),
         )
     return replace(request, sample_ids=tuple(counts), repeated=len(twice), faults=faults)

@@ -109,7 +109,7 @@ def admit(
         raise IdempotencyConflict(revocation.key, earlier.request_id)
     left = [sample for sample in samples if sample.pseudonym not in revoked]  # an owner stands for those that are left
     held = [sample for sample in left if sample.home is not None]
-    absent = _absent(parsed, samples, revoked=revoked, pseudonyms=pseudonyms)
+    absent = _absent(parsed, samples, revoked=revoked, pseudonyms=pseudonyms, has_rest=bool(held))
     if faults or (absent and not (revocation.ignore_unknown and held and parsed.owner is None)):
         raise _as_one([*faults, *absent])
     forget: dict[int, list[SampleId]] = {}
@@ -141,10 +141,17 @@ def admit(
 
 
 def _absent(
-    parsed: ParsedRequest, samples: Sequence[RequestedSample], *, revoked: Mapping[str, str], pseudonyms: Sequence[str]
+    parsed: ParsedRequest,
+    samples: Sequence[RequestedSample],
+    *,
+    revoked: Mapping[str, str],
+    pseudonyms: Sequence[str],
+    has_rest: bool,
 ) -> list[RaymuError]:
     """Return what of a request is revoked already, and then what is unknown."""
     earlier = [revoked[pseudonym] for pseudonym in pseudonyms if pseudonym in revoked]
+    if parsed.owner is not None:
+        has_rest = False
     if parsed.owner is not None and not earlier:
         if any(sample.pseudonym not in revoked for sample in samples):
             return []
@@ -154,8 +161,8 @@ def _absent(
     unknown = [str(sample.sample_id) for sample in samples if sample.home is None and sample.pseudonym not in revoked]
     unknown = sorted([*unknown, *parsed.unknown], key=lambda text: (len(text), text))
     return [
-        *([SamplesRevoked(len(earlier), tuple(sorted(set(earlier))))] if earlier else []),
-        *([UnknownSamples(unknown[:3], len(unknown))] if unknown else []),
+        *([SamplesRevoked(len(earlier), sorted(set(earlier)), has_rest=has_rest and not unknown)] if earlier else []),
+        *([UnknownSamples(unknown[:3], len(unknown), has_rest=has_rest)] if unknown else []),
     ]
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from raymu.core.records import SampleId
+from raymu.data.date_text import LAST_DUE
 from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked, UnknownOwner, UnknownSamples
 from raymu.text import one_line, plural
 
 MAX_KEY_LENGTH = 200
+_FIRST = datetime(2, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,8 @@ class Revocation:
             raise RequestInvalid(f"due {one_line(repr(self.due))} is not a time; give a datetime with a time zone")
         if self.due is not None and self.due.tzinfo is None:
             raise RequestInvalid(f"due {self.due} names no time zone; give one")
+        if self.due is not None and not _FIRST < self.due <= LAST_DUE:
+            raise RequestInvalid(f"due {self.due} is beyond the years that can be shown in every zone; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

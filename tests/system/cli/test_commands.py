@@ -509,17 +509,18 @@ def test_a_request_leaves_out_what_is_unknown_and_says_which_request_revoked_the
     cli: Cli, trained: list[int]
 ) -> None:
     earlier = json.loads(cli("revoke", "runs/run", "--id", str(trained[0]), "--json")[1])["request_id"]
-    words = [word for each in (trained[0], 5, trained[1], trained[1]) for word in ("--id", str(each))]
+    words = [word for each in (trained[0], 5, trained[1]) for word in ("--id", str(each))]
     code, out, err = cli("revoke", "runs/run", *words, "--json")
     refusal = json.loads(out)
     assert (code, refusal["schema"], len(err.splitlines())) == (2, "raymu.error", 1)
     assert f"request {earlier}; see its receipt, and leave these out; 1 unknown sample id (5)" in err
+    assert "add --ignore-unknown" in err
     assert refusal["outcome"]["revoked"] == [{"id": str(trained[0]), "request_id": earlier}]
     code, out, _ = cli("plan", "runs/run", *words, "--ignore-unknown", "--json")
     assert (code, sum(shard["samples"] for shard in json.loads(out)["shards"])) == (0, 1)
     code, out, _ = cli("revoke", "runs/run", *words, "--ignore-unknown", "--json")
     receipt = json.loads(out)
     assert (code, receipt["samples"]) == (0, 1)
-    assert receipt["outcome"]["left_out"] == {"revoked": 1, "unknown": 1, "unknown_shown": ["5"], "repeated": 1}
+    assert receipt["outcome"]["left_out"] == {"revoked": 1, "unknown": 1, "unknown_shown": ["5"], "repeated": 0}
     assert receipt["outcome"].keys() == refusal["outcome"].keys()
     assert receipt["outcome"]["revoked"] == refusal["outcome"]["revoked"]

@@ -33,7 +33,12 @@ def run(trained_run: TrainedRunFactory) -> TrainedRun:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[RaymuError], str]] = {
-    "an unknown id": ({"ids": (1000, 5)}, UnknownSamples, "1 unknown sample id .5."),
+    "an unknown id": (
+        {"ids": (1000, 5)},
+        UnknownSamples,
+        "1 unknown sample id .5.: the run never held them; leave them out, or add --ignore-unknown; nothing was changed",
+    ),
+    "an unknown id alone": ({"ids": (5,)}, UnknownSamples, "the run never held them; nothing was changed"),
     "many unknown ids": ({"ids": (1, 2, 3, 4)}, UnknownSamples, "4 unknown sample ids .1, 2, 3, ..."),
     "an unknown owner": (
         {"owner": "nobody"},
@@ -55,7 +60,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[RaymuError], str]] = {
     "an unknown id and an id named twice": (
         {"ids": (5, 1000, 1000)},
         SeveralFaults,
-        "names 1 id twice .1000.; name each sample once; 1 unknown sample id .5.: the run never held them; nothing",
+        "names 1 id twice .1000.; name each sample once, or add .*; 1 unknown sample id .5.: the run never held them; leave",
     ),
     "a boolean for an id": ({"ids": (True,)}, RequestInvalid, "True is not an id of this run"),
     "no strategy at all": ({"ids": (1000,), "strategy": ""}, RequestInvalid, "'' is not a strategy"),

@@ -1,4 +1,7 @@
+from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from raymu.config.unlearning import Strategy
 from raymu.core.board.board import RevocationBoard
@@ -51,6 +54,26 @@ def test_shards_that_are_due_earlier_are_retrained_first() -> None:
     assert after_it.retrain_passes == alone.retrain_passes
     _, side_by_side = deadlines_of(board, book, after=timedelta(0), workers=2)
     assert side_by_side.exact_after_s == alone.exact_after_s
+
+
+def test_a_request_is_overdue_once_it_is_due() -> None:
+    board, book = course(patched("r1", 0))
+    [before] = deadlines_of(board, book, after=-timedelta(seconds=1))
+    [after] = deadlines_of(board, book, after=timedelta(seconds=1))
+    assert (before.is_overdue, after.is_overdue) == (False, True)
+
+
+@pytest.mark.parametrize("seconds", [1e300, float("inf")])
+def test_a_forecast_beyond_all_dates_makes_a_request_late_and_settling_urgent(seconds: float) -> None:
+    board, book = course(patched("r1", 0))
+    workload = board.settle_workloads()[0]
+    efforts = {remedy: replace(effort, passes_s=seconds) for remedy, effort in workload.efforts.items()}
+    workload = replace(workload, efforts=efforts)
+    [late] = deadlines(book.receipts(), board.owed, {0: workload}, now=NOW - timedelta(days=30), workers=1)
+    assert late.is_late
+    window = next_settle_window([late])
+    assert window is not None
+    assert window.begin_at < NOW - timedelta(days=365)
 
 
 def test_settling_begins_in_time_for_all_that_is_due() -> None:

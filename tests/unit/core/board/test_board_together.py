@@ -1,5 +1,8 @@
 """Many shards of one request, one settlement or one rebuilding share a generation."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 from raymu.config.unlearning import Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.board.publication import MOST_GENERATIONS
@@ -83,3 +86,13 @@ def test_a_result_after_the_other_repairs_failed_is_published() -> None:
     board.handle(ShardFailed(at=NOW, shard=failing.shard, command_id=failing.command_id))
     [publication] = execute(board, *board.handle(repaired(last, version="2")))
     assert publication.settled == ("r1",)
+
+
+def test_repairs_for_requests_that_came_overdue_begin_first() -> None:
+    board = trained_board()
+    in_time = replace(request("r0", {0: {0: 2}, 2: {0: 2}}), due_at=NOW + timedelta(days=1))
+    late = replace(request("r1", {1: {3: 1}}), due_at=NOW - timedelta(days=1))
+    commands = repairs(board.handle(accepted(in_time, late)))
+    assert [command.shard for command in commands] == [1, 0, 2]
+    assert commands[0].decision.seconds < commands[1].decision.seconds
+    assert [command.shard for command in repairs(board.pending_commands())] == [1, 0, 2]

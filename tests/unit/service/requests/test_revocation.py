@@ -1,6 +1,6 @@
 """Arguments that no request can have."""
 
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -18,6 +18,10 @@ from raymu.service.requests.revocation import Revocation
         ({"owner": "\udcff"}, "is not UTF-8 text"),
         ({"ids": ("\udcff",)}, "is not UTF-8 text"),
         ({"due": datetime(2030, 1, 1)}, "names no time zone"),
+        ({"due": "2030-01-01"}, "due '2030-01-01' is not a time; give a datetime with a time zone"),
+        ({"due": float("inf")}, "due inf is not a time"),
+        ({"due": datetime.max.replace(tzinfo=timezone(timedelta(hours=-9)))}, "is beyond the years"),
+        ({"due": datetime.min.replace(tzinfo=timezone(timedelta(hours=9)))}, "is beyond the years"),
     ],
 )
 def test_invalid_fields_of_a_request_are_refused_at_once(fields: dict[str, Any], message: str) -> None:
