@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 
+from raymu.data.arrow_values import plain
 from raymu.data.date_text import END_OF_DAY, EXAMPLE, LAST_DUE, DateUnclear, DayOrder, WrittenDate, parse_date
 from raymu.text import one_line
 
@@ -64,13 +65,17 @@ def due_column(values: pa.ChunkedArray, date_format: DateFormat | None = None) -
     Raises:
         DueInvalid: A date cannot be read, or the dates of the column cannot be read together.
     """
+    values = plain(values)
     kind = values.type
     if pa.types.is_date(kind):
         days = values.cast(pa.date32(), safe=False).cast(pa.int32()).to_pylist()
         return DueColumn(tuple(_each(days, lambda day: _placed(_since_1970(day * timedelta(days=1), END_OF_DAY)))))
     if pa.types.is_timestamp(kind):
         return _of_timestamps(values)
-    cells = values.to_pylist()
+    try:
+        cells = values.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException) as error:  # ValueError: not UTF-8
+        raise DueInvalid(f"dates cannot be read ({one_line(error)})") from error
     for row, cell in enumerate(cells):
         if not isinstance(cell, str | None):
             problem = "is a number" if isinstance(cell, int | float) else "is not a time"

@@ -82,7 +82,7 @@ def read_requests(
     revocations, rows = [], []
     for number, row_values in enumerate(zip(*columns.values(), strict=True)):
         row = dict(zip(columns, row_values, strict=True))
-        if table.lines is None and set(row_values) == {None}:
+        if table.lines is None and all(value is None for value in row_values):
             continue
         try:
             revocation = _request(row, strategy=strategy, boundary=boundary, due=due, ignore_unknown=ignore_unknown)
@@ -121,13 +121,18 @@ def _values(table: RequestTable, role: Role, index: int, notes: list[str]) -> Se
     if table.lines is None and role in {Role.ID, Role.OWNER}:
         try:
             kept = values.owners(table.source, name, column[name])
-        except DataInvalid:  # a row that cannot be an id is refused by itself
-            pass
+        except DataInvalid as error:
+            if not pa.types.is_floating(column[name].type):  # a fraction is refused by itself
+                raise RequestInvalid(f"{error}; nothing was accepted") from error
         else:
             notes += [f"{table.source}: {kept.note}"] if kept.note else []
             identities: list[SampleId | None] = kept.values.tolist()
             return identities
-    return [_filled(value) for value in cells(column, name)]
+    try:
+        return [_filled(value) for value in cells(column, name)]
+    except (OverflowError, ValueError, pa.ArrowException) as error:
+        problem = f"{table.source}: column {one_line(name)} cannot be read ({one_line(error)}); nothing was accepted"
+        raise RequestInvalid(problem) from error
 
 
 def _due_dates(

@@ -137,6 +137,14 @@ def test_a_column_whose_dates_need_no_decision_has_no_note() -> None:
     assert due_column(texts("03.04.2026", "31.05.2026"), DayOrder.DAY_FIRST).note == ""
 
 
+def test_a_column_may_be_encoded() -> None:
+    days = pa.array([date(2026, 12, 5), None]).dictionary_encode()
+    assert str(due_column(pa.chunked_array([days])).times[0]) == "2026-12-05 23:59:59+01:00"
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    with pytest.raises(DueInvalid, match="cannot be read"):
+        due_column(pa.chunked_array([broken]))
+
+
 def test_a_column_with_both_orders_or_neither_is_refused() -> None:
     with pytest.raises(
         DueInvalid, match=r"31\.05\.2026 and 05/31/2026 have day and month in different order"

@@ -236,3 +236,22 @@ def test_rows_of_nulls_are_left_out_and_others_keep_their_numbers(tmp_path: Path
     pq.write_table(pa.table({"id": pa.array([None, 17]), "due": due}), tmp_path / "t.parquet")
     rows = read_requests(str(tmp_path / "t.parquet"))
     assert (summary(rows), rows.rows, rows.lines) == ([(17, None, "2026-12-05 12:00:00+00:00")], (2,), None)
+
+
+ODD_COLUMNS: dict[str, pa.Table] = {
+    "lists": pa.table({"id": [[1], [2]]}),
+    "structures": pa.table({"owner": [{"name": "zoe"}, None]}),
+    "booleans": pa.table({"id": [True, False]}),
+    "times beyond all years": pa.table({"id": pa.array([2**63 - 1], type=pa.timestamp("us"))}),
+    "keys beyond all years": pa.table({"id": [17], "key": pa.array([2**63 - 1], type=pa.timestamp("us"))}),
+    "boundaries without end": pa.table({"id": [17], "boundary": [float("inf")]}),
+    "due times of a day": pa.table({"id": [17], "due": pa.array([1], type=pa.time32("s"))}),
+}
+
+
+@pytest.mark.parametrize("case", ODD_COLUMNS)
+def test_a_column_of_something_else_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
+    pq.write_table(ODD_COLUMNS[case], tmp_path / "t.parquet")
+    with pytest.raises(RequestInvalid, match="nothing was accepted") as refusal:
+        read_requests(str(tmp_path / "t.parquet"))
+    assert len(str(refusal.value).splitlines()) == 1
