@@ -1,0 +1,122 @@
+"""Ids and owners are found by any of their spellings, while the run holds them and after they are forgotten."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sql
+
+from raymu.core.events import RevocationsAccepted
+from raymu.errors import RequestInvalid, SamplesRevoked
+from raymu.service.history import replay
+from raymu.service.ingest import prepare_run
+from raymu.service.requests.admission import Admission
+from raymu.service.requests.admission_rules import AdmissionResult, AdmittedRequest
+from raymu.service.requests.lookup import find_requests
+from raymu.service.requests.revocation import Revocation
+from raymu.store.journal.database import Database
+from raymu.store.journal.journal import Journal
+from raymu.store.run import RunStore
+from tests.support.examples import make_config, write_samples
+
+NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+FIRST, SECOND = UUID(int=0xABCDEF << 96), UUID(int=0xFEDCBA << 96)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    folder = tmp_path_factory.mktemp("identities")
+    table = write_samples(folder / "all.parquet", samples=40)
+    ids = [FIRST.bytes, SECOND.bytes, *(UUID(int=number).bytes for number in range(38))]
+    table = table.set_column(0, "id", pa.array(ids, type=pa.uuid()))
+    owners = pa.array([7, 7, *([8] * 38)])
+    pq.write_table(table.set_column(table.column_names.index("owner"), "owner", owners), folder / "all.parquet")
+    prepare_run(make_config(folder / "all.parquet", data={"owner": "owner"}), str(folder / "run")).write()
+    return RunStore(str(folder / "run"))
+
+
+class Requests:
+    """Admits requests, and commits those that can be accepted."""
+
+    def __init__(self, store: RunStore, journal: Journal) -> None:
+        self.journal = journal
+        self._admission = Admission(store, journal, replay(journal, store.manifest))
+
+    def admit(self, **fields: Any) -> AdmissionResult:
+        [result] = self._admission.admit([Revocation(**fields)], now=NOW)
+        if isinstance(result, AdmittedRequest):
+            request = result.request
+            self.journal.accept(
+                RevocationsAccepted(at=NOW, requests=(request,), generation=1),
+                forget={request.request_id: result.forget},
+                hashes={request.request_id: request.hashes},
+            )
+        return result
+
+
+@pytest.fixture
+def requests(store: RunStore, tmp_path: Path) -> Iterator[Requests]:
+    with closing(Database(sql.make_url(f"sqlite:///{tmp_path}/journal.sqlite"))) as database:
+        journal = Journal(database, run="run", key=store.keys.hash_key)
+        journal.create()
+        journal.take_over()
+        yield Requests(store, journal)
+
+
+SPELLINGS: list[object] = [
+    FIRST,
+    str(FIRST),
+    str(FIRST).upper(),
+    f"{{{FIRST}}}",
+    FIRST.hex,
+    FIRST.bytes,
+    f" {FIRST} ",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS, ids=str)
+def test_a_uuid_is_found_and_known_as_revoked_in_every_spelling(requests: Requests, spelling: object) -> None:
+    result = requests.admit(ids=(spelling,))
+    assert isinstance(result, AdmittedRequest)
+    assert list(result.forget.values()) == [(str(FIRST),)]
+    for again in SPELLINGS:
+        refusal = requests.admit(ids=(again,))
+        assert isinstance(refusal, SamplesRevoked)
+        assert refusal.request_ids == (result.request.request_id,)
+
+
+def test_two_spellings_of_one_id_are_one_sample(requests: Requests) -> None:
+    named = (str(FIRST), FIRST.hex, str(SECOND))
+    assert isinstance(requests.admit(ids=named), RequestInvalid)
+    result = requests.admit(ids=named, ignore_unknown=True)
+    assert isinstance(result, AdmittedRequest)
+    assert (result.request.samples, result.ignored and result.ignored.repeated) == (2, 1)
+
+
+@pytest.mark.parametrize("owner", [7, "7", 7.0, " 7 "])
+def test_an_owner_is_found_by_number_and_by_text(requests: Requests, owner: object) -> None:
+    result = requests.admit(owner=owner)
+    assert isinstance(result, AdmittedRequest)
+    assert result.request.samples == 2
+    assert isinstance(requests.admit(owner="7"), SamplesRevoked)
+
+
+def test_a_request_is_found_by_any_spelling_of_what_it_revoked(
+    store: RunStore, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_id, by_owner = requests.admit(ids=(FIRST.hex,)), requests.admit(owner=7)
+    assert isinstance(by_id, AdmittedRequest)
+    assert isinstance(by_owner, AdmittedRequest)
+    monkeypatch.setattr(RunStore, "journal", lambda _self, **_options: requests.journal)
+    monkeypatch.setattr(requests.journal, "close", lambda: None)
+    ids: list[Any] = [*SPELLINGS, str(SECOND), "nobody", None]
+    owners: list[Any] = ["7", 7.0, "nobody"]
+    request_ids = [each.request_id for each in find_requests(store, ids=ids, owners=owners)]
+    first, second = by_id.request.request_id, by_owner.request.request_id
+    assert request_ids == [*([first] * len(SPELLINGS)), *(second, None, None), *(second, second, None)]
