@@ -124,7 +124,7 @@ def test_a_run_from_training_to_settlement(cli: Cli, trained: list[int], tmp_pat
 
     status = json.loads(cli("status", "runs/run", "--json")[1])
     assert {shard["state"] for shard in status["shards"]} >= {"approximate"}
-    assert status["requests"] == {"accepted": 1, "published": 1, "purged": 1, "settled": 0, "missed": 0}
+    assert status["requests"] == {"accepted": 1, "published": 1, "purged": 1, "settled": 0, "missed": 0, "overdue": 0}
     assert status["debt"]["shards"] == len(receipt["shards"])
 
     assert cli("settle", "runs/run", "--json")[0] == 0
