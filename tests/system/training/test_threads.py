@@ -1,11 +1,13 @@
 """Threads beside a run in one process: they change no bits, and the process is left as it was."""
 
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 import torch
 
 from raymu.api import open_run
@@ -32,12 +34,23 @@ def beside(disturb: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-def test_a_thread_beside_a_revocation_changes_no_bits(trained_run: TrainedRunFactory) -> None:
-    """It predicts, and draws from every generator that the model's dropout could draw from."""
-    run = trained_run(model={"name": "mlp", "hidden": [8], "dropout": 0.5}, cluster={"fleet": "local"})
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Let threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
-    def disturb() -> None:
-        opened.predict(features)
+
+@pytest.mark.usefixtures("quick_switches")
+def test_threads_beside_a_revocation_change_no_bits(trained_run: TrainedRunFactory) -> None:
+    """One predicts, the other draws from every generator that the model's dropout could draw from."""
+    run = trained_run(
+        model={"name": "mlp", "hidden": [8], "dropout": 0.5}, training={"epochs": 12}, cluster={"fleet": "local"}
+    )
+
+    def draw() -> None:
         with torch.random.fork_rng():
             torch.rand(3)
         random.random()
@@ -49,7 +62,7 @@ def test_a_thread_beside_a_revocation_changes_no_bits(trained_run: TrainedRunFac
     before = settings()
     with open_run(run.location) as opened:
         features = np.zeros((2, *run.store.manifest.input_shape), dtype=np.float32)
-        with beside(disturb):
+        with beside(draw), beside(lambda: opened.predict(features)):
             receipt = opened.revoke(run.ids(shard=0, slice_index=0)[:2], strategy="sisa")
     assert receipt.exactness is Exactness.EXACT
     assert settings() == before
