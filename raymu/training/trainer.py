@@ -94,16 +94,22 @@ class ShardTrainer:
         if not all(weight.isfinite().all() for weight in self.classifier.model.parameters()):
             problem = "its weights became infinite or NaN; lower training.learning_rate, or normalise the features"
             raise TrainingFailed(self._shard, stage, problem)
-        optimizer = {
+        metadata: dict[str, Any] = {"shard": self._shard, "stage": stage, "determinism": determinism}
+        if earlier := self.earlier_classes(determinism):
+            metadata["earlier_classes"] = earlier
+        return serialize(predictive | self._optimizer_tensors(), metadata), weights_sha256(predictive)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint has, by name. They are not copied."""
+        return self.classifier.tensors() | self._optimizer_tensors()
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        return {
             f"optimizer.{parameter}.{key}": value
             for parameter, state in self.optimizer.state_dict()["state"].items()
             for key, value in state.items()
             if isinstance(value, Tensor)
         }
-        metadata: dict[str, Any] = {"shard": self._shard, "stage": stage, "determinism": determinism}
-        if earlier := self.earlier_classes(determinism):
-            metadata["earlier_classes"] = earlier
-        return serialize(predictive | optimizer, metadata), weights_sha256(predictive)
 
     def earlier_classes(self, determinism: str) -> tuple[str, ...]:
         """List the determinism classes that this state descends from, as JSON, without the current one."""
