@@ -68,7 +68,7 @@ def replay_of(run: Run) -> Check:
 def test_counts_of_its_own_are_named_before_training_or_make_all_results_inconclusive(
     config: Config, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigInvalid, match=r"model\.steps is 2 after a stage, and 0 in a model that is restored"):
+    with pytest.raises(ConfigInvalid, match=r"model\.steps is \d+ after a stage, and 0 in a model that is restored"):
         raymu.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with raymu.train(config, tmp_path / "run", inexact=True) as run:
