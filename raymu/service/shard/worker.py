@@ -86,7 +86,7 @@ class ShardWorker:
         self._determinism = ""
         self._inexact = inexact_reasons(store)
         for reason in self._inexact:
-            _log.warning("what is trained now is inconclusive: %s", reason)
+            _log.warning("raymu: what is trained now is inconclusive: %s", reason)
 
     @property
     def device_name(self) -> str:
