@@ -11,7 +11,7 @@ from raymu.errors import FileMissing, FileUnreadable
 from raymu.service.shard.stages import find_report
 from raymu.service.verify.evidence import Evidence
 from raymu.store.files.concurrency import map_concurrently
-from raymu.store.layout import TERM, is_partial, kind_of
+from raymu.store.layout import PRESENCE, TERM, is_partial, kind_of
 from raymu.store.reports import report_path
 
 _LEFT_BY_FAILURES = ("report", "partial report", "mark of an unfinished run")
@@ -46,6 +46,17 @@ def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
         return _needless(evidence, path) if path in needless or kind_of(path) in (None, "partial report") else None
 
     yield from filter(None, map_concurrently(check, evidence.store.files.walk()))
+    yield from _presence(evidence)
+
+
+def _presence(evidence: Evidence) -> Iterator[Finding]:
+    """Judge the file that says where the run's coordinator is up: whoever else wrote it may have put anything there."""
+    store = evidence.store
+    presence = store.presence.read()
+    if presence is None and store.files.exists(PRESENCE):
+        yield fails(FindingKind.NEEDLESS, f"{PRESENCE} is not what a coordinator wrote")
+    elif presence is not None and presence.is_ended:
+        yield leaves_open(FindingKind.NEEDLESS, f"{PRESENCE} was left behind")
 
 
 def _needless(evidence: Evidence, path: str) -> Finding:

@@ -202,7 +202,9 @@ def _a_file(location: Path, chance: random.Random) -> None:
 
 
 def _a_new_file(location: Path, chance: random.Random) -> None:
-    name = chance.choice(["notes.txt", "shards/0000/notes.txt", "samples/ids.csv", "reports/x.json", "generations/x"])
+    name = chance.choice(
+        ["notes.txt", "shards/0000/notes.txt", "samples/ids.csv", "reports/x.json", "generations/x", "coordinator.json"]
+    )
     (location / name).parent.mkdir(exist_ok=True)
     (location / name).write_text("1007")
 

@@ -25,7 +25,7 @@ from tests.system.verify.forgery import execute
 
 FLIPS, FLIPS_THAT_ARE_CARRIED_ON = 10, 2
 """Of each kind of file."""
-NEVER_AT_REST = {"journal's log", "mark of an unfinished run"}
+NEVER_AT_REST = {"journal's log", "mark of an unfinished run", "coordinator"}
 
 
 def stop_with_the_coordinator(_task: RepairTask) -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from raymu.core.verdict import Finding, Verdict
 from raymu.errors import ShardRepairFailed
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.messages import RepairTask
+from raymu.store.presence import Presence
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at, lineage_of, opened
 from tests.support.examples import make_config, train_run, write_samples
@@ -130,6 +132,10 @@ def an_older_copy_elsewhere(location: Path) -> None:
     shutil.copytree(location.with_name("before"), location)
 
 
+def a_coordinator_that_ended(location: Path) -> None:
+    RunStore(str(location)).presence.announce(replace(Presence.of_this_process(), started="long ago"))
+
+
 MENDED_BY_A_COMMAND: Mapping[FindingKind, tuple[Break, ...]] = {
     FindingKind.TAKEOVER: (an_interrupted_takeover,),
     FindingKind.OPEN_JOURNAL: (an_open_journal,),
@@ -155,6 +161,8 @@ MENDED_BY_A_COMMAND: Mapping[FindingKind, tuple[Break, ...]] = {
     FindingKind.NEEDLESS: (
         lambda location: (location / "shards" / "0000" / "stage-1-0123456789abcdef.safetensors").write_text("x"),
         lambda location: (location / "unfinished").write_text(""),
+        lambda location: (location / "coordinator.json").write_text('{"host": "1007"}'),
+        a_coordinator_that_ended,
         lambda location: (location / ".epoch.0123.partial").write_text(""),
         lambda location: (location / "reports" / "train-0000.json").write_text("{}"),
     ),
