@@ -22,6 +22,8 @@ from raymu.text import one_line
 VARIABLE = "RAYMU_ANCHORS"
 """`off`, where no anchors are to be kept; or another folder for them, as a path or a URI."""
 OFF = "off"
+_MOST_PLACES = 100
+"""Places of one run that are kept beside the latest, as one that is copied for every test has many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +76,10 @@ class KeptAnchors:
         """Keep the last event of the run as it is now, although events are missing. Raises as `missing_event`."""
         kept = self._read()
         if kept is not None:
+            others = {place: head for place, head in kept.items() if place != self._place}
             with closing(self._store.journal(is_read_only=True)) as journal:
-                self._keep({name: head for name, head in kept.items() if name != self._place}, journal)
+                self._write(others)
+                self._keep(others, journal)
 
     def _missing_event(self, kept: dict[str, ChainHead], journal: Journal) -> MissingEvent | None:
         if here := kept.get(self._place):
@@ -89,14 +93,18 @@ class KeptAnchors:
 
     def _keep(self, kept: dict[str, ChainHead], journal: Journal) -> None:
         head, before = journal.checked_head(), kept.get(self._place)
-        files = self._files()
-        if files is None or head is None or head == BEGINNING or (before and before.sequence >= head.sequence):
+        if head is None or head == BEGINNING or (before and before.sequence >= head.sequence):
             return
-        anchors = {place: other.anchor for place, other in (kept | {self._place: head}).items()}
+        others = sorted(kept.items(), key=lambda item: item[1].sequence)[-_MOST_PLACES:]
+        self._write({**dict(others), self._place: head})
+
+    def _write(self, kept: dict[str, ChainHead]) -> None:
+        files = self._files()
+        anchors = {place: head.anchor for place, head in kept.items()}
         with suppress(RaymuError):  # a home that cannot be written, or a storage that is out of reach
-            files.write(
-                self._name, canonical_json({"run": self._store.manifest.run_id, "anchors": anchors}), mode=0o600
-            )
+            if files is not None:
+                tree = {"run": self._store.manifest.run_id, "anchors": anchors}
+                files.write(self._name, canonical_json(tree), mode=0o600)
 
     def _read(self) -> dict[str, ChainHead] | None:
         """Return what is kept: place -> last event. None if no anchors are kept. Raises ConfigInvalid."""

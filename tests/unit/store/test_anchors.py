@@ -9,6 +9,7 @@ import pytest
 
 from raymu.core.events import WorkResumed
 from raymu.errors import ConfigInvalid
+from raymu.store import anchors
 from raymu.store.anchors import KeptAnchors, MissingEvent, anchors_folder
 from raymu.store.run import RunStore
 from tests.support.manifests import MANIFEST
@@ -159,3 +160,25 @@ def test_a_file_that_is_no_anchors_is_refused_by_its_name(run: Path, kept: Path,
     file.write_text(payload)
     with pytest.raises(ConfigInvalid, match=r"anchors; restore or delete it"):
         missing(run)
+
+
+def test_a_run_that_was_put_back_to_its_beginning_can_be_accepted(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path / "new"))
+    store.create(MANIFEST)
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    go_on(tmp_path / "new")
+    missing(tmp_path / "new")
+    put_back(tmp_path / "old", tmp_path / "new")
+    assert missing(tmp_path / "new")
+    KeptAnchors(RunStore(str(tmp_path / "new"))).accept()
+    assert missing(tmp_path / "new") is None
+
+
+def test_a_run_that_was_copied_often_has_a_small_file(
+    run: Path, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anchors, "_MOST_PLACES", 2)
+    for number in range(5):
+        missing(shutil.copytree(run, tmp_path / str(number)))
+    [file] = kept.iterdir()
+    assert len(json.loads(file.read_text())["anchors"]) == 3
