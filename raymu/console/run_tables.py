@@ -225,11 +225,17 @@ def _deadlines(deadlines: Sequence[Deadline]) -> ResultTable:
             f"{deadline.due_at.astimezone(UTC):%Y-%m-%d %H:%M}",
             shards + (", ..." if len(deadline.shards) > _MAX_SHARDS else ""),
             exact_after,
-            Text("late", style=LATE_STYLE) if deadline.is_late else "in time",
+            _deadline_text(deadline),
         )
     if len(deadlines) > _MAX_DEADLINES:
         table.caption = f"and {len(deadlines) - _MAX_DEADLINES} more"
     return table
+
+
+def _deadline_text(deadline: Deadline) -> str | Text:
+    if deadline.is_overdue:
+        return Text("overdue", style=LATE_STYLE)
+    return Text("late", style=LATE_STYLE) if deadline.is_late else "in time"
 
 
 def _work(report: SettleResult | RebuildResult) -> str:

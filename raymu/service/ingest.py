@@ -109,6 +109,7 @@ def prepare_run(
     _check_shards(config, table, shards)
     single = _shards_of_one_class(table, shards, config.partition.shards)
     kept = np.flatnonzero(~(_excluded(table, exclude) | _owned(table, exclude_owners)))
+    begin_phase("probing the model")
     has_batch_norm = _check_model(plan)
     differences = check_repeatable(plan, few_samples(table.features[kept], table.labels[kept]), is_accepted=inexact)
     check_journal_access(store.files, config)
