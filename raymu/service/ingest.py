@@ -32,6 +32,7 @@ from raymu.errors import (
     UnknownOwner,
     UnknownSamples,
 )
+from raymu.service.phase import begin_phase
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore

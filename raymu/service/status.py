@@ -179,7 +179,7 @@ def status_of(
             purged=reached[RequestStage.PURGED],
             settled=reached[RequestStage.SETTLED],
             missed=sum(receipt.at(now).due_met is False for receipt in requests),
-            overdue=sum(receipt.due_at < now and not receipt.is_exact for receipt in requests),
+            overdue=sum(receipt.at(now).is_overdue for receipt in requests),
         ),
         debt=Debt(
             shards=sum(bool(lineage.debts) for lineage in history.board.lineages),
