@@ -105,7 +105,7 @@ def _compare(
     def announce(scenario: str, method: str) -> None:
         nonlocal begun
         count(begun, methods)
-        phase(f"{scenario}: {method}")
+        phase(f"{method}, {scenario}")
         begun += 1
 
     costs: dict[str, list[MethodCost]] = {}
