@@ -52,8 +52,11 @@ class Backend(Protocol):
         """Return the shards that a detached coordinator's actors have in memory, without starting anything."""
         ...
 
-    def count_verdict(self, check: str, verdict: Verdict) -> None:
-        """Count a verdict in the metrics of the run's detached coordinator, if one is up. Raises DeviceUnavailable."""
+    def count_verdict(self, check: str, verdict: Verdict) -> bool:
+        """Count a verdict in the metrics of the run's detached coordinator. Return whether one is up for it.
+
+        Raises DeviceUnavailable.
+        """
         ...
 
 
@@ -83,8 +86,9 @@ class LocalBackend:
     def locations(self) -> ShardLocations:
         return {}
 
-    def count_verdict(self, check: str, verdict: Verdict) -> None:
-        """Do nothing: this process has no metrics."""
+    def count_verdict(self, check: str, verdict: Verdict) -> bool:  # noqa: ARG002
+        """Return False: this process has no metrics."""
+        return False
 
     def _no_cluster(self) -> RequestInvalid:
         return RequestInvalid(
@@ -133,13 +137,14 @@ class RayBackend:
             return detached_locations(self.location, self.cluster)
         return {}
 
-    def count_verdict(self, check: str, verdict: Verdict) -> None:
+    def count_verdict(self, check: str, verdict: Verdict) -> bool:
         from raymu.runtime.known_cluster import may_find_cluster
 
-        if may_find_cluster(self.cluster.address):
-            from raymu.runtime.client import count_verdict
+        if not may_find_cluster(self.cluster.address):
+            return False
+        from raymu.runtime.client import count_verdict
 
-            count_verdict(self.location, self.cluster, check, verdict)
+        return count_verdict(self.location, self.cluster, check, verdict)
 
 
 def backend_of(location: str, cluster: ClusterConfig, trust: Trust, *, take_over: bool = False) -> Backend:

@@ -280,19 +280,24 @@ def detached_locations(location: str, cluster: ClusterConfig) -> ShardLocations:
         return _call(actor, Locations(), no_progress, cipher) if actor else {}
 
 
-def count_verdict(location: str, cluster: ClusterConfig, check: str, verdict: Verdict) -> None:
+def count_verdict(location: str, cluster: ClusterConfig, check: str, verdict: Verdict) -> bool:
     """Have a run's detached coordinator count a verdict in its metrics. Do nothing without one.
+
+    Returns:
+        Whether it was counted.
 
     Raises:
         DeviceUnavailable: The configured cluster is not running.
     """
     if not is_cluster_there(cluster.address):
-        return
+        return False
     with existing_cluster(cluster.address):
         actor = find_detached(coordinator_name(location))
         if actor is not None:
             with suppress(RayError, AttributeError):  # it is gone, or of a version without these metrics
                 ray.get(actor.count_verdict.remote(check, verdict), timeout=CLOSE_S)
+                return True
+    return False
 
 
 def _end(actor: Any) -> None:

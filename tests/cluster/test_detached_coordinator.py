@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import raymu
+from raymu.backends import RayBackend
 from raymu.core.events import SettleRequested
 from raymu.core.records import Exactness
+from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorLost, CoordinatorSuperseded, RunInvalid
 from raymu.runtime import detached_coordinator as standing
 from raymu.service.coordinator.coordinator import Coordinator
@@ -53,11 +55,14 @@ def test_a_detached_coordinator_serves_several_clients_and_outlives_them(run: ra
         assert set(threads.map(revoke, forget)) == {Exactness.EXACT}
     assert (len(own_processes(DETACHED)), own_processes(COORDINATOR)) == (1, [])
     assert run.locations()
+    backend = RayBackend(run.location, run.cluster)
+    assert backend.count_verdict("verify", Verdict.PASS), "its metrics outlive the process that verified"
     config, forgotten = config_on_ray(tmp_path / "all.parquet"), [sample_id for ids in forget for sample_id in ids]
     train_run(config, tmp_path / "calm", exclude=forgotten)
     assert repaired_weights(Path(run.location)) == repaired_weights(tmp_path / "calm")
     assert run.stop()
     assert not run.stop()
+    assert not backend.count_verdict("verify", Verdict.PASS)
     assert run.locations() == {}
 
 
