@@ -92,7 +92,10 @@ def plot_costs(costs: Mapping[str, Sequence[MethodCost]]) -> Figure:
                 yerr=cost.error,
                 color=look.colour,
                 marker=look.marker,
-                markersize=8,
+                markersize=9,
+                markerfacecolor="none",  # methods that end alike stay visible
+                markeredgewidth=1.8,
+                clip_on=False,
                 linestyle="none",
                 capsize=3,
                 label=cost.method,
