@@ -8,6 +8,7 @@ import pytest
 import ray
 
 from raymu.errors import DeviceUnavailable
+from raymu.runtime import cluster
 from raymu.runtime.cluster import join_cluster, leave_cluster
 from tests.support.head_node import Head, started_head
 
@@ -63,3 +64,45 @@ def test_the_joined_cluster_may_be_named_by_any_of_its_addresses() -> None:
         join_cluster(address)
         leave_cluster()
     assert ray.is_initialized()
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The addresses that Ray is asked for, on a machine where another version is up. Nothing is started."""
+    addresses: list[str | None] = []
+
+    def start(address: str | None, **_options: object) -> None:
+        addresses.append(address)
+        if address != "local":
+            raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.59.0\n    Python: 3.11.4\n")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster, "_init", start)
+    monkeypatch.setattr(cluster, "_resolve", lambda _address: "10.0.0.1:6379")
+    monkeypatch.setattr(cluster, "_require_reachable", lambda _address: None)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
+    return addresses
+
+
+def test_beside_a_cluster_of_another_version_that_nobody_addresses_raymu_starts_its_own(
+    starts: list[str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster._connect(None, may_start=True)
+    assert starts == [None, "local"]
+    assert "10.0.0.1:6379 has Ray 2.59.0 with Python 3.11.4" in caplog.text
+
+
+def test_a_cluster_of_another_version_is_refused_if_it_was_addresses_or_has_to_stay(starts: list[str | None]) -> None:
+    with pytest.raises(DeviceUnavailable, match="Version mismatch"):
+        cluster._connect("auto", may_start=True)
+    with pytest.raises(DeviceUnavailable, match="run `ray start --head` of this version"):
+        cluster._connect(None, may_start=False)
+    assert "local" not in starts
+
+
+def test_a_child_that_was_forked_from_a_connected_process_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "_is_forked", True)
+    with pytest.raises(DeviceUnavailable, match="was forked from one that is connected"):
+        join_cluster(None)

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 
 from raymu.errors import CoordinatorLost, CoordinatorSuperseded, FileMissing
 from raymu.runtime import placement_group as reservation
@@ -12,7 +14,7 @@ from raymu.runtime import shard_actor_pool as pool
 from raymu.runtime.fleet import RayFleet
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.shard.fleet import LocalFleet
-from raymu.service.shard.messages import StageProgress, TrainReport, no_progress
+from raymu.service.shard.messages import RoomWait, StageProgress, TrainReport, no_progress
 from raymu.store.run import RunStore
 from tests.support.cluster_process import wait_until
 from tests.support.examples import repaired_weights, train_run
@@ -43,6 +45,34 @@ def test_a_fleet_works_with_the_actors_that_have_room(tmp_path: Path, monkeypatc
 
     asyncio.run(asyncio.wait_for(train(), timeout=60))
     assert_trained(tmp_path)
+
+
+def test_a_fleet_without_room_says_what_it_waits_for_and_since_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "TELL_AFTER_S", 0.2)
+    monkeypatch.setattr(pool, "TELL_EVERY_S", 0.1)
+    store = write_run(tmp_path, cpus_per_shard=8)
+
+    async def wait_for_room() -> list[RoomWait]:
+        waits: list[RoomWait] = []
+        fleet = RayFleet(store, on_wait=waits.append)
+        warming = asyncio.ensure_future(fleet.warm_up())
+        while len(waits) < 2:
+            await asyncio.sleep(0.1)
+        warming.cancel()
+        await fleet.close()
+        return waits
+
+    class Other:
+        """Another program's actor."""
+
+    other: Any = ray.remote(num_cpus=1)(Other).remote()
+    ray.get(other.__ray_ready__.remote())
+    first, second = asyncio.run(asyncio.wait_for(wait_for_room(), timeout=60))[:2]
+    ray.kill(other)
+    assert first.since == second.since
+    assert "a shard asks for 8 CPU; free on the cluster: 7 CPU of 8 CPU" in str(first)
 
 
 def test_a_node_that_joins_adds_room_for_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,18 @@
 """The accuracy of forecasts in the status."""
 
-from dataclasses import fields
+import os
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+import raymu
 from raymu.core.records import Remedy
+from raymu.errors import RunInvalid
 from raymu.service.audit.report import WorstSample
-from raymu.service.shard.messages import ShardLocation
+from raymu.service.shard.messages import ShardLocation, StageProgress
 from raymu.service.status import status
+from raymu.store.presence import Presence
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import ids_at
 from tests.support.examples import make_config, revoke, train_run, write_samples
@@ -48,3 +52,30 @@ def test_records_of_json_documents_keep_the_names_of_version_0_1() -> None:
         "likelihood",
         "epsilon",
     }
+
+
+def test_during_a_training_status_says_who_trains_and_not_to_settle(tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    def progress(_stage: StageProgress) -> None:
+        with pytest.raises(RunInvalid) as refused:
+            raymu.open_run(tmp_path / "run").status()
+        lines.append(str(refused.value))
+
+    write_samples(tmp_path / "all.parquet")
+    with raymu.train(make_config(tmp_path / "all.parquet"), tmp_path / "run", progress=progress) as run:
+        assert run.status().coordinator is None
+    assert all(f"is being trained (by process {os.getpid()} on" in line for line in lines)
+    assert lines
+    assert "settle" not in lines[0]
+
+
+def test_status_names_a_coordinator_that_is_up_and_none_that_has_ended(tmp_path: Path) -> None:
+    write_samples(tmp_path / "all.parquet")
+    train_run(make_config(tmp_path / "all.parquet"), tmp_path / "run")
+    store = RunStore(str(tmp_path / "run"))
+    here = Presence.of_this_process(is_detached=True, address="127.0.0.1:6379")
+    store.presence.announce(here)
+    assert status(store).coordinator == here
+    store.presence.announce(replace(here, started="another time"))
+    assert status(store).coordinator is None or here.started is None

@@ -2,7 +2,7 @@ import pytest
 
 from raymu.config import ClusterConfig
 from raymu.errors import DeviceUnavailable
-from raymu.runtime.shard_resources import actor_options, backend_of, shard_bundle, shard_capacity
+from raymu.runtime.shard_resources import actor_options, backend_of, room_wanted, shard_bundle, shard_capacity
 
 A100 = {"CPU": 8.0, "GPU": 2.0, "memory": 64e9, "accelerator_type:A100": 1.0, "rack": 2.0}
 T4 = {"CPU": 8.0, "GPU": 4.0, "memory": 16e9, "accelerator_type:T4": 1.0}
@@ -90,3 +90,14 @@ def test_an_actor_requests_the_resources_of_its_bundle() -> None:
         "accelerator_type": "A100",
     }
     assert shard_bundle(ClusterConfig()) == {"CPU": 1}
+
+
+def test_what_a_shard_waits_for_is_named_unless_it_is_free() -> None:
+    cluster = ClusterConfig(cpus_per_shard=2, gpus_per_shard=0.5)
+    whole = {"CPU": 8.0, "GPU": 1.0}
+    assert room_wanted(cluster, {"CPU": 2.0, "GPU": 1.0}, whole) is None
+    wanted = room_wanted(cluster, {"CPU": 1.0}, whole)
+    assert wanted == "a shard asks for 2 CPU, 0.5 GPU; free on the cluster: 1 CPU of 8 CPU, 0 GPU of 1 GPU"
+    ranks = ClusterConfig(cpus_per_shard=2, workers_per_shard=4)
+    assert room_wanted(ranks, {"CPU": 8.0}, whole) is None
+    assert "for each of its 4 workers" in str(room_wanted(ranks, {"CPU": 7.0}, whole))
