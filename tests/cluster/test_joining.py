@@ -80,7 +80,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     monkeypatch.setattr(cluster, "_init", start)
     monkeypatch.setattr(cluster, "_resolve", lambda _address: "10.0.0.1:6379")
     monkeypatch.setattr(cluster, "_require_reachable", lambda _address: None)
-    monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
     return addresses
 
 
