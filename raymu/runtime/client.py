@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
@@ -165,7 +165,7 @@ class RayClient:
     def _carried_out(self, call: Call[Result], progress: Progress) -> Result:
         before = self._store.position()
         try:
-            return _call(self._actor, call, progress, self._cipher, while_waiting=self._turn.give_sign)
+            return _call(self._actor, call, progress, self._cipher)
         except (CoordinatorLost, KeyboardInterrupt) as error:
             mark_unanswered(error, self._store, call, before, is_own=self._own is not None)
             raise
@@ -312,13 +312,11 @@ def _call(
     call: Call[Result],
     progress: Progress,
     cipher: MessageCipher,
-    *,
-    while_waiting: Callable[[], None] = lambda: None,
 ) -> Result:
     """Follow the stream of a call's progress. Returns its last item, the result."""
     item: Any = None
     with translate_ray_errors():
-        for reference in _watched(actor.call.remote(cipher.encrypt(call)), call.answer_within_s, while_waiting):
+        for reference in _watched(actor.call.remote(cipher.encrypt(call)), call.answer_within_s):
             item = cipher.decrypt(ray.get(reference))
             if isinstance(item, StageProgress):
                 progress(item)
@@ -327,7 +325,7 @@ def _call(
     return cast(Result, item)
 
 
-def _watched(stream: Any, within_s: float | None, while_waiting: Callable[[], None]) -> Iterator[Any]:
+def _watched(stream: Any, within_s: float | None) -> Iterator[Any]:
     """Yield the references of a stream.
 
     Raises:
@@ -341,7 +339,6 @@ def _watched(stream: Any, within_s: float | None, while_waiting: Callable[[], No
                 yield next(stream)
             except StopIteration:
                 return
-        while_waiting()
         now = time.monotonic()
         if within_s is not None and now - begun > within_s:
             raise CoordinatorLost("it does not answer")

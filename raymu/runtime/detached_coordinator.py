@@ -119,7 +119,6 @@ class DetachedCoordinator(CoordinatorService):
 
     async def _do_due_work(self, *, is_caught_up: bool) -> None:
         await self._check_superseded()
-        await asyncio.to_thread(self._presence.give_sign)
         if self._is_superseded:
             now = await asyncio.to_thread(status, RunStore(self._location, trust=self._trust))
             if not _has_begun(next_settle_window(now.deadlines)):

@@ -5,6 +5,7 @@ It proves nothing: terms and the journal decide who may write. A coordinator tha
 
 import os
 import socket
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -102,6 +103,7 @@ class PresenceFile:
     def __init__(self, files: RunFiles, keys: RunKeys) -> None:
         self._files, self._keys = files, keys
         self._own: Presence | None = None
+        self._guard, self._is_withdrawn = threading.Lock(), threading.Event()
 
     def read(self) -> Presence | None:
         """Return who has, or had, the coordinator; None if the last one left the run, or if the file is not raymu's."""
@@ -113,29 +115,35 @@ class PresenceFile:
         return None
 
     def announce(self, presence: Presence) -> None:
-        """Write that a coordinator is up. No work depends on it: what cannot be written is left out."""
-        self._own = presence
-        self._write(presence)
+        """Write that a coordinator is up, and a sign of life every minute, until `withdraw`.
+
+        No work depends on it: what cannot be written is left out.
+        """
+        with self._guard:
+            self._is_withdrawn.set()
+            self._own, self._is_withdrawn = presence, threading.Event()
+            self._write(presence)
+        threading.Thread(target=self._give_signs, args=(self._is_withdrawn,), name="signs of life", daemon=True).start()
 
     def give_sign(self) -> None:
-        """Write a sign of life, unless the last one is fresh or another coordinator has announced itself since."""
-        now = datetime.now(UTC)
-        if self._own is None or now - self._own.seen_at < SIGN_EVERY:
-            return
-        if self._is_own(self.read()):
-            self._own = replace(self._own, seen_at=now)
-            self._write(self._own)
+        """Write a sign of life, unless another coordinator has announced itself since."""
+        with self._guard:
+            if self._own is not None and self.read() == self._own:
+                self._own = replace(self._own, seen_at=datetime.now(UTC))
+                self._write(self._own)
 
     def withdraw(self) -> None:
         """Delete the file, unless another coordinator has announced itself since."""
-        if self._is_own(self.read()):
-            with suppress(RaymuError):
-                self._files.delete(PRESENCE)
-        self._own = None
+        with self._guard:
+            self._is_withdrawn.set()
+            if self._own is not None and self.read() == self._own:
+                with suppress(RaymuError):
+                    self._files.delete(PRESENCE)
+            self._own = None
 
-    def _is_own(self, presence: Presence | None) -> bool:
-        own = self._own
-        return None not in (own, presence) and presence == own
+    def _give_signs(self, is_withdrawn: threading.Event) -> None:
+        while not is_withdrawn.wait(SIGN_EVERY.total_seconds()):
+            self.give_sign()
 
     def _write(self, presence: Presence) -> None:
         with suppress(RaymuError):

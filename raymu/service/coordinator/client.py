@@ -15,7 +15,7 @@ from raymu.service.coordinator.shared_calls import PendingCall, SharedCalls, car
 from raymu.service.event_log import EventLog
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet, ProgressFleet
-from raymu.service.shard.messages import Progress, StageProgress, no_progress
+from raymu.service.shard.messages import Progress, no_progress
 from raymu.store.run import RunStore
 
 
@@ -79,17 +79,13 @@ class LocalClient:
                 _run(self._coordinator.close())
                 self._open()
             others = [partial(self._calls.report, pending) for pending in together[1:]]
-            _run(self._carry_out(together, [partial(self._report, progress), *others]))
+            _run(self._carry_out(together, [progress, *others]))
         finally:
             self._turn.end_call()
 
     async def _carry_out(self, together: Sequence[PendingCall], progresses: Sequence[Progress]) -> None:
         self._calls.worker = threading.get_ident()  # a thread of its own if the caller's has a running loop
         await carry_out_together(together, self._coordinator.call, progresses)
-
-    def _report(self, progress: Progress, stage: StageProgress) -> None:
-        self._turn.give_sign()
-        progress(stage)
 
     def _close(self) -> None:
         try:

@@ -51,10 +51,6 @@ class ProcessTurn:
                 self._store.presence.withdraw()
             self._release(was_held)
 
-    def give_sign(self) -> None:
-        """Show others that this process is still at work on its calls."""
-        self._store.presence.give_sign()
-
     def leave(self) -> None:
         """End the turn of the opening, if no call has done so."""
         with self._guard:

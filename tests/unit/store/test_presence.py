@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from raymu.store import presence
 from raymu.store.layout import PRESENCE
-from raymu.store.presence import SIGN_EVERY, SILENT_AFTER, Presence
+from raymu.store.presence import SILENT_AFTER, Presence
 from raymu.store.run import RunStore
 from tests.support.manifests import MANIFEST
 
@@ -45,15 +47,24 @@ def test_nobody_withdraws_or_refreshes_what_another_announced(store: RunStore) -
     assert other.read() == HERE
 
 
-def test_a_sign_of_life_is_written_once_a_minute(store: RunStore) -> None:
-    store.presence.announce(HERE)
-    store.presence.give_sign()
-    assert store.presence.read() == HERE
-    store.presence.announce(replace(HERE, seen_at=HERE.seen_at - 2 * SIGN_EVERY))
-    store.presence.give_sign()
-    read = store.presence.read()
-    assert read
-    assert read.seen_at >= HERE.seen_at
+def test_a_sign_of_life_is_written_again_and_again_until_it_is_withdrawn(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "SIGN_EVERY", timedelta(milliseconds=10))
+    store.presence.announce(replace(HERE, seen_at=LONG_AGO))
+    first = next(seen for seen in signs(store) if seen > LONG_AGO)
+    assert next(seen for seen in signs(store) if seen > first)
+    store.presence.withdraw()
+    assert not store.files.exists(PRESENCE)
+    time.sleep(0.05)
+    assert not store.files.exists(PRESENCE)
+
+
+def signs(store: RunStore) -> Iterator[datetime]:
+    while True:
+        read = store.presence.read()
+        assert read
+        yield read.seen_at
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b"{}", b"[" * 10_000, b'{"seal": "00", "address": "evil:80"}'])
