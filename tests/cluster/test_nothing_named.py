@@ -18,7 +18,7 @@ from tests.support.ray_runs import config_on_ray
 REQUESTS = 300
 IDS = [f"sample-{number}" for number in range(REQUESTS)]
 OWNERS = [f"owner-{number}" for number in range(1000, 1010)]
-KEYS = [f"ticket-{number}-of-a-person" for number in range(REQUESTS)]
+KEYS = [f"ticket-{number}-of-a-person-{'x' * 170}" for number in range(REQUESTS)]  # the call is too large to go inline
 UNKNOWN = [f"stranger-{number}" for number in range(50)]
 NAMES = re.compile(rb"(?:sample|owner|stranger)-\d+|ticket-\d+-of-a-person")
 CONTROL = b"control-4711 "
