@@ -15,7 +15,7 @@ from tests.support.process_memory import kept_by_ray
 from tests.support.ray_internals import local_node
 from tests.support.ray_runs import config_on_ray
 
-REQUESTS = 300
+REQUESTS = 600
 IDS = [f"sample-{number}" for number in range(REQUESTS)]
 OWNERS = [f"owner-{number}" for number in range(1000, 1010)]
 KEYS = [f"ticket-{number}-of-a-person-{'x' * 170}" for number in range(REQUESTS)]  # the call is too large to go inline
@@ -27,7 +27,7 @@ CONTROL = b"control-4711 "
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("is_detached", [True, False])
 def test_nothing_that_ray_keeps_names_what_was_revoked(tmp_path: Path, is_detached: bool) -> None:
-    write_samples(tmp_path / "all.parquet", samples=400, text_ids=True)
+    write_samples(tmp_path / "all.parquet", samples=700, text_ids=True)
     config = config_on_ray(tmp_path / "all.parquet", shards=2)
     config = replace(config, data=replace(config.data, owner="owner"))
     train_run(config, tmp_path / "run")

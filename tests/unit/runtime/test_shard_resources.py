@@ -96,8 +96,8 @@ def test_what_a_shard_waits_for_is_named_unless_it_is_free() -> None:
     cluster = ClusterConfig(cpus_per_shard=2, gpus_per_shard=0.5)
     whole = {"CPU": 8.0, "GPU": 1.0}
     assert room_wanted(cluster, {"CPU": 2.0, "GPU": 1.0}, whole) is None
-    wanted = room_wanted(cluster, {"CPU": 1.0}, whole)
-    assert wanted == "a shard asks for 2 CPU, 0.5 GPU; free on the cluster: 1 CPU of 8 CPU, 0 GPU of 1 GPU"
+    room = room_wanted(cluster, {"CPU": 1.0}, whole)
+    assert room == "a shard asks for 2 CPU, 0.5 GPU; free on the cluster: 1 CPU of 8 CPU, 0 GPU of 1 GPU"
     ranks = ClusterConfig(cpus_per_shard=2, workers_per_shard=4)
     assert room_wanted(ranks, {"CPU": 8.0}, whole) is None
     assert "for each of its 4 workers" in str(room_wanted(ranks, {"CPU": 7.0}, whole))
