@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raymu.data.arrow_source import arrow_reader
+from raymu.data.csv_table import read_csv_table
+from raymu.data.values import sample_ids
 from raymu.errors import DataInvalid
 from raymu.input_file import read_input
 from raymu.output_file import atomic_write, check_output_path
@@ -37,7 +38,9 @@ Values = npt.NDArray[Any]
 
 _NEGLIGIBLE = 1e-4
 """Largest error of rounding features to float32, in standard deviations: otherwise they are kept in float64."""
-_GZIP, _ZIP, _BOM = b"\x1f\x8b", b"PK\x03\x04", b"\xef\xbb\xbf"
+_GZIP, _ZIP, _PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
+_MOST_DIMENSIONS = 64
+"""Of an array of NumPy's."""
 _IDX_TYPES: Mapping[int, str] = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -55,6 +58,8 @@ class ImportOptions:
     """Column of the ids, as for `label`, for CSV. Without it, rows are numbered."""
     owner: str | None = None
     """Column of the owners, as for `label`, for CSV. Without it, a column called owner, if there is one."""
+    has_header: bool | None = None
+    """For CSV: whether the first line has the names of the columns; None recognises it."""
     first_id: int = 0
     """Number of the first row."""
     first_label: int = 0
@@ -74,6 +79,8 @@ class ConversionResult:
     """Labels that are text, in the order of their numbers."""
     owner: str | None = None
     """The column of the owners, which is called owner in the result; None without owners."""
+    notes: tuple[str, ...] = ()
+    """What was recognised in a CSV file, for people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -85,11 +92,13 @@ class _Columns:
     labels: Values
     """(samples,)."""
     ids: Values | None = None
+    """(samples,)."""
     owner: str | None = None
     """Name of the column of the owners."""
     owners: pa.ChunkedArray | None = None
     """(samples,) integers or strings, some of them missing."""
-    """(samples,)."""
+    notes: tuple[str, ...] = ()
+    """What was recognised, for people."""
 
 
 def import_samples(source: str, out: str, options: ImportOptions) -> ConversionResult:
@@ -118,13 +127,19 @@ def import_samples(source: str, out: str, options: ImportOptions) -> ConversionR
         raise DataInvalid(source, "has samples without features; give those that have some")
     features = _as_features(source, columns.features.reshape(samples, -1))
     labels, classes = _as_labels(source, columns.labels, options)
-    ids = np.arange(samples) + options.first_id if columns.ids is None else columns.ids
+    if columns.ids is None and not -(2**63) <= options.first_id <= 2**63 - samples:
+        raise DataInvalid(source, f"has {samples} samples, whose numbers from {options.first_id} do not fit 64 bits")
+    ids = (
+        np.arange(options.first_id, options.first_id + samples, dtype=np.int64) if columns.ids is None else columns.ids
+    )
     if len(np.unique(ids)) < samples:
         raise DataInvalid(source, f"ids in column {options.id} are not unique; leave --id out to number the rows")
     listed = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), features.shape[1])
     table = pa.table({"id": pa.array(ids), "label": pa.array(labels), "features": listed})
     _write(table if columns.owners is None else table.append_column("owner", columns.owners), out)
-    return ConversionResult(samples=samples, features=features.shape[1], classes=classes, owner=columns.owner)
+    return ConversionResult(
+        samples=samples, features=features.shape[1], classes=classes, owner=columns.owner, notes=columns.notes
+    )
 
 
 def _unpacked(source: str) -> bytes:
@@ -147,6 +162,8 @@ def _read_idx(source: str, payload: bytes, options: ImportOptions) -> _Columns:
 
 def _idx_array(source: str, payload: bytes) -> Values:
     kind = _IDX_TYPES.get(payload[2]) if payload[:2] == b"\0\0" and len(payload) > 4 else None
+    if kind is not None and payload[3] > _MOST_DIMENSIONS:
+        raise DataInvalid(source, f"has {payload[3]} dimensions; give an array of {_MOST_DIMENSIONS} or fewer")
     if kind is None:
         raise DataInvalid(source, "is not an IDX file; name one such as train-labels-idx1-ubyte.gz")
     start = 4 + 4 * payload[3]
@@ -175,24 +192,13 @@ def _read_npz(source: str, payload: bytes, options: ImportOptions) -> _Columns:
 
 
 def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
-    payload = payload.removeprefix(_BOM)
-    first = payload.split(b"\n", 1)[0]
-    delimiter = next((mark for mark in (b",", b";", b"\t") if mark in first), None)
-    if delimiter is None:  # columns are separated by blanks
-        payload = b"\n".join(b",".join(line.split()) for line in payload.splitlines())
-    cells = payload.split(b"\n", 1)[0].split(delimiter or b",")
-    has_header = not any(_is_number(cell) for cell in cells)
-    try:
-        table = pyarrow.csv.read_csv(
-            arrow_reader(payload),
-            read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=not has_header),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=(delimiter or b",").decode()),
-        )
-    except (pa.ArrowException, ValueError) as error:
-        raise DataInvalid(source, f"is neither IDX, NPZ nor CSV ({one_line(error)})") from error
-    names = table.column_names
+    if payload.startswith(_PARQUET):
+        raise DataInvalid(source, "is a Parquet file, which raymu trains from as it is; name it in data.train")
+    csv_table = read_csv_table(source, payload, has_header=options.has_header)
+    table, names = csv_table.table, csv_table.table.column_names
     label = _column(source, names, options.label or "label", "--label")
-    chosen = [label] if options.id is None else [label, _column(source, names, options.id, "--id")]
+    id_column = None if options.id is None else _column(source, names, options.id, "--id")
+    chosen = [name for name in (label, id_column) if name is not None]
     owner = _owner_column(source, names, chosen, options)
     others = [name for name in names if name not in (*chosen, owner)]
     for name in others:
@@ -204,10 +210,21 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
             )
     if not others or table[label].null_count:
         raise DataInvalid(source, "has samples without a label, or without features")
-    labels, *ids = (table[name].to_numpy() for name in chosen)
-    features = np.stack([table[name].to_numpy() for name in others], axis=1)
-    owners = None if owner is None else _owners(source, owner, table[owner])
-    return _Columns(features=features, labels=labels, ids=ids[0] if ids else None, owner=owner, owners=owners)
+    ids = None if id_column is None else sample_ids(source, id_column, _whole(csv_table.text_of(id_column))).values
+    return _Columns(
+        features=np.stack([table[name].to_numpy() for name in others], axis=1),
+        labels=table[label].to_numpy(),
+        ids=ids,
+        owner=owner,
+        owners=None if owner is None else _whole(csv_table.text_of(owner)),
+        notes=csv_table.notes,
+    )
+
+
+def _whole(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return text as integers if each is written as one: an id 007 is not 7."""
+    is_whole = pc.all(pc.match_substring_regex(pc.fill_null(texts, ""), r"^(0|-?[1-9][0-9]{0,17})$")).as_py()
+    return texts.cast(pa.int64()) if is_whole else texts
 
 
 def _owner_column(source: str, names: list[str], chosen: list[str], options: ImportOptions) -> str | None:
@@ -218,13 +235,6 @@ def _owner_column(source: str, names: list[str], chosen: list[str], options: Imp
             raise DataInvalid(source, f"column {owner} cannot be both the owner and the label or the id; name another")
         return owner
     return "owner" if "owner" in names and "owner" not in chosen else None
-
-
-def _owners(source: str, name: str, owners: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return owners as training takes them: integers or strings."""
-    if not (pa.types.is_integer(owners.type) or pa.types.is_string(owners.type)):
-        raise DataInvalid(source, f"owners in column {name} are {owners.type}; they must be integers or text")
-    return owners
 
 
 def _column(source: str, names: list[str], key: str, option: str) -> str:
@@ -256,6 +266,10 @@ def _as_features(source: str, features: Values) -> Values:
 
 def _as_labels(source: str, labels: Values, options: ImportOptions) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     """Return class numbers from 0, and the names of the classes if labels are text."""
+    if labels.dtype.kind == "b":
+        labels = labels.astype(str)
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
+        labels = labels.astype(np.int64)
     if labels.dtype.kind in "OU":
         classes = options.classes or tuple(sorted(set(labels.tolist())))
         numbers = {name: number for number, name in enumerate(classes)}
@@ -267,6 +281,10 @@ def _as_labels(source: str, labels: Values, options: ImportOptions) -> tuple[npt
         return np.array([numbers[label] for label in labels.tolist()], dtype=np.int64), classes
     if labels.dtype.kind not in "iu":
         raise DataInvalid(source, f"labels are {labels.dtype}; they must be whole numbers, or text")
+    if options.first_label == 0 and labels.dtype.kind == "i":
+        return labels.astype(np.int64), ()  # a run keeps a table of other numbers than those from 0
+    if not -(2**31) < options.first_label < 2**31 or labels.max() > 2**62:
+        raise DataInvalid(source, f"labels from {options.first_label} do not fit 64 bits; give another --first-label")
     numbered = labels.astype(np.int64) - options.first_label
     if numbered.min() < 0:
         raise DataInvalid(source, f"a label is {labels.min()}, below --first-label {options.first_label}; lower it")
@@ -279,14 +297,6 @@ def _write(table: pa.Table, out: str) -> None:
             pq.write_table(table, partial, compression="zstd")
     except OSError as error:
         raise DataInvalid(out, f"cannot be written ({one_line(error)})") from error
-
-
-def _is_number(cell: bytes) -> bool:
-    try:
-        float(cell.strip(b'" \r'))
-    except ValueError:
-        return False
-    return True
 
 
 _FORMATS: Mapping[Callable[[bytes], bool], Callable[[str, bytes, ImportOptions], _Columns]] = {

@@ -43,8 +43,8 @@ class Normalizer:
             takes_integers: Whether the model takes int64.
         """
         if takes_integers:
-            zero, one = torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
-            return cls(mean=zero, scale=one, limit=_tensor(np.full(1, np.inf)))
+            nothing = torch.zeros(1, dtype=torch.int64)
+            return cls(mean=nothing, scale=nothing + 1, limit=_tensor(np.full(1, np.inf)))
         mean, scale, limit = np.zeros(1), np.ones(1), np.inf
         match setting:
             case Normalization():

@@ -29,6 +29,12 @@ from raymu.text import one_line, plural
     metavar="NAME",
     help="For CSV: the column with the owners. By default, the one called owner, if there is one.",
 )
+@click.option(
+    "--header/--no-header",
+    "has_header",
+    default=None,
+    help="For CSV: whether the first line has the names of the columns. By default, this is recognised.",
+)
 @click.option("--first-id", type=int, default=0, show_default=True, help="The number of the first row.")
 @click.option("--first-label", type=int, default=0, show_default=True, help="The lowest label, which becomes 0.")
 @click.option("--classes", metavar="A,B,...", help="The labels, if they are text, in the order of their numbers.")
@@ -41,6 +47,7 @@ def command(
     label: str | None,
     id_column: str | None,
     owner_column: str | None,
+    has_header: bool | None,
     first_id: int,
     first_label: int,
     classes: str | None,
@@ -56,11 +63,14 @@ def command(
         label=label,
         id=id_column,
         owner=owner_column,
+        has_header=has_header,
         first_id=first_id,
         first_label=first_label,
         classes=tuple(classes.split(",")) if classes else (),
     )
     result = import_samples(source, out_file, options)
+    for note in result.notes:
+        click.echo(f"raymu: {one_line(source)}: {note}", err=True)
     text = f"wrote {plural(result.samples, 'sample')} of {plural(result.features, 'feature')} into {out_file}"
     if result.owner:
         text += f"; owners from column {one_line(result.owner)}: train with data.owner=owner"
