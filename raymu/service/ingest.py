@@ -225,7 +225,7 @@ def _shards_of_one_class(table: SampleTable, shards: Indices, count: int) -> lis
 def _excluded(table: SampleTable, exclude: Collection[SampleId]) -> npt.NDArray[np.bool_]:
     ids: list[SampleId] = table.ids.tolist()
     known = frozenset(ids)
-    named = as_sample_ids(map(_kept, exclude), integers=table.ids.dtype.kind == "i")
+    named = as_sample_ids(exclude, integers=table.ids.dtype.kind == "i")
     excluded = frozenset(spelling_in(known, sample_id) for sample_id in named)
     unknown = sorted(excluded - known, key=str)
     if unknown:

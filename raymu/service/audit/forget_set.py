@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from raymu.core.partition import Hashes, Indices, identity_hashes
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, SampleId
 from raymu.data.ids import as_sample_ids
+from raymu.data.spellings import spelling_in, spellings
 from raymu.data.tables import SampleTable, read_table
 from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.history import replay
@@ -100,10 +101,8 @@ def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
         revoked = journal.revoked()
     audited = _audited_receipts(receipts, scope.request_ids)
     path = scope.data or store.data_file("train") or ""
-    table = _read(store, path)
-    pseudonyms = np.array(
-        [pseudonym(identity_text("id", sample_id), store.keys.hash_key) for sample_id in table.ids.tolist()]
-    )
+    table = _as_revoked(store, _read(store, path), revoked)
+    pseudonyms = np.array([_pseudonym(store, sample_id) for sample_id in table.ids.tolist()])
     request_ids = np.array([revoked.get(keyed_hash, "") for keyed_hash in pseudonyms.tolist()])
     rows = np.flatnonzero(np.isin(request_ids, [receipt.request_id for receipt in audited]))
     table = table.take(rows)
@@ -129,7 +128,24 @@ def find_forgotten(store: RunStore, scope: AuditScope) -> ForgottenSamples:
         _require_all(path, receipt, Counter(forgotten.of_request(receipt.request_id).shards.tolist()))
     if not scope.ids:
         return forgotten
-    return forgotten.with_ids(as_sample_ids(scope.ids, integers=store.manifest.has_integer_ids))
+    known = frozenset(forgotten.table.ids.tolist())
+    named = as_sample_ids(scope.ids, integers=store.manifest.has_integer_ids)
+    return forgotten.with_ids({spelling_in(known, sample_id) for sample_id in named})
+
+
+def _pseudonym(store: RunStore, sample_id: SampleId) -> str:
+    return pseudonym(identity_text("id", sample_id), store.keys.hash_key)
+
+
+def _as_revoked(store: RunStore, table: SampleTable, revoked: Collection[str]) -> SampleTable:
+    """Return a table whose revoked samples have the ids that the run had, of which version 0.1 kept other spellings."""
+    if store.manifest.has_integer_ids:
+        return table
+    ids = [
+        next((form for form in spellings(sample_id) if _pseudonym(store, form) in revoked), sample_id)
+        for sample_id in table.ids.tolist()
+    ]
+    return replace(table, ids=np.array(ids, dtype=object))
 
 
 def _audited_receipts(receipts: Sequence[Receipt], request_ids: Sequence[str]) -> list[Receipt]:

@@ -84,14 +84,15 @@ def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table
     if data is None:
         return
     config = store.config
-    samples = read_table(data, config.data, is_wide=True)
-    shards, slices = sample_homes(samples, config.partition)
-    if not (shards == shard).any():
-        raise DataInvalid(
-            redacted(data), f"holds no sample of shard {shard}; name the file that the run was trained from"
-        )
-    for features in (
-        kept_features(samples.features, config.data.normalize),
-        features_of_first_version(samples.features),
-    ):
-        yield list(shard_tables(replace(samples, features=features), shards, slices, config.partition))[shard]
+    for is_verbatim in (False, True):
+        samples = read_table(data, config.data, store.manifest.class_table, is_wide=True, is_verbatim=is_verbatim)
+        shards, slices = sample_homes(samples, config.partition)
+        if not (shards == shard).any():
+            raise DataInvalid(
+                redacted(data), f"holds no sample of shard {shard}; name the file that the run was trained from"
+            )
+        for features in (
+            kept_features(samples.features, config.data.normalize),
+            features_of_first_version(samples.features),
+        ):
+            yield list(shard_tables(replace(samples, features=features), shards, slices, config.partition))[shard]

@@ -1,8 +1,11 @@
 """Runs of what people have: rare classes that most shards lack, labels that are text, and numbers of tokens."""
 
 import json
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +18,12 @@ from torch import Tensor, nn
 import raymu
 from raymu.cli import run_command
 from raymu.core.verdict import Verdict
+from raymu.data.tables import _read_samples
 from raymu.errors import ConfigInvalid, DataInvalid
+from raymu.service import ingest
+from raymu.service.audit.forget_set import AuditScope, find_forgotten
+from raymu.service.coordinator.damage import Damage, restore_samples
+from raymu.store.run import RunStore
 from tests.support.examples import make_config, write_samples
 
 HERE = "tests.system.training.test_kinds_of_data"
@@ -127,3 +135,26 @@ def test_tokens_are_not_standardised_without_a_word(tmp_path: Path, model: str, 
         raymu.train(token_config(path, model), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert torch.is_grad_enabled()
+
+
+def test_ids_of_the_first_version_are_found_in_the_training_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kept UUIDs in capitals as they were: their tables are restored, and an audit finds what was revoked."""
+    table = write_samples(tmp_path / "all.parquet", samples=60)
+    ids = [str(UUID(int=number)).upper().replace("0000-0000", "ABCD-0000") for number in range(60)]
+    pq.write_table(table.set_column(0, "id", pa.array(ids)), tmp_path / "all.parquet")
+    config = make_config(tmp_path / "all.parquet", partition={"shards": 2, "slices": 2})
+    monkeypatch.setattr(ingest, "read_training_table", partial(_read_samples, classes=None, is_verbatim=True))
+    with raymu.train(config, tmp_path / "run") as run:
+        receipt = run.revoke(ids=[ids[7]], strategy="sisa")
+    store = RunStore(str(tmp_path / "run"))
+    forgotten = find_forgotten(store, AuditScope(ids=(ids[7].lower(),)))
+    assert forgotten.table.ids.tolist() == [ids[7]]
+    assert receipt.samples == 1
+    lineage = store.current().lineages[0]
+    (tmp_path / "run" / lineage.table.path).unlink()
+    damage = Damage(lineage=lineage, files=(lineage.table,))
+    with closing(store.journal(is_read_only=True)) as journal:
+        restore_samples(store, damage, revoked=journal.revoked(), data=config.data.train)
+    assert store.files.read_checked(lineage.table)

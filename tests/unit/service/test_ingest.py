@@ -44,7 +44,7 @@ REFUSED_SETTINGS: dict[str, tuple[dict[str, dict[str, Any]], type[RaymuError], s
         DataInvalid,
         "240 samples for 241 slices",
     ),
-    "slices without number": ({"partition": {"shards": 1, "slices": 10**9}}, DataInvalid, "for 1000000000 slices"),
+    "slices without number": ({"partition": {"shards": 1, "slices": 10**9}}, ConfigInvalid, "must be at most 10000"),
     "a journal that is not a database": ({"cluster": {"journal": "here"}}, ConfigInvalid, r"cluster\.journal"),
     "a journal in memory": ({"cluster": {"journal": "sqlite://"}}, ConfigInvalid, "needs a file's whole path"),
     "a journal that is not there": (
