@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.csv
 
 from raymu.data.arrow_source import arrow_reader
+from raymu.data.named_file import decoded
 from raymu.errors import DataInvalid
 from raymu.text import one_line
 
 _SEPARATORS = ("\t", ";", ",", "|")
-_ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 _INDEX = ("", "Unnamed: 0")
 """Names of the first column if pandas wrote its index there."""
@@ -48,8 +48,11 @@ def read_csv_table(source: str, payload: bytes, *, has_header: bool | None) -> C
     Raises:
         DataInvalid: It is not CSV, has two columns of one name, or its first line can be read as names and as a sample.
     """
-    text, notes = _decoded(payload)
-    text = text.lstrip("\r\n")
+    try:
+        text, note = decoded(payload)
+    except ValueError as error:
+        raise DataInvalid(source, f"is neither IDX, NPZ nor CSV ({one_line(error)})") from error
+    text, notes = text.lstrip("\r\n"), [note] if note else []
     separator = _separator(text)
     if separator is None:  # columns are separated by blanks
         text, separator = "\n".join(",".join(line.split()) for line in text.splitlines()), ","
@@ -92,15 +95,6 @@ def read_csv_table(source: str, payload: bytes, *, has_header: bool | None) -> C
         text_of=lambda name: read(skipped=skipped, decimal=decimal, text_column=name)[name],
         notes=tuple(notes),
     )
-
-
-def _decoded(payload: bytes) -> tuple[str, list[str]]:
-    encoding = next((name for mark, name in _ENCODINGS.items() if payload.startswith(mark)), "utf-8")
-    try:
-        text = payload.decode(encoding)
-    except UnicodeDecodeError:
-        return payload.decode("cp1252", errors="replace"), ["it is not UTF-8 and was read as Windows-1252"]
-    return text, [f"it was read as {encoding.upper()}"] if encoding == "utf-16" else []
 
 
 def _separator(text: str) -> str | None:

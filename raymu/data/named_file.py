@@ -67,7 +67,7 @@ class NamedFile:
         Raises RequestInvalid if it is not text.
         """
         try:
-            text, note = _decoded(self.content)
+            text, note = decoded(self.content)
         except ValueError as error:
             raise RequestInvalid(f"{self.name}: cannot be read ({one_line(error)}); {_UNREADABLE}") from error
         if _CONTROL.search(text):
@@ -98,7 +98,7 @@ def _standard_input() -> bytes:
     return content
 
 
-def _decoded(content: bytes) -> tuple[str, str]:
+def decoded(content: bytes) -> tuple[str, str]:
     """Decode UTF-8, UTF-16 and UTF-32, with or without a byte order mark, and Windows-1252. Raises ValueError."""
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if content.startswith(mark):

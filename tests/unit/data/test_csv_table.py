@@ -62,12 +62,12 @@ def test_a_first_line_that_may_be_names_or_a_sample_is_refused(tmp_path: Path, c
 
 
 FORMS: dict[str, tuple[bytes, tuple[str, ...]]] = {
-    "UTF-16": (PLAIN.encode("utf-16"), ("it was read as UTF-16",)),
-    "UTF-16, the other end first": (b"\xfe\xff" + PLAIN.encode("utf-16-be"), ("it was read as UTF-16",)),
+    "UTF-16": (PLAIN.encode("utf-16"), ()),
+    "UTF-16, the other end first": (b"\xfe\xff" + PLAIN.encode("utf-16-be"), ()),
     "a byte order mark": (PLAIN.encode("utf-8-sig"), ()),
     "Windows": (
         PLAIN.replace("b\n", "gr\u00f6\u00dfe\n").encode("cp1252"),
-        ("it is not UTF-8 and was read as Windows-1252",),
+        ("is not UTF-8, and was read as Windows-1252, as spreadsheets write",),
     ),
     "semicolons": (PLAIN.replace(",", ";").encode(), ()),
     "decimal commas": (PLAIN.replace(",", ";").replace(".", ",").encode(), ("commas are decimal signs",)),
@@ -107,6 +107,7 @@ def test_a_table_is_the_same_in_every_form(tmp_path: Path, content: bytes, noted
         (PLAIN, {"first_id": -(2**63) - 1}, "do not fit 64 bits"),
         (PLAIN, {"first_label": 2**70}, "do not fit 64 bits; give another --first-label"),
         ('label,a\n1,"2\n', {}, "column a is not all numbers"),
+        (b"\x00\x01\xff" * 9, {}, "neither IDX, NPZ nor CSV"),
         (b"PAR1 and more", {}, r"is a Parquet file, which raymu trains from as it is; name it in data\.train"),
         (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"\0", {"labels": "a.csv"}, "has 255 dimensions; give an array of 64"),
     ],
