@@ -43,6 +43,11 @@ class ClassTable:
         require_all(source, column, labels)
         find = self._find if all(self._find(label) is not None for label in set(labels.values)) else self._find_text
         unknown = next((label for label in labels.values if find(label) is None), None)
+        highest = max((label for label in labels.values if type(label) is int), default=0)
+        if self.names is None and highest >= self.count:
+            raise DataInvalid(
+                source, f"a label is {highest}, but data.classes is {self.count}; mend it, or train with more classes"
+            )
         if unknown is not None:
             raise DataInvalid(
                 source, f"a label in column {one_line(column)} is {_shown(unknown)}, {self._not_a_class()}"

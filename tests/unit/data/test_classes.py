@@ -84,7 +84,7 @@ def test_labels_of_a_test_file_are_found_in_other_forms(
         ),
         (("cat", "dog"), "Cat", "is 'Cat', which is not a class"),
         ((-1, 1), 0, r"is 0, which is not a class of the run \(-1, 1\)"),
-        (None, 2, "is 2, but the run's classes are the numbers 0 to 1; mend it or drop those rows"),
+        (None, 2, r"a label is 2, but data\.classes is 2; mend it, or train with more classes"),
         (None, -1, "is -1, but the run's classes"),
         (None, "?", r"is '\?', but the run's classes"),
         (None, None, "column label lacks 1 value"),
