@@ -107,10 +107,10 @@ def test_the_search_finds_what_is_there(everything: Everything) -> None:
 
 
 def test_nothing_that_is_printed_names_a_sample(everything: Everything) -> None:
-    told = {
+    naming = {
         command: name.pattern for command, text in everything.printed.items() for name in NAMES if name.search(text)
     }
-    assert told == {}
+    assert naming == {}
 
 
 def test_no_file_that_is_kept_names_a_sample(everything: Everything) -> None:
