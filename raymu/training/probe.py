@@ -216,8 +216,8 @@ def _owner(model: nn.Module, path: str) -> tuple[nn.Module | None, str]:
 def _value(item: object) -> str | None:
     """Return what is compared of an object, and printed; None for one that is followed further, or says nothing."""
     match item:
-        case nn.Parameter() | torch.Generator() | np.random.Generator() | np.random.RandomState():
-            return None  # in the checkpoint, or seeded
+        case torch.Generator() | np.random.Generator() | np.random.RandomState():
+            return None  # seeded
         case Tensor() | np.ndarray():
             tensor = item.detach() if isinstance(item, Tensor) else torch.from_numpy(np.atleast_1d(item).copy())
             return f"a tensor ({_tensor_digest(tensor)})" if tensor.layout is torch.strided else None

@@ -31,6 +31,7 @@ def reachable(roots: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         roots: Name -> object.
     """
     seen: set[int] = set()
+    registered = {id(part) for root in roots.values() if isinstance(root, nn.Module) for part in root.modules()}
     waiting: deque[tuple[str, object]] = deque(roots.items())
     while waiting and len(seen) < MOST_OBJECTS:
         path, item = waiting.popleft()
@@ -39,6 +40,9 @@ def reachable(roots: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         seen.add(id(item))
         yield path, item
         waiting.extend(_members(path, item))
+        if isinstance(item, nn.Module) and id(item) not in registered:  # as in a list: no checkpoint has its tensors
+            own = (*item.named_parameters(recurse=False), *item.named_buffers(recurse=False))
+            waiting.extend((f"{path}.{name}", tensor) for name, tensor in own)
 
 
 def is_users_module(name: str | None) -> bool:

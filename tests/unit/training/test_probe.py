@@ -59,7 +59,7 @@ def test_code_whose_state_is_saved_or_seeded_passes(name: str, args: dict[str, s
         ("model", "hooked", {}, r"model._forward_hooks.0.steps is \d+ after a stage"),
         ("model", "remembering", {}, "model.last is a deque of 2 after a stage, and a deque of 0"),
         ("model", "centring", {}, r"model.mean is a tensor \(.*\) after a stage, and a tensor"),
-        ("model", "averaged", {}, "going on and restoring a checkpoint give two values of the predictions"),
+        ("model", "averaged", {}, r"model.average.0.weight is a tensor \(.*\) after a stage, and a tensor"),
         ("model", "drop", {"draw": "os.urandom"}, "no seed reaches, such as os.urandom"),
         ("model", "drop", {"draw": "the time"}, "no seed reaches, such as os.urandom"),
         ("model", "drop", {"draw": "SystemRandom"}, "no seed reaches, such as os.urandom"),
