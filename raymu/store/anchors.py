@@ -5,6 +5,7 @@ file of the user's, one for each run, and writes it when the run has gone on. Wi
 is kept and nothing is said.
 """
 
+import logging
 import os
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from raymu.store.journal.event_chain import BEGINNING, ChainHead
 from raymu.store.journal.journal import Journal
 from raymu.store.run import RunStore
 from raymu.text import one_line
+
+_log = logging.getLogger(__name__)
 
 VARIABLE = "RAYMU_ANCHORS"
 """`off`, where no anchors are to be kept; or another folder for them, as a path or a URI."""
@@ -101,10 +104,13 @@ class KeptAnchors:
     def _write(self, kept: dict[str, ChainHead]) -> None:
         files = self._files()
         anchors = {place: head.anchor for place, head in kept.items()}
-        with suppress(RaymuError):  # a home that cannot be written, or a storage that is out of reach
-            if files is not None:
-                tree = {"run": self._store.manifest.run_id, "anchors": anchors}
-                files.write(self._name, canonical_json(tree), mode=0o600)
+        if files is None:
+            return
+        tree = {"run": self._store.manifest.run_id, "anchors": anchors}
+        try:
+            files.write(self._name, canonical_json(tree), mode=0o600)
+        except RaymuError as error:
+            _say_unless_home(error)
 
     def _read(self) -> dict[str, ChainHead] | None:
         """Return what is kept: place -> last event. None if no anchors are kept. Raises ConfigInvalid."""
@@ -116,7 +122,8 @@ class KeptAnchors:
             return {str(place): ChainHead.parse(anchor) for place, anchor in tree["anchors"].items()}
         except FileMissing:
             return {}
-        except (FileUnreadable, StorageFailed):
+        except (FileUnreadable, StorageFailed) as error:
+            _say_unless_home(error)
             return None
         except (FileCorrupt, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigInvalid(
@@ -129,7 +136,9 @@ class KeptAnchors:
             return None
         try:
             return RunFiles(folder)
-        except RunInvalid:
+        except RunInvalid as error:
+            if os.environ.get(VARIABLE):
+                raise ConfigInvalid(f"{VARIABLE}: {error}; name a folder or a URI, or off") from error
             return None
 
     @property
@@ -144,6 +153,12 @@ def older_copy(missing: MissingEvent) -> str:
         f"an older copy, or one that went on by itself: it lacks event {missing.sequence}, which {place} has or had, and may "
         "serve samples that were revoked since"
     )
+
+
+def _say_unless_home(error: RaymuError) -> None:
+    """Say that no anchor is compared or kept where the user has named a place for them. A home may be read-only."""
+    if os.environ.get(VARIABLE):
+        _log.warning("raymu: no anchor is compared or kept in %s: %s", VARIABLE, one_line(error))
 
 
 def anchors_folder() -> str | None:

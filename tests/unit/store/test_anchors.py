@@ -141,6 +141,18 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(
     assert (tmp_path / "file").read_text() == ""
 
 
+def test_a_place_that_the_user_named_and_that_fails_is_said(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RAYMU_ANCHORS", str(tmp_path / "file"))
+    assert missing(run) is None
+    assert any("no anchor is compared or kept in RAYMU_ANCHORS" in record.getMessage() for record in caplog.records)
+    monkeypatch.setenv("RAYMU_ANCHORS", "nowhere://office/anchors")
+    with pytest.raises(ConfigInvalid, match=r"RAYMU_ANCHORS: .*; name a folder or a URI, or off"):
+        missing(run)
+
+
 def test_the_folder_is_chosen_by_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert anchors_folder() == str(tmp_path / "state" / "raymu" / "anchors")
     monkeypatch.setenv("RAYMU_ANCHORS", "s3://office/anchors")
