@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymu.api import open_run
+from raymu.config.limits import check_tree
 from raymu.config.unlearning import Strategy
 from raymu.core.events import Event, RevocationsAccepted, RunTrained
-from raymu.errors import ShardRepairFailed
+from raymu.errors import ConfigInvalid, ShardRepairFailed
 from raymu.report.load import Measurement, RunRecord, read_run
 from raymu.report.page import render
 from raymu.report.request_groups import LATEST
@@ -319,12 +320,22 @@ def test_a_run_without_requests_has_a_page_too(trained_run: TrainedRunFactory) -
     assert "not measured" in shown
 
 
+def is_refused(letter: str) -> bool:
+    """Whether settings refuse a letter: most control characters, and halves of characters."""
+    try:
+        check_tree(letter)
+    except ConfigInvalid:
+        return True
+    return False
+
+
 def hostile(record: RunRecord, text: str) -> RunRecord:
     """The same record, with a hostile text in every field that a user or a file can set."""
+    setting = "".join(letter for letter in text if not is_refused(letter))  # settings have no such letters
     config: dict[str, Any] = {
         **record.manifest.config,
-        "data": {**record.manifest.config["data"], "train": text or "a", "test": text or "a"},
-        "model": {"name": "mlp", "args": {text: text}},
+        "data": {**record.manifest.config["data"], "train": setting or "a", "test": setting or "a"},
+        "model": {"name": "mlp", "args": {setting: setting}},
     }
     assert record.verification is not None
     check = record.verification.checks[0]
