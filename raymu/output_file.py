@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -25,6 +25,17 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def require_ending(out: str | Path, endings: Sequence[str]) -> None:
+    """Raise RequestInvalid unless a path ends as the format that is written: nothing is written under another name.
+
+    Args:
+        out: The path to write.
+        endings: The endings of what is written, such as `.png`.
+    """
+    if Path(out).suffix.lower() not in endings:
+        raise RequestInvalid(f"{out}: is of no known format; name a file that ends in {' or '.join(endings)}")
 
 
 def check_output_path(out: str | Path, *, reads: Mapping[str, str | Path | None], run: str | None = None) -> None:
