@@ -31,7 +31,7 @@ from raymu.data.csv_table import read_csv_table
 from raymu.data.values import sample_ids
 from raymu.errors import DataInvalid
 from raymu.input_file import read_input
-from raymu.output_file import atomic_write, check_output_path
+from raymu.output_file import atomic_write, check_output_path, require_ending
 from raymu.text import one_line
 
 Values = npt.NDArray[Any]
@@ -117,6 +117,7 @@ def import_samples(source: str, out: str, options: ImportOptions) -> ConversionR
     """
     if not out.endswith(".parquet"):
         raise DataInvalid(out, "is not a name for the result; name a .parquet file")
+    require_ending(out, (".parquet", ".parq", ".pq"))
     check_output_path(out, reads={"what is imported": source, "the file of its labels": options.labels})
     payload = _unpacked(source)
     columns = next(read for fits, read in _FORMATS.items() if fits(payload))(source, payload, options)

@@ -7,7 +7,7 @@ from pathlib import Path
 from raymu.api import Run
 from raymu.core.verdict import Verdict
 from raymu.errors import NoVoters, RequestInvalid
-from raymu.output_file import atomic_write, check_output_path
+from raymu.output_file import atomic_write, check_output_path, require_ending
 from raymu.report.load import Measurement, read_run
 from raymu.report.page import render
 from raymu.report.training_summary import file_name
@@ -58,6 +58,7 @@ def write_report(
         FileCorrupt: Such a file is damaged.
     """
     check_output_path(out, reads={"the samples to measure on": data, "the audit": audit}, run=run.location)
+    require_ending(out, (".html", ".htm"))
     run.require_not_rolled_back()
     store = RunStore(run.location, trust=run.trust)
     record = read_run(

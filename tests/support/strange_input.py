@@ -382,7 +382,9 @@ CELLS = ("text", "", DEEP, b"\xff\x00", 2**62, -1, 1.5, None, "\u202e", "{}", "[
 def damages(draw: st.DrawFn, run: Path) -> str:
     """Damage a file of a run, and return what was done."""
     files = sorted(path for path in run.rglob("*") if path.is_file() and not path.is_symlink())
-    position, which, another = (draw(st.integers(0, 10**6)) for _ in range(3))  # what is drawn may not depend on the files
+    position, which, another = (
+        draw(st.integers(0, 10**6)) for _ in range(3)
+    )  # what is drawn may not depend on the files
     path, other = files[which % len(files)], files[another % len(files)]
     text = draw(st.sampled_from(["", "{}", "null", "[]", "7", DEEP, LONG, '{"seal": "\\ud800"}', "\0" * 100, "\udcff"]))
     target = draw(st.sampled_from(["/dev/zero", "/dev/null", "..", "itself", "another"]))

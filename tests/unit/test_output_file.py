@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raymu.errors import RequestInvalid
-from raymu.output_file import atomic_write, check_output_path
+from raymu.output_file import atomic_write, check_output_path, require_ending
 from tests.support.examples import file_size_limit
 
 
@@ -90,3 +90,14 @@ def test_a_new_file_and_an_old_one_may_be_written(tmp_path: Path) -> None:
         check_output_path(
             tmp_path / name, reads={"the table to predict": "s3://bucket/data.parquet"}, run="s3://bucket/run"
         )
+
+
+@pytest.mark.parametrize("out", ["a.png", "a.PNG", "folder.x/a.svg"])
+def test_an_ending_says_the_format(out: str) -> None:
+    require_ending(out, (".png", ".svg"))
+
+
+@pytest.mark.parametrize("out", ["a", "a.json", ".png", "", "a.png.gz"])
+def test_another_ending_is_refused(out: str) -> None:
+    with pytest.raises(RequestInvalid, match=r"no known format; name a file that ends in \.png or \.svg"):
+        require_ending(out, (".png", ".svg"))

@@ -11,6 +11,7 @@ from raymu.config import Config
 from raymu.console.planning_tables import show_capacity
 from raymu.core.planning.recommendation import PATCH_ERROR
 from raymu.core.planning.traffic import parse_traffic
+from raymu.output_file import check_output_path, require_ending
 from raymu.service.planning.capacity import plan_capacity
 from raymu.service.planning.profile import profile
 
@@ -51,7 +52,7 @@ from raymu.service.planning.profile import profile
     type=RATIO,
     help="The largest mean forgetting error of the requests. One that is retrained counts 0.",
 )
-@click.option("--out", "out_file", type=FILE, help="Draw the costs into this PNG or SVG file.")
+@click.option("--out", "out_file", type=FILE, help="Draw the costs into this PNG, SVG or PDF file.")
 @json_option
 def command(
     config_file: str,
@@ -70,6 +71,9 @@ def command(
     Every strategy is simulated with the configured layout, and a layout and a boundary are recommended. A few short
     epochs measure the speed of this machine.
     """
+    if out_file:
+        require_ending(out_file, (".png", ".svg", ".pdf"))
+        check_output_path(out_file, reads={"the configuration": config_file})
     config = Config.load(config_file)
     plan = plan_capacity(
         config,
