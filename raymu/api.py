@@ -760,11 +760,11 @@ def train(
     try:
         run._train(progress)
     except BaseException as error:
-        with suppress(RaymuError):
+        with suppress(RaymuError, OSError, MemoryError):
             run.close()
         if isinstance(error, _USER_ERRORS):
             prepared.remove()
-        elif isinstance(error, RaymuError | OSError) and getattr(error, "exit_code", 2) == 2:
+        elif isinstance(error, RaymuError | OSError | MemoryError) and getattr(error, "exit_code", 2) == 2:
             mark_unfinished(error)  # the run stays
         raise
     return run

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,6 +24,8 @@ from raymu.text import one_line, plural
 
 __all__ = ["main", "run_command"]
 
+_NO_ROOM = ("can't start new thread", "bad allocation", "std::bad_alloc")
+"""Messages of a RuntimeError of Python's or PyTorch's that comes of the machine."""
 _LONGEST_PROBLEM = 1000
 """Characters of a line that says why a command was refused."""
 
@@ -30,6 +33,9 @@ _LONGEST_PROBLEM = 1000
 def main() -> None:
     """Run the command that the process was started with, and exit with its code."""
     outlive_readers()
+    if not sys.flags.dev_mode:  # objects that a refusal left half made complain when they are let go
+        sys.unraisablehook = lambda _: None
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     code, error = run_command(sys.argv[1:])
     if error:
         with suppress(OSError):
@@ -88,6 +94,14 @@ def _refusal(error: BaseException) -> tuple[int, str, dict[str, Any]] | None:
         case OSError() | MemoryError():  # errors of the machine that no lower layer has explained by a RaymuError
             kind = f"{type(error).__name__}: {error}".removesuffix(": ")
             code, problem = 2, f"the machine failed ({kind}); check its disk, its memory and its permissions"
+        case ImportError():  # there may be too little memory to load a library, or it is not installed
+            kind = one_line(error, longest=200)
+            code, problem = (
+                2,
+                f"a library cannot be loaded ({kind}); check the machine's memory, or install raymu again",
+            )
+        case RuntimeError() if str(error) in _NO_ROOM:
+            code, problem = 2, f"the machine failed ({error}); check its memory and the limits of its processes"
         case click.Abort() | KeyboardInterrupt():
             code, problem = 130, "interrupted"
         case _:
