@@ -6,11 +6,15 @@ from typing import Any
 
 import click
 
+from raymu.config import limits
+
 DATE_FORMAT_KEY = "raymu.date_format"
 """What a command has for its dates in the dictionary of its context."""
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _MAX_DIGITS = 5
+_LARGEST = 1e10
+"""The largest number that is no count: 300 years in seconds."""
 
 
 class _Location(click.Path):
@@ -80,6 +84,8 @@ class _Nonnegative(click.ParamType):  # type: ignore[type-arg]
             number = math.nan
         if not 0.0 <= number < math.inf:
             self.fail(f"{value!r} is not a number of 0 or more", param, ctx)
+        if number > _LARGEST:
+            self.fail(f"{value!r} is more than {_LARGEST:g}", param, ctx)
         return number
 
 
@@ -93,4 +99,9 @@ SECONDS, POINTS, SHARE, RATIO = (
     _Nonnegative("share"),
     _Nonnegative("ratio"),
 )
-POSITIVE, NATURAL = _Count(min=1), _Count(min=0)
+POSITIVE, NATURAL = _Count(min=1, max=limits.MAX_COUNT), _Count(min=0, max=limits.MAX_COUNT)
+SHARD = _Count(min=0, max=limits.MAX_SHARDS - 1)
+MODELS = _Count(min=1, max=limits.MAX_MODELS)
+"""How many models a command trains beside those of the run."""
+WHOLE = _Count(min=-(2**63), max=2**63 - 1)
+"""Any whole number that fits in 64 bits."""

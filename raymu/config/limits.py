@@ -28,6 +28,8 @@ MAX_LAYERS = 1_000
 MAX_WIDTH = 1_000_000
 """Units of a layer."""
 MAX_THREADS = 256
+MAX_MODELS = 100_000
+"""Models that an audit or a search trains beside those of the run."""
 MAX_RANKS = 64
 """Processes that share a shard."""
 

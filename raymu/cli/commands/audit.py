@@ -6,7 +6,7 @@ import click
 
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import EXIT_CODES, address_option, json_option, open_run, run_argument, show, trust_option
-from raymu.cli.parameter_types import FILE, NATURAL, POSITIVE
+from raymu.cli.parameter_types import FILE, MODELS, NATURAL
 from raymu.console.audit_tables import show_audit
 from raymu.console.progress import phase_progress
 from raymu.core.verdict import Verdict
@@ -23,7 +23,7 @@ from raymu.service.audit.forget_set import AuditScope
 @click.option("--test-data", type=FILE, help="A labelled table. By default, the test file of the configuration.")
 @click.option(
     "--shadow-models",
-    type=POSITIVE,
+    type=MODELS,
     default=16,
     show_default=True,
     help="The number of shadow models for each shard: even, and at least 4.",

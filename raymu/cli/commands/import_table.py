@@ -4,7 +4,7 @@ import click
 
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import json_option, show
-from raymu.cli.parameter_types import FILE
+from raymu.cli.parameter_types import FILE, WHOLE
 from raymu.data.convert import ImportOptions, import_samples
 from raymu.text import one_line, plural
 
@@ -35,8 +35,8 @@ from raymu.text import one_line, plural
     default=None,
     help="For CSV: whether the first line has the names of the columns. By default, this is recognised.",
 )
-@click.option("--first-id", type=int, default=0, show_default=True, help="The number of the first row.")
-@click.option("--first-label", type=int, default=0, show_default=True, help="The lowest label, which becomes 0.")
+@click.option("--first-id", type=WHOLE, default=0, show_default=True, help="The number of the first row.")
+@click.option("--first-label", type=WHOLE, default=0, show_default=True, help="The lowest label, which becomes 0.")
 @click.option("--classes", metavar="A,B,...", help="The labels, if they are text, in the order of their numbers.")
 @json_option
 def command(

@@ -15,7 +15,7 @@ from raymu.cli.options import (
     take_over_option,
     trust_option,
 )
-from raymu.cli.parameter_types import DURATION
+from raymu.cli.parameter_types import DURATION, SHARD
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_settlement
 
@@ -25,7 +25,7 @@ from raymu.console.run_tables import show_settlement
 @click.option("--due-within", type=DURATION, help="Settle only requests that are due by then, such as 7d, 12h or 30m.")
 @click.option(
     "--drop-shard",
-    type=click.IntRange(min=0),
+    type=SHARD,
     metavar="SHARD",
     help="Give up a shard that cannot be repaired: revoke all of its samples. It abstains for good.",
 )

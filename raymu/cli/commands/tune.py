@@ -7,8 +7,8 @@ import click
 
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import address_option, json_option, open_run, run_argument, show, trust_option
-from raymu.cli.parameter_types import DIRECTORY, FILE, NATURAL, POINTS, POSITIVE, RATIO, SECONDS, SHARE
-from raymu.config import Config
+from raymu.cli.parameter_types import DIRECTORY, FILE, MODELS, NATURAL, POINTS, POSITIVE, RATIO, SECONDS, SHARE
+from raymu.config import Config, limits
 from raymu.config.unlearning import Contributions, Strategy
 from raymu.console.planning_tables import show_tuning
 from raymu.console.progress import phase_progress
@@ -37,7 +37,7 @@ from raymu.service.tuning.report import require_feasible
     show_default=True,
     help="How the search chooses what it tries.",
 )
-@click.option("--trials", type=POSITIVE, default=16, show_default=True, help="The number of trials.")
+@click.option("--trials", type=MODELS, default=16, show_default=True, help="The number of trials.")
 @click.option(
     "--strategy",
     "strategies",
@@ -82,7 +82,7 @@ from raymu.service.tuning.report import require_feasible
 @click.option(
     "--oracles",
     metavar="N",
-    type=click.IntRange(min=FEWEST_ORACLES),
+    type=click.IntRange(min=FEWEST_ORACLES, max=limits.MAX_MODELS),
     default=ORACLES,
     show_default=True,
     help="The number of oracles with other seeds, which the forgetting error is measured by.",

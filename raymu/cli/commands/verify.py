@@ -6,6 +6,7 @@ import click
 
 from raymu.cli.command import RaymuCommand
 from raymu.cli.options import EXIT_CODES, json_option, open_run, run_argument, show, trust_option
+from raymu.cli.parameter_types import SHARD
 from raymu.console.progress import stage_progress
 from raymu.console.run_tables import show_verification
 
@@ -16,7 +17,7 @@ from raymu.console.run_tables import show_verification
     "--replay", is_flag=True, help="Train the shards again without the revoked samples, and compare them bit for bit."
 )
 @click.option(
-    "--shard", "shards", metavar="SHARD", multiple=True, type=int, help="Replay only this shard. Repeat it for more."
+    "--shard", "shards", metavar="SHARD", multiple=True, type=SHARD, help="Replay only this shard. Repeat it for more."
 )
 @click.option(
     "--anchor", metavar="ANCHOR", help="What an earlier verification printed: shows whether the run was rolled back."

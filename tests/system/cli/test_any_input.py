@@ -9,9 +9,10 @@ import io
 import os
 import shutil
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ from tests.support.strange_input import (
 )
 
 LONGEST_S = 20
+TAKEOVER = {"run/epoch", "run/journal.sqlite", "run/journal.seal"}
+"""Files that a coordinator writes when it takes a run over."""
 HEAVY = {"audit", "tune", "demo", "job", "start", "stop"}
 """Commands that train for long or look for a cluster: their command lines are read, and not carried out."""
 SETTINGS: dict[str, Any] = {
@@ -80,9 +83,15 @@ class Bench:
         copy(self._pristine, self.folder)
         os.chdir(self.folder)
 
-    def run(self, kind: str, *words: str) -> tuple[int, str]:
-        """Run a command. Fails the test if it ends otherwise than it may."""
-        before = digest(self.folder)
+    def run(self, kind: str, *words: str, is_damaged: bool = False) -> tuple[int, str]:
+        """Run a command. Fails the test if it ends otherwise than it may.
+
+        Args:
+            kind: What is counted.
+            words: The command line.
+            is_damaged: Whether the run is. A coordinator that takes it over before it finds that out leaves a new term.
+        """
+        before, events = digest(self.folder), events_of(self.folder / "run")
         out, err = io.StringIO(), io.StringIO()
         with limited(LONGEST_S, words), redirect_stdout(out), redirect_stderr(err):
             code, line = run_command(words)
@@ -95,11 +104,27 @@ class Bench:
         if code in (2, 4):
             assert line, shown
         after = digest(self.folder)
-        if code == 2:
+        if code == 2 and is_damaged:
+            assert events_of(self.folder / "run") == events, (shown, line)
+            changed = {name for name, _ in set(after.items()) ^ set(before.items())}
+            assert changed <= TAKEOVER, (shown, line, changed)
+        elif code == 2:
             assert after == before, (shown, line, sorted(set(after.items()) ^ set(before.items())))
         if after != self._before:
             self.reset()
         return code, line
+
+
+def events_of(run: Path) -> list[str] | None:
+    """Return the events of a journal; None if it cannot be read."""
+    journal = run / "journal.sqlite"
+    if journal.is_symlink() or not journal.is_file() or not os.access(journal, os.R_OK):
+        return None
+    try:
+        with closing(sqlite3.connect(f"file:{journal}?immutable=1", uri=True)) as database:
+            return [str(row) for row in database.execute("SELECT * FROM events ORDER BY sequence")]
+    except sqlite3.Error:
+        return None
 
 
 @contextmanager
@@ -150,7 +175,8 @@ def digest(folder: Path) -> dict[str, str]:
 def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Bench]:
     pristine = tmp_path_factory.mktemp("strange") / "pristine"
     pristine.mkdir()
-    home = Path.cwd()
+    home, anchors = Path.cwd(), os.environ["RAYMU_ANCHORS"]
+    os.environ["RAYMU_ANCHORS"] = "off"  # a run that is put back is no rollback here
     rows = range(60)
     table = pa.table(
         {
@@ -172,6 +198,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     made = Bench(pristine, pristine.with_name("folder"))
     yield made
     os.chdir(home)
+    os.environ["RAYMU_ANCHORS"] = anchors
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
     if request.config.getoption("--nightly") and reporter is not None:
         for kind, count in sorted(made.ends.items()):
@@ -296,9 +323,12 @@ def test_any_run_directory_is_read_or_refused(bench: Bench, factor: int) -> None
     @repeated(200 * factor)
     @given(data=st.data(), words=st.sampled_from(READINGS), count=st.integers(1, 2), as_json=st.booleans())
     def check(data: st.DataObject, words: list[str], count: int, as_json: bool) -> None:
-        for _ in range(count):
-            data.draw(damages(Path("run")))
-        bench.run(f"run directories, {words[0]}", words[0], "run", *words[1:], *(["--json"] if as_json else []))
-        bench.reset()
+        try:
+            for _ in range(count):
+                data.draw(damages(Path("run")))
+            words = [words[0], "run", *words[1:], *(["--json"] if as_json else [])]
+            bench.run(f"run directories, {words[0]}", *words, is_damaged=True)
+        finally:
+            bench.reset()
 
     check()
