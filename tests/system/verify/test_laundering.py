@@ -90,6 +90,7 @@ def copies(folder: Path, tmp_path: Path, count: int) -> Iterator[tuple[Path, ran
         open_run(location).status()  # as its user did before
         yield location, random.Random(number)
         shutil.rmtree(tmp_path / str(number))
+        shutil.rmtree(tmp_path / "anchors", ignore_errors=True)  # of other copies of the run, which went on
 
 
 @pytest.fixture(autouse=True)
