@@ -32,7 +32,7 @@ _HARMLESS = (
     "pydevd",
     "_pydev",
 )
-"""Modules whose threads show progress, or wait for input: they draw no random numbers."""
+"""Modules whose threads give signs of life, show progress, or wait for input: they draw no random numbers."""
 
 
 def has_other_threads() -> bool:
