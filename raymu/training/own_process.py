@@ -21,6 +21,7 @@ from raymu.text import one_line
 from raymu.training.stages import StageResult, StageTask, train_stages
 
 _HARMLESS = (
+    "raymu.",
     "rich.",
     "tqdm.",
     "ray.",
