@@ -6,6 +6,7 @@ as many, and the counts of each kind are printed.
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -67,6 +68,11 @@ SOUND: Mapping[str, str] = {
     "ids": "17",
 }
 """Parameters -> values that are right."""
+
+
+READINGS = (["status"], ["receipts"], ["verify"], ["plan", "--id", "17"], ["evaluate", "--test-data", "base.parquet"],
+            ["predict", "--data", "base.parquet", "--out", "out.csv"], ["report", "--out", "out.html"], ["settle"],
+            ["revoke", "--id", "17"], ["rebuild"], ["verify", "--replay"])  # fmt: skip
 
 
 class Bench:
@@ -222,6 +228,31 @@ def repeated(count: int) -> settings:
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([name[0], "run", *name[1:]] for name in READINGS[:8]),
+        ["import", "table.csv", "--out", "out.parquet"],
+        ["train", "base.yaml", "other"],
+        ["simulate", "base.yaml", "--traffic", "uniform:3"],
+        ["revoke", "run", "--id", "17"],
+        ["revoke", "run", "--id", "3"],
+        ["start", "run"],
+    ],
+    ids=" ".join,
+)
+def test_a_document_names_its_schema_whatever_the_exit_code(
+    bench: Bench, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, line = run_command([*words, "--json"])
+    bench.reset()
+    document = json.loads(capsys.readouterr().out)
+    assert document["version"] == 1
+    assert document["schema"] == (f"raymu.{words[0]}" if code in (0, 3) else "raymu.error"), (code, line)
+    if code == 2:
+        assert (document["exit_code"], document["error"]) == (2, line.removeprefix("raymu: "))
+
+
 def refusal(tree: dict[str, Any]) -> str:
     """Return why settings are refused; nothing if they are taken."""
     try:
@@ -312,11 +343,6 @@ def test_any_table_is_used_or_refused(bench: Bench, factor: int) -> None:
         bench.run(f"tables, {use}", *(word.format(path) for word in USES[use]))
 
     check()
-
-
-READINGS = (["status"], ["receipts"], ["verify"], ["plan", "--id", "17"], ["evaluate", "--test-data", "base.parquet"],
-            ["predict", "--data", "base.parquet", "--out", "out.csv"], ["report", "--out", "out.html"], ["settle"],
-            ["revoke", "--id", "17"], ["rebuild"], ["verify", "--replay"])  # fmt: skip
 
 
 def test_any_run_directory_is_read_or_refused(bench: Bench, factor: int) -> None:

@@ -1,6 +1,7 @@
 """With --json, every command prints one document that names its schema and version, also if it is refused."""
 
 import json
+from dataclasses import fields
 
 import click
 import pytest
@@ -8,7 +9,31 @@ import pytest
 from raymu.cli import run_command
 from raymu.cli.group import SECTIONS
 from raymu.cli.json_document import emit
+from raymu.data.convert import ConversionResult
+from raymu.report.write import ReportWritten
+from raymu.service.coordinator.calls import RebuildResult, SettleResult, TrainingResult
+from raymu.service.planning.capacity import CapacityPlan
+from raymu.service.planning.forecast import Forecast
+from raymu.service.prediction import Evaluation
+from raymu.service.status import RunStatus
+from raymu.service.tuning.report import TuningReport
+from raymu.service.verify.verify import Verification
+from tests.support.format_pages import PAGES, documented
 
+RECORDS = {
+    "import": ConversionResult,
+    "train": TrainingResult,
+    "rebuild": RebuildResult,
+    "settle": SettleResult,
+    "plan": Forecast,
+    "simulate": CapacityPlan,
+    "tune": TuningReport,
+    "status": RunStatus,
+    "verify": Verification,
+    "evaluate": Evaluation,
+    "report": ReportWritten,
+}
+"""Command -> the record that its document shows."""
 COMMANDS = [command.name.split() for commands in SECTIONS.values() for command in commands]
 
 
@@ -31,3 +56,16 @@ def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert document["error"] is None
     assert document["trials"] == [{"seconds": None}, {"seconds": 1.5}]
+
+
+def test_every_command_has_its_schema_on_the_page() -> None:
+    schemas = {f"raymu.{name}" for words in COMMANDS for name in words[:1] if name != "job"} | {"raymu.error"}
+    assert schemas - documented("json") == set()
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_every_field_of_a_document_is_on_the_page(name: str) -> None:
+    [line] = [
+        row for row in (PAGES / "json.md").read_text(encoding="utf-8").splitlines() if f"| `raymu.{name}` |" in row
+    ]
+    assert [field.name for field in fields(RECORDS[name]) if f"`{field.name}`" not in line] == []
