@@ -14,6 +14,7 @@ from raymu.service.shard.messages import ShardLocation, StageProgress
 from raymu.service.status import status
 from raymu.store.presence import Presence
 from raymu.store.run import RunStore
+from raymu.training.own_process import has_other_threads
 from tests.support.coordinated_run import ids_at
 from tests.support.examples import make_config, revoke, train_run, write_samples
 
@@ -58,6 +59,7 @@ def test_during_a_training_status_says_who_trains_and_not_to_settle(tmp_path: Pa
     lines: list[str] = []
 
     def progress(_stage: StageProgress) -> None:
+        assert not has_other_threads(), "signs of life are given without disturbing the training"
         with pytest.raises(RunInvalid) as refused:
             raymu.open_run(tmp_path / "run").status()
         lines.append(str(refused.value))
