@@ -75,7 +75,7 @@ READINGS = (["status"], ["receipts"], ["verify"], ["plan", "--id", "17"], ["eval
             ["revoke", "--id", "17"], ["rebuild"], ["verify", "--replay"])  # fmt: skip
 
 
-class Bench:
+class Workshop:
     """A folder with a trained run and strange files, which is as it was before each example."""
 
     def __init__(self, pristine: Path, folder: Path) -> None:
@@ -178,7 +178,7 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Bench]:
+def workshop(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Workshop]:
     pristine = tmp_path_factory.mktemp("strange") / "pristine"
     pristine.mkdir()
     home, anchors = Path.cwd(), os.environ["RAYMU_ANCHORS"]
@@ -201,7 +201,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         assert run_command(["train", "base.yaml", "run"]) == (0, "")
         assert run_command(["revoke", "run", "--id", "3", "--strategy", "dpus"]) == (0, "")
     write_strange_files(pristine)
-    made = Bench(pristine, pristine.with_name("folder"))
+    made = Workshop(pristine, pristine.with_name("folder"))
     yield made
     os.chdir(home)
     os.environ["RAYMU_ANCHORS"] = anchors
@@ -242,10 +242,10 @@ def repeated(count: int) -> settings:
     ids=" ".join,
 )
 def test_a_document_names_its_schema_whatever_the_exit_code(
-    bench: Bench, words: list[str], capsys: pytest.CaptureFixture[str]
+    workshop: Workshop, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, line = run_command([*words, "--json"])
-    bench.reset()
+    workshop.reset()
     document = json.loads(capsys.readouterr().out)
     assert document["version"] == 1
     assert document["schema"] == (f"raymu.{words[0]}" if code in (0, 3) else "raymu.error"), (code, line)
@@ -262,7 +262,7 @@ def refusal(tree: dict[str, Any]) -> str:
     return ""
 
 
-def test_any_settings_are_settings_or_one_line(bench: Bench, factor: int) -> None:
+def test_any_settings_are_settings_or_one_line(workshop: Workshop, factor: int) -> None:
     @repeated(800 * factor)
     @given(tree=settings_trees(SETTINGS))
     def check(tree: dict[str, Any]) -> None:
@@ -270,12 +270,12 @@ def test_any_settings_are_settings_or_one_line(bench: Bench, factor: int) -> Non
             line = refusal(tree)
         assert "\n" not in line
         assert len(line) < 1500
-        bench.ends[f"settings, {'refused' if line else 'taken'}"] += 1
+        workshop.ends[f"settings, {'refused' if line else 'taken'}"] += 1
 
     check()
 
 
-def test_any_file_of_settings_trains_or_is_refused(bench: Bench, factor: int) -> None:
+def test_any_file_of_settings_trains_or_is_refused(workshop: Workshop, factor: int) -> None:
     @repeated(60 * factor)
     @given(tree=settings_trees(SETTINGS), cut=st.integers(0, 40), at=st.integers(0, 600))
     def check(tree: dict[str, Any], cut: int, at: int) -> None:
@@ -287,13 +287,13 @@ def test_any_file_of_settings_trains_or_is_refused(bench: Bench, factor: int) ->
             config = Config.load("other.yaml")
             if config.training.epochs > 20 or config.cluster.fleet == "ray" or config.unlearning.curvature.steps > 20:
                 return
-        bench.run("files of settings", "train", "other.yaml", "other")
+        workshop.run("files of settings", "train", "other.yaml", "other")
 
     check()
 
 
 @pytest.mark.parametrize("name", [command.name.split()[0] for commands in SECTIONS.values() for command in commands])
-def test_any_command_line_is_carried_out_or_refused(bench: Bench, factor: int, name: str) -> None:
+def test_any_command_line_is_carried_out_or_refused(workshop: Workshop, factor: int, name: str) -> None:
     if name == "demo":
         pytest.skip("it needs Ray, and has one option")
     with click.Context(cli, info_name="raymu") as context:
@@ -309,9 +309,9 @@ def test_any_command_line_is_carried_out_or_refused(bench: Bench, factor: int, n
         if name in HEAVY:
             with limited(LONGEST_S, words), suppress(click.UsageError), click.Context(cli, info_name="raymu") as parent:
                 command.make_context(name, list(words), parent=parent)
-            bench.ends["command lines, read only"] += 1
+            workshop.ends["command lines, read only"] += 1
         else:
-            bench.run("command lines", *group, *words)
+            workshop.run("command lines", *group, *words)
 
     check()
 
@@ -331,7 +331,7 @@ USES: Mapping[str, list[str]] = {
 """What a table is used for -> the command."""
 
 
-def test_any_table_is_used_or_refused(bench: Bench, factor: int) -> None:
+def test_any_table_is_used_or_refused(workshop: Workshop, factor: int) -> None:
     @repeated(300 * factor)
     @given(table=tables(), ending=st.sampled_from(sorted(WRITERS)), use=st.sampled_from(sorted(USES)))
     def check(table: pa.Table, ending: str, use: str) -> None:
@@ -340,12 +340,12 @@ def test_any_table_is_used_or_refused(bench: Bench, factor: int) -> None:
             WRITERS[ending](table, path)
         except (pa.ArrowException, ValueError, NotImplementedError, OverflowError):
             return  # the format has no such type
-        bench.run(f"tables, {use}", *(word.format(path) for word in USES[use]))
+        workshop.run(f"tables, {use}", *(word.format(path) for word in USES[use]))
 
     check()
 
 
-def test_any_run_directory_is_read_or_refused(bench: Bench, factor: int) -> None:
+def test_any_run_directory_is_read_or_refused(workshop: Workshop, factor: int) -> None:
     @repeated(200 * factor)
     @given(data=st.data(), words=st.sampled_from(READINGS), count=st.integers(1, 2), as_json=st.booleans())
     def check(data: st.DataObject, words: list[str], count: int, as_json: bool) -> None:
@@ -353,8 +353,8 @@ def test_any_run_directory_is_read_or_refused(bench: Bench, factor: int) -> None
             for _ in range(count):
                 data.draw(damages(Path("run")))
             words = [words[0], "run", *words[1:], *(["--json"] if as_json else [])]
-            bench.run(f"run directories, {words[0]}", *words, is_damaged=True)
+            workshop.run(f"run directories, {words[0]}", *words, is_damaged=True)
         finally:
-            bench.reset()
+            workshop.reset()
 
     check()
