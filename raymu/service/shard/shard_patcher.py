@@ -16,9 +16,10 @@ from raymu.core.remedies import FORWARD_SHARE, MOST_UNSEEN
 from raymu.errors import PatchFailed
 from raymu.service.shard.files import StateFiles
 from raymu.training.batches import ShardSamples
+from raymu.training.calibration import calibrate
 from raymu.training.classifier import Classifier
 from raymu.training.contributions import CONTRIBUTIONS, UNBOUNDED, ContributionsTask, Logs, UpdateLog
-from raymu.training.patch import PatchResult, calibrate, fine_tune, require_finite, subtract
+from raymu.training.patch import PatchResult, fine_tune, require_finite, subtract
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 

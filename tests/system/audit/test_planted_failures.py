@@ -20,7 +20,7 @@ from raymu.service.shard import shard_patcher
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import RepairTask
 from raymu.store.run import RunStore
-from raymu.training import patch
+from raymu.training import calibration, patch
 from raymu.training.audit.samples import ModelKind
 from raymu.training.audit.shadow_models import train_model
 from tests.support.coordinated_run import homes, opened
@@ -90,8 +90,8 @@ def test_a_shard_that_was_not_patched_fails(runs: Runs, monkeypatch: pytest.Monk
 
 
 def test_a_patch_at_triple_strength_fails_on_the_other_side(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = patch.find_strength
-    monkeypatch.setattr(patch, "find_strength", lambda loss_at, aim, _bounds: 3.0 * find(loss_at, aim))
+    find = calibration.find_strength
+    monkeypatch.setattr(calibration, "find_strength", lambda loss_at, aim, _bounds: 3.0 * find(loss_at, aim))
     # The strength that the forget set's own loss asks for, three times.
     monkeypatch.setattr(
         shard_patcher.ShardPatcher, "_draw", lambda _self, retain, _count: np.zeros(len(retain), dtype=bool)

@@ -19,8 +19,9 @@ from raymu.service.shard.messages import RepairTask
 from raymu.service.shard.shard_patcher import Patch, ShardPatcher
 from raymu.service.shard.worker import ShardWorker
 from raymu.store.run import RunStore
+from raymu.training.calibration import calibrate
 from raymu.training.normalizer import Normalizer
-from raymu.training.patch import PatchResult, calibrate
+from raymu.training.patch import PatchResult
 from raymu.training.spec import TrainingSpec
 from tests.support.coordinated_run import ids_at, lineage_of, restored, samples_by_fit, samples_of
 from tests.support.examples import make_config, revoke, train_run, write_samples

@@ -18,9 +18,10 @@ from raymu.config.unlearning import Contributions
 from raymu.core.partition import identity_hashes
 from raymu.data.tables import SampleTable
 from raymu.training.batches import ShardSamples
+from raymu.training.calibration import calibrate
 from raymu.training.contributions import CONTRIBUTIONS
 from raymu.training.determinism import determinism_class, deterministic
-from raymu.training.patch import calibrate, fine_tune
+from raymu.training.patch import fine_tune
 from raymu.training.spec import TrainingSpec
 from raymu.training.stages import StageTask, train_stages
 from raymu.training.trainer import ShardTrainer
