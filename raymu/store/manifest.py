@@ -1,5 +1,6 @@
 """The manifest `run.json`: what a run is, fixed when it is created."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from raymu.store.keys import HASH_KEY, RunKeys
 from raymu.store.layout import MANIFEST
 
 FORMAT = 1
+_RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +85,8 @@ def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
     if isinstance(version, int) and version > FORMAT:
         raise RunFormatTooNew(files.display_location, f"was written by a newer raymu (format {version}); update raymu")
     manifest: RunManifest = unseal(RunManifest, payload, keys.hash_key, source=source)
+    if not _RUN_ID.fullmatch(manifest.run_id):  # it becomes a part of the names of files outside of the run
+        raise FileCorrupt(source, "its run_id is no name that raymu gives to a run")
     return manifest
 
 

@@ -313,6 +313,9 @@ class RunFiles:
         return FileRef(path=path, sha256=sha256, byte_size=len(payload))
 
     def _at(self, path: str) -> str:
+        """Return where a path of the run is. Raises FileCorrupt if it leads out of the run: paths come from its journal."""
+        if ".." in path.split("/"):
+            raise FileCorrupt(self.display_path(path), "a path of the run leads out of it")
         return f"{self._root}/{path}"
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ def test_a_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_run_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
     with pytest.raises(RunInvalid, match=rf"newer raymu \(format {FORMAT + 1}\); update raymu"):
         _ = manifest_with(tmp_path / "run", format=FORMAT + 1, input_shape="told in another way").manifest
+
+
+@pytest.mark.parametrize("run_id", ["../../victim", "a/b", "", "a\nb"])
+def test_an_id_that_leads_to_other_files_is_refused(tmp_path: Path, run_id: str) -> None:
+    """The anchors that a user keeps of a run lie in a file of its id, and the run may be somebody else's."""
+    store = RunStore(str(tmp_path / "run"))
+    store.create(replace(MANIFEST, run_id=run_id))
+    with pytest.raises(FileCorrupt, match="run_id"):
+        _ = RunStore(store.location).manifest
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": "raymu run"}', '{"kind": "raymu run", "format": "x"}'])

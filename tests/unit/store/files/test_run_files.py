@@ -279,6 +279,23 @@ def test_nothing_is_written_or_deleted_through_a_link(local_files: RunFiles, tmp
     assert (tmp_path / "outside" / "0000" / "state").read_text() == "mine"
 
 
+@pytest.mark.parametrize("path", ["../precious", "shards/../../precious"])
+def test_no_path_leads_out_of_the_run(local_files: RunFiles, tmp_path: Path, path: str) -> None:
+    """Paths come from a journal, which may be somebody else's, with the keys that seal it."""
+    (tmp_path / "precious").write_bytes(b"kept")
+    local_files.write("shards/state", PAYLOAD)
+    ref = FileRef(path=path, sha256="", byte_size=0)
+    for attempt in (
+        lambda: local_files.delete(path),
+        lambda: local_files.write(path, PAYLOAD),
+        lambda: local_files.read(path),
+        lambda: local_files.adopt(RunFiles(str(tmp_path / "other")), [ref]),
+    ):
+        with pytest.raises(FileCorrupt, match="leads out of it"):
+            attempt()
+    assert (tmp_path / "precious").read_bytes() == b"kept"
+
+
 def test_a_run_that_is_itself_behind_a_link_is_one(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "disk")
