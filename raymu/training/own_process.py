@@ -21,7 +21,7 @@ from raymu.text import one_line
 from raymu.training.stages import StageResult, StageTask, train_stages
 
 _HARMLESS = (
-    "raymu.",
+    "raymu.store.presence",
     "rich.",
     "tqdm.",
     "ray.",
@@ -33,7 +33,9 @@ _HARMLESS = (
     "pydevd",
     "_pydev",
 )
-"""Modules whose threads give signs of life, show progress, or wait for input: they draw no random numbers."""
+"""Modules whose threads give signs of life, show progress, or wait for input: they draw no random numbers.
+
+Not all of raymu's: a thread may be there to predict or to revoke, with a method of a `Run` as its target."""
 
 
 def has_other_threads() -> bool:

@@ -9,7 +9,13 @@ from raymu.training.own_process import has_other_threads
 
 @pytest.mark.parametrize(
     ("module", "is_other"),
-    [("raymu.store.presence", False), ("rich.live", False), ("tqdm._monitor", False), ("service", True)],
+    [
+        ("raymu.store.presence", False),
+        ("rich.live", False),
+        ("tqdm._monitor", False),
+        ("raymu.api", True),
+        ("service", True),
+    ],
 )
 def test_threads_that_draw_no_random_numbers_do_not_count(module: str, is_other: bool) -> None:
     is_done = threading.Event()
