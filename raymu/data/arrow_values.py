@@ -9,6 +9,10 @@ _VIEWS = {
     pa.string_view(): pa.large_string(),
     pa.binary_view(): pa.large_binary(),
 }
+PARTS_OF_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Unit of a time -> how many make a second."""
+INTEGER_TEXT = r"0|-?[1-9][0-9]{0,17}"
+"""Text that stands for an integer of 64 bits, and for nothing else: an id 007 is not 7."""
 _WIDEST = pa.decimal256(76, 0)
 _HUGE = {"hugeint": True, "uhugeint": False}
 """DuckDB's integers of 128 bits, which Arrow does not know -> whether they have a sign."""
@@ -40,6 +44,11 @@ def plain_array(array: pa.Array) -> pa.Array:
     if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.FixedShapeTensorType):
         return _unwrapped(array)
     return array
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether values without encodings are text."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _unwrapped(array: pa.ExtensionArray) -> pa.Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raymu.core.arrays import Labels
-from raymu.data.values import LabelColumn, LabelValue
+from raymu.data.values import LabelColumn, LabelValue, require_none_missing
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
 
@@ -40,7 +40,7 @@ class ClassTable:
         Raises:
             DataInvalid: A label is missing, or no class of the run.
         """
-        require_all(source, column, labels)
+        require_none_missing(source, column, labels.values.count(None))
         find = self._find if all(self._find(label) is not None for label in set(labels.values)) else self._find_text
         unknown = next((label for label in labels.values if find(label) is None), None)
         highest = max((label for label in labels.values if type(label) is int), default=0)
@@ -108,7 +108,7 @@ def fit_classes(source: str, column: str, labels: LabelColumn, configured: int |
     Raises:
         DataInvalid: A label is missing, or `configured` does not fit the labels.
     """
-    require_all(source, column, labels)
+    require_none_missing(source, column, labels.values.count(None))
     values = {label for label in labels.values if label is not None}
     names: tuple[LabelValue, ...] = tuple(sorted(values))  # of one type, as columns are
     are_numbers = all(isinstance(name, int) and not isinstance(name, bool) for name in names)
@@ -130,15 +130,6 @@ def fit_classes(source: str, column: str, labels: LabelColumn, configured: int |
     elif are_numbers and names[0] == 0:
         return ClassTable(count=max(2, int(names[-1]) + 1))
     return ClassTable(count=max(2, len(names)), names=names)
-
-
-def require_all(source: str, column: str, labels: LabelColumn) -> None:
-    """Raise DataInvalid if a label is missing."""
-    missing = sum(label is None for label in labels.values)
-    if missing:
-        raise DataInvalid(
-            source, f"column {one_line(column)} lacks {plural(missing, 'value')}; fill them or drop those rows"
-        )
 
 
 def _shown(label: Any) -> str:

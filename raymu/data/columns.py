@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from raymu.config.data import Normalization, NormalizeSetting
 from raymu.core.arrays import Mask
-from raymu.data.arrow_values import plain
+from raymu.data.arrow_values import PARTS_OF_SECOND, is_text, plain
 from raymu.data.spellings import canonical_key
-from raymu.data.values import IdColumn, IdKind, LabelColumn, labels, owners, sample_ids
+from raymu.data.values import IdColumn, IdKind, LabelColumn, labels, owners, require_none_missing, sample_ids
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
 
@@ -34,7 +34,7 @@ class Column:
 
     def ids(self, *, is_verbatim: bool = False) -> IdColumn:
         """Return ids, all different. is_verbatim: True keeps text as it is, as version 0.1 did"""
-        ids = self._verbatim(IdKind.TEXT) if is_verbatim and _is_text(plain(self.values).type) else None
+        ids = self._verbatim(IdKind.TEXT) if is_verbatim and is_text(plain(self.values).type) else None
         ids = ids or sample_ids(self.source, self.name, self.values)
         self._require_distinct(ids.values)
         return ids
@@ -45,7 +45,7 @@ class Column:
 
     def owners(self, *, is_verbatim: bool = False) -> IdColumn:
         """Return owners, of whom some may be missing. is_verbatim: as for `ids`"""
-        if is_verbatim and _is_text(plain(self.values).type):
+        if is_verbatim and is_text(plain(self.values).type):
             return self._verbatim(IdKind.TEXT)
         return owners(self.source, self.name, self.values)
 
@@ -113,12 +113,10 @@ class Column:
 
     def _not_numbers(self, kind: pa.DataType) -> str:
         problem = f"features in column {self.name} are {self._kind}; they must be integers, floats or booleans"
-        return f"{problem}: number its values, or leave the column out of data.features" if _is_text(kind) else problem
+        return f"{problem}: number its values, or leave the column out of data.features" if is_text(kind) else problem
 
     def _require_all(self) -> None:
-        missing = self.values.null_count
-        if missing:
-            self._refuse(f"column {self.name} lacks {plural(missing, 'value')}; fill them or drop those rows")
+        require_none_missing(self.source, self.name, self.values.null_count)
 
     def _refuse(self, problem: str) -> NoReturn:
         raise DataInvalid(self.source, problem)
@@ -139,8 +137,8 @@ def _seconds(values: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = values.type
     if pa.types.is_date(kind):
         values = values.cast(pa.timestamp("s"))
-    parts = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[values.type.unit]
-    return pc.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), float(parts))
+    parts = float(PARTS_OF_SECOND[values.type.unit])
+    return pc.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), parts)
 
 
 def _lengths(values: pa.ChunkedArray) -> list[int | None]:
@@ -217,10 +215,6 @@ def as_kept(features: npt.NDArray[Any], kept: np.dtype[Any]) -> npt.NDArray[Any]
     if kept == np.float64 and features.dtype.itemsize >= 4:
         return features.astype(np.float64, copy=False)
     return features_of_first_version(features)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _is_number(kind: pa.DataType) -> bool:

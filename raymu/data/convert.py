@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raymu.data.arrow_values import INTEGER_TEXT
 from raymu.data.csv_table import read_csv_table
 from raymu.data.values import sample_ids
 from raymu.errors import DataInvalid
@@ -223,8 +224,8 @@ def _read_csv(source: str, payload: bytes, options: ImportOptions) -> _Columns:
 
 
 def _whole(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return text as integers if each is written as one: an id 007 is not 7."""
-    is_whole = pc.all(pc.match_substring_regex(pc.fill_null(texts, ""), r"^(0|-?[1-9][0-9]{0,17})$")).as_py()
+    """Return text as integers if each is written as one."""
+    is_whole = pc.all(pc.match_substring_regex(pc.fill_null(texts, ""), f"^({INTEGER_TEXT})$")).as_py()
     return texts.cast(pa.int64()) if is_whole else texts
 
 

@@ -1,4 +1,4 @@
-"""CSV files as spreadsheets and programs write them: their encoding, separator, decimal sign and header are recognised."""
+"""CSV files as spreadsheets and programs write them: their encoding, delimiter, decimal sign and header are recognised."""
 
 import csv
 import io
@@ -17,12 +17,13 @@ from raymu.data.named_file import decoded
 from raymu.errors import DataInvalid
 from raymu.text import one_line
 
-_SEPARATORS = ("\t", ";", ",", "|")
+_DELIMITERS = ("\t", ";", ",", "|")
+"""In the order in which they are tried: a comma may be a decimal sign between the others."""
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 _INDEX = ("", "Unnamed: 0")
 """Names of the first column if pandas wrote its index there."""
 _LOOKED_AT, _ROWS = 20, 2000
-"""Lines that the separator is recognised by, and rows that the header is."""
+"""Lines that the delimiter is recognised by, and rows that the header is."""
 _YEARS = range(1900, 2101)
 
 
@@ -53,11 +54,11 @@ def read_csv_table(source: str, payload: bytes, *, has_header: bool | None) -> C
     except ValueError as error:
         raise DataInvalid(source, f"is neither IDX, NPZ nor CSV ({one_line(error)})") from error
     text, notes = text.lstrip("\r\n"), [note] if note else []
-    separator = _separator(text)
-    if separator is None:  # columns are separated by blanks
-        text, separator = "\n".join(",".join(line.split()) for line in text.splitlines()), ","
+    delimiter = _delimiter(text)
+    if delimiter is None:  # columns are separated by blanks
+        text, delimiter = "\n".join(",".join(line.split()) for line in text.splitlines()), ","
     try:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         rows = list(islice((row for row in lines if any(map(str.strip, row))), _ROWS))
     except csv.Error as error:
         raise DataInvalid(source, f"is neither IDX, NPZ nor CSV ({one_line(error)})") from error
@@ -69,14 +70,14 @@ def read_csv_table(source: str, payload: bytes, *, has_header: bool | None) -> C
         )
     body = rows[1:] if header else rows
     has_decimal_commas = (
-        separator == ";"
+        delimiter == ";"
         and not any("." in cell for row in body for cell in row)
         and any(re.fullmatch(r"[+-]?\d+,\d+", cell.strip()) for row in body for cell in row)
     )
     if has_decimal_commas:
         notes.append("commas are decimal signs")
     read = partial(
-        _typed, source, text, separator, names or [f"f{index}" for index in range(len(rows[0]) if rows else 0)]
+        _typed, source, text, delimiter, names or [f"f{index}" for index in range(len(rows[0]) if rows else 0)]
     )
     skipped, decimal = int(bool(header)), "," if has_decimal_commas else "."
     table = read(skipped=skipped, decimal=decimal)
@@ -97,13 +98,13 @@ def read_csv_table(source: str, payload: bytes, *, has_header: bool | None) -> C
     )
 
 
-def _separator(text: str) -> str | None:
-    """Return the separator of the columns: the first that divides all lines into as many parts, two or more."""
+def _delimiter(text: str) -> str | None:
+    """Return the delimiter of the columns: the first that divides all lines into as many parts, two or more."""
     lines = [line for line in text.splitlines()[:_LOOKED_AT] if line.strip()]
-    for separator in _SEPARATORS:
-        widths = {len(row) for row in csv.reader(lines, delimiter=separator)}
+    for delimiter in _DELIMITERS:
+        widths = {len(row) for row in csv.reader(lines, delimiter=delimiter)}
         if len(widths) == 1 and widths.pop() > 1:
-            return separator
+            return delimiter
     return next((mark for mark in (",", ";", "\t") if lines and mark in lines[0]), None)
 
 
@@ -140,7 +141,7 @@ def _may_be_names(numbers: Sequence[str], *, are_all: bool) -> bool:
 def _typed(
     source: str,
     text: str,
-    separator: str,
+    delimiter: str,
     names: list[str],
     *,
     skipped: int,
@@ -152,7 +153,7 @@ def _typed(
         return pyarrow.csv.read_csv(
             arrow_reader(text.encode()),
             read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=skipped),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 decimal_point=decimal,
                 column_types=None if text_column is None else {text_column: pa.string()},

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from raymu.data.named_file import unreadable
 from raymu.errors import RequestInvalid
-from raymu.text import one_line
 
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -45,7 +45,7 @@ def read_delimited(source: str, text: str, *, is_known: Callable[[str], bool]) -
     try:
         records = _records(text, delimiter or _delimiter(text, is_known))
     except csv.Error as error:
-        raise RequestInvalid(f"{source}: cannot be read ({one_line(error)}); give text, CSV or Parquet") from error
+        raise unreadable(source, error) from error
     if not records:
         return DelimitedText(names=(), rows=(), lines=())
     (_, header), *numbered = records

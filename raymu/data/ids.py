@@ -13,7 +13,7 @@ from raymu.core.records import SampleId
 from raymu.data import values
 from raymu.data.column_roles import Role, find_roles, is_known_name, plain_name
 from raymu.data.delimited import header_cells
-from raymu.data.named_file import FileKind, NamedFile, read_named_file
+from raymu.data.named_file import NamedFile, read_named_file
 from raymu.data.pandas_index import unread_index
 from raymu.data.request_table import RequestTable, json_values, table_of
 from raymu.errors import RequestInvalid
@@ -91,7 +91,7 @@ def as_sample_id(value: Any, *, integers: bool) -> SampleId:
 
 def _read(path: str, role: Role, data: DataConfig | None) -> NamedValues:
     file = read_named_file(path)
-    if file.kind is FileKind.TEXT:
+    if file.format is None:
         text, note = file.text()
         if not _is_table(file, text, data):
             notes = (f"{file.name}: {note}",) if note else ()
@@ -137,7 +137,7 @@ def _index(file: NamedFile, table: RequestTable, role: Role, data: DataConfig | 
         )
     [name] = names
     shown = one_line(name)
-    if file.kind is FileKind.TEXT and not is_known_name(name, data):  # without a header, the first id would be lost
+    if file.format is None and not is_known_name(name, data):  # without a header, the first id would be lost
         raise RequestInvalid(f"{source}: begins with {shown}, not with {role}; write {role} above the {role}s")
     if name in own | {"label"} or is_known_name(name, data):
         others = [other for other in _OPTIONS if other in roles]
@@ -157,7 +157,7 @@ def _column(file: NamedFile, table: RequestTable, index: int, role: Role) -> Nam
     """Return the values of a column, none of them missing."""
     name, column = table.table.column_names[index], table.table.column(index)
     notes = list(table.notes)
-    if file.kind is not FileKind.TEXT:
+    if file.format is not None:
         read = values.sample_ids if role is Role.ID else values.owners
         kept = read(file.name, name, column)
         notes += [f"{file.name}: {kept.note}"] if kept.note else []

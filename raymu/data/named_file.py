@@ -3,8 +3,8 @@
 import re
 import sys
 from dataclasses import dataclass
-from enum import Enum
 
+from raymu.data.table_formats import ENDINGS, TableFormat, format_of
 from raymu.errors import RequestInvalid
 from raymu.input_file import LARGEST_PIPE, read_input
 from raymu.text import one_line
@@ -13,26 +13,6 @@ STANDARD_INPUT = "-"
 """In place of a path."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_UNREADABLE = "give text, CSV or Parquet"
-
-
-class FileKind(Enum):
-    """What the bytes of a file are."""
-
-    TEXT = "text"
-    PARQUET = "Parquet"
-    ARROW_FILE = "an Arrow file"
-    ARROW_STREAM = "an Arrow stream"
-    FEATHER = "a Feather file of version 1"
-
-
-_MAGIC = {
-    b"PAR1": FileKind.PARQUET,
-    b"ARROW1": FileKind.ARROW_FILE,
-    b"\xff\xff\xff\xff": FileKind.ARROW_STREAM,
-    b"FEA1": FileKind.FEATHER,
-}
-_BINARY_ENDINGS = (".parquet", ".parq", ".arrow", ".feather", ".ipc")
 _OTHERS = {
     b"PK\x03\x04": "an Excel workbook or an archive; save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
@@ -59,7 +39,8 @@ class NamedFile:
     name: str
     """The path as the user gave it, or "standard input"."""
     content: bytes
-    kind: FileKind
+    format: TableFormat | None
+    """None if it is not a binary table, but text."""
 
     def text(self) -> tuple[str, str]:
         """Return the file as text, and what was concluded about its encoding; "" if nothing had to be.
@@ -69,9 +50,9 @@ class NamedFile:
         try:
             text, note = decoded(self.content)
         except ValueError as error:
-            raise RequestInvalid(f"{self.name}: cannot be read ({one_line(error)}); {_UNREADABLE}") from error
+            raise unreadable(self.name, error) from error
         if _CONTROL.search(text):
-            raise RequestInvalid(f"{self.name}: cannot be read (it has control characters); {_UNREADABLE}")
+            raise unreadable(self.name, "it has control characters")
         return text, note
 
 
@@ -81,14 +62,19 @@ def read_named_file(path: str) -> NamedFile:
     try:
         content = _standard_input() if path == STANDARD_INPUT else read_input(path)
     except (OSError, ValueError, AttributeError) as error:  # ValueError: a zero byte; AttributeError: no standard input
-        raise RequestInvalid(f"{name}: cannot be read ({one_line(error)}); {_UNREADABLE}") from error
+        raise unreadable(name, error) from error
     for magic, what in _OTHERS.items():
         if content.startswith(magic):
-            raise RequestInvalid(f"{name}: cannot be read (it is {what}); {_UNREADABLE}")
-    kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), FileKind.TEXT)
-    if kind is FileKind.TEXT and name.lower().endswith(_BINARY_ENDINGS):
-        raise RequestInvalid(f"{name}: cannot be read (it is not what its name says); {_UNREADABLE}")
-    return NamedFile(name=name, content=content, kind=kind)
+            raise unreadable(name, f"it is {what}")
+    kind = format_of(content)
+    if kind is None and name.lower().endswith(ENDINGS):
+        raise unreadable(name, "it is not what its name says")
+    return NamedFile(name=name, content=content, format=kind)
+
+
+def unreadable(name: str, reason: object) -> RequestInvalid:
+    """Return the error for a file that cannot be read, with the reason."""
+    return RequestInvalid(f"{name}: cannot be read ({one_line(reason)}); give text, CSV or Parquet")
 
 
 def _standard_input() -> bytes:

@@ -2,18 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.feather
-import pyarrow.parquet as pq
 
 from raymu.data.arrow_source import arrow_reader
 from raymu.data.delimited import read_delimited
-from raymu.data.named_file import FileKind, NamedFile, read_named_file
+from raymu.data.named_file import NamedFile, read_named_file, unreadable
 from raymu.data.pandas_index import with_pandas_index
+from raymu.data.table_formats import read_format
 from raymu.errors import RequestInvalid
 from raymu.text import one_line
 
@@ -57,11 +56,11 @@ def read_request_table(path: str, *, is_known: Callable[[str], bool] = lambda _n
 
 def table_of(file: NamedFile, *, is_known: Callable[[str], bool] = lambda _name: False) -> RequestTable:
     """Read the table in a file, as `read_request_table` does."""
-    if file.kind is not FileKind.TEXT:
+    if file.format is not None:
         try:
-            return RequestTable(source=file.name, table=_named(_TABLES[file.kind](file.content)))
+            return RequestTable(source=file.name, table=_named(read_format(arrow_reader(file.content), file.format)))
         except (OSError, pa.ArrowException, ValueError, KeyError) as error:
-            raise _unreadable(file, error) from error
+            raise unreadable(file.name, error) from error
     text, note = file.text()
     notes = (f"{file.name}: {note}",) if note else ()
     if (values := json_values(file, text)) is not None:
@@ -92,30 +91,6 @@ def cells(table: pa.Table, name: str) -> list[Any]:
     return [_undo_pandas_coercion(value) for value in column.to_pylist()]
 
 
-def _parquet(content: bytes) -> pa.Table:
-    return pq.ParquetFile(arrow_reader(content)).read()  # unlike read_table, also if a column is there twice
-
-
-def _arrow_file(content: bytes) -> pa.Table:
-    return pa.ipc.open_file(arrow_reader(content)).read_all()
-
-
-def _arrow_stream(content: bytes) -> pa.Table:
-    return pa.ipc.open_stream(arrow_reader(content)).read_all()
-
-
-def _feather(content: bytes) -> pa.Table:
-    return pyarrow.feather.read_table(arrow_reader(content))
-
-
-_TABLES: Mapping[FileKind, Callable[[bytes], pa.Table]] = {
-    FileKind.PARQUET: _parquet,
-    FileKind.ARROW_FILE: _arrow_file,
-    FileKind.ARROW_STREAM: _arrow_stream,
-    FileKind.FEATHER: _feather,
-}
-
-
 def _named(table: pa.Table) -> pa.Table:
     """Return a table with pandas' index as columns, and without space around the names."""
     table = with_pandas_index(table)
@@ -138,7 +113,7 @@ def json_values(file: NamedFile, text: str) -> list[Any] | None:
         return [decoder.decode(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError) as error:
         if is_called_json:
-            raise _unreadable(file, error) from error
+            raise unreadable(file.name, error) from error
         return None
 
 
@@ -154,10 +129,6 @@ def _json_cell(value: Any) -> str | None:
     if value is None or value == "":
         return None
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _unreadable(file: NamedFile, error: BaseException) -> RequestInvalid:
-    return RequestInvalid(f"{file.name}: cannot be read ({one_line(error)}); give text, CSV or Parquet")
 
 
 def _undo_pandas_coercion(value: Any) -> Any:

@@ -1,22 +1,21 @@
 """The files of a table: one or several, a pattern, or a directory as Spark, Hive and Ray Data write it."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.dataset
-import pyarrow.parquet as pq
 from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs
 
 from raymu.core.uri import LEAVE_SECRETS_OUT, has_credentials, is_uri, locations_of, redacted
+from raymu.data.table_formats import ENDINGS, MAGIC_LENGTH, format_of, read_format
 from raymu.errors import DataInvalid
 from raymu.text import one_line
 
 _WILDCARD = re.compile(r"[*?\[]")
-_ENDINGS = (".parquet", ".parq", ".pq", ".arrow", ".feather", ".ipc")
 _NOTES = (".json", ".md", ".txt", ".yaml", ".yml", ".html", ".crc", ".lock")
 """Endings of files that programs and people leave beside tables."""
 _KEY = re.compile(r"([^=/]+)=[^/]*")
@@ -40,12 +39,11 @@ class TableFile:
             OSError: It cannot be read; the same holds for pa.ArrowException and ValueError.
         """
         with self.system.open_input_file(self.path) as file:
-            beginning = file.read(8)
+            kind = format_of(file.read(MAGIC_LENGTH))
             file.seek(0)
-            read = next((read for magic, read in _READERS.items() if beginning.startswith(magic)), None)
-            if read is not None:
-                return read(file)
-        if self.path.lower().endswith(_ENDINGS):
+            if kind is not None:
+                return read_format(file, kind)
+        if self.path.lower().endswith(ENDINGS):
             raise ValueError("its content is neither Parquet, Arrow nor Feather")
         raise DataInvalid(self.source, "is of no known format; give a .parquet, .arrow or .feather file")
 
@@ -131,22 +129,3 @@ def _prefix(place: str) -> str:
 
 def _is_hidden(path: str) -> bool:
     return any(part.startswith((".", "_")) and "=" not in part for part in path.split("/"))
-
-
-def _read_arrow(file: pa.NativeFile) -> pa.Table:
-    return pa.ipc.open_file(file).read_all()
-
-
-def _read_stream(file: pa.NativeFile) -> pa.Table:
-    return pa.ipc.open_stream(file).read_all()
-
-
-def _read_parquet(file: pa.NativeFile) -> pa.Table:
-    return pq.ParquetFile(file).read()  # unlike read_table, also if a column is there twice
-
-
-_READERS: Mapping[bytes, Callable[[pa.NativeFile], pa.Table]] = {
-    b"PAR1": _read_parquet,
-    b"ARROW1": _read_arrow,
-    b"\xff\xff\xff\xff": _read_stream,
-}

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from raymu.core.uri import redacted
-from raymu.data.arrow_values import plain
+from raymu.data.arrow_values import INTEGER_TEXT, plain
 from raymu.data.pandas_index import with_pandas_index
 from raymu.data.table_files import TableFile, table_files
 from raymu.data.tensors import with_plain_tensors
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
 
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_INTEGER = re.compile(INTEGER_TEXT)
 _WHOLE = pa.decimal128(20, 0)
 """Holds integers of 64 bits with a sign and without."""
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymu.core.records import SampleId
-from raymu.data.arrow_values import plain
+from raymu.data.arrow_values import PARTS_OF_SECOND, is_text, plain
 from raymu.errors import DataInvalid
 from raymu.text import one_line, plural
 
@@ -36,8 +36,6 @@ _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _MOST_BITS, _MOST_DIGITS = 256, 76
 _EXACT = {2: 2**11, 4: 2**24, 8: 2**53}
 """Bytes of a float -> the number from which it does not represent every integer."""
-_PARTS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Unit of a time -> how many make a second."""
 _UUID = re.compile(r"(?:urn:uuid:|\{)?([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})\}?", re.IGNORECASE)
 _UUID_BYTES, _UUID_LENGTHS = 16, (36, 38, 45)
 
@@ -82,10 +80,7 @@ def sample_ids(source: str, name: str, values: pa.ChunkedArray) -> IdColumn:
         DataInvalid: An id is missing or empty, or could be read in two ways.
     """
     kept, note = _kept(source, "ids", name, values)
-    if kept.null_count:
-        raise DataInvalid(
-            source, f"column {one_line(name)} lacks {plural(kept.null_count, 'value')}; fill them or drop those rows"
-        )
+    require_none_missing(source, name, kept.null_count)
     if pa.types.is_integer(kept.type):
         return IdColumn(values=kept.to_numpy(), kind=IdKind.INTEGER, note=note)
     return IdColumn(values=np.array(kept.to_pylist(), dtype=object), kind=IdKind.TEXT, note=note)
@@ -102,6 +97,14 @@ def labels(source: str, name: str, values: pa.ChunkedArray) -> LabelColumn:
     """Read a column of labels, of which some may be missing. Raises DataInvalid."""
     kept, note = _kept(source, "labels", name, values)
     return LabelColumn(values=kept.to_pylist(), note=note)
+
+
+def require_none_missing(source: str, name: str, missing: int) -> None:
+    """Raise DataInvalid if a column lacks values, with their number."""
+    if missing:
+        raise DataInvalid(
+            source, f"column {one_line(name)} lacks {plural(missing, 'value')}; fill them or drop those rows"
+        )
 
 
 def as_id(value: object) -> SampleId:
@@ -201,7 +204,7 @@ def _dates(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
 
 
 def _timestamps(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
-    kind, parts = column.type, _PARTS[column.type.unit]
+    kind, parts = column.type, PARTS_OF_SECOND[column.type.unit]
     texts: list[str | None] = []
     for count in column.cast(pa.int64()).to_pylist():
         if count is None:
@@ -316,14 +319,14 @@ def _numpy_time(value: np.datetime64) -> str:
 
 def _numpy_unit(value: np.datetime64) -> str:
     unit, _ = np.datetime_data(value)
-    return unit if unit in _PARTS else "s"
+    return unit if unit in PARTS_OF_SECOND else "s"
 
 
 _COLUMNS: Mapping[Callable[[pa.DataType], bool], Callable[[pa.ChunkedArray], tuple[pa.ChunkedArray, str]]] = {
     pa.types.is_integer: _integers,
     pa.types.is_floating: _floats,
     pa.types.is_decimal: _decimals,
-    (lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind)): _texts,
+    is_text: _texts,
     (
         lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     ): _binaries,

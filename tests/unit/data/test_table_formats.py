@@ -104,6 +104,13 @@ def test_every_format_gives_the_same_features(
     np.testing.assert_array_equal(features.reshape(values.shape), values)
 
 
+def test_the_first_version_of_feather_is_read_too(tmp_path: Path) -> None:
+    path = str(tmp_path / "samples.feather")
+    with pytest.warns(DeprecationWarning, match="Feather V1"):
+        pyarrow.feather.write_feather(pa.table({"id": [1, 2], "label": [0, 1], "a": [0.5, 1.5]}), path, version=1)
+    assert read_table(path, make_fields(features=("a",))).features.tolist() == [[0.5], [1.5]]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("column", SHAPED.values(), ids=SHAPED)
 def test_integers_keep_their_type(tmp_path: Path, dtype: str, column: Callable[[Pixels], pa.Array]) -> None:

@@ -233,7 +233,7 @@ def _read_labelled(path: str, fields: DataConfig) -> FeatureTable:
 def test_labels_of_a_table_to_predict_are_not_read(tmp_path: Path, labels: list[Any]) -> None:
     path = write(tmp_path, label=labels)
     assert read_features(path, make_fields()).labels is None
-    with pytest.raises(DataInvalid, match="column label"):
+    with pytest.raises(DataInvalid, match=r"column label|a label is 9, but data\.classes is 3"):
         _read_labelled(path, make_fields())
 
 
