@@ -16,8 +16,10 @@ class CodeRecord:
     """Installed distribution that these modules import -> version."""
     initial_weights: str = ""
     """SHA-256, in hex, of a new model's state, before any training; empty if the model is not a factory's."""
+    constants: Mapping[str, str] = field(default_factory=dict)
+    """Tensor that code keeps outside of checkpoints, and that training does not change -> its checksum."""
     torch: str = ""
-    """Version of PyTorch that drew these weights. Those of two versions are not compared."""
+    """Version of PyTorch that drew these weights. Those of two versions are not compared, and constants neither."""
 
     def differences(self, now: "CodeRecord") -> tuple[str, ...]:
         """Name what is not as it was: `models (its code changed)`. now: the same things, as they are now"""
@@ -35,9 +37,16 @@ class CodeRecord:
                 if now.distributions.get(name) != version
             ),
         ]
-        if not changes and self.torch == now.torch and self.initial_weights != now.initial_weights:
-            changes.append("the model (it starts from other weights)")
-        return tuple(changes)
+        if changes or self.torch != now.torch:
+            return tuple(changes)
+        if self.initial_weights != now.initial_weights:
+            return ("the model (it starts from other weights)",)
+        # One that is not there yet, or no more, is such as a table that the first prediction fills.
+        return tuple(
+            f"{name} (it has another value in each process; draw it with a seed of its own)"
+            for name, checksum in self.constants.items()
+            if now.constants.get(name, checksum) != checksum
+        )
 
 
 def _change(before: str | None, now: str | None) -> str:

@@ -21,6 +21,7 @@ from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.classifier import weights_seed
 from raymu.training.determinism import deterministic
 from raymu.training.models import build_model
+from raymu.training.probe import constant_tensors
 from raymu.training.randomness import seed_everything
 from raymu.training.reachable import is_installed
 from raymu.training.spec import TrainingSpec
@@ -74,6 +75,7 @@ def _record(spec: TrainingSpec) -> CodeRecord:
         files=dict(sorted(files.items())),
         distributions=dict(sorted(distributions.items())),
         initial_weights=initial_weights,
+        constants=constant_tensors(spec),
         torch=torch.__version__,
     )
 

@@ -26,6 +26,7 @@ SAMPLES = 8
 """Samples that the probe trains on, if a shard has so many."""
 _CPU = torch.device("cpu")
 _MOST_LINES = 3
+_TENSOR = "a tensor"
 _STEPS_AHEAD = (1, 10, 1_000, 1_000_000)
 """What is added to a number that training changes, to see whether the model would ever depend on it."""
 _NO_SEED = (
@@ -80,16 +81,9 @@ class _Probe:
 
     @classmethod
     def of(cls, spec: TrainingSpec, samples: ShardSamples) -> "_Probe":
-        batch_size = min(3, spec.training.batch_size)  # that three samples can be trained on is known
         is_kept = np.ones(len(samples), dtype=bool)
         is_kept[-1] = False
-        return cls(
-            spec=replace(
-                spec, epochs=(1, 1), groups_per_slice=None, training=replace(spec.training, batch_size=batch_size)
-            ),
-            samples=samples,
-            retain=samples.where(is_kept),
-        )
+        return cls(spec=_shortened(spec), samples=samples, retain=samples.where(is_kept))
 
     def differences(self) -> tuple[str, ...]:
         new, first, payload = self._begin()
@@ -187,6 +181,39 @@ class _Probe:
         return "".join(_tensor_digest(part) for part in parts)
 
 
+def constant_tensors(spec: TrainingSpec) -> dict[str, str]:
+    """Return the tensors and arrays that code keeps outside of checkpoints, and that a small training leaves as they are.
+
+    They have to be the same in all processes that train a run. One that a module draws when it is imported is not, without
+    a seed of its own, and a probe in one process cannot see that.
+
+    Returns:
+        Path -> checksum. Empty if the training fails, which it says itself.
+    """
+    noise = np.random.default_rng(0).normal(size=(SAMPLES, *spec.input_shape)).astype(np.float32)
+    inputs = np.zeros_like(noise) if spec.takes_integers else noise
+    samples = few_samples(inputs, np.arange(SAMPLES) % spec.classes)
+    try:
+        with deterministic(_CPU, threads=1):
+            trainer = ShardTrainer(_shortened(spec), 0, _CPU)
+            before = hidden_state(trainer)
+            trainer.train_stage(samples, 0)
+            after = hidden_state(trainer)
+    except TrainingFailed:
+        return {}
+    return {
+        path: value
+        for path, value in before.items()
+        if value.startswith(_TENSOR) and after.get(path) == value and not path.startswith("optimizer.")
+    }
+
+
+def _shortened(spec: TrainingSpec) -> TrainingSpec:
+    """Return the settings of a training of two short stages."""
+    batch_size = min(3, spec.training.batch_size)  # that three samples can be trained on is known
+    return replace(spec, epochs=(1, 1), groups_per_slice=None, training=replace(spec.training, batch_size=batch_size))
+
+
 def hidden_state(trainer: ShardTrainer) -> Hidden:
     """Read what the code that training runs keeps outside of checkpoints."""
     values = ((path, _value(item)) for path, item in reachable(trainer.code_objects))
@@ -220,7 +247,7 @@ def _value(item: object) -> str | None:
             return None  # seeded
         case Tensor() | np.ndarray():
             tensor = item.detach() if isinstance(item, Tensor) else torch.from_numpy(np.atleast_1d(item).copy())
-            return f"a tensor ({_tensor_digest(tensor)})" if tensor.layout is torch.strided else None
+            return f"{_TENSOR} ({_tensor_digest(tensor)})" if tensor.layout is torch.strided else None
         case bool() | int() | float() | complex() | np.generic():
             return str(item)
         case str() | bytes():

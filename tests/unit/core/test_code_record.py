@@ -11,6 +11,7 @@ BEFORE = CodeRecord(
     files={"weights.pt": "3"},
     distributions={"timm": "1.0"},
     initial_weights="4",
+    constants={"models.TABLE": "5"},
     torch="2.13",
 )
 
@@ -28,6 +29,12 @@ BEFORE = CodeRecord(
         (replace(BEFORE, distributions={}), ("timm (1.0 then, not installed now)",)),
         (replace(BEFORE, initial_weights="9"), ("the model (it starts from other weights)",)),
         (replace(BEFORE, initial_weights="9", torch="2.14"), ()),
+        (
+            replace(BEFORE, constants={"models.TABLE": "9"}),
+            ("models.TABLE (it has another value in each process; draw it with a seed of its own)",),
+        ),
+        (replace(BEFORE, constants={"models.TABLE": "9"}, torch="2.14"), ()),
+        (replace(BEFORE, constants={"models.FILLED_LATER": "9"}), ()),
     ],
 )
 def test_each_difference_is_named(now: CodeRecord, lines: tuple[str, ...]) -> None:

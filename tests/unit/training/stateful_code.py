@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 RNG = np.random.default_rng(5)
 STEPS = [0]
+PROJECTION = torch.from_numpy(np.random.default_rng().normal(size=(4, 4)).astype(np.float32))
 
 
 class Warm(nn.Module):
@@ -125,6 +126,17 @@ class Centring(nn.Module):
         return self.linear(inputs - self.mean)
 
 
+class Projecting(nn.Module):
+    """Trains on inputs that are projected by what its module drew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.linear(inputs @ PROJECTION)
+
+
 class Averaged(nn.Module):
     """Predicts with an average of its weights, in a module that it hides in a list."""
 
@@ -211,6 +223,10 @@ def remembering() -> nn.Module:
 
 def centring() -> nn.Module:
     return Centring()
+
+
+def projecting() -> nn.Module:
+    return Projecting()
 
 
 def averaged() -> nn.Module:

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from raymu.training.probe import few_samples, probe_training
+from raymu.training.probe import constant_tensors, few_samples, probe_training
 from raymu.training.spec import TrainingSpec
 from tests.support.shard_training import make_plan, make_samples
+from tests.unit.training import stateful_code
 
 HERE = "tests.unit.training.stateful_code"
 
@@ -69,3 +70,17 @@ def test_code_whose_state_is_saved_or_seeded_passes(name: str, args: dict[str, s
 )
 def test_what_no_checkpoint_and_no_seed_reaches_is_named(part: str, name: str, args: dict[str, str], line: str) -> None:
     assert re.search(line, probed(name, args, part)), probed(name, args, part)
+
+
+def test_tensors_that_a_module_draws_itself_are_recorded_and_those_that_training_changes_are_not() -> None:
+    before = constant_tensors(plan_of("projecting", {}))
+    [path] = before
+    assert path.endswith("stateful_code.PROJECTION")
+    drawn, stateful_code.PROJECTION = stateful_code.PROJECTION, stateful_code.PROJECTION + 1
+    try:
+        assert constant_tensors(plan_of("projecting", {})).keys() == before.keys()
+        assert constant_tensors(plan_of("projecting", {})) != before
+    finally:
+        stateful_code.PROJECTION = drawn
+    assert constant_tensors(plan_of("projecting", {})) == before
+    assert not constant_tensors(plan_of("centring", {}))
