@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from raymu.backends import Backend, backend_of
 from raymu.config import ClusterConfig, Config
+from raymu.connection import Connection
 from raymu.core.deadlines import Deadline
 from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
@@ -123,11 +124,9 @@ class Run:
         self._store = RunStore(self.location, trust=self.trust)
         self._training: TrainingResult | None = None
         self._ensemble: Ensemble | None = None
-        self._coordinator: CoordinatorClient | None = None
-        self._term: int | None = None
-        """The term of the coordinator that this object uses or used last."""
+        self._connection = Connection(self._store)
         self._is_copy_reported = False
-        self._opening, self._configuring, self._loading = Lock(), Lock(), Lock()
+        self._configuring, self._loading = Lock(), Lock()
         _of_this_process.add(self)
 
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[()]]:
@@ -190,41 +189,21 @@ class Run:
             DeviceUnavailable: The cluster is not running, or is too small.
             RunInvalid: There is no run, or its journal does not belong to its files.
         """
-        return self._client()
-
-    def _client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
-        """Return the coordinator. If one has to be started and refuses a request of `first`, nothing is taken over."""
         self._ensemble = None  # the caller may revoke samples that the loaded ensemble was trained on
-        with self._opening:
-            if self._coordinator is None:
-                self.require_not_rolled_back()
-                begin_phase("starting")
-                self._coordinator = AnchoringClient(self._backend.open_client(first), self._anchors)
-                self._term = self._store.fencing.term()
-            begin_phase("waiting for the first stage")
-            return self._coordinator
+        return self._connection.client(self._open_client)
+
+    def _open_client(self, first: Sequence[Revocation] = ()) -> CoordinatorClient:
+        """Start or join a coordinator. If one has to be started and refuses a request of `first`, nothing is taken over."""
+        self.require_not_rolled_back()
+        begin_phase("starting")
+        return AnchoringClient(self._backend.open_client(first), self._anchors)
 
     def _call(
         self, call: Call[Result], progress: Progress = no_progress, *, first: Sequence[Revocation] = ()
     ) -> Result:
-        """Have the coordinator carry out a call. If another thread closes the run before, a new coordinator does."""
-        while True:
-            client = self._client(first)
-            try:
-                result = client.call(call, progress)
-            except ClientClosed:
-                self._drop(client)
-            else:
-                self._term = (
-                    self._store.fencing.term()
-                )  # a client that was superseded while it was idle has a later one
-                return result
-
-    def _drop(self, client: CoordinatorClient) -> None:
-        """Have the next call open another client than this one, which is closed."""
-        with self._opening:
-            if self._coordinator is client:
-                self._coordinator = None
+        """Have the coordinator carry out a call."""
+        self._ensemble = None  # as in `coordinator`
+        return self._connection.call(call, progress, open_client=partial(self._open_client, first))
 
     def start(self) -> bool:
         """Start a detached coordinator, which serves all users who open the run on the cluster, until `stop`.
@@ -508,9 +487,8 @@ class Run:
 
         begin_phase("checking the files")
         shards = range(self.config.partition.shards) if replay is None else replay
-        verification = verify(
-            self._store, progress, replay=shards, anchor=anchor, missing=self._missing_event(), own_term=self._open_term
-        )
+        missing, own_term = self._missing_event(), self._connection.open_term
+        verification = verify(self._store, progress, replay=shards, anchor=anchor, missing=missing, own_term=own_term)
         self._count_verdict("verify", verification.verdict)
         return verification
 
@@ -548,7 +526,7 @@ class Run:
         Starts nothing. The result is empty if no coordinator answers. Raises DeviceUnavailable if the cluster cannot be
         joined.
         """
-        client = self._coordinator
+        client = self._connection.opened
         if client is None or self.config.cluster.fleet == "local":
             return self._backend.locations()
         with suppress(CoordinatorLost, ClientClosed):
@@ -636,22 +614,12 @@ class Run:
 
     def close(self) -> None:
         """Stop the coordinator that this object started, if any. Calls that other threads have begun end first."""
-        with self._opening:
-            client = self._coordinator
-        if client is not None:
-            try:
-                client.close()
-            except RequestInvalid:  # in the middle of its own call: it stays open
-                raise
-            except RaymuError:
-                self._drop(client)
-                raise
-            self._drop(client)
+        self._connection.close()
 
     def _forget_parent(self) -> None:
-        """Have no coordinator yet. A forked child leaves that of its parent alone, and its locks."""
-        self._coordinator = None
-        self._opening, self._configuring, self._loading = Lock(), Lock(), Lock()
+        """In a forked child, leave the parent's coordinator alone, and its locks."""
+        self._connection.forget_parent()
+        self._configuring, self._loading = Lock(), Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -675,11 +643,6 @@ class Run:
     @property
     def _anchors(self) -> KeptAnchors:
         return KeptAnchors(self._store)
-
-    @property
-    def _open_term(self) -> int | None:
-        """The term of the coordinator that this object has open, which is no reason to leave a verification open."""
-        return None if self._coordinator is None else self._term
 
     @cached_property
     def _backend(self) -> Backend:
@@ -707,13 +670,10 @@ class Run:
 
 
 _of_this_process: WeakSet[Run] = WeakSet()
-_of_parent: list[object] = []
-"""In a forked child, the coordinators of its parent. Kept, because to close their connections may close the parent's."""
 
 
 def _forget_parents() -> None:
     for run in list(_of_this_process):
-        _of_parent.append(run._coordinator)
         run._forget_parent()
 
 
