@@ -80,7 +80,7 @@ class RunStore:
         The two runs share files: what this run destroys stays readable until its branches are removed.
 
         Args:
-            location: str of the new run.
+            location: Where the new run is to be.
             lineages: One state for each shard.
             unlearning: The settings of the new run.
 

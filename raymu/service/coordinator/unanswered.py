@@ -8,6 +8,7 @@ from raymu.core.events import RevocationsAccepted
 from raymu.errors import RaymuError, mark_unfinished
 from raymu.service.coordinator.calls import Call, Revoke, Submit
 from raymu.service.pseudonyms import identity_text, pseudonym
+from raymu.service.requests.identities import id_forms, owner_forms
 from raymu.service.requests.revocation import Revocation
 from raymu.store.journal.event_chain import ChainHead
 from raymu.store.run import RunStore
@@ -29,7 +30,7 @@ def mark_unanswered(
         events = [event for head, event in journal.sealed_events() if head.sequence > before[1].sequence]
         accepted = [request for event in events if isinstance(event, RevocationsAccepted) for request in event.requests]
         if isinstance(call, Revoke | Submit):
-            named = _pseudonyms(call.revocations, store.keys.hash_key)
+            named = _pseudonyms(call.revocations, store)
             own = [request for request in accepted if not named.isdisjoint(request.hashes)]
             if own := own or (accepted if is_own else []):
                 mark_unfinished(error, [request.request_id for request in own])
@@ -37,8 +38,10 @@ def mark_unanswered(
             mark_unfinished(error)
 
 
-def _pseudonyms(revocations: Sequence[Revocation], key: bytes) -> set[str]:
-    """Return the pseudonyms of all that requests name, as it is spelled there."""
-    texts = [identity_text("owner", request.owner) for request in revocations if request.owner is not None]
-    texts += [identity_text("id", sample_id) for request in revocations for sample_id in request.ids]
+def _pseudonyms(revocations: Sequence[Revocation], store: RunStore) -> set[str]:
+    """Return the pseudonyms of all that requests name, in every form in which the run may know it."""
+    key, integers = store.keys.hash_key, store.manifest.has_integer_ids
+    owners = (form for request in revocations if request.owner is not None for form in owner_forms(request.owner))
+    ids = (form for request in revocations for each in request.ids for form in id_forms(each, integers=integers))
+    texts = [*(identity_text("owner", form) for form in owners), *(identity_text("id", form) for form in ids)]
     return {pseudonym(text, key) for text in texts}

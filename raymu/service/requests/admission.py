@@ -1,7 +1,7 @@
 """Admission of requests in bulk, by the samples that the run holds and those that were revoked."""
 
 from collections import ChainMap, Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -98,12 +98,23 @@ class Admission:
     def _parse_all(self, revocations: Sequence[Revocation]) -> list[ParsedRequest]:
         identities = Identities(self._samples.get(), self._journal, self._store)
         owned = identities.owned_by([revocation.owner for revocation in revocations if revocation.owner is not None])
-        parsed = [self._parse(revocation, owned) for revocation in revocations]
+        verbatim = set[str]()
+        if not self._store.manifest.has_integer_ids:
+            verbatim = identities.verbatim(sample_id for revocation in revocations for sample_id in revocation.ids)
+        parsed = [self._parse(revocation, owned, verbatim) for revocation in revocations]
         spelled = identities.spelled(sample_id for request in parsed for sample_id in request.sample_ids)
         return [_with_spellings(request, spelled) for request in parsed]
 
-    def _parse(self, revocation: Revocation, owned: Mapping[SampleId, Owned]) -> ParsedRequest:
-        """Check the form of a request. `owned` has what the run knows of each owner."""
+    def _parse(
+        self, revocation: Revocation, owned: Mapping[SampleId, Owned], verbatim: Collection[str]
+    ) -> ParsedRequest:
+        """Check the form of a request.
+
+        Args:
+            revocation: The request.
+            owned: What the run knows of each owner.
+            verbatim: Ids that the run knows as they are given.
+        """
         config = self._store.config
         faults: list[RaymuError] = []
         strategy, boundary = config.unlearning.strategy, config.unlearning.boundary
@@ -125,7 +136,7 @@ class Admission:
         if revocation.owner is not None and not faults:
             owner, sample_ids = owned[revocation.owner].pseudonym, list(owned[revocation.owner].sample_ids)
         elif revocation.owner is None:
-            sample_ids, unknown, misfits = self._converted(revocation.ids)
+            sample_ids, unknown, misfits = self._converted(revocation.ids, verbatim)
             if not revocation.ignore_unknown:
                 unknown, faults = [], [*faults, *misfits[:1]]
         return ParsedRequest(
@@ -139,12 +150,17 @@ class Admission:
             faults=tuple(fault.with_traceback(None) for fault in faults),
         )
 
-    def _converted(self, ids: Iterable[SampleId]) -> tuple[list[SampleId], list[str], list[RequestInvalid]]:
+    def _converted(
+        self, ids: Iterable[SampleId], verbatim: Collection[str]
+    ) -> tuple[list[SampleId], list[str], list[RequestInvalid]]:
         """Convert ids to those of the run. Returns them, then those that are none as text, and why."""
         converted: list[SampleId] = []
         unknown: list[str] = []
         misfits: list[RequestInvalid] = []
         for sample_id in ids:
+            if isinstance(sample_id, str) and sample_id in verbatim:
+                converted.append(sample_id)
+                continue
             try:
                 converted.append(as_sample_id(sample_id, integers=self._store.manifest.has_integer_ids))
             except RequestInvalid as misfit:

@@ -5,12 +5,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from raymu.core.records import SampleId
-from raymu.data.ids import as_sample_id
-from raymu.data.spellings import spellings
-from raymu.errors import RequestInvalid
 from raymu.service.history import replay
 from raymu.service.pseudonyms import Kind, identity_text, pseudonym
-from raymu.service.requests.identities import owner_forms
+from raymu.service.requests.identities import id_forms, owner_forms
 from raymu.store.run import RunStore
 
 
@@ -31,7 +28,7 @@ def find_requests(
     """Find the requests that revoked samples, named owners or have keys. They are compared by keyed hashes alone."""
     has_integer_ids, hash_key = store.manifest.has_integer_ids, store.keys.hash_key
     forms: list[tuple[Kind, SampleId, tuple[SampleId, ...]]] = [
-        *(("id", sample_id, _id_forms(sample_id, integers=has_integer_ids)) for sample_id in ids),
+        *(("id", sample_id, id_forms(sample_id, integers=has_integer_ids)) for sample_id in ids),
         *(("owner", owner, owner_forms(owner)) for owner in owners),
     ]
     hashes = {
@@ -52,11 +49,3 @@ def find_requests(
         request = by_key.get(pseudonym(identity_text("key", key), hash_key)) or by_key.get(key)
         requests.append(FoundRequest(kind="key", value=key, request_id=request.request_id if request else None))
     return requests
-
-
-def _id_forms(sample_id: SampleId, *, integers: bool) -> tuple[SampleId, ...]:
-    try:
-        kept = as_sample_id(sample_id, integers=integers)
-    except RequestInvalid:
-        return ()
-    return (kept,) if integers else spellings(kept)

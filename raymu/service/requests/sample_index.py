@@ -1,11 +1,13 @@
 """The index of a run's samples: id -> shard and slice."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raymu.core.partition import Hashes, identity_hashes
 from raymu.core.records import FileRef, SampleId
@@ -73,6 +75,17 @@ class SampleIndex:
         known = rows[rows >= 0]
         homes = zip(self.shards[known].tolist(), self.slices[known].tolist(), strict=True)
         return [next(homes) if is_known else None for is_known in (rows >= 0).tolist()]
+
+    def padded(self) -> dict[str, str]:
+        """Return the ids that are text with space around: text without it -> id. Two of one text are left out."""
+        if pa.types.is_integer(self.ids.type):
+            return {}
+        ids = self.ids.filter(pa.array(self.shards != _PURGED))
+        trimmed = pc.utf8_trim_whitespace(ids)
+        is_padded = pc.not_equal(ids, trimmed)
+        pairs = list(zip(trimmed.filter(is_padded).to_pylist(), ids.filter(is_padded).to_pylist(), strict=True))
+        counts = Counter(text for text, _ in pairs)
+        return {text: sample_id for text, sample_id in pairs if counts[text] == 1}
 
     def owned_by(self, owners: Sequence[SampleId]) -> list[list[SampleId]]:
         """Return the ids of each owner's samples."""

@@ -34,6 +34,7 @@ def test_requests_that_were_accepted_are_named(trained_run: TrainedRunFactory, k
     assert marked(run, kind(revocations=of(second, third)), accepted=of(second)) == [True]
     assert marked(run, kind(revocations=of(third)), accepted=()) is None
     assert marked(run, kind(revocations=of(first)), accepted=()) is None  # an earlier call accepted it
+    assert marked(run, kind(revocations=of(f" {third}.0 ")), accepted=of(third)) == [True]
 
 
 def test_an_own_coordinator_accepts_for_nobody_else(trained_run: TrainedRunFactory) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,48 @@ def test_a_request_is_found_by_any_spelling_of_what_it_revoked(
     request_ids = [each.request_id for each in find_requests(store, ids=ids, owners=owners)]
     first, second = by_id.request.request_id, by_owner.request.request_id
     assert request_ids == [*([first] * len(SPELLINGS)), *(second, None, None), *(second, second, None)]
+
+
+PADDED = ("a", "a  ", "b  ", "URN:UUID:00000000-0000-0000-0000-000000000abc")
+
+
+@pytest.fixture(scope="module")
+def first_version(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    """A run whose ids have space around them, and other spellings, as version 0.1 kept them."""
+    folder = tmp_path_factory.mktemp("padded")
+    table = write_samples(folder / "all.parquet", samples=40)
+    table = table.set_column(0, "id", pa.array([f"x{number}" for number in range(40)]))
+    pq.write_table(table, folder / "all.parquet")
+    prepared = prepare_run(make_config(folder / "all.parquet"), str(folder / "run"))
+    ids = prepared.table.ids.copy()
+    ids[: len(PADDED)] = PADDED
+    replace(prepared, table=replace(prepared.table, ids=ids)).write()
+    return RunStore(str(folder / "run"))
+
+
+@pytest.fixture
+def requests_of_first_version(first_version: RunStore, tmp_path: Path) -> Iterator[Requests]:
+    with closing(Database(sql.make_url(f"sqlite:///{tmp_path}/journal.sqlite"))) as database:
+        journal = Journal(database, run="run", key=first_version.keys.hash_key)
+        journal.create()
+        journal.take_over()
+        yield Requests(first_version, journal)
+
+
+@pytest.mark.parametrize(("given", "kept"), [*((text, text) for text in PADDED), ("b", "b  "), (" x5", "x5")])
+def test_an_id_that_version_0_1_kept_is_found_as_it_is_and_without_its_space(
+    requests_of_first_version: Requests, given: str, kept: str
+) -> None:
+    result = requests_of_first_version.admit(ids=(given,))
+    assert isinstance(result, AdmittedRequest)
+    assert list(result.forget.values()) == [(kept,)]
+    assert isinstance(requests_of_first_version.admit(ids=(kept,)), SamplesRevoked)
+
+
+def test_a_revoked_id_is_not_taken_for_another_with_space_around(requests_of_first_version: Requests) -> None:
+    requests_of_first_version.admit(ids=("a",))
+    requests_of_first_version._admission._samples.purge(["a"])
+    assert isinstance(requests_of_first_version.admit(ids=("a",)), SamplesRevoked)
+    result = requests_of_first_version.admit(ids=("a  ",))
+    assert isinstance(result, AdmittedRequest)
+    assert list(result.forget.values()) == [("a  ",)]
