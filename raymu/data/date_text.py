@@ -18,7 +18,8 @@ LAST_DUE = datetime(9999, 12, 30, tzinfo=UTC)
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +)?"
-_YEAR_FIRST = re.compile(r"(?P<year>\d{4})([-/.]?)(?P<month>\d{1,2})\2(?P<day>\d{1,2})(?!\d)")
+_YEAR_FIRST = re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})(?!\d)")
+_EIGHT_DIGITS = re.compile(r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?!\d)")
 _YEAR_LAST = re.compile(r"(?P<first>\d{1,2})([-/.])(?P<second>\d{1,2})\2(?P<year>\d{4})(?!\d)")
 _SHORT_YEAR = re.compile(r"\d{1,2}([-/.])\d{1,2}\1\d{2}(?!\d)")
 _DAY_AND_MONTH = re.compile(_WEEKDAY + r"(?P<day>\d{1,2})[-. ]+(?P<month>[a-z]{3,9})[-., ]+(?P<year>\d{4})(?!\d)", re.I)
@@ -94,7 +95,7 @@ def _dates(text: str) -> tuple[dict[DayOrder, date], int]:
     if match := _YEAR_LAST.match(text):
         first, second, year = int(match["first"]), int(match["second"]), int(match["year"])
         parts = {DayOrder.DAY_FIRST: (year, second, first), DayOrder.MONTH_FIRST: (year, first, second)}
-    elif match := _YEAR_FIRST.match(text):
+    elif match := _YEAR_FIRST.match(text) or _EIGHT_DIGITS.match(text):
         parts = dict.fromkeys(DayOrder, (int(match["year"]), int(match["month"]), int(match["day"])))
     elif match := _DAY_AND_MONTH.match(text) or _MONTH_AND_DAY.match(text):
         parts = dict.fromkeys(DayOrder, (int(match["year"]), _month(match["month"]), int(match["day"])))
