@@ -63,7 +63,8 @@ class RunRecord:
     issued: Mapping[str, IssuedReceipt]
     """Request -> its latest receipt as it was issued."""
     key_fingerprint: str | None
-    """SHA-256 of the public key that receipts are signed with; None if the key cannot be read."""
+    """SHA-256 of the public key that receipts are signed with; None if the key cannot be read, or is
+    another than the manifest names."""
     events: tuple[Event, ...]
     evaluations: tuple[GenerationEvaluated, ...]
     determinism: str | None
@@ -142,7 +143,8 @@ def _issued(row: ReceiptRow) -> IssuedReceipt:
 
 
 def _key_fingerprint(store: RunStore) -> str | None:
-    with suppress(FileMissing, FileUnreadable):
+    with suppress(FileMissing, FileUnreadable, FileCorrupt):
+        store.require_bound_key()
         return hashlib.sha256(store.keys.public_key).hexdigest()
     return None
 

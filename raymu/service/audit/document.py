@@ -87,6 +87,7 @@ def read_audit(store: RunStore, path: Path) -> AuditDocument:
 
     Raises:
         RequestInvalid: It cannot be read, is no audit, is one of another run, or was changed since it was written.
+        FileCorrupt: It is signed, and the public key of the run is not the one that its manifest names.
         RaymuError: What reading the journal raises.
     """
     tree = _read(path)
@@ -124,6 +125,7 @@ def read_audit(store: RunStore, path: Path) -> AuditDocument:
 
 
 def _is_signed(store: RunStore, tree: dict[str, Any]) -> bool:
+    store.require_bound_key()
     public_key = store.keys.public_key
     return tree.get("public_key") == public_key.hex() and is_signed_by(tree, public_key)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import raymu
 from raymu.api import Run
 from raymu.cli import run_command
 from raymu.core.verdict import Verdict
-from raymu.errors import RequestInvalid
+from raymu.errors import FileCorrupt, RequestInvalid
+from raymu.report.load import read_run
 from raymu.store.keys import new_signing_key, public_key
 from raymu.store.signed_document import signed
 from tests.support.audit_documents import audit_report
@@ -104,6 +106,18 @@ def test_what_is_not_an_audit_of_this_run_is_refused(run: Run, folder: Path, tmp
         with pytest.raises(RequestInvalid, match=complaint) as refusal:
             run.read_audit(write(tmp_path, other))
         assert "\n" not in str(refusal.value)
+
+
+def test_an_audit_signed_by_a_key_in_the_place_of_the_runs_is_refused(run: Run, tmp_path: Path) -> None:
+    """Whoever may change the files, without `hash.key`, vouches for nothing."""
+    key = new_signing_key()
+    forged = document(run) | {"verdict": "pass", "public_key": public_key(key).hex()}
+    del forged["signature"]
+    (tmp_path / "run" / "signing.pub").write_text(public_key(key).hex())
+    opened = raymu.open_run(run.location)
+    with pytest.raises(FileCorrupt, match="not the key that"):
+        opened.read_audit(write(tmp_path, signed(forged, key)))
+    assert read_run(opened._store, now=datetime.now(UTC)).key_fingerprint is None
 
 
 def test_the_command_line_checks_a_document(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
