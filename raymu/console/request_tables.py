@@ -1,4 +1,4 @@
-"""Requests on the terminal: their receipts, their forecasts, and the answers to a table of them."""
+"""Requests on the terminal: their receipts, their forecasts, and the outcomes of a table of them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from raymu.text import duration, durations, forecast_range, one_line, plural, wo
 
 if TYPE_CHECKING:
     from raymu.service.planning.forecast import Forecast
-    from raymu.service.requests.answers import Answer
+    from raymu.service.requests.outcomes import Outcome
 
 _MAX_REFUSALS = 20
 
@@ -60,36 +60,36 @@ def due_words(receipt: Receipt) -> str:
     return due if receipt.due_met is None else f"{due}: exact in time" if receipt.due_met else f"{due}: exact too late"
 
 
-def show_answers(screen: Screen, answers: Sequence["Answer"]) -> None:
+def show_outcomes(screen: Screen, outcomes: Sequence["Outcome"]) -> None:
     """Print the first rows of a table of requests that were refused or left out, and how many were accepted."""
     for status, heading in (("refused", "refused because"), ("left out", "left out because")):
-        rows = [answer for answer in answers if answer.status == status]
+        rows = [outcome for outcome in outcomes if outcome.status == status]
         if rows:
             table = make_table("row", heading, numbers=("row",))
-            for answer in rows[:_MAX_REFUSALS]:
-                table.add_row(str(answer.row), str(answer.result.refusal))
+            for outcome in rows[:_MAX_REFUSALS]:
+                table.add_row(str(outcome.row), str(outcome.result.refusal))
             screen.print(table)
-    counts = Counter(answer.status for answer in answers)
+    counts = Counter(outcome.status for outcome in outcomes)
     left_out = f", {counts['left out']:,} left out" if counts["left out"] else ""
     more = "; --json shows all of them" if max(counts["refused"], counts["left out"]) > _MAX_REFUSALS else ""
-    accepted = f"{counts['accepted']:,} of {plural(len(answers), 'request')} accepted"
+    accepted = f"{counts['accepted']:,} of {plural(len(outcomes), 'request')} accepted"
     screen.print(f"{accepted}, {counts['refused']:,} refused{left_out}{more}")
-    overdue = [answer for answer in answers if answer.result.came_overdue]
+    overdue = [outcome for outcome in outcomes if outcome.result.came_overdue]
     if overdue:
-        shown = ", ".join(str(answer.row) for answer in overdue[:_MAX_REFUSALS]) + (
+        shown = ", ".join(str(outcome.row) for outcome in overdue[:_MAX_REFUSALS]) + (
             ", ..." if overdue[_MAX_REFUSALS:] else ""
         )
         screen.print(f"overdue when they came: {plural(len(overdue), 'request')} (row {shown})")
 
 
-def show_left_out(screen: Screen, answer: "Answer") -> None:
+def show_left_out(screen: Screen, outcome: "Outcome") -> None:
     """Print what a request left out, and which request revoked each of its samples before."""
-    if answer.result.ignored:
-        screen.print(f"left out: {answer.result.ignored}")
-    for revoked in answer.revoked[:_MAX_REFUSALS]:
+    if outcome.result.ignored:
+        screen.print(f"left out: {outcome.result.ignored}")
+    for revoked in outcome.revoked[:_MAX_REFUSALS]:
         screen.print(f"{revoked.kind} {one_line(revoked.value)}: revoked by request {revoked.request_id}")
-    if answer.revoked[_MAX_REFUSALS:]:
-        screen.print(f"and {len(answer.revoked) - _MAX_REFUSALS:,} more; --json shows all of them")
+    if outcome.revoked[_MAX_REFUSALS:]:
+        screen.print(f"and {len(outcome.revoked) - _MAX_REFUSALS:,} more; --json shows all of them")
 
 
 def show_forecast(screen: Screen, forecast: "Forecast") -> None:

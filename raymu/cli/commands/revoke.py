@@ -21,13 +21,13 @@ from raymu.cli.options import (
 from raymu.cli.parameter_types import FILE, TIME
 from raymu.cli.request_options import date_format_option, read_revocation, request_options, say_notes
 from raymu.console.progress import stage_progress
-from raymu.console.request_tables import show_answers, show_left_out, show_receipt
+from raymu.console.request_tables import show_left_out, show_outcomes, show_receipt
 from raymu.console.screen import Screen
 from raymu.core.receipt import Receipt
 from raymu.data.due_dates import DateFormat
 from raymu.errors import RaymuError, RequestInvalid, SamplesRevoked, SeveralFaults
-from raymu.service.requests.answers import Answer, answer_tree, answers_to
 from raymu.service.requests.lookup import FoundRequest
+from raymu.service.requests.outcomes import Outcome, outcome_tree, outcomes_of
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.requests.table import RequestRows, read_requests
 from raymu.store.codec import to_tree
@@ -101,25 +101,25 @@ def command(
             raise
     [receipt], [result] = done.receipts, done.results
     with printing_after_commit(f"`raymu receipts RUN --request {receipt.request_id}`"):
-        answer = Answer(result=result, revoked=_revoked_ids(run, revocation, result))
+        outcome = Outcome(result=result, revoked=_revoked_ids(run, revocation, result))
         if as_json:
-            emit("revoke", {**_as_signed(run, receipt), "outcome": answer_tree(answer)})
+            emit("revoke", {**_as_signed(run, receipt), "outcome": outcome_tree(outcome)})
         else:
             show_receipt(Screen(), receipt)
-            show_left_out(Screen(), answer)
+            show_left_out(Screen(), outcome)
 
 
 def _show_refusal(run: Run, revocation: Revocation, refusal: RaymuError, as_json: bool) -> None:
     """Show the receipts of the requests that revoked some of the samples before."""
     if isinstance(refusal, SamplesRevoked | SeveralFaults):
         result = SubmissionResult(refusal=refusal)
-        answer = Answer(result=result, revoked=_revoked_ids(run, revocation, result))
+        outcome = Outcome(result=result, revoked=_revoked_ids(run, revocation, result))
         if as_json:
-            add_details(refusal, receipts=run.signed_receipts(refusal.request_ids), outcome=answer_tree(answer))
+            add_details(refusal, receipts=run.signed_receipts(refusal.request_ids), outcome=outcome_tree(outcome))
             return
         for earlier in run.receipts(refusal.request_ids):
             show_receipt(Screen(), earlier)
-        show_left_out(Screen(), answer)
+        show_left_out(Screen(), outcome)
 
 
 def _revoked_ids(run: Run, revocation: Revocation, result: SubmissionResult) -> tuple[FoundRequest, ...]:
@@ -142,10 +142,10 @@ def _revoke_rows(opened: Run, rows: RequestRows, as_json: bool) -> None:
     """Send many requests, print the refused ones, and exit with 1 if there are any."""
     with opened as run, stage_progress(shards=run.config.partition.shards, is_shown=not as_json) as progress:
         results = run.revoke_many(rows.revocations, progress=progress)
-    answers = answers_to(rows, results)
+    outcomes = outcomes_of(rows, results)
     with printing_after_commit("`raymu receipts RUN`"):
         if as_json:
-            emit("revoke", {"requests": [answer_tree(answer) for answer in answers]})
+            emit("revoke", {"requests": [outcome_tree(outcome) for outcome in outcomes]})
         else:
-            show_answers(Screen(), answers)
-    sys.exit(any(answer.status == "refused" for answer in answers))
+            show_outcomes(Screen(), outcomes)
+    sys.exit(any(outcome.status == "refused" for outcome in outcomes))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from raymu.console.request_tables import show_answers, show_receipt
+from raymu.console.request_tables import show_outcomes, show_receipt
 from raymu.console.run_tables import show_verification
 from raymu.console.screen import Screen
 from raymu.core.findings import FindingKind
@@ -13,7 +13,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness
 from raymu.core.verdict import Check, Verdict, fails
 from raymu.errors import UnknownSamples
-from raymu.service.requests.answers import Answer
+from raymu.service.requests.outcomes import Outcome
 from raymu.service.requests.revocation import SubmissionResult
 from raymu.service.verify.verify import Verification
 
@@ -22,7 +22,7 @@ from raymu.service.verify.verify import Verification
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], name: str) -> None:
     screen = Screen()
     screen.print(f"wrote {name}")
-    show_answers(screen, [Answer(result=SubmissionResult(refusal=UnknownSamples([name], 1)), row=1)])
+    show_outcomes(screen, [Outcome(result=SubmissionResult(refusal=UnknownSamples([name], 1)), row=1)])
     check = Check(name="files", checked=1, findings=(fails(FindingKind.FILE, f"{name} is missing"),))
     show_verification(screen, Verification(verdict=Verdict.FAIL, generation=1, anchor=None, checks=(check,)))
     shown = capsys.readouterr().out

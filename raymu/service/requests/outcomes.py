@@ -1,4 +1,4 @@
-"""Answers to requests: one record and one JSON object for a request alone, and for each row of a table."""
+"""Outcomes of requests: one record and one JSON object for a request alone, and for each row of a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from raymu.service.requests.table import RequestRows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Outcome:
     """What became of one request."""
 
     result: SubmissionResult
@@ -30,27 +30,27 @@ class Answer:
         return "left out" if self.may_leave_out and self.result.is_absent else "refused"
 
 
-def answers_to(rows: RequestRows, results: Sequence[SubmissionResult]) -> list[Answer]:
+def outcomes_of(rows: RequestRows, results: Sequence[SubmissionResult]) -> list[Outcome]:
     """Combine the rows of a table with their results."""
     lines = rows.lines or (None,) * len(results)
     return [
-        Answer(result=result, row=row, line=line, may_leave_out=revocation.ignore_unknown)
+        Outcome(result=result, row=row, line=line, may_leave_out=revocation.ignore_unknown)
         for result, row, line, revocation in zip(results, rows.rows, lines, rows.revocations, strict=True)
     ]
 
 
-def answer_tree(answer: Answer) -> dict[str, Any]:
-    """Return an answer as a JSON object of the same shape for every request."""
-    result, ignored = answer.result, answer.result.ignored
+def outcome_tree(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as a JSON object of the same shape for every request."""
+    result, ignored = outcome.result, outcome.result.ignored
     return {
-        "row": answer.row,
-        "line": answer.line,
-        "status": answer.status,
+        "row": outcome.row,
+        "line": outcome.line,
+        "status": outcome.status,
         "request_id": result.request_id,
         "refusal": result.refusal and str(result.refusal),
         "came_overdue": result.came_overdue,
         "earlier_requests": list(result.earlier_requests),
-        "revoked": [{each.kind: each.value, "request_id": each.request_id} for each in answer.revoked],
+        "revoked": [{each.kind: each.value, "request_id": each.request_id} for each in outcome.revoked],
         "left_out": {
             "revoked": ignored.revoked if ignored else 0,
             "unknown": ignored.unknown if ignored else 0,
