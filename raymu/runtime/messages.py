@@ -5,19 +5,13 @@ likes. Nothing that a request names is there in clear. The key is derived from t
 the run reads from the run itself.
 """
 
-import hmac
-import os
 import pickle
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from raymu.errors import CoordinatorLost, FileCorrupt
+from raymu.store.cipher import RunCipher
 from raymu.store.run import RunStore
-
-_NONCE_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +22,17 @@ class Failure:
 
 
 class MessageCipher:
-    """AES-256-GCM (NIST SP 800-38D) over pickled messages, bound to the run. Only holders of the run's key can make one."""
+    """Encryption of pickled messages, bound to the run. Only holders of the run's key can make one."""
 
     def __init__(self, store: RunStore) -> None:
         """Derive the key of a run's messages. Raises FileMissing, FileCorrupt."""
-        self._cipher = AESGCM(hmac.digest(store.keys.hash_key, b"messages", "sha256"))
+        self._cipher = RunCipher(store.keys.hash_key, purpose="messages")
         self._run = store.manifest.run_id.encode()
         self._source = store.files.display_path("a message of its coordinator")
 
     def encrypt(self, message: object) -> bytes:
         """Return a message encrypted."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, _pickled(message), self._run)
+        return self._cipher.encrypt(_pickled(message), bound_to=self._run)
 
     def decrypt(self, payload: bytes) -> Any:
         """Return a message that was encrypted with the key of this run. Raise the error of a `Failure`.
@@ -47,8 +40,8 @@ class MessageCipher:
         Raises FileCorrupt if it was encrypted with another key, or changed.
         """
         try:
-            plain = self._cipher.decrypt(payload[:_NONCE_BYTES], payload[_NONCE_BYTES:], self._run)
-        except InvalidTag as error:
+            plain = self._cipher.decrypt(payload, bound_to=self._run)
+        except ValueError as error:
             raise FileCorrupt(self._source, "it is of another run, or was changed on its way") from error
         message = pickle.loads(plain)
         if isinstance(message, Failure):

@@ -50,10 +50,15 @@ def weights_sha256(tensors: Tensors) -> str:
     """Hash names, dtypes, shapes and bytes, in the order of the names. Returns hex SHA-256."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensors[name]
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
+
+
+def tensor_bytes(tensor: torch.Tensor) -> bytes:
+    """Return the values of a tensor of any dtype and device as bytes, row by row."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def strip_prefix(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:

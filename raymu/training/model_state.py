@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raymu.training.checkpoint_format import Tensors, strip_prefix
+from raymu.training.checkpoint_format import Tensors, strip_prefix, tensor_bytes
 
 MODEL, TRANSIENT = "model.", "transient."
 """Prefixes of the names of tensors in a checkpoint: of `state_dict`, and of non-persistent buffers."""
@@ -101,9 +101,8 @@ def _transient(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _digest(tensor: Tensor) -> str:
-    whole = tensor.detach().cpu().contiguous()
-    digest = hashlib.sha256(f"{whole.dtype}|{tuple(whole.shape)}|".encode())
-    digest.update(whole.reshape(-1).view(torch.uint8).numpy().tobytes())
+    digest = hashlib.sha256(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+    digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
 
 
@@ -124,9 +123,8 @@ def _plain(value: Any) -> Any:
     """Return a value in JSON's terms. Tensors, tuples and dictionaries are marked, so that they come back as they were."""
     match value:
         case Tensor():
-            whole = value.detach().cpu().contiguous()
-            data = base64.b64encode(whole.reshape(-1).view(torch.uint8).numpy().tobytes()).decode()
-            return {"tensor": [str(whole.dtype).removeprefix("torch."), list(whole.shape), data]}
+            data = base64.b64encode(tensor_bytes(value)).decode()
+            return {"tensor": [str(value.dtype).removeprefix("torch."), list(value.shape), data]}
         case dict():
             return {"dict": [[_plain(key), _plain(each)] for key, each in value.items()]}
         case tuple():

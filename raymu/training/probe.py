@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from raymu.errors import FileCorrupt, TrainingFailed
 from raymu.text import one_line
 from raymu.training.batches import ShardSamples
+from raymu.training.checkpoint_format import tensor_bytes
 from raymu.training.determinism import deterministic
 from raymu.training.randomness import random_state_kept, seed_everything
 from raymu.training.reachable import reachable
@@ -265,5 +266,4 @@ def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]
 
 def _tensor_digest(tensor: Tensor) -> str:
     """Return a checksum, which is quicker than a hash: nobody forges these."""
-    whole = tensor.detach().cpu().contiguous()
-    return f"{zlib.crc32(whole.reshape(-1).view(torch.uint8).numpy().tobytes()):08x}"
+    return f"{zlib.crc32(tensor_bytes(tensor)):08x}"
