@@ -64,10 +64,10 @@ def command(
     control that forgot nothing. Then the remedy is repeated with other seeds, and its distance from retraining is
     compared with that of two retrainings. Nothing is written.
 
-    With --check, only the signature and the run of a document are checked: exit code 0: the run's key signed it; 3: nobody
-    signed it.
-
     Exit code 0: pass; 1: fail, as the served model or the repeated remedy can be told from retraining; 3: inconclusive.
+
+    With --check, only the signature of a document and the run that it names are checked. Exit code 0: the run's key signed
+    it; 2: it was changed, or is not an audit of this run; 3: nobody signed it.
     """
     run = open_run(run_dir, address=address)
     scope = AuditScope(

@@ -10,7 +10,9 @@ from raymu.console.run_tables import show_evaluation
 
 @click.command("evaluate", cls=RaymuCommand, example="raymu evaluate runs/letter --test-data test.parquet")
 @run_argument
-@click.option("--test-data", type=FILE, required=True, help="A labelled table, as a Parquet or Arrow file.")
+@click.option(
+    "--test-data", type=FILE, required=True, help="A labelled table: Parquet, Arrow or Feather, a file or a directory."
+)
 @trust_option
 @json_option
 def command(run_dir: str, test_data: str, as_json: bool) -> None:

@@ -13,7 +13,13 @@ from raymu.text import plural
 
 @click.command("predict", cls=RaymuCommand, example="raymu predict runs/letter --data new.parquet --out classes.csv")
 @run_argument
-@click.option("--data", "data_file", type=FILE, required=True, help="The table to predict, as Parquet or Arrow file.")
+@click.option(
+    "--data",
+    "data_file",
+    type=FILE,
+    required=True,
+    help="The table to predict: Parquet, Arrow or Feather, a file or a directory.",
+)
 @click.option("--out", "out_file", type=FILE, required=True, help="The Parquet or CSV file to write.")
 @click.option(
     "--labels-only", is_flag=True, help="Leave out the probabilities, which reveal more about single training samples."

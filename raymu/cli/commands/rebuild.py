@@ -20,7 +20,9 @@ from raymu.console.run_tables import show_rebuild
 
 @click.command("rebuild", cls=RaymuCommand, example="raymu rebuild runs/letter --training-data letter.parquet")
 @run_argument
-@click.option("--training-data", type=FILE, help="The file that the run was trained from, if samples are lost.")
+@click.option(
+    "--training-data", type=FILE, help="The file or directory that the run was trained from, if samples are lost."
+)
 @trust_option
 @address_option
 @take_over_option

@@ -28,7 +28,9 @@ _SETTING = re.compile(r"[\w.]+=")
 @click.argument("config_file", metavar="CONFIG", type=FILE)
 @click.argument("words", nargs=-1, metavar="[RUN] [KEY=VALUE]...", type=DIRECTORY)
 @click.option("--run", "run_dir", type=DIRECTORY, help="The new run, instead of the argument RUN.")
-@click.option("--exclude-file", type=FILE, help="A file with the ids of samples that the run never gets.")
+@click.option(
+    "--exclude-file", type=FILE, help="A file with the ids of samples that the run never gets; - is standard input."
+)
 @click.option(
     "--exclude-owner",
     "exclude_owners",
@@ -36,12 +38,12 @@ _SETTING = re.compile(r"[\w.]+=")
     multiple=True,
     help="An owner of whom the run never gets a sample. Repeat it for more.",
 )
+@click.option("--exclude-owner-file", type=FILE, help="A file with such owners; - is standard input.")
 @click.option(
     "--inexact",
     is_flag=True,
     help="Train also if the training cannot be repeated bit for bit. Every receipt says inconclusive then.",
 )
-@click.option("--exclude-owner-file", type=FILE, help="A file with such owners; - is standard input.")
 @address_option
 @json_option
 def command(
