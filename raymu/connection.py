@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,8 @@ class Connection:
             except ClientClosed:
                 self._drop(client)
             else:
-                # a client that was superseded while it was idle has a later one
-                self._term = self._store.fencing.term()
+                with suppress(RaymuError):  # the call is carried out, whatever the storage does now
+                    self._term = self._store.fencing.term()  # of a client that was superseded while it was idle
                 return result
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import click
 from raymu.cli.json_document import emit
 from raymu.cli.parameter_types import DIRECTORY
 from raymu.core.verdict import Verdict
-from raymu.errors import ResultUnprinted
+from raymu.errors import RaymuError, ResultUnprinted
 
 if TYPE_CHECKING:
     from raymu.api import Run
@@ -85,6 +85,8 @@ def printing_after_commit(shown_by: str) -> Iterator[None]:
         sys.stdout.flush()
     except OSError as error:
         raise ResultUnprinted(error.strerror or str(error), shown_by) from error
+    except RaymuError as error:  # of the storage, which what is printed is read from
+        raise ResultUnprinted(str(error), shown_by) from error
 
 
 def show(as_json: bool, record: Any, draw: Callable[[Screen], None]) -> None:

@@ -6,17 +6,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from raymu.api import Run
 from raymu.cli import run_command
 from raymu.core.events import RevocationsAccepted
-from raymu.errors import FileCorrupt, FileMissing, RaymuError, StorageFailed, unfinished_requests
+from raymu.errors import FileCorrupt, FileMissing, FileUnreadable, RaymuError, StorageFailed, unfinished_requests
+from raymu.service.coordinator.client import LocalClient
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.fleet import LocalFleet
 from raymu.service.shard.messages import no_progress
+from raymu.store.journal.fencing import Fencing
 from raymu.store.run import RunStore
 from tests.support.coordinated_run import journal_events
 from tests.support.faults import FaultyDisk, fail
@@ -102,6 +106,38 @@ def test_a_result_that_cannot_be_printed_is_not_a_refusal(trained_run: TrainedRu
     for request_id in accepted(run.location):
         assert f"`raymu receipts RUN --request {request_id}` shows it" in process.stderr
     assert "Exception ignored" not in process.stderr
+
+
+def test_a_storage_that_fails_after_the_work_is_not_a_refusal(
+    trained_run: TrainedRunFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, is_failing = trained_run(), False
+    carry_out, term = LocalClient.call, Fencing.term
+
+    def call(client: LocalClient, *args: Any) -> Any:
+        nonlocal is_failing
+        result = carry_out(client, *args)
+        is_failing = True
+        return result
+
+    def failing(fencing: Fencing) -> int:
+        nonlocal is_failing
+        if is_failing:
+            is_failing = False  # the coordinator can leave the run
+            raise FileUnreadable("epoch", "it does not answer")
+        return term(fencing)
+
+    def signed_receipts(*_: object) -> None:
+        raise FileUnreadable("journal.sqlite", "it does not answer")
+
+    monkeypatch.setattr(LocalClient, "call", call)
+    monkeypatch.setattr(Fencing, "term", failing)
+    monkeypatch.setattr(Run, "signed_receipts", signed_receipts)
+    code, line = run_command(["revoke", str(run.location), "--json", "--id", str(run.ids(shard=0)[0])])
+    [request_id] = accepted(run.location)
+    assert code == 4
+    assert "the work is done, but its result could not be printed (journal.sqlite cannot be read" in line
+    assert f"`raymu receipts RUN --request {request_id}` shows it" in line
 
 
 def test_a_screen_that_takes_nothing_fails_no_repair(trained_run: TrainedRunFactory) -> None:

@@ -52,8 +52,8 @@ def leftover_findings(evidence: Evidence) -> Iterator[Finding]:
 def _presence(evidence: Evidence) -> Iterator[Finding]:
     """Judge the file that says where the run's coordinator is up: whoever else wrote it may have put anything there."""
     store = evidence.store
-    presence = store.presence.read()
-    if presence is None and store.files.exists(PRESENCE):
+    was_there, presence = store.files.exists(PRESENCE), store.presence.read()
+    if presence is None and was_there and store.files.exists(PRESENCE):  # otherwise it came or went meanwhile
         yield fails(FindingKind.NEEDLESS, f"{PRESENCE} is not what a coordinator wrote")
     elif presence is not None and presence.is_ended:
         yield leaves_open(FindingKind.NEEDLESS, f"{PRESENCE} was left behind")
