@@ -62,9 +62,9 @@ class Identities:
         homes = self._samples.homes(texts) if texts else []
         unknown = [text for text, home in zip(texts, homes, strict=True) if home is None]
         padded = self._samples.padded() if unknown else {}
-        found = [text for text in unknown if text in padded]
-        revoked = self._revoked("id", found)
-        return {text: padded[text] for text in found if text not in revoked}
+        held = [text for text in unknown if text in padded]
+        revoked = self._revoked("id", held)
+        return {text: padded[text] for text in held if text not in revoked}
 
     def verbatim(self, sample_ids: Iterable[SampleId]) -> set[str]:
         """Return the texts that the run holds, or has revoked, as they are given: version 0.1 kept ids with space around."""
@@ -94,8 +94,8 @@ def id_forms(sample_id: SampleId, *, integers: bool) -> tuple[SampleId, ...]:
         kept = as_sample_id(sample_id, integers=integers)
     except RequestInvalid:
         return ()
-    given = (sample_id,) if isinstance(sample_id, str) and not integers else ()
-    return tuple(dict.fromkeys((*given, *spellings(kept))))
+    verbatim = (sample_id,) if isinstance(sample_id, str) and not integers else ()
+    return tuple(dict.fromkeys((*verbatim, *spellings(kept))))
 
 
 def _is_converted(text: str) -> bool:

@@ -115,7 +115,12 @@ def test_a_wrong_word_gets_a_suggestion_and_the_place_of_the_help(words: list[st
 
 def test_messages_name_options_that_exist() -> None:
     """Errors, tables and pages name commands to type."""
-    known = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    known = {
+        option
+        for command in COMMANDS.values()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     ray = {"--head"}  # of `ray start`
     package = Path(raymu.__file__).parent
     for path in [*package.rglob("*.py"), *package.rglob("*.html")]:

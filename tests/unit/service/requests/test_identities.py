@@ -149,11 +149,11 @@ def requests_of_first_version(first_version: RunStore, tmp_path: Path) -> Iterat
         yield Requests(first_version, journal)
 
 
-@pytest.mark.parametrize(("given", "kept"), [*((text, text) for text in PADDED), ("b", "b  "), (" x5", "x5")])
+@pytest.mark.parametrize(("named", "kept"), [*((text, text) for text in PADDED), ("b", "b  "), (" x5", "x5")])
 def test_an_id_that_version_0_1_kept_is_found_as_it_is_and_without_its_space(
-    requests_of_first_version: Requests, given: str, kept: str
+    requests_of_first_version: Requests, named: str, kept: str
 ) -> None:
-    result = requests_of_first_version.admit(ids=(given,))
+    result = requests_of_first_version.admit(ids=(named,))
     assert isinstance(result, AdmittedRequest)
     assert list(result.forget.values()) == [(kept,)]
     assert isinstance(requests_of_first_version.admit(ids=(kept,)), SamplesRevoked)
