@@ -25,6 +25,7 @@ class CoordinatorService:
 
     _coordinator: Coordinator | None = None
     _cipher: MessageCipher
+    _run_id: str
     _metrics: RunMetrics
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class CoordinatorService:
         if self._coordinator is not None:
             await self._coordinator.close()  # it was superseded
         store = RunStore(location, trust=trust)
-        self._cipher = MessageCipher(store)
+        self._cipher, self._run_id = MessageCipher(store), store.manifest.run_id
         fleet = await asyncio.to_thread(partial(RayFleet, store, on_wait=self._tell_of_waiting))
         self._coordinator, self._metrics = measured_coordinator(store, fleet, first)
         return self._coordinator.workers
@@ -93,7 +94,8 @@ class CoordinatorService:
 
     def _tell_of_waiting(self, wait: RoomWait) -> None:
         """Tell everyone who waits for a call that the cluster has no room for a worker."""
-        log_event("waiting_for_room", since=wait.since.isoformat(timespec="seconds"), room=wait.room)
+        since = wait.since.isoformat(timespec="seconds")
+        log_event("waiting_for_room", run=self._run_id, since=since, room=wait.room)
         for queue in self._listeners:
             queue.put_nowait(wait)
 

@@ -18,6 +18,7 @@ from raymu.runtime import cluster
 from raymu.runtime.client import RayClient
 from raymu.runtime.fleet import RayFleet
 from raymu.runtime.nodes import capacity
+from raymu.service.coordinator.anchoring_client import AnchoringClient
 from raymu.service.ingest import prepare_run
 from raymu.service.shard.messages import StageProgress
 from raymu.store.run import RunStore
@@ -320,12 +321,12 @@ def current_lineages(run: raymu.Run) -> tuple[ShardLineage, ...]:
 
 def held_by_actors(run: raymu.Run) -> set[str]:
     """Return the paths of the files that a run's idle actors have in memory."""
-    coordinator = run.coordinator()
-    assert isinstance(coordinator, RayClient)
+    anchoring = run.coordinator()
+    assert isinstance(anchoring, AnchoringClient)
+    client = anchoring._client
+    assert isinstance(client, RayClient)
     idle = ray.get(
-        coordinator._actor.__ray_call__.remote(
-            lambda service: [member.actor for member in service._fleet._pool._members]
-        )
+        client._actor.__ray_call__.remote(lambda service: [member.actor for member in service._fleet._pool._members])
     )
     held = [
         actor.__ray_call__.remote(lambda service: {ref.path for ref in service._worker._files._payloads})

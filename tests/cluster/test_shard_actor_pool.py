@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import ray
 
 from raymu.errors import CoordinatorLost, CoordinatorSuperseded, FileMissing
+from raymu.runtime import coordinator_actor
 from raymu.runtime import placement_group as reservation
 from raymu.runtime import shard_actor_pool as pool
 from raymu.runtime.fleet import RayFleet
@@ -75,6 +77,18 @@ def test_a_fleet_without_room_says_what_it_waits_for_and_since_when(
     assert "a shard asks for 8 CPU; free on the cluster: 7 CPU of 8 CPU" in str(first)
 
 
+def test_the_log_names_the_run_that_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        coordinator_actor, "log_event", lambda event, **fields: lines.append({"event": event, **fields})
+    )
+    service = coordinator_actor.CoordinatorService()
+    service._run_id = "a-run"  # as once it is open
+    service._tell_of_waiting(RoomWait(since=datetime.now(UTC), room="a shard asks for 8 CPU"))
+    [line] = lines
+    assert (line["event"], line["run"]) == ("waiting_for_room", "a-run")
+
+
 def test_a_node_that_joins_adds_room_for_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reservation, "CAPACITY_TTL_S", 0.0)
     store = write_run(tmp_path, cpus_per_shard=5)
@@ -90,11 +104,11 @@ def test_a_node_that_joins_adds_room_for_actors(tmp_path: Path, monkeypatch: pyt
             assert coordinator.workers == 2
             places = (await fleet.locations()).values()
             assert (len(places), node.node_id in {place.node_id for place in places}) == (2, True)
-            await coordinator.close()
         finally:
+            await coordinator.close()  # in a failure too: later tests count actors
             node.close()
 
-    asyncio.run(asyncio.wait_for(train(), timeout=60))
+    asyncio.run(asyncio.wait_for(train(), timeout=120))  # two actors and a node start
     assert_trained(tmp_path)
 
 

@@ -11,12 +11,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raymu
 from raymu.core.records import SampleId
+from raymu.core.trust import EVERYTHING
 from raymu.core.verdict import Verdict
 from raymu.errors import CoordinatorSuperseded
+from raymu.runtime.client import open_run
 from raymu.runtime.coordinator_actor import CoordinatorActor
-from raymu.runtime.ray_errors import unwrap
+from raymu.runtime.messages import MessageCipher
+from raymu.service.coordinator.calls import Call, Revoke, Settle, Train
 from raymu.service.ingest import prepare_run
 from raymu.service.requests.revocation import Revocation
+from raymu.store.run import RunStore
 from tests.support.examples import repaired_weights, train_run, write_samples
 from tests.support.postgres_server import PostgresServer
 from tests.support.processes import TwoNodes
@@ -30,17 +34,17 @@ class PinnedCoordinator:
 
     def __init__(self, node_id: str, location: Path) -> None:
         here = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
+        store = RunStore(str(location))
+        self._cipher = MessageCipher(store)
         self._actor: Any = CoordinatorActor.options(num_cpus=0, scheduling_strategy=here).remote()
-        ray.get(self._actor.open.remote(str(location)))
+        open_run(self._actor, store, self._cipher, (), EVERYTHING)
 
-    def train(self) -> None:
-        self._last(self._actor.train.remote())
+    def call(self, call: Call[Any]) -> None:
+        for reference in self._actor.call.remote(self._cipher.encrypt(call)):
+            self._cipher.decrypt(ray.get(reference))
 
     def revoke(self, ids: Sequence[SampleId], strategy: str) -> None:
-        self._last(self._actor.revoke.remote([Revocation(ids=tuple(ids), strategy=strategy)]))
-
-    def settle(self) -> None:
-        self._last(self._actor.settle.remote(None))
+        self.call(Revoke(revocations=(Revocation(ids=tuple(ids), strategy=strategy),)))
 
     def end(self) -> None:
         ray.kill(self._actor)
@@ -48,13 +52,6 @@ class PinnedCoordinator:
     def close(self) -> None:
         ray.get(self._actor.close.remote())
         self.end()
-
-    def _last(self, stream: Any) -> None:
-        try:
-            for reference in stream:
-                ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            raise unwrap(error) from None
 
 
 @pytest.fixture
@@ -75,7 +72,7 @@ def test_coordinators_on_different_nodes_take_over_a_shared_directory(
     location, (first, second) = tmp_path / "run", two_nodes
     prepare_run(config, str(location)).write()
     early = PinnedCoordinator(first, location)
-    early.train()
+    early.call(Train())
     early.revoke(ids[:6], "dpus")
     late = PinnedCoordinator(second, location)
     late.revoke(ids[6:12], "sisa")
@@ -84,7 +81,7 @@ def test_coordinators_on_different_nodes_take_over_a_shared_directory(
     early.end()
     late.end()  # without a word, as with its node
     last = PinnedCoordinator(first, location)
-    last.settle()
+    last.call(Settle())
     last.close()
     assert raymu.open_run(location).verify().verdict is Verdict.PASS
     asyncio.run(train_run(config, tmp_path / "calm", exclude=ids[:12]).close())

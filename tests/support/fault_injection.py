@@ -76,7 +76,7 @@ class Scenario:
             model={"name": "mlp", "hidden": [64]},
             training={"epochs": 12, "momentum": 0.9},
             partition={"shards": 4, "slices": 3},
-            unlearning={"boundary": 0.0},
+            unlearning={"boundary": 0.0, "ohs": {"remedy": "fine_tune"}},
             **{"cluster": {"fleet": "ray", "live_actors": 2}} | branches,
         )
         ids = [[ids_at(self.config, shard=shard, slice_index=at) for at in range(3)] for shard in range(4)]
