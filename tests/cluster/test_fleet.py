@@ -326,7 +326,9 @@ def held_by_actors(run: raymu.Run) -> set[str]:
     client = anchoring._client
     assert isinstance(client, RayClient)
     idle = ray.get(
-        client._actor.__ray_call__.remote(lambda service: [member.actor for member in service._fleet._pool._members])
+        client._actor.__ray_call__.remote(
+            lambda service: [member.actor for member in service._coordinator._fleet._fleet._pool._members]
+        )
     )
     held = [
         actor.__ray_call__.remote(lambda service: {ref.path for ref in service._worker._files._payloads})

@@ -56,13 +56,15 @@ class Step:
         """
         opening, rewound = {"open": r"appears \.?epoch"}, rf"\.?{generation + 1:08d}"
         work, report = {self.kind: r"appears shards/"}, {"report": r"appears reports/\.?[^.]+\.json"}
-        published, purge = {"publish": r"appears generations/"}, {"purge": r"goes (shards|samples|generations)/[^.]"}
+        number = r"\.?\d{8}\.json"  # not the file with which a coordinator tries whether it can write
+        published = {"publish": rf"appears generations/{number}"}
+        purge = {"purge": r"goes (shards|samples|generations)/[^.]"}
         if self.kind == "train":
             return opening | work | report | published
         if self.revocation is None:
             return opening | work | report | published | purge
         accepted = {"accept": r"grows journal\.sqlite-wal", "rewind": rf"appears generations/{rewound}"}
-        rows, published = {"rows": r"appears samples/"}, {"publish": rf"appears generations/(?!{rewound})"}
+        rows, published = {"rows": r"appears samples/"}, {"publish": rf"appears generations/(?!{rewound}){number}"}
         return opening | accepted | work | rows | report | published | purge
 
 
