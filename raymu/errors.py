@@ -79,7 +79,13 @@ class UnknownSamples(RaymuError):
     """A request names samples that the run never held."""
 
     def __init__(self, shown: Sequence[str], count: int, *, has_rest: bool = False) -> None:
-        """Args: some of the ids; how many they are; whether the request names other samples, which could be revoked."""
+        """Name the samples.
+
+        Args:
+            shown: Some of the ids.
+            count: The number of all of them.
+            has_rest: Whether the request names other samples, which could be revoked.
+        """
         super().__init__(tuple(shown), count)
         self.shown, self.count, self.has_rest = tuple(shown), count, has_rest
 
@@ -109,7 +115,13 @@ class SamplesRevoked(RaymuError):
     """Earlier requests, which the error names, revoked some samples of a request."""
 
     def __init__(self, count: int, request_ids: Sequence[str], *, has_rest: bool = False) -> None:
-        """Args: how many they are; the requests; whether this one names other samples, which could be revoked."""
+        """Name the requests.
+
+        Args:
+            count: The number of the samples.
+            request_ids: The earlier requests that revoked them.
+            has_rest: Whether this request names other samples, which could be revoked.
+        """
         super().__init__(count, tuple(request_ids))
         self.count, self.request_ids, self.has_rest = count, tuple(request_ids), has_rest
 
@@ -244,7 +256,12 @@ class SamplesLost(RaymuError):
     """The run's copy of a shard's samples is missing or changed, and no other copy was found."""
 
     def __init__(self, shard: int, pyarrow: str | None = None) -> None:
-        """Args: shard; the version of pyarrow that wrote the copy, if this one writes other bytes."""
+        """Name the samples.
+
+        Args:
+            shard: Their shard.
+            pyarrow: The version of pyarrow that wrote the copy, if this one writes other bytes.
+        """
         super().__init__(shard, pyarrow)
         self.shard, self.pyarrow = shard, pyarrow
 

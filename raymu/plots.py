@@ -21,7 +21,7 @@ from raymu.text import words
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """How a word is drawn. Whoever cannot tell the colours apart has the marker and the line."""
+    """The look of a word. Whoever cannot tell the colours apart has the marker and the line."""
 
     colour: str
     marker: str = "o"
@@ -64,7 +64,7 @@ LIMIT: dict[str, Any] = {"color": "#444444", "linestyle": (0, (1, 1)), "linewidt
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MethodCost:
-    """What one method costs, and how far it ends from the retrained oracle."""
+    """The cost of one method, and its distance from the retrained oracle."""
 
     method: str
     seconds: float

@@ -21,7 +21,7 @@ _DETAILS = "document"
 
 @dataclass(kw_only=True, slots=True)
 class Printed:
-    """Whether a command has printed its document; the object of its click context."""
+    """The object of a command's click context: it remembers that the document is printed."""
 
     has_document: bool = False
 

@@ -18,7 +18,7 @@ _EDGES = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Layout:
-    """How narrow a table may become."""
+    """The least widths that a table may have."""
 
     gap: int
     """Columns of the terminal between two columns of the table: 1 or 2."""

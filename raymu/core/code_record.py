@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodeRecord:
-    """What the factories of a run consisted of at one time. Two records are compared, and nothing is run."""
+    """The parts of a run's factories at one time. Two records are compared, and nothing is run."""
 
     modules: Mapping[str, str] = field(default_factory=dict)
     """Name of a module of the user's -> SHA-256, in hex, of its source."""

@@ -7,7 +7,7 @@ _BACKUP = "no command mends this; restore the whole run from a backup, or train 
 
 
 class FindingKind(StrEnum):
-    """What is wrong, or open."""
+    """The kind of a finding: a fault, or something that is still open."""
 
     MANIFEST = "manifest"
     """The manifest or a key is missing, or not what was written."""

@@ -1,4 +1,4 @@
-"""What a column of ids or of requests is for, by its name in any case and by common names of the same thing."""
+"""The roles of columns of ids and of requests, found by their names in any case and by common names of the same thing."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from raymu.text import one_line
 
 
 class Role(StrEnum):
-    """What a column is for. The value is its name in the documentation."""
+    """The purpose of a column. The value is its name in the documentation."""
 
     ID = "id"
     OWNER = "owner"
@@ -30,7 +30,7 @@ _NAMES: Mapping[Role, frozenset[str]] = {
     Role.BOUNDARY: frozenset({"boundary", "hybridboundary"}),
 }
 _SUBJECTS = frozenset({"subject", "subjectid", "datasubject", "datasubjectid"})
-"""What privacy tools call an owner. Beside such a column, `ID` is usually the number of a ticket."""
+"""Names by which privacy tools call an owner. Beside such a column, `ID` is usually the number of a ticket."""
 _PERSONS = frozenset({"user", "userid", "customer", "customerid"})
 """Owners too, in a table that names nothing else."""
 _LEAST_LIKENESS = 0.8

@@ -41,7 +41,7 @@ _NEGLIGIBLE = 1e-4
 """Largest error of rounding features to float32, in standard deviations: otherwise they are kept in float64."""
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 _MOST_DIMENSIONS = 64
-"""Of an array of NumPy's."""
+"""Most dimensions of an array of NumPy's."""
 _IDX_TYPES: Mapping[int, str] = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 

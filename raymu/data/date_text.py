@@ -38,7 +38,7 @@ _ENDLESS = {"infinity", "inf", "never", "nan", "nat"}
 
 
 class DayOrder(Enum):
-    """Which of the two numbers before a year is the day."""
+    """The order of the two numbers before a year."""
 
     DAY_FIRST = "day-first"
     MONTH_FIRST = "month-first"
@@ -50,7 +50,7 @@ class DateUnclear(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenDate:
-    """What a text says."""
+    """A date as a text says it."""
 
     text: str
     readings: Mapping[DayOrder, date]

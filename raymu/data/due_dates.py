@@ -32,7 +32,12 @@ class DueInvalid(ValueError):
     """A due date cannot be read."""
 
     def __init__(self, problem: str, row: int | None = None) -> None:
-        """Args: what is wrong; the index of the row, if one row is at fault."""
+        """Say what is wrong.
+
+        Args:
+            problem: The end of a sentence that begins with "due".
+            row: The index of the row, if one row is at fault.
+        """
         super().__init__(problem, row)
         self.problem, self.row = problem, row
 

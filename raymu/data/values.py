@@ -41,7 +41,7 @@ _UUID_BYTES, _UUID_LENGTHS = 16, (36, 38, 45)
 
 
 class IdKind(StrEnum):
-    """What ids are kept as."""
+    """The kind of value that ids are kept as."""
 
     INTEGER = "integer"
     TEXT = "text"

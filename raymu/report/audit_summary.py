@@ -51,7 +51,7 @@ class AttackRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditSummary:
-    """What an audit says, in short."""
+    """The summary of an audit."""
 
     verdict: str
     rows: tuple[AuditRow, ...]

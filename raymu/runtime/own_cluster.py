@@ -1,4 +1,4 @@
-"""What a cluster of raymu's own needs on this machine. Nothing here calls Ray."""
+"""The needs of a cluster of raymu's own on this machine: a short folder, and the same versions. Nothing here calls Ray."""
 
 import os
 import re

@@ -12,7 +12,7 @@ from raymu.text import plural
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
-    """What a run serves while accepted requests wait for it."""
+    """The state that a run serves while accepted requests wait for it."""
 
     requests: int
     """Requests that are accepted, and not repaired on every shard."""

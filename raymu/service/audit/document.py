@@ -48,7 +48,7 @@ class _Together:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Stated:
-    """What every audit says, whatever it measured."""
+    """The facts that every audit has, whatever it measured."""
 
     generation: int
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""What stays of a call whose coordinator was lost before it answered, as the journal says."""
+"""Calls whose coordinator was lost before it answered: the journal says what stays of them."""
 
 from collections.abc import Sequence
 from contextlib import closing, suppress

@@ -11,7 +11,7 @@ from raymu.service.requests.table import RequestRows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What became of one request."""
+    """The outcome of one request."""
 
     result: SubmissionResult
     row: int | None = None

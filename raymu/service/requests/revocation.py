@@ -44,7 +44,7 @@ class Revocation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ignored:
-    """What a request names and leaves out, because it says so."""
+    """The part of a request that is left out, because the request allows it."""
 
     revoked: int = 0
     """Ids that earlier requests revoked."""

@@ -1,4 +1,4 @@
-"""The way out for a shard that cannot be repaired: all of its samples are revoked, and it abstains for good."""
+"""Dropping a shard that cannot be repaired: all of its samples are revoked, and it abstains for good."""
 
 from contextlib import closing
 
