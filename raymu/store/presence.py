@@ -1,6 +1,7 @@
 """The presence of a coordinator: a small file of the run that says where it is up or at work.
 
-Messages and the check before a takeover read it. It proves nothing: terms and the journal decide who may write. A coordinator that is killed leaves the file behind.
+Messages and the check before a takeover read it. It proves nothing: terms and the journal decide who may write. A coordinator
+that is killed leaves the file behind.
 """
 
 import os
