@@ -32,7 +32,7 @@ from raymu.runtime.ray_errors import first_sentence, unwrap
 from raymu.runtime.shard_resources import uses_placement_groups
 from raymu.service.coordinator.calls import Call, Locations, Result
 from raymu.service.coordinator.process_turn import ProcessTurn
-from raymu.service.coordinator.shared_calls import ClientClosed
+from raymu.service.coordinator.shared_calls import OpenCalls
 from raymu.service.coordinator.unanswered import mark_unanswered
 from raymu.service.requests.revocation import Revocation
 from raymu.service.shard.messages import Progress, RoomWait, ShardLocations, StageProgress, no_progress
@@ -84,7 +84,7 @@ class RayClient:
         name = coordinator_name(location)
         self._own: Any = None
         self._term: int | None = None
-        self._changed, self._calls, self._is_closed = threading.Condition(), 0, False
+        self._calls, self._reopening = OpenCalls(), threading.Lock()
         self._turn = ProcessTurn(store)
         if not take_over and not is_cluster_there(cluster.address):  # refuse before a cluster is started
             require_none_elsewhere(store)
@@ -116,7 +116,7 @@ class RayClient:
             CoordinatorLost: The coordinator or the cluster's head is gone. The error is marked with what stays.
             RaymuError: What the coordinator raises.
         """
-        with self._counted():
+        with self._calls.counted():
             if not self._own:  # a detached coordinator serves many processes at once
                 self._turn.leave()
                 return self._carried_out(call, progress)
@@ -128,29 +128,13 @@ class RayClient:
                 self._turn.end_call()
 
     def close(self) -> None:
-        """Leave the run, and the cluster, once the calls of other threads have ended."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._calls)
-            if self._is_closed:
-                return
-            self._is_closed = True
+        """Leave the run, and the cluster, once calls of other threads have ended. Raises RequestInvalid in an own call."""
+        if not self._calls.close():
+            return
         try:
             self._close()
         finally:
             self._turn.leave()
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        with self._changed:
-            if self._is_closed:
-                raise ClientClosed("the run was closed by another thread")
-            self._calls += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._calls -= 1
-                self._changed.notify_all()
 
     def _open(self, first: Sequence[Revocation] = ()) -> None:
         open_run(self._actor, self._store, self._cipher, first, self._trust)
@@ -158,7 +142,7 @@ class RayClient:
 
     def _reopen_if_superseded(self) -> None:
         """Take the run over again from a process that had its turn while this one was idle."""
-        with self._changed:
+        with self._reopening:
             if self._store.fencing.term() != self._term:
                 self._open()
 

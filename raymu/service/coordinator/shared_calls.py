@@ -3,13 +3,16 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from raymu.errors import CoordinatorLost, RaymuError, RequestInvalid, mark_unfinished, unfinished_requests
 from raymu.service.coordinator.calls import Call, Result, Revoke, Submit
 from raymu.service.shard.messages import Progress, StageProgress
+
+_IN_A_CALL = "progress is reported in the middle of a call; use or close the run when that has ended"
 
 CarryOut: TypeAlias = Callable[[Call[Any], Progress], Awaitable[Any]]
 
@@ -141,9 +144,48 @@ class SharedCalls:
 
     def _require_outside(self) -> None:
         if self.worker == threading.get_ident():
-            raise RequestInvalid(
-                "progress is reported in the middle of a call; use or close the run when that has ended"
-            )
+            raise RequestInvalid(_IN_A_CALL)
+
+
+class OpenCalls:
+    """The calls of a client that carries several out at once, so that it closes when they have ended."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._threads: list[int] = []
+        """The thread of each call."""
+        self._is_closed = False
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Enclose one call of this thread. Raises ClientClosed if the client was closed before."""
+        own = threading.get_ident()
+        with self._changed:
+            if self._is_closed:
+                raise ClientClosed("the run was closed by another thread")
+            self._threads.append(own)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._threads.remove(own)
+                self._changed.notify_all()
+
+    def close(self) -> bool:
+        """Wait for the calls of other threads, and refuse later ones.
+
+        Returns:
+            Whether this is the first time.
+
+        Raises:
+            RequestInvalid: This thread is in the middle of a call.
+        """
+        with self._changed:
+            if threading.get_ident() in self._threads:
+                raise RequestInvalid(_IN_A_CALL)
+            self._changed.wait_for(lambda: not self._threads)
+            is_first, self._is_closed = not self._is_closed, True
+        return is_first
 
 
 async def carry_out_together(
