@@ -18,6 +18,7 @@ from raymu.service.shard.messages import FleetLoad, Progress, StageProgress
 from raymu.store.run import RunStore
 from raymu.training.checkpoint_format import deserialize, read_metadata, weights_sha256
 from raymu.training.determinism import determinism_class, device_or_cpu
+from raymu.training.model_state import TRANSIENT
 from raymu.training.own_process import UndisturbedTraining
 from raymu.training.stages import StageResult, StageTask
 
@@ -124,10 +125,12 @@ def _compare_shard(
 def _is_same_state(payload: bytes, written: bytes, weights: str) -> bool:
     """Compare a checkpoint with the stored one, and with the hash of the weights that it is known by.
 
-    Version 0.1 had no statistics of layers that train without any. What it lacks is not compared.
+    Version 0.1 had no statistics of layers that train without any, and no buffers that a model does not save. What it lacks
+    is not compared.
     """
     stored, tensors = deserialize(written, source="a state"), deserialize(payload, source="a state")
-    added = {name for name in tensors if name not in stored and name.endswith(("running_mean", "running_var"))}
+    lacking = [name for name in tensors if name not in stored]
+    added = {name for name in lacking if name.startswith(TRANSIENT) or name.endswith(("running_mean", "running_var"))}
     compared = {name: tensor for name, tensor in tensors.items() if name not in added}
     predictive = {name: tensor for name, tensor in compared.items() if not name.startswith("optimizer.")}
     return weights_sha256(predictive) == weights and weights_sha256(compared) == weights_sha256(stored)
