@@ -13,6 +13,8 @@ DELIMITERS = (",", ";", "\t", "|")
 
 _NAMED_DELIMITER = re.compile(r'"?sep=([,;\t|])"?;*,*[ ]*')
 """The first line of a file by which Excel is told the delimiter."""
+_GUARDED_TEXT = re.compile(r'\s*="([^"]*)"\s*')
+"""A cell as programs write it lest Excel makes a number of its text, such as 007."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +62,13 @@ def read_delimited(source: str, text: str, *, is_known: Callable[[str], bool]) -
                 f"{source}: line {line + skipped} has {len(cells)} values for {len(names)} columns; put values with commas "
                 "in quotes"
             )
-        rows.append(tuple(cells))
+        rows.append(tuple(_unguarded(cell) for cell in cells))
     return DelimitedText(names=tuple(names), rows=tuple(rows), lines=tuple(line + skipped for line, _ in numbered))
+
+
+def _unguarded(cell: str) -> str:
+    guarded = _GUARDED_TEXT.fullmatch(cell)
+    return guarded[1] if guarded else cell
 
 
 def header_cells(text: str) -> dict[str, list[str]]:

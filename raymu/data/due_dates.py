@@ -11,6 +11,8 @@ from raymu.data.arrow_values import plain
 from raymu.data.date_text import END_OF_DAY, EXAMPLE, LAST_DUE, DateUnclear, DayOrder, WrittenDate, parse_date
 from raymu.text import one_line
 
+_NO_DATE = {"null", "\\n", "none", "n/a", "na", "nan", "nat", "-", "--"}
+"""What databases, spreadsheets and programs write in a cell that has no date."""
 _UNITS = {"s": timedelta(seconds=1), "ms": timedelta(milliseconds=1), "us": timedelta(microseconds=1)}
 
 DateFormat: TypeAlias = DayOrder | str
@@ -100,6 +102,15 @@ def parse_date_format(text: str) -> DateFormat:
 
 
 def _of_texts(texts: Sequence[str], date_format: DateFormat | None) -> DueColumn:
+    marks = dict.fromkeys(text.strip() for text in texts if text.strip().lower() in _NO_DATE)
+    if not marks:
+        return _of_filled_texts(texts, date_format)
+    column = _of_filled_texts(["" if text.strip() in marks else text for text in texts], date_format)
+    note = f"{' and '.join(marks)} count as no date" if len(marks) > 1 else f"{next(iter(marks))} counts as no date"
+    return DueColumn(column.times, "; ".join(filter(None, (column.note, note))))
+
+
+def _of_filled_texts(texts: Sequence[str], date_format: DateFormat | None) -> DueColumn:
     if isinstance(date_format, str):
         return DueColumn(tuple(_each(texts, lambda text: _by_pattern(text, date_format))))
     written = _each(texts, parse_date)

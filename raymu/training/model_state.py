@@ -66,7 +66,9 @@ class ModelState:
         except AttributeError:
             return  # of another model, which loading reports
         if leaf not in module._buffers:
-            return
+            if hasattr(module, leaf) or leaf in module._parameters:
+                return
+            module.register_buffer(leaf, None)  # the first step makes it
         present = module._buffers[leaf]
         if present is None or present.shape != value.shape:
             device = next(self._model.parameters()).device if present is None else present.device

@@ -3,23 +3,26 @@
 import gc
 import hashlib
 import itertools
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from raymu.errors import FileCorrupt, TrainingFailed
 from raymu.text import one_line
 from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import tensor_bytes
 from raymu.training.determinism import deterministic
+from raymu.training.places import places
 from raymu.training.randomness import random_state_kept, seed_everything
-from raymu.training.reachable import reachable
+from raymu.training.reachable import IN_GENERATOR, reachable
 from raymu.training.spec import TrainingSpec
 from raymu.training.trainer import ShardTrainer
 
@@ -30,6 +33,12 @@ _MOST_LINES = 3
 _TENSOR = "a tensor"
 _STEPS_AHEAD = (1, 10, 1_000, 1_000_000)
 """What is added to a number that training changes, to see whether the model would ever depend on it."""
+_PERIODIC = (1_008_000, 1_007_999)
+"""A number that most periods divide, such as 50 steps, and the one before it."""
+_COUNT = re.compile(r"count\(|[-.\d]")
+"""How the shown value of a number begins, or of a counter of itertools."""
+_MOST_COUNTS = 30
+"""Numbers that are tried at most."""
 _NO_SEED = (
     "it depends on something that no seed reaches, such as os.urandom, the time, or a thread; "
     "draw from the global generators of torch, NumPy or random"
@@ -102,10 +111,7 @@ class _Probe:
             restored.load(payload, source="the probe's checkpoint")
         except FileCorrupt as error:
             return (f"a checkpoint cannot be read again ({one_line(error)})",)
-        hidden = hidden_state(restored)
-        changed = {
-            path: (value, going_on[path]) for path, value in hidden.items() if going_on.get(path, value) != value
-        }
+        changed = _changed(hidden_state(restored), going_on)
         if names := _differing(gone_on, self._train(restored, self.retain, 1)):
             return self._explain_restoring(names, changed)
         return tuple(self._latent(changed))
@@ -153,21 +159,33 @@ class _Probe:
 
     def _latent(self, changed: Mapping[str, tuple[str, str]]) -> Iterator[str]:
         """Yield the numbers that training changes, and on which the model depends once they are larger."""
-        for path, values in changed.items():
-            trainer = self._trainer()
-            trainer.fit_normalizer(self.samples)
-            owner, name = _owner(trainer.classifier.model, path)
-            if owner is None:
-                continue
-            number = getattr(owner, name)
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                continue
-            gradients = set()
-            for ahead in (0, *_STEPS_AHEAD):
-                setattr(owner, name, number + ahead)
-                gradients.add(self._gradient(trainer))
-            if len(gradients) > 1:
-                yield _unsaved(path, *values)
+        counts = [path for path, (_, value) in changed.items() if _COUNT.match(value)]
+        for path in counts[:_MOST_COUNTS]:
+            if f".{IN_GENERATOR}." in path or self._depends_on(path):
+                yield _unsaved(path, *changed[path])
+
+    def _depends_on(self, path: str) -> bool:
+        """Tell whether a larger number gives another gradient, or an error."""
+        trainer = self._trainer()
+        trainer.fit_normalizer(self.samples)
+        self._gradient(trainer)  # some attributes are made by the first step
+        item, set_item = places(trainer.code_objects, [path]).get(path, (None, None))
+        if set_item is None:
+            return False
+        gradients = set()
+        try:
+            for later in _later(item):
+                set_item(later)
+                try:
+                    gradients.add(self._gradient(trainer))
+                except Exception as error:  # of the model's own code
+                    gradients.add(type(error).__name__)
+        except (AttributeError, TypeError):  # it cannot be set
+            return False
+        finally:
+            with suppress(AttributeError, TypeError):
+                set_item(item)  # all models share a global
+        return len(gradients) > 1
 
     def _gradient(self, trainer: ShardTrainer) -> str:
         """Return the digest of a gradient, without a step."""
@@ -228,17 +246,24 @@ def _unsaved(path: str, restored: str, going_on: str) -> str:
     )
 
 
-def _owner(model: nn.Module, path: str) -> tuple[nn.Module | None, str]:
-    """Return the module that has an attribute, and its name; None if the path leads elsewhere."""
-    root, _, rest = path.partition(".")
-    within, _, name = rest.rpartition(".")
-    if root != "model" or not rest:
-        return None, name
-    try:
-        owner = model.get_submodule(within)
-    except AttributeError:
-        return None, name
-    return (owner, name) if name in vars(owner) else (None, name)
+def _changed(restored: Hidden, going_on: Hidden) -> dict[str, tuple[str, str]]:
+    """Return what differs between a restored model and one that went on: path -> both values. New paths come last."""
+    differing = {path: (value, going_on.get(path, value)) for path, value in restored.items()}
+    made = {path: ("absent", value) for path, value in going_on.items() if path not in restored}
+    return {path: values for path, values in (differing | made).items() if values[0] != values[1]}
+
+
+def _later(item: object) -> list[object]:
+    """Return the values that a number, or a counter, may have after more steps; none for other objects."""
+    match item:
+        case itertools.count():
+            begin = int(repr(item).removeprefix("count(").partition(",")[0].rstrip(")"))
+            return [itertools.count(number) for number in (begin, *(begin + step for step in _STEPS_AHEAD), *_PERIODIC)]
+        case bool():
+            return []
+        case int() | float():
+            return [item, *(item + step for step in _STEPS_AHEAD), *_PERIODIC]
+    return []
 
 
 def _value(item: object) -> str | None:

@@ -17,6 +17,8 @@ MOST_OBJECTS = 50_000
 """Objects that are visited at most: a table of words that a model holds is not its state."""
 MOST_MEMBERS = 1_000
 """Members of a list or a dictionary that are visited at most."""
+IN_GENERATOR = "yield"
+"""Part of the path of a variable of a generator that is under way, which nothing can set."""
 _CHECKPOINTED = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"})
 _OPTIMIZER_STATE = frozenset({"state", "defaults", "_zero_grad_profile_name", "_patch_step_function"})
 
@@ -39,7 +41,7 @@ def reachable(roots: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             continue
         seen.add(id(item))
         yield path, item
-        waiting.extend(_members(path, item))
+        waiting.extend(members_of(path, item))
         if isinstance(item, nn.Module) and id(item) not in registered:  # as in a list: no checkpoint has its tensors
             own = (*item.named_parameters(recurse=False), *item.named_buffers(recurse=False))
             waiting.extend((f"{path}.{name}", tensor) for name, tensor in own)
@@ -59,7 +61,8 @@ def is_installed(file: str) -> bool:
     return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 
-def _members(path: str, owner: object) -> Iterator[tuple[str, object]]:
+def members_of(path: str, owner: object) -> Iterator[tuple[str, object]]:
+    """Yield what an object leads to at once, each with its path. path: that of the object"""
     match owner:
         case Tensor() | np.ndarray() | torch.Generator() | str() | bytes() | int() | float() | complex() | None:
             return
@@ -81,6 +84,9 @@ def _members(path: str, owner: object) -> Iterator[tuple[str, object]]:
             yield from _of_class(type(owner))
         case types.FunctionType():
             yield from _of_function(path, owner)
+        case types.GeneratorType():  # `probe` knows it by this path
+            running = owner.gi_frame.f_locals if owner.gi_frame is not None else {}
+            yield from ((f"{path}.{IN_GENERATOR}.{name}", value) for name, value in running.items())
         case types.MethodType():
             yield from ((path, owner.__self__), (path, owner.__func__))
         case types.BuiltinFunctionType():

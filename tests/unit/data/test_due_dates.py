@@ -74,6 +74,7 @@ REFUSED = {
     "202612": "is not a time",
     "261215": "is not a time",
     "2026112": "is not a time",
+    "31-DEC-26": "31-DEC-26 has a year of two digits; write all four",
     "infinity": "infinity has no end; leave it out, or name a date before the year 10000",
     "-Infinity": "has no end",
     "soon": "'soon' is not a time; write 2030-01-31 or 2030-01-31T12:00",
@@ -138,6 +139,13 @@ def test_one_date_with_a_single_reading_decides_for_its_column() -> None:
 def test_a_column_whose_dates_need_no_decision_has_no_note() -> None:
     assert due_column(texts("31.05.2026", "5.5.2026", "2026-01-02")).note == ""
     assert due_column(texts("03.04.2026", "31.05.2026"), DayOrder.DAY_FIRST).note == ""
+
+
+def test_marks_of_cells_without_a_date_count_as_no_date_and_are_said() -> None:
+    column = due_column(pa.chunked_array([["NULL", "2026-12-05", "\\N", " n/a", "-", "NaT", "NULL", None]]))
+    assert [moment and moment.date() for moment in column.times] == [None, date(2026, 12, 5), *[None] * 6]
+    assert column.note == "NULL and \\N and n/a and - and NaT count as no date"
+    assert due_column(pa.chunked_array([["N/A"]])).note == "N/A counts as no date"
 
 
 def test_a_column_may_be_encoded() -> None:

@@ -1,5 +1,6 @@
 """Factories of small models, losses and optimizers that keep state in all the places where code keeps it."""
 
+import itertools
 import os
 import random
 import time
@@ -17,6 +18,9 @@ from torch.optim import Optimizer
 RNG = np.random.default_rng(5)
 STEPS = [0]
 PROJECTION = torch.from_numpy(np.random.default_rng().normal(size=(4, 4)).astype(np.float32))
+LATE: dict[str, int] = {"steps": 0}
+TICKS = itertools.count()
+total = 0
 
 
 class Warm(nn.Module):
@@ -34,6 +38,8 @@ class Warm(nn.Module):
             self.count = torch.zeros(())
 
     def forward(self, inputs: Tensor) -> Tensor:
+        if self.kind == "registered" and not hasattr(self, "count"):
+            self.register_buffer("count", torch.zeros(()))
         if self.kind == "lazy" and self.count is None:
             self.count = torch.zeros(())
         if self.kind in ("attribute", "late", "extra"):
@@ -165,6 +171,19 @@ class Logging(nn.Module):
         return self.linear(inputs)
 
 
+class Counted(nn.Module):
+    """Counts its steps somewhere, and gives other logits once the count is large, or in every 50th step."""
+
+    of_all = 0
+
+    def __init__(self, count: Callable[[], int], is_late: Callable[[int], bool]) -> None:
+        super().__init__()
+        self.linear, self.count, self.is_late = nn.Linear(4, 3), count, is_late
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.linear(inputs) * (1.5 if self.training and self.is_late(self.count()) else 1.0)
+
+
 class Drawn(nn.Module):
     """Projects by fixed random numbers that no checkpoint has."""
 
@@ -235,6 +254,66 @@ def averaged() -> nn.Module:
 
 def logging() -> nn.Module:
     return Logging()
+
+
+def counted(where: str, late: str) -> nn.Module:
+    """Return a model that counts in one of several places. late: when it depends on the count"""
+    steps, members = 0, [0]
+
+    def in_closure() -> int:
+        nonlocal steps
+        steps += 1
+        return steps
+
+    def in_list() -> int:
+        members[0] += 1
+        return members[0]
+
+    def in_dictionary() -> int:
+        LATE["steps"] += 1
+        return LATE["steps"]
+
+    def in_global() -> int:
+        global total
+        total += 1
+        return total
+
+    def in_class() -> int:
+        Counted.of_all += 1
+        return Counted.of_all
+
+    def in_default(kept: list[int] = [0]) -> int:  # noqa: B006
+        kept[0] += 1
+        return kept[0]
+
+    def in_function() -> int:
+        in_function.steps = getattr(in_function, "steps", 0) + 1  # type: ignore[attr-defined]
+        return int(in_function.steps)  # type: ignore[attr-defined]
+
+    def generated() -> Iterator[int]:
+        number = 0
+        while True:
+            number += 1
+            yield number
+
+    numbers = generated()
+    counts: dict[str, Callable[[], int]] = {
+        "closure": in_closure,
+        "list": in_list,
+        "dictionary": in_dictionary,
+        "global": in_global,
+        "class": in_class,
+        "default": in_default,
+        "function": in_function,
+        "generator": lambda: next(numbers),
+        "count": lambda: next(TICKS),
+    }
+    depends: dict[str, Callable[[int], bool]] = {
+        "large": lambda count: count > 5_000,
+        "fiftieth": lambda count: count % 50 == 0,
+        "never": lambda _count: False,
+    }
+    return Counted(counts[where], depends[late])
 
 
 def drawn() -> nn.Module:

@@ -29,7 +29,7 @@ def probed(name: str, args: dict[str, str], part: str = "model", workers: int = 
 @pytest.mark.parametrize(
     ("name", "args"),
     [
-        *(("warm", {"kind": kind}) for kind in ("persistent", "transient", "lazy", "extra")),
+        *(("warm", {"kind": kind}) for kind in ("persistent", "transient", "lazy", "registered", "extra")),
         *(
             ("drop", {"draw": draw})
             for draw in (
@@ -84,3 +84,18 @@ def test_tensors_that_a_module_draws_itself_are_recorded_and_those_that_training
         stateful_code.PROJECTION = drawn
     assert constant_tensors(plan_of("projecting", {})) == before
     assert not constant_tensors(plan_of("centring", {}))
+
+
+PLACES = ("closure", "list", "dictionary", "global", "class", "default", "function", "count")
+
+
+@pytest.mark.parametrize(
+    ("where", "late"), [*((where, "large") for where in (*PLACES, "generator")), ("global", "fiftieth")]
+)
+def test_a_count_that_matters_only_later_is_named_wherever_it_is_kept(where: str, late: str) -> None:
+    assert "does not have it; keep it in a buffer" in probed("counted", {"where": where, "late": late})
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_count_that_nothing_depends_on_passes(where: str) -> None:
+    assert probed("counted", {"where": where, "late": "never"}) == ""

@@ -67,6 +67,10 @@ TABLES: dict[str, tuple[bytes, list[tuple[object, ...]]]] = {
         "\ufeffsep=;\r\nID;Due;;\r\n17;31.12.2026;;\r\n".encode(),
         [("17", None, f"2026-12-31 {END}")],
     ),
+    "text that Excel must not make a number of": (
+        b'id,due\n="017",2026-12-05\n"=""018""",NULL\n',
+        [("017", None, f"2026-12-05 {END}"), ("018", None, None)],
+    ),
     "US Excel": (
         b"\xef\xbb\xbfId,Key,Due Date\r\n17,a,12/5/2026\r\n18,b,12/31/2026 5:00 PM\r\n",
         [("17", "a", f"2026-12-05 {END}"), ("18", "b", "2026-12-31 17:00:00+01:00")],
