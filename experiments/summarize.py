@@ -32,8 +32,10 @@ TOGETHER = (
     "many_shards",
 )
 """Scripts that `run_all` runs."""
+ATTACKS = ("fault_injection", "command_kills", "attacks")
+"""Scripts that try to break raymu."""
 SEPARATE = (
-    "fault_injection",
+    *ATTACKS,
     "acknowledgement_throughput",
     "audit_power",
     "lira_agreement",
@@ -85,6 +87,7 @@ def _tables(read: Read) -> Mapping[str, Callable[[], str]]:
         "aims": lambda: aims_table(read),
         "questions": lambda: _caveat(read, TOGETHER) + questions_table(load(TOGETHER), read),
         "documents": lambda: questions_table(load(SEPARATE), read),
+        "attacks": lambda: questions_table(load(ATTACKS), read, folder="../experiments/"),
         "circumstances": lambda: circumstances_table(read("runs.csv")),
     }
     for experiment in load((*TOGETHER, *SEPARATE)):
@@ -97,12 +100,12 @@ def _write_table(write: Callable[..., str], results: tuple[str, ...], read: Read
     return write(*map(read, results))
 
 
-def questions_table(experiments: Iterable[Experiment], read: Read) -> str:
-    """Write question, command, result and conclusion of each experiment."""
+def questions_table(experiments: Iterable[Experiment], read: Read, *, folder: str = "") -> str:
+    """Write question, command, result and conclusion of each experiment. folder: where they lie, seen from the document"""
     lines = []
     for experiment in experiments:
-        files = [f"[{name.rpartition('.')[2]}](results/{name})" for name in experiment.results]
-        files += [f"[figure](figures/{name}.png)" for name in experiment.figures]
+        files = [f"[{name.rpartition('.')[2]}]({folder}results/{name})" for name in experiment.results]
+        files += [f"[figure]({folder}figures/{name}.png)" for name in experiment.figures]
         summary = experiment.summary(*map(read, experiment.results))
         command = f"`python -m experiments.{experiment.name}`"
         lines.append([experiment.question, command, f"{summary} ({', '.join(files)})", experiment.conclusion])

@@ -17,8 +17,15 @@ def run_templates(tmp_path_factory: pytest.TempPathFactory) -> RunTemplates:
 
 
 @pytest.fixture
-def trained_run(run_templates: RunTemplates, tmp_path: Path) -> TrainedRunFactory:
+def trained_run(
+    run_templates: RunTemplates,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> TrainedRunFactory:
     """Call it with settings of `make_config` for a trained run at `tmp_path / "run"`. The test may do anything to it."""
+    # Copies that other tests changed are newer copies of the same run.
+    monkeypatch.setenv("RAYMU_ANCHORS", str(tmp_path_factory.mktemp("anchors")))
 
     def copy(**branches: Any) -> TrainedRun:
         return run_templates.copy(tmp_path / "run", **branches)

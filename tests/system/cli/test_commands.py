@@ -298,7 +298,7 @@ def test_tables_are_drawn_for_people(cli: Cli, trained: list[int]) -> None:
         ([*TRAIN, "data.features=[features,risk]"], "columns features, risk differ in shape"),
         ([*TRAIN, "data.features=risk"], "list such columns: data.features: [risk]"),
         ([*TRAIN, "data.label=id", "data.id=label"], "not unique"),
-        ([*TRAIN, "data.train=runs"], "cannot be read"),
+        ([*TRAIN, "data.train=runs"], "is of no known format"),
         ([*TRAIN, "data.train=torn.parquet"], "cannot be read"),
         ([*TRAIN, "data.train=fractions.parquet"], "ids in column id"),
         ([*TRAIN, "cluster.journal=sqlite:////nowhere/journal.sqlite"], "the journal cannot be read"),

@@ -17,7 +17,14 @@ from hypothesis.stateful import (
 from raymu.config.unlearning import Strategy
 from raymu.core.records import Exactness
 from raymu.core.verdict import Verdict
-from raymu.errors import CoordinatorSuperseded, IdempotencyConflict, RequestInvalid, SamplesRevoked, UnknownSamples
+from raymu.errors import (
+    CoordinatorSuperseded,
+    IdempotencyConflict,
+    RequestInvalid,
+    SamplesRevoked,
+    SeveralFaults,
+    UnknownSamples,
+)
 from raymu.service.shard.messages import no_progress
 from tests.support.faults import FaultyDisk, fail, run_full
 from tests.system.model.observed_run import read_files
@@ -29,7 +36,7 @@ from tests.system.model.tampering import TAMPERINGS, tamper
 from tests.system.model.templates import SAMPLES, SHARDS, Setting
 from tests.system.model.traced_training import traced
 
-REFUSALS = (RequestInvalid, UnknownSamples, SamplesRevoked, IdempotencyConflict)
+REFUSALS = (RequestInvalid, UnknownSamples, SamplesRevoked, SeveralFaults, IdempotencyConflict)
 FAULTS: Mapping[str, Callable[[FaultyDisk, int], None]] = {
     "an error": lambda disk, at: disk.arm(at, fail),
     "a full disk": lambda disk, at: disk.arm(at, run_full, is_torn=True, is_lasting=True),

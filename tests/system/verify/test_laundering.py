@@ -4,6 +4,7 @@ import asyncio
 import random
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -98,6 +99,17 @@ def _anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYMU_ANCHORS", str(tmp_path / "anchors"))
 
 
+@pytest.fixture(scope="module")
+def changes(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
+    """Counts the changes by their kind. The counts are printed with --nightly."""
+    counts: Counter[str] = Counter()
+    yield counts
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if request.config.getoption("--nightly") and reporter is not None:
+        for kind, count in sorted(counts.items()):
+            reporter.write_line(f"{count:7,} {kind}")
+
+
 def check_attack(folder: Path, tmp_path: Path, name: str, attack: Attack, draws: int) -> None:
     for location, chance in copies(folder, tmp_path, draws):
         attack(location, chance)
@@ -120,8 +132,11 @@ def test_nothing_that_was_changed_is_sealed_anew(folder: Path, tmp_path: Path, n
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ATTACKS)
-def test_nothing_that_was_changed_at_random_is_sealed_anew(folder: Path, tmp_path: Path, name: str) -> None:
+def test_nothing_that_was_changed_at_random_is_sealed_anew(
+    folder: Path, tmp_path: Path, changes: Counter[str], name: str
+) -> None:
     check_attack(folder, tmp_path, name, ATTACKS[name], NIGHTLY)
+    changes[name] += NIGHTLY
 
 
 @pytest.mark.parametrize(

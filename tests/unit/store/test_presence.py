@@ -18,7 +18,10 @@ from raymu.store.presence import SILENT_AFTER, Presence
 from raymu.store.run import RunStore
 from tests.support.manifests import MANIFEST
 
-HERE = Presence.of_this_process(is_detached=True, address="127.0.0.1:6379")
+HERE = replace(
+    Presence.of_this_process(is_detached=True, address="127.0.0.1:6379"),
+    seen_at=datetime.now(UTC) + timedelta(hours=1),  # these tests may begin long after they are imported
+)
 LONG_AGO = datetime.now(UTC) - 2 * SILENT_AFTER
 
 
