@@ -32,7 +32,7 @@ TOGETHER = (
     "many_shards",
 )
 """Scripts that `run_all` runs."""
-ATTACKS = ("fault_injection", "command_kills", "attacks")
+ATTACKS = ("fault_injection", "command_kills")
 """Scripts that try to break raymu."""
 SEPARATE = (
     *ATTACKS,

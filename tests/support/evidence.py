@@ -6,7 +6,7 @@ import pandas as pd
 
 
 def scaled(result: Any) -> Any:
-    """Return a result with every number that is not whole multiplied by 1.5."""
+    """Return a result with every number that is not whole multiplied by 1.5, and each whole number of a document doubled."""
     match result:
         case pd.DataFrame():
             fractions = result.select_dtypes("float")
@@ -17,4 +17,6 @@ def scaled(result: Any) -> Any:
             return [scaled(value) for value in result]
         case float():
             return result * 1.5
+        case int() if not isinstance(result, bool):
+            return result * 2
     return result
