@@ -1,7 +1,6 @@
 """Read everything that the page shows of a run, at one time. Nothing is written."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from raymu.service.prediction import Evaluation
 from raymu.service.served import rewound_for_accepted
 from raymu.service.status import RunStatus, status_of
 from raymu.service.verify.verify import Verification
+from raymu.store.codec import parse_json
 from raymu.store.manifest import RunManifest
 from raymu.store.receipts import ReceiptRow
 from raymu.store.run import RunStore
@@ -133,13 +133,13 @@ def _without_location(verification: Verification, location: str) -> Verification
 
 
 def _issued(row: ReceiptRow) -> IssuedReceipt:
-    document = json.loads(row.document)
-    return IssuedReceipt(
-        number=row.number,
-        sha256=row.sha256,
-        previous_sha256=str(document["ledger"]["previous_sha256"]),
-        signature=str(document["signature"]),
-    )
+    """Read how a receipt was signed. Raises FileCorrupt."""
+    document = parse_json(row.document, source="a receipt")
+    try:
+        previous, signature = document["ledger"]["previous_sha256"], document["signature"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise FileCorrupt("a receipt", "not what was written: it is not signed") from error
+    return IssuedReceipt(number=row.number, sha256=row.sha256, previous_sha256=str(previous), signature=str(signature))
 
 
 def _key_fingerprint(store: RunStore) -> str | None:

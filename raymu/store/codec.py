@@ -112,11 +112,20 @@ def unseal(kind: Any, payload: bytes, key: bytes, *, source: str) -> Any:
         stored = tree.pop(_SEAL)
     except (KeyError, AttributeError, TypeError) as error:
         raise FileCorrupt(source, "not what was written: it has no seal") from error
-    if not (isinstance(stored, str) and hmac.compare_digest(stored.encode(), _seal_of(tree, key).encode())):
+    if not _is_seal_of(stored, tree, key):
         raise FileCorrupt(source, "not what was written here: its seal is broken")
     if payload != canonical_json(tree | {_SEAL: stored}):
         raise FileCorrupt(source, "not the bytes that were written")
     return from_json(kind, canonical_json(tree), source=source)
+
+
+def has_seal(tree: Mapping[str, Any], key: bytes) -> bool:
+    """Return whether JSON values, of whatever record, have an entry for their seal, and it is theirs."""
+    return _is_seal_of(tree.get(_SEAL), {name: value for name, value in tree.items() if name != _SEAL}, key)
+
+
+def _is_seal_of(stored: object, tree: dict[str, Any], key: bytes) -> bool:
+    return isinstance(stored, str) and hmac.compare_digest(stored.encode(), _seal_of(tree, key).encode())
 
 
 def _seal_of(tree: dict[str, Any], key: bytes) -> str:

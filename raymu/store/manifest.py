@@ -11,7 +11,7 @@ from raymu.core.code_record import CodeRecord
 from raymu.core.records import FileRef
 from raymu.data.classes import ClassTable
 from raymu.errors import FileCorrupt, FileMissing, RunFormatTooNew, RunInvalid
-from raymu.store.codec import parse_json, unseal
+from raymu.store.codec import has_seal, parse_json, unseal
 from raymu.store.files.run_files import RunFiles
 from raymu.store.keys import HASH_KEY, RunKeys
 from raymu.store.layout import MANIFEST
@@ -83,6 +83,10 @@ def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:
         raise RunInvalid(files.display_location, "is not a run of raymu: its run.json belongs to something else")
     version = tree.get("format")
     if isinstance(version, int) and version > FORMAT:
+        if files.exists(HASH_KEY) and not has_seal(tree, keys.hash_key):
+            raise FileCorrupt(
+                source, f"not the manifest that was written: its format is {version}, and its seal is broken"
+            )
         raise RunFormatTooNew(files.display_location, f"was written by a newer raymu (format {version}); update raymu")
     manifest: RunManifest = unseal(RunManifest, payload, keys.hash_key, source=source)
     if not _RUN_ID.fullmatch(manifest.run_id):  # it becomes a part of the names of files outside of the run

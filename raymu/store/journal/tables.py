@@ -1,6 +1,24 @@
 """The tables of the journal. One database may serve many runs: every row names its run."""
 
+from typing import Any
+
 import sqlalchemy as sql
+
+from raymu.errors import FileCorrupt
+
+
+class WholeNumber(sql.TypeDecorator[int]):
+    """An integer that is one when it is read: SQLite keeps anything in a column of numbers."""
+
+    impl = sql.Integer
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: sql.Dialect) -> int | None:  # noqa: ARG002
+        """Return a stored number. Raises FileCorrupt if it is none."""
+        if value is not None and not isinstance(value, int):
+            raise FileCorrupt("the journal", f"not what was written: a number is stored as {type(value).__name__}")
+        return value
+
 
 TABLES = sql.MetaData()
 
@@ -13,7 +31,7 @@ RUNS = sql.Table(
     "runs",
     TABLES,
     _run(),
-    sql.Column("epoch", sql.Integer, key="term", nullable=False),
+    sql.Column("epoch", WholeNumber, key="term", nullable=False),
 )
 """The term of the coordinator that may write; 0 before the first."""
 
@@ -21,7 +39,7 @@ EVENTS = sql.Table(
     "events",
     TABLES,
     _run(),
-    sql.Column("sequence", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("sequence", WholeNumber, primary_key=True, autoincrement=False),
     sql.Column("kind", sql.String, nullable=False),
     sql.Column("payload", sql.Text, nullable=False),
     sql.Column("seal", sql.String, nullable=False),
@@ -33,7 +51,7 @@ FORGET = sql.Table(
     TABLES,
     _run(),
     sql.Column("request_id", sql.String, primary_key=True),
-    sql.Column("shard", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("shard", WholeNumber, primary_key=True, autoincrement=False),
     sql.Column("sample_ids", sql.Text, nullable=False),
     sql.Index("forget_by_shard", "run", "shard"),
 )
@@ -43,7 +61,7 @@ RECEIPTS = sql.Table(
     "ledger",
     TABLES,
     _run(),
-    sql.Column("number", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("number", WholeNumber, primary_key=True, autoincrement=False),
     sql.Column("request_id", sql.String, nullable=False, index=True),
     sql.Column("document", sql.Text, nullable=False),
 )

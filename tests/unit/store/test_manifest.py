@@ -1,3 +1,5 @@
+import hashlib
+import hmac
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -5,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from raymu.errors import FileCorrupt, RunInvalid
-from raymu.store.codec import to_json
+from raymu.errors import FileCorrupt, RunFormatTooNew, RunInvalid
+from raymu.store.codec import canonical_json, to_json
 from raymu.store.manifest import FORMAT
 from raymu.store.run import RunStore
 from tests.support.manifests import MANIFEST
@@ -33,6 +35,26 @@ def test_a_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_run_of_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
     with pytest.raises(RunInvalid, match=rf"newer raymu \(format {FORMAT + 1}\); update raymu"):
         _ = manifest_with(tmp_path / "run", format=FORMAT + 1, input_shape="told in another way").manifest
+
+
+def test_a_format_that_was_changed_is_damage_and_not_a_newer_run(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path / "run"))
+    store.create(MANIFEST)
+    file = tmp_path / "run" / "run.json"
+    newer = json.loads(file.read_bytes()) | {"format": FORMAT + 1}
+    file.write_bytes(canonical_json(newer))
+    with pytest.raises(FileCorrupt, match="its seal is broken"):
+        _ = RunStore(store.location).manifest
+    del newer["seal"]
+    file.write_bytes(seal_of_newer(newer, store.keys.hash_key))
+    with pytest.raises(RunFormatTooNew):
+        _ = RunStore(store.location).manifest
+
+
+def seal_of_newer(tree: dict[str, Any], key: bytes) -> bytes:
+    """Return a manifest as a newer version writes it: sealed as today."""
+    digest = hmac.new(key, b"seal\n" + canonical_json(tree), hashlib.sha256).hexdigest()
+    return canonical_json(tree | {"seal": digest})
 
 
 @pytest.mark.parametrize("run_id", ["../../victim", "a/b", "", "a\nb"])

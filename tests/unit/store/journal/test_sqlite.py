@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sql
 
 from raymu.core.records import SampleId
-from raymu.errors import FileUnreadable, StorageFailed
+from raymu.errors import FileCorrupt, FileUnreadable, StorageFailed
 from raymu.store.journal.database import Database
 from raymu.store.journal.journal import Journal
 from tests.support.journals import ACCEPTED, SETTLE, begin, execute, open_journal, purge
@@ -129,3 +129,13 @@ def test_a_reader_cannot_write(journal: Journal, url: sql.URL) -> None:
         pytest.raises(sql.exc.OperationalError, match="readonly"),
     ):
         connection.exec_driver_sql("DELETE FROM events")
+
+
+@pytest.mark.parametrize("statement", ["UPDATE runs SET epoch = 'one'", "UPDATE events SET sequence = 'last'"])
+def test_text_in_the_place_of_a_number_is_damage(url: sql.URL, statement: str) -> None:
+    journal = begin(url)
+    journal.append(SETTLE)
+    journal.close()
+    execute(url, statement)
+    with closing(open_journal(url, is_read_only=True)) as reader, pytest.raises(FileCorrupt, match="stored as str"):
+        assert (reader.term(), reader.head().sequence) == (1, 1)
