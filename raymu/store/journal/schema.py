@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from raymu.store.journal.tables import TABLES
+from raymu.store.journal.tables import TABLES, WholeNumber
 
 _SQLITE_OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
@@ -83,5 +83,5 @@ def _canonical(text: str | None) -> str:
 
 
 def _expected_postgresql_columns(table: sql.Table) -> list[tuple[Any, ...]]:
-    types = {sql.Integer: "integer", sql.Text: "text", sql.String: "character varying"}
+    types = {WholeNumber: "integer", sql.Text: "text", sql.String: "character varying"}
     return [(column.name, types[type(column.type)], True, False) for column in table.columns]
