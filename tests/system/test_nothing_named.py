@@ -95,7 +95,7 @@ def _names() -> Iterator[re.Pattern[str]]:
     for word in (*(f"sample-{row}" for row in ROWS), "sample-1409", OWNER, KEY):
         yield re.compile(rf"{re.escape(word)}(?!\d)")
     for row in ROWS:
-        yield re.compile(rf"(?<![\d.]){row}(?![\d.])")
+        yield re.compile(rf"(?<![\w.]){row}(?![\w.])")  # not within a hash
 
 
 NAMES = tuple(_names())
