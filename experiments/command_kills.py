@@ -59,35 +59,17 @@ class Case:
     """True for a command that revokes."""
 
 
+def _revoking(options: str, *, template: str = "trained") -> Case:
+    return Case(words=f"revoke RUN {options}", template=template, finish="settle RUN", is_request=True)
+
+
 CASES: Mapping[str, Case] = {
     "train": Case(words="train config.yaml RUN", template="nothing", finish="settle RUN"),
-    "revoke by sisa": Case(
-        words="revoke RUN --ids-file ids.txt --strategy sisa",
-        template="trained",
-        finish="settle RUN",
-        is_request=True,
-    ),
-    "revoke by dpus": Case(
-        words="revoke RUN --ids-file ids.txt --strategy dpus",
-        template="trained",
-        finish="settle RUN",
-        is_request=True,
-    ),
-    "revoke by ohs": Case(
-        words="revoke RUN --ids-file ids.txt --strategy ohs --boundary 0",
-        template="trained",
-        finish="settle RUN",
-        is_request=True,
-    ),
-    "revoke by hs": Case(
-        words="revoke RUN --ids-file ids.txt --strategy hs --boundary 0.5",
-        template="patched",
-        finish="settle RUN",
-        is_request=True,
-    ),
-    "revoke a table": Case(
-        words="revoke RUN --requests requests.csv", template="trained", finish="settle RUN", is_request=True
-    ),
+    "revoke by sisa": _revoking("--ids-file ids.txt --strategy sisa"),
+    "revoke by dpus": _revoking("--ids-file ids.txt --strategy dpus"),
+    "revoke by ohs": _revoking("--ids-file ids.txt --strategy ohs --boundary 0"),
+    "revoke by hs": _revoking("--ids-file ids.txt --strategy hs --boundary 0.5", template="patched"),
+    "revoke a table": _revoking("--requests requests.csv"),
     "settle": Case(words="settle RUN", template="patched", finish="settle RUN"),
     "rebuild": Case(
         words="rebuild RUN --training-data all.parquet",
