@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 from experiments.harness import Experiment, add_data_options, document_parser, write_document
 from experiments.setups import audit_samples
+from raymu.training.classifier import Classifier
 from raymu.training.curvature.gauss_newton import CHUNK, GaussNewton
-from raymu.training.curvature.kfac import Kfac, drawn_labels
+from raymu.training.curvature.kfac import Kfac
 from raymu.training.determinism import deterministic
 from raymu.training.losses import CrossEntropy
 from raymu.training.models import build_cnn, build_logistic, build_mlp
+from raymu.training.targets import Classes
 
 SAMPLES, BATCH, DAMPING = 2000, 64, 0.01
 
@@ -48,7 +50,9 @@ def case_of(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
         loss(model(batch), targets).backward()
         optimizer.step()
     vector = torch.randn(sum(parameter.numel() for parameter in model.parameters()))
-    kfac = Kfac(model, loss, inputs, damping=DAMPING, generator=torch.Generator().manual_seed(0))
+    classifier = Classifier.around(model, loss, classes=int(labels.max()) + 1)
+    samples = classifier.prepared(inputs)
+    kfac = Kfac(classifier, samples, damping=DAMPING, generator=torch.Generator().manual_seed(0))
     return {
         "model": model.eval(),
         "inputs": inputs,
@@ -56,7 +60,7 @@ def case_of(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Any]:
         "drawn_labels": _drawn_labels(model, inputs),
         "vector": vector,
         "damping": DAMPING,
-        "product": GaussNewton(model, loss, inputs, labels).product(vector),
+        "product": GaussNewton(classifier, samples, labels).product(vector),
         "solution": kfac.solve(vector),
     }
 
@@ -66,7 +70,7 @@ def _drawn_labels(model: nn.Module, inputs: Tensor) -> Tensor:
     generator, labels = torch.Generator().manual_seed(0), []
     with torch.no_grad():
         for chunk in inputs.split(CHUNK):
-            labels.append(drawn_labels(model(chunk), generator))
+            labels.append(Classes().draw(model(chunk), generator))
             torch.randint(0, 2, (len(chunk),), generator=generator)  # the signs
     return torch.cat(labels)
 

@@ -54,7 +54,7 @@ def logits_of(model: AuditedModel, samples: AuditSamples) -> np.ndarray:
     """Return (samples, classes)."""
     classifier = Classifier.restore(model.payload, samples.spec, device=torch.device("cpu"), source="the first model")
     with torch.no_grad():
-        return torch.cat(list(classifier.logits(samples.samples.features))).double().numpy()
+        return torch.cat(list(classifier.outputs(samples.samples.features))).double().numpy()
 
 
 def compare(unlearned: Confidences, oracles: Confidences, published: Confidences) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class OneShard:
         assert config.data.test is not None
         features, labels = read_test_set(config.data.test, config.data, training.classes)
         rows = np.arange(len(labels))
-        spec = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=training.classes.count)
+        spec = TrainingSpec.of(config, input_shape=table.array.shape[1:], classes=training.classes.count)
         identity = hashlib.sha256(f"{spec} {config.partition} {hashes.sum()} {torch.__version__}".encode())
         return cls(
             config=config,

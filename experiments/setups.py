@@ -209,7 +209,7 @@ def audit_samples(data: str, folder: Path, *, revoked: int = 0) -> AuditSamples:
         for rows in (np.flatnonzero(shards == shard) for shard in (0, 1))
     )
     is_revoked = own.isin(np.sort(own.hashes)[:revoked])
-    spec = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=training.classes.count)
+    spec = TrainingSpec.of(config, input_shape=table.array.shape[1:], classes=training.classes.count)
     return AuditSamples.gather(
         own.where(~is_revoked), own.where(is_revoked), unseen, spec=spec, shard=0, device="cpu", threads=1
     )

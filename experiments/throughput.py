@@ -106,9 +106,9 @@ def train_in_actor(store: RunStore) -> TrainReport:
 def bare_loop(config: Config, table: SampleTable, classes: int, passes: int) -> float:
     """Train for at least this many sample passes. Returns samples per second."""
     torch.set_num_threads(1)
-    spec = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
-    normalizer = Normalizer.fit(table.features, spec.normalize)
-    inputs = normalizer.apply(table.features, torch.device("cpu"))
+    spec = TrainingSpec.of(config, input_shape=table.array.shape[1:], classes=classes)
+    normalizer = Normalizer.fit(table.array, spec.normalize)
+    inputs = normalizer.apply(table.array, torch.device("cpu"))
     labels = torch.from_numpy(table.labels.copy())
     model = build_model(spec.model, input_shape=spec.input_shape, classes=classes)
     optimizer = build_optimizer(model.parameters(), spec.training)

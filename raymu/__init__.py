@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from raymu.service.planning.forecast import Forecast
     from raymu.service.requests.revocation import Revocation, SubmissionResult
     from raymu.service.verify.verify import Verification
+    from raymu.training.inputs import Ragged
+    from raymu.training.tasks.task import Task
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,12 +28,14 @@ __all__ = [
     "Config",
     "Constraints",
     "Forecast",
+    "Ragged",
     "RaymuError",
     "Receipt",
     "Revocation",
     "Run",
     "Search",
     "SubmissionResult",
+    "Task",
     "Verification",
     "open_run",
     "train",
@@ -42,12 +46,14 @@ _MODULES: Mapping[str, str] = {
     "Config": "raymu.config",
     "Constraints": "raymu.core.tuning",
     "Forecast": "raymu.service.planning.forecast",
+    "Ragged": "raymu.training.inputs",
     "RaymuError": "raymu.errors",
     "Receipt": "raymu.core.receipt",
     "Revocation": "raymu.service.requests.revocation",
     "Run": "raymu.api",
     "Search": "raymu.core.tuning",
     "SubmissionResult": "raymu.service.requests.revocation",
+    "Task": "raymu.training.tasks.task",
     "Verification": "raymu.service.verify.verify",
     "open_run": "raymu.api",
     "train": "raymu.api",

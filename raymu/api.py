@@ -75,7 +75,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from raymu.core.arrays import Targets
     from raymu.core.tuning import Constraints, Search
+    from raymu.data.rows import Rows
     from raymu.service.audit.document import AuditDocument
     from raymu.service.audit.forget_set import AuditScope
     from raymu.service.audit.report import AuditReport
@@ -582,23 +584,23 @@ class Run:
         self.require_not_rolled_back()
         return signed_receipts(self._store, request_ids)
 
-    def predict(self, features: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    def predict(self, features: Rows) -> npt.NDArray[np.float32]:
         """Predict with the current generation.
 
         Args:
-            features: (samples, *input shape).
+            features: (samples, *input shape), or the run's columns.
 
         Returns:
-            Probabilities, (samples, classes) float32.
+            (samples, outputs) float32: probabilities of classes or labels, or numbers.
         """
         return self._current().predict(features)
 
-    def evaluate(self, features: npt.NDArray[np.generic], labels: npt.NDArray[np.int64]) -> Evaluation:
-        """Measure the accuracy of the current generation.
+    def evaluate(self, features: Rows, labels: Targets) -> Evaluation:
+        """Measure the score of the current generation: the accuracy, or R2 of numbers.
 
         Args:
-            features: (samples, *input shape).
-            labels: (samples,) int64.
+            features: (samples, *input shape), or the run's columns.
+            labels: (samples,) int64, or (samples, outputs) float32.
         """
         return self._current().evaluate(features, labels)
 
@@ -607,9 +609,10 @@ class Run:
         from raymu.data.tables import read_labelled
 
         fields = self.config.data
-        table = read_labelled(path, fields, self._store.manifest.class_table)
+        table = read_labelled(path, fields, self._store.manifest.class_table, self._store.manifest.form)
         if table.labels is None:
-            raise DataInvalid(path, f"has no column {fields.label}; evaluation needs labels")
+            names = ", ".join(fields.label_columns)
+            raise DataInvalid(path, f"has no column {names}; evaluation needs labels")
         return self.evaluate(table.features, table.labels)
 
     def close(self) -> None:

@@ -16,14 +16,16 @@ import numpy as np
 from raymu.api import Revocation, open_run, train
 from raymu.config import Config
 from raymu.config.unlearning import OnAccept, Strategy
-from raymu.core.arrays import Features, Labels
+from raymu.core.arrays import Targets
 from raymu.core.board.serving import served_constituent
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, Generation, SampleId
 from raymu.core.trust import EVERYTHING
+from raymu.data.rows import Rows
 from raymu.data.tables import SampleTable, read_training_table
 from raymu.errors import UnknownSamples
+from raymu.service.ingest import sample_form
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.trial import EvaluationSet, Predict, publish_branch, read_test_set, temporary_branch
 from raymu.store.run import RunStore
@@ -59,15 +61,16 @@ class ComparisonSetup:
     scratch: Path
     """A folder for branches and oracles."""
     table: SampleTable
-    test_features: Features
-    test_labels: Labels
+    test_features: Rows
+    test_labels: Targets
 
     @classmethod
     def of(cls, config: Config, base: str, scratch: Path) -> "ComparisonSetup":
         """Read the run's training and test data. Raises DataInvalid, RequestInvalid."""
         assert config.data.test is not None, "a comparison needs test data"
-        training = read_training_table(config.data.train, config.data, is_wide=True)
-        features, labels = read_test_set(config.data.test, config.data, training.classes)
+        form = sample_form(config)
+        training = read_training_table(config.data.train, config.data, form, is_wide=True)
+        features, labels = read_test_set(config.data.test, config.data, training.classes, form)
         return cls(
             config=config,
             base=base,

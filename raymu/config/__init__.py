@@ -1,6 +1,6 @@
 """Settings: one frozen tree, read and checked once; each class gets only its own branch.
 
-`schema.Config` is the tree; `data`, `training` (with the model), `unlearning` and `cluster` hold its branches and the
+`schema.Config` is the tree; `data`, `training` (with the model), `task`, `unlearning` and `cluster` hold its branches and the
 vocabularies that these choose from. `yaml_file` reads settings, `validation_errors` says what is wrong with them, and
 `stage_epochs` has the rule that relates epochs to slices.
 """
@@ -9,6 +9,7 @@ from raymu.config.cluster import ClusterConfig
 from raymu.config.data import DataConfig, Normalization
 from raymu.config.fields import Device
 from raymu.config.schema import Config, PartitionConfig
+from raymu.config.task import TargetName, TaskConfig, TaskName
 from raymu.config.training import ModelConfig, TrainingConfig
 from raymu.config.unlearning import CurvatureConfig, OhsConfig, UnlearningConfig
 
@@ -22,6 +23,9 @@ __all__ = [
     "Normalization",
     "OhsConfig",
     "PartitionConfig",
+    "TargetName",
+    "TaskConfig",
+    "TaskName",
     "TrainingConfig",
     "UnlearningConfig",
 ]

@@ -39,7 +39,8 @@ class DataConfig:
     test: Files | None = None
     """Files of the same columns, with samples that are not trained on."""
     id: Name = "id"
-    label: Name = "label"
+    label: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "label"
+    """Column of what the model is to tell; several columns for a target of several labels or numbers."""
     features: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "features"
     """A fixed-size list or tensor column, or the names of scalar columns."""
     owner: Name | None = None
@@ -59,12 +60,16 @@ class DataConfig:
         return self
 
     @property
+    def label_columns(self) -> tuple[str, ...]:
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+    @property
     def feature_columns(self) -> tuple[str, ...]:
         return (self.features,) if isinstance(self.features, str) else self.features
 
     @model_validator(mode="after")
     def _columns_are_distinct(self) -> "DataConfig":
-        counts = Counter((self.id, self.label, *self.feature_columns))
+        counts = Counter((self.id, *self.label_columns, *self.feature_columns))
         repeated = [name for name, count in counts.items() if count > 1]
         if repeated:
             raise ValueError(f"column {repeated[0]!r} is named twice among id, label and features; each needs its own")

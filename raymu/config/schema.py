@@ -13,8 +13,9 @@ from raymu.config.data import DataConfig
 from raymu.config.fields import STRICT, Device
 from raymu.config.limits import check_tree
 from raymu.config.stage_epochs import epochs_per_stage
-from raymu.config.training import ModelConfig, TrainingConfig
-from raymu.config.unlearning import Contributions, UnlearningConfig
+from raymu.config.task import TargetName, TaskConfig, TaskName
+from raymu.config.training import ModelConfig, TrainingConfig, in_short
+from raymu.config.unlearning import AggregationName, Contributions, UnlearningConfig
 from raymu.config.validation_errors import format_validation_error
 from raymu.config.yaml_file import read_settings
 from raymu.errors import ConfigInvalid
@@ -49,6 +50,7 @@ class Config:
 
     data: DataConfig
     model: ModelConfig
+    task: Annotated[TaskConfig, in_short] = Field(default_factory=lambda: TaskConfig(name=TaskName.TENSOR))
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     partition: PartitionConfig = Field(default_factory=PartitionConfig)
     unlearning: UnlearningConfig = Field(default_factory=UnlearningConfig)
@@ -77,6 +79,17 @@ class Config:
                 "contributions group needs sgd without momentum, clipping or other options, so that each update comes of "
                 "one batch; use gradient"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _target_fits(self) -> "Config":
+        target = self.task.target
+        if target is TargetName.CLASSES and not isinstance(self.data.label, str):
+            raise ValueError("data.label names several columns; set task.target: labels, or regression")
+        if target is not TargetName.CLASSES and self.data.classes is not None:
+            raise ValueError(f"data.classes belongs to task.target classes, and the target is {target}; leave it out")
+        if target is TargetName.REGRESSION and self.unlearning.aggregation is AggregationName.MAJORITY_VOTE:
+            raise ValueError("unlearning.aggregation majority_vote counts classes; numbers need mean_probability")
         return self
 
     @property

@@ -28,6 +28,10 @@ class LossName(StrEnum):
     """The built-in losses: rows of `raymu.training.losses.LOSSES`."""
 
     CROSS_ENTROPY = "cross_entropy"
+    BINARY_CROSS_ENTROPY = "binary_cross_entropy"
+    SQUARED_ERROR = "squared_error"
+    ABSOLUTE_ERROR = "absolute_error"
+    HUBER = "huber"
 
 
 class OptimizerName(StrEnum):
@@ -108,7 +112,7 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class ModelConfig(Component):
-    """The model. A factory returns any `nn.Module` with (samples, classes) logits."""
+    """The model. A factory returns any `nn.Module` that gives (samples, outputs): logits, or numbers."""
 
     name: ModelName | None = None
 
@@ -156,7 +160,8 @@ def _in_short(component: Component, in_full: SerializerFunctionWrapHandler) -> A
     )
 
 
-_IN_SHORT = WrapSerializer(_in_short)
+in_short = WrapSerializer(_in_short)
+"""Marks a field that is written as text where it is a name and nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -166,8 +171,9 @@ class TrainingConfig:
     epochs: Annotated[int, Field(ge=1, le=limits.MAX_EPOCHS)] = 12
     """Passes over the shard that the work of all stages adds up to (SISA's rule spreads them over the stages)."""
     batch_size: Count = 64
-    loss: Annotated[LossConfig, _IN_SHORT] = Field(default_factory=lambda: LossConfig(name=LossName.CROSS_ENTROPY))
-    optimizer: Annotated[OptimizerConfig, _IN_SHORT] = Field(
+    loss: Annotated[LossConfig, in_short] | None = None
+    """By default that of the task's target: cross-entropy, binary cross-entropy of each label, or the squared error."""
+    optimizer: Annotated[OptimizerConfig, in_short] = Field(
         default_factory=lambda: OptimizerConfig(name=OptimizerName.SGD)
     )
     learning_rate: Positive = 0.2
@@ -177,7 +183,7 @@ class TrainingConfig:
     """Weight decay, for any named optimizer that has it."""
     max_grad_norm: Positive | None = None
     """Scale a batch's gradient down to this Euclidean norm."""
-    schedule: Annotated[ScheduleConfig, _IN_SHORT] = Field(
+    schedule: Annotated[ScheduleConfig, in_short] = Field(
         default_factory=lambda: ScheduleConfig(name=ScheduleName.LINEAR, per="step")
     )
     """Learning rate within each stage; linear and cosine fall to 0 at its end. Then two trainings that differ by a few

@@ -75,15 +75,21 @@ EVERYTHING = Trust(has_all=True)
 NOTHING = Trust()
 """The trust in a run of anyone."""
 
-CODE = ("model.factory", "training.loss.factory", "training.optimizer.factory", "training.schedule.factory")
+CODE = (
+    "task.factory",
+    "model.factory",
+    "training.loss.factory",
+    "training.optimizer.factory",
+    "training.schedule.factory",
+)
 """Settings that name code."""
 
 
 def _demands(config: Config) -> Iterator[Demand]:
     training = config.training
-    components = (config.model, training.loss, training.optimizer, training.schedule)
+    components = (config.task, config.model, training.loss, training.optimizer, training.schedule)
     for setting, component in zip(CODE, components, strict=True):
-        if component.factory is not None:
+        if component is not None and component.factory is not None:
             args = json.dumps(dict(component.args), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             yield Demand(setting=setting, value=component.factory, args=args)
     if config.cluster.journal is not None:

@@ -51,6 +51,20 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
+def is_list(kind: pa.DataType) -> bool:
+    """Return whether values without encodings are lists."""
+    return any(fits(kind) for fits in _LISTS)
+
+
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
+
 def _unwrapped(array: pa.ExtensionArray) -> pa.Array:
     kind, storage = array.type, plain_array(array.storage)
     vendor_type = kind.type_name.lower() if isinstance(kind, pa.OpaqueType) else ""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from raymu.config.data import Normalization, NormalizeSetting
 from raymu.core.arrays import Mask
-from raymu.data.arrow_values import PARTS_OF_SECOND, is_text, plain
+from raymu.data.arrow_values import PARTS_OF_SECOND, is_list, is_text, plain
 from raymu.data.spellings import canonical_key
 from raymu.data.values import IdColumn, IdKind, LabelColumn, labels, owners, require_none_missing, sample_ids
 from raymu.errors import DataInvalid
@@ -84,7 +84,7 @@ class Column:
         if is_tensor:
             values = pa.chunked_array([chunk.storage for chunk in values.chunks])
         shape: list[int] = []
-        while _is_list(values.type):
+        while is_list(values.type):
             lengths = _lengths(values)
             if len(lengths) != 1 or not lengths[0]:  # None: an inner list is missing
                 self._refuse(
@@ -219,16 +219,3 @@ def as_kept(features: npt.NDArray[Any], kept: np.dtype[Any]) -> npt.NDArray[Any]
 
 def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return any(fits(kind) for fits in _LISTS)
-
-
-_LISTS = (
-    pa.types.is_list,
-    pa.types.is_large_list,
-    pa.types.is_fixed_size_list,
-    pa.types.is_list_view,
-    pa.types.is_large_list_view,
-)

@@ -121,7 +121,7 @@ def _index(file: NamedFile, table: RequestTable, role: Role, data: DataConfig | 
     """Return the index of the column of ids or owners. Raises RequestInvalid if it is not clear."""
     names, source = table.table.column_names, file.name
     roles = find_roles(source, names, data)
-    own = {data.id, data.owner, data.label, data.risk, *data.feature_columns} if data else set()
+    own = {data.id, data.owner, data.risk, *data.label_columns, *data.feature_columns} if data else set()
     for other in _OF_REQUESTS:
         if role is not Role.KEY and other in roles and names[roles[other]] not in own:
             name = one_line(names[roles[other]])

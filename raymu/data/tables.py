@@ -9,28 +9,52 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raymu.config import DataConfig
-from raymu.core.arrays import Features, Floats, Labels
+from raymu.config import DataConfig, TargetName
+from raymu.core.arrays import Features, Floats, Targets
 from raymu.core.partition import Indices
 from raymu.core.uri import redacted
-from raymu.data.classes import ClassTable, fit_classes
+from raymu.data.arrow_values import plain
+from raymu.data.classes import ClassTable
 from raymu.data.columns import Column, as_features
+from raymu.data.rows import Columns, Rows, as_array
 from raymu.data.table_union import TableUnion, read_union
+from raymu.data.targets import read_targets
 from raymu.errors import DataInvalid
 
 _SHAPE = b"raymu.shape"
+_COLUMN = "feature."
+"""Prefix of the columns of a run's own table that have the samples' features, if they are kept as columns."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleForm:
+    """The form in which samples are read from a table."""
+
+    columns: tuple[str, ...] | None = None
+    """The columns that are kept as they are; None makes one array of those that `data.features` names."""
+    target: TargetName = TargetName.CLASSES
+    """What `data.label` says of a sample."""
+
+
+ARRAY = SampleForm()
+"""One array of numbers a sample, and one class."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureTable:
     """Samples to predict."""
 
-    features: Features
-    """(samples, *shape)."""
+    features: Rows
+    """(samples, *shape), or columns."""
     ids: npt.NDArray[Any] | None
     """(samples,) int64, or str objects; None if the table has no ids."""
-    labels: Labels | None
-    """(samples,); None if the table has no labels."""
+    labels: Targets | None
+    """(samples,) or (samples, outputs); None if the table has no labels."""
+
+    @property
+    def array(self) -> Features:
+        """Features that are an array: (samples, *shape)."""
+        return as_array(self.features)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -39,14 +63,19 @@ class SampleTable:
 
     ids: npt.NDArray[Any]
     """(samples,) int64, or str objects."""
-    features: Features
-    """(samples, *shape)."""
-    labels: Labels
-    """(samples,)."""
+    features: Rows
+    """(samples, *shape), or columns."""
+    labels: Targets
+    """(samples,) int64, or (samples, outputs) float32."""
     owners: npt.NDArray[np.object_] | None = None
     """(samples,) int, str or None objects."""
     risks: Floats | None = None
     """(samples,) within [0, 1]: each sample's revocation probability."""
+
+    @property
+    def array(self) -> Features:
+        """Features that are an array: (samples, *shape)."""
+        return as_array(self.features)
 
     def take(self, rows: Indices) -> "SampleTable":
         """Select rows by their indices."""
@@ -69,24 +98,28 @@ class TrainingTable:
     """Lines for people."""
 
 
-def read_training_table(location: str, fields: DataConfig, *, is_wide: bool = False) -> TrainingTable:
+def read_training_table(
+    location: str, fields: DataConfig, form: SampleForm = ARRAY, *, is_wide: bool = False
+) -> TrainingTable:
     """Read and check the table of a new run.
 
     Args:
         location: Local paths or URIs of Parquet, Arrow IPC or Feather files, of directories of them, or patterns.
         fields: Names of the columns.
+        form: The form of the samples.
         is_wide: True lets features of float64 stay, for a run that may keep them.
 
     Raises:
         DataInvalid: A file cannot be read, or a column is missing or does not fit.
     """
-    return _read_samples(location, fields, None, is_wide=is_wide, is_verbatim=False)
+    return _read_samples(location, fields, None, form, is_wide=is_wide, is_verbatim=False)
 
 
 def read_table(
     location: str,
     fields: DataConfig,
     classes: ClassTable | None = None,
+    form: SampleForm = ARRAY,
     *,
     is_wide: bool = False,
     is_verbatim: bool = False,
@@ -97,110 +130,149 @@ def read_table(
         location: As for `read_training_table`.
         fields: Names of the columns.
         classes: The classes of the run. The default takes those of the table.
+        form: The form of the samples.
         is_wide: As for `read_training_table`.
         is_verbatim: True keeps ids and owners that are text as they are in the file, as version 0.1 did.
 
     Raises:
         DataInvalid: A file cannot be read, or a column is missing or does not fit.
     """
-    return _read_samples(location, fields, classes, is_wide=is_wide, is_verbatim=is_verbatim).samples
+    return _read_samples(location, fields, classes, form, is_wide=is_wide, is_verbatim=is_verbatim).samples
 
 
-def read_features(location: str, fields: DataConfig, input_shape: tuple[int, ...] | None = None) -> FeatureTable:
+def read_features(
+    location: str, fields: DataConfig, input_shape: tuple[int, ...] | None = None, form: SampleForm = ARRAY
+) -> FeatureTable:
     """Read and check a table to predict, with ids if there is such a column. Labels are not read.
 
     Args:
         location: As for `read_training_table`.
         fields: Names of the columns.
         input_shape: The shape of a sample, for a table without rows; None refuses such a table.
+        form: The form of the samples.
 
     Raises:
         DataInvalid: A file cannot be read, or a column is missing or does not fit.
     """
-    union, columns = _load(location, fields.feature_columns, [fields.id], may_be_empty=input_shape is not None)
+    names = form.columns or fields.feature_columns
+    union, columns = _load(location, names, [fields.id], may_be_empty=input_shape is not None)
     ids = columns[fields.id].ids().values if fields.id in columns else None
-    if not union.rows and input_shape is not None:
+    if not union.rows and form.columns is None and input_shape is not None:
         return FeatureTable(features=np.zeros((0, *input_shape), dtype=np.float32), ids=ids, labels=None)
-    features, _ = _features(redacted(location), fields, columns, is_wide=True)
+    features, _ = _rows(redacted(location), fields, columns, form, is_wide=True)
     return FeatureTable(features=features, ids=ids, labels=None)
 
 
-def read_labelled(location: str, fields: DataConfig, classes: ClassTable) -> FeatureTable:
+def read_labelled(location: str, fields: DataConfig, classes: ClassTable, form: SampleForm = ARRAY) -> FeatureTable:
     """Read and check a table with labels, or with None for them if it has no such column.
 
     Args:
         location: As for `read_training_table`.
         fields: Names of the columns.
         classes: The classes of the run.
+        form: The form of the samples.
 
     Raises:
         DataInvalid: A file cannot be read, a column is missing or does not fit, or a label is no class of the run.
     """
     source = redacted(location)
-    _, columns = _load(location, fields.feature_columns, [fields.id, fields.label])
-    features, _ = _features(source, fields, columns, is_wide=True)
-    labels = columns[fields.label].labels() if fields.label in columns else None
+    _, columns = _load(location, form.columns or fields.feature_columns, [fields.id, *fields.label_columns])
+    features, _ = _rows(source, fields, columns, form, is_wide=True)
+    labels = None
+    if all(name in columns for name in fields.label_columns):
+        read = [columns[name] for name in fields.label_columns]
+        labels = read_targets(source, read, form.target, configured=fields.classes, classes=classes).values
     return FeatureTable(
-        features=features,
-        ids=columns[fields.id].ids().values if fields.id in columns else None,
-        labels=None if labels is None else classes.numbers(source, fields.label, labels),
+        features=features, ids=columns[fields.id].ids().values if fields.id in columns else None, labels=labels
     )
 
 
 def _read_samples(
-    location: str, fields: DataConfig, classes: ClassTable | None, *, is_wide: bool, is_verbatim: bool
+    location: str,
+    fields: DataConfig,
+    classes: ClassTable | None,
+    form: SampleForm,
+    *,
+    is_wide: bool,
+    is_verbatim: bool,
 ) -> TrainingTable:
     source, owner, risk = redacted(location), fields.owner, fields.risk
-    names = [fields.id, fields.label, *fields.feature_columns, *(name for name in (owner, risk) if name is not None)]
-    union, columns = _load(location, names)
+    features_of = form.columns or fields.feature_columns
+    names = [fields.id, *fields.label_columns, *features_of, *(name for name in (owner, risk) if name is not None)]
+    union, columns = _load(location, list(dict.fromkeys(names)))
     ids = columns[fields.id].ids(is_verbatim=is_verbatim)
-    features, notes = _features(source, fields, columns, is_wide=is_wide)
+    features, notes = _rows(source, fields, columns, form, is_wide=is_wide)
     owners = None if owner is None else columns[owner].owners(is_verbatim=is_verbatim)
-    labels = columns[fields.label].labels()
-    table = classes or fit_classes(source, fields.label, labels, fields.classes)
-    lines = [union.note, ids.note, owners.note if owners else "", labels.note, table.note(fields.label), *notes]
+    read = [columns[name] for name in fields.label_columns]
+    targets = read_targets(source, read, form.target, configured=fields.classes, classes=classes)
+    lines = [union.note, ids.note, owners.note if owners else "", *targets.notes, *notes]
     return TrainingTable(
         samples=SampleTable(
             ids=ids.values,
             features=features,
-            labels=table.numbers(source, fields.label, labels),
+            labels=targets.values,
             owners=None if owners is None else owners.values,
             risks=None if risk is None else columns[risk].risks(),
         ),
-        classes=table,
+        classes=targets.classes,
         conversions=tuple(line for line in lines if line),
     )
 
 
 def to_arrow(table: SampleTable, slices: Indices) -> pa.Table:
     """Convert samples to the run's own table, which `from_arrow` reads. slices: (samples,)"""
-    shape = table.features.shape[1:]
-    width = int(np.prod(shape))
-    values = pa.array(np.ascontiguousarray(table.features).reshape(-1))
-    # Parquet reads entries under this name, so that a table which is read and written again has the same bytes.
-    features = pa.list_(pa.field("element", values.type), width)
     columns = {
         "id": pa.array(table.ids, type=_id_type(table.ids)),
-        "label": pa.array(table.labels),
+        "label": pa.array(table.labels) if table.labels.ndim == 1 else _fixed_lists(table.labels),
         "slice": pa.array(slices, type=pa.int64()),
-        "features": pa.FixedSizeListArray.from_arrays(values, type=features),
     }
+    metadata: dict[bytes, bytes] = {}
+    if isinstance(table.features, Columns):
+        columns |= {f"{_COLUMN}{name}": table.features.table[name] for name in table.features.names}
+    else:
+        columns["features"] = _fixed_lists(table.features)
+        metadata[_SHAPE] = json.dumps(table.features.shape[1:]).encode()
     if table.owners is not None:
         columns["owner"] = pa.array([None if owner is None else str(owner) for owner in table.owners], type=pa.string())
-    return pa.table(columns).replace_schema_metadata({_SHAPE: json.dumps(shape).encode()})
+    return pa.table(columns).replace_schema_metadata(metadata or None)
+
+
+def _fixed_lists(values: npt.NDArray[Any]) -> pa.Array:
+    """Return an array of rows, (rows, *shape), as lists of equal length."""
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    # Parquet reads entries under this name, so that a table which is read and written again has the same bytes.
+    kind = pa.list_(pa.field("element", flat.type), int(np.prod(values.shape[1:])))
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind)
 
 
 def from_arrow(table: pa.Table) -> tuple[SampleTable, Indices]:
     """Read the run's own table. Returns the samples and their slices, (samples,)."""
-    shape, ids = tuple(json.loads(table.schema.metadata[_SHAPE])), table["id"]
+    ids = table["id"]
     owners = np.array(table["owner"].to_pylist(), dtype=object) if "owner" in table.column_names else None
     samples = SampleTable(
         ids=ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object),
-        features=table["features"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, *shape),
-        labels=table["label"].to_numpy(),
+        features=_kept_rows(table),
+        labels=_kept_targets(table["label"]),
         owners=owners,
     )
     return samples, table["slice"].to_numpy()
+
+
+def _kept_rows(table: pa.Table) -> Rows:
+    metadata = table.schema.metadata or {}
+    if _SHAPE in metadata:
+        values: npt.NDArray[Any] = table["features"].combine_chunks().flatten().to_numpy()
+        return values.reshape(table.num_rows, *json.loads(metadata[_SHAPE]))
+    names = [name for name in table.column_names if name.startswith(_COLUMN)]
+    return Columns.of(table.select(names).rename_columns([name.removeprefix(_COLUMN) for name in names]))
+
+
+def _kept_targets(column: pa.ChunkedArray) -> Targets:
+    if not pa.types.is_fixed_size_list(column.type):
+        labels: Targets = column.to_numpy()
+        return labels
+    values: Targets = column.combine_chunks().flatten().to_numpy()
+    return values.reshape(len(column), column.type.list_size)
 
 
 def _load(
@@ -217,6 +289,15 @@ def _load(
             f"has no column {', '.join(missing)}; it has {', '.join(union.names[:20])}: set data.* to the columns' names",
         )
     return union, {name: Column.of(source, union.table, name) for name in union.table.column_names}
+
+
+def _rows(
+    source: str, fields: DataConfig, columns: Mapping[str, Column], form: SampleForm, *, is_wide: bool
+) -> tuple[Rows, tuple[str, ...]]:
+    """Return the samples' features in their form, and what was converted."""
+    if form.columns is None:
+        return _features(source, fields, columns, is_wide=is_wide)
+    return Columns.of(pa.table({name: plain(columns[name].values) for name in form.columns})), ()
 
 
 def _features(
@@ -243,18 +324,24 @@ def _id_type(ids: npt.NDArray[Any]) -> pa.DataType:
     return pa.int64() if ids.dtype.kind == "i" else pa.string()
 
 
-def read_test_data(data: DataConfig, classes: ClassTable, input_shape: tuple[int, ...]) -> tuple[Features, Labels]:
+def read_test_data(
+    data: DataConfig, classes: ClassTable, input_shape: tuple[int, ...], form: SampleForm = ARRAY
+) -> tuple[Rows, Targets]:
     """Read the test file of a configuration that has one. Raises DataInvalid.
 
     Returns:
-        Features, (samples, *input shape), and labels, (samples,).
+        Features, (samples, *input shape) or columns, and labels, (samples,) or (samples, outputs).
     """
     assert data.test is not None, "the configuration was checked"
-    table, source = read_labelled(data.test, data, classes), redacted(data.test)
+    table, source = read_labelled(data.test, data, classes, form), redacted(data.test)
     if table.labels is None or not len(table.labels):
-        raise DataInvalid(source, f"has no labels in a column {data.label}; data.track_accuracy needs them")
-    if table.features.shape[1:] != input_shape:
-        raise DataInvalid(
-            source, f"has features of shape {table.features.shape[1:]}, the training data of {input_shape}"
-        )
+        names = ", ".join(data.label_columns)
+        raise DataInvalid(source, f"has no labels in a column {names}; data.track_accuracy needs them")
+    require_shape(source, table.features, input_shape)
     return table.features, table.labels
+
+
+def require_shape(source: str, features: Rows, input_shape: tuple[int, ...]) -> None:
+    """Raise DataInvalid if samples that are arrays have another shape than the run's."""
+    if not isinstance(features, Columns) and features.shape[1:] != input_shape:
+        raise DataInvalid(source, f"has features of shape {features.shape[1:]}, the training data of {input_shape}")

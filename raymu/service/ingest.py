@@ -12,16 +12,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
-from raymu.core.arrays import Features
+from raymu.config.data import NormalizeSetting
 from raymu.core.partition import Indices, homes, identity_hashes
 from raymu.core.records import SampleId
 from raymu.core.trust import EVERYTHING
 from raymu.core.uri import redacted
 from raymu.data.columns import kept_features
 from raymu.data.ids import as_sample_ids
+from raymu.data.rows import Columns, Rows
 from raymu.data.spellings import spelling_in
 from raymu.data.table_files import require_no_secret
-from raymu.data.tables import SampleTable, read_test_data, read_training_table, to_arrow
+from raymu.data.tables import SampleForm, SampleTable, read_test_data, read_training_table, to_arrow
 from raymu.data.values import as_id
 from raymu.errors import (
     ConfigInvalid,
@@ -37,11 +38,12 @@ from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
 from raymu.store.run import RunStore
 from raymu.text import one_line, plural
-from raymu.training.checks import check_repeatable, check_training, with_inputs
+from raymu.training.checks import check_repeatable, check_training, example_inputs, with_inputs
 from raymu.training.code_record import record_code
 from raymu.training.normalizer import PIXELS
 from raymu.training.probe import few_samples
 from raymu.training.spec import TrainingSpec
+from raymu.training.tasks import columns_of_factory
 
 _SHOWN = 8
 """Shards that a line names."""
@@ -100,12 +102,13 @@ def prepare_run(
     store = RunStore(location, trust=EVERYTHING)  # the settings are the caller's own
     store.require_empty()
     require_no_secret(config.data.test or "")
-    training = read_training_table(config.data.train, config.data, is_wide=True)
+    form = sample_form(config)
+    training = read_training_table(config.data.train, config.data, form, is_wide=True)
     table, classes = training.samples, training.classes
-    table = replace(table, features=kept_features(table.features, config.data.normalize))
-    if config.data.track_accuracy:
-        read_test_data(config.data, classes, table.features.shape[1:])
+    table = replace(table, features=_kept(table.features, config.data.normalize))
     plan = with_inputs(plan_training(config, table, classes.count), training.samples.features)
+    if config.data.track_accuracy:
+        read_test_data(config.data, classes, plan.input_shape, form)
     shards, slices = sample_homes(table, config.partition)
     _check_shards(config, table, shards)
     single = _shards_of_one_class(table, shards, config.partition.shards)
@@ -118,7 +121,10 @@ def prepare_run(
         store=store,
         manifest=RunManifest(
             config=config.tree(),
-            input_shape=table.features.shape[1:],
+            input_shape=plan.input_shape,
+            columns=form.columns,
+            column_kinds=plan.column_kinds,
+            inputs=plan.inputs,
             classes=classes.count,
             class_names=classes.names,
             conversions=(*training.conversions, *_standardised_integers(plan, training.samples.features), *single),
@@ -158,15 +164,13 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingS
     samples, path = len(table.ids), redacted(config.data.train)
     if samples < config.partition.slices:
         raise DataInvalid(path, f"has {plural(samples, 'sample')} for {config.partition.slices} slices; use fewer")
-    if config.data.classes is None and classes > samples:
+    is_numbered = table.labels.ndim == 1
+    if is_numbered and config.data.classes is None and classes > samples:
         raise DataInvalid(
             path,
             f"has a label {classes - 1} among {plural(samples, 'sample')}; number the classes from 0, without gaps",
         )
-    plan = TrainingSpec.of(config, input_shape=table.features.shape[1:], classes=classes)
-    if config.data.normalize == "unit" and table.features.dtype not in PIXELS:
-        kinds = f"unit is for uint8 and uint16, and the features are {table.features.dtype}"
-        raise ConfigInvalid(f"data.normalize: {kinds}; cast to uint8, or use shard")
+    plan = _plan_inputs(config, table.features, classes)
     if config.unlearning.contributions == "group" and config.unlearning.groups_per_slice is None:
         per_slice = samples / (config.partition.shards * config.partition.slices)
         fitting = max(1, round(per_slice / config.training.batch_size))
@@ -175,6 +179,34 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingS
             f"{fitting} makes batches of about {config.training.batch_size}"
         )
     return plan
+
+
+def sample_form(config: Config) -> SampleForm:
+    """Return the form in which a run keeps its samples. Raises ConfigInvalid if the task's factory fails."""
+    columns = None
+    if config.task.keeps_columns:
+        columns = columns_of_factory(config.task) or config.data.feature_columns
+    return SampleForm(columns=columns, target=config.task.target)
+
+
+def _plan_inputs(config: Config, features: Rows, classes: int) -> TrainingSpec:
+    """Return the settings that training needs, with the inputs that the task makes of some samples.
+
+    Raises ConfigInvalid or DataInvalid.
+    """
+    if not isinstance(features, Columns):
+        if config.data.normalize == "unit" and features.dtype not in PIXELS:
+            kinds = f"unit is for uint8 and uint16, and the features are {features.dtype}"
+            raise ConfigInvalid(f"data.normalize: {kinds}; cast to uint8, or use shard")
+        return TrainingSpec.of(config, input_shape=features.shape[1:], classes=classes)
+    plan = TrainingSpec.of(config, input_shape=(), classes=classes, columns=features.names)
+    inputs = example_inputs(plan, features)
+    return replace(plan, inputs=inputs, input_shape=inputs[""].shape if set(inputs) == {""} else ())
+
+
+def _kept(features: Rows, normalize: NormalizeSetting) -> Rows:
+    """Convert arrays to what a run keeps of them; columns stay as they are."""
+    return features if isinstance(features, Columns) else kept_features(features, normalize)
 
 
 def _check_model(plan: TrainingSpec) -> bool:
@@ -188,9 +220,10 @@ def _check_model(plan: TrainingSpec) -> bool:
 def _check_shards(config: Config, table: SampleTable, shards: Indices) -> None:
     """Raise DataInvalid for shards that cannot be trained. Excluded samples count."""
     partition, path = config.partition, redacted(config.data.train)
-    if len(np.unique(table.labels)) == 1:
+    if len(np.unique(table.labels, axis=0)) == 1:
         raise DataInvalid(
-            path, f"column {config.data.label} has the same label in all rows; training needs two or more"
+            path,
+            f"column {', '.join(config.data.label_columns)} has the same label in all rows; training needs two or more",
         )
     for shard in range(partition.shards):
         labels = table.labels[shards == shard]
@@ -202,16 +235,19 @@ def _check_shards(config: Config, table: SampleTable, shards: Indices) -> None:
             raise DataInvalid(path, f"{what} would hold {held} for {partition.slices} slices; use fewer")
 
 
-def _standardised_integers(plan: TrainingSpec, features: Features) -> list[str]:
+def _standardised_integers(plan: TrainingSpec, features: Rows) -> list[str]:
     """Return the line that says that a user's model gets integers as measurements, which the numbers of tokens are not."""
-    is_mixed = plan.has_factory and plan.normalize == "shard" and features.dtype.kind in "iu"
-    if not is_mixed or features.dtype in PIXELS:
+    if isinstance(features, Columns) or not plan.has_factory or plan.normalize != "shard":
+        return []
+    if features.dtype.kind not in "iu" or features.dtype in PIXELS:
         return []
     return ["features are integers and are standardised; set data.normalize: none if they are the numbers of tokens"]
 
 
 def _shards_of_one_class(table: SampleTable, shards: Indices, count: int) -> list[str]:
     """Return the line that says which shards hold a single class, if some do: they are trained all the same."""
+    if table.labels.ndim > 1:
+        return []
     single = [shard for shard in range(count) if len(np.unique(table.labels[shards == shard])) == 1]
     if not single:
         return []
@@ -243,13 +279,13 @@ def _owned(table: SampleTable, owners: Collection[SampleId]) -> npt.NDArray[np.b
         )
     present = [None if owner is None else str(owner) for owner in table.owners]
     known = frozenset(owner for owner in present if owner is not None)
-    excluded = {spelling_in(known, str(_kept(owner))) for owner in owners}
+    excluded = {spelling_in(known, str(_id_as_kept(owner))) for owner in owners}
     if unknown := sorted(excluded - known, key=str):
         raise UnknownOwner(str(unknown[0]))
     return np.array([owner in excluded for owner in present], dtype=bool)
 
 
-def _kept(value: SampleId) -> SampleId:
+def _id_as_kept(value: SampleId) -> SampleId:
     try:
         return as_id(value)
     except ValueError as error:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
-from raymu.core.arrays import Features, Probabilities
+from raymu.core.arrays import Probabilities
 from raymu.core.partition import identity_hashes
 from raymu.core.records import SampleId
+from raymu.data.rows import Rows
 from raymu.service.prediction import Ensemble
 from raymu.service.run_spec import spec_of
 from raymu.service.shard.files import read_shard_samples
@@ -33,7 +34,7 @@ class NegativeControl:
     seconds: float
     """Compute seconds over all fine-tuned shards."""
 
-    def predict(self, features: Features) -> Probabilities:
+    def predict(self, features: Rows) -> Probabilities:
         """Return class probabilities: (samples, classes) float32."""
         return self.ensemble.predict(features)
 

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from raymu.config.unlearning import OnAccept
 from raymu.core.aggregate import AGGREGATIONS, voters_of
-from raymu.core.arrays import Features, Probabilities
+from raymu.core.arrays import Features, Probabilities, Targets
 from raymu.core.board.serving import served_constituent
 from raymu.core.records import Constituent, Generation, ShardLineage
+from raymu.core.scores import SCORES
 from raymu.data.columns import as_features
+from raymu.data.rows import Columns, Rows
 from raymu.errors import DataInvalid, FileMissing, NoVoters
 from raymu.service.run_spec import spec_of
 from raymu.service.served import served_generation
@@ -26,7 +27,7 @@ from raymu.training.determinism import device_or_cpu, pinned
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """Accuracy on a labelled table, as shares of correct predictions."""
+    """The score on a labelled table: the share of correct predictions, or for numbers the explained share of the variance."""
 
     generation: int
     samples: int
@@ -118,36 +119,41 @@ class Ensemble:
         ]
         return other
 
-    def predict(self, features: Features) -> Probabilities:
-        """Predict probabilities.
+    def predict(self, features: Rows) -> Probabilities:
+        """Predict.
 
         Args:
-            features: (samples, *input shape).
+            features: (samples, *input shape), or the run's columns.
 
         Returns:
-            (samples, classes) float32.
+            (samples, outputs) float32: probabilities, or numbers.
 
         Raises:
             DataInvalid: The features have another shape.
         """
         return self._aggregate(self._probabilities(features), self._weights)
 
-    def evaluate(self, features: Features, labels: npt.NDArray[np.int64]) -> Evaluation:
-        """Measure the accuracy against labels, (samples,) int64. Raises DataInvalid."""
+    def evaluate(self, features: Rows, labels: Targets) -> Evaluation:
+        """Measure the score against labels, (samples,) int64 or (samples, outputs) float32. Raises DataInvalid."""
         if len(labels) != len(features) or not len(labels):
             raise DataInvalid("labels", f"are {len(labels)} for {len(features)} samples; give one for each")
         probabilities = self._probabilities(features)
-        answers = self._aggregate(probabilities, self._weights).argmax(axis=1)
-        alone = (probabilities.argmax(axis=2) == labels).mean(axis=1)
+        score = SCORES[self._plan.task.target]
+        alone = [score(constituent, labels) for constituent in probabilities]
         return Evaluation(
             generation=self.generation.number,
             samples=len(labels),
-            accuracy=float((answers == labels).mean()),
-            constituent_accuracy={voter.shard: float(share) for voter, share in zip(self._voters, alone, strict=True)},
+            accuracy=score(self._aggregate(probabilities, self._weights), labels),
+            constituent_accuracy={voter.shard: share for voter, share in zip(self._voters, alone, strict=True)},
         )
 
-    def _probabilities(self, features: Features) -> Probabilities:
-        """Return (voters, samples, classes) float32."""
+    def _probabilities(self, features: Rows) -> Probabilities:
+        """Return (voters, samples, outputs) float32."""
+        rows = features if isinstance(features, Columns) else self._as_array(features)
+        with pinned(self._device, self._threads):
+            return np.stack([classifier.probabilities(rows) for classifier in self._classifiers])
+
+    def _as_array(self, features: Features) -> Features:
         if features.shape[1:] != self._input_shape:
             raise DataInvalid(
                 "features",
@@ -156,5 +162,4 @@ class Ensemble:
         features = as_features("features", features, is_wide=True)
         if self._plan.takes_integers and features.dtype.kind == "f" and (features != np.floor(features)).any():
             raise DataInvalid("features", "have fractions, and the run's model takes integers; give such samples")
-        with pinned(self._device, self._threads):
-            return np.stack([classifier.probabilities(features) for classifier in self._classifiers])
+        return features

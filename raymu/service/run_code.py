@@ -1,12 +1,10 @@
 """Whether a run's training can be repeated here: by what the run says, and by the code of its factories."""
 
-import numpy as np
-
 from raymu.errors import ConfigInvalid
 from raymu.service.run_spec import spec_of
 from raymu.store.run import RunStore
 from raymu.training.code_record import record_code
-from raymu.training.probe import SAMPLES, few_samples, probe_training
+from raymu.training.probe import noise_samples, probe_training
 from raymu.training.spec import TrainingSpec
 
 _probed: dict[str, tuple[str, ...]] = {}
@@ -30,8 +28,7 @@ def code_changes(store: RunStore) -> tuple[str, ...]:
 def _unproven(run_id: str, spec: TrainingSpec) -> tuple[str, ...]:
     """Probe the training of a run that version 0.1 created, which did not: once in a process, on samples of noise."""
     if run_id not in _probed:
-        noise = np.random.default_rng(0).normal(size=(SAMPLES, *spec.input_shape)).astype(np.float32)
-        _probed[run_id] = probe_training(spec, few_samples(noise, np.arange(SAMPLES) % spec.classes))
+        _probed[run_id] = probe_training(spec, noise_samples(spec))
     return _probed[run_id]
 
 

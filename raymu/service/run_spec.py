@@ -14,4 +14,7 @@ def spec_of(store: RunStore) -> TrainingSpec:
         input_shape=manifest.input_shape,
         classes=manifest.classes,
         takes_integers=manifest.has_integer_inputs,
+        columns=manifest.columns,
+        column_kinds=manifest.column_kinds,
+        inputs=manifest.inputs,
     )

@@ -15,18 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from raymu.config import DataConfig, UnlearningConfig
-from raymu.core.arrays import Features, Labels
+from raymu.core.arrays import Targets
 from raymu.core.oracle_gap import PredictionSummary
 from raymu.core.records import ShardLineage
 from raymu.data.classes import ClassTable
-from raymu.data.tables import SampleTable, from_arrow, read_labelled
+from raymu.data.rows import Rows, joined_rows
+from raymu.data.tables import ARRAY, SampleForm, SampleTable, from_arrow, read_labelled
 from raymu.errors import RequestInvalid
 from raymu.service.coordinator.coordinator import Coordinator
 from raymu.service.negative_control import NegativeControl, negative_control
 from raymu.service.shard.fleet import LocalFleet
 from raymu.store.run import RunStore
 
-Predict = Callable[[Features], npt.NDArray[np.float32]]
+Predict = Callable[[Rows], npt.NDArray[np.float32]]
 """Maps features to class probabilities: (samples, classes) float32."""
 
 
@@ -34,9 +35,9 @@ Predict = Callable[[Features], npt.NDArray[np.float32]]
 class EvaluationSet:
     """The test set and the forget set that a trial's predictions are measured on."""
 
-    features: Features
-    """(test samples, *input shape)"""
-    labels: Labels
+    features: Rows
+    """(test samples, *input shape), or columns."""
+    labels: Targets
     """(test samples,) int64"""
     forgotten: SampleTable
 
@@ -58,11 +59,11 @@ class EvaluationSet:
         return negative_control(store, self.forgotten.ids.tolist())
 
 
-def read_test_set(path: str, data: DataConfig, classes: ClassTable) -> tuple[Features, Labels]:
+def read_test_set(path: str, data: DataConfig, classes: ClassTable, form: SampleForm = ARRAY) -> tuple[Rows, Targets]:
     """Read a labelled table. Raises DataInvalid, RequestInvalid."""
-    table = read_labelled(path, data, classes)
+    table = read_labelled(path, data, classes, form)
     if table.labels is None:
-        raise RequestInvalid(f"{path}: has no column {data.label}; trials need labels")
+        raise RequestInvalid(f"{path}: has no column {', '.join(data.label_columns)}; trials need labels")
     return table.features, table.labels
 
 
@@ -83,7 +84,7 @@ def samples_at(store: RunStore, lineages: Sequence[ShardLineage], rows: npt.NDAr
     ]
     return SampleTable(
         ids=np.concatenate([part.ids for part in parts]),
-        features=np.concatenate([part.features for part in parts]),
+        features=joined_rows([part.features for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
     )
 

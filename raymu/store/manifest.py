@@ -7,9 +7,12 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import uuid4
 
+from raymu.config import Config
 from raymu.core.code_record import CodeRecord
+from raymu.core.input_spec import InputSpec
 from raymu.core.records import FileRef
 from raymu.data.classes import ClassTable
+from raymu.data.tables import SampleForm
 from raymu.errors import FileCorrupt, FileMissing, RunFormatTooNew, RunInvalid
 from raymu.store.codec import has_seal, parse_json, unseal
 from raymu.store.files.run_files import RunFiles
@@ -40,6 +43,12 @@ class RunManifest:
     """The label of each class; None if labels are the numbers from 0 to classes - 1."""
     conversions: tuple[str, ...] = ()
     """What was converted when the training file was read, as lines for people."""
+    columns: tuple[str, ...] | None = None
+    """The columns that the run keeps of its samples as they are; None if it keeps one array of each."""
+    column_kinds: Mapping[str, str] = field(default_factory=dict)
+    """The kind of each of these columns, for a task that asks for it."""
+    inputs: Mapping[str, InputSpec] = field(default_factory=dict)
+    """The parts of one sample's inputs to the model, if they are not an array of `input_shape`."""
     created_at: datetime
     raymu_version: str
     run_id: str = field(default_factory=lambda: uuid4().hex)
@@ -60,6 +69,11 @@ class RunManifest:
     def class_table(self) -> ClassTable:
         """The classes that the run tells apart."""
         return ClassTable(count=self.classes, names=self.class_names)
+
+    @property
+    def form(self) -> SampleForm:
+        """The form that samples are read in."""
+        return SampleForm(columns=self.columns, target=Config.parse(self.config).task.target)
 
 
 def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:

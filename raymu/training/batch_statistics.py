@@ -3,8 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from raymu.training.classifier import Classifier
+from raymu.training.encoder import PreparedSamples
+
+_PART = 1024
+"""Most samples of a batch whose statistics are averaged."""
 
 
 def layers_without_statistics(model: nn.Module) -> list[_BatchNorm]:
@@ -17,7 +23,7 @@ def batch_norm_layers(model: nn.Module) -> list[_BatchNorm]:
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
-def compute_statistics(model: nn.Module, layers: Sequence[_BatchNorm], inputs: Tensor) -> None:
+def compute_statistics(classifier: Classifier, layers: Sequence[_BatchNorm], samples: PreparedSamples) -> None:
     """Compute statistics of layers from samples, in evaluation mode otherwise.
 
     PyTorch's `swa_utils.update_bn` would run the whole model in training mode, and so with dropout, and would average over
@@ -25,33 +31,29 @@ def compute_statistics(model: nn.Module, layers: Sequence[_BatchNorm], inputs: T
     rows of a table, and training does not.
 
     Args:
-        model: Its mode is given back.
+        classifier: The mode of its model is given back.
         layers: Some of its batch-norm layers.
-        inputs: (samples, *shape) float32, normalised. At least two.
+        samples: At least two.
     """
+    model, device = classifier.model, classifier.device
     momenta, are_tracking = [layer.momentum for layer in layers], [layer.track_running_stats for layer in layers]
     was_training = [(module, module.training) for module in model.modules()]
     model.eval()  # dropout stays off
     for layer in layers:
         if not layer.track_running_stats:
             layer.track_running_stats = True
-            layer.running_mean = torch.zeros(layer.num_features, device=inputs.device)
-            layer.running_var = torch.ones(layer.num_features, device=inputs.device)
-            layer.num_batches_tracked = torch.zeros((), dtype=torch.long, device=inputs.device)
+            layer.running_mean = torch.zeros(layer.num_features, device=device)
+            layer.running_var = torch.ones(layer.num_features, device=device)
+            layer.num_batches_tracked = torch.zeros((), dtype=torch.long, device=device)
         layer.reset_running_stats()
         layer.momentum = None  # a plain average over the batches
         layer.train()
     with torch.no_grad():
-        for batch in _even_parts(inputs):
-            model(batch)
+        for batch in samples.even_parts(min(_PART, classifier.evaluation_batch)):
+            classifier.forward(batch)
     for layer, momentum, is_tracking in zip(layers, momenta, are_tracking, strict=True):
         layer.momentum, layer.track_running_stats = momentum, is_tracking
         if not is_tracking:
             layer.num_batches_tracked = None
     for module, mode in was_training:
         module.training = mode
-
-
-def _even_parts(inputs: Tensor, size: int = 1024) -> tuple[Tensor, ...]:
-    """Cut into parts of nearly equal size: each has batch statistics, and all have the same weight in the average."""
-    return torch.tensor_split(inputs, -(-len(inputs) // size))

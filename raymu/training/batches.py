@@ -7,9 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raymu.core.arrays import Features, Labels, Mask
-from raymu.core.partition import Hashes, Indices, epoch_order, fixed_batches
+from raymu.core.arrays import Features, Mask, Targets
+from raymu.core.partition import Hashes, Indices, epoch_order, fixed_batches, splitmix64
+from raymu.data.rows import Rows, as_array, joined_rows
 from raymu.data.tables import SampleTable
+from raymu.training.encoder import PreparedSamples
+from raymu.training.inputs import BatchInputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -20,10 +23,10 @@ class ShardSamples:
     """(samples,) uint64, hashes of the ids."""
     slices: Indices
     """(samples,) int64."""
-    features: Features
-    """(samples, *shape)."""
-    labels: Labels
-    """(samples,) int64."""
+    features: Rows
+    """(samples, *shape), or columns."""
+    labels: Targets
+    """(samples,) int64, or (samples, outputs) float32."""
 
     @classmethod
     def ordered(cls, table: SampleTable, *, hashes: Hashes, slices: Indices) -> "ShardSamples":
@@ -48,12 +51,17 @@ class ShardSamples:
         return cls(
             hashes=hashes[order],
             slices=slices[order],
-            features=np.concatenate([part.features for part in parts])[order],
+            features=joined_rows([part.features for part in parts])[order],
             labels=np.concatenate([part.labels for part in parts])[order],
         )
 
     def __len__(self) -> int:
         return len(self.hashes)
+
+    @property
+    def array(self) -> Features:
+        """Features that are an array: (samples, *shape)."""
+        return as_array(self.features)
 
     def where(self, mask: Mask) -> "ShardSamples":
         """Select samples. mask: (samples,) bool"""
@@ -91,17 +99,19 @@ class BatchPlan:
     keys: tuple[int, ...]
     """Identity of each batch."""
 
-    def split(self, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def split(
+        self, samples: PreparedSamples, targets: Tensor, draws: Tensor | None = None
+    ) -> Iterator[tuple[BatchInputs, Tensor]]:
         """Yield the inputs and targets of each batch.
 
         Args:
-            inputs: (samples, *shape).
-            targets: (samples,).
+            samples: All samples.
+            targets: (samples,) or (samples, outputs), on their device.
+            draws: (samples,) int64, a seed for each sample; None if the task draws nothing.
         """
         # One gather per epoch, then views: quicker than an index per batch.
-        order = torch.from_numpy(self.positions).to(inputs.device)
-        sizes = list(self.sizes)
-        return zip(inputs[order].split(sizes), targets[order].split(sizes), strict=True)
+        order, sizes = torch.from_numpy(self.positions).to(targets.device), list(self.sizes)
+        return zip(samples.batches(self.positions, sizes, draws), targets[order].split(sizes), strict=True)
 
     def drop_singletons(self) -> "BatchPlan":
         """Leave out the batches of one sample, which have no batch statistics."""
@@ -153,6 +163,16 @@ class BatchPlan:
             sizes=tuple(high - low for low, high in cuts),
             keys=self.keys,
         )
+
+
+def sample_draws(hashes: Hashes, *, seed: int) -> Tensor:
+    """Return a seed for each sample that depends on nothing but its identity: (samples,) int64, from 0.
+
+    Args:
+        hashes: (samples,) uint64, hashes of the ids.
+        seed: Of the epoch.
+    """
+    return torch.from_numpy((splitmix64(hashes ^ np.uint64(seed)) >> np.uint64(1)).astype(np.int64))
 
 
 def part_sizes(size: int, ranks: int, *, min_samples: int) -> frozenset[int]:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from raymu.core.remedies import FORWARD_SHARE
@@ -104,15 +103,15 @@ class _Search:
     ) -> None:
         self._classifier, self._retain, self._bounds = classifier, retain, bounds
         self._has_statistics = normalizes_batches(classifier.model)
-        self._inputs = classifier.preprocess(forget.features)
-        self._labels = torch.from_numpy(forget.labels).to(classifier.device)
+        self._samples = classifier.prepare(forget.features)
+        self._targets = classifier.targets(forget.labels)
         self.passes = 0.0
         self.strength = 0.0
 
     def loss(self) -> float:
         """Compute the mean loss on the forget set."""
-        self.passes += len(self._inputs) * FORWARD_SHARE
-        return self._classifier.mean_loss(self._inputs, self._labels)
+        self.passes += len(self._samples) * FORWARD_SHARE
+        return self._classifier.mean_loss(self._samples, self._targets)
 
     def recompute_statistics(self) -> None:
         self.passes += recompute_batch_norm(self._classifier, self._retain)

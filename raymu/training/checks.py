@@ -7,13 +7,18 @@ import torch
 from torch import Tensor
 
 from raymu.core.arrays import Features
-from raymu.errors import ConfigInvalid
+from raymu.core.input_spec import InputSpecs
+from raymu.data.rows import Columns, Rows
+from raymu.errors import ConfigInvalid, RaymuError
 from raymu.text import one_line
 from raymu.training.batches import ShardSamples
 from raymu.training.determinism import deterministic
+from raymu.training.encoder import Encoder
+from raymu.training.inputs import specs_of
 from raymu.training.learning_rate import build_schedule
 from raymu.training.losses import build_loss, check_loss
-from raymu.training.models import build_model, check_model
+from raymu.training.model_trial import check_model
+from raymu.training.models import build_model
 from raymu.training.normalizer import Normalizer
 from raymu.training.optimizers import build_optimizer
 from raymu.training.probe import probe_training
@@ -22,6 +27,8 @@ from raymu.training.spec import TrainingSpec
 
 _SAMPLES = 256
 """Samples that a model of the user's is tried on."""
+_EXAMPLES = 2
+"""Samples that a task is tried on."""
 _NO_INTEGERS = "and data.normalize makes other numbers of them; set data.normalize: none to give them as they are"
 
 
@@ -35,45 +42,62 @@ def check_training(spec: TrainingSpec) -> bool:
         ConfigInvalid: One of them cannot be built or fails.
     """
     build_schedule(spec.training.schedule)
-    loss = build_loss(spec.training.loss, classes=spec.classes)
-    check_loss(loss, classes=spec.classes)
-    has_batch_norm = check_model(
-        spec.model,
-        input_shape=spec.input_shape,
-        classes=spec.classes,
-        loss=loss,
-        dtype=spec.input_dtype,
-    )
+    target = spec.task.target
+    loss = build_loss(spec.training.loss, classes=spec.classes, target=target)
+    check_loss(loss, classes=spec.classes, target=target)
+    has_batch_norm = check_model(spec)
     _check_optimizer(spec)
     return has_batch_norm
 
 
-def with_inputs(spec: TrainingSpec, features: Features) -> TrainingSpec:
+def with_inputs(spec: TrainingSpec, features: Rows) -> TrainingSpec:
     """Return the settings of a training whose model is given integers, if the features are such and it takes no floats.
 
     Args:
         spec: Training as it is configured.
-        features: (samples, *shape), as the training file has them.
+        features: (samples, *shape), as the training file has them; columns are left to their task.
 
     Raises:
         ConfigInvalid: The model takes integers, and `data.normalize` makes other numbers of them; or it fails on some of the
             samples after that.
     """
-    if features.dtype.kind not in "iu" or not spec.has_factory:
+    if isinstance(features, Columns) or features.dtype.kind not in "iu" or not spec.has_factory:
         return spec
-    if _takes(spec, torch.float32):
+    if _takes(spec):
         _try_on_samples(spec, features)
         return spec
-    if not _takes(spec, torch.int64):
+    if not _takes(replace(spec, takes_integers=True)):
         return spec  # the trial of all that is configured says why
     if spec.normalize != "none":
         raise ConfigInvalid(f"model: takes integers, such as the numbers of tokens, {_NO_INTEGERS}")
     return replace(spec, takes_integers=True)
 
 
-def _takes(spec: TrainingSpec, dtype: torch.dtype) -> bool:
+def example_inputs(spec: TrainingSpec, rows: Columns) -> InputSpecs:
+    """Return the parts of a sample's inputs to the model, as the task makes them of some samples.
+
+    Args:
+        spec: Training as it is configured.
+        rows: All samples.
+
+    Raises:
+        ConfigInvalid: The task cannot be built, or fails on these samples.
+    """
+    task, few = spec.build_task(), rows[:_EXAMPLES]
     try:
-        check_model(spec.model, input_shape=spec.input_shape, classes=spec.classes, dtype=dtype)
+        encoder = Encoder(task=task, fitted=task.fit_rows(few))
+        return specs_of(encoder.prepare(few, torch.device("cpu")).all())
+    except RaymuError:
+        raise
+    except Exception as error:  # of a task of the user's
+        raise ConfigInvalid(
+            f"task: {spec.task} fails on the first samples ({type(error).__name__}: {one_line(error)})"
+        ) from error
+
+
+def _takes(spec: TrainingSpec) -> bool:
+    try:
+        check_model(spec)
     except ConfigInvalid:
         return False
     return True

@@ -1,26 +1,36 @@
-"""A constituent model as it predicts: a module, its loss, and the normalisation of its input."""
+"""A constituent model as it predicts: a module, its loss, and the encoder of its inputs."""
 
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raymu.core.arrays import Features, Labels, Probabilities
+from raymu.config import TargetName
+from raymu.core.arrays import Probabilities, Targets
 from raymu.core.partition import derive_seed
+from raymu.data.rows import Rows
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
-from raymu.training.checkpoint_format import deserialize, read_metadata, strip_prefix
+from raymu.training.checkpoint_format import deserialize, read_metadata
+from raymu.training.encoder import Encoder, PreparedSamples
+from raymu.training.inputs import BatchInputs, Inputs, count, repeated
 from raymu.training.losses import Loss, build_loss
 from raymu.training.model_state import ModelState
 from raymu.training.models import build_model
 from raymu.training.normalizer import Normalizer
 from raymu.training.randomness import random_state_kept, seed_everything
 from raymu.training.spec import TrainingSpec
+from raymu.training.targets import TARGETS, Target
+from raymu.training.tasks import Task
+from raymu.training.tasks.tensor import TensorTask
 
 EVALUATION_BATCH = 4096
-"""Samples that are evaluated at once."""
+"""Samples that are evaluated at once, if they are arrays."""
+COLLATED_BATCH = 256
+"""Samples that are evaluated at once, if a batch is made of them first: pictures and texts are large."""
 _BUILDING = threading.Lock()
 """Held while a model is built from seeded random numbers, which all threads share."""
 
@@ -37,9 +47,14 @@ class Classifier:
     model: nn.Module
     loss: Loss
     classes: int
+    """Outputs of the model for each sample."""
     device: torch.device
-    normalizer: Normalizer | None = field(default=None)
-    """None until a stage has samples to fit it to."""
+    task: Task
+    target: Target
+    scales_targets: bool
+    """Whether targets are numbers that are standardised."""
+    encoder: Encoder | None = field(default=None)
+    """None until a stage has samples to fit the task to."""
     _state: ModelState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,8 +64,32 @@ class Classifier:
     def build(cls, spec: TrainingSpec, *, device: torch.device) -> "Classifier":
         """Build the configured model with new weights from torch's random state. Raises ConfigInvalid."""
         model = build_model(spec.model, input_shape=spec.input_shape, classes=spec.classes).to(device)
-        loss = build_loss(spec.training.loss, classes=spec.classes)
-        return cls(model=model, loss=loss, classes=spec.classes, device=device)
+        target = spec.task.target
+        return cls(
+            model=model,
+            loss=build_loss(spec.training.loss, classes=spec.classes, target=target),
+            classes=spec.classes,
+            device=device,
+            task=spec.build_task(),
+            target=TARGETS[target],
+            scales_targets=target is TargetName.REGRESSION and spec.normalize == "shard",
+        )
+
+    @classmethod
+    def around(cls, model: nn.Module, loss: Loss, *, classes: int) -> "Classifier":
+        """Return a classifier whose model is given arrays as they are, on the CPU."""
+        task = TensorTask(normalize_setting="none", takes_integers=False)
+        as_they_are = Normalizer(mean=torch.zeros(1), scale=torch.ones(1), limit=torch.full((1,), torch.inf))
+        return cls(
+            model=model,
+            loss=loss,
+            classes=classes,
+            device=torch.device("cpu"),
+            task=task,
+            target=TARGETS[TargetName.CLASSES],
+            scales_targets=False,
+            encoder=Encoder(task=task, fitted=as_they_are.tensors()),
+        )
 
     @classmethod
     def restore(cls, payload: bytes, spec: TrainingSpec, *, device: torch.device, source: str) -> "Classifier":
@@ -67,10 +106,10 @@ class Classifier:
         return classifier
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that predictions depend on, by name: parameters, buffers, normalisation."""
+        """Return the tensors that predictions depend on, by name: parameters, buffers, what the task learned."""
         named = self._state.tensors()
-        if self.normalizer is not None:
-            named |= {f"normalizer.{name}": tensor for name, tensor in self.normalizer.tensors().items()}
+        if self.encoder is not None:
+            named |= self.encoder.tensors()
         return named
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
@@ -85,66 +124,99 @@ class Classifier:
             raise ConfigInvalid(
                 f"model: the run's checkpoints do not fit it ({one_line(error)}); restore the factory's former code"
             ) from error
-        fitted = strip_prefix(tensors, "normalizer.")
-        self.normalizer = Normalizer(**fitted) if fitted else None
+        self.encoder = Encoder.load(self.task, tensors)
 
-    def preprocess(self, features: Features) -> Tensor:
-        """Normalise features. Returns (samples, *shape) float32, or int64 for a model that takes these, on the device."""
-        assert self.normalizer is not None, "a classifier that was never trained has no vote"
-        return self.normalizer.apply(features, self.device)
+    def fit(self, rows: Rows, labels: Targets) -> None:
+        """Fit the task to samples, of which there must be at least one."""
+        self.encoder = Encoder.fit(self.task, rows, labels, scales_targets=self.scales_targets)
 
-    def logits(self, features: Features | Tensor) -> Iterator[Tensor]:
+    def prepare(self, rows: Rows) -> PreparedSamples:
+        """Encode samples, to make batches of them."""
+        return self._fitted.prepare(rows, self.device)
+
+    def prepared(self, inputs: Inputs) -> PreparedSamples:
+        """Take samples that are encoded already."""
+        return PreparedSamples(encoder=self._fitted, inputs=inputs, device=self.device)
+
+    def targets(self, labels: Targets) -> Tensor:
+        """Return targets as the loss takes them, on the device."""
+        return self._fitted.targets(labels, self.device)
+
+    @property
+    def _fitted(self) -> Encoder:
+        assert self.encoder is not None, "a classifier that was never trained has no vote"
+        return self.encoder
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Samples that are evaluated at once."""
+        return COLLATED_BATCH if self.task.is_collated else EVALUATION_BATCH
+
+    def outputs(self, samples: Rows | PreparedSamples) -> Iterator[Tensor]:
         """Run the model in evaluation mode, a batch at a time. Gradients are tracked unless the caller turns them off.
 
         Args:
-            features: (samples, *shape): as in the training file, or a tensor that `preprocess` returned.
+            samples: As in the training file, or as `prepare` returned them.
 
         Yields:
-            (batch, classes) of consecutive samples.
+            (batch, outputs) of consecutive samples.
         """
         self.model.eval()
-        for start in range(0, len(features), EVALUATION_BATCH):
-            batch = features[start : start + EVALUATION_BATCH]
-            yield self._forward(batch if isinstance(batch, Tensor) else self.preprocess(batch))
+        if isinstance(samples, PreparedSamples):
+            yield from map(self._alone_too, samples.split(self.evaluation_batch))
+            return
+        for start in range(0, len(samples), self.evaluation_batch):
+            yield self._alone_too(self.prepare(samples[start : start + self.evaluation_batch]).all())
 
-    def _forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, batch: BatchInputs) -> Tensor:
+        """Run the model as it is set. Returns (samples, outputs)."""
+        return self.task.forward(self.model, batch)
+
+    def _alone_too(self, batch: BatchInputs) -> Tensor:
         """Run the model. One sample is predicted beside a copy of itself if the model's own code refuses it alone."""
-        if len(inputs) != 1:
-            logits: Tensor = self.model(inputs)
-            return logits
+        if count(batch) != 1:
+            return self.forward(batch)
         try:
-            logits = self.model(inputs)
+            outputs = self.forward(batch)
         except Exception:  # of the model's own code; beside its copy, what is wrong otherwise is raised again
-            return self._beside_a_copy(inputs)
-        return logits if logits.shape == (1, self.classes) else self._beside_a_copy(inputs)
+            return self.forward(repeated(batch, 2))[:1]
+        return outputs if outputs.shape == (1, self.classes) else self.forward(repeated(batch, 2))[:1]
 
-    def _beside_a_copy(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.model(inputs.repeat_interleave(2, dim=0))
-        return logits[:1]
-
-    def probabilities(self, features: Features) -> Probabilities:
+    def probabilities(self, rows: Rows) -> Probabilities:
         """Predict.
 
         Args:
-            features: (samples, *shape), of the dtype of the training file.
+            rows: Samples, as in the training file.
 
         Returns:
-            (samples, classes) float32.
+            (samples, outputs) float32: probabilities, or numbers in the unit of the training file.
         """
         with torch.no_grad():
-            parts = [logits.float().softmax(dim=1).cpu() for logits in self.logits(features)]
+            parts = [
+                self._fitted.in_units_of_targets(self.target.predict(outputs)).cpu() for outputs in self.outputs(rows)
+            ]
         return torch.cat([torch.zeros(0, self.classes), *parts]).numpy()
 
-    def mean_loss(self, features: Features | Tensor, labels: Labels | Tensor) -> float:
+    def agreement(self, rows: Rows, labels: Targets) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+        """Return how far predictions agree with the truth, (samples,) in [0, 1]: of classes, the true one's probability."""
+        with torch.no_grad():
+            targets = self.targets(labels).split(self.evaluation_batch)
+            parts = [
+                self.target.agreement(self.target.predict(outputs), truth).double().cpu()
+                for outputs, truth in zip(self.outputs(rows), targets, strict=False)
+            ]
+        return torch.cat([torch.zeros(0, dtype=torch.float64), *parts]).numpy()
+
+    def mean_loss(self, samples: Rows | PreparedSamples, labels: Targets | Tensor) -> float:
         """Compute the mean loss per sample in evaluation mode: in nats, if it is cross-entropy.
 
         Args:
-            features: As for `logits`.
-            labels: (samples,) int64.
+            samples: As for `outputs`.
+            labels: As in the training file, or as `targets` returned them.
         """
-        targets = torch.as_tensor(labels).to(self.device).split(EVALUATION_BATCH)
+        all_targets = labels.to(self.device) if isinstance(labels, Tensor) else self.targets(labels)
         total = 0.0
         with torch.no_grad():
-            for logits, batch_targets in zip(self.logits(features), targets, strict=True):
-                total += float(self.loss(logits, batch_targets, "sum"))
+            for outputs, targets in zip(self.outputs(samples), all_targets.split(self.evaluation_batch), strict=True):
+                total += float(self.loss(outputs, targets, "sum"))
         return total / len(labels)

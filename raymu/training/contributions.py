@@ -26,7 +26,7 @@ from raymu.errors import PatchFailed
 from raymu.text import plural
 from raymu.training.batches import BatchPlan, ShardSamples
 from raymu.training.checkpoint_format import deserialize, serialize
-from raymu.training.classifier import EVALUATION_BATCH, Classifier
+from raymu.training.classifier import Classifier
 from raymu.training.curvature.direction import CurvatureDirection
 from raymu.training.curvature.gauss_newton import twice_differentiable
 from raymu.training.data_parallel_gradients import dense_gradient
@@ -301,12 +301,12 @@ def _mean_gradient(classifier: Classifier, samples: ShardSamples) -> Tensor:
     """Compute the gradient of the mean loss of samples. Returns (parameters,); 0 where a parameter has none."""
     model = classifier.model
     model.zero_grad(set_to_none=True)
-    labels = torch.from_numpy(samples.labels).to(classifier.device)
+    targets = classifier.targets(samples.labels).split(classifier.evaluation_batch)
     # Evaluation mode: no dropout, and batch norm by its running statistics. cuDNN's recurrent layers have no backward pass
     # in it.
     with twice_differentiable(model):
-        for logits, targets in zip(classifier.logits(samples.features), labels.split(EVALUATION_BATCH), strict=True):
-            (classifier.loss(logits, targets, "sum") / len(samples)).backward()
+        for outputs, truth in zip(classifier.outputs(samples.features), targets, strict=True):
+            (classifier.loss(outputs, truth, "sum") / len(samples)).backward()
     return parameters_to_vector([dense_gradient(parameter) for parameter in model.parameters()])
 
 

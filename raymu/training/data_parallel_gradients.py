@@ -8,18 +8,20 @@ from torch import Tensor, nn
 
 from raymu.core.partition import derive_seed
 from raymu.training.batches import BatchPlan
-from raymu.training.losses import Loss
+from raymu.training.classifier import Classifier
+from raymu.training.encoder import PreparedSamples
+from raymu.training.inputs import BatchInputs
 from raymu.training.randomness import Generator, RandomState, seed_everything
 from raymu.training.ranks import Ranks
 
 
 def data_parallel_gradients(
-    model: nn.Module,
-    loss: Loss,
-    inputs: Tensor,
+    classifier: Classifier,
+    samples: PreparedSamples,
     targets: Tensor,
     batches: BatchPlan,
     *,
+    draws: Tensor | None,
     seed: int,
     ranks: Ranks,
     generators: Mapping[str, Generator],
@@ -31,11 +33,12 @@ def data_parallel_gradients(
     After it the first rank's buffers are the model's.
 
     Args:
-        model: In training mode.
-        loss: Its mean over a batch is the weighted mean over the batch's parts.
-        inputs: (samples, *shape) float32, normalised.
-        targets: (samples,) int64.
+        classifier: Its model is in training mode. The mean of its loss over a batch is the weighted mean over the batch's
+            parts.
+        samples: The samples.
+        targets: Their targets, (samples,) or (samples, outputs).
         batches: Batches of the epoch.
+        draws: (samples,) int64, a seed for each sample; None if the task draws nothing.
         seed: Seed of the random numbers that the model draws.
         ranks: That share each batch.
         generators: Name -> a generator that the model, its loss or its optimizer keeps.
@@ -44,13 +47,15 @@ def data_parallel_gradients(
     Raises:
         RankLost: Another rank does not answer.
     """
+    model = classifier.model
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     ranks.broadcast_buffers(model)
     parts_of = [
-        batches.part(rank, ranks.count, min_samples=min_samples).split(inputs, targets) for rank in ranks.local_ranks
+        batches.part(rank, ranks.count, min_samples=min_samples).split(samples, targets, draws)
+        for rank in ranks.local_ranks
     ]
     states = [
-        _RankState(model, inputs.device, generators, derive_seed(seed, rank) if rank else seed)
+        _RankState(model, classifier.device, generators, derive_seed(seed, rank) if rank else seed)
         for rank in ranks.local_ranks
     ]
     for batch_size in batches.sizes:
@@ -58,7 +63,7 @@ def data_parallel_gradients(
         for state, parts in zip(states, parts_of, strict=True):
             part, part_targets = next(parts)
             with state.active():
-                gradients.append(_part_gradient(model, loss, parameters, part, part_targets, batch_size=batch_size))
+                gradients.append(_part_gradient(classifier, parameters, part, part_targets, batch_size=batch_size))
         _set_gradients(parameters, ranks.ordered_all_reduce(gradients))
         yield
     states[0].load()
@@ -88,12 +93,12 @@ class _RankState:
 
 
 def _part_gradient(
-    model: nn.Module, loss: Loss, parameters: Sequence[nn.Parameter], part: Tensor, targets: Tensor, *, batch_size: int
+    classifier: Classifier, parameters: Sequence[nn.Parameter], part: BatchInputs, targets: Tensor, *, batch_size: int
 ) -> Tensor:
     """Compute a part's gradient, weighted by the part's share of the batch. Returns (parameters,); zeros of an empty part."""
-    model.zero_grad(set_to_none=True)
+    classifier.model.zero_grad(set_to_none=True)
     if len(targets):
-        (loss(model(part), targets) * (len(targets) / batch_size)).backward()
+        (classifier.loss(classifier.forward(part), targets) * (len(targets) / batch_size)).backward()
     return torch.cat([dense_gradient(parameter).reshape(-1) for parameter in parameters])
 
 

@@ -12,11 +12,13 @@ from pydantic import validate_call
 from torch import Tensor
 from torch.nn import functional as F
 
-from raymu.config.fields import Fraction, NonNegative
+from raymu.config import TargetName
+from raymu.config.fields import Fraction, NonNegative, Positive
 from raymu.config.training import LossConfig, LossName
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
 from raymu.training.factories import call_factory, call_row
+from raymu.training.targets import TARGETS
 
 Reduction: TypeAlias = Literal["none", "sum", "mean"]
 
@@ -32,8 +34,8 @@ class Loss(Protocol):
         """Compute the loss.
 
         Args:
-            outputs: What the model returns: logits, (samples, classes).
-            targets: Labels, (samples,) int64.
+            outputs: What the model returns, (samples, outputs).
+            targets: Classes, (samples,) int64; or labels and numbers, (samples, outputs) float32.
             reduction: Over the samples; `none` gives one loss per sample.
 
         Returns:
@@ -87,21 +89,76 @@ def cross_entropy(
     classes: int, *, label_smoothing: Fraction = 0.0, class_weights: Sequence[NonNegative] | None = None
 ) -> CrossEntropy:
     """Build a cross-entropy. class_weights: factor on the loss of each class's samples."""
-    if class_weights is not None and len(class_weights) != classes:
+    weights = _weights("class_weights", class_weights, classes)
+    return CrossEntropy(label_smoothing=label_smoothing, class_weights=weights)
+
+
+@validate_call
+def binary_cross_entropy(classes: int, *, label_weights: Sequence[NonNegative] | None = None) -> FactoryLoss:
+    """Build the mean over all labels of each label's own cross-entropy. label_weights: factor on each label's part"""
+    weights = _weights("label_weights", label_weights, classes)
+
+    def per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = F.binary_cross_entropy_with_logits(outputs, targets.to(outputs), reduction="none")
+        return (losses if weights is None else losses * losses.new_tensor(weights)).mean(dim=1)
+
+    return FactoryLoss(per_sample=per_sample)
+
+
+@validate_call
+def squared_error(classes: int) -> FactoryLoss:
+    """Build the squared error, the mean over all numbers of a sample."""
+    return FactoryLoss(per_sample=lambda outputs, targets: (outputs - targets.to(outputs)).square().mean(dim=1))
+
+
+@validate_call
+def absolute_error(classes: int) -> FactoryLoss:
+    """Build the absolute error, the mean over all numbers of a sample."""
+    return FactoryLoss(per_sample=lambda outputs, targets: (outputs - targets.to(outputs)).abs().mean(dim=1))
+
+
+@validate_call
+def huber(classes: int, *, delta: Positive = 1.0) -> FactoryLoss:
+    """Build Huber's loss: half the squared error up to delta, and linear beyond; the mean over all numbers of a sample."""
+
+    def per_sample(outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.huber_loss(outputs, targets.to(outputs), reduction="none", delta=delta).mean(dim=1)
+
+    return FactoryLoss(per_sample=per_sample)
+
+
+def _weights(name: str, weights: Sequence[float] | None, classes: int) -> tuple[float, ...] | None:
+    if weights is not None and len(weights) != classes:
         raise ConfigInvalid(
-            f"training.loss.class_weights: has {len(class_weights)} weights for {classes} classes; give one for each"
+            f"training.loss.{name}: has {len(weights)} weights for {classes} classes; give one for each"
         )
-    return CrossEntropy(
-        label_smoothing=label_smoothing, class_weights=None if class_weights is None else tuple(class_weights)
-    )
+    return None if weights is None else tuple(weights)
 
 
-LOSSES: Mapping[LossName, Callable[..., Loss]] = {LossName.CROSS_ENTROPY: cross_entropy}
-"""Each row takes the number of classes and the user's keyword arguments."""
+LOSSES: Mapping[LossName, Callable[..., Loss]] = {
+    LossName.CROSS_ENTROPY: cross_entropy,
+    LossName.BINARY_CROSS_ENTROPY: binary_cross_entropy,
+    LossName.SQUARED_ERROR: squared_error,
+    LossName.ABSOLUTE_ERROR: absolute_error,
+    LossName.HUBER: huber,
+}
+"""Each row takes the number of outputs and the user's keyword arguments."""
+TARGETS_OF: Mapping[LossName, TargetName] = {
+    LossName.CROSS_ENTROPY: TargetName.CLASSES,
+    LossName.BINARY_CROSS_ENTROPY: TargetName.LABELS,
+    LossName.SQUARED_ERROR: TargetName.REGRESSION,
+    LossName.ABSOLUTE_ERROR: TargetName.REGRESSION,
+    LossName.HUBER: TargetName.REGRESSION,
+}
+"""The target that each loss is of."""
 
 
-def build_loss(config: LossConfig, *, classes: int) -> Loss:
-    """Build the configured loss. Raises ConfigInvalid."""
+def build_loss(config: LossConfig | None, *, classes: int, target: TargetName = TargetName.CLASSES) -> Loss:
+    """Build the configured loss, or the target's own without one. Raises ConfigInvalid."""
+    config = config or LossConfig(name=target.default_loss)
+    if config.name is not None and TARGETS_OF[config.name] is not target:
+        fitting = ", ".join(name for name, of in TARGETS_OF.items() if of is target)
+        raise ConfigInvalid(f"training.loss: {config.name} is no loss for task.target {target}; use {fitting}")
     if config.name is not None:
         loss: Loss = call_row("training.loss", config, LOSSES[config.name], classes)
         return loss
@@ -114,15 +171,15 @@ def build_loss(config: LossConfig, *, classes: int) -> Loss:
     return FactoryLoss(per_sample=function)
 
 
-def check_loss(loss: Loss, *, classes: int) -> None:
+def check_loss(loss: Loss, *, classes: int, target: TargetName = TargetName.CLASSES) -> None:
     """Try a loss on three samples. Raises ConfigInvalid if it fails, or does not return one number per sample."""
     outputs = torch.zeros(3, classes, requires_grad=True)
     try:
-        losses = loss(outputs, torch.zeros(3, dtype=torch.int64), "none")
+        losses = loss(outputs, TARGETS[target].blank(3, classes), "none")
         shape = tuple(losses.shape)
         if shape == (3,):
             losses.sum().backward()
     except Exception as error:  # whatever the user's own code raises
-        raise ConfigInvalid(f"training.loss: fails on logits and labels of 3 samples ({one_line(error)})") from error
+        raise ConfigInvalid(f"training.loss: fails on outputs and targets of 3 samples ({one_line(error)})") from error
     if shape != (3,):
         raise ConfigInvalid(f"training.loss: gives shape {shape} for 3 samples; it must give one loss per sample, (3,)")

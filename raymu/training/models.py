@@ -1,12 +1,9 @@
 """Models: rows of a table, and any other one by its factory."""
 
-import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
-import torch
 from pydantic import Field, validate_call
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,13 +12,7 @@ from raymu.config import ModelConfig, limits
 from raymu.config.fields import Count, Fraction
 from raymu.config.training import ModelName
 from raymu.errors import ConfigInvalid
-from raymu.text import one_line
-from raymu.training.checkpoint_format import weights_sha256
-from raymu.training.determinism import deterministic
 from raymu.training.factories import call_factory, call_row
-from raymu.training.losses import CrossEntropy, Loss
-from raymu.training.model_state import ModelState, go_back, snapshot
-from raymu.training.randomness import random_state_kept, seed_everything
 
 Shape = tuple[int, ...]
 Width = Annotated[int, Field(ge=1, le=limits.MAX_WIDTH)]
@@ -149,88 +140,6 @@ def build_model(config: ModelConfig, *, input_shape: Shape, classes: int) -> nn.
     return model
 
 
-def check_model(
-    config: ModelConfig,
-    *,
-    input_shape: Shape,
-    classes: int,
-    loss: Loss | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> bool:
-    """Build the model twice, and try both out.
-
-    Args:
-        config: Settings of the model.
-        input_shape: Shape of one sample's features.
-        classes: How many the model tells apart.
-        loss: Training loss. The default is cross-entropy.
-        dtype: Type of its inputs.
-
-    Returns:
-        Whether the model has batch norm.
-
-    Raises:
-        ConfigInvalid: The model cannot be built or trained, or the second differs from the first: a shard that is
-            trained again must start as it started before.
-    """
-    hashes = set()
-    for _ in range(2):
-        with deterministic(torch.device("cpu"), threads=1):  # one thread: a process that is forked later has no others
-            seed_everything(0)
-            model = build_model(config, input_shape=input_shape, classes=classes)
-            try_out(model, input_shape=input_shape, classes=classes, loss=loss, dtype=dtype)
-        hashes.add(weights_sha256(dict(model.named_parameters()) | dict(model.named_buffers())))
-    if len(hashes) > 1:
-        raise ConfigInvalid(
-            "model.factory: gives another model each time; let the global generators of torch, NumPy and random alone "
-            "decide on it"
-        )
-    return has_batch_norm(model)
-
-
-def try_out(
-    model: nn.Module,
-    *,
-    input_shape: Shape,
-    classes: int,
-    loss: Loss | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> None:
-    """Predict two samples of zeros, and compute the gradient of three. Raises ConfigInvalid if that fails."""
-    loss = loss or CrossEntropy()
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigInvalid("model: has no parameters to train")
-    model.eval()
-    with torch.no_grad():
-        _logits(model, 2, input_shape, classes, dtype)
-    model.train()
-    logits = _logits(model, 3, input_shape, classes, dtype)
-    try:
-        loss(logits, torch.zeros(3, dtype=torch.int64)).backward()
-    except Exception as error:  # whatever the model's own code raises
-        raise ConfigInvalid(f"model: cannot be trained ({one_line(error)})") from error
-    try:
-        ModelState(model).tensors()
-    except ValueError as error:
-        raise ConfigInvalid(
-            f"model: its extra state is not what checkpoints have, tensors and JSON: {error}; keep it in buffers"
-        ) from error
-
-
-def _logits(model: nn.Module, samples: int, input_shape: Shape, classes: int, dtype: torch.dtype) -> Tensor:
-    try:
-        logits = model(torch.zeros(samples, *input_shape, dtype=dtype))
-    except (Exception, SystemExit) as error:  # whatever the model's own code raises
-        mode = "in training " if model.training else ""
-        raise ConfigInvalid(f"model: fails {mode}on samples of shape {input_shape} ({one_line(error)})") from error
-    if not isinstance(logits, Tensor) or logits.shape != (samples, classes) or not logits.is_floating_point():
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ConfigInvalid(
-            f"model: gives {shape} for {samples} samples; it must give logits of shape ({samples}, {classes})"
-        )
-    return logits
-
-
 def has_batch_norm(model: nn.Module) -> bool:
     """Tell whether any layer keeps running statistics of its batches."""
     kinds = nn.modules.batchnorm._BatchNorm
@@ -240,47 +149,6 @@ def has_batch_norm(model: nn.Module) -> bool:
 def normalizes_batches(model: nn.Module) -> bool:
     """Tell whether any layer needs the statistics of a batch in training, which some sizes do not have."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
-
-
-def can_train_on(
-    model: nn.Module,
-    samples: int,
-    *,
-    input_shape: Shape,
-    device: torch.device,
-    loss: Loss | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> bool:
-    """Try a copy of a model in training on so many samples of zeros. The random state stays.
-
-    Args:
-        model: It stays as it is.
-        samples: Samples of the batch.
-        input_shape: Shape of one sample's features.
-        device: The model's device.
-        loss: Training loss. The default is cross-entropy.
-        dtype: Type of its inputs.
-    """
-    with torch.no_grad(), random_state_kept(device), _trial(model) as trial:
-        try:
-            logits = trial.train()(torch.zeros(samples, *input_shape, dtype=dtype, device=device))
-            (loss or CrossEntropy())(logits, torch.zeros(samples, dtype=torch.int64, device=device))
-        except Exception:  # whatever the model's own code raises
-            return False
-    return bool(logits.ndim == 2 and len(logits) == samples and logits.isfinite().all())
-
-
-@contextmanager
-def _trial(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield a copy of a model, or the model itself if it cannot be copied, and give its state back afterwards."""
-    try:
-        trial = copy.deepcopy(model)
-    except Exception:  # such as a lock, or an open file
-        state = snapshot(model)
-        yield model
-        go_back(model, state)
-    else:
-        yield trial
 
 
 def _image_shape(input_shape: Shape, image_shape: Sequence[int] | None, *, halvings: int) -> Shape:

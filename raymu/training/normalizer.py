@@ -13,6 +13,8 @@ from raymu.core.arrays import Features, Floats
 
 PIXELS = (np.dtype(np.uint8), np.dtype(np.uint16))
 """Types whose whole range `unit` maps to [0, 1]; integers of other types are rarely pixels over all of their range."""
+BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
+"""Types that are kept as they are until a batch is made: torch has them, and as floats they would take four times as much."""
 CLIP_AT = 8.0
 """Standard deviations: a feature that hardly varies in the first slice would otherwise dominate all others."""
 
@@ -71,6 +73,12 @@ class Normalizer:
         else:
             values = torch.from_numpy(np.array(features, dtype=np.float32, order="C")).to(device)
             values.sub_(self.mean.to(device)).mul_(self.scale.to(device))
+        limit = float(self.limit)
+        return values.clamp_(-limit, limit) if np.isfinite(limit) else values
+
+    def apply_to(self, batch: Tensor) -> Tensor:
+        """Normalise a batch of bytes on its device. Returns (samples, *shape) float32, of the bits that `apply` returns."""
+        values = batch.float().sub_(self.mean.to(batch.device)).mul_(self.scale.to(batch.device))
         limit = float(self.limit)
         return values.clamp_(-limit, limit) if np.isfinite(limit) else values
 

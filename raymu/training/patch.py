@@ -97,11 +97,10 @@ def fine_tune(
         Sample passes.
     """
     classifier = trainer.classifier
-    if not len(retain) or classifier.normalizer is None:
+    if not len(retain) or classifier.encoder is None:
         return 0.0
     trainer.reset_optimizer()
-    inputs = classifier.preprocess(retain.features)
-    labels = torch.from_numpy(retain.labels).to(classifier.device)
+    samples, targets = classifier.prepare(retain.features), classifier.targets(retain.labels)
     passes = 0.0
     best = math.inf
     if unseen is not None:
@@ -111,7 +110,9 @@ def fine_tune(
     for epoch in range(epochs if unseen is not None else 1):
         batches = trainer.batches(retain, seed=derive_seed(seed, epoch, "order"))
         rates = [rate * (1.0 - epoch / epochs)] * len(batches.sizes)
-        trainer.train_epoch(inputs, labels, batches, rates=rates, seed=derive_seed(seed, epoch, "dropout"))
+        draws = trainer.draws(retain, seed=derive_seed(seed, epoch, "draws"))
+        dropout = derive_seed(seed, epoch, "dropout")
+        trainer.train_epoch(samples, targets, batches, rates=rates, seed=dropout, draws=draws)
         passes += len(retain)
         if unseen is None:
             return passes
@@ -151,7 +152,7 @@ def recompute_batch_norm(classifier: Classifier, retain: ShardSamples) -> float:
         return 0.0
     if len(retain) < 2:
         raise PatchFailed("fewer than two samples are retained to take batch-norm statistics from")
-    compute_statistics(classifier.model, layers, classifier.preprocess(retain.features))
+    compute_statistics(classifier, layers, classifier.prepare(retain.features))
     return len(retain) * FORWARD_SHARE
 
 

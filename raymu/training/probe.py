@@ -9,12 +9,14 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from raymu.core.arrays import Targets
+from raymu.data.rows import Rows
 from raymu.errors import FileCorrupt, TrainingFailed
 from raymu.text import one_line
 from raymu.training.batches import ShardSamples
@@ -70,14 +72,14 @@ def probe_training(spec: TrainingSpec, samples: ShardSamples) -> tuple[str, ...]
         return ()
 
 
-def few_samples(features: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> ShardSamples:
+def few_samples(features: Rows, labels: Targets) -> ShardSamples:
     """Return the first samples of a table as a shard of two slices, for the probe."""
     count = min(SAMPLES, len(labels))
     return ShardSamples(
         hashes=np.arange(count, dtype=np.uint64),
         slices=np.arange(count, dtype=np.int64) // max(1, -(-count // 2)),
         features=features[:count],
-        labels=labels[:count].astype(np.int64),
+        labels=labels[:count],
     )
 
 
@@ -167,7 +169,7 @@ class _Probe:
     def _depends_on(self, path: str) -> bool:
         """Tell whether a larger number gives another gradient, or an error."""
         trainer = self._trainer()
-        trainer.fit_normalizer(self.samples)
+        trainer.fit_encoder(self.samples)
         self._gradient(trainer)  # some attributes are made by the first step
         item, set_item = places(trainer.code_objects, [path]).get(path, (None, None))
         if set_item is None:
@@ -194,8 +196,8 @@ class _Probe:
         with random_state_kept(_CPU):
             seed_everything(0)
             model.zero_grad(set_to_none=True)
-            outputs = model(classifier.preprocess(self.samples.features))
-            classifier.loss(outputs, torch.from_numpy(self.samples.labels)).backward()
+            outputs = classifier.forward(classifier.prepare(self.samples.features).all())
+            classifier.loss(outputs, classifier.targets(self.samples.labels)).backward()
         parts = [outputs, *(each.grad for each in model.parameters() if each.grad is not None)]
         return "".join(_tensor_digest(part) for part in parts)
 
@@ -209,14 +211,11 @@ def constant_tensors(spec: TrainingSpec) -> dict[str, str]:
     Returns:
         Path -> checksum. Empty if the training fails, which it says itself.
     """
-    noise = np.random.default_rng(0).normal(size=(SAMPLES, *spec.input_shape)).astype(np.float32)
-    inputs = np.zeros_like(noise) if spec.takes_integers else noise
-    samples = few_samples(inputs, np.arange(SAMPLES) % spec.classes)
     try:
         with deterministic(_CPU, threads=1):
             trainer = ShardTrainer(_shortened(spec), 0, _CPU)
             before = hidden_state(trainer)
-            trainer.train_stage(samples, 0)
+            _train_on_noise(trainer, spec)
             after = hidden_state(trainer)
     except TrainingFailed:
         return {}
@@ -225,6 +224,24 @@ def constant_tensors(spec: TrainingSpec) -> dict[str, str]:
         for path, value in before.items()
         if value.startswith(_TENSOR) and after.get(path) == value and not path.startswith("optimizer.")
     }
+
+
+def _train_on_noise(trainer: ShardTrainer, spec: TrainingSpec) -> None:
+    """Train a little on samples that are nobody's: of noise, or of zeros for a task that keeps columns."""
+    if spec.inputs:
+        batch, classifier = spec.blank(SAMPLES, _CPU), trainer.classifier
+        classifier.model.train()
+        classifier.loss(classifier.forward(batch), classifier.target.blank(SAMPLES, spec.classes)).backward()
+        trainer.optimizer.step()
+        return
+    trainer.train_stage(noise_samples(spec), 0)
+
+
+def noise_samples(spec: TrainingSpec) -> ShardSamples:
+    """Return samples of noise, as arrays, for the probe."""
+    noise = np.random.default_rng(0).normal(size=(SAMPLES, *spec.input_shape)).astype(np.float32)
+    inputs = np.zeros_like(noise) if spec.takes_integers else noise
+    return few_samples(inputs, np.arange(SAMPLES) % spec.classes)
 
 
 def _shortened(spec: TrainingSpec) -> TrainingSpec:

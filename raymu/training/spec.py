@@ -1,13 +1,17 @@
 """The settings that training depends on, as one record."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
-from raymu.config import Config, ModelConfig, TrainingConfig
+from raymu.config import Config, ModelConfig, TaskConfig, TaskName, TrainingConfig
 from raymu.config.data import NormalizeSetting
 from raymu.config.training import Component
 from raymu.config.unlearning import Contributions
+from raymu.core.input_spec import InputSpec, InputSpecs
+from raymu.training.inputs import BatchInputs, blank
+from raymu.training.tasks import Task, TaskFacts, build_task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,8 +22,9 @@ class TrainingSpec:
     training: TrainingConfig
     normalize: NormalizeSetting
     input_shape: tuple[int, ...]
-    """Shape of one sample's features."""
+    """Shape of one sample's features; empty for a sample whose inputs are several tensors."""
     classes: int
+    """Outputs of the model for each sample."""
     seed: int
     epochs: tuple[int, ...]
     """Number of epochs of each stage."""
@@ -29,22 +34,46 @@ class TrainingSpec:
     """Ranks that share every batch."""
     takes_integers: bool = False
     """Whether the model takes int64, such as the numbers of tokens, and no floats."""
+    task: TaskConfig = field(default_factory=lambda: TaskConfig(name=TaskName.TENSOR))
+    columns: tuple[str, ...] = ("features",)
+    """Columns that samples consist of."""
+    column_kinds: Mapping[str, str] = field(default_factory=dict)
+    """Kinds of the columns, for a task that asks for them."""
+    inputs: InputSpecs = field(default_factory=dict)
+    """The parts of one sample's inputs; empty for an array of `input_shape`."""
 
     @property
     def input_dtype(self) -> torch.dtype:
-        """Type of the model's inputs."""
+        """Type of the model's inputs, if they are one array."""
         return torch.int64 if self.takes_integers else torch.float32
+
+    def blank(self, samples: int, device: torch.device) -> BatchInputs:
+        """Return so many samples of zeros, to try a model on."""
+        array = {"": InputSpec(dtype=str(self.input_dtype).removeprefix("torch."), shape=self.input_shape)}
+        return blank(self.inputs or array, samples, device)
+
+    def build_task(self) -> Task:
+        """Build the configured task. Raises ConfigInvalid."""
+        facts = TaskFacts(
+            columns=self.columns,
+            column_kinds=self.column_kinds,
+            target=self.task.target,
+            normalize=self.normalize,
+            takes_integers=self.takes_integers,
+        )
+        return build_task(self.task, facts)
 
     @property
     def factories(self) -> dict[str, Component]:
         """The parts of training that a user's factory makes, by the name of the setting."""
-        parts: dict[str, Component] = {
+        parts: dict[str, Component | None] = {
+            "task": self.task,
             "model": self.model,
             "training.loss": self.training.loss,
             "training.optimizer": self.training.optimizer,
             "training.schedule": self.training.schedule,
         }
-        return {name: part for name, part in parts.items() if part.factory}
+        return {name: part for name, part in parts.items() if part is not None and part.factory}
 
     @property
     def has_factory(self) -> bool:
@@ -53,9 +82,17 @@ class TrainingSpec:
 
     @classmethod
     def of(
-        cls, config: Config, *, input_shape: tuple[int, ...], classes: int, takes_integers: bool = False
+        cls,
+        config: Config,
+        *,
+        input_shape: tuple[int, ...],
+        classes: int,
+        takes_integers: bool = False,
+        columns: tuple[str, ...] | None = None,
+        column_kinds: Mapping[str, str] | None = None,
+        inputs: InputSpecs | None = None,
     ) -> "TrainingSpec":
-        """Take from a configuration what training depends on."""
+        """Take from a configuration what training depends on, and the other arguments from the training file."""
         by_group = config.unlearning.contributions is Contributions.GROUP
         return cls(
             model=config.model,
@@ -68,4 +105,8 @@ class TrainingSpec:
             groups_per_slice=config.unlearning.groups_per_slice if by_group else None,
             workers=config.cluster.workers_per_shard,
             takes_integers=takes_integers,
+            task=config.task,
+            columns=columns or config.data.feature_columns,
+            column_kinds=column_kinds or {},
+            inputs=inputs or {},
         )

@@ -11,14 +11,22 @@ from raymu.core.partition import derive_seed
 from raymu.errors import RankLost, TrainingFailed
 from raymu.text import one_line
 from raymu.training.batch_statistics import compute_statistics, layers_without_statistics
-from raymu.training.batches import BatchPlan, ShardSamples, grouped_batches, part_sizes, shuffled_batches
+from raymu.training.batches import (
+    BatchPlan,
+    ShardSamples,
+    grouped_batches,
+    part_sizes,
+    sample_draws,
+    shuffled_batches,
+)
 from raymu.training.checkpoint_format import deserialize, read_metadata, serialize, strip_prefix, weights_sha256
 from raymu.training.classifier import Classifier, weights_seed
 from raymu.training.contributions import UpdateRecorder, recording
 from raymu.training.data_parallel_gradients import data_parallel_gradients
+from raymu.training.encoder import PreparedSamples
 from raymu.training.learning_rate import LearningRate
-from raymu.training.models import can_train_on, has_batch_norm, normalizes_batches
-from raymu.training.normalizer import Normalizer
+from raymu.training.model_trial import can_train_on
+from raymu.training.models import has_batch_norm, normalizes_batches
 from raymu.training.optimizers import build_optimizer
 from raymu.training.randomness import own_generators, random_state_kept, seed_everything
 from raymu.training.ranks import Ranks, SimulatedRanks
@@ -50,13 +58,14 @@ class ShardTrainer:
         self._has_batch_norm = has_batch_norm(self.classifier.model)
         self._normalizes_batches = normalizes_batches(self.classifier.model)
         self._accepted_sizes: dict[int, bool] = {}
-        self._prepared_samples: tuple[ShardSamples, Tensor, Tensor] | None = None
+        self._prepared_samples: tuple[ShardSamples, PreparedSamples, Tensor] | None = None
         self._classes: frozenset[str] = frozenset()
 
     @property
     def code_objects(self) -> dict[str, object]:
         """The objects whose code training runs, by name."""
         return {
+            "task": self.classifier.task,
             "model": self.classifier.model,
             "loss": self.classifier.loss,
             "optimizer": self.optimizer,
@@ -67,7 +76,7 @@ class ShardTrainer:
         """Restore the state of a checkpoint. Raises FileCorrupt, naming `source`, and ConfigInvalid."""
         tensors = deserialize(payload, source=source)
         self.classifier.load_tensors(tensors)
-        self._prepared_samples = None  # they were normalised by another normaliser than the checkpoint's
+        self._prepared_samples = None  # they were encoded by another encoder than the checkpoint's
         metadata = read_metadata(payload)
         self._classes = frozenset((metadata["determinism"], *metadata.get("earlier_classes", ())))
         state: dict[int, dict[str, Tensor]] = {}
@@ -119,12 +128,16 @@ class ShardTrainer:
         """Start with a new optimizer: the moments of the old one depend on samples that are to be forgotten."""
         self.optimizer = build_optimizer(self.classifier.model.parameters(), self._spec.training)
 
-    def fit_normalizer(self, samples: ShardSamples) -> None:
-        """Fit the normaliser to the first slice that has samples. There must be at least one sample."""
-        first_slice = samples.up_to(int(samples.slices[0]))
-        self.classifier.normalizer = Normalizer.fit(
-            first_slice.features, self._spec.normalize, takes_integers=self._spec.takes_integers
-        )
+    def fit_encoder(self, samples: ShardSamples) -> None:
+        """Fit the encoder to the first slice that has samples. There must be at least one sample.
+
+        An encoder that was fitted before learns again what it can without changing what the model's inputs mean.
+        """
+        first_slice, encoder = samples.up_to(int(samples.slices[0])), self.classifier.encoder
+        if encoder is None:
+            self.classifier.fit(first_slice.features, first_slice.labels)
+        else:
+            self.classifier.encoder = encoder.refit(first_slice.features)
         self._prepared_samples = None
 
     def train_stage(self, samples: ShardSamples, stage: int, recorder: UpdateRecorder | None = None) -> int:
@@ -146,14 +159,15 @@ class ShardTrainer:
         if not len(current):
             return 0
         try:
-            if self.classifier.normalizer is None:
-                self.fit_normalizer(current)
-            inputs, labels = (tensor[: len(current)] for tensor in self._prepared(samples))
+            if self.classifier.encoder is None:
+                self.fit_encoder(current)
+            all_samples, all_targets = self._prepared(samples)
+            prepared, targets = all_samples.first(len(current)), all_targets[: len(current)]
             with recording(recorder, self.optimizer):
                 for epoch in range(self._spec.epochs[stage]):
-                    self._train_stage_epoch(inputs, labels, current, stage, epoch, recorder)
+                    self._train_stage_epoch(prepared, targets, current, stage, epoch, recorder)
             if (layers := layers_without_statistics(self.classifier.model)) and len(current) > 1:
-                compute_statistics(self.classifier.model, layers, inputs)
+                compute_statistics(self.classifier, layers, prepared)
         except RankLost:
             raise
         except Exception as error:  # the model's own code runs, on a device that may be too small for it
@@ -162,22 +176,27 @@ class ShardTrainer:
 
     def _train_stage_epoch(
         self,
-        inputs: Tensor,
-        labels: Tensor,
+        prepared: PreparedSamples,
+        targets: Tensor,
         samples: ShardSamples,
         stage: int,
         epoch: int,
         recorder: UpdateRecorder | None,
     ) -> None:
-        order, dropout = (
-            derive_seed(self._spec.seed, self._shard, stage, epoch, purpose) for purpose in ("order", "dropout")
+        order, dropout, draws = (
+            derive_seed(self._spec.seed, self._shard, stage, epoch, purpose)
+            for purpose in ("order", "dropout", "draws")
         )
         batches = self.batches(samples, seed=order)
         if recorder is not None:
             recorder.begin_epoch(batches, samples)
         epochs, steps = self._spec.epochs[stage], len(batches.sizes)
         rates = self._learning_rate.of_epoch(stage=stage, epoch=epoch, epochs=epochs, steps=steps)
-        self.train_epoch(inputs, labels, batches, rates=rates, seed=dropout)
+        self.train_epoch(prepared, targets, batches, rates=rates, seed=dropout, draws=self.draws(samples, seed=draws))
+
+    def draws(self, samples: ShardSamples, *, seed: int) -> Tensor | None:
+        """Return a seed for each sample, (samples,) int64; None if the task makes no batches, and so draws nothing."""
+        return sample_draws(samples.hashes, seed=seed) if self.classifier.task.is_collated else None
 
     def batches(self, samples: ShardSamples, *, seed: int) -> BatchPlan:
         """Cut samples into the batches of one epoch, in an order that derives from the seed.
@@ -220,50 +239,58 @@ class ShardTrainer:
             return True
         if samples not in self._accepted_sizes:
             with random_state_kept(self.classifier.device, self._generators):
-                self._accepted_sizes[samples] = can_train_on(
-                    self.classifier.model,
-                    samples,
-                    input_shape=self._spec.input_shape,
-                    device=self.classifier.device,
-                    loss=self.classifier.loss,
-                    dtype=self._spec.input_dtype,
-                )
+                self._accepted_sizes[samples] = can_train_on(self.classifier, self._spec, samples)
         return self._accepted_sizes[samples]
 
     def train_epoch(
-        self, inputs: Tensor, labels: Tensor, batches: BatchPlan, *, rates: Sequence[float], seed: int
+        self,
+        samples: PreparedSamples,
+        targets: Tensor,
+        batches: BatchPlan,
+        *,
+        rates: Sequence[float],
+        seed: int,
+        draws: Tensor | None = None,
     ) -> None:
         """Train one epoch.
 
         Args:
-            inputs: (samples, *shape) float32, normalised.
-            labels: (samples,) int64.
+            samples: The samples.
+            targets: Their targets, (samples,) or (samples, outputs).
             batches: The batches of the epoch.
             rates: Learning rate of each batch's step.
             seed: Seed of the random numbers that the model draws, as dropout does.
+            draws: As `draws` returns it.
 
         Raises:
             RankLost: Another rank does not answer.
         """
         model = self.classifier.model.train()
         if self._ranks.count > 1:
-            self._train_epoch_by_ranks(inputs, labels, batches, rates=rates, seed=seed)
+            self._train_epoch_by_ranks(samples, targets, batches, rates=rates, seed=seed, draws=draws)
             return
         seed_everything(seed, self._generators)
-        for (batch, targets), rate in zip(batches.split(inputs, labels), rates, strict=True):
+        for (batch, truth), rate in zip(batches.split(samples, targets, draws), rates, strict=True):
             model.zero_grad(set_to_none=True)  # also of parameters that the optimizer leaves out: clipping reads them
-            self.classifier.loss(model(batch), targets).backward()
+            self.classifier.loss(self.classifier.forward(batch), truth).backward()
             self._step(rate)
 
     def _train_epoch_by_ranks(
-        self, inputs: Tensor, labels: Tensor, batches: BatchPlan, *, rates: Sequence[float], seed: int
+        self,
+        samples: PreparedSamples,
+        targets: Tensor,
+        batches: BatchPlan,
+        *,
+        rates: Sequence[float],
+        seed: int,
+        draws: Tensor | None,
     ) -> None:
         gradients = data_parallel_gradients(
-            self.classifier.model,
-            self.classifier.loss,
-            inputs,
-            labels,
+            self.classifier,
+            samples,
+            targets,
             batches,
+            draws=draws,
             seed=seed,
             ranks=self._ranks,
             generators=self._generators,
@@ -284,9 +311,9 @@ class ShardTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * (group["initial_lr"] / self._spec.training.learning_rate)
 
-    def _prepared(self, samples: ShardSamples) -> tuple[Tensor, Tensor]:
-        """Return inputs and labels of all samples, normalised once for all stages."""
+    def _prepared(self, samples: ShardSamples) -> tuple[PreparedSamples, Tensor]:
+        """Return all samples and their targets, encoded once for all stages."""
         if self._prepared_samples is None or self._prepared_samples[0] is not samples:
-            labels = torch.from_numpy(samples.labels.copy()).to(self.classifier.device)
-            self._prepared_samples = samples, self.classifier.preprocess(samples.features), labels
+            classifier = self.classifier
+            self._prepared_samples = samples, classifier.prepare(samples.features), classifier.targets(samples.labels)
         return self._prepared_samples[1:]

@@ -35,7 +35,7 @@ def command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_j
     check_output_path(out_file, reads={"the table to predict": data_file}, run=run_dir)
     run = open_run(run_dir)
     fields = run.config.data
-    table = read_features(data_file, fields, run.manifest.input_shape)
+    table = read_features(data_file, fields, run.manifest.input_shape, run.manifest.form)
     probabilities = run.predict(table.features)
     warn_of_waiting(run)
     write_predictions(

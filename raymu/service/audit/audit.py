@@ -175,7 +175,9 @@ def _read_test_set(store: RunStore, path: str | None) -> FeatureTable | None:
     path = path or store.data_file("test")
     if path is None:
         return None
-    table = read_labelled(path, store.config.data, store.manifest.class_table)
+    table = read_labelled(path, store.config.data, store.manifest.class_table, store.manifest.form)
     if table.labels is None:
-        raise ConfigInvalid(f"{path}: has no column {store.config.data.label}; an audit needs the test set's labels")
+        raise ConfigInvalid(
+            f"{path}: has no column {', '.join(store.config.data.label_columns)}; an audit needs the test set's labels"
+        )
     return table

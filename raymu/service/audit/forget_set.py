@@ -14,7 +14,7 @@ from raymu.core.receipt import Receipt
 from raymu.core.records import Exactness, SampleId
 from raymu.data.ids import as_sample_ids
 from raymu.data.spellings import spelling_in, spellings
-from raymu.data.tables import SampleTable, read_table
+from raymu.data.tables import SampleTable, read_table, require_shape
 from raymu.errors import DataInvalid, RequestInvalid
 from raymu.service.history import replay
 from raymu.service.ingest import sample_homes
@@ -167,14 +167,13 @@ def _audited_receipts(receipts: Sequence[Receipt], request_ids: Sequence[str]) -
 def _read(store: RunStore, path: str) -> SampleTable:
     manifest = store.manifest
     try:
-        table = read_table(path, store.config.data, manifest.class_table, is_wide=True)
+        table = read_table(path, store.config.data, manifest.class_table, manifest.form, is_wide=True)
     except DataInvalid as error:
         raise DataInvalid(
             path,
             f"{error.problem}; an audit needs the rows that the run destroyed: name a file of them with --training-data",
         ) from error
-    if table.features.shape[1:] != manifest.input_shape:
-        raise DataInvalid(path, f"features have shape {table.features.shape[1:]}, the run's {manifest.input_shape}")
+    require_shape(path, table.features, manifest.input_shape)
     return table
 
 

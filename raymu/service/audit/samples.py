@@ -8,6 +8,7 @@ import numpy as np
 from raymu.core.partition import bucket, identity_hashes, splitmix64
 from raymu.core.records import Generation, ShardState
 from raymu.data.columns import as_kept
+from raymu.data.rows import Columns, Rows
 from raymu.data.tables import FeatureTable, SampleTable
 from raymu.errors import ConfigInvalid, DataInvalid, RequestInvalid
 from raymu.service.audit.forget_set import ForgottenSamples
@@ -46,11 +47,7 @@ def assemble_samples(
     forget = forgotten.in_shard(shard)
     current = read_shard_samples(store, generation.lineages[shard].table)
     retain = current.where(~current.isin(forget.hashes))  # the oracle never sees a forgotten sample that was left in
-    forget = replace(forget, features=as_kept(forget.features, retain.features.dtype))
-    if forget.features.dtype != retain.features.dtype:
-        raise DataInvalid(
-            "the audited file", f"has features of {forget.features.dtype}, the run's are {retain.features.dtype}"
-        )
+    forget = replace(forget, features=_as_retained(forget.features, retain.features))
     return AuditSamples.gather(
         retain,
         forget,
@@ -60,6 +57,16 @@ def assemble_samples(
         device=config.device,
         threads=config.cluster.threads,
     )
+
+
+def _as_retained(features: Rows, retained: Rows) -> Rows:
+    """Return features in the type of those that the run has. Raises DataInvalid."""
+    if isinstance(features, Columns) or isinstance(retained, Columns):
+        return features
+    kept = as_kept(features, retained.dtype)
+    if kept.dtype != retained.dtype:
+        raise DataInvalid("the audited file", f"has features of {kept.dtype}, the run's are {retained.dtype}")
+    return kept
 
 
 def _unseen(

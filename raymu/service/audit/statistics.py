@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from raymu.core.arrays import Features, Labels, Mask
+from raymu.core.arrays import Mask, Targets
 from raymu.core.audit.attacks import ATTACKS, Scores
 from raymu.core.audit.epsilon import epsilon_ceiling
 from raymu.core.audit.oracle_comparison import (
@@ -18,6 +18,7 @@ from raymu.core.audit.oracle_comparison import (
 from raymu.core.audit.roc import Estimate, auc, has_enough_for_tpr, tpr_at
 from raymu.core.audit.signals import losses
 from raymu.core.partition import derive_seed
+from raymu.data.rows import Rows, joined_rows
 from raymu.data.tables import FeatureTable
 from raymu.service.audit.forget_set import ForgottenSamples
 from raymu.service.audit.forgetting import audit_remedy
@@ -145,9 +146,10 @@ def audit_accuracy(ensemble: Ensemble, shards: Sequence[ShardModels], test: Feat
     def ensemble_of(role: Role) -> Ensemble:
         return ensemble.replacing({shard.audit_samples.shard: shard.models.of(role).payload for shard in shards})
 
-    def accuracy_on(parts: Sequence[tuple[Features, Labels]]) -> PerModel[float]:
-        features, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return ensembles.map(lambda voters: float((voters.predict(features).argmax(axis=1) == labels).mean()))
+    def accuracy_on(parts: Sequence[tuple[Rows, Targets]]) -> PerModel[float]:
+        features = joined_rows([part[0] for part in parts])
+        labels = np.concatenate([part[1] for part in parts])
+        return ensembles.map(lambda voters: voters.evaluate(features, labels).accuracy)
 
     ensembles = PerModel.each(ensemble_of)
     audited = [shard.audit_samples for shard in shards]

@@ -48,7 +48,13 @@ class AccuracyTracker:
             return None
         store.require_trusted("data.test")
         features, labels = await offload(
-            partial(read_test_data, store.config.data, store.manifest.class_table, store.manifest.input_shape)
+            partial(
+                read_test_data,
+                store.config.data,
+                store.manifest.class_table,
+                store.manifest.input_shape,
+                store.manifest.form,
+            )
         )
         states = await offload(partial(read_states, store, generation))
         # PyTorch stays in this thread, whose random state a training may share, and on the CPU: GPUs are the shards'.

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from raymu.config.data import NormalizeSetting
 from raymu.core.records import FileRef, ShardLineage
 from raymu.core.uri import redacted
 from raymu.data.columns import features_of_first_version, kept_features
+from raymu.data.rows import Columns, Rows
 from raymu.data.tables import read_table
 from raymu.errors import DataInvalid, SamplesLost
 from raymu.service.ingest import sample_homes, shard_tables
@@ -85,14 +87,20 @@ def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table
         return
     config = store.config
     for is_verbatim in (False, True):
-        samples = read_table(data, config.data, store.manifest.class_table, is_wide=True, is_verbatim=is_verbatim)
+        samples = read_table(
+            data, config.data, store.manifest.class_table, store.manifest.form, is_wide=True, is_verbatim=is_verbatim
+        )
         shards, slices = sample_homes(samples, config.partition)
         if not (shards == shard).any():
             raise DataInvalid(
                 redacted(data), f"holds no sample of shard {shard}; name the file that the run was trained from"
             )
-        for features in (
-            kept_features(samples.features, config.data.normalize),
-            features_of_first_version(samples.features),
-        ):
+        for features in _kept_forms(samples.features, config.data.normalize):
             yield list(shard_tables(replace(samples, features=features), shards, slices, config.partition))[shard]
+
+
+def _kept_forms(features: Rows, normalize: NormalizeSetting) -> tuple[Rows, ...]:
+    """Return the forms in which a run may have kept features: versions differ in the types of arrays."""
+    if isinstance(features, Columns):
+        return (features,)
+    return kept_features(features, normalize), features_of_first_version(features)

@@ -14,7 +14,7 @@ from raymu.core.planning.trace import RevocableSamples
 from raymu.core.records import Cost
 from raymu.core.repair_speed import TrainingSpeed, training_speed
 from raymu.data.tables import SampleTable, read_training_table
-from raymu.service.ingest import plan_training
+from raymu.service.ingest import plan_training, sample_form
 from raymu.service.planning.population import planned_population
 from raymu.training.batches import ShardSamples
 from raymu.training.checks import check_training, with_inputs
@@ -46,7 +46,7 @@ def profile(config: Config) -> Profile:
         DataInvalid: The training data cannot be used.
         ConfigInvalid: The settings do not fit the data.
     """
-    training = read_training_table(config.data.train, config.data)
+    training = read_training_table(config.data.train, config.data, sample_form(config))
     table = training.samples
     spec = with_inputs(plan_training(config, table, training.classes.count), table.features)
     speed = _training_speed(config, spec, table)

@@ -55,7 +55,7 @@ class ChangeMeter:
     def _probabilities(self, file: FileRef, kinds: list[ShardSamples | None]) -> list[npt.NDArray[np.float64]] | None:
         """Predict the true labels' probabilities, (samples,) for each kind. None for a state that was never trained."""
         classifier = Classifier.restore(self._files.read(file), self._spec, device=self._device, source=file.path)
-        if classifier.normalizer is None:
+        if classifier.encoder is None:
             return None
         return [_true_probabilities(classifier, samples) for samples in kinds]
 
@@ -90,5 +90,4 @@ def _first(samples: ShardSamples | None) -> ShardSamples | None:
 def _true_probabilities(classifier: Classifier, samples: ShardSamples | None) -> npt.NDArray[np.float64]:
     if samples is None:
         return np.zeros(0)
-    probabilities = classifier.probabilities(samples.features).astype(np.float64)
-    return probabilities[np.arange(len(samples)), samples.labels]
+    return classifier.agreement(samples.features, samples.labels)

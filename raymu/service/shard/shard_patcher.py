@@ -88,7 +88,7 @@ class ShardPatcher:
         unseen_loss = self._unseen_loss(forget) if self._config.calibration else None
         is_replay = self._command.decision.remedy is Remedy.REPLAY
         trainer = self._restore(lineage.checkpoints[self._base] if is_replay else lineage.serving)
-        trainer.fit_normalizer(retain)  # its statistics may include forgotten samples
+        trainer.fit_encoder(retain)  # its statistics may include forgotten samples
         logs = self._logs(range(self._base + 1 if is_replay else self._slices))
         has_scale = CONTRIBUTIONS[self._config.contributions].influence is not None
         is_measured = has_scale and self._config.curvature.calibration_samples > 0

@@ -86,7 +86,8 @@ class TuningObjective:
         self._population = current_population(self._store, [lineage.table for lineage in self._lineages])
         self.trace = _read_trace(spec, self._store, self._population)
         self._rows = self._population.rows_of(self.trace)
-        features, labels = read_test_set(spec.test, self._store.config.data, self._store.manifest.class_table)
+        manifest = self._store.manifest
+        features, labels = read_test_set(spec.test, self._store.config.data, manifest.class_table, manifest.form)
         rows = np.sort(np.concatenate(self._rows))
         forgotten = samples_at(self._store, self._lineages, rows)
         self._forgotten = ForgottenByShard(self._store, self._lineages, forgotten, self._population.shards[rows])

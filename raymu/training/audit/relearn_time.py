@@ -1,7 +1,5 @@
 """Relearn time: a model that still knows its forget set learns it again sooner than one that never saw it."""
 
-import torch
-
 from raymu.training.audit.samples import AuditSamples
 from raymu.training.determinism import deterministic, device_or_cpu
 from raymu.training.trainer import ShardTrainer
@@ -32,12 +30,12 @@ def relearning_steps(samples: AuditSamples, payload: bytes, *, target: float) ->
         trainer.set_rate(_RATE_SHARE * samples.spec.training.learning_rate)
         forget = samples.samples.where(samples.is_forgotten)
         classifier = trainer.classifier
-        inputs = classifier.preprocess(forget.features)
-        labels = torch.from_numpy(forget.labels).to(device)
+        batch = classifier.prepare(forget.features).all()
+        targets = classifier.targets(forget.labels)
         classifier.model.eval()
         for step in range(MAX_STEPS + 1):
             trainer.optimizer.zero_grad(set_to_none=True)
-            loss = classifier.loss(classifier.model(inputs), labels)
+            loss = classifier.loss(classifier.forward(batch), targets)
             if loss.item() <= target:
                 return step
             loss.backward()

@@ -10,7 +10,7 @@ from raymu.core.arrays import Floats, Mask
 from raymu.training.audit.remedy import AuditedRemedy
 from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.batches import ShardSamples
-from raymu.training.classifier import EVALUATION_BATCH, Classifier
+from raymu.training.classifier import Classifier
 from raymu.training.determinism import choose_device, deterministic, device_or_cpu
 from raymu.training.patch import fine_tune_as_control
 from raymu.training.trainer import ShardTrainer
@@ -97,7 +97,7 @@ def control_model(samples: AuditSamples, before: AuditedModel, ohs: OhsConfig, *
 
 
 def true_class_log_odds(classifier: Classifier, samples: ShardSamples) -> Floats:
-    """Compute log(p / (1 - p)) of each true class's probability p, from the logits: exact even if p rounds to 1.
+    """Compute how sure a model is of the truth of each sample: for classes, the log odds of the true one.
 
     Returns:
         (samples,)
@@ -131,12 +131,11 @@ def audited_model(
 
 def _evaluate(classifier: Classifier, samples: ShardSamples) -> tuple[Floats, Mask]:
     """Compute the log odds of each true class, and whether it is the likeliest. Returns two arrays (samples,)."""
-    labels = torch.from_numpy(samples.labels.copy()).split(EVALUATION_BATCH)
+    targets = classifier.targets(samples.labels).split(classifier.evaluation_batch)
     odds, is_correct = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.bool)]
     with torch.no_grad():
-        for batch, targets in zip(classifier.logits(samples.features), labels, strict=False):
-            logits, true_class = batch.double().cpu(), targets[:, None]
-            others = logits.scatter(1, true_class, -torch.inf).logsumexp(dim=1)
-            odds.append(logits.gather(1, true_class).squeeze(1) - others)
-            is_correct.append(logits.argmax(dim=1) == targets)
+        for batch, batch_targets in zip(classifier.outputs(samples.features), targets, strict=False):
+            outputs, truth = batch.cpu(), batch_targets.cpu()
+            odds.append(classifier.target.confidence(outputs, truth))
+            is_correct.append(classifier.target.is_correct(outputs, truth))
     return torch.cat(odds).numpy(), torch.cat(is_correct).numpy()

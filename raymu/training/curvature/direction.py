@@ -19,6 +19,7 @@ from raymu.training.classifier import Classifier
 from raymu.training.curvature.conjugate_gradients import conjugate_gradients
 from raymu.training.curvature.gauss_newton import GaussNewton
 from raymu.training.curvature.kfac import Kfac
+from raymu.training.encoder import PreparedSamples
 
 
 class CurvatureDirection:
@@ -39,8 +40,8 @@ class CurvatureDirection:
         """
         drawn = np.sort(epoch_order(retain.hashes, seed=derive_seed(seed, "samples"))[: settings.samples])
         self._classifier, self._settings, self._seed = classifier, settings, seed
-        self._features, self._labels = retain.features[drawn], torch.from_numpy(retain.labels[drawn])
-        self._inputs: Tensor | None = None
+        self._features, self._labels = retain.features[drawn], retain.labels[drawn]
+        self._samples: PreparedSamples | None = None
         self._kfac: Kfac | None = None
 
     def of(self, gradient: Tensor) -> tuple[Tensor, float]:
@@ -71,14 +72,12 @@ class CurvatureDirection:
 
     def _solve(self, gradient: Tensor) -> tuple[Tensor, float]:
         classifier, settings, passes = self._classifier, self._settings, 0.0
-        if self._inputs is None:
-            self._inputs = classifier.preprocess(self._features)
+        if self._samples is None:
+            self._samples = classifier.prepare(self._features)
         if settings.preconditioner is Preconditioner.KFAC and self._kfac is None:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, "labels"))
-            self._kfac = Kfac(
-                classifier.model, classifier.loss, self._inputs, damping=settings.damping, generator=generator
-            )
-            passes += FACTOR_PASSES * len(self._inputs)
+            self._kfac = Kfac(classifier, self._samples, damping=settings.damping, generator=generator)
+            passes += FACTOR_PASSES * len(self._samples)
         precondition = self._kfac.solve if self._kfac else torch.clone
         is_trained = torch.cat(
             [
@@ -88,8 +87,7 @@ class CurvatureDirection:
         )
         right = gradient[is_trained]
         if settings.iterations:
-            labels = self._labels.to(classifier.device)
-            matrix = GaussNewton(classifier.model, classifier.loss, self._inputs, labels)
+            matrix = GaussNewton(classifier, self._samples, classifier.targets(self._labels))
             products = 0
 
             def product(vector: Tensor) -> Tensor:
@@ -98,7 +96,7 @@ class CurvatureDirection:
                 return matrix.product(vector).add_(vector, alpha=settings.damping)
 
             solution = conjugate_gradients(product, right, precondition=precondition, iterations=settings.iterations)
-            passes += products * PRODUCT_PASSES * len(self._inputs)
+            passes += products * PRODUCT_PASSES * len(self._samples)
         else:
             solution = precondition(right)
         direction = torch.zeros_like(gradient)

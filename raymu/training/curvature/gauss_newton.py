@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raymu.errors import PatchFailed
-from raymu.training.losses import Loss
+from raymu.training.classifier import Classifier
+from raymu.training.encoder import PreparedSamples
+from raymu.training.inputs import BatchInputs
 
 CHUNK = 256
 """Samples that are differentiated at once: it bounds the memory that activations take."""
@@ -66,19 +68,18 @@ class _Linearised:
 class GaussNewton:
     """The Gauss-Newton matrix of the mean loss of some samples, at the present weights, in evaluation mode."""
 
-    def __init__(self, model: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> None:
+    def __init__(self, classifier: Classifier, samples: PreparedSamples, targets: Tensor) -> None:
         """Prepare for products.
 
         Args:
-            model: The weights must not change between products.
-            loss: Loss of the outputs.
-            inputs: (samples, *shape) float32, normalised.
-            labels: (samples,) int64.
+            classifier: Its weights must not change between products.
+            samples: The samples.
+            targets: Their targets, (samples,) or (samples, outputs).
         """
-        self._model, self._loss = model, loss
-        self._chunks = list(zip(inputs.split(CHUNK), labels.split(CHUNK), strict=True))
-        self._samples = len(inputs)
-        self._parameters = trainable(model)
+        self._classifier = classifier
+        self._chunks = list(zip(samples.split(CHUNK), targets.split(CHUNK), strict=True))
+        self._samples = len(samples)
+        self._parameters = trainable(classifier.model)
         self._sizes = [parameter.numel() for parameter in self._parameters]
         self._kept: list[_Linearised] | None = None
         self._is_checked = False
@@ -101,29 +102,29 @@ class GaussNewton:
             return
         kept: list[_Linearised] = []
         most = 0
-        for number, (inputs, labels) in enumerate(self._chunks):
+        for number, (batch, targets) in enumerate(self._chunks):
             if number == 0:
                 with _counted_bytes() as counted:
-                    chunk = self._linearise(inputs, labels)
+                    chunk = self._linearise(batch, targets)
                 most = _KEPT_BYTES // max(counted[0], 1)
             else:
-                chunk = self._linearise(inputs, labels)
+                chunk = self._linearise(batch, targets)
             if len(self._chunks) <= most:
                 kept.append(chunk)
             yield chunk
         if kept:
             self._kept = kept
 
-    def _linearise(self, inputs: Tensor, labels: Tensor) -> _Linearised:
-        self._model.eval()
-        with twice_differentiable(self._model):
-            outputs = self._model(inputs)
+    def _linearise(self, batch: BatchInputs, targets: Tensor) -> _Linearised:
+        self._classifier.model.eval()
+        with twice_differentiable(self._classifier.model):
+            outputs = self._classifier.forward(batch)
             dual = torch.zeros_like(outputs, requires_grad=True)
             pulled = torch.autograd.grad(
                 outputs, self._parameters, grad_outputs=dual, create_graph=True, materialize_grads=True
             )
         logits = outputs.detach().requires_grad_()
-        [slope] = torch.autograd.grad(self._loss(logits, labels, "sum"), logits, create_graph=True)
+        [slope] = torch.autograd.grad(self._classifier.loss(logits, targets, "sum"), logits, create_graph=True)
         return _Linearised(outputs=outputs, dual=dual, pulled=pulled, logits=logits, slope=slope)
 
     def _chunk_product(self, chunk: _Linearised, parts: Sequence[Tensor]) -> Tensor:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional as F
 
+from raymu.training.classifier import Classifier
 from raymu.training.curvature.gauss_newton import CHUNK, trainable, twice_differentiable
-from raymu.training.losses import Loss
+from raymu.training.encoder import PreparedSamples
 
 LARGEST_FACTOR = 4096
 """Most inputs or outputs of a layer: the time to decompose a factor grows with their cube."""
@@ -112,17 +113,17 @@ class Kfac:
     """The inverse of the damped Gauss-Newton matrix, approximately. It is symmetric and positive definite."""
 
     def __init__(
-        self, model: nn.Module, loss: Loss, inputs: Tensor, *, damping: float, generator: torch.Generator
+        self, classifier: Classifier, samples: PreparedSamples, *, damping: float, generator: torch.Generator
     ) -> None:
         """Estimate it at the present weights, in evaluation mode, by one forward and one backward pass.
 
         Args:
-            model: The model.
-            loss: Loss of the outputs.
-            inputs: (samples, *shape) float32, normalised.
+            classifier: The model and its loss.
+            samples: The samples.
             damping: Added to the curvatures.
-            generator: Draws labels and signs, on the CPU.
+            generator: Draws targets and signs, on the CPU.
         """
+        model = classifier.model
         parameters = trainable(model)
         places, start = {}, 0
         for parameter in parameters:
@@ -132,22 +133,22 @@ class Kfac:
         sums = _Sums(layers=layers, others=[])
         model.eval()
         with _recorded_calls(layers), twice_differentiable(model):
-            for number, chunk in enumerate(inputs.split(CHUNK)):
+            for number, chunk in enumerate(samples.split(CHUNK)):
                 for layer in layers:
                     layer.calls.clear()
-                outputs = model(chunk)
+                outputs = classifier.forward(chunk)
                 if number == 0:
                     layers[:] = [layer for layer in layers if len(layer.calls) == 1]
                     covered = {
                         id(parameter) for layer in layers for parameter in layer.module.parameters(recurse=False)
                     }
                     sums.others = [parameter for parameter in parameters if id(parameter) not in covered]
-                    sums.squares = [torch.zeros((), device=inputs.device) for _ in sums.others]
-                sums.add(outputs, loss, generator)
-        samples = len(inputs)
-        self._blocks = [_block(layer, places, samples=samples, damping=damping) for layer in layers]
+                    sums.squares = [torch.zeros((), device=classifier.device) for _ in sums.others]
+                sums.add(outputs, classifier, generator)
+        count = len(samples)
+        self._blocks = [_block(layer, places, samples=count, damping=damping) for layer in layers]
         self._others = [
-            (places[id(parameter)], float(square) / samples / parameter.numel() + damping)
+            (places[id(parameter)], float(square) / count / parameter.numel() + damping)
             for parameter, square in zip(sums.others, sums.squares, strict=True)
         ]
 
@@ -171,15 +172,15 @@ class _Sums:
     squares: list[Tensor] = field(default_factory=list)
     """Of each of them: the squared norms of the samples' gradients, summed in expectation."""
 
-    def add(self, outputs: Tensor, loss: Loss, generator: torch.Generator) -> None:
+    def add(self, outputs: Tensor, classifier: Classifier, generator: torch.Generator) -> None:
         """Add a chunk, whose layers' calls are recorded.
 
         With a random sign on each sample's loss, the squared norm of the sum of gradients is that of all samples, in
         expectation. Signs change no second moment.
         """
-        labels = drawn_labels(outputs.detach(), generator)
+        targets = classifier.target.draw(outputs.detach(), generator)
         signs = torch.randint(0, 2, (len(outputs),), generator=generator).mul_(2).sub_(1).to(outputs)
-        total = loss(outputs, labels, "none") @ signs
+        total = classifier.loss(outputs, targets, "none") @ signs
         edges: list[Any] = [layer.calls[0][1] for layer in self.layers]
         gradients = torch.autograd.grad(total, [*edges, *self.others], allow_unused=True)
         for layer, gradient in zip(self.layers, gradients, strict=False):
@@ -188,12 +189,6 @@ class _Sums:
         for square, gradient in zip(self.squares, gradients[len(self.layers) :], strict=True):
             if gradient is not None:
                 square += gradient.square().sum()
-
-
-def drawn_labels(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw a label for each sample by the softmax of its logits, as the argmax with Gumbel noise. Returns (samples,)."""
-    noise = torch.empty(logits.shape).exponential_(generator=generator).log_().to(logits)
-    return (logits - noise).argmax(dim=1)
 
 
 def _layers(model: nn.Module, places: dict[int, slice]) -> list[_Layer]:

@@ -142,11 +142,11 @@ def test_a_patched_shard_normalises_by_its_retained_samples(
     receipt = run.revoke(forgotten, strategy=strategy)
     assert receipt.shards[0].remedy is remedy
     kept = [sample_id for sample_id in run.ids(shard=0, slice_index=fitted_to) if sample_id not in forgotten]
-    expected = Normalizer.fit(samples_of(run.config, kept).features, "shard")
-    normalizer = restored(run.location, lineage_of(run.location, 0).serving).normalizer
-    assert normalizer is not None
-    assert torch.equal(normalizer.mean, expected.mean)
-    assert torch.equal(normalizer.scale, expected.scale)
+    expected = Normalizer.fit(samples_of(run.config, kept).array, "shard")
+    encoder = restored(run.location, lineage_of(run.location, 0).serving).encoder
+    assert encoder is not None
+    assert torch.equal(encoder.fitted["mean"], expected.mean)
+    assert torch.equal(encoder.fitted["scale"], expected.scale)
 
 
 @pytest.mark.parametrize("calibration", [False, True])

@@ -57,7 +57,7 @@ def test_idx_files_of_images_and_labels_become_one_table(tmp_path: Path, pack: C
     assert report == ConversionResult(samples=3, features=8, classes=())
     assert table.ids.tolist() == [60000, 60001, 60002]
     assert table.labels.tolist() == [2, 0, 1]
-    assert table.features.dtype == np.uint8
+    assert table.array.dtype == np.uint8
     np.testing.assert_array_equal(table.features, IMAGES.reshape(3, 8))
 
 
@@ -67,7 +67,7 @@ def test_every_type_of_idx_is_read(tmp_path: Path, kind: str) -> None:
     images, labels = write(tmp_path, "i", idx(values, kind)), write(tmp_path, "l", idx(LABELS))
     _, table = imported(tmp_path, images, labels=labels)
     np.testing.assert_array_equal(table.features, values)
-    assert table.features.dtype == (np.uint8 if kind == "u1" else np.float32)
+    assert table.array.dtype == (np.uint8 if kind == "u1" else np.float32)
 
 
 def test_features_are_a_list_of_fixed_size(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_npz_arrays_are_taken_by_name(tmp_path: Path) -> None:
 
 def test_npz_named_as_columns_needs_no_names(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "own.npz", features=IMAGES / 7.0, label=LABELS)
-    assert imported(tmp_path, str(tmp_path / "own.npz"))[1].features.dtype == np.float32
+    assert imported(tmp_path, str(tmp_path / "own.npz"))[1].array.dtype == np.float32
 
 
 def test_samples_without_features_are_refused(tmp_path: Path) -> None:
@@ -131,22 +131,22 @@ def test_csv_with_a_header_has_its_columns_by_name(tmp_path: Path) -> None:
     source = write(tmp_path, "a.csv", "\ufeffid,label,width,height\r\nanna,1,0.5,2\r\nzoe,0,1.5,3\r\n")
     report, table = imported(tmp_path, source, id="id")
     assert (report.features, table.ids.tolist(), table.labels.tolist()) == (2, ["anna", "zoe"], [1, 0])
-    assert table.features.tolist() == [[0.5, 2.0], [1.5, 3.0]]
+    assert table.array.tolist() == [[0.5, 2.0], [1.5, 3.0]]
 
 
 def test_columns_separated_by_blanks_are_read(tmp_path: Path) -> None:
     source = write(tmp_path, "shuttle.tst", "50 21 -5 0 2\n55  0 92 0 4\n53 0 82 0 1\n")
     _, table = imported(tmp_path, source, label="-1", first_label=1)
     assert table.labels.tolist() == [1, 3, 0]
-    assert table.features.tolist() == [[50, 21, -5, 0], [55, 0, 92, 0], [53, 0, 82, 0]]
-    assert table.features.dtype == np.float32
+    assert table.array.tolist() == [[50, 21, -5, 0], [55, 0, 92, 0], [53, 0, 82, 0]]
+    assert table.array.dtype == np.float32
 
 
 def test_text_labels_are_numbered_alphabetically_or_in_a_given_order(tmp_path: Path) -> None:
     source = write(tmp_path, "letter.data", "T,2,8\nI,5,12\nD,4,11\n")
     report, table = imported(tmp_path, source, label="1")
     assert (report.classes, table.labels.tolist()) == (("D", "I", "T"), [2, 1, 0])
-    assert table.features.dtype == np.uint8
+    assert table.array.dtype == np.uint8
     report, table = imported(tmp_path, source, label="1", classes=("A", "D", "I", "T"))
     assert (report.classes, table.labels.tolist()) == (("A", "D", "I", "T"), [3, 2, 1])
     (tmp_path / "out.parquet").unlink()
@@ -157,7 +157,7 @@ def test_text_labels_are_numbered_alphabetically_or_in_a_given_order(tmp_path: P
 def test_csv_may_have_other_separators(tmp_path: Path, separator: str, pack: Callable[[bytes], bytes]) -> None:
     text = "label,a,b\n1,2,3\n0,5,6\n".replace(",", separator)
     _, table = imported(tmp_path, write(tmp_path, "a.csv", pack(text.encode())))
-    assert (table.labels.tolist(), table.features.tolist()) == ([1, 0], [[2, 3], [5, 6]])
+    assert (table.labels.tolist(), table.array.tolist()) == ([1, 0], [[2, 3], [5, 6]])
 
 
 @pytest.mark.parametrize(

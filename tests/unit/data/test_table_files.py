@@ -93,7 +93,7 @@ def pattern_of_uris(folder: Path) -> str:
 def test_all_files_of_a_location_are_one_table(tmp_path: Path, make: Any) -> None:
     training = read_training_table(make(tmp_path), make_fields())
     assert sorted(training.samples.ids.tolist()) == [1, 2, 3, 4, 5]
-    assert training.samples.features[:, 0].tolist() == training.samples.ids.tolist()
+    assert training.samples.array[:, 0].tolist() == training.samples.ids.tolist()
     [line] = training.conversions
     assert line.endswith("files are one table")
     assert "99" not in line
@@ -128,7 +128,7 @@ def test_a_folder_can_be_a_feature_and_what_a_file_has_itself_comes_first(tmp_pa
     table = read_table(str(tmp_path / "id=7"), make_fields())
     assert sorted(table.ids.tolist()) == [2024, 2025]
     features = read_features(str(tmp_path / "id=7"), make_fields(features=("year",)))
-    assert sorted(features.features[:, 0].tolist()) == [2024, 2025]
+    assert sorted(features.array[:, 0].tolist()) == [2024, 2025]
 
 
 UNIFIED: dict[str, tuple[pa.Array, pa.Array, list[Any]]] = {
@@ -249,4 +249,4 @@ def test_tensors_of_variable_shape_are_read_if_they_have_one(tmp_path: Path, sha
         with pytest.raises(DataInvalid, match=problem):
             read_table(str(tmp_path / "a.parquet"), make_fields())
     else:
-        assert read_table(str(tmp_path / "a.parquet"), make_fields()).features.tolist() == [[[1.0], [2.0]]] * 2
+        assert read_table(str(tmp_path / "a.parquet"), make_fields()).array.tolist() == [[[1.0], [2.0]]] * 2

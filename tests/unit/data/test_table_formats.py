@@ -89,7 +89,7 @@ def pixels(dtype: str, *shape: int) -> Pixels:
 def read(folder: Path, features: pa.Array | pa.ChunkedArray, writer: str = "samples.parquet") -> Pixels:
     rows = np.arange(len(features))
     WRITERS[writer](pa.table({"id": rows, "label": rows, "features": features}), folder / writer)
-    return read_table(str(folder / writer), FIELDS).features
+    return read_table(str(folder / writer), FIELDS).array
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -110,7 +110,7 @@ def test_the_first_version_of_feather_is_read_too(tmp_path: Path) -> None:
         pyarrow.feather.write_feather(pa.table({"id": [1, 2], "label": [0, 1], "a": [0.5, 1.5]}), path, version=1)
     with pytest.warns(DeprecationWarning, match="Feather V1"):
         samples = read_table(path, make_fields(features=("a",)))
-    assert samples.features.tolist() == [[0.5], [1.5]]
+    assert samples.array.tolist() == [[0.5], [1.5]]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -151,7 +151,7 @@ def test_slices_and_chunks_change_nothing(
 def test_scalar_columns_are_joined_in_the_requested_order(tmp_path: Path) -> None:
     table = pa.table({"id": ["a", "b"], "label": [0, 1], "width": pa.array([1, 2], pa.int16()), "height": [0.5, 1.5]})
     pq.write_table(table, tmp_path / "samples.parquet")
-    features = read_table(str(tmp_path / "samples.parquet"), make_fields(features=("height", "width"))).features
+    features = read_table(str(tmp_path / "samples.parquet"), make_fields(features=("height", "width"))).array
     assert features.dtype == np.float32
     assert features.tolist() == [[0.5, 1.0], [1.5, 2.0]]
 
@@ -222,7 +222,7 @@ def test_taken_rows_have_the_requested_order() -> None:
     )
     taken = table.take(np.array([2, 0]))
     assert (taken.ids.tolist(), taken.labels.tolist()) == ([7, 5], [2, 0])
-    np.testing.assert_array_equal(taken.features, table.features[[2, 0]])
+    np.testing.assert_array_equal(taken.array, table.array[[2, 0]])
     assert taken.owners is not None
     assert taken.owners.tolist() == ["c", "a"]
     assert taken.risks is not None

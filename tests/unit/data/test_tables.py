@@ -37,8 +37,8 @@ def test_a_good_table_is_read_in_the_order_of_its_rows(tmp_path: Path) -> None:
     table = read_table(write(tmp_path), make_fields(owner="owner", risk="risk"))
     assert table.ids.tolist() == [3, 1, 2]
     assert table.labels.tolist() == [0, 1, 1]
-    assert table.features.tolist() == GOOD["features"]
-    assert table.features.dtype == np.float32
+    assert table.array.tolist() == GOOD["features"]
+    assert table.array.dtype == np.float32
     assert table.owners is not None
     assert table.owners.tolist() == ["anna", None, "zoe"]
     assert table.risks is not None
@@ -242,7 +242,7 @@ def test_a_table_to_predict_may_have_no_rows(tmp_path: Path, kind: pa.DataType) 
     path = str(tmp_path / "none.parquet")
     pq.write_table(pa.table({"id": pa.array([], pa.int64()), "features": pa.array([], kind)}), path)
     table = read_features(path, make_fields(), (2,))
-    assert table.features.shape == (0, 2)
+    assert table.array.shape == (0, 2)
     assert table.ids is not None
     assert len(table.ids) == 0
     with pytest.raises(DataInvalid, match="holds no rows"):
@@ -259,7 +259,7 @@ def test_features_to_predict_are_checked_like_training_data(tmp_path: Path, read
 
 def test_a_table_to_predict_needs_features_only(tmp_path: Path) -> None:
     table = read_features(write(tmp_path, id=None, label=None), make_fields())
-    assert table.features.tolist() == GOOD["features"]
+    assert table.array.tolist() == GOOD["features"]
     assert table.ids is None
     assert table.labels is None
     whole = _read_labelled(write(tmp_path), make_fields())
@@ -287,7 +287,7 @@ def test_features_of_many_types_are_numbers(tmp_path: Path, values: Any, feature
     table = pa.table({"id": [1, 2, 3], "label": [0, 1, 1], "features": values})
     with pa.ipc.new_file(path, table.schema) as file:
         file.write_table(table)
-    assert read_table(path, make_fields()).features.tolist() == features
+    assert read_table(path, make_fields()).array.tolist() == features
 
 
 def test_points_in_time_are_seconds_which_is_said(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_points_in_time_are_seconds_which_is_said(tmp_path: Path) -> None:
         born=pa.array([1, 0, -1], pa.date32()),
     )
     training = read_training_table(path, make_fields(features=("seen", "born")), is_wide=True)
-    assert training.samples.features.tolist() == [[1796083200.5, 86400.0], [0.0, 0.0], [-86400.0, -86400.0]]
+    assert training.samples.array.tolist() == [[1796083200.5, 86400.0], [0.0, 0.0], [-86400.0, -86400.0]]
     assert training.conversions == (
         "features in column seen: timestamp[ms] became seconds since 1970",
         "features in column born: date32[day] became seconds since 1970",

@@ -16,7 +16,6 @@ from raymu.errors import FileCorrupt, PatchFailed
 from raymu.training.batches import ShardSamples
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.contributions import CONTRIBUTIONS, UpdateLog
-from raymu.training.normalizer import Normalizer
 from raymu.training.trainer import ShardTrainer
 from tests.support.shard_training import SLICES, contributions_of, make_plan, make_samples
 
@@ -230,7 +229,7 @@ def test_the_gradient_reading_is_one_step_of_descent_at_the_present_weights(mode
     forget = samples.where(np.arange(len(samples)) < count)
     contributions = contributions_of(Contributions.GRADIENT, training.classifier, forget, {}, 0.25)
     network = training.classifier.model.eval()
-    loss = F.cross_entropy(network(training.classifier.preprocess(forget.features)), torch.from_numpy(forget.labels))
+    loss = F.cross_entropy(network(training.classifier.prepare(forget.features).all()), torch.from_numpy(forget.labels))
     by_hand = torch.autograd.grad(loss, list(network.parameters()))
     torch.testing.assert_close(contributions, -0.25 * parameters_to_vector(by_hand))
     assert weights_sha256(training.classifier.tensors()) == before
@@ -261,6 +260,6 @@ def test_gradients_of_recurrent_layers_do_without_cudnn_which_has_none_in_evalua
     samples = make_samples()
     classifier = ShardTrainer(make_plan(), 0, CPU).classifier
     classifier.model = Recurrent()
-    classifier.normalizer = Normalizer.fit(samples.features, "none")
+    classifier.fit(samples.features, samples.labels)
     assert contributions_of(Contributions.GRADIENT, classifier, samples, {}, 0.1).any()
     assert seen == [False]

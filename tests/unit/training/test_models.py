@@ -1,6 +1,7 @@
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,11 @@ from torch import Tensor, nn
 from raymu.config import ModelConfig
 from raymu.errors import ConfigInvalid
 from raymu.training.checkpoint_format import weights_sha256
-from raymu.training.models import build_model, check_model, has_batch_norm, try_out
+from raymu.training.classifier import Classifier
+from raymu.training.losses import CrossEntropy
+from raymu.training.model_trial import check_model, try_out
+from raymu.training.models import build_model, has_batch_norm
+from raymu.training.spec import TrainingSpec
 from tests.support.shard_training import make_training_config
 
 HERE = __name__
@@ -42,12 +47,22 @@ BUILT_IN: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 }
 
 
+def spec_of(model: ModelConfig, input_shape: tuple[int, ...] = (4,), classes: int = 3) -> TrainingSpec:
+    config = replace(make_training_config(), model=model)
+    return TrainingSpec.of(config, input_shape=input_shape, classes=classes)
+
+
+def try_model(model: nn.Module, input_shape: tuple[int, ...], classes: int) -> None:
+    spec = spec_of(model_config(name="logistic"), input_shape, classes)
+    try_out(Classifier.around(model, CrossEntropy(), classes=classes), spec)
+
+
 @pytest.mark.parametrize(("input_shape", "settings"), BUILT_IN.values(), ids=BUILT_IN)
 def test_a_built_in_model_gives_logits_for_every_input_shape(
     input_shape: tuple[int, ...], settings: dict[str, Any]
 ) -> None:
     model = build(input_shape, 5, **settings)
-    try_out(model, input_shape=input_shape, classes=5)
+    try_model(model, input_shape, 5)
     model.train()
     logits = model(torch.rand(3, *input_shape))
     assert logits.shape == (3, 5)
@@ -177,7 +192,7 @@ def test_a_factory_builds_the_users_model_from_its_arguments() -> None:
     model = build(factory=f"{HERE}:build_tiny", args={"bias": False})
     assert isinstance(model, nn.Linear)
     assert model.bias is None
-    try_out(model, input_shape=(4,), classes=3)
+    try_model(model, (4,), 3)
 
 
 UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -200,7 +215,7 @@ UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
 @pytest.mark.parametrize(("make", "problem"), UNFIT.values(), ids=UNFIT)
 def test_a_model_whose_logits_do_not_fit_is_refused(make: Callable[[], nn.Module], problem: str) -> None:
     with pytest.raises(ConfigInvalid, match=problem):
-        try_out(make(), input_shape=(4,), classes=3)
+        try_model(make(), (4,), 3)
 
 
 class Noisy(nn.Module):
@@ -239,7 +254,7 @@ def test_checking_a_model_leaves_the_random_state_as_it_was(features: int) -> No
     config = model_config(factory=f"{HERE}:build_noisy", args={"features": features})
     before = torch.get_rng_state().tolist()
     try:
-        assert check_model(config, input_shape=(4,), classes=3)
+        assert check_model(spec_of(config))
     except ConfigInvalid:
         assert features == 5
     assert torch.get_rng_state().tolist() == before
@@ -247,15 +262,13 @@ def test_checking_a_model_leaves_the_random_state_as_it_was(features: int) -> No
 
 @pytest.mark.parametrize("factory", ["build_tiny", "build_noisy", "build_lazy", "build_by_python_and_numpy"])
 def test_a_model_that_global_generators_decide_on_is_accepted(factory: str) -> None:
-    assert check_model(model_config(factory=f"{HERE}:{factory}"), input_shape=(4,), classes=3) == (
-        factory == "build_noisy"
-    )
+    assert check_model(spec_of(model_config(factory=f"{HERE}:{factory}"))) == (factory == "build_noisy")
 
 
 @pytest.mark.parametrize("factory", ["build_by_other_chance", "build_by_other_shape"])
 def test_a_factory_that_gives_another_model_each_time_is_refused(factory: str) -> None:
     with pytest.raises(ConfigInvalid, match="gives another model each time; let the global generators of torch"):
-        check_model(model_config(factory=f"{HERE}:{factory}"), input_shape=(4,), classes=3)
+        check_model(spec_of(model_config(factory=f"{HERE}:{factory}")))
 
 
 @pytest.mark.parametrize(

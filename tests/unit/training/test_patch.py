@@ -49,7 +49,7 @@ def test_recomputing_statistics_takes_the_retained_samples_alone_and_restores_th
     assert isinstance(norm, torch.nn.BatchNorm1d)
     assert norm.running_mean is not None
     assert norm.momentum == 0.1
-    hidden = linear(classifier.preprocess(retain.features)).detach()
+    hidden = linear(classifier.prepare(retain.features).all()).detach()
     assert torch.allclose(norm.running_mean, hidden.mean(dim=0), atol=1e-5)
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from raymu.training.batches import BatchPlan
 from raymu.training.data_parallel_gradients import data_parallel_gradients
 from raymu.training.determinism import deterministic
+from raymu.training.encoder import PreparedSamples
 from raymu.training.ranks import SimulatedRanks
 from raymu.training.stages import train_stages
 from raymu.training.trainer import ShardTrainer
@@ -40,11 +41,11 @@ def test_every_sample_of_a_batch_is_some_ranks_in_the_batchs_order(batches: Batc
 
 
 def by_ranks(
-    training: ShardTrainer, inputs: Tensor, labels: Tensor, batches: BatchPlan, *, seed: int, count: int
+    training: ShardTrainer, inputs: PreparedSamples, labels: Tensor, batches: BatchPlan, *, seed: int, count: int
 ) -> Iterator[None]:
     classifier, ranks = training.classifier, SimulatedRanks(count)
     return data_parallel_gradients(
-        classifier.model, classifier.loss, inputs, labels, batches, seed=seed, ranks=ranks, generators={}, min_samples=1
+        classifier, inputs, labels, batches, draws=None, seed=seed, ranks=ranks, generators={}, min_samples=1
     )
 
 
@@ -57,9 +58,9 @@ def test_one_rank_takes_the_steps_of_whole_batches_bit_for_bit(settings: Setting
     for is_parted in (False, True):
         with deterministic(CPU, 1):
             training, samples = ShardTrainer(make_plan(**settings), 0, CPU), make_samples()
-            training.fit_normalizer(samples)
+            training.fit_encoder(samples)
             training.classifier.model.train()
-            inputs, labels = training.classifier.preprocess(samples.features), torch.from_numpy(samples.labels)
+            inputs, labels = training.classifier.prepare(samples.features), torch.from_numpy(samples.labels)
             for epoch in range(3):
                 batches = training.batches(samples, seed=epoch)
                 if is_parted:
@@ -75,9 +76,9 @@ def test_one_rank_takes_the_steps_of_whole_batches_bit_for_bit(settings: Setting
 def test_parts_sum_to_the_gradient_of_the_whole_batch() -> None:
     with deterministic(CPU, 1):
         training, samples = ShardTrainer(make_plan(), 0, CPU), make_samples()
-        training.fit_normalizer(samples)
+        training.fit_encoder(samples)
         model = training.classifier.model
-        inputs, labels = training.classifier.preprocess(samples.features), torch.from_numpy(samples.labels)
+        inputs, labels = training.classifier.prepare(samples.features), torch.from_numpy(samples.labels)
         batches = training.batches(samples, seed=1)
         whole = []
         for batch, targets in batches.split(inputs, labels):

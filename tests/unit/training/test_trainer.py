@@ -164,20 +164,20 @@ def test_without_its_moments_an_optimizer_starts_anew() -> None:
 
 
 @pytest.mark.parametrize("first", range(SLICES))
-def test_the_normalizer_is_fitted_on_the_first_slice_with_samples_only(first: int) -> None:
+def test_the_encoder_is_fitted_on_the_first_slice_with_samples_only(first: int) -> None:
     samples = make_samples()
     samples = samples.where(samples.slices >= first)
     training = ShardTrainer(make_plan(), 0, CPU)
     for stage in range(first):
         assert training.train_stage(samples, stage) == 0
-        assert training.classifier.normalizer is None
+        assert training.classifier.encoder is None
     for stage in range(first, SLICES):
         training.train_stage(samples, stage)
-    fitted = training.classifier.normalizer
-    assert fitted is not None
-    fit_to = samples.features[samples.slices == first]
-    np.testing.assert_allclose(fitted.mean, fit_to.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(fitted.scale, 1.0 / fit_to.std(axis=0), rtol=1e-5)
+    assert training.classifier.encoder is not None
+    fitted = training.classifier.encoder.fitted
+    fit_to = samples.array[samples.slices == first]
+    np.testing.assert_allclose(fitted["mean"], fit_to.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(fitted["scale"], 1.0 / fit_to.std(axis=0), rtol=1e-5)
 
 
 def test_what_varies_little_in_the_first_slice_is_clipped_and_what_is_constant_is_kept() -> None:

@@ -12,7 +12,6 @@ from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.determinism import deterministic
 from raymu.training.losses import CrossEntropy
-from raymu.training.normalizer import Normalizer
 from raymu.training.trainer import ShardTrainer
 from tests.support.shard_training import SLICES, make_plan
 from tests.unit.training.audit.examples import FORGOTTEN, make_parts, make_pool
@@ -89,13 +88,7 @@ def test_a_restored_checkpoint_is_the_model_that_was_dumped() -> None:
 def test_log_odds_are_those_of_the_probabilities_and_do_not_saturate() -> None:
     samples, _, _ = make_parts()
     model = torch.nn.Linear(4, 3)
-    classifier = Classifier(
-        classes=3,
-        model=model,
-        loss=CrossEntropy(),
-        device=torch.device("cpu"),
-        normalizer=Normalizer.fit(samples.features, "none"),
-    )
+    classifier = Classifier.around(model, CrossEntropy(), classes=3)
     own = classifier.probabilities(samples.features)[np.arange(len(samples)), samples.labels].astype(np.float64)
     assert true_class_log_odds(classifier, samples) == pytest.approx(np.log(own / (1.0 - own)), abs=1e-4)
     with torch.no_grad():

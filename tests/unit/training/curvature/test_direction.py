@@ -14,7 +14,6 @@ from raymu.training.batches import ShardSamples
 from raymu.training.classifier import Classifier
 from raymu.training.curvature.direction import CurvatureDirection
 from raymu.training.losses import CrossEntropy, Loss
-from raymu.training.normalizer import Normalizer
 from tests.unit.training.curvature.examples import (
     CLASSES,
     FEATURES,
@@ -37,13 +36,7 @@ def make_retained(samples: int = 20, *, order: int | None = None) -> ShardSample
 
 
 def make_classifier(model: nn.Module, loss: Loss | None = None) -> Classifier:
-    return Classifier(
-        model=model,
-        loss=loss or CrossEntropy(),
-        classes=CLASSES,
-        device=torch.device("cpu"),
-        normalizer=Normalizer(mean=torch.zeros(1), scale=torch.ones(1), limit=torch.full((1,), torch.inf)),
-    )
+    return Classifier.around(model, loss or CrossEntropy(), classes=CLASSES)
 
 
 def gradient_like(model: nn.Module) -> Tensor:

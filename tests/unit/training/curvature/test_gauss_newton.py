@@ -3,10 +3,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raymu.training.checkpoint_format import weights_sha256
+from raymu.training.classifier import Classifier
 from raymu.training.curvature import gauss_newton
 from raymu.training.curvature.gauss_newton import GaussNewton
-from raymu.training.losses import CrossEntropy, FactoryLoss
+from raymu.training.losses import CrossEntropy, FactoryLoss, Loss
 from tests.unit.training.curvature.examples import (
+    CLASSES,
     LOSSES,
     MODELS,
     dense_gauss_newton,
@@ -16,6 +18,11 @@ from tests.unit.training.curvature.examples import (
 )
 
 pytestmark = pytest.mark.usefixtures("one_determinism_class")
+
+
+def products_of(model: torch.nn.Module, loss: Loss, inputs: torch.Tensor, labels: torch.Tensor) -> GaussNewton:
+    classifier = Classifier.around(model, loss, classes=CLASSES)
+    return GaussNewton(classifier, classifier.prepared(inputs), labels)
 
 
 def random_vector(model: torch.nn.Module, seed: int = 2) -> torch.Tensor:
@@ -31,7 +38,7 @@ def test_a_product_is_that_of_the_explicit_matrix(name: str, loss: str) -> None:
     with sdpa_kernel(SDPBackend.MATH):
         matrix = dense_gauss_newton(model, LOSSES[loss], inputs, labels)
     before = weights_sha256(model.state_dict())
-    product = GaussNewton(model, LOSSES[loss], inputs, labels).product(vector)
+    product = products_of(model, LOSSES[loss], inputs, labels).product(vector)
     torch.testing.assert_close(product.double(), matrix @ vector.double(), atol=1e-5, rtol=1e-4)
     assert product.abs().max() > 1e-3
     assert weights_sha256(model.state_dict()) == before
@@ -44,22 +51,22 @@ def test_activations_that_are_kept_or_computed_again_give_the_same_bits(
     model, (inputs, labels) = make_model(name), make_batch()
     vector = random_vector(model)
     monkeypatch.setattr(gauss_newton, "CHUNK", 7)
-    kept = GaussNewton(model, CrossEntropy(), inputs, labels)
+    kept = products_of(model, CrossEntropy(), inputs, labels)
     first = kept.product(vector)
     assert torch.equal(kept.product(vector), first)
     monkeypatch.setattr(gauss_newton, "_KEPT_BYTES", 0)
-    assert torch.equal(GaussNewton(model, CrossEntropy(), inputs, labels).product(vector), first)
+    assert torch.equal(products_of(model, CrossEntropy(), inputs, labels).product(vector), first)
 
 
 def test_chunks_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model, (inputs, labels) = make_model("cnn"), make_batch()
     vector = random_vector(model)
-    whole = GaussNewton(model, CrossEntropy(), inputs, labels).product(vector)
+    whole = products_of(model, CrossEntropy(), inputs, labels).product(vector)
     monkeypatch.setattr(gauss_newton, "CHUNK", 3)
-    torch.testing.assert_close(GaussNewton(model, CrossEntropy(), inputs, labels).product(vector), whole)
+    torch.testing.assert_close(products_of(model, CrossEntropy(), inputs, labels).product(vector), whole)
 
 
 def test_a_loss_that_is_linear_in_the_outputs_has_no_curvature() -> None:
     model, (inputs, labels) = make_model("mlp"), make_batch()
     linear = FactoryLoss(per_sample=lambda outputs, targets: -outputs.gather(1, targets[:, None])[:, 0])
-    assert not GaussNewton(model, linear, inputs, labels).product(random_vector(model)).any()
+    assert not products_of(model, linear, inputs, labels).product(random_vector(model)).any()

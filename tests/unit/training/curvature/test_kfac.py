@@ -5,11 +5,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from raymu.training.classifier import Classifier
 from raymu.training.curvature import kfac
 from raymu.training.curvature.conjugate_gradients import conjugate_gradients
 from raymu.training.curvature.gauss_newton import GaussNewton
-from raymu.training.curvature.kfac import Kfac, drawn_labels
-from raymu.training.losses import CrossEntropy
+from raymu.training.curvature.kfac import Kfac
+from raymu.training.losses import CrossEntropy, Loss
+from raymu.training.targets import Classes
 from tests.unit.training.curvature.examples import (
     CLASSES,
     FEATURES,
@@ -27,7 +29,12 @@ DAMPING = 0.01
 
 def estimate(model: nn.Module, inputs: Tensor, *, seed: int = 3, loss: str = "cross-entropy") -> Kfac:
     generator = torch.Generator().manual_seed(seed)
-    return Kfac(model, LOSSES[loss], inputs, damping=DAMPING, generator=generator)
+    return kfac_of(model, LOSSES[loss], inputs, generator)
+
+
+def kfac_of(model: nn.Module, loss: Loss, inputs: Tensor, generator: torch.Generator) -> Kfac:
+    classifier = Classifier.around(model, loss, classes=CLASSES)
+    return Kfac(classifier, classifier.prepared(inputs), damping=DAMPING, generator=generator)
 
 
 def inverse(estimated: Kfac, model: nn.Module) -> Tensor:
@@ -50,10 +57,10 @@ def test_the_inverse_is_symmetric_and_positive_definite(name: str, loss: str) ->
 def test_the_factors_of_a_linear_layer_are_its_second_moments() -> None:
     model, (inputs, _) = make_model("logistic"), make_batch()
     loss = CrossEntropy()
-    estimated = Kfac(model, loss, inputs, damping=DAMPING, generator=torch.Generator().manual_seed(3))
+    estimated = kfac_of(model, loss, inputs, torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(3)
     logits = model(inputs)
-    labels = drawn_labels(logits.detach(), generator)
+    labels = Classes().draw(logits.detach(), generator)
     [slopes] = torch.autograd.grad(loss(logits, labels, "sum"), logits)
     rows = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
     block = torch.kron(slopes.T @ slopes / len(rows), rows.T @ rows / len(rows)).double()
@@ -109,7 +116,8 @@ def test_few_iterations_from_the_factors_come_nearer_than_few_from_nothing(name:
         ]
     )
     exact = torch.linalg.solve(damped, right.double())
-    products = GaussNewton(model, loss, inputs, labels)
+    classifier = Classifier.around(model, loss, classes=CLASSES)
+    products = GaussNewton(classifier, classifier.prepared(inputs), labels)
 
     def error(solution: Tensor) -> float:
         distance = solution.double() - exact
@@ -131,10 +139,7 @@ def test_parameters_without_factors_get_the_mean_of_their_curvatures(monkeypatch
     weight, bias = diagonal[:-CLASSES].mean(), diagonal[-CLASSES:].mean()
     ones = torch.ones(len(diagonal))
     curvatures = torch.stack(
-        [
-            1.0 / Kfac(model, loss, inputs, damping=DAMPING, generator=torch.Generator().manual_seed(seed)).solve(ones)
-            for seed in range(300)
-        ]
+        [1.0 / kfac_of(model, loss, inputs, torch.Generator().manual_seed(seed)).solve(ones) for seed in range(300)]
     ).mean(dim=0)
     assert float(curvatures[0]) - DAMPING == pytest.approx(float(weight), rel=0.1)
     assert float(curvatures[-1]) - DAMPING == pytest.approx(float(bias), rel=0.1)
@@ -176,7 +181,7 @@ def test_a_layer_may_be_called_by_the_name_of_its_argument() -> None:
 
 def test_labels_are_drawn_by_the_models_probabilities() -> None:
     logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().repeat(20_000, 1) + 5.0
-    labels = drawn_labels(logits, torch.Generator().manual_seed(0))
+    labels = Classes().draw(logits, torch.Generator().manual_seed(0))
     shares = torch.bincount(labels, minlength=4) / len(labels)
     torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.01, rtol=0.0)
 

@@ -1,0 +1,175 @@
+"""A task, fitted to the samples of one shard: what turns rows into batches, and labels into targets."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raymu.core.arrays import Targets
+from raymu.core.partition import Indices
+from raymu.data.rows import Rows
+from raymu.training.checkpoint_format import Tensors, strip_prefix
+from raymu.training.inputs import BatchInputs, Inputs, batch_of, count, select, split, to_device
+from raymu.training.tasks import Fitted, Task
+from raymu.training.tasks.tensor import TensorTask
+
+_TARGET = "target."
+_FITTED = "fitted"
+"""Name of a tensor that says that a task is fitted, if it learns nothing else."""
+_GATHERED_VALUES = 2**22
+"""Values that are gathered at once for several batches, which is quicker than a gather for each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Encoder:
+    """A fitted task."""
+
+    task: Task
+    fitted: Fitted
+    target_mean: Tensor | None = None
+    """(outputs,) float32, subtracted from targets that are numbers; None for classes and labels."""
+    target_scale: Tensor | None = None
+    """(outputs,) float32, which targets are multiplied by then."""
+
+    @classmethod
+    def fit(cls, task: Task, rows: Rows, labels: Targets, *, scales_targets: bool) -> "Encoder":
+        """Fit a task to samples.
+
+        Args:
+            task: The task of the run.
+            rows: The samples of the first slice that has any. Later slices may be forgotten by restoring an earlier
+                checkpoint, which must not know them.
+            labels: Their targets.
+            scales_targets: Whether targets are numbers, and standardised.
+        """
+        mean, scale = _scaling(labels) if scales_targets else (None, None)
+        return cls(task=task, fitted=task.fit_rows(rows), target_mean=mean, target_scale=scale)
+
+    def refit(self, rows: Rows) -> "Encoder":
+        """Fit again to the samples that are left, for a patch. Targets keep their scale, which the outputs have."""
+        return Encoder(
+            task=self.task,
+            fitted=self.task.refit_rows(rows, self.fitted),
+            target_mean=self.target_mean,
+            target_scale=self.target_scale,
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what was learned, by the names that it has in a checkpoint."""
+        prefix = _prefix(self.task)
+        named = {f"{prefix}{name}": tensor for name, tensor in self.fitted.items()} or {
+            f"{prefix}{_FITTED}": torch.ones(1)
+        }
+        if self.target_mean is not None and self.target_scale is not None:
+            named |= {f"{_TARGET}mean": self.target_mean, f"{_TARGET}scale": self.target_scale}
+        return named
+
+    @classmethod
+    def load(cls, task: Task, tensors: Tensors) -> "Encoder | None":
+        """Read what `tensors` returned; None if a checkpoint has nothing of it, since it was never trained."""
+        fitted = strip_prefix(tensors, _prefix(task))
+        if not fitted:
+            return None
+        fitted.pop(_FITTED, None)
+        target = strip_prefix(tensors, _TARGET)
+        return cls(task=task, fitted=fitted, target_mean=target.get("mean"), target_scale=target.get("scale"))
+
+    def prepare(self, rows: Rows, device: torch.device) -> "PreparedSamples":
+        """Encode samples, to make batches of them."""
+        return PreparedSamples(encoder=self, inputs=self.task.prepare_rows(rows, self.fitted, device), device=device)
+
+    def targets(self, labels: Targets, device: torch.device) -> Tensor:
+        """Return targets as the loss takes them, on the device."""
+        targets = torch.from_numpy(np.array(labels))
+        if self.target_mean is not None and self.target_scale is not None:
+            targets = (targets - self.target_mean) * self.target_scale
+        return targets.to(device)
+
+    def in_units_of_targets(self, numbers: Tensor) -> Tensor:
+        """Undo the standardisation of targets."""
+        if self.target_mean is None or self.target_scale is None:
+            return numbers
+        return numbers / self.target_scale.to(numbers.device) + self.target_mean.to(numbers.device)
+
+
+def _prefix(task: Task) -> str:
+    return "normalizer." if isinstance(task, TensorTask) else "task."
+
+
+def _scaling(labels: Targets) -> tuple[Tensor, Tensor]:
+    deviation = labels.std(axis=0, dtype=np.float64)
+    scale = 1.0 / np.where(deviation > 0.0, deviation, 1.0)
+    mean = labels.mean(axis=0, dtype=np.float64)
+    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(scale.astype(np.float32))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PreparedSamples:
+    """Samples as a model takes them, batch by batch, on a device."""
+
+    encoder: Encoder
+    inputs: Inputs
+    device: torch.device
+
+    def __len__(self) -> int:
+        return count(self.inputs)
+
+    def first(self, samples: int) -> "PreparedSamples":
+        """Return the first samples."""
+        part = select(self.inputs, slice(0, samples))
+        return PreparedSamples(encoder=self.encoder, inputs=part, device=self.device)
+
+    def all(self) -> BatchInputs:
+        """Return all samples as one batch, with nothing drawn."""
+        return self._batch(self.inputs, None)
+
+    def split(self, size: int) -> Iterator[BatchInputs]:
+        """Yield batches of consecutive samples, with nothing drawn."""
+        for start in range(0, len(self), size):
+            yield self._batch(select(self.inputs, slice(start, start + size)), None)
+
+    def even_parts(self, size: int) -> Iterator[BatchInputs]:
+        """Yield parts of nearly equal size, with nothing drawn: all have the same weight in an average."""
+        parts = -(-len(self) // size)
+        bounds = [part.tolist()[-1] + 1 for part in torch.tensor_split(torch.arange(len(self)), parts)]
+        for start, stop in zip([0, *bounds], bounds, strict=False):
+            yield self._batch(select(self.inputs, slice(start, stop)), None)
+
+    def batches(self, positions: Indices, sizes: Sequence[int], draws: Tensor | None) -> Iterator[BatchInputs]:
+        """Yield the batches of an epoch.
+
+        Args:
+            positions: (samples,) the samples in training order, batch after batch.
+            sizes: Samples of each batch.
+            draws: (all samples,) int64, a seed for each sample; None if the task draws nothing.
+        """
+        order = torch.from_numpy(positions)
+        if not self.encoder.task.is_collated:
+            yield from self._gathered(order.to(self.device), list(sizes))
+            return
+        for part in order.split(list(sizes)):
+            yield self._batch(select(self.inputs, part), None if draws is None else draws[part])
+
+    def _gathered(self, order: Tensor, sizes: list[int]) -> Iterator[BatchInputs]:
+        """Yield batches as views of larger parts, each gathered at once."""
+        width = max(1, sum(part[:1].numel() for part in _tensors(self.inputs)))
+        start, waiting = 0, list[int]()
+        for number, size in enumerate(sizes):
+            waiting.append(size)
+            taken = sum(waiting)
+            if taken * width >= _GATHERED_VALUES or number == len(sizes) - 1:
+                part = self._batch(select(self.inputs, order[start : start + taken]), None)
+                yield from split(part, waiting)
+                start, waiting = start + taken, []
+
+    def _batch(self, part: Inputs, draws: Tensor | None) -> BatchInputs:
+        task = self.encoder.task
+        collated = task.collate(part, draws) if task.is_collated else part
+        return task.normalize(batch_of(to_device(collated, self.device)), self.encoder.fitted)
+
+
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    parts = inputs.values() if isinstance(inputs, dict) else [inputs]
+    return [part for part in parts if isinstance(part, Tensor)]

@@ -1,0 +1,64 @@
+"""Tasks: rows of the table `TASKS`, and any other one by its factory.
+
+`task` has the base class. The other modules have one task each.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from raymu.config import TargetName, TaskConfig, TaskName
+from raymu.config.data import NormalizeSetting
+from raymu.errors import ConfigInvalid
+from raymu.training.factories import call_factory, call_row
+from raymu.training.tasks.task import Fitted, Task
+from raymu.training.tasks.tensor import TensorTask
+
+__all__ = ["TASKS", "Fitted", "Task", "TaskFacts", "build_task", "columns_of_factory"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskFacts:
+    """What a built-in task is made from, besides its own settings."""
+
+    columns: tuple[str, ...]
+    """Names of the columns of features; one name for an array."""
+    column_kinds: Mapping[str, str]
+    """The kind of each column, as the training table had them; empty for tasks that ask for none."""
+    target: TargetName
+    normalize: NormalizeSetting
+    """`data.normalize`."""
+    takes_integers: bool
+    """Whether the model of the task `tensor` takes int64."""
+
+
+def build_tensor(facts: TaskFacts) -> Task:
+    """Build the task `tensor`."""
+    return TensorTask(normalize_setting=facts.normalize, takes_integers=facts.takes_integers)
+
+
+TASKS: Mapping[TaskName, Callable[..., Task]] = {
+    TaskName.TENSOR: build_tensor,
+}
+"""Each row takes the facts, and the user's keyword arguments."""
+
+
+def build_task(config: TaskConfig, facts: TaskFacts) -> Task:
+    """Build the configured task. Raises ConfigInvalid."""
+    if config.name is not None:
+        built: Task = call_row("task", config, TASKS[config.name], facts)
+        return built
+    task = call_factory("task", config)
+    if not isinstance(task, Task):
+        raise ConfigInvalid(
+            f"task.factory: {config.factory} returned {type(task).__name__}; it must return a raymu.Task"
+        )
+    return task
+
+
+def columns_of_factory(config: TaskConfig) -> tuple[str, ...] | None:
+    """Return the columns that a user's task names itself; None if it names none. Raises ConfigInvalid."""
+    if config.factory is None:
+        return None
+    task = call_factory("task", config)
+    columns = task.columns if isinstance(task, Task) else None
+    return None if columns is None else tuple(columns)
