@@ -19,7 +19,7 @@ def accuracy(predictions: Probabilities, targets: Targets) -> float:
 
 
 def label_accuracy(predictions: Probabilities, targets: Targets) -> float:
-    """Return the share of labels that are told right, at a probability of 1/2.
+    """Return the share of labels that are predicted right, at a probability of 1/2.
 
     Args:
         predictions: (samples, labels) probabilities.
