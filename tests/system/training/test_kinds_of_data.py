@@ -2,7 +2,6 @@
 
 import json
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 
 import raymu
 from raymu.cli import run_command
+from raymu.config import DataConfig
 from raymu.core.verdict import Verdict
-from raymu.data.tables import _read_samples
+from raymu.data.tables import SampleForm, TrainingTable, _read_samples
 from raymu.errors import ConfigInvalid, DataInvalid
 from raymu.service import ingest
 from raymu.service.audit.forget_set import AuditScope, find_forgotten
@@ -145,7 +145,11 @@ def test_ids_of_the_first_version_are_found_in_the_training_file(
     ids = [str(UUID(int=number)).upper().replace("0000-0000", "ABCD-0000") for number in range(60)]
     pq.write_table(table.set_column(0, "id", pa.array(ids)), tmp_path / "all.parquet")
     config = make_config(tmp_path / "all.parquet", partition={"shards": 2, "slices": 2})
-    monkeypatch.setattr(ingest, "read_training_table", partial(_read_samples, classes=None, is_verbatim=True))
+
+    def read_verbatim(location: str, fields: DataConfig, form: SampleForm, *, is_wide: bool) -> TrainingTable:
+        return _read_samples(location, fields, None, form, is_wide=is_wide, is_verbatim=True)
+
+    monkeypatch.setattr(ingest, "read_training_table", read_verbatim)
     with raymu.train(config, tmp_path / "run") as run:
         receipt = run.revoke(ids=[ids[7]], strategy="sisa")
     store = RunStore(str(tmp_path / "run"))
