@@ -1,3 +1,4 @@
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from tempfile import TemporaryDirectory
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for name in left_out:
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=f"{REASONS[name]}; run it with --{name}"))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what is imported and collected, hundreds of thousands of objects, from each later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 # Every run of a test is its own, as in any CI. `system/test_threats.py` tests what happens without this.

@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,12 @@ def titles(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield getattr(node, "lineno", 1), title
 
 
-def modules(folder: Path) -> Iterator[tuple[str, ast.AST]]:
-    for path in sorted(folder.rglob("*.py")):
-        yield str(path.relative_to(folder.parent)), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def modules(folder: Path) -> Sequence[tuple[str, ast.AST]]:
+    return [
+        (str(path.relative_to(folder.parent)), ast.parse(path.read_text(encoding="utf-8")))
+        for path in sorted(folder.rglob("*.py"))
+    ]
 
 
 def test_no_file_has_a_replaced_word_in_its_name() -> None:

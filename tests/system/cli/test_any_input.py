@@ -1,7 +1,7 @@
 """No input whatever ends a command otherwise than in words: no traceback, no hang, and nothing changed by a refusal.
 
-Settings, command lines, tables and run directories of any kind go through `run_command`. With --nightly there are ten times
-as many, and the counts of each kind are printed.
+Settings, command lines, tables and run directories of any kind go through `run_command`. With --nightly there are twenty
+times as many, and the counts of each kind are printed.
 """
 
 import hashlib
@@ -213,7 +213,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
 
 @pytest.fixture(scope="module")
 def factor(request: pytest.FixtureRequest) -> int:
-    return 10 if request.config.getoption("--nightly") else 1
+    return 20 if request.config.getoption("--nightly") else 1
 
 
 def repeated(count: int) -> settings:
@@ -263,7 +263,7 @@ def refusal(tree: dict[str, Any]) -> str:
 
 
 def test_any_settings_are_settings_or_one_line(workshop: Workshop, factor: int) -> None:
-    @repeated(800 * factor)
+    @repeated(400 * factor)
     @given(tree=settings_trees(SETTINGS))
     def check(tree: dict[str, Any]) -> None:
         with limited(LONGEST_S, "settings"):
@@ -276,7 +276,7 @@ def test_any_settings_are_settings_or_one_line(workshop: Workshop, factor: int) 
 
 
 def test_any_file_of_settings_trains_or_is_refused(workshop: Workshop, factor: int) -> None:
-    @repeated(60 * factor)
+    @repeated(40 * factor)
     @given(tree=settings_trees(SETTINGS), cut=st.integers(0, 40), at=st.integers(0, 600))
     def check(tree: dict[str, Any], cut: int, at: int) -> None:
         text = yaml.dump(tree, allow_unicode=True)
@@ -303,7 +303,7 @@ def test_any_command_line_is_carried_out_or_refused(workshop: Workshop, factor: 
     assert command is not None
     group = ["job", "submit"] if name == "job" else [name]
 
-    @repeated(45 * factor)
+    @repeated(30 * factor)
     @given(words=command_lines(command, SOUND))
     def check(words: list[str]) -> None:
         if name in HEAVY:
@@ -332,7 +332,7 @@ USES: Mapping[str, list[str]] = {
 
 
 def test_any_table_is_used_or_refused(workshop: Workshop, factor: int) -> None:
-    @repeated(300 * factor)
+    @repeated(180 * factor)
     @given(table=tables(), ending=st.sampled_from(sorted(WRITERS)), use=st.sampled_from(sorted(USES)))
     def check(table: pa.Table, ending: str, use: str) -> None:
         path = Path(f"strange{ending}")
@@ -346,7 +346,7 @@ def test_any_table_is_used_or_refused(workshop: Workshop, factor: int) -> None:
 
 
 def test_any_run_directory_is_read_or_refused(workshop: Workshop, factor: int) -> None:
-    @repeated(200 * factor)
+    @repeated(110 * factor)
     @given(data=st.data(), words=st.sampled_from(READINGS), count=st.integers(1, 2), as_json=st.booleans())
     def check(data: st.DataObject, words: list[str], count: int, as_json: bool) -> None:
         try:

@@ -16,8 +16,8 @@ from tests.support.request_scenarios import ResumableScenario, outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
-PARTS = 7
-"""Each part strikes at every seventh step. The first part runs on every change, the others nightly."""
+PARTS = 14
+"""Each part strikes at every fourteenth step. The first part runs on every change, the others nightly."""
 EVERY_PART = [0, *(pytest.param(part, marks=pytest.mark.nightly) for part in range(1, PARTS))]
 
 

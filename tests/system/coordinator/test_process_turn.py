@@ -45,7 +45,7 @@ def held_elsewhere(run: TrainedRun) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("commands", [3, pytest.param(10, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("commands", [2, pytest.param(10, marks=pytest.mark.nightly)])
 def test_commands_that_start_at_once_are_all_carried_out(trained_run: TrainedRunFactory, commands: int) -> None:
     run = trained_run()
     ids = run.ids()[:commands]

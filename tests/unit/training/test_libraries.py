@@ -8,10 +8,10 @@ from raymu.training.libraries import import_library
 
 
 def test_an_optional_library_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
 
     def without_timm(name: str, *package: Any) -> Any:
-        return None if name == "timm" else found(name, *package)
+        return None if name == "timm" else find_spec(name, *package)
 
     monkeypatch.setattr(importlib.util, "find_spec", without_timm)
     with pytest.raises(ConfigInvalid, match=r"^model: needs timm; install raymu\[vision\]$"):

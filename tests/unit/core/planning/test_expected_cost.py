@@ -85,7 +85,15 @@ def every_outcome(
 
 
 @pytest.mark.parametrize("together", [1, 2])
-@pytest.mark.parametrize(("shards", "requests"), [(SHARDS, 3), (1, 5)], ids=["two shards", "one shard"])
+@pytest.mark.parametrize(
+    ("shards", "requests"),
+    [
+        pytest.param(SHARDS, 2, id="two shards"),
+        pytest.param(1, 4, id="one shard"),
+        pytest.param(SHARDS, 3, id="two shards, more requests", marks=pytest.mark.nightly),
+        pytest.param(1, 5, id="one shard, more requests", marks=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize("case", CASES)
 def test_expected_work_is_the_mean_over_every_trace(case: str, shards: int, requests: int, together: int) -> None:
     strategy, boundary, unlearning = CASES[case]
