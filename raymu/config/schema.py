@@ -127,6 +127,10 @@ class Config:
         for part in ("train", "test"):
             if data[part]:
                 data[part] = "\n".join(_located(place, folder) for place in data[part].split("\n") if place.strip())
+        for branch, setting in _LOCAL_PATHS:
+            args = tree[branch]["args"] if isinstance(tree[branch], dict) and tree[branch].get("name") else {}
+            if isinstance(args.get(setting), str):
+                args[setting] = _located(args[setting], folder)
         return Config.parse(tree)
 
     def tree(self) -> dict[str, Any]:
@@ -139,4 +143,6 @@ def _located(location: str, folder: Path) -> str:
     return location if "://" in location else str(folder / Path(location).expanduser())
 
 
+_LOCAL_PATHS = (("task", "tokenizer"),)
+"""Settings of named parts that name files, which are taken from the configuration's folder too."""
 _ADAPTER = TypeAdapter(Config)

@@ -200,7 +200,7 @@ def _plan_inputs(config: Config, features: Rows, classes: int) -> TrainingSpec:
             raise ConfigInvalid(f"data.normalize: {kinds}; cast to uint8, or use shard")
         return TrainingSpec.of(config, input_shape=features.shape[1:], classes=classes)
     plan = TrainingSpec.of(config, input_shape=(), classes=classes, columns=features.names)
-    inputs = example_inputs(plan, features)
+    inputs = example_inputs(plan, features, source=redacted(config.data.train))
     return replace(plan, inputs=inputs, input_shape=inputs[""].shape if set(inputs) == {""} else ())
 
 

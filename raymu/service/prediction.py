@@ -149,6 +149,8 @@ class Ensemble:
 
     def _probabilities(self, features: Rows) -> Probabilities:
         """Return (voters, samples, outputs) float32."""
+        if isinstance(features, Columns):
+            self._classifiers[0].task.check(features.table, "the table")
         rows = features if isinstance(features, Columns) else self._as_array(features)
         with pinned(self._device, self._threads):
             return np.stack([classifier.probabilities(rows) for classifier in self._classifiers])

@@ -73,18 +73,21 @@ def with_inputs(spec: TrainingSpec, features: Rows) -> TrainingSpec:
     return replace(spec, takes_integers=True)
 
 
-def example_inputs(spec: TrainingSpec, rows: Columns) -> InputSpecs:
+def example_inputs(spec: TrainingSpec, rows: Columns, *, source: str) -> InputSpecs:
     """Return the parts of a sample's inputs to the model, as the task makes them of some samples.
 
     Args:
         spec: Training as it is configured.
         rows: All samples.
+        source: The table, for messages.
 
     Raises:
+        DataInvalid: A sample does not fit the task.
         ConfigInvalid: The task cannot be built, or fails on these samples.
     """
     task, few = spec.build_task(), rows[:_EXAMPLES]
     try:
+        task.check(rows.table, source)
         encoder = Encoder(task=task, fitted=task.fit_rows(few))
         return specs_of(encoder.prepare(few, torch.device("cpu")).all())
     except RaymuError:

@@ -16,6 +16,7 @@ import torch
 from pydantic import JsonValue
 from torch.nn.parameter import is_lazy
 
+from raymu.config import TaskName
 from raymu.core.code_record import CodeRecord
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.classifier import weights_seed
@@ -25,6 +26,7 @@ from raymu.training.probe import constant_tensors
 from raymu.training.randomness import seed_everything
 from raymu.training.reachable import is_installed
 from raymu.training.spec import TrainingSpec
+from raymu.training.tasks.text import tokenizer_files
 
 _NOT_RECORDED = frozenset({"raymu", "torch"})
 """PyTorch's version is in the determinism class. raymu's own changes keep the bits, which tests see to."""
@@ -40,7 +42,7 @@ def record_code(spec: TrainingSpec) -> CodeRecord | None:
     Raises:
         ConfigInvalid: A factory cannot be imported, or fails.
     """
-    if not spec.has_factory:
+    if not spec.has_factory and not _own_files(spec):
         return None
     key = repr(spec)
     if key not in _records:
@@ -51,8 +53,8 @@ def record_code(spec: TrainingSpec) -> CodeRecord | None:
 def _record(spec: TrainingSpec) -> CodeRecord:
     initial_weights = _initial_weights(spec) if spec.model.factory else ""
     modules: dict[str, str] = {}
-    distributions: dict[str, str] = {}
-    files: dict[str, str] = {}
+    distributions = _versions("transformers") | _versions("tokenizers") if _own_files(spec) else {}
+    files = {str(path): _digest(path) for path in _own_files(spec)}
     for component in spec.factories.values():
         files |= {name: _digest(Path(name)) for name in _named_files(dict(component.args))}
         waiting = [(component.factory or "").partition(":")[0]]
@@ -75,9 +77,15 @@ def _record(spec: TrainingSpec) -> CodeRecord:
         files=dict(sorted(files.items())),
         distributions=dict(sorted(distributions.items())),
         initial_weights=initial_weights,
-        constants=constant_tensors(spec),
+        constants=constant_tensors(spec) if spec.has_factory else {},
         torch=torch.__version__,
     )
+
+
+def _own_files(spec: TrainingSpec) -> tuple[Path, ...]:
+    """Return the files that a built-in task consists of."""
+    folder = spec.task.args.get("tokenizer") if spec.task.name is TaskName.TEXT else None
+    return tokenizer_files(folder) if isinstance(folder, str) and Path(folder).is_dir() else ()
 
 
 def _initial_weights(spec: TrainingSpec) -> str:

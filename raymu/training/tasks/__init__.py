@@ -4,31 +4,16 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from raymu.config import TargetName, TaskConfig, TaskName
-from raymu.config.data import NormalizeSetting
+from raymu.config import TaskConfig, TaskName
 from raymu.errors import ConfigInvalid
 from raymu.training.factories import call_factory, call_row
+from raymu.training.tasks.facts import TaskFacts
 from raymu.training.tasks.task import Fitted, Task
 from raymu.training.tasks.tensor import TensorTask
+from raymu.training.tasks.text import build_text
 
 __all__ = ["TASKS", "Fitted", "Task", "TaskFacts", "build_task", "columns_of_factory"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskFacts:
-    """What a built-in task is made from, besides its own settings."""
-
-    columns: tuple[str, ...]
-    """Names of the columns of features; one name for an array."""
-    column_kinds: Mapping[str, str]
-    """The kind of each column, as the training table had them; empty for tasks that ask for none."""
-    target: TargetName
-    normalize: NormalizeSetting
-    """`data.normalize`."""
-    takes_integers: bool
-    """Whether the model of the task `tensor` takes int64."""
 
 
 def build_tensor(facts: TaskFacts) -> Task:
@@ -38,6 +23,7 @@ def build_tensor(facts: TaskFacts) -> Task:
 
 TASKS: Mapping[TaskName, Callable[..., Task]] = {
     TaskName.TENSOR: build_tensor,
+    TaskName.TEXT: build_text,
 }
 """Each row takes the facts, and the user's keyword arguments."""
 

@@ -26,6 +26,17 @@ class Task:
     columns: ClassVar[Sequence[str] | None] = None
     """The columns that are read. None reads those that `data.features` names."""
 
+    def check(self, rows: pa.Table, source: str) -> None:
+        """Check all samples of a table, before anything is made of them. By default every table is accepted.
+
+        Args:
+            rows: The columns of the samples.
+            source: The table, for messages.
+
+        Raises:
+            DataInvalid: A sample does not fit.
+        """
+
     def fit(self, rows: pa.Table) -> Fitted:
         """Learn from the samples of a shard's first slice, which later slices may not change.
 
