@@ -82,11 +82,14 @@ if TYPE_CHECKING:
     from raymu.service.audit.forget_set import AuditScope
     from raymu.service.audit.report import AuditReport
     from raymu.service.coordinator.client import CoordinatorClient
+    from raymu.service.export import Export
+    from raymu.service.export_document import ExportCheck
     from raymu.service.planning.forecast import Forecast
     from raymu.service.prediction import Ensemble, Evaluation
     from raymu.service.tuning.report import TuningReport
     from raymu.service.verify.verify import Verification
     from raymu.store.manifest import RunManifest
+    from raymu.training.ensemble_module import EnsembleModule
 
 __all__ = ["Revocation", "Run", "SubmissionResult", "open_run", "train"]
 
@@ -615,6 +618,43 @@ class Run:
             raise DataInvalid(path, f"has no column {names}; evaluation needs labels")
         return self.evaluate(table.features, table.labels)
 
+    def module(self) -> EnsembleModule:
+        """Return the current generation as a `torch.nn.Module`, in evaluation mode and on the CPU.
+
+        It is a copy: a later revocation supersedes it, and the purge of the run does not reach it.
+        """
+        from raymu.service.export import served_module
+
+        self.require_not_rolled_back()
+        return served_module(self._store)
+
+    def export(self, out: str | Path, *, formats: Sequence[str] = ("pt2",)) -> Export:
+        """Write the current generation into a folder, for programs without raymu, with a document of what it is.
+
+        It is a copy: a later revocation supersedes it, and the purge of the run does not reach it.
+
+        Args:
+            out: A new local folder, or one with an earlier export of this run, which is replaced.
+            formats: Any of pt2 (a program of torch.export), onnx and safetensors.
+
+        Raises:
+            RequestInvalid: A format is unknown, the folder cannot be written, the model cannot be traced, or accepted
+                requests wait for a state that saw their samples.
+            ConfigInvalid: A format needs a package that is not installed.
+        """
+        from raymu.service.export import export_run
+        from raymu.training.export_formats import formats_of
+
+        self.require_not_rolled_back()
+        return export_run(self._store, _local_folder(out), formats_of(formats))
+
+    def check_export(self, out: str | Path) -> ExportCheck:
+        """Compare an export with what the run serves now. Raises RequestInvalid if it is none of this run, or was changed."""
+        from raymu.service.export_document import check_export
+
+        self.require_not_rolled_back()
+        return check_export(self._store, _local_folder(out))
+
     def close(self) -> None:
         """Stop the coordinator that this object started, if any. Calls that other threads have begun end first."""
         self._connection.close()
@@ -768,6 +808,12 @@ def _listed(ids: Sequence[SampleId]) -> tuple[SampleId, ...]:
 def _absolute(path: str | Path) -> str:
     """Return a path or URI that means the same to actors, whose working directories differ."""
     return str(path) if is_uri(str(path)) else str(Path(path).absolute())
+
+
+def _local_folder(out: str | Path) -> Path:
+    if is_uri(str(out)):
+        raise RequestInvalid(f"{redacted(str(out))}: an export is a folder on a local disk; copy it from there")
+    return Path(out).expanduser()
 
 
 def _data_location(location: str | Path) -> str:

@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, tuple[LazyCommand, ...]] = {
     "Predict": (
         LazyCommand("evaluate", "evaluate", "Measure the accuracy on labelled data."),
         LazyCommand("predict", "predict", "Predict the classes of a table."),
+        LazyCommand("export", "export", "Write the model for programs without raymu."),
     ),
     "Cluster": (
         LazyCommand("start", "start", "Start a coordinator that stays up."),

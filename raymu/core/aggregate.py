@@ -36,19 +36,27 @@ def mean_probability(probabilities: Probabilities, voters: Voters) -> Probabilit
     Returns:
         (samples, classes) float32.
     """
-    return _weighted(probabilities, voters.stages)
+    return _weighted(probabilities, _stages(voters))
 
 
 def size_weighted(probabilities: Probabilities, voters: Voters) -> Probabilities:
     """Average the probabilities, weighted by the share of trained stages times the retained samples."""
-    return _weighted(probabilities, voters.stages * voters.samples)
+    return _weighted(probabilities, _stages_and_samples(voters))
 
 
 def majority_vote(probabilities: Probabilities, voters: Voters) -> Probabilities:
     """Count one weighted vote per constituent, and return each class's share. A tie goes to the lower class."""
     classes = probabilities.shape[-1]
     votes = np.eye(classes, dtype=np.float32)[probabilities.argmax(axis=-1)]
-    return _weighted(votes, voters.stages)
+    return _weighted(votes, _stages(voters))
+
+
+def _stages(voters: Voters) -> Weights:
+    return voters.stages
+
+
+def _stages_and_samples(voters: Voters) -> Weights:
+    return voters.stages * voters.samples
 
 
 def _weighted(values: Probabilities, weights: Weights) -> Probabilities:
@@ -61,6 +69,20 @@ AGGREGATIONS: Mapping[AggregationName, Aggregation] = {
     AggregationName.MAJORITY_VOTE: majority_vote,
     AggregationName.SIZE_WEIGHTED: size_weighted,
 }
+
+
+VOTE_WEIGHTS: Mapping[AggregationName, Callable[[Voters], Weights]] = {
+    AggregationName.MEAN_PROBABILITY: _stages,
+    AggregationName.MAJORITY_VOTE: _stages,
+    AggregationName.SIZE_WEIGHTED: _stages_and_samples,
+}
+"""Each row returns what an aggregation weights the votes by: (voters,)."""
+
+
+def vote_shares(aggregation: AggregationName, voters: Voters) -> Weights:
+    """Return the share of each voter in an aggregation, (voters,). The shares add up to 1."""
+    weights = VOTE_WEIGHTS[aggregation](voters)
+    return weights / weights.sum()
 
 
 def voters_of(constituents: Sequence[Constituent], slices: int) -> Voters:

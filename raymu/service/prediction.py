@@ -23,6 +23,7 @@ from raymu.store.files.concurrency import map_concurrently
 from raymu.store.run import RunStore
 from raymu.training.classifier import Classifier
 from raymu.training.determinism import device_or_cpu, pinned
+from raymu.training.ensemble_module import EnsembleModule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +88,8 @@ class Ensemble:
         self._threads = config.cluster.threads
         self._device = device or device_or_cpu(config.device)
         self._input_shape = manifest.input_shape
-        self._aggregate = AGGREGATIONS[config.unlearning.aggregation]
+        self._aggregation = config.unlearning.aggregation
+        self._aggregate = AGGREGATIONS[self._aggregation]
         self._voters: list[Constituent] = [served for served in generation.constituents if served.checkpoint]
         self._weights = voters_of(self._voters, config.partition.slices)
         if not self._voters:
@@ -98,12 +100,12 @@ class Ensemble:
             self._classifiers.append(Classifier.restore(payload, self._plan, device=self._device, source=file.path))
 
     @classmethod
-    def current(cls, store: RunStore) -> "Ensemble":
+    def current(cls, store: RunStore, *, device: torch.device | None = None) -> "Ensemble":
         """Load the generation that is served now, and start again if another supersedes it meanwhile."""
         while True:
             generation = served_generation(store)
             try:
-                return cls(store, generation)
+                return cls(store, generation, device=device)
             except FileMissing:
                 if served_generation(store) == generation:
                     raise
@@ -118,6 +120,12 @@ class Ensemble:
             for voter, classifier in zip(self._voters, self._classifiers, strict=True)
         ]
         return other
+
+    def module(self) -> EnsembleModule:
+        """Return the ensemble as a module for plain PyTorch, which shares its tensors."""
+        return EnsembleModule(
+            self._classifiers, aggregation=self._aggregation, voters=self._weights, target=self._plan.task.target
+        )
 
     def predict(self, features: Rows) -> Probabilities:
         """Predict.
