@@ -19,6 +19,7 @@ from raymu.store.run import RunStore
 from raymu.training.audit.remedy import AuditedRemedy
 from raymu.training.audit.samples import AuditSamples, ModelKind
 from raymu.training.audit.shadow_models import AuditedModel, AuditTask, restored_model
+from raymu.training.targets import TARGETS
 
 LEVEL = 0.05
 """Probability that an exact retraining fails: over all requests together, and over the requests one by one."""
@@ -82,6 +83,12 @@ def audit(
     if 0 != scope.repetitions < MIN_REPETITIONS:
         raise RequestInvalid(
             f"{scope.repetitions} repetitions: give {MIN_REPETITIONS} or more, because a spread is measured, or 0 for none"
+        )
+    target = store.config.task.target
+    if not TARGETS[target].has_membership:
+        raise RequestInvalid(
+            f"membership inference asks how sure a model is of the truth, which has no meaning for task.target {target}; "
+            "`raymu verify --replay` proves what was retrained"
         )
     phase("reading the samples")
     forgotten = find_forgotten(store, scope)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raymu.config import UnlearningConfig
+from raymu.config import TargetName, UnlearningConfig
 from raymu.config.unlearning import Boundary, Contributions, Strategy
 from raymu.core.audit.signals import Confidences
 from raymu.core.forgetting_error import FEWEST_ORACLES, ORACLES, RetrainedConfidences
@@ -82,6 +82,10 @@ class TuningObjective:
             DataInvalid: The test set cannot be used.
         """
         self._spec, self._store = spec, RunStore(spec.location, trust=trust)
+        if (target := self._store.config.task.target) is not TargetName.CLASSES:
+            raise RequestInvalid(
+                f"a search scores the accuracy of classes, and task.target is {target}; set the boundary"
+            )
         self._lineages, self._speeds = _state_without_debt(self._store)
         self._population = current_population(self._store, [lineage.table for lineage in self._lineages])
         self.trace = _read_trace(spec, self._store, self._population)

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raymu import open_run, train
+from raymu import AuditScope, open_run, train
 from raymu.config import Config
 from raymu.core.records import Exactness
-from raymu.errors import ConfigInvalid
+from raymu.data.tables import read_features
+from raymu.errors import ConfigInvalid, RequestInvalid
+from raymu.service.tuning.objective import ObjectiveSpec, TuningObjective
 from tests.support.examples import repaired_weights
 
 CODE = "tests.unit.training.own_task"
@@ -85,8 +87,6 @@ def test_predictions_of_numbers_are_in_the_unit_of_the_table(tmp_path: Path) -> 
     config = make_task_config(write_rows(tmp_path / "all.parquet"), "regression", epochs=12)
     train(config, tmp_path / "run").close()
     run = open_run(tmp_path / "run")
-    from raymu.data.tables import read_features
-
     table = read_features(str(tmp_path / "all.parquet"), run.config.data, form=run.manifest.form)
     predicted = run.predict(table.features)
     assert predicted.shape == (120, 1)
@@ -100,3 +100,39 @@ def test_a_loss_of_another_target_is_refused_with_those_that_fit(tmp_path: Path)
     with pytest.raises(ConfigInvalid, match=r"cross_entropy is no loss for task.target regression; use squared_error"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run for each target, of which samples were revoked."""
+    folder = tmp_path_factory.mktemp("targets")
+    data = write_rows(folder / "all.parquet")
+    for target in ("labels", "regression"):
+        with train(make_task_config(data, target), folder / target) as run:
+            run.revoke([3, 40], strategy="sisa")
+    return {target: folder / target for target in ("labels", "regression")}
+
+
+def test_an_audit_of_several_labels_asks_for_all_of_them(trained: dict[str, Path]) -> None:
+    data = str(trained["labels"].parent / "all.parquet")
+    report = open_run(trained["labels"]).audit(AuditScope(data=data, shadow_models=4, repetitions=0))
+    assert 0.5 < report.accuracy.retain.oracle <= 1.0
+    assert report.verdict in ("pass", "inconclusive")
+
+
+def test_what_has_no_meaning_for_numbers_says_so(trained: dict[str, Path]) -> None:
+    run = open_run(trained["regression"])
+    data = str(trained["regression"].parent / "all.parquet")
+    with pytest.raises(RequestInvalid, match=r"which has no meaning for task\.target regression"):
+        run.audit(AuditScope(data=data))
+    with pytest.raises(RequestInvalid, match="a search scores the accuracy of classes"):
+        TuningObjective(
+            ObjectiveSpec(
+                location=str(trained["regression"]),
+                traffic="uniform:2",
+                trace=None,
+                test=data,
+                scratch=str(trained["regression"].parent),
+                workers=1,
+            )
+        )
