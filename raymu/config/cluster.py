@@ -40,6 +40,8 @@ class ClusterConfig:
     """Processes that share the batches of a shard, each with a shard's CPUs and GPUs. Part of the determinism class."""
     threads: Annotated[int, Field(ge=1, le=limits.MAX_THREADS)] = 1
     """Threads of each operation. Part of the determinism class: another thread count gives other bits."""
+    loading_threads: Annotated[int, Field(ge=0, le=limits.MAX_THREADS)] = 2
+    """Threads that decode and augment pictures ahead of each step; 0 does it between the steps. No bit depends on them."""
     journal: str | None = None
     """Database URL of the journal (postgresql://...), without a password. By default SQLite beside the run."""
     live_actors: Count | None = None

@@ -1,6 +1,7 @@
 """A shard's samples in canonical order, and one epoch's batches of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,8 +102,8 @@ class BatchPlan:
 
     def split(
         self, samples: PreparedSamples, targets: Tensor, draws: Tensor | None = None
-    ) -> Iterator[tuple[BatchInputs, Tensor]]:
-        """Yield the inputs and targets of each batch.
+    ) -> Generator[tuple[BatchInputs, Tensor]]:
+        """Yield the inputs and targets of each batch. Threads may make them ahead: close it where it is not used up.
 
         Args:
             samples: All samples.
@@ -111,7 +112,8 @@ class BatchPlan:
         """
         # One gather per epoch, then views: quicker than an index per batch.
         order, sizes = torch.from_numpy(self.positions).to(targets.device), list(self.sizes)
-        return zip(samples.batches(self.positions, sizes, draws), targets[order].split(sizes), strict=True)
+        with closing(samples.batches(self.positions, sizes, draws)) as batches:
+            yield from zip(batches, targets[order].split(sizes), strict=True)
 
     def drop_singletons(self) -> "BatchPlan":
         """Leave out the batches of one sample, which have no batch statistics."""

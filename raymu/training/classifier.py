@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,6 +54,8 @@ class Classifier:
     target: Target
     scales_targets: bool
     """Whether targets are numbers that are standardised."""
+    loading_threads: int = 0
+    """Threads that make batches ahead of the step."""
     encoder: Encoder | None = field(default=None)
     """None until a stage has samples to fit the task to."""
     _state: ModelState = field(init=False)
@@ -73,6 +76,7 @@ class Classifier:
             task=spec.build_task(),
             target=TARGETS[target],
             scales_targets=target is TargetName.REGRESSION and spec.normalize == "shard",
+            loading_threads=spec.loading_threads,
         )
 
     @classmethod
@@ -132,11 +136,13 @@ class Classifier:
 
     def prepare(self, rows: Rows) -> PreparedSamples:
         """Encode samples, to make batches of them."""
-        return self._fitted.prepare(rows, self.device)
+        return self._fitted.prepare(rows, self.device, loading_threads=self.loading_threads)
 
     def prepared(self, inputs: Inputs) -> PreparedSamples:
         """Take samples that are encoded already."""
-        return PreparedSamples(encoder=self._fitted, inputs=inputs, device=self.device)
+        return PreparedSamples(
+            encoder=self._fitted, inputs=inputs, device=self.device, loading_threads=self.loading_threads
+        )
 
     def targets(self, labels: Targets) -> Tensor:
         """Return targets as the loss takes them, on the device."""
@@ -162,8 +168,11 @@ class Classifier:
             (batch, outputs) of consecutive samples.
         """
         self.model.eval()
+        if not isinstance(samples, PreparedSamples) and self.task.collates_ahead:
+            samples = self.prepare(samples)
         if isinstance(samples, PreparedSamples):
-            yield from map(self._alone_too, samples.split(self.evaluation_batch))
+            with closing(samples.split(self.evaluation_batch)) as batches:
+                yield from map(self._alone_too, batches)
             return
         for start in range(0, len(samples), self.evaluation_batch):
             yield self._alone_too(self.prepare(samples[start : start + self.evaluation_batch]).all())

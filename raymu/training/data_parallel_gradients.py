@@ -1,7 +1,7 @@
 """Gradients of batches that several ranks share."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -50,22 +50,25 @@ def data_parallel_gradients(
     model = classifier.model
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     ranks.broadcast_buffers(model)
-    parts_of = [
-        batches.part(rank, ranks.count, min_samples=min_samples).split(samples, targets, draws)
-        for rank in ranks.local_ranks
-    ]
     states = [
         _RankState(model, classifier.device, generators, derive_seed(seed, rank) if rank else seed)
         for rank in ranks.local_ranks
     ]
-    for batch_size in batches.sizes:
-        gradients = []
-        for state, parts in zip(states, parts_of, strict=True):
-            part, part_targets = next(parts)
-            with state.active():
-                gradients.append(_part_gradient(classifier, parameters, part, part_targets, batch_size=batch_size))
-        _set_gradients(parameters, ranks.ordered_all_reduce(gradients))
-        yield
+    with ExitStack() as open_parts:
+        parts_of = [
+            open_parts.enter_context(
+                closing(batches.part(rank, ranks.count, min_samples=min_samples).split(samples, targets, draws))
+            )
+            for rank in ranks.local_ranks
+        ]
+        for batch_size in batches.sizes:
+            gradients = []
+            for state, parts in zip(states, parts_of, strict=True):
+                part, part_targets = next(parts)
+                with state.active():
+                    gradients.append(_part_gradient(classifier, parameters, part, part_targets, batch_size=batch_size))
+            _set_gradients(parameters, ranks.ordered_all_reduce(gradients))
+            yield
     states[0].load()
 
 

@@ -1,7 +1,9 @@
 """A task, fitted to the samples of one shard: what turns rows into batches, and labels into targets."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +13,8 @@ from raymu.core.arrays import Targets
 from raymu.core.partition import Indices
 from raymu.data.rows import Rows
 from raymu.training.checkpoint_format import Tensors, strip_prefix
-from raymu.training.inputs import BatchInputs, Inputs, batch_of, count, select, split, to_device
+from raymu.training.inputs import BatchInputs, Index, Inputs, batch_of, count, select, split, to_device
+from raymu.training.loading import made_ahead
 from raymu.training.tasks import Fitted, Task
 from raymu.training.tasks.tensor import TensorTask
 
@@ -76,9 +79,10 @@ class Encoder:
         target = strip_prefix(tensors, _TARGET)
         return cls(task=task, fitted=fitted, target_mean=target.get("mean"), target_scale=target.get("scale"))
 
-    def prepare(self, rows: Rows, device: torch.device) -> "PreparedSamples":
-        """Encode samples, to make batches of them."""
-        return PreparedSamples(encoder=self, inputs=self.task.prepare_rows(rows, self.fitted, device), device=device)
+    def prepare(self, rows: Rows, device: torch.device, *, loading_threads: int = 0) -> "PreparedSamples":
+        """Encode samples, to make batches of them. loading_threads: threads that make batches ahead"""
+        inputs = self.task.prepare_rows(rows, self.fitted, device)
+        return PreparedSamples(encoder=self, inputs=inputs, device=device, loading_threads=loading_threads)
 
     def targets(self, labels: Targets, device: torch.device) -> Tensor:
         """Return targets as the loss takes them, on the device."""
@@ -112,32 +116,31 @@ class PreparedSamples:
     encoder: Encoder
     inputs: Inputs
     device: torch.device
+    loading_threads: int = 0
+    """Threads that make batches ahead of the step, for a task that allows it."""
 
     def __len__(self) -> int:
         return count(self.inputs)
 
     def first(self, samples: int) -> "PreparedSamples":
         """Return the first samples."""
-        part = select(self.inputs, slice(0, samples))
-        return PreparedSamples(encoder=self.encoder, inputs=part, device=self.device)
+        return replace(self, inputs=select(self.inputs, slice(0, samples)))
 
     def all(self) -> BatchInputs:
         """Return all samples as one batch, with nothing drawn."""
-        return self._batch(self.inputs, None)
+        return self._batch(self._collated(slice(None), None))
 
-    def split(self, size: int) -> Iterator[BatchInputs]:
+    def split(self, size: int) -> Generator[BatchInputs]:
         """Yield batches of consecutive samples, with nothing drawn."""
-        for start in range(0, len(self), size):
-            yield self._batch(select(self.inputs, slice(start, start + size)), None)
+        return self._loaded([slice(start, start + size) for start in range(0, len(self), size)], None)
 
     def even_parts(self, size: int) -> Iterator[BatchInputs]:
         """Yield parts of nearly equal size, with nothing drawn: all have the same weight in an average."""
         parts = -(-len(self) // size)
         bounds = [part.tolist()[-1] + 1 for part in torch.tensor_split(torch.arange(len(self)), parts)]
-        for start, stop in zip([0, *bounds], bounds, strict=False):
-            yield self._batch(select(self.inputs, slice(start, stop)), None)
+        return self._loaded([slice(*pair) for pair in zip([0, *bounds], bounds, strict=False)], None)
 
-    def batches(self, positions: Indices, sizes: Sequence[int], draws: Tensor | None) -> Iterator[BatchInputs]:
+    def batches(self, positions: Indices, sizes: Sequence[int], draws: Tensor | None) -> Generator[BatchInputs]:
         """Yield the batches of an epoch.
 
         Args:
@@ -146,13 +149,11 @@ class PreparedSamples:
             draws: (all samples,) int64, a seed for each sample; None if the task draws nothing.
         """
         order = torch.from_numpy(positions)
-        if not self.encoder.task.is_collated:
-            yield from self._gathered(order.to(self.device), list(sizes))
-            return
-        for part in order.split(list(sizes)):
-            yield self._batch(select(self.inputs, part), None if draws is None else draws[part])
+        if self.encoder.task.is_collated:
+            return self._loaded(order.split(list(sizes)), draws)
+        return self._gathered(order.to(self.device), list(sizes))
 
-    def _gathered(self, order: Tensor, sizes: list[int]) -> Iterator[BatchInputs]:
+    def _gathered(self, order: Tensor, sizes: list[int]) -> Generator[BatchInputs]:
         """Yield batches as views of larger parts, each gathered at once."""
         width = max(1, sum(part[:1].numel() for part in _tensors(self.inputs)))
         start, waiting = 0, list[int]()
@@ -160,14 +161,24 @@ class PreparedSamples:
             waiting.append(size)
             taken = sum(waiting)
             if taken * width >= _GATHERED_VALUES or number == len(sizes) - 1:
-                part = self._batch(select(self.inputs, order[start : start + taken]), None)
+                part = self._batch(select(self.inputs, order[start : start + taken]))
                 yield from split(part, waiting)
                 start, waiting = start + taken, []
 
-    def _batch(self, part: Inputs, draws: Tensor | None) -> BatchInputs:
-        task = self.encoder.task
-        collated = task.collate(part, draws) if task.is_collated else part
-        return task.normalize(batch_of(to_device(collated, self.device)), self.encoder.fitted)
+    def _loaded(self, parts: Sequence[Index], draws: Tensor | None) -> Generator[BatchInputs]:
+        """Yield a batch of each part. Threads make them ahead, if the task allows it; the device has one at a time."""
+        threads = self.loading_threads if self.encoder.task.collates_ahead else 0
+        with closing(made_ahead(partial(self._collated, draws=draws), parts, threads=threads)) as made:
+            yield from map(self._batch, made)
+
+    def _collated(self, part: Index, draws: Tensor | None) -> Inputs:
+        samples, task = select(self.inputs, part), self.encoder.task
+        if not task.is_collated:
+            return samples
+        return task.collate(samples, None if draws is None else draws[part])
+
+    def _batch(self, collated: Inputs) -> BatchInputs:
+        return self.encoder.task.normalize(batch_of(to_device(collated, self.device)), self.encoder.fitted)
 
 
 def _tensors(inputs: Inputs) -> list[Tensor]:

@@ -22,6 +22,7 @@ from raymu.training.stages import StageResult, StageTask, train_stages
 
 _HARMLESS = (
     "raymu.store.presence",
+    "raymu.training.loading",
     "rich.",
     "tqdm.",
     "ray.",
@@ -33,8 +34,9 @@ _HARMLESS = (
     "pydevd",
     "_pydev",
 )
-"""Modules whose threads give signs of life, show progress, or wait for input: they draw no random numbers.
+"""Modules whose threads give signs of life, make batches, show progress, or wait for input.
 
+They draw no random numbers that a model draws too.
 Not all of raymu's: a thread may be there to predict or to revoke, with a method of a `Run` as its target."""
 
 

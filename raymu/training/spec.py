@@ -32,6 +32,8 @@ class TrainingSpec:
     """Fixed batches of a slice, if contributions are recorded by group."""
     workers: int = 1
     """Ranks that share every batch."""
+    loading_threads: int = 0
+    """Threads that make batches ahead of the step. No bit depends on them."""
     takes_integers: bool = False
     """Whether the model takes int64, such as the numbers of tokens, and no floats."""
     task: TaskConfig = field(default_factory=lambda: TaskConfig(name=TaskName.TENSOR))
@@ -104,6 +106,7 @@ class TrainingSpec:
             epochs=config.epochs_per_stage,
             groups_per_slice=config.unlearning.groups_per_slice if by_group else None,
             workers=config.cluster.workers_per_shard,
+            loading_threads=config.cluster.loading_threads,
             takes_integers=takes_integers,
             task=config.task,
             columns=columns or config.data.feature_columns,

@@ -1,6 +1,7 @@
 """Training one shard, stage by stage, in an order that depends on identity alone."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -270,10 +271,13 @@ class ShardTrainer:
             self._train_epoch_by_ranks(samples, targets, batches, rates=rates, seed=seed, draws=draws)
             return
         seed_everything(seed, self._generators)
-        for (batch, truth), rate in zip(batches.split(samples, targets, draws), rates, strict=True):
-            model.zero_grad(set_to_none=True)  # also of parameters that the optimizer leaves out: clipping reads them
-            self.classifier.loss(self.classifier.forward(batch), truth).backward()
-            self._step(rate)
+        with closing(batches.split(samples, targets, draws)) as parts:
+            for (batch, truth), rate in zip(parts, rates, strict=True):
+                model.zero_grad(
+                    set_to_none=True
+                )  # also of parameters that the optimizer leaves out: clipping reads them
+                self.classifier.loss(self.classifier.forward(batch), truth).backward()
+                self._step(rate)
 
     def _train_epoch_by_ranks(
         self,

@@ -25,6 +25,9 @@ class Task:
 
     columns: ClassVar[Sequence[str] | None] = None
     """The columns that are read. None reads those that `data.features` names."""
+    collates_ahead: ClassVar[bool] = False
+    """Whether `collate` may run in several threads, ahead of the step. Then it must not draw from torch's global generator,
+    nor from Python's or NumPy's, whatever their state is set to: the model draws from these at the same time."""
 
     def check(self, rows: pa.Table, source: str) -> None:
         """Check all samples of a table, before anything is made of them. By default every table is accepted.
@@ -72,7 +75,7 @@ class Task:
         raise NotImplementedError
 
     def collate(self, inputs: Inputs, draws: Tensor | None) -> Inputs:
-        """Make a batch of encoded samples: pad, decode or augment them. It runs on the CPU, and may run ahead of the step.
+        """Make a batch of encoded samples: pad, decode or augment them. It runs on the CPU.
 
         Args:
             inputs: The samples of the batch, as `encode` returned them.
