@@ -1,4 +1,4 @@
-"""raymu trains PyTorch classifiers so that any training sample can be taken out of them again, exactly.
+"""raymu trains PyTorch models so that any training sample can be taken out of them again, exactly.
 
 `raymu.api` has what users call; the packages below it are laid out by floor: `config`, `core`, `data`, `training`, `store`,
 `service` and `runtime`, each importing only those before it.
