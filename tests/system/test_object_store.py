@@ -28,9 +28,6 @@ from tests.support.object_store_server import ObjectStoreServer
 from tests.support.postgres_server import PostgresServer
 from tests.support.request_scenarios import ResumableScenario, outcome
 
-STRUCK = 4
-"""Of a hundred steps; each is two courses."""
-
 
 @pytest.fixture
 def database(postgres: PostgresServer) -> sql.URL:
@@ -126,15 +123,17 @@ def test_a_choice_is_scored_like_one_of_a_local_run(
     assert run.verify().verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("struck", [2, pytest.param(12, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("is_torn", [False, True], ids=["a request fails", "only its reply is lost"])
 def test_the_next_coordinator_recovers_from_a_failed_request_to_the_store(
-    object_store: ObjectStoreServer, bucket: str, database: sql.URL, tmp_path: Path, is_torn: bool
+    object_store: ObjectStoreServer, bucket: str, database: sql.URL, tmp_path: Path, is_torn: bool, struck: int
 ) -> None:
+    """Some of a hundred requests are struck; each is two courses."""
     scenario = ResumableScenario(tmp_path, journal=str(database))
     calm = FaultyRequests(0, fail)
     scenario.run(object_store.uri(f"{bucket}/calm"), calm)
     undisturbed = outcome(object_store.uri(f"{bucket}/calm"))
-    for at in random.Random(is_torn).sample(range(1, calm.steps + 1), STRUCK):
+    for at in random.Random(is_torn).sample(range(1, calm.steps + 1), struck):
         location = object_store.uri(f"{bucket}/run-{at}")
         disk = FaultyRequests(at, fail, is_torn=is_torn)
         with suppress(RaymuError, OSError):
