@@ -73,7 +73,7 @@ def measure_policy(job: Job) -> list[Row]:
 def _trained_with_owners(job: Job) -> Iterator[ComparisonSetup]:
     """Train a run in which a random owner is assigned to each sample."""
     with tempfile.TemporaryDirectory() as folder:
-        train = Path(job.setup.config(Path(folder)).data.train)
+        train = Path(str(job.setup.config(Path(folder)).data.train))
         table = pq.read_table(train)
         owners = np.random.default_rng(1).integers(0, OWNERS, table.num_rows)
         owned = Path(folder) / "owned.parquet"

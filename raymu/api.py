@@ -30,6 +30,7 @@ from raymu.core.trust import EVERYTHING, Trust, demands_of
 from raymu.core.uri import is_uri, locations_of, redacted
 from raymu.core.verdict import Verdict
 from raymu.data.date_text import END_OF_DAY
+from raymu.data.frames import TableData, is_frame, source_of, to_table
 from raymu.errors import (
     ConfigInvalid,
     CoordinatorLost,
@@ -354,17 +355,17 @@ class Run:
 
         return self.revoke(samples_left(self._store, shard), strategy="sisa", progress=progress)
 
-    def rebuild(self, *, data: str | Path | None = None, progress: Progress = no_progress) -> RebuildResult:
+    def rebuild(self, *, data: str | Path | object | None = None, progress: Progress = no_progress) -> RebuildResult:
         """Restore missing or changed files: samples from a remaining copy, states by training again.
 
         Args:
-            data: The file that the run was trained from.
+            data: The file that the run was trained from, or the table in memory.
             progress: Called after every trained stage.
 
         Raises:
             SamplesLost: No copy has the samples of a shard.
         """
-        return self._call(Rebuild(data=None if data is None else _data_location(data)), progress)
+        return self._call(Rebuild(data=None if data is None else _table_data(data)), progress)
 
     def configure(self, **unlearning: Any) -> None:
         """Change settings of `unlearning`, such as strategy="ohs" or ohs={"epochs": 1}, for later requests.
@@ -587,36 +588,53 @@ class Run:
         self.require_not_rolled_back()
         return signed_receipts(self._store, request_ids)
 
-    def predict(self, features: Rows) -> npt.NDArray[np.float32]:
+    def predict(self, features: Rows | object) -> npt.NDArray[np.float32]:
         """Predict with the current generation.
 
         Args:
-            features: (samples, *input shape), or the run's columns.
+            features: (samples, *input shape), or a table in memory: a DataFrame, an Arrow table or anything that `train`
+                takes. Labels in the table are not read.
 
         Returns:
             (samples, outputs) float32: probabilities of classes or labels, or numbers.
         """
-        return self._current().predict(features)
+        return self._current().predict(self._rows(features))
 
-    def evaluate(self, features: Rows, labels: Targets) -> Evaluation:
+    def evaluate(self, features: Rows | object, labels: Targets | None = None) -> Evaluation:
         """Measure the score of the current generation: the accuracy, or R2 of numbers.
 
         Args:
-            features: (samples, *input shape), or the run's columns.
-            labels: (samples,) int64, or (samples, outputs) float32.
+            features: (samples, *input shape), or a table in memory, as for `predict`.
+            labels: (samples,) int64, or (samples, outputs) float32. The default takes those of the table.
         """
-        return self._current().evaluate(features, labels)
+        if labels is None:
+            return self._evaluate_table(to_table(features))
+        return self._current().evaluate(self._rows(features), labels)
 
     def evaluate_file(self, path: str) -> Evaluation:
         """Measure the accuracy of the current generation on a table with labels. Raises DataInvalid."""
+        return self._evaluate_table(path)
+
+    def _evaluate_table(self, data: TableData) -> Evaluation:
         from raymu.data.tables import read_labelled
 
         fields = self.config.data
-        table = read_labelled(path, fields, self._store.manifest.class_table, self._store.manifest.form)
+        table = read_labelled(data, fields, self._store.manifest.class_table, self._store.manifest.form)
         if table.labels is None:
             names = ", ".join(fields.label_columns)
-            raise DataInvalid(path, f"has no column {names}; evaluation needs labels")
-        return self.evaluate(table.features, table.labels)
+            raise DataInvalid(source_of(data), f"has no column {names}; evaluation needs labels")
+        return self._current().evaluate(table.features, table.labels)
+
+    def _rows(self, features: Rows | object) -> Rows:
+        """Return samples to predict: rows as they are, and those of a table in memory."""
+        from raymu.data.rows import Columns
+        from raymu.data.tables import read_features
+
+        if isinstance(features, Columns) or not is_frame(features):
+            rows: Any = features
+            return rows
+        manifest = self._store.manifest
+        return read_features(to_table(features), self.config.data, manifest.input_shape, manifest.form).features
 
     def module(self) -> EnsembleModule:
         """Return the current generation as a `torch.nn.Module`, in evaluation mode and on the CPU.
@@ -725,7 +743,8 @@ os.register_at_fork(after_in_child=_forget_parents)
 
 def train(
     config: Config,
-    run_dir: str | Path,
+    data: str | Path | object | None = None,
+    run_dir: str | Path | None = None,
     *,
     exclude: Collection[SampleId] = (),
     exclude_owners: Collection[SampleId] = (),
@@ -740,7 +759,11 @@ def train(
 
     Args:
         config: The settings, as the run keeps them.
-        run_dir: An empty or missing directory, as a path or a URI.
+        data: The samples, instead of `data.train`: a DataFrame of pandas or polars, an Arrow table, a relation of DuckDB, a
+            split of Hugging Face datasets, anything with Arrow's C stream interface, a mapping of column names to values;
+            or a path. A path alone is `run_dir`: `train(config, run_dir)` reads `data.train`.
+        run_dir: An empty or missing directory, as a path or a URI. For a table in memory the default is a new one below
+            `runs`, named by the time.
         exclude: Samples that the run never holds.
         exclude_owners: Owners of whom the run never holds a sample.
         inexact: Train also if the bits of the training cannot be repeated. Every receipt of the run is inconclusive then.
@@ -753,10 +776,10 @@ def train(
     """
     from raymu.service.ingest import prepare_run
 
-    run = Run(run_dir, address=address, trust=True)
-    own = config.relative_to(Path.cwd())
+    own, frame, location = _samples_and_run(config, data, run_dir)
+    run = Run(location, address=address, trust=True)
     begin_phase("reading the data")
-    prepared = prepare_run(own, run.location, exclude=exclude, exclude_owners=exclude_owners, inexact=inexact)
+    prepared = prepare_run(own, run.location, frame, exclude=exclude, exclude_owners=exclude_owners, inexact=inexact)
     begin_phase("writing the samples")
     prepared.write()
     remember(demands_of(own))  # so that this user's later commands on the run ask nothing
@@ -771,6 +794,22 @@ def train(
             mark_unfinished(error)  # the run stays
         raise
     return run
+
+
+def _samples_and_run(
+    config: Config, data: str | Path | object | None, run_dir: str | Path | None
+) -> tuple[Config, TableData | None, str | Path]:
+    """Return the settings with absolute paths, the table in memory if there is one, and where the run will be."""
+    if isinstance(data, str | Path) and run_dir is None:
+        data, run_dir = None, data
+    if data is None or isinstance(data, str | Path):
+        if run_dir is None:
+            raise RequestInvalid("the new run has no directory; give run_dir, such as runs/letter")
+        files = config if data is None else replace(config, data=replace(config.data, train=str(data)))
+        return files.relative_to(Path.cwd()), None, run_dir
+    table = to_table(data)
+    own = replace(config, data=replace(config.data, train=None)).relative_to(Path.cwd())
+    return own, table, run_dir or Path("runs") / f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
 
 
 def open_run(run_dir: str | Path, *, address: str | None = None, trust: bool = False, take_over: bool = False) -> Run:
@@ -814,6 +853,10 @@ def _local_folder(out: str | Path) -> Path:
     if is_uri(str(out)):
         raise RequestInvalid(f"{redacted(str(out))}: an export is a folder on a local disk; copy it from there")
     return Path(out).expanduser()
+
+
+def _table_data(data: str | Path | object) -> TableData:
+    return _data_location(data) if isinstance(data, str | Path) else to_table(data)
 
 
 def _data_location(location: str | Path) -> str:

@@ -25,7 +25,7 @@ from raymu.core.trust import EVERYTHING
 from raymu.data.rows import Rows
 from raymu.data.tables import SampleTable, read_training_table
 from raymu.errors import UnknownSamples
-from raymu.service.ingest import sample_form
+from raymu.service.ingest import sample_form, training_data
 from raymu.service.requests.sample_index import SampleIndex
 from raymu.service.trial import EvaluationSet, Predict, publish_branch, read_test_set, temporary_branch
 from raymu.store.run import RunStore
@@ -69,7 +69,7 @@ class ComparisonSetup:
         """Read the run's training and test data. Raises DataInvalid, RequestInvalid."""
         assert config.data.test is not None, "a comparison needs test data"
         form = sample_form(config)
-        training = read_training_table(config.data.train, config.data, form, is_wide=True)
+        training = read_training_table(training_data(config), config.data, form, is_wide=True)
         features, labels = read_test_set(config.data.test, config.data, training.classes, form)
         return cls(
             config=config,

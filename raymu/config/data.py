@@ -30,19 +30,24 @@ Files: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(_one_a_li
 """One path, URI or pattern, or several: a list in YAML, and kept with one a line."""
 
 
+ALL_COLUMNS = "*"
+"""In place of the columns of features: all but those that `data` gives another purpose."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class DataConfig:
     """Tables of samples, and the names of their columns."""
 
-    train: Files
-    """Parquet or Arrow file with one row per sample; or a directory, a pattern or a list of such files."""
+    train: Files | None = None
+    """Parquet or Arrow file with one row per sample; or a directory, a pattern or a list of such files.
+    None for a run that is trained from a table in memory."""
     test: Files | None = None
     """Files of the same columns, with samples that are not trained on."""
     id: Name = "id"
     label: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "label"
     """Column of what the model is to tell; several columns for a target of several labels or numbers."""
     features: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = "features"
-    """A fixed-size list or tensor column, or the names of scalar columns."""
+    """A fixed-size list or tensor column, or the names of scalar columns; `*` for all other columns, with task tabular."""
     owner: Name | None = None
     risk: Name | None = None
     """Column with each sample's revocation probability, within [0, 1]."""

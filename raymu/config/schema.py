@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from raymu.config import limits
 from raymu.config.cluster import ClusterConfig
-from raymu.config.data import DataConfig
+from raymu.config.data import ALL_COLUMNS, DataConfig
 from raymu.config.fields import STRICT, Device
 from raymu.config.limits import check_tree
 from raymu.config.stage_epochs import epochs_per_stage
@@ -56,6 +56,19 @@ class Config:
     unlearning: UnlearningConfig = Field(default_factory=UnlearningConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tables_have_all_columns(cls, settings: Any) -> Any:
+        """Read all columns of a table whose task is `tabular`, unless some are named."""
+        by_name = getattr(settings, "kwargs", settings)
+        if not isinstance(by_name, Mapping) or not isinstance(by_name.get("data"), Mapping):
+            return settings
+        task, data = by_name.get("task"), by_name["data"]
+        name = task.get("name") if isinstance(task, Mapping) else task
+        if name == TaskName.TABULAR and data.get("features") is None:
+            return {**by_name, "data": {**data, "features": ALL_COLUMNS}}
+        return settings
+
     @model_validator(mode="after")
     def _branches_agree(self) -> "Config":
         if self.partition.policy == "owner" and self.data.owner is None:
@@ -79,6 +92,15 @@ class Config:
                 "contributions group needs sgd without momentum, clipping or other options, so that each update comes of "
                 "one batch; use gradient"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _task_fits(self) -> "Config":
+        is_tabular = self.task.name is TaskName.TABULAR
+        if is_tabular and self.data.normalize == "unit":
+            raise ValueError("data.normalize unit is for pictures; leave it out with task tabular")
+        if self.data.features == ALL_COLUMNS and not is_tabular:
+            raise ValueError('data.features "*" belongs to task tabular; name the columns, or set task: tabular')
         return self
 
     @model_validator(mode="after")

@@ -2,9 +2,11 @@
 
 from enum import StrEnum
 
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from raymu.config.fields import STRICT
+from raymu.config.tabular import TabularSettings
 from raymu.config.training import Component, LossName
 
 
@@ -51,6 +53,17 @@ class TaskConfig(Component):
     name: TaskName | None = None
     target: TargetName = TargetName.CLASSES
     """What the model tells of a sample."""
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> "TaskConfig":
+        if self.name is TaskName.TABULAR:
+            TabularSettings.parse(self.args)
+        return self
+
+    @property
+    def tabular(self) -> TabularSettings | None:
+        """Settings of the task `tabular`; None for others."""
+        return TabularSettings.parse(self.args) if self.name is TaskName.TABULAR else None
 
     @property
     def keeps_columns(self) -> bool:

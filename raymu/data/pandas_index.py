@@ -33,6 +33,11 @@ def with_pandas_index(table: pa.Table) -> pa.Table:
     return table
 
 
+def is_unnamed(name: str) -> bool:
+    """Return whether a column is an index of pandas that has no name, and is there by default."""
+    return name in ("", "Unnamed: 0") or name.startswith(_UNNAMED)
+
+
 def unread_index(table: pa.Table) -> str | None:
     """Return the name of an index that the metadata names and the table lacks, or of one that is a column without a name."""
     names = [_name(level) for level in _levels(table)]

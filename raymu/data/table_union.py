@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from raymu.core.uri import redacted
 from raymu.data.arrow_values import INTEGER_TEXT, plain
+from raymu.data.frames import IN_MEMORY, TableData
 from raymu.data.pandas_index import with_pandas_index
 from raymu.data.table_files import TableFile, table_files
 from raymu.data.tensors import with_plain_tensors
@@ -32,28 +33,45 @@ class TableUnion:
     """What was converted, for people; empty if nothing was."""
 
 
-def read_union(location: str, names: Sequence[str]) -> TableUnion:
+def read_union(data: TableData, names: Sequence[str] | None) -> TableUnion:
     """Read columns of all files of a location. Columns that some files lack are missing there.
 
     Args:
-        location: Paths or URIs of files or directories, or patterns.
-        names: The columns to read, if they are there.
+        data: Paths or URIs of files or directories, or patterns; or a table in memory.
+        names: The columns to read, if they are there; None for all.
 
     Raises:
         DataInvalid: A file cannot be read, or has a column twice, or one of a type that does not fit those of the others.
     """
-    files = table_files(location)
+    if not isinstance(data, str):
+        return _of_memory(data, names)
+    files = table_files(data)
     tables = [_read(file) for file in files]
     for file, table in zip(files, tables, strict=True):
-        repeated = next((name for name in names if table.column_names.count(name) > 1), None)
-        if repeated is not None:
-            raise DataInvalid(file.source, f"has more than one column {one_line(repeated)}; rename or drop the others")
+        _require_once(file.source, table, names)
     tables = _with_partitions(files, tables)
     present = tuple(dict.fromkeys(name for table in tables for name in table.column_names))
-    kept = [name for name in names if name in present]
+    kept = [name for name in present if names is None or name in names]
     columns = {name: _joined(files, tables, name) for name in kept}
-    note = f"{redacted(location)}: {plural(len(files), 'file')} are one table" if len(files) > 1 else ""
+    note = f"{redacted(data)}: {plural(len(files), 'file')} are one table" if len(files) > 1 else ""
     return TableUnion(table=pa.table(columns), rows=sum(table.num_rows for table in tables), names=present, note=note)
+
+
+def _of_memory(data: pa.Table, names: Sequence[str] | None) -> TableUnion:
+    try:
+        table = with_plain_tensors(with_pandas_index(data))
+    except (pa.ArrowException, ValueError) as error:
+        raise DataInvalid(IN_MEMORY, f"cannot be read ({one_line(error)}); mend it") from error
+    _require_once(IN_MEMORY, table, names)
+    kept = [name for name in table.column_names if names is None or name in names]
+    return TableUnion(table=table.select(kept), rows=table.num_rows, names=tuple(table.column_names), note="")
+
+
+def _require_once(source: str, table: pa.Table, names: Sequence[str] | None) -> None:
+    read = table.column_names if names is None else names
+    repeated = next((name for name in read if table.column_names.count(name) > 1), None)
+    if repeated is not None:
+        raise DataInvalid(source, f"has more than one column {one_line(repeated)}; rename or drop the others")
 
 
 def _read(file: TableFile) -> pa.Table:

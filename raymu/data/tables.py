@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.config import DataConfig, TargetName
+from raymu.config.data import ALL_COLUMNS
+from raymu.config.tabular import TabularSettings
 from raymu.core.arrays import Features, Floats, Targets
 from raymu.core.partition import Indices
 from raymu.core.uri import redacted
 from raymu.data.arrow_values import plain
 from raymu.data.classes import ClassTable
+from raymu.data.column_kinds import check_columns, find_kinds
 from raymu.data.columns import Column, as_features
+from raymu.data.frames import TableData, source_of
+from raymu.data.pandas_index import is_unnamed
 from raymu.data.rows import Columns, Rows, as_array
 from raymu.data.table_union import TableUnion, read_union
 from raymu.data.targets import read_targets
@@ -34,6 +39,10 @@ class SampleForm:
     """The columns that are kept as they are; None makes one array of those that `data.features` names."""
     target: TargetName = TargetName.CLASSES
     """What `data.label` says of a sample."""
+    tabular: TabularSettings | None = None
+    """Settings of the task `tabular`; None for others."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Kinds of the columns, with the task `tabular`. A training table tells them."""
 
 
 ARRAY = SampleForm()
@@ -96,15 +105,18 @@ class TrainingTable:
     classes: ClassTable
     conversions: tuple[str, ...]
     """Lines for people."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Kinds of the columns, with the task `tabular`."""
 
 
 def read_training_table(
-    location: str, fields: DataConfig, form: SampleForm = ARRAY, *, is_wide: bool = False
+    data: TableData, fields: DataConfig, form: SampleForm = ARRAY, *, is_wide: bool = False
 ) -> TrainingTable:
     """Read and check the table of a new run.
 
     Args:
-        location: Local paths or URIs of Parquet, Arrow IPC or Feather files, of directories of them, or patterns.
+        data: Local paths or URIs of Parquet, Arrow IPC or Feather files, of directories of them, or patterns; or a table in
+            memory.
         fields: Names of the columns.
         form: The form of the samples.
         is_wide: True lets features of float64 stay, for a run that may keep them.
@@ -112,11 +124,11 @@ def read_training_table(
     Raises:
         DataInvalid: A file cannot be read, or a column is missing or does not fit.
     """
-    return _read_samples(location, fields, None, form, is_wide=is_wide, is_verbatim=False)
+    return _read_samples(data, fields, None, form, is_wide=is_wide, is_verbatim=False)
 
 
 def read_table(
-    location: str,
+    data: TableData,
     fields: DataConfig,
     classes: ClassTable | None = None,
     form: SampleForm = ARRAY,
@@ -127,7 +139,7 @@ def read_table(
     """Read and check a table of samples with all columns of a training table.
 
     Args:
-        location: As for `read_training_table`.
+        data: As for `read_training_table`.
         fields: Names of the columns.
         classes: The classes of the run. The default takes those of the table.
         form: The form of the samples.
@@ -137,16 +149,16 @@ def read_table(
     Raises:
         DataInvalid: A file cannot be read, or a column is missing or does not fit.
     """
-    return _read_samples(location, fields, classes, form, is_wide=is_wide, is_verbatim=is_verbatim).samples
+    return _read_samples(data, fields, classes, form, is_wide=is_wide, is_verbatim=is_verbatim).samples
 
 
 def read_features(
-    location: str, fields: DataConfig, input_shape: tuple[int, ...] | None = None, form: SampleForm = ARRAY
+    data: TableData, fields: DataConfig, input_shape: tuple[int, ...] | None = None, form: SampleForm = ARRAY
 ) -> FeatureTable:
     """Read and check a table to predict, with ids if there is such a column. Labels are not read.
 
     Args:
-        location: As for `read_training_table`.
+        data: As for `read_training_table`.
         fields: Names of the columns.
         input_shape: The shape of a sample, for a table without rows; None refuses such a table.
         form: The form of the samples.
@@ -155,19 +167,19 @@ def read_features(
         DataInvalid: A file cannot be read, or a column is missing or does not fit.
     """
     names = form.columns or fields.feature_columns
-    union, columns = _load(location, names, [fields.id], may_be_empty=input_shape is not None)
+    union, columns = _load(data, names, [fields.id], may_be_empty=input_shape is not None)
     ids = columns[fields.id].ids().values if fields.id in columns else None
     if not union.rows and form.columns is None and input_shape is not None:
         return FeatureTable(features=np.zeros((0, *input_shape), dtype=np.float32), ids=ids, labels=None)
-    features, _ = _rows(redacted(location), fields, columns, form, is_wide=True)
+    features, _ = _rows(source_of(data), fields, columns, form, is_wide=True)
     return FeatureTable(features=features, ids=ids, labels=None)
 
 
-def read_labelled(location: str, fields: DataConfig, classes: ClassTable, form: SampleForm = ARRAY) -> FeatureTable:
+def read_labelled(data: TableData, fields: DataConfig, classes: ClassTable, form: SampleForm = ARRAY) -> FeatureTable:
     """Read and check a table with labels, or with None for them if it has no such column.
 
     Args:
-        location: As for `read_training_table`.
+        data: As for `read_training_table`.
         fields: Names of the columns.
         classes: The classes of the run.
         form: The form of the samples.
@@ -175,8 +187,8 @@ def read_labelled(location: str, fields: DataConfig, classes: ClassTable, form: 
     Raises:
         DataInvalid: A file cannot be read, a column is missing or does not fit, or a label is no class of the run.
     """
-    source = redacted(location)
-    _, columns = _load(location, form.columns or fields.feature_columns, [fields.id, *fields.label_columns])
+    source = source_of(data)
+    _, columns = _load(data, form.columns or fields.feature_columns, [fields.id, *fields.label_columns])
     features, _ = _rows(source, fields, columns, form, is_wide=True)
     labels = None
     if all(name in columns for name in fields.label_columns):
@@ -188,7 +200,7 @@ def read_labelled(location: str, fields: DataConfig, classes: ClassTable, form: 
 
 
 def _read_samples(
-    location: str,
+    data: TableData,
     fields: DataConfig,
     classes: ClassTable | None,
     form: SampleForm,
@@ -196,16 +208,29 @@ def _read_samples(
     is_wide: bool,
     is_verbatim: bool,
 ) -> TrainingTable:
-    source, owner, risk = redacted(location), fields.owner, fields.risk
+    source, owner, risk = source_of(data), fields.owner, fields.risk
+    others = [fields.id, *fields.label_columns, *(name for name in (owner, risk) if name is not None)]
     features_of = form.columns or fields.feature_columns
-    names = [fields.id, *fields.label_columns, *features_of, *(name for name in (owner, risk) if name is not None)]
-    union, columns = _load(location, list(dict.fromkeys(names)))
+    is_all = features_of == (ALL_COLUMNS,)
+    named = [fields.id, *fields.label_columns, *(() if is_all else features_of), *others]
+    union, columns = _load(data, list(dict.fromkeys(named)), is_all=is_all)
+    if is_all:
+        features_of = tuple(name for name in union.names if name not in others and not is_unnamed(name))
+        form = replace(form, columns=features_of)
+    kind_notes: tuple[str, ...] = ()
+    if form.tabular is not None and not form.kinds:
+        typed = pa.table({name: columns[name].values for name in features_of})
+        table_kinds = find_kinds(source, typed, form.tabular, is_all=is_all)
+        form = replace(
+            form, columns=tuple(table_kinds.kinds), kinds={name: str(kind) for name, kind in table_kinds.kinds.items()}
+        )
+        kind_notes = table_kinds.notes
     ids = columns[fields.id].ids(is_verbatim=is_verbatim)
     features, notes = _rows(source, fields, columns, form, is_wide=is_wide)
     owners = None if owner is None else columns[owner].owners(is_verbatim=is_verbatim)
     read = [columns[name] for name in fields.label_columns]
     targets = read_targets(source, read, form.target, configured=fields.classes, classes=classes)
-    lines = [union.note, ids.note, owners.note if owners else "", *targets.notes, *notes]
+    lines = [union.note, ids.note, owners.note if owners else "", *targets.notes, *notes, *kind_notes]
     return TrainingTable(
         samples=SampleTable(
             ids=ids.values,
@@ -216,6 +241,7 @@ def _read_samples(
         ),
         classes=targets.classes,
         conversions=tuple(line for line in lines if line),
+        kinds=form.kinds,
     )
 
 
@@ -276,10 +302,15 @@ def _kept_targets(column: pa.ChunkedArray) -> Targets:
 
 
 def _load(
-    location: str, names: Sequence[str], optional: Sequence[str] = (), *, may_be_empty: bool = False
+    data: TableData,
+    names: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    may_be_empty: bool = False,
+    is_all: bool = False,
 ) -> tuple[TableUnion, dict[str, Column]]:
-    """Read columns of all files of a location. Raises DataInvalid if there are no rows, or a column of `names` is missing."""
-    union, source = read_union(location, [*names, *optional]), redacted(location)
+    """Read columns of a table. Raises DataInvalid if there are no rows, or a column of `names` is missing."""
+    union, source = read_union(data, None if is_all else [*names, *optional]), source_of(data)
     if not union.rows and not may_be_empty:
         raise DataInvalid(source, "holds no rows")
     missing = [name for name in names if name not in union.names]
@@ -297,7 +328,10 @@ def _rows(
     """Return the samples' features in their form, and what was converted."""
     if form.columns is None:
         return _features(source, fields, columns, is_wide=is_wide)
-    return Columns.of(pa.table({name: plain(columns[name].values) for name in form.columns})), ()
+    table = pa.table({name: plain(columns[name].values) for name in form.columns})
+    if form.tabular is not None:
+        check_columns(source, table, form.kinds, refuses_missing=form.tabular.missing == "refuse")
+    return Columns.of(table), ()
 
 
 def _features(

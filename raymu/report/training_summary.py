@@ -52,7 +52,7 @@ def training_summary(
 
 def _data(data: DataConfig, manifest: RunManifest, samples: int, retained: int) -> dict[str, str]:
     facts = {
-        "training file": file_name(data.train),
+        "training file": file_name(data.train) if data.train else "a table in memory",
         "samples": count(samples),
         "retained": count(retained),
         "input": " x ".join(str(size) for size in manifest.input_shape) or "one number",

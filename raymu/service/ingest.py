@@ -1,6 +1,6 @@
 """Makes a run from the user's table, which is checked completely before anything is written."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,17 +12,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raymu.config import Config, PartitionConfig
-from raymu.config.data import NormalizeSetting
+from raymu.config.data import ALL_COLUMNS, NormalizeSetting
 from raymu.core.partition import Indices, homes, identity_hashes
 from raymu.core.records import SampleId
 from raymu.core.trust import EVERYTHING
-from raymu.core.uri import redacted
 from raymu.data.columns import kept_features
+from raymu.data.frames import TableData, source_of
 from raymu.data.ids import as_sample_ids
 from raymu.data.rows import Columns, Rows
 from raymu.data.spellings import spelling_in
 from raymu.data.table_files import require_no_secret
-from raymu.data.tables import SampleForm, SampleTable, read_test_data, read_training_table, to_arrow
+from raymu.data.tables import SampleForm, SampleTable, TrainingTable, read_test_data, read_training_table, to_arrow
 from raymu.data.values import as_id
 from raymu.errors import (
     ConfigInvalid,
@@ -82,6 +82,7 @@ class PreparedRun:
 def prepare_run(
     config: Config,
     location: str,
+    data: TableData | None = None,
     *,
     exclude: Collection[SampleId] = (),
     exclude_owners: Collection[SampleId] = (),
@@ -92,6 +93,7 @@ def prepare_run(
     Args:
         config: The settings of the new run.
         location: An empty or missing directory, as a path or a URI.
+        data: The samples; None reads the files of `data.train`.
         exclude: Samples to leave out of the run. They are checked like all others.
         exclude_owners: Owners whose samples are left out too.
         inexact: Accept a training whose bits cannot be repeated. The run says why, and nothing about it is exact then.
@@ -102,15 +104,20 @@ def prepare_run(
     store = RunStore(location, trust=EVERYTHING)  # the settings are the caller's own
     store.require_empty()
     require_no_secret(config.data.test or "")
+    source = training_data(config) if data is None else data
     form = sample_form(config)
-    training = read_training_table(config.data.train, config.data, form, is_wide=True)
+    training = read_training_table(source, config.data, form, is_wide=True)
     table, classes = training.samples, training.classes
+    if isinstance(table.features, Columns):
+        form = replace(form, columns=table.features.names, kinds=training.kinds)
+        if config.data.features == ALL_COLUMNS:
+            config = replace(config, data=replace(config.data, features=table.features.names))
     table = replace(table, features=_kept(table.features, config.data.normalize))
-    plan = with_inputs(plan_training(config, table, classes.count), training.samples.features)
+    plan = with_inputs(plan_training(config, training, table, source_of(source)), training.samples.features)
     if config.data.track_accuracy:
         read_test_data(config.data, classes, plan.input_shape, form)
     shards, slices = sample_homes(table, config.partition)
-    _check_shards(config, table, shards)
+    _check_shards(config, table, shards, source_of(source))
     single = _shards_of_one_class(table, shards, config.partition.shards)
     kept = np.flatnonzero(~(_excluded(table, exclude) | _owned(table, exclude_owners)))
     begin_phase("probing the model")
@@ -159,9 +166,27 @@ def shard_tables(
         yield to_arrow(table.take(rows), slices[rows])
 
 
-def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingSpec:
-    """Return the settings that training needs. Raises ConfigInvalid or DataInvalid if they do not fit the data."""
-    samples, path = len(table.ids), redacted(config.data.train)
+def training_data(config: Config) -> str:
+    """Return the files of a new run. Raises ConfigInvalid if the configuration names none."""
+    if config.data.train is None:
+        raise ConfigInvalid("data.train: must be given, or a table in memory beside the configuration")
+    return config.data.train
+
+
+def plan_training(config: Config, training: TrainingTable, table: SampleTable, path: str) -> TrainingSpec:
+    """Return the settings that training needs.
+
+    Args:
+        config: The settings of the run.
+        training: The training table.
+        table: Its samples, as the run keeps them.
+        path: The table, for messages.
+
+    Raises:
+        ConfigInvalid: The settings do not fit the data.
+        DataInvalid: The same, where the data should change.
+    """
+    samples, classes = len(table.ids), training.classes.count
     if samples < config.partition.slices:
         raise DataInvalid(path, f"has {plural(samples, 'sample')} for {config.partition.slices} slices; use fewer")
     is_numbered = table.labels.ndim == 1
@@ -170,7 +195,7 @@ def plan_training(config: Config, table: SampleTable, classes: int) -> TrainingS
             path,
             f"has a label {classes - 1} among {plural(samples, 'sample')}; number the classes from 0, without gaps",
         )
-    plan = _plan_inputs(config, table.features, classes)
+    plan = _plan_inputs(config, table.features, classes, kinds=training.kinds, source=path)
     if config.unlearning.contributions == "group" and config.unlearning.groups_per_slice is None:
         per_slice = samples / (config.partition.shards * config.partition.slices)
         fitting = max(1, round(per_slice / config.training.batch_size))
@@ -186,21 +211,23 @@ def sample_form(config: Config) -> SampleForm:
     columns = None
     if config.task.keeps_columns:
         columns = columns_of_factory(config.task) or config.data.feature_columns
-    return SampleForm(columns=columns, target=config.task.target)
+    return SampleForm(columns=columns, target=config.task.target, tabular=config.task.tabular)
 
 
-def _plan_inputs(config: Config, features: Rows, classes: int) -> TrainingSpec:
+def _plan_inputs(
+    config: Config, features: Rows, classes: int, *, kinds: Mapping[str, str], source: str
+) -> TrainingSpec:
     """Return the settings that training needs, with the inputs that the task makes of some samples.
 
     Raises ConfigInvalid or DataInvalid.
     """
     if not isinstance(features, Columns):
         if config.data.normalize == "unit" and features.dtype not in PIXELS:
-            kinds = f"unit is for uint8 and uint16, and the features are {features.dtype}"
-            raise ConfigInvalid(f"data.normalize: {kinds}; cast to uint8, or use shard")
+            problem = f"unit is for uint8 and uint16, and the features are {features.dtype}"
+            raise ConfigInvalid(f"data.normalize: {problem}; cast to uint8, or use shard")
         return TrainingSpec.of(config, input_shape=features.shape[1:], classes=classes)
-    plan = TrainingSpec.of(config, input_shape=(), classes=classes, columns=features.names)
-    inputs = example_inputs(plan, features, source=redacted(config.data.train))
+    plan = TrainingSpec.of(config, input_shape=(), classes=classes, columns=features.names, column_kinds=kinds)
+    inputs = example_inputs(plan, features, source=source)
     return replace(plan, inputs=inputs, input_shape=inputs[""].shape if set(inputs) == {""} else ())
 
 
@@ -217,9 +244,9 @@ def _check_model(plan: TrainingSpec) -> bool:
     return has_batch_norm
 
 
-def _check_shards(config: Config, table: SampleTable, shards: Indices) -> None:
+def _check_shards(config: Config, table: SampleTable, shards: Indices, path: str) -> None:
     """Raise DataInvalid for shards that cannot be trained. Excluded samples count."""
-    partition, path = config.partition, redacted(config.data.train)
+    partition = config.partition
     if len(np.unique(table.labels, axis=0)) == 1:
         raise DataInvalid(
             path,

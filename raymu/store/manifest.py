@@ -73,7 +73,8 @@ class RunManifest:
     @property
     def form(self) -> SampleForm:
         """The form that samples are read in."""
-        return SampleForm(columns=self.columns, target=Config.parse(self.config).task.target)
+        task = Config.parse(self.config).task
+        return SampleForm(columns=self.columns, target=task.target, tabular=task.tabular, kinds=self.column_kinds)
 
 
 def read_manifest(files: RunFiles, keys: RunKeys) -> RunManifest:

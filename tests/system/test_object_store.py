@@ -60,7 +60,7 @@ def run(config: Config, location: str) -> Iterator[raymu.Run]:
 
 def weights_without(config: Config, tmp_path: Path, ids: list[int | str]) -> dict[int, str]:
     """Return the weights of a run on a local disk without these samples."""
-    calm = make_config(config.data.train)
+    calm = make_config(str(config.data.train))
     train_run(calm, tmp_path / "calm", exclude=ids)
     return repaired_weights(tmp_path / "calm")
 
@@ -77,8 +77,8 @@ def test_a_run_on_an_object_store_works_like_one_on_a_disk(
     assert repaired_weights(location) == weights_without(config, tmp_path, ids[:4])
     assert again.verify(replay=None).verdict is Verdict.PASS
     assert again.status().requests.settled == 2
-    assert again.evaluate_file(config.data.train).samples == 120
-    written = write_report(again, tmp_path / "page.html", data=config.data.train, is_verified=True)
+    assert again.evaluate_file(str(config.data.train)).samples == 120
+    written = write_report(again, tmp_path / "page.html", data=str(config.data.train), is_verified=True)
     assert written.verdict is Verdict.PASS
     page = (tmp_path / "page.html").read_text()
     assert "<title>letter" in page
@@ -94,7 +94,7 @@ def test_lost_or_changed_objects_are_rebuilt(run: raymu.Run, config: Config, loc
     files.delete(lineages[0].serving.file.path)
     files.write(lineages[1].table.path, b"something else")
     assert run.verify().verdict is Verdict.FAIL
-    report = run.rebuild(data=config.data.train)
+    report = run.rebuild(data=str(config.data.train))
     assert set(report.files) == {lineages[0].serving.file.path, lineages[1].table.path}
     assert repaired_weights(location) == weights
     assert run.verify().verdict is Verdict.PASS
@@ -103,7 +103,7 @@ def test_lost_or_changed_objects_are_rebuilt(run: raymu.Run, config: Config, loc
 def test_a_choice_is_scored_like_one_of_a_local_run(
     run: raymu.Run, config: Config, location: str, tmp_path: Path
 ) -> None:
-    train_run(make_config(config.data.train), tmp_path / "local")
+    train_run(make_config(str(config.data.train)), tmp_path / "local")
     hashes = []
     for number, place in enumerate((location, str(tmp_path / "local"))):
         (tmp_path / str(number)).mkdir()
@@ -111,7 +111,7 @@ def test_a_choice_is_scored_like_one_of_a_local_run(
             location=place,
             traffic="uniform:4",
             trace=None,
-            test=config.data.train,
+            test=str(config.data.train),
             scratch=str(tmp_path / str(number)),
             workers=1,
         )
@@ -179,20 +179,20 @@ def test_a_refused_training_leaves_no_objects_in_the_bucket(
 
 def test_no_command_repeats_a_secret(config: Config, location: str, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(
-        f"data: {{train: '{config.data.train}'}}\nmodel: {{name: logistic}}\ncluster: {{fleet: local}}\n"
+        f"data: {{train: '{config.data.train!s}'}}\nmodel: {{name: logistic}}\ncluster: {{fleet: local}}\n"
     )
     with_secret = location.replace("s3://", "s3://KEY:hidden@")
     train = ["train", str(tmp_path / "run.yaml")]
     for words in (
         [*train, "--run", with_secret],
-        [*train, "--run", location, f"data.train={config.data.train.replace('s3://', 's3://KEY:hidden@')}"],
-        [*train, "--run", location, f"data.test={config.data.train.replace('s3://', 's3://KEY:hidden@')}"],
+        [*train, "--run", location, f"data.train={str(config.data.train).replace('s3://', 's3://KEY:hidden@')}"],
+        [*train, "--run", location, f"data.test={str(config.data.train).replace('s3://', 's3://KEY:hidden@')}"],
         [*train, "--run", location, "cluster.journal=postgresql://raymu:hidden@127.0.0.1:9/name"],
         ["status", with_secret],
-        ["evaluate", str(tmp_path / "local"), "--data", config.data.train.replace("s3://", "s3://KEY:hidden@")],
+        ["evaluate", str(tmp_path / "local"), "--data", str(config.data.train).replace("s3://", "s3://KEY:hidden@")],
     ):
         if words[0] == "evaluate":
-            train_run(make_config(config.data.train), tmp_path / "local")
+            train_run(make_config(str(config.data.train)), tmp_path / "local")
         refusal = CliRunner().invoke(cli, words, standalone_mode=False).exception
         assert isinstance(refusal, RaymuError), words
         assert "leave it out" in str(refusal)

@@ -41,7 +41,7 @@ def test_a_process_that_has_loaded_the_models_sees_a_request_that_was_accepted_s
     trained_run: TrainedRunFactory,
 ) -> None:
     run = trained_run()
-    features = read_table(run.config.data.train, run.config.data).features
+    features = read_table(str(run.config.data.train), run.config.data).features
     with raymu.open_run(run.location) as opened:
         before = opened.predict(features)
         assert opened.waiting() is None
@@ -77,6 +77,6 @@ def test_the_command_line_says_what_it_predicts_from(
 ) -> None:
     run = trained_run(unlearning={"on_accept": on_accept})
     accept_and_die(run, run.ids(shard=0, slice_index=1)[0])
-    words = ["predict", str(run.location), "--data", run.config.data.train, "--out", str(tmp_path / "classes.csv")]
+    words = ["predict", str(run.location), "--data", str(run.config.data.train), "--out", str(tmp_path / "classes.csv")]
     assert run_command(words) == (0, "")
     assert said in capfd.readouterr().err

@@ -6,6 +6,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
+from raymu.data.frames import TableData
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.shard.messages import ShardLocations
 
@@ -101,8 +102,8 @@ class Settle(Call[SettleResult]):
 class Rebuild(Call[RebuildResult]):
     """Restore missing or changed files."""
 
-    data: str | None = None
-    """The file that the run was trained from, for samples that have no other copy."""
+    data: TableData | None = None
+    """The files or the table that the run was trained from, for samples that have no other copy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from raymu.core.deadlines import Deadline, deadlines
 from raymu.core.events import RevocationsAccepted, RunTrained, UnlearningConfigured
 from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
+from raymu.data.frames import TableData
 from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunInvalid, mark_unfinished
 from raymu.service.coordinator.calls import (
     Call,
@@ -273,7 +274,7 @@ class Coordinator:
             missed=tuple(receipt.request_id for receipt in settled if receipt.due_met is False),
         )
 
-    async def rebuild(self, progress: Progress, *, data: str | None = None) -> RebuildResult:
+    async def rebuild(self, progress: Progress, *, data: TableData | None = None) -> RebuildResult:
         """Restore missing or changed files: samples from a remaining copy, states by training again.
 
         Args:

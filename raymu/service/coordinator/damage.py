@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from raymu.config.data import NormalizeSetting
 from raymu.core.records import FileRef, ShardLineage
-from raymu.core.uri import redacted
 from raymu.data.columns import features_of_first_version, kept_features
+from raymu.data.frames import TableData, source_of
 from raymu.data.rows import Columns, Rows
 from raymu.data.tables import read_table
 from raymu.errors import DataInvalid, SamplesLost
@@ -54,7 +54,7 @@ def find_damage(store: RunStore, lineages: tuple[ShardLineage, ...]) -> list[Dam
     return damaged
 
 
-def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, str], data: str | None) -> None:
+def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, str], data: TableData | None) -> None:
     """Write a shard's table again, from an earlier copy in the run or from the user's data, without revoked samples.
 
     A table counts only if it has the hash that the journal names.
@@ -63,7 +63,7 @@ def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, st
         store: The run.
         damage: The damage of one shard.
         revoked: Pseudonym -> request.
-        data: The file that the run was trained from.
+        data: The files or the table that the run was trained from.
 
     Raises:
         SamplesLost: No copy has the samples.
@@ -80,7 +80,7 @@ def restore_samples(store: RunStore, damage: Damage, *, revoked: Mapping[str, st
     raise SamplesLost(lineage.shard, None if writer == pyarrow_version() else writer)
 
 
-def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table]:
+def _sources(store: RunStore, shard: int, data: TableData | None) -> Iterator[pa.Table]:
     """Yield tables with the samples of a shard, which may contain samples revoked since."""
     yield from store.readable_tables(shard)
     if data is None:
@@ -93,7 +93,7 @@ def _sources(store: RunStore, shard: int, data: str | None) -> Iterator[pa.Table
         shards, slices = sample_homes(samples, config.partition)
         if not (shards == shard).any():
             raise DataInvalid(
-                redacted(data), f"holds no sample of shard {shard}; name the file that the run was trained from"
+                source_of(data), f"holds no sample of shard {shard}; name the file that the run was trained from"
             )
         for features in _kept_forms(samples.features, config.data.normalize):
             yield list(shard_tables(replace(samples, features=features), shards, slices, config.partition))[shard]

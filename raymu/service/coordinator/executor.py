@@ -19,6 +19,7 @@ from raymu.core.commands import (
 from raymu.core.events import DamageFound, Event, RunTrained, ShardFailed, ShardRepaired, WorkResumed
 from raymu.core.receipt import Receipts
 from raymu.core.records import SampleId
+from raymu.data.frames import TableData
 from raymu.errors import ShardRepairFailed, WorkerLost
 from raymu.service.coordinator.accuracy import AccuracyTracker
 from raymu.service.coordinator.damage import Damage, find_damage, restore_samples
@@ -165,7 +166,7 @@ class Executor:
                 await self.garbage.collect()
             return self.followed_shards - before
 
-    async def repair_damage(self, data: str | None) -> tuple[list[Damage], frozenset[int]]:
+    async def repair_damage(self, data: TableData | None) -> tuple[list[Damage], frozenset[int]]:
         """Find missing or changed files, restore samples, and start to train the rest again.
 
         Args:
@@ -183,7 +184,7 @@ class Executor:
             damage = await self._repair_damage(data)
             return damage, self.followed_shards - before
 
-    async def _repair_damage(self, data: str | None) -> list[Damage]:
+    async def _repair_damage(self, data: TableData | None) -> list[Damage]:
         session, board = self._session, self.board
         await session.require_current()
         damage = await session.offload(partial(find_damage, session.store, board.lineages))

@@ -13,8 +13,9 @@ from raymu.core.partition import identity_hashes
 from raymu.core.planning.trace import RevocableSamples
 from raymu.core.records import Cost
 from raymu.core.repair_speed import TrainingSpeed, training_speed
+from raymu.data.frames import source_of
 from raymu.data.tables import SampleTable, read_training_table
-from raymu.service.ingest import plan_training, sample_form
+from raymu.service.ingest import plan_training, sample_form, training_data
 from raymu.service.planning.population import planned_population
 from raymu.training.batches import ShardSamples
 from raymu.training.checks import check_training, with_inputs
@@ -46,9 +47,10 @@ def profile(config: Config) -> Profile:
         DataInvalid: The training data cannot be used.
         ConfigInvalid: The settings do not fit the data.
     """
-    training = read_training_table(config.data.train, config.data, sample_form(config))
+    data = training_data(config)
+    training = read_training_table(data, config.data, sample_form(config))
     table = training.samples
-    spec = with_inputs(plan_training(config, table, training.classes.count), table.features)
+    spec = with_inputs(plan_training(config, training, table, source_of(data)), table.features)
     speed = _training_speed(config, spec, table)
     return Profile(
         population_of=partial(planned_population, table),

@@ -21,7 +21,7 @@ def config() -> Config:
 
 
 def test_raymu_reads_the_configuration(config: Config) -> None:
-    assert config.data.train.startswith("s3://")
+    assert str(config.data.train).startswith("s3://")
     assert config.device == "auto"
 
 
