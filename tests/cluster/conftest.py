@@ -13,6 +13,8 @@ def ray_cluster() -> Iterator[None]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # The death of a node is noticed within seconds, not a quarter of a minute.
     os.environ["RAY_health_check_period_ms"] = "500"  # noqa: SIM112
+    # Ray's default lets its workers wait for every other program on a busy machine.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     os.environ |= CREDENTIALS  # an actor inherits the environment of its node
     import ray
 
