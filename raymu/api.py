@@ -26,6 +26,7 @@ from raymu.core.deadlines import Deadline
 from raymu.core.forgetting_error import ORACLES
 from raymu.core.receipt import Receipt
 from raymu.core.records import SampleId
+from raymu.core.stage_measures import StageReport
 from raymu.core.trust import EVERYTHING, Trust, demands_of
 from raymu.core.uri import is_uri, locations_of, redacted
 from raymu.core.verdict import Verdict
@@ -65,7 +66,7 @@ from raymu.service.phase import begin_phase
 from raymu.service.requests.lookup import FoundRequest, find_requests
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.served import Waiting, served_generation, waiting_requests
-from raymu.service.shard.messages import Progress, ShardLocations, no_progress
+from raymu.service.shard.messages import Progress, ShardLocations, StageProgress, no_progress
 from raymu.service.status import RunStatus, receipts, signed_receipts, status, trained_on
 from raymu.store.anchors import KeptAnchors, MissingEvent, older_copy
 from raymu.store.run import RunStore
@@ -715,7 +716,13 @@ class Run:
             self._backend.count_verdict(check, verdict)
 
     def _train(self, progress: Progress) -> None:
-        self._training = self._call(Train(), progress)
+        stages: list[StageReport] = []
+
+        def collect(stage: StageProgress) -> None:
+            stages.append(stage.report)
+            progress(stage)
+
+        self._training = replace(self._call(Train(), collect), stages=tuple(stages))
 
     def _current(self) -> Ensemble:
         """Return the current generation's ensemble, loaded once for each generation, and by one thread."""

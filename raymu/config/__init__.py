@@ -1,8 +1,8 @@
 """Settings: one frozen tree, read and checked once; each class gets only its own branch.
 
-`schema.Config` is the tree; `data`, `training` (with the model), `task`, `unlearning` and `cluster` hold its branches and the
-vocabularies that these choose from. `yaml_file` reads settings, `validation_errors` says what is wrong with them, and
-`stage_epochs` has the rule that relates epochs to slices.
+`schema.Config` is the tree; `data`, `training` (with the model), `task`, `validation`, `unlearning` and `cluster` hold its
+branches and the vocabularies that these choose from. `yaml_file` reads settings, `validation_errors` says what is wrong with
+them, and `stage_epochs` has the rule that relates epochs to slices.
 """
 
 from raymu.config.cluster import ClusterConfig
@@ -12,6 +12,7 @@ from raymu.config.schema import Config, PartitionConfig
 from raymu.config.task import TargetName, TaskConfig, TaskName
 from raymu.config.training import ModelConfig, TrainingConfig
 from raymu.config.unlearning import CurvatureConfig, OhsConfig, UnlearningConfig
+from raymu.config.validation import ValidationConfig
 
 __all__ = [
     "ClusterConfig",
@@ -28,4 +29,5 @@ __all__ = [
     "TaskName",
     "TrainingConfig",
     "UnlearningConfig",
+    "ValidationConfig",
 ]

@@ -16,6 +16,7 @@ from raymu.config.stage_epochs import epochs_per_stage
 from raymu.config.task import TargetName, TaskConfig, TaskName
 from raymu.config.training import ModelConfig, TrainingConfig, in_short
 from raymu.config.unlearning import AggregationName, Contributions, UnlearningConfig
+from raymu.config.validation import ValidationConfig
 from raymu.config.validation_errors import format_validation_error
 from raymu.config.yaml_file import read_settings
 from raymu.errors import ConfigInvalid
@@ -53,6 +54,7 @@ class Config:
     task: Annotated[TaskConfig, in_short] = Field(default_factory=lambda: TaskConfig(name=TaskName.TENSOR))
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     partition: PartitionConfig = Field(default_factory=PartitionConfig)
+    validation: ValidationConfig | None = None
     unlearning: UnlearningConfig = Field(default_factory=UnlearningConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
 
@@ -104,6 +106,16 @@ class Config:
         return self
 
     @model_validator(mode="after")
+    def _early_stopping_leaves_no_updates_behind(self) -> "Config":
+        records = self.unlearning.contributions in (Contributions.GROUP, Contributions.BATCH)
+        if self.validation is not None and self.validation.patience is not None and records:
+            raise ValueError(
+                f"validation.patience goes back to earlier weights, and contributions {self.unlearning.contributions} "
+                "records the updates of all; use curvature or gradient"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _target_fits(self) -> "Config":
         target = self.task.target
         if target is TargetName.CLASSES and not isinstance(self.data.label, str):
@@ -148,7 +160,9 @@ class Config:
         data = tree["data"]
         for part in ("train", "test"):
             if data[part]:
-                data[part] = "\n".join(_located(place, folder) for place in data[part].split("\n") if place.strip())
+                data[part] = _all_located(data[part], folder)
+        if tree["validation"]:
+            tree["validation"]["data"] = _all_located(tree["validation"]["data"], folder)
         for branch, setting in _LOCAL_PATHS:
             args = tree[branch]["args"] if isinstance(tree[branch], dict) and tree[branch].get("name") else {}
             if isinstance(args.get(setting), str):
@@ -159,6 +173,10 @@ class Config:
         """Return the settings as plain JSON values, which `parse` reads."""
         tree: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         return tree
+
+
+def _all_located(locations: str, folder: Path) -> str:
+    return "\n".join(_located(place, folder) for place in locations.split("\n") if place.strip())
 
 
 def _located(location: str, folder: Path) -> str:

@@ -11,8 +11,8 @@ from rich.text import Text
 from raymu.console.fleet_progress import FleetProgress, ShardProgress
 from raymu.text import plural
 
-_MIN_SPEED_COLUMNS, _MIN_BAR_COLUMNS = 72, 44
-"""Widths below which a line leaves out the speed, and the bar."""
+_MIN_MEASURE_COLUMNS, _MIN_SPEED_COLUMNS, _MIN_BAR_COLUMNS = 110, 72, 44
+"""Widths below which a line leaves out the losses, the speed, and the bar."""
 _MAX_BAR_COLUMNS = 40
 _OTHER_LINES = 3
 """Lines that show no shard: the bar of all shards, the counts, and the line of the cursor."""
@@ -67,21 +67,28 @@ def _grid(width: int) -> Table:
     table.add_column(no_wrap=True, overflow="ellipsis", justify="right")
     if width >= _MIN_SPEED_COLUMNS:
         table.add_column(no_wrap=True, justify="right")
+    if width >= _MIN_MEASURE_COLUMNS:
+        table.add_column(no_wrap=True, overflow="ellipsis")
     return table
 
 
 def _shard_row(shard: ShardProgress, width: int) -> Iterator[Text | ProgressBar]:
     done = f"{shard.done} of {shard.stages} stages" if shard.stages else "begun"
-    return _row(f"shard {shard.shard} {shard.remedy}".rstrip(), shard.fraction, done, shard.passes_per_s, width)
+    name = f"shard {shard.shard} {shard.remedy}".rstrip()
+    return _row(name, shard.fraction, done, shard.passes_per_s, width, measured=shard.measured)
 
 
-def _row(name: str, fraction: float, done: str, passes_per_s: float, width: int) -> Iterator[Text | ProgressBar]:
+def _row(
+    name: str, fraction: float, done: str, passes_per_s: float, width: int, *, measured: str = ""
+) -> Iterator[Text | ProgressBar]:
     yield Text(name)
     if width >= _MIN_BAR_COLUMNS:
         yield ProgressBar(total=1.0, completed=fraction)
     yield Text(done)
     if width >= _MIN_SPEED_COLUMNS:
         yield Text(f"{passes_per_s:,.0f} passes/s" if passes_per_s else "")
+    if width >= _MIN_MEASURE_COLUMNS:
+        yield Text(measured)
 
 
 def _line(text: str) -> Text:

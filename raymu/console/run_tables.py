@@ -1,5 +1,6 @@
 """A run on the terminal: its training, its status, and what settling, rebuilding and verifying it did."""
 
+import statistics
 from collections.abc import Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING
@@ -26,12 +27,27 @@ _MAX_SHARDS = 8
 """Most shards that are listed in one cell."""
 
 
+_MEASURED = {
+    "loss": "training loss",
+    "validation_loss": "loss on held-out samples",
+    "validation_score": "score on held-out samples",
+}
+
+
 def show_training(screen: Screen, report: TrainingResult, location: str) -> None:
     """Print the trained run, its location and the cost."""
     screen.print(
         f"trained {plural(report.samples, 'sample')} into {location}: {report.passes:,.0f} sample passes, "
         f"{duration(report.compute_seconds)} of compute in {duration(report.seconds)}"
     )
+    last = max((stage.stage for stage in report.stages), default=0)
+    measured = [stage.measured for stage in report.stages if stage.stage == last]
+    for name, text in _MEASURED.items():
+        values = [stage[name] for stage in measured if name in stage]
+        if values:
+            screen.print(
+                f"{text} of the last stage: {statistics.mean(values):.4g}, mean of {plural(len(values), 'shard')}"
+            )
 
 
 def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | None = None) -> None:

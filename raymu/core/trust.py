@@ -96,7 +96,9 @@ def _demands(config: Config) -> Iterator[Demand]:
         yield Demand(setting="cluster.journal", value=config.cluster.journal)
     if config.cluster.fleet == "ray" and config.cluster.address not in _OWN_CLUSTERS:
         yield Demand(setting="cluster.address", value=str(config.cluster.address))
-    for setting, location in (("data.train", config.data.train), ("data.test", config.data.test)):
+    held_out = config.validation.data if config.validation else None
+    files = (("data.train", config.data.train), ("data.test", config.data.test), ("validation.data", held_out))
+    for setting, location in files:
         for part in locations_of(location or ""):
             if is_uri(part):
                 yield Demand(setting=setting, value=part)

@@ -33,6 +33,7 @@ from raymu.errors import (
     UnknownOwner,
     UnknownSamples,
 )
+from raymu.service.held_out import held_out_table
 from raymu.service.phase import begin_phase
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
@@ -60,6 +61,8 @@ class PreparedRun:
     """Shard of each row of the table."""
     slices: Indices
     """Slice of each row of the table."""
+    held_out: pa.Table | None
+    """The samples that every shard is validated on; None without validation."""
     new_folders: tuple[Path, ...]
     """Folders that writing creates, the run's own first."""
 
@@ -67,7 +70,8 @@ class PreparedRun:
         """Write the run's copy of the samples, shard by shard. Raises StorageFailed, after removing what was written."""
         partition = Config.parse(self.manifest.config).partition
         try:
-            self.store.create(self.manifest, shard_tables(self.table, self.shards, self.slices, partition))
+            tables = shard_tables(self.table, self.shards, self.slices, partition)
+            self.store.create(self.manifest, tables, held_out=self.held_out)
         except StorageFailed:
             self.remove()
             raise
@@ -120,6 +124,7 @@ def prepare_run(
     _check_shards(config, table, shards, source_of(source))
     single = _shards_of_one_class(table, shards, config.partition.shards)
     kept = np.flatnonzero(~(_excluded(table, exclude) | _owned(table, exclude_owners)))
+    held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, trained_on=table.ids[kept].tolist())
     begin_phase("probing the model")
     has_batch_norm = _check_model(plan)
     differences = check_repeatable(plan, few_samples(table.features[kept], table.labels[kept]), is_accepted=inexact)
@@ -146,6 +151,7 @@ def prepare_run(
         table=table.take(kept),
         shards=shards[kept],
         slices=slices[kept],
+        held_out=held_out,
         new_folders=store.files.missing_folders(),
     )
 

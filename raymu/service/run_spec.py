@@ -1,6 +1,9 @@
 """The training settings of a run that exists. Its factories are code, which runs only if it is trusted."""
 
+from dataclasses import replace
+
 from raymu.core.trust import CODE
+from raymu.service.held_out import held_out_of
 from raymu.store.run import RunStore
 from raymu.training.spec import TrainingSpec
 
@@ -9,7 +12,7 @@ def spec_of(store: RunStore) -> TrainingSpec:
     """Return the settings that a run's training depends on. Raises RunUntrusted if they name code that is not trusted."""
     store.require_trusted(*CODE)
     manifest = store.manifest
-    return TrainingSpec.of(
+    spec = TrainingSpec.of(
         store.config,
         input_shape=manifest.input_shape,
         classes=manifest.classes,
@@ -18,3 +21,4 @@ def spec_of(store: RunStore) -> TrainingSpec:
         column_kinds=manifest.column_kinds,
         inputs=manifest.inputs,
     )
+    return replace(spec, held_out=held_out_of(store))

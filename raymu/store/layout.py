@@ -28,6 +28,7 @@ KINDS: Mapping[str, re.Pattern[str]] = {
         "journal's seal": r"journal\.seal",
         "generation": r"generations/\d{8,}\.json",
         "samples": rf"samples/\d{{4,}}(-pyarrow(?P<writer>[\w.]+))?{_DIGEST}parquet",
+        "held-out samples": rf"held-out{_DIGEST}parquet",
         "checkpoint": rf"shards/\d{{4,}}/stage-\d+{_DIGEST}safetensors",
         "updates": rf"shards/\d{{4,}}/updates-\d+{_DIGEST}safetensors",
         "patched state": rf"shards/\d{{4,}}/patched{_DIGEST}safetensors",

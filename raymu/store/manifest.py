@@ -55,6 +55,8 @@ class RunManifest:
     """Name of the run in a database that holds several."""
     tables: tuple[FileRef, ...] = ()
     """Each shard's samples when the run was created."""
+    held_out: FileRef | None = None
+    """The run's own copy of the samples that every shard is validated on; None without `validation`."""
     public_key: str | None = None
     """The key of the receipts, hex, as in signing.pub. None in a run of version 0.1 that was not written since."""
     inexact: tuple[str, ...] = ()

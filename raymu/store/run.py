@@ -63,16 +63,18 @@ class RunStore:
         """Pickle the location and the trust alone, so that keys never travel to another process."""
         return partial(RunStore, self.location, trust=self.trust), ()
 
-    def create(self, manifest: RunManifest, tables: Iterable[pa.Table] = ()) -> None:
+    def create(
+        self, manifest: RunManifest, tables: Iterable[pa.Table] = (), *, held_out: pa.Table | None = None
+    ) -> None:
         """Write a new run with its samples, shard by shard. The manifest comes last, because it makes the directory a run.
 
         Raises RunInvalid if something else exists there, StorageFailed.
         """
         with self._creation():
             self.keys.create()
-            self._finish_creation(
-                replace(manifest, tables=tuple(self.write_table(shard, table) for shard, table in enumerate(tables)))
-            )
+            copies = tuple(self.write_table(shard, table) for shard, table in enumerate(tables))
+            own = None if held_out is None else self.files.write_content("held-out", ".parquet", _parquet(held_out))
+            self._finish_creation(replace(manifest, tables=copies, held_out=own))
 
     def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
         """Create another run that begins with these states, and has its journal in SQLite.
@@ -97,7 +99,8 @@ class RunStore:
         branch = RunStore(location, trust=self.trust)
         with branch._creation():
             branch.keys.copy(self.keys)
-            branch.files.adopt(self.files, {file for lineage in lineages for file in lineage.files})
+            shared = {file for lineage in lineages for file in lineage.files}
+            branch.files.adopt(self.files, shared | ({self.manifest.held_out} if self.manifest.held_out else set()))
             branch._finish_creation(manifest)
         return branch
 

@@ -10,6 +10,7 @@ from raymu.config.data import NormalizeSetting
 from raymu.config.training import Component
 from raymu.config.unlearning import Contributions
 from raymu.core.input_spec import InputSpec, InputSpecs
+from raymu.training.held_out import HeldOut
 from raymu.training.inputs import BatchInputs, blank
 from raymu.training.tasks import Task, TaskFacts, build_task
 
@@ -43,6 +44,8 @@ class TrainingSpec:
     """Kinds of the columns, for a task that asks for them."""
     inputs: InputSpecs = field(default_factory=dict)
     """The parts of one sample's inputs; empty for an array of `input_shape`."""
+    held_out: HeldOut | None = field(default=None, compare=False)
+    """Samples that the training is measured on; None without `validation`, and where nothing is trained."""
 
     @property
     def input_dtype(self) -> torch.dtype:

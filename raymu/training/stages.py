@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from raymu.config import Device
 from raymu.config.unlearning import Contributions
+from raymu.core.stage_measures import StageMeasures
 from raymu.training.batches import ShardSamples
 from raymu.training.contributions import stage_recorder
 from raymu.training.determinism import choose_device, deterministic
@@ -59,6 +60,8 @@ class StageResult:
     """Determinism class, as JSON."""
     earlier_classes: tuple[str, ...]
     """Other determinism classes of the stages before, as JSON."""
+    measures: StageMeasures | None = None
+    """What was measured in the stage; None if the shard has no samples in it."""
 
 
 StageTrainer: TypeAlias = Callable[[StageTask], Iterator[StageResult]]
@@ -110,4 +113,5 @@ def train_stages(task: StageTask, ranks: Ranks | None = None) -> Iterator[StageR
             seconds=time.perf_counter() - started,
             determinism=determinism,
             earlier_classes=trainer.earlier_classes(determinism),
+            measures=trainer.measures,
         )

@@ -1,7 +1,10 @@
 """Training one shard, stage by stage, in an order that depends on identity alone."""
 
+import copy
+import math
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from raymu.core.partition import derive_seed
+from raymu.core.stage_measures import StageMeasures, Validation
 from raymu.errors import RankLost, TrainingFailed
 from raymu.text import one_line
 from raymu.training.batch_statistics import compute_statistics, layers_without_statistics
@@ -24,8 +28,12 @@ from raymu.training.checkpoint_format import deserialize, read_metadata, seriali
 from raymu.training.classifier import Classifier, weights_seed
 from raymu.training.contributions import UpdateRecorder, recording
 from raymu.training.data_parallel_gradients import data_parallel_gradients
+from raymu.training.early_stopping import EarlyStopping, TrainingState
 from raymu.training.encoder import PreparedSamples
+from raymu.training.held_out import HeldOut
 from raymu.training.learning_rate import LearningRate
+from raymu.training.measures import LossMeter, metered, unmetered, validate
+from raymu.training.model_state import go_back, snapshot
 from raymu.training.model_trial import can_train_on
 from raymu.training.models import has_batch_norm, normalizes_batches
 from raymu.training.optimizers import build_optimizer
@@ -60,7 +68,10 @@ class ShardTrainer:
         self._normalizes_batches = normalizes_batches(self.classifier.model)
         self._accepted_sizes: dict[int, bool] = {}
         self._prepared_samples: tuple[ShardSamples, PreparedSamples, Tensor] | None = None
+        self._held_out: PreparedSamples | None = None
         self._classes: frozenset[str] = frozenset()
+        self.measures: StageMeasures | None = None
+        """What was measured in the last trained stage; None before, and for a stage without samples."""
 
     @property
     def code_objects(self) -> dict[str, object]:
@@ -150,30 +161,75 @@ class ShardTrainer:
             recorder: Records the updates of the stage.
 
         Returns:
-            Sample passes: epochs times samples. Samples that `batches` leaves out are counted too.
+            Sample passes: trained epochs times samples. Samples that `batches` leaves out are counted too.
 
         Raises:
             TrainingFailed: The model's code fails, or the device has too little memory.
             RankLost: Another rank does not answer.
         """
         current = samples.up_to(stage)
+        self.measures = None
         if not len(current):
             return 0
+        if self._spec.held_out is not None:
+            _ = self._spec.held_out.samples  # a file that is lost is no failure of the model's code
         try:
             if self.classifier.encoder is None:
                 self.fit_encoder(current)
             all_samples, all_targets = self._prepared(samples)
             prepared, targets = all_samples.first(len(current)), all_targets[: len(current)]
+            stopping = EarlyStopping(self._spec.held_out, self._spec.epochs[stage])
             with recording(recorder, self.optimizer):
                 for epoch in range(self._spec.epochs[stage]):
-                    self._train_stage_epoch(prepared, targets, current, stage, epoch, recorder)
+                    meter = self._train_stage_epoch(prepared, targets, current, stage, epoch, recorder)
+                    if stopping.is_due(epoch):
+                        stopping.take_up(epoch, self._validate(), self._copy_of_state)
+                    if stopping.has_ended:
+                        break
+            if (best := stopping.best_state) is not None:
+                self._go_back(best)
             if (layers := layers_without_statistics(self.classifier.model)) and len(current) > 1:
                 compute_statistics(self.classifier, layers, prepared)
         except RankLost:
             raise
         except Exception as error:  # the model's own code runs, on a device that may be too small for it
             raise TrainingFailed(self._shard, stage, f"{type(error).__name__}: {one_line(error)}") from error
-        return self._spec.epochs[stage] * len(current)
+        self.measures = replace(stopping.measures, loss=self._mean_loss(meter))
+        return stopping.trained_epochs * len(current)
+
+    def _validate(self) -> Validation:
+        """Measure the present state on held-out samples. All ranks get what the first one measured."""
+        held_out, values = self._spec.held_out, torch.zeros(2, dtype=torch.float64)
+        assert held_out is not None, "only a spec with held-out samples is validated"
+        if 0 in self._ranks.local_ranks:
+            with random_state_kept(self.classifier.device, self._generators), unmetered(self.classifier):
+                own = validate(self.classifier, held_out, self._prepared_held_out(held_out))
+            values = torch.tensor([own.loss, own.score], dtype=torch.float64)
+        others = [torch.zeros_like(values) for _ in self._ranks.local_ranks[1:]]
+        loss, score = self._ranks.ordered_all_reduce([values, *others]).tolist()
+        return Validation(loss=loss, score=score)
+
+    def _prepared_held_out(self, held_out: HeldOut) -> PreparedSamples:
+        """Return the held-out samples, encoded once by each encoder."""
+        if self._held_out is None or self._held_out.encoder is not self.classifier.encoder:
+            self._held_out = self.classifier.prepare(held_out.rows)
+        return self._held_out
+
+    def _copy_of_state(self) -> TrainingState:
+        """Copy the model's state and the optimizer's."""
+        return snapshot(self.classifier.model), copy.deepcopy(self.optimizer.state_dict())
+
+    def _go_back(self, state: TrainingState) -> None:
+        """Take up a state of this stage that was copied."""
+        model, optimizer = state
+        go_back(self.classifier.model, model)
+        self.optimizer.load_state_dict(optimizer)
+
+    def _mean_loss(self, meter: LossMeter) -> float | None:
+        """Return the mean loss of all ranks' samples; None if there were none, or if it is infinite or NaN."""
+        others = [torch.zeros_like(meter.total) for _ in self._ranks.local_ranks[1:]]
+        total, samples = self._ranks.ordered_all_reduce([meter.total, *others]).tolist()
+        return total / samples if samples and math.isfinite(total) else None
 
     def _train_stage_epoch(
         self,
@@ -183,7 +239,8 @@ class ShardTrainer:
         stage: int,
         epoch: int,
         recorder: UpdateRecorder | None,
-    ) -> None:
+    ) -> LossMeter:
+        """Train one epoch of a stage. Returns its losses, added up."""
         order, dropout, draws = (
             derive_seed(self._spec.seed, self._shard, stage, epoch, purpose)
             for purpose in ("order", "dropout", "draws")
@@ -193,7 +250,10 @@ class ShardTrainer:
             recorder.begin_epoch(batches, samples)
         epochs, steps = self._spec.epochs[stage], len(batches.sizes)
         rates = self._learning_rate.of_epoch(stage=stage, epoch=epoch, epochs=epochs, steps=steps)
-        self.train_epoch(prepared, targets, batches, rates=rates, seed=dropout, draws=self.draws(samples, seed=draws))
+        sample_seeds = self.draws(samples, seed=draws)
+        with metered(self.classifier) as meter:
+            self.train_epoch(prepared, targets, batches, rates=rates, seed=dropout, draws=sample_seeds)
+        return meter
 
     def draws(self, samples: ShardSamples, *, seed: int) -> Tensor | None:
         """Return a seed for each sample, (samples,) int64; None if the task makes no batches, and so draws nothing."""
@@ -239,7 +299,7 @@ class ShardTrainer:
         if not self._normalizes_batches and samples != 3 and not self.takes(3):
             return True
         if samples not in self._accepted_sizes:
-            with random_state_kept(self.classifier.device, self._generators):
+            with random_state_kept(self.classifier.device, self._generators), unmetered(self.classifier):
                 self._accepted_sizes[samples] = can_train_on(self.classifier, self._spec, samples)
         return self._accepted_sizes[samples]
 

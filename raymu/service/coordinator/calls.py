@@ -6,6 +6,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
+from raymu.core.stage_measures import StageReport
 from raymu.data.frames import TableData
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.shard.messages import ShardLocations
@@ -32,6 +33,8 @@ class TrainingResult:
     """Compute of all shards, summed."""
     seconds: float
     """Wall time without the start of the fleet."""
+    stages: tuple[StageReport, ...] = ()
+    """The stages that were trained, as they were reported."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

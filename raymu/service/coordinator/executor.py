@@ -26,6 +26,7 @@ from raymu.service.coordinator.damage import Damage, find_damage, restore_sample
 from raymu.service.coordinator.garbage import GarbageCollector
 from raymu.service.coordinator.publisher import Publisher
 from raymu.service.coordinator.session import Session
+from raymu.service.held_out import restore_held_out
 from raymu.service.history import History
 from raymu.service.requests.sample_index import LazySampleIndex
 from raymu.service.shard.fleet import ShardFleet
@@ -187,6 +188,7 @@ class Executor:
     async def _repair_damage(self, data: TableData | None) -> list[Damage]:
         session, board = self._session, self.board
         await session.require_current()
+        await session.offload(partial(restore_held_out, session.store))
         damage = await session.offload(partial(find_damage, session.store, board.lineages))
         revoked = await session.offload(session.journal.revoked)
         for shard_damage in damage:

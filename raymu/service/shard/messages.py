@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from raymu.core.commands import RepairReport, RepairShard, TrainShard, train_id
 from raymu.core.records import Remedy, SampleId, ShardLineage
+from raymu.core.stage_measures import StageMeasures, StageReport
 from raymu.text import duration
 
 
@@ -79,8 +80,26 @@ class StageProgress:
     """Sample passes of this stage."""
     seconds: float
     """Compute time of this stage."""
+    measures: StageMeasures | None = None
+    """What was measured in the stage; None for a patch, and if nothing was trained."""
     load: FleetLoad | None = None
     """Load of the fleet; None until a `ProgressFleet` adds it."""
+
+    @property
+    def report(self) -> StageReport:
+        """The stage as callbacks get it."""
+        measures = self.measures or StageMeasures()
+        return StageReport(
+            shard=self.shard,
+            stage=self.stage,
+            remedy=self.remedy,
+            epochs=measures.epochs,
+            passes=self.passes,
+            seconds=self.seconds,
+            loss=measures.loss,
+            validation_loss=measures.validation_loss,
+            validation_score=measures.validation_score,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -173,6 +173,7 @@ class StageWriter:
                 remedy=Remedy.RETRAIN if isinstance(command, RepairShard) else None,
                 passes=stage.passes,
                 seconds=stage.seconds,
+                measures=result.measures,
             )
         return done
 

@@ -53,7 +53,12 @@ def log_work(
     try:
         for message in messages:
             if isinstance(message, StageProgress):
-                stage = {"stage": message.stage, "passes": message.passes, "seconds": message.seconds}
+                stage: dict[str, LogValue] = {
+                    "stage": message.stage,
+                    "passes": message.passes,
+                    "seconds": message.seconds,
+                }
+                stage |= message.report.measured
                 log_event("stage_trained", run=run_id, shard=message.shard, remedy=message.remedy or TRAINING, **stage)
             else:
                 log_event("work_done", **(fields | {"passes": message.passes, "seconds": message.seconds}))

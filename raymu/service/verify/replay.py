@@ -118,6 +118,7 @@ def _compare_shard(
                 remedy=None,
                 passes=again.passes,
                 seconds=time.perf_counter() - began_s,
+                measures=again.measures,
             )
         )
 
