@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raymu.core.uri import redacted
 from raymu.errors import DataInvalid
@@ -64,6 +65,19 @@ def _reader_of(value: object) -> Callable[[Any], Any] | None:
     return next((read for fits, read in _READERS if fits(value)), None)
 
 
+def _of_split(split: Any) -> pa.Table:
+    """Return a split of Hugging Face datasets in the order of its rows, with names in place of numbers of classes."""
+    table: pa.Table = split.with_format("arrow")[:]
+    for name, feature in dict(split.features).items():
+        names = getattr(feature, "names", None)
+        if isinstance(names, list) and pa.types.is_integer(table.schema.field(name).type):
+            numbers = table[name].combine_chunks().cast(pa.int32())
+            numbers = pc.if_else(pc.less(numbers, 0), None, numbers)  # -1 is a missing label
+            index = table.column_names.index(name)
+            table = table.set_column(index, name, pa.DictionaryArray.from_arrays(numbers, pa.array(names)))
+    return table
+
+
 def _has(*names: str) -> Callable[[object], bool]:
     return lambda value: all(hasattr(value, name) for name in names)
 
@@ -80,8 +94,8 @@ _READERS: Sequence[tuple[Callable[[object], bool], Callable[[Any], Any]]] = (
     (lambda value: isinstance(value, pa.Table), lambda table: table),
     (
         _has("with_format", "features", "num_rows"),
-        lambda split: split.with_format("arrow")[:],
-    ),  # in the order of its rows
+        _of_split,
+    ),
     (_has("collect", "collect_schema"), lambda lazy: lazy.collect().to_arrow()),  # of polars
     (_has("__arrow_c_stream__"), lambda frame: pa.RecordBatchReader.from_stream(frame).read_all()),
     (_has("__arrow_c_array__"), lambda batch: pa.Table.from_batches([pa.record_batch(batch)])),

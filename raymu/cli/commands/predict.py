@@ -27,9 +27,10 @@ from raymu.text import plural
 @trust_option
 @json_option
 def command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_json: bool) -> None:
-    """Predict the classes of a table.
+    """Predict the classes, labels or numbers of a table.
 
-    The result has the class of each sample and the probabilities of all classes. Labels in the table are not read.
+    The result has the class of each sample and the probabilities of all classes, the labels with their probabilities, or
+    the numbers. Labels in the table are not read.
     """
     require_format(out_file)
     check_output_path(out_file, reads={"the table to predict": data_file}, run=run_dir)
@@ -42,6 +43,7 @@ def command(run_dir: str, data_file: str, out_file: str, labels_only: bool, as_j
         out_file,
         probabilities,
         classes=run.manifest.class_table,
+        target=run.config.task.target,
         ids=table.ids,
         id_name=fields.id,
         labels_only=labels_only,

@@ -7,6 +7,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from raymu.config import TargetName
 from raymu.data.classes import ClassTable
 from raymu.data.predictions import require_format, write_predictions
 from raymu.data.values import LabelValue
@@ -28,6 +29,27 @@ def write(
     probabilities = np.resize(PROBABILITIES, (samples, 2))
     ids = np.arange(samples)
     write_predictions(str(path), probabilities, classes=classes, ids=ids, id_name=id_name, labels_only=labels_only)
+
+
+def test_several_labels_are_lists_and_numbers_have_their_columns(tmp_path: Path) -> None:
+    predictions = np.array([[0.9, 0.6], [0.1, 0.2]], dtype=np.float32)
+    classes = ClassTable(count=2, names=("red", "blue"))
+    for target in (TargetName.LABELS, TargetName.REGRESSION):
+        for name in ("out.parquet", "out.csv"):
+            write_predictions(
+                str(tmp_path / f"{target}-{name}"),
+                predictions,
+                classes=classes,
+                target=target,
+                ids=None,
+                id_name="id",
+                labels_only=target is TargetName.LABELS,
+            )
+    assert pq.read_table(tmp_path / "labels-out.parquet").to_pydict() == {"labels": [["red", "blue"], []]}
+    assert pyarrow.csv.read_csv(tmp_path / "labels-out.csv").to_pydict() == {"labels": ["red blue", ""]}
+    numbers = pq.read_table(tmp_path / "regression-out.parquet")
+    assert numbers.column_names == ["red", "blue"]
+    assert numbers["red"].to_pylist() == pytest.approx([0.9, 0.1])
 
 
 def test_a_table_of_predictions_has_ids_classes_and_probabilities(tmp_path: Path) -> None:
