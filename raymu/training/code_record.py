@@ -42,7 +42,7 @@ def record_code(spec: TrainingSpec) -> CodeRecord | None:
     Raises:
         ConfigInvalid: A factory cannot be imported, or fails.
     """
-    if not spec.has_factory and not _own_files(spec):
+    if not spec.has_factory and not _own_files(spec) and not _own_libraries(spec):
         return None
     key = repr(spec)
     if key not in _records:
@@ -53,7 +53,7 @@ def record_code(spec: TrainingSpec) -> CodeRecord | None:
 def _record(spec: TrainingSpec) -> CodeRecord:
     initial_weights = _initial_weights(spec) if spec.model.factory else ""
     modules: dict[str, str] = {}
-    distributions = _versions("transformers") | _versions("tokenizers") if _own_files(spec) else {}
+    distributions = {name: number for top in _own_libraries(spec) for name, number in _versions(top).items()}
     files = {str(path): _digest(path) for path in _own_files(spec)}
     for component in spec.factories.values():
         files |= {name: _digest(Path(name)) for name in _named_files(dict(component.args))}
@@ -80,6 +80,13 @@ def _record(spec: TrainingSpec) -> CodeRecord:
         constants=constant_tensors(spec) if spec.has_factory else {},
         torch=torch.__version__,
     )
+
+
+def _own_libraries(spec: TrainingSpec) -> tuple[str, ...]:
+    """Return the libraries that decide on what a built-in task makes of a sample."""
+    if spec.task.name is TaskName.IMAGE:
+        return ("pillow", "torchvision") if spec.task.args.get("augment") else ("pillow",)
+    return ("transformers", "tokenizers") if _own_files(spec) else ()
 
 
 def _own_files(spec: TrainingSpec) -> tuple[Path, ...]:

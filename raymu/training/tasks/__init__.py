@@ -9,6 +9,7 @@ from raymu.config import TaskConfig, TaskName
 from raymu.errors import ConfigInvalid
 from raymu.training.factories import call_factory, call_row
 from raymu.training.tasks.facts import TaskFacts
+from raymu.training.tasks.image import build_image
 from raymu.training.tasks.tabular import build_tabular
 from raymu.training.tasks.task import Fitted, Task
 from raymu.training.tasks.tensor import TensorTask
@@ -24,6 +25,7 @@ def build_tensor(facts: TaskFacts) -> Task:
 
 TASKS: Mapping[TaskName, Callable[..., Task]] = {
     TaskName.TENSOR: build_tensor,
+    TaskName.IMAGE: build_image,
     TaskName.TEXT: build_text,
     TaskName.TABULAR: build_tabular,
 }

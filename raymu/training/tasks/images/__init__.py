@@ -1,0 +1,1 @@
+"""Pictures: their forms in a column, how they are decoded, and their augmentation."""
