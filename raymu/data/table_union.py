@@ -3,11 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
 from raymu.core.uri import redacted
 from raymu.data.arrow_values import INTEGER_TEXT, plain
+from raymu.data.embedded_files import with_embedded_files
 from raymu.data.frames import IN_MEMORY, TableData
 from raymu.data.pandas_index import with_pandas_index
 from raymu.data.table_files import TableFile, table_files
@@ -46,7 +48,7 @@ def read_union(data: TableData, names: Sequence[str] | None) -> TableUnion:
     if not isinstance(data, str):
         return _of_memory(data, names)
     files = table_files(data)
-    tables = [_read(file) for file in files]
+    tables = [_read(file, names or ()) for file in files]
     for file, table in zip(files, tables, strict=True):
         _require_once(file.source, table, names)
     tables = _with_partitions(files, tables)
@@ -59,7 +61,7 @@ def read_union(data: TableData, names: Sequence[str] | None) -> TableUnion:
 
 def _of_memory(data: pa.Table, names: Sequence[str] | None) -> TableUnion:
     try:
-        table = with_plain_tensors(with_pandas_index(data))
+        table = with_embedded_files(with_plain_tensors(with_pandas_index(data)), names or ())
     except (pa.ArrowException, ValueError) as error:
         raise DataInvalid(IN_MEMORY, f"cannot be read ({one_line(error)}); mend it") from error
     _require_once(IN_MEMORY, table, names)
@@ -74,9 +76,10 @@ def _require_once(source: str, table: pa.Table, names: Sequence[str] | None) -> 
         raise DataInvalid(source, f"has more than one column {one_line(repeated)}; rename or drop the others")
 
 
-def _read(file: TableFile) -> pa.Table:
+def _read(file: TableFile, names: Sequence[str]) -> pa.Table:
     try:
-        return with_plain_tensors(with_pandas_index(file.read()))
+        table = with_plain_tensors(with_pandas_index(file.read()))
+        return with_embedded_files(table, names, file.system, str(PurePosixPath(file.path).parent))
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DataInvalid(
             file.source, f"cannot be read ({one_line(error)}); give a whole file that is there"

@@ -59,6 +59,8 @@ def test_a_table_of_pictures_is_predicted_and_evaluated(tmp_path: Path) -> None:
     train(make_picture_config(everything), tmp_path / "run").close()
     run = open_run(tmp_path / "run")
     assert run.manifest.input_shape == (3, 12, 12)
+    assert run.manifest.code is not None
+    assert set(run.manifest.code.distributions) == {"pillow", "torchvision"}
     assert run.evaluate_file(str(everything)).accuracy > 0.7
     table = pq.read_table(everything, columns=["picture"])
     predicted = run.predict(Columns.of(table))
