@@ -48,6 +48,8 @@ from raymu.service.coordinator.anchoring_client import AnchoringClient
 from raymu.service.coordinator.calls import (
     Call,
     Configure,
+    Extend,
+    ExtendResult,
     Locations,
     Rebuild,
     RebuildResult,
@@ -367,6 +369,43 @@ class Run:
             SamplesLost: No copy has the samples of a shard.
         """
         return self._call(Rebuild(data=None if data is None else _table_data(data)), progress)
+
+    def extend(
+        self,
+        data: str | Path | Sequence[str | Path],
+        *,
+        slices: int = 1,
+        epochs: int | None = None,
+        ignore_revoked: bool = False,
+        progress: Progress = no_progress,
+    ) -> ExtendResult:
+        """Add samples as further slices of their shards, and train the stages of these. Nothing earlier is trained again.
+
+        The result is that of training from scratch with this history of slices. Shards that were only patched become
+        exact.
+
+        Args:
+            data: The new samples: one or more files, directories or patterns, with the columns of the training data.
+            slices: The slices that the samples become in each shard.
+            epochs: The epochs of each new stage; by default those of the last stage.
+            ignore_revoked: Leave out samples that the run revoked, by id or by owner, instead of refusing the table.
+            progress: Called after every trained stage.
+
+        Raises:
+            DataInvalid: The table cannot be read or does not fit the run, or has ids that the run holds or revoked.
+            RequestInvalid: A number of slices or epochs is out of range.
+            ShardRepairFailed: A shard could not be trained. The samples are added, and settling finishes it.
+        """
+        from raymu.service.extension import Extension, check_extension
+
+        places = [data] if isinstance(data, str | Path) else data
+        extension = Extension(
+            data="\n".join(map(_data_location, places)), slices=slices, epochs=epochs, ignore_revoked=ignore_revoked
+        )
+        self.require_not_rolled_back()
+        begin_phase("reading the data")
+        check_extension(self._store, extension)  # before the run is taken over
+        return self._call(Extend(extension=extension), progress)
 
     def configure(self, **unlearning: Any) -> None:
         """Change settings of `unlearning`, such as strategy="ohs" or ohs={"epochs": 1}, for later requests.
@@ -715,14 +754,14 @@ class Run:
         with suppress(RaymuError):  # the verdict is what the caller came for
             self._backend.count_verdict(check, verdict)
 
-    def _train(self, progress: Progress) -> None:
+    def _train(self, progress: Progress, *, left_out: int) -> None:
         stages: list[StageReport] = []
 
         def collect(stage: StageProgress) -> None:
             stages.append(stage.report)
             progress(stage)
 
-        self._training = replace(self._call(Train(), collect), stages=tuple(stages))
+        self._training = replace(self._call(Train(), collect), stages=tuple(stages), left_out=left_out)
 
     def _current(self) -> Ensemble:
         """Return the current generation's ensemble, loaded once for each generation, and by one thread."""
@@ -755,6 +794,7 @@ def train(
     *,
     exclude: Collection[SampleId] = (),
     exclude_owners: Collection[SampleId] = (),
+    revocations_of: Sequence[str | Path] = (),
     inexact: bool = False,
     address: str | None = None,
     progress: Progress = no_progress,
@@ -773,6 +813,7 @@ def train(
             `runs`, named by the time.
         exclude: Samples that the run never holds.
         exclude_owners: Owners of whom the run never holds a sample.
+        revocations_of: Other runs. What they revoked, by id or by owner, is left out. `Run.training` has the number.
         inexact: Train also if the bits of the training cannot be repeated. Every receipt of the run is inconclusive then.
         address: The Ray cluster to use this time instead of the configured one.
         progress: Called after every trained stage.
@@ -786,12 +827,23 @@ def train(
     own, frame, location = _samples_and_run(config, data, run_dir)
     run = Run(location, address=address, trust=True)
     begin_phase("reading the data")
-    prepared = prepare_run(own, run.location, frame, exclude=exclude, exclude_owners=exclude_owners, inexact=inexact)
+    others = [open_run(other) for other in revocations_of]
+    for other in others:
+        other.require_not_rolled_back()  # an older copy would not know of later revocations
+    prepared = prepare_run(
+        own,
+        run.location,
+        frame,
+        exclude=exclude,
+        exclude_owners=exclude_owners,
+        revoked_by=[other._store for other in others],
+        inexact=inexact,
+    )
     begin_phase("writing the samples")
     prepared.write()
     remember(demands_of(own))  # so that this user's later commands on the run ask nothing
     try:
-        run._train(progress)
+        run._train(progress, left_out=prepared.left_out)
     except BaseException as error:
         with suppress(RaymuError, OSError, MemoryError):
             run.close()

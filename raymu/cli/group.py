@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, tuple[LazyCommand, ...]] = {
     "Train": (
         LazyCommand("import", "import_table", "Convert IDX, NPZ or CSV data to Parquet."),
         LazyCommand("train", "train", "Train a run from a configuration file."),
+        LazyCommand("extend", "extend", "Add samples to a run, as further slices."),
         LazyCommand("rebuild", "rebuild", "Restore missing or damaged files of a run."),
     ),
     "Forget": (

@@ -11,7 +11,7 @@ from raymu.console.screen import LATE_STYLE, Screen, make_table, verdict_text
 from raymu.console.table import ResultTable
 from raymu.core.deadlines import Deadline
 from raymu.core.residuals import Residuals
-from raymu.service.coordinator.calls import RebuildResult, SettleResult, TrainingResult
+from raymu.service.coordinator.calls import ExtendResult, RebuildResult, SettleResult, TrainingResult
 from raymu.service.shard.messages import ShardLocation
 from raymu.service.status import RunStatus
 from raymu.text import duration, durations, one_line, plural, words
@@ -48,6 +48,8 @@ def show_training(screen: Screen, report: TrainingResult, location: str) -> None
             screen.print(
                 f"{text} of the last stage: {statistics.mean(values):.4g}, mean of {plural(len(values), 'shard')}"
             )
+    if report.left_out:
+        screen.print(f"left out {plural(report.left_out, 'sample')} that other runs revoked, by id or by owner")
 
 
 def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | None = None) -> None:
@@ -58,6 +60,9 @@ def show_status(screen: Screen, status: RunStatus, *, unknown_locations: str | N
     """
     screen.print(f"run {one_line(status.name)}, id {status.run_id}, generation {status.generation}")
     screen.print(_shards(status))
+    if status.untrained_slices:
+        added = plural(status.untrained_slices, "added slice")
+        screen.print(f"{added} not trained yet; unless a coordinator is at work, run `raymu settle`")
     for reason in status.inexact:
         screen.print(Text(f"inconclusive, not exact: {one_line(reason)}", style=LATE_STYLE))
     if unknown_locations:
@@ -129,6 +134,15 @@ def show_settlement(screen: Screen, report: SettleResult) -> None:
 def show_rebuild(screen: Screen, report: RebuildResult) -> None:
     """Print how many files were missing or changed, and what restoring them cost."""
     screen.print(f"missing or changed: {plural(len(report.files), 'file')}; retrained {_work(report)}")
+
+
+def show_extension(screen: Screen, report: ExtendResult) -> None:
+    """Print how many samples were added, and what training on them cost."""
+    screen.print(
+        f"added {plural(report.samples, 'sample')}, which makes {plural(report.slices, 'slice')}: trained {_work(report)}"
+    )
+    if report.left_out:
+        screen.print(f"left out {plural(report.left_out, 'sample')} that this run revoked, by id or by owner")
 
 
 def show_verification(screen: Screen, verification: "Verification") -> None:
@@ -254,7 +268,7 @@ def _deadline_text(deadline: Deadline) -> str | Text:
     return Text("late", style=LATE_STYLE) if deadline.is_late else "in time"
 
 
-def _work(report: SettleResult | RebuildResult) -> str:
+def _work(report: SettleResult | RebuildResult | ExtendResult) -> str:
     return (
         f"{plural(len(report.shards), 'shard')}, {report.passes:,.0f} passes, "
         f"{duration(report.compute_seconds)} of compute; generation {report.generation}"

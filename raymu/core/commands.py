@@ -123,7 +123,7 @@ class PublishGeneration:
     """Command: make these constituents the ones that predictions are made from."""
 
     cause: str
-    """train, rewind, repair, settle or rebuild."""
+    """train, rewind, repair, settle, rebuild or extend."""
     constituents: tuple[Constituent, ...]
     lineages: tuple[ShardLineage, ...]
     rewound: tuple[str, ...] = ()

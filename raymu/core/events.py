@@ -23,6 +23,29 @@ class RunTrained:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RunExtended:
+    """Samples are added to every shard as further slices, whose stages are to be trained."""
+
+    at: datetime
+    tables: tuple[FileRef, ...]
+    """For each shard, its retained samples and the added ones."""
+    slice_samples: tuple[tuple[int, ...], ...]
+    """For each shard, the number of samples in each added slice."""
+    epochs: tuple[int, ...]
+    """Epochs of the stage of each added slice."""
+    left_out: int = 0
+    """Number of samples of the user's table that were revoked earlier, and left out."""
+    conversions: tuple[str, ...] = ()
+    """What was converted when the user's table was read, as lines for people."""
+    kind: Literal["extended"] = "extended"
+
+    @property
+    def samples(self) -> int:
+        """Number of the added samples."""
+        return sum(map(sum, self.slice_samples))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RevocationsAccepted:
     """Requests are accepted together, and served together."""
 
@@ -136,6 +159,7 @@ class GenerationEvaluated:
 
 Event: TypeAlias = (
     RunTrained
+    | RunExtended
     | RevocationsAccepted
     | SettleRequested
     | ShardRepaired

@@ -99,6 +99,8 @@ class ShardLineage:
     """Determinism classes, as JSON, of stages that the last retraining built on and did not share the class of."""
     inexact: tuple[str, ...] = ()
     """Why no training from scratch is known to give the bits of this shard's stages, one line each."""
+    added_epochs: tuple[int, ...] = ()
+    """Epochs of the stages of the slices that were added after the run was trained, which are the last ones."""
 
     def __post_init__(self) -> None:
         if not len(self.slice_samples) == len(self.checkpoints) == len(self.updates):
@@ -115,6 +117,16 @@ class ShardLineage:
     @property
     def samples(self) -> int:
         return sum(self.slice_samples)
+
+    @property
+    def trained_slices(self) -> int:
+        """The slices that the repaired state was trained on: all, unless slices were added since."""
+        return self.serving.stage + 1 if self.added_epochs else self.slices
+
+    @property
+    def untrained_from(self) -> int | None:
+        """The first slice that was added and not trained yet; None without any."""
+        return self.trained_slices if self.trained_slices < self.slices else None
 
     @property
     def exactness(self) -> Exactness:
@@ -164,6 +176,24 @@ class ShardLineage:
             seconds_per_pass=seconds_per_pass,
             earlier_classes=earlier_classes,
             inexact=inexact,
+        )
+
+    def extended(self, *, table: FileRef, slice_samples: tuple[int, ...], epochs: tuple[int, ...]) -> Self:
+        """Return the shard with slices that are not trained yet.
+
+        Args:
+            table: The retained samples and the added ones.
+            slice_samples: Number of the added samples in each added slice.
+            epochs: Epochs of the stage of each added slice.
+        """
+        untrained = (None,) * len(epochs)
+        return replace(
+            self,
+            table=table,
+            slice_samples=self.slice_samples + slice_samples,
+            checkpoints=self.checkpoints + untrained,
+            updates=self.updates + untrained,
+            added_epochs=self.added_epochs + epochs,
         )
 
     def patched(
@@ -219,7 +249,7 @@ class Generation:
     previous_sha256: str
     """SHA-256 of the previous generation's file, in hex; empty for the first."""
     cause: str
-    """train, rewind, repair, settle or rebuild."""
+    """train, rewind, repair, settle, rebuild or extend."""
     request_ids: tuple[str, ...]
     published_at: datetime
     constituents: tuple[Constituent, ...]

@@ -1,6 +1,6 @@
 """The facts of a run that the cost of every remedy depends on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from raymu.config import Config, UnlearningConfig
@@ -22,6 +22,10 @@ class RunShape:
         """Derive the shape of a run from its configuration."""
         epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
         return cls(unlearning=config.unlearning, epochs=epochs, has_batch_norm=has_batch_norm)
+
+    def extended(self, epochs: tuple[int, ...]) -> Self:
+        """Return the shape with the stages of added slices."""
+        return replace(self, epochs=self.epochs + epochs)
 
     @property
     def slices(self) -> int:

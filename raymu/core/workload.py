@@ -61,7 +61,8 @@ def shard_workload(
         lost_from: First stage whose files are missing or changed; None without any.
         speeds: What the run's repairs have shown; nothing by default.
     """
-    starts = [*touched, *(start for start in (lineage.tainted_from, lost_from) if start is not None)]
+    others = (lineage.tainted_from, lineage.untrained_from, lost_from)
+    starts = [*touched, *(start for start in others if start is not None)]
     scope = RepairScope(
         shape=shape,
         retained=[count - touched.get(slice_index, 0) for slice_index, count in enumerate(lineage.slice_samples)],

@@ -110,21 +110,27 @@ class TrainingTable:
 
 
 def read_training_table(
-    data: TableData, fields: DataConfig, form: SampleForm = ARRAY, *, is_wide: bool = False
+    data: TableData,
+    fields: DataConfig,
+    form: SampleForm = ARRAY,
+    *,
+    classes: ClassTable | None = None,
+    is_wide: bool = False,
 ) -> TrainingTable:
-    """Read and check the table of a new run.
+    """Read and check the table of a new run, or one that is added to a run.
 
     Args:
         data: Local paths or URIs of Parquet, Arrow IPC or Feather files, of directories of them, or patterns; or a table in
             memory.
         fields: Names of the columns.
         form: The form of the samples.
+        classes: The classes of the run. The default takes those of the table.
         is_wide: True lets features of float64 stay, for a run that may keep them.
 
     Raises:
         DataInvalid: A file cannot be read, or a column is missing or does not fit.
     """
-    return _read_samples(data, fields, None, form, is_wide=is_wide, is_verbatim=False)
+    return _read_samples(data, fields, classes, form, is_wide=is_wide, is_verbatim=False)
 
 
 def read_table(

@@ -62,7 +62,7 @@ def read_targets(
 def _classes(source: str, column: Column, configured: int | None, classes: ClassTable | None) -> TargetTable:
     labels = column.labels()
     table = classes or fit_classes(source, column.name, labels, configured)
-    notes = (labels.note, table.note(column.name))
+    notes = (labels.note, table.note(column.name) if classes is None else "")
     return TargetTable(
         values=table.numbers(source, column.name, labels),
         classes=table,

@@ -23,6 +23,8 @@ class CheckpointState(StrEnum):
     """It is destroyed, and retraining is owed."""
     LOST = "lost"
     """It is damaged, or a checkpoint before it is."""
+    UNTRAINED = "untrained"
+    """The slice was added, and its stage is to be trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +147,11 @@ def _cells(lineage: ShardLineage, constituent: Constituent, pending: Pending, *,
     touched_from = min(pending.requests(lineage.shard).values(), default=lineage.slices)
     lost_from = pending.lost.get(lineage.shard, lineage.slices)
 
+    untrained_from = lineage.slices if lineage.untrained_from is None else lineage.untrained_from
+
     def state(stage: int, checkpoint: CheckpointRef | None) -> CheckpointState:
+        if stage >= untrained_from:
+            return CheckpointState.UNTRAINED
         if checkpoint is None:
             return CheckpointState.DESTROYED if is_purged else CheckpointState.TAINTED
         if stage >= lost_from:

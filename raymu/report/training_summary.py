@@ -7,8 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from raymu.config import ClusterConfig, Config, DataConfig, ModelConfig, TrainingConfig, UnlearningConfig
-from raymu.config.stage_epochs import epochs_per_stage
-from raymu.core.events import Event, RunTrained
+from raymu.core.events import Event, RunExtended, RunTrained
 from raymu.core.records import Generation
 from raymu.core.uri import redacted
 from raymu.report.formatting import count
@@ -38,12 +37,16 @@ def training_summary(
     config = Config.parse(manifest.config)
     trained = next((event for event in events if isinstance(event, RunTrained)), None)
     samples = sum(lineage.samples for lineage in trained.lineages) if trained else 0
+    samples += sum(event.samples for event in events if isinstance(event, RunExtended))
     retained = sum(lineage.samples for lineage in generation.lineages)
     return (
         FactGroup(heading="Data", facts=_data(config.data, manifest, samples, retained)),
         FactGroup(heading="Model", facts=_model(config.model)),
-        FactGroup(heading="Training", facts=_training(config.training, config.partition.slices)),
-        FactGroup(heading="Partition", facts=_partition(config)),
+        FactGroup(
+            heading="Training",
+            facts=_training(config.training, config.epochs_per_stage + generation.lineages[0].added_epochs),
+        ),
+        FactGroup(heading="Partition", facts=_partition(config, added=len(generation.lineages[0].added_epochs))),
         FactGroup(heading="Unlearning", facts=_unlearning(config.unlearning)),
         FactGroup(heading="Determinism class", facts=_determinism(determinism)),
         FactGroup(heading="Run", facts=_run(manifest, config.cluster, trained)),
@@ -74,10 +77,10 @@ def _model(model: ModelConfig) -> dict[str, str]:
     return {"name": model.name or model.factory or "", **settings}
 
 
-def _training(training: TrainingConfig, slices: int) -> dict[str, str]:
+def _training(training: TrainingConfig, per_stage: tuple[int, ...]) -> dict[str, str]:
     facts = {
         "epochs": str(training.epochs),
-        "epochs of each stage": ", ".join(str(epochs) for epochs in epochs_per_stage(training.epochs, slices)),
+        "epochs of each stage": ", ".join(str(epochs) for epochs in per_stage),
         "batch size": str(training.batch_size),
         "optimizer": str(training.optimizer),
         "learning rate": f"{training.learning_rate:g}, {training.schedule}",
@@ -86,11 +89,12 @@ def _training(training: TrainingConfig, slices: int) -> dict[str, str]:
     return facts | {name: f"{value:g}" for name, value in extra.items() if value}
 
 
-def _partition(config: Config) -> dict[str, str]:
+def _partition(config: Config, *, added: int) -> dict[str, str]:
     partition = config.partition
+    extended = f", {added} of them added later" if added else ""
     return {
         "shards": str(partition.shards),
-        "slices": f"{partition.slices} in each shard",
+        "slices": f"{partition.slices + added} in each shard{extended}",
         "policy": partition.policy,
         "seed": str(partition.seed),
     }

@@ -7,7 +7,6 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from raymu.config.stage_epochs import epochs_per_stage
 from raymu.core.board.board import RevocationBoard
 from raymu.core.events import Event
 from raymu.core.receipt import Receipts
@@ -54,13 +53,11 @@ class RunMetrics:
 
     def __init__(self, store: RunStore, *, workers: Callable[[], int]) -> None:
         """Register the metrics. `workers` returns how many workers the fleet has now."""
-        config = store.config
         self._run, self._workers, self._name = store.manifest.run_id, workers, basename(store.location)
-        self._epochs = epochs_per_stage(config.training.epochs, config.partition.slices)
         self._instruments = {metric: _instrument(metric) for metric in METRICS}
 
     def on_open(self, board: RevocationBoard, receipts: Receipts) -> None:
-        self._collector = MetricsCollector(board, receipts, epochs=self._epochs, workers=self._workers, name=self._name)
+        self._collector = MetricsCollector(board, receipts, workers=self._workers, name=self._name)
         self._publish(self._collector.zeros())
         self._refreshing = asyncio.create_task(self._refresh())
 

@@ -9,6 +9,7 @@ from raymu.core.events import (
     GenerationPublished,
     RequestsPurged,
     RevocationsAccepted,
+    RunExtended,
     RunTrained,
     UnlearningConfigured,
 )
@@ -42,6 +43,8 @@ class History:
     published: GenerationPublished | None
     """The last generation; None before the first."""
     evaluations: tuple[GenerationEvaluated, ...]
+    conversions: tuple[str, ...]
+    """What was converted when the tables of later samples were read."""
     issued: tuple[tuple[int, str], ...]
     """For each issued receipt, in order: the number of the event that completed it, and its request."""
 
@@ -71,7 +74,7 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
             accepted.update({request.request_id: request for request in event.requests})
             by_key.update({request.key: request for request in event.requests if request.key})
     return History(
-        epochs=shape.epochs,
+        epochs=board.epochs,
         board=board,
         receipts=receipts,
         accepted=accepted,
@@ -82,6 +85,7 @@ def replay(journal: Journal, manifest: RunManifest, *, workers: int | None = Non
         ),
         published=next((event for event in reversed(events) if isinstance(event, GenerationPublished)), None),
         evaluations=tuple(event for event in events if isinstance(event, GenerationEvaluated)),
+        conversions=tuple(line for event in events if isinstance(event, RunExtended) for line in event.conversions),
         issued=tuple(issued),
     )
 

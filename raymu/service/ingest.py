@@ -1,6 +1,6 @@
 """Makes a run from the user's table, which is checked completely before anything is written."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,6 +34,7 @@ from raymu.errors import (
     UnknownSamples,
 )
 from raymu.service.held_out import held_out_table
+from raymu.service.known_revocations import KnownRevocations
 from raymu.service.phase import begin_phase
 from raymu.store.journal.fencing import check_journal_access
 from raymu.store.manifest import RunManifest
@@ -65,6 +66,8 @@ class PreparedRun:
     """The samples that every shard is validated on; None without validation."""
     new_folders: tuple[Path, ...]
     """Folders that writing creates, the run's own first."""
+    left_out: int = 0
+    """Number of samples that other runs revoked."""
 
     def write(self) -> None:
         """Write the run's copy of the samples, shard by shard. Raises StorageFailed, after removing what was written."""
@@ -90,6 +93,7 @@ def prepare_run(
     *,
     exclude: Collection[SampleId] = (),
     exclude_owners: Collection[SampleId] = (),
+    revoked_by: Sequence[RunStore] = (),
     inexact: bool = False,
 ) -> PreparedRun:
     """Read the training data, check it with the configuration, and choose the home of every sample.
@@ -100,6 +104,7 @@ def prepare_run(
         data: The samples; None reads the files of `data.train`.
         exclude: Samples to leave out of the run. They are checked like all others.
         exclude_owners: Owners whose samples are left out too.
+        revoked_by: Runs whose revoked samples and owners are left out too.
         inexact: Accept a training whose bits cannot be repeated. The run says why, and nothing about it is exact then.
 
     Raises:
@@ -116,14 +121,20 @@ def prepare_run(
         form = replace(form, columns=table.features.names, kinds=training.kinds)
         if config.data.features == ALL_COLUMNS:
             config = replace(config, data=replace(config.data, features=table.features.names))
-    table = replace(table, features=_kept(table.features, config.data.normalize))
+    table = replace(table, features=kept_rows(table.features, config.data.normalize))
     plan = with_inputs(plan_training(config, training, table, source_of(source)), training.samples.features)
     if config.data.track_accuracy:
         read_test_data(config.data, classes, plan.input_shape, form)
     shards, slices = sample_homes(table, config.partition)
     _check_shards(config, table, shards, source_of(source))
     single = _shards_of_one_class(table, shards, config.partition.shards)
-    kept = np.flatnonzero(~(_excluded(table, exclude) | _owned(table, exclude_owners)))
+    is_excluded = _excluded(table, exclude) | _owned(table, exclude_owners)
+    is_revoked = _revoked(table, revoked_by)
+    kept = np.flatnonzero(~(is_excluded | is_revoked))
+    if is_revoked.any() and not len(kept):
+        raise DataInvalid(
+            source_of(source), "has no samples left: other runs revoked them, by id or by owner"
+        )
     held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, trained_on=table.ids[kept].tolist())
     begin_phase("probing the model")
     has_batch_norm = _check_model(plan)
@@ -153,6 +164,7 @@ def prepare_run(
         slices=slices[kept],
         held_out=held_out,
         new_folders=store.files.missing_folders(),
+        left_out=int(is_revoked.sum()),
     )
 
 
@@ -237,7 +249,7 @@ def _plan_inputs(
     return replace(plan, inputs=inputs, input_shape=inputs[""].shape if set(inputs) == {""} else ())
 
 
-def _kept(features: Rows, normalize: NormalizeSetting) -> Rows:
+def kept_rows(features: Rows, normalize: NormalizeSetting) -> Rows:
     """Convert arrays to what a run keeps of them; columns stay as they are."""
     return features if isinstance(features, Columns) else kept_features(features, normalize)
 
@@ -300,6 +312,14 @@ def _excluded(table: SampleTable, exclude: Collection[SampleId]) -> npt.NDArray[
     if unknown:
         raise UnknownSamples([str(sample_id) for sample_id in unknown[:3]], len(unknown))
     return np.array([sample_id in excluded for sample_id in ids], dtype=bool)
+
+
+def _revoked(table: SampleTable, stores: Iterable[RunStore]) -> npt.NDArray[np.bool_]:
+    """Return which samples some of these runs revoked, by id or by owner, (samples,) bool."""
+    rows = np.zeros(len(table.ids), dtype=bool)
+    for store in stores:
+        rows |= KnownRevocations.of_run(store).rows_of(table)
+    return rows
 
 
 def _owned(table: SampleTable, owners: Collection[SampleId]) -> npt.NDArray[np.bool_]:

@@ -45,7 +45,7 @@ def negative_control(store: RunStore, sample_ids: Collection[SampleId]) -> Negat
     The run must be free of debt. Nothing is written.
     """
     config, generation = store.config, store.current()
-    spec = spec_of(store)
+    spec = spec_of(store, added_epochs=generation.lineages[0].added_epochs)
     forget = identity_hashes(sample_ids, seed=spec.seed, purpose="sample")
     device = torch.device("cpu")
     voting = {constituent.shard for constituent in generation.constituents if constituent.checkpoint}

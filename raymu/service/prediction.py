@@ -91,7 +91,7 @@ class Ensemble:
         self._aggregation = config.unlearning.aggregation
         self._aggregate = AGGREGATIONS[self._aggregation]
         self._voters: list[Constituent] = [served for served in generation.constituents if served.checkpoint]
-        self._weights = voters_of(self._voters, config.partition.slices)
+        self._weights = voters_of(self._voters, generation.lineages[0].slices)
         if not self._voters:
             raise NoVoters(generation.number)
         self._classifiers: list[Classifier] = []

@@ -8,8 +8,13 @@ from raymu.store.run import RunStore
 from raymu.training.spec import TrainingSpec
 
 
-def spec_of(store: RunStore) -> TrainingSpec:
-    """Return the settings that a run's training depends on. Raises RunUntrusted if they name code that is not trusted."""
+def spec_of(store: RunStore, *, added_epochs: tuple[int, ...] = ()) -> TrainingSpec:
+    """Return the settings that a run's training depends on. Raises RunUntrusted if they name code that is not trusted.
+
+    Args:
+        store: The run.
+        added_epochs: Those of the lineages, if stages are trained: epochs of the slices that were added to the run.
+    """
     store.require_trusted(*CODE)
     manifest = store.manifest
     spec = TrainingSpec.of(
@@ -21,4 +26,4 @@ def spec_of(store: RunStore) -> TrainingSpec:
         column_kinds=manifest.column_kinds,
         inputs=manifest.inputs,
     )
-    return replace(spec, held_out=held_out_of(store))
+    return replace(spec.extended(added_epochs), held_out=held_out_of(store))

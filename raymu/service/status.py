@@ -124,7 +124,11 @@ class RunStatus:
     class_names: tuple[int | bool | str, ...] | None = None
     """The label of each class; None if labels are the numbers from 0."""
     conversions: tuple[str, ...] = ()
-    """What was converted when the training file was read."""
+    """What was converted when the training file, and those of later samples, were read."""
+    slices: int = 0
+    """Slices of each shard, with those that were added."""
+    untrained_slices: int = 0
+    """How many of them were added, and are not trained in every shard yet."""
     coordinator: Presence | None = None
     """The coordinator that is up, or the process at work on the run; None if there is none."""
 
@@ -155,11 +159,14 @@ def status_of(
     }
     states = {served.shard: served.state for served in generation.constituents}
     reached = Counter(stage for receipt in requests for stage in RequestStage if receipt.reached_at(stage))
+    lineages = history.board.lineages or generation.lineages
     return RunStatus(
         run_id=store.manifest.run_id,
         name=basename(store.location),
         class_names=store.manifest.class_names,
-        conversions=store.manifest.conversions,
+        conversions=tuple(dict.fromkeys((*store.manifest.conversions, *history.conversions))),
+        slices=lineages[0].slices,
+        untrained_slices=lineages[0].slices - min(lineage.trained_slices for lineage in lineages),
         generation=generation.number,
         published_at=generation.published_at,
         shards=tuple(

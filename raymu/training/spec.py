@@ -1,7 +1,7 @@
 """The settings that training depends on, as one record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -84,6 +84,10 @@ class TrainingSpec:
     def has_factory(self) -> bool:
         """Whether code of the user's takes part."""
         return bool(self.factories)
+
+    def extended(self, epochs: tuple[int, ...]) -> "TrainingSpec":
+        """Return the settings with the stages of slices that were added to a run."""
+        return replace(self, epochs=self.epochs + epochs)
 
     @classmethod
     def of(

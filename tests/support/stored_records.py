@@ -17,6 +17,7 @@ from raymu.core.events import (
     GenerationPublished,
     RequestsPurged,
     RevocationsAccepted,
+    RunExtended,
     RunTrained,
     SettleRequested,
     ShardFailed,
@@ -170,6 +171,15 @@ receipts = st.builds(
 )
 EVENTS: Sequence[SearchStrategy[Event]] = (
     st.builds(RunTrained, at=times, lineages=several(lineages()), workers=counts),
+    st.builds(
+        RunExtended,
+        at=times,
+        tables=several(file_refs),
+        slice_samples=several(several(counts)),
+        epochs=several(counts),
+        left_out=counts,
+        conversions=several(names),
+    ),
     st.builds(RevocationsAccepted, at=times, requests=several(requests), generation=counts),
     st.builds(SettleRequested, at=times, shards=several(counts)),
     st.builds(ShardRepaired, at=times, report=reports),

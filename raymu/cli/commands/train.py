@@ -40,6 +40,13 @@ _SETTING = re.compile(r"[\w.]+=")
 )
 @click.option("--exclude-owner-file", type=FILE, help="A file with such owners; - is standard input.")
 @click.option(
+    "--revocations-of",
+    metavar="RUN",
+    multiple=True,
+    type=DIRECTORY,
+    help="Another run: what it revoked, by id or by owner, is left out. Repeat it for more.",
+)
+@click.option(
     "--inexact",
     is_flag=True,
     help="Train also if the training cannot be repeated bit for bit. Every receipt says inconclusive then.",
@@ -52,6 +59,7 @@ def command(
     run_dir: str | None,
     exclude_file: str | None,
     exclude_owners: tuple[str, ...],
+    revocations_of: tuple[str, ...],
     inexact: bool,
     exclude_owner_file: str | None,
     address: str | None,
@@ -83,6 +91,7 @@ def command(
             location,
             exclude=exclude,
             exclude_owners=owners,
+            revocations_of=revocations_of,
             inexact=inexact,
             address=address,
             progress=progress,

@@ -25,6 +25,7 @@ from raymu.core.events import (
     GenerationPublished,
     RequestsPurged,
     RevocationsAccepted,
+    RunExtended,
     RunTrained,
     SettleRequested,
     ShardFailed,
@@ -91,7 +92,11 @@ class RevocationBoard:
         match event:
             case RunTrained(lineages=lineages):
                 self._shards = [ShardWork(lineage=each) for each in sorted(lineages, key=lambda each: each.shard)]
+                for epochs in {lineage.added_epochs for lineage in lineages}:  # states of another run may have some
+                    self._shape = self._shape.extended(epochs)
                 return [self._publish()]
+            case RunExtended():
+                return self._extend(event)
             case RevocationsAccepted(requests=requests, is_part=is_part):
                 return self._accept(requests, is_part=is_part)
             case SettleRequested(shards=shards, anew=anew):
@@ -116,6 +121,7 @@ class RevocationBoard:
                     self._publish()
                 self._publication.record_published(event)
                 self._publication.is_rebuilding = any(work.lost_from is not None for work in self._shards)
+                self._publication.is_extending = any(work.lineage.untrained_from is not None for work in self._shards)
                 return self._purge()
             case UnlearningConfigured(unlearning=unlearning):
                 self._shape = replace(self._shape, unlearning=unlearning)
@@ -170,6 +176,16 @@ class RevocationBoard:
     def is_rebuilding(self) -> bool:
         """Whether files are lost, or their replacements are not published yet."""
         return self._publication.is_rebuilding
+
+    @property
+    def is_extending(self) -> bool:
+        """Whether slices were added, and not all of their stages are trained and published yet."""
+        return self._publication.is_extending
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Epochs of each stage, those of added slices included."""
+        return self._shape.epochs
 
     @property
     def lost_stages(self) -> dict[int, int]:
@@ -227,6 +243,17 @@ class RevocationBoard:
         """Predict the retraining of each shard that owes something, together with all pending requests."""
         owing = frozenset[int]().union(*self.owed.values())
         return {shard: self._workload(shard, self._pending(shard)) for shard in owing}
+
+    def _extend(self, event: RunExtended) -> list[Command]:
+        """Add slices to every shard, and train their stages. No repair is running, for its result would lack them."""
+        assert not self.repairs, "a repair reads the tables that an extension replaces"
+        for work, table, counts in zip(self._shards, event.tables, event.slice_samples, strict=True):
+            before = work.lineage
+            work.lineage = before.extended(table=table, slice_samples=counts, epochs=event.epochs)
+            self._publication.supersede(before.files - work.lineage.files)
+        self._shape = self._shape.extended(event.epochs)
+        self._publication.is_extending = True
+        return [self._publish(), *self._start(range(len(self._shards)))]
 
     def _accept(self, requests: Sequence[RevocationRequest], *, is_part: bool) -> list[Command]:
         new = [request for request in requests if request.request_id not in self._requests]

@@ -28,6 +28,8 @@ class Publication:
         """Whether a generation is to be published."""
         self.is_rebuilding = False
         """Whether files are lost, or their replacements are not published yet."""
+        self.is_extending = False
+        """Whether slices were added, and not every stage of them is trained and published yet."""
         self.unpublished = 0
         """Number of repairs since the last generation."""
 
@@ -55,6 +57,10 @@ class Publication:
         A generation names every shard, so one for each repair would be too many.
         """
         return self.unpublished * MOST_GENERATIONS < shards
+
+    def supersede(self, files: Iterable[FileRef]) -> None:
+        """Let these files be destroyed once the next generation is published."""
+        self._superseded.update(files)
 
     def add_rewound(self, request_ids: Iterable[str]) -> None:
         """Let the next generation serve the shards of these requests rewound."""
@@ -110,7 +116,9 @@ class Publication:
         for cause, change in (("rewind", "rewound"), ("settle", "settled")):
             if self._to_publish[change]:
                 return cause
-        return "rebuild" if self.is_rebuilding else "settle"
+        if self.is_rebuilding:
+            return "rebuild"
+        return "extend" if self.is_extending else "settle"
 
     def record_published(self, event: GenerationPublished) -> None:
         """Note that the ordered generation is published, so that the files it superseded may be destroyed."""

@@ -15,11 +15,15 @@ def served_constituent(
         on_accept: What a shard serves while requests wait for it.
         lost_from: First stage whose files are missing or changed; None without any.
     """
-    if on_accept is OnAccept.KEEP:
-        pending_from = None
+    trained = lineage.trained_slices
+    if on_accept is OnAccept.KEEP or (pending_from is not None and pending_from >= trained):
+        pending_from = None  # a state that was not trained on the slice yet needs no rewinding
+    if lost_from is not None and lost_from >= trained:
+        lost_from = None
     starts = [start for start in (pending_from, lost_from) if start is not None]
     if not starts:
-        return _serve(lineage, ShardState(lineage.exactness), lineage.serving, lineage.slices, lineage.samples)
+        samples = sum(lineage.slice_samples[:trained])
+        return _serve(lineage, ShardState(lineage.exactness), lineage.serving, trained, samples)
     if on_accept is OnAccept.ABSTAIN and pending_from is not None:
         return _abstain(lineage.shard)
     untouched = min([*starts, *([] if lineage.tainted_from is None else [lineage.tainted_from])])

@@ -42,6 +42,8 @@ class ShardWork:
         """Why the next repair must be a retraining, whatever the requests ask for."""
         if self.lost_from is not None:
             return "files of the shard were lost"
+        if self.lineage.untrained_from is not None:
+            return "samples were added"
         if self.must_restart:
             return "no training from scratch is known to give its bits"
         return "what the shard owes is settled with it" if self.must_settle else None

@@ -177,7 +177,7 @@ def simulate(
         )
         for request_id, traced in zip(requests, trace.requests, strict=True)
     ]
-    summary = summarize(times, simulator.reports, board.lineages, epochs=shape.epochs)
+    summary = summarize(times, simulator.reports, board.lineages, epochs=board.epochs)
     return SimulationResult(summary=summary, lineages=board.lineages)
 
 

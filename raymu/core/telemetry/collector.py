@@ -1,7 +1,7 @@
 """Measures a run: counters and histograms from its events, gauges from its state."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 
@@ -36,7 +36,6 @@ class MetricsCollector:
         board: RevocationBoard,
         receipts: Receipts,
         *,
-        epochs: Sequence[int],
         workers: Callable[[], int],
         name: str = "",
     ) -> None:
@@ -45,13 +44,12 @@ class MetricsCollector:
         Args:
             board: The run's board.
             receipts: The run's receipts.
-            epochs: Epochs of each stage.
             workers: Returns how many shards can be repaired side by side now.
             name: Name of the run's directory.
         """
         self._name = name
         self._board, self._receipts = board, receipts
-        self._epochs, self._count_workers = tuple(epochs), workers
+        self._count_workers = workers
         self._workers = 0
         self._accuracy: float | None = None
         self._gauges: list[Measurement] | None = None  # None: an event has come since
@@ -142,7 +140,7 @@ class MetricsCollector:
             metrics.SAMPLES.of(float(sum(lineage.samples for lineage in lineages))),
             metrics.WORKERS.of(float(self._workers)),
             metrics.DEBT_SHARDS.of(float(sum(bool(lineage.debts) for lineage in lineages))),
-            metrics.DEBT_PASSES.of(float(settle_passes(lineages, self._epochs))),
+            metrics.DEBT_PASSES.of(float(settle_passes(lineages, self._board.epochs))),
             *(
                 metrics.SHARD_SECONDS_PER_PASS.of(lineage.seconds_per_pass, shard=str(lineage.shard))
                 for lineage in listed

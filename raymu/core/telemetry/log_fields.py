@@ -13,6 +13,7 @@ from raymu.core.events import (
     GenerationPublished,
     RequestsPurged,
     RevocationsAccepted,
+    RunExtended,
     RunTrained,
     SettleRequested,
     ShardFailed,
@@ -33,6 +34,8 @@ def log_fields(event: Event) -> Mapping[str, LogValue]:
         case RunTrained(lineages=lineages, workers=workers):
             samples = sum(lineage.samples for lineage in lineages)
             return {"shards": len(lineages), "samples": samples, "workers": workers}
+        case RunExtended(slice_samples=slice_samples, epochs=epochs):
+            return {"shards": len(slice_samples), "samples": event.samples, "slices": len(epochs)}
         case RevocationsAccepted(requests=requests, generation=generation):
             return {
                 "generation": generation,

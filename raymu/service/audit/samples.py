@@ -52,7 +52,7 @@ def assemble_samples(
         retain,
         forget,
         _unseen(store, generation, shard, test, count=len(retain) + len(forget)),
-        spec=spec_of(store),
+        spec=spec_of(store, added_epochs=generation.lineages[shard].added_epochs),
         shard=shard,
         device=config.device,
         threads=config.cluster.threads,
@@ -86,7 +86,7 @@ def _candidates(
     """Read samples that the shard never saw, until there are at least `count`."""
     shards = len(generation.lineages)
     if shards == 1:
-        yield _as_shard(store, test)
+        yield _as_shard(store, test, slices=generation.lineages[shard].slices)
         return
     total = 0
     for step in range(1, shards):
@@ -97,7 +97,7 @@ def _candidates(
             return
 
 
-def _as_shard(store: RunStore, test: FeatureTable | None) -> ShardSamples:
+def _as_shard(store: RunStore, test: FeatureTable | None, *, slices: int) -> ShardSamples:
     """Return the test set as samples of a shard. The row numbers serve as ids."""
     if test is None or test.labels is None:
         raise ConfigInvalid("a run of one shard needs a test set for its audit; name one with --test-data")
@@ -105,4 +105,4 @@ def _as_shard(store: RunStore, test: FeatureTable | None) -> ShardSamples:
     partition = store.config.partition
     hashes = identity_hashes(rows.tolist(), seed=partition.seed, purpose="test")
     table = SampleTable(ids=rows, features=test.features, labels=test.labels)
-    return ShardSamples.ordered(table, hashes=hashes, slices=bucket(hashes, partition.slices))
+    return ShardSamples.ordered(table, hashes=hashes, slices=bucket(hashes, slices))

@@ -8,6 +8,7 @@ from raymu.config import UnlearningConfig
 from raymu.core.receipt import Receipt
 from raymu.core.stage_measures import StageReport
 from raymu.data.frames import TableData
+from raymu.service.extension import Extension
 from raymu.service.requests.revocation import Revocation, SubmissionResult
 from raymu.service.shard.messages import ShardLocations
 
@@ -35,6 +36,8 @@ class TrainingResult:
     """Wall time without the start of the fleet."""
     stages: tuple[StageReport, ...] = ()
     """The stages that were trained, as they were reported."""
+    left_out: int = 0
+    """Number of samples that other runs revoked, and that were left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +70,23 @@ class RebuildResult:
     """The shards that were trained again."""
     passes: float
     compute_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExtendResult:
+    generation: int
+    samples: int
+    """Number of the added samples."""
+    left_out: int
+    """Number of samples that were revoked earlier, and left out."""
+    slices: int
+    """Slices of each shard, with the added ones."""
+    shards: tuple[int, ...]
+    """The shards that were trained on."""
+    passes: float
+    compute_seconds: float
+    conversions: tuple[str, ...] = ()
+    """What was converted, as lines for people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +127,13 @@ class Rebuild(Call[RebuildResult]):
 
     data: TableData | None = None
     """The files or the table that the run was trained from, for samples that have no other copy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extend(Call[ExtendResult]):
+    """Add samples as further slices of their shards, and train the stages of these."""
+
+    extension: Extension
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from raymu.config import UnlearningConfig
 from raymu.core.board.board import RevocationBoard
 from raymu.core.deadlines import Deadline, deadlines
-from raymu.core.events import RevocationsAccepted, RunTrained, UnlearningConfigured
+from raymu.core.events import RevocationsAccepted, RunExtended, RunTrained, UnlearningConfigured
 from raymu.core.receipt import Receipt
 from raymu.core.records import ShardLineage
 from raymu.data.frames import TableData
@@ -18,6 +18,8 @@ from raymu.errors import CoordinatorSuperseded, RaymuError, RequestInvalid, RunI
 from raymu.service.coordinator.calls import (
     Call,
     Configure,
+    Extend,
+    ExtendResult,
     Locations,
     Rebuild,
     RebuildResult,
@@ -35,6 +37,7 @@ from raymu.service.coordinator.executor import Executor, Observer
 from raymu.service.coordinator.resumption import Resumption, retrain_inconclusive, settle_requests
 from raymu.service.coordinator.run_state import check_requests, read_before_takeover, read_state
 from raymu.service.coordinator.session import Offload, Session, inline
+from raymu.service.extension import Extension, read_new_samples
 from raymu.service.requests.admission import Admission
 from raymu.service.requests.admission_rules import AdmittedRequest, submission_result
 from raymu.service.requests.revocation import Revocation, SubmissionResult
@@ -92,6 +95,7 @@ class Coordinator:
             state = read_state(store, session.journal, workers=fleet.workers)
         self._opened_at = session.journal.written
         history, samples = state.history, state.samples
+        self._samples = samples
         store.bind_key()
         if history.configured and history.configured != store.config.unlearning:
             # A crash came after the event, before the manifest was written.
@@ -130,6 +134,8 @@ class Coordinator:
                 result = await self.settle(progress, due_by=due_by)
             case Rebuild(data=data):
                 result = await self.rebuild(progress, data=data)
+            case Extend(extension=extension):
+                result = await self.extend(extension, progress)
             case Configure(unlearning=unlearning):
                 await self.configure(unlearning)
             case Locations():
@@ -302,6 +308,68 @@ class Coordinator:
             passes=sum(report.passes for report in reports),
             compute_seconds=sum(report.seconds for report in reports),
         )
+
+    async def extend(self, extension: Extension, progress: Progress) -> ExtendResult:
+        """Add samples as further slices of their shards, and train the stages of these.
+
+        Repairs that run or wait are finished before, because they read the tables that the new samples are added to.
+
+        Args:
+            extension: What to add.
+            progress: Called after every trained stage.
+
+        Raises:
+            RaymuError: DataInvalid or RequestInvalid. Nothing is added then.
+            ShardRepairFailed: A shard could not be trained. The samples are added, and settling finishes it.
+        """
+        executor = self._executor
+        started = await executor.repeat_lost_revocations()
+        await self._finish_training(progress)
+        with executor.progress_to(progress):
+            await Resumption(executor).begin(started)
+            before = len(executor.reports)
+            event = await self._add(extension)
+            await executor.wait_until(lambda: not self.board.is_extending)
+        reports = executor.reports[before:]
+        return ExtendResult(
+            generation=self._publisher.generation,
+            samples=event.samples,
+            left_out=event.left_out,
+            slices=self.board.lineages[0].slices,
+            shards=tuple(sorted({report.shard for report in reports})),
+            passes=sum(report.passes for report in reports),
+            compute_seconds=sum(report.seconds for report in reports),
+            conversions=event.conversions,
+        )
+
+    async def _add(self, extension: Extension) -> RunExtended:
+        """Commit an extension once no repair runs or waits."""
+        executor, session = self._executor, self._session
+        while True:
+            await executor.resume()  # also what another call has accepted meanwhile
+            await executor.wait_for_work(lambda: not (self.board.repairs or self.board.idle_with_work))
+            tables, epochs = self.board.tables, self.board.epochs
+            read = partial(read_new_samples, session.store, extension, tables, epochs, session.journal)
+            new = await session.offload(read)
+            async with session.turn():
+                if self.board.repairs or self.board.idle_with_work or self.board.tables != tables:
+                    continue  # requests were accepted meanwhile
+                await executor.require_open()
+                await session.require_current()
+                with executor.garbage.due_on_error():
+                    await session.offload(session.store.require_ready)
+                    written = await session.offload(partial(new.write, session.store, tables))
+                    event = RunExtended(
+                        at=session.clock(),
+                        tables=written,
+                        slice_samples=new.slice_samples,
+                        epochs=new.epochs,
+                        left_out=new.left_out,
+                        conversions=new.conversions,
+                    )
+                    await executor.record_in_turn(event)
+                self._samples.forget()
+                return event
 
     async def configure(self, unlearning: UnlearningConfig) -> None:
         """Change the settings that later requests use by default. The run must be opened again afterwards.

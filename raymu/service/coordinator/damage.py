@@ -39,7 +39,7 @@ class Damage:
             if (checkpoint and checkpoint.file in lost) or updates in lost
         ]
         if lineage.serving.file in lost:  # a patched state cannot be restored: it is made exact instead
-            stages.append(lineage.slices - 1 if lineage.tainted_from is None else lineage.tainted_from)
+            stages.append(lineage.trained_slices - 1 if lineage.tainted_from is None else lineage.tainted_from)
         return min(stages, default=None)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from raymu.config import PartitionConfig
 from raymu.core.planning.trace import RevocableSamples
-from raymu.core.records import FileRef
+from raymu.core.records import ShardLineage
 from raymu.data.tables import SampleTable
 from raymu.service.ingest import sample_homes
 from raymu.store.run import RunStore
@@ -26,8 +26,8 @@ def planned_population(table: SampleTable, partition: PartitionConfig) -> Revoca
     )
 
 
-def current_population(store: RunStore, tables: Sequence[FileRef]) -> RevocableSamples:
-    """Return the samples that a run has now. `tables` are those of its shards, in order.
+def current_population(store: RunStore, lineages: Sequence[ShardLineage]) -> RevocableSamples:
+    """Return the samples that a run has now. `lineages` are those of its shards, in order.
 
     Raises:
         FileMissing: A table is missing.
@@ -35,7 +35,7 @@ def current_population(store: RunStore, tables: Sequence[FileRef]) -> RevocableS
     """
     config = store.config
     columns = ["id", "slice", "label", *(["owner"] if config.data.owner else [])]
-    parts = [store.read_table(table, columns) for table in tables]
+    parts = [store.read_table(table, columns) for table in (lineage.table for lineage in lineages)]
     ids = [sample_id for part in parts for sample_id in part["id"].to_pylist()]
     owners = [owner for part in parts for owner in part["owner"].to_pylist()] if config.data.owner else None
     return RevocableSamples(
@@ -45,5 +45,5 @@ def current_population(store: RunStore, tables: Sequence[FileRef]) -> RevocableS
         labels=np.concatenate([part["label"].to_numpy() for part in parts]),
         owners=None if owners is None else np.array(owners, dtype=object),
         shard_count=config.partition.shards,
-        slice_count=config.partition.slices,
+        slice_count=lineages[0].slices,
     )

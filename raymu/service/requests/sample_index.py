@@ -137,6 +137,10 @@ class LazySampleIndex:
             self._index = SampleIndex.read(self._store, self._tables())
         return self._index
 
+    def forget(self) -> None:
+        """Let the next request read the index again, after samples were added to the tables."""
+        self._index = None
+
     def purge(self, sample_ids: Iterable[SampleId]) -> None:
         """Remove purged samples, if the index was read."""
         if self._index is not None:

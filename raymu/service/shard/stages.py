@@ -125,18 +125,19 @@ def _is_usable(store: RunStore, trained: StageResults, samples: ShardSamples, st
 class StageWriter:
     """Trains stages, and writes the checkpoint of each before the next one begins."""
 
-    def __init__(self, store: RunStore, spec: TrainingSpec, files: StateCache, train_stages: StageTrainer) -> None:
+    def __init__(self, store: RunStore, files: StateCache, train_stages: StageTrainer) -> None:
         self._store, self._config = store, store.config
-        self._spec, self._files, self._train_stages = spec, files, train_stages
+        self._files, self._train_stages = files, train_stages
 
     def train(
-        self, samples: ShardSamples, command: ShardCommand, *, determinism: str
+        self, samples: ShardSamples, command: ShardCommand, spec: TrainingSpec, *, determinism: str
     ) -> Generator[StageProgress, None, StageResults]:
         """Train the stages of a command, after those that were trained before it was interrupted.
 
         Args:
             samples: Samples to train on.
             command: Says which stages to train.
+            spec: The settings of the training, with all stages of the run.
             determinism: Class of this worker, as JSON.
 
         Yields:
@@ -145,11 +146,11 @@ class StageWriter:
         Returns:
             All stages of the command.
         """
-        stages = range(_first_stage(command), len(self._spec.epochs))
+        stages = range(_first_stage(command), len(spec.epochs))
         kept = command.lineage.files if isinstance(command, RepairShard) else frozenset[FileRef]()
         done = resume_stages(self._store, command.command_id, samples, stages, determinism=determinism, kept=kept)
         task = StageTask(
-            spec=self._spec,
+            spec=spec,
             shard=command.shard,
             samples=samples,
             first=stages.start + len(done.checkpoints),

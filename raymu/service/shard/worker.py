@@ -81,10 +81,10 @@ class ShardWorker:
         """
         self._store = store
         config = self._store.config
-        self._spec = spec_of(self._store)
+        self._trained_for = self._spec = spec_of(self._store)
         self._config = config
         self._files = StateCache(self._store)
-        self._stages = StageWriter(self._store, self._spec, self._files, train)
+        self._stages = StageWriter(self._store, self._files, train)
         self._device, self._device_setting = torch.device("cpu"), device or config.device
         # The first optimizer of a process loads PyTorch's compiler, for seconds: better at the start than in a request.
         build_optimizer(iter([torch.nn.Parameter(torch.zeros(1))]), config.training)
@@ -119,8 +119,10 @@ class ShardWorker:
     def _execute(self, work: Work) -> Iterator[StageProgress | WorkReport]:
         match work:
             case TrainTask():
+                self._spec = self._trained_for
                 yield from self._once(TrainReport, work.command_id, self._train(work.command))
             case RepairTask():
+                self._spec = self._trained_for.extended(work.command.lineage.added_epochs)
                 yield from self._once(RepairReport, work.command_id, self._repair(work))
 
     def _once(
@@ -136,7 +138,7 @@ class ShardWorker:
 
     def _train(self, command: TrainShard) -> Generator[StageProgress, None, TrainReport]:
         samples = read_shard_samples(self._store, command.table)
-        trained = yield from self._stages.train(samples, command, determinism=self._determinism)
+        trained = yield from self._stages.train(samples, command, self._spec, determinism=self._determinism)
         speed = training_speed(trained.costs)
         lineage = ShardLineage(
             shard=command.shard,
@@ -215,7 +217,7 @@ class ShardWorker:
     ) -> Generator[StageProgress, None, RepairReport]:
         """Restore the checkpoint before the earliest touched slice, and train that slice's stage and all later ones."""
         command, before = task.command, task.command.lineage
-        trained = yield from self._stages.train(retain, command, determinism=self._determinism)
+        trained = yield from self._stages.train(retain, command, self._spec, determinism=self._determinism)
         if trained.earlier_classes:
             differences = "; ".join(
                 describe_difference(earlier, trained.determinism) for earlier in trained.earlier_classes
@@ -287,7 +289,7 @@ class ShardWorker:
 
     @property
     def _slices(self) -> int:
-        return self._config.partition.slices
+        return len(self._spec.epochs)
 
     def _hashes(self, sample_ids: Iterable[SampleId]) -> Hashes:
         return identity_hashes(sample_ids, seed=self._spec.seed, purpose="sample")

@@ -41,7 +41,7 @@ class ForgottenByShard:
         """
         self._store, self._lineages = store, lineages
         config = store.config
-        self._spec = spec_of(self._store)
+        self._spec = spec_of(self._store, added_epochs=lineages[0].added_epochs)
         hashes = identity_hashes(forgotten.ids.tolist(), seed=config.partition.seed, purpose="sample")
         rows = {shard: np.flatnonzero(shards == shard) for shard in np.unique(shards).tolist()}
         self._forget = {

@@ -87,7 +87,7 @@ class TuningObjective:
                 f"a search scores the accuracy of classes, and task.target is {target}; set the boundary"
             )
         self._lineages, self._speeds = _state_without_debt(self._store)
-        self._population = current_population(self._store, [lineage.table for lineage in self._lineages])
+        self._population = current_population(self._store, self._lineages)
         self.trace = _read_trace(spec, self._store, self._population)
         self._rows = self._population.rows_of(self.trace)
         manifest = self._store.manifest
@@ -207,7 +207,7 @@ class TuningObjective:
         records_beside_training = trained_for is Contributions.BATCH and not chosen.is_recorded
         if not (trained_for.may_become(chosen) or records_beside_training):
             raise RequestInvalid(f"contributions {chosen} cannot be tried: this run was trained for {trained_for}")
-        slices = self._store.config.partition.slices
+        slices = self._lineages[0].slices
         if not 1 <= choice.fine_tune_slices <= slices:
             raise RequestInvalid(f"fine-tuning on the last {choice.fine_tune_slices} slices: this run has {slices}")
         return replace(

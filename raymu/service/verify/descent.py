@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from raymu.core.findings import FindingKind
 from raymu.core.partition import descent_digest, identity_hashes
-from raymu.core.records import Constituent, Generation, ShardLineage, ShardState
+from raymu.core.records import CheckpointRef, Constituent, Generation, ShardLineage, ShardState
 from raymu.core.verdict import Finding, fails, leaves_open
 from raymu.service.pseudonyms import identity_text, pseudonym
 from raymu.service.verify.evidence import Expected
@@ -52,7 +52,7 @@ class _ShardSamples:
         counts = np.bincount(self._slices, minlength=self._lineage.slices).tolist()
         if tuple(counts) != self._lineage.slice_samples:
             yield FindingKind.LINEAGE, "contains other samples than its lineage records"
-        if self._lineage.tainted_from is None and self._lineage.serving != self._lineage.checkpoints[-1]:
+        if self._lineage.tainted_from is None and self._lineage.serving != self._last_trained:
             yield FindingKind.LINEAGE, "is recorded as exact, but serves a state other than its last trained checkpoint"
         for checkpoint in filter(None, self._lineage.checkpoints):
             subject = f"has a checkpoint of stage {checkpoint.stage} that"
@@ -63,6 +63,10 @@ class _ShardSamples:
                     FindingKind.KEPT_STATE,
                     f"{subject} existed before the revocation of samples that it is recorded never to have seen",
                 )
+
+    @property
+    def _last_trained(self) -> CheckpointRef | None:
+        return self._lineage.checkpoints[self._lineage.trained_slices - 1]
 
     def check_served(self, served: Constituent) -> Iterator[Statement]:
         """Compare the served state with the samples that it may descend from."""

@@ -44,7 +44,7 @@ def replay_findings(
     if reasons := inexact_reasons(store):
         yield from (leaves_open(FindingKind.INEXACT, reason) for reason in reasons)
         return
-    config, spec = store.config, spec_of(store)
+    config, spec = store.config, spec_of(store, added_epochs=generation.lineages[0].added_epochs)
     device = device_or_cpu(config.device)
     determinism = determinism_class(device, config.cluster.threads, spec.workers).json()
     lineages = [lineage for lineage in generation.lineages if lineage.shard in shards]
@@ -81,6 +81,9 @@ def _compare_shard(
     """Compare the stages of one shard, up to the first that differs or cannot be compared."""
     subject = f"shard {lineage.shard}"
     for stage, (checkpoint, updates) in enumerate(zip(lineage.checkpoints, lineage.updates, strict=True)):
+        if stage == lineage.untrained_from:
+            yield leaves_open(FindingKind.UNFINISHED, f"{subject} has added samples that it is not trained on yet")
+            return
         if checkpoint is None:
             yield leaves_open(
                 FindingKind.PATCHED_REPLAY, f"{subject} was patched, and has no checkpoint of stage {stage}"

@@ -65,7 +65,7 @@ def simulated(location: Path, trace: Trace, *, window_s: float) -> SimulationSum
     lineages = store.current().lineages
     return simulate(
         trace,
-        current_population(store, [lineage.table for lineage in lineages]),
+        current_population(store, lineages),
         [replace(lineage, seconds_per_pass=1e-9) for lineage in lineages],  # done before the next request comes
         shape=RunShape(unlearning=store.config.unlearning, epochs=(2, 2, 2)),
         workers=1,
@@ -113,13 +113,13 @@ def test_a_population_is_the_same_before_training_and_after(tmp_path: Path, text
     run = train_run(config, tmp_path / "run")
     store = RunStore(str(tmp_path / "run"))
     planned = planned_population(read_table(config.data.train, config.data), config.partition)
-    held = current_population(store, [lineage.table for lineage in store.current().lineages])
+    held = current_population(store, store.current().lineages)
     for kind in ("uniform", "owner", "class", "early"):
         traffic = parse_traffic(f"{kind}:10")
         assert draw_trace(traffic, held) == draw_trace(traffic, planned)
     [gone] = draw_trace(parse_traffic("uniform:1"), held).requests
     revoke(run, gone.ids)
-    left = current_population(store, [lineage.table for lineage in store.current().lineages])
+    left = current_population(store, store.current().lineages)
     assert len(left) == len(held) - 1
     with pytest.raises(TraceInvalid, match="unknown sample"):
         left.rows_of(Trace(requests=(gone,)))

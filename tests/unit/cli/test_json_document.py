@@ -11,7 +11,7 @@ from raymu.cli.group import SECTIONS
 from raymu.cli.json_document import emit
 from raymu.data.convert import ConversionResult
 from raymu.report.write import ReportWritten
-from raymu.service.coordinator.calls import RebuildResult, SettleResult, TrainingResult
+from raymu.service.coordinator.calls import ExtendResult, RebuildResult, SettleResult, TrainingResult
 from raymu.service.planning.capacity import CapacityPlan
 from raymu.service.planning.forecast import Forecast
 from raymu.service.prediction import Evaluation
@@ -23,6 +23,7 @@ from tests.support.format_pages import PAGES, documented
 RECORDS = {
     "import": ConversionResult,
     "train": TrainingResult,
+    "extend": ExtendResult,
     "rebuild": RebuildResult,
     "settle": SettleResult,
     "plan": Forecast,

@@ -8,7 +8,7 @@ from raymu.config import UnlearningConfig
 from raymu.config.unlearning import Boundary, Strategy
 from raymu.core.board.board import RevocationBoard
 from raymu.core.commands import RepairReport, RepairShard
-from raymu.core.events import Event, GenerationPublished, RevocationsAccepted, RunTrained
+from raymu.core.events import Event, GenerationPublished, RevocationsAccepted, RunExtended, RunTrained
 from raymu.core.prediction_change import PredictionChange
 from raymu.core.records import CheckpointRef, FileRef, Remedy, ShardLineage
 from raymu.core.requests import ForgetSet, RevocationRequest
@@ -88,6 +88,18 @@ def training(shards: int = 3) -> list[Event]:
     """Return the events of a run that was just trained."""
     lineages = tuple(lineage(shard) for shard in range(shards))
     return [RunTrained(at=NOW, lineages=lineages, workers=2), GenerationPublished(at=NOW, number=1, manifest_sha256="")]
+
+
+def extended(shards: int = 3, *, slice_samples: tuple[int, ...] = (5,), left_out: int = 0) -> RunExtended:
+    """Return the event of samples that are added to each shard of `training`."""
+    samples = 40 + sum(slice_samples)
+    return RunExtended(
+        at=NOW,
+        tables=tuple(table(shard, samples=samples) for shard in range(shards)),
+        slice_samples=(slice_samples,) * shards,
+        epochs=(3,) * len(slice_samples),
+        left_out=left_out,
+    )
 
 
 def report_of(

@@ -10,7 +10,7 @@ from raymu.core.prediction_change import PredictionChange
 from raymu.core.receipt import Receipts
 from raymu.core.telemetry.collector import MetricsCollector
 from raymu.core.telemetry.metrics import Measurement
-from tests.unit.core.examples import EPOCHS, NOW, report_of, trained_board
+from tests.unit.core.examples import NOW, report_of, trained_board
 
 Measured = dict[tuple[str, ...], float]
 """(name, *label values) -> value"""
@@ -23,9 +23,7 @@ class MeteredRun:
         self.board: RevocationBoard = trained_board(shards)
         self.receipts = Receipts()
         self.workers = workers
-        self.collector = MetricsCollector(
-            self.board, self.receipts, epochs=EPOCHS, workers=lambda: self.workers, name="letter"
-        )
+        self.collector = MetricsCollector(self.board, self.receipts, workers=lambda: self.workers, name="letter")
         self.now = NOW
         self.sums: Measured = {}
         self.times: dict[tuple[str, ...], int] = {}

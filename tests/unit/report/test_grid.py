@@ -13,10 +13,11 @@ from raymu.core.receipt import Receipts
 from raymu.core.records import Generation, ShardState
 from raymu.core.run_shape import RunShape
 from raymu.report.grid import CheckpointState, Grid, grid_of
-from tests.unit.core.examples import EPOCHS, NOW, accepted, report_of, request, training
+from tests.unit.core.examples import EPOCHS, NOW, accepted, extended, report_of, request, training
 
 SOUND, TOUCHED = CheckpointState.SOUND, CheckpointState.TOUCHED
 TAINTED, DESTROYED, LOST = CheckpointState.TAINTED, CheckpointState.DESTROYED, CheckpointState.LOST
+UNTRAINED = CheckpointState.UNTRAINED
 
 
 class GridScenario:
@@ -103,7 +104,17 @@ def test_a_patched_shards_checkpoints_are_tainted_until_the_purge_and_destroyed_
     grid = scenario.grid()
     assert states(grid, 0) == [SOUND, DESTROYED, DESTROYED, DESTROYED]
     assert (grid.rows[0].state, served(grid, 0), grid.rows[0].open_requests) == (ShardState.APPROXIMATE, [], 1)
-    assert grid.checkpoints == {SOUND: 9, TOUCHED: 0, TAINTED: 0, DESTROYED: 3, LOST: 0}
+    assert grid.checkpoints == {SOUND: 9, TOUCHED: 0, TAINTED: 0, DESTROYED: 3, LOST: 0, UNTRAINED: 0}
+
+
+def test_the_stage_of_an_added_slice_is_untrained_until_its_training_is_published() -> None:
+    scenario = GridScenario()
+    first, *_ = scenario.happens(extended(slice_samples=(5,)))
+    scenario.happens(GenerationPublished(at=NOW, number=2, manifest_sha256=""))
+    grid = scenario.grid()
+    assert (grid.slices, states(grid, 0), served(grid, 0)) == (5, [SOUND] * 4 + [UNTRAINED], [3])
+    scenario.repaired(first, {})
+    assert (states(scenario.grid(), 0), served(scenario.grid(), 0)) == ([SOUND] * 5, [4])
 
 
 @pytest.mark.parametrize("slice_index", [0, 3])

@@ -1,0 +1,201 @@
+"""Extensions of a run: a table of new samples, checked completely, and added to every shard as further slices."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from raymu.config import PartitionConfig, limits
+from raymu.core.partition import Indices, homes
+from raymu.core.records import FileRef, SampleId
+from raymu.core.uri import redacted
+from raymu.data.spellings import spelling_in
+from raymu.data.tables import SampleTable, read_training_table, require_shape
+from raymu.errors import DataInvalid, RequestInvalid
+from raymu.service.history import replay
+from raymu.service.ingest import kept_rows, shard_tables
+from raymu.service.known_revocations import KnownRevocations
+from raymu.store.journal.journal import Journal
+from raymu.store.run import RunStore
+from raymu.text import one_line, plural
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extension:
+    """Samples to add to a run, and the stages that train on them."""
+
+    data: str
+    """Locations of the new samples, one a line."""
+    slices: int = 1
+    """Number of slices that they become in each shard."""
+    epochs: int | None = None
+    """Epochs of each new stage; None for as many as the last stage has."""
+    ignore_revoked: bool = False
+    """Leave out samples that were revoked, and those of revoked owners, instead of refusing the table."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NewSamples:
+    """The samples of an extension, checked, with their place in the run."""
+
+    tables: tuple[pa.Table, ...]
+    """For each shard, its new samples in the form of the run's own tables."""
+    slice_samples: tuple[tuple[int, ...], ...]
+    """For each shard, the number of samples in each added slice."""
+    epochs: tuple[int, ...]
+    """Epochs of each new stage."""
+    left_out: int
+    """Number of samples that were revoked, and left out."""
+    conversions: tuple[str, ...]
+    """What was converted, as lines for people."""
+
+    @property
+    def samples(self) -> int:
+        return sum(map(sum, self.slice_samples))
+
+    def write(self, store: RunStore, tables: Sequence[FileRef]) -> tuple[FileRef, ...]:
+        """Write each shard's table again, with the new samples after the others. Raises StorageFailed.
+
+        Args:
+            store: The run.
+            tables: The table of each shard.
+        """
+        return tuple(
+            store.write_table(shard, pa.concat_tables([store.read_table(ref), added]).combine_chunks())
+            if added.num_rows
+            else ref
+            for shard, (ref, added) in enumerate(zip(tables, self.tables, strict=True))
+        )
+
+
+def check_extension(store: RunStore, extension: Extension) -> None:
+    """Check an extension beside whoever works on the run, and change nothing. Raises what `read_new_samples` raises."""
+    journal = store.journal(is_read_only=True)
+    try:
+        board = replay(journal, store.manifest).board
+        read_new_samples(store, extension, board.tables, board.epochs, journal)
+    finally:
+        journal.close()
+
+
+def read_new_samples(
+    store: RunStore,
+    extension: Extension,
+    tables: Sequence[FileRef],
+    epochs: Sequence[int],
+    journal: Journal,
+) -> NewSamples:
+    """Read the samples of an extension, check them with the run, and choose the home of each.
+
+    Args:
+        store: The run.
+        extension: What to add.
+        tables: The table of each shard.
+        epochs: Epochs of each stage.
+        journal: The run's journal, which knows the revoked samples.
+
+    Raises:
+        RaymuError: DataInvalid or RequestInvalid.
+        FileMissing: A table of the run is missing.
+        FileCorrupt: A table of the run was changed.
+    """
+    stages = _stage_epochs(extension, epochs)
+    source, manifest, config = redacted(extension.data), store.manifest, store.config
+    training = read_training_table(
+        extension.data, config.data, manifest.form, classes=manifest.class_table, is_wide=True
+    )
+    table = replace(training.samples, features=kept_rows(training.samples.features, config.data.normalize))
+    require_shape(source, table.features, manifest.input_shape)
+    if (table.ids.dtype.kind == "i") != manifest.has_integer_ids:
+        kinds = ("integers", "text") if table.ids.dtype.kind == "i" else ("text", "integers")
+        raise DataInvalid(source, f"has ids that are {kinds[0]}, and those of the run are {kinds[1]}")
+    table, left_out = _without_revoked(source, table, store, journal, extension)
+    _require_new(source, table, store, tables)
+    shards, slices = added_homes(table, config.partition, first=len(epochs), slices=extension.slices)
+    parts = tuple(
+        _as_kept(source, part, store.read_table(ref))
+        for part, ref in zip(shard_tables(table, shards, slices, config.partition), tables, strict=True)
+    )
+    counts = tuple(
+        tuple(np.bincount(slices[shards == shard] - len(epochs), minlength=extension.slices).tolist())
+        for shard in range(config.partition.shards)
+    )
+    return NewSamples(
+        tables=parts, slice_samples=counts, epochs=stages, left_out=left_out, conversions=training.conversions
+    )
+
+
+def added_homes(table: SampleTable, partition: PartitionConfig, *, first: int, slices: int) -> tuple[Indices, Indices]:
+    """Return the shard and the slice of every new sample, by the policy of the run among the added slices.
+
+    Args:
+        table: The new samples.
+        partition: The settings of the run.
+        first: Index of the first added slice.
+        slices: Number of added slices.
+    """
+    among = replace(partition, slices=slices, risk_bands=None)
+    shards, added = homes(table.ids.tolist(), among, owners=table.owners, risks=table.risks)
+    return shards, added + first
+
+
+def _stage_epochs(extension: Extension, epochs: Sequence[int]) -> tuple[int, ...]:
+    """Return the epochs of each new stage. Raises RequestInvalid."""
+    most = limits.MAX_SLICES - len(epochs)
+    if not 1 <= extension.slices <= most:
+        raise RequestInvalid(
+            f"{extension.slices} new slices: the run has {len(epochs)} already; add from 1 to {most}"
+            if most
+            else f"the run has {plural(len(epochs), 'slice')}, the most that a run can have; train anew"
+        )
+    if extension.epochs is not None and not 1 <= extension.epochs <= limits.MAX_EPOCHS:
+        raise RequestInvalid(f"{extension.epochs} epochs: a stage has from 1 to {limits.MAX_EPOCHS}")
+    return (extension.epochs or epochs[-1],) * extension.slices
+
+
+def _without_revoked(
+    source: str, table: SampleTable, store: RunStore, journal: Journal, extension: Extension
+) -> tuple[SampleTable, int]:
+    """Return the samples that were never revoked, and how many were. Raises DataInvalid."""
+    known = KnownRevocations(names=journal.revoked().keys(), hash_key=store.keys.hash_key)
+    is_revoked = known.rows_of(table)
+    count = int(is_revoked.sum())
+    if count and not extension.ignore_revoked:
+        raise DataInvalid(
+            source,
+            f"has {plural(count, 'sample')} that this run revoked, by id or by owner, and that may not come back; remove "
+            "them, or leave them out with --ignore-revoked",
+        )
+    kept = table.take(np.flatnonzero(~is_revoked))
+    if not len(kept.ids):
+        raise DataInvalid(source, "has no samples left: this run revoked all of them, by id or by owner")
+    return kept, count
+
+
+def _require_new(source: str, table: SampleTable, store: RunStore, tables: Sequence[FileRef]) -> None:
+    """Raise DataInvalid if the run holds some of the samples."""
+    held: frozenset[SampleId] = frozenset(_ids(store, tables))
+    again = sorted({each for each in table.ids.tolist() if spelling_in(held, each) in held}, key=str)
+    if again:
+        shown = one_line(", ".join(str(each) for each in again[:3])) + (", ..." if len(again) > 3 else "")
+        raise DataInvalid(
+            source, f"has {plural(len(again), 'id')} that the run holds already ({shown}); name new samples alone"
+        )
+
+
+def _ids(store: RunStore, tables: Sequence[FileRef]) -> Iterator[SampleId]:
+    for part in store.read_tables(tables, ["id"]):
+        yield from part["id"].to_pylist()
+
+
+def _as_kept(source: str, added: pa.Table, held: pa.Table) -> pa.Table:
+    """Convert new samples to the types in which the run keeps its own. Raises DataInvalid if that would change a value."""
+    try:
+        return added.cast(held.schema.with_metadata(added.schema.metadata)).replace_schema_metadata(
+            held.schema.metadata
+        )
+    except (pa.ArrowException, ValueError) as error:
+        raise DataInvalid(
+            source, f"has values of another type than the run keeps: {one_line(error)}; give columns of the same types"
+        ) from error

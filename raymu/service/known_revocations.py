@@ -1,0 +1,43 @@
+"""The revocations of a run, as keyed hashes, and the rows of a table whose samples or owners they name."""
+
+from collections.abc import Collection, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from raymu.core.arrays import Mask
+from raymu.core.records import SampleId
+from raymu.data.spellings import spellings
+from raymu.data.tables import SampleTable
+from raymu.service.pseudonyms import Kind, identity_text, pseudonym
+from raymu.store.run import RunStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownRevocations:
+    """What a run revoked. Ids and owners are gone after the purge, and only their keyed hashes are left."""
+
+    names: Collection[str]
+    """Pseudonyms of samples and owners."""
+    hash_key: bytes
+    """The run's key, with which they were made."""
+
+    @classmethod
+    def of_run(cls, store: RunStore) -> "KnownRevocations":
+        """Read the revocations of a run, those that are not carried out yet too. Raises RunInvalid, FileCorrupt."""
+        with closing(store.journal(is_read_only=True)) as journal:
+            return cls(names=journal.revoked().keys(), hash_key=store.keys.hash_key)
+
+    def rows_of(self, table: SampleTable) -> Mask:
+        """Return which samples of a table are revoked, or belong to an owner who is: (samples,) bool."""
+        owners = [None] * len(table.ids) if table.owners is None else table.owners.tolist()
+        distinct = {owner: (str(owner), *map(str, spellings(owner))) for owner in set(owners) if owner is not None}
+        revoked_owners = {owner for owner, forms in distinct.items() if self._has("owner", forms)}
+        rows = zip(table.ids.tolist(), owners, strict=True)
+        return np.array(
+            [owner in revoked_owners or self._has("id", spellings(sample_id)) for sample_id, owner in rows], dtype=bool
+        )
+
+    def _has(self, kind: Kind, forms: Iterable[SampleId]) -> bool:
+        return any(pseudonym(identity_text(kind, form), self.hash_key) in self.names for form in forms)
