@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakSet
 
 from raymu.backends import Backend, backend_of
@@ -372,7 +372,7 @@ class Run:
 
     def extend(
         self,
-        data: str | Path | Sequence[str | Path],
+        data: str | Path | Sequence[str | Path] | object,
         *,
         slices: int = 1,
         epochs: int | None = None,
@@ -385,7 +385,8 @@ class Run:
         exact.
 
         Args:
-            data: The new samples: one or more files, directories or patterns, with the columns of the training data.
+            data: The new samples, with the columns of the training data: a table in memory, as for `train`, or one or more
+                files, directories or patterns.
             slices: The slices that the samples become in each shard.
             epochs: The epochs of each new stage; by default those of the last stage.
             ignore_revoked: Leave out samples that the run revoked, by id or by owner, instead of refusing the table.
@@ -398,10 +399,9 @@ class Run:
         """
         from raymu.service.extension import Extension, check_extension
 
-        places = [data] if isinstance(data, str | Path) else data
-        extension = Extension(
-            data="\n".join(map(_data_location, places)), slices=slices, epochs=epochs, ignore_revoked=ignore_revoked
-        )
+        is_paths = isinstance(data, list | tuple) and all(isinstance(place, str | Path) for place in data)
+        table = "\n".join(map(_data_location, cast(Sequence[str], data))) if is_paths else _table_data(data)
+        extension = Extension(data=table, slices=slices, epochs=epochs, ignore_revoked=ignore_revoked)
         self.require_not_rolled_back()
         begin_phase("reading the data")
         check_extension(self._store, extension)  # before the run is taken over

@@ -9,7 +9,7 @@ import pyarrow as pa
 from raymu.config import PartitionConfig, limits
 from raymu.core.partition import Indices, homes
 from raymu.core.records import FileRef, SampleId
-from raymu.core.uri import redacted
+from raymu.data.frames import TableData, source_of
 from raymu.data.spellings import spelling_in
 from raymu.data.tables import SampleTable, read_training_table, require_shape
 from raymu.errors import DataInvalid, RequestInvalid
@@ -25,8 +25,8 @@ from raymu.text import one_line, plural
 class Extension:
     """Samples to add to a run, and the stages that train on them."""
 
-    data: str
-    """Locations of the new samples, one a line."""
+    data: TableData
+    """The new samples: locations of files, one a line, or a table in memory."""
     slices: int = 1
     """Number of slices that they become in each shard."""
     epochs: int | None = None
@@ -101,7 +101,7 @@ def read_new_samples(
         FileCorrupt: A table of the run was changed.
     """
     stages = _stage_epochs(extension, epochs)
-    source, manifest, config = redacted(extension.data), store.manifest, store.config
+    source, manifest, config = source_of(extension.data), store.manifest, store.config
     training = read_training_table(
         extension.data, config.data, manifest.form, classes=manifest.class_table, is_wide=True
     )
@@ -112,6 +112,7 @@ def read_new_samples(
         raise DataInvalid(source, f"has ids that are {kinds[0]}, and those of the run are {kinds[1]}")
     table, left_out = _without_revoked(source, table, store, journal, extension)
     _require_new(source, table, store, tables)
+    _require_not_held_out(source, table, store)
     shards, slices = added_homes(table, config.partition, first=len(epochs), slices=extension.slices)
     parts = tuple(
         _as_kept(source, part, store.read_table(ref))
@@ -181,6 +182,19 @@ def _require_new(source: str, table: SampleTable, store: RunStore, tables: Seque
         shown = one_line(", ".join(str(each) for each in again[:3])) + (", ..." if len(again) > 3 else "")
         raise DataInvalid(
             source, f"has {plural(len(again), 'id')} that the run holds already ({shown}); name new samples alone"
+        )
+
+
+def _require_not_held_out(source: str, table: SampleTable, store: RunStore) -> None:
+    """Raise DataInvalid if shards are validated on some of the samples."""
+    ref = store.manifest.held_out
+    if ref is None:
+        return
+    held_out = {str(sample_id) for sample_id in _ids(store, [ref])}
+    shared = sum(str(sample_id) in held_out for sample_id in table.ids.tolist())
+    if shared:
+        raise DataInvalid(
+            source, f"has {plural(shared, 'sample')} of validation.data, by their ids; name others: these stay held out"
         )
 
 

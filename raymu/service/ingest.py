@@ -132,9 +132,7 @@ def prepare_run(
     is_revoked = _revoked(table, revoked_by)
     kept = np.flatnonzero(~(is_excluded | is_revoked))
     if is_revoked.any() and not len(kept):
-        raise DataInvalid(
-            source_of(source), "has no samples left: other runs revoked them, by id or by owner"
-        )
+        raise DataInvalid(source_of(source), "has no samples left: other runs revoked them, by id or by owner")
     held_out = held_out_table(config, classes, form, input_shape=plan.input_shape, trained_on=table.ids[kept].tolist())
     begin_phase("probing the model")
     has_batch_norm = _check_model(plan)
