@@ -649,7 +649,7 @@ class Run:
         """
         if labels is None:
             return self._evaluate_table(to_table(features))
-        return self._current().evaluate(self._rows(features), labels)
+        return self._current().evaluate(self._rows(features), labels, has_metrics=True)
 
     def evaluate_file(self, path: str) -> Evaluation:
         """Measure the accuracy of the current generation on a table with labels. Raises DataInvalid."""
@@ -663,7 +663,7 @@ class Run:
         if table.labels is None:
             names = ", ".join(fields.label_columns)
             raise DataInvalid(source_of(data), f"has no column {names}; evaluation needs labels")
-        return self._current().evaluate(table.features, table.labels)
+        return self._current().evaluate(table.features, table.labels, has_metrics=True)
 
     def _rows(self, features: Rows | object) -> Rows:
         """Return samples to predict: rows as they are, and those of a table in memory."""

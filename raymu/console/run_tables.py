@@ -166,12 +166,20 @@ def show_verification(screen: Screen, verification: "Verification") -> None:
 
 def show_evaluation(screen: Screen, evaluation: "Evaluation") -> None:
     """Print the accuracy of the ensemble, and the range of its constituents."""
-    accuracies = evaluation.constituent_accuracy.values()
+    alone = evaluation.constituent_accuracy.values()
+    name, form = ("R2", ".4f") if "rmse" in evaluation.metrics else ("accuracy", ".2%")
     screen.print(
-        f"accuracy {evaluation.accuracy:.2%} on {plural(evaluation.samples, 'sample')} "
-        f"(generation {evaluation.generation}); each of {plural(len(accuracies), 'constituent')} alone: "
-        f"{min(accuracies):.2%} to {max(accuracies):.2%}"
+        f"{name} {evaluation.accuracy:{form}} on {plural(evaluation.samples, 'sample')} "
+        f"(generation {evaluation.generation}); each of {plural(len(alone), 'constituent')} alone: "
+        f"{min(alone):{form}} to {max(alone):{form}}"
     )
+    others = [
+        f"{one_line(metric.replace('_', ' '))} {value:.4g}"
+        for metric, value in evaluation.metrics.items()
+        if metric not in ("accuracy", "r2")
+    ]
+    if others:
+        screen.print("; ".join(others))
 
 
 def _shards(status: RunStatus) -> ResultTable:

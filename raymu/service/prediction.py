@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,6 +17,7 @@ from raymu.core.scores import SCORES
 from raymu.data.columns import as_features
 from raymu.data.rows import Columns, Rows
 from raymu.errors import DataInvalid, FileMissing, NoVoters
+from raymu.service.metrics import metrics_of
 from raymu.service.run_spec import spec_of
 from raymu.service.served import served_generation
 from raymu.store.files.concurrency import map_concurrently
@@ -35,6 +36,8 @@ class Evaluation:
     accuracy: float
     constituent_accuracy: dict[int, float]
     """Shard -> accuracy of its model alone. Shards that abstain are missing."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Further metrics of the ensemble by name, such as macro_f1 or rmse; empty where they were not asked for."""
 
 
 def repaired_generation(lineages: Sequence[ShardLineage]) -> Generation:
@@ -88,6 +91,7 @@ class Ensemble:
         self._threads = config.cluster.threads
         self._device = device or device_or_cpu(config.device)
         self._input_shape = manifest.input_shape
+        self._classes = manifest.class_table
         self._aggregation = config.unlearning.aggregation
         self._aggregate = AGGREGATIONS[self._aggregation]
         self._voters: list[Constituent] = [served for served in generation.constituents if served.checkpoint]
@@ -141,18 +145,29 @@ class Ensemble:
         """
         return self._aggregate(self._probabilities(features), self._weights)
 
-    def evaluate(self, features: Rows, labels: Targets) -> Evaluation:
-        """Measure the score against labels, (samples,) int64 or (samples, outputs) float32. Raises DataInvalid."""
+    def evaluate(self, features: Rows, labels: Targets, *, has_metrics: bool = False) -> Evaluation:
+        """Measure the score against labels.
+
+        Args:
+            features: (samples, *input shape), or the run's columns.
+            labels: (samples,) int64 or (samples, outputs) float32.
+            has_metrics: Whether further metrics are computed.
+
+        Raises:
+            DataInvalid: Samples and labels differ in number, or the features have another shape.
+        """
         if len(labels) != len(features) or not len(labels):
             raise DataInvalid("labels", f"are {len(labels)} for {len(features)} samples; give one for each")
         probabilities = self._probabilities(features)
         score = SCORES[self._plan.task.target]
+        together = self._aggregate(probabilities, self._weights)
         alone = [score(constituent, labels) for constituent in probabilities]
         return Evaluation(
             generation=self.generation.number,
             samples=len(labels),
-            accuracy=score(self._aggregate(probabilities, self._weights), labels),
+            accuracy=score(together, labels),
             constituent_accuracy={voter.shard: share for voter, share in zip(self._voters, alone, strict=True)},
+            metrics=metrics_of(together, labels, self._plan.task.target, self._classes) if has_metrics else {},
         )
 
     def _probabilities(self, features: Rows) -> Probabilities:
