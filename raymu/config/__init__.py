@@ -10,11 +10,12 @@ from raymu.config.data import DataConfig, Normalization
 from raymu.config.fields import Device
 from raymu.config.schema import Config, PartitionConfig
 from raymu.config.task import TargetName, TaskConfig, TaskName
-from raymu.config.training import ModelConfig, TrainingConfig
+from raymu.config.training import AdaptersConfig, ModelConfig, Trainable, TrainingConfig
 from raymu.config.unlearning import CurvatureConfig, OhsConfig, UnlearningConfig
 from raymu.config.validation import ValidationConfig
 
 __all__ = [
+    "AdaptersConfig",
     "ClusterConfig",
     "Config",
     "CurvatureConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "TargetName",
     "TaskConfig",
     "TaskName",
+    "Trainable",
     "TrainingConfig",
     "UnlearningConfig",
     "ValidationConfig",

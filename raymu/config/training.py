@@ -22,6 +22,24 @@ class ModelName(StrEnum):
     MLP = "mlp"
     CNN = "cnn"
     RESNET = "resnet"
+    TIMM = "timm"
+    TORCHVISION = "torchvision"
+    TRANSFORMERS = "transformers"
+
+    @property
+    def is_library(self) -> bool:
+        """Whether the model is an architecture of another library."""
+        return self in (ModelName.TIMM, ModelName.TORCHVISION, ModelName.TRANSFORMERS)
+
+
+class Trainable(StrEnum):
+    """Which of a model's weights are trained. The others are the same in all shards, and stored once."""
+
+    ALL = "all"
+    HEAD = "head"
+    """The last layers alone: what is before them is computed once for each sample."""
+    ADAPTERS = "adapters"
+    """Small matrices beside the weights (LoRA), and the last layers."""
 
 
 class LossName(StrEnum):
@@ -111,10 +129,35 @@ class Component:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class AdaptersConfig:
+    """Low-rank adapters (LoRA: Hu et al., ICLR 2022)."""
+
+    rank: Annotated[int, Field(ge=1, le=limits.MAX_WIDTH)] = 8
+    """Rank of each adapter's matrices."""
+    alpha: Positive = 16.0
+    """An adapter's output is multiplied by alpha over rank."""
+    targets: tuple[str, ...] = ()
+    """Names of the layers that have adapters, or their endings. Without any: all linear layers but the last ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class ModelConfig(Component):
     """The model. A factory returns any `nn.Module` that gives (samples, outputs): logits, or numbers."""
 
     name: ModelName | None = None
+    trainable: Trainable = Trainable.ALL
+    head: str | None = None
+    """Name of the last layers, as in `named_modules`. None finds them."""
+    adapters: AdaptersConfig | None = None
+    """Settings of adapters; None takes the defaults."""
+
+    @model_validator(mode="after")
+    def _parts_are_used(self) -> "ModelConfig":
+        if self.adapters is not None and self.trainable is not Trainable.ADAPTERS:
+            raise ValueError("adapters is a setting of trainable: adapters; set that, or leave it out")
+        if self.head is not None and self.trainable is Trainable.ALL:
+            raise ValueError("head is a setting of trainable: head and trainable: adapters; set one, or leave it out")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -191,6 +234,14 @@ class TrainingConfig:
     stage_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Factor on the learning rate from each stage to the next."""
     device: Device = "auto"
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16 computes most layers in bfloat16 (autocast); weights, gradients and the loss stay float32."""
+    accumulate: Count = 1
+    """Parts of a batch whose gradients are computed one after the other, which takes less memory. A step is the batch's."""
+    compile: bool = False
+    """Train with `torch.compile`."""
+    channels_last: bool = False
+    """Keep images and convolutions in the memory format that has a pixel's channels side by side."""
 
     @model_validator(mode="after")
     def _shorthand_fits_the_optimizer(self) -> "TrainingConfig":

@@ -32,6 +32,8 @@ class FindingKind(StrEnum):
     """A needed file is missing, or not what was written."""
     UNTRAINED_FILE = "untrained file"
     """The same, in a run that is not trained yet."""
+    BASE_WEIGHTS = "base weights"
+    """The weights that all shards begin with are missing, or not what was written."""
     REPORT = "report"
     """The report of a worker is not what was written."""
     LINEAGE = "lineage"
@@ -89,6 +91,7 @@ WAYS_OUT: Mapping[FindingKind, str] = {
     FindingKind.FORGED_GENERATION: _BACKUP,
     FindingKind.FILE: "`raymu rebuild` restores it; lost samples need --training-data too",
     FindingKind.UNTRAINED_FILE: "the run is not trained yet: train anew, into another directory",
+    FindingKind.BASE_WEIGHTS: "put the file back from a backup or from a copy of the run; its name has its hash",
     FindingKind.REPORT: "`raymu settle` repeats that work",
     FindingKind.LINEAGE: _BACKUP,
     FindingKind.KEPT_STATE: _BACKUP,

@@ -64,6 +64,8 @@ class PreparedRun:
     """Slice of each row of the table."""
     held_out: pa.Table | None
     """The samples that every shard is validated on; None without validation."""
+    base: bytes | None
+    """The file of the weights that all shards begin with; None without any."""
     new_folders: tuple[Path, ...]
     """Folders that writing creates, the run's own first."""
     left_out: int = 0
@@ -74,7 +76,7 @@ class PreparedRun:
         partition = Config.parse(self.manifest.config).partition
         try:
             tables = shard_tables(self.table, self.shards, self.slices, partition)
-            self.store.create(self.manifest, tables, held_out=self.held_out)
+            self.store.create(self.manifest, tables, held_out=self.held_out, base=self.base)
         except StorageFailed:
             self.remove()
             raise
@@ -123,6 +125,7 @@ def prepare_run(
             config = replace(config, data=replace(config.data, features=table.features.names))
     table = replace(table, features=kept_rows(table.features, config.data.normalize))
     plan = with_inputs(plan_training(config, training, table, source_of(source)), training.samples.features)
+    plan, base = plan.with_base()
     if config.data.track_accuracy:
         read_test_data(config.data, classes, plan.input_shape, form)
     shards, slices = sample_homes(table, config.partition)
@@ -161,6 +164,7 @@ def prepare_run(
         shards=shards[kept],
         slices=slices[kept],
         held_out=held_out,
+        base=base,
         new_folders=store.files.missing_folders(),
         left_out=int(is_revoked.sum()),
     )

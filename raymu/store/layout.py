@@ -32,6 +32,7 @@ KINDS: Mapping[str, re.Pattern[str]] = {
         "checkpoint": rf"shards/\d{{4,}}/stage-\d+{_DIGEST}safetensors",
         "updates": rf"shards/\d{{4,}}/updates-\d+{_DIGEST}safetensors",
         "patched state": rf"shards/\d{{4,}}/patched{_DIGEST}safetensors",
+        "base weights": rf"base{_DIGEST}safetensors",
         "report": rf"reports/{_COMMAND}\.json",
         "partial report": rf"reports/{_COMMAND}\.interim\.json",
         "mark of an unfinished run": UNFINISHED,

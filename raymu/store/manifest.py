@@ -49,6 +49,8 @@ class RunManifest:
     """The kind of each of these columns, for a task that asks for it."""
     inputs: Mapping[str, InputSpec] = field(default_factory=dict)
     """The parts of one sample's inputs to the model, if they are not an array of `input_shape`."""
+    base: FileRef | None = None
+    """The weights that all shards begin with; None if each shard's model begins with new ones."""
     created_at: datetime
     raymu_version: str
     run_id: str = field(default_factory=lambda: uuid4().hex)

@@ -64,9 +64,20 @@ class RunStore:
         return partial(RunStore, self.location, trust=self.trust), ()
 
     def create(
-        self, manifest: RunManifest, tables: Iterable[pa.Table] = (), *, held_out: pa.Table | None = None
+        self,
+        manifest: RunManifest,
+        tables: Iterable[pa.Table] = (),
+        *,
+        held_out: pa.Table | None = None,
+        base: bytes | None = None,
     ) -> None:
         """Write a new run with its samples, shard by shard. The manifest comes last, because it makes the directory a run.
+
+        Args:
+            manifest: What the run is. The names of files are added.
+            tables: The samples of each shard.
+            held_out: The samples that every shard is validated on, if the run has any.
+            base: The weights that all shards begin with, if the run has any.
 
         Raises RunInvalid if something else exists there, StorageFailed.
         """
@@ -74,7 +85,8 @@ class RunStore:
             self.keys.create()
             copies = tuple(self.write_table(shard, table) for shard, table in enumerate(tables))
             own = None if held_out is None else self.files.write_content("held-out", ".parquet", _parquet(held_out))
-            self._finish_creation(replace(manifest, tables=copies, held_out=own))
+            weights = None if base is None else self.files.write_content("base", ".safetensors", base)
+            self._finish_creation(replace(manifest, tables=copies, held_out=own, base=weights))
 
     def branch(self, location: str, lineages: Sequence[ShardLineage], unlearning: UnlearningConfig) -> "RunStore":
         """Create another run that begins with these states, and has its journal in SQLite.
@@ -99,8 +111,9 @@ class RunStore:
         branch = RunStore(location, trust=self.trust)
         with branch._creation():
             branch.keys.copy(self.keys)
-            shared = {file for lineage in lineages for file in lineage.files}
-            branch.files.adopt(self.files, shared | ({self.manifest.held_out} if self.manifest.held_out else set()))
+            branch.files.adopt(
+                self.files, {*self.shared_files, *(file for lineage in lineages for file in lineage.files)}
+            )
             branch._finish_creation(manifest)
         return branch
 
@@ -132,6 +145,11 @@ class RunStore:
             raise RunInvalid(self.files.display_location, f"{problem}; name another directory")
         if not (self.files.is_empty or self._is_unfinished):
             raise RunInvalid(self.files.display_location, "is not empty; name a new directory")
+
+    @property
+    def shared_files(self) -> frozenset[FileRef]:
+        """The files that all shards share: of base weights, and of samples to validate on."""
+        return frozenset(filter(None, [self.manifest.base, self.manifest.held_out]))
 
     @property
     def _is_unfinished(self) -> bool:

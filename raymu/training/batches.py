@@ -177,16 +177,17 @@ def sample_draws(hashes: Hashes, *, seed: int) -> Tensor:
     return torch.from_numpy((splitmix64(hashes ^ np.uint64(seed)) >> np.uint64(1)).astype(np.int64))
 
 
-def part_sizes(size: int, ranks: int, *, min_samples: int) -> frozenset[int]:
-    """Return the sizes of the parts of a batch that `BatchPlan.part` cuts, without empty ones.
+def part_lengths(size: int, parts: int, *, min_samples: int) -> list[int]:
+    """Return the sizes of the consecutive parts that a batch is cut into as by `BatchPlan.part`, without empty ones.
 
     Args:
         size: Samples of the batch.
-        ranks: Number of ranks that share it.
+        parts: Number of parts, such as the ranks that share it.
         min_samples: Fewest samples of a part.
     """
-    bounds = (_part_bounds(size, rank, min(ranks, max(1, size // min_samples))) for rank in range(ranks))
-    return frozenset(high - low for low, high in bounds if high > low)
+    cuts = min(parts, max(1, size // min_samples))
+    bounds = (_part_bounds(size, number, cuts) for number in range(cuts))
+    return [high - low for low, high in bounds if high > low]
 
 
 def _part_bounds(size: int, rank: int, parts: int) -> tuple[int, int]:

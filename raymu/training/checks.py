@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raymu.config.training import ModelName
 from raymu.core.arrays import Features
 from raymu.core.input_spec import InputSpecs
 from raymu.data.rows import Columns, Rows
@@ -18,7 +19,6 @@ from raymu.training.inputs import specs_of
 from raymu.training.learning_rate import build_schedule
 from raymu.training.losses import build_loss, check_loss
 from raymu.training.model_trial import check_model
-from raymu.training.models import build_model
 from raymu.training.normalizer import Normalizer
 from raymu.training.optimizers import build_optimizer
 from raymu.training.probe import probe_training
@@ -61,7 +61,7 @@ def with_inputs(spec: TrainingSpec, features: Rows) -> TrainingSpec:
         ConfigInvalid: The model takes integers, and `data.normalize` makes other numbers of them; or it fails on some of the
             samples after that.
     """
-    if isinstance(features, Columns) or features.dtype.kind not in "iu" or not spec.has_factory:
+    if isinstance(features, Columns) or features.dtype.kind not in "iu" or not _may_take_integers(spec):
         return spec
     if _takes(spec):
         _try_on_samples(spec, features)
@@ -98,6 +98,10 @@ def example_inputs(spec: TrainingSpec, rows: Columns, *, source: str) -> InputSp
         ) from error
 
 
+def _may_take_integers(spec: TrainingSpec) -> bool:
+    return spec.has_factory or spec.model.name is ModelName.TRANSFORMERS
+
+
 def _takes(spec: TrainingSpec) -> bool:
     try:
         check_model(spec)
@@ -112,7 +116,7 @@ def _try_on_samples(spec: TrainingSpec, features: Features) -> None:
         return
     with deterministic(torch.device("cpu"), threads=1):
         seed_everything(0)
-        model = build_model(spec.model, input_shape=spec.input_shape, classes=spec.classes).eval()
+        model = spec.build_model().eval()
         few = features[:_SAMPLES].astype(np.float64)
         inputs = Normalizer.fit(few, spec.normalize).apply(few, torch.device("cpu"))
         try:
@@ -149,7 +153,7 @@ def _check_optimizer(spec: TrainingSpec) -> None:
     """Take an optimizer step, and check that checkpoints can keep the optimizer's state."""
     with deterministic(torch.device("cpu"), threads=1):
         seed_everything(0)
-        model = build_model(spec.model, input_shape=spec.input_shape, classes=spec.classes)
+        model = spec.build_model()
         optimizer = build_optimizer(model.parameters(), spec.training)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None

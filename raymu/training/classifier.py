@@ -15,13 +15,13 @@ from raymu.core.partition import derive_seed
 from raymu.data.rows import Rows
 from raymu.errors import ConfigInvalid
 from raymu.text import one_line
-from raymu.training.checkpoint_format import deserialize, read_metadata
+from raymu.training.checkpoint_format import Tensors, deserialize, read_metadata
 from raymu.training.encoder import Encoder, PreparedSamples
 from raymu.training.inputs import BatchInputs, Inputs, count, repeated
 from raymu.training.losses import Loss, build_loss
 from raymu.training.model_state import ModelState
-from raymu.training.models import build_model
 from raymu.training.normalizer import Normalizer
+from raymu.training.numerics import Numerics
 from raymu.training.randomness import random_state_kept, seed_everything
 from raymu.training.spec import TrainingSpec
 from raymu.training.targets import TARGETS, Target
@@ -58,15 +58,20 @@ class Classifier:
     """Threads that make batches ahead of the step."""
     encoder: Encoder | None = field(default=None)
     """None until a stage has samples to fit the task to."""
+    numerics: Numerics = field(default_factory=Numerics)
+    """How the model is called."""
+    frozen: Tensors = field(default_factory=dict)
+    """Tensors of the model that its checkpoints leave out unless they changed, by name."""
     _state: ModelState = field(init=False)
 
     def __post_init__(self) -> None:
-        self._state = ModelState(self.model)
+        self._state = ModelState(self.model, self.frozen)
 
     @classmethod
     def build(cls, spec: TrainingSpec, *, device: torch.device) -> "Classifier":
         """Build the configured model with new weights from torch's random state. Raises ConfigInvalid."""
-        model = build_model(spec.model, input_shape=spec.input_shape, classes=spec.classes).to(device)
+        numerics = Numerics.of(spec.training)
+        model = numerics.placed(spec.build_model(), device)
         target = spec.task.target
         return cls(
             model=model,
@@ -77,6 +82,8 @@ class Classifier:
             target=TARGETS[target],
             scales_targets=target is TargetName.REGRESSION and spec.normalize == "shard",
             loading_threads=spec.loading_threads,
+            numerics=numerics,
+            frozen=spec.base.frozen if spec.base else {},
         )
 
     @classmethod
@@ -179,7 +186,7 @@ class Classifier:
 
     def forward(self, batch: BatchInputs) -> Tensor:
         """Run the model as it is set. Returns (samples, outputs)."""
-        return self.task.forward(self.model, batch)
+        return self.numerics.forward(self.task, self.model, batch)
 
     def _alone_too(self, batch: BatchInputs) -> Tensor:
         """Run the model. One sample is predicted beside a copy of itself if the model's own code refuses it alone."""

@@ -16,12 +16,11 @@ import torch
 from pydantic import JsonValue
 from torch.nn.parameter import is_lazy
 
-from raymu.config import TaskName
+from raymu.config import TaskName, Trainable
 from raymu.core.code_record import CodeRecord
 from raymu.training.checkpoint_format import weights_sha256
 from raymu.training.classifier import weights_seed
 from raymu.training.determinism import deterministic
-from raymu.training.models import build_model
 from raymu.training.probe import constant_tensors
 from raymu.training.randomness import seed_everything
 from raymu.training.reachable import is_installed
@@ -42,7 +41,7 @@ def record_code(spec: TrainingSpec) -> CodeRecord | None:
     Raises:
         ConfigInvalid: A factory cannot be imported, or fails.
     """
-    if not spec.has_factory and not _own_files(spec) and not _own_libraries(spec):
+    if not spec.is_probed and not _own_files(spec) and not _own_libraries(spec):
         return None
     key = repr(spec)
     if key not in _records:
@@ -55,6 +54,8 @@ def _record(spec: TrainingSpec) -> CodeRecord:
     modules: dict[str, str] = {}
     distributions = {name: number for top in _own_libraries(spec) for name, number in _versions(top).items()}
     files = {str(path): _digest(path) for path in _own_files(spec)}
+    for library in _libraries(spec):
+        distributions |= _versions(library)
     for component in spec.factories.values():
         files |= {name: _digest(Path(name)) for name in _named_files(dict(component.args))}
         waiting = [(component.factory or "").partition(":")[0]]
@@ -95,11 +96,19 @@ def _own_files(spec: TrainingSpec) -> tuple[Path, ...]:
     return tokenizer_files(folder) if isinstance(folder, str) and Path(folder).is_dir() else ()
 
 
+def _libraries(spec: TrainingSpec) -> Iterator[str]:
+    """Yield the libraries that build the model."""
+    if spec.model.name is not None and spec.model.name.is_library:
+        yield str(spec.model.name)
+    if spec.model.trainable is Trainable.ADAPTERS:
+        yield "peft"
+
+
 def _initial_weights(spec: TrainingSpec) -> str:
     """Return the digest of the state in which the first shard's model begins."""
     with deterministic(torch.device("cpu"), threads=1):
         seed_everything(weights_seed(spec, 0))
-        model = build_model(spec.model, input_shape=spec.input_shape, classes=spec.classes)
+        model = spec.build_model()
     tensors = (*model.named_parameters(), *model.named_buffers())
     return weights_sha256({name: tensor for name, tensor in tensors if not is_lazy(tensor)})
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from raymu.core.partition import derive_seed
-from raymu.training.batches import BatchPlan
+from raymu.training.batches import BatchPlan, part_lengths
 from raymu.training.classifier import Classifier
 from raymu.training.encoder import PreparedSamples
-from raymu.training.inputs import BatchInputs
+from raymu.training.inputs import BatchInputs, split
 from raymu.training.randomness import Generator, RandomState, seed_everything
 from raymu.training.ranks import Ranks
 
@@ -26,6 +26,7 @@ def data_parallel_gradients(
     ranks: Ranks,
     generators: Mapping[str, Generator],
     min_samples: int,
+    accumulate: int = 1,
 ) -> Iterator[None]:
     """Compute each batch's gradient by several ranks, and leave it in the parameters; the caller takes the step.
 
@@ -43,6 +44,7 @@ def data_parallel_gradients(
         ranks: That share each batch.
         generators: Name -> a generator that the model, its loss or its optimizer keeps.
         min_samples: Fewest samples of a rank's part, unless the part is empty.
+        accumulate: Parts of a rank's part whose gradients are computed one after the other.
 
     Raises:
         RankLost: Another rank does not answer.
@@ -66,7 +68,16 @@ def data_parallel_gradients(
             for state, parts in zip(states, parts_of, strict=True):
                 part, part_targets = next(parts)
                 with state.active():
-                    gradients.append(_part_gradient(classifier, parameters, part, part_targets, batch_size=batch_size))
+                    classifier.model.zero_grad(set_to_none=True)
+                    accumulate_gradient(
+                        classifier,
+                        part,
+                        part_targets,
+                        parts=accumulate,
+                        min_samples=min_samples,
+                        batch_size=batch_size,
+                    )
+                    gradients.append(_gradient(parameters))
             _set_gradients(parameters, ranks.ordered_all_reduce(gradients))
             yield
     states[0].load()
@@ -95,13 +106,38 @@ class _RankState:
         self._random_state.restore(self._device)
 
 
-def _part_gradient(
-    classifier: Classifier, parameters: Sequence[nn.Parameter], part: BatchInputs, targets: Tensor, *, batch_size: int
-) -> Tensor:
-    """Compute a part's gradient, weighted by the part's share of the batch. Returns (parameters,); zeros of an empty part."""
-    classifier.model.zero_grad(set_to_none=True)
-    if len(targets):
-        (classifier.loss(classifier.forward(part), targets) * (len(targets) / batch_size)).backward()
+def accumulate_gradient(
+    classifier: Classifier,
+    batch: BatchInputs,
+    targets: Tensor,
+    *,
+    parts: int,
+    min_samples: int,
+    batch_size: int | None = None,
+) -> None:
+    """Add the gradient of a batch to the parameters, part after part, each weighted by its share.
+
+    Args:
+        classifier: Its model is in training mode.
+        batch: The batch, or a rank's part of it, which may be empty.
+        targets: Its targets.
+        parts: Parts whose gradients are computed one after the other.
+        min_samples: Fewest samples of a part.
+        batch_size: Samples of the whole batch, if others have parts of it too.
+    """
+    whole = batch_size or len(targets)
+    if parts == 1 and len(targets) == whole:
+        classifier.loss(classifier.forward(batch), targets).backward()
+        return
+    if not len(targets):
+        return
+    sizes = part_lengths(len(targets), parts, min_samples=min_samples)
+    for part, truth in zip(split(batch, sizes), targets.split(sizes), strict=True):
+        (classifier.loss(classifier.forward(part), truth) * (len(truth) / whole)).backward()
+
+
+def _gradient(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Return the gradients of parameters side by side, (parameters,)."""
     return torch.cat([dense_gradient(parameter).reshape(-1) for parameter in parameters])
 
 

@@ -5,13 +5,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.utils.deterministic
 
-from raymu.config import Device
+from raymu.config import Device, TrainingConfig
 from raymu.errors import DeviceUnavailable
 from raymu.training.randomness import random_state_kept
 
@@ -29,20 +29,30 @@ class DeterminismClass:
     deterministic: bool = True
     workers: int = 1
     """Ranks that share every batch: they set the order of its sums."""
+    accumulate: int = 1
+    """Parts of a batch, or of a rank's part of it, whose gradients are computed one after the other."""
+    compiled: bool = False
+    """Whether `torch.compile` trains."""
+    channels_last: bool = False
+    """Whether images and convolutions have the memory format channels last."""
 
     def json(self) -> str:
         """Write the class as JSON, the form in which classes are compared."""
         members = asdict(self)
-        if self.workers == 1:  # the form of runs that are older than workers
-            del members["workers"]
+        for name, default in _LATER.items():  # the form of runs that are older than these
+            if members[name] == default:
+                del members[name]
         return json.dumps(members, sort_keys=True)
+
+
+_LATER: Mapping[str, object] = {"workers": 1, "accumulate": 1, "compiled": False, "channels_last": False}
 
 
 def describe_difference(earlier: str, now: str) -> str:
     """Name what differs between two classes, each as JSON: `device T4, now A100`."""
     before, after = json.loads(earlier), json.loads(now)
-    names = [name for name in after if before.get(name) != after[name]]
-    return ", ".join(f"{name} {before.get(name)}, now {after[name]}" for name in names)
+    names = [name for name in after | before if before.get(name) != after.get(name)]
+    return ", ".join(f"{name} {before.get(name)}, now {after.get(name)}" for name in names)
 
 
 def choose_device(setting: Device) -> torch.device:
@@ -57,11 +67,29 @@ def device_or_cpu(setting: Device) -> torch.device:
     return choose_device("cpu" if setting == "cpu" else "auto")
 
 
-def determinism_class(device: torch.device, threads: int, workers: int = 1) -> DeterminismClass:
-    """Determine the class of this process. workers: ranks that share every batch"""
+def determinism_class(
+    device: torch.device, threads: int, workers: int = 1, training: TrainingConfig | None = None
+) -> DeterminismClass:
+    """Determine the class of this process.
+
+    Args:
+        device: That is computed on.
+        threads: Threads of one operation.
+        workers: Ranks that share every batch.
+        training: Settings that change the bits. The default changes none.
+    """
     is_cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if is_cuda else f"cpu {torch.backends.cpu.get_cpu_capability()}"
-    return DeterminismClass(torch=torch.__version__, device=name, threads=threads, workers=workers)
+    plain = DeterminismClass(torch=torch.__version__, device=name, threads=threads, workers=workers)
+    if training is None:
+        return plain
+    return replace(
+        plain,
+        dtype=training.precision,
+        accumulate=training.accumulate,
+        compiled=training.compile,
+        channels_last=training.channels_last,
+    )
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -136,16 +164,19 @@ def pinned(device: torch.device, threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic(device: torch.device, threads: int, workers: int = 1) -> Iterator[DeterminismClass]:
+def deterministic(
+    device: torch.device, threads: int, workers: int = 1, training: TrainingConfig | None = None
+) -> Iterator[DeterminismClass]:
     """Pin what the bits depend on, and keep the state of all generators; give everything back afterwards.
 
     Args:
         device: That is computed on.
         threads: Threads of one operation.
         workers: Ranks that share every batch.
+        training: Settings that change the bits, for the class. The default changes none.
 
     Yields:
         The determinism class.
     """
     with pinned(device, threads), random_state_kept(device):
-        yield determinism_class(device, threads, workers)
+        yield determinism_class(device, threads, workers, training)

@@ -20,14 +20,25 @@ _EXTRA, _AS_JSON = "_extra_state", ".json"
 class ModelState:
     """Writes and reads the state of one model."""
 
-    def __init__(self, model: nn.Module) -> None:
-        """Remember the non-persistent buffers of a new model: a checkpoint holds only those that training changes."""
-        self._model = model
+    def __init__(self, model: nn.Module, frozen: Tensors | None = None) -> None:
+        """Remember what a checkpoint leaves out.
+
+        Args:
+            model: A new model. Of its non-persistent buffers a checkpoint holds those that training changes.
+            frozen: Tensors of `state_dict` that are stored elsewhere, by name. A checkpoint holds those that differ.
+        """
+        self._model, self._frozen = model, frozen or {}
         self._initial = {name: _digest(buffer) for name, buffer in _transient(model)}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state by name. Raises ValueError for extra state that is neither tensors nor JSON."""
-        named = {MODEL + name: value for name, value in self._model.state_dict().items()}
+        state = self._model.state_dict()
+        if self._frozen:
+            trained = {name for name, parameter in self._parameters() if parameter.requires_grad}
+            state = {
+                name: value for name, value in state.items() if name in trained or not self._is_frozen(name, value)
+            }
+        named = {MODEL + name: value for name, value in state.items()}
         for name in [name for name, value in named.items() if not isinstance(value, Tensor)]:
             named[name + _AS_JSON] = _encode(named.pop(name))
         changed = {
@@ -45,7 +56,7 @@ class ModelState:
         for name, value in named.items():
             if isinstance(value, Tensor):
                 self._make_room(name, value)
-        self._model.load_state_dict(named)
+        self._load(named)
         for name, value in strip_prefix(tensors, TRANSIENT).items():
             module, leaf = self._owner(name)
             if leaf not in module._buffers:
@@ -53,6 +64,26 @@ class ModelState:
             present = module._buffers[leaf]
             device = next(self._model.parameters()).device if present is None else present.device
             module._buffers[leaf] = value.detach().clone().to(device)
+
+    def _load(self, named: dict[str, Any]) -> None:
+        if not self._frozen:
+            self._model.load_state_dict(named)
+            return
+        buffers = {name for name, _ in self._model.named_buffers()}
+        unchanged = {name: value for name, value in self._frozen.items() if name in buffers}
+        result = self._model.load_state_dict(unchanged | named, strict=False)
+        if result.unexpected_keys or (missing := set(result.missing_keys) - self._frozen.keys()):
+            raise RuntimeError(f"it has other tensors, such as {[*result.unexpected_keys, *sorted(missing)][0]}")
+
+    def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters by every name that they have."""
+        return self._model.named_parameters(remove_duplicate=False)
+
+    def _is_frozen(self, name: str, value: Any) -> bool:
+        stored = self._frozen.get(name)
+        if stored is None or not isinstance(value, Tensor):
+            return False
+        return value.data_ptr() == stored.data_ptr() or _digest(value) == _digest(stored)
 
     def _owner(self, name: str) -> tuple[nn.Module, str]:
         path, _, leaf = name.rpartition(".")

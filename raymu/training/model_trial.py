@@ -99,7 +99,8 @@ def can_train_on(classifier: Classifier, spec: TrainingSpec, samples: int) -> bo
     device = classifier.device
     with torch.no_grad(), random_state_kept(device), _trial(classifier.model) as trial:
         try:
-            outputs = classifier.task.forward(trial.train(), spec.blank(samples, device))
+            numerics = classifier.numerics.eager()  # a copy would be compiled anew
+            outputs = numerics.forward(classifier.task, trial.train(), spec.blank(samples, device))
             classifier.loss(outputs, classifier.target.blank(samples, spec.classes).to(device))
         except Exception:  # whatever the model's own code raises
             return False

@@ -12,6 +12,8 @@ from raymu.config import ModelConfig, limits
 from raymu.config.fields import Count, Fraction
 from raymu.config.training import ModelName
 from raymu.errors import ConfigInvalid
+from raymu.training.architectures.images import build_timm, build_torchvision, image_shape_of
+from raymu.training.architectures.texts import build_transformers
 from raymu.training.factories import call_factory, call_row
 
 Shape = tuple[int, ...]
@@ -121,6 +123,9 @@ MODELS: Mapping[ModelName, Callable[..., nn.Module]] = {
     ModelName.MLP: build_mlp,
     ModelName.CNN: build_cnn,
     ModelName.RESNET: build_resnet,
+    ModelName.TIMM: build_timm,
+    ModelName.TORCHVISION: build_torchvision,
+    ModelName.TRANSFORMERS: build_transformers,
 }
 """Each row takes the shape of one sample, the number of classes, and the user's keyword arguments."""
 
@@ -153,15 +158,7 @@ def normalizes_batches(model: nn.Module) -> bool:
 
 def _image_shape(input_shape: Shape, image_shape: Sequence[int] | None, *, halvings: int) -> Shape:
     """Determine channels, height and width: as configured, as the features have them, or a square."""
-    shape = tuple(image_shape or input_shape)
-    if len(shape) == 1 and math.isqrt(shape[0]) ** 2 == shape[0]:
-        shape = (1, math.isqrt(shape[0]), math.isqrt(shape[0]))
-    if len(shape) == 2:
-        shape = (1, *shape)
-    if len(shape) != 3 or math.prod(shape) != math.prod(input_shape):
-        raise ConfigInvalid(
-            f"model.image_shape: {input_shape} features are not an image of shape {shape}; give [c, h, w]"
-        )
+    shape = image_shape_of(input_shape, image_shape)
     if min(shape[1:]) < 2**halvings:
         raise ConfigInvalid(f"model.image_shape: {shape[1]}x{shape[2]} is too small to halve {halvings} times")
     return shape

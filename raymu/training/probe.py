@@ -63,7 +63,7 @@ def probe_training(spec: TrainingSpec, samples: ShardSamples) -> tuple[str, ...]
     Returns:
         What differs, one line each, with what to do. Empty for parts that raymu has itself: its tests prove these.
     """
-    if not spec.has_factory or len(samples) < 2:
+    if not spec.is_probed or len(samples) < 2:
         return ()
     try:
         with deterministic(_CPU, threads=1):

@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import nn
 
 from raymu.config import Config, ModelConfig, TaskConfig, TaskName, TrainingConfig
 from raymu.config.data import NormalizeSetting
 from raymu.config.training import Component
 from raymu.config.unlearning import Contributions
 from raymu.core.input_spec import InputSpec, InputSpecs
+from raymu.training.base_weights import BaseWeights, build_on_base, dump_base, has_base
+from raymu.training.determinism import deterministic
 from raymu.training.held_out import HeldOut
 from raymu.training.inputs import BatchInputs, blank
+from raymu.training.models import build_model
 from raymu.training.tasks import Task, TaskFacts, build_task
 
 
@@ -46,6 +50,30 @@ class TrainingSpec:
     """The parts of one sample's inputs; empty for an array of `input_shape`."""
     held_out: HeldOut | None = field(default=None, compare=False)
     """Samples that the training is measured on; None without `validation`, and where nothing is trained."""
+    base: BaseWeights | None = None
+    """The weights that all shards begin with; None if each shard's model begins with new ones."""
+
+    def build_model(self) -> nn.Module:
+        """Build a shard's model, with what is new in it from torch's random state. Raises ConfigInvalid."""
+        if self.base is not None:
+            return build_on_base(self.base, input_shape=self.input_shape, classes=self.classes)
+        return build_model(self.model, input_shape=self.input_shape, classes=self.classes)
+
+    def with_base(self) -> tuple["TrainingSpec", bytes | None]:
+        """Return the settings with the base weights that they ask for, and the file to store; None if they ask for none.
+
+        Raises:
+            ConfigInvalid: The model cannot be built, or its file is of another model.
+        """
+        if not has_base(self.model):
+            return self, None
+        with deterministic(torch.device("cpu"), threads=1):
+            payload = dump_base(self.model, input_shape=self.input_shape, classes=self.classes, seed=self.seed)
+        return self.on_base(BaseWeights.read(payload, source="the base weights")), payload
+
+    def on_base(self, base: BaseWeights) -> "TrainingSpec":
+        """Return the settings of a run that has these base weights."""
+        return replace(self, base=base, model=base.model)
 
     @property
     def input_dtype(self) -> torch.dtype:
@@ -84,6 +112,12 @@ class TrainingSpec:
     def has_factory(self) -> bool:
         """Whether code of the user's takes part."""
         return bool(self.factories)
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether code takes part that raymu's tests do not prove to be repeatable: the user's, or that of a library."""
+        is_library = self.model.name is not None and self.model.name.is_library
+        return self.has_factory or is_library or self.training.compile or self.base is not None
 
     def extended(self, epochs: tuple[int, ...]) -> "TrainingSpec":
         """Return the settings with the stages of slices that were added to a run."""

@@ -88,7 +88,7 @@ def train_stages(task: StageTask, ranks: Ranks | None = None) -> Iterator[StageR
     spec = task.spec
     ranks = ranks or SimulatedRanks(spec.workers)
     device = choose_device(task.device)
-    with deterministic(device, task.threads, spec.workers) as own_class:
+    with deterministic(device, task.threads, spec.workers, spec.training) as own_class:
         determinism = replace(own_class, device=ranks.devices(own_class.device)).json()
         trainer = ShardTrainer(spec, task.shard, device, ranks)
         if task.checkpoint is not None:
@@ -96,7 +96,7 @@ def train_stages(task: StageTask, ranks: Ranks | None = None) -> Iterator[StageR
     for stage in range(task.first, task.end):
         started = time.perf_counter()
         with deterministic(
-            device, task.threads, spec.workers
+            device, task.threads, spec.workers, spec.training
         ):  # not beyond a stage: other code of the process runs then
             recorder = None
             if 0 in ranks.local_ranks:

@@ -20,14 +20,14 @@ from raymu.training.batches import (
     BatchPlan,
     ShardSamples,
     grouped_batches,
-    part_sizes,
+    part_lengths,
     sample_draws,
     shuffled_batches,
 )
 from raymu.training.checkpoint_format import deserialize, read_metadata, serialize, strip_prefix, weights_sha256
 from raymu.training.classifier import Classifier, weights_seed
 from raymu.training.contributions import UpdateRecorder, recording
-from raymu.training.data_parallel_gradients import data_parallel_gradients
+from raymu.training.data_parallel_gradients import accumulate_gradient, data_parallel_gradients
 from raymu.training.early_stopping import EarlyStopping, TrainingState
 from raymu.training.encoder import PreparedSamples
 from raymu.training.held_out import HeldOut
@@ -36,6 +36,7 @@ from raymu.training.measures import LossMeter, metered, unmetered, validate
 from raymu.training.model_state import go_back, snapshot
 from raymu.training.model_trial import can_train_on
 from raymu.training.models import has_batch_norm, normalizes_batches
+from raymu.training.numerics import in_format_of_weights
 from raymu.training.optimizers import build_optimizer
 from raymu.training.randomness import own_generators, random_state_kept, seed_everything
 from raymu.training.ranks import Ranks, SimulatedRanks
@@ -63,7 +64,7 @@ class ShardTrainer:
         self._spec, self._shard = spec, shard
         self._ranks = ranks or SimulatedRanks(spec.workers)
         self._learning_rate = LearningRate(spec.training)
-        self._generators = own_generators(self.code_objects) if spec.has_factory else {}
+        self._generators = own_generators(self.code_objects) if spec.is_probed else {}
         self._has_batch_norm = has_batch_norm(self.classifier.model)
         self._normalizes_batches = normalizes_batches(self.classifier.model)
         self._accepted_sizes: dict[int, bool] = {}
@@ -97,6 +98,8 @@ class ShardTrainer:
             state.setdefault(int(parameter), {})[key] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if self._spec.training.channels_last:
+            in_format_of_weights(self.optimizer)
 
     def dump(self, *, stage: int, determinism: str) -> tuple[bytes, str]:
         """Serialise the state after a stage as a checkpoint.
@@ -287,9 +290,11 @@ class ShardTrainer:
 
     def _accepts(self, samples: int) -> bool:
         """Return whether the model can be trained on a batch of so many samples, by all ranks."""
-        if self._ranks.count == 1:
-            return self.takes(samples)
-        return all(map(self.takes, part_sizes(samples, self._ranks.count, min_samples=self._min_samples)))
+        sizes = [samples]
+        for parts in (self._ranks.count, self._spec.training.accumulate):
+            if parts > 1:
+                sizes = [part for size in sizes for part in part_lengths(size, parts, min_samples=self._min_samples)]
+        return all(map(self.takes, sizes))
 
     def takes(self, samples: int) -> bool:
         """Return whether the model can be trained on so many samples at once, by a trial for each number.
@@ -330,13 +335,14 @@ class ShardTrainer:
         if self._ranks.count > 1:
             self._train_epoch_by_ranks(samples, targets, batches, rates=rates, seed=seed, draws=draws)
             return
+        parts = self._spec.training.accumulate
+        least = self._min_samples if parts > 1 else 1
         seed_everything(seed, self._generators)
-        with closing(batches.split(samples, targets, draws)) as parts:
-            for (batch, truth), rate in zip(parts, rates, strict=True):
-                model.zero_grad(
-                    set_to_none=True
-                )  # also of parameters that the optimizer leaves out: clipping reads them
-                self.classifier.loss(self.classifier.forward(batch), truth).backward()
+        with closing(batches.split(samples, targets, draws)) as whole_batches:
+            for (batch, truth), rate in zip(whole_batches, rates, strict=True):
+                # Also of parameters that the optimizer leaves out: clipping reads them.
+                model.zero_grad(set_to_none=True)
+                accumulate_gradient(self.classifier, batch, truth, parts=parts, min_samples=least)
                 self._step(rate)
 
     def _train_epoch_by_ranks(
@@ -359,6 +365,7 @@ class ShardTrainer:
             ranks=self._ranks,
             generators=self._generators,
             min_samples=self._min_samples,
+            accumulate=self._spec.training.accumulate,
         )
         for _, rate in zip(gradients, rates, strict=True):
             self._step(rate)

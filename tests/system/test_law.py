@@ -192,6 +192,11 @@ RECIPES: dict[str, Branches] = {
     "warm-up": {"training": {"schedule": {"name": "cosine", "per": "step", "warm_up": 0.25}, "optimizer": "adam"}},
     "label smoothing": {"training": {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}}},
     "a loss by its factory": {"training": {"loss": {"factory": f"{USER_CODE}:focal_loss", "args": {"gamma": 2.0}}}},
+    "bf16 in parts": {"training": {"precision": "bf16", "accumulate": 3, "optimizer": "adam", "learning_rate": 0.01}},
+    "adapters": {
+        "model": {"name": "mlp", "hidden": [12, 12], "dropout": 0.2, "trainable": "adapters", "adapters": {"rank": 2}},
+        "training": {"optimizer": "adam", "learning_rate": 0.02},
+    },
     "smoothed groups": {
         "training": {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}, "schedule": "linear"},
         "unlearning": {"contributions": "group", "groups_per_slice": 3},

@@ -144,10 +144,13 @@ DOOR: dict[str, tuple[dict[str, Any], str]] = {
         {"partition": {"slices": 50}},
         "training.epochs: 12 epochs, too few for 50 slices: a stage would get none; use 26 or more",
     ),
-    "an unknown model": ({"model": "nonesuch"}, "model.name: must be logistic, mlp, cnn or resnet"),
+    "an unknown model": (
+        {"model": "nonesuch"},
+        "model.name: must be logistic, mlp, cnn, resnet, timm, torchvision or transformers",
+    ),
     "an unknown model by its name": (
         {"model": {"name": "mpl"}},
-        "model.name: must be logistic, mlp, cnn or resnet; did you mean mlp?",
+        "model.name: must be logistic, mlp, cnn, resnet, timm, torchvision or transformers; did you mean mlp?",
     ),
     "a factory that is not a path": (
         {"model": {"factory": "models.build"}},

@@ -85,6 +85,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 BOUNDS = [
     ("training.epochs", 10**7, "at most 1000000"),
     ("training.batch_size", 10**10, "at most 1000000000"),
+    ("training.accumulate", 10**10, "at most 1000000000"),
     ("partition.shards", 10**6, "at most 100000"),
     ("partition.slices", 10**6, "at most 10000"),
     ("data.classes", 2**40, "at most 1000000"),

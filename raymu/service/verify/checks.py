@@ -126,6 +126,8 @@ def _damage(evidence: Evidence, being_restored: set[FileRef], ref: FileRef) -> F
     try:
         evidence.store.files.read_checked(ref)
     except (FileMissing, FileCorrupt) as error:
+        if ref == evidence.store.manifest.base:
+            return finding_of(error, FindingKind.BASE_WEIGHTS)
         if ref in being_restored:
             return leaves_open(FindingKind.UNFINISHED, f"{error.path} is being restored")
         return finding_of(error, FindingKind.FILE if evidence.expected.published else FindingKind.UNTRAINED_FILE)

@@ -85,8 +85,7 @@ def needed_files(evidence: Evidence) -> set[FileRef]:
             lineages.extend([report.lineage] if report else [])
     needed = {file for lineage in lineages for file in lineage.files}
     needed |= {file for command in board.awaited for reference in command.references for file in reference.files}
-    held_out = store.manifest.held_out
-    return needed | set(board.tables) | ({held_out} if held_out else set())
+    return needed | set(board.tables) | store.shared_files
 
 
 def _unawaited_reports(evidence: Evidence) -> set[str]:

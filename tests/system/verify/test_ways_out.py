@@ -208,6 +208,7 @@ TESTED_ELSEWHERE = {
     FindingKind.REPLAY,
     FindingKind.PATCHED_REPLAY,  # below
     FindingKind.INEXACT,  # tests/system/training
+    FindingKind.BASE_WEIGHTS,  # tests/system/training/test_parts_of_models.py
     FindingKind.OTHER_CLASS_HERE,  # test_other_devices.py
     FindingKind.UNTRAINED_FILE,  # below
     FindingKind.VERSIONS,  # test_object_store.py

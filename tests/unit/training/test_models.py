@@ -137,7 +137,10 @@ class Forwarding(nn.Module):
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "an unknown name": ({"name": "vgg"}, r"model\.name: must be logistic, mlp, cnn or resnet"),
+    "an unknown name": (
+        {"name": "vgg"},
+        r"model\.name: must be logistic, mlp, cnn, resnet, timm, torchvision or transformers",
+    ),
     "an unknown setting": ({"name": "mlp", "layers": 2}, r"model\.layers: mlp has no such setting; it has hidden, dro"),
     "a setting of a model without any": ({"name": "logistic", "hidden": 2}, r"model\.hidden: .* it has none"),
     "a setting of the wrong type": ({"name": "mlp", "hidden": 8}, r"model\.hidden: must be a list"),
